@@ -114,7 +114,6 @@ CONTESTS = {
     "smooth ECE": {"skclamp": metrics.smooth_calibration_error, "relplot": relplot_smooth},
     "KS": {"skclamp": metrics.ks_calibration_error},
     "debiased ECE": {"skclamp": metrics.debiased_calibration_error},
-    "sweep": {"skclamp": metrics.sweep_calibration_error},
     "ECE, 1,000 replicates": {"skclamp": ece_interval},
     "MCE": {"skclamp": metrics.maximum_calibration_error},
     "Brier": {"skclamp": metrics.brier_score},

@@ -12,12 +12,10 @@ from skclamp.metrics import (
     classwise_calibration_error,
     debiased_calibration_error,
     expected_calibration_error,
-    kde_calibration_error,
     ks_calibration_error,
     maximum_calibration_error,
     negative_log_likelihood,
     smooth_calibration_error,
-    sweep_calibration_error,
 )
 
 
@@ -51,18 +49,12 @@ BINNED = {
     "debiased, classwise": partial(debiased_calibration_error, mode="classwise"),
 }
 UNBINNED = {
-    "sweep": sweep_calibration_error,
-    "sweep, l2": partial(sweep_calibration_error, norm="l2"),
-    "sweep, classwise": partial(sweep_calibration_error, mode="classwise"),
     "smooth": smooth_calibration_error,
     "smooth, fixed": partial(smooth_calibration_error, bandwidth=0.05),
     "smooth, classwise": partial(smooth_calibration_error, mode="classwise"),
     "smooth, top 2": partial(smooth_calibration_error, top_k=2),
     "ks": ks_calibration_error,
     "ks, classwise": partial(ks_calibration_error, mode="classwise"),
-    "kde": kde_calibration_error,
-    "kde, l2": partial(kde_calibration_error, norm="l2", bandwidth=0.1),
-    "kde, max": partial(kde_calibration_error, norm="max"),
 }
 THRESHOLDED = {
     "ece, thresholded": partial(expected_calibration_error, threshold=0.5),
@@ -83,10 +75,10 @@ ERRORS = {**BINNED, **UNBINNED, **THRESHOLDED}
 METRICS = {**ERRORS, **PROPER, **RANKED, **DECOMPOSED}
 
 # Which stand for the others in what is done alike for all: labels, weights, formats, bad input.
-REPRESENTATIVES = ["ece", "sce", "sweep", "kde", "nll", "aurc", "refinement, brier"]
+REPRESENTATIVES = ["ece", "sce", "debiased", "smooth", "nll", "aurc", "refinement, brier"]
 
 # How far from calibrated depends on the number of samples, for which weights stand.
-SCALE_MATTERS = {"debiased", "debiased, l1", "debiased, classwise", "kde", "kde, l2", "kde, max"}
+SCALE_MATTERS = {"debiased", "debiased, l1", "debiased, classwise"}
 # With two classes their two most probable are all.
 MANY_CLASSES = {name for name in METRICS if "top 2" in name}
 
@@ -95,7 +87,7 @@ def largest(name):
     """The greatest value that a metric can have."""
     if "nll" in name:
         return 709.0
-    return 2.0 if name in ("kde", "brier", "calibration, brier", "refinement, brier") else 2**0.5
+    return 2.0 if name in ("brier", "calibration, brier", "refinement, brier") else 2**0.5
 
 
 def draw(n=400, k=5, dtype=np.float64, seed=0):

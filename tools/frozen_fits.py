@@ -210,7 +210,7 @@ def resampled():
     interval = partial(metrics.bootstrap_interval, y_true=y, y_proba=before, n_resamples=100, random_state=0)
     floor = partial(metrics.calibration_noise_floor, y_proba=before, n_draws=100, random_state=0)
     test = partial(metrics.paired_bootstrap_test, n_resamples=200, random_state=0)
-    values = {name: interval(getattr(metrics, name)) for name in METRICS if "kde" not in name}
+    values = {name: interval(getattr(metrics, name)) for name in METRICS}
     floors = {f"floor of {name}": floor(getattr(metrics, name)) for name in METRICS[2:5]}
     return {**values, **floors, "test": test(metrics.brier_score, y, before, after)}
 

@@ -7,9 +7,8 @@ from ._calibration import (
     expected_calibration_error,
     maximum_calibration_error,
 )
-from ._kernel_density import kde_calibration_error
 from ._kolmogorov_smirnov import ks_calibration_error
-from ._less_biased import debiased_calibration_error, sweep_calibration_error
+from ._less_biased import debiased_calibration_error
 from ._noise_floor import NoiseFloor, calibration_noise_floor
 from ._proper_scores import (
     CalibrationRefinement,
@@ -42,7 +41,6 @@ __all__ = [
     "classwise_calibration_error",
     "debiased_calibration_error",
     "expected_calibration_error",
-    "kde_calibration_error",
     "ks_calibration_error",
     "make_calibration_scorer",
     "maximum_calibration_error",
@@ -54,5 +52,4 @@ __all__ = [
     "predictive_entropy",
     "risk_coverage_curve",
     "smooth_calibration_error",
-    "sweep_calibration_error",
 ]

@@ -1,17 +1,11 @@
-"""Binned calibration errors with less bias: corrected for the noise of each bin, or with bins no finer than needed."""
-
-from functools import partial
+"""Binned calibration error, corrected for the noise of each bin."""
 
 import numpy as np
 from scipy.special import ndtr
 
 from .._utils.parameters import check_choice, check_whole_number
-from ._binning import ROUNDING
 from ._calibration import edges_of
 from ._metric import as_probabilities, check_options, declare, error_of_pairs
-
-# Bins of the sweep. Noise has an accuracy fall at about the cube root of the number of samples.
-_MAX_BINS = 2**11
 
 
 def debiased_calibration_error(
@@ -101,71 +95,6 @@ def debiased_calibration_error(
     return mean if norm == "l1" else mean**0.5
 
 
-def sweep_calibration_error(
-    y_true,
-    y_proba,
-    *,
-    norm="l1",
-    mode="top-label",
-    top_k=1,
-    threshold=None,
-    labels=None,
-    sample_weight=None,
-):
-    """Calibration error in as many bins of equal mass as keep the accuracy from falling: the monotonic sweep.
-
-    The number of bins grows from one until the accuracy falls somewhere from one bin to the next; the last number
-    before that is taken. So the bins are as fine as the data allow, and a small sample has few. Where no accuracy ever
-    falls, every confidence is a bin.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        Class labels, or column indices.
-    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
-        in place of the most probable class.
-    norm : {"l1", "l2", "max"}, default="l1"
-        Mean, root mean square or largest of the bins' gaps.
-    mode : {"top-label", "classwise"}, default="top-label"
-        Of the most probable class or the event, or the mean over the one-vs-rest errors of every class, each with bins
-        of its own.
-    top_k : int, default=1
-        How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
-    threshold : float, default=None
-        Only confidences above it count; it lies in [0, 1).
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-
-    Returns
-    -------
-    error : float
-        Between 0 (best) and 1.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As :func:`expected_calibration_error`; if `norm` or `mode` is unknown, or `top_k` isn't 1 where every class is
-        its own.
-
-    References
-    ----------
-    R. Roelofs et al., "Mitigating Bias in Calibration Error Estimation", AISTATS 2022, algorithm 1.
-
-    Examples
-    --------
-    >>> from skclamp.metrics import sweep_calibration_error
-    >>> y_proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
-    >>> round(sweep_calibration_error([0, 0, 0, 1], y_proba), 4)
-    0.15
-    """
-    check_options(norm=norm)
-    shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
-    return error_of_pairs(partial(_sweep_error, norm=norm), y_true, y_proba, **shared)
-
-
 def _absolutes(gap, variance, count):
     """Absolute gaps less their bias, were they the true ones: twice them minus the mean of a folded normal."""
     scale = np.sqrt(variance / np.maximum(count, 1))
@@ -175,25 +104,4 @@ def _absolutes(gap, variance, count):
     return np.where(scale > 0, 2 * size - folded, size)
 
 
-def _sweep_error(pairs, norm):
-    """Error in as many equal-mass bins as there can be before the accuracy first falls from one to the next."""
-    distinct, group = np.unique(pairs.confidence, return_inverse=True)
-    mass, hits = np.bincount(group, pairs.masses), np.bincount(group, pairs.masses * pairs.hits)
-    weighs = mass > 0
-    distinct, mass, hits = distinct[weighs], mass[weighs], hits[weighs]
-    if (np.diff(hits / mass) >= 0).all():
-        return pairs.table(np.append(distinct[0], distinct)).error(norm)
-    before, total = np.cumsum(mass) - mass, mass.sum()
-    for n_bins in range(2, _MAX_BINS):
-        inner = np.searchsorted(before, (np.arange(1, n_bins) / n_bins - ROUNDING) * total)
-        starts = np.append(0, inner[(np.diff(inner, prepend=0) > 0) & (inner < len(mass))])
-        # Sums of their own, since differences of cumulated ones lose small weights.
-        accuracy = np.add.reduceat(hits, starts) / np.add.reduceat(mass, starts)
-        # What sums in another order leave of equal accuracies is no fall.
-        if (np.diff(accuracy) < -ROUNDING).any():
-            break
-    return pairs.table(pairs.equal_mass_edges(n_bins - 1)).error(norm)
-
-
 declare(debiased_calibration_error, of_event=True, resampled=None)
-declare(sweep_calibration_error, of_event=True, resampled=None)

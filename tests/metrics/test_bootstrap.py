@@ -24,7 +24,6 @@ from skclamp.metrics import (
     negative_log_likelihood,
     paired_bootstrap_test,
     smooth_calibration_error,
-    sweep_calibration_error,
 )
 
 REPLICATED = {
@@ -308,12 +307,7 @@ def test_lower_ends_call_a_calibrated_few_off_no_more_often_than_promised(metric
 def test_lower_ends_of_clear_errors_stay():
     y, proba = draw_calibrated(1000, 5)
     sure = proba**2 / (proba**2).sum(1, keepdims=True)
-    for metric in (
-        expected_calibration_error,
-        classwise_calibration_error,
-        ks_calibration_error,
-        sweep_calibration_error,
-    ):
+    for metric in (expected_calibration_error, classwise_calibration_error, ks_calibration_error):
         interval = bootstrap_interval(metric, y, sure, n_resamples=200, random_state=0)
         assert interval.low > 0.5 * interval.debiased
 

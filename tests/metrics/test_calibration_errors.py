@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from _metrics import draw, draw_calibrated
 from scipy.integrate import trapezoid
-from scipy.stats import dirichlet, norm
+from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss
 
@@ -18,12 +18,10 @@ from skclamp.metrics import (
     classwise_calibration_error,
     debiased_calibration_error,
     expected_calibration_error,
-    kde_calibration_error,
     ks_calibration_error,
     maximum_calibration_error,
     negative_log_likelihood,
     smooth_calibration_error,
-    sweep_calibration_error,
 )
 
 exactly = partial(pytest.approx, abs=1e-12)
@@ -150,39 +148,6 @@ def test_debiased_is_its_definition(kind, n, strategy, mode):
     assert value ** (2 if kind == "l2" else 1) == pytest.approx(expected, abs=1e-5 if kind == "l1" else 1e-12)
 
 
-# The sweep
-
-
-def _plain_sweep(confidence, hits):
-    best = [(confidence, hits)]
-    for n_bins in range(2, len(confidence) + 1):
-        bins = _equal_mass(confidence, hits, n_bins)
-        if (np.diff([h.mean() for _, h in bins]) < -1e-12).any():
-            break
-        best = bins
-    return best
-
-
-@pytest.mark.parametrize("n", [1, 2, 9, 60, 300])
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("kind", ["l1", "l2", "max"])
-def test_sweep_is_its_definition(n, ties, kind):
-    for seed in range(5):
-        y, proba = draw_calibrated(n, 4, seed)
-        if ties:
-            proba = np.maximum(proba.round(1), 0.05)
-            proba /= proba.sum(1, keepdims=True)
-        expected = _norm(_plain_sweep(*_top(y, proba)), kind)
-        assert sweep_calibration_error(y, proba, norm=kind) == exactly(expected)
-
-
-def test_sweep_takes_all_bins_where_nothing_ever_falls():
-    p = np.linspace(0.51, 0.99, 50)
-    assert sweep_calibration_error(np.ones(50, int), p) == exactly((1 - p).mean())
-    y = (np.arange(50) >= 20).astype(int)
-    assert sweep_calibration_error(y, p) == exactly(np.abs(y - p).mean())
-
-
 # The smooth error
 
 
@@ -223,7 +188,7 @@ def test_smooth_is_continuous_where_bins_jump():
     assert classwise_calibration_error(y, mixed, n_bins=2) > 0.4
 
 
-# KS and KDE
+# KS
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -238,42 +203,6 @@ def test_ks_is_its_definition(n, ties):
     assert ks_calibration_error(y, proba) == exactly(expected)
     classes = [max(abs(((y == k) - p)[p <= c].sum()) / n for c in p) for k, p in enumerate(proba.T)]
     assert ks_calibration_error(y, proba, mode="classwise") == exactly(np.mean(classes))
-
-
-@pytest.mark.parametrize("bandwidth", [0.01, 0.1, 1.0])
-@pytest.mark.parametrize("k", [2, 3])
-def test_kde_is_its_definition(k, bandwidth):
-    y, proba = draw_calibrated(40, k)
-    unit, gaps = np.eye(k)[y], []
-    for j, p in enumerate(proba):
-        kernel = np.array([dirichlet.pdf(p, q / bandwidth + 1) if i != j else 0 for i, q in enumerate(proba)])
-        gaps.append(np.abs(kernel @ unit / kernel.sum() - p))
-    gaps = np.array(gaps)
-    expected = {"l1": gaps.sum(1).mean(), "l2": np.sqrt((gaps**2).sum(1).mean()), "max": gaps.max()}
-    for kind, value in expected.items():
-        assert kde_calibration_error(y, proba, bandwidth=bandwidth, norm=kind) == pytest.approx(value, rel=1e-9)
-
-
-def test_kde_takes_the_likeliest_bandwidth():
-    y, proba = draw_calibrated(60, 3)
-
-    def likelihood(bandwidth):
-        return sum(
-            np.log(sum(dirichlet.pdf(p, q / bandwidth + 1) for i, q in enumerate(proba) if i != j))
-            for j, p in enumerate(proba)
-        )
-
-    grid = np.geomspace(1e-3, 1, 25)
-    best = grid[np.argmax([likelihood(bandwidth) for bandwidth in grid])]
-    near = [kde_calibration_error(y, proba, bandwidth=min(best * f, 1)) for f in (0.75, 1.35)]
-    assert min(near) - 0.01 <= kde_calibration_error(y, proba) <= max(near) + 0.01
-
-
-def test_kde_finds_its_few_neighbours_where_there_are_zeros():
-    proba = np.array([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0], [0, 0, 1.0]])
-    assert kde_calibration_error([0, 0, 1, 1, 2], proba) == 0
-    # Each of the first two is told by the other; the last has no neighbour.
-    assert kde_calibration_error([1, 0, 1, 1, 0], proba) == pytest.approx(2 / 5)
 
 
 # Proper scores
@@ -351,8 +280,7 @@ RATES = {
     "debiased": (debiased_calibration_error, FAST),
     "debiased, l1": (partial(debiased_calibration_error, norm="l1"), FAST),
     "ks": (ks_calibration_error, FAST),
-    # Noise of (n h)^(-1/2) in a window h that equals it, or in which accuracies must differ by it: n^(-1/3).
-    "sweep": (sweep_calibration_error, -1 / 3),
+    # Noise of (n h)^(-1/2) in a window h that equals it: n^(-1/3).
     "smooth": (smooth_calibration_error, -1 / 3),
     # What a fit of one parameter gains, and of an increasing function.
     "temperature": (lambda y, p: calibration_refinement(y, p, recalibration="temperature").calibration, -1.0),
@@ -384,19 +312,6 @@ def test_error_of_calibrated_data_falls_as_theory_says(name, k):
     sizes = (1000, 10_000, 100_000) if k < 100 else (1000, 6000, 36_000)
     slope = _slope(metric, sizes, k, 400 if noisy else 60)
     assert slope == pytest.approx(rate, abs=0.25 if noisy else 0.08)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("k", [2, 3])
-def test_kde_of_calibrated_data_falls_as_theory_says(k):
-    """Noise (n h^((K-1)/2))^(-1/2) and blur h are alike where h falls as n^(-2/(K+3)), and so do they."""
-    rate, sizes, means = -2 / (k + 3), (300, 1200, 4800), []
-    for n in sizes:
-        proba = np.random.default_rng(n).dirichlet(np.ones(k), n)
-        metric = partial(kde_calibration_error, bandwidth=0.3 * n**rate)
-        means.append(calibration_noise_floor(metric, proba, n_draws=12, random_state=0).mean)
-    slope = np.polyfit(np.log(sizes), np.log(means), 1)[0]
-    assert slope == pytest.approx(rate, abs=0.1)
 
 
 @pytest.mark.parametrize("n_bins", [4, 15])
