@@ -27,7 +27,7 @@ class Alone:
         return values
 
     def all_gather_object(self, value):
-        """What each process says, in the order of the ranks."""
+        """Gather an object of each process, in the order of the ranks."""
         return [value]
 
     # For the length of a fit: no fit within it talks to others, and its error is everyone's.
@@ -77,7 +77,7 @@ class Ranks:
         return self._all_reduce(values)
 
     def all_gather_object(self, value):
-        """What each process says, in the order of the ranks."""
+        """Gather an object of each process, in the order of the ranks."""
         self._meet()
         return self._exchange(value)
 

@@ -18,7 +18,7 @@ __all__ = [
 
 
 class CalibrationWarning(UserWarning):
-    """What all warnings of the package are.
+    """Base of all warnings of the package.
 
     Examples
     --------

@@ -16,7 +16,7 @@ _FEWEST_ROWS = 20
 
 
 class Opening(NamedTuple):
-    """How an estimator is opened.
+    """Options of opening an estimator.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def fingerprint(self):
-        """What tells the network or classifier from another; None where there is neither."""
+        """Identity of the network or classifier, which tells it from another; None where there is neither."""
 
     def look_at_scale(self, x):
         """Measure floating-point inputs or, once fitted, tell that they are on another scale than those of the fit."""

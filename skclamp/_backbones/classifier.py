@@ -199,7 +199,7 @@ def _of_all_classes(classifier, response, classes):
 
 
 class _Cast(nn.Module):
-    """What transformers yield, in a network's own precision."""
+    """Cast of what transformers yield to a network's own precision."""
 
     def __init__(self, dtype):
         super().__init__()

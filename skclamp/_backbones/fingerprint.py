@@ -95,7 +95,7 @@ def _uncompiled(name):
 
 
 def content_hash(value):
-    """What tells one parameter of a calibrator from another by what is in it, in any process."""
+    """Hash the content of a calibrator's parameter, the same in any process."""
     return Digest().value(_contents(value)).hex()
 
 

@@ -40,7 +40,7 @@ UNFITTED = "where the classifier isn't fitted"
 
 
 def dataset_behind(X, *, any_order=False):
-    """What holds samples as a torch Dataset: a DataLoader's, `NamedArrays` of a dict, a view of what is none by class.
+    """Return the Dataset that holds samples: a DataLoader's, `NamedArrays` of a dict, a view of what is none by class.
 
     A DataLoader's Dataset is read in its own order, as a `LoadedDataset`; an array stays as it is. ``any_order=True``
     says that nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them. One that leaves
@@ -285,7 +285,7 @@ class ArrayInputs:
 
     @staticmethod
     def collate(batch):
-        """What `training_set` fetched: a batch already."""
+        """Return what `training_set` fetched: a batch already."""
         return batch
 
 
@@ -398,7 +398,7 @@ def joined_labels(parts):
 
 
 def _are_there(labels):
-    """Whether there are labels; ValueError if some samples have one and others None."""
+    """Return True where there are labels; ValueError if some samples have one and others None."""
     n_missing = sum(label is None for label in labels)
     if 0 < n_missing < len(labels):
         raise ValueError(
@@ -495,7 +495,7 @@ def _named(inputs):
 
 
 def _at_once(inputs, batch_size, most):
-    """How many of `batch_size` samples hold at most so many numbers, or any, where that is None; a power of two."""
+    """Return how many of `batch_size` samples hold at most so many numbers, a power of two; None is any number."""
     if most is None:
         return batch_size
     n_each = sum(tensor[:1].numel() for tensor in _named(inputs).values())

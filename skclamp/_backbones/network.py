@@ -93,7 +93,7 @@ class NetworkBackbone(Backbone):
 
     @property
     def likely_classes(self):
-        """What a Hugging Face model's config calls the columns, in their order; None without one."""
+        """Return the names that a Hugging Face model's config has for the columns, in their order; None without one."""
         names = getattr(getattr(self._network, "config", None), "id2label", None)
         return None if not isinstance(names, Mapping) else np.array([str(names[k]) for k in sorted(names, key=int)])
 
@@ -104,7 +104,7 @@ class NetworkBackbone(Backbone):
 
     @property
     def guessed_item(self):
-        """What is taken of what the network returns, where others could be meant."""
+        """Name the item that is taken of what the network returns, where others could be meant."""
         for part in self.module.modules():
             if isinstance(part, LogitsModule) and part.guessed is not None:
                 return part.guessed
@@ -145,7 +145,7 @@ class NetworkBackbone(Backbone):
         return others.pop(key), others
 
     def _scales(self, batch, input_key):
-        """What integers of entries are multiplied by; one scale is that of the perturbed entry, or of the only one."""
+        """Return the factors of integer entries; one scale is that of the perturbed entry, or of the only one."""
         scale = self.integer_scale
         if scale is None:
             return {}
@@ -237,7 +237,7 @@ class NetworkBackbone(Backbone):
         return Digest().network(self.module).hex()
 
     def second_look(self):
-        """Whether the network's first inputs have other logits now: "random", or alone than in their "batch"."""
+        """Return "random" or "batch" where first inputs have other logits now, or alone; else None."""
         if not self._first:
             return None
         x, others, first = self._first

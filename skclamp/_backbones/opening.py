@@ -57,7 +57,7 @@ def open_backbone(estimator, opening):
 
 
 def is_frozen(estimator):
-    """Whether an estimator is used as it is: given, fitted or initialised, and never cloned or fitted by us."""
+    """Return True where an estimator is used as it is: given, fitted or initialised, never cloned or fitted by us."""
     if estimator is None or isinstance(estimator, (nn.Module, FrozenEstimator)):
         return True
     if isinstance(estimator, Pipeline) and estimator.steps:
@@ -93,7 +93,7 @@ def check_samples(X, owner, method="fit"):
 
 
 def _instead_of(estimator):
-    """What an object that is no estimator is, and what to pass or do instead, for a message."""
+    """Tell what an object that is no estimator is, and what to pass or do instead, for a message."""
     if isinstance(estimator, (str, os.PathLike)):
         path = os.fspath(estimator)
         return f"the path {path!r}. {_FILES.get(os.path.splitext(path)[1], _OF_TORCH).format(path=path)}"

@@ -64,7 +64,7 @@ def prints_of(X, recorded, n_samples):
 
 
 def _rows_of(values):
-    """What can be sliced by rows, of numbers or of names."""
+    """Return what can be sliced by rows, of numbers or of names."""
     if issparse(values):
         return values.tocsr()
     return values if hasattr(values, "detach") else to_numpy(values)

@@ -1,4 +1,4 @@
-"""How large a fit's inputs are, a small record, and whether other inputs are on another scale."""
+"""Scale of a fit's inputs, a small record, and the look for other inputs on another scale."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ _BELOW_ZERO, _PART_BELOW = 0.2, 0.3
 
 @register
 class Scale(NamedTuple):
-    """How large inputs are.
+    """Sizes of inputs.
 
     Attributes
     ----------

@@ -91,7 +91,7 @@ class Finding(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """What was looked at before a fit, kept for the second look at what it found.
+    """First look at the samples of a fit, kept for the second look at what the fit found.
 
     Attributes
     ----------
@@ -147,7 +147,7 @@ def diagnose(samples, *, fitted):
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
-    """Whether there are many samples and no error, as of those that trained a network; to what `purpose` they are."""
+    """Look for many samples without an error, as of those that trained a network; to what `purpose` they are."""
     n_samples = int((weight > 0).sum())
     if n_samples < MANY_SAMPLES or _has_errors(logits, y_encoded, weight):
         return []
@@ -185,7 +185,7 @@ def _look_at_columns(samples, n_samples, most):
 
 
 def _of_classes(seen, logits, y_encoded, weight, classes):
-    """Whether all labels `seen`, of several samples with weight, are of one class, or flawless ones rarely of some."""
+    """Look for labels `seen`, of several samples with weight, all of one class, or flawless ones rarely of some."""
     counts = torch.bincount(seen, minlength=len(classes)).cpu().numpy()
     if len(seen) > 1 and counts.max() == len(seen):
         numbers = {"name": classes.tolist()[int(seen[0])], "n_classes": len(classes)}
@@ -201,7 +201,7 @@ def _of_classes(seen, logits, y_encoded, weight, classes):
 
 
 def _has_errors(logits, y_encoded, weight):
-    """Whether a sample with weight has a greater logit than its label's; the first rows tell nearly always."""
+    """Return True where a sample with weight has a greater logit than its label's; the first rows nearly always tell."""
     for start in range(0, len(y_encoded), MANY_SAMPLES):
         rows = slice(start, start + MANY_SAMPLES)
         wrong = top_columns(logits[rows]) != y_encoded[rows]
@@ -248,7 +248,7 @@ def better_order(best, labels, weight):
 
 
 def _is_better(order, best, labels, weight):
-    """Whether an order is more accurate, by a sign test of the samples on which the two differ, and beyond chance."""
+    """Return True where an order is more accurate, by a sign test of samples on which the two differ, beyond chance."""
     if not len(best):
         return False
     gain = (order[best] == labels).astype(float) - (best == labels)
@@ -269,7 +269,7 @@ def _is_better(order, best, labels, weight):
 
 
 def look_at_width(best, labels, weight, n_columns):
-    """Whether most predictions are in columns that no label has, by more than the rarity of labels explains."""
+    """Look for predictions mostly in columns that no label has, by more than the rarity of labels explains."""
     labelled = np.bincount(labels, weight, minlength=n_columns)
     n_distinct = int((labelled > 0).sum())
     if not 1 < n_distinct <= n_columns / 2 or n_effective(weight) < MIN_SAMPLES_PER_PARAMETER:
@@ -284,7 +284,7 @@ def look_at_width(best, labels, weight, n_columns):
 
 
 def _are_no_better_than_guesses(accuracy, logits, labels, weight):
-    """Whether always naming the most frequent class is as accurate, and the outputs say nothing of the labels."""
+    """Return True where the most frequent class is as accurate a guess, and the outputs say nothing of the labels."""
     n = n_effective(weight)
     share = np.bincount(labels, weight, minlength=logits.shape[1]) / weight.sum()
     if n < _MIN_GUESSES or n * (1 - share.max()) < _MIN_OTHERS:
@@ -297,14 +297,14 @@ def _are_no_better_than_guesses(accuracy, logits, labels, weight):
 
 
 def _are_alike(logits, weight):
-    """Whether outputs tell next to nothing of which sample they are of: their mutual information is small."""
+    """Return True where outputs tell next to nothing of which sample they are of: their mutual information is small."""
     proba, share = logits.double().softmax(1).cpu(), torch.from_numpy(weight / weight.sum())
     information = torch.special.entr(share @ proba).sum() - share @ torch.special.entr(proba).sum(1)
     return bool(information < _MIN_INFORMATION)
 
 
 def _says_nothing(logits, labels, weight, share):
-    """Whether labels have no higher probabilities than others would: where one class is frequent accuracy tells little.
+    """Return True where labels have no higher probabilities than others would; accuracy tells little of rare classes.
 
     `share` is that of each class.
     """
@@ -315,7 +315,7 @@ def _says_nothing(logits, labels, weight, share):
 
 
 def _is_in_any_order(logits, labels, weight, share):
-    """Whether columns in another order fit the labels about as well, as those of an untrained network do.
+    """Return True where columns in another order fit the labels about as well, as those of an untrained network do.
 
     Its outputs tell classes apart that look different, and what they say of each is luck, however many samples there
     are. Hoeffding's variance of the sum over a random permutation takes the place of the samples'.
@@ -366,7 +366,7 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
 
 
 def _is_softmax_but_for_a_constant(logits):
-    """Whether logits are probabilities but for a constant in each row, and far from equal."""
+    """Return True where logits are probabilities but for a constant in each row, and far from equal."""
     # The first row tells nearly always.
     for rows in (logits[:1], logits):
         least = (rows.mean(1) - rows.amin(1)).max() * logits.shape[1]
@@ -390,20 +390,20 @@ def total_of_probabilities(logits):
 
 
 def _sum_to(total, logits):
-    """Whether rows do, up to rounding: percentages may be whole ones."""
+    """Return True where rows sum to a total, up to rounding: percentages may be whole ones."""
     tolerance = row_sum_tolerance(torch.finfo(logits.dtype).eps) if total == 1 else _ROUNDED_PERCENTAGES
     return bool(((logits.sum(1) - total).abs() <= tolerance).all())
 
 
 def look_at_new(logits):
-    """Whether new logits are probabilities, where those of the fit weren't; a row alone may be so by chance."""
+    """Look for new logits that are probabilities, where those of the fit weren't; a row alone may be so by chance."""
     if len(logits) > 1 and (total := total_of_probabilities(logits[:_MAX_ROWS_FOR_T])):
         return [Finding(words.new_probabilities, {"total": total})]
     return []
 
 
 def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
-    """Whether classes are as frequent as a map has them on average that can't move all of a class.
+    """Look for classes that a map, which can't move all of a class, has on average more or less often than labels do.
 
     `proba` is what the map makes of samples with weight, `nll` its mean NLL; ``mend(n_classes)`` says what mends it.
     """

@@ -1,4 +1,4 @@
-"""Whether a map of many parameters does worse than one temperature on samples that it hasn't seen."""
+"""Overfit: maps of many parameters that do worse than one temperature on samples that they haven't seen."""
 
 from typing import NamedTuple
 
@@ -29,12 +29,12 @@ class OutOfFold(NamedTuple):
 
 
 def is_hopeless(weight, n_classes, per_class):
-    """Whether samples are too few for a map that asks for `per_class` numbers of each class."""
+    """Return True where samples are too few for a map that asks for `per_class` numbers of each class."""
     return n_effective(weight.cpu().numpy()) <= _HOPELESS * per_class * n_classes
 
 
 def is_doubtful(weight, n_classes, enough):
-    """Whether samples, of which a class asks for `enough`, are so few that a look out of fold is worth its time."""
+    """Return True where samples, of which a class asks for `enough`, are so few that a look out of fold pays."""
     return n_classes <= MAX_CLASSES and n_effective(weight.cpu().numpy()) < enough * n_classes
 
 

@@ -1,4 +1,4 @@
-"""What is said of each finding, a sentence of its numbers, as part of the one warning of a fit."""
+"""Sentences of findings, each with its numbers, as parts of the one warning of a fit."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a page tells of a comparison beside its scores: single answers, the worst classes, versions, and the day."""
+"""Content of a page beside the scores: single answers, the worst classes, versions, and the day."""
 
 import platform
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _N_SAMPLED, _MAX_WRONG_IMAGES = 8, 40
 
 @dataclass(frozen=True)
 class Answer:
-    """What a calibrator says of one sample: its row in the test set, the label, the prediction and its confidence."""
+    """Answer of a calibrator to one sample: its row in the test set, the label, the prediction and its confidence."""
 
     row: int
     label: str
@@ -42,7 +42,7 @@ class ClassAnswers:
 
 @dataclass(frozen=True)
 class Answers:
-    """What is kept of one calibrator's answers to the test set.
+    """Answers of one calibrator to the test set, as a page keeps them.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class PageContent:
-    """What a page tells beside the scores: each calibrator's answers by its name, and some images if inputs are such.
+    """Content of a page beside the scores: each calibrator's answers by its name, and some images if inputs are such.
 
     The date is that of the comparison, in the format of ISO 8601.
     """
@@ -78,7 +78,7 @@ class PageContent:
 
 
 def answers_of(confidence, prediction, y_encoded, classes, uncalibrated):
-    """What a page shows of a calibrator's answers, and of the gain over the `uncalibrated` predictions."""
+    """Return a calibrator's answers for a page, and those on the gain over the `uncalibrated` predictions."""
     hits = prediction == y_encoded
     gains = hits.astype(float) - (uncalibrated == y_encoded)
     wrong = np.flatnonzero(~hits)

@@ -148,7 +148,7 @@ def _floors(residuals, place, count, menu, side):
 
 
 class BinnedPredictions(NamedTuple):
-    """What one classifier's probabilities of a test set come to in any bins: the top label's, and some classes' own."""
+    """Bins of one classifier's probabilities that a reader may choose: the top label's, and some classes' own."""
 
     top_label: Cells
     classes: list[Cells]
@@ -156,7 +156,7 @@ class BinnedPredictions(NamedTuple):
 
 @dataclass(frozen=True)
 class BinnedTest:
-    """What is kept of a test set for bins that a reader chooses.
+    """Test set as it is kept for bins that a reader chooses.
 
     Attributes
     ----------

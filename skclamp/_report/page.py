@@ -164,7 +164,7 @@ def _packed(cells):
 
 
 def _perturbation(name, calibrator, channel_names):
-    """What a clamping calibrator learned, and why it kept or refused it."""
+    """Section on what a clamping calibrator learned, and why it kept or refused it."""
     panels = panels_of(calibrator.perturbation_, channel_names, (0.0, 1.0))
     panels += view_panels(calibrator.views_, calibrator.view_weights_)
     return {

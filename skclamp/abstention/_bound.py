@@ -72,7 +72,7 @@ def reason_of(
     of_all,
     target,
 ):
-    """What a threshold proves, or what is missing, in a sentence or two; `doubt` says why a proof is no promise.
+    """Sentences on what a threshold proves, or what is missing; `doubt` says why a proof is no promise.
 
     `n_distinct` is the number of distinct samples. `of_samples` is the risk of answered samples where groups count,
     None where samples do. `of_all` is that of all samples, and `target` the target, on a scale from the least loss, 0,

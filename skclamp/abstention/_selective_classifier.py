@@ -371,7 +371,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         return costs
 
     def _choose_label(self):
-        """What stands for no answer."""
+        """Return the label that stands for no answer."""
         numbers, label = self.classes_.dtype.kind in "iuf", self.abstain_label
         if isinstance(label, str) and label == "auto":
             label = "abstain"
@@ -479,7 +479,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         return np.where(answered, self.classes_[columns].astype(label.dtype), label)
 
     def is_answered(self, X):
-        """Whether each sample is answered.
+        """Return which samples are answered.
 
         Parameters
         ----------
@@ -506,7 +506,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         return columns, scores > self.threshold_
 
     def _dtype_of_answers(self):
-        """What holds the classes and the label that abstains, each as it is."""
+        """Return the dtype that holds the classes and the label that abstains, each as it is."""
         kind, label = self.classes_.dtype.kind, self.abstain_label_
         numbers = kind in "iuf" and isinstance(label, Real) and not isinstance(label, bool)
         if not numbers and not (kind == "U" and isinstance(label, str)):
@@ -586,7 +586,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         return SelectiveModule(calibrated, self.threshold_, self.costs_)
 
     def summary(self):
-        """What was proven, in a sentence or two, and what the estimator says of itself.
+        """Tell in a sentence or two what was proven, and what the estimator says of itself.
 
         Returns
         -------

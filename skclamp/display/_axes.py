@@ -65,7 +65,7 @@ def without_frame(*axes):
 
 
 def figure_legend(ax):
-    """What stands on axes, told above all axes of their figure, in as many columns as it has room for."""
+    """Draw one legend for some axes above all axes of their figure, in as many columns as it has room for."""
     figure, (handles, labels) = ax.figure, ax.get_legend_handles_labels()
     for n_columns in range(len(labels), 0, -1):
         legend = figure.legend(

@@ -1,4 +1,4 @@
-"""What reliability diagrams show beside bins: the smoothed curve, and bootstrap intervals of either."""
+"""Curves of reliability diagrams: the smoothed one, and bootstrap intervals of it or of bins."""
 
 from dataclasses import dataclass
 

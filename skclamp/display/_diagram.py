@@ -1,4 +1,4 @@
-"""What a reliability diagram is drawn from: bars, intervals, the smoothed curve and a histogram, on given axes."""
+"""Parts of a reliability diagram: bars, intervals, the smoothed curve and a histogram, on given axes."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ FEW = 10
 
 
 def words_of(event):
-    """What is drawn up the diagram, along it, and their gap: of the most probable class, or of an event's name."""
+    """Labels of the vertical and horizontal axis and of the gap: of the most probable class, or an event's name."""
     if event is None:
         return "accuracy", "confidence"
     return f"share of class {event}", f"probability of class {event}"

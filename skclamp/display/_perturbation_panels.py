@@ -31,7 +31,7 @@ _MAX_NUMBERS = 16
 
 @dataclass(frozen=True)
 class Panel:
-    """What a picture shows, apart from how: `kind` is one of `_DRAWN`, whose function takes the `content`."""
+    """Content of a picture, apart from its drawing: `kind` is one of `_DRAWN`, whose function takes the `content`."""
 
     title: str
     kind: str
@@ -117,7 +117,7 @@ def _image_panels(titles, images, names=None, limits=(None, None)):
 
 
 def _curve_panel(name, block, names, input_range):
-    """What becomes of inputs that are the same at every place, channel by channel."""
+    """Curves of inputs that are the same at every place, channel by channel."""
     low, high = input_range
     if not low < high:
         raise ValueError(f"input_range must be ascending; got {input_range}")

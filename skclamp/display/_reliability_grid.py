@@ -360,7 +360,7 @@ def _by_name(estimators):
 
 
 def _shared_classes(estimators):
-    """What the columns of all are called; None where no estimator tells."""
+    """Return the names of all columns; None where no estimator tells."""
     first = None
     for name, model in estimators.items():
         if hasattr(model, "classes_"):

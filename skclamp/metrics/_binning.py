@@ -29,7 +29,7 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class BinTable:
-    """What falls into each bin of confidence; ``pandas.DataFrame(dataclasses.asdict(table))`` shows it.
+    """Count, confidence and accuracy of each bin; ``pandas.DataFrame(dataclasses.asdict(table))`` shows it.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Pairs:
         return np.ones(len(self.confidence)) if self.weight is None else self.weight
 
     def above(self, threshold):
-        """Those whose confidence exceeds a threshold; None keeps all."""
+        """Return the pairs whose confidence exceeds a threshold; None keeps all."""
         if threshold is None:
             return self
         kept = self.confidence > threshold
@@ -282,7 +282,7 @@ class Probabilities:
         return float(np.average(values, weights=self.weight))
 
     def kept(self, key, compute):
-        """What a function computes of the probabilities and weights, kept, as many draws of labels share it."""
+        """Return what a function computes of the probabilities and weights, kept, as many draws of labels share it."""
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]

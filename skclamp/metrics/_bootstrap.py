@@ -327,7 +327,7 @@ def _replicates(forms, proba, n_resamples, random_state):
 
 
 def _may_be_noise(sample, tail, random_state):
-    """Whether calibrated probabilities like these show as large an error more often than `tail`, by drawing labels.
+    """Return True where probabilities, if calibrated, show as large an error more often than `tail`, by drawing labels.
 
     Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.

@@ -1,4 +1,4 @@
-"""What a metric declares of itself, and what those have in common that take pairs of confidence and hit."""
+"""Declarations of metrics, and the common part of those that take pairs of confidence and hit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ._binning import Probabilities
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a metric of this package; any of them takes `Probabilities` in the place of an array.
+    """Properties of a metric of this package; any of them takes `Probabilities` in the place of an array.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ def declare(metric, *, is_error=True, of_event, resampled):
 
 
 def facts_of(metric):
-    """What a metric, its options fixed or not, declares; None for another package's, or a function around one."""
+    """Return `Facts` of a metric, its options fixed or not; None for another package's, or a function around one."""
     function = metric.func if isinstance(metric, partial) else metric
     return _FACTS.get(function) if isfunction(function) else None
 

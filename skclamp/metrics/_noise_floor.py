@@ -113,7 +113,7 @@ def draw_labels(proba, n_draws, random_state):
 
 
 def count_draws(proba, n_draws, random_state, events):
-    """How often events come true in cells of the samples, of labels drawn as by `draw_labels`, which aren't kept.
+    """Count how often events come true in cells of the samples, of labels drawn as by `draw_labels`, which aren't kept.
 
     An event is a column, one of all samples or one of each, the cell of each sample, and the number of cells; of each
     there are counts of shape (n_draws, n_cells).

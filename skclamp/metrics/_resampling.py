@@ -53,7 +53,7 @@ class MeanScore:
         return sums[:, 0] / sums[:, 1] / ratio
 
     def _standard_errors(self, sums):
-        """Those of the means of weightings, each of the samples' own weight times how often they are drawn."""
+        """Standard errors of the means of weightings: the samples' own weights times how often they are drawn."""
         mean = sums[:, 0] / sums[:, 1]
         squares = sums[:, 4] - 2 * mean * sums[:, 3] + mean**2 * sums[:, 2]
         return np.sqrt(np.maximum(squares, 0)) / sums[:, 1]
@@ -90,7 +90,7 @@ class ScaledError:
         return scale * self.value
 
     def for_upper_end(self):
-        """What tells the upper end of an interval."""
+        """Return the form that tells the upper end of an interval."""
         return self
 
 
@@ -148,7 +148,7 @@ def resampling_weights(proba, n_resamples, random_state):
 
 
 def _counts(generator, n_resamples, n):
-    """How often each of n samples is drawn in each replicate."""
+    """Count how often each of n samples is drawn in each replicate."""
     counts = np.empty((n_resamples, n), np.uint16)
     for row in counts:
         row[:] = np.bincount(generator.integers(n, size=n), minlength=n)

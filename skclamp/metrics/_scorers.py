@@ -59,7 +59,7 @@ class CalibrationScorer(BaseScorer):
         return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
 
     def _response(self, estimator, X, y_true, **options):
-        """What the metric takes for the samples, and their labels."""
+        """Return the metric's argument for the samples, and their labels."""
         return predict_labelled(estimator, "predict_proba", X, y_true, **options)
 
     def __repr__(self):

@@ -11,7 +11,7 @@ from .._utils.encoding import register
 @register
 @dataclass(eq=False)
 class Alarms:
-    """What stays as it was when the first alarm was raised, whatever comes later.
+    """State of a monitor when the first alarm was raised, which stays whatever comes later.
 
     Attributes
     ----------

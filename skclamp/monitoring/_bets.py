@@ -23,7 +23,7 @@ _PRIOR_COUNT = 5.0
 
 
 class Likelihoods(NamedTuple):
-    """What samples say of a grid of betas.
+    """Log-likelihoods of samples on a grid of betas.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ def before_each(rows, state, memory):
 
 
 def class_weights(found, predicted):
-    """How much more frequent classes were than predicted."""
+    """Return how much more frequent classes were than predicted."""
     return (found + _PRIOR_COUNT) / (predicted + _PRIOR_COUNT)
 
 

@@ -1,4 +1,4 @@
-"""What bets on other temperatures and class frequencies see of a stream of labelled samples, in bounded memory."""
+"""Bets on other temperatures and class frequencies against a stream of labelled samples, in bounded memory."""
 
 import math
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ def _outside(null):
 
 
 def _sums(on_grid, log_weight):
-    """What is summed: gain at each beta, slope at those of bets, and the gain of class weights at these."""
+    """Terms that are summed: gain at each beta, slope at those of bets, and the gain of class weights at these."""
     weighted = on_grid.gain[:, :_N] + log_weight[:, None] - on_grid.tilt[:, :_N]
     return np.concatenate([on_grid.gain, on_grid.slope[:, :_N], weighted], axis=1)
 
@@ -141,7 +141,7 @@ def best_temperature(totals):
 
 
 def gain_of_frequencies(totals):
-    """What the best bet on class frequencies has won, at whatever T."""
+    """Return the gain of the best bet on class frequencies, at whatever T."""
     return float(totals[-_N:].max())
 
 
@@ -154,7 +154,7 @@ def of_former(totals, tolerance):
 
 
 def _from_former(*, frequencies, log_restarted, **fields):
-    """What an older file holds; its e-value, of another mixture, is what the bets go on with."""
+    """Read an older file; its e-value, of another mixture, is where the bets go on from."""
     watch = CalibrationBets.of_none(fields["tolerance"], frequencies.shape[-1])
     for name, value in fields.items():
         setattr(watch, name, of_former(value, watch.tolerance))

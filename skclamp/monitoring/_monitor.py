@@ -267,7 +267,7 @@ class CalibrationMonitor(Watch):
         return self
 
     def summary(self):
-        """What was never true or has changed, since when, what a refit of T would win, and what class frequencies tell.
+        """Tell what was never true or has changed, since when, what a refit of T would win, and class frequencies.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What bets on a risk above the target see of a stream of losses."""
+"""Bets on a risk above the target against a stream of losses."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -44,7 +44,7 @@ class RiskBets(StartsMixture):
         return RiskBets.of_none(self.target, self.low, self.span)
 
     def risk(self, mean_loss):
-        """What the user calls a mean of losses."""
+        """The user's word for a mean of losses."""
         return float(self.low + self.span * mean_loss)
 
     def tells(self, log_odds, best, n_true, true, since):

@@ -221,7 +221,7 @@ class RiskMonitor(Watch):
         return self
 
     def summary(self):
-        """Whether the risk has left the target, since when, and what it is.
+        """Tell in words whether the risk has left the target, since when, and what it is.
 
         Returns
         -------
@@ -290,7 +290,7 @@ class _Answers:
         return float(risk - self.low) / self.span, self.low, self.span
 
     def fingerprint(self):
-        """What tells it from another."""
+        """Identity of a classifier, which tells it from another."""
         rest = [self.classes, float(self.selective.threshold_), self.loss_table]
         return Digest().arrays(self.selective.estimator_).value(rest).hex()
 

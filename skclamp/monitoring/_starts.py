@@ -95,7 +95,7 @@ class StartsMixture(ABC):
 
     @abstractmethod
     def tells(self, log_odds, best, n_true, true, since):
-        """Whether samples tell with such log odds that the null held before the best start of a bet.
+        """Return True where samples tell with such log odds that the null held before the best start of a bet.
 
         `n_true` and `true` are the number of those before, and their totals, `since` the totals of the others.
         """

@@ -1,4 +1,4 @@
-"""What is watched: logits of a classifier's probabilities, and the labels that are there."""
+"""Watched samples: logits of a classifier's probabilities, and the labels that are there."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""What a monitor has seen, in words."""
+"""Summaries of monitors, in words."""
 
 import math
 
@@ -8,7 +8,7 @@ from ._e_process import gain_of_frequencies
 
 
 def sentences(monitor, rules, evidence, alarms):
-    """Those of a summary; `rules` are the parameters that the samples were watched with."""
+    """Sentences of a summary; `rules` are the parameters that the samples were watched with."""
     n, n_missing = monitor.n_samples_, monitor.n_missing_
     were = "was" if n_missing == 1 else "were"
     if not n:
@@ -45,7 +45,7 @@ def sentences(monitor, rules, evidence, alarms):
 
 
 def risk_sentences(monitor, rules, evidence, alarms):
-    """Those of a summary of answered samples."""
+    """Sentences of a summary of answered samples."""
     n = monitor.n_samples_
     others = f"{monitor.n_abstained_:,} abstained, {monitor.n_missing_:,} without a label"
     if not n:
@@ -116,7 +116,7 @@ def _how(temperature, tolerance):
 
 
 def _whether_enough(monitor, rules, totals):
-    """Whether bets on class frequencies, which learn as they go, have won no more than T would."""
+    """Tell that bets on class frequencies, which learn as they go, have won no more than T would; or nothing."""
     n_since = max(1, monitor.n_samples_ - monitor.since_)
     more = gain_of_frequencies(totals) - n_since * monitor.gain_
     if more < -math.log(rules["alpha"]):

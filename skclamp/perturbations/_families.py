@@ -42,14 +42,14 @@ def shown(tensor):
 
 
 class Picture(NamedTuple):
-    """How a display shows a parameter: by which kind of picture, and the value, if any, that does nothing."""
+    """Picture of a parameter for a display: its kind, and the value, if any, that does nothing."""
 
     kind: str = "any"
     nothing: float | None = None
 
 
 class Perturbation(nn.Module):
-    """What is to be known of a family; of a user's own module, which isn't one, these defaults hold.
+    """Family of perturbations, with all that is known of it; a user's own module, which isn't one, has these defaults.
 
     Attributes
     ----------
@@ -454,7 +454,7 @@ def family_of(perturbation):
 
 
 def is_ours(perturbation):
-    """Whether it is of a family of the package itself, and not of a class derived from one."""
+    """Return True for a family of the package itself, and not for a class derived from one."""
     return type(perturbation).__module__.startswith(__package__)
 
 

@@ -152,7 +152,7 @@ class NormPerturbation(Perturbation):
 
 
 def changes_inputs(perturbation):
-    """Whether a perturbation has a part that acts on the inputs themselves."""
+    """Return True where a perturbation has a part that acts on the inputs themselves."""
     if isinstance(perturbation, nn.Sequential):
         return any(map(changes_inputs, perturbation))
     return type(perturbation) is not nn.Identity and not family_of(perturbation).of_features

@@ -73,7 +73,7 @@ class ImageShift(nn.Module):
 
     @property
     def title(self):
-        """What summaries call it."""
+        """Name in summaries."""
         return f"{'flipped ' * self.flip}shift ({self.rows}, {self.columns})"
 
     def extra_repr(self):
@@ -115,7 +115,7 @@ class TimeShift(nn.Module):
 
     @property
     def title(self):
-        """What summaries call it."""
+        """Name in summaries."""
         return f"time shift {self.steps:+d}"
 
     def extra_repr(self):
@@ -151,7 +151,7 @@ def views_of(shape):
 
 
 def titles_of(views):
-    """What summaries call some views, numbered where several would be called the same."""
+    """Names of some views in summaries, numbered where several would be called the same."""
     titles = [
         "as it is" if type(view) is nn.Identity else getattr(view, "title", type(view).__name__) for view in views
     ]

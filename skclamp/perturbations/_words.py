@@ -1,4 +1,4 @@
-"""What a perturbation is called, and what it does, in words."""
+"""Perturbations and their effects in words."""
 
 from torch import nn
 
@@ -21,7 +21,7 @@ def title_of(perturbation):
 
 
 def in_words(perturbation):
-    """What becomes of inputs and features under a perturbation: its families with their numbers, in their order."""
+    """Tell what becomes of inputs and features under a perturbation: its families and their numbers, in order."""
     parts = perturbation if isinstance(perturbation, nn.Sequential) else [perturbation]
     parts = [part for part in parts if type(part) is not nn.Identity]
     of_inputs = [_in_words(part) for part in parts if not family_of(part).of_features]
@@ -47,7 +47,7 @@ def _of_layers(norm):
 
 
 def layers_in_words(norm, noun):
-    """How many layers a clamp of features has, how many gains and offsets, and between which these lie."""
+    """Tell how many layers a clamp of features has, how many gains and offsets, and between which these lie."""
     parts = [f"{len(norm.layers)} {noun}{'s' * (len(norm.layers) != 1)}"]
     for name, values in norm.named_parameters():
         if values.numel() and not values.is_meta:
@@ -57,7 +57,7 @@ def layers_in_words(norm, noun):
 
 
 def of_layers(left_out):
-    """What a network has no layer like: none that can be clamped, given why, or none at all."""
+    """Name the layers that a network lacks: none that can be clamped, given why, or none at all."""
     return f"that can be clamped: {_reasons(left_out)}" if left_out else "at all"
 
 
@@ -68,7 +68,7 @@ def _reasons(left_out):
 
 
 def undoing(name):
-    """What is said of a perturbation that the inverse of a normalisation does as well as."""
+    """Sentence on a perturbation that the inverse of a normalisation does as well as."""
     return (
         f"the learned perturbation undoes a normalisation: the inverse of {name} does as well. Is X normalised twice?"
     )
