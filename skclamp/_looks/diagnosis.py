@@ -201,7 +201,7 @@ def _of_classes(seen, logits, y_encoded, weight, classes):
 
 
 def _has_errors(logits, y_encoded, weight):
-    """Return True where a sample with weight has a greater logit than its label's; the first rows nearly always tell."""
+    """Return True where a sample with weight has a greater logit than its label's; the first rows mostly tell."""
     for start in range(0, len(y_encoded), MANY_SAMPLES):
         rows = slice(start, start + MANY_SAMPLES)
         wrong = top_columns(logits[rows]) != y_encoded[rows]
@@ -304,9 +304,9 @@ def _are_alike(logits, weight):
 
 
 def _says_nothing(logits, labels, weight, share):
-    """Return True where labels have no higher probabilities than others would; accuracy tells little of rare classes.
+    """Return True where labels have no higher probabilities than others would.
 
-    `share` is that of each class.
+    Where one class is frequent accuracy tells little. `share` is that of each class.
     """
     proba = logits.float().softmax(1).cpu().numpy()
     proba -= np.average(proba, axis=0, weights=weight)
