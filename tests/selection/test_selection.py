@@ -23,7 +23,7 @@ from skclamp import (
 from skclamp._judging.splits import draw_folds
 from skclamp.base import BaseCalibrator
 from skclamp.exceptions import CalibrationSetWarning
-from skclamp.metrics import make_calibration_scorer, neg_brier_score_scorer, neg_log_likelihood_scorer
+from skclamp.metrics import make_calibration_scorer, neg_log_likelihood_scorer
 
 TWO = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
 FAMILIES = [*TWO, ("matrix", MatrixScaling(off_diagonal_penalty=0.1, intercept_penalty=0.01))]
@@ -103,16 +103,13 @@ def test_all_candidates_leave_most_drawn_nulls_to_temperature_scaling(name):
 
 
 def test_logits_that_are_calibrated_stay_as_they_are():
-    """Where T gains less than it costs the base is the identity; a clear gain is T's, to the bit."""
+    """Where T gains less than it costs the base is the identity."""
     temperatures = []
     for seed in range(20):
         Z = logits(200, seed=seed) / 2
         y = drawn_labels(Z, seed)
         temperatures.append(CalibratorSelector(candidates=TWO[:1]).fit(Z, y).best_estimator_.temperature_)
     assert temperatures.count(1.0) >= 10
-    wide = 3 * logits(200)
-    found, alone = (kind.fit(wide, drawn_labels(wide / 3)) for kind in (CalibratorSelector(), TemperatureScaling()))
-    assert found.best_estimator_.temperature_ == alone.temperature_
 
 
 @pytest.mark.parametrize(("temperature", "over"), [(1.0, "uncalibrated"), (1.5, "scaled"), (2.0, "scaled")])
@@ -283,19 +280,15 @@ def test_another_scoring_takes_the_single_best():
     assert by_name.best_score_ == pytest.approx(by_name.cv_results_["mean_test_score"][1], rel=1e-12)
 
 
-def test_another_scoring_asks_for_a_standard_error_of_its_folds():
-    """In half of the draws temperature scaling is right, and others look better by chance now and then."""
+@pytest.mark.parametrize(("gain", "taken"), [(0.9, False), (1.1, True), (-1.1, False)])
+def test_another_scoring_asks_for_a_standard_error_of_its_folds(gain, taken):
+    """Scores of folds of one size whose gains' mean is `gain` of their standard errors."""
+    gains = gain * np.std([1, 2, 3, 4, 5], ddof=1) / 5**0.5 + np.arange(-2, 3)
+    scores = iter(np.c_[gains, np.zeros(5)].ravel())
     candidates = [("vector", StructuredVectorScaling()), ("temperature", TemperatureScaling())]
-    outcomes = set()
-    for seed in range(32):
-        Z = logits(150, seed=seed)
-        y = drawn_labels(Z / 2 if seed % 2 else truth_of("vector", Z), seed)
-        selector = CalibratorSelector(candidates=candidates, scoring=neg_brier_score_scorer).fit(Z, y)
-        gains = -np.diff([selector.cv_results_[f"split{k}_test_score"] for k in range(5)])[:, 0]
-        taken = bool(selector.weights_[0])
-        assert taken == (gains.mean() > gains.std(ddof=1) / np.sqrt(5))
-        outcomes.add((bool(gains.mean() > 0), taken))
-    assert outcomes == {(True, True), (True, False), (False, False)}
+    Z = logits(150)
+    selector = CalibratorSelector(candidates=candidates, scoring=lambda *fold: next(scores))
+    assert bool(selector.fit(Z, labels_of(Z)).weights_[0]) == taken
 
 
 def nll_of(y_true, y_proba, *, labels, sample_weight=None):
