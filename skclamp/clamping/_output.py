@@ -9,7 +9,6 @@ from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
 from .._pooling.pool import LabelledLogits, learn_pool, try_out, units_of
-from .._utils.progress import progress_bar
 from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
@@ -79,9 +78,8 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     weight, groups = samples.weight.numpy(), problem.split_params.get("groups")
     groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
     dependent = joined(problem.copies, groups)
-    options = {"verbose": 0 if problem.shard.ranks.rank else verbose, "desc": "output maps", "unit": "fit"}
-    with progress_bar(total=(numbers.max() + 1) * len(maps), **options) as bar:
-        trial = try_out(maps, samples, numbers, bar)
+    verbose = 0 if problem.shard.ranks.rank else verbose
+    trial = try_out(maps, samples, numbers, verbose=verbose, desc="output maps")
     if asked is not None:
         of_temperature, losses = trial.losses(samples.y)
         plain, loss = (np.average(each, weights=weight) for each in (of_temperature, losses))
