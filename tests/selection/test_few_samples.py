@@ -53,20 +53,6 @@ def test_few_groups_that_say_nothing_leave_temperature_scaling(n_groups):
     assert found.best_estimator_.temperature_ == pytest.approx(plain.temperature_, rel=0.05)
 
 
-def test_groups_of_several_labels_share_a_fold_with_their_copies(monkeypatch):
-    Z, y = logits(300, seed=0), labels_of(logits(300, seed=0))
-    groups, seen = np.arange(300) // 3, []
-    monkeypatch.setattr(_selector, "try_out", lambda maps, samples, numbers, bar: seen.append(numbers) or 1 / 0)
-    # Sample 0 comes again, in the last group.
-    rows = np.r_[np.arange(299), 0]
-    with pytest.raises(ZeroDivisionError):
-        selected(Z[rows], y[rows], groups=groups)
-    (numbers,) = seen
-    assert all(len(set(numbers[groups == group])) == 1 for group in range(100))
-    assert numbers[0] == numbers[299]
-    assert len(set(numbers)) == 5
-
-
 def forest_of(n_trees, n_samples, **options):
     """A forest, samples that all differ, and the labels of these."""
     X, y = make_classification(n_samples + 600, 20, n_informative=6, flip_y=0.25, random_state=0)
@@ -79,17 +65,27 @@ def losses_of(comparison, X, y):
     return {name: -calibrator.predict_log_proba(X)[np.arange(len(y)), y] for name, calibrator in found}
 
 
-def units_of(monkeypatch, estimator, X, y, **options):
-    """What a selector takes for samples that depend on each other."""
+def units_of(monkeypatch, estimator, X, y, groups=None, **options):
+    """What a selector takes for samples that depend on each other, and the fold of each sample."""
     given = []
 
-    def spy(*arguments):
-        given.append(arguments[5])
-        return learn_pool(*arguments)
+    def spy(trial, *arguments):
+        given.append((arguments[4], trial.numbers))
+        return learn_pool(trial, *arguments)
 
     monkeypatch.setattr(_selector, "learn_pool", spy)
-    CalibratorSelector(estimator, candidates=CANDIDATES, **options).fit(X, y)
+    CalibratorSelector(estimator, candidates=CANDIDATES, **options).fit(X, y, groups=groups)
     return given[0]
+
+
+def test_groups_of_several_labels_share_a_fold_with_their_copies(monkeypatch):
+    Z, y, groups = logits(300, seed=0), labels_of(logits(300, seed=0)), np.arange(300) // 3
+    # Sample 0 comes again, in the last group.
+    rows = np.r_[np.arange(299), 0]
+    for numbers in units_of(monkeypatch, None, Z[rows], y[rows], groups):
+        assert all(len(set(numbers[groups == group])) == 1 for group in range(100))
+        assert numbers[0] == numbers[299]
+    assert len(set(numbers)) == 5
 
 
 @pytest.mark.parametrize("n_trees", [1, 25, 100])
@@ -101,7 +97,7 @@ def test_votes_that_tie_are_no_copies(n_trees, given, monkeypatch):
     if given == "scores":
         X, calibrator_of, options = forest.predict_proba(X), None, {"response": "probabilities"}
     assert len(np.unique(forest.predict_proba(X) if given == "inputs" else X, axis=0)) < 200
-    assert units_of(monkeypatch, calibrator_of, X, y, **options) is None
+    assert units_of(monkeypatch, calibrator_of, X, y, **options)[0] is None
     maps = {"temperature": TemperatureScaling(), "vector": VectorScaling()}
     found = compare_calibrators(calibrator_of, X[:300], y[:300], X[300:], y[300:], calibrators=maps, **options, **FEW)
     first, second = losses_of(found, X[300:], y[300:]).values()
@@ -114,15 +110,15 @@ def test_copies_are_found_by_their_inputs(monkeypatch):
     """Of votes too, of which many are equal; labels that differ are data."""
     forest, X, y = forest_of(25, 300)
     rows = np.r_[:300, :300]
-    copies = units_of(monkeypatch, forest, X[rows], np.r_[y, y[:200], 1 - y[200:]])
+    copies, _ = units_of(monkeypatch, forest, X[rows], np.r_[y, y[:200], 1 - y[200:]])
     assert (copies[300:500] == copies[:200]).all()
     assert len(np.unique(copies)) == 400
     frame = pd.DataFrame(X).assign(name=[f"sample {k % 3}" for k in range(300)])
     frame.columns = frame.columns.astype(str)
     numbers = make_column_transformer(("drop", ["name"]), remainder="passthrough")
     classifier = make_pipeline(numbers, FrozenEstimator(forest)).fit(frame, y)
-    assert len(np.unique(units_of(monkeypatch, classifier, frame.iloc[rows], y[rows]))) == 300
-    assert units_of(monkeypatch, classifier, frame, y) is None
+    assert len(np.unique(units_of(monkeypatch, classifier, frame.iloc[rows], y[rows])[0])) == 300
+    assert units_of(monkeypatch, classifier, frame, y)[0] is None
 
 
 @pytest.mark.parametrize("labels", ["equal", "others"])

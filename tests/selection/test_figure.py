@@ -2,21 +2,13 @@
 
 import numpy as np
 import pytest
-from _small_networks import labels_of, logits
-
-from skclamp import HistogramBinning, TemperatureScaling, VectorScaling, compare_calibrators
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
 
-@pytest.fixture(scope="module")
-def comparison():
-    """Labels of which logits are too sure, and maps of which some tie."""
-    (z_cal, y_cal), (z_test, y_test) = (
-        (logits(300, seed=seed), labels_of(logits(300, seed=seed), temperature=2.0, seed=seed)) for seed in (0, 1)
-    )
-    maps = {"temperature": TemperatureScaling(), "vector": VectorScaling(), "bins": HistogramBinning(n_bins=3)}
-    return compare_calibrators(None, z_cal, y_cal, z_test, y_test, calibrators=maps, n_resamples=20, n_draws=20)
+@pytest.fixture
+def comparison(digits):
+    return digits[0]
 
 
 @pytest.fixture

@@ -78,16 +78,6 @@ def test_the_page_opens_with_the_event(fraud, tmp_path):
     assert data["classNames"][data["event"]] == "fraud"
 
 
-def test_more_classes_open_with_the_most_probable(tmp_path):
-    random = np.random.default_rng(0)
-    X, y = random.normal(size=(200, 3)), random.integers(3, size=200)
-    comparison = compare_calibrators(
-        None, X[:100], y[:100], X[100:], y[100:], calibrators=[TemperatureScaling()], **FEW
-    )
-    assert read_page(comparison, tmp_path / "page.html").data["event"] == -1
-    assert "P(" not in str(comparison) and " SCE % " in str(comparison)
-
-
 def test_scorers_are_of_the_positive_class(fraud):
     _, model, X, y = fraud
     score = neg_expected_calibration_error_scorer(model, X, model.classes_[y])
