@@ -87,7 +87,8 @@ class Pool(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         samples = LabelledLogits(logits, y, sample_weight)
         self.calibrators_ = [fit if fit.__sklearn_is_fitted__() else samples.fit(fit) for fit in self.calibrators]
-        self.temperature_ = tempered(self.calibrators_[0].temperature_, self.share)
+        temperature = self.calibrators_[0].temperature_
+        self.temperature_ = temperature if self.share == 1 else 1 / (self.share / temperature + 1 - self.share)
 
     def _transform_logits(self, logits):
         base = logits / self.temperature_
@@ -124,11 +125,6 @@ class Pool(BaseCalibrator):
         last = 0 if self.last is None else self.last.estimator._n_parameters + 1
         # The base's temperature is here once more.
         return super()._n_parameters - 1 + len(self.weights) + last
-
-
-def tempered(temperature, share):
-    """Return the temperature whose inverse is a share of another's, the rest of 1."""
-    return temperature if share == 1 else 1 / (share / temperature + 1 - share)
 
 
 def log_probabilities(mapped, logits):

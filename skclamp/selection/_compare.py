@@ -58,8 +58,6 @@ class CalibratorComparison:
     calibrators : dict
         Fitted calibrators by name, each a calibrator of the estimator that was compared; those that came fitted are
         themselves.
-    network_times : tuple of float
-        As the parameter.
 
     See Also
     --------

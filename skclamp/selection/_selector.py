@@ -264,11 +264,9 @@ class CalibratorSelector(BaseCalibrator):
 
 
 def _is_temperature_scaling(calibrator):
-    plain = TemperatureScaling()
-    return isinstance(calibrator, TemperatureScaling) and (calibrator.gamma, tuple(calibrator.bounds)) == (
-        0,
-        plain.bounds,
-    )
+    """Return whether it is plain, of default bounds."""
+    plain = 0, TemperatureScaling.bounds
+    return isinstance(calibrator, TemperatureScaling) and (calibrator.gamma, tuple(calibrator.bounds)) == plain
 
 
 def _scores(trial, scorer, metadata, samples):

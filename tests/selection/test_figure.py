@@ -7,13 +7,8 @@ plt = pytest.importorskip("matplotlib.pyplot")
 
 
 @pytest.fixture
-def comparison(digits):
-    return digits[0]
-
-
-@pytest.fixture
-def axes(comparison):
-    figure = comparison.plot()
+def axes(digits):
+    figure = digits[0].plot()
     figure.canvas.draw()
     yield figure.axes
     plt.close("all")
@@ -23,8 +18,8 @@ def _columns(rows, *names):
     return [np.array([getattr(row, name) for row in rows]) for name in names]
 
 
-def test_plots_what_it_holds(comparison, axes):
-    rows, (left, right) = comparison.rows, axes
+def test_plots_what_it_holds(digits, axes):
+    rows, (left, right) = digits[0].rows, axes
     difference, error, is_tied = _columns(rows, "nll_difference", "nll_difference_se", "tied")
     assert {*is_tied} == {True, False}
     assert [label.get_text() for label in left.get_yticklabels()] == [row.name for row in rows]
@@ -42,8 +37,8 @@ def test_plots_what_it_holds(comparison, axes):
     assert right.get_xlim()[0] == 0
 
 
-def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(comparison, axes):
-    difference, error = _columns(comparison.rows, "nll_difference", "nll_difference_se")
+def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(digits, axes):
+    difference, error = _columns(digits[0].rows, "nll_difference", "nll_difference_se")
     left, furthest = axes[0], (difference + 1.96 * error).max()
     assert left.get_xlim()[0] < 0
     assert furthest < left.get_xlim()[1] < 2 * furthest
@@ -54,7 +49,7 @@ def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(compariso
     assert [float(label.get_text()) for label in left.get_xticklabels()] == pytest.approx(ticks)
 
 
-def test_draws_on_given_axes(comparison):
+def test_draws_on_given_axes(digits):
     own, pair = plt.subplots(1, 2)
-    assert comparison.plot(axes=pair) is own
+    assert digits[0].plot(axes=pair) is own
     plt.close("all")

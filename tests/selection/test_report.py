@@ -261,20 +261,11 @@ def test_numbers_calibrators_of_one_class():
     [
         ({"calibrators": []}, ValueError, "calibrators must hold at least one calibrator; got none"),
         ({"calibrators": TemperatureScaling()}, TypeError, r"must be a list of calibrators .*got TemperatureScaling"),
-        (
-            {"calibrators": [LogisticRegression()]},
-            TypeError,
-            r"must be calibrators of skclamp, such as .*; got LogisticR",
-        ),
         ({"calibrators": "x"}, TypeError, r"must be calibrators of skclamp, .*; got 'x'$"),
         ({"calibrators": [TemperatureScaling]}, TypeError, r"must be calibrators of skclamp, .*; got <class"),
         ({"calibrators": {"uncalibrated": TemperatureScaling()}}, ValueError, "must not be named 'uncalibrated'"),
         ({"calibrators": [TemperatureScaling(LogisticRegression())]}, ValueError, "must have estimator=None"),
-        (
-            {"calibrators": [("a", TemperatureScaling(), 1)]},
-            TypeError,
-            r"must be calibrators of skclamp, .*; got \('a'",
-        ),
+        ({"calibrators": [("a", TemperatureScaling(), 1)]}, TypeError, r"be calibrators of skclamp, .*; got \('a'"),
         ({"calibrators": [("a", TemperatureScaling())] * 2}, ValueError, r"names of their own; got \['a', 'a'\]"),
         ({"calibrators": [HistogramBinning(n_bins=0)]}, ValueError, "'n_bins' parameter of HistogramBinning"),
         ({"n_bins": 0}, ValueError, "n_bins must be a whole number of at least 1; got 0"),
@@ -289,17 +280,15 @@ def test_numbers_calibrators_of_one_class():
     ],
 )
 def test_refuses_bad_input(options, error, message):
-    given = {
-        "estimator": None,
+    data = {
         "X_cal": logits_of(100, 4),
         "y_cal": labels_for(100, 4),
         "X_test": logits_of(90, 4),
         "y_test": labels_for(90, 4),
-        "calibrators": [TemperatureScaling()],
-        **FEW,
     }
+    given = {"estimator": None, **data, "calibrators": [TemperatureScaling()], **FEW}
     with pytest.raises(error, match=message):
-        compare_calibrators(**{**given, **options})
+        compare_calibrators(**given | options)
 
 
 @pytest.mark.parametrize("given", [{"response": "probabilities"}, {"classes": list("abc")}, {"cv": 3}])

@@ -461,10 +461,7 @@ def test_is_readable_at_any_width_in_light_and_dark(digits, open_page, width, da
     page.locator("summary").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert assert_contrast(page) > 150
-
-
-def test_draws_anew_where_the_width_changes(digits, open_page):
-    page = open_page(digits[0])
+    # Drawn anew where the width changes.
     page.set_viewport_size({"width": 360, "height": 800})
     expect = pytest.importorskip("playwright.sync_api").expect
     expect(page.locator("#left-figure .plot svg")).to_have_attribute("viewBox", re.compile(r"^0 0 [23]\d\d "))
