@@ -89,21 +89,20 @@ def test_thresholds_part_the_cells_of_the_most_probable_class(kind):
 @pytest.mark.parametrize("event", [None, 1])
 def test_floors_are_those_of_the_metrics(kind, n_bins, event):
     cells, _, proba = _cells(kind, event)
-    of_top = expected_calibration_error, adaptive_expected_calibration_error
-    for floors, strategy, metric in zip(cells.floors, ("uniform", "quantile"), of_top, strict=True):
+
+    def error(y, own, metric, strategy):
         if event is None:
-            error = partial(metric, n_bins=n_bins)
-        else:
-            options = {"n_bins": n_bins, "strategy": strategy, "average": None, "labels": np.arange(3)}
-            error = partial(_error_of_class, event, **options)
-        expected = calibration_noise_floor(error, proba, n_draws=30, random_state=3)
+            return metric(y, own, n_bins=n_bins)
+        options = {"n_bins": n_bins, "strategy": strategy, "average": None, "labels": np.arange(3)}
+        return classwise_calibration_error(y, own, **options)[event]
+
+    kinds = (expected_calibration_error, "uniform"), (adaptive_expected_calibration_error, "quantile")
+    for floors, (metric, strategy) in zip(cells.floors, kinds, strict=True):
+        own = partial(error, metric=metric, strategy=strategy)
+        expected = calibration_noise_floor(own, proba, n_draws=30, random_state=3)
         # The metric of a class adds up columns in the probabilities' own precision.
         rtol = 1e-5 if kind == "float32" and event is not None else 1e-9
         np.testing.assert_allclose(floors[MENU.counts.index(n_bins)], expected, rtol=rtol, atol=1e-12)
-
-
-def _error_of_class(event, y, proba, **options):
-    return classwise_calibration_error(y, proba, **options)[event]
 
 
 def test_menus_offer_the_comparisons_own_bins_unless_there_are_too_many():
