@@ -13,6 +13,7 @@ from .._judging.splits import joined
 from .._solvers.pool import deviations, pooled, solve_pool
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.progress import progress_bar
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator
 from ..modules import ClampedModule
@@ -86,7 +87,8 @@ class Pool(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         samples = LabelledLogits(logits, y, sample_weight)
         self.calibrators_ = [fit if fit.__sklearn_is_fitted__() else samples.fit(fit) for fit in self.calibrators]
-        self.temperature_ = tempered(self.calibrators_[0].temperature_, self.share)
+        temperature = self.calibrators_[0].temperature_
+        self.temperature_ = temperature if self.share == 1 else 1 / (self.share / temperature + 1 - self.share)
 
     def _transform_logits(self, logits):
         base = logits / self.temperature_
@@ -125,15 +127,16 @@ class Pool(BaseCalibrator):
         return super()._n_parameters - 1 + len(self.weights) + last
 
 
-def tempered(temperature, share):
-    """Return the temperature whose inverse is a share of another's, the rest of 1."""
-    return temperature if share == 1 else 1 / (share / temperature + 1 - share)
-
-
 def log_probabilities(mapped, logits):
     """Log-probabilities of mapped logits, none too low for a sum, but -inf where the logits are."""
     bounded = torch.log_softmax(mapped, 1).clamp_(min=LOG_MIN_PROBABILITY)
     return absent_again(bounded, absent_among(logits))
+
+
+def _predicted(fitted, logits):
+    """Log-probabilities of a fitted map of the logits, in their precision, but not in half."""
+    predicted = torch.from_numpy(fitted.predict_log_proba(logits))
+    return log_probabilities(predicted.to(logits.device, torch.promote_types(logits.dtype, torch.float32)), logits)
 
 
 class Trial(NamedTuple):
@@ -145,13 +148,18 @@ class Trial(NamedTuple):
         Normalised.
     fitted : list of list of BaseCalibrator
         For each fold the maps without it.
-    folds : list of torch.Tensor of shape (n_samples,), bool
-        Which samples each fold holds out.
+    numbers : ndarray of shape (n_samples,)
+        Of the fold that holds out each sample.
     """
 
     log_proba: torch.Tensor
     fitted: list[list[BaseCalibrator]]
-    folds: list[torch.Tensor]
+    numbers: np.ndarray
+
+    @property
+    def folds(self):
+        """Which samples each fold holds out, as tensors of bools."""
+        return [torch.from_numpy(self.numbers == k) for k in range(self.numbers.max() + 1)]
 
     def losses(self, y):
         """NLL of each sample, for each map."""
@@ -163,23 +171,24 @@ class Trial(NamedTuple):
         return [max(fit._n_parameters for fit in fits) for fits in zip(*self.fitted, strict=True)]
 
 
-def try_out(maps, samples, numbers, bar):
+def try_out(maps, samples, numbers, *, verbose=0, desc=None):
     """Fit maps to `LabelledLogits` without each fold, of which `numbers` has that of each sample, as a `Trial`."""
-    folds, logits = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)], samples.logits
+    logits = samples.logits
     dtype = torch.promote_types(logits.dtype, torch.float32)
     log_proba = torch.empty((len(maps), *logits.shape), dtype=dtype, device=logits.device)
-    fitted: list[list[BaseCalibrator]] = []
-    for fold in folds:
-        rows, learning = fold.to(logits.device), samples.take(~fold)
-        fitted.append([])
-        for of_map, calibrator in zip(log_proba, maps, strict=True):
-            # Of weak fits to a part of the samples; that to all of them warns by itself.
-            with silenced():
-                fitted[-1].append(learning.fit(calibrator))
-            bar.update()
-            predicted = torch.from_numpy(fitted[-1][-1].predict_log_proba(logits[rows])).to(log_proba)
-            of_map[rows] = log_probabilities(predicted, logits[rows])
-    return Trial(log_proba, fitted, folds)
+    trial = Trial(log_proba, [], numbers)
+    with progress_bar(verbose=verbose, total=(numbers.max() + 1) * len(maps), desc=desc, unit="fit") as bar:
+        for fold in trial.folds:
+            rows, learning = fold.to(logits.device), samples.take(~fold)
+            trial.fitted.append([])
+            for of_map, calibrator in zip(log_proba, maps, strict=True):
+                # Of weak fits to a part of the samples; that to all of them warns by itself.
+                with silenced():
+                    fitted = learning.fit(calibrator)
+                trial.fitted[-1].append(fitted)
+                bar.update()
+                of_map[rows] = _predicted(fitted, logits[rows])
+    return trial
 
 
 class Pooled(NamedTuple):
@@ -238,14 +247,20 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     weights[others], prices[others] = found, others_prices
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
-    losses = _losses(mixed, y)
-    of_pool = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
-    calibrators, names = [of_pool, *(maps[row] for row in used)], [names[row] for row in (base, *used)]
-    last = _recalibrated(mixed, trial.folds, samples, units, total, losses)
-    pool = Pool(calibrators=calibrators, names=names, weights=weights[used].tolist(), share=share, **last)
-    pool = samples.fit(pool)
+    last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, total)
+    pool = Pool(
+        calibrators=[
+            maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature)),
+            *(maps[row] for row in used),
+        ],
+        names=[names[row] for row in (base, *used)],
+        weights=weights[used].tolist(),
+        share=share,
+        last=last,
+        last_weight=last_weight,
+    )
     weights[base] = share * max(0.0, 1 - weights.sum())
-    return Pooled(pool, weights, prices, losses)
+    return Pooled(samples.fit(pool), weights, prices, _losses(followed, y))
 
 
 def _n_telling(log_proba, y, weight, units):
@@ -268,27 +283,18 @@ def _weights(log_proba, samples, units, total):
     return solve_pool(log_proba, samples.y, samples.weight, total, np.array(spreads))
 
 
-def _recalibrated(mixed, folds, samples, units, total, losses):
-    """Parameters of a `Pool` whose pooled probabilities a map follows, if it earns its price; updates the losses."""
-    samples, recalibration = samples._replace(logits=mixed), following_map()
+def _followed(mixed, numbers, samples, units, total):
+    """The map that follows pooled log-probabilities, what it weighs, and these behind it; None if it isn't worth it."""
+    samples, following = samples._replace(logits=mixed), following_map()
     with silenced():
-        last = samples.fit(recalibration)
-    in_sample = log_probabilities(torch.from_numpy(last.predict_log_proba(mixed)).to(mixed), mixed)
+        last = samples.fit(following)
     # What gains nothing on its own samples gains nothing on others.
-    if not _weights([mixed, in_sample], samples, units, total)[0].any():
-        return {}
-    followed = torch.empty_like(mixed)
-    for fold in folds:
-        rows = fold.to(mixed.device)
-        with silenced():
-            fitted = samples.take(~fold).fit(recalibration)
-        predicted = torch.from_numpy(fitted.predict_log_proba(mixed[rows])).to(mixed)
-        followed[rows] = log_probabilities(predicted, mixed[rows])
-    (weight,), _ = _weights([mixed, followed], samples, units, total)
-    if not weight:
-        return {}
-    losses[:] = _losses(log_probabilities(pooled([mixed, followed], [weight]), mixed), samples.y)
-    return {"last": FrozenEstimator(last), "last_weight": float(weight)}
+    if _weights([mixed, _predicted(last, mixed)], samples, units, total)[0].any():
+        parts = [mixed, *try_out([following], samples, numbers).log_proba]
+        found, _ = _weights(parts, samples, units, total)
+        if found.any():
+            return FrozenEstimator(last), float(found[0]), log_probabilities(pooled(parts, found), mixed)
+    return None, 0.0, mixed
 
 
 def _losses(log_proba, y):

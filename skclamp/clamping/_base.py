@@ -50,7 +50,7 @@ from ..perturbations._words import in_words, undoing
 from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
 from ._normalisation import undone_normalisation
-from ._output import MAX_CLASSES, Judged, judge_output, of_all
+from ._output import Judged, judge_output, of_all, suits_pool
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
@@ -99,8 +99,8 @@ class BaseClamping(BaseCalibrator):
         temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
         that it wasn't fitted to, as `CalibratorSelector` does; where none earns any, it is the temperature. It takes
         logits that no label of theirs has moved: those of the folds that held samples out. So without a guard, below
-        100 samples, or with ``refit_temperature=False``, it is the temperature too; and of more than 200 classes, where
-        maps take minutes and win next to nothing. A map by name, such as
+        100 samples, or with ``refit_temperature=False``, it is the temperature too; and of more than 200 classes, or of
+        500,000 logits (samples times classes), where maps take long and win next to nothing. A map by name, such as
         ``StructuredMatrixScaling()``, takes the temperature's place where its NLL on held-out samples is no higher;
         else it is left out with a warning. Without a guard it isn't judged: it may overfit, and warn, as it would by
         itself. None is the temperature.
@@ -645,7 +645,8 @@ class BaseClamping(BaseCalibrator):
         asked = self._output_by_name
         if not self._guarded and asked is not None:
             return state, solved, logits, Judged(of_all(solved, logits).fit(asked))
-        pools = self.output is not None and outcome.splits and self.refit_temperature and logits.shape[1] <= MAX_CLASSES
+        pools = self.output is not None and outcome.splits and self.refit_temperature
+        pools = pools and suits_pool(solved.shard.total, logits.shape[1])
         if not self._guarded or (asked is None and not pools):
             return state, solved, logits, None
         judging = solved, logits

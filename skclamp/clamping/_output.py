@@ -9,14 +9,14 @@ from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
 from .._pooling.pool import LabelledLogits, learn_pool, try_out, units_of
-from .._utils.progress import progress_bar
 from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
 from ..scaling import TemperatureScaling
 
-# Of more classes no map is pooled unasked.
-MAX_CLASSES = 200
+# Of more classes, or more logits, no map is pooled unasked: 5,000 samples of 100 classes take six seconds, and so do
+# 2,500 of 200.
+_MAX_CLASSES, _MAX_LOGITS = 200, 500_000
 _N_FOLDS = 5
 
 
@@ -57,6 +57,11 @@ def of_all(problem, logits):
     return LabelledLogits(shard.all_gather(logits), shard.all_gather(problem.y_encoded), problem.weight_of_all)
 
 
+def suits_pool(n_samples, n_classes):
+    """Return whether maps of so many samples are pooled unasked: they are fitted in seconds."""
+    return n_classes <= _MAX_CLASSES and n_samples * n_classes <= _MAX_LOGITS
+
+
 def judge_output(asked, problem, logits, temperature, splits, verbose):
     """Fit the map in the temperature's place to logits that no label of theirs has moved, and judge it, as `Judged`.
 
@@ -79,9 +84,8 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     weight, groups = samples.weight.numpy(), problem.split_params.get("groups")
     groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
     dependent = joined(problem.copies, groups)
-    options = {"verbose": 0 if problem.shard.ranks.rank else verbose, "desc": "output maps", "unit": "fit"}
-    with progress_bar(total=(numbers.max() + 1) * len(maps), **options) as bar:
-        trial = try_out(maps, samples, numbers, bar)
+    verbose = 0 if problem.shard.ranks.rank else verbose
+    trial = try_out(maps, samples, numbers, verbose=verbose, desc="output maps")
     if asked is not None:
         of_temperature, losses = trial.losses(samples.y)
         plain, loss = (np.average(each, weights=weight) for each in (of_temperature, losses))

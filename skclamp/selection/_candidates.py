@@ -17,8 +17,8 @@ def default_calibrators(logits, random_state):
     n_classes, n_samples = len(logits.classes), len(logits.calibration)
     suited = [kind() for kind in MAPS if n_samples >= kind._compared_samples * n_classes]
     chosen = named(takers(named(suited).items(), logits.calibration, logits.test))
-    shape = logits.shape_of_an_input
-    if shape is not None or logits.has_features_to_clamp:
+    takes_part, shape = logits.clampable()
+    if takes_part:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)
         # Without candidates it would be the same once more.
         if shape is not None and views_of(shape):

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from html import escape
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from .._utils.warnings import one_warning
 from ..metrics._binning import Probabilities
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
-from ._shared_logits import SharedLogits, fit_and_predict, predict_as_it_is
+from ._shared_logits import SharedLogits, timed
 
 _WIDTH_OF_NOTES = 120
 
@@ -58,8 +58,6 @@ class CalibratorComparison:
     calibrators : dict
         Fitted calibrators by name, each a calibrator of the estimator that was compared; those that came fitted are
         themselves.
-    network_times : tuple of float
-        As the parameter.
 
     See Also
     --------
@@ -173,23 +171,6 @@ class CalibratorComparison:
             channels.
         TypeError
             If `samples` isn't True or False.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> import numpy as np
-        >>> from skclamp import TemperatureScaling, compare_calibrators
-        >>> random = np.random.default_rng(0)
-        >>> logits = random.normal(scale=2, size=(400, 3))
-        >>> y = (logits / 2 + random.gumbel(size=(400, 3))).argmax(axis=1)
-        >>> parts = logits[:200], y[:200], logits[200:], y[200:]
-        >>> comparison = compare_calibrators(None, *parts, calibrators=[TemperatureScaling()])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "report.html")
-        ...     comparison.to_html(path, title="Three classes")
-        ...     "<title>Three classes</title>" in path.read_text(encoding="utf-8")
-        True
         """
         if self._binned is None or self._content is None:
             raise ValueError("binned and content must be what compare_calibrators passes, for a page; got None")
@@ -440,27 +421,27 @@ def _compare(calibrators, scoring, logits, calibration, alpha):
     scored, times, fitted = {}, {}, {}
     answers: dict[str, Answers] = {}
 
-    def score(name, y_proba):
+    def score(name, fit_time, y_proba, predict_time):
         proba = Probabilities(y_proba)
+        times[name] = {"fit_time": fit_time, "predict_time": predict_time}
         scored[name] = scoring(proba)
         confidence, prediction = proba.top_label
-        answers[name] = answers_of(confidence, prediction, scoring.y_encoded, scoring.classes, uncalibrated)
+        uncalibrated.append(prediction)
+        answers[name] = answers_of(confidence, prediction, scoring.y_encoded, scoring.classes, uncalibrated[0])
 
-    y_proba, seconds = logits.uncalibrated()
-    times[UNCALIBRATED] = {"fit_time": 0.0, "predict_time": seconds}
-    uncalibrated = Probabilities(y_proba).top_label[1]
-    score(UNCALIBRATED, y_proba)
+    uncalibrated: list = []
+    score(UNCALIBRATED, 0.0, *logits.uncalibrated())
     bar = progress_bar(calibrators.items(), verbose=logits.verbose, unit="calibrator")
     for name, calibrator in bar:
         bar.set_description(name)
         if is_fitted(calibrator):
-            fitted[name] = calibrator
-            y_proba, times[name] = predict_as_it_is(name, calibrator, logits)
+            logits.check_comparable(name, calibrator)
+            fitted[name], fit_time = calibrator, nan
         else:
-            fitted[name], y_proba, times[name] = fit_and_predict(calibrator, logits, calibration)
+            fitted[name], fit_time = timed(logits.fit, calibrator, calibration)
         bar.set_description(f"{name}, intervals")
-        score(name, y_proba)
-    X_test = None if logits.estimator is None else logits.X_test
+        score(name, fit_time, *logits.calibrated(fitted[name]))
+    X_test = None if logits.estimator is None else logits.test_samples.X
     log_proba = ComputedRows(lambda rows: rows.double().log_softmax(1), logits.test)
     copies = copies_of(log_proba, torch.ones(len(logits.test)), X_test)
     if copies is not None:

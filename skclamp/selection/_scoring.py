@@ -104,7 +104,6 @@ class Scoring:
         self.n_resamples, self.n_draws = n_resamples, n_draws
         self.seed = check_random_state(random_state).randint(2**31 - 1)
         self.menu = menu_with(n_bins)
-        # Classes with bins of their own, the most frequent ones, in the order of the columns.
         counts = np.bincount(y_encoded, minlength=len(classes))
         self.columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
 

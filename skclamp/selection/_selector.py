@@ -23,7 +23,6 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.labels import group_keys
 from .._utils.metadata import calls, of_rows, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
-from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -40,12 +39,6 @@ _OURS = {
     "nll": "skclamp.metrics.neg_log_likelihood_scorer",
     "brier": "skclamp.metrics.neg_brier_score_scorer",
     "ece": "skclamp.metrics.neg_expected_calibration_error_scorer",
-}
-# The same, by the metrics' names.
-_SCORERS = {
-    "negative_log_likelihood": _OURS["nll"],
-    "brier_score": _OURS["brier"],
-    "expected_calibration_error": _OURS["ece"],
 }
 
 
@@ -226,14 +219,13 @@ class CalibratorSelector(BaseCalibrator):
                 CalibrationSetWarning,
             )
             return
-        with progress_bar(
-            verbose=self.verbose, total=(numbers.max() + 1) * len(maps), desc="out of fold", unit="fit"
-        ) as bar:
-            trial = try_out(maps, samples, numbers, bar)
+        trial = try_out(maps, samples, numbers, verbose=self.verbose, desc="out of fold")
         shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
         if self.scoring is not None:
             scores = _scores(trial, self._scorer(), told, samples)
-            best = _best(scores, shares, base)
+            best = int((scores @ shares).argmax())
+            gain, error, _ = student_below_zero(scores[best] - scores[base], shares)
+            best = best if gain > error else base
             self.best_estimator_, self.best_score_ = samples.fit(maps[best]), float(scores[best] @ shares)
             self.weights_ = np.eye(len(maps))[best]
             self.cv_results_ = _results(names, trial, scores, shares)
@@ -272,34 +264,24 @@ class CalibratorSelector(BaseCalibrator):
 
 
 def _is_temperature_scaling(calibrator):
-    plain = TemperatureScaling()
-    return isinstance(calibrator, TemperatureScaling) and (calibrator.gamma, tuple(calibrator.bounds)) == (
-        0,
-        plain.bounds,
-    )
+    """Return whether it is plain, of default bounds."""
+    plain = 0, TemperatureScaling.bounds
+    return isinstance(calibrator, TemperatureScaling) and (calibrator.gamma, tuple(calibrator.bounds)) == plain
 
 
 def _scores(trial, scorer, metadata, samples):
     """Scores of each candidate (rows) on each fold (columns); metadata are what the scorer is told."""
-    columns = []
+    columns: list[list[float]] = []
     for fold, calibrators in zip(trial.folds, trial.fitted, strict=True):
         held_out, told = samples.take(fold), of_rows(metadata, fold.numpy(), len(fold))
         X, y = to_numpy(held_out.logits), held_out.y.cpu().numpy()
-        columns.append([_checked_score(scorer(fit, X, y, **told)) for fit in calibrators])
+        columns.append([])
+        for calibrator in calibrators:
+            score = scorer(calibrator, X, y, **told)
+            if not isinstance(score, Real) or not math.isfinite(score):
+                raise ValueError(f"scoring must give a finite number; got {score!r}")
+            columns[-1].append(float(score))
     return np.array(columns).T
-
-
-def _checked_score(score):
-    if not isinstance(score, Real) or not math.isfinite(score):
-        raise ValueError(f"scoring must give a finite number; got {score!r}")
-    return float(score)
-
-
-def _best(scores, shares, base):
-    """Row of the best mean score, if it beats the base's by more than a standard error of folds' paired scores."""
-    best = int((scores @ shares).argmax())
-    gain, error, _ = student_below_zero(scores[best] - scores[base], shares)
-    return best if gain > error else base
 
 
 def _check_scorer(scoring):
@@ -309,7 +291,8 @@ def _check_scorer(scoring):
         return
     name = metric.__name__
     maker = "skclamp.metrics.make_calibration_scorer" if facts_of(metric) else "sklearn.metrics.make_scorer"
-    ours = f"{_SCORERS[name]} or " if facts_of(metric) and name in _SCORERS else ""
+    scorer = f"skclamp.metrics.neg_{name.removeprefix('negative_')}_scorer"
+    ours = f"{scorer} or " if facts_of(metric) and scorer in _OURS.values() else ""
     raise TypeError(f"scoring must be a scorer; got {name}, a metric, not a scorer: use {ours}{maker}({name}, ...)")
 
 

@@ -1,6 +1,5 @@
 """The logits that the calibrators of a comparison share, each set of them computed once."""
 
-import copy
 import time
 from collections import deque
 
@@ -10,8 +9,7 @@ from scipy import stats
 from sklearn.base import clone
 
 from .. import scaling
-from .._backbones.backbone import Opening
-from .._backbones.opening import is_frozen, open_backbone
+from .._backbones.opening import is_frozen
 from .._backbones.samples import cross_fit, read
 from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows, to_numpy
@@ -38,12 +36,10 @@ class SharedLogits:
     ----------
     classes : ndarray of shape (n_classes,)
         Names of the columns.
-    calibration, test : torch.Tensor of shape (n_samples, n_classes)
-        Logits.
     calibration_samples, test_samples : Samples, Reading
         They, and what they are of.
-    X_test : array-like or Dataset
-        What `dataset_behind` made of the parameter.
+    calibration, test : torch.Tensor of shape (n_samples, n_classes)
+        Logits.
     y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,)
         Column index of each label.
     seconds : tuple of float
@@ -58,13 +54,15 @@ class SharedLogits:
         self.estimator, self.shared, self.params, self.verbose = estimator, shared, params, verbose
         y_cal = None if y_cal is None else check_labels(y_cal, "y_cal", beside=("X_test", X_test))
         y_test = None if y_test is None else check_labels(y_test, "y_test", beside=("X_test", X_test))
-        self.calibration_samples, fit_seconds = timed(self._calibration_samples, X_cal, y_cal)
+        # What reads the samples, and looks at them, for all the calibrators.
+        reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
+        self.calibration_samples, fit_seconds = timed(self._calibration_samples, reader, X_cal, y_cal)
         self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
         names = "X_test", "y_test"
         self.test_samples, test_seconds = timed(
             read, self.backbone, X_test, y_test, any_order=y_test is None, names=names
         )
-        self.X_test, self.test = self.test_samples.X, self.test_samples.logits
+        self.test = self.test_samples.logits
         self.seconds = fit_seconds, test_seconds
         n_columns = self.calibration.shape[1]
         if self.test.shape[1] != n_columns:
@@ -83,36 +81,24 @@ class SharedLogits:
         self._look_for_the_same_samples(X_cal, X_test)
         if is_frozen(estimator):
             self._look_for_training_data()
-        self._look_once()
-
-    def _calibration_samples(self, X_cal, y_cal):
-        """Out of fold where the estimator has to be fitted."""
-        names = "X_cal", "y_cal"
-        options = {name: value for name, value in self.shared.items() if name not in ("classes", "cv")}
-        opening = Opening(**options, verbose=self.verbose)
-        if not is_frozen(self.estimator):
-            cv, metadata = self.shared["cv"], self._route(y_cal)
-            return cross_fit(self.estimator, opening, X_cal, y_cal, metadata, cv=cv, names=names)
-        any_order = y_cal is None and not self.params
-        samples = read(open_backbone(self.estimator, opening), X_cal, y_cal, any_order=any_order, names=names)
-        # Raises for what nobody takes.
-        self._route(samples.labels)
-        return samples
-
-    def _route(self, y_cal):
-        """What of the parameters of ``fit`` goes where: the same for all calibrators."""
-        params = {"sample_weight": None, **self.params}
-        return scaling.TemperatureScaling(self.estimator, cv=self.shared["cv"])._route(y_cal, params)
-
-    def _look_once(self):
-        """For all the calibrators; those fitted to these logits don't look at them again."""
-        looking = scaling.TemperatureScaling(self.estimator, **{**self.shared, "classes": self.classes})
-        weight = self.params.get("sample_weight")
-        self.calibration_samples = samples = looking._understand(self.calibration_samples, weight, NO_METADATA, ALONE)
+        reader.classes, weight = self.classes, params.get("sample_weight")
+        self.calibration_samples = reader._understand(self.calibration_samples, weight, NO_METADATA, ALONE)
         with one_warning() as notes:
-            looked = looking._look_at(samples)
+            looked = reader._look_at(self.calibration_samples)
             if looked is not None:
-                looking._look_back(looked, samples, notes)
+                reader._look_back(looked, self.calibration_samples, notes)
+
+    def _calibration_samples(self, reader, X_cal, y_cal):
+        """Out of fold where the estimator has to be fitted."""
+        names, params = ("X_cal", "y_cal"), {"sample_weight": None, **self.params}
+        if not is_frozen(self.estimator):
+            metadata = reader._route(y_cal, params)
+            return cross_fit(self.estimator, reader._opening(), X_cal, y_cal, metadata, cv=reader.cv, names=names)
+        any_order = y_cal is None and not self.params
+        samples = read(reader._open_backbone(), X_cal, y_cal, any_order=any_order, names=names)
+        # Raises for what nobody takes.
+        reader._route(samples.labels, params)
+        return samples
 
     def _look_for_the_same_samples(self, X_cal, X_test):
         """A test set that is the calibration set, or shares rows with it."""
@@ -145,33 +131,35 @@ class SharedLogits:
                 explains=True,
             )
 
-    @property
-    def shape_of_an_input(self):
-        """Of the floating-point input that neural clamping can perturb, where a torch network takes one; else None."""
+    def clampable(self):
+        """Whether neural clamping suits a torch network, and the shape of the input that it perturbs, or None."""
         if not self.backbone.in_batches or self.calibration_samples.inputs.is_stream:
-            return None
-        batch, _ = next(iter(self.calibration_samples.inputs.batches(1)))
-        x, _ = self.backbone.to_device(batch)
-        return tuple(x.shape[1:]) if x is not None and x.is_floating_point() else None
-
-    @property
-    def has_features_to_clamp(self):
-        """Whether a torch network has normalisation layers that neural clamping can clamp, whatever its inputs are."""
-        if not self.backbone.in_batches or self.calibration_samples.inputs.is_stream:
-            return False
+            return False, None
         batch, _ = next(iter(self.calibration_samples.inputs.batches(3)))
         x, others = self.backbone.to_device(batch)
+        if x is not None and x.is_floating_point():
+            return True, tuple(x.shape[1:])
         # Clamping asks which of several inputs is perturbed, and nobody says.
         if x is None and len(others) > 1 and any(entry.is_floating_point() for entry in others.values()):
-            return False
+            return False, None
         with frozen(self.backbone.module):
-            return bool(find_norm_layers(self.backbone.module, x, others)[0])
+            return bool(find_norm_layers(self.backbone.module, x, others)[0]), None
 
     def uncalibrated(self):
         """As `predicted`, of the test set: the classifier's own where it gives any, whatever its scores would make."""
         if not self.backbone.in_batches and hasattr(self.backbone.classifier, "predict_proba"):
-            return timed(self.backbone.classifier.predict_proba, self.X_test)
+            return timed(self.backbone.classifier.predict_proba, self.test_samples.X)
         return self.predicted(lambda logits: torch.softmax(logits.double(), 1).cpu().numpy())
+
+    def calibrated(self, calibrator):
+        """As `predicted`, by a fitted calibrator of the estimator, or of logits."""
+        inner = _innermost(calibrator)
+        if not isinstance(inner, BaseClamping):
+            return self.predicted(lambda logits: np.exp(calibrator.transform_logits(logits)))
+        X_test = self.test_samples.X
+        if inner.estimator is None:
+            X_test = self.test.double().softmax(1) if inner.response == "probabilities" else self.test
+        return timed(calibrator.predict_proba, X_test)
 
     def predicted(self, predict):
         """The test set's probabilities, an array or, of many, `ComputedRows`; and the seconds that one pass takes."""
@@ -181,61 +169,44 @@ class SharedLogits:
         _, seconds = timed(deque, computed.parts(), 0)
         return computed, seconds
 
+    def fit(self, calibrator, calibration):
+        """Return a fitted clone of a calibrator; `calibration` is X_cal and y_cal, for one that perturbs."""
+        fitted, shared, params = clone(calibrator), self.shared, dict(self.params)
+        weight = params.pop("sample_weight", None)
+        if isinstance(calibrator, BaseClamping):
+            options = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
+            if shared["cv"] is not None and not is_frozen(self.estimator):
+                options["cv"] = shared["cv"]
+            if not self.verbose and calibrator.verbose == "auto":
+                options["verbose"] = 0
+            fitted.set_params(estimator=self.estimator, **options)
+            return fitted._learn(*calibration, weight, params, checks=False)
+        fitted.set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
+        fitted._learn(self.calibration, self.y_cal_encoded, weight, checks=False)
+        return fitted._rebind(self.calibration_samples, estimator=self.estimator, **shared)
 
-def fit_and_predict(calibrator, logits, calibration):
-    """The fitted calibrator, its probabilities of the test set, and `fit_time` and `predict_time`.
-
-    The calibrator comes unfitted and without an estimator; `calibration` is X_cal and y_cal, for one that perturbs.
-    """
-    estimator, shared, params = logits.estimator, logits.shared, dict(logits.params)
-    weight = params.pop("sample_weight", None)
-    if isinstance(calibrator, BaseClamping):
-        options = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
-        if shared["cv"] is not None and not is_frozen(estimator):
-            options["cv"] = shared["cv"]
-        if not logits.verbose and calibrator.verbose == "auto":
-            options["verbose"] = 0
-        unfitted = clone(calibrator).set_params(estimator=estimator, **options)
-        fitted, fit_time = timed(unfitted._learn, *calibration, weight, params, checks=False)
-        proba, predict_time = timed(fitted.predict_proba, logits.X_test)
-    else:
-        unfitted = clone(calibrator)
-        unfitted.set_params(estimator=None, response="logits", classes=np.arange(len(logits.classes)))
-        fitted, fit_time = timed(unfitted._learn, logits.calibration, logits.y_cal_encoded, weight, checks=False)
-        # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
-        proba, predict_time = logits.predicted(copy.copy(fitted).predict_proba)
-        fitted._rebind(logits.calibration_samples, estimator=estimator, **shared)
-    return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
+    def check_comparable(self, name, calibrator):
+        """Raise unless a calibrator that came fitted is so around this estimator, or to logits, of these classes."""
+        inner = _innermost(calibrator)
+        fitted_around, compared = inner._backbone, self.backbone
+        same = fitted_around.classifier is compared.classifier is not None
+        if inner.estimator is not None and not same and fitted_around.fingerprint() != compared.fingerprint():
+            raise ValueError(
+                "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
+                f"{inner!r} for {name!r}, around another"
+            )
+        classes, expected = calibrator.classes_, self.classes
+        if not any(np.array_equal(classes, known) for known in (expected, np.arange(len(expected)))):
+            raise ValueError(
+                f"calibrators that are fitted must know the classes {expected.tolist()}, in this order; got "
+                f"{classes.tolist()} for {name!r}"
+            )
 
 
-def predict_as_it_is(name, calibrator, logits):
-    """The probabilities of the test set of a calibrator that came fitted, and `fit_time`, NaN, and `predict_time`."""
-    inner = calibrator
-    while isinstance(inner._backbone.classifier, BaseCalibrator):
-        inner = inner._backbone.classifier
-    fitted_around, compared = inner._backbone, logits.backbone
-    same = fitted_around.classifier is compared.classifier is not None
-    if inner.estimator is not None and not same and fitted_around.fingerprint() != compared.fingerprint():
-        raise ValueError(
-            "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
-            f"{inner!r} for {name!r}, around another"
-        )
-    classes = calibrator.classes_
-    if len(classes) != len(logits.classes) or not (
-        np.array_equal(classes, logits.classes) or np.array_equal(classes, np.arange(len(classes)))
-    ):
-        raise ValueError(
-            f"calibrators that are fitted must know the classes {logits.classes.tolist()}, in this order; got "
-            f"{classes.tolist()} for {name!r}"
-        )
-    if not isinstance(inner, BaseClamping):
-        proba, seconds = logits.predicted(lambda part: np.exp(calibrator.transform_logits(part)))
-    else:
-        X_test = logits.X_test
-        if inner.estimator is None:
-            X_test = logits.test.double().softmax(1) if inner.response == "probabilities" else logits.test
-        proba, seconds = timed(calibrator.predict_proba, X_test)
-    return proba, {"fit_time": float("nan"), "predict_time": seconds}
+def _innermost(calibrator):
+    while isinstance(calibrator._backbone.classifier, BaseCalibrator):
+        calibrator = calibrator._backbone.classifier
+    return calibrator
 
 
 def timed(function, *args, **kwargs):

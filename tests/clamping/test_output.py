@@ -239,3 +239,11 @@ def test_of_what_is_not_taken_nothing_is_told():
 def test_other_outputs_are_refused(output):
     with pytest.raises(ValueError, match="'output' parameter of NeuralClampingCalibrator must be"):
         clamping(output=output).fit(X, Y)
+
+
+@pytest.mark.parametrize(("n_samples", "pools"), [(1000, True), (50_001, False)])
+def test_so_many_logits_that_maps_would_take_long_are_not_pooled(n_samples, pools):
+    """Of ten classes, whose offsets any map of theirs would learn."""
+    Z = np.random.default_rng(0).normal(size=(n_samples, 10))
+    y = labels_of(Z + np.sin(np.arange(10)), temperature=1.0)
+    assert hasattr(NeuralClampingCalibrator(perturbation=None).fit(Z, y), "output_") == pools

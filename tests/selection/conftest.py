@@ -9,19 +9,24 @@ from skclamp import HistogramBinning, NeuralClampingCalibrator, TemperatureScali
 
 
 @pytest.fixture(scope="session")
-def digits():
-    """The comparison on digits seen by a camera whose gain is off, probabilities by calibrator, and labels."""
+def data():
+    """Digits seen by a camera whose gain is off: X and y to calibrate with, X and y to test on."""
     (X_cal, y_cal), (X_test, y_test) = calibration_and_test(0)
-    X_cal, X_test = (shifted(X, "gain and offset") for X in (X_cal, X_test))
+    return shifted(X_cal, "gain and offset"), y_cal, shifted(X_test, "gain and offset"), y_test
+
+
+@pytest.fixture(scope="session")
+def digits(data):
+    """The comparison on these digits, probabilities by calibrator, and labels."""
+    X_test, y_test = data[2:]
     network = convolutional_network()
     calibrators = {
         "temperature": TemperatureScaling(),
         "bins": HistogramBinning(),
         "clamping": NeuralClampingCalibrator(output=None, random_state=0),
     }
-    comparison = compare_calibrators(
-        network, X_cal, y_cal, X_test, y_test, calibrators=calibrators, n_bins=12, random_state=SEED, **FEW
-    )
+    options = {"calibrators": calibrators, "n_bins": 12, "random_state": SEED, **FEW}
+    comparison = compare_calibrators(network, *data, **options)
     proba = {name: own.predict_proba(X_test) for name, own in comparison.calibrators.items()}
     with torch.no_grad():
         proba["uncalibrated"] = torch.softmax(network(torch.as_tensor(X_test)).double(), 1).numpy()

@@ -15,7 +15,6 @@ from skclamp._pooling.pool import learn_pool
 from skclamp.selection import _selector
 
 CANDIDATES = [("temperature", TemperatureScaling()), ("structured vector", StructuredVectorScaling())]
-COPIES = np.tile(np.arange(200), 4)
 FEW = {"n_resamples": 50, "n_draws": 20}
 
 
@@ -23,51 +22,26 @@ def selected(Z, y, groups=None, **options):
     return CalibratorSelector(**{"candidates": CANDIDATES, **options}).fit(Z, y, groups=groups)
 
 
-# Copies
-
-
-def test_copies_count_as_one_in_the_pool():
-    """Four copies of each sample would pay any price."""
-    moved = {1: 0, 4: 0}
-    for seed in range(20):
-        Z = logits(200, seed=seed)
-        y = labels_of(Z, seed=seed)
-        for times in moved:
-            rows = np.tile(np.arange(200), times)
-            moved[times] += bool(selected(Z[rows], y[rows]).weights_[1:].any())
-    assert moved[4] <= moved[1] + 2
-
-
-def grouped(seed, shifts, copies=10):
+def recordings(shifts):
     """Logits and labels of 200 recordings, and each recording's frames, which differ by noise, with their groups."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     Z = rng.normal(0, 3, (200, 5))
-    y = (Z / 1.7 + shifts + rng.gumbel(size=Z.shape)).argmax(1)
-    frames = rng.permutation(np.repeat(np.arange(200), copies))
-    return Z, y, Z[frames] + rng.normal(0, 1e-3, (len(frames), 5)), frames
+    y = (Z / 1.7 + np.multiply(shifts, [0, 0.5, 1, 0, -1]) + rng.gumbel(size=Z.shape)).argmax(1)
+    frames = rng.permutation(np.repeat(np.arange(200), 8))
+    return Z, y, Z[frames] + rng.normal(0, 1e-3, (1600, 5)), frames
 
 
-@pytest.mark.parametrize("name", [int, str])
-def test_a_group_counts_as_one_in_the_pool(name):
-    shifts = [0, 0.5, 1, 0, -1]
-    Z, y, frames_of, frames = grouped(0, shifts)
-    once = selected(Z, y)
-    fitted = selected(frames_of, y[frames], groups=frames.astype(name))
-    np.testing.assert_allclose(fitted.weights_, once.weights_, atol=0.2)
-    assert once.weights_[1] > 0.5
-    assert fitted.best_score_ == pytest.approx(once.best_score_, abs=0.01)
-    assert selected(frames_of, y[frames]).best_score_ > once.best_score_ + 0.05
-
-
-def test_groups_of_frames_pay_no_price():
+@pytest.mark.parametrize("shifts", [0, 1])
+@pytest.mark.parametrize("name", [int, str, None], ids=["numbers", "names", "equal logits"])
+def test_what_depends_on_each_other_counts_as_one_in_the_pool(name, shifts):
     """Eight frames of each recording would pay any price, and be the same in all folds."""
-    moved = {True: 0, False: 0}
-    for seed in range(6):
-        _, y, Z, frames = grouped(seed, 0, copies=8)
-        for known in moved:
-            calibrator = selected(Z, y[frames], groups=frames if known else None)
-            moved[known] += bool(calibrator.weights_[1:].any())
-    assert moved[True] <= 1 < 5 <= moved[False]
+    Z, y, frames_of, frames = recordings(shifts)
+    once, unknown = selected(Z, y), selected(frames_of, y[frames])
+    found = selected(frames_of, y[frames], frames.astype(name)) if name else selected(Z[frames], y[frames])
+    np.testing.assert_allclose(found.weights_, once.weights_, atol=0.2)
+    assert (found.weights_[1] > 0.5) == (once.weights_[1] > 0.5) == (shifts == 1)
+    assert found.best_score_ == pytest.approx(once.best_score_, abs=0.01)
+    assert unknown.weights_[1] > 0.5 and unknown.best_score_ > once.best_score_ + 0.02
 
 
 @pytest.mark.parametrize("n_groups", [2, 3, 5, 10])
@@ -79,40 +53,6 @@ def test_few_groups_that_say_nothing_leave_temperature_scaling(n_groups):
     assert found.best_estimator_.temperature_ == pytest.approx(plain.temperature_, rel=0.05)
 
 
-def test_groups_of_several_labels_share_a_fold_with_their_copies(monkeypatch):
-    Z, y = logits(300, seed=0), labels_of(logits(300, seed=0))
-    groups, seen = np.arange(300) // 3, []
-    monkeypatch.setattr(_selector, "try_out", lambda maps, samples, numbers, bar: seen.append(numbers) or 1 / 0)
-    # Sample 0 comes again, in the last group.
-    rows = np.r_[np.arange(299), 0]
-    with pytest.raises(ZeroDivisionError):
-        selected(Z[rows], y[rows], groups=groups)
-    (numbers,) = seen
-    assert all(len(set(numbers[groups == group])) == 1 for group in range(100))
-    assert numbers[0] == numbers[299]
-    assert len(set(numbers)) == 5
-
-
-def test_copies_of_a_test_set_prove_no_more():
-    Z, y = logits(200, seed=1), labels_of(logits(200, seed=1), seed=3)
-    calibration = logits(400, seed=2), labels_of(logits(400, seed=2))
-    maps = [TemperatureScaling(), VectorScaling()]
-    once, copied = (
-        compare_calibrators(None, *calibration, Z[rows], y[rows], calibrators=maps, **FEW)
-        for rows in (np.arange(200), COPIES)
-    )
-    for row in once.rows:
-        assert copied[row.name].nll == pytest.approx(row.nll)
-        assert copied[row.name].nll_difference == pytest.approx(row.nll_difference)
-        assert copied[row.name].nll_difference_se == pytest.approx(row.nll_difference_se)
-        assert copied[row.name].p_value == pytest.approx(row.p_value)
-    # Some that come more often than others keep the mean over all samples.
-    uneven = np.r_[np.arange(200), np.arange(50)]
-    found = compare_calibrators(None, *calibration, Z[uneven], y[uneven], calibrators=maps, **FEW)
-    best, other = found.rows[0], found.rows[-1]
-    assert other.nll_difference == pytest.approx(other.nll - best.nll)
-
-
 def forest_of(n_trees, n_samples, **options):
     """A forest, samples that all differ, and the labels of these."""
     X, y = make_classification(n_samples + 600, 20, n_informative=6, flip_y=0.25, random_state=0)
@@ -120,21 +60,32 @@ def forest_of(n_trees, n_samples, **options):
 
 
 def losses_of(comparison, X, y):
-    """The loss of each sample, for the two calibrators of a comparison."""
-    return [-calibrator.predict_log_proba(X)[np.arange(len(y)), y] for calibrator in comparison.calibrators.values()]
+    """The loss of each sample, by calibrator."""
+    found = comparison.calibrators.items()
+    return {name: -calibrator.predict_log_proba(X)[np.arange(len(y)), y] for name, calibrator in found}
 
 
-def units_of(monkeypatch, estimator, X, y, **options):
-    """What a selector takes for samples that depend on each other."""
+def units_of(monkeypatch, estimator, X, y, groups=None, **options):
+    """What a selector takes for samples that depend on each other, and the fold of each sample."""
     given = []
 
-    def spy(*arguments):
-        given.append(arguments[5])
-        return learn_pool(*arguments)
+    def spy(trial, *arguments):
+        given.append((arguments[4], trial.numbers))
+        return learn_pool(trial, *arguments)
 
     monkeypatch.setattr(_selector, "learn_pool", spy)
-    CalibratorSelector(estimator, candidates=CANDIDATES, **options).fit(X, y)
+    CalibratorSelector(estimator, candidates=CANDIDATES, **options).fit(X, y, groups=groups)
     return given[0]
+
+
+def test_groups_of_several_labels_share_a_fold_with_their_copies(monkeypatch):
+    Z, y, groups = logits(300, seed=0), labels_of(logits(300, seed=0)), np.arange(300) // 3
+    # Sample 0 comes again, in the last group.
+    rows = np.r_[np.arange(299), 0]
+    for numbers in units_of(monkeypatch, None, Z[rows], y[rows], groups):
+        assert all(len(set(numbers[groups == group])) == 1 for group in range(100))
+        assert numbers[0] == numbers[299]
+    assert len(set(numbers)) == 5
 
 
 @pytest.mark.parametrize("n_trees", [1, 25, 100])
@@ -146,10 +97,10 @@ def test_votes_that_tie_are_no_copies(n_trees, given, monkeypatch):
     if given == "scores":
         X, calibrator_of, options = forest.predict_proba(X), None, {"response": "probabilities"}
     assert len(np.unique(forest.predict_proba(X) if given == "inputs" else X, axis=0)) < 200
-    assert units_of(monkeypatch, calibrator_of, X, y, **options) is None
+    assert units_of(monkeypatch, calibrator_of, X, y, **options)[0] is None
     maps = {"temperature": TemperatureScaling(), "vector": VectorScaling()}
     found = compare_calibrators(calibrator_of, X[:300], y[:300], X[300:], y[300:], calibrators=maps, **options, **FEW)
-    first, second = losses_of(found, X[300:], y[300:])
+    first, second = losses_of(found, X[300:], y[300:]).values()
     errors = {row.name: row.nll_difference_se for row in found.rows}
     if errors["temperature"] * errors["vector"] == 0:
         assert max(errors["temperature"], errors["vector"]) == pytest.approx((first - second).std(ddof=1) / 300**0.5)
@@ -159,15 +110,15 @@ def test_copies_are_found_by_their_inputs(monkeypatch):
     """Of votes too, of which many are equal; labels that differ are data."""
     forest, X, y = forest_of(25, 300)
     rows = np.r_[:300, :300]
-    copies = units_of(monkeypatch, forest, X[rows], np.r_[y, y[:200], 1 - y[200:]])
+    copies, _ = units_of(monkeypatch, forest, X[rows], np.r_[y, y[:200], 1 - y[200:]])
     assert (copies[300:500] == copies[:200]).all()
     assert len(np.unique(copies)) == 400
     frame = pd.DataFrame(X).assign(name=[f"sample {k % 3}" for k in range(300)])
     frame.columns = frame.columns.astype(str)
     numbers = make_column_transformer(("drop", ["name"]), remainder="passthrough")
     classifier = make_pipeline(numbers, FrozenEstimator(forest)).fit(frame, y)
-    assert len(np.unique(units_of(monkeypatch, classifier, frame.iloc[rows], y[rows]))) == 300
-    assert units_of(monkeypatch, classifier, frame, y) is None
+    assert len(np.unique(units_of(monkeypatch, classifier, frame.iloc[rows], y[rows])[0])) == 300
+    assert units_of(monkeypatch, classifier, frame, y)[0] is None
 
 
 @pytest.mark.parametrize("labels", ["equal", "others"])
@@ -180,11 +131,9 @@ def test_uneven_copies_have_the_error_of_their_groups(labels):
     own = y[rows] if labels == "equal" else np.where(np.arange(400) % 9, y[rows], (y[rows] + 1) % Z.shape[1])
     found = compare_calibrators(None, *calibration, Z[rows], own, calibrators=maps, **FEW)
     best, other = (row for row in found.rows if row.name != "uncalibrated")
-    first, second = (
-        -found.calibrators[row.name].predict_log_proba(Z[rows])[np.arange(400), own] for row in (best, other)
-    )
+    losses = losses_of(found, Z[rows], own)
     _, kept, weight = np.unique(rows * 9 + own, return_index=True, return_counts=True)
-    differences, share = (second - first)[kept], weight / 400
+    differences, share = (losses[other.name] - losses[best.name])[kept], weight / 400
     effective = 1 / (share**2).sum()
     mean = share @ differences
     error = np.sqrt(share**2 @ (differences - mean) ** 2 * effective / (effective - 1))

@@ -2,26 +2,13 @@
 
 import numpy as np
 import pytest
-from _small_networks import labels_of, logits
-
-from skclamp import HistogramBinning, TemperatureScaling, VectorScaling, compare_calibrators
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
 
-@pytest.fixture(scope="module")
-def comparison():
-    """Labels of which logits are too sure, and maps of which some tie."""
-    (z_cal, y_cal), (z_test, y_test) = (
-        (logits(300, seed=seed), labels_of(logits(300, seed=seed), temperature=2.0, seed=seed)) for seed in (0, 1)
-    )
-    maps = {"temperature": TemperatureScaling(), "vector": VectorScaling(), "bins": HistogramBinning(n_bins=3)}
-    return compare_calibrators(None, z_cal, y_cal, z_test, y_test, calibrators=maps, n_resamples=20, n_draws=20)
-
-
 @pytest.fixture
-def axes(comparison):
-    figure = comparison.plot()
+def axes(digits):
+    figure = digits[0].plot()
     figure.canvas.draw()
     yield figure.axes
     plt.close("all")
@@ -31,8 +18,8 @@ def _columns(rows, *names):
     return [np.array([getattr(row, name) for row in rows]) for name in names]
 
 
-def test_plots_what_it_holds(comparison, axes):
-    rows, (left, right) = comparison.rows, axes
+def test_plots_what_it_holds(digits, axes):
+    rows, (left, right) = digits[0].rows, axes
     difference, error, is_tied = _columns(rows, "nll_difference", "nll_difference_se", "tied")
     assert {*is_tied} == {True, False}
     assert [label.get_text() for label in left.get_yticklabels()] == [row.name for row in rows]
@@ -50,8 +37,8 @@ def test_plots_what_it_holds(comparison, axes):
     assert right.get_xlim()[0] == 0
 
 
-def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(comparison, axes):
-    difference, error = _columns(comparison.rows, "nll_difference", "nll_difference_se")
+def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(digits, axes):
+    difference, error = _columns(digits[0].rows, "nll_difference", "nll_difference_se")
     left, furthest = axes[0], (difference + 1.96 * error).max()
     assert left.get_xlim()[0] < 0
     assert furthest < left.get_xlim()[1] < 2 * furthest
@@ -62,7 +49,7 @@ def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(compariso
     assert [float(label.get_text()) for label in left.get_xticklabels()] == pytest.approx(ticks)
 
 
-def test_draws_on_given_axes(comparison):
+def test_draws_on_given_axes(digits):
     own, pair = plt.subplots(1, 2)
-    assert comparison.plot(axes=pair) is own
+    assert digits[0].plot(axes=pair) is own
     plt.close("all")

@@ -13,7 +13,6 @@ from skclamp.metrics import (
     bootstrap_interval,
     calibration_noise_floor,
     expected_calibration_error,
-    neg_expected_calibration_error_scorer,
 )
 
 FEW = {"n_resamples": 50, "n_draws": 40}
@@ -51,8 +50,10 @@ def test_the_positive_classs_calibration_leads(fraud):
     assert (row.ece_floor, row.ece_floor_quantile) == pytest.approx(tuple(floor))
 
 
-def test_table_and_figure_name_the_event(fraud):
+def test_table_figure_and_page_name_the_event(fraud, tmp_path):
     comparison, model, X, y = fraud
+    data = read_page(comparison, tmp_path / "page.html").data
+    assert data["classNames"][data["event"]] == "fraud"
     text = str(comparison)
     head, *lines = text.splitlines()
     assert "ECE of P(fraud) % [95 %]" in head and "mean P(fraud) %" in head and "SCE" not in head
@@ -71,27 +72,6 @@ def test_a_notebook_shows_names_as_they_are():
     shown = compare_calibrators(None, X[:100], y[:100], X[100:], y[100:], calibrators=maps, **FEW)._repr_html_()
     assert "<b>" not in shown and "<i>" not in shown and shown.count("1&lt;b&gt;bold &amp; ") == 3
     assert "Tukey's range test" in shown
-
-
-def test_the_page_opens_with_the_event(fraud, tmp_path):
-    data = read_page(fraud[0], tmp_path / "page.html").data
-    assert data["classNames"][data["event"]] == "fraud"
-
-
-def test_more_classes_open_with_the_most_probable(tmp_path):
-    random = np.random.default_rng(0)
-    X, y = random.normal(size=(200, 3)), random.integers(3, size=200)
-    comparison = compare_calibrators(
-        None, X[:100], y[:100], X[100:], y[100:], calibrators=[TemperatureScaling()], **FEW
-    )
-    assert read_page(comparison, tmp_path / "page.html").data["event"] == -1
-    assert "P(" not in str(comparison) and " SCE % " in str(comparison)
-
-
-def test_scorers_are_of_the_positive_class(fraud):
-    _, model, X, y = fraud
-    score = neg_expected_calibration_error_scorer(model, X, model.classes_[y])
-    assert score == pytest.approx(-expected_calibration_error(y, model.predict_proba(X)[:, 1]))
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 150])

@@ -1,0 +1,504 @@
+"""The interactive page in a browser: the numbers of Python for whatever the reader chooses, by pointer and keyboard."""
+
+import csv
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+from _digits import calibration_and_test, convolutional_network
+from _report_pages import (
+    FEW,
+    NASTY,
+    SEED,
+    assert_contrast,
+    choose,
+    choose_threshold,
+    labels_for,
+    logits_of,
+    nasty_comparison,
+    numbers,
+    of_every_family,
+    rgb,
+)
+from scipy.stats import binomtest
+
+from skclamp import (
+    HistogramBinning,
+    MatrixScaling,
+    NeuralClampingCalibrator,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+from skclamp.metrics import (
+    adaptive_expected_calibration_error,
+    calibration_noise_floor,
+    classwise_calibration_error,
+    expected_calibration_error,
+    risk_coverage_curve,
+)
+from skclamp.metrics._binning import Pairs, Probabilities, bin_indices
+
+pytestmark = pytest.mark.slow
+
+
+def _expected(proba, y_encoded, event, n_bins, strategy):
+    """Error, noise floor, bins and true hits of each, by the metrics; `event` is a class, or None for the top label."""
+    given = Probabilities(proba)
+    seed = np.random.RandomState(SEED).randint(2**31 - 1)
+    if event is None:
+        metric = expected_calibration_error if strategy == "uniform" else adaptive_expected_calibration_error
+        error, table = metric(y_encoded, given, n_bins=n_bins, return_bins=True)
+        floor = calibration_noise_floor(partial(metric, n_bins=n_bins), proba, n_draws=20, random_state=seed)
+        pairs = given.pairs(y_encoded)
+    else:
+
+        def metric(labels, own):
+            options = {"n_bins": n_bins, "strategy": strategy, "average": None, "labels": np.arange(proba.shape[1])}
+            return classwise_calibration_error(labels, own, **options)[event]
+
+        error = metric(y_encoded, given)
+        floor = calibration_noise_floor(metric, proba, n_draws=20, random_state=seed)
+        pairs = Pairs(proba[:, event].astype(float), (y_encoded == event).astype(float))
+        edges = given.equal_width_edges(n_bins) if strategy == "uniform" else pairs.equal_mass_edges(n_bins)
+        table = pairs.table(edges)
+    hits = np.bincount(bin_indices(pairs.confidence, table.edges), pairs.hits, n_bins)
+    return error, floor, table, hits, pairs
+
+
+def _assert_shows(page, side, proba, y_encoded, event, n_bins, strategy):
+    error, floor, table, hits, pairs = _expected(proba, y_encoded, event, n_bins, strategy)
+    values, texts = numbers(page.locator(f"#{side}-figure figcaption"))
+    expected = [error, *floor, pairs.hits.mean(), pairs.confidence.mean(), table.maximum_gap()]
+    assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
+    assert texts[0] == f"{100 * values[0]:.2f}" and abs(float(texts[0]) - 100 * error) < 0.00501
+    rows = page.locator(f"#{side}-figure tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.querySelectorAll('data')].map(own => Number(own.value)))"
+    )
+    assert len(rows) == n_bins
+    for k, values in enumerate(rows):
+        expected = [table.lower[k], table.upper[k], table.count[k], hits[k]]
+        if table.count[k]:
+            interval = binomtest(int(hits[k]), int(table.count[k])).proportion_ci(method="wilson")
+            expected += [table.confidence[k], table.accuracy[k], interval.low, interval.high, table.gap[k]]
+        assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("event", [None, 3])
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event, strategy):
+    comparison, proba, y = digits
+    page = open_page(comparison)
+    choose(page, strategy=strategy, event="most probable class" if event is None else str(event))
+    # It opens with the comparison's own bins, the uncalibrated network and the best.
+    for n_bins, left, right in (
+        (12, "uncalibrated", comparison.best),
+        (1, "bins", "clamping"),
+        (40, "temperature", "bins"),
+    ):
+        if n_bins != 12:
+            choose(page, left=left, right=right, n_bins=n_bins)
+        for side, name in (("left", left), ("right", right)):
+            _assert_shows(page, side, proba[name], y, event, n_bins, strategy)
+        if (strategy, n_bins) == ("uniform", 12):
+            # The mean over all classes is the classwise error.
+            shown = [comparison[name].sce for name in (left, right)]
+            assert numbers(page.locator("#classes-note"))[0] == pytest.approx(shown, rel=2e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, 0.999])
+def test_thresholds_show_what_would_have_happened(digits, open_page, threshold):
+    comparison, proba, y = digits
+    page = open_page(comparison)
+    choose_threshold(page, threshold)
+    assert page.locator("#cut-value").text_content() == f"{threshold:g}"
+    for row in comparison.rows:
+        pairs = Probabilities(proba[row.name]).pairs(y).above(threshold)
+        shown = page.locator("#cut-table tbody tr").filter(has=page.get_by_role("rowheader", name=row.name))
+        values, texts = numbers(shown)
+        n, hits = len(pairs.confidence), pairs.hits.sum()
+        expected = [n, n / len(y)]
+        if n:
+            interval = binomtest(int(hits), n).proportion_ci(method="wilson")
+            errors = n - hits, (1 - pairs.confidence).sum()
+            expected += [hits / n, interval.low, interval.high, *errors]
+            assert abs(float(texts[-1]) - errors[1]) < 0.0501
+            kept = interval.low <= pairs.confidence.mean() <= interval.high
+            assert ("as promised" in shown.text_content()) == kept
+        assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
+
+
+def test_risk_over_coverage_is_the_metrics(digits, open_page):
+    comparison, proba, y = digits
+    page = open_page(comparison)
+    choose_threshold(page, 0.5)
+    for left, right in (("uncalibrated", "clamping"), ("bins", "temperature")):
+        choose(page, left=left, right=right)
+        for side, name in (("left", left), ("right", right)):
+            row, curve = comparison[name], risk_coverage_curve(y, proba[name])
+            values, _ = numbers(page.locator(f"#{side}-risk figcaption"))
+            expected = [row.aurc, row.aurc_low, row.aurc_high, curve.area_at_best, curve.area_by_chance]
+            assert values == pytest.approx(expected, rel=1e-9)
+            coverage = (proba[name].max(1) > 0.5).mean()
+            spoken = page.locator(f"#{side}-risk svg").get_attribute("aria-label")
+            assert f"a coverage of {100 * coverage:.2f} %" in spoken
+
+
+def test_scores_can_be_sorted(digits, open_page):
+    comparison, _, _ = digits
+    page = open_page(comparison)
+    table = page.locator("#score-table")
+
+    def order():
+        return table.locator("tbody th[scope=row]").all_text_contents()
+
+    assert order() == [row.name for row in comparison.rows]
+    for heading, key, first in (("Brier", "brier", "ascending"), ("accuracy", "accuracy", "descending")):
+        button = table.get_by_role("button", name=heading)
+        for direction in (first, {"ascending": "descending", "descending": "ascending"}[first]):
+            button.press("Enter")
+            values = [getattr(comparison[name], key) for name in order()]
+            assert values == sorted(values, reverse=direction == "descending")
+            assert table.locator(f"th[aria-sort={direction}]").text_content().startswith(heading)
+            assert page.evaluate("document.activeElement.textContent").startswith(heading)
+    row = comparison["temperature"]
+    values, _ = numbers(table.locator("tbody tr").filter(has_text="temperature"))
+    expected = [row.nll, row.nll_difference, row.nll_difference_se, row.accuracy, row.brier, row.ece, row.ece_low]
+    expected += [row.ece_high, row.ece_floor, row.ece_floor_quantile, row.aece, row.sce, row.auroc]
+    expected += [row.aurc, row.aurc_low, row.aurc_high, row.fit_time, row.predict_time]
+    assert values == expected
+
+
+def _tile(page, title):
+    return page.locator("#won > div").filter(has_text=title)
+
+
+def test_opens_with_what_was_won(digits, open_page):
+    comparison, proba, y = digits
+    page = open_page(comparison)
+    before, after = comparison["uncalibrated"], comparison[comparison.best]
+    assert comparison.best == "clamping" and after.accuracy > before.accuracy + 0.03
+    ends = []
+    for row in (before, after):
+        interval = binomtest(round(row.accuracy * len(y)), len(y)).proportion_ci(method="wilson")
+        ends += [100 * interval.low, 100 * interval.high]
+    values, texts = numbers(_tile(page, "Accuracy"))
+    assert values == pytest.approx([before.accuracy, after.accuracy, *ends])
+    assert texts[:2] == [f"{100 * before.accuracy:.1f}", f"{100 * after.accuracy:.1f}"]
+    ends = [row.nll + sign * 1.96 * row.nll_se for row in (before, after) for sign in (-1, 1)]
+    assert numbers(_tile(page, "NLL"))[0] == pytest.approx([before.nll, after.nll, *ends], rel=1e-4)
+    assert numbers(_tile(page, "ECE"))[0] == pytest.approx([before.ece, after.ece])
+    lead = page.locator("#lead").text_content()
+    less = np.floor(1000 * (before.nll - after.nll) / before.nll) / 10
+    assert lead.startswith(f"clamping lowers the NLL by {less:.1f}\u00a0% and raises the accuracy by ")
+    assert f"{100 * (after.accuracy - before.accuracy):.1f} points" in lead
+    bold = page.locator("#lead strong").all_text_contents()
+    assert bold[1].startswith("raises the accuracy") and len(bold) == 3
+    gap = proba["uncalibrated"].max(1).mean() - before.accuracy
+    assert bold[2] == f"{'over' if gap > 0 else 'under'}-confident by {100 * abs(gap):.1f} points"
+    facts = page.locator("#facts").text_content()
+    assert "600" in facts and "597" in facts
+    assert re.match(
+        r"Compared on \d{4}-\d\d-\d\d .* skclamp \S+, torch \S+, scikit-learn", page.locator("#made").text_content()
+    )
+    # On the first screen.
+    assert page.locator("#made").bounding_box()["y"] < 900
+
+
+def _compared(scale, calibrators=None, n=400):
+    """Logits that are `scale` times what they should be."""
+    z, y = logits_of(2 * n), labels_for(2 * n)
+    parts = scale * z[:n], y[:n], scale * z[n:], y[n:]
+    maps = calibrators or {"temperature": TemperatureScaling(), "vector": VectorScaling()}
+    return compare_calibrators(None, *parts, calibrators=maps, **FEW)
+
+
+def test_claims_nothing_that_chance_explains(open_page):
+    comparison = _compared(1.0)
+    assert comparison["uncalibrated"].tied
+    page = open_page(comparison)
+    assert page.locator("#lead").text_content().startswith("Nothing was won")
+    assert page.locator("#lead strong").count() == 1
+    scores = page.locator("#score-table")
+    assert scores.locator("strong").count() == 0
+    assert "lowest" in scores.text_content() and " tied" in scores.text_content()
+    within = [row.ece <= row.ece_floor_quantile for row in comparison.rows]
+    assert any(within)
+    for row, fine in zip(comparison.rows, within, strict=True):
+        choose(page, left=row.name)
+        headline = page.locator("#left-figure .headline")
+        assert (headline.evaluate("own => getComputedStyle(own).fontWeight") == "400") == fine
+        assert page.locator("#left-figure figcaption strong").count() == (not fine)
+
+
+@pytest.mark.parametrize(
+    ("scale", "maps", "lead"),
+    [
+        (
+            1.0,
+            {"bins": HistogramBinning(n_bins=2)},
+            "Nothing was won: no calibrator’s NLL is below the uncalibrated .*",
+        ),
+        (
+            3.0,
+            {"t": TemperatureScaling()},
+            r"t lowers the NLL by \d+\.\d\s% and leaves the accuracy as it is\.((?!best of).)*",
+        ),
+        (3.0, None, ".* It is the best of 2 on these same samples, so new ones may show a little less\\."),
+    ],
+)
+def test_says_what_was_won_by_whom(open_page, scale, maps, lead):
+    page = open_page(_compared(scale, maps))
+    assert re.fullmatch(lead, page.locator("#lead").text_content())
+    assert _tile(page, "Accuracy").locator(".to").count() == (lead[:7] != "Nothing")
+
+
+def test_shows_the_wrong_answers_with_their_images(digits, open_page):
+    comparison = digits[0]
+    page = open_page(comparison)
+    for name in (comparison.best, "uncalibrated"):
+        page.select_option("#mistaken", label=name)
+        told = comparison._content.answers[name]
+        cards = page.locator("#wrong li")
+        assert cards.count() == len(told.wrong)
+        for k, answer in enumerate(told.wrong):
+            assert numbers(cards.nth(k))[0] == pytest.approx([answer.confidence, answer.row], rel=1e-5)
+            assert cards.nth(k).locator(".said").all_text_contents() == [answer.prediction, answer.label]
+            assert cards.nth(k).locator("img").evaluate("own => own.decode().then(() => own.naturalWidth)") == 8
+        assert numbers(page.locator("#separation"))[0][0] == comparison[name].auroc
+        rows = page.locator("#worst-table tbody tr")
+        worst = told.classes
+        assert rows.locator("th").all_text_contents() == [each.name for each in worst]
+        values, _ = numbers(rows.first)
+        assert values[:2] == [worst[0].count, worst[0].hits / worst[0].count]
+        assert values[-1] == worst[0].times
+
+
+def test_shows_images_before_and_after_clamping(digits, open_page):
+    comparison, proba, _ = digits
+    page = open_page(comparison)
+    figures = page.locator("#perturbations .images figure")
+    assert figures.count() == 8
+    sampled = comparison._content.answers["clamping"].sampled
+    for k, answer in enumerate(sampled):
+        images = figures.nth(k).locator("img")
+        assert images.count() == 2
+        before, after = (images.nth(side).get_attribute("src") for side in (0, 1))
+        assert before != after and before.startswith("data:image/png;base64,")
+        decoded = "own => own.decode().then(() => own.naturalWidth)"
+        assert [images.nth(side).evaluate(decoded) for side in (0, 1)] == [8, 8]
+        values, _ = numbers(figures.nth(k))
+        assert values == pytest.approx(
+            [proba[name][answer.row].max() for name in ("uncalibrated", "clamping")], rel=1e-5
+        )
+
+
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
+def test_wrong_answers_without_images_are_a_table_and_names_stay_names(open_page):
+    page = open_page(nasty_comparison(), title=NASTY)
+    choose(page, left=NASTY, event=NASTY, mistaken=NASTY)
+    assert page.title() == NASTY
+    assert page.locator("img").count() == 0
+    assert NASTY in page.locator("#left-figure .name").text_content()
+    assert page.locator("#wrong tbody tr").count() == 12
+    assert page.locator("#wrong th[scope=row] data").count() == 12
+    z = logits_of(200)
+    right = compare_calibrators(None, z, labels_for(200), z, z.argmax(1), calibrators=[TemperatureScaling()], **FEW)
+    page = open_page(right)
+    assert "gives no wrong answer" in page.locator("#wrong-caption").text_content()
+    assert page.locator("#worst-card").is_hidden()
+    assert "nothing to separate" in page.locator("#separation").text_content()
+
+
+def _many():
+    """Calibrators of several kinds."""
+    maps = {
+        "t": TemperatureScaling(),
+        "v": VectorScaling(),
+        "m": MatrixScaling(),
+        "bins": HistogramBinning(),
+        'few, "bins"': HistogramBinning(n_bins=5),
+        "clamping": NeuralClampingCalibrator(perturbation=None),
+    }
+    return _compared(2.0, maps)
+
+
+def test_single_samples_can_be_left_out(digits, open_page):
+    page = open_page(digits[0], samples=False)
+    assert page.locator("img").count() == 0
+    assert page.locator("#wrong-caption").is_hidden()
+    assert page.locator("#worst-table tbody tr").count() > 0
+    assert "neither the samples nor their predictions" in page.locator("#page-note").text_content()
+
+
+def test_calibrators_come_in_groups(open_page):
+    comparison = _many()
+    page = open_page(comparison)
+    expected = {
+        "as it is": ["uncalibrated"],
+        "temperatures": ["t"],
+        "scales and shifts per class": ["v"],
+        "matrices": ["m"],
+        "bins, isotonic and splines": ["bins", 'few, "bins"'],
+        "neural clamping": ["clamping"],
+    }
+    for menu in ("left", "right", "mistaken"):
+        groups = page.locator(f"#{menu} optgroup").evaluate_all(
+            "all => all.map(own => [own.label, [...own.children].map(each => each.text)])"
+        )
+        assert {label: sorted(names) for label, names in groups} == expected
+    bodies = page.locator("#score-table tbody").evaluate_all(
+        "all => all.map(own => [...own.querySelectorAll('th')].map(each => each.textContent))"
+    )
+    assert {group: sorted(names) for group, *names in bodies} == expected
+    assert bodies[0][1] == comparison.best, "the group of the best comes first"
+    page.get_by_label("in groups").uncheck()
+    assert page.locator("#score-table tbody th").all_text_contents() == [row.name for row in comparison.rows]
+
+
+def test_the_numbers_can_be_downloaded(open_page):
+    comparison = _many()
+    page = open_page(comparison)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as CSV").click()
+    assert download.value.suggested_filename == "calibration-report.csv"
+    with open(download.value.path(), encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [own["name"] for own in found] == [row.name for row in comparison.rows]
+    for own, row in zip(found, comparison.rows, strict=True):
+        for name in ("accuracy", "nll", "nll_se", "ece", "auroc", "fit_time"):
+            assert float(own[name]) == getattr(row, name)
+        assert own["tied"] == str(row.tied).lower()
+
+
+def test_bins_of_few_samples_are_grey(digits, open_page):
+    comparison, _, _ = digits
+    page = open_page(comparison)
+    for side in ("left", "right"):
+        rows = page.locator(f"#{side}-figure tbody tr").evaluate_all(
+            "rows => rows.map(row => [Number(row.querySelectorAll('data')[2].value), row.className])"
+        )
+        grey = [count for count, name in rows if name == "few"]
+        assert sorted(grey) == sorted(count for count, _ in rows if 0 < count < 10)
+        assert page.locator(f"#{side}-figure .bar.few").count() == len(grey)
+        assert page.locator(f"#{side}-figure .bar").count() == sum(count > 0 for count, _ in rows)
+    assert page.locator("#left-figure .bar.few").count() > 0
+    fills = page.evaluate(
+        "['.bar.few', '.bar:not(.few)'].map(own => getComputedStyle(document.querySelector(own)).fill)"
+    )
+    assert len({*fills}) == 2
+
+
+def test_bins_are_read_by_pointer_and_by_keyboard(digits, open_page):
+    page = open_page(digits[0])
+    handle = page.get_by_role("slider", name="Bin of the left diagram")
+    other = page.get_by_role("slider", name="Bin of the right diagram")
+    box = handle.bounding_box()
+    handle.hover(position={"x": 0.98 * box["width"], "y": 0.3 * box["height"]})
+    readout = page.locator("#left-figure .readout")
+    assert readout.text_content().startswith("(0.9167, 1.0000]")
+    rows = page.locator("#left-figure tbody tr")
+    values, texts = numbers(rows.nth(11))
+    assert numbers(readout)[0] == [values[3], values[5], values[6], values[7], values[4]]
+    page.mouse.move(1, 1)
+    assert readout.text_content().startswith("Point at a bar")
+    handle.focus()
+    handle.press("End")
+    handle.press("ArrowLeft")
+    assert handle.get_attribute("aria-valuenow") == other.get_attribute("aria-valuenow") == "11"
+    assert handle.get_attribute("aria-valuetext") == readout.text_content()
+    assert readout.text_content().startswith("(0.8333, 0.9167]")
+    handle.press("Home")
+    assert "holds no samples" in readout.text_content()
+    handle.press("Escape")
+    assert handle.get_attribute("aria-valuetext") == "no bin chosen"
+
+
+def test_every_control_has_a_name_and_works_from_the_keyboard(digits, open_page):
+    page = open_page(digits[0])
+    bins = page.get_by_role("slider", name=re.compile("^Bins"))
+    bins.press("ArrowRight")
+    assert bins.get_attribute("aria-valuetext") == "13 bins"
+    assert page.locator("#left-figure tbody tr").count() == 13
+    page.get_by_role("radio", name="equal width").press("ArrowRight")
+    assert page.get_by_role("radio", name="equal mass").is_checked()
+    assert "AECE" in page.locator("#left-figure .headline").text_content()
+    page.get_by_role("button", name=re.compile("^7")).press("Enter")
+    assert page.get_by_label("Event").evaluate("own => own.selectedOptions[0].text") == "7"
+    assert page.evaluate("document.activeElement.dataset.class") == "7"
+    cut = page.get_by_role("slider", name=re.compile("^Accept above"))
+    cut.press("ArrowRight")
+    assert cut.get_attribute("aria-valuetext") == "a confidence of 0.905"
+    expect = pytest.importorskip("playwright.sync_api").expect
+    expect(page.get_by_role("status")).to_have_text(re.compile("^Above 0.905: uncalibrated: accepts "))
+    for label in ("Left", "Right"):
+        page.get_by_label(label, exact=True).select_option(label="bins")
+    pictures = page.locator("svg[role=img], canvas[role=img]")
+    assert pictures.count() >= 4
+    assert all(pictures.nth(k).get_attribute("aria-label") for k in range(pictures.count()))
+    unnamed = "[...document.querySelectorAll('svg:not([role=img]):not([aria-hidden=true])')].length"
+    assert page.evaluate(unnamed) == 0
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(own => own.id)")
+    assert len(ids) == len({*ids})
+
+
+def test_the_reader_switches_the_theme(digits, open_page):
+    page = open_page(digits[0], dark=True)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.get_by_role("button", name="Light").click()
+    light = page.evaluate(ground)
+    assert max(rgb(dark)) < 60 and min(rgb(light)) > 200
+    page.get_by_role("button", name="Dark").click()
+    assert page.evaluate(ground) == dark
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1440])
+@pytest.mark.parametrize("dark", [False, True])
+def test_is_readable_at_any_width_in_light_and_dark(digits, open_page, width, dark):
+    page = open_page(digits[0], width=width, dark=dark, title="Digits-of-a-camera-whose-gain-is-off-and-on")
+    page.locator("summary").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert assert_contrast(page) > 150
+    # Drawn anew where the width changes.
+    page.set_viewport_size({"width": 360, "height": 800})
+    expect = pytest.importorskip("playwright.sync_api").expect
+    expect(page.locator("#left-figure .plot svg")).to_have_attribute("viewBox", re.compile(r"^0 0 [23]\d\d "))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_shows_every_perturbation(open_page):
+    (X_cal, y_cal), (X_test, y_test) = calibration_and_test(0)
+    calibrators = of_every_family()
+    calibrators["refused"] = NeuralClampingCalibrator(perturbation="full", output=None, random_state=0)
+    calibrators["plain"] = NeuralClampingCalibrator(perturbation=None, output=None)
+    comparison = compare_calibrators(
+        convolutional_network(), X_cal, y_cal, X_test, y_test, calibrators=calibrators, **FEW
+    )
+    page = open_page(comparison, width=360)
+    cards = page.locator("#perturbations article")
+    assert cards.count() == len(calibrators)
+    said = {name: cards.nth(k).locator("> p:not(.note)").all_text_contents() for k, name in enumerate(calibrators)}
+    fitted = comparison.calibrators
+    assert said["refused"][1:] == [f"Perturbation. {fitted['refused'].verdict_.reason}"]
+    assert [words.count("No guard judged this.") for words in (said["affine"][0], said["plain"][0])] == [1, 0]
+    for name, words in said.items():
+        assert words[0] in fitted[name].summary()
+        assert f"T = {fitted[name].temperature_:.4g}" in words[0]
+    full = cards.nth(list(calibrators).index("full"))
+    assert full.locator("canvas[role=img]").count() == 3
+    matrix, _ = numbers(cards.nth(list(calibrators).index("color")).locator("table"))
+    learned = comparison.calibrators["color"].perturbation_.matrix.detach().numpy()
+    assert matrix == pytest.approx(list(learned.ravel()), rel=1e-5)
+    assert assert_contrast(page) > 100
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_works_with_two_samples_and_without_uncalibrated_classes_among_the_labels(open_page):
+    logits = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    parts = logits_of(200), labels_for(200), logits, [0, 1]
+    page = open_page(compare_calibrators(None, *parts, calibrators=[TemperatureScaling()], **FEW))
+    choose(page, strategy="quantile", n_bins=5, event="2")
+    choose_threshold(page, 0.9999)
+    assert page.locator("#cut-table tbody tr").first.text_content().endswith("nothing accepted")
