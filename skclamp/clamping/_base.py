@@ -99,11 +99,11 @@ class BaseClamping(BaseCalibrator):
         temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
         that it wasn't fitted to, as `CalibratorSelector` does; where none earns any, it is the temperature. It takes
         logits that no label of theirs has moved: those of the folds that held samples out. So without a guard, below
-        100 samples, or with ``refit_temperature=False``, it is the temperature too; and of more than 200 classes, or of
-        500,000 logits (samples times classes), where maps take long and win next to nothing. A map by name, such as
-        ``StructuredMatrixScaling()``, takes the temperature's place where its NLL on held-out samples is no higher;
-        else it is left out with a warning. Without a guard it isn't judged: it may overfit, and warn, as it would by
-        itself. None is the temperature.
+        100 samples, or with ``refit_temperature=False``, it is the temperature too; and of more than 200 classes, or
+        2,500 samples of 200 (1e8 samples times squared classes), where maps take long and win next to nothing. A map by
+        name, such as ``StructuredMatrixScaling()``, takes the temperature's place where its NLL on held-out samples is
+        no higher; else it is left out with a warning. Without a guard it isn't judged: it may overfit, and warn, as it
+        would by itself. None is the temperature.
     verbose : int or "auto", default="auto"
         At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. "auto"
         shows it after five seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each
