@@ -64,12 +64,9 @@ class Score(NamedTuple):
 
 
 def combined_p_value(p_values):
-    """One p value of several tests, which may depend on each other, as those of families within families do.
+    """Return one p value of several tests, which may depend on each other, as those of families within families do.
 
-    References
-    ----------
-    Y. Liu and J. Xie, "Cauchy Combination Test: A Powerful Test With Analytic p-Value Calculation Under Arbitrary
-    Dependency Structures", Journal of the American Statistical Association 2020, equation 1.
+    Y. Liu and J. Xie, "Cauchy Combination Test", Journal of the American Statistical Association 2020, equation 1.
     """
     return float(stats.cauchy.sf(np.mean(stats.cauchy.isf(np.minimum(p_values, _LARGEST)))))
 

@@ -1,4 +1,4 @@
-"""The natural-gradient step, regularised by evidence: where a quadratic model of the loss and a Gaussian prior meet.
+"""The natural-gradient step (Amari, 1998), regularised by evidence: a quadratic model meets a Gaussian prior.
 
 One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
 perturbation alone, which is cheap, it gives that with respect to the parameters of *any* perturbation that agrees with
@@ -7,13 +7,8 @@ Fisher information) are the model's curvature. Of many parameters the gradients 
 smaller than that matrix, and make the step.
 
 Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the
-gradients most probable. A block that the data don't speak for is held at the identity; one that they do is hardly held
-at all.
-
-References
-----------
-S. Amari, "Natural Gradient Works Efficiently in Learning", Neural Computation, 1998. D. MacKay, "Bayesian
-Interpolation", Neural Computation, 1992, for the precision of the prior.
+gradients most probable (D. MacKay, "Bayesian Interpolation", Neural Computation, 1992). A block that the data don't
+speak for is held at the identity; one that they do is hardly held at all.
 """
 
 import math

@@ -98,10 +98,10 @@ class ClampingNet(NeuralNet):
 
     @contextmanager
     def training(self):
-        """Around a loop over the epochs, which ends by itself or by an interrupt; the state has its result.
+        """Have the state learn from a loop over the epochs, which ends by itself or by an interrupt.
 
-        As with skorch's ``fit``, an interrupt ends the training. One from a callback such as EarlyStopping keeps what
-        was learned, one from the keyboard the best state at the end of an epoch.
+        One from a callback such as EarlyStopping keeps what was learned, one from the keyboard the best state at the
+        end of an epoch.
         """
         self.keep()
         self.notify("on_train_begin", X=self.dataset, y=None)
@@ -257,13 +257,7 @@ class _Batches:
 
 
 def resolve_optimizer(optimizer):
-    """A class of torch's optimisers, or a partial of one, from its name or itself.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a known name, a subclass of torch.optim.Optimizer nor a partial of one; if a partial sets `lr`.
-    """
+    """Return a class of torch's optimisers, or a partial of one, from its name or itself; refuse anything else."""
     resolved = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
     kind = resolved.func if isinstance(resolved, partial) else resolved
     if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
