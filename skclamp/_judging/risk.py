@@ -70,8 +70,11 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     """
     n_samples, expected = len(scores), np.zeros(0) if expected is None else expected
     if groups is not None:
-        groups = np.unique(groups, return_inverse=True)[1]
-        if _share_scores(scores, groups):
+        groups = numbered(groups, n_samples)
+        order = np.argsort(groups, kind="stable")
+        within = np.abs(np.diff(scores[order]))[np.diff(groups[order]) == 0]
+        # Up to single precision the samples of each group have one score.
+        if (within <= _SAME * np.abs(scores).max(initial=0.0)).all():
             scores, losses, expected, weight = _one_per_group(scores, losses, expected, weight, groups, zero_one)
             groups = None
     order = np.argsort(-scores, kind="stable")
@@ -157,13 +160,6 @@ def _hoeffding_bentkus(summed, n, target):
     # A sum that rounds to above a whole number isn't more.
     bentkus = np.e * stats.binom.cdf(np.ceil(summed - _ROUNDING), n, target)
     return np.minimum(hoeffding, bentkus).clip(max=1.0)
-
-
-def _share_scores(scores, groups):
-    """Return whether the samples of each group have one score, up to single precision."""
-    order = np.argsort(groups, kind="stable")
-    within = np.diff(groups[order]) == 0
-    return bool((np.abs(np.diff(scores[order]))[within] <= _SAME * np.abs(scores).max(initial=0.0)).all())
 
 
 def _one_per_group(scores, losses, expected, weight, groups, zero_one):

@@ -335,30 +335,26 @@ class BaseClamping(BaseCalibrator):
     def _learn(self, X, y=None, sample_weight=None, params=None, **options):
         params = params or {}
         X_unlabelled, X_reference = beside = [params.get(name) for name in _BESIDE.values()]
-        if X_unlabelled is not None:
-            self._check_unlabelled(X, y)
-        elif X_reference is not None:
+        if X_unlabelled is None and X_reference is not None:
             raise ValueError("X_reference must be left out without X_unlabelled, which it is compared with")
+        if X_unlabelled is not None:
+            # Something has to judge what unlabelled inputs teach.
+            if y is None and not isinstance(dataset_behind(X), Dataset):
+                raise ValueError(
+                    "y must hold labels beside X_unlabelled: a hundred of them decide whether what the unlabelled "
+                    "inputs teach helps; nothing is adapted without such a proof. Got None"
+                )
+            if not self._guarded:
+                raise ValueError(
+                    "validation_fraction must not be None with X_unlabelled, since labels are to judge what it teaches"
+                )
+            if not is_frozen(self.estimator):
+                got = f"got {self.estimator!r}, of which cv makes several"
+                raise ValueError(f"estimator must be fitted with X_unlabelled; {got}")
+            if current() is not ALONE:
+                raise ValueError("X_unlabelled must be None where samples are sharded")
         params = {name: value for name, value in params.items() if name not in _BESIDE.values()}
         return super()._learn(X, y, sample_weight, params, beside=beside, **options)
-
-    def _check_unlabelled(self, X, y):
-        """Raise where nothing could judge what unlabelled inputs teach."""
-        if y is None and not isinstance(dataset_behind(X), Dataset):
-            raise ValueError(
-                "y must hold labels beside X_unlabelled: a hundred of them decide whether what the unlabelled inputs "
-                "teach helps; nothing is adapted without such a proof. Got None"
-            )
-        if not self._guarded:
-            raise ValueError(
-                "validation_fraction must not be None with X_unlabelled, since labels are to judge what it teaches"
-            )
-        if not is_frozen(self.estimator):
-            raise ValueError(
-                f"estimator must be fitted with X_unlabelled; got {self.estimator!r}, of which cv makes several"
-            )
-        if current() is not ALONE:
-            raise ValueError("X_unlabelled must be None where samples are sharded")
 
     def _fit(self, samples, X_unlabelled=None, X_reference=None):
         ranks = samples.shard.ranks

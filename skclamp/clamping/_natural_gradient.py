@@ -216,8 +216,13 @@ class _Descent:
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
         if self.settings.for_guard and not (self.subsampled or state.perturbs):
-            if chosen is None and step is None and (chosen := self.foreseen()) is not None:
-                steps[chosen] = self.solve(gradients.own, chosen, extended[chosen], fitted=False)
+            if chosen is None and step is None and self.seen.at_identity is not None:
+                # A half says less than all the samples, which let the search begin; and the guard has the last word.
+                at_identity = {name: gradients_at_identity(self.seen, name) for name in steps}
+                changes = {name: forecast(*products_of(own), self.seen.units)[0] for name, own in at_identity.items()}
+                chosen = min((name for name in changes if changes[name] < 0), key=changes.__getitem__, default=None)
+                if chosen is not None:
+                    steps[chosen] = self.solve(gradients.own, chosen, extended[chosen], fitted=False)
             elif step is not None and step.gain < _SMALLEST_GAIN and not state.wide:
                 step = self.solve(gradients.own, fitted=False)
         state.untried.pop(chosen, None)
@@ -228,15 +233,6 @@ class _Descent:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
         return gradients.own.loss, step
-
-    def foreseen(self):
-        """Name of the extension whose gradients, at the identity, foresee most; None where they foresee no gain."""
-        if self.seen.at_identity is None:
-            return None
-        # A half says less than all the samples, which have let the search begin; and the guard has the last word.
-        gradients = {name: gradients_at_identity(self.seen, name) for name in self.state.extensions}
-        changes = {name: forecast(*products_of(own), self.seen.units)[0] for name, own in gradients.items()}
-        return min((name for name in changes if changes[name] < 0), key=changes.__getitem__, default=None)
 
     def gradients(self):
         """Gradients at the present parameters."""
