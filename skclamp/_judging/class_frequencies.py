@@ -32,19 +32,12 @@ class ClassMeans(NamedTuple):
     """The score test that the classes' mean probabilities are their frequencies, as calibrated ones' are.
 
     Labels are drawn from the probabilities under the null hypothesis, which gives the differences' covariance.
-
-    Attributes
-    ----------
-    statistic : float
-        Square length of the differences, by that covariance.
-    n_degrees : int
-        Of freedom, of the chi-squared distribution that it has.
-    n_samples : float
-        How many equally weighted samples would tell as much.
     """
 
+    # Square length of the differences, by that covariance, chi-squared with these degrees of freedom.
     statistic: float
     n_degrees: int
+    # How many equally weighted samples would tell as much.
     n_samples: float
 
     @classmethod
@@ -79,17 +72,11 @@ class ClassMeans(NamedTuple):
 
 
 class ClassHistograms(NamedTuple):
-    """How probabilities of the labelled samples of each class are distributed: the largest one, and each class's.
+    """Distributions of probabilities of the labelled samples of each class: the largest one, and each class's."""
 
-    Attributes
-    ----------
-    edges : ndarray of shape (n_classes + 1, 3)
-        Between the bins of each probability, as logarithms; the last row is of the largest one.
-    counts : ndarray of shape (n_classes + 1, 4, n_classes)
-        Samples of each class, last axis, in each bin. A class's sum to Kish's number where samples have weights.
-    """
-
+    # Between the bins of each probability, as logarithms (n_classes + 1, 3); the last row is of the largest one.
     edges: np.ndarray
+    # Samples of each class, last axis, in each bin (n_classes + 1, 4, n_classes); they sum to Kish's number.
     counts: np.ndarray
 
     @classmethod
@@ -136,7 +123,7 @@ class ClassHistograms(NamedTuple):
 
 
 class FrequencyDoubt(Enum):
-    """What speaks against new class frequencies."""
+    """Doubts about new class frequencies."""
 
     FLAW = auto()
     INPUTS_CHANGED = auto()
@@ -148,19 +135,11 @@ class FrequencyDoubt(Enum):
 
 
 class ProbabilityMoments(NamedTuple):
-    """Mean and covariance of the labelled samples' probabilities.
-
-    Attributes
-    ----------
-    mean : ndarray of shape (n_classes,)
-        It sums to 1.
-    covariance : ndarray of shape (n_classes, n_classes)
-    n_samples : float
-        How many equally weighted samples would tell as much.
-    """
+    """Mean, which sums to 1, and covariance of the labelled samples' probabilities."""
 
     mean: np.ndarray
     covariance: np.ndarray
+    # How many equally weighted samples would tell as much.
     n_samples: float
 
     @classmethod

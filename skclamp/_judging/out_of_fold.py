@@ -20,13 +20,12 @@ LEVEL = 0.02
 MIN_SAMPLES = 100
 # Each of so many folds must gain; of more, each of fewer samples, one may well lose by chance.
 MAX_UNANIMOUS = 2
-_OF_TRAINING = "n_train", "train_loss"
 # Samples that are drawn to tell what half of them would have shown.
 _N_DRAWS = 1000
 
 
 class HeldOut(NamedTuple):
-    """What a fold made of a candidate, and what the samples that it held out say of that."""
+    """A candidate as a fold learned it, and its losses on the samples that the fold held out."""
 
     # NLL of each, at the exact temperature of the training samples.
     losses: np.ndarray
@@ -53,35 +52,21 @@ class Evidence:
     """Out-of-fold losses of some candidates, and of the baseline that they have to beat.
 
     No sample is held out twice. What a candidate chooses and fits it learns from samples that don't judge it.
-
-    Attributes
-    ----------
-    plain : ndarray of shape (n_samples,)
-        NLL of the baseline; anything finite where a sample was never held out.
-    losses : ndarray of shape (n_candidates, n_samples)
-        NLL of each candidate.
-    weight : ndarray of shape (n_samples,)
-        Sample weights, 0 where a sample was never held out.
-    folds : list of ndarray
-        Held-out rows of each fold.
-    least : list of float
-        Mean NLL of the baseline's logits on each fold at the fold's own temperature: their best there.
-    held_out : list of list of HeldOut
-        What each fold made of each candidate.
-    groups : ndarray of shape (n_samples,) or None
-        Labels of samples that depend on each other, which count as one; None where none do.
-    chosen : int or None
-        The candidate that counts for the best, where it isn't that of the least loss.
     """
 
+    # NLL of the baseline, anything finite where a sample was never held out; and of the candidates, a row for each.
     plain: np.ndarray
     losses: np.ndarray
+    # Sample weights, 0 where a sample was never held out.
     weight: np.ndarray
+    # Held-out rows of each fold.
     folds: list
+    # Mean NLL of the baseline's logits on each fold at the fold's own temperature: their best there.
     least: list
+    # What each fold made of each candidate, a list of `HeldOut` for each fold.
     held_out: list
+    # Labels of samples that depend on each other, which count as one; None where none do.
     groups: np.ndarray | None = None
-    chosen: int | None = None
 
     def by_fold(self, values):
         """Means, on each fold, of values of samples (last axis)."""
@@ -89,16 +74,12 @@ class Evidence:
         return np.stack(means, axis=-1)
 
     def of(self, candidate):
-        """What each fold made of a candidate."""
+        """Return what each fold made of a candidate."""
         return [fold[candidate] for fold in self.held_out]
 
-    def lowest(self, candidates):
-        """That of some candidates with the least mean held-out NLL, the mean being over folds."""
-        return min(candidates, key=self.by_fold(self.losses).mean(1).__getitem__)
-
     def best(self):
-        """Index of the candidate of least mean held-out NLL, or of the chosen one."""
-        return self.lowest(range(len(self.losses))) if self.chosen is None else self.chosen
+        """Index of the candidate of least mean held-out NLL, the mean being over folds."""
+        return int(self.by_fold(self.losses).mean(1).argmin())
 
     def expected(self):
         """Estimates of the mean NLL of each candidate once it is learned from all the samples.
@@ -106,15 +87,15 @@ class Evidence:
         To first order p parameters that minimise the loss of m samples have p / 2m nats more than at their optimum on
         other samples, and as much less on their own. So a gap between both closes by (1 - m / n) / 2 with all n.
         """
-        made = [self.of(candidate) for candidate in range(len(self.losses))]
-        n_train, train_losses = ([[getattr(seen, name) for seen in row] for row in made] for name in _OF_TRAINING)
+        pairs = [[(seen.n_train, seen.train_loss) for seen in fold] for fold in self.held_out]
+        n_train, train_losses = np.transpose(pairs)
         held_out = self.by_fold(self.losses)
-        closed = (1 - np.array(n_train) / len(self.plain)) / 2
+        closed = (1 - n_train / len(self.plain)) / 2
         return (held_out - closed * (held_out - train_losses)).mean(1)
 
     def most_promising(self, candidates):
         """Which of some candidates promises most, of those within a standard error of the best one's held-out NLL."""
-        best, tied = self.lowest(candidates), []
+        best, tied = min(candidates, key=self.by_fold(self.losses).mean(1).__getitem__), []
         for candidate in candidates:
             differences = self.losses[candidate] - self.losses[best]
             mean, error, _ = student_below_zero(*of_groups(differences, self.weight, self.groups))
@@ -123,7 +104,7 @@ class Evidence:
         return min(tied, key=expected.__getitem__)
 
     def sizes(self):
-        """How many samples, or groups, of equal weight would tell as much as each fold's."""
+        """Return how many samples, or groups, of equal weight would tell as much as each fold's."""
         groups = [None if self.groups is None else self.groups[rows] for rows in self.folds]
         weights = [self.weight[rows] for rows in self.folds]
         return [n_effective(of_groups(w, w, g)[1]) for w, g in zip(weights, groups, strict=True)]
@@ -131,28 +112,22 @@ class Evidence:
     def log_likelihood_ratio(self, candidate):
         """Logarithm of the folds' mean likelihood ratio, of a candidate to the baseline at whatever temperature.
 
-        Universal inference: the expected likelihood ratio of what was fitted elsewhere to the truth is 1, whatever the
-        sample size, and to the best T of the held-out samples it is less; so is that of the mean over folds. Its
-        inverse is a p value. Student's test alone would let pass what is learned from a fold, held back by the prior to
-        almost nothing, and by chance points the same way in the other. Uneven weights count as the number of equal ones
-        that tell as much, which is an approximation, and so does each group as one sample.
-
-        References
-        ----------
-        L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020, equation 7.
+        Universal inference (Wasserman et al., PNAS 2020, equation 7): the expected likelihood ratio of what was fitted
+        elsewhere to the truth is 1, whatever the sample size, and to the best T of the held-out samples it is less; so
+        is that of the mean over folds. Its inverse is a p value. Student's test alone would let pass what is learned
+        from a fold, held back by the prior to almost nothing, and by chance points the same way in the other. Uneven
+        weights count as the number of equal ones that tell as much, which is an approximation, and so does each group
+        as one sample.
         """
         gains = (self.least - self.by_fold(self.losses[candidate])) * self.sizes()
         return float(logsumexp(gains) - np.log(len(gains)))
 
     def names(self, candidate):
         """Rows of the folds by what these made of a candidate, but for what stayed the baseline in all."""
-        by_name: dict[str, list] = {}
-        moved = set()
-        for fold, rows in zip(self.of(candidate), self.folds, strict=True):
-            by_name.setdefault(fold.name, []).append(rows)
-            if fold.moved:
-                moved.add(fold.name)
-        return {name: np.concatenate(rows) for name, rows in by_name.items() if name in moved}
+        made = self.of(candidate)
+        moved, pairs = {fold.name for fold in made if fold.moved}, [*zip(made, self.folds, strict=True)]
+        names = [name for name in dict.fromkeys(fold.name for fold in made) if name in moved]
+        return {name: np.concatenate([rows for fold, rows in pairs if fold.name == name]) for name in names}
 
     def tried(self):
         """Mean held-out NLL minus the baseline's of all that folds fitted, by name, at its best."""
@@ -175,7 +150,7 @@ class Evidence:
 
 
 class Doubt(Enum):
-    """What speaks against a candidate that folds have judged."""
+    """Doubts about a candidate that folds have judged."""
 
     LOST_FOLDS = auto()
     FEATURES_UNMOVED = auto()
@@ -186,7 +161,7 @@ class Doubt(Enum):
 
 
 def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
-    """Whether a candidate, the best of all, beats the baseline in one of several tries.
+    """Return the `Decision` whether a candidate, the best of all, beats the baseline in one of several tries.
 
     `shares` are those of the level that candidates have, equal by default.
     """
@@ -221,8 +196,9 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     p_value, tried = min(1.0, max(student, universal)), evidence.tried()
     numbers = {"tried": tried, "n_samples": n_samples, "detectable_gain": detectable, "folds": folds}
     verdict = Verdict(not (objections or unheard), mean, error, p_value, **numbers)
-    names = list(evidence.names(candidate))
-    return Decision(verdict, objections, unheard, evidence.untried(tried), names, len(evidence.losses), n_gains)
+    names, n_candidates = list(evidence.names(candidate)), len(evidence.losses)
+    grounds = objections, unheard, evidence.untried(tried), names, n_candidates, n_gains
+    return Decision(verdict, *grounds, candidate=candidate)
 
 
 def keep_by_score(evidence, candidate, p_value, refused):

@@ -10,20 +10,12 @@ _LEVEL, _DEVIATIONS = 1e-4, 5
 
 
 def shared_share(prints, seen):
-    """Share of the rows whose hashes are `prints` that are among those `seen`; 0 where that may be by chance.
+    """Return the share of rows whose hashes are among those of others; 0 where that may be by chance.
 
-    Parameters
-    ----------
-    prints : ndarray of shape (n_rows,), uint32
-        Hashes of the rows.
-    seen : ndarray of shape (n_seen,), uint32 or uint16
-        Those of the others, or their upper halves.
-
-    Notes
-    -----
-    Of two sets of m and n independent draws from the same values, of which the second is the larger, let d_i values
-    come i times in the second. Then at most ``m / n * (i + 1) * d_(i + 1)`` of the d_i are expected in the first, as
-    Good and Turing reckon, whatever the values: rows of few categories, or hashes that collide.
+    `prints` are uint32, and `seen` those of the others, or their upper halves, uint16. Of two sets of m and n
+    independent draws from the same values, of which the second is the larger, let d_i values come i times in the
+    second. Then at most ``m / n * (i + 1) * d_(i + 1)`` of the d_i are expected in the first, as Good and Turing
+    reckon, whatever the values: rows of few categories, or hashes that collide.
     """
     rows = prints >> np.uint32(32 - 8 * seen.itemsize)
     (new, of_new), (old, of_old) = (np.unique(part, return_counts=True) for part in (rows, seen))
@@ -39,7 +31,7 @@ def shared_share(prints, seen):
 
 
 def _is_more(counts, is_shared, ratio):
-    """Whether more values are shared than twins explain; `counts` says how often each comes in the larger set."""
+    """Return whether twins explain less than is shared; `counts` says how often each value comes in the larger set."""
     for times in np.unique(counts[is_shared]):
         n_shared, n_next = (is_shared & (counts == times)).sum(), (counts == times + 1).sum()
         odds = ratio * (times + 1)

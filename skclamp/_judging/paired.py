@@ -12,9 +12,8 @@ def ranged_p_values(differences, weight, best):
 
     Whichever row is the best by chance, the largest difference of all pairs is Tukey's studentized range, exactly where
     the losses' noise is alike and independent from row to row. That it is no larger elsewhere is proven for independent
-    means of unequal variance (Hayter, 1984), and for any other covariance conjectured. That of ten equal rows one is
-    called worse no more often than the level says, but for the draws' noise, ``tests/selection/test_report.py`` holds.
-    The number of rows is that of those that aren't worse yet, from the largest difference down.
+    means of unequal variance (Hayter, 1984), and for any other covariance conjectured. The number of rows is that of
+    those that aren't worse yet, from the largest difference down.
     """
     means, errors = np.array([student_below_zero(row, weight)[:2] for row in differences]).T
     p_values, effective = np.ones(len(differences)), n_effective(weight)
@@ -38,11 +37,16 @@ def n_effective(weight):
     return weight.sum() ** 2 / (weight**2).sum()
 
 
+def numbered(groups, n_samples):
+    """Return the number of each sample's group, from 0 on; each sample is one where groups is None."""
+    return np.arange(n_samples) if groups is None else np.unique(groups, return_inverse=True)[1]
+
+
 def of_groups(values, weight, groups):
-    """Mean value and total weight of each group of samples that has weight; of each sample where groups is None."""
+    """Return mean value and total weight of each group that has weight; of each sample where groups is None."""
     if groups is None:
         return values, weight
-    _, group = np.unique(groups, return_inverse=True)
+    group = numbered(groups, len(values))
     total, summed = np.bincount(group, weight), np.bincount(group, weight * values)
     judging = total > 0
     return summed[judging] / total[judging], total[judging]

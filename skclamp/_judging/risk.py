@@ -1,10 +1,12 @@
-"""How many samples may be answered, from the surest one down, so that their risk is proven to be within a target."""
+"""Answers from the surest sample down, as many as are proven to have a risk within a target."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special, stats
+
+from .paired import numbered
 
 # Tests start at so many places at most, where ever more errors are allowed, and share the level.
 _STARTS = 5
@@ -30,76 +32,49 @@ _ABOVE = 0.01
 
 
 class Answered(NamedTuple):
-    """The largest part of the samples whose risk is proven.
+    """The largest part of the samples whose risk is proven."""
 
-    Attributes
-    ----------
-    n_samples : int
-        How many, from the highest score down; 0 where nothing is proven.
-    threshold : float
-        Those have scores above it; infinite where nothing is proven.
-    p_value, level : float
-        Of the test that the risk is above the target, and what it had to be below. Where nothing is proven, of the
-        start that came nearest.
-    test : {"exact binomial", "Hoeffding-Bentkus", "betting"}
-        By which tail: of losses that are 0 or 1, of any within [0, 1], of such with weights or groups.
-    n_needed : int or None
-        About how many samples of this kind prove something; None where none do.
-    n_eligible : int
-        How many have scores above the floor.
-    n_starts : int
-        At how many places a sequence of tests began.
-    tried : int
-        Where nothing is proven, how many units, samples or groups, the start that came nearest has.
-    """
-
+    # How many, from the highest score down, and what these have scores above; 0 and infinite where nothing is proven.
     n_samples: int
     threshold: float
+    # Of the test that the risk is above the target, and what it had to be below; else of the start that came nearest.
     p_value: float
     level: float
+    # The tail: "exact binomial" of losses that are 0 or 1, "Hoeffding-Bentkus" of any within [0, 1], or "betting" of
+    # such with weights or groups.
     test: str
+    # About how many samples of this kind prove something; None where none do.
     n_needed: int | None
+    # How many have scores above the floor, and at how many places a sequence of tests began.
     n_eligible: int = 0
     n_starts: int = 0
+    # Where nothing is proven, how many units, samples or groups, the start that came nearest has.
     tried: int = 0
 
 
 def prove(scores, losses, target, level, *, expected=None, weight=None, groups=None, floor=-math.inf, zero_one=True):
     """Answer as many as can be proven, by fixed sequences of tests from the few surest samples to ever more of them.
 
-    Given one of the scores, samples above it are independent draws of what will be answered. The level is shared by
-    the starts, and a sequence that comes to the next start takes that one's share on: by Wiens' fallback procedure the
+    Given one of the scores, samples above it are independent draws of what will be answered. The level is shared by the
+    starts, and a sequence that comes to the next start takes that one's share on: by Wiens' fallback procedure the
     probability of any wrong proof is at most the level.
 
     A group counts as the mean of its answered samples, so that what is proven is the mean over groups with an answer.
     Groups whose samples share one score are answered as one: losses of 0 and 1 keep the exact test, where a group's is
     its largest one.
 
-    Parameters
-    ----------
-    scores, losses : ndarray of shape (n_samples,), float64
-        What says how sure an answer is, and its loss in [0, 1].
-    target, level : float
-        The risk, a mean loss, in (0, 1), and the probability of a wrong proof.
-    expected : ndarray of shape (n_samples,), default=None
-        Losses as predicted without labels, which choose one more start of exact tests. None has none.
-    weight : ndarray of shape (n_samples,), default=None
-        Positive weights of the samples. None is equal ones.
-    groups : ndarray of shape (n_samples,), default=None
-        Of samples that depend on each other: a number for each of the group that it belongs to.
-    floor : float, default=-inf
-        Scores up to this aren't answered.
-    zero_one : bool, default=True
-        Whether no loss could be anything but 0 or 1.
-
-    Returns
-    -------
-    Answered
+    Of each sample, in float64, `scores` tell how sure its answer is, `losses` are in [0, 1], `expected` ones are
+    predicted without labels and choose one more start of exact tests, and `weight` is positive; `groups` are numbers
+    that samples which depend on each other share. `target`, a mean loss, is in (0, 1), and `level` is the probability
+    of a wrong proof. Scores up to `floor` aren't answered. `zero_one` tells that all losses could only be 0 or 1.
     """
     n_samples, expected = len(scores), np.zeros(0) if expected is None else expected
     if groups is not None:
-        groups = np.unique(groups, return_inverse=True)[1]
-        if _share_scores(scores, groups):
+        groups = numbered(groups, n_samples)
+        order = np.argsort(groups, kind="stable")
+        within = np.abs(np.diff(scores[order]))[np.diff(groups[order]) == 0]
+        # Up to single precision the samples of each group have one score.
+        if (within <= _SAME * np.abs(scores).max(initial=0.0)).all():
             scores, losses, expected, weight = _one_per_group(scores, losses, expected, weight, groups, zero_one)
             groups = None
     order = np.argsort(-scores, kind="stable")
@@ -147,7 +122,7 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
 
 def mean_risk(losses, weight, groups=None):
     """Mean loss by weight; of groups, a group counting as the mean of its samples."""
-    groups = np.arange(len(losses)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    groups = numbered(groups, len(losses))
     return float(_risks(losses, weight, groups)[-1])
 
 
@@ -157,7 +132,7 @@ def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
     order = order[scores[order] > floor]
     ordered = scores[order]
     ends = _ends(ordered)
-    groups = np.arange(len(order)) if groups is None else np.unique(groups[order], return_inverse=True)[1]
+    groups = numbered(groups, len(scores))[order]
     within = _risks(losses[order], weight[order], groups)[ends - 1] <= target
     if not within.any():
         return math.inf
@@ -165,13 +140,13 @@ def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
 
 
 def _ends(ordered):
-    """How many of the scores, from the highest down, a threshold can let through: those that tie all, or none."""
+    """Return how many of the scores, from the highest down, a threshold can let through: ties all, or none."""
     tie = _TIE * np.abs(ordered).max(initial=0.0)
     return np.append(np.flatnonzero(ordered[:-1] - ordered[1:] > tie) + 1, len(ordered))[: len(ordered)]
 
 
 def _threshold(ordered, n_answered, floor):
-    """What lets so many of the scores through."""
+    """Return the threshold that lets so many of the scores through."""
     if n_answered == len(ordered):
         return floor
     lowest, below = float(ordered[n_answered - 1]), float(ordered[n_answered])
@@ -185,13 +160,6 @@ def _hoeffding_bentkus(summed, n, target):
     # A sum that rounds to above a whole number isn't more.
     bentkus = np.e * stats.binom.cdf(np.ceil(summed - _ROUNDING), n, target)
     return np.minimum(hoeffding, bentkus).clip(max=1.0)
-
-
-def _share_scores(scores, groups):
-    """Whether the samples of each group have one score, up to single precision."""
-    order = np.argsort(groups, kind="stable")
-    within = np.diff(groups[order]) == 0
-    return bool((np.abs(np.diff(scores[order]))[within] <= _SAME * np.abs(scores).max(initial=0.0)).all())
 
 
 def _one_per_group(scores, losses, expected, weight, groups, zero_one):
@@ -211,7 +179,7 @@ def _one_per_group(scores, losses, expected, weight, groups, zero_one):
 
 
 def _n_groups(groups):
-    """How many groups the first samples are of, up to each."""
+    """Return how many groups the first samples are of, up to each."""
     first = np.zeros(len(groups), dtype=np.int64)
     first[np.unique(groups, return_index=True)[1]] = 1
     return first.cumsum()

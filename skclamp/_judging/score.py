@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from .paired import n_effective
+from .paired import n_effective, numbered, of_groups
 
 # Samples of equal weight that the test needs, and more for each parameter: of fewer a mean is far from normal.
 _SAMPLES, _SAMPLES_PER_PARAMETER = 15, 5
@@ -16,22 +16,13 @@ _LARGEST = 0.9
 
 
 class Score(NamedTuple):
-    """Hotelling's test of a family's gradients.
-
-    Attributes
-    ----------
-    statistic : float
-        Hotelling's T squared.
-    n_parameters : int
-        Directions that gradients have.
-    n_samples : float
-        How many samples, or groups, of equal weight would tell as much.
-    n_effective : float
-        The same where those whose gradients could be large tell more.
-    """
+    """Hotelling's test of a family's gradients: T squared."""
 
     statistic: float
+    # Directions that gradients have.
     n_parameters: int
+    # How many samples, or groups, of equal weight would tell as much; and where those whose gradients could be large
+    # tell more.
     n_samples: float
     n_effective: float
 
@@ -40,8 +31,8 @@ class Score(NamedTuple):
         """From gradients (n, p) of samples' losses, their slopes along log T, and the same under drawn labels.
 
         These labels are drawn from the baseline's own probabilities, as the null hypothesis has it, and tell what T
-        does to the gradients, and which samples could decide. Neither is to be told by the labels that are tested: of
-        a nearly perfect network a few mistakes would be all there is. `groups` are labels of samples that count as one.
+        does to the gradients, and which samples could decide. Neither is to be told by the labels that are tested: of a
+        nearly perfect network a few mistakes would be all there is. `groups` are labels of samples that count as one.
         """
         own, slopes = _sums(gradients, slopes, weight, groups)
         drawn, drawn_slopes = _sums(drawn, drawn_slopes, weight, groups)
@@ -56,14 +47,12 @@ class Score(NamedTuple):
         statistic = (n - 1) / n * float(np.square(total @ whitened).sum())
         leverages = np.square(drawn @ _whitening(drawn)[0]).sum(1)
         n_told = float(n_effective(leverages)) if leverages.any() else 0.0
-        weights = weight[weight > 0] if groups is None else np.unique(groups, return_inverse=True)[1]
-        if groups is not None:
-            weights = np.bincount(weights, weight)
-        return cls(statistic, n_parameters, float(n_effective(weights)), n_told)
+        _, weights = of_groups(weight, weight, groups)
+        return cls(statistic, n_parameters, float(n_effective(weights[weights > 0])), n_told)
 
     @property
     def takes_part(self):
-        """Whether there are samples enough for so many parameters."""
+        """Return whether there are samples enough for so many parameters."""
         needed = _SAMPLES + self.n_parameters * _SAMPLES_PER_PARAMETER
         return self.n_parameters > 0 and needed <= min(self.n_effective, self.n_samples)
 
@@ -75,31 +64,26 @@ class Score(NamedTuple):
 
 
 def combined_p_value(p_values):
-    """One p value of several tests, which may depend on each other, as those of families within families do.
+    """Return one p value of several tests, which may depend on each other, as those of families within families do.
 
-    References
-    ----------
-    Y. Liu and J. Xie, "Cauchy Combination Test: A Powerful Test With Analytic p-Value Calculation Under Arbitrary
-    Dependency Structures", Journal of the American Statistical Association 2020, equation 1.
+    Y. Liu and J. Xie, "Cauchy Combination Test", Journal of the American Statistical Association 2020, equation 1.
     """
     return float(stats.cauchy.sf(np.mean(stats.cauchy.isf(np.minimum(p_values, _LARGEST)))))
 
 
 def _sums(gradients, slopes, weight, groups):
     """Weighted gradients and slopes, summed over each group; of samples with weight."""
-    weighted = np.column_stack([gradients, slopes]) * weight[:, None]
-    if groups is None:
-        weighted = weighted[weight > 0]
-    else:
-        _, group = np.unique(groups[weight > 0], return_inverse=True)
+    sums, kept = np.column_stack([gradients, slopes]) * weight[:, None], weight > 0
+    weighted = sums = sums[kept]
+    if groups is not None:
+        group = numbered(groups[kept], len(weighted))
         sums = np.zeros((group.max(initial=-1) + 1, weighted.shape[1]))
-        np.add.at(sums, group, weighted[weight > 0])
-        weighted = sums
-    return weighted[:, :-1], weighted[:, -1]
+        np.add.at(sums, group, weighted)
+    return sums[:, :-1], sums[:, -1]
 
 
 def _whitening(rows):
-    """What makes the sum of the rows' outer products an identity, and the number of directions that they have."""
+    """Return a map of rows after which their outer products sum to an identity, and their number of directions."""
     values, vectors = np.linalg.eigh(rows.T @ rows)
     kept = values > _ROUNDING * max(1.0, values[-1])
     return vectors[:, kept] / np.sqrt(values[kept]), int(kept.sum())

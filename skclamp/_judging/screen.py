@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, stats
 
-from .paired import of_groups
+from .paired import numbered, of_groups
 from .verdict import Objection, Unheard
 
 # Gradients have to be beyond chance at the first level, and what they foresee below zero by so many standard errors; at
@@ -17,30 +17,21 @@ _RIDGES = np.geomspace(3e-4, 3, 5)
 
 
 class Screen(NamedTuple):
-    """What gradients at the baseline say of a search, before any.
+    """The word of gradients at the baseline on a search, before any."""
 
-    Attributes
-    ----------
-    p_value : float
-        Of the test that their sum is no longer than those with random signs.
-    n_parameters : int
-        How many numbers the gradients are with respect to.
-    detectable_gain : float or None
-        Mean gain of NLL per sample, in nats, that half of such sets of samples would have shown; None where there are
-        no gradients.
-    forecasts : dict of str to (float, float)
-        Of each family, the change of the mean NLL that it foresees, and the standard error; see `forecast`. Nothing
-        where the gradients may be chance.
-    """
-
+    # Of the test that their sum is no longer than those with random signs.
     p_value: float
+    # How many numbers the gradients are with respect to.
     n_parameters: int
+    # Mean gain of NLL per sample, in nats, that half of such sets of samples would have shown; None without gradients.
     detectable_gain: float | None
+    # Of each family, the change of the mean NLL that it foresees, and the standard error; see `forecast`. Nothing where
+    # the gradients may be chance.
     forecasts: dict[str, tuple[float, float]] = {}
 
     @property
     def may_be_chance(self):
-        """Whether the gradients alone refuse the search."""
+        """Return whether the gradients alone refuse the search."""
         return self.p_value > LEVEL
 
     @classmethod
@@ -51,7 +42,7 @@ class Screen(NamedTuple):
         square roots `root` of the weights. `level` is that at which folds have to prove a gain. `groups` are labels of
         samples that count as one.
         """
-        units = _units(groups, len(root))
+        units = numbered(groups, len(root))
         n_units, n, dual = units.max() + 1, np.square(root).sum(), products.shape[1] == len(root)
 
         def squares(signs):
@@ -93,7 +84,7 @@ def forecast(products, root, groups=None):
 
     At the best of several ridges; arguments as those of `Screen.of`.
     """
-    units, dual, weight = _units(groups, len(root)), products.shape[1] == len(root), np.square(root)
+    units, dual, weight = numbered(groups, len(root)), products.shape[1] == len(root), np.square(root)
     fold = np.random.default_rng(0).permutation(units.max() + 1)[units] % _N_FOLDS
     changes = np.zeros((len(_RIDGES), len(root)))
     for k in range(_N_FOLDS):
@@ -113,8 +104,3 @@ def forecast(products, root, groups=None):
     best = int(np.argmin(foreseen))
     share = totals[best] / totals[best].sum()
     return float(foreseen[best]), float(np.sqrt(share**2 @ (means[best] - foreseen[best]) ** 2))
-
-
-def _units(groups, n_samples):
-    """The number of the group of each sample, from 0 on."""
-    return np.arange(n_samples) if groups is None else np.unique(groups, return_inverse=True)[1]

@@ -108,7 +108,7 @@ def are_categories(columns, n_distinct):
 
 
 def _are_votes(log_proba):
-    """Whether in most of these rows what the second class has is so simple a fraction of what the first has."""
+    """Return whether in most rows the second class has so simple a fraction of what the first has."""
     first, second = log_proba.topk(2, 1).values.T
     ratio = (second - first).exp().masked_fill(are_zeros(second), 0.0)[:, None]
     ratio = ratio * torch.arange(1, _MAX_VOTERS + 1, device=ratio.device)

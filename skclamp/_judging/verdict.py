@@ -1,6 +1,6 @@
-"""What is decided, in numbers and enums: why something wasn't tried, what speaks against it, and the verdict."""
+"""Decisions in numbers and enums: why something wasn't tried, what speaks against it, and the verdict."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ class Unheard(Enum):
 
 
 class Objection(NamedTuple):
-    """What speaks against a candidate: what it has of something, and what it should have."""
+    """A reason against a candidate: what it has of something, and what it should have."""
 
     reason: Enum
     value: float = 0.0
@@ -66,24 +66,14 @@ class Objection(NamedTuple):
 
 
 class Untried(NamedTuple):
-    """Why a family, or a view, wasn't tried, in numbers; that with the least lack came nearest to it.
+    """The reason why a family, or a view, wasn't tried, in numbers; that with the least lack came nearest to it."""
 
-    Attributes
-    ----------
-    lack : float
-        By how much it missed what is asked for.
-    reason : FamilyReason, ViewReason or Unheard
-        What was asked for.
-    value, needed : float
-        What it had of that, and what it should have.
-    about : str, int, tuple or None
-        The family that was chosen instead, the number of samples, or the shape of an input.
-    """
-
+    # By how much it missed what is asked for: what it had of that, and what it should have.
     lack: float
     reason: Enum
     value: float = 0.0
     needed: float = 0.0
+    # The family that was chosen instead, the number of samples, or the shape of an input.
     about: str | int | tuple | None = None
 
 
@@ -97,8 +87,8 @@ class Verdict:
 
     Attributes
     ----------
-    accepted : bool
-        Whether the perturbation is kept.
+    accepted, reason : bool, str
+        Whether the perturbation is kept; why it was kept or refused, or none was tried.
     difference, standard_error : float
         Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error. Of
         class frequencies, the negative mean log-likelihood ratio of all unlabelled samples, less what chance gains
@@ -107,29 +97,24 @@ class Verdict:
         Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
         number of candidates or, with "auto", over the candidate's share of the level; where the score test of the
         gradients kept it, of that, times the number of families. Of class frequencies, Hotelling's.
-    reason : str
-        Why a perturbation was kept or refused, or none was tried.
     tried : dict of str to float
         Mean held-out NLL minus that of temperature scaling, in nats, of each family that a fold fitted, on the samples
-        of these folds; "affine + grid" for families that were appended one after another. Of several settings of a
-        family the best one's.
+        of these folds, at the best of several settings; "affine + grid" for families appended one after another.
     not_tried : dict of str to str
         Families that no fold fitted, and why: of the fold that came nearest to it.
-    n_samples : int
-        Samples with weight that were held out, each once; 0 where none were. Of several tries, this and all else here
-        is that of the try that kept the perturbation or, if none did, came nearest to it. Of class frequencies all the
-        unlabelled samples.
+    n_samples, n_labelled : int
+        Samples with weight that were held out, each once; 0 where none were. Of several tries, all here is that of the
+        one that kept the perturbation or, if none did, came nearest. Of class frequencies the unlabelled samples, and
+        the labelled ones with weight; else None.
     detectable_gain : float or None
         Mean gain of held-out NLL per sample, in nats, at which the folds would have kept the perturbation on half of
         such sets of samples. None where nothing was held out, or no difference was seen.
     folds : list of dict
-        What each fold did: "n_samples" held out, the "perturbation" that it learned in "n_epochs" (or, of views, the
-        "views" that it chose), the "temperature" beside it, and on the samples held out its "nll", and
+        Of each fold "n_samples" held out, the "perturbation" that it learned in "n_epochs" (or, of views, the "views"
+        that it chose), the "temperature" beside it, and on the samples held out its "nll", and
         "nll_temperature_scaling".
     fit_p_value : float or None
         Of the test that nothing but the class frequencies has changed; None where it isn't about them.
-    n_labelled : int or None
-        Labelled samples with weight, where it is about class frequencies.
     """
 
     accepted: bool
@@ -147,25 +132,25 @@ class Verdict:
 
     @property
     def gain(self):
-        """How much likelier held-out samples are: mean log-likelihood ratio, in nats per sample."""
+        """Return how much likelier held-out samples are: mean log-likelihood ratio, in nats per sample."""
         return -self.difference
 
     @property
     def inputs_changed(self):
-        """Whether more than class frequencies has changed for sure, at a level of 0.001; they are kept above 0.05."""
+        """Return whether more than class frequencies has changed, at a level of 0.001; they are kept above 0.05."""
         return self.fit_p_value is not None and self.fit_p_value < SURE_LEVEL
 
     def __str__(self):
         return self.reason
 
 
-def _of_frequencies(accepted, gain, p_value, fit_p_value, inputs_changed, n_samples, n_labelled, reason):
-    numbers = {"n_samples": n_samples, "fit_p_value": fit_p_value, "n_labelled": n_labelled}
-    return Verdict(accepted, -gain, 0.0, p_value, reason, **numbers)
-
-
 # What older files hold of class frequencies.
-register_former("PriorShiftVerdict", _of_frequencies)
+register_former(
+    "PriorShiftVerdict",
+    lambda accepted, gain, p_value, reason, inputs_changed, **numbers: Verdict(
+        accepted, -gain, 0.0, p_value, reason, **numbers
+    ),
+)
 
 
 class Decision(NamedTuple):
@@ -183,9 +168,16 @@ class Decision(NamedTuple):
     n_gains: int = 0
     # Whether the score test keeps it, and folds don't speak against it.
     by_score: bool = False
+    # Its number among the candidates.
+    candidate: int = 0
+
+    def refused(self, *objections, unheard=None):
+        """Return the decision against the candidate, for other reasons."""
+        verdict = replace(self.verdict, accepted=False)
+        return self._replace(verdict=verdict, objections=[*objections], unheard=unheard)
 
 
-def nothing_tried(reason, value=0.0, needed=0.0, about=None, untried=()):
-    """The decision where nothing was held out, for one reason."""
-    why = Objection(reason, value, needed, about)
-    return Decision(Verdict(False, 0.0, 0.0, 1.0), unheard=why, untried=dict(untried))
+def nothing_tried(reason, value=0.0, needed=0.0, about=None, untried=(), detectable_gain=None):
+    """Return the decision where nothing was held out, for one reason."""
+    verdict = Verdict(False, 0.0, 0.0, 1.0, detectable_gain=detectable_gain)
+    return Decision(verdict, unheard=Objection(reason, value, needed, about), untried=dict(untried))

@@ -1,4 +1,4 @@
-"""What was decided, in words: the reason of every verdict, the sentences of a summary, and what warnings say of it."""
+"""Decisions in words: the reason of every verdict, the sentences of a summary, and what warnings say of it."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -118,7 +118,7 @@ _WEIGHED = FamilyReason.LITTLE_EVIDENCE, FamilyReason.LESS_EVIDENCE_THAN_ANOTHER
 
 
 def words_of(finding):
-    """An `Objection`, or why something is `Untried`, in words."""
+    """Return an `Objection`, or why something is `Untried`, in words."""
     # What rounds to zero from below would have its sign.
     value = round(finding.value, 2) + 0.0 if finding.reason in _WEIGHED else finding.value
     return _WORDS[finding.reason].format(value=value, needed=finding.needed, about=finding.about)
@@ -152,7 +152,10 @@ def _reason(decision, phrases):
         if nearest is not None and isinstance(nearest.reason, ViewReason):
             why = f"({name} came nearest: {words_of(nearest)})"
             return f"{refused}: no view gained beyond chance where it was chosen {why}."
-        why = _why_nothing(decision.untried)
+        fitting = [why for why in decision.untried.values() if np.isfinite(why.lack)]
+        why = "; ".join(f"{name}: {words_of(why)}" for name, why in decision.untried.items())
+        if len(fitting) > 1 and all(why.reason in _WEIGHED for why in fitting):
+            why = f"none of {len(fitting)} families is suggested by the data"
         return f"{nothing_was_tried} ({why})." if why else f"{nothing_was_tried}."
     names = " or ".join(decision.names)
     which = f"{phrases.made_by} ({names})" if phrases.made_by else names
@@ -175,14 +178,6 @@ def _reason(decision, phrases):
     return f"{refused}: {gain} ({spread}, {folds}){why}."
 
 
-def _why_nothing(untried):
-    """Why no family was tried, in one clause where the data asked for none of several."""
-    fitting = [why for why in untried.values() if np.isfinite(why.lack)]
-    if len(fitting) > 1 and all(why.reason in _WEIGHED for why in fitting):
-        return f"none of {len(fitting)} families is suggested by the data"
-    return "; ".join(f"{name}: {words_of(why)}" for name, why in untried.items())
-
-
 def verdict_of_frequencies(decision):
     """The verdict that tells a decision on class frequencies."""
     verdict = decision.verdict
@@ -197,7 +192,7 @@ def verdict_of_frequencies(decision):
 
 
 def left_out(perturbation, n_samples):
-    """What is said of a family that was asked for in vain."""
+    """Return the warning of a family that was asked for in vain."""
     name = repr(perturbation) if isinstance(perturbation, str) else f"{type(perturbation).__name__}(...)"
     return (
         f"perturbation={name} is left out, and temperature scaling it is: {n_samples} samples are fewer than the "

@@ -44,7 +44,7 @@ class _FastLogits(LogitsModule):
 
 
 def accelerate(problem, precision="auto"):
-    """A problem on the quickest equivalents of its network that this machine and this network allow.
+    """Return a problem on the quickest equivalents of its network that this machine and this network allow.
 
     The network is in eval mode and has no gradients to its weights. The result has copies of it: `backbone`, the
     quickest, and `exact`, in the network's own precision; where nothing quicker works they share its layers. A
@@ -53,11 +53,25 @@ def accelerate(problem, precision="auto"):
     backbone, batch = problem.backbone, problem.example_batch()
     with torch.no_grad():
         expected = _run(backbone.module, batch)
-        bare = _bare(backbone.module, batch, expected)
-        exact = _channels_last(_fused(bare, batch, expected), batch, expected)
-        automatic = precision == "auto" and backbone.dtype == torch.float32 and has_bfloat16(backbone.device)
-        quick = _autocast(exact, batch) if automatic or precision == "bfloat16" else exact
-    return replace(problem, backbone=_around(backbone, quick), exact=_around(backbone, exact))
+
+        def is_same(candidate):
+            scale = max(1.0, expected.abs().max().item())
+            return (_run(candidate, batch) - expected).abs().max().item() <= _FUSED_TOLERANCE * scale
+
+        exact = backbone.module
+        if not is_spread(exact.module):
+            # What compiled the network, or would spread it over several devices that aren't there, is left out.
+            bare = _variant(exact, unwrapped(exact.module))
+            exact = bare if is_same(bare) else exact
+        exact = _channels_last(_fused(exact, batch, is_same), batch, is_same)
+        quick, automatic = exact, precision == "auto" and backbone.dtype == torch.float32
+        if precision == "bfloat16" or (automatic and has_bfloat16(backbone.device)):
+            autocast = _variant(exact, autocast=torch.bfloat16)
+            quick = autocast if _of_a_copy(lambda: torch.isfinite(_run(autocast, batch)).all()) else exact
+    twins = [copy.copy(backbone), copy.copy(backbone)]
+    for twin, module in zip(twins, (quick, exact), strict=True):
+        twin.module = module
+    return replace(problem, backbone=twins[0], exact=twins[1])
 
 
 def _run(module, batch):
@@ -65,41 +79,17 @@ def _run(module, batch):
     return module(x, **others)
 
 
-def _around(backbone, module):
-    """The same backbone with another module."""
-    twin = copy.copy(backbone)
-    twin.module = module
-    return twin
-
-
 def _variant(logits, module=None, **changes):
-    settings = {
-        "memory_format": getattr(logits, "memory_format", torch.contiguous_format),
-        "autocast": getattr(logits, "autocast", None),
-    }
-    settings.update(changes)
-    return _FastLogits(
-        logits.module if module is None else module,
-        **logits.reading,
-        **settings,
-    )
+    own = {name: getattr(logits, name) for name in ("memory_format", "autocast") if hasattr(logits, name)}
+    return _FastLogits(logits.module if module is None else module, **logits.reading, **(own | changes))
 
 
-def _bare(logits, batch, expected):
-    """Without what compiled the network, or would spread it over several devices that aren't there."""
-    if is_spread(logits.module):
-        return logits
-    candidate = _variant(logits, unwrapped(logits.module))
-    return candidate if _same(candidate, batch, expected) else logits
-
-
-def _fused(logits, batch, expected):
+def _fused(logits, batch, is_same):
     """With each convolution and its batch norm in one."""
     parts = list(logits.modules())
     # Hooks would have a compiler make its layers again.
-    if not any(isinstance(part, _BatchNorm) for part in parts) or any(hasattr(part, "_orig_mod") for part in parts):
-        return _variant(logits)
-    copied = _copied(logits.module)
+    may = any(isinstance(part, _BatchNorm) for part in parts) and not any(hasattr(part, "_orig_mod") for part in parts)
+    copied = _copied(logits.module) if may else None
     if copied is None:
         return _variant(logits)
     candidate = _variant(logits, copied)
@@ -108,12 +98,16 @@ def _fused(logits, batch, expected):
         return _variant(logits)
     try:
         for convolution, norm in pairs:
-            _fuse(convolution, norm)
-        _remove(candidate, {norm for _, norm in pairs})
+            own, statistics = (convolution.weight, convolution.bias), (norm.running_mean, norm.running_var, norm.eps)
+            convolution.weight, convolution.bias = fuse_conv_bn_weights(*own, *statistics, norm.weight, norm.bias)
+        norms = {norm for _, norm in pairs}
+        for part in candidate.modules():
+            for name in [name for name, child in part.named_children() if child in norms]:
+                setattr(part, name, nn.Identity())
     except Exception:  # noqa: BLE001 - weights that something parametrises can't be set, in many ways
         return _variant(logits)
     candidate.requires_grad_(False)
-    return candidate if _of_a_copy(lambda: _same(candidate, batch, expected)) else _variant(logits)
+    return candidate if _of_a_copy(lambda: is_same(candidate)) else _variant(logits)
 
 
 def _copied(module, **layout):
@@ -126,7 +120,7 @@ def _copied(module, **layout):
 
 
 def _of_a_copy(run):
-    """What running a copy of a network gives; None where it fails as only a copy can, while other errors pass."""
+    """Return what running a copy of a network gives; None where it fails as only a copy can; other errors pass."""
     try:
         return run()
     except _OF_A_COPY as error:
@@ -136,26 +130,7 @@ def _of_a_copy(run):
         return None
 
 
-def _fuse(convolution, norm):
-    convolution.weight, convolution.bias = fuse_conv_bn_weights(
-        convolution.weight,
-        convolution.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
-    )
-
-
-def _remove(network, layers):
-    for part in network.modules():
-        for name, child in part.named_children():
-            if child in layers:
-                setattr(part, name, nn.Identity())
-
-
-def _channels_last(logits, batch, expected):
+def _channels_last(logits, batch, is_same):
     """With images stored pixel by pixel, which convolutions on a processor and on tensor cores prefer."""
     n_axes = 0 if batch[0] is None else batch[0].ndim
     memory_format = _CHANNELS_LAST.get(n_axes)
@@ -168,7 +143,7 @@ def _channels_last(logits, batch, expected):
         part.register_forward_hook(partial(_keep_layout, memory_format=memory_format))
     candidate = _variant(logits, copied, memory_format=memory_format)
     # `view`, for one, asks for rows in order.
-    return candidate if _of_a_copy(lambda: _same(candidate, batch, expected)) else logits
+    return candidate if _of_a_copy(lambda: is_same(candidate)) else logits
 
 
 def _keep_layout(_module, _inputs, output, *, memory_format: torch.memory_format):
@@ -179,19 +154,8 @@ def _keep_layout(_module, _inputs, output, *, memory_format: torch.memory_format
         output.register_hook(methodcaller("contiguous", memory_format=memory_format))
 
 
-def _autocast(logits, batch):
-    """Under bfloat16 autocast, where the network can; else as it is."""
-    candidate = _variant(logits, autocast=torch.bfloat16)
-    return candidate if _of_a_copy(lambda: torch.isfinite(_run(candidate, batch)).all()) else logits
-
-
-def _same(candidate, batch, expected):
-    scale = max(1.0, expected.abs().max().item())
-    return (_run(candidate, batch) - expected).abs().max().item() <= _FUSED_TOLERANCE * scale
-
-
 def has_bfloat16(device):
-    """Whether a device multiplies bfloat16 in hardware."""
+    """Return whether a device multiplies bfloat16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):

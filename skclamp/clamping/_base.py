@@ -67,7 +67,7 @@ _BESIDE = {"unlabelled_forward": "X_unlabelled", "reference_forward": "X_referen
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseClamping(BaseCalibrator):
-    """What the calibrators that perturb the input share: the problem, the competition, the last exact temperature.
+    """Base of the calibrators that perturb the input: the problem, the competition, the last exact temperature.
 
     Parameters
     ----------
@@ -80,15 +80,14 @@ class BaseClamping(BaseCalibrator):
         None means that X holds logits.
     max_views : int, default=1
         Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are
-        averaged before T divides them, with weights of least NLL (Shanmugam et al., 2021). They are chosen one by one
-        (Molchanov et al., 2020) within the guard's folds, and kept only where held-out samples prove that they beat one
-        pass; the guard's level is then shared by its two verdicts. Not below 100 samples.
+        averaged with weights of least NLL, and kept only where held-out samples, at least 100, prove that they beat
+        one pass; see the notes of `NeuralClampingCalibrator`.
     device : str or torch.device, default=None
         Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
     random_state : int, RandomState instance or None, default=None
-        Of noise, folds, the order of samples, and the samples that steps are tried on; global random states are left
-        alone. What your own code draws, an augmenting Dataset or a dropout in a perturbation, comes from the global
-        ones, as in loops of torch: seed these yourself. Worker processes seed their own, as a DataLoader has them do.
+        Of noise, folds, the order of samples, and the samples that steps are tried on. What your own code draws, an
+        augmenting Dataset or a dropout in a perturbation, comes from the global states, as in loops of torch: seed
+        these yourself. Worker processes seed their own, as a DataLoader has them do.
     views : "auto" or list of torch.nn.Module, default="auto"
         Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with
         and without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height,
@@ -97,39 +96,35 @@ class BaseClamping(BaseCalibrator):
     output : "auto", BaseCalibrator or None, default="auto"
         What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
         temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
-        that it wasn't fitted to, as `CalibratorSelector` does; where none earns any, it is the temperature. It takes
-        logits that no label of theirs has moved: those of the folds that held samples out. So without a guard, below
-        100 samples, or with ``refit_temperature=False``, it is the temperature too; and of more than 200 classes, or
-        2,500 samples of 200 (1e8 samples times squared classes), where maps take long and win next to nothing. A map by
-        name, such as ``StructuredMatrixScaling()``, takes the temperature's place where its NLL on held-out samples is
-        no higher; else it is left out with a warning. Without a guard it isn't judged: it may overfit, and warn, as it
-        would by itself. None is the temperature.
+        that it wasn't fitted to, as `CalibratorSelector` does. It takes out-of-fold logits: without a guard, below 100
+        samples, or with ``refit_temperature=False``, it is the temperature; and of more than 200 classes, or 2,500
+        samples of 200 (1e8 samples times squared classes), where maps take long and win next to nothing. A map such as
+        ``StructuredMatrixScaling()`` takes the temperature's place where its NLL on held-out samples is no higher; else
+        it is left out with a warning. Without a guard it isn't judged: it may overfit, and warn, as it would by itself.
+        None is the temperature.
     verbose : int or "auto", default="auto"
-        At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. "auto"
-        shows it after five seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each
-        fold, which says what it found, and for what the guard decides; the final training prints one per epoch, as
-        skorch does.
+        At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL. "auto" shows it after five
+        seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each fold, and for what the
+        guard decides; the final training prints one per epoch, as skorch does.
     loss_eps : float, default=0.0
         The training loss of a torch optimiser clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5,
         beyond which a sample has no gradient. The authors' toolkit does so at 1e-7; 0 is the exact loss, which
         natural-gradient steps always take.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
-        Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
-        `init_scale` on each parameter; at the identity plus the mean gradient there, with respect to the parameter, of
-        the summed logits over T; or at an array of the parameter's shape, such as a delta. The last two are for
-        perturbations of one parameter, such as "full" and "channel".
+        Where the perturbation starts: at the identity; there plus normal noise of standard deviation `init_scale` on
+        each parameter; there plus the mean gradient, with respect to the parameter, of the summed logits over T; or at
+        an array of the parameter's shape, such as a delta. The last two are for perturbations of one parameter, such as
+        "full" and "channel".
     init_scale : float, default=0.001
         Standard deviation of "normal", in units of the input.
     init_temperature : "optimal" or float, default="optimal"
         Where T starts with a torch optimiser; "optimal" is temperature scaling's. Natural-gradient steps start at the
         optimal T, whatever is given here.
     refit_temperature : bool, default=True
-        Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held. Without, T is
-        that of the focal loss; held-out folds compare perturbations at the T of least NLL all the same. Where folds
-        judged the perturbation, the logits are out of fold: each sample's under what its fold, which held it out,
-        fitted, scaled by the ratio of the temperatures that suit the result and the fold in sample. There, and where
-        natural steps learned without a guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few flawless
-        samples promise no certainty.
+        Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held; of logits out
+        of fold where folds judged it. Without, T is that of the focal loss; held-out folds compare
+        perturbations at the T of least NLL all the same. Where folds judged, and where natural steps learned without a
+        guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few flawless samples promise no certainty.
     optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, default="auto"
         "natural" takes full-batch natural-gradient steps with a line search. "auto" is "natural" up to 512 parameters
         of the perturbation, and beyond where `penalty` is 0, parameters times samples are at most 2**27, and one of the
@@ -156,9 +151,8 @@ class BaseClamping(BaseCalibrator):
         "inputs_embeds"; None is the only one. The others go with each sample unchanged. An array X goes to the network
         under this name.
     integer_scale : float or dict of str to float, default=None
-        What integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the device, so
-        that X stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`,
-        take inputs on this scale: give `module_` the products.
+        What integer inputs are multiplied by, such as 1 / 255 for images of bytes, batch by batch on the device. Where
+        X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take the products.
     least_probability : "auto" or float, default="auto"
         What less counts as where X holds probabilities, or their logarithms, in place of a network's inputs: see
         `skclamp.TemperatureScaling`. Without effect on networks.
@@ -194,8 +188,8 @@ class BaseClamping(BaseCalibrator):
         ``folds`` : list of dict, what each fold learned, in how many epochs, and the NLL of what it held out.
     unlabelled_verdict_ : Verdict
         What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
-        Its names are "moments", "moments, spectrum", "features", and those together, as in "moments, features". The
-        verdict of the search then speaks of what that gains on top.
+        Its names are "moments", "moments, spectrum", "features", and joined ones, as "moments, features". `verdict_`
+        then speaks of what the search gains on top.
     views_ : list of torch.nn.Module
         The views that a prediction takes; a single ``Identity`` where there are no others.
     view_weights_ : ndarray of shape (n_views,)
@@ -207,25 +201,22 @@ class BaseClamping(BaseCalibrator):
         The fitted pool, or the fitted clone of the `output` that was given; only where one takes the temperature's
         place.
     module_ : ClampedModule
-        Perturbation, network and temperature, or `output_` in its place, as one torch module that yields calibrated
-        logits. It shares the network, its weights and its flags: call ``module_.eval()`` before use. Where features are
-        clamped, it has a copy of the network, which shares all but the weights of these layers. Where the network
-        takes several inputs by name, so does this: ``module_(**inputs)``. ONNX lacks what a map with steps or knots
-        needs.
+        Perturbation, network and temperature or `output_`, as one torch module that yields calibrated logits. It shares
+        the network, its weights and its flags: call ``module_.eval()`` before use. Where features are clamped, it has a
+        copy, which shares all but the weights of these layers. A network of several inputs by name takes
+        ``module_(**inputs)``. ONNX lacks what a map with steps or knots needs.
     classes_ : ndarray of shape (n_classes,)
         Names of the columns.
     n_features_in_ : int
         ``X.shape[1]``; not set where X has more than two dimensions, or is a Dataset.
     history_ : skorch.history.History
         Of the final training: one row per epoch; none where the mean of the folds needs no step. The "train_loss" of a
-        natural step is that before it, of the samples that it is made on; of those whose gradients it doesn't renew it
-        is foreseen from their last ones.
+        natural step is that before it, foreseen for samples whose gradients it doesn't renew.
     n_iter_ : int
         Epochs of the final training.
     cost_ : dict
-        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average. Where
-        `X_unlabelled` was given also "unlabelled_forward" and "reference_forward": how often each of its inputs did,
-        and each of those of `X_reference`.
+        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average; with
+        `X_unlabelled` also "unlabelled_forward" and "reference_forward", of its inputs and those of `X_reference`.
     """
 
     loss_eps: float = 0.0
@@ -345,34 +336,32 @@ class BaseClamping(BaseCalibrator):
     def _learn(self, X, y=None, sample_weight=None, params=None, **options):
         params = params or {}
         X_unlabelled, X_reference = beside = [params.get(name) for name in _BESIDE.values()]
-        if X_unlabelled is not None:
-            self._check_unlabelled(X, y)
-        elif X_reference is not None:
+        if X_unlabelled is None and X_reference is not None:
             raise ValueError("X_reference must be left out without X_unlabelled, which it is compared with")
+        if X_unlabelled is not None:
+            # Something has to judge what unlabelled inputs teach.
+            if y is None and not isinstance(dataset_behind(X), Dataset):
+                raise ValueError(
+                    "y must hold labels beside X_unlabelled: a hundred of them decide whether what the unlabelled "
+                    "inputs teach helps; nothing is adapted without such a proof. Got None"
+                )
+            if not self._guarded:
+                raise ValueError(
+                    "validation_fraction must not be None with X_unlabelled, since labels are to judge what it teaches"
+                )
+            if not is_frozen(self.estimator):
+                got = f"got {self.estimator!r}, of which cv makes several"
+                raise ValueError(f"estimator must be fitted with X_unlabelled; {got}")
+            if current() is not ALONE:
+                raise ValueError("X_unlabelled must be None where samples are sharded")
         params = {name: value for name, value in params.items() if name not in _BESIDE.values()}
         return super()._learn(X, y, sample_weight, params, beside=beside, **options)
 
-    def _check_unlabelled(self, X, y):
-        """Raise where nothing could judge what unlabelled inputs teach."""
-        if y is None and not isinstance(dataset_behind(X), Dataset):
-            raise ValueError(
-                "y must hold labels beside X_unlabelled: a hundred of them decide whether what the unlabelled inputs "
-                "teach helps; nothing is adapted without such a proof. Got None"
-            )
-        if not self._guarded:
-            raise ValueError(
-                "validation_fraction must not be None with X_unlabelled, since labels are to judge what it teaches"
-            )
-        if not is_frozen(self.estimator):
-            raise ValueError(
-                f"estimator must be fitted with X_unlabelled; got {self.estimator!r}, of which cv makes several"
-            )
-        if current() is not ALONE:
-            raise ValueError("X_unlabelled must be None where samples are sharded")
-
     def _fit(self, samples, X_unlabelled=None, X_reference=None):
         ranks = samples.shard.ranks
-        seed = ranks.all_gather_object(_draw_seed(self.random_state))[0]
+        # None leaves numpy's global state alone.
+        drawn = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
+        seed = ranks.all_gather_object(int(drawn.randint(2**31)))[0]
         generator = torch.Generator().manual_seed(seed)
         self._raise_zeros(samples.backbone)
         with frozen(samples.backbone.module):
@@ -382,42 +371,43 @@ class BaseClamping(BaseCalibrator):
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 learner = Learner(generator, progress)
-                if samples.misordered:
-                    start, outcome, views = self._refuse(problem, learner, X_unlabelled is not None)
-                else:
-                    starts = self._starts(problem, learner, X_unlabelled, X_reference)
-                    hopeless = samples.guesses and starts[0].taught is None
-                    if self._searches_blindly and (samples.random or hopeless):
-                        why = Unheard.RANDOM if samples.random else Unheard.GUESSES
-                        start, outcome, views = starts[0], Outcome(problem, decision=nothing_tried(why)), one_view()
-                    else:
-                        start, outcome, views = self._search_all(starts, learner)
+                unheard = Unheard.ANOTHER_ORDER if samples.misordered else None
+                starts = self._starts(problem, learner, X_unlabelled, X_reference, unheard)
+                if unheard is None and self._is_auto and (samples.random or samples.guesses):
+                    hopeless = None if starts[0].taught is not None else Unheard.GUESSES
+                    unheard = Unheard.RANDOM if samples.random else hopeless
+                start, outcome, views = self._search_all(starts, learner, unheard)
                 problem, taught = start.problem, start.taught
                 state, solved, logits, judged = self._conclude(problem, outcome, views, learner)
-                decision, pools = outcome.decision, judged is not None and judged.losses is not None
-                unasked = self._searches_blindly and self._output_by_name is None and views.logits is None
-                if pools and unasked and decision is not None and decision.verdict.accepted:
+                unasked = self._is_auto and self._output_by_name is None and views.logits is None
+                if judged.losses is not None and unasked and outcome.accepted:
                     # What nobody asked for has to gain beyond what maps of the network's own logits do.
                     with silenced():
                         *_, plain = self._conclude(problem, replace(outcome, state=None), views, learner)
                     lead, error = judged.lead_over(plain)
                     if lead > -error:
-                        outcome = outcome.passed_over(decision, Objection(Unheard.MAPS_DO_AS_WELL, lead, error))
-                        (state, solved, logits), judged = self._with_temperature(problem, outcome, views), plain
-                if judged is not None and judged.output is not None:
+                        decision = outcome.decision.refused(unheard=Objection(Unheard.MAPS_DO_AS_WELL, lead, error))
+                        outcome, judged = replace(outcome, state=None, decision=decision), plain
+                        state, solved, logits = self._with_temperature(problem, outcome, views)
+                if judged.output is not None:
                     self.output_ = judged.output
                 self._tell(start, outcome.decision, views, progress)
-            held_out = None if views.logits is not None else outcome.held_out_loss()
-            held_out = held_out if judged is None or judged.loss is None else judged.loss
-            alone = samples.shard.ranks is ALONE and problem.backbone.splits is None and problem.n_weighted > 0
-            accepted = outcome.decision is not None and outcome.decision.verdict.accepted
-            looks = accepted and state.identity and taught is None and alone
+            held_out = judged.loss
+            if held_out is None and views.logits is None:
+                held_out = outcome.held_out_loss()
+            alone = ranks is ALONE and problem.backbone.splits is None and problem.n_weighted > 0
+            looks = outcome.accepted and state.identity and taught is None and alone
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
             if taught is not None:
                 state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
-            self._set_fitted(problem, state, views, samples.deployed.module)
+            self.views_, self.view_weights_ = views.modules, views.shares
+            self.temperature_, self.perturbation_ = state.temperature, state.perturbation
+            self._input_shape, self._input_key = problem.input_shape, samples.deployed.module.input_key
+            self._set_derived(samples.deployed.module)
+            self.accepted_, self.cost_ = bool(state.identity), problem.cost()
+            self.history_, self.n_iter_ = state.history, len(state.history)
             return Mapped(solved.raw, logits, solved.y_encoded, solved.weight, held_out)
 
     @property
@@ -432,8 +422,7 @@ class BaseClamping(BaseCalibrator):
 
     @property
     def _n_per_class(self):
-        unjudged = self._unjudged_output
-        return super()._n_per_class if unjudged is None else unjudged._n_per_class
+        return super()._n_per_class if self._unjudged_output is None else self._unjudged_output._n_per_class
 
     @property
     def _enough_per_number(self):
@@ -461,44 +450,21 @@ class BaseClamping(BaseCalibrator):
     def _mend_by_class(self, n_classes):
         return f"A temperature can't mend it: {type(self).__name__} with output=StructuredVectorScaling() can"
 
-    @property
-    def _inputs_stay(self):
-        """Whether features alone are clamped, and nothing looks at the inputs."""
-        return False
-
-    @property
-    def _guarded(self):
-        """Whether held-out samples have to prove what is kept."""
-        return True
-
-    def _samples_are_independent(self, problem):
-        """Whether no samples depend on each other, but for those of a group."""
-        return False
-
-    @property
-    def _searches_blindly(self):
-        """Whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
-        return False
-
-    def _refuse(self, problem, learner, has_unlabelled):
-        """What `_search_all` returns where labels fit the columns in another order: what they teach is nonsense."""
-        decision = nothing_tried(Unheard.ANOTHER_ORDER)
-        problem.passes.beside = dict.fromkeys(_BESIDE, 0.0) if has_unlabelled else {}
-        start = Start(problem, decision if has_unlabelled else None)
-        return start, Outcome(problem, decision=decision), one_view(decision if self.max_views > 1 else None)
-
-    def _search_all(self, starts, learner):
-        """The best start, what the search for a perturbation found from there, and the views of that.
-
-        Each has its share of the guard's level.
-        """
-        # All problems differ in what unlabelled inputs taught alone.
+    def _search_all(self, starts, learner, unheard):
+        """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""
+        if unheard is not None:
+            decision = nothing_tried(unheard)
+            # Labels of another order teach views nonsense too.
+            about_views = decision if unheard is Unheard.ANOTHER_ORDER and self.max_views > 1 else None
+            return starts[0], Outcome(starts[0].problem, decision=decision), one_view(about_views)
+        # All problems differ in what unlabelled inputs taught alone. Search and views share the guard's level.
         candidates, with_views, problem = self._candidates(), self.max_views > 1, starts[0].problem
         if not problem.has_floating_inputs:
             # Nothing can be added to integers such as tokens.
-            named = [settings for settings in candidates if settings.features or settings.perturbation != "auto"]
             candidates = [
-                replace(settings, perturbation="norm") if settings.features else settings for settings in named
+                replace(settings, perturbation="norm") if settings.features else settings
+                for settings in candidates
+                if settings.features or settings.perturbation != "auto"
             ]
         if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
@@ -517,8 +483,8 @@ class BaseClamping(BaseCalibrator):
             outcomes.append(self._search(start.problem, candidates, learner, level / len(starts)))
         best = min(range(len(starts)), key=lambda k: outcomes[k].expected_loss()) if len(starts) > 1 else 0
         # What the others have learned may be large.
-        (outcome,) = outcomes = outcomes[best : best + 1]
-        fit_to_all(outcome, learner)
+        outcomes = outcomes[best : best + 1]
+        outcome = fit_to_all(outcomes.pop(), learner)
         if not with_views:
             return starts[best], outcome, one_view()
         learner.progress.begin("views")
@@ -527,7 +493,7 @@ class BaseClamping(BaseCalibrator):
         return starts[best], outcome, found
 
     def _search(self, problem, candidates, learner, level):
-        """What folds say of the candidates on one problem."""
+        """Return the `Outcome` of the candidates on one problem."""
         searched, tries = self._splits_for(problem, candidates, learner)
         if any(not (settings.features and settings.perturbation == "norm") for settings in candidates):
             check_differentiable(searched)
@@ -547,15 +513,19 @@ class BaseClamping(BaseCalibrator):
             searched = accelerate(searched, self.precision)
         if searched.norm_layers:
             searched = on_private_copies(searched)
-        independent = self._samples_are_independent(searched)
-        options = {"guarded": self._guarded, "independent": independent, "screened": self._searches_blindly}
+        # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
+        independent = self._draws_folds(searched) or "groups" in searched.split_params
+        options = {"guarded": self._guarded, "screened": self._is_auto}
+        options["independent"] = self._gradients_may_prove and independent
         return search(searched, candidates, tries, learner, level=level, **options)
 
-    def _starts(self, problem, learner, X_unlabelled, X_reference):
-        """Where a search may start: at what unlabelled inputs taught, as far as labelled ones prove it."""
+    def _starts(self, problem, learner, X_unlabelled, X_reference, unheard):
+        """Return where a search may start: at what unlabelled inputs taught, as far as labelled ones prove it."""
         if X_unlabelled is None:
             return [Start(problem)]
         problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
+        if unheard is not None:
+            return [Start(problem, nothing_tried(unheard))]
         learner.progress.begin("unlabelled samples")
         opened = (
             self._open_unlabelled("X_unlabelled", X_unlabelled, problem),
@@ -613,7 +583,7 @@ class BaseClamping(BaseCalibrator):
             progress.judged(verdict)
 
     def _verdicts(self):
-        """Those that there are, by what they are about."""
+        """Return those that there are, by what they are about."""
         names = {"unlabelled samples": "unlabelled_verdict_", "perturbation": "verdict_", "views": "views_verdict_"}
         return {about: getattr(self, name) for about, name in names.items() if hasattr(self, name)}
 
@@ -648,7 +618,7 @@ class BaseClamping(BaseCalibrator):
         pools = self.output is not None and outcome.splits and self.refit_temperature
         pools = pools and suits_pool(solved.shard.total, logits.shape[1])
         if not self._guarded or (asked is None and not pools):
-            return state, solved, logits, None
+            return state, solved, logits, Judged(None)
         judging = solved, logits
         if outcome.state is None and views.logits is None:
             # The network's own, copies merged; of folds that are given those that they hold out.
@@ -664,18 +634,6 @@ class BaseClamping(BaseCalibrator):
         names = [field.name for field in fields(Settings) if hasattr(self, field.name) and field.name not in varied]
         return Settings(**varied, **{name: getattr(self, name) for name in names})
 
-    def _set_fitted(self, problem, state, views, network):
-        self.views_, self.view_weights_ = views.modules, views.shares
-        self.temperature_ = state.temperature
-        self.perturbation_ = state.perturbation
-        self._input_shape = problem.input_shape
-        self._input_key = network.input_key
-        self._set_derived(network)
-        self.accepted_ = bool(state.identity)
-        self.cost_ = problem.cost()
-        self.history_ = state.history
-        self.n_iter_ = len(state.history)
-
     def _set_derived(self, network):
         delta = additive_part(self.perturbation_, self._input_shape)
         if delta is not None:
@@ -686,7 +644,7 @@ class BaseClamping(BaseCalibrator):
 
     @property
     def _has_views(self):
-        """Whether the network sees anything else than the inputs as the perturbation leaves them."""
+        """Return whether the network sees anything else than the inputs as the perturbation leaves them."""
         return [type(view) for view in self.views_] != [nn.Identity]
 
     def _raise_zeros(self, backbone):
@@ -711,27 +669,22 @@ class BaseClamping(BaseCalibrator):
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
-        expected, shape = tuple(self._input_shape), tuple(x.shape)
-        got = (
-            f"X of shape {shape} looks like one sample: X[None]"
-            if shape == expected
-            else f"got inputs of shape {shape[1:]}"
-        )
-        misfit = f"X must have inputs of the shape that the perturbation was fitted to, {expected}; {got}"
-        # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
-        if self._inputs_stay or x is None or not x.is_floating_point():
+        if self._inputs_stay or not x.is_floating_point():
             return x
-        any_size = family_of(self.perturbation_).any_size
-        if x.ndim != len(self._input_shape) + 1 or not (any_size or x.shape[1:] == self._input_shape):
-            raise ValueError(misfit)
-        try:
-            perturbed = self.perturbation_(x)
-        except RuntimeError as error:
-            if x.shape[1:] == self._input_shape:
-                raise
-            raise ValueError(misfit) from error
-        if perturbed.shape != x.shape:
-            raise ValueError(misfit)
+        expected, shape, perturbed, cause = tuple(self._input_shape), tuple(x.shape), None, None
+        # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
+        if shape[1:] == expected or (len(shape) == len(expected) + 1 and family_of(self.perturbation_).any_size):
+            try:
+                perturbed = self.perturbation_(x)
+            except RuntimeError as error:
+                if shape[1:] == expected:
+                    raise
+                cause = error
+        if perturbed is None or perturbed.shape != x.shape:
+            one = f"X of shape {shape} looks like one sample: X[None]"
+            got = one if shape == expected else f"got inputs of shape {shape[1:]}"
+            rule = f"X must have inputs of the shape that the perturbation was fitted to, {expected}"
+            raise ValueError(f"{rule}; {got}") from cause
         return perturbed.to(x.dtype)
 
     def _before_and_after(self, X, n_samples):
@@ -746,7 +699,7 @@ class BaseClamping(BaseCalibrator):
         return self.output_._calibrated(logits) if hasattr(self, "output_") else logits / self.temperature_
 
     def _learned_in_words(self):
-        """What was learned and, where something was that no verdict is about, that it wasn't judged."""
+        """Yield what was learned and, where no verdict is about it, that it wasn't judged."""
         logits = f"are divided by T = {self.temperature_:.4g}"
         if hasattr(self, "output_"):
             n_parameters = self.output_._n_parameters
@@ -791,10 +744,3 @@ class BaseClamping(BaseCalibrator):
     def _n_free(self):
         # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
         return 1 if self._unjudged_output is None else self.output_._n_free
-
-
-def _draw_seed(random_state):
-    """A seed for torch from scikit-learn's ``random_state``; None leaves numpy's global state alone."""
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    return int(check_random_state(random_state).randint(2**31))

@@ -51,11 +51,10 @@ class NeuralClampingCalibrator(BaseClamping):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
 
     The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``; a perturbation may also act on features within
-    the network. Perturbation and T minimise, on the
-    calibration set, the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the
-    identity. With its defaults it picks the family of the perturbation, proves on held-out folds that it beats
-    temperature scaling, and leaves the inputs as they are where it doesn't; a pool of output maps takes the
-    temperature's place where it earns that, see `output`. `REFERENCE_SETTINGS` are the authors'.
+    the network. Perturbation and T minimise, on the calibration set, the mean focal loss plus `penalty` times the
+    distance of the perturbation's parameters from the identity. With its defaults it picks the family of the
+    perturbation, proves on held-out folds that it beats temperature scaling, and leaves the inputs as they are where it
+    doesn't; a pool of output maps may take the temperature's place. `REFERENCE_SETTINGS` are the authors'.
 
     Parameters
     ----------
@@ -123,19 +122,17 @@ class NeuralClampingCalibrator(BaseClamping):
 
     Notes
     -----
-    Before "auto" searches, a pass at the identity tells each sample's gradients by the parameters of all families.
+    The guide tells how the guard decides. Before "auto" searches, a pass at the identity tells each sample's gradients.
     Nothing is fitted unless their sum is longer than those with random signs, at 5 %, and what a ridge regression on
     four fifths of the samples foresees of the others is a fall of the NLL by 1.2 standard errors, or any at 0.1 %.
 
     A natural-gradient step solves for the parameters with the second moments of the per-sample gradients (the empirical
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
-    largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the
-    same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20; of
-    several within one nat of it, the one with the fewest parameters. A model at the identity may see a tenth of what is
-    to be gained. So where a fold of the guard has evidence for no family there, it takes the first step, under a weak
-    prior, of the family whose gradients foresee the greatest gain within the fold, if any do. Above 512 parameters of
-    one family the step is a ridge regression on the per-sample gradients themselves: one eigendecomposition of the
-    smaller of their two Gram matrices gives evidence and direction, for a diagonal prior.
+    largest evidence [3]_. One pass serves all families, whose gradients are contractions of the same input gradients.
+    "auto" appends the family with the most evidence as long as that is a Bayes factor of 20; of several within one nat
+    of it, the one with the fewest parameters. Above 512 parameters of one family the step is a ridge regression on the
+    gradients themselves: one eigendecomposition of the smaller of their two Gram matrices gives evidence and direction,
+    for a diagonal prior.
 
     Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer, and g at 1 and b at 0 at the
     identity [9]_ [10]_. One backward pass of the sum of all log-likelihoods l_i gives each sample's gradients: dl_i/db
@@ -145,47 +142,34 @@ class NeuralClampingCalibrator(BaseClamping):
     K = GG' serves: with u = 1 + G theta the step leads to G'(K + aI)^-1 u. An affine layer takes on what was learned as
     a weight of g w and a bias of g c + b, in place of its own w and c. A layer takes part if, on a few samples, other
     weights have just this effect and a sample's gradients are those that it has alone; ``summary()`` says of others why
-    not. The network's own layers stay as they are. Predictions take them as they are then, `module_` as they were in
-    the fit. Above 1,024 samples a step has the gradients of one half of them anew; of the other half those of the step
-    before, extrapolated by the model, serve. With all the samples features go on from the mean of the folds, while what
-    "auto" put before them stays there. With ``gamma="auto"`` they are tried at a gamma of 0.
+    not. The network's own layers stay: predictions take them as they are then, `module_` as they were in the fit. Above
+    1,024 samples a step has the gradients of one half of them anew, and those of the other half extrapolated from the
+    step before; with all the samples, where folds share none, the first step has those of all folds so. There features
+    go on from the mean of the folds. With ``gamma="auto"`` they are tried at a gamma of 0.
 
-    Where folds share no training samples, their last gradients of features, extrapolated to the mean of what they
-    learned, tell of all the samples: the first step from there costs no backward pass, and those that follow renew one
-    fold's each.
-
-    The guard keeps a perturbation where its held-out NLL is below temperature scaling's by Student's test of the paired
-    differences and by universal inference [4]_, both at 2 % (at 1 % where gradients may speak too, as below) over the
+    The guard asks Student's test of the paired differences and universal inference [4]_, whose likelihood ratios have
+    expectations of at most 1 unless the perturbation helps, both at 2 % (1 % where gradients may speak too) over the
     number of candidates (of "auto" a quarter of it where features are clamped too, three quarters where inputs alone
-    are) and, of "auto" below 1,000 samples, at half of that for each of the two tries. Of two folds each must gain; of
-    more, each of fewer samples, one may well lose by chance. Universal inference looks at the mean of the folds'
-    likelihood ratios: of each the expectation is at most 1 unless the perturbation helps, and so is that of their mean,
-    whatever the folds share. The last T comes from the pooled held-out logits: in sample, many parameters on few
-    samples make it too small. Those of each fold are scaled by the ratio of two temperatures in sample, that of the
-    result and the fold's own, since a fold that stopped earlier leaves logits of another size. Labels are smoothed as
-    Platt's targets are [5]_.
-
-    Of those that pass, and are within a standard error of the best one's held-out NLL, "auto" keeps that of the least
-    expected NLL once all n samples teach: the held-out NLL less
+    are) and, of "auto" below 1,000 samples, at half of that for each of the two tries. The last T comes from the pooled
+    held-out logits; those of each fold are scaled by the ratio of two temperatures in sample, that of the result and
+    the fold's own. Labels are smoothed as Platt's targets are [5]_. Of those that pass, and are within a standard error
+    of the best one, "auto" keeps that of the least expected NLL once all n samples teach: the held-out NLL less
     (1 - m / n) / 2 of its distance from the training NLL, of folds that learn from m, to first order.
 
-    Folds learn from a part of the samples. Where they prove nothing, but gradients clearly foresee a gain, those of all
-    the samples at the identity, g_i, may: at temperature scaling's T, a family that helps has a mean gradient that
-    isn't zero. What T does is projected out, g_i - c t_i with t_i the slope along log T. The p values of Hotelling's T
-    squared of the mean, one of each family that takes part, are combined by Cauchy's distribution [11]_ and are to pass
-    at half the level; folds then have the other half. On top of that the family of the least p value, or the second,
-    fitted under a weak prior, has to lower the held-out NLL of all folds together. Labels drawn from the probabilities
-    themselves, with a fixed seed, tell c and which samples could decide: a family takes part where these are as many as
-    fifteen equal ones and five for each of its parameters, and gradients of a group are summed. It is for families of
-    the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups.
+    Where folds prove nothing, but gradients clearly foresee a gain, those of all the samples at the identity, g_i, may:
+    at temperature scaling's T, a family that helps has a mean gradient that isn't zero. What T does is projected out,
+    g_i - c t_i with t_i the slope along log T. The p values of Hotelling's T squared of the mean are combined by
+    Cauchy's distribution [11]_, and the family of the least p value, or the second, has to lower the held-out NLL of
+    all folds together. Labels drawn from the probabilities themselves, with a fixed seed, tell c and which samples
+    could decide; gradients of a group are summed. It is for families of the inputs with at most 512 parameters, natural
+    steps, gamma=0 and penalty=0, and folds drawn at random or groups.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
-    that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 256 samples
-    of a fold's training part, the best five with 512, and of these as many as there are to be views with all, where one
-    joins if an inner split in two gains more than two standard errors, greedily [7]_. On what the folds held out, views
-    are judged against what was kept of the perturbation, so that either can be kept without the other; each verdict
-    then has 1 % in place of 2. Of views that are kept, the weights are those that suit all that was held out.
-    Averages are less sure than a single pass: their T comes last [8]_, in the same way as without views.
+    that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 96 samples
+    of a fold's training part, the best three with 320, and of these as many as there are to be views with all, where
+    one joins if an inner split in two gains more than two standard errors, greedily [7]_. They are judged against what
+    was kept of the perturbation; each verdict then has 1 % in place of 2. The final weights are those that suit all
+    that was held out, and T comes last [8]_.
 
     References
     ----------
@@ -232,6 +216,8 @@ class NeuralClampingCalibrator(BaseClamping):
         "validation_fraction": [Choices("auto"), Interval(Real, 0, 0.5, closed="right"), Splits(), None],
     }
 
+    _gradients_may_prove = True
+
     def _candidates(self):
         if self.perturbation is None:
             return []
@@ -245,18 +231,17 @@ class NeuralClampingCalibrator(BaseClamping):
 
     @property
     def _inputs_stay(self):
+        """Return whether features alone are clamped, and nothing looks at the inputs."""
         return isinstance(self.perturbation, str) and self.perturbation == "norm" and self.max_views == 1
 
     @property
     def _guarded(self):
+        """Return whether held-out samples have to prove what is kept."""
         return self.validation_fraction is not None
 
-    def _samples_are_independent(self, problem):
-        # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
-        return self._draws_folds(problem) or "groups" in problem.split_params
-
     @property
-    def _searches_blindly(self):
+    def _is_auto(self):
+        """Return whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
         return self._guarded and isinstance(self.perturbation, str) and self.perturbation == "auto"
 
     def _draws_folds(self, problem):

@@ -18,7 +18,6 @@ from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
 from ._splits import look_for_torn_copies, merged, with_copies
-from ._unlabelled import Start
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
 _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
@@ -87,9 +86,6 @@ class NeuralClampingCalibratorCV(BaseClamping):
     ----------
     .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
        Neural Network Calibration", TMLR 2024.
-    .. [2] D. Shanmugam et al., "Better Aggregation in Test-Time Augmentation", ICCV 2021.
-    .. [3] D. Molchanov et al., "Greedy Policy Search: A Simple Baseline for Learnable Test-Time Augmentation",
-       UAI 2020.
 
     Examples
     --------
@@ -116,6 +112,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         **{name: ["array-like"] for name in _GRIDS},
     }
 
+    _inputs_stay, _guarded, _is_auto, _gradients_may_prove = False, True, False, False
+
     def _routed_to(self):
         return {**super()._routed_to(), "splitter": self.cv, "guard": self.cv}
 
@@ -135,62 +133,51 @@ class NeuralClampingCalibratorCV(BaseClamping):
     def _splits_for(self, problem, candidates, learner):
         drawn = self._draws_folds(problem)
         problem = merged(problem) if drawn else with_copies(problem)
-        splits = self._splits(problem)
+        splits = problem.backbone.splits
+        if splits is None:
+            y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+            folds = check_cv(self.cv, y_encoded, classifier=True)
+            if isinstance(self.cv, Integral) and problem.copies is not None:
+                # Copies follow the first of them.
+                _, first, place = np.unique(problem.copies, return_index=True, return_inverse=True)
+                parts = folds.split(first, y_encoded[first])
+                splits = [tuple(np.flatnonzero(np.isin(place, part)) for part in split) for split in parts]
+            else:
+                splits = list(folds.split(y_encoded, y_encoded, **problem.split_params))
+            check_partition([rows for _, rows in splits], len(problem))
         if not drawn:
             look_for_torn_copies(problem, [splits], "cv")
         return problem, [splits]
 
-    def _search_all(self, starts, learner):
-        start, outcome, views = super()._search_all(starts, learner)
-        evidence = outcome.evidence
+    def _search_all(self, starts, learner, unheard):
+        # The grid's scores are asked for, whatever they are worth.
+        found = super()._search_all(starts, learner, None)
+        evidence = found[1].evidence
         self.cv_results_ = _results(self._candidates(), -evidence.by_fold(evidence.losses))
         self.best_index_ = evidence.best()
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
-        return start, outcome, views
-
-    def _refuse(self, problem, learner, has_unlabelled):
-        # The grid's scores are asked for, whatever they are worth.
-        self._search_all([Start(problem)], learner)
-        return super()._refuse(problem, learner, has_unlabelled)
+        return found if unheard is None else super()._search_all(starts, learner, unheard)
 
     def _sentences(self):
         yield from super()._sentences()
         best = {**self.best_params_, "perturbation": title_of(self.best_params_["perturbation"])}
         yield f"The best of the grid was {', '.join(f'{name} {value}' for name, value in best.items())}."
 
-    def _splits(self, problem):
-        """Training and held-out rows of each fold."""
-        if problem.backbone.splits is not None:
-            return problem.backbone.splits
-        y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
-        folds = check_cv(self.cv, y_encoded, classifier=True)
-        if isinstance(self.cv, Integral) and problem.copies is not None:
-            # Copies follow the first of them.
-            _, first, place = np.unique(problem.copies, return_index=True, return_inverse=True)
-            parts = folds.split(first, y_encoded[first])
-            splits = [tuple(np.flatnonzero(np.isin(place, part)) for part in split) for split in parts]
-        else:
-            splits = list(folds.split(y_encoded, y_encoded, **problem.split_params))
-        check_partition([rows for _, rows in splits], len(problem))
-        return splits
-
 
 def _results(candidates, scores):
-    """Held-out scores of a grid in the form of GridSearchCV's ``cv_results_``."""
+    """Return held-out scores of a grid in the form of GridSearchCV's ``cv_results_``."""
     params = [{name: getattr(settings, name) for name in _GRIDS.values()} for settings in candidates]
-    results = {f"param_{name}": _column([row[name] for row in params]) for name in _GRIDS.values()}
-    results["params"] = params
-    results.update({f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])})
-    results["mean_test_score"] = scores.mean(1)
-    results["std_test_score"] = scores.std(1)
-    results["rank_test_score"] = rankdata(-scores.mean(1), method="min").astype(np.int32)
-    return results
-
-
-def _column(values):
-    """A masked array of objects; numpy itself would take an nn.Sequential apart."""
-    column = np.ma.empty(len(values), dtype=object)
-    for k, value in enumerate(values):
-        column[k] = value
-    return column
+    # Numpy itself would take an nn.Sequential apart.
+    columns = {f"param_{name}": np.ma.empty(len(params), dtype=object) for name in _GRIDS.values()}
+    for k, row in enumerate(params):
+        for name, value in row.items():
+            columns[f"param_{name}"][k] = value
+    return {
+        **columns,
+        "params": params,
+        **{f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])},
+        "mean_test_score": scores.mean(1),
+        "std_test_score": scores.std(1),
+        "rank_test_score": rankdata(-scores.mean(1), method="min").astype(np.int32),
+    }

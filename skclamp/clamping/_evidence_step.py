@@ -1,25 +1,19 @@
-"""The natural-gradient step, regularised by evidence: where a quadratic model of the loss and a Gaussian prior meet.
+"""The natural-gradient step (Amari, 1998), regularised by evidence: a quadratic model meets a Gaussian prior.
 
 One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
 perturbation alone, which is cheap, it gives that with respect to the parameters of *any* perturbation that agrees with
 the one the network saw: at the identity, of all families at once. The second moments of these gradients (the empirical
-Fisher information) are the model's curvature. Of many parameters the gradients themselves are kept, a row for each
-sample: they are smaller than that matrix.
+Fisher information) are the model's curvature. Of many parameters the gradients themselves, a row for each sample, are
+smaller than that matrix, and make the step.
 
 Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the
-gradients most probable. A block that the data don't speak for is held at the identity; one that they do is hardly held
-at all.
-
-References
-----------
-S. Amari, "Natural Gradient Works Efficiently in Learning", Neural Computation, 1998. D. MacKay, "Bayesian
-Interpolation", Neural Computation, 1992, for the precision of the prior.
+gradients most probable (D. MacKay, "Bayesian Interpolation", Neural Computation, 1992). A block that the data don't
+speak for is held at the identity; one that they do is hardly held at all.
 """
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +22,6 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from .._judging.screen import forecast
 from .._utils.arrays import absent_among, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
@@ -42,6 +35,8 @@ MAX_ENTRIES = 2**27
 MAX_ORDER = 5000
 # Of noise, that tell the prior precision of a parameter of tables; and in all, where only its diagonal is asked for.
 _ROWS_PER_PARAMETER, _MOST_ROWS = 8, 4096
+# Parameters that are few: of a pass the margins of more are in float64, and their rows in float32.
+_FEW = 512
 # Gradients that are in float64 at a time: 32 MB.
 _BLOCK = 2**22
 _PRECISION_JITTER = 1e-3
@@ -59,52 +54,8 @@ def most_samples(n_parameters):
     return most if n_parameters <= MAX_ORDER else min(most, MAX_ORDER)
 
 
-# From the network to gradients of the loss of each sample
-
-
-class Moments:
-    """Sums of gradients over samples, in one vector that processes can add up.
-
-    Those of the weights, of their squares, of the losses, of the gradients and of their outer products; the last entry
-    of a gradient is that of log T.
-    """
-
-    def __init__(self, sums):
-        self.sums = sums
-        self._order = math.isqrt(len(sums) - 3)
-
-    @classmethod
-    def of(cls, gradients, weight, losses=None):
-        """From the gradients, and perhaps the losses, of some samples."""
-        gradients = gradients.double()
-        weighted = gradients * weight[:, None]
-        loss = weight.new_zeros(()) if losses is None else losses.double() @ weight
-        sums = [torch.stack([weight.sum(), weight.square().sum(), loss]), weighted.sum(0), weighted.T @ gradients]
-        return cls(torch.cat([part.flatten() for part in sums]))
-
-    @property
-    def n_effective(self):
-        """Number of equally weighted samples that would tell as much."""
-        return (self.sums[0] ** 2 / self.sums[1]).item()
-
-    @property
-    def loss(self):
-        """Weighted mean loss."""
-        return (self.sums[2] / self.sums[0]).item()
-
-    @property
-    def first(self):
-        """Weighted mean gradient, of shape (n_parameters + 1,)."""
-        return self.sums[3 : 3 + self._order] / self.sums[0]
-
-    @property
-    def second(self):
-        """Weighted mean of the gradients' outer products, of shape (n_parameters + 1, n_parameters + 1)."""
-        return self.sums[3 + self._order :].view(self._order, self._order) / self.sums[0]
-
-
-class WideGradients(NamedTuple):
-    """Gradients of the samples of all processes, as they are; each tensor has a row for each sample."""
+class Gradients(NamedTuple):
+    """Gradients of the losses of the samples of all processes; each tensor has a row for each sample."""
 
     # Of the margin, float32; what a row is to be multiplied by for the gradient of the loss.
     rows: torch.Tensor
@@ -116,71 +67,92 @@ class WideGradients(NamedTuple):
     left: torch.Tensor
     # The weighted mean; foreseen where the parameters have moved.
     loss: float
+    # Of which so many at a time are in float64.
+    n_at_a_time: int
 
     @property
     def n_effective(self):
         """Number of equally weighted samples that would tell as much."""
         return (self.weight.sum() ** 2 / self.weight.square().sum()).item()
 
+    def moments(self):
+        """Weighted means of the gradients, log T last, and of their outer products."""
+        first, second = 0.0, 0.0
+        for rows, *others in zip(*(part.split(self.n_at_a_time) for part in self[:4]), strict=True):
+            factor, temperature, weight = (other[:, None] for other in others)
+            part = torch.cat([factor * rows, temperature], 1).double()
+            weighted = part * weight
+            first, second = first + weighted.sum(0), second + weighted.T @ part
+        return first / self.weight.sum(), second / self.weight.sum()
+
+    def beside(self, rows):
+        """The same with the parameters of an extension behind."""
+        return self._replace(rows=torch.cat([self.rows, rows], 1) if self.rows.shape[1] else rows)
+
     def moved(self, shift):
-        """What they foresee of the loss and gradients elsewhere, the parameters and log T so far from here."""
+        """Return the loss and gradients that they foresee elsewhere, the parameters and log T so far from here."""
         along = self.factor * (self.rows @ shift[:-1].to(self.rows)) + self.temperature * shift[-1]
         rise = ((self.left + along / 2) * along) @ self.weight / self.weight.sum()
         return self._replace(left=self.left + along, loss=self.loss + rise.item())
 
 
 def joined(parts):
-    """WideGradients of the samples of all parts, told or foreseen at the same parameters."""
+    """Gradients of the samples of all parts, told or foreseen at the same parameters."""
     if len(parts) == 1:
         return parts[0]
-    *tensors, losses = zip(*parts, strict=True)
-    weights = [part.weight.sum().item() for part in parts]
-    loss = sum(weight * mean for weight, mean in zip(weights, losses, strict=True)) / sum(weights)
-    return WideGradients._make([*map(torch.cat, tensors), loss])
+    *tensors, losses, sizes = zip(*parts, strict=True)
+    loss = np.average(losses, weights=[part.weight.sum().item() for part in parts])
+    return Gradients._make([*map(torch.cat, tensors), float(loss), max(sizes)])
 
 
-@dataclass
-class Gradients:
-    """What one pass over the network says of some samples."""
+class Pass(NamedTuple):
+    """Logits and gradients of some samples, from one pass over the network."""
 
     # Those of the perturbed inputs, 0 where a whole batch is without weight; None where no pass has told them.
     logits: torch.Tensor | None
-    # Of the perturbation, and of the perturbation followed by each of the extensions.
-    own: Moments | WideGradients
+    # Of the perturbation; and rows of each extension's parameters.
+    own: Gradients
     extended: list
 
 
-def gradients_of(problem, perturbation, temperature, gammas, extensions=(), *, wide=False):
-    """What one pass says of each of several focal losses: a list of Gradients.
+def gradients_of(problem, perturbation, temperature, gammas, extensions=()):
+    """Return a list of `Pass`, for each of several focal losses one, from one pass over the network.
 
     These losses depend on the margin of the label alone, so that their gradients are multiples of each other. The
-    extensions are perturbations at the identity, each of which could follow `perturbation`; one that is `wide` has
-    them only where it is empty.
+    extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
     known = problem.at_identity
     if known is not None and known.tells(perturbation, extensions):
-        logits, batches = problem.logits, [known.batch(problem, perturbation, extensions)]
+        margins, n_at_a_time = known.margins_of(problem, perturbation, extensions), max(1, len(problem))
     else:
-        logits = torch.zeros_like(problem.logits)
-        batches = _batches_back(problem, perturbation, temperature, extensions, logits)
-    collect = _kept if wide else _summed
-    sizes = [n_learnable(part) for part in (norm_part(perturbation) or perturbation, *extensions)]
-    return [Gradients(logits, own, extended) for own, *extended in collect(problem, batches, sizes, gammas)]
+        few = norm_part(perturbation) is None and max(map(n_learnable, (perturbation, *extensions))) <= _FEW
+        margins, _ = _pass_back(problem, perturbation, temperature, extensions, few=few)
+        n_at_a_time = problem.inputs.batch_size
+    gather, weight = problem.shard.all_gather, problem.weight_of_all.to(problem.logits.device)
+    own, *extended = map(gather, margins.rows)
+    margin, slopes = gather(margins.margin).clone().requires_grad_(), gather(margins.temperature)
+    told = []
+    for gamma in gammas:
+        with torch.enable_grad():
+            losses = focal_of_margin(margin, gamma)
+            (factor,) = torch.autograd.grad(losses.sum(), margin)
+        loss = (losses.detach().double() @ weight / weight.sum()).item()
+        gradients = Gradients(own, factor, factor * slopes, weight, torch.ones_like(weight), loss, n_at_a_time)
+        told.append(Pass(margins.logits, gradients, extended))
+    return told
 
 
-def wide_gradients_of(problem, *names):
-    """WideGradients of the NLL of a problem's samples at the identity, of families that a pass told of; of all."""
-    known = problem.at_identity
-    families = [known.families[name] for name in names or known.families]
-    batch = known.batch(problem, nn.Sequential(*families))
-    ((gradients,),) = _kept(problem, [batch], [sum(map(n_learnable, families))], [0.0])
-    return gradients
+def gradients_at_identity(problem, *names):
+    """Gradients of the NLL of a problem's samples, of families that a pass told of; of all by default."""
+    families = problem.at_identity.families
+    perturbation = nn.Sequential(OrderedDict((name, families[name]) for name in names or families))
+    return gradients_of(problem, perturbation, None, [0.0])[0].own
 
 
 def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
-    """WideGradients with parameters of equal size or, where these are more than samples, their products; and weights.
+    """Gradients with parameters of equal size or, where these are more than samples, their products; and weights.
 
-    Weights are square roots, and T's direction is projected out; arrays for `skclamp._judging.screen`.
+    Weights are square roots, and T's direction is projected out.
     """
     n_columns, size = gradients.rows.shape[1], gradients.weight * gradients.factor**2
     step = max(1, _BLOCK // n_columns)
@@ -190,23 +162,16 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
     return (design.gram if design.dual else design.block()).cpu().numpy(), design.root.cpu().numpy()
 
 
-def forecast_of(problem, name):
-    """What a family's gradients foresee, as `forecast` has it."""
-    return forecast(*products_of(wide_gradients_of(problem, name)), problem.units)
+class _Margins(NamedTuple):
+    """Logits and margins of this process's samples, and gradients of these by log T and by several parameters."""
 
-
-class _Batch(NamedTuple):
-    """Gradients of the samples' margins with respect to log T, and to the parameters: own, and each extension's."""
-
-    rows: slice
+    logits: torch.Tensor
     margin: torch.Tensor
     temperature: torch.Tensor
-    parameters: list
-    weight: torch.Tensor
+    rows: list
 
 
-@dataclass
-class AtIdentity:
+class AtIdentity(NamedTuple):
     """Gradients of the margins of this process's samples at the identity, of several families, from one pass."""
 
     # By name; "norm" is that of the features, and comes first.
@@ -218,76 +183,64 @@ class AtIdentity:
     temperature: torch.Tensor
     # The temperatures of the samples of all processes.
     at: torch.Tensor
-    # Which of these samples are meant; None for all of them.
-    positions: torch.Tensor | None = None
+    # Which of these samples are meant.
+    positions: torch.Tensor | slice = slice(None)
 
     @classmethod
     def of(cls, problem, families, at):
         """From a pass, in the network's own precision, `at` a temperature for each sample of all."""
-        exact, of_inputs = problem.in_full_precision(), dict(families)
-        norm = of_inputs.pop("norm", None)
-        ordered = {} if norm is None else {"norm": norm}
-        perturbation = nn.Sequential(OrderedDict(ordered))
-        ordered |= of_inputs
-        ends = np.cumsum([0, *map(n_learnable, ordered.values())]).tolist()
-        columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(ordered)}
-        device, n_samples = problem.logits.device, problem.shard.size
-        gradients = torch.zeros(n_samples, ends[-1], device=device)
-        margin, slopes = torch.zeros(2, n_samples, dtype=torch.float64, device=device)
-        here = at[problem.shard.start : problem.shard.start + n_samples, None].to(device)
-        logits = torch.zeros_like(problem.logits)
-        for batch in _batches_back(exact, perturbation, here, [*of_inputs.values()], logits):
-            margin[batch.rows], slopes[batch.rows] = batch.margin, batch.temperature
-            start = 0
-            for part in batch.parameters:
-                gradients[batch.rows, start : start + part.shape[1]] = part
-                start += part.shape[1]
-        return cls(ordered, gradients, columns, margin, slopes, at)
+        of_inputs = {name: family for name, family in families.items() if name != "norm"}
+        norm = {name: family for name, family in families.items() if name == "norm"}
+        here = at[problem.shard.start : problem.shard.start + problem.shard.size, None].to(problem.logits.device)
+        own = nn.Sequential(OrderedDict(norm))
+        margins, rows = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
+        families = norm | of_inputs
+        ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
+        columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(families)}
+        return cls(families, rows, columns, margins.margin, margins.temperature, at)
 
     def take(self, rows):
-        """Those of some samples."""
-        return replace(self, positions=rows if self.positions is None else self.positions[rows])
+        """Return those of some samples."""
+        return self._replace(positions=rows if isinstance(self.positions, slice) else self.positions[rows])
 
     def tells(self, perturbation, extensions):
-        """Whether a perturbation, and each of those that may follow it, is made of such families at the identity."""
-        parts = [*_parts(perturbation), *extensions]
-        return all(_are_equal(part, self.families.get(title_of(part))) for part in parts)
+        """Return whether a perturbation, and each that may follow it, is made of such families at the identity."""
+        return all(
+            (family := self.families.get(title_of(part))) is not None
+            and all(torch.equal(*pair) for pair in zip(part.parameters(), family.parameters(), strict=True))
+            for part in (*_parts(perturbation), *extensions)
+        )
 
-    def batch(self, problem, perturbation, extensions=()):
-        """The samples of a problem as `_batches_back` has them."""
-        own = [title_of(part) for part in _parts(perturbation)]
-        parts = [self._taken(*names) for names in (own, *[[title_of(part)] for part in extensions])]
-        margin, temperature = (part[self._rows] for part in (self.margin, self.temperature))
-        return _Batch(slice(0, len(margin)), margin, temperature, parts, problem.weight.to(margin))
-
-    @property
-    def _rows(self):
-        return slice(None) if self.positions is None else self.positions
-
-    def _taken(self, *names):
-        if [*names] == [*self.columns]:
-            return self.gradients[self._rows]
-        parts = [self.gradients[:, self.columns[name]][self._rows] for name in names]
-        return torch.cat([self.gradients[self._rows, :0], *parts], 1) if len(parts) != 1 else parts[0]
+    def margins_of(self, problem, perturbation, extensions):
+        """The samples of a problem as `_pass_back` has them."""
+        rows = []
+        for parts in (_parts(perturbation), *([extension] for extension in extensions)):
+            names = [title_of(part) for part in parts]
+            whole, pieces = self.gradients, [self.gradients[:, self.columns[name]] for name in names]
+            if names != [*self.columns]:
+                whole = pieces[0] if len(pieces) == 1 else torch.cat([whole[:, :0], *pieces], 1)
+            rows.append(whole[self.positions])
+        return _Margins(problem.logits, self.margin[self.positions], self.temperature[self.positions], rows)
 
 
 def _parts(perturbation):
     return [*perturbation] if isinstance(perturbation, nn.Sequential) else [perturbation]
 
 
-def _are_equal(part, family):
-    if family is None:
-        return False
-    pairs = zip(part.parameters(), family.parameters(), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)
-
-
-def _batches_back(problem, perturbation, temperature, extensions, logits):
-    """Take the samples with weight through the network and back; `logits` are filled in.
+def _pass_back(problem, perturbation, temperature, extensions, *, few=False):
+    """Take the samples with weight through the network and back: `_Margins`, and the rows of all parameters in one.
 
     The temperature is a number, or a column of numbers, one for each of this process's samples.
     """
-    done, norm = 0, norm_part(perturbation)
+    norm, device, done = norm_part(perturbation), problem.logits.device, 0
+    sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
+    # What single precision rounds vanishes in the sums of few parameters.
+    own = torch.promote_types(problem.logits.dtype, torch.float32)
+    of_rows, of_margins = (own, own) if few else (torch.float32, torch.float64)
+    logits, n_here = torch.zeros_like(problem.logits), len(problem.logits)
+    found = torch.zeros(n_here, sum(sizes), dtype=of_rows, device=device)
+    margins, slopes = torch.zeros(2, n_here, dtype=of_margins, device=device)
+    told = _Margins(logits, margins, slopes, list(found.split(sizes, 1)))
     for x, others, y_encoded, weight in problem.labelled_batches():
         n_samples = len(y_encoded)
         rows = slice(done, done + n_samples)
@@ -319,14 +272,16 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
                 cotangent = perturbed.grad if extensions else None
         problem.passes.forward += n_samples
         problem.passes.backward += n_samples
-        logits[rows] = output.detach()
-        own, extended = by_features, []
+        logits[rows], margins[rows] = output.detach(), margin.detach()
+        slopes[rows] = -(slope * without(scaled.detach(), absent)).sum(1)
+        parts = [] if norm is None else [by_features]
         if cotangent is not None:
-            seen, cotangent = perturbed.detach(), cotangent.contiguous()
-            own = per_sample_gradients(perturbation, x, cotangent) if norm is None else own
-            extended = [per_sample_gradients(extension, seen, cotangent) for extension in extensions]
-        by_temperature = -(slope * without(scaled.detach(), absent)).sum(1)
-        yield _Batch(rows, margin.detach(), by_temperature, [own, *extended], weight)
+            cotangent = cotangent.contiguous()
+            parts += [] if norm is not None else [per_sample_gradients(perturbation, x, cotangent)]
+            parts += [per_sample_gradients(extension, perturbed.detach(), cotangent) for extension in extensions]
+        for kept, part in zip(told.rows, parts, strict=True):
+            kept[rows] = part
+    return told, found
 
 
 def per_sample_gradients(perturbation, x, cotangent):
@@ -358,60 +313,6 @@ def per_sample_gradients(perturbation, x, cotangent):
         )
     # Where a process has none of the samples, -1 could be any number.
     return torch.cat([part.reshape(len(x), math.prod(part.shape[1:])) for part in per_sample], 1)
-
-
-def _losses_and_factor(margin, gamma):
-    """Focal loss of each sample, and what its margin's gradient is to be multiplied by for that of the loss."""
-    margin = margin.clone().requires_grad_()
-    with torch.enable_grad():
-        losses = focal_of_margin(margin, gamma)
-        (factor,) = torch.autograd.grad(losses.sum(), margin)
-    return losses.detach(), factor
-
-
-def _summed(problem, batches, sizes, gammas):
-    """Moments of the perturbation's own parameters, and of these with each extension's, for each gamma."""
-    n_own, *n_added = sizes
-    orders = [n_own + n + 1 for n in (0, *n_added)] * len(gammas)
-    sums = [torch.zeros(3 + k + k * k, dtype=torch.float64, device=problem.logits.device) for k in orders]
-    for batch in batches:
-        own, *extended = batch.parameters
-        gradients = [torch.cat([own, more, batch.temperature[:, None]], 1) for more in (own[:, :0], *extended)]
-        parts = []
-        for gamma in gammas:
-            losses, factor = _losses_and_factor(batch.margin, gamma)
-            parts += [Moments.of(factor[:, None] * part, batch.weight, losses).sums for part in gradients]
-        sums = [total + part for total, part in zip(sums, parts, strict=True)]
-    # In one exchange of the processes.
-    sums = problem.shard.ranks.sum(torch.cat(sums)).split([len(total) for total in sums])
-    moments = [Moments(total) for total in sums]
-    return [moments[k : k + len(sizes)] for k in range(0, len(moments), len(sizes))]
-
-
-def _kept(problem, batches, sizes, gammas):
-    """WideGradients of the perturbation, and of each extension, for each gamma."""
-    shard, device = problem.shard, problem.logits.device
-    if isinstance(batches, list) and shard.ranks is ALONE:
-        # They may be large.
-        ((_, margins, slopes, rows, _),) = batches
-    else:
-        rows = [torch.zeros(shard.total, size, device=device) for size in sizes]
-        margins, slopes = torch.zeros(2, shard.total, dtype=torch.float64, device=device)
-        for batch in batches:
-            place = slice(shard.start + batch.rows.start, shard.start + batch.rows.stop)
-            margins[place], slopes[place] = batch.margin, batch.temperature
-            for kept, gradients in zip(rows, batch.parameters, strict=True):
-                kept[place] = gradients
-        rows = [shard.ranks.sum(kept) for kept in rows]
-        margins, slopes = shard.ranks.sum(torch.stack([margins, slopes]))
-    weight = problem.weight_of_all.to(device)
-    for gamma in gammas:
-        losses, factor = _losses_and_factor(margins, gamma)
-        loss = (losses @ weight / weight.sum()).item()
-        yield [WideGradients(kept, factor, factor * slopes, weight, torch.ones_like(weight), loss) for kept in rows]
-
-
-# The prior
 
 
 def prior_precision_of(perturbation, x, generator, shard=None, *, diagonal=False):
@@ -446,17 +347,13 @@ def prior_precision_of(perturbation, x, generator, shard=None, *, diagonal=False
 
 
 def _first_strength(curvature, size):
-    """Where the search for the factor of a block's prior precision starts, from the traces of both."""
+    """Return where the search for the factor of a block's prior precision starts, from the traces of both."""
     return 0.1 * (curvature / size).item() + _STRENGTH_LIMITS[0]
 
 
 def _strength(n_effective_parameters, distance):
-    """That factor: well-determined parameters over squared distance from the identity, within bounds."""
-    low, high = _STRENGTH_LIMITS
-    return min(max(max(n_effective_parameters, 1e-3) / max(distance, 1e-300), low), high)
-
-
-# The step
+    """Return that factor: well-determined parameters over squared distance from the identity, within bounds."""
+    return float(np.clip(max(n_effective_parameters, 1e-3) / max(distance, 1e-300), *_STRENGTH_LIMITS))
 
 
 @dataclass
@@ -482,24 +379,18 @@ class Step:
         return 0.5 * (displacement @ force).item() / self.n_effective
 
 
-def natural_step(moments, displacement, prior_precisions, *, penalty=0.0, fitted=True):
-    """Step to the mode of the posterior of the quadratic model that the moments of the gradients make.
+def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0, fitted=True):
+    """Return the step to the mode of the posterior of the quadratic model that the moments of the gradients make.
 
-    Parameters
-    ----------
-    moments : Moments
-        Of the gradients at the present parameters, log T last.
-    displacement : torch.Tensor of shape (n_own,)
-        The present parameters minus the identity; those of an extension, which come behind, are there.
-    prior_precisions : list of torch.Tensor
-        One quadratic form for each block of parameters, its prior precision up to a factor, in order; see
-        `prior_precision_of`.
-    penalty : float
-        On the norm of the displacement, which has a slope and a curvature away from the identity.
-    fitted : bool
-        Whether the prior is the most probable one, or the weak one that the search for it starts from.
+    The gradients are those at the present parameters, which are so far from the identity as `displacement` says; those
+    of an extension, which come behind, are there. Each block of parameters has a quadratic form, its prior precision up
+    to a factor, see `prior_precision_of`; one vector alone is a diagonal, and the step that of `_wide_step`. The
+    penalty, on the norm of the displacement, has a slope and a curvature away from the identity. The prior is the most
+    probable one where `fitted`, else the weak one that the search for it starts from.
     """
-    n, first, second = moments.n_effective, moments.first, moments.second
+    if prior_precisions[0].ndim == 1:
+        return _wide_step(gradients, displacement, prior_precisions[0], penalty)
+    n, (first, second) = gradients.n_effective, gradients.moments()
     n_own, displacement = len(displacement), displacement.double().to(first.device)
     if penalty and displacement.any():
         norm = displacement.norm().item()
@@ -576,26 +467,11 @@ def _infinite_curvature(curvature):
     )
 
 
-# The step of many parameters
+def _wide_step(gradients, displacement, prior_precision, penalty):
+    """Return the step of a single block with a diagonal prior, a ridge regression on whitened gradients.
 
-
-def wide_step(gradients, displacement, prior_precision, *, penalty=0.0):
-    """The step that `natural_step` makes of a single block with a diagonal prior, from the gradients themselves.
-
-    It is a ridge regression on whitened gradients. One eigendecomposition, of their smaller Gram matrix, tells the
-    strength of the prior, the evidence and the direction.
-
-    Parameters
-    ----------
-    gradients : WideGradients
-        At the present parameters.
-    displacement : torch.Tensor of shape (n_parameters,) or (0,)
-        The present parameters minus the identity; empty is there.
-    prior_precision : torch.Tensor of shape (n_parameters,)
-        The diagonal of the prior precision up to a factor; see `prior_precision_of`.
-    penalty : float
-        On the norm of the displacement, of a prior whose diagonal is all ones: away from the identity it is as good as
-        a prior of its own.
+    One eigendecomposition, of their smaller Gram matrix, tells the strength of the prior, the evidence and the
+    direction. A penalty, of a prior whose diagonal is all ones, is away from the identity as good as a prior.
     """
     design = Design(gradients, prior_precision)
     displacement = F.pad(displacement, (0, len(prior_precision) - len(displacement)))
@@ -603,8 +479,15 @@ def wide_step(gradients, displacement, prior_precision, *, penalty=0.0):
     extra = penalty * gradients.n_effective / norm if norm else 0.0
     displacement = design.width * displacement.double().to(design.width.device)
     target = design.times(displacement) - design.slope
-    (values, _), coordinates = design.eigen, design.coordinates_of(target)
-    strength = _first_strength(design.trace(), prior_precision.sum())
+    values, vectors = torch.linalg.eigh(design.gram)
+    # Without those that are rounding errors.
+    kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
+    values, vectors = values[kept], vectors[:, kept]
+    # Along the eigenvectors of the curvature.
+    coordinates = values.sqrt() * (target @ vectors) if design.dual else design.transposed_times(target) @ vectors
+    # In the units of the parameters.
+    trace = sum((design.block(rows=piece) * design.width).square().sum() for piece in design.pieces(0))
+    strength = _first_strength(trace, prior_precision.sum())
     for _ in range(_ITERATIONS):
         before = strength + extra
         n_effective_parameters = (values / (values + before)).sum().item()
@@ -613,7 +496,8 @@ def wide_step(gradients, displacement, prior_precision, *, penalty=0.0):
             break
     mode = coordinates / (values + before)
     evidence = 0.5 * (coordinates @ mode - torch.log1p(values / before).sum()).item()
-    way = design.parameters_of(mode) - displacement
+    there = design.transposed_times(vectors @ (mode / values.sqrt())) if design.dual else vectors @ mode
+    way = there - displacement
     gain = 0.5 * (design.times(way).square().sum() + before * way.square().sum()).item()
     precision = before * prior_precision
     return Step(way / design.width, gain, evidence, precision, n_effective_parameters, gradients.n_effective)
@@ -639,54 +523,29 @@ class Design:
         self.slope = left - self.along * (self.along @ left)
         self.projected = torch.zeros_like(self.width)
         self.projected = self.transposed_times(self.along)
-        self.gram = self._gram()
+        # Inner products of the rows, or of the columns, where these are fewer.
+        self.gram: Any = 0.0
+        for piece in self.pieces(1 if self.dual else 0):
+            block = self.block(columns=piece) if self.dual else self.block(rows=piece).T
+            self.gram = self.gram + block @ block.T
         if not self.gram.isfinite().all():
             raise _infinite_curvature(self.gram)
-
-    @cached_property
-    def eigen(self):
-        """Eigenvalues and eigenvectors of the smaller Gram matrix, without those that are rounding errors."""
-        values, vectors = torch.linalg.eigh(self.gram)
-        kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
-        return values[kept], vectors[:, kept]
 
     def block(self, rows=slice(None), columns=slice(None)):
         """Some rows and columns of it."""
         own = self.rows[rows, columns].double() * self.scale[rows, None] / self.width[columns]
         return own.addr_(self.along[rows], self.projected[columns], alpha=-1)
 
-    def _pieces(self, axis):
-        """Slices of the rows or columns, such that a block of these and all of the others is small."""
+    def pieces(self, axis):
+        """Return slices of the rows or columns, such that a block of these and all of the others is small."""
         size, others = self.rows.shape[axis], self.rows.shape[1 - axis]
         step = max(1, _BLOCK // max(1, others))
         return [slice(start, start + step) for start in range(0, size, step)]
 
     def times(self, vector):
         """Product with a vector."""
-        return torch.cat([self.block(rows=piece) @ vector for piece in self._pieces(0)])
+        return torch.cat([self.block(rows=piece) @ vector for piece in self.pieces(0)])
 
     def transposed_times(self, vector):
         """Product of the transpose with a vector."""
-        return sum(vector[piece] @ self.block(rows=piece) for piece in self._pieces(0))
-
-    def coordinates_of(self, target):
-        """Product of the transpose with a vector, along the eigenvectors of the curvature."""
-        values, vectors = self.eigen
-        return values.sqrt() * (target @ vectors) if self.dual else self.transposed_times(target) @ vectors
-
-    def parameters_of(self, coordinates):
-        """The whitened parameters with such coordinates."""
-        values, vectors = self.eigen
-        return self.transposed_times(vectors @ (coordinates / values.sqrt())) if self.dual else vectors @ coordinates
-
-    def _gram(self):
-        """Inner products of the rows, or of the columns, where these are fewer."""
-        total = 0.0
-        for piece in self._pieces(1 if self.dual else 0):
-            block = self.block(columns=piece) if self.dual else self.block(rows=piece).T
-            total = total + block @ block.T
-        return total
-
-    def trace(self):
-        """Of the curvature in the units of the parameters."""
-        return sum((self.block(rows=piece) * self.width).square().sum() for piece in self._pieces(0))
+        return sum(vector[piece] @ self.block(rows=piece) for piece in self.pieces(0))

@@ -17,7 +17,7 @@ from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import of_layers
-from ._evidence_step import MAX_ENTRIES, MAX_ORDER, gradients_of, most_samples, wide_gradients_of
+from ._evidence_step import MAX_ENTRIES, MAX_ORDER, gradients_at_identity, gradients_of, most_samples
 from ._natural_gradient import descend, foresees_too_little
 from ._state import State
 from ._torch_training import train
@@ -47,10 +47,9 @@ class Learner:
     def fit(self, problem, settings, start=None):
         """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
         if settings.features:
+            of_inputs = replace(settings, features=False)
             if start is None:
-                of_inputs = replace(settings, features=False)
-                searched = settings.perturbation == "auto"
-                start = self.fit(problem, of_inputs) if searched else self._start(problem, of_inputs)
+                start = (self.fit if settings.perturbation == "auto" else self._start)(problem, of_inputs)
             return self.clamp_features(problem, settings, start)
         if start is None:
             state = self._start(problem, settings)
@@ -72,11 +71,13 @@ class Learner:
             return replace(state, untried=state.untried | {"norm": without_layers(problem)})
         if settings.for_guard and problem.at_identity is not None:
             # What a fold's own samples foresee of each other.
-            too_little = foresees_too_little(wide_gradients_of(problem, "norm"), problem.units)
+            too_little = foresees_too_little(gradients_at_identity(problem, "norm"), problem.units)
             if too_little:
                 return replace(state, untried=state.untried | {"norm": too_little})
-        parts = [] if norm is identity else state.parts
-        features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients, parts=parts)
+        parts, start = [] if norm is identity else state.parts, [p.detach().clone() for p in learnable(identity)]
+        precision = torch.ones(n_learnable(norm), dtype=torch.float64, device=norm.gain.device)
+        features = State(norm, start, state.temperature, natural=True, wide=True, prior_precisions=[precision])
+        features.gradients, features.parts = state.gradients, parts
         # The one that renews them lets the old ones go.
         state.gradients, state.parts = None, []
         beneath = problem.behind(nn.Sequential(OrderedDict(others))) if others else problem
@@ -98,21 +99,28 @@ class Learner:
         return replace(settings, callbacks=[*(settings.callbacks or ()), *([self.progress] if self.progress else ())])
 
     def _start(self, problem, settings):
-        state = _at_identity(problem, settings)
+        """Return a state where training starts: at the identity, or as `init` says."""
+        state = State(nn.Sequential(), [], 1.0, natural=True)
+        if settings.perturbation == "auto":
+            families, state.untried = competing_families(problem, settings.penalty)
+            # Families that are appended one after another may together be more than few.
+            state.wide = any(n_learnable(family) > MAX_PARAMETERS for family in families.values())
+            state.extensions = {name: (family, None) for name, family in families.items()}
+        elif settings.perturbation != "norm":
+            # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
+            state.perturbation = make_perturbation(settings.perturbation, problem).eval()
+            state.identity, optimizer = [p.detach().clone() for p in learnable(state.perturbation)], settings.optimizer
+            limited = optimizer != "natural"
+            state.wide = takes_wide_steps(state.perturbation, problem, settings.penalty, limited)
+            # Natural steps where parameters, or samples, are few; else Adam.
+            few = state.wide or n_learnable(state.perturbation) <= MAX_PARAMETERS
+            state.natural = few if optimizer == "auto" else not limited
         # Natural steps have T at its optimum at every trial: one far off would only blur the first direction.
         if state.natural or settings.init_temperature == "optimal":
             state.temperature = problem.solve(gamma=settings.gamma, prior=True).temperature
         else:
             state.temperature = float(settings.init_temperature)
-        moved = initialise(
-            state.perturbation,
-            settings.init,
-            scale=settings.init_scale,
-            generator=self.generator,
-            problem=problem,
-            temperature=state.temperature,
-        )
-        if state.natural and moved:
+        if _initialise(state, settings, self.generator, problem) and state.natural:
             logits = problem.try_logits_under(state.perturbation)
             if logits is not None:
                 state.temperature = problem.solve(logits, gamma=settings.gamma, prior=True).temperature
@@ -138,9 +146,7 @@ class Learner:
                 # A step from a converged neighbour, in the perturbation that it chose; one pass serves them all.
                 gammas = [settings.gamma for settings in following]
                 place = leader.perturbation, leader.temperature
-                for settings, gradients in zip(
-                    following, gradients_of(problem, *place, gammas, wide=leader.wide), strict=True
-                ):
+                for settings, gradients in zip(following, gradients_of(problem, *place, gammas), strict=True):
                     start = replace(leader, extensions={}, gradients=gradients, parts=[])
                     clamped = norm_part(leader.perturbation) is not None
                     states.append(self.fit(problem, replace(settings, max_epochs=1, features=clamped), start))
@@ -149,40 +155,8 @@ class Learner:
         return states
 
 
-def _at_identity(problem, settings):
-    """A state at the identity, its T at 1."""
-    if settings.perturbation == "norm":
-        return State(nn.Sequential(), [], 1.0, natural=True)
-    if settings.perturbation == "auto":
-        families, untried = competing_families(problem, settings.penalty)
-        wide = any(n_learnable(family) > MAX_PARAMETERS for family in families.values())
-        # Families that are appended one after another may together be more than few.
-        return State(nn.Sequential(), [], 1.0, natural=True, wide=wide, extensions=families, untried=untried)
-    # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
-    perturbation, optimizer = make_perturbation(settings.perturbation, problem).eval(), settings.optimizer
-    identity = [parameter.detach().clone() for parameter in learnable(perturbation)]
-    wide = takes_wide_steps(perturbation, problem, settings.penalty, limited=optimizer != "natural")
-    few = n_learnable(perturbation) <= MAX_PARAMETERS
-    # Natural steps where parameters, or samples, are few; else Adam.
-    natural = (few or wide) if optimizer == "auto" else optimizer == "natural"
-    return State(perturbation, identity, 1.0, natural=natural, wide=wide)
-
-
-def _at(norm, identity):
-    """A state of a clamp of features, whose steps are made from the samples' own gradients."""
-    start = [parameter.detach().clone() for parameter in learnable(identity)]
-    precision = torch.ones(n_learnable(norm), dtype=torch.float64, device=norm.gain.device)
-    return State(norm, start, 1.0, natural=True, wide=True, prior_precisions=[precision])
-
-
-def check_settings(problem, settings):
-    """Raise where the start doesn't suit the perturbation, or this the inputs."""
-    if settings.perturbation not in ("auto", "norm"):
-        check_init(make_perturbation(settings.perturbation, problem), settings.init)
-
-
 def make_perturbation(perturbation, problem):
-    """A perturbation at the identity, in the place and precision of the problem's inputs.
+    """Return a perturbation at the identity, in the place and precision of the problem's inputs.
 
     It is a name of `PERTURBATIONS`, a module to copy, or None for nothing. A module that isn't the identity, changes
     the shape or has no parameters is refused.
@@ -217,7 +191,7 @@ def make_perturbation(perturbation, problem):
 
 
 def takes_wide_steps(perturbation, problem, penalty, limited=True):
-    """Whether natural steps are made from the samples' own gradients, for a perturbation of many parameters.
+    """Return whether natural steps are made from the samples' own gradients, for a perturbation of many parameters.
 
     Of more samples than `most_samples`, these have no place where `limited`, and are made from some of them otherwise.
     The penalty's curvature has no room in their form.
@@ -229,10 +203,9 @@ def takes_wide_steps(perturbation, problem, penalty, limited=True):
 
 
 def competing_families(problem, penalty=0.0, n_samples=None):
-    """The families that "auto" chooses from, at the identity, by name, and why the others are none of them.
+    """Return the families that "auto" chooses from, at the identity, by name, and why the others are none of them.
 
-    A family competes where the shape of an input allows it and its parameters aren't too many for the samples, of which
-    `n_samples` teach them, all by default.
+    The shape of an input has to allow them, and so many samples, all by default, to teach their parameters.
     """
     x = problem.example(1)
     shape, n_samples, is_table = tuple(x.shape[1:]), n_samples or len(problem), x.ndim == 2
@@ -261,11 +234,8 @@ def competing_families(problem, penalty=0.0, n_samples=None):
         else:
             untried[name] = Untried(n - most, FamilyReason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples)
     if not made:
-        logger.info(
-            "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples",
-            shape,
-            n_samples,
-        )
+        why = "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples"
+        logger.info(why, shape, n_samples)
     return made, untried
 
 
@@ -276,38 +246,33 @@ def without_layers(problem):
     return Untried(math.inf, FamilyReason.NO_NORM_LAYERS, about=of_layers(problem.layers_left_out))
 
 
-def check_init(perturbation, init):
-    """Raise unless training of a perturbation, now at the identity, can start where `initialise` would move it."""
-    parameters = learnable(perturbation)
-    if not parameters or (isinstance(init, str) and init in ("zeros", "normal")):
+def check_settings(problem, settings):
+    """Raise where the start doesn't suit the perturbation, or this the inputs."""
+    if settings.perturbation in ("auto", "norm"):
         return
-    if len(parameters) > 1:
-        what = repr(init) if isinstance(init, str) else "an array"
+    perturbation, init = make_perturbation(settings.perturbation, problem), settings.init
+    parameters, by_name = learnable(perturbation), isinstance(init, str)
+    if len(parameters) > 1 and not (by_name and init in ("zeros", "normal")):
         raise ValueError(
-            f"init must be 'zeros' or 'normal' for a perturbation with several parameters; got {what} for "
-            f"{type(perturbation).__name__}"
+            "init must be 'zeros' or 'normal' for a perturbation with several parameters; got "
+            f"{repr(init) if by_name else 'an array'} for {type(perturbation).__name__}"
         )
-    if not isinstance(init, str):
+    if parameters and not by_name:
         _as_value_of(parameters[0], init)
 
 
-def initialise(perturbation, init, *, scale, generator, problem, temperature):
-    """Move a perturbation, in place, from the identity to where training starts.
-
-    An `init` of "zeros" leaves it there; "normal" is noise of standard deviation `scale` on every parameter; "gradient"
-    is the mean gradient of the summed logits over T with respect to the only parameter; an array is the value of the
-    only parameter, such as delta. Returns whether it has moved.
-    """
-    parameters = learnable(perturbation)
+def _initialise(state, settings, generator, problem):
+    """Move a state's perturbation from the identity to where training starts; return whether it has moved."""
+    parameters, init = learnable(state.perturbation), settings.init
     if not parameters or (isinstance(init, str) and init == "zeros"):
         return False
     with torch.no_grad():
         if isinstance(init, str) and init == "normal":
             for parameter in parameters:
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
-                parameter.add_(noise.to(parameter), alpha=scale)
+                parameter.add_(noise.to(parameter), alpha=settings.init_scale)
         elif isinstance(init, str):
-            parameters[0].add_(_mean_gradient(perturbation, problem, temperature))
+            parameters[0].add_(_mean_gradient(state.perturbation, problem, state.temperature))
         else:
             parameters[0].copy_(_as_value_of(parameters[0], init))
     return True

@@ -7,7 +7,8 @@ one part anew, and of the others what their last ones foresee.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,14 +21,14 @@ from .._judging.verdict import FamilyReason, Untried
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import (
-    forecast_of,
+    MAX_ENTRIES,
+    gradients_at_identity,
     gradients_of,
     joined,
     most_samples,
     natural_step,
     prior_precision_of,
     products_of,
-    wide_step,
 )
 from ._problem import Problem
 from ._state import Settings, State, parameters_of
@@ -66,7 +67,8 @@ def descend(state, problem, settings, generator):
     """
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
-    if state.wide and len(problem) > (most := most_samples(n_learnable(state.perturbation))):
+    n_own, n_added = n_learnable(state.perturbation), sum(n_learnable(part) for part, _ in state.extensions.values())
+    if len(problem) > (most := min(most_samples(n_own), MAX_ENTRIES // max(1, n_own + n_added))):
         problem, state.parts = problem.take(_draw(problem, most, generator)), []
     many = problem.n_weighted > _FEW_SAMPLES
     subsampled = many and not state.prior_precisions
@@ -75,7 +77,18 @@ def descend(state, problem, settings, generator):
     elif not state.parts:
         halves = torch.randperm(len(problem), generator=generator).tensor_split(2)
         state.parts = [(half.sort().values, None) for half in halves]
-    _measure_priors(state, problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator)), generator)
+    samples = problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator))
+    measured = partial(
+        prior_precision_of,
+        x=samples.example(len(samples)),
+        generator=generator,
+        shard=samples.shard,
+        diagonal=state.wide,
+    )
+    if state.identity and not state.prior_precisions:
+        state.prior_precisions.append(measured(state.perturbation))
+    for name, (extension, precision) in state.extensions.items():
+        state.extensions[name] = extension, measured(extension) if precision is None else precision
     lr = 1.0 if settings.lr == "auto" else settings.lr
     net = ClampingNet.around(state, problem, settings, generator, lr=lr)
     descent = _Descent(state, net.module_.temperature, problem, problem, settings, lr, generator, subsampled)
@@ -104,21 +117,9 @@ def descend(state, problem, settings, generator):
 
 
 def _draw(problem, n_samples, generator):
-    """Some samples that have weight at random, as their numbers."""
+    """Return the numbers of some samples that have weight, at random."""
     rows = problem.nonzero_weight_indices()
     return rows[torch.randperm(len(rows), generator=generator)[:n_samples].sort().values]
-
-
-def _measure_priors(state, samples, generator):
-    """Give a state, and its extensions, the prior precisions of their parameters where they have none yet."""
-    x = samples.example(len(samples))
-    if state.identity and not state.prior_precisions:
-        own = prior_precision_of(state.perturbation, x, generator, samples.shard, diagonal=state.wide)
-        state.prior_precisions.append(own)
-    for name, extension in state.extensions.items():
-        if not isinstance(extension, tuple):
-            prior_precision = prior_precision_of(extension, x, generator, samples.shard, diagonal=state.wide)
-            state.extensions[name] = extension, prior_precision
 
 
 @dataclass
@@ -170,9 +171,8 @@ class _Descent:
             too_little = Untried(0.0, FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
         elif blind and settings.features:
             too_little = foresees_too_little(self.gradients().own, self.seen.units, 0.0)
-        if too_little:
-            self.note_unmoved(too_little)
         if too_little or step is None:
+            self.note_unmoved(too_little)
             if state.identity and state.gradients is not None and state.gradients.logits is not None:
                 self.end = parameters_of(state.perturbation), self.seen.in_sample(state.gradients.logits, smooth=True)
             return None
@@ -200,20 +200,12 @@ class _Descent:
         return loss, step, length, nearly_there or in_valley
 
     def choose(self):
-        """The loss, and a step or None.
-
-        The step is that of the perturbation as it is or, where more evidence speaks for it, of one that is extended.
-        """
-        state, displacement = self.state, self.state.displacement
-        gradients = self.gradients()
-        own = gradients.own, state.prior_precisions
-        extended = {
-            name: (moments, [*state.prior_precisions, prior_precision])
-            for moments, (name, (_, prior_precision)) in zip(gradients.extended, state.extensions.items(), strict=True)
-        }
-        step = self.solve(own, displacement, fitted=not self.settings.weak_prior) if state.identity else None
+        """Return the loss, and a step, or None, of the perturbation or, by more evidence, of one that is extended."""
+        state, gradients = self.state, self.gradients()
+        extended = dict(zip(state.extensions, gradients.extended, strict=True))
+        step = self.solve(gradients.own, fitted=not self.settings.weak_prior) if state.identity else None
         before = 0.0 if step is None else step.evidence
-        steps = {name: self.solve(block, displacement) for name, block in extended.items()}
+        steps = {name: self.solve(gradients.own, name, rows) for name, rows in extended.items()}
         chosen = most_probable(steps, before + _MIN_EVIDENCE)
         for name, other in steps.items():
             gained = other.evidence - before
@@ -221,13 +213,18 @@ class _Descent:
             if untried.lack < 0:
                 untried = untried._replace(reason=FamilyReason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
             state.untried[name] = untried
-        # Where gradients are weak, as in the dark, or point nowhere near the optimum, as where images are clipped, a
-        # prior that they fit leaves nothing of what there is to gain.
-        if self.settings.for_guard and not (self.subsampled or displacement.any()):
-            if chosen is None and step is None and (chosen := self.foreseen()) is not None:
-                steps[chosen] = self.solve(extended[chosen], displacement, fitted=False)
+        # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
+        # are clipped, leaves nothing of what there is to gain.
+        if self.settings.for_guard and not (self.subsampled or state.perturbs):
+            if chosen is None and step is None and self.seen.at_identity is not None:
+                # A half says less than all the samples, which let the search begin; and the guard has the last word.
+                at_identity = {name: gradients_at_identity(self.seen, name) for name in steps}
+                changes = {name: forecast(*products_of(own), self.seen.units)[0] for name, own in at_identity.items()}
+                chosen = min((name for name in changes if changes[name] < 0), key=changes.__getitem__, default=None)
+                if chosen is not None:
+                    steps[chosen] = self.solve(gradients.own, chosen, extended[chosen], fitted=False)
             elif step is not None and step.gain < _SMALLEST_GAIN and not state.wide:
-                step = self.solve(own, displacement, fitted=False)
+                step = self.solve(gradients.own, fitted=False)
         state.untried.pop(chosen, None)
         if chosen is not None:
             self.extend(chosen)
@@ -236,14 +233,6 @@ class _Descent:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
         return gradients.own.loss, step
-
-    def foreseen(self):
-        """Name of the extension whose gradients, at the identity, foresee most; None where they foresee no gain."""
-        if self.seen.at_identity is None:
-            return None
-        # A half says less than all the samples, which have let the search begin; and the guard has the last word.
-        changes = {name: forecast_of(self.seen, name)[0] for name in self.state.extensions}
-        return min((name for name in changes if changes[name] < 0), key=changes.__getitem__, default=None)
 
     def gradients(self):
         """Gradients at the present parameters."""
@@ -255,22 +244,25 @@ class _Descent:
         if self.settings.features:
             # The next step renews those of another part; what is renewed takes as much memory.
             state.parts = state.parts[1:]
-        extensions = [extension for extension, _ in state.extensions.values()]
-        place = state.perturbation, self.temperature.item()
-        (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions, wide=state.wide)
+        place, extensions = (
+            (state.perturbation, self.temperature.item()),
+            [part for part, _ in state.extensions.values()],
+        )
+        (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions)
         if self.settings.features:
             state.parts = [*state.parts, (rows, gradients.own)]
-            gradients = replace(gradients, own=joined([part for _, part in state.parts if part is not None]))
+            gradients = gradients._replace(own=joined([part for _, part in state.parts if part is not None]))
         if not self.subsampled:
             state.gradients = gradients
         return gradients
 
-    def solve(self, block, displacement, *, fitted=True):
-        """The step that gradients ask for, given with the prior precisions of their parameters."""
-        gradients, prior_precisions = block
-        if self.state.wide:
-            return wide_step(gradients, displacement, *prior_precisions, penalty=self.settings.penalty)
-        return natural_step(gradients, displacement, prior_precisions, penalty=self.settings.penalty, fitted=fitted)
+    def solve(self, gradients, name=None, rows=None, *, fitted=True):
+        """The step that gradients ask for, or those beside the rows of an extension's, given with its name."""
+        state, penalty = self.state, self.settings.penalty
+        prior_precisions = state.prior_precisions
+        if name is not None:
+            gradients, prior_precisions = gradients.beside(rows), [*prior_precisions, state.extensions[name][1]]
+        return natural_step(gradients, state.displacement, prior_precisions, penalty=penalty, fitted=fitted)
 
     def extend(self, name):
         """Append a family to the perturbation."""
@@ -285,10 +277,9 @@ class _Descent:
         state.identity.extend(p.detach().clone() for p in extension.parameters())
 
     def note_unmoved(self, why):
-        """Note of a perturbation that is still the identity why."""
-        state = self.state
-        if not state.perturbs:
-            state.untried |= dict.fromkeys(names_of(state.perturbation), why)
+        """Note of a perturbation that is still the identity why, if there is a reason."""
+        if why and not self.state.perturbs:
+            self.state.untried |= dict.fromkeys(names_of(self.state.perturbation), why)
 
     def search(self, step, *, lengthen=True, n_times=1):
         """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
@@ -318,7 +309,7 @@ class _Descent:
             return math.inf if tried[0.0].clearly_below(tried[length], "bare") else tried[length].penalised
 
         def is_short(length):
-            """Whether a parabola with the step's slope, and such a fall of the loss, is lowest beyond 3/2 of this."""
+            """Return whether a parabola with the step's slope and such a fall of the loss is lowest past 3/2 of it."""
             fall = (loss(0.0) - loss(length)) * step.n_effective
             return length < _LONGEST_STEP and fall > 4 / 3 * length * step.gain
 
@@ -346,7 +337,7 @@ class _Descent:
         return best
 
     def try_at(self, parameters, step, samples, logits=None):
-        """What some samples say of some parameters."""
+        """Return the `_Trial` of some parameters on some samples."""
         self.move(parameters)
         logits = samples.try_logits_under(self.state.perturbation) if logits is None else logits
         if logits is None:
@@ -366,8 +357,7 @@ class _Descent:
         """Go to some parameters and, where it is given, to a T."""
         vector_to_parameters(parameters, learnable(self.state.perturbation))
         if temperature is not None:
-            with torch.no_grad():
-                self.temperature.fill_(temperature)
+            self.temperature.data.fill_(temperature)
 
     def in_sample(self):
         """T of least smoothed loss of the last part of the samples, and the NLL, where the training ended at a step."""
@@ -377,7 +367,7 @@ class _Descent:
 
 
 def foresees_too_little(gradients, units, n_errors=ERRORS):
-    """Why WideGradients of some samples say that a step won't help others; None where it may."""
+    """Why gradients of some samples say that a step won't help others; None where it may."""
     foreseen, error = forecast(*products_of(gradients), units)
     needed = -n_errors * error
     return None if foreseen < needed else Untried(foreseen - needed, FamilyReason.NO_GAIN_FORESEEN, foreseen, needed)
@@ -393,7 +383,7 @@ class _Trial(NamedTuple):
     logits: torch.Tensor | None = None
 
     def clearly_below(self, other, which):
-        """Whether a loss is lower than another's by more than two standard errors of their difference."""
+        """Return whether a loss is lower than another's by more than two standard errors of their difference."""
         gap = getattr(other, which) - getattr(self, which)
         if len(self.losses) < 2 or math.isinf(gap):
             return gap > 0

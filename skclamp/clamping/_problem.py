@@ -25,7 +25,7 @@ _N_PROBES = 3
 
 @dataclass
 class Passes:
-    """How many samples went through the network, forward and back."""
+    """Numbers of samples that went through the network, forward and back."""
 
     forward: int = 0
     backward: int = 0
@@ -93,19 +93,19 @@ class Problem:
         return self.shard.total
 
     def nonzero_weight_indices(self):
-        """Positions of the samples that count: those with weight."""
+        """Return positions of the samples that count: those with weight."""
         return self.weight_of_all.nonzero()[:, 0]
 
     @property
     def n_weighted(self):
         """Number of samples that count."""
-        return len(self.nonzero_weight_indices())
+        return int(self.weight_of_all.count_nonzero())
 
     @property
     def places(self):
         """Numbers from 0 on of the samples that count; copies share one."""
-        rows = self.nonzero_weight_indices().numpy()
-        return np.arange(len(rows)) if self.copies is None else np.unique(self.copies[rows], return_inverse=True)[1]
+        copies = np.arange(len(self)) if self.copies is None else self.copies
+        return np.unique(copies[self.nonzero_weight_indices().numpy()], return_inverse=True)[1]
 
     @property
     def units(self):
@@ -120,26 +120,22 @@ class Problem:
 
     def take(self, rows):
         """The same problem on some of its samples."""
-        rows = torch.as_tensor(rows)
-        weight_of_all = self.weight_of_all[rows]
-        split_params = of_rows(self.split_params, rows.numpy(), len(self))
-        copies = None if self.copies is None else self.copies[rows.numpy()]
-        shard, rows = self.shard.take(rows)
+        everywhere = torch.as_tensor(rows)
+        shard, rows = self.shard.take(everywhere)
         on = rows.to(self.y_encoded.device)
-        weight, logits = self.weight[rows.to(self.weight.device)], self.logits[on]
-        # A process that has none of them keeps an input for its shape.
-        inputs = self.inputs.take(rows if len(rows) else [0])
+        logits = self.logits[on]
         return replace(
             self,
             shard=shard,
-            inputs=inputs,
+            # A process that has none of them keeps an input for its shape.
+            inputs=self.inputs.take(rows if len(rows) else [0]),
             y_encoded=self.y_encoded[on],
-            weight=weight,
+            weight=self.weight[rows.to(self.weight.device)],
             logits=logits,
             raw=logits if self.raw is self.logits else self.raw[on],
-            weight_of_all=weight_of_all,
-            split_params=split_params,
-            copies=copies,
+            weight_of_all=self.weight_of_all[everywhere],
+            split_params=of_rows(self.split_params, everywhere.numpy(), len(self)),
+            copies=None if self.copies is None else self.copies[everywhere.numpy()],
             at_identity=self.at_identity and self.at_identity.take(on),
         )
 
@@ -173,7 +169,7 @@ class Problem:
         return None if n_overflows else logits
 
     def logits_of(self, rows, logits):
-        """Those of some positions among logits of this process's samples."""
+        """Return those of some positions among logits of this process's samples."""
         _, rows = self.shard.take(rows)
         return logits[rows.to(logits.device)]
 
@@ -202,10 +198,7 @@ class Problem:
         return self.shard.all_gather(losses) * (weight / weight.mean()).to(losses.device)
 
     def cost(self):
-        """Passes over the network, forward and backward: how often each sample went through it on average.
-
-        Those of inputs without labels, where there are any, have names of their own.
-        """
+        """Return how often each sample went through the network on average, and inputs without labels, by name."""
         passes = torch.tensor([self.passes.forward, self.passes.backward], dtype=torch.float64)
         forward, backward = (self.shard.ranks.sum(passes) / len(self)).tolist()
         return {"forward": forward, "backward": backward, **self.passes.beside}
@@ -220,10 +213,8 @@ class Problem:
 
         The inputs are those that are perturbed, and the others a dict of what the network takes with them by name.
         """
-        if not self.shard.size:
-            return
         done = 0
-        for batch, _ in self.inputs.batches():
+        for batch, _ in self.inputs.batches() if self.shard.size else ():
             x, others = self.backbone.to_device(batch)
             rows = slice(done, done + len(next(iter(others.values())) if x is None else x))
             done = rows.stop
@@ -238,31 +229,27 @@ class Problem:
 
     @property
     def has_floating_inputs(self):
-        """Whether there is something that a perturbation can be added to."""
+        """Return whether there is something that a perturbation can be added to."""
         x = self.example(1)
         return x is not None and x.is_floating_point()
 
     def behind(self, perturbation):
-        """The same problem on inputs as a perturbation leaves them, which stays as it is."""
-
-        def behind(backbone):
-            backbone = copy.copy(backbone)
-            backbone.before = perturbation if backbone.before is None else Through(backbone.before, perturbation)
-            return backbone
-
-        exact = None if self.exact is None else behind(self.exact)
-        return replace(self, backbone=behind(self.backbone), exact=exact, at_identity=None)
+        """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
+        backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
+        for each in (backbone, exact) if exact is not None else (backbone,):
+            each.before = perturbation if each.before is None else Through(each.before, perturbation)
+        return replace(self, backbone=backbone, exact=exact, at_identity=None)
 
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""
         return self if self.exact is None else replace(self, backbone=self.exact, exact=None)
 
     def example(self, n_samples=_N_EXAMPLES):
-        """A few of this process's inputs that are perturbed, as the network takes them."""
+        """Return a few of this process's inputs that are perturbed, as the network takes them."""
         return self.example_batch(n_samples)[0]
 
     def example_batch(self, n_samples=_N_EXAMPLES):
-        """A few inputs, and what the network takes with them by name."""
+        """Return a few inputs, and what the network takes with them by name."""
         batch, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
         return self.backbone.to_device(batch)
 
@@ -321,11 +308,9 @@ def with_norm_layers(problem):
 
 def on_private_copies(problem):
     """The same problem on networks that nobody else runs meanwhile; they share their weights with the user's."""
-    backbones = []
-    for backbone in (problem.backbone, problem.exact or problem.backbone):
-        backbones.append(copy.copy(backbone))
-        backbones[-1].module = private_copy(backbone.module)
-    return replace(problem, backbone=backbones[0], exact=backbones[1])
+    backbone, exact = copy.copy(problem.backbone), copy.copy(problem.exact or problem.backbone)
+    backbone.module, exact.module = private_copy(backbone.module), private_copy(exact.module)
+    return replace(problem, backbone=backbone, exact=exact)
 
 
 class Through(nn.Module):

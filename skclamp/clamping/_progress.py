@@ -39,11 +39,11 @@ class Progress(Callback):
         self.bar_.close()
 
     def expect(self, n_trainings):
-        """How many trainings are to come, if all are needed."""
+        """Tell how many trainings are to come, if all are needed."""
         self.bar_.total = self.bar_.n + n_trainings * self.max_epochs
 
     def screened(self, p_value):
-        """What gradients at the identity say."""
+        """Show the p value of gradients at the identity."""
         self._show(**{"p of gradients": f"{p_value:.2g}"})
 
     def begin(self, stage):
@@ -54,7 +54,7 @@ class Progress(Callback):
             self.bar_.close()
 
     def held_out(self, best, loss, plain):
-        """What a fold made of its best candidate, the mean NLL of what it held out, and that of temperature scaling."""
+        """Show the best candidate of a fold, its mean held-out NLL, and that of temperature scaling."""
         self._show(**{"held-out NLL": f"{loss:.4f}", "with T alone": f"{plain:.4f}"})
         name, n_epochs = best.name if best.moved else "no perturbation", best.told["n_epochs"]
         epochs = f"{n_epochs} epoch{'s' * (n_epochs != 1)}"

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from .._judging.score import Score
-from .._judging.screen import Screen
+from .._judging.screen import Screen, forecast
 from .._utils.arrays import drawn_rows
 from ..perturbations._families import n_learnable
 from ..perturbations._words import title_of
-from ._evidence_step import MAX_ENTRIES, AtIdentity, forecast_of, products_of, wide_gradients_of
+from ._evidence_step import MAX_ENTRIES, AtIdentity, gradients_at_identity, products_of
 from ._learner import MAX_PARAMETERS, competing_families, make_perturbation
 
 # Of more samples, where parameters aren't fewer, so many are drawn; and entries of a matrix in float64.
@@ -64,44 +64,40 @@ def at_own_identity(problem, candidates):
 
 
 def are_apart(splits, n_samples):
-    """Whether the parts that folds train on share no sample, and leave none out, as halves."""
+    """Return whether the parts that folds train on share no sample, and leave none out, as halves."""
     return np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(n_samples))
 
 
 def screen_of(problem, level):
-    """What the gradients of some samples say of a search; folds have to prove at `level` what it finds."""
-    gradients = wide_gradients_of(problem)
+    """Return the `Screen` of some samples before a search; folds have to prove at `level` what it finds."""
+    gradients = gradients_at_identity(problem)
     found = Screen.of(*products_of(gradients), gradients.rows.shape[1], level, problem.units)
     if found.may_be_chance:
         return found
-    return found._replace(forecasts={name: forecast_of(problem, name) for name in problem.at_identity.families})
+    own = {name: gradients_at_identity(problem, name) for name in problem.at_identity.families}
+    return found._replace(forecasts={name: forecast(*products_of(part), problem.units) for name, part in own.items()})
 
 
 def scores_of(problem):
-    """The families of inputs that take part, at the identity, and the tests of their gradients: two dicts by name."""
+    """The tests of the gradients of families of inputs, at the identity, that take part: by name."""
     known = problem.at_identity
     few = [name for name, family in known.families.items() if name != "norm" and n_learnable(family) <= MAX_PARAMETERS]
     families = {name: known.families[name] for name in few}
     if not families:
-        return {}, {}
-    drawn = replace(problem, y_encoded=_drawn_labels(problem, known.at))
-    drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, known.at))
-    told, weight = [], problem.weight_of_all.numpy()
-    for part in (problem, drawn):
-        gradients = wide_gradients_of(part)
-        rows = {name: gradients.rows[:, part.at_identity.columns[name]] for name in families}
-        rows = {name: (own.double() * gradients.factor[:, None]).cpu().numpy() for name, own in rows.items()}
-        told.append((rows, gradients.temperature.cpu().numpy()))
-    (own, slopes), (others, drawn_slopes) = told
-    scores = {name: Score.of(own[name], slopes, others[name], drawn_slopes, weight, problem.units) for name in families}
-    scores = {name: score for name, score in scores.items() if score.takes_part}
-    return {name: families[name] for name in scores}, scores
-
-
-def _drawn_labels(problem, at):
-    """Columns drawn, with a fixed seed, from the probabilities at the identity; the same on any processes."""
+        return {}
+    # Labels drawn, with a fixed seed, from the probabilities at the identity; the same on any processes.
     shard, logits = problem.shard, problem.logits.double()
-    uniform = torch.rand(shard.total, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    uniform, here = (part[shard.start : shard.start + shard.size].to(logits.device) for part in (uniform, at[:, None]))
-    cumulative = (logits / here).softmax(1).cumsum(1)
-    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
+    uniform = torch.rand(shard.total, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    own = slice(shard.start, shard.start + shard.size)
+    cumulative = (logits / known.at[own, None].to(logits.device)).softmax(1).cumsum(1)
+    below = cumulative <= uniform[own].to(logits.device) * cumulative[:, -1:]
+    drawn = replace(problem, y_encoded=below.sum(1).clamp_max(logits.shape[1] - 1))
+    drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, known.at))
+    scores: dict[str, Score] = {}
+    for name in families:
+        told = [gradients_at_identity(part, name) for part in (problem, drawn)]
+        told = [(own.rows.double() * own.factor[:, None], own.temperature) for own in told]
+        own, slopes, others, drawn_slopes = (part.cpu().numpy() for pair in told for part in pair)
+        score = Score.of(own, slopes, others, drawn_slopes, problem.weight_of_all.numpy(), problem.units)
+        scores |= {name: score} if score.takes_part else {}
+    return scores

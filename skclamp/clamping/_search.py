@@ -18,7 +18,7 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
-from ._evidence_step import Gradients, joined, most_samples
+from ._evidence_step import Pass, joined, most_samples
 from ._problem import Problem
 from ._screen import are_apart, at_own_identity, scores_of, screen_of, with_gradients
 from ._state import Settings, State, parameters_of
@@ -31,19 +31,19 @@ _MOST_BY_SCORE = 2
 _MOST_STEPS = 5
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """What a search found."""
+    """The result of a search."""
 
     # What views are searched with: the samples on the network that trains, and training and held-out rows.
     searched: Problem
     splits: list = field(default_factory=list)
-    # Where folds judged the candidates.
+    # Where folds judged the candidates; of these the best one, and its settings.
     evidence: Evidence | None = None
-    # Whether the best one is kept; None without a guard.
-    decision: Decision | None = None
-    # Of the best candidate.
+    best: int = 0
     settings: Settings | None = None
+    # Whether it is kept; None without a guard.
+    decision: Decision | None = None
     # What all the samples made of it; None where temperature scaling is the outcome.
     state: State | None = None
     # What T comes from, samples and the logits of their perturbed inputs: all of them, or those that were held out, out
@@ -54,24 +54,28 @@ class Outcome:
     in_sample: torch.Tensor | None = None
     temperature: float | None = None
 
+    @property
+    def accepted(self):
+        """Return whether a guard has kept the best candidate."""
+        return self.decision is not None and self.decision.verdict.accepted
+
+    def by_fold(self):
+        """Return the `HeldOut` of the best candidate in each fold."""
+        return self.evidence.of(self.best) if self.evidence else []
+
     def held_out_loss(self):
         """NLL out of fold of what was kept or, of nothing, of temperature scaling; None where none were held out."""
         if self.evidence is None:
             return None
-        losses = self.evidence.plain if self.state is None else self.evidence.losses[self.evidence.best()]
+        losses = self.evidence.plain if self.state is None else self.evidence.losses[self.best]
         return float(np.average(losses, weights=self.evidence.weight))
-
-    def passed_over(self, decision, why):
-        """The same where what a decision has kept isn't taken after all."""
-        verdict = replace(decision.verdict, accepted=False)
-        return replace(self, state=None, decision=decision._replace(verdict=verdict, unheard=why))
 
     def expected_loss(self):
         """NLL to expect of what folds have proved, once all the samples teach it, or of what they began at."""
         if self.evidence is None:
             return np.nan
-        if self.decision is None or self.decision.verdict.accepted:
-            return self.evidence.expected()[self.evidence.best()]
+        if self.decision is None or self.accepted:
+            return self.evidence.expected()[self.best]
         return self.evidence.by_fold(self.evidence.plain).mean()
 
 
@@ -84,61 +88,59 @@ def without_appended_features(candidates):
 def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, independent=False, screened=False):
     """Judge candidates on the folds; `fit_to_all` fits what is kept to all the samples.
 
-    Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows, and
-    follows where those before it proved nothing; without any, the first candidate is the best. Where `guarded`, the
-    best candidate is kept only where held-out samples prove, at `level` over the number of tries, that it beats
-    temperature scaling; where samples, or their groups, are `independent`, gradients of all may as well. Where it is
-    `screened`, nothing is fitted unless gradients at the identity promise something.
+    Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows;
+    without any, the first candidate is the best. Where `guarded`, held-out samples have to prove, at `level` over the
+    number of tries, that the best candidate beats temperature scaling; where samples, or their groups, are
+    `independent`, gradients of all may as well. Where it is `screened`, these have to promise something first.
     """
     if not candidates:
         return Outcome(problem, tries[0] if tries else [])
-    told, found, plain = None, None, guarded and _starts_at_identity(problem, candidates)
+    told, found, settings = None, None, candidates[0]
+    # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
+    at_identity = isinstance(settings.init, str) and settings.init == "zeros" and problem.backbone.splits is None
+    natural = not (settings.gamma or settings.penalty) and settings.optimizer in ("auto", "natural")
+    plain = guarded and at_identity and natural and sum(not settings.features for settings in candidates) == 1
     if tries and (plain or screened):
         learner.progress.begin("gradients")
         told, untried = with_gradients(problem, candidates, tries[0])
     if told is not None and screened:
         found = screen_of(told, level)
         learner.progress.screened(found.p_value)
-        if found.objection:
-            return Outcome(problem, tries[0], decision=_screened_out(found, told.at_identity.families, untried))
+        if why := found.objection:
+            untried = untried | dict.fromkeys(told.at_identity.families, Untried(0.0, *why))
+            numbers = {"untried": untried, "detectable_gain": found.detectable_gain}
+            decision = nothing_tried(why.reason, why.value, why.needed, why.about, **numbers)
+            return Outcome(problem, tries[0], decision=decision)
     if told is not None and len(told) == len(problem):
         problem = told
-    scored = told if plain and independent else None
-    judged = _judge(problem, candidates, tries, learner, level, scored=scored, found=found)
-    evidence, decision, splits, candidates = judged
-    problem = replace(problem, at_identity=None)
-    settings = candidates[evidence.best() if evidence else 0]
-    if not guarded:
-        decision = None
-    elif decision is None:
+    outcome = Outcome(problem, settings=candidates[0])
+    if tries:
+        outcome = _judge(problem, candidates, tries, learner, level, told if plain and independent else None, found)
+    elif guarded:
         n_samples = problem.n_distinct
         too_few = Untried(np.inf, Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
         untried = {title_of(candidate.perturbation): too_few for candidate in candidates}
         decision = nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES, untried=untried)
+        outcome = replace(outcome, decision=decision)
+    outcome = replace(outcome, searched=replace(problem, at_identity=None))
+    settings, evidence = outcome.settings or candidates[0], outcome.evidence
+    decision = outcome.decision if guarded else None
     # "auto" may well be temperature scaling.
     by_name = not (isinstance(settings.perturbation, str) and settings.perturbation == "auto")
     if decision is not None and decision.unheard and by_name:
         note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
     if evidence:
-        _tell_of_divergence(settings, [held_out.learned for held_out in evidence.of(evidence.best())])
+        _tell_of_divergence(settings, [held_out.learned for held_out in outcome.by_fold()])
         refused = decision is not None and not decision.verdict.accepted
         for fold in evidence.held_out:
             for candidate, held_out in enumerate(fold):
-                if refused or candidate != evidence.best():
+                if refused or candidate != outcome.best:
                     held_out.learned.parts = []
-    return Outcome(problem, splits, evidence, decision, settings)
+    return replace(outcome, decision=decision)
 
 
-def _screened_out(found, families, untried):
-    """The decision where the screen refuses the search."""
-    why = found.objection
-    untried = untried | dict.fromkeys(families, Untried(0.0, *why))
-    decision = nothing_tried(why.reason, why.value, why.needed, why.about, untried)
-    return decision._replace(verdict=replace(decision.verdict, detectable_gain=found.detectable_gain))
-
-
-def _judge(problem, candidates, tries, learner, level, *, scored, found):
-    """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
+def _judge(problem, candidates, tries, learner, level, scored, found):
+    """The `Outcome` of judging candidates; its splits are those that views are searched with.
 
     Folds come first, try by try; where a screen `found` something, the second follows only where each fold of the first
     gained, and all beyond their error. Where these prove nothing the score test follows, of the samples `scored`, and
@@ -146,38 +148,54 @@ def _judge(problem, candidates, tries, learner, level, *, scored, found):
     Where it can't prove anything, folds have all of the level. Of tries that prove nothing it is that which comes
     nearest to it, and views are searched with the first try's splits.
     """
-    screened = found is not None
-    # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
-    n_alone = len(without_appended_features(candidates))
-    early_stopped = (n_alone or len(candidates)) == 1
-    tried = []
+    screened, tried = found is not None, []
+
+    def outcome(evidence, splits, decision, candidates=candidates):
+        best = decision.candidate
+        return Outcome(problem, splits, evidence, best, candidates[best], decision)
+
     for splits in tries:
         learner.progress.expect(len(splits) * len(candidates) + 1)
-        evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped, screened=screened)
-        decision = _decided(evidence, level / (1 + bool(scored)), len(tries), n_alone)
-        verdict = decision.verdict
-        if verdict.accepted:
-            return evidence, decision, splits, candidates
+        evidence = _hold_out_on(problem, splits, candidates, learner, screened=screened)
+        decision = _decided(evidence, level / (1 + bool(scored)), len(tries), candidates)
+        if decision.verdict.accepted:
+            return outcome(evidence, splits, decision)
         tried.append((evidence, decision))
-        is_clear = verdict.difference < -ERRORS * verdict.standard_error
+        is_clear = decision.verdict.difference < -ERRORS * decision.verdict.standard_error
         if screened and not (is_clear and decision.n_gains == len(splits)):
             break
-    if not tried:
-        return None, None, [], candidates
     scored = None if tried[0][1].unheard or (screened and not found.is_clear) else scored
-    families, scores = scores_of(scored) if scored else ({}, {})
+    scores = scores_of(scored) if scored else {}
     if scored and not scores:
-        tried = [(e, _decided(e, level, len(tries), n_alone)) for e, _ in tried]
+        tried = [(evidence, _decided(evidence, level, len(tries), candidates)) for evidence, _ in tried]
         for (evidence, decision), splits in zip(tried, tries, strict=False):
             if decision.verdict.accepted:
-                return evidence, decision, splits, candidates
-    evidence, decision = min(tried, key=lambda judged: (not judged[1].verdict.tried, judged[1].verdict.p_value))
-    kept = _judge_by_score(problem, candidates[0], families, scores, tries[-1], learner, level / 2, decision)
-    return kept or (evidence, decision, tries[0], candidates)
+                return outcome(evidence, splits, decision)
+    evidence, refused = min(tried, key=lambda judged: (not judged[1].verdict.tried, judged[1].verdict.p_value))
+    if not scores:
+        return outcome(evidence, tries[0], refused)
+    names = sorted(scores, key=lambda name: scores[name].p_value)
+    p_value = combined_p_value([score.p_value for score in scores.values()])
+    asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level / 2]
+    if asked_for:
+        settings, families = candidates[0], scored.at_identity.families
+        alone = [replace(settings, weak_prior=True)] * len(asked_for)
+        if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+            modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
+            alone = [replace(settings, weak_prior=True, perturbation=module) for module in modules]
+        learner.progress.expect(len(alone) * len(tries[-1]) + 1)
+        by_score = _hold_out_on(problem, tries[-1], alone, learner, by_score=True)
+        best = by_score.best()
+        if np.average(by_score.losses[best] - by_score.plain, weights=by_score.weight) < 0:
+            return outcome(by_score, tries[-1], keep_by_score(by_score, best, p_value, refused), alone)
+    reason = Doubt.NO_GAIN_ALONG_GRADIENTS if asked_for else Doubt.CHANCE_GRADIENTS
+    objection = Objection(reason, p_value, level / 2, names[0])
+    return outcome(evidence, tries[0], refused._replace(objections=[*refused.objections, objection]))
 
 
-def _decided(evidence, level, n_tries, n_alone):
-    """The decision on the best candidate; `n_alone` are those of "auto" without features, where a last one has them."""
+def _decided(evidence, level, n_tries, candidates):
+    """The decision on the best candidate."""
+    n_alone = len(without_appended_features(candidates))
     if not n_alone:
         return decide(evidence, evidence.best(), level, n_tries)
     # What features win is much or nothing: they leave most of the level to the inputs alone.
@@ -186,40 +204,16 @@ def _decided(evidence, level, n_tries, n_alone):
     # Where a fold leaves features as they are, nothing foretells what all the samples make of them, and of T.
     moved = [norm_part(seen.learned.perturbation) is not None for seen in evidence.of(n_alone)]
     if decisions[-1].verdict.accepted and not all(moved):
-        refused = replace(decisions[-1].verdict, accepted=False)
-        unmoved = Objection(Doubt.FEATURES_UNMOVED, sum(moved), len(moved))
-        decisions[-1] = decisions[-1]._replace(verdict=refused, objections=[unmoved])
+        decisions[-1] = decisions[-1].refused(Objection(Doubt.FEATURES_UNMOVED, sum(moved), len(moved)))
     # Many parameters win more by twice the samples than few; but what they win may be chance, where few prove it.
     accepted = [candidate for candidate, decision in enumerate(decisions) if decision.verdict.accepted]
-    if accepted:
-        evidence.chosen = evidence.most_promising(accepted)
-    return decisions[evidence.best()]
+    return decisions[evidence.most_promising(accepted) if accepted else evidence.best()]
 
 
-def _judge_by_score(problem, settings, families, scores, splits, learner, level, refused):
-    """What `_judge` returns, where gradients speak for a family and folds don't speak against it; else None.
-
-    `refused` is what folds decided; why gradients prove nothing either is added to its objections.
-    """
-    if not scores:
-        return None
-    names = sorted(scores, key=lambda name: scores[name].p_value)
-    p_value = combined_p_value([score.p_value for score in scores.values()])
-    asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level]
-    if asked_for:
-        candidates = [_under_weak_prior(settings, name, families[name]) for name in asked_for]
-        learner.progress.expect(len(candidates) * len(splits) + 1)
-        evidence = _hold_out_on(problem, splits, candidates, learner, len(candidates) == 1, by_score=True)
-        best = evidence.best()
-        if np.average(evidence.losses[best] - evidence.plain, weights=evidence.weight) < 0:
-            return evidence, keep_by_score(evidence, best, p_value, refused), splits, candidates
-    reason = Doubt.NO_GAIN_ALONG_GRADIENTS if asked_for else Doubt.CHANCE_GRADIENTS
-    refused.objections.append(Objection(reason, p_value, level, names[0]))
-    return None
-
-
-def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screened=False, by_score=False):
+def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_score=False):
     """Evidence of candidates, each fitted to the training part of each split; of `screened` ones by few steps."""
+    # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
+    early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
     quiet = [
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
         for settings in candidates
@@ -240,27 +234,12 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screene
     return cross_examine(problem, splits, learn, learner.progress, until_lost=screened)
 
 
-def _starts_at_identity(problem, candidates):
-    """Whether the first candidate takes natural steps from the identity, of the inputs' NLL alone."""
-    settings, n_of_inputs = candidates[0], sum(not settings.features for settings in candidates)
-    at_identity = isinstance(settings.init, str) and settings.init == "zeros"
-    plain = not (settings.gamma or settings.penalty) and settings.optimizer in ("auto", "natural")
-    return n_of_inputs == 1 and at_identity and plain and problem.backbone.splits is None
-
-
-def _under_weak_prior(settings, name, family):
-    """The settings that fit one family, for which gradients have spoken."""
-    if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
-        settings = replace(settings, perturbation=nn.Sequential(OrderedDict({name: family})))
-    return replace(settings, weak_prior=True)
-
-
 def fit_to_all(outcome, learner):
-    """Fit what was kept to all the samples, and tell the outcome what its last T comes from."""
+    """The outcome with what was kept, fitted to all the samples, and with what its last T comes from."""
     problem, evidence, settings = outcome.searched, outcome.evidence, outcome.settings
-    if settings is None or not (outcome.decision is None or outcome.decision.verdict.accepted):
-        return
-    start = _warm_start(evidence, outcome.splits) if evidence else None
+    if settings is None or not (outcome.decision is None or outcome.accepted):
+        return outcome
+    start = _warm_start(outcome) if evidence else None
     if start is not None and start.natural:
         settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2))
     else:
@@ -270,29 +249,26 @@ def fit_to_all(outcome, learner):
     learner.progress.begin("all samples")
     state = learner.fit(problem, settings, start)
     if not state.identity:
-        return
+        return outcome
     _tell_of_divergence(settings, [state])
-    outcome.state = state
     pooled = outcome.decision is not None and evidence is not None
-    # What all the samples make of it has another size of logits than what a fold made.
+    # The final fit scales logits differently than folds did.
     temperature = state.in_sample[0] if pooled and state.in_sample else None
-    if not temperature:
-        outcome.in_sample = problem.in_full_precision().logits_under(state.perturbation)
+    in_sample = None if temperature else problem.in_full_precision().logits_under(state.perturbation)
+    judging, logits = problem, in_sample
     if pooled:
-        temperature = temperature or problem.solve(outcome.in_sample, smooth=True).temperature
-        held_out = evidence.of(evidence.best())
-        outcome.problem, outcome.logits = pooled_logits(problem, evidence.folds, held_out, temperature)
-        outcome.temperature = temperature
-    else:
-        outcome.problem, outcome.logits = problem, outcome.in_sample
+        temperature = temperature or problem.solve(in_sample, smooth=True).temperature
+        judging, logits = pooled_logits(problem, evidence.folds, outcome.by_fold(), temperature)
+    found = {"problem": judging, "logits": logits, "in_sample": in_sample, "temperature": temperature}
+    return replace(outcome, state=state, **found)
 
 
 def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
     """Evidence of candidates, learned in each fold and judged out of fold.
 
-    `learn` takes the number of a fold, its training and its held-out part, both a Problem, to what the held-out part
-    says of the baseline, a HeldOut, and of the candidates, a list of them. The splits are training and held-out rows,
-    and no row is held out twice. `until_lost` leaves out the folds after a half, or several parts, that gained nothing.
+    `learn` takes the number of a fold, its training and its held-out part, both a Problem, to the HeldOut of the
+    baseline and a list of those of candidates. The splits are training and held-out rows, none held out twice.
+    `until_lost` leaves out the folds after a half, or several parts, that gained nothing.
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
@@ -301,59 +277,48 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
         for part, what in ((train, "to train on"), (rows, "held out")):
             if not weight[part].any():
                 raise ValueError(f"sample_weight must not be zero on all the samples {what}; got zeros in fold {k}")
-    (plain, judging), folds, least, gains = np.zeros((2, len(problem))), [], [], []
+    (plain, judging), losses, folds, least = np.zeros((2, len(problem))), np.zeros((0, len(problem))), [], []
     for k, (train, rows) in enumerate(splits):
         if progress:
             progress.begin(f"fold {k + 1} of {len(splits)}")
         held_out = problem.take(rows)
         baseline, candidates = learn(k, problem.take(train), held_out)
         folds.append(candidates)
+        losses = losses if len(losses) else np.zeros((len(candidates), len(problem)))
         plain[rows], judging[rows] = baseline.losses, weight[rows]
+        losses[:, rows] = [candidate.losses for candidate in candidates]
         least.append(held_out.solve(baseline.logits).loss)
         if progress:
-            of_all = [baseline.losses, *(candidate.losses for candidate in candidates)]
-            plain_loss, *means = np.average(of_all, axis=1, weights=weight[rows])
+            plain_loss, *means = np.average([plain[rows], *losses[:, rows]], axis=1, weights=weight[rows])
             best = int(np.argmin(means))
             progress.held_out(candidates[best], means[best], plain_loss)
-        gains.append([judging[rows] @ (baseline.losses - seen.losses) for seen in candidates])
         enough = np.count_nonzero(judging) >= MIN_SAMPLES and (k > 0 or len(splits) <= MAX_UNANIMOUS)
-        if until_lost and enough and np.sum(gains, 0).max() <= 0:
-            splits = splits[: k + 1]
+        if until_lost and enough and ((plain - losses) @ judging).max() <= 0:
             break
-    losses = np.zeros((len(folds[0]), len(problem)))
-    for (_, rows), candidates in zip(splits, folds, strict=True):
-        losses[:, rows] = [candidate.losses for candidate in candidates]
-    return Evidence(plain, losses, judging, [rows for _, rows in splits], least, folds, problem.units)
+    return Evidence(plain, losses, judging, [rows for _, rows in splits[: len(folds)]], least, folds, problem.units)
 
 
 def hold_out_all(train, held_out, states):
-    """What held-out samples say of temperature scaling and of each state; of equal ones once.
-
-    Neighbours on a path may have taken no step.
-    """
+    """Return what held-out samples say of temperature scaling and of each state; of equal neighbours once."""
     baseline = hold_out(train, held_out)
     candidates: list[HeldOut] = []
     for state in states:
-        if state.perturbs:
-            twins = (other for other in candidates if _equal(other.learned.perturbation, state.perturbation))
-            seen = next(twins, None) or hold_out(train, held_out, state.perturbation, state.in_sample)
-        else:
-            seen = baseline
-        name = title_of(state.perturbation)
-        told = {
-            "perturbation": name if state.perturbs else "none",
-            "n_epochs": len(state.history),
-            "temperature": float(seen.temperature),
-        }
-        facts = {"name": name, "moved": state.perturbs, "told": told, "untried": state.untried}
-        candidates.append(seen._replace(learned=state, **facts))
+        moved, name, own = state.perturbs, title_of(state.perturbation), state.perturbation.state_dict()
+        seen = None if moved else baseline
+        for other in candidates if moved else ():
+            values = other.learned.perturbation.state_dict()
+            seen = other if [*own] == [*values] and all(map(torch.equal, own.values(), values.values())) else seen
+        seen = seen or hold_out(train, held_out, state.perturbation, state.in_sample)
+        told = {"perturbation": name if moved else "none", "n_epochs": len(state.history)}
+        told["temperature"] = float(seen.temperature)
+        candidates.append(seen._replace(learned=state, name=name, moved=moved, told=told, untried=state.untried))
     if len(candidates) > 2:
         candidates = [seen._replace(logits=None, learned=replace(seen.learned, parts=[])) for seen in candidates]
     return baseline, candidates
 
 
 def hold_out(train, held_out, perturbation=None, in_sample=None):
-    """What held-out samples say of a perturbation at the temperature of the training samples.
+    """Return the `HeldOut` of a perturbation at the temperature of the training samples.
 
     `in_sample` is that and the mean NLL there, where they are known. Under a perturbation the labels are smoothed:
     parameters that separate the training samples would otherwise promise certainty, which a single held-out mistake
@@ -369,20 +334,16 @@ def hold_out(train, held_out, perturbation=None, in_sample=None):
     return HeldOut(losses, temperature, logits, n_train=len(train), train_loss=own)
 
 
-def _equal(perturbation, other):
-    first, second = perturbation.state_dict(), other.state_dict()
-    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def _warm_start(evidence, splits):
+def _warm_start(outcome):
     """Where to start on all the samples: what the folds agree on, or the best of them.
 
     Folds that chose the same perturbation have their parameters averaged, which is nearly as good as a fit to all their
-    samples; of others the one counts that did best against temperature scaling.
+    samples; of others the one counts that did best against temperature scaling. The gradients that each ended with
+    foresee those of its training samples there, unless a fold has left none, as inputs leave none, whose few parameters
+    may go far with all the samples, or they would be too many.
     """
-    best = evidence.best()
-    states = [held_out.learned for held_out in evidence.of(best)]
-    differences = evidence.by_fold(evidence.losses[best] - evidence.plain)
+    evidence, states = outcome.evidence, [held_out.learned for held_out in outcome.by_fold()]
+    differences = evidence.by_fold(evidence.losses[outcome.best] - evidence.plain)
     start = copy.deepcopy(replace(states[int(np.argmin(differences))], parts=[]))
     learned = [state.perturbation.state_dict() for state in states]
     forms = [[(name, value.shape) for name, value in values.items()] for values in learned]
@@ -391,32 +352,20 @@ def _warm_start(evidence, splits):
         stacks = {name: [values[name] for values in learned] for name in learned[0]}
         means = {n: torch.stack(s).mean(0) if s[0].is_floating_point() else s[0] for n, s in stacks.items()}
         start.perturbation.load_state_dict(means)
-    if parts := _foreseen(start, states, splits):
-        start.gradients = Gradients(None, joined([gradients for _, gradients in parts]), [])
-        start.parts, start.extensions = parts, {}
-        # They may be large, and aren't asked again.
-        for state in states:
-            state.parts = []
-    return start
-
-
-def _foreseen(start, states, splits):
-    """The training samples of each fold, and what its last gradients foresee at a start.
-
-    None where a fold has left no gradients, as inputs leave none, whose few parameters may go far with all the samples,
-    beyond what folds foresee; and where the gradients would be too many.
-    """
     if not all(state.parts for state in states):
-        return []
+        return start
     there, *places = [parameters_of(norm_part(state.perturbation)) for state in (start, *states)]
-    if sum(len(train) for train, _ in splits) > most_samples(len(there)):
-        return []
-    parts = []
-    for state, place, (train, _) in zip(states, places, splits, strict=True):
+    if sum(len(train) for train, _ in outcome.splits) > most_samples(len(there)):
+        return start
+    for state, place, (train, _) in zip(states, places, outcome.splits, strict=True):
         shift = F.pad(there - place, (0, 1), value=np.log(start.temperature / state.temperature)).double()
         foreseen = joined([gradients.moved(shift) for _, gradients in state.parts])
-        parts.append((torch.as_tensor(np.sort(train)), foreseen))
-    return parts
+        start.parts.append((torch.as_tensor(np.sort(train)), foreseen))
+    start.gradients, start.extensions = Pass(None, joined([gradients for _, gradients in start.parts]), []), {}
+    # They may be large, and aren't asked again.
+    for state in states:
+        state.parts = []
+    return start
 
 
 def pooled_logits(problem, folds, held_out, temperature):

@@ -36,11 +36,7 @@ _FAR, _FAR_OF_ONE_UNIT, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 2.0, 0.6, 1.25
 
 
 def tries_of(validation_fraction, problem, learner):
-    """Splits of each try of the guard, of which the next one follows where one proves nothing.
-
-    They are training and held-out rows, positions among the samples with weight. There is no try where so few samples
-    could prove nothing. `learner` is the source of random splits.
-    """
+    """Return splits of each try of the guard, positions among the samples with weight; none of too few samples."""
     n_distinct = problem.n_distinct
     if validation_fraction is None:
         if problem.n_weighted < 2:
@@ -96,10 +92,7 @@ def _given(validation_fraction, problem):
 
 
 def with_copies(problem):
-    """The same problem, and which of its samples, of all processes, are copies of each other.
-
-    Equal rows of categories aren't.
-    """
+    """Return the problem with labels of copies among all samples; equal rows of categories are none."""
     suspects = _tied(problem)
     _, rows = problem.shard.take(suspects)
     digests = torch.zeros(problem.shard.size, dtype=torch.int64)
@@ -117,25 +110,24 @@ def with_copies(problem):
 
 
 def merged(problem):
-    """The same problem with copies of one label, near-copies too, as the first of them, of their total weight.
+    """Return the problem with copies of one label, near-copies too, as the first of them, of their total weight.
 
     Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples,
     and so do those that several classifiers of a cross-fit see.
     """
-    return _merged(_with_near_copies(_merged(with_copies(problem))))
-
-
-def _merged(problem):
-    if problem.copies is None or problem.backbone.splits is not None:
-        return problem
-    y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
-    alike = problem.copies * problem.logits.shape[1] + y_encoded
-    _, first, number = np.unique(alike, return_index=True, return_inverse=True)
-    weight = torch.from_numpy(np.bincount(number, problem.weight_of_all.numpy())[np.argsort(first)])
-    part = problem.take(np.sort(first))
-    weight_here = weight[part.shard.start : part.shard.start + part.shard.size].to(part.weight.device)
-    copies = part.copies if part.n_distinct < len(part) else None
-    return replace(part, weight=weight_here, weight_of_all=weight, copies=copies)
+    for found in (with_copies, _with_near_copies):
+        problem = found(problem)
+        if problem.copies is None or problem.backbone.splits is not None:
+            continue
+        y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+        alike = problem.copies * problem.logits.shape[1] + y_encoded
+        _, first, number = np.unique(alike, return_index=True, return_inverse=True)
+        weight = torch.from_numpy(np.bincount(number, problem.weight_of_all.numpy())[np.argsort(first)])
+        part = problem.take(np.sort(first))
+        weight_here = weight[part.shard.start : part.shard.start + part.shard.size].to(part.weight.device)
+        copies = part.copies if part.n_distinct < len(part) else None
+        problem = replace(part, weight=weight_here, weight_of_all=weight, copies=copies)
+    return problem
 
 
 def look_for_torn_copies(problem, tries, name):
@@ -184,8 +176,7 @@ def _digests(problem, rows):
     """Hashes of this process's inputs at some positions."""
     digests = []
     for batch, _ in problem.inputs.take(rows).batches():
-        parts = _parts(problem, batch)
-        parts = [part.detach().cpu().contiguous() for part in parts]
+        parts = [part.detach().cpu().contiguous() for part in _parts(problem, batch)]
         parts = [part.reshape(len(part), -1).view(torch.uint8).numpy() for part in parts]
         digests += [blake2b(b"".join(map(bytes, row)), digest_size=8).digest() for row in zip(*parts, strict=True)]
     return [int.from_bytes(digest, "little", signed=True) for digest in digests]
@@ -200,10 +191,7 @@ def _parts(problem, batch):
 
 
 def _with_near_copies(problem):
-    """The same problem, whose near-copies, such as frames of a video, are copies too; says so where there are any.
-
-    A few samples tell whether to look for those of all.
-    """
+    """Return the problem whose near-copies, such as frames of a video, are copies too; say so where there are any."""
     # Numbers of tokens tell no distance.
     if len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
         return problem

@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector
 
 from .._judging.verdict import Untried
 from ..perturbations._families import learnable
-from ._evidence_step import Gradients
+from ._evidence_step import Pass
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class State:
     # Whether training has raised the loss.
     diverged: bool = False
     # At these parameters, of all the samples, where a pass told them already.
-    gradients: Gradients | None = None
-    # Parts of the samples that share none, of which a step has the gradients of one anew: their positions, None for all
+    gradients: Pass | None = None
+    # Parts of the samples that share none, of which a step renews the gradients of one: their positions, None for all
     # samples, and, of features, their last gradients, moved to these parameters; else None.
     parts: list = field(default_factory=list)
     # Families that were not tried, by name.
@@ -83,7 +83,7 @@ class State:
 
     @property
     def perturbs(self):
-        """Whether the perturbation is another than the identity."""
+        """Return whether the perturbation is another than the identity."""
         return bool(self.displacement.any())
 
 

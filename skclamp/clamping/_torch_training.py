@@ -61,6 +61,7 @@ class ClampingNet(NeuralNet):
         self.dataset = dataset
         self.ranks = problem.shard.ranks
         self.ended_by_callback = False
+        self.share_: float | torch.Tensor = 1.0
 
     @classmethod
     def around(cls, state, problem, settings, generator, **extra):
@@ -97,10 +98,10 @@ class ClampingNet(NeuralNet):
 
     @contextmanager
     def training(self):
-        """Around a loop over the epochs, which ends by itself or by an interrupt; the state has its result.
+        """Have the state learn from a loop over the epochs, which ends by itself or by an interrupt.
 
-        As with skorch's ``fit``, an interrupt ends the training. One from a callback such as EarlyStopping keeps what
-        was learned, one from the keyboard the best state at the end of an epoch.
+        One from a callback such as EarlyStopping keeps what was learned, one from the keyboard the best state at the
+        end of an epoch.
         """
         self.keep()
         self.notify("on_train_begin", X=self.dataset, y=None)
@@ -112,7 +113,17 @@ class ClampingNet(NeuralNet):
             if self.ended_by_callback:
                 logger.info("training ended by a callback in epoch %d", len(self.history))
             else:
-                self._return_to_the_best()
+                n_epochs, learned = self.kept_
+                for (_, parameter), best in zip(self.get_all_learnable_params(), learned, strict=True):
+                    parameter.data.copy_(best)
+                warn_caller(
+                    f"training was interrupted in epoch {len(self.history)} of {self.max_epochs}: the state after "
+                    f"epoch {n_epochs} is kept, the best so far",
+                    InterruptedFitWarning,
+                )
+                # An epoch that wasn't finished has no loss.
+                if self.history and "train_loss" not in self.history[-1]:
+                    self.history.pop()
         self.notify("on_train_end", X=self.dataset, y=None)
         self.state.history, self.state.temperature = self.history, self.module_.temperature.item()
         if not 0 < self.state.temperature < math.inf:
@@ -122,20 +133,6 @@ class ClampingNet(NeuralNet):
         """Have an interrupt from the keyboard return to the present state."""
         learned = [p.detach().clone() for _, p in self.get_all_learnable_params()]
         self.kept_ = len(self.history), learned
-
-    def _return_to_the_best(self):
-        n_epochs, learned = self.kept_
-        with torch.no_grad():
-            for (_, parameter), best in zip(self.get_all_learnable_params(), learned, strict=True):
-                parameter.copy_(best)
-        warn_caller(
-            f"training was interrupted in epoch {len(self.history)} of {self.max_epochs}: the state after epoch "
-            f"{n_epochs} is kept, the best so far",
-            InterruptedFitWarning,
-        )
-        # An epoch that wasn't finished has no loss.
-        if self.history and "train_loss" not in self.history[-1]:
-            self.history.pop()
 
     def notify(self, method_name, **cb_kwargs):
         """Tell the callbacks, of which one may end the training as an interrupt from the keyboard does."""
@@ -169,19 +166,17 @@ class ClampingNet(NeuralNet):
         return self.module_(x, **others, **fit_params)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Mean focal loss plus the penalty."""
-        return self._data_loss(y_pred, y_true) + self._penalty()
-
-    def _data_loss(self, y_pred, targets):
-        y_encoded, *weight = (target.to(y_pred.device) for target in targets)
-        return self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, y_encoded, *weight)
-
-    def _penalty(self):
+        """Mean focal loss plus the penalty; of several processes each has its share, and their sum is the whole."""
+        y_encoded, *weight = (target.to(y_pred.device) for target in y_true)
+        loss = y_pred.sum() * 0.0
+        if self.share_:
+            logits = y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred
+            loss = self.criterion_(logits, y_encoded, *weight) * self.share_
         if not self.settings.penalty:
-            return 0.0
+            return loss
         parameters = learnable(self.module_.perturbation)
         displacement = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
-        return self.settings.penalty * torch.linalg.vector_norm(torch.cat(displacement))
+        return loss + self.settings.penalty * torch.linalg.vector_norm(torch.cat(displacement)) / self.ranks.size
 
     def train_step(self, batch, **fit_params):
         """One step of the optimiser; stops where the loss is no longer a number."""
@@ -194,8 +189,7 @@ class ClampingNet(NeuralNet):
             raise self._diverged("a step became infinite") from error
         if not torch.isfinite(step["loss"]):
             raise self._diverged(f"the loss became {step['loss'].item()}")
-        with torch.no_grad():
-            self.module_.temperature.clamp_(min=SMALLEST_TEMPERATURE)
+        self.module_.temperature.data.clamp_(min=SMALLEST_TEMPERATURE)
         return step
 
     def _diverged(self, sign):
@@ -222,13 +216,10 @@ class ShardedNet(ClampingNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """The part that this process's samples have in the mean focal loss of a batch, and of the penalty."""
-        _, weight = y_true
-        own = weight.sum()
+        own = y_true[1].sum()
         self.batch_weight_ = self.ranks.sum(own)
-        share = (own / self.batch_weight_).to(y_pred)
-        loss = self._data_loss(y_pred, y_true) * share if own else y_pred.sum() * 0.0
-        # With the penalty divided, the sum over the processes has it once.
-        return loss + self._penalty() / self.ranks.size
+        self.share_ = (own / self.batch_weight_).to(y_pred)
+        return super().get_loss(y_pred, y_true)
 
     def train_step_single(self, batch, **fit_params):
         """Loss and gradients of a batch, summed over the processes."""
@@ -266,13 +257,7 @@ class _Batches:
 
 
 def resolve_optimizer(optimizer):
-    """A class of torch's optimisers, or a partial of one, from its name or itself.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a known name, a subclass of torch.optim.Optimizer nor a partial of one; if a partial sets `lr`.
-    """
+    """Return a class of torch's optimisers, or a partial of one, from its name or itself; refuse anything else."""
     resolved = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
     kind = resolved.func if isinstance(resolved, partial) else resolved
     if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):

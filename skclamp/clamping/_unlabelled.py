@@ -1,4 +1,4 @@
-"""What samples without labels teach: inputs and features that are as they were, in closed form, which labels judge."""
+"""Lessons of samples without labels: inputs and features that are as they were, in closed form, which labels judge."""
 
 import copy
 import itertools
@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ _MOST_GAIN = 10.0
 @register
 @dataclass(frozen=True, eq=False)
 class ReferenceSummary:
-    """What inputs were like before they changed.
+    """A summary of inputs as they were before they changed.
 
     Parameters
     ----------
@@ -159,10 +160,14 @@ def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator
         now = _summary(problem.backbone, everything)
         if now.shape != tuple(summary.shape):
             raise ValueError(f"X_reference must hold inputs of the shape of X, {now.shape}; got {tuple(summary.shape)}")
-        found["moments"] = nn.Sequential(OrderedDict(affine=_moments(problem, now, summary)))
+        # Each channel's mean and standard deviation are brought to what they were.
+        gain = _gain(summary.std, now.std)
+        affine = {"gain": gain, "offset": summary.mean - gain * now.mean}
+        found["moments"] = _set(problem, "affine", AffinePerturbation(now.shape), affine)
         width = next((width for width, side in _FILTERS.items() if min(now.shape[1:], default=0) >= side), None)
         if width is not None:
-            found["moments, spectrum"] = nn.Sequential(OrderedDict(filter=_spectrum(problem, now, summary, width)))
+            values = _spectrum(now, summary, width)
+            found["moments, spectrum"] = _set(problem, "filter", FilterPerturbation(now.shape, width), values)
     problem = with_norm_layers(problem)
     targets = _feature_targets(problem, reference)
     if targets:
@@ -174,32 +179,28 @@ def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator
     return found
 
 
-def _moments(problem, now, before):
-    """Each channel's mean and standard deviation brought to what they were."""
+def _set(problem, name, family, values):
+    """Return a perturbation of one family with such parameters, in the place and precision of the inputs."""
     x = problem.example(1)
-    affine = AffinePerturbation(now.shape).to(x.device, torch.promote_types(x.dtype, torch.float32))
-    gain = _gain(before.std, now.std)
+    family = family.to(x.device, torch.promote_types(x.dtype, torch.float32))
     with torch.no_grad():
-        affine.gain.copy_(torch.from_numpy(gain).view_as(affine.gain))
-        affine.offset.copy_(torch.from_numpy(before.mean - gain * now.mean).view_as(affine.offset))
-    return affine
+        for parameter, value in values.items():
+            getattr(family, parameter).copy_(torch.tensor(np.array(value)).view_as(getattr(family, parameter)))
+    return nn.Sequential(OrderedDict({name: family}))
 
 
 def _gain(before, now):
-    """What takes a size to what it was, within limits: what hardly varies is no measure of anything."""
+    """Return the gain that takes a size to what it was, within limits: what hardly varies measures nothing."""
     return np.clip(np.divide(before, now, out=np.ones_like(now), where=now > 0), 1 / _MOST_GAIN, _MOST_GAIN)
 
 
-def _spectrum(problem, now, before, width):
-    """A symmetric filter, and an offset, that bring each channel's radial spectrum and mean to what they were.
+def _spectrum(now, before, width):
+    """Return a symmetric filter, and an offset, that bring each channel's radial spectrum and mean to what they were.
 
     Least squares of the ratio of amplitudes to 1, over all frequencies but 0; the standard deviation is then exact.
     """
-    x = problem.example(1)
-    shape, n_axes = now.shape, len(now.shape) - 1
-    found = FilterPerturbation(shape, width).to(x.device, torch.promote_types(x.dtype, torch.float32))
-    half = width // 2
-    taps = list(itertools.product(range(-half, half + 1), repeat=n_axes))
+    shape, half = now.shape, width // 2
+    taps = list(itertools.product(range(-half, half + 1), repeat=len(shape) - 1))
     orbits = [tuple(sorted(map(abs, tap))) for tap in taps]
     kinds = sorted(set(orbits))
     grids = np.meshgrid(*[np.fft.fftfreq(side) for side in shape[1:]], indexing="ij")
@@ -221,10 +222,7 @@ def _spectrum(problem, now, before, width):
         kind = kind * _gain(np.sqrt(of_before[distance].sum()), np.sqrt(made.sum()))
         weights.append([kind[kinds.index(orbit)] for orbit in orbits])
         offsets.append(means[1] - sum(weights[-1]) * means[0])
-    with torch.no_grad():
-        found.weight.copy_(torch.tensor(np.array(weights)).view_as(found.weight))
-        found.offset.copy_(torch.tensor(np.array(offsets)).view_as(found.offset))
-    return found
+    return {"weight": weights, "offset": offsets}
 
 
 def _feature_targets(problem, reference):
@@ -255,21 +253,22 @@ def _features(problem, inputs, targets):
     problem.passes.forward += problem.shard.size
     problem.passes.beside["unlabelled_forward"] += 1
     measured = _passed(problem, inputs, layers, targets)
-    gains, offsets = [], []
-    for layer in layers:
-        mean, square = measured[layer]
-        gain, offset = _to_target(mean, square, targets[layer.name], layer.has_offset)
-        gains.append(gain)
-        offsets += [offset] if layer.has_offset else []
+    pairs = [_to_target(measured[layer], targets[layer.name], layer.has_offset) for layer in layers]
+    return _filled(found, *zip(*pairs, strict=True))
+
+
+def _filled(found, gains, offsets):
+    """Return a clamp of features with such gains and offsets, None where a layer has none."""
     with torch.no_grad():
-        found.gain.copy_(torch.cat(gains))
-        found.offset.copy_(torch.cat([*offsets, torch.zeros(0, dtype=torch.float64, device=found.offset.device)]))
+        found.gain.copy_(torch.cat([gain.flatten() for gain in gains]))
+        offsets = [offset.flatten() for offset in offsets if offset is not None]
+        found.offset.copy_(torch.cat([*offsets, found.offset.new_empty(0)]))
     return found
 
 
-def _to_target(mean, square, target, has_offset):
+def _to_target(moments, target, has_offset):
     """Gain and offset that take a mean and a mean square to those of a target; a gain alone takes the latter."""
-    target_mean, target_std = target
+    (mean, square), (target_mean, target_std) = moments, target
     flat = _FLAT * target_std.square().mean()
     if not has_offset:
         old = target_mean**2 + target_std**2
@@ -295,7 +294,7 @@ def _passed(problem, inputs, layers, targets=None):
             sums[layer] = [done + n, total + n * mean, squares + n * square]
             if targets is None:
                 return h
-            gain, offset = _to_target(mean, square, targets[layer.name], layer.has_offset)
+            gain, offset = _to_target((mean, square), targets[layer.name], layer.has_offset)
             h = h * layer.spread(gain.to(h))
             return h if offset is None else h + layer.spread(offset.to(h))
 
@@ -323,9 +322,8 @@ def after(problem, perturbation, logits=None):
     return replace(problem, logits=logits)
 
 
-@dataclass
-class Start:
-    """Where a search starts: the problem behind what unlabelled samples taught, where that is kept."""
+class Start(NamedTuple):
+    """A place to start a search: the problem behind what unlabelled samples taught, where that is kept."""
 
     problem: Problem
     # On the best of what these taught; None where there are none.
@@ -334,7 +332,7 @@ class Start:
 
 
 def proven_starts(problem, searched, taught, splits, level, *, learns_features):
-    """What unlabelled samples taught, as far as labelled ones prove it: the best, or a start with nothing of it.
+    """Return starts with what unlabelled samples taught, as far as labelled ones prove it: the best, or without it.
 
     Nothing of it is fitted to labelled samples but T, which is that of the other folds: all of them judge. Where the
     search `learns_features`, enough labels teach these better than statistics do: a start without them is the second.
@@ -364,14 +362,13 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
         return Start(after(problem, taught[best], logits), decision, taught[best])
 
     start = start_at(taught)
-    if not learns_features or norm_part(start.taught or nn.Identity()) is None:
+    if not learns_features or start.taught is None or norm_part(start.taught) is None:
         return [start]
     of_inputs = [name for name, perturbation in taught.items() if norm_part(perturbation) is None]
-    other = start_at(of_inputs) if of_inputs else Start(problem, start.decision)
+    other = start_at(of_inputs) if of_inputs else Start(problem)
     if other.taught is None:
-        why = Objection(Unheard.LABELS_TEACH_MORE)
-        verdict = replace(start.decision.verdict, accepted=False, detectable_gain=None)
-        other = Start(problem, start.decision._replace(verdict=verdict, unheard=why))
+        refused = start.decision.refused(unheard=Objection(Unheard.LABELS_TEACH_MORE))
+        other = Start(problem, refused._replace(verdict=replace(refused.verdict, detectable_gain=None)))
     return [start, other]
 
 
@@ -398,9 +395,5 @@ def _merged(first=None, second=None):
         _, before, shift = values.get(layer.name, (layer, torch.ones_like(gain), None))
         moved = offset if shift is None else shift * gain + (0 if offset is None else offset)
         values[layer.name] = layer, before * gain, moved
-    merged = NormPerturbation([layer for layer, *_ in values.values()], first.left_out).to(first.gain)
-    with torch.no_grad():
-        merged.gain.copy_(torch.cat([gain.flatten() for _, gain, _ in values.values()]))
-        offsets = [offset.flatten() for layer, _, offset in values.values() if layer.has_offset]
-        merged.offset.copy_(torch.cat([*offsets, merged.offset.new_empty(0)]))
-    return merged
+    layers, gains, offsets = zip(*values.values(), strict=True)
+    return _filled(NormPerturbation([*layers], first.left_out).to(first.gain), gains, offsets)

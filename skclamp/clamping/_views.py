@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ _ERRORS = 2.0
 
 @dataclass
 class Views:
-    """What a fit made of its candidates."""
+    """The views of a fit."""
 
     modules: list
     # Their weights, which sum to 1.
@@ -89,50 +90,62 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         return one_view(decision if guarded else None)
     searched, perturbs = outcome.searched, outcome.state is not None
     exact = searched.in_full_precision()
+
+    def looks_under(perturbation):
+        return Looks(exact, perturbation if perturbs else nn.Identity(), candidates)
+
     if not guarded:
-        look = Looks(exact, outcome.state.perturbation if perturbs else nn.Identity(), candidates)
-        base = outcome.in_sample if perturbs else searched.logits
-        chosen, _ = choose_views(searched, look, base, most, seed)
-        names, weights, logits = _weighed(searched, most, chosen)
+        look = looks_under(perturbs and outcome.state.perturbation)
+        chosen, _ = choose_views(searched, look, outcome.in_sample if perturbs else searched.logits, most, seed)
+        names, weights, logits = _weighed(searched, chosen, most)
         if names == [AS_IT_IS]:
             return one_view()
-        shares = weights / weights.sum()
-        modules = [candidates.get(name, nn.Identity()) for name in names]
-        return Views(modules, shares, None, searched, weighted_sum(logits, shares.tolist()))
-    # What the search has learned in each fold.
-    perturbed = outcome.evidence.of(outcome.evidence.best()) if perturbs else [None] * len(outcome.splits)
-    # Without a perturbation what a fold looks at another one holds out.
-    shared = Looks(exact, nn.Identity(), candidates)
-    looks = [shared if seen is None else Looks(exact, seen.learned.perturbation, candidates) for seen in perturbed]
+        judging, logits = searched, weighted_sum(logits, (weights / weights.sum()).tolist())
+    else:
+        # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
+        perturbed = outcome.by_fold() if perturbs else [None] * len(outcome.splits)
+        looks = [looks_under(seen.learned.perturbation) for seen in outcome.by_fold()] if perturbs else []
+        looks = looks or [looks_under(None)] * len(outcome.splits)
 
-    def learn(fold, train, held_out):
-        rows, held_out_rows = map(np.sort, outcome.splits[fold])
-        rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
-        baseline, look = perturbed[fold], looks[fold]
-        logits = train.logits_under(look.perturbation) if perturbs else train.logits
-        chosen, untried = choose_views(train, look.among(rows), logits, most, seed)
-        return _held_out_views(train, held_out, look.among(held_out_rows), chosen, untried, baseline)
+        def learn(fold, train, held_out):
+            rows, held_out_rows = map(np.sort, outcome.splits[fold])
+            rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
+            look, judging = looks[fold], held_out.in_full_precision()
+            base = train.logits_under(look.perturbation) if perturbs else train.logits
+            chosen, untried = choose_views(train, look.among(rows), base, most, seed)
+            seen = baseline = perturbed[fold] or hold_out(train, held_out)
+            if baseline.logits is None:
+                seen = baseline = baseline._replace(logits=judging.logits_under(look.perturbation))
+            names, weights, _ = _weighed(train, chosen)
+            views = [name for name in names if name != AS_IT_IS]
+            logits = {AS_IT_IS: baseline.logits} | {name: look.among(held_out_rows)(name) for name in views}
+            if views:
+                averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
+                temperature = 1 / weights.sum()
+                seen = HeldOut(-judging.log_likelihoods(temperature, averaged).cpu().numpy(), temperature, averaged)
+            told = {"views": names, "temperature": float(seen.temperature)}
+            facts = {"name": " + ".join(sorted(views)), "moved": bool(views), "told": told, "untried": untried}
+            return baseline, [seen._replace(learned=logits, **facts)]
 
-    evidence = cross_examine(searched, outcome.splits, learn)
-    decision = decide(evidence, 0, level)
-    if not decision.verdict.accepted:
-        return one_view(decision)
-    # Logits of each fold as large as those of what all the samples learned.
-    temperatures = [1.0 if seen is None else seen.temperature for seen in perturbed]
-    held_out = [seen._replace(temperature=t) for seen, t in zip(evidence.of(0), temperatures, strict=True)]
-    temperature = outcome.temperature if perturbs else 1.0
-    # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
-    names = [AS_IT_IS, *dict.fromkeys(name for fold in decision.verdict.folds for name in fold["views"])]
-    out_of_fold = {}
-    for name in dict.fromkeys(names):
-        parts = []
-        for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
-            part = seen.learned.get(name)
-            parts.append(seen._replace(logits=look(name, rows) if part is None else part))
-        judging, out_of_fold[name] = pooled_logits(searched, evidence.folds, parts, temperature)
-    names, weights, _ = _weighed(judging, most, out_of_fold)
+        evidence = cross_examine(searched, outcome.splits, learn)
+        decision = decide(evidence, 0, level)
+        if not decision.verdict.accepted:
+            return one_view(decision)
+        # Logits of each fold as large as those of what all the samples learned.
+        temperatures = [1.0 if seen is None else seen.temperature for seen in perturbed]
+        held_out = [seen._replace(temperature=t) for seen, t in zip(evidence.of(0), temperatures, strict=True)]
+        pooled = partial(pooled_logits, searched, evidence.folds, temperature=outcome.temperature if perturbs else 1.0)
+        # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
+        out_of_fold = {}
+        for name in dict.fromkeys([AS_IT_IS, *(name for fold in decision.verdict.folds for name in fold["views"])]):
+            parts = []
+            for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
+                part = seen.learned.get(name)
+                parts.append(seen._replace(logits=look(name, rows) if part is None else part))
+            judging, out_of_fold[name] = pooled(parts)
+        names, weights, _ = _weighed(judging, out_of_fold, most)
+        judging, logits = pooled(held_out)
     modules = [candidates.get(name, nn.Identity()) for name in names]
-    judging, logits = pooled_logits(searched, evidence.folds, held_out, temperature)
     return Views(modules, weights / weights.sum(), decision, judging, logits)
 
 
@@ -165,43 +178,20 @@ class Looks:
         return self.problem.logits_of(torch.from_numpy(rows), logits)
 
 
-def _held_out_views(train, held_out, look, chosen, untried, baseline=None):
-    """What held-out samples say of one view, and of those that the training samples chose and weigh."""
-    exact = held_out.in_full_precision()
-    if baseline is None:
-        baseline = hold_out(train, held_out)
-    elif baseline.logits is None:
-        baseline = baseline._replace(logits=exact.logits_under(look.perturbation))
-    names, weights, _ = _with_weight(train, chosen)
-    logits = {AS_IT_IS: baseline.logits}
-    views = [name for name in names if name != AS_IT_IS]
-    logits |= {name: look(name) for name in views}
-    seen = baseline
-    if views:
-        averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
-        temperature = 1 / weights.sum()
-        seen = HeldOut(-exact.log_likelihoods(temperature, averaged).cpu().numpy(), temperature, averaged)
-    told = {"views": names, "temperature": float(seen.temperature)}
-    name = " + ".join(sorted(views))
-    return baseline, [seen._replace(learned=logits, name=name, moved=bool(views), told=told, untried=untried)]
+def _weighed(problem, logits, most=None):
+    """Names, weights and logits of the views that have a weight, or of the first; of more than `most` the least goes.
 
-
-def _weighed(problem, most, logits):
-    """Names, weights and logits of the views that have a weight; of too many the least goes."""
-    names, weights, used = _with_weight(problem, logits)
-    while len(names) > most:
-        least = names[int(np.argmin(weights))]
-        names, weights, used = _with_weight(problem, {name: logits[name] for name in names if name != least})
-    return names, weights, used
-
-
-def _with_weight(problem, logits):
-    """Names, weights and logits of the views that have a weight; of the first alone where none has one."""
-    weights = _weights(problem, list(logits.values()))
-    if not weights.any():
-        weights = np.eye(len(weights))[0]
-    names = [name for name, weight in zip(logits, weights, strict=True) if weight]
-    return names, weights[weights > 0], [logits[name] for name in names]
+    The NLL of the samples is least at these weights, the labels smoothed.
+    """
+    while True:
+        weights = _weights(problem, [*logits.values()])
+        if not weights.any():
+            weights = np.eye(len(weights))[0]
+        logits = {name: part for (name, part), weight in zip(logits.items(), weights, strict=True) if weight}
+        names, weights = [*logits], weights[weights > 0]
+        if most is None or len(names) <= most:
+            return names, weights, [*logits.values()]
+        del logits[names[int(np.argmin(weights))]]
 
 
 def _weights(problem, logits):
@@ -212,11 +202,10 @@ def _weights(problem, logits):
 
 
 def choose_views(problem, look, base, most, seed):
-    """Views that lower the NLL of a problem's perturbed inputs, at most so many, these themselves among them.
+    """Return logits of this process's samples under views that lower the NLL, by name; and why others didn't join.
 
-    Each sample has weight, `look` are the `Looks` of these samples, and `base` the logits without a view. Returns
-    logits of this process's samples by the names of the views, the inputs as they are first; and why the other
-    candidates didn't join, an `Untried` each.
+    The inputs as they are, with the logits `base`, come first of the `most` views. Each sample has weight, and `look`
+    are the `Looks` of these samples.
     """
     order = np.random.default_rng(seed).permutation(len(problem))
     names, logits = list(look.candidates), {}
@@ -238,15 +227,12 @@ def _screened(problem, base, logits, most, n_kept):
 
     After those that there is room for come such as can't be told from the last of these, up to `n_kept` in all.
     """
-    weight = problem.weight_of_all.numpy()
+    weight, everyone = problem.weight_of_all.numpy(), torch.arange(len(problem))
     chosen: list[str] = []
     left, rest = list(logits), []
     while left and len(chosen) < most - 1:
-        losses = {}
-        for name in left:
-            views = [base, *(logits[view] for view in [*chosen, name])]
-            averaged = weighted_sum(views, _weights(problem, views).tolist())
-            losses[name] = -problem.log_likelihoods(1.0, averaged).cpu().numpy()
+        beside = [base, *(logits[name] for name in chosen)]
+        losses = {name: _losses(problem, [(everyone, everyone)], [*beside, logits[name]]) for name in left}
         best, *rest = sorted(left, key=lambda name: np.average(losses[name], weights=weight))
         chosen.append(best)
         left.remove(best)
@@ -258,12 +244,13 @@ def _screened(problem, base, logits, most, n_kept):
 def _grown(problem, base, logits, most, seed):
     """Logits of views joined one by one, as long as the best of those left gains on inner folds; why others didn't."""
     weight = problem.weight_of_all.numpy()
-    halves = [np.sort(rows) for _, rows in KFold(2, shuffle=True, random_state=seed).split(weight)]
+    first, second = (torch.as_tensor(rows) for rows in next(KFold(2, shuffle=True, random_state=seed).split(weight)))
+    halves = [(first, second), (second, first)]
     chosen, left = {AS_IT_IS: base}, dict(logits)
     untried: dict[str, Untried] = {}
-    present = _held_out_losses(problem, halves, chosen)
+    present = _losses(problem, halves, [base])
     while left and len(chosen) < most:
-        losses = {name: _held_out_losses(problem, halves, {**chosen, name: part}) for name, part in left.items()}
+        losses = {name: _losses(problem, halves, [*chosen.values(), part]) for name, part in left.items()}
         best = min(losses, key=lambda name: np.average(losses[name], weights=weight))
         for name in losses:
             mean, error, _ = student_below_zero(losses[name] - present, weight)
@@ -279,12 +266,11 @@ def _grown(problem, base, logits, most, seed):
     return chosen, untried
 
 
-def _held_out_losses(problem, halves, views):
-    """NLL of each sample, of all, at the weights of the other half."""
-    parts = [problem.take(rows) for rows in halves]
-    logits = [[problem.logits_of(torch.as_tensor(rows), view) for view in views.values()] for rows in halves]
+def _losses(problem, splits, views):
+    """NLL of each sample, of all, at the weights of the part of its split that learns."""
     losses = np.empty(len(problem))
-    for k, rows in enumerate(halves):
-        averaged = weighted_sum(logits[k], _weights(parts[1 - k], logits[1 - k]).tolist())
-        losses[rows] = -parts[k].log_likelihoods(1.0, averaged).cpu().numpy()
+    for train, rows in splits:
+        weights = _weights(problem.take(train), [problem.logits_of(train, view) for view in views])
+        averaged = weighted_sum([problem.logits_of(rows, view) for view in views], weights.tolist())
+        losses[rows] = -problem.take(rows).log_likelihoods(1.0, averaged).cpu().numpy()
     return losses

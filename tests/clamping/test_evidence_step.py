@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from _families import PERTURBATIONS
-from _problems import flat, moments_of, moved, pose
+from _problems import flat, gradients_by, moved, pose
 from _small_networks import N_CLASSES, bare_logits, convolutional, images, labels_of, logits, nll, perceptron, vectors
 from scipy.optimize import minimize
 from torch import nn
@@ -14,8 +14,7 @@ from skclamp._solvers.temperature import solve_temperature
 from skclamp.clamping._evidence_step import (
     MAX_ENTRIES,
     MAX_ORDER,
-    Moments,
-    WideGradients,
+    Gradients,
     _inverse,
     gradients_of,
     joined,
@@ -23,7 +22,6 @@ from skclamp.clamping._evidence_step import (
     natural_step,
     per_sample_gradients,
     prior_precision_of,
-    wide_step,
 )
 from skclamp.losses import focal_loss
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation, ColorPerturbation
@@ -94,10 +92,11 @@ def test_moments_are_weighted_means_over_all_batches(weight, gamma):
     network, perturbation = convolutional(), moved(AffinePerturbation(IMAGE))
     gradients = gradients_by_autograd(perturbation, network, 1.7, gamma)
     w = np.ones(len(X)) if weight is None else weight
-    (found,) = moments_of(pose(network, X, Y, weight, batch_size=7), perturbation, 1.7, gamma=gamma)
+    (found,) = gradients_by(pose(network, X, Y, weight, batch_size=7), perturbation, 1.7, gamma=gamma)
     assert found.n_effective == pytest.approx(w.sum() ** 2 / (w**2).sum())
-    np.testing.assert_allclose(found.first, w @ gradients / w.sum(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.second, (gradients.T * w) @ gradients / w.sum(), rtol=1e-4, atol=1e-4)
+    first, second = found.moments()
+    np.testing.assert_allclose(first, w @ gradients / w.sum(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(second, (gradients.T * w) @ gradients / w.sum(), rtol=1e-4, atol=1e-4)
 
 
 def test_one_pass_serves_all_extensions():
@@ -106,17 +105,17 @@ def test_one_pass_serves_all_extensions():
     extensions = [ColorPerturbation(IMAGE), PERTURBATIONS["filter"](IMAGE), PERTURBATIONS["grid"](IMAGE), Bend()]
     x = torch.as_tensor(X.copy())
     problem = pose(network, x, Y, WEIGHT)
-    alone, *found = moments_of(problem, own, 1.4, gamma=1.0, extensions=extensions)
+    alone, *found = gradients_by(problem, own, 1.4, gamma=1.0, extensions=extensions)
     assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
     assert not x.requires_grad
     np.testing.assert_array_equal(x, X)
-    (expected,) = moments_of(problem, own, 1.4, gamma=1.0)
-    np.testing.assert_allclose(alone.second, expected.second, rtol=1e-5, atol=1e-5)
-    for extension, moments in zip(extensions, found, strict=True):
-        (expected,) = moments_of(problem, nn.Sequential(own, extension), 1.4, gamma=1.0)
-        assert len(moments.first) == len(flat(own)) + len(flat(extension)) + 1
-        np.testing.assert_allclose(moments.first, expected.first, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(moments.second, expected.second, rtol=1e-3, atol=1e-3)
+    (expected,) = gradients_by(problem, own, 1.4, gamma=1.0)
+    np.testing.assert_allclose(alone.moments()[1], expected.moments()[1], rtol=1e-5, atol=1e-5)
+    for extension, gradients in zip(extensions, found, strict=True):
+        (expected,) = gradients_by(problem, nn.Sequential(own, extension), 1.4, gamma=1.0)
+        assert gradients.rows.shape[1] == len(flat(own)) + len(flat(extension))
+        for moment, other in zip(gradients.moments(), expected.moments(), strict=True):
+            np.testing.assert_allclose(moment, other, rtol=1e-3, atol=1e-3)
 
 
 def test_one_pass_serves_all_losses():
@@ -128,10 +127,9 @@ def test_one_pass_serves_all_losses():
     np.testing.assert_allclose(found[0].logits, bare_logits(nn.Sequential(own, network), X), rtol=1e-4, atol=1e-5)
     for gamma, shared in zip(gammas, found, strict=True):
         (alone,) = gradients_of(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)])
-        for one, other in zip([alone.own, *alone.extended], [shared.own, *shared.extended], strict=True):
-            np.testing.assert_array_equal(one.second, other.second)
-            assert one.loss == other.loss
-    assert not np.allclose(found[0].own.second, found[2].own.second)
+        for one, other in zip([*alone.own, *alone.extended], [*shared.own, *shared.extended], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert not np.allclose(found[0].own.factor, found[2].own.factor)
 
 
 # The prior
@@ -155,11 +153,17 @@ def test_its_diagonal_is_measured_alone():
 # The step
 
 
+def told(gradients, weight=ONES):
+    """Gradients of some losses, log T last, at a temperature."""
+    factor, temperature = torch.ones(len(gradients), dtype=torch.float64), gradients[:, -1].double()
+    return Gradients(gradients[:, :-1], factor, temperature, weight, factor, 0.0, 500)
+
+
 def step_at(problem, perturbation):
     """The step from the identity."""
-    (moments,) = moments_of(problem, perturbation, problem.solve().temperature)
+    (gradients,) = gradients_by(problem, perturbation, problem.solve().temperature)
     precision = prior_precision_of(perturbation, problem.example(512), seeded())
-    return natural_step(moments, torch.zeros(len(flat(perturbation))), [precision])
+    return natural_step(gradients, torch.zeros(len(flat(perturbation))), [precision])
 
 
 def test_one_step_of_a_logistic_problem_does_most_of_the_work():
@@ -179,8 +183,8 @@ def test_the_step_does_not_depend_on_the_units_of_the_parameters():
     gradients = torch.randn(500, 4, generator=seeded()) + 0.3
     units, sizes = torch.tensor([1e-2, 1.0, 50.0, 1e3]), torch.eye(3, dtype=torch.float64)
     inner = units[:-1].double()
-    plain = natural_step(Moments.of(gradients, ONES), torch.zeros(3), [sizes])
-    scaled = natural_step(Moments.of(gradients * units, ONES), torch.zeros(3), [sizes * inner.outer(inner)])
+    plain = natural_step(told(gradients), torch.zeros(3), [sizes])
+    scaled = natural_step(told(gradients * units), torch.zeros(3), [sizes * inner.outer(inner)])
     np.testing.assert_allclose(scaled.direction * inner, plain.direction, rtol=1e-5)
     assert scaled.evidence == pytest.approx(plain.evidence, rel=1e-5)
     assert scaled.gain == pytest.approx(plain.gain, rel=1e-5)
@@ -200,12 +204,9 @@ def test_evidence_is_rare_where_nothing_is_to_be_gained(family):
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_gradients_that_are_all_zero_give_no_step(wide):
-    zeros = torch.zeros(10, dtype=torch.float64)
-    if wide:
-        gradients = WideGradients(torch.zeros(10, 40), zeros, zeros, zeros + 1, zeros + 1, 0.0)
-        step = wide_step(gradients, torch.zeros(40), torch.ones(40).double())
-    else:
-        step = natural_step(Moments.of(torch.zeros(10, 4), zeros + 1), torch.zeros(3), [torch.eye(3).double()])
+    gradients = told(torch.zeros(10, 41), ONES[:10])
+    ones = torch.ones(40, dtype=torch.float64)
+    step = natural_step(gradients, torch.zeros(40), [ones if wide else ones.diag()])
     assert not step.direction.any()
     assert step.gain == 0
     assert step.evidence == pytest.approx(0, abs=1e-6)
@@ -213,11 +214,11 @@ def test_gradients_that_are_all_zero_give_no_step(wide):
 
 def test_each_block_has_a_prior_of_its_own_as_wide_as_what_it_lets_be_determined():
     """One that the gradients speak for is hardly held, one that they don't is held at the identity."""
-    moments = Moments.of(torch.randn(500, 5, generator=seeded()) + torch.tensor([0.5, 0.5, 0.0, 0.0, 0.0]), ONES)
-    step = natural_step(moments, torch.zeros(4), [torch.eye(2, dtype=torch.float64)] * 2)
+    gradients = told(torch.randn(500, 5, generator=seeded()) + torch.tensor([0.5, 0.5, 0.0, 0.0, 0.0]))
+    step = natural_step(gradients, torch.zeros(4), [torch.eye(2, dtype=torch.float64)] * 2)
     assert step.precision[2, 2] > 10 * step.precision[0, 0]
     assert step.direction[:2].abs().min() > 10 * step.direction[2:].abs().max()
-    whole = natural_step(moments, torch.zeros(4), [torch.eye(4).double()])
+    whole = natural_step(gradients, torch.zeros(4), [torch.eye(4).double()])
     determined = whole.precision[0, 0] * whole.direction.square().sum()
     assert determined.item() == pytest.approx(whole.n_effective_parameters, rel=0.05)
 
@@ -284,17 +285,15 @@ def test_the_step_from_the_gradients_themselves_is_that_of_their_moments(n_sampl
     identity = torch.as_tensor(flat(perturbation))
     prior = prior_precision_of(perturbation, problem.example(512), seeded(), diagonal=True)
     displacement = torch.as_tensor(flat(moved(perturbation, scale))) - identity
-    (moments,) = moments_of(problem, perturbation, 1.3, gamma)
-    (gradients,) = gradients_of(problem, perturbation, 1.3, [gamma], wide=True)
-    expected = natural_step(moments, displacement, [prior.diag()])
-    found = wide_step(gradients.own, displacement, prior)
+    (gradients,) = gradients_by(problem, perturbation, 1.3, gamma)
+    expected = natural_step(gradients, displacement, [prior.diag()])
+    found = natural_step(gradients, displacement, [prior])
     size = expected.direction.abs().max().item()
     np.testing.assert_allclose(found.direction, expected.direction, rtol=1e-6, atol=1e-6 * size)
     np.testing.assert_allclose(found.precision.diag(), expected.precision, rtol=1e-6)
     for name in ("gain", "evidence", "n_effective_parameters", "n_effective"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6, abs=1e-6), name
     assert found.prior(displacement) == pytest.approx(expected.prior(displacement), rel=1e-6)
-    assert gradients.own.loss == pytest.approx(moments.loss, rel=1e-6)
     assert found.n_effective_parameters > 0.5
 
 
@@ -328,10 +327,10 @@ def test_gradients_and_the_loss_are_foreseen_elsewhere():
     Z, y, weight, perturbation = logistic()
     problem = pose(nn.Identity(), Z, y, weight)
     shift = SHIFT / 4
-    (here,) = gradients_of(problem, perturbation, 1.0, [0.0], wide=True)
+    (here,) = gradients_of(problem, perturbation, 1.0, [0.0])
     with torch.no_grad():
         perturbation.offset += shift[:-1].to(perturbation.offset).view_as(perturbation.offset)
-    (there,) = gradients_of(problem, perturbation, shift[-1].exp().item(), [0.0], wide=True)
+    (there,) = gradients_of(problem, perturbation, shift[-1].exp().item(), [0.0])
     foreseen = here.own.moved(shift)
     change = mean_gradient(there.own) - mean_gradient(here.own)
     assert (mean_gradient(foreseen) - mean_gradient(there.own)).norm() < 0.2 * change.norm()
@@ -345,7 +344,7 @@ def test_gradients_and_the_loss_are_foreseen_elsewhere():
 def test_parts_joined_are_one_pass_over_all():
     Z, y, weight, perturbation = logistic(200)
     whole, *parts = [
-        gradients_of(pose(nn.Identity(), Z[rows], y[rows], weight[rows]), perturbation, 1.3, [0.0], wide=True)[0].own
+        gradients_of(pose(nn.Identity(), Z[rows], y[rows], weight[rows]), perturbation, 1.3, [0.0])[0].own
         for rows in (slice(None), slice(70), slice(70, None))
     ]
     for found, expected in [
