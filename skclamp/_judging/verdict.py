@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
-from .._utils.encoding import register, register_former
+from .._utils.encoding import register
 
 # Below this p value inputs are said to have changed, beside class frequencies.
 SURE_LEVEL = 0.001
@@ -157,15 +157,6 @@ class Verdict:
 
     def __str__(self):
         return self.reason
-
-
-def _of_frequencies(accepted, gain, p_value, fit_p_value, inputs_changed, n_samples, n_labelled, reason):
-    numbers = {"n_samples": n_samples, "fit_p_value": fit_p_value, "n_labelled": n_labelled}
-    return Verdict(accepted, -gain, 0.0, p_value, reason, **numbers)
-
-
-# What older files hold of class frequencies.
-register_former("PriorShiftVerdict", _of_frequencies)
 
 
 class Decision(NamedTuple):

@@ -63,11 +63,6 @@ def register(cls, arguments=None):  # numpydoc ignore=PR02
     return cls
 
 
-def register_former(name, make):
-    """Let files that hold an object of a class of ours that was called `name` load what a function makes of it."""
-    _KINDS[name] = Kind(make, _attributes)
-
-
 def _key(cls):
     # Ours may move from file to file.
     ours = cls.__module__.partition(".")[0] == "skclamp"

@@ -23,7 +23,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
 from ..base._around import arguments_of
 from ..exceptions import CalibrationSetWarning
-from ._e_process import CalibrationBets, best_temperature, of_former
+from ._e_process import CalibrationBets, best_temperature
 from ._watch import UNSEEN, Watch
 from ._watched import (
     encode_watched,
@@ -347,7 +347,6 @@ class CalibrationMonitor(Watch):
         self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy()
 
     def _restore(self, learned, backbone=None):
-        learned["_alarms"].before = of_former(learned["_alarms"].before, learned["_evidence"].tolerance)
         if self.classes is None:
             self.classes = learned["_rules"]["classes"]
         super()._restore(learned, backbone)
