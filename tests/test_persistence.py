@@ -28,6 +28,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp.base import Map
 from skclamp.display import PerturbationDisplay
 from skclamp.exceptions import NotSavedWarning
 from skclamp.persistence import checksum, register
@@ -198,15 +199,17 @@ def test_what_a_module_was_made_with_is_kept_apart_from_what_it_learned(path):
     assert loaded.perturbation_.gain == calibrator.perturbation_.gain != 1
 
 
+class ShiftedMap(Map):
+    def transform(self, logits):
+        return logits / self.temperature_ + self.shift
+
+
 class Shifted(TemperatureScaling):
     """A user's subclass, which learns something of its own."""
 
     def _fit_logits(self, logits, y, sample_weight):
-        super()._fit_logits(logits, y, sample_weight)
-        self._shift = torch.arange(4.0)
-
-    def _transform_logits(self, logits):
-        return super()._transform_logits(logits) + self._shift
+        learned = super()._fit_logits(logits, y, sample_weight).learned()
+        return ShiftedMap(**learned, shift=torch.arange(4.0))
 
 
 def test_what_a_subclass_keeps_to_itself_comes_back(path):

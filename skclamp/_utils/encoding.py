@@ -20,10 +20,14 @@ from torch import nn
 
 
 class Kind(NamedTuple):
-    """A class whose objects can be written, and what takes an object to the arguments that make its like, a dict."""
+    """A class whose objects can be written, and what takes an object to the arguments that make its like, a dict.
+
+    The arguments of a module that is `whole` bring its tensors.
+    """
 
     cls: Callable[..., Any]
     arguments: Callable[[Any], dict]
+    whole: bool = False
 
 
 _KINDS: dict[str, Kind] = {}
@@ -63,6 +67,11 @@ def register(cls, arguments=None):  # numpydoc ignore=PR02
     return cls
 
 
+def register_whole(cls, arguments):
+    """As `register`, for modules whose arguments bring their tensors."""
+    _KINDS[_key(cls)] = Kind(cls, arguments, whole=True)
+
+
 def _key(cls):
     # Ours may move from file to file.
     ours = cls.__module__.partition(".")[0] == "skclamp"
@@ -81,7 +90,7 @@ def _attributes(value):
 
 
 register(nn.Identity, lambda _: {})
-register(nn.Sequential, lambda value: {"modules": dict(value._modules)})
+register_whole(nn.Sequential, lambda value: {"modules": dict(value._modules)})
 register(FrozenEstimator)
 
 
@@ -225,8 +234,7 @@ class Reader:
 def _state(value):
     """What an object has beyond its arguments."""
     if isinstance(value, nn.Module):
-        # A container's parts are its arguments, and bring their own.
-        if isinstance(value, nn.Sequential):
+        if _KINDS[_key(type(value))].whole:
             return {}
         fixed = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
         return {"tensors": dict(value.state_dict()), "fixed": fixed}

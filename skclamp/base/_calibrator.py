@@ -1,5 +1,6 @@
-"""BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks."""
+"""BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around a map of logits."""
 
+import copy
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from .._looks import words
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_again, absent_among, is_exporting, tensor_of
+from .._utils.arrays import absent_among, tensor_of
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
@@ -37,7 +38,7 @@ from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
-from ._calibration_map import CalibrationMap
+from ._map import Map, Temperature, refuse_absent
 from ._scores import Mapped, Scores, scored
 from ._seen_classes import SeenClasses
 
@@ -52,9 +53,8 @@ _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 class BaseCalibrator(ClassifierMixin, AroundEstimator):
     """What every calibrator shares.
 
-    A calibrator of one's own implements two hooks: ``_fit_logits``, which learns from logits, column indices and
-    weights (1 where none are given), all tensors, and ``_transform_logits``, which takes some rows of float64 logits
-    to calibrated ones.
+    A calibrator of one's own implements ``_fit_logits``, which learns from logits, column indices and weights (1 where
+    none are given), all tensors, and returns a `Map`. What users see of that are attributes, `Learned`.
 
     Parameters
     ----------
@@ -92,6 +92,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     Attributes
     ----------
+    map_ : Map
+        A torch module from rows of float64 logits to calibrated logits: what was learned.
     module_ : ClampedModule
         An ordinary torch module from what the estimator takes, or X without one, to calibrated logits. It shares the
         network, its weights and its flags: call ``module_.eval()`` before use. Scikit-learn's classifiers have one
@@ -107,14 +109,16 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     Examples
     --------
     >>> import torch
-    >>> from skclamp.base import BaseCalibrator
+    >>> from skclamp.base import BaseCalibrator, Learned, Map
+    >>> class Shift(Map):
+    ...     def transform(self, logits):
+    ...         return logits + self.shift_
     >>> class PriorCorrection(BaseCalibrator):
+    ...     shift_ = Learned()
+    ...
     ...     def _fit_logits(self, logits, y, sample_weight):
     ...         predicted, labelled = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
-    ...         self.shift_ = torch.log(labelled / predicted)
-    ...
-    ...     def _transform_logits(self, logits):
-    ...         return logits + self.shift_
+    ...         return Shift(shift_=torch.log(labelled / predicted))
     >>> logits, y = torch.zeros(4, 2), [0, 1, 1, 1]
     >>> PriorCorrection().fit(logits, y).predict_proba(logits[:1]).round(2)
     array([[0.25, 0.75]])
@@ -148,18 +152,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # Whether the map is one of logarithms, which probabilities of 0 don't have.
     _takes_logarithms = True
 
-    # Whether zeros are raised before the map, and not by the backbone.
-    _raises_zeros = True
-
-    # Learned arrays that `_transform_logits` takes as tensors too: `module_` has them as buffers.
-    _arrays: ClassVar[tuple[str, ...]] = ()
-
     # Whether it takes logits of -inf, as of classes that a sample doesn't have, and gives the others what they would
     # have among themselves.
     _takes_absent = True
 
-    # Whether the map has numbers of each class. `_fit_logits` and `_transform_logits` then see the columns of classes
-    # with samples alone, and temperature scaling sets the probabilities of the others.
+    # Whether the map has numbers of each class. `_fit_logits` and the map then see the columns of classes with samples
+    # alone, and temperature scaling sets the probabilities of the others.
     _learns_by_class = False
 
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
@@ -360,16 +358,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         with silenced():
             return self._look_at(samples)
 
-    def _check_absent(self, absent, samples=None):
+    def _check_absent(self, absent, samples):
         """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""
         if not self._takes_absent:
-            raise ValueError(
-                f"{type(self).__name__} takes no logits of -inf, as those of classes that a sample doesn't have: what "
-                "it learns of a class would mix samples with and without it. TemperatureScaling, "
-                "EnsembleTemperatureScaling and StructuredVectorScaling take them, among others"
-            )
-        if samples is None:
-            return
+            refuse_absent(type(self).__name__)
         counted = (samples.weight > 0).to(absent.device)
         impossible = absent.gather(1, samples.y_encoded[:, None])[:, 0] & counted
         if impossible.any():
@@ -406,23 +398,20 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
         What it returns says what the map takes, a `Mapped`; None is the estimator's logits.
         """
-        data = samples.of_all()
+        logits, y, weight = samples.of_all()
+        seen = SeenClasses.of(logits, y, weight) if self._learns_by_class else None
         if self._learns_by_class:
-            data = self._of_seen_classes(*data)
-        self._fit_logits(*data)
-
-    def _of_seen_classes(self, logits, y, sample_weight):
-        """What is learned from: the samples as they were without the classes that have none, which are remembered."""
-        self._seen = seen = SeenClasses.of(logits, y, sample_weight)
-        self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
-        if seen is None:
-            return logits, y, sample_weight
-        if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, sample_weight):
-            note(words.missing_classes(seen.mask), CalibrationSetWarning)
-        return seen.among(logits, y, sample_weight)
+            self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
+        if seen is not None:
+            if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, weight):
+                note(words.missing_classes(seen.mask), CalibrationSetWarning)
+            logits, y, weight = seen.among(logits, y, weight)
+        refused_by = "" if self._takes_absent else type(self).__name__
+        self.map_ = self._fit_logits(logits, y, weight)
+        self.map_.learn(seen=seen, least_probability=self.least_probability_, refused_by=refused_by)
 
     def _fit_logits(self, logits, y, sample_weight):
-        """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
+        """Hook: the `Map` learned from logits (n, K), column indices (n,) and float64 weights (n,)."""
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
     def _against_temperature(self, mapped):
@@ -440,7 +429,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
         mapped = mapped.some()
-        calibrated = self._calibrated(mapped.logits.to(torch.float64, copy=True))
+        calibrated = self.map_(mapped.logits.to(torch.float64, copy=True))
         sums, proba = scored(torch.stack([mapped.raw.to(calibrated), calibrated]), mapped.y_encoded, mapped.weight)
         sums = samples.shard.ranks.sum(sums)
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
@@ -728,12 +717,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
                 f"{len(self.classes_)} features as input"
             )
-        out = np.empty(tuple(logits.shape))
+        out, transform = np.empty(tuple(logits.shape)), self.map_
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
             chunk = chunk.to(torch.float64, copy=True)
             absent = absent_among(chunk)
-            mapped = self._calibrated(chunk)
+            mapped = transform(chunk)
             if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
                 row = int(lost.nonzero()[0])
                 raise ValueError(
@@ -742,30 +731,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             place.copy_(normalise(mapped, 1))
         return out
 
-    def _calibrated(self, logits):
-        """As `_transform_logits`, of logits that may stand for probabilities of 0 or be -inf."""
-        absent = absent_among(logits)
-        if not self._takes_absent and not is_exporting() and absent is not None and absent.any():
-            self._check_absent(absent)
-        if self._raises_zeros and self.least_probability_:
-            logits = raised(logits, self.least_probability_)
-        seen, transform = getattr(self, "_seen", None), self._transform_logits
-        mapped = transform(logits) if seen is None else seen.mapped(transform, logits)
-        return mapped if absent is None else absent_again(mapped, absent)
-
-    def _transform_logits(self, logits):
-        """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
-        raise TypeError(f"{type(self).__name__} must implement _transform_logits")
-
     @cached_property
     def module_(self):
         """An ordinary torch module from what the estimator takes to calibrated logits."""
         check_is_fitted(self)
-        return self._module_around(self._backbone.as_module(type(self).__name__))
-
-    def _module_around(self, network):
-        """Hook: a network of logits, and the map after it."""
-        return ClampedModule(network, output=CalibrationMap(self))
+        network, learned = self._backbone.as_module(type(self).__name__), self.map_
+        if type(learned) is Temperature and not learned.least_probability:
+            return ClampedModule(network, temperature=learned.temperature_)
+        return ClampedModule(network, output=copy.deepcopy(learned))
 
     # What was learned, in words and in a file.
 
@@ -813,23 +786,25 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         hidden = ("_", "least_probability_")
         scalars = [
             f"{name} = {value:.4g}"
-            for name, value in vars(self).items()
+            for name, value in {**self.map_.learned(), **vars(self)}.items()
             if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
         ]
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
         yield from self._of_missing_classes()
 
     def _of_missing_classes(self):
-        """Hook: sentences of `summary` on classes without samples, where there are some."""
-        if seen := getattr(self, "_seen", None):
-            temperature = f"temperature scaling's (T = {seen.temperature:.4g})"
-            yield f"{words.without_samples(seen.mask)}: their probabilities are {temperature}."
+        """Sentences of `summary` on classes without samples, where there are some."""
+        seen = [part.seen for part in self.map_.modules() if isinstance(part, Map) and part.seen is not None]
+        return dict.fromkeys(
+            f"{words.without_samples(each.mask)}: their probabilities are temperature scaling's (T = "
+            f"{each.temperature:.4g})."
+            for each in seen
+        )
 
     @property
     def _n_parameters(self):
-        """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
-        beside = {"classes_", "least_probability_"} | self._not_saved
-        return sum(_n_floats(value) for name, value in vars(self).items() if name.endswith("_") and name not in beside)
+        """Hook: how many numbers the fit has set."""
+        return self.map_.n_parameters
 
     @property
     def _n_free(self):
@@ -932,17 +907,3 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         }
         fingerprints["sample_weight"] = "None" if sample_weight is None else "weights"
         ranks.check_alike(calibrator=type(self).__name__, **fingerprints)
-
-
-def _n_floats(value):
-    """How many floats a learned attribute holds; indices, counts and flags are none."""
-    if isinstance(value, BaseCalibrator):
-        return value._n_parameters
-    if isinstance(value, torch.nn.Module):
-        value = list(value.parameters())
-    if isinstance(value, (list, tuple)):
-        return sum(map(_n_floats, value))
-    if isinstance(value, torch.Tensor):
-        return value.numel() if value.is_floating_point() else 0
-    is_number = isinstance(value, (float, np.floating, np.ndarray))
-    return np.size(value) if is_number and np.asarray(value).dtype.kind == "f" else 0

@@ -1,20 +1,18 @@
 """SeenClasses: the classes that the calibration set has samples of; nothing is learned of the others."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
+from torch import nn
 
 from .._solvers.temperature import solve_temperature
-from .._utils.encoding import register
+from .._utils.encoding import register_whole
 
 # A class is missing by chance where as few samples as are expected of it are none more often than this.
 _LEVEL = 1e-3
 _ROWS = 4096
 
 
-@register
-class SeenClasses(NamedTuple):
+class SeenClasses(nn.Module):
     """The classes with samples, whose map is learned among them, and the temperature that sets what the others have.
 
     Attributes
@@ -23,13 +21,19 @@ class SeenClasses(NamedTuple):
         Columns of the classes with samples.
     places : torch.Tensor of shape (n_classes,), dtype int64
         Where each class stands in a row of the n_seen mapped and then all the temperature-scaled log-probabilities.
-    temperature : float
+    temperature : torch.Tensor of shape ()
         That of temperature scaling of all columns.
     """
 
     columns: torch.Tensor
     places: torch.Tensor
-    temperature: float
+    temperature: torch.Tensor
+
+    def __init__(self, columns, places, temperature):
+        super().__init__()
+        self.register_buffer("columns", columns)
+        self.register_buffer("places", places)
+        self.register_buffer("temperature", torch.as_tensor(temperature, dtype=torch.float64))
 
     @classmethod
     def of(cls, logits, y, weight):
@@ -64,7 +68,7 @@ class SeenClasses(NamedTuple):
 
     def mapped(self, transform, logits):
         """Log-probabilities: the others' by temperature, and the map's among those with samples in what they leave."""
-        log_proba = torch.log_softmax(logits / self.temperature, 1)
+        log_proba = torch.log_softmax(logits / self.temperature.to(logits), 1)
         if len(self.columns) == 1:
             return log_proba
         columns, places = self.columns.to(logits.device), self.places.to(logits.device)
@@ -82,3 +86,6 @@ class SeenClasses(NamedTuple):
             n_expected += of_part @ torch.softmax(part.double() / self.temperature, 1)
         most = n_expected.cpu().numpy()[~self.mask].max()
         return bool(np.exp(-most) * len(self.places) >= _LEVEL)
+
+
+register_whole(SeenClasses, lambda seen: dict(seen.named_buffers()))

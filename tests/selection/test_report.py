@@ -29,7 +29,7 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp.base import BaseCalibrator
+from skclamp.base import BaseCalibrator, Map
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     area_under_risk_coverage,
@@ -305,11 +305,13 @@ class _Noisy(BaseCalibrator):
     _parameter_constraints: ClassVar[dict] = {**BaseCalibrator._parameter_constraints, "seed": [int], "scale": [float]}
 
     def _fit_logits(self, logits, y, sample_weight):
-        self.temperature_ = 3.0
+        return _NoisyMap(seed=self.seed, scale=self.scale)
 
-    def _transform_logits(self, logits):
+
+class _NoisyMap(Map):
+    def transform(self, logits):
         noise = np.random.default_rng(self.seed).normal(scale=self.scale, size=logits.shape)
-        return logits / self.temperature_ + torch.from_numpy(noise).to(logits)
+        return logits / 3.0 + torch.from_numpy(noise).to(logits)
 
 
 def _thrice_too_sure(seed):

@@ -21,7 +21,7 @@ from skclamp import (
     VectorScaling,
 )
 from skclamp._judging.splits import draw_folds
-from skclamp.base import BaseCalibrator
+from skclamp.base import BaseCalibrator, Map
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import make_calibration_scorer, neg_brier_score_scorer, neg_log_likelihood_scorer
 
@@ -189,10 +189,12 @@ class Part(BaseCalibrator):
         self.known = known
 
     def _fit_logits(self, logits, y, sample_weight):
-        self.known_ = np.array(self.known, dtype=float)
+        return Gains(known_=np.array(self.known, dtype=float))
 
-    def _transform_logits(self, logits):
-        return logits * torch.from_numpy(self.known_)
+
+class Gains(Map):
+    def transform(self, logits):
+        return logits * self.known_
 
 
 def test_a_pool_is_the_weighted_sum_of_log_probabilities():
