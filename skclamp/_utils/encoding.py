@@ -98,6 +98,49 @@ class UnknownClassError(ValueError):
     """A file holds an object of a class that isn't registered."""
 
 
+class Form(NamedTuple):
+    """Values of a class that JSON lacks: what takes one to values that can be written, and back."""
+
+    cls: Any
+    down: Callable[[Any], Any]
+    up: Callable[[Any], Any]
+
+
+def _name_of_optimizer(value):
+    name = value.__name__
+    if vars(torch.optim).get(name) is not value:
+        raise TypeError(f"optimizers must be torch.optim's to be saved; got the class {name}")
+    return name
+
+
+def _optimizer(name):
+    optimizer = vars(torch.optim)[name]
+    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
+        raise ValueError(f"it names {name!r} as an optimiser of torch")
+    return optimizer
+
+
+def _array_of_names(content):
+    dtype, names = content
+    if np.dtype(dtype).kind not in "OU":
+        raise ValueError(f"it holds an array of strings of dtype {dtype}")
+    return np.array(names, dtype=dtype)
+
+
+# By the key that stands for each; of two that fit a value the first counts.
+_FORMS = {
+    "float": Form(Real, lambda value: repr(float(value)), float),
+    "shape": Form(torch.Size, list, torch.Size),
+    "tuple": Form(tuple, list, tuple),
+    "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),
+    "names": Form(np.ndarray, lambda value: [value.dtype.str, value.tolist()], _array_of_names),
+    "tensor": Form(torch.Tensor, lambda value: value.detach().cpu().numpy(), torch.from_numpy),
+    "device": Form(torch.device, str, torch.device),
+    "optimizer": Form(type, _name_of_optimizer, _optimizer),
+    "partial": Form(partial, lambda value: [value.func, value.keywords], lambda parts: partial(parts[0], **parts[1])),
+}
+
+
 class Writer:
     """Takes values to JSON; the arrays among them are kept aside, and names of parameters that can't be written."""
 
@@ -116,34 +159,19 @@ class Writer:
                 return bool(value)
             case Integral():
                 return int(value)
-            case Real():
-                return float(value) if math.isfinite(value) else {"float": repr(float(value))}
-            case torch.Size():
-                return {"shape": list(value)}
-            case tuple():
-                return {"tuple": self.encode(list(value), name)}
+            case Real() if math.isfinite(value):
+                return float(value)
             case list():
                 return [self.encode(each, f"{name}.{k}") for k, each in enumerate(value)]
-            case dict():
-                items = value.items()
-                return {"dict": [[self.encode(key, name), self.encode(each, f"{name}.{key}")] for key, each in items]}
             case np.ma.MaskedArray():
                 raise TypeError(f"{name} must be an array without a mask to be saved")
-            case np.ndarray() if value.dtype.kind in "OU":
-                return {"array": {"dtype": value.dtype.str, "items": self.encode(value.tolist(), name)}}
-            case np.ndarray():
+            case np.ndarray() if value.dtype.kind not in "OU":
                 return {"array": self.put(value, name)}
-            case torch.Tensor():
-                return {"tensor": self.put(value.detach().cpu().numpy(), name)}
-            case torch.device():
-                return {"device": str(value)}
-            case type():
-                return {"optimizer": _name_of_optimizer(value, name)}
-            case partial():
-                content = [_name_of_optimizer(value.func, name), self.encode(value.keywords, name)]
-                return {"optimizer with arguments": content}
+        for tag, form in _FORMS.items():
+            if isinstance(value, form.cls):
+                return {tag: self.encode(form.down(value), name)}
         raise TypeError(
-            f"{name} must be of a class that can be saved; got {_named(value)}: see skclamp.persistence.register"
+            f"{name} must be of a class that can be saved; got {type(value).__name__}: see skclamp.persistence.register"
         )
 
     def encode_object(self, value, name):
@@ -184,36 +212,11 @@ class Reader:
         if not isinstance(content, dict):
             return content
         ((tag, inner),) = content.items()
-        match tag:
-            case "object":
-                value = self.decode_arguments(inner)
-                _set_state(value, self.decode_state(inner))
-                return value
-            case "float":
-                return float(inner)
-            case "shape":
-                return torch.Size(inner)
-            case "tuple":
-                return tuple(self.decode(inner))
-            case "dict":
-                return {self.decode(key): self.decode(each) for key, each in inner}
-            case "array" if isinstance(inner, dict):
-                dtype = np.dtype(inner["dtype"])
-                if dtype.kind not in "OU":
-                    raise ValueError(f"it holds an array of strings of dtype {dtype}")
-                return np.array(self.decode(inner["items"]), dtype=dtype)
-            case "array":
-                return self.arrays[inner]
-            case "tensor":
-                return torch.from_numpy(self.arrays[inner])
-            case "device":
-                return torch.device(inner)
-            case "optimizer":
-                return _optimizer(inner)
-            case "optimizer with arguments":
-                optimizer, arguments = inner
-                return partial(_optimizer(optimizer), **self.decode(arguments))
-        raise KeyError(tag)
+        if tag == "object":
+            value = self.decode_arguments(inner)
+            _set_state(value, self.decode_state(inner))
+            return value
+        return self.arrays[inner] if tag == "array" else _FORMS[tag].up(self.decode(inner))
 
     def decode_arguments(self, content):
         """The object as its constructor makes it."""
@@ -248,21 +251,3 @@ def _set_state(value, state):
             value.get_parameter(name).requires_grad_(False)
     elif state:
         value._restore(state)
-
-
-def _named(value):
-    return f"the class {value.__name__}" if inspect.isclass(value) else type(value).__name__
-
-
-def _name_of_optimizer(value, name):
-    own_name = value.__name__
-    if vars(torch.optim).get(own_name) is not value:
-        raise TypeError(f"{name} must be one of torch.optim to be saved; got {_named(value)}")
-    return own_name
-
-
-def _optimizer(name):
-    optimizer = vars(torch.optim)[name]
-    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
-        raise ValueError(f"it names {name!r} as an optimiser of torch")
-    return optimizer
