@@ -167,6 +167,12 @@ class Writer:
                 raise TypeError(f"{name} must be an array without a mask to be saved")
             case np.ndarray() if value.dtype.kind not in "OU":
                 return {"array": self.put(value, name)}
+        if not isinstance(value, (dict, np.ndarray, torch.Tensor)):
+            # Such as a Series, which is read by its names, and arrays of other libraries.
+            if hasattr(value, "items"):
+                return self.encode(dict(value.items()), name)
+            if hasattr(value, "__array__"):
+                return self.encode(np.asarray(value), name)
         for tag, form in _FORMS.items():
             if isinstance(value, form.cls):
                 return {tag: self.encode(form.down(value), name)}

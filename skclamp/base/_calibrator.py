@@ -176,7 +176,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        register(cls, cls._arguments)
+        register(cls, arguments_of)
 
     # Fitting: open, understand, look, learn, look back.
 
@@ -841,10 +841,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         write(self, path, remember=remember)
-
-    def _arguments(self):
-        """Hook: what `save` takes for the constructor's arguments, by name."""
-        return arguments_of(self)
 
     # Who gets what is given beside X and y, and what several processes agree on.
 

@@ -402,10 +402,6 @@ class PriorShiftCorrection(BaseCalibrator):
         """Frequencies that a parameter gives, in the order of the classes."""
         return _check_priors(name, _values(name, getattr(self, name), self.classes_), len(self.classes_))
 
-    def _arguments(self):
-        given = {name: _in_a_file(getattr(self, name)) for name in ("priors", "source_priors")}
-        return {**super()._arguments(), **given}
-
     def _mapped_logits(self, logits):
         return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits
 
@@ -457,15 +453,6 @@ def _off_by_class(p_value, by_class):
         f"the probabilities are off class by class (p = {p_value:.2g}): calibrate with {free}, "
         f"PriorShiftCorrection({free}(estimator)), and adapt that"
     )
-
-
-def _in_a_file(priors):
-    """Return frequencies as a file can hold them: no Series, nor numbers of other libraries."""
-    if hasattr(priors, "items"):
-        return {name: float(value) for name, value in priors.items()}
-    if hasattr(priors, "__array__"):
-        return to_numpy(priors)
-    return [float(value) for value in priors] if isinstance(priors, (list, tuple)) else priors
 
 
 def _values(name, priors, classes=None):
