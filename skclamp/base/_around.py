@@ -16,6 +16,7 @@ from sklearn.utils import get_tags
 from skorch import NeuralNet
 
 from .._backbones.opening import is_frozen
+from .._utils.encoding import register
 from .._utils.parameters import check_parameters
 
 # What scikit-learn's own methods set, which are neither parameters nor learned.
@@ -32,6 +33,10 @@ class AroundEstimator(BaseEstimator):
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
 
     _parameter_constraints: ClassVar[dict] = {}
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        register(cls, arguments_of)
 
     @property
     def _doc_link_template(self):

@@ -25,7 +25,6 @@ from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_h
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, tensor_of
 from .._utils.docstrings import with_shared_docs
-from .._utils.encoding import register
 from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
@@ -173,10 +172,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     # What a selector chooses from where nobody says: parameters of maps of this kind by name, from few numbers to many.
     _default_candidates: ClassVar[dict[str, dict]] = {}
-
-    def __init_subclass__(cls, **options):
-        super().__init_subclass__(**options)
-        register(cls, arguments_of)
 
     # Fitting: open, understand, look, learn, look back.
 
