@@ -343,8 +343,3 @@ class CalibrationMonitor(Watch):
         if before < _MAX_LOG_ODDS <= log_odds:
             note(words.copies(), CalibrationSetWarning)
         self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy()
-
-    def _restore(self, learned, backbone=None):
-        if self.classes is None:
-            self.classes = learned["_rules"]["classes"]
-        super()._restore(learned, backbone)
