@@ -5,7 +5,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
@@ -15,8 +14,8 @@ from .._solvers.pool import deviations, pooled, solve_pool
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.warnings import silenced
-from ..base import BaseCalibrator, Learned, Map
-from ..base._map import Temperature
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned, Temperature
 from ..scaling import TemperatureScaling
 from .candidates import following_map
 
@@ -40,9 +39,7 @@ class LabelledLogits(NamedTuple):
 
     def fit(self, calibrator):
         """Return a clone of an output map, fitted to these."""
-        columns = np.arange(self.logits.shape[1])
-        fitted = clone(calibrator).set_params(response="logits", classes=columns)
-        return fitted._learn(self.logits, self.y.cpu(), self.weight, checks=False)
+        return calibrator._fitted_to(self.logits, self.y, self.weight)
 
 
 class PoolMap(Map):

@@ -50,10 +50,10 @@ _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseCalibrator(ClassifierMixin, AroundEstimator):
-    """What every calibrator shares.
+    """The base of every calibrator.
 
     A calibrator of one's own implements ``_fit_logits``, which learns from logits, column indices and weights (1 where
-    none are given), all tensors, and returns a `Map`. What users see of that are attributes, `Learned`.
+    none are given), all tensors, and returns a `Map`.
 
     Parameters
     ----------
@@ -108,16 +108,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     Examples
     --------
     >>> import torch
-    >>> from skclamp.base import BaseCalibrator, Learned, Map
+    >>> from skclamp.base import BaseCalibrator, Map
     >>> class Shift(Map):
     ...     def transform(self, logits):
-    ...         return logits + self.shift_
+    ...         return logits + self.shift
     >>> class PriorCorrection(BaseCalibrator):
-    ...     shift_ = Learned()
-    ...
     ...     def _fit_logits(self, logits, y, sample_weight):
     ...         predicted, labelled = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
-    ...         return Shift(shift_=torch.log(labelled / predicted))
+    ...         return Shift(shift=torch.log(labelled / predicted))
     >>> logits, y = torch.zeros(4, 2), [0, 1, 1, 1]
     >>> PriorCorrection().fit(logits, y).predict_proba(logits[:1]).round(2)
     array([[0.25, 0.75]])
@@ -283,6 +281,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
         return self
 
+    def _fitted_to(self, logits, y, sample_weight, *, silent=False):
+        """Return a clone without an estimator, fitted to logits (n, K), column indices (n,) and weights (n,)."""
+        bare = clone(self).set_params(estimator=None, response="logits", classes=np.arange(logits.shape[1]))
+        return bare._learn(logits, y.cpu(), sample_weight, checks=False, silent=silent)
+
     def _opening(self):
         """Hook: how the estimator is opened."""
         return Opening(
@@ -347,7 +350,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
 
     def _looked_at_silently(self, samples):
-        """What `_look_at` looked at, as part of a fit that has told it, where a perturbation goes by that; or None."""
+        """Return what `_look_at` does, silently, where a perturbation goes by that; or None."""
         if not self._reads_again or samples.shard.ranks is not ALONE:
             return None
         with silenced():
@@ -368,7 +371,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             )
 
     def _least_probability(self, samples):
-        """What stands for probabilities of 0, in the samples of all processes; 0 where there are none."""
+        """Return the stand-in for probabilities of 0, in the samples of all processes; 0 where there are none."""
         logits, n_classes = samples.logits, samples.logits.shape[1]
         given, applies = self.least_probability, self._takes_logarithms and samples.backbone.votes
         if given != "auto":
@@ -410,12 +413,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
     def _against_temperature(self, mapped):
-        """Whether a map of many numbers is worse than one temperature out of fold; None if that can't be told."""
+        """Judge a map of many numbers beside one temperature out of fold; None if that can't be told."""
         n_classes, enough = mapped.logits.shape[1], self._n_per_class * self._enough_per_number
         if not is_doubtful(mapped.weight, n_classes, enough):
             return None
-        fresh = self._to_cross_fit().set_params(estimator=None, response="logits", classes=np.arange(n_classes))
-        return against_temperature(fresh, mapped.logits, mapped.y_encoded, mapped.weight)
+        return against_temperature(self._to_cross_fit(), mapped.logits, mapped.y_encoded, mapped.weight)
 
     def _to_cross_fit(self):
         """Hook: what is fitted without each fold, unfitted, to be judged in its place."""
@@ -653,7 +655,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         return accuracy(y, predicted, sample_weight)
 
     def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
-        """What a method says of X, and the labels: y or those that X brings, read in the same pass.
+        """Return a method's predictions for X, and the labels: y or those that X brings, read in the same pass.
 
         `in_order` says that something beside goes by the order of the samples, `name` what the user calls y.
         """
@@ -738,7 +740,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # What was learned, in words and in a file.
 
     def summary(self):
-        """What was learned, in a few sentences.
+        """Tell what was learned, in a few sentences.
 
         Returns
         -------

@@ -136,7 +136,7 @@ class Learned:
         if "map_" not in vars(calibrator):
             raise AttributeError(f"{type(calibrator).__name__!r} object has no attribute {self._name!r}")
         value = getattr(calibrator.map_, self._name)
-        return value.numpy() if isinstance(value, torch.Tensor) else value
+        return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
     def __set__(self, calibrator, value):
         calibrator.map_.learn(**{self._name: value})

@@ -28,7 +28,8 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.labels import resolve_classes
 from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
-from ..base import BaseCalibrator, Learned, Map
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned
 from ..distributed import Shard
 from ..exceptions import CalibrationSetWarning, InputShiftWarning, UnusedParameterWarning
 from ._priors import estimate_priors
@@ -442,7 +443,7 @@ def _flaw(y_encoded, solution):
 
 
 def _off_by_class(p_value, by_class):
-    """What to do about probabilities that are off class by class, in words; empty if they aren't.
+    """Advice on probabilities that are off class by class, in words; empty if they aren't.
 
     `by_class` says that they are those of a map of each class, which something else held too far from the samples.
     """

@@ -31,7 +31,7 @@ def bounds_between(distinct):
 
 
 def quantile_places(total, part, n_parts):
-    """How many of the distinct values, from 0 to m, lie left of the cut at ``part / n_parts`` of their weight `total`.
+    """Return how many of m distinct values lie left of the cut at ``part / n_parts`` of their weight `total`.
 
     A value's weight isn't divided: the cut is at the first place that has enough on its left.
     """

@@ -12,7 +12,8 @@ from sklearn.isotonic import isotonic_regression
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
-from ..base import BaseCalibrator, Learned
+from ..base import BaseCalibrator
+from ..base._map import Learned
 from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, by_class, distinct_values, softmax_of
 
 # Probabilities that lie no further apart are one.

@@ -66,7 +66,7 @@ def linear_between(knots, values, at):
 
 
 class MapsByClass(Map):
-    """One function of each class's probability, the rows renormalised; subclasses implement ``at``.
+    """One function of each class's probability, ``at(probabilities)`` in subclasses; the rows are renormalised.
 
     Places, to be searched among, ascend in each row of a matrix, which is filled up with infinity.
     """
@@ -75,12 +75,14 @@ class MapsByClass(Map):
         # It stays on the CPU, where places are searched, in float64.
         return self
 
-    def at(self, proba):
-        """Values at probabilities (K, n) in float64."""
-        raise TypeError(f"{type(self).__name__} must implement at")
-
     def transform(self, logits):
         return log_of(self.at(softmax_of(logits).T).T).to(logits.device)
+
+    @property
+    def n_parameters(self):
+        # Places come first; whatever there is of them is filled up as far as they are.
+        numbers = list(self.buffers(recurse=False))
+        return sum(each.numel() for each in numbers) - len(numbers) * int(numbers[0].isinf().sum())
 
 
 class StepMaps(MapsByClass):
@@ -97,7 +99,7 @@ class StepMaps(MapsByClass):
 
     @property
     def n_parameters(self):
-        return self.values.numel() if self.even else int((2 * self.edges.isfinite().sum(1) + 1).sum())
+        return self.values.numel() if self.even else super().n_parameters
 
 
 class LinearMaps(MapsByClass):
@@ -107,13 +109,9 @@ class LinearMaps(MapsByClass):
         """Values at probabilities (K, n) in float64."""
         return linear_between(self.knots, self.values, proba)
 
-    @property
-    def n_parameters(self):
-        return 2 * int(self.knots.isfinite().sum())
-
 
 class OneVsRestCalibrator(BaseCalibrator):
-    """What the calibrators by class share.
+    """The base of calibrators of one function per class.
 
     Subclasses implement ``_fit_maps(columns, y_encoded, weight)``: the maps of all classes, from probabilities (K, n),
     column indices and positive weights (n,).
@@ -148,7 +146,7 @@ class OneVsRestCalibrator(BaseCalibrator):
 
 
 def by_class(fit_class, columns, y_encoded, weight):
-    """What ``fit_class(proba, hit, weight)`` returns for each class, arrays, as matrices with a row each.
+    """Call ``fit_class(proba, hit, weight)``, which returns arrays, for each class; return matrices with a row each.
 
     The first, places that ascend, are filled up with infinity, the others with their last values.
     """

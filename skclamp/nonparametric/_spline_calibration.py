@@ -13,7 +13,8 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
-from ..base import BaseCalibrator, Learned, Map
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned
 from ..exceptions import CalibrationSetWarning
 from ._one_vs_rest import SAME, distinct_values, linear_between
 

@@ -29,10 +29,6 @@ class VennAbersMaps(MapsByClass):
         high = self.p1.gather(1, torch.searchsorted(self.knots, proba - rounding))
         return high / (1 - low + high)
 
-    @property
-    def n_parameters(self):
-        return int((3 * self.knots.isfinite().sum(1) + 2).sum())
-
 
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)

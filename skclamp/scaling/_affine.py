@@ -12,7 +12,8 @@ from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
-from ..base import Learned, Map
+from ..base import Map
+from ..base._map import Learned
 from ._temperature_scaling import TemperatureFirst
 
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
@@ -76,7 +77,7 @@ class AffineScaling(TemperatureFirst):
 
 
 def unit_of(temperature, features, y, sample_weight):
-    """What features are divided by, so that the search starts at the identity: the temperature.
+    """Return the divisor of features with which the search starts at the identity: the temperature.
 
     Where it is at its upper bound and logits are so large that more is needed, the best without a bound.
     """

@@ -11,7 +11,8 @@ from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bo
 from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
-from ..base import BaseCalibrator, Learned, Map
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned
 
 # Where the search starts, what it takes for none, and when it ends.
 _FIRST_SHARES = (0.98, 0.01, 0.01)

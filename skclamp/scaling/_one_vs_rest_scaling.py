@@ -13,7 +13,8 @@ from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, scores_of
 from .._solvers.penalty_path import OneVsRestFolds
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
-from ..base import Learned, Map
+from ..base import Map
+from ..base._map import Learned
 from ._temperature_scaling import TemperatureFirst
 
 # Multiples of the strength that structured vector scaling fixes, K / n; and what each has to gain out of fold over the
@@ -31,7 +32,7 @@ class OneVsRestMap(Map):
     coefficients: ClassVar[tuple[str, ...]] = "coef_", "intercept_"
 
     def terms(self, logits):
-        """What the coefficients multiply, each of shape (n_samples, n_classes)."""
+        """Return the factors of the coefficients, each of shape (n_samples, n_classes)."""
         return [_log_odds(logits)]
 
     def transform(self, logits):

@@ -22,7 +22,8 @@ from .._utils.parameters import Choices, check_whole_number
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note_unconverged, warn_caller
-from ..base import BaseCalibrator, Learned, Map
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned
 from ..exceptions import NotConvergedWarning
 
 # softplus(0 + this) = 1: before the fit nothing changes.
@@ -245,7 +246,10 @@ class OrderPreservingCalibrator(BaseCalibrator):
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         total = sample_weight.sum()
         weight = (sample_weight / total).to(ordered)
-        network = self._network(ordered.shape[1], self._checked_sizes())
+        sizes = [check_whole_number(size, "each of hidden_layer_sizes") for size in self.hidden_layer_sizes]
+        if not sizes:
+            raise ValueError("hidden_layer_sizes must hold at least one width; got none")
+        network = self._network(ordered.shape[1], sizes)
         network.standardise(ordered, weight)
         network.to(ordered)
         rank = (order == y[:, None]).int().argmax(1)
@@ -295,12 +299,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
         network.zero_grad(set_to_none=True)
         network.requires_grad_(False)
         return optimum
-
-    def _checked_sizes(self):
-        sizes = tuple(check_whole_number(size, "each of hidden_layer_sizes") for size in self.hidden_layer_sizes)
-        if not sizes:
-            raise ValueError("hidden_layer_sizes must hold at least one width; got none")
-        return sizes
 
 
 @with_shared_docs

@@ -9,8 +9,8 @@ import numpy as np
 from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
-from ..base import BaseCalibrator, Learned, Map
-from ..base._map import Temperature
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned, Temperature
 
 
 @with_shared_docs
