@@ -236,12 +236,12 @@ class Reader:
         return cls(OrderedDict(arguments["modules"])) if cls is nn.Sequential else cls(**arguments)
 
     def decode_state(self, content):
-        """What the object has beyond its arguments, a dict."""
+        """The state of the object beside its arguments, a dict."""
         return {name: self.decode(value) for name, value in content["state"].items()}
 
 
 def _state(value):
-    """What an object has beyond its arguments."""
+    """The state of an object beside its arguments."""
     if isinstance(value, nn.Module):
         if _KINDS[_key(type(value))].whole:
             return {}

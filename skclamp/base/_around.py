@@ -115,7 +115,7 @@ class AroundEstimator(BaseEstimator):
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
 
     def _html_repr(self):
-        """What notebooks show: scikit-learn's diagram and, once fitted, the summary below it."""
+        """Return scikit-learn's diagram for notebooks and, once fitted, the summary below it."""
         diagram = super()._html_repr()
         return f"{diagram}<p>{escape(self.summary())}</p>" if self.__sklearn_is_fitted__() else diagram
 
@@ -145,7 +145,7 @@ class AroundEstimator(BaseEstimator):
             raise
 
     def _learned(self):
-        """What `save` keeps beside the parameters."""
+        """Return the attributes that `save` keeps beside the parameters."""
         learned = {name for name in vars(self) if name.startswith("_") or name.endswith("_")}
         return {name: getattr(self, name) for name in sorted(learned - self._not_saved - set(_CONFIGURED))}
 
@@ -159,12 +159,12 @@ class AroundEstimator(BaseEstimator):
 
 
 def arguments_of(calibrator):
-    """What `save` takes for the arguments of a calibrator."""
+    """Return the constructor's arguments of a calibrator, but for the estimator."""
     return {name: value for name, value in calibrator.get_params(deep=False).items() if name != "estimator"}
 
 
 def _by_name(value):
-    """What a repr shows of a parameter: of networks, which would print every layer, only the class."""
+    """Return a parameter as a repr shows it: of networks, which would print every layer, only the class."""
     if isinstance(value, FrozenEstimator):
         return FrozenEstimator(_by_name(value.estimator))
     if isinstance(value, Pipeline):

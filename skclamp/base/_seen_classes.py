@@ -48,7 +48,7 @@ class SeenClasses(nn.Module):
 
     @property
     def mask(self):
-        """Whether each class has samples, as an array."""
+        """Return whether each class has samples, as an array."""
         return (self.places < len(self.columns)).numpy()
 
     def among(self, logits, y, weight):
@@ -80,7 +80,7 @@ class SeenClasses(nn.Module):
         return torch.cat([among, log_proba], 1).index_select(1, places)
 
     def are_missing_by_chance(self, logits, weight):
-        """Whether none of the missing classes is so probable among these samples that chance leaves it some."""
+        """Return whether none of the missing classes is so probable among these samples that chance leaves it some."""
         n_expected = torch.zeros(len(self.places), dtype=torch.float64, device=logits.device)
         for part, of_part in zip(logits.split(_ROWS), weight.to(logits.device).split(_ROWS), strict=True):
             n_expected += of_part @ torch.softmax(part.double() / self.temperature, 1)
