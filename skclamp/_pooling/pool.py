@@ -17,7 +17,7 @@ from .._utils.warnings import silenced
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
 from ..scaling import TemperatureScaling
-from .candidates import following_map
+from .candidates import FollowingMap
 
 # Likelihood-ratio statistics of T against 1 at which the base begins to leave 1, and where it is T. Between these the
 # garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just seen half as much
@@ -278,7 +278,7 @@ def _weights(log_proba, samples, units, total):
 
 def _recalibrated(mixed, folds, samples, units, total, losses):
     """Parameters of a `Pool` whose pooled probabilities a map follows, if it earns its price; updates the losses."""
-    samples, recalibration = samples._replace(logits=mixed), following_map()
+    samples, recalibration = samples._replace(logits=mixed), FollowingMap(tol=1e-5)
     with silenced():
         last = samples.fit(recalibration)
     in_sample = log_probabilities(torch.from_numpy(last.predict_log_proba(mixed)).to(mixed), mixed)

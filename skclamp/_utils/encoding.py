@@ -199,8 +199,6 @@ class Writer:
         """Keep an array aside; returns its key."""
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"{name} must be an array of numbers or strings to be saved; got dtype {array.dtype}")
-        if name in self.arrays:
-            raise ValueError(f"two arrays are called {name}")
         self.arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
         return name
 

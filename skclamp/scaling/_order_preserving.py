@@ -227,16 +227,10 @@ class OrderPreservingCalibrator(BaseCalibrator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
     }
-    # Larger sets of logits are kept and treated in float32; the selector sets another limit, which clones keep.
+    # Larger sets of logits are kept and treated in float32.
     _most_wide = 2**23
-    _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"_most_wide"}
     _n_free = 1
     temperature_, rank_network_ = Learned(), Learned()
-
-    def __sklearn_clone__(self):
-        clone = super().__sklearn_clone__()
-        clone._most_wide = self._most_wide
-        return clone
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
