@@ -420,8 +420,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         return against_temperature(self._to_cross_fit(), mapped.logits, mapped.y_encoded, mapped.weight)
 
     def _to_cross_fit(self):
-        """Hook: what is fitted without each fold, unfitted, to be judged in its place."""
-        return clone(self)
+        """Hook: what clones are made of that are fitted without each fold, to be judged in its place."""
+        return self
 
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
