@@ -9,6 +9,7 @@ import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -129,7 +130,7 @@ def _array_of_names(content):
 
 # By the key that stands for each; of two that fit a value the first counts.
 _FORMS = {
-    "float": Form(Real, lambda value: repr(float(value)), float),
+    "float": Form((Real, Decimal), lambda value: repr(float(value)), float),
     "shape": Form(torch.Size, list, torch.Size),
     "tuple": Form(tuple, list, tuple),
     "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),

@@ -221,7 +221,6 @@ class PriorShiftCorrection(BaseCalibrator):
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
         self.accepted_, self.verdict_ = verdict.accepted, verdict
-        self.__dict__.pop("module_", None)
         if self._off_by_class:
             warn_caller(self._off_by_class, CalibrationSetWarning)
         elif verdict.inputs_changed and not self._flaw:
@@ -402,6 +401,12 @@ class PriorShiftCorrection(BaseCalibrator):
     def _given_for(self, name):
         """Frequencies that a parameter gives, in the order of the classes."""
         return _check_priors(name, _values(name, getattr(self, name), self.classes_), len(self.classes_))
+
+    @property
+    def module_(self):
+        """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
+        self.__dict__.pop("module_", None)
+        return super().module_
 
     def _mapped_logits(self, logits):
         return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits
