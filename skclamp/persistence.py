@@ -28,7 +28,7 @@ from .perturbations._views import VIEWS
 
 __all__ = ["load", "register"]
 
-FORMAT = 4
+FORMAT = 5
 _KEY = "skclamp"
 _DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's damaged: {}"
 # What says where and how a network runs, and nothing of what was learned.
@@ -207,7 +207,7 @@ def _damage_told(path):
 
 
 def checksum(header, arrays):
-    """What tells whether a file holds what was written: a hash of the header, and of the arrays by name."""
+    """Return a hash of the header, and of the arrays by name, which tells whether a file is as it was written."""
     # As they lie in the file, on any machine.
     little = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
     return Digest().value((json.dumps(header), little)).hex()

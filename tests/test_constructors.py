@@ -20,7 +20,7 @@ from test_docs import reference
 
 import skclamp
 from skclamp import CalibrationMonitor, NeuralClampingCalibrator, RiskMonitor, TemperatureScaling
-from skclamp.base import BaseCalibrator
+from skclamp.base import BaseCalibrator, Map
 
 X = logits(300)
 Y = labels_of(X)
@@ -76,13 +76,19 @@ def test_only_the_estimator_may_be_given_by_its_place():
         NeuralClampingCalibrator(network, momentum=0.9)
 
 
+class TemperingMap(Map):
+    def transform(self, logits):
+        return logits / self.temperature_ / self.factor
+
+
 class Tempering(TemperatureScaling):
     """Whose temperature is multiplied by a factor; subclasses say how they come by it."""
 
     _parameter_constraints: ClassVar[dict] = {**TemperatureScaling._parameter_constraints, "factor": [float]}
 
-    def _transform_logits(self, logits):
-        return super()._transform_logits(logits) / self.factor
+    def _fit_logits(self, logits, y, sample_weight):
+        learned = super()._fit_logits(logits, y, sample_weight).learned()
+        return TemperingMap(**learned, factor=self.factor)
 
 
 class OwnConstructor(Tempering):

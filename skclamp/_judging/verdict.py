@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
-from .._utils.encoding import register, register_former
+from .._utils.encoding import register
 
 # Below this p value inputs are said to have changed, beside class frequencies.
 SURE_LEVEL = 0.001
@@ -142,15 +142,6 @@ class Verdict:
 
     def __str__(self):
         return self.reason
-
-
-# What older files hold of class frequencies.
-register_former(
-    "PriorShiftVerdict",
-    lambda accepted, gain, p_value, reason, inputs_changed, **numbers: Verdict(
-        accepted, -gain, 0.0, p_value, reason, **numbers
-    ),
-)
 
 
 class Decision(NamedTuple):

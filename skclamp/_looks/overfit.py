@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import clone
 
 from .._judging.paired import n_effective, student_below_zero
 from .._judging.splits import draw_folds
@@ -41,7 +40,7 @@ def is_doubtful(weight, n_classes, enough):
 def against_temperature(calibrator, logits, y, weight):
     """Fit a map, and a temperature, without each fold of the samples, and judge both on it; None without folds.
 
-    The map is fitted as a clone of `calibrator`, which has no estimator, on logits (n, K), column indices and weights.
+    The map is fitted as a clone of `calibrator` on logits (n, K), column indices and weights.
     """
     numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, weight, _N_FOLDS)
     if not numbers.any():
@@ -52,7 +51,7 @@ def against_temperature(calibrator, logits, y, weight):
         # Samples without weight are in no fold.
         train, held = ((rows & (weight > 0)).to(logits.device) for rows in (~held, held))
         train_weight, columns = weight[train.to(weight.device)], y[held]
-        fitted = clone(calibrator)._learn(logits[train], y[train].cpu(), train_weight, checks=False, silent=True)
+        fitted = calibrator._fitted_to(logits[train], y[train], train_weight, silent=True)
         temperature = solve_temperature(logits[train], y[train], sample_weight=train_weight).temperature
         rows = held.cpu().numpy()
         log_proba = fitted.predict_log_proba(logits[held])

@@ -5,8 +5,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from torch import nn
 
 from .._judging.paired import n_effective, of_groups
 from .._judging.splits import joined
@@ -15,10 +15,10 @@ from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.progress import progress_bar
 from .._utils.warnings import silenced
-from ..base import BaseCalibrator
-from ..modules import ClampedModule
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned, Temperature
 from ..scaling import TemperatureScaling
-from .candidates import following_map
+from .candidates import FollowingMap
 
 # Likelihood-ratio statistics of T against 1 at which the base begins to leave 1, and where it is T. Between these the
 # garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just seen half as much
@@ -40,9 +40,24 @@ class LabelledLogits(NamedTuple):
 
     def fit(self, calibrator):
         """Return a clone of an output map, fitted to these."""
-        columns = np.arange(self.logits.shape[1])
-        fitted = clone(calibrator).set_params(response="logits", classes=columns)
-        return fitted._learn(self.logits, self.y.cpu(), self.weight, checks=False)
+        return calibrator._fitted_to(self.logits, self.y, self.weight)
+
+
+class PoolMap(Map):
+    """A pool of temperature scaling and other maps, and a map of its log-probabilities, or None, that follows."""
+
+    def transform(self, logits):
+        mapped = [logits / self.temperature_, *(part(logits) for part in self.parts)]
+        mixed = pooled([log_probabilities(each, logits) for each in mapped], self.weights)
+        if self.last is None:
+            return mixed
+        mixed = log_probabilities(mixed, logits)
+        return pooled([mixed, log_probabilities(self.last(mixed), logits)], [self.last_weight])
+
+    @property
+    def n_parameters(self):
+        last = 0 if self.last is None else self.last.n_parameters + 1
+        return 1 + sum(part.n_parameters for part in self.parts) + len(self.weights) + last
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -84,27 +99,29 @@ class Pool(BaseCalibrator):
         "last_weight": [float],
     }
 
+    # Made of the calibrators'.
+    _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"map_"}
+
+    temperature_ = Learned()
+
     def _fit_logits(self, logits, y, sample_weight):
         samples = LabelledLogits(logits, y, sample_weight)
         self.calibrators_ = [fit if fit.__sklearn_is_fitted__() else samples.fit(fit) for fit in self.calibrators]
-        temperature = self.calibrators_[0].temperature_
-        self.temperature_ = temperature if self.share == 1 else 1 / (self.share / temperature + 1 - self.share)
+        return self._pool()
 
-    def _transform_logits(self, logits):
-        base = logits / self.temperature_
+    def _pool(self):
+        base, *others = self.calibrators_
+        temperature, share = base.temperature_, self.share
+        temperature = temperature if share == 1 else 1 / (share / temperature + 1 - share)
         if not self.weights and self.last is None:
-            return base
-        parts = [base, *(fit._calibrated(logits) for fit in self.calibrators_[1:])]
-        mixed = pooled([log_probabilities(part, logits) for part in parts], self.weights)
-        if self.last is None:
-            return mixed
-        mixed = log_probabilities(mixed, logits)
-        return pooled([mixed, log_probabilities(self.last.estimator._calibrated(mixed), logits)], [self.last_weight])
+            return Temperature(temperature_=temperature)
+        last = None if self.last is None else self.last.estimator.map_
+        parts, options = nn.ModuleList([fit.map_ for fit in others]), {"last": last, "last_weight": self.last_weight}
+        return PoolMap(temperature_=temperature, parts=parts, weights=self.weights, **options)
 
-    def _module_around(self, network):
-        if self.weights or self.last is not None or self.least_probability_:
-            return super()._module_around(network)
-        return ClampedModule(network, temperature=self.temperature_)
+    def _restore(self, learned, backbone=None):
+        super()._restore(learned, backbone)
+        self.map_ = self._pool().learn(least_probability=self.least_probability_)
 
     def in_words(self):
         """Its parts at their weights."""
@@ -116,15 +133,6 @@ class Pool(BaseCalibrator):
         words = " and ".join([*filter(None, shown), *[f"the logits as they are {rest:.2f}"] * (rest >= 0.005)])
         last = "" if self.last is None else f", followed by an order-preserving map at {self.last_weight:.2f}"
         return f"{words}{last}"
-
-    def _of_missing_classes(self):
-        return dict.fromkeys(each for fit in self.calibrators_ for each in fit._of_missing_classes())
-
-    @property
-    def _n_parameters(self):
-        last = 0 if self.last is None else self.last.estimator._n_parameters + 1
-        # The base's temperature is here once more.
-        return super()._n_parameters - 1 + len(self.weights) + last
 
 
 def log_probabilities(mapped, logits):
@@ -285,7 +293,7 @@ def _weights(log_proba, samples, units, total):
 
 def _followed(mixed, numbers, samples, units, total):
     """The map that follows pooled log-probabilities, what it weighs, and these behind it; None if it isn't worth it."""
-    samples, following = samples._replace(logits=mixed), following_map()
+    samples, following = samples._replace(logits=mixed), FollowingMap(tol=1e-5)
     with silenced():
         last = samples.fit(following)
     # What gains nothing on its own samples gains nothing on others.

@@ -103,7 +103,7 @@ class SmallFolds(Folds):
         self.labels = torch.nn.functional.one_hot(y, n_classes).T.to(features)
 
     def out_of_fold_losses(self, penalty):
-        """Those of `Folds`."""
+        """As those of `Folds`."""
         ridge = np.broadcast_to(penalty, self.identity.shape) + RIDGE
         rows = [np.reshape(values, (-1, ridge.size)) for values in (np.stack(self.parameters), ridge, self.identity)]
         theta = self._minimise(*(torch.from_numpy(values).to(self.kept) for values in rows))
@@ -164,7 +164,7 @@ class OneVsRestFolds(Folds):
         self.shares = [self.data[-1][inside].sum().item() for inside in self.folds]
 
     def out_of_fold_losses(self, penalty):
-        """Those of `Folds`, of the mean class against the rest: of two classes, the NLL."""
+        """As those of `Folds`, of the mean class against the rest: of two classes, the NLL."""
         for inside in self.folds:
             *terms, _, y, weight = (values[~inside] for values in self.data)
             parameters = fit_one_vs_rest(terms, y, weight, ridge=penalty, monotone=True).parameters
@@ -192,7 +192,7 @@ def _solved(hessian, gradient):
 
 
 def are_small(features, n_regressions):
-    """Whether regressions are small enough to be solved at once."""
+    """Return whether regressions are small enough to be solved at once."""
     n_samples, n_classes = features.shape
     if n_classes > _MAX_CLASSES or n_samples * n_classes**2 * n_regressions > _MAX_SIZE:
         return False

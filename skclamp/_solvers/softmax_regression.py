@@ -217,7 +217,7 @@ class MatrixRegression(SoftmaxRegression):
 
     @staticmethod
     def of_vector(parameters):
-        """Those that do what a `VectorRegression` does with its own."""
+        """Return the parameters that do what a `VectorRegression` does with its own."""
         gain, intercept = parameters
         return np.column_stack([np.diag(gain), intercept])
 

@@ -164,7 +164,7 @@ def solve_temperature(
 
 
 def lies_between(logits, y, sample_weight, low, high):
-    """Whether the temperature of the least NLL lies between two, for which the convex NLL's slope there is enough."""
+    """Return whether the temperature of least NLL lies between two: the convex NLL's slopes there tell."""
     rows = LogitRows(logits, y, sample_weight)
     return rows.nll(1 / high).slope < 0 < rows.nll(1 / low).slope
 

@@ -207,6 +207,6 @@ class LogitRows:
 
 
 def rows_a_chunk(logits):
-    """How many rows of some logits are treated at a time."""
+    """Return how many rows of some logits are treated at a time."""
     size = _CHUNK_SIZE if logits.device.type == "cpu" else _GPU_CHUNK_SIZE
     return max(1, size // logits.shape[1])

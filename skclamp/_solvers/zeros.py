@@ -1,4 +1,4 @@
-"""What stands for probabilities of 0: half a vote, or what the labels say of such zeros."""
+"""The stand-in for probabilities of 0: half a vote, or the share of labels among such zeros."""
 
 import torch
 

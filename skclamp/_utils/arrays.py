@@ -33,7 +33,7 @@ def to_numpy(values, name="an array"):
 
 
 def _unequal(values):
-    """What is said of samples of several shapes; None where they are alike, or can't be gone through."""
+    """Words on samples of several shapes; None where they are alike, or can't be gone through."""
     rows = values if isinstance(values, (list, tuple, np.ndarray)) else ()
     shapes = {tuple(getattr(row, "shape", (len(row),) if isinstance(row, (list, tuple)) else ())) for row in rows}
     return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
@@ -61,7 +61,7 @@ def _as_numbers(array):
 
 
 def is_missing(value):
-    """Whether it is None, NaN or pandas' NA."""
+    """Return whether it is None, NaN or pandas' NA."""
     try:
         return value is None or bool(value != value)
     except TypeError:
@@ -140,7 +140,7 @@ def absent_among(logits):
 
 
 def has_absent(logits):
-    """Whether any logit is -inf."""
+    """Return whether any logit is -inf."""
     absent = absent_among(logits)
     return absent is not None and bool(absent.any())
 
@@ -165,7 +165,7 @@ def drawn_rows(n_rows, most):
 
 
 def is_exporting():
-    """Whether torch records what happens to tensors, and can't be asked for their values."""
+    """Return whether torch records what happens to tensors, and can't be asked for their values."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
@@ -250,7 +250,7 @@ class ComputedRows:
 
 
 def row_sum_tolerance(eps):
-    """How far a row's sum may be from 1; float32 and float64 rows may have been half precision once."""
+    """Largest difference of a row's sum from 1; float32 and float64 rows may have been half precision once."""
     return max(1e-3, 4 * eps)
 
 

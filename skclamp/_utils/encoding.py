@@ -9,6 +9,7 @@ import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -20,10 +21,14 @@ from torch import nn
 
 
 class Kind(NamedTuple):
-    """A class whose objects can be written, and what takes an object to the arguments that make its like, a dict."""
+    """A class whose objects can be written, and what takes an object to the arguments that make its like, a dict.
+
+    The arguments of a module that is `whole` bring its tensors.
+    """
 
     cls: Callable[..., Any]
     arguments: Callable[[Any], dict]
+    whole: bool = False
 
 
 _KINDS: dict[str, Kind] = {}
@@ -63,9 +68,9 @@ def register(cls, arguments=None):  # numpydoc ignore=PR02
     return cls
 
 
-def register_former(name, make):
-    """Let files that hold an object of a class of ours that was called `name` load what a function makes of it."""
-    _KINDS[name] = Kind(make, _attributes)
+def register_whole(cls, arguments):
+    """As `register`, for modules whose arguments bring their tensors."""
+    _KINDS[_key(cls)] = Kind(cls, arguments, whole=True)
 
 
 def _key(cls):
@@ -86,12 +91,55 @@ def _attributes(value):
 
 
 register(nn.Identity, lambda _: {})
-register(nn.Sequential, lambda value: {"modules": dict(value._modules)})
+register_whole(nn.Sequential, lambda value: {"modules": dict(value._modules)})
 register(FrozenEstimator)
 
 
 class UnknownClassError(ValueError):
     """A file holds an object of a class that isn't registered."""
+
+
+class Form(NamedTuple):
+    """Values of a class that JSON lacks: what takes one to values that can be written, and back."""
+
+    cls: Any
+    down: Callable[[Any], Any]
+    up: Callable[[Any], Any]
+
+
+def _name_of_optimizer(value):
+    name = value.__name__
+    if vars(torch.optim).get(name) is not value:
+        raise TypeError(f"optimizers must be torch.optim's to be saved; got the class {name}")
+    return name
+
+
+def _optimizer(name):
+    optimizer = vars(torch.optim)[name]
+    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
+        raise ValueError(f"it names {name!r} as an optimiser of torch")
+    return optimizer
+
+
+def _array_of_names(content):
+    dtype, names = content
+    if np.dtype(dtype).kind not in "OU":
+        raise ValueError(f"it holds an array of strings of dtype {dtype}")
+    return np.array(names, dtype=dtype)
+
+
+# By the key that stands for each; of two that fit a value the first counts.
+_FORMS = {
+    "float": Form((Real, Decimal), lambda value: repr(float(value)), float),
+    "shape": Form(torch.Size, list, torch.Size),
+    "tuple": Form(tuple, list, tuple),
+    "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),
+    "names": Form(np.ndarray, lambda value: [value.dtype.str, value.tolist()], _array_of_names),
+    "tensor": Form(torch.Tensor, lambda value: value.detach().cpu().numpy(), torch.from_numpy),
+    "device": Form(torch.device, str, torch.device),
+    "optimizer": Form(type, _name_of_optimizer, _optimizer),
+    "partial": Form(partial, lambda value: [value.func, value.keywords], lambda parts: partial(parts[0], **parts[1])),
+}
 
 
 class Writer:
@@ -112,34 +160,25 @@ class Writer:
                 return bool(value)
             case Integral():
                 return int(value)
-            case Real():
-                return float(value) if math.isfinite(value) else {"float": repr(float(value))}
-            case torch.Size():
-                return {"shape": list(value)}
-            case tuple():
-                return {"tuple": self.encode(list(value), name)}
+            case Real() if math.isfinite(value):
+                return float(value)
             case list():
                 return [self.encode(each, f"{name}.{k}") for k, each in enumerate(value)]
-            case dict():
-                items = value.items()
-                return {"dict": [[self.encode(key, name), self.encode(each, f"{name}.{key}")] for key, each in items]}
             case np.ma.MaskedArray():
                 raise TypeError(f"{name} must be an array without a mask to be saved")
-            case np.ndarray() if value.dtype.kind in "OU":
-                return {"array": {"dtype": value.dtype.str, "items": self.encode(value.tolist(), name)}}
-            case np.ndarray():
+            case np.ndarray() if value.dtype.kind not in "OU":
                 return {"array": self.put(value, name)}
-            case torch.Tensor():
-                return {"tensor": self.put(value.detach().cpu().numpy(), name)}
-            case torch.device():
-                return {"device": str(value)}
-            case type():
-                return {"optimizer": _name_of_optimizer(value, name)}
-            case partial():
-                content = [_name_of_optimizer(value.func, name), self.encode(value.keywords, name)]
-                return {"optimizer with arguments": content}
+        if not isinstance(value, (dict, np.ndarray, torch.Tensor)):
+            # Such as a Series, which is read by its names, and arrays of other libraries.
+            if hasattr(value, "items"):
+                return self.encode(dict(value.items()), name)
+            if hasattr(value, "__array__"):
+                return self.encode(np.asarray(value), name)
+        for tag, form in _FORMS.items():
+            if isinstance(value, form.cls):
+                return {tag: self.encode(form.down(value), name)}
         raise TypeError(
-            f"{name} must be of a class that can be saved; got {_named(value)}: see skclamp.persistence.register"
+            f"{name} must be of a class that can be saved; got {type(value).__name__}: see skclamp.persistence.register"
         )
 
     def encode_object(self, value, name):
@@ -161,8 +200,6 @@ class Writer:
         """Keep an array aside; returns its key."""
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"{name} must be an array of numbers or strings to be saved; got dtype {array.dtype}")
-        if name in self.arrays:
-            raise ValueError(f"two arrays are called {name}")
         self.arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
         return name
 
@@ -180,36 +217,11 @@ class Reader:
         if not isinstance(content, dict):
             return content
         ((tag, inner),) = content.items()
-        match tag:
-            case "object":
-                value = self.decode_arguments(inner)
-                _set_state(value, self.decode_state(inner))
-                return value
-            case "float":
-                return float(inner)
-            case "shape":
-                return torch.Size(inner)
-            case "tuple":
-                return tuple(self.decode(inner))
-            case "dict":
-                return {self.decode(key): self.decode(each) for key, each in inner}
-            case "array" if isinstance(inner, dict):
-                dtype = np.dtype(inner["dtype"])
-                if dtype.kind not in "OU":
-                    raise ValueError(f"it holds an array of strings of dtype {dtype}")
-                return np.array(self.decode(inner["items"]), dtype=dtype)
-            case "array":
-                return self.arrays[inner]
-            case "tensor":
-                return torch.from_numpy(self.arrays[inner])
-            case "device":
-                return torch.device(inner)
-            case "optimizer":
-                return _optimizer(inner)
-            case "optimizer with arguments":
-                optimizer, arguments = inner
-                return partial(_optimizer(optimizer), **self.decode(arguments))
-        raise KeyError(tag)
+        if tag == "object":
+            value = self.decode_arguments(inner)
+            _set_state(value, self.decode_state(inner))
+            return value
+        return self.arrays[inner] if tag == "array" else _FORMS[tag].up(self.decode(inner))
 
     def decode_arguments(self, content):
         """The object as its constructor makes it."""
@@ -223,15 +235,14 @@ class Reader:
         return cls(OrderedDict(arguments["modules"])) if cls is nn.Sequential else cls(**arguments)
 
     def decode_state(self, content):
-        """What the object has beyond its arguments, a dict."""
+        """The state of the object beside its arguments, a dict."""
         return {name: self.decode(value) for name, value in content["state"].items()}
 
 
 def _state(value):
-    """What an object has beyond its arguments."""
+    """The state of an object beside its arguments."""
     if isinstance(value, nn.Module):
-        # A container's parts are its arguments, and bring their own.
-        if isinstance(value, nn.Sequential):
+        if _KINDS[_key(type(value))].whole:
             return {}
         fixed = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
         return {"tensors": dict(value.state_dict()), "fixed": fixed}
@@ -245,21 +256,3 @@ def _set_state(value, state):
             value.get_parameter(name).requires_grad_(False)
     elif state:
         value._restore(state)
-
-
-def _named(value):
-    return f"the class {value.__name__}" if inspect.isclass(value) else type(value).__name__
-
-
-def _name_of_optimizer(value, name):
-    own_name = value.__name__
-    if vars(torch.optim).get(own_name) is not value:
-        raise TypeError(f"{name} must be one of torch.optim to be saved; got {_named(value)}")
-    return own_name
-
-
-def _optimizer(name):
-    optimizer = vars(torch.optim)[name]
-    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
-        raise ValueError(f"it names {name!r} as an optimiser of torch")
-    return optimizer

@@ -92,7 +92,7 @@ def split_missing(y, beside=None):
 
 
 def _likely_mistake(y, name, beside):
-    """What labels that aren't one-dimensional may be."""
+    """The likely mistake where labels aren't one-dimensional, in words."""
     if beside is not None and y.ndim and getattr(beside[1], "shape", None) == (len(y),):
         return f". {beside[0]} has shape ({len(y)},): {beside[0]} and {name} look swapped"
     if y.ndim > 2:
@@ -133,7 +133,7 @@ def first_difference(y, others):
 
 
 def predict_labelled(estimator, method, X, y, *, in_order=False, name="y"):
-    """What a method of an estimator says of X, as an array, and the labels: y, or those that X brings.
+    """Return a method's predictions for X, an array, and the labels: y, or those that X brings.
 
     `in_order` says that something beside X goes by the order of its samples, `name` what the user calls y. A calibrator
     reads labels as it predicts.

@@ -1,4 +1,4 @@
-"""What a calibrator's ``fit`` was given beside X and y, and where it goes: scikit-learn's metadata routing.
+"""Metadata, given to ``fit`` beside X and y, and their routing as in scikit-learn.
 
 With ``sklearn.set_config(enable_metadata_routing=True)`` metadata go to whoever requests them, and to nobody else: to
 the ``fit`` of a classifier that isn't fitted, to the splitter that folds for it, to that of a guard, to a scorer.
@@ -21,7 +21,7 @@ from .warnings import warn_caller
 
 
 class Metadata(NamedTuple):
-    """What goes where, dicts of values by name: to the classifier's ``fit``, the splitter, the guard's, the scorer.
+    """Dicts of values by name, for each receiver: the classifier's ``fit``, the splitter, the guard's, the scorer.
 
     `given` is what goes to classifier or splitter, under the names that the user gave: with routing enabled,
     `cross_validate` takes it so.
@@ -38,12 +38,12 @@ NO_METADATA = Metadata({}, {}, {}, {}, {})
 
 
 def routing_enabled():
-    """Whether the user has switched metadata routing on."""
+    """Return whether the user has switched metadata routing on."""
     return get_config()["enable_metadata_routing"]
 
 
 def calls(caller, callee):
-    """That one method of a router calls another one of its parts."""
+    """Return the mapping by which a method of a router calls one of its parts."""
     return MethodMapping().add(caller=caller, callee=callee)
 
 
@@ -79,7 +79,7 @@ def route(owner, router, params, **parts):
 
 
 def _by_name(owner, params, classifier=None, **splitters):
-    """What goes where without routing."""
+    """Send metadata where they belong without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
@@ -112,7 +112,7 @@ def _by_name(owner, params, classifier=None, **splitters):
 
 
 def _untaken(owner, others, names):
-    """That a ``fit`` takes no arguments but those of these names, and which one may have been meant."""
+    """Tell that a ``fit`` takes no arguments but those of these names, and which one may have been meant."""
     meant = get_close_matches(others[0], names, 1)
     hint = f". Did you mean {meant[0]}?" if meant else ""
     known = f"{', '.join(names[:-1])} and {names[-1]}"
@@ -120,7 +120,7 @@ def _untaken(owner, others, names):
 
 
 def _takes_groups(splitter):
-    """Whether a splitter goes by ``groups``, or those of a calibrator that isn't fitted do."""
+    """Return whether a splitter goes by ``groups``, or those of a calibrator that isn't fitted do."""
     if hasattr(splitter, "_routed_to"):
         return any(map(_takes_groups, splitter._routed_to().values()))
     if not is_splitter(splitter):
@@ -132,11 +132,9 @@ def _takes_groups(splitter):
 
 def of_rows(metadata, rows, n_samples):
     """Of metadata that hold one value per sample those of some samples, the others as they are."""
-    return {
-        name: take_rows(value, rows) if _is_of_samples(value, n_samples) else value for name, value in metadata.items()
-    }
 
+    def is_of_samples(value):
+        arraylike = hasattr(value, "__len__") or hasattr(value, "shape") or hasattr(value, "__array__")
+        return arraylike and not isinstance(value, (str, dict)) and num_samples(value) == n_samples
 
-def _is_of_samples(value, n_samples):
-    arraylike = hasattr(value, "__len__") or hasattr(value, "shape") or hasattr(value, "__array__")
-    return arraylike and not isinstance(value, (str, dict)) and num_samples(value) == n_samples
+    return {name: take_rows(value, rows) if is_of_samples(value) else value for name, value in metadata.items()}

@@ -24,7 +24,7 @@ class Choices(StrOptions):
         return f"a str among {{{', '.join(map(repr, self.choices))}}}"
 
     def meant_by(self, value):
-        """How to go on where somebody gave something else; empty if that isn't near to any choice."""
+        """Ask whether a similar choice was meant; empty if none is near."""
         return did_you_mean(value, self.choices)
 
 
@@ -39,7 +39,7 @@ class Splits(HasMethods):
         super().__init__("split")
 
     def is_satisfied_by(self, val):
-        """Whether it is a splitter or, no string, an iterable."""
+        """Return whether it is a splitter or, no string, an iterable."""
         return is_splitter(val) or (isinstance(val, Iterable) and not isinstance(val, _NO_SPLITS))
 
     def __str__(self):
@@ -47,7 +47,7 @@ class Splits(HasMethods):
 
 
 def is_splitter(value):
-    """Whether a value is a splitter of scikit-learn's kind, which strings, with a ``split`` of their own, aren't."""
+    """Return whether a value is a splitter of scikit-learn's kind; strings, whose ``split`` is another, aren't."""
     return hasattr(value, "split") and not isinstance(value, _NO_SPLITS)
 
 
@@ -68,7 +68,7 @@ def check_parameters(constraints, params, owner):
 
 
 def _meant(constraints, params):
-    """What the first wrong parameter, the one that the error is of, may have been meant to be."""
+    """Ask what the first wrong parameter, the one that the error is of, was meant to be."""
     for name, value in params.items():
         try:
             validate_parameter_constraints(constraints, {name: value}, caller_name="")

@@ -45,7 +45,7 @@ class _Note(NamedTuple):
 
 
 class _Notes(list):
-    """Those of the fits that are going on, one within the other; `rarity` is the cause that rare classes would be."""
+    """Notes of the fits that are going on, one within the other; `rarity` is the cause that rare classes would be."""
 
     depth = 0
     silent = False

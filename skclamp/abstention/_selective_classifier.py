@@ -24,7 +24,6 @@ from .._judging.risk import best_unproven, mean_risk, prove
 from .._judging.splits import copies_of, joined
 from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import tensor_of, to_numpy
-from .._utils.encoding import register
 from .._utils.labels import (
     accuracy,
     check_groups,
@@ -39,7 +38,7 @@ from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval, num_samples, take_rows
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
-from ..base._around import AroundEstimator, arguments_of
+from ..base._around import AroundEstimator
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
@@ -190,10 +189,6 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     }
 
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "module_"})
-
-    def __init_subclass__(cls, **options):
-        super().__init_subclass__(**options)
-        register(cls, arguments_of)
 
     def fit(self, X, y=None, sample_weight=None, groups=None, **params):
         """Find the lowest threshold whose risk is proven.
@@ -651,6 +646,3 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     def _routed_to(self, groups=None):
         return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self._splitter(groups)}
-
-
-register(SelectiveClassifier, arguments_of)

@@ -16,6 +16,7 @@ from sklearn.utils import get_tags
 from skorch import NeuralNet
 
 from .._backbones.opening import is_frozen
+from .._utils.encoding import register
 from .._utils.parameters import check_parameters
 
 # What scikit-learn's own methods set, which are neither parameters nor learned.
@@ -32,6 +33,10 @@ class AroundEstimator(BaseEstimator):
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
 
     _parameter_constraints: ClassVar[dict] = {}
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        register(cls, arguments_of)
 
     @property
     def _doc_link_template(self):
@@ -110,7 +115,7 @@ class AroundEstimator(BaseEstimator):
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
 
     def _html_repr(self):
-        """What notebooks show: scikit-learn's diagram and, once fitted, the summary below it."""
+        """Return scikit-learn's diagram for notebooks and, once fitted, the summary below it."""
         diagram = super()._html_repr()
         return f"{diagram}<p>{escape(self.summary())}</p>" if self.__sklearn_is_fitted__() else diagram
 
@@ -140,7 +145,7 @@ class AroundEstimator(BaseEstimator):
             raise
 
     def _learned(self):
-        """What `save` keeps beside the parameters."""
+        """Return the attributes that `save` keeps beside the parameters."""
         learned = {name for name in vars(self) if name.startswith("_") or name.endswith("_")}
         return {name: getattr(self, name) for name in sorted(learned - self._not_saved - set(_CONFIGURED))}
 
@@ -154,12 +159,12 @@ class AroundEstimator(BaseEstimator):
 
 
 def arguments_of(calibrator):
-    """What `save` takes for the arguments of a calibrator."""
+    """Return the constructor's arguments of a calibrator, but for the estimator."""
     return {name: value for name, value in calibrator.get_params(deep=False).items() if name != "estimator"}
 
 
 def _by_name(value):
-    """What a repr shows of a parameter: of networks, which would print every layer, only the class."""
+    """Return a parameter as a repr shows it: of networks, which would print every layer, only the class."""
     if isinstance(value, FrozenEstimator):
         return FrozenEstimator(_by_name(value.estimator))
     if isinstance(value, Pipeline):

@@ -1,5 +1,6 @@
-"""BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks."""
+"""BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around a map of logits."""
 
+import copy
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,9 +23,8 @@ from .._looks import words
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_again, absent_among, is_exporting, tensor_of
+from .._utils.arrays import absent_among, tensor_of
 from .._utils.docstrings import with_shared_docs
-from .._utils.encoding import register
 from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
@@ -37,7 +37,7 @@ from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
-from ._calibration_map import CalibrationMap
+from ._map import Map, Temperature, refuse_absent
 from ._scores import Mapped, Scores, scored
 from ._seen_classes import SeenClasses
 
@@ -50,11 +50,10 @@ _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseCalibrator(ClassifierMixin, AroundEstimator):
-    """What every calibrator shares.
+    """The base of every calibrator.
 
-    A calibrator of one's own implements two hooks: ``_fit_logits``, which learns from logits, column indices and
-    weights (1 where none are given), all tensors, and ``_transform_logits``, which takes some rows of float64 logits
-    to calibrated ones.
+    A calibrator of one's own implements ``_fit_logits``, which learns from logits, column indices and weights (1 where
+    none are given), all tensors, and returns a `Map`.
 
     Parameters
     ----------
@@ -92,6 +91,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     Attributes
     ----------
+    map_ : Map
+        A torch module from rows of float64 logits to calibrated logits: what was learned.
     module_ : ClampedModule
         An ordinary torch module from what the estimator takes, or X without one, to calibrated logits. It shares the
         network, its weights and its flags: call ``module_.eval()`` before use. Scikit-learn's classifiers have one
@@ -107,14 +108,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     Examples
     --------
     >>> import torch
-    >>> from skclamp.base import BaseCalibrator
+    >>> from skclamp.base import BaseCalibrator, Map
+    >>> class Shift(Map):
+    ...     def transform(self, logits):
+    ...         return logits + self.shift
     >>> class PriorCorrection(BaseCalibrator):
     ...     def _fit_logits(self, logits, y, sample_weight):
     ...         predicted, labelled = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
-    ...         self.shift_ = torch.log(labelled / predicted)
-    ...
-    ...     def _transform_logits(self, logits):
-    ...         return logits + self.shift_
+    ...         return Shift(shift=torch.log(labelled / predicted))
     >>> logits, y = torch.zeros(4, 2), [0, 1, 1, 1]
     >>> PriorCorrection().fit(logits, y).predict_proba(logits[:1]).round(2)
     array([[0.25, 0.75]])
@@ -148,18 +149,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # Whether the map is one of logarithms, which probabilities of 0 don't have.
     _takes_logarithms = True
 
-    # Whether zeros are raised before the map, and not by the backbone.
-    _raises_zeros = True
-
-    # Learned arrays that `_transform_logits` takes as tensors too: `module_` has them as buffers.
-    _arrays: ClassVar[tuple[str, ...]] = ()
-
     # Whether it takes logits of -inf, as of classes that a sample doesn't have, and gives the others what they would
     # have among themselves.
     _takes_absent = True
 
-    # Whether the map has numbers of each class. `_fit_logits` and `_transform_logits` then see the columns of classes
-    # with samples alone, and temperature scaling sets the probabilities of the others.
+    # Whether the map has numbers of each class. `_fit_logits` and the map then see the columns of classes with samples
+    # alone, and temperature scaling sets the probabilities of the others.
     _learns_by_class = False
 
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
@@ -175,10 +170,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     # What a selector chooses from where nobody says: parameters of maps of this kind by name, from few numbers to many.
     _default_candidates: ClassVar[dict[str, dict]] = {}
-
-    def __init_subclass__(cls, **options):
-        super().__init_subclass__(**options)
-        register(cls, cls._arguments)
 
     # Fitting: open, understand, look, learn, look back.
 
@@ -290,6 +281,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
         return self
 
+    def _fitted_to(self, logits, y, sample_weight, *, silent=False):
+        """Return a clone without an estimator, fitted to logits (n, K), column indices (n,) and weights (n,)."""
+        bare = clone(self).set_params(estimator=None, response="logits", classes=np.arange(logits.shape[1]))
+        return bare._learn(logits, y.cpu(), sample_weight, checks=False, silent=silent)
+
     def _opening(self):
         """Hook: how the estimator is opened."""
         return Opening(
@@ -354,22 +350,16 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
 
     def _looked_at_silently(self, samples):
-        """What `_look_at` looked at, as part of a fit that has told it, where a perturbation goes by that; or None."""
+        """Return what `_look_at` does, silently, where a perturbation goes by that; or None."""
         if not self._reads_again or samples.shard.ranks is not ALONE:
             return None
         with silenced():
             return self._look_at(samples)
 
-    def _check_absent(self, absent, samples=None):
+    def _check_absent(self, absent, samples):
         """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""
         if not self._takes_absent:
-            raise ValueError(
-                f"{type(self).__name__} takes no logits of -inf, as those of classes that a sample doesn't have: what "
-                "it learns of a class would mix samples with and without it. TemperatureScaling, "
-                "EnsembleTemperatureScaling and StructuredVectorScaling take them, among others"
-            )
-        if samples is None:
-            return
+            refuse_absent(type(self).__name__)
         counted = (samples.weight > 0).to(absent.device)
         impossible = absent.gather(1, samples.y_encoded[:, None])[:, 0] & counted
         if impossible.any():
@@ -381,7 +371,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             )
 
     def _least_probability(self, samples):
-        """What stands for probabilities of 0, in the samples of all processes; 0 where there are none."""
+        """Return the stand-in for probabilities of 0, in the samples of all processes; 0 where there are none."""
         logits, n_classes = samples.logits, samples.logits.shape[1]
         given, applies = self.least_probability, self._takes_logarithms and samples.backbone.votes
         if given != "auto":
@@ -406,41 +396,37 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
         What it returns says what the map takes, a `Mapped`; None is the estimator's logits.
         """
-        data = samples.of_all()
+        logits, y, weight = samples.of_all()
+        seen = SeenClasses.of(logits, y, weight) if self._learns_by_class else None
         if self._learns_by_class:
-            data = self._of_seen_classes(*data)
-        self._fit_logits(*data)
-
-    def _of_seen_classes(self, logits, y, sample_weight):
-        """What is learned from: the samples as they were without the classes that have none, which are remembered."""
-        self._seen = seen = SeenClasses.of(logits, y, sample_weight)
-        self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
-        if seen is None:
-            return logits, y, sample_weight
-        if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, sample_weight):
-            note(words.missing_classes(seen.mask), CalibrationSetWarning)
-        return seen.among(logits, y, sample_weight)
+            self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
+        if seen is not None:
+            if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, weight):
+                note(words.missing_classes(seen.mask), CalibrationSetWarning)
+            logits, y, weight = seen.among(logits, y, weight)
+        refused_by = "" if self._takes_absent else type(self).__name__
+        self.map_ = self._fit_logits(logits, y, weight)
+        self.map_.learn(seen=seen, least_probability=self.least_probability_, refused_by=refused_by)
 
     def _fit_logits(self, logits, y, sample_weight):
-        """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
+        """Hook: the `Map` learned from logits (n, K), column indices (n,) and float64 weights (n,)."""
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
     def _against_temperature(self, mapped):
-        """Whether a map of many numbers is worse than one temperature out of fold; None if that can't be told."""
+        """Judge a map of many numbers beside one temperature out of fold; None if that can't be told."""
         n_classes, enough = mapped.logits.shape[1], self._n_per_class * self._enough_per_number
         if not is_doubtful(mapped.weight, n_classes, enough):
             return None
-        fresh = self._to_cross_fit().set_params(estimator=None, response="logits", classes=np.arange(n_classes))
-        return against_temperature(fresh, mapped.logits, mapped.y_encoded, mapped.weight)
+        return against_temperature(self._to_cross_fit(), mapped.logits, mapped.y_encoded, mapped.weight)
 
     def _to_cross_fit(self):
-        """Hook: what is fitted without each fold, unfitted, to be judged in its place."""
-        return clone(self)
+        """Hook: what clones are made of that are fitted without each fold, to be judged in its place."""
+        return self
 
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
         mapped = mapped.some()
-        calibrated = self._calibrated(mapped.logits.to(torch.float64, copy=True))
+        calibrated = self.map_(mapped.logits.to(torch.float64, copy=True))
         sums, proba = scored(torch.stack([mapped.raw.to(calibrated), calibrated]), mapped.y_encoded, mapped.weight)
         sums = samples.shard.ranks.sum(sums)
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
@@ -669,7 +655,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         return accuracy(y, predicted, sample_weight)
 
     def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
-        """What a method says of X, and the labels: y or those that X brings, read in the same pass.
+        """Return a method's predictions for X, and the labels: y or those that X brings, read in the same pass.
 
         `in_order` says that something beside goes by the order of the samples, `name` what the user calls y.
         """
@@ -728,12 +714,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
                 f"{len(self.classes_)} features as input"
             )
-        out = np.empty(tuple(logits.shape))
+        out, transform = np.empty(tuple(logits.shape)), self.map_
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
             chunk = chunk.to(torch.float64, copy=True)
             absent = absent_among(chunk)
-            mapped = self._calibrated(chunk)
+            mapped = transform(chunk)
             if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
                 row = int(lost.nonzero()[0])
                 raise ValueError(
@@ -742,35 +728,19 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             place.copy_(normalise(mapped, 1))
         return out
 
-    def _calibrated(self, logits):
-        """As `_transform_logits`, of logits that may stand for probabilities of 0 or be -inf."""
-        absent = absent_among(logits)
-        if not self._takes_absent and not is_exporting() and absent is not None and absent.any():
-            self._check_absent(absent)
-        if self._raises_zeros and self.least_probability_:
-            logits = raised(logits, self.least_probability_)
-        seen, transform = getattr(self, "_seen", None), self._transform_logits
-        mapped = transform(logits) if seen is None else seen.mapped(transform, logits)
-        return mapped if absent is None else absent_again(mapped, absent)
-
-    def _transform_logits(self, logits):
-        """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
-        raise TypeError(f"{type(self).__name__} must implement _transform_logits")
-
     @cached_property
     def module_(self):
         """An ordinary torch module from what the estimator takes to calibrated logits."""
         check_is_fitted(self)
-        return self._module_around(self._backbone.as_module(type(self).__name__))
-
-    def _module_around(self, network):
-        """Hook: a network of logits, and the map after it."""
-        return ClampedModule(network, output=CalibrationMap(self))
+        network, learned = self._backbone.as_module(type(self).__name__), self.map_
+        if type(learned) is Temperature and not learned.least_probability:
+            return ClampedModule(network, temperature=learned.temperature_)
+        return ClampedModule(network, output=copy.deepcopy(learned))
 
     # What was learned, in words and in a file.
 
     def summary(self):
-        """What was learned, in a few sentences.
+        """Tell what was learned, in a few sentences.
 
         Returns
         -------
@@ -813,23 +783,25 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         hidden = ("_", "least_probability_")
         scalars = [
             f"{name} = {value:.4g}"
-            for name, value in vars(self).items()
+            for name, value in {**self.map_.learned(), **vars(self)}.items()
             if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
         ]
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
         yield from self._of_missing_classes()
 
     def _of_missing_classes(self):
-        """Hook: sentences of `summary` on classes without samples, where there are some."""
-        if seen := getattr(self, "_seen", None):
-            temperature = f"temperature scaling's (T = {seen.temperature:.4g})"
-            yield f"{words.without_samples(seen.mask)}: their probabilities are {temperature}."
+        """Sentences of `summary` on classes without samples, where there are some."""
+        seen = [part.seen for part in self.map_.modules() if isinstance(part, Map) and part.seen is not None]
+        return dict.fromkeys(
+            f"{words.without_samples(each.mask)}: their probabilities are temperature scaling's (T = "
+            f"{each.temperature:.4g})."
+            for each in seen
+        )
 
     @property
     def _n_parameters(self):
-        """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
-        beside = {"classes_", "least_probability_"} | self._not_saved
-        return sum(_n_floats(value) for name, value in vars(self).items() if name.endswith("_") and name not in beside)
+        """Hook: how many numbers the fit has set."""
+        return self.map_.n_parameters
 
     @property
     def _n_free(self):
@@ -866,10 +838,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         write(self, path, remember=remember)
-
-    def _arguments(self):
-        """Hook: what `save` takes for the constructor's arguments, by name."""
-        return arguments_of(self)
 
     # Who gets what is given beside X and y, and what several processes agree on.
 
@@ -932,17 +900,3 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         }
         fingerprints["sample_weight"] = "None" if sample_weight is None else "weights"
         ranks.check_alike(calibrator=type(self).__name__, **fingerprints)
-
-
-def _n_floats(value):
-    """How many floats a learned attribute holds; indices, counts and flags are none."""
-    if isinstance(value, BaseCalibrator):
-        return value._n_parameters
-    if isinstance(value, torch.nn.Module):
-        value = list(value.parameters())
-    if isinstance(value, (list, tuple)):
-        return sum(map(_n_floats, value))
-    if isinstance(value, torch.Tensor):
-        return value.numel() if value.is_floating_point() else 0
-    is_number = isinstance(value, (float, np.floating, np.ndarray))
-    return np.size(value) if is_number and np.asarray(value).dtype.kind == "f" else 0

@@ -1,4 +1,4 @@
-"""What a fit made of its samples: accuracy, mean confidence and negative log-likelihood (NLL), before and after."""
+"""Accuracy, mean confidence and negative log-likelihood (NLL) of a fit's samples, before and after."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ _FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS = 1 << 14, 256, 16, 1 << 20
 
 
 class Mapped(NamedTuple):
-    """What a fit ended with.
+    """The end of a fit: logits before and after the perturbation, labels and weights.
 
     Attributes
     ----------

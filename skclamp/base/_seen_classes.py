@@ -1,20 +1,18 @@
 """SeenClasses: the classes that the calibration set has samples of; nothing is learned of the others."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
+from torch import nn
 
 from .._solvers.temperature import solve_temperature
-from .._utils.encoding import register
+from .._utils.encoding import register_whole
 
 # A class is missing by chance where as few samples as are expected of it are none more often than this.
 _LEVEL = 1e-3
 _ROWS = 4096
 
 
-@register
-class SeenClasses(NamedTuple):
+class SeenClasses(nn.Module):
     """The classes with samples, whose map is learned among them, and the temperature that sets what the others have.
 
     Attributes
@@ -23,13 +21,19 @@ class SeenClasses(NamedTuple):
         Columns of the classes with samples.
     places : torch.Tensor of shape (n_classes,), dtype int64
         Where each class stands in a row of the n_seen mapped and then all the temperature-scaled log-probabilities.
-    temperature : float
+    temperature : torch.Tensor of shape ()
         That of temperature scaling of all columns.
     """
 
     columns: torch.Tensor
     places: torch.Tensor
-    temperature: float
+    temperature: torch.Tensor
+
+    def __init__(self, columns, places, temperature):
+        super().__init__()
+        self.register_buffer("columns", columns)
+        self.register_buffer("places", places)
+        self.register_buffer("temperature", torch.as_tensor(temperature, dtype=torch.float64))
 
     @classmethod
     def of(cls, logits, y, weight):
@@ -44,7 +48,7 @@ class SeenClasses(NamedTuple):
 
     @property
     def mask(self):
-        """Whether each class has samples, as an array."""
+        """Return whether each class has samples, as an array."""
         return (self.places < len(self.columns)).numpy()
 
     def among(self, logits, y, weight):
@@ -64,7 +68,7 @@ class SeenClasses(NamedTuple):
 
     def mapped(self, transform, logits):
         """Log-probabilities: the others' by temperature, and the map's among those with samples in what they leave."""
-        log_proba = torch.log_softmax(logits / self.temperature, 1)
+        log_proba = torch.log_softmax(logits / self.temperature.to(logits), 1)
         if len(self.columns) == 1:
             return log_proba
         columns, places = self.columns.to(logits.device), self.places.to(logits.device)
@@ -76,9 +80,12 @@ class SeenClasses(NamedTuple):
         return torch.cat([among, log_proba], 1).index_select(1, places)
 
     def are_missing_by_chance(self, logits, weight):
-        """Whether none of the missing classes is so probable among these samples that chance leaves it some."""
+        """Return whether none of the missing classes is so probable among these samples that chance leaves it some."""
         n_expected = torch.zeros(len(self.places), dtype=torch.float64, device=logits.device)
         for part, of_part in zip(logits.split(_ROWS), weight.to(logits.device).split(_ROWS), strict=True):
             n_expected += of_part @ torch.softmax(part.double() / self.temperature, 1)
         most = n_expected.cpu().numpy()[~self.mask].max()
         return bool(np.exp(-most) * len(self.places) >= _LEVEL)
+
+
+register_whole(SeenClasses, lambda seen: dict(seen.named_buffers()))

@@ -37,7 +37,7 @@ from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
-from ..base._calibration_map import CalibrationMap
+from ..base._map import Temperature
 from ..base._scores import Mapped
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
@@ -258,8 +258,6 @@ class BaseClamping(BaseCalibrator):
     _reads_again = True
 
     _group = "neural clamping"
-    # What is given in a network's place does so, while clamping learns and in `module_`.
-    _raises_zeros = False
 
     def _opening(self):
         return super()._opening()._replace(input_key=self.input_key, perturbs=True, inputs_stay=self._inputs_stay)
@@ -638,7 +636,7 @@ class BaseClamping(BaseCalibrator):
         delta = additive_part(self.perturbation_, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
-        output = CalibrationMap(self.output_) if hasattr(self, "output_") else None
+        output = copy.deepcopy(self.map_) if hasattr(self, "output_") else None
         views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
         self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
 
@@ -695,14 +693,16 @@ class BaseClamping(BaseCalibrator):
                 x = others[self._input_key] if x is None else x
                 yield x[0].cpu().numpy(), self._perturb(x)[0].cpu().numpy()
 
-    def _transform_logits(self, logits):
-        return self.output_._calibrated(logits) if hasattr(self, "output_") else logits / self.temperature_
+    @property
+    def map_(self):
+        """The map of logits: `output_`'s, or the temperature."""
+        return self.output_.map_ if hasattr(self, "output_") else Temperature(temperature_=self.temperature_)
 
     def _learned_in_words(self):
         """Yield what was learned and, where no verdict is about it, that it wasn't judged."""
         logits = f"are divided by T = {self.temperature_:.4g}"
         if hasattr(self, "output_"):
-            n_parameters = self.output_._n_parameters
+            n_parameters = self.map_.n_parameters
             numbers = f"{n_parameters:,} number{'s' * (n_parameters != 1)}"
             is_pool = isinstance(self.output_, Pool)
             name = f"a pool of maps, {self.output_.in_words()}" if is_pool else type(self.output_).__name__
@@ -722,8 +722,7 @@ class BaseClamping(BaseCalibrator):
 
     def _sentences(self):
         yield from self._learned_in_words()
-        if hasattr(self, "output_"):
-            yield from self.output_._of_missing_classes()
+        yield from self._of_missing_classes()
         for verdict in self._verdicts().values():
             yield from sentences(verdict)
         passes = " and ".join(f"{self.cost_[name]:.3g} {name}" for name in ("forward", "backward"))
@@ -736,8 +735,7 @@ class BaseClamping(BaseCalibrator):
     @property
     def _n_parameters(self):
         # The network in `module_` isn't learned, and `delta_` is the perturbation's once more.
-        output = self.output_._n_parameters if hasattr(self, "output_") else 1
-        output += len(self.views_) - 1
+        output = self.map_.n_parameters + len(self.views_) - 1
         return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
 
     @property

@@ -1,4 +1,4 @@
-"""What a calibrator needs once it is deployed: class frequencies that change."""
+"""Corrections of a deployed calibrator: for class frequencies that change."""
 
 from ._prior_shift_correction import PriorShiftCorrection
 

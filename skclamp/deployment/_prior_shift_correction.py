@@ -28,13 +28,27 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.labels import resolve_classes
 from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
-from ..base import BaseCalibrator
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned
 from ..distributed import Shard
 from ..exceptions import CalibrationSetWarning, InputShiftWarning, UnusedParameterWarning
 from ._priors import estimate_priors
 
 # How far from 1 given frequencies may sum.
 _ROUNDING = 1e-6
+
+
+class PriorShiftMap(Map):
+    """Temperature scaling, and each class's frequency in ``priors_`` over that in ``labelled_priors_``."""
+
+    given = False
+
+    def transform(self, logits):
+        priors, labelled = self.priors_.to(logits), self.labelled_priors_.to(logits)
+        # EM leaves no class without any frequency, beyond rounding: an exact 0 is the user's own word.
+        priors = priors if self.given else priors.clamp_min(MIN_PROBABILITY)
+        shift = priors.log() - labelled.clamp_min(MIN_PROBABILITY).log()
+        return logits / getattr(self, "temperature_", 1.0) + shift
 
 
 @with_shared_docs
@@ -155,12 +169,12 @@ class PriorShiftCorrection(BaseCalibrator):
     priors: object = None
     source_priors: object = None
 
-    _arrays = "priors_", "labelled_priors_"
-
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         **dict.fromkeys(("priors", "source_priors"), ["array-like", dict, torch.Tensor, None]),
     }
+
+    priors_, labelled_priors_, temperature_ = Learned(), Learned(), Learned()
 
     def adapt(self, X, y=None, sample_weight=None):
         """Estimate the class frequencies of unlabelled samples, and use them if two tests let them pass.
@@ -202,7 +216,7 @@ class PriorShiftCorrection(BaseCalibrator):
         if not hasattr(self, "_moments"):
             raise ValueError("adapt needs a fit to labelled samples, without source_priors: fit again")
         plain = copy.copy(self)
-        plain.__dict__["priors_"] = self.labelled_priors_
+        plain.map_ = copy.deepcopy(self.map_).learn(priors_=self.labelled_priors_)
         log_proba = plain.predict_log_proba(dataset_behind(X, any_order=True))
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
@@ -350,36 +364,35 @@ class PriorShiftCorrection(BaseCalibrator):
         return "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
     def _fit_logits(self, logits, y, sample_weight):
-        n_classes, solution = logits.shape[1], None
+        learned, solution = PriorShiftMap(), None
         if self.source_priors is not None:
             self.__dict__.pop("_moments", None)
-            return
+            return learned
         if not self._corrects_a_calibrator:
             solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
             warn_of_bound(solution)
-            self.temperature_ = solution.temperature
+            learned.learn(temperature_=solution.temperature)
         weight = sample_weight.cpu().numpy()
         counted = weight > 0
         weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
-        # As where nothing has changed.
-        self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
-        log_proba = torch.log_softmax(self._transform_logits(logits.double()), 1).cpu().numpy()[counted]
+        temperature = 1.0 if solution is None else solution.temperature
+        log_proba = torch.log_softmax(logits.double() / temperature, 1).cpu().numpy()[counted]
         # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
         moments = ProbabilityMoments.of(np.exp(log_proba), weight)
         self._moments = tuple(moments)
-        self.priors_ = self.labelled_priors_ = moments.mean
         self._flaw = _flaw(y_encoded, solution)
         chance = 1.0 if self._flaw else ClassMeans.of(np.exp(log_proba), y_encoded, weight).p_value
         by_class = self._corrects_a_calibrator and self._frozen_part()._learns_by_class
         self._off_by_class = _off_by_class(chance, by_class)
         self._n_labelled = len(weight)
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
+        return learned.learn(priors_=moments.mean, labelled_priors_=moments.mean)
 
     def _remember(self, samples):
         super()._remember(samples)
         self.accepted_ = self.priors is not None
         if self.accepted_:
-            self.priors_ = self._given_for("priors")
+            self.map_.learn(priors_=self._given_for("priors"), given=True)
         if self.source_priors is not None:
             self.labelled_priors_ = self._given_for("source_priors")
         elif self.accepted_ and self._off_by_class:
@@ -389,33 +402,17 @@ class PriorShiftCorrection(BaseCalibrator):
         """Frequencies that a parameter gives, in the order of the classes."""
         return _check_priors(name, _values(name, getattr(self, name), self.classes_), len(self.classes_))
 
-    def _arguments(self):
-        given = {name: _in_a_file(getattr(self, name)) for name in ("priors", "source_priors")}
-        return {**super()._arguments(), **given}
-
     @property
     def module_(self):
         """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
-        check_is_fitted(self)
-        return self._module_around(self._backbone.as_module(type(self).__name__))
+        self.__dict__.pop("module_", None)
+        return super().module_
 
     def _mapped_logits(self, logits):
         return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits
 
-    def _transform_logits(self, logits):
-        priors, labelled = (torch.as_tensor(getattr(self, name)).to(logits) for name in self._arrays)
-        # EM leaves no class without any frequency, beyond rounding: an exact 0 is the user's own word.
-        priors = priors if self._given else priors.clamp_min(MIN_PROBABILITY)
-        shift = priors.log() - labelled.clamp_min(MIN_PROBABILITY).log()
-        return logits / getattr(self, "temperature_", 1.0) + shift
-
-    @property
-    def _given(self):
-        """Whether the frequencies were given, which parameters that are set after `fit` don't change."""
-        return getattr(self, "accepted_", False) and not hasattr(self, "verdict_")
-
     def _sentences(self):
-        if self._given and not hasattr(self, "_moments"):
+        if self.map_.given and not hasattr(self, "_moments"):
             yield (
                 f"{type(self).__name__} learned nothing from samples: it multiplies each class's probability by its "
                 "frequency in priors over that in source_priors."
@@ -424,7 +421,7 @@ class PriorShiftCorrection(BaseCalibrator):
         yield from super()._sentences()
         if hasattr(self, "verdict_"):
             yield self.verdict_.reason
-        elif self._given:
+        elif self.map_.given:
             yield "Class frequencies are those given as priors, which nothing has tested."
         else:
             yield "Class frequencies are those of the labelled samples."
@@ -451,7 +448,7 @@ def _flaw(y_encoded, solution):
 
 
 def _off_by_class(p_value, by_class):
-    """What to do about probabilities that are off class by class, in words; empty if they aren't.
+    """Advice on probabilities that are off class by class, in words; empty if they aren't.
 
     `by_class` says that they are those of a map of each class, which something else held too far from the samples.
     """
@@ -462,15 +459,6 @@ def _off_by_class(p_value, by_class):
         f"the probabilities are off class by class (p = {p_value:.2g}): calibrate with {free}, "
         f"PriorShiftCorrection({free}(estimator)), and adapt that"
     )
-
-
-def _in_a_file(priors):
-    """Return frequencies as a file can hold them: no Series, nor numbers of other libraries."""
-    if hasattr(priors, "items"):
-        return {name: float(value) for name, value in priors.items()}
-    if hasattr(priors, "__array__"):
-        return to_numpy(priors)
-    return [float(value) for value in priors] if isinstance(priors, (list, tuple)) else priors
 
 
 def _values(name, priors, classes=None):

@@ -1,4 +1,4 @@
-"""What a network's failure on a batch says to whoever gave the batch."""
+"""Errors for whoever gave a batch on which a network failed."""
 
 import inspect
 
@@ -63,7 +63,7 @@ def _listed(names):
 
 
 def _advice(network, x):
-    """What to do where a network got what looks like its logits, or a network of images something else."""
+    """Advice where a network got what looks like its logits, or a network of images something else."""
     if not isinstance(x, torch.Tensor):
         return ""
     # Of the last layer that tells how many outputs it has.

@@ -168,10 +168,6 @@ def _multilayer_perceptron(classifier):
     return [layer for hidden in linear[:-1] for layer in (hidden, activation())] + linear[-1:]
 
 
-def _standard_scaler(scaler):
-    return [_Scaled(scaler.mean_ if scaler.with_mean else 0.0, scaler.scale_ if scaler.with_std else 1.0)]
-
-
 def _min_max_scaler(scaler):
     clip = [nn.Hardtanh(float(scaler.feature_range[0]), float(scaler.feature_range[1]))] if scaler.clip else []
     return [_Scaled(-scaler.min_ / scaler.scale_, 1 / scaler.scale_), *clip]
@@ -181,10 +177,6 @@ def _max_abs_scaler(scaler):
     # Younger than the scaler itself.
     clip = [nn.Hardtanh()] if getattr(scaler, "clip", False) else []
     return [_Scaled(0.0, scaler.scale_), *clip]
-
-
-def _normalizer(normalizer):
-    return [_Normalised({"l1": 1.0, "l2": 2.0, "max": np.inf}[normalizer.norm])]
 
 
 def _pca(pca):
@@ -277,10 +269,10 @@ _CLASSIFIERS = {
     MLPClassifier: _multilayer_perceptron,
 }
 _TRANSFORMERS = {
-    StandardScaler: _standard_scaler,
+    StandardScaler: lambda fit: [_Scaled(fit.mean_ if fit.with_mean else 0.0, fit.scale_ if fit.with_std else 1.0)],
     MinMaxScaler: _min_max_scaler,
     MaxAbsScaler: _max_abs_scaler,
-    Normalizer: _normalizer,
+    Normalizer: lambda fit: [_Normalised({"l1": 1.0, "l2": 2.0, "max": np.inf}[fit.norm])],
     PCA: _pca,
 }
 _ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}

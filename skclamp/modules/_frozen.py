@@ -66,7 +66,7 @@ def evaluating(module, parameters=()):
 
 
 def takes_gradient(parameter):
-    """Whether a parameter does while nobody holds it."""
+    """Return whether a parameter takes a gradient while nobody holds it."""
     return _HELD[id(parameter)].flag if id(parameter) in _HELD else parameter.requires_grad
 
 

@@ -14,7 +14,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class LayerCall(NamedTuple):
-    """What a layer took, what it gave, and how these were then: changes in place raise a tensor's version."""
+    """A layer's input and output, and their versions then: changes in place raise a tensor's version."""
 
     layer: nn.Module
     taken: torch.Tensor
@@ -79,7 +79,7 @@ def convolutions_before_norms(network, run):
 
 
 def _is_plain(call):
-    """Whether a convolution gave no more than that, of its own weights: subclasses and hooks may do otherwise."""
+    """Return whether a convolution did no more than that, with its own weights: subclasses and hooks may."""
     if call.gradient is None or call.gradient.name() != "ConvolutionBackward0":
         return False
     _, (weight, _), (bias, _) = call.gradient.next_functions
@@ -88,7 +88,7 @@ def _is_plain(call):
 
 
 def _users(tensor):
-    """How often each operation's result is used, of those that a tensor was computed by."""
+    """Return how often each operation's result is used, of those that a tensor was computed by."""
     users, waiting = Counter([tensor.grad_fn]), [tensor.grad_fn]
     while waiting:
         operation = waiting.pop()

@@ -93,7 +93,7 @@ class LogitsModule(nn.Module):
 
     @property
     def reading(self):
-        """How the network is read: the arguments beside it, a dict."""
+        """The arguments beside the network, a dict."""
         return {name: getattr(self, name) for name in ("response", "nonlinearity", "input_key", "output_key")}
 
     def train(self, mode=True):
@@ -109,7 +109,7 @@ class LogitsModule(nn.Module):
         return logits_from(output, self.response, n_samples=n_samples)
 
     def _yielded(self, x=None, /, **others):
-        """What `forward` makes logits of, and of how many samples: the network's output after the nonlinearity."""
+        """Return the network's output after the nonlinearity, and the number of samples."""
         first = [] if x is None else [x]
         if first and self.input_key is not None:
             first, others = [], {self.input_key: x, **others}
@@ -123,7 +123,7 @@ class LogitsModule(nn.Module):
         return output, one.shape[0]
 
     def _output_for(self, first, others):
-        """What the network returns; an error of its own says which batch it failed on."""
+        """Call the network; an error of its own says which batch it failed on."""
         copies = [*map(_copied, first)]
         named = {name: _copied(value) for name, value in others.items()} if others else {}
         if torch.compiler.is_compiling() or isinstance(self.module, LogitsModule):
@@ -158,7 +158,7 @@ def _item(output, key):
 
 
 def _copied(value):
-    """What a network may overwrite: its first operation may work in place, on the user's own memory or on a leaf."""
+    """Return a copy for a network whose first operation may work in place, on the user's own memory or on a leaf."""
     return value.clone() if isinstance(value, torch.Tensor) else value
 
 

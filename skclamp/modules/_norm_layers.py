@@ -128,7 +128,7 @@ class _Kept(NamedTuple):
     clamped: LogitsModule
 
     def holds(self, held, values):
-        """Whether the network holds the same objects, and these values."""
+        """Return whether the network holds the same objects, and these values."""
         return (
             len(held) == len(self.held)
             and all(map(operator.is_, held, self.held))
@@ -360,7 +360,7 @@ def find_norm_layers(head, x, others):
 
 
 def _looks_like_norm(part):
-    """Whether a layer may be one that normalises."""
+    """Return whether a layer may be one that normalises."""
     kind = getattr(part, "original_name", type(part).__name__)
     if not re.search("(?i:norm)|BN|Bn", kind) or "parametri" in type(part).__module__:
         return False
@@ -387,7 +387,7 @@ class _Probe:
         return (head or self.head)(None if x is None else x[rows], **others)
 
     def calls(self, names, rows, note):
-        """What `note` makes of each call of some layers, by name, in the order of first calls."""
+        """Return ``note(...)`` of each call of some layers, by name, in the order of first calls."""
         notes: dict[str, list] = {}
 
         def hook(part, args, kwargs, output, name):
@@ -477,7 +477,7 @@ def _verified(name, part, args, kwargs, output, axis):
 
 
 def _given(part, args, kwargs, before):
-    """What a layer gives, or what a child of it is the first to take; None of a child that takes nothing."""
+    """Return a layer's output, or the first input of a child of it; None of a child that takes nothing."""
     if not before:
         return part.forward(*args, **kwargs)
     taken = []

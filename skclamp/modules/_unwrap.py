@@ -15,5 +15,5 @@ def unwrapped(network):
 
 
 def is_spread(network):
-    """Whether a network runs on several devices at once."""
+    """Return whether a network runs on several devices at once."""
     return isinstance(network, nn.DataParallel) and len(network.device_ids) > 1

@@ -116,13 +116,13 @@ def _first_layer(head, shape):
 
 
 def _holds(tensor, x):
-    """Whether a tensor is the inputs, unchanged, or a view that reshapes each of them."""
+    """Return whether a tensor is the inputs, unchanged, or a view that reshapes each of them."""
     same = tensor.data_ptr() == x.data_ptr() and tensor.shape[:1] == x.shape[:1] and tensor.numel() == x.numel()
     return same and tensor._version == 0 and tensor.is_contiguous()
 
 
 def _uses_weights_elsewhere(head, call, x, logits):
-    """Whether other weights of a layer change the logits while it gives the same."""
+    """Return whether other weights of a layer change the logits while it gives the same."""
     weights = dict(call.layer.named_parameters())
     for name, parameter in weights.items():
         setattr(call.layer, name, _like(torch.full_like(parameter, math.nan), parameter))
@@ -134,7 +134,7 @@ def _uses_weights_elsewhere(head, call, x, logits):
 
 
 def _gives(head, call, x, logits):
-    """Whether a network gives these logits, with what a layer gave once."""
+    """Return whether a network gives these logits, with what a layer gave once."""
     # What follows may change it in place.
     handle = call.layer.register_forward_hook(lambda *_: call.given.clone())
     try:
@@ -146,7 +146,7 @@ def _gives(head, call, x, logits):
 
 
 def _close(logits, expected, dtype):
-    """Whether a network of this precision may have given both."""
+    """Return whether a network of this precision may have given both."""
     precision = 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
     return torch.allclose(logits, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item()))
 

@@ -1,15 +1,14 @@
 """Bets on other temperatures and class frequencies against a stream of labelled samples, in bounded memory."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from .._utils.encoding import register, register_former
+from .._utils.encoding import register
 from .._utils.least_probability import are_zeros
 from ._bets import BETAS, Likelihoods, before_each, bound_of_tilt, class_weights, likelihoods, null_betas
-from ._starts import StartsMixture, log_rest, means
+from ._starts import StartsMixture, means
 
 # Exponentials at a time: 4 MB.
 _TERMS_AT_ONCE = 1 << 19
@@ -143,27 +142,3 @@ def best_temperature(totals):
 def gain_of_frequencies(totals):
     """Return the gain of the best bet on class frequencies, at whatever T."""
     return float(totals[-_N:].max())
-
-
-def of_former(totals, tolerance):
-    """Totals as they are now, of such or of an older file's, which have slopes at the null and two memories."""
-    n_betas = _N + len(null_betas(tolerance))
-    if np.shape(totals)[-1:] != (2 * n_betas + 2 * _N,):
-        return totals
-    return np.concatenate([totals[..., : n_betas + _N], totals[..., -_N:]], axis=-1)
-
-
-def _from_former(*, frequencies, log_restarted, **fields):
-    """Read an older file; its e-value, of another mixture, is where the bets go on from."""
-    watch = CalibrationBets.of_none(fields["tolerance"], frequencies.shape[-1])
-    for name, value in fields.items():
-        setattr(watch, name, of_former(value, watch.tolerance))
-    watch.frequencies = frequencies[1]
-    staked = max(0.0, math.exp(min(watch.last[1], 700)) - math.exp(log_rest(watch.n_samples, watch.patience)))
-    watch.log_sums = np.stack([np.full_like(log_restarted, math.log(staked) if staked else -math.inf), log_restarted])
-    return watch
-
-
-register_former("StartsMixture", CalibrationBets)
-register_former("EProcess", _from_former)
-register_former("Evidence", _from_former)

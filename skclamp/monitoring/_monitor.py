@@ -15,15 +15,13 @@ from .._backbones.opening import check_samples
 from .._looks import words
 from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.arrays import to_numpy
-from .._utils.encoding import register
 from .._utils.labels import group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
-from ..base._around import arguments_of
 from ..exceptions import CalibrationSetWarning
-from ._e_process import CalibrationBets, best_temperature, of_former
+from ._e_process import CalibrationBets, best_temperature
 from ._watch import UNSEEN, Watch
 from ._watched import (
     encode_watched,
@@ -345,12 +343,3 @@ class CalibrationMonitor(Watch):
         if before < _MAX_LOG_ODDS <= log_odds:
             note(words.copies(), CalibrationSetWarning)
         self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy()
-
-    def _restore(self, learned, backbone=None):
-        learned["_alarms"].before = of_former(learned["_alarms"].before, learned["_evidence"].tolerance)
-        if self.classes is None:
-            self.classes = learned["_rules"]["classes"]
-        super()._restore(learned, backbone)
-
-
-register(CalibrationMonitor, arguments_of)

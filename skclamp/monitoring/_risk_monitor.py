@@ -12,11 +12,9 @@ from .._backbones.fingerprint import Digest
 from .._backbones.opening import check_samples, is_frozen
 from .._looks import words
 from .._utils.arrays import to_numpy
-from .._utils.encoding import register
 from .._utils.labels import check_same_length, encode_labels, group_keys, split_missing
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
-from ..base._around import arguments_of
 from ..exceptions import CalibrationSetWarning
 from ._risk_bets import RiskBets
 from ._watch import UNSEEN, Watch
@@ -293,6 +291,3 @@ class _Answers:
         """Identity of a classifier, which tells it from another."""
         rest = [self.classes, float(self.selective.threshold_), self.loss_table]
         return Digest().arrays(self.selective.estimator_).value(rest).hex()
-
-
-register(RiskMonitor, arguments_of)

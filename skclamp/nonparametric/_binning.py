@@ -13,7 +13,7 @@ from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, distinct_values, padded
+from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, by_class, distinct_values, padded
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples per bin on average.
 _RANGE = 10
@@ -31,7 +31,7 @@ def bounds_between(distinct):
 
 
 def quantile_places(total, part, n_parts):
-    """How many of the distinct values, from 0 to m, lie left of the cut at ``part / n_parts`` of their weight `total`.
+    """Return how many of m distinct values lie left of the cut at ``part / n_parts`` of their weight `total`.
 
     A value's weight isn't divided: the cut is at the first place that has enough on its left.
     """
@@ -118,14 +118,8 @@ class HistogramBinning(OneVsRestCalibrator):
         np.divide(sums, total, out=heights, where=total > 0)
         total += self.prior_strength
         np.divide(hits + self.prior_strength * heights, total, out=heights, where=total > 0)
-        return StepMaps(edges, torch.from_numpy(heights.reshape(n_classes, n_steps)))
-
-    @property
-    def _n_parameters(self):
-        if self.strategy == "quantile":
-            return super()._n_parameters
-        # Edges of equally wide bins are no news from the samples.
-        return self.maps_.values.numel()
+        values = heights.reshape(n_classes, n_steps)
+        return StepMaps(edges=edges, values=values, even=self.strategy == "uniform")
 
     def _edges(self, columns, y_encoded, weight):
         """Inner edges, one array per class."""
@@ -190,11 +184,14 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
 
     prior_strength: float = 2.0
 
-    _maps = StepMaps
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
     }
+
+    def _fit_maps(self, columns, y_encoded, weight):
+        edges, values = by_class(self._fit_class, columns, y_encoded, weight)
+        return StepMaps(edges=edges, values=values)
 
     def _fit_class(self, proba, hit, weight):
         distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)

@@ -13,7 +13,8 @@ from sklearn.isotonic import isotonic_regression
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, distinct_values, joined, softmax_of
+from ..base._map import Learned
+from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, by_class, distinct_values, softmax_of
 
 # Probabilities that lie no further apart are one.
 _RESOLUTION = np.finfo(np.float64).resolution
@@ -81,10 +82,22 @@ class IsotonicCalibration(OneVsRestCalibrator):
            [0.33, 0.13, 0.54]])
     """
 
-    _maps = LinearMaps
+    def _fit_maps(self, columns, y_encoded, weight):
+        knots, values = by_class(isotonic_knots, columns, y_encoded, weight)
+        return LinearMaps(knots=knots, values=values)
 
-    def _fit_class(self, proba, hit, weight):
-        return isotonic_knots(proba, hit, weight)
+
+class StrictMap(LinearMaps):
+    """One function for the probabilities of all classes, in one row, and the ``slope_`` that makes it strict."""
+
+    def transform(self, logits):
+        log_proba = torch.log_softmax(logits.cpu(), 1)
+        value = self.at(log_proba.exp().view(1, -1)).view_as(log_proba)
+        return torch.logaddexp(value.log(), log_proba + math.log(self.slope_)).to(logits.device)
+
+    @property
+    def n_parameters(self):
+        return super().n_parameters + 1
 
 
 @with_shared_docs
@@ -107,7 +120,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     Attributes
     ----------
-    map_ : LinearMaps
+    map_ : StrictMap
         Knots and values of the isotonic function, in one row.
     slope_ : float
         The weight of the uncalibrated probability.
@@ -147,18 +160,14 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
     }
 
     _treats_classes_alike = True
+    slope_ = Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
         proba, y_encoded = softmax_of(logits).numpy(), y.cpu().numpy()
         weight = sample_weight.cpu().numpy()
-        knots = _pooled_knots(proba[weight > 0], y_encoded[weight > 0], weight[weight > 0])
-        self.map_ = joined(LinearMaps, [knots])
-        self.slope_ = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
-
-    def _transform_logits(self, logits):
-        log_proba = torch.log_softmax(logits.cpu(), 1)
-        value = self.map_.at(log_proba.exp().view(1, -1)).view_as(log_proba)
-        return torch.logaddexp(value.log(), log_proba + math.log(self.slope_)).to(logits.device)
+        knots, values = _pooled_knots(proba[weight > 0], y_encoded[weight > 0], weight[weight > 0])
+        slope = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
+        return StrictMap(knots=knots[None], values=values[None], slope_=slope)
 
 
 def _pooled_knots(proba, y_encoded, weight):

@@ -4,14 +4,13 @@ The functions of all classes are evaluated at once: their knots are rows of one 
 call however many classes there are.
 """
 
-from typing import NamedTuple
+from operator import attrgetter
 
 import numpy as np
 import torch
 
-from .._utils.encoding import register
 from .._utils.least_probability import log_of
-from ..base import BaseCalibrator
+from ..base import BaseCalibrator, Map
 
 # Beside so many samples one more, which smooths, can just be told from none.
 _MAX_SAMPLES = 1e12
@@ -51,62 +50,71 @@ def padded(rows, fill=None):
     return torch.from_numpy(out)
 
 
-def joined(kind, maps):
-    """The maps of all classes, of a kind below, from each class's arrays: places that ascend, and what is there."""
-    places, *values = zip(*maps, strict=True)
-    return kind(padded(places, np.inf), *map(padded, values))
+def linear_between(knots, values, at):
+    """Values at (K, n) of K functions that are linear between their knots (K, m), and constant beyond them.
+
+    Knots ascend in each row, which is filled up with infinity.
+    """
+    right = torch.searchsorted(knots, at)
+    left = (right - 1).clamp_(min=0)
+    right.clamp_(max=knots.shape[1] - 1)
+    start, end = values.gather(1, left), values.gather(1, right)
+    low, high = knots.gather(1, left), knots.gather(1, right)
+    # Beyond the knots both ends are one knot, or the right one is infinite: the slope is taken for 0.
+    slope = torch.where(high > low, (end - start) / (high - low), 0.0)
+    return start + slope * (at - low)
 
 
-@register
-class StepMaps(NamedTuple):
-    """One function per class, with steps of heights `values`, shape (K, m + 1), between `edges`, shape (K, m).
+class MapsByClass(Map):
+    """One function of each class's probability, ``at(probabilities)`` in subclasses; the rows are renormalised.
 
-    Edges ascend in each row, which is filled up with infinity; each belongs to the step on its left.
+    Places, to be searched among, ascend in each row of a matrix, which is filled up with infinity.
     """
 
-    edges: torch.Tensor
-    values: torch.Tensor
+    def _apply(self, fn, recurse=True):
+        # It stays on the CPU, where places are searched, in float64.
+        return self
+
+    def transform(self, logits):
+        return log_of(self.at(softmax_of(logits).T).T).to(logits.device)
+
+    @property
+    def n_parameters(self):
+        # Places come first; whatever there is of them is filled up as far as they are.
+        numbers = list(self.buffers(recurse=False))
+        return sum(each.numel() for each in numbers) - len(numbers) * int(numbers[0].isinf().sum())
+
+
+class StepMaps(MapsByClass):
+    """Steps of heights `values`, shape (K, m + 1), between `edges`, shape (K, m).
+
+    Each edge belongs to the step on its left. `even` ones are no news from the samples.
+    """
+
+    even = False
 
     def at(self, proba):
         """Values at probabilities (K, n) in float64."""
         return self.values.gather(1, torch.searchsorted(self.edges, proba))
 
-    def sizes(self):
-        """How many numbers the function of each class has, edges and heights together."""
-        return (2 * self.edges.isfinite().sum(1) + 1).numpy()
+    @property
+    def n_parameters(self):
+        return self.values.numel() if self.even else super().n_parameters
 
 
-@register
-class LinearMaps(NamedTuple):
-    """One function per class that is linear between its knots, and constant beyond them.
-
-    `knots` and `values` have shape (K, m). Knots ascend in each row, which is filled up with infinity.
-    """
-
-    knots: torch.Tensor
-    values: torch.Tensor
+class LinearMaps(MapsByClass):
+    """Functions that are linear between their `knots`, where they have `values`, both of shape (K, m)."""
 
     def at(self, proba):
         """Values at probabilities (K, n) in float64."""
-        right = torch.searchsorted(self.knots, proba)
-        left = (right - 1).clamp_(min=0)
-        right.clamp_(max=self.knots.shape[1] - 1)
-        start, end = self.values.gather(1, left), self.values.gather(1, right)
-        low, high = self.knots.gather(1, left), self.knots.gather(1, right)
-        # Beyond the knots both ends are one knot, or the right one is infinite: the slope is taken for 0.
-        slope = torch.where(high > low, (end - start) / (high - low), 0.0)
-        return start + slope * (proba - low)
-
-    def sizes(self):
-        """How many numbers the function of each class has, knots and values together."""
-        return (2 * self.knots.isfinite().sum(1)).numpy()
+        return linear_between(self.knots, self.values, proba)
 
 
 class OneVsRestCalibrator(BaseCalibrator):
-    """What the calibrators by class share.
+    """The base of calibrators of one function per class.
 
-    Subclasses implement ``_fit_class(proba, hit, weight)``, which learns a class's map from its probabilities, whether
-    it is the sample's class, and positive weights; ``_maps`` joins those of all. Or they implement ``_fit_maps``.
+    Subclasses implement ``_fit_maps(columns, y_encoded, weight)``: the maps of all classes, from probabilities (K, n),
+    column indices and positive weights (n,).
 
     Attributes
     ----------
@@ -125,6 +133,8 @@ class OneVsRestCalibrator(BaseCalibrator):
     # One class against the rest has as many positive samples as it has.
     _compared_samples = 10
 
+    maps_ = property(attrgetter("map_"))
+
     def _fit_logits(self, logits, y, sample_weight):
         counted = sample_weight > 0
         if not counted.all():
@@ -132,17 +142,13 @@ class OneVsRestCalibrator(BaseCalibrator):
         y_encoded, weight = y.cpu().numpy(), sample_weight.cpu().numpy()
         if weight.sum() > _MAX_SAMPLES:
             weight = weight * (_MAX_SAMPLES / weight.sum())
-        columns = softmax_of(logits).T.numpy()
-        self.maps_ = self._fit_maps(columns, y_encoded, weight)
+        return self._fit_maps(softmax_of(logits).T.numpy(), y_encoded, weight)
 
-    def _fit_maps(self, columns, y_encoded, weight):
-        """The maps of all classes: a function of probabilities (K, n); columns (K, n) are those of the fit."""
-        maps = [self._fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(columns)]
-        return joined(self._maps, maps)
 
-    def _transform_logits(self, logits):
-        return log_of(self.maps_.at(softmax_of(logits).T).T).to(logits.device)
+def by_class(fit_class, columns, y_encoded, weight):
+    """Call ``fit_class(proba, hit, weight)``, which returns arrays, for each class; return matrices with a row each.
 
-    @property
-    def _n_parameters(self):
-        return int(self.maps_.sizes().sum())
+    The first, places that ascend, are filled up with infinity, the others with their last values.
+    """
+    places, *values = zip(*(fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(columns)), strict=True)
+    return padded(places, np.inf), *map(padded, values)

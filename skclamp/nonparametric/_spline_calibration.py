@@ -13,13 +13,26 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
-from ..base import BaseCalibrator
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned
 from ..exceptions import CalibrationSetWarning
-from ._one_vs_rest import SAME, LinearMaps, distinct_values
+from ._one_vs_rest import SAME, distinct_values, linear_between
 
 # By how much the log-odds of the predicted class stay above the next, at least.
 _LEAD = 1e-9
 _ROWS_AT_ONCE = 4096
+
+
+class SplineMap(Map):
+    """The top probability, by its log-odds; the other classes share what remains in proportion."""
+
+    n_parameters = 0
+
+    def transform(self, logits):
+        top, odds, others = top_and_others(logits)
+        log_odds, accuracy = (values[None].to(odds) for values in (self.log_odds_, self.accuracy_))
+        lead = torch.logit(linear_between(log_odds, accuracy, odds[None])[0]).maximum(others.amax(1) + _LEAD)
+        return others.scatter(1, top[:, None], lead[:, None])
 
 
 @with_shared_docs
@@ -80,17 +93,16 @@ class SplineCalibration(BaseCalibrator):
         "n_knots": [Interval(Integral, 3, None, closed="left")],
     }
 
-    _arrays = "log_odds_", "accuracy_"
-
     _treats_classes_alike = True
+    log_odds_, accuracy_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
         parts = [top_and_others(part.double())[:2] for part in logits.split(_ROWS_AT_ONCE)]
         top, odds = (torch.cat(values) for values in zip(*parts, strict=True))
         weight = sample_weight.cpu().numpy()
         odds, hit, weight = (values[weight > 0] for values in (odds.cpu().numpy(), (top == y).cpu().numpy(), weight))
-        self.log_odds_, total, hits = distinct_values(odds, hit, weight, SAME * (1 + np.abs(odds)))
-        proba, n_samples = expit(self.log_odds_), total.sum()
+        log_odds, total, hits = distinct_values(odds, hit, weight, SAME * (1 + np.abs(odds)))
+        proba, n_samples = expit(log_odds), total.sum()
         share, gap = np.cumsum(total) / n_samples, np.cumsum(hits - total * proba) / n_samples
         self.spline_ = natural_spline(share, gap, total, self.n_knots)
         ends = np.concatenate([[0.0], share])
@@ -99,23 +111,14 @@ class SplineCalibration(BaseCalibrator):
         slope = np.divide(np.diff(self.spline_(ends)), width, out=self.spline_(share, 1), where=width > 0)
         # As sure as n samples can make one: Laplace's rule of succession. Nearer to 1 there is no number.
         least = max(1 / (n_samples + 2), np.finfo(float).eps)
-        self.accuracy_ = np.clip(proba + slope, least, 1 - least)
+        accuracy = np.clip(proba + slope, least, 1 - least)
         if len(total) < self.n_knots:
             warn_caller(
                 f"the calibration set has {len(total)} distinct top probabilities, fewer than n_knots={self.n_knots}",
                 CalibrationSetWarning,
             )
-
-    def _transform_logits(self, logits):
-        top, odds, others = top_and_others(logits)
-        curve = LinearMaps(*(torch.as_tensor(values)[None].to(odds) for values in (self.log_odds_, self.accuracy_)))
-        lead = torch.logit(curve.at(odds[None])[0]).maximum(others.amax(1) + _LEAD)
-        return others.scatter(1, top[:, None], lead[:, None])
-
-    @property
-    def _n_parameters(self):
-        # The spline's heights at fixed knots; `log_odds_` and `accuracy_` are its slope along the samples.
-        return len(self.spline_.x)
+        # The spline's heights at fixed knots; log-odds and accuracies are its slope along the samples.
+        return SplineMap(log_odds_=log_odds, accuracy_=accuracy, n_parameters=len(self.spline_.x))
 
 
 def top_and_others(logits):

@@ -2,29 +2,23 @@
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from .._utils.docstrings import with_shared_docs
-from .._utils.encoding import register
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import SAME, OneVsRestCalibrator, distinct_values
+from ._one_vs_rest import SAME, MapsByClass, OneVsRestCalibrator, by_class, distinct_values
 
 
-@register
-class VennAbersMaps(NamedTuple):
-    """One Venn-Abers predictor per class.
+class VennAbersMaps(MapsByClass):
+    """Venn-Abers predictors.
 
-    The knots, shape (K, m), are the distinct probabilities of the calibration set, ascending in each row and filled up
-    with infinity. `p0` and `p1`, shape (K, m + 1), are values of the regressions with a further miss and a further hit.
+    The knots, shape (K, m), are the distinct probabilities of the calibration set. `p0` and `p1`, shape (K, m + 1), are
+    values of the regressions with a further miss and a further hit.
     """
-
-    knots: torch.Tensor
-    p0: torch.Tensor
-    p1: torch.Tensor
 
     def at(self, proba):
         """Calibrated values of probabilities (K, n) in float64."""
@@ -34,10 +28,6 @@ class VennAbersMaps(NamedTuple):
         low = self.p0.gather(1, torch.searchsorted(self.knots, proba + rounding, right=True))
         high = self.p1.gather(1, torch.searchsorted(self.knots, proba - rounding))
         return high / (1 - low + high)
-
-    def sizes(self):
-        """How many numbers the predictor of each class has, knots and values together."""
-        return (3 * self.knots.isfinite().sum(1) + 2).numpy()
 
 
 @with_shared_docs
@@ -91,13 +81,16 @@ class VennAbersCalibration(OneVsRestCalibrator):
     precision: int | None = None
 
     _n_per_class = 3
-    _maps = VennAbersMaps
     # Its time grows as the square of the samples.
     _compared_classes = 0
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "precision": [Interval(Integral, 0, 15, closed="both"), None],
     }
+
+    def _fit_maps(self, columns, y_encoded, weight):
+        knots, p0, p1 = by_class(self._fit_class, columns, y_encoded, weight)
+        return VennAbersMaps(knots=knots, p0=p0, p1=p1)
 
     def _fit_class(self, proba, hit, weight):
         if self.precision is not None:

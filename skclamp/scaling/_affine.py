@@ -12,6 +12,8 @@ from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
+from ..base import Map
+from ..base._map import Learned
 from ._temperature_scaling import TemperatureFirst
 
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
@@ -20,44 +22,69 @@ _STRENGTH = [Interval(Real, 0, None, closed="left")]
 _WEAK = {"diagonal_penalty": 1 / 16, "intercept_penalty": 1 / 16}
 
 
-class AffineScaling(TemperatureFirst):
-    """An affine map of log-probabilities; subclasses say which features and which map.
+class AffineMap(Map):
+    """An affine map of the log-probabilities; subclasses take other features.
 
     Classes that a sample doesn't have, with logits of -inf, add nothing to the others' scores and have none.
-
-    Hooks: ``_features(logits)``, float64 rows that don't change with a constant added to a row of logits; and
-    ``_solve(features, y, sample_weight)``, which learns ``coef_`` and ``intercept_`` and returns a `Solution`.
     """
 
-    _arrays = "coef_", "intercept_"
+    def features(self, logits):
+        """Float64 rows that don't change with a constant added to a row of logits."""
+        return torch.log_softmax(logits, 1)
 
-    def _fit_map(self, logits, y, sample_weight):
-        self._n_effective = sample_weight.sum().item()
-        return self._solve(self._features(logits), y, sample_weight)
-
-    def _transform_logits(self, logits):
-        features = self._features(logits)
+    def transform(self, logits):
+        features = self.features(logits)
         absent = absent_among(features)
         features = without(features, absent)
-        coef, intercept = (torch.as_tensor(values).to(features) for values in (self.coef_, self.intercept_))
+        coef, intercept = self.coef_.to(features), self.intercept_.to(features)
         linear = coef.ndim == 1
         mapped = torch.addcmul(intercept, features, coef) if linear else torch.addmm(intercept, features, coef.T)
         return absent_again(mapped, absent)
 
     @property
-    def _n_parameters(self):
+    def n_parameters(self):
         # Without T: maps of one form tie, whether they keep it apart or their gains absorb it.
-        return self.coef_.size + self.intercept_.size
+        return self.coef_.numel() + self.intercept_.numel()
 
-    def _unit(self, features, y, sample_weight):
-        """What features are divided by, so that the search starts at the identity: the temperature.
 
-        Where it is at its upper bound and logits are so large that more is needed, the best without a bound.
-        """
-        scale = 2.0 ** np.ceil(np.log2(max(largest_of(features), 1) / _LARGEST_FEATURE))
-        if self.temperature_ < DEFAULT_BOUNDS[1] or scale <= self.temperature_:
-            return self.temperature_
-        return scale * solve_temperature(features / scale, y, sample_weight=sample_weight).temperature
+class SmoothedMap(AffineMap):
+    """An affine map of smoothed log-probabilities at the optimal temperature."""
+
+    def features(self, logits):
+        """Logarithms of softmax(logits / T) mixed with one part in n + 1 of the uniform distribution."""
+        n_classes, n = logits.shape[1], self.n_effective
+        log_proba = torch.log_softmax(logits / self.temperature_, 1).add_(float(np.log(n / (n + 1))))
+        absent = absent_among(log_proba)
+        uniform = log_proba.new_full((), -float(np.log(n_classes * (n + 1))))
+        if absent is not None:
+            uniform = -((~absent).sum(1, keepdim=True) * (n + 1)).to(log_proba).log()
+        return absent_again(torch.stack(torch.broadcast_tensors(log_proba, uniform)).logsumexp(0), absent)
+
+
+class AffineScaling(TemperatureFirst):
+    """Learns an affine map of features.
+
+    Hook: ``_solve(map_, features, y, sample_weight)`` teaches the map ``coef_`` and ``intercept_``, and returns a
+    `Solution`.
+    """
+
+    _map = AffineMap
+    coef_, intercept_ = Learned(), Learned()
+
+    def _fit_map(self, map_, logits, y, sample_weight):
+        map_.learn(n_effective=sample_weight.sum().item())
+        return self._solve(map_, map_.features(logits), y, sample_weight)
+
+
+def unit_of(temperature, features, y, sample_weight):
+    """Return the divisor of features with which the search starts at the identity: the temperature.
+
+    Where it is at its upper bound and logits are so large that more is needed, the best without a bound.
+    """
+    scale = 2.0 ** np.ceil(np.log2(max(largest_of(features), 1) / _LARGEST_FEATURE))
+    if temperature < DEFAULT_BOUNDS[1] or scale <= temperature:
+        return temperature
+    return scale * solve_temperature(features / scale, y, sample_weight=sample_weight).temperature
 
 
 @with_shared_docs
@@ -122,35 +149,17 @@ class VectorScaling(AffineScaling):
     def _n_free(self):
         return self._n_parameters
 
-    def _features(self, logits):
-        return torch.log_softmax(logits, 1)
-
-    def _solve(self, features, y, sample_weight):
-        unit = self._unit(features, y, sample_weight)
-        regression = VectorRegression(features / unit, y, sample_weight)
-        solution = minimise(regression)
-        gain, self.intercept_ = solution.parameters
-        self.coef_ = gain / unit
+    def _solve(self, map_, features, y, sample_weight):
+        unit = unit_of(map_.temperature_, features, y, sample_weight)
+        solution = minimise(VectorRegression(features / unit, y, sample_weight))
+        gain, intercept = solution.parameters
+        map_.learn(coef_=gain / unit, intercept_=intercept)
         return solution
-
-
-class StructuredScaling(AffineScaling):
-    """Features of the structured maps: smoothed log-probabilities at the optimal temperature."""
-
-    def _features(self, logits):
-        """Logarithms of softmax(logits / T) mixed with one part in n + 1 of the uniform distribution."""
-        n_classes, n = logits.shape[1], self._n_effective
-        log_proba = torch.log_softmax(logits / self.temperature_, 1).add_(float(np.log(n / (n + 1))))
-        absent = absent_among(log_proba)
-        uniform = log_proba.new_full((), -float(np.log(n_classes * (n + 1))))
-        if absent is not None:
-            uniform = -((~absent).sum(1, keepdim=True) * (n + 1)).to(log_proba).log()
-        return absent_again(torch.stack(torch.broadcast_tensors(log_proba, uniform)).logsumexp(0), absent)
 
 
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
-class StructuredVectorScaling(StructuredScaling):
+class StructuredVectorScaling(AffineScaling):
     """Structured vector scaling (SVS): one gain and one offset per class on the temperature-scaled log-probabilities.
 
     With x the logarithms of softmax(logits / T), T the optimal temperature, of n samples and K classes, the map is
@@ -217,25 +226,27 @@ class StructuredVectorScaling(StructuredScaling):
     intercept_penalty: float = 1.0
 
     _parameter_constraints: ClassVar[dict] = {
-        **StructuredScaling._parameter_constraints,
+        **AffineScaling._parameter_constraints,
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,
     }
 
+    _map = SmoothedMap
     _group = "scales and shifts per class"
     _default_candidates: ClassVar = {"structured vector": {}}
 
-    def _solve(self, features, y, sample_weight):
-        unit = features.shape[1] / self._n_effective
+    def _solve(self, map_, features, y, sample_weight):
+        unit = features.shape[1] / map_.n_effective
         strengths = [[unit * self.diagonal_penalty], [unit * self.intercept_penalty]]
         solution = minimise(VectorRegression(features, y, sample_weight), strengths)
-        self.coef_, self.intercept_ = solution.parameters
+        coef, intercept = solution.parameters
+        map_.learn(coef_=coef, intercept_=intercept)
         return solution
 
 
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
-class StructuredMatrixScaling(StructuredScaling):
+class StructuredMatrixScaling(AffineScaling):
     """Structured matrix scaling (SMS): an affine map of the temperature-scaled log-probabilities, near the identity.
 
     With x the logarithms of softmax(logits / T), T the optimal temperature, of n samples and K classes, the map is
@@ -309,12 +320,13 @@ class StructuredMatrixScaling(StructuredScaling):
     intercept_penalty: float = 1.0
 
     _parameter_constraints: ClassVar[dict] = {
-        **StructuredScaling._parameter_constraints,
+        **AffineScaling._parameter_constraints,
         "off_diagonal_penalty": _STRENGTH,
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,
     }
 
+    _map = SmoothedMap
     _group = "matrices"
     # What suits 10 classes is far too strong for 100.
     _default_candidates: ClassVar = {
@@ -323,9 +335,9 @@ class StructuredMatrixScaling(StructuredScaling):
         "structured matrix / 256": {"off_diagonal_penalty": 1 / 256, **_WEAK},
     }
 
-    def _solve(self, features, y, sample_weight):
+    def _solve(self, map_, features, y, sample_weight):
         n_classes = features.shape[1]
-        unit = n_classes / self._n_effective
+        unit = n_classes / map_.n_effective
         strengths = MatrixRegression.strengths(
             n_classes,
             off_diagonal=unit * (n_classes - 1) * self.off_diagonal_penalty,
@@ -333,8 +345,7 @@ class StructuredMatrixScaling(StructuredScaling):
             intercept=unit * self.intercept_penalty,
         )
         solution = minimise(MatrixRegression(features, y, sample_weight), strengths)
-        self.coef_ = solution.parameters[:, :-1].copy()
-        self.intercept_ = solution.parameters[:, -1].copy()
+        map_.learn(coef_=solution.parameters[:, :-1], intercept_=solution.parameters[:, -1])
         return solution
 
 

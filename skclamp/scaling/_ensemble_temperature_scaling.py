@@ -11,13 +11,33 @@ from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bo
 from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
-from ..base import BaseCalibrator
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned
 
 # Where the search starts, what it takes for none, and when it ends.
 _FIRST_SHARES = (0.98, 0.01, 0.01)
 _MIN_SHARE = 1e-8
 _LEAST_LOGIT = -1e300
 _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
+
+
+class EnsembleMap(Map):
+    """Shares ``weights_`` of tempered, plain and uniform probabilities."""
+
+    def transform(self, logits):
+        parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1)]
+        absent = absent_among(logits)
+        uniform = torch.full_like(logits, -math.log(logits.shape[1]))
+        if absent is not None:
+            uniform = absent_again(-(~absent).sum(1, keepdim=True).to(logits).log().expand_as(logits), absent)
+        parts.append(uniform)
+        shares = self.weights_.to(logits).log()
+        return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
+
+    @property
+    def n_parameters(self):
+        # The shares sum to 1: one of them follows from the others.
+        return super().n_parameters - 1
 
 
 @with_shared_docs
@@ -69,7 +89,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     0.2
     """
 
-    _arrays = ("weights_",)
+    temperature_, weights_ = Learned(), Learned()
     _group = "temperatures"
     _treats_classes_alike = True
     _default_candidates: ClassVar = {"ensemble temperature": {}}
@@ -79,29 +99,14 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         warn_of_bound(solution)
         if solution.prior_strength:
             # Errors are too few for this T too, and for shares.
-            self.temperature_, self.weights_ = solution.temperature, np.array([1.0, 0.0, 0.0])
-            return
+            return EnsembleMap(temperature_=solution.temperature, weights_=np.array([1.0, 0.0, 0.0]))
         logits = logits.double()
         weight = sample_weight.to(logits.device)
         # Those of -inf, divided by T, stay finite: their probabilities are 0 all the same.
         centred = (logits - logits.amax(1, keepdim=True)).clamp_(min=_LEAST_LOGIT)
         data = centred.T.contiguous(), y.to(logits.device), weight / weight.sum()
-        self.temperature_, self.weights_ = _fit(*data, solution.temperature)
-
-    def _transform_logits(self, logits):
-        parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1)]
-        absent = absent_among(logits)
-        uniform = torch.full_like(logits, -math.log(logits.shape[1]))
-        if absent is not None:
-            uniform = absent_again(-(~absent).sum(1, keepdim=True).to(logits).log().expand_as(logits), absent)
-        parts.append(uniform)
-        shares = torch.as_tensor(self.weights_).to(logits).log()
-        return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
-
-    @property
-    def _n_parameters(self):
-        # The shares sum to 1: one of them follows from the others.
-        return super()._n_parameters - 1
+        temperature, weights = _fit(*data, solution.temperature)
+        return EnsembleMap(temperature_=temperature, weights_=weights)
 
     @property
     def _n_free(self):

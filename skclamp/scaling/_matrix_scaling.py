@@ -17,13 +17,24 @@ from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
-from ._affine import AffineScaling, largest_of
+from ._affine import AffineMap, AffineScaling, largest_of, unit_of
 
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
 _OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)
 _INTERCEPT_MULTIPLES = 4.0 ** np.arange(2, -9, -1)
 # Relative to this, float64 holds differences of a hundredth.
 _LARGEST_RATIO = 1e13
+
+
+class CentredMap(AffineMap):
+    """An affine map of logits less the mean of their row."""
+
+    def features(self, logits):
+        absent = absent_among(logits)
+        if absent is None:
+            return logits - logits.mean(1, keepdim=True)
+        mean = without(logits, absent).sum(1, keepdim=True) / (~absent).sum(1, keepdim=True)
+        return logits - mean
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -63,9 +74,9 @@ class OdirScaling(AffineScaling):
     # Full matrices of more classes take minutes.
     _compared_classes = 50
 
-    def _solve(self, features, y, sample_weight):
+    def _solve(self, map_, features, y, sample_weight):
         n_classes = features.shape[1]
-        unit = self._unit(features, y, sample_weight)
+        unit = unit_of(map_.temperature_, features, y, sample_weight)
         data = features / unit, y, sample_weight.to(features)
         # The penalties on mean squares of coefficients for strengths of 1 on squares in the regression.
         units = n_classes * (n_classes - 1) * unit**2, n_classes
@@ -76,8 +87,7 @@ class OdirScaling(AffineScaling):
         vector = minimise(VectorRegression(*data), [[0.0], [intercept]])
         strengths = MatrixRegression.strengths(n_classes, off_diagonal=off_diagonal, intercept=intercept)
         solution = minimise(MatrixRegression(*data), strengths, start=MatrixRegression.of_vector(vector.parameters))
-        self.coef_ = solution.parameters[:, :-1] / unit
-        self.intercept_ = solution.parameters[:, -1].copy()
+        map_.learn(coef_=solution.parameters[:, :-1] / unit, intercept_=solution.parameters[:, -1])
         return solution
 
     @property
@@ -104,7 +114,7 @@ class OdirScaling(AffineScaling):
             return float(off_diagonal), float(intercept)
         features, y, weight = data
         n_classes = features.shape[1]
-        unit = n_classes / self._n_effective
+        unit = n_classes / weight.sum().item()
         numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds)
         vector = folds_of(VectorRegression, data, numbers)
         tried = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
@@ -184,22 +194,17 @@ class MatrixScaling(OdirScaling):
     array([ 0.4,  0.1, -0.6])
     """
 
-    def _solve(self, features, y, sample_weight):
-        largest, temperature = largest_of(features), self._unit(features, y, sample_weight)
+    _map = CentredMap
+
+    def _solve(self, map_, features, y, sample_weight):
+        largest, temperature = largest_of(features), unit_of(map_.temperature_, features, y, sample_weight)
         if largest > _LARGEST_RATIO * temperature > _LARGEST_RATIO * DEFAULT_BOUNDS[0]:
             raise ValueError(
                 f"X must hold logits of at most {_LARGEST_RATIO:g} times the temperature, beside which the others of "
                 f"their row are lost in its mean; got {largest:g} at a temperature of {temperature:g}. Clip what "
                 "stands for a class that is impossible, or take DirichletCalibration"
             )
-        return super()._solve(features, y, sample_weight)
-
-    def _features(self, logits):
-        absent = absent_among(logits)
-        if absent is None:
-            return logits - logits.mean(1, keepdim=True)
-        mean = without(logits, absent).sum(1, keepdim=True) / (~absent).sum(1, keepdim=True)
-        return logits - mean
+        return super()._solve(map_, features, y, sample_weight)
 
 
 @with_shared_docs
@@ -263,6 +268,3 @@ class DirichletCalibration(OdirScaling):
     >>> calibrator.coef_.diagonal().round()
     array([2., 2., 2.])
     """
-
-    def _features(self, logits):
-        return torch.log_softmax(logits, 1)

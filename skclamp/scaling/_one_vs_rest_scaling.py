@@ -13,6 +13,8 @@ from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, scores_of
 from .._solvers.penalty_path import OneVsRestFolds
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
+from ..base import Map
+from ..base._map import Learned
 from ._temperature_scaling import TemperatureFirst
 
 # Multiples of the strength that structured vector scaling fixes, K / n; and what each has to gain out of fold over the
@@ -21,31 +23,69 @@ _MULTIPLES = 4.0 ** -np.arange(9)
 _LEAST_GAIN = 0.5
 
 
-class OneVsRestScaling(TemperatureFirst):
+class OneVsRestMap(Map):
     """A sigmoid of terms of each class's log-odds at the optimal temperature.
 
-    Subclasses implement ``_terms(logits)``, a list, and name in `_arrays` the attributes of their coefficients, then of
-    the offset, then of what their terms need. They may have a ``_ridge(terms, y, sample_weight)`` to their start.
+    Subclasses implement ``terms(logits)``, a list, and name the numbers of each, then the offset, in `coefficients`.
     """
 
+    coefficients: ClassVar[tuple[str, ...]] = "coef_", "intercept_"
+
+    def terms(self, logits):
+        """Return the factors of the coefficients, each of shape (n_samples, n_classes)."""
+        return [_log_odds(logits)]
+
+    def transform(self, logits):
+        terms = self.terms(logits / self.temperature_)
+        return logsigmoid(scores_of([getattr(self, name) for name in self.coefficients], terms))
+
+
+class QuadraticMap(OneVsRestMap):
+    """A quadratic of the log-odds within ``range_``, linear beyond."""
+
+    coefficients = "slope_low_", "slope_high_", "intercept_"
+
+    def terms(self, logits):
+        z, (low, high) = _log_odds(logits), self.range_.to(logits)
+        width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+
+        def ramp(beyond):
+            """Integrate a slope that rises from 0 to 1 over the range."""
+            return width * (beyond / width).clamp(0, 1).square() / 2 + (beyond - width).clamp(min=0)
+
+        # Their sum is z.
+        return [ramp(high) - ramp(high - z), ramp(z - low) - ramp(-low)]
+
+
+class BetaMap(OneVsRestMap):
+    """Gains of log p and of -log(1 - p)."""
+
+    coefficients = "a_", "b_", "intercept_"
+
+    def terms(self, logits):
+        log_p, log_rest = log_odds_terms(logits)
+        return [log_p, -log_rest]
+
+
+class OneVsRestScaling(TemperatureFirst):
+    """Learns the coefficients of a map's terms; subclasses may have a ``_ridge(terms, y, sample_weight)`` to 1."""
+
+    _map: type[OneVsRestMap] = OneVsRestMap
+    intercept_ = Learned()
     _takes_absent = False
     _n_per_class = 2
     _group = "scales and shifts per class"
     _monotone = False
 
-    def _fit_map(self, logits, y, sample_weight):
-        terms = self._terms(logits / self.temperature_)
+    def _fit_map(self, map_, logits, y, sample_weight):
+        terms = map_.terms(logits / map_.temperature_)
         ridge = self._ridge(terms, y, sample_weight)
         solution = fit_one_vs_rest(terms, y, sample_weight, ridge=ridge, monotone=self._monotone)
-        self.__dict__.update(zip(self._arrays, solution.parameters, strict=False))
+        map_.learn(**dict(zip(map_.coefficients, solution.parameters, strict=True)))
         return solution
 
     def _ridge(self, terms, y, sample_weight):
         return None
-
-    def _transform_logits(self, logits):
-        terms = self._terms(logits / self.temperature_)
-        return logsigmoid(scores_of([getattr(self, name) for name in self._arrays[: len(terms) + 1]], terms))
 
     @property
     def _n_free(self):
@@ -107,10 +147,7 @@ class PlattScaling(OneVsRestScaling):
     array([-1.,  1.])
     """
 
-    _arrays = "coef_", "intercept_"
-
-    def _terms(self, logits):
-        return [_log_odds(logits)]
+    coef_ = Learned()
 
 
 @with_shared_docs
@@ -194,25 +231,15 @@ class QuadraticScaling(OneVsRestScaling):
 
     _n_per_class = 0
     _monotone = True
-    _arrays = "slope_low_", "slope_high_", "intercept_", "range_"
+    _map = QuadraticMap
+    slope_low_, slope_high_, range_ = Learned(), Learned(), Learned()
     _compared_classes = 2
     _default_candidates: ClassVar = {"quadratic": {}}
 
-    def _fit_map(self, logits, y, sample_weight):
-        log_odds = _log_odds(logits / self.temperature_)[(sample_weight > 0).to(logits.device)]
-        self.range_ = torch.stack([log_odds.amin(0), log_odds.amax(0)]).cpu().numpy()
-        return super()._fit_map(logits, y, sample_weight)
-
-    def _terms(self, logits):
-        z, (low, high) = _log_odds(logits), torch.as_tensor(self.range_).to(logits)
-        width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
-
-        def ramp(beyond):
-            """Integrate a slope that rises from 0 to 1 over the range."""
-            return width * (beyond / width).clamp(0, 1).square() / 2 + (beyond - width).clamp(min=0)
-
-        # Their sum is z.
-        return [ramp(high) - ramp(high - z), ramp(z - low) - ramp(-low)]
+    def _fit_map(self, map_, logits, y, sample_weight):
+        log_odds = _log_odds(logits / map_.temperature_)[(sample_weight > 0).to(logits.device)]
+        map_.learn(range_=torch.stack([log_odds.amin(0), log_odds.amax(0)]).cpu())
+        return super()._fit_map(map_, logits, y, sample_weight)
 
     def _ridge(self, terms, y, sample_weight):
         n_effective, penalty = sample_weight.sum().item(), self.penalty
@@ -224,10 +251,6 @@ class QuadraticScaling(OneVsRestScaling):
             penalty = folds.walk(_MULTIPLES, lambda multiple: multiple * unit, default=1.0, least_gain=gain)
         self.penalty_ = float(penalty)
         return unit * self.penalty_
-
-    @property
-    def _n_parameters(self):
-        return 1 + sum(getattr(self, name).size for name in self._arrays)
 
     @property
     def _n_free(self):
@@ -290,12 +313,9 @@ class BetaCalibration(OneVsRestScaling):
 
     _n_per_class = 3
     _monotone = True
-    _arrays = "a_", "b_", "intercept_"
+    _map = BetaMap
+    a_, b_ = Learned(), Learned()
     _default_candidates: ClassVar = {"beta": {}}
-
-    def _terms(self, logits):
-        log_p, log_rest = log_odds_terms(logits)
-        return [log_p, -log_rest]
 
 
 def _log_odds(logits):

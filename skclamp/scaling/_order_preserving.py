@@ -22,7 +22,8 @@ from .._utils.parameters import Choices, check_whole_number
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note_unconverged, warn_caller
-from ..base import BaseCalibrator
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned
 from ..exceptions import NotConvergedWarning
 
 # softplus(0 + this) = 1: before the fit nothing changes.
@@ -159,6 +160,37 @@ class RowNetwork(RankNetwork):
         return ordered * self.multipliers(ordered)
 
 
+def scaled_by(logits, temperature):
+    """Log-probabilities, and which of them are -inf; in their place is then the row's least other one."""
+    scaled = torch.log_softmax(logits / temperature, 1)
+    absent = absent_among(scaled)
+    if absent is None:
+        return scaled, None
+    least = scaled.masked_fill(absent, torch.inf).amin(1, keepdim=True)
+    return torch.where(absent, least, scaled), absent
+
+
+def by_class_of(scaled):
+    """Features of scaled log-probabilities (n, K), in the order of the classes."""
+    # All the classes' weights together may be as large as those of one rank.
+    return (scaled - scaled.mean(1, keepdim=True)) / math.sqrt(scaled.shape[1])
+
+
+class OrderPreservingMap(Map):
+    """Temperature scaling, then ``rank_network_``, a module that keeps the order of each row."""
+
+    def transform(self, logits):
+        scaled, absent = scaled_by(logits, self.temperature_)
+        # Of equal ones the gap is 0, whatever their order: ONNX has no stable sort.
+        ordered, order = scaled.sort(dim=1, descending=True)
+        network = self.rank_network_
+        # Exporters follow no module that moves.
+        if network.mean.device != logits.device:
+            network.to(logits.device)
+        stretched = network(ordered, by_class_of(scaled) if network.n_class_features else None)
+        return absent_again(torch.empty_like(stretched).scatter_(1, order, stretched), absent)
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class OrderPreservingCalibrator(BaseCalibrator):
     """Temperature scaling, then a module that keeps the order of each row.
@@ -195,35 +227,32 @@ class OrderPreservingCalibrator(BaseCalibrator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
     }
-    # Larger sets of logits are kept and treated in float32; the selector sets another limit, which clones keep.
+    # Larger sets of logits are kept and treated in float32.
     _most_wide = 2**23
-    _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"_most_wide"}
     _n_free = 1
-
-    def __sklearn_clone__(self):
-        clone = super().__sklearn_clone__()
-        clone._most_wide = self._most_wide
-        return clone
+    temperature_, rank_network_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
-        self.temperature_ = solution.temperature
         wide = logits.numel() <= self._most_wide
-        scaled, absent = self._scale(logits.double() if wide else logits.float())
+        scaled, absent = scaled_by(logits.double() if wide else logits.float(), solution.temperature)
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         total = sample_weight.sum()
         weight = (sample_weight / total).to(ordered)
-        network = self._network(ordered.shape[1], self._checked_sizes())
+        sizes = [check_whole_number(size, "each of hidden_layer_sizes") for size in self.hidden_layer_sizes]
+        if not sizes:
+            raise ValueError("hidden_layer_sizes must hold at least one width; got none")
+        network = self._network(ordered.shape[1], sizes)
         network.standardise(ordered, weight)
         network.to(ordered)
         rank = (order == y[:, None]).int().argmax(1)
         absent = None if absent is None else absent.gather(1, order)
-        parts = ordered, rank, weight, self._by_class(scaled), absent
+        parts = ordered, rank, weight, by_class_of(scaled) if network.n_class_features else None, absent
         size = max(1, _CHUNK_SIZE // ordered.shape[1])
         chunks = list(zip(*(repeat(None) if part is None else part.split(size) for part in parts), strict=False))
         optimum = self._minimise(network, chunks, self.alpha / total.item())
-        self.rank_network_ = network.double()
+        network.double()
         self.n_iter_ = optimum.nit
         if optimum.status == 1:
             warn_caller(
@@ -232,17 +261,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
             )
         else:
             note_unconverged(optimum.success, f"raise tol, got {self.tol:g}")
-
-    def _transform_logits(self, logits):
-        scaled, absent = self._scale(logits)
-        # Of equal ones the gap is 0, whatever their order: ONNX has no stable sort.
-        ordered, order = scaled.sort(dim=1, descending=True)
-        network = self.rank_network_
-        # Exporters follow no module that moves.
-        if network.mean.device != logits.device:
-            network.to(logits.device)
-        stretched = network(ordered, self._by_class(scaled))
-        return absent_again(torch.empty_like(stretched).scatter_(1, order, stretched), absent)
+        return OrderPreservingMap(temperature_=solution.temperature, rank_network_=network)
 
     def _minimise(self, network, chunks, penalty):
         """Set a network's parameters to where the mean NLL plus ``penalty / 2`` times their squared norm is least."""
@@ -274,25 +293,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
         network.zero_grad(set_to_none=True)
         network.requires_grad_(False)
         return optimum
-
-    def _checked_sizes(self):
-        sizes = tuple(check_whole_number(size, "each of hidden_layer_sizes") for size in self.hidden_layer_sizes)
-        if not sizes:
-            raise ValueError("hidden_layer_sizes must hold at least one width; got none")
-        return sizes
-
-    def _scale(self, logits):
-        """Log-probabilities, and which of them are -inf; in their place is then the row's least other one."""
-        scaled = torch.log_softmax(logits / self.temperature_, 1)
-        absent = absent_among(scaled)
-        if absent is None:
-            return scaled, None
-        least = scaled.masked_fill(absent, torch.inf).amin(1, keepdim=True)
-        return torch.where(absent, least, scaled), absent
-
-    def _by_class(self, scaled):
-        """Hook: further features of scaled log-probabilities (n, K), in the order of the classes, or None."""
-        return
 
 
 @with_shared_docs
@@ -367,12 +367,6 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     def _network(self, n_classes, hidden_layer_sizes):
         n_class_features = n_classes if self.variant == "order-preserving" else 0
         return GapNetwork(n_classes, _MAX_RANKS, hidden_layer_sizes, n_class_features)
-
-    def _by_class(self, scaled):
-        if self.variant != "order-preserving":
-            return None
-        # All the classes' weights together may be as large as those of one rank.
-        return (scaled - scaled.mean(1, keepdim=True)) / math.sqrt(scaled.shape[1])
 
 
 @with_shared_docs

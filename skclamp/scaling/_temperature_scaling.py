@@ -9,8 +9,8 @@ import numpy as np
 from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
-from ..base import BaseCalibrator
-from ..modules import ClampedModule
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned, Temperature
 
 
 @with_shared_docs
@@ -110,6 +110,8 @@ class TemperatureScaling(BaseCalibrator):
         if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] <= values[1] < np.inf:
             raise ValueError(f"bounds must be two finite temperatures, 0 < lowest <= highest; got {self.bounds!r}")
 
+    temperature_ = Learned()
+
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))
         solution = solve_temperature(
@@ -117,11 +119,8 @@ class TemperatureScaling(BaseCalibrator):
         )
         warn_of_bound(solution, bounds)
         self._prior_strength = solution.prior_strength
-        self.temperature_ = solution.temperature
         self.n_iter_ = solution.n_passes
-
-    def _transform_logits(self, logits):
-        return logits / self.temperature_
+        return Temperature(temperature_=solution.temperature)
 
     def _sentences(self):
         yield from super()._sentences()
@@ -131,14 +130,11 @@ class TemperatureScaling(BaseCalibrator):
                 "however many samples there are."
             )
 
-    def _module_around(self, network):
-        if self.least_probability_:
-            return super()._module_around(network)
-        return ClampedModule(network, temperature=self.temperature_)
-
 
 class TemperatureFirst(BaseCalibrator):
-    """Learns ``temperature_``, and hands on to ``_fit_map(logits, y, sample_weight)``, which returns a `Solution`.
+    """Learns ``temperature_``, and has ``_fit_map(map_, logits, y, sample_weight)`` teach its map the rest.
+
+    That returns a `Solution`. The map, of the class `_map`, knows the temperature by then.
 
     Attributes
     ----------
@@ -148,12 +144,15 @@ class TemperatureFirst(BaseCalibrator):
     """
 
     _learns_by_class = True
+    temperature_ = Learned()
+    _map: type[Map]
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
-        self.temperature_ = solution.temperature
-        self.n_iter_ = self._fit_map(logits.double(), y, sample_weight).n_evaluations
+        map_ = self._map(temperature_=solution.temperature)
+        self.n_iter_ = self._fit_map(map_, logits.double(), y, sample_weight).n_evaluations
+        return map_
 
     @property
     def _n_free(self):

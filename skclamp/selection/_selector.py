@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import isfunction, signature
 from numbers import Integral, Real
+from operator import attrgetter
 from typing import ClassVar
 
 import numpy as np
@@ -168,6 +169,8 @@ class CalibratorSelector(BaseCalibrator):
     _group = "selected"
     _held_out = "in the folds that chose it"
 
+    map_ = property(attrgetter("best_estimator_.map_"))
+
     def _router(self):
         router, scorer = super()._router(), self._scorer()
         return router if scorer is None else router.add(scorer=scorer, method_mapping=calls("fit", "score"))
@@ -197,6 +200,7 @@ class CalibratorSelector(BaseCalibrator):
         self._select(of_all, told, samples.X if has_inputs else None, groups)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
+        self.map_.learn(least_probability=self.least_probability_)
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
         return Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight, loss)
 
@@ -242,12 +246,6 @@ class CalibratorSelector(BaseCalibrator):
         self.weights_ = found.weights
         self.cv_results_ = _results(names, trial, scores, shares, mean_test_gain=gains, price=found.prices)
 
-    def _calibrated(self, logits):
-        return self.best_estimator_._calibrated(logits)
-
-    def _module_around(self, network):
-        return self.best_estimator_._module_around(network)
-
     def _sentences(self):
         chosen = self.best_estimator_
         if not isinstance(chosen, Pool):
@@ -257,10 +255,6 @@ class CalibratorSelector(BaseCalibrator):
         by = f"by {self._n_samples:,} samples; T = {chosen.temperature_:.4g}."
         yield f"{type(self).__name__} pooled {chosen.in_words()}, {by}"
         yield from chosen._of_missing_classes()
-
-    @property
-    def _n_parameters(self):
-        return self.best_estimator_._n_parameters
 
 
 def _is_temperature_scaling(calibrator):

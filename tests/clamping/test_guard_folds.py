@@ -33,8 +33,9 @@ class Recorder(TemperatureScaling):
     """A temperature by name, which keeps what it was fitted to."""
 
     def _fit_logits(self, logits, y, sample_weight):
-        super()._fit_logits(logits, y, sample_weight)
+        learned = super()._fit_logits(logits, y, sample_weight)
         self.seen_ = logits, y
+        return learned
 
 
 class Given:

@@ -28,8 +28,9 @@ class Recorder(TemperatureScaling):
     """A temperature by name, which keeps what it was fitted to."""
 
     def _fit_logits(self, logits, y, sample_weight):
-        super()._fit_logits(logits, y, sample_weight)
+        learned = super()._fit_logits(logits, y, sample_weight)
         self.seen_ = logits.double().numpy(), y.numpy(), None if sample_weight is None else sample_weight.numpy()
+        return learned
 
 
 def smoothed(scores, y, weight=None, gamma=0.0):

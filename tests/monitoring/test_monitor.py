@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import skclamp
 from skclamp import CalibrationMonitor, CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, VectorScaling
-from skclamp.exceptions import CalibrationSetWarning, NotSavedWarning
+from skclamp.exceptions import CalibrationSetWarning
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(scale=2.5, size=(600, 3))
@@ -288,8 +288,7 @@ def test_a_file_knows_its_estimator(tmp_path):
     watch(LOGITS, Y).save(path)
     assert facts(skclamp.load(path)) == facts(watch(LOGITS, Y))
     names = pd.Index(["a", "b", "c"])
-    with pytest.warns(NotSavedWarning, match="classes"):
-        watch(LOGITS, names[Y].to_numpy(), classes=names).save(path)
+    watch(LOGITS, names[Y].to_numpy(), classes=names).save(path)
     assert skclamp.load(path).partial_fit(LOGITS[:3], ["a", "b", "c"]).n_samples_ == 603
 
 

@@ -1,5 +1,4 @@
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -16,10 +15,8 @@ from skclamp import (
     HistogramBinning,
     IsotonicCalibration,
     SplineCalibration,
-    TemperatureScaling,
     VennAbersCalibration,
 )
-from skclamp.exceptions import CalibrationSetWarning
 
 EPS = np.finfo(float).eps
 
@@ -179,26 +176,6 @@ def test_venn_abers_rounds_to_the_precision():
     calibrator = VennAbersCalibration(precision=2).fit(Z, y)
     knots = calibrator.maps_.knots[0].numpy()
     np.testing.assert_array_equal(knots[np.isfinite(knots)], np.unique(np.round(softmax(Z)[:, 0], 2)))
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        HistogramBinning,
-        partial(HistogramBinning, strategy="quantile"),
-        BayesianBinningIntoQuantiles,
-        IsotonicCalibration,
-        VennAbersCalibration,
-    ],
-)
-def test_classes_without_samples_are_left_to_temperature_scaling(make):
-    Z, y = draw()
-    few = y != 2
-    with pytest.warns(CalibrationSetWarning, match="1 of 4 classes have no sample in .*: nothing is learned of them"):
-        calibrator = make().fit(Z[few], y[few])
-    assert calibrator.seen_.tolist() == [True, True, False, True]
-    plain = TemperatureScaling().fit(Z[few], y[few])
-    np.testing.assert_allclose(calibrator.predict_proba(Z)[:, 2], plain.predict_proba(Z)[:, 2], rtol=1e-9)
 
 
 @pytest.mark.parametrize(

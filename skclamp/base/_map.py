@@ -1,0 +1,161 @@
+"""Map: a calibration of logits as a torch module, and the attributes of a calibrator that its map holds."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .._utils.arrays import absent_again, absent_among, is_exporting
+from .._utils.encoding import register_whole
+from .._utils.least_probability import raised
+
+
+class Map(nn.Module):
+    """From rows of float64 logits to calibrated logits; subclasses implement ``transform``.
+
+    It holds what a fit has learned by name: arrays and tensors are buffers, modules parts, and all else attributes.
+
+    Parameters
+    ----------
+    **learned : dict
+        As `learn` takes it.
+
+    Attributes
+    ----------
+    seen : SeenClasses or None
+        The classes that ``transform`` knows, where samples of others are missing.
+    least_probability : float
+        What less counts as.
+    refused_by : str
+        Name of the calibrator whose map takes no logits of -inf; empty where it takes them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.base import Map
+    >>> class Shift(Map):
+    ...     def transform(self, logits):
+    ...         return logits + self.shift
+    >>> Shift(shift=torch.tensor([0.0, 1.0]))(torch.zeros(1, 2))
+    tensor([[0., 1.]])
+    """
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, **learned):
+        super().__init__()
+        self.seen, self.least_probability, self.refused_by = None, 0.0, ""
+        self._names = []
+        self.learn(**learned)
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        register_whole(cls, cls.learned)
+
+    def learn(self, **learned):
+        """Take on arrays, modules and other values by name.
+
+        Parameters
+        ----------
+        **learned : dict
+            The values. Arrays and tensors are copied.
+
+        Returns
+        -------
+        self : Map
+            The map itself.
+        """
+        for name, value in learned.items():
+            if isinstance(value, (np.ndarray, torch.Tensor)):
+                self.register_buffer(name, torch.as_tensor(value).detach().clone())
+            else:
+                setattr(self, name, value)
+        self._names += [name for name in learned if name not in self._names]
+        return self
+
+    def learned(self):
+        """Return what was learned, by name.
+
+        Returns
+        -------
+        dict
+            Of values as ``Map(**learned)`` takes them.
+        """
+        return {name: getattr(self, name) for name in self._names}
+
+    def forward(self, logits):
+        """Calibrated logits of the same shape."""
+        absent = absent_among(logits)
+        if self.refused_by and not is_exporting() and absent is not None and absent.any():
+            refuse_absent(self.refused_by)
+        if self.least_probability:
+            logits = raised(logits, self.least_probability)
+        mapped = self.transform(logits) if self.seen is None else self.seen.mapped(self.transform, logits)
+        return mapped if absent is None else absent_again(mapped, absent)
+
+    def transform(self, logits):
+        """Return calibrated log-probabilities, up to a constant per row.
+
+        Parameters
+        ----------
+        logits : torch.Tensor of shape (n_samples, n_classes)
+            In float64; -inf where ``refused_by`` is empty.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_classes)
+            Those of -inf are put back later.
+        """
+        raise TypeError(f"{type(self).__name__} must implement transform")
+
+    @property
+    def n_parameters(self):
+        """Number of floats that the fit has set; indices, counts and flags are none."""
+        return sum(_n_floats(value) for name, value in self.learned().items() if name != "least_probability")
+
+
+class Temperature(Map):
+    """Divides logits by ``temperature_``."""
+
+    def transform(self, logits):
+        return logits / self.temperature_
+
+
+class Learned:
+    """An attribute of a calibrator that its map holds under the same name; tensors are shown as arrays."""
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, calibrator, owner=None):
+        if calibrator is None:
+            return self
+        if "map_" not in vars(calibrator):
+            raise AttributeError(f"{type(calibrator).__name__!r} object has no attribute {self._name!r}")
+        value = getattr(calibrator.map_, self._name)
+        return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+
+    def __set__(self, calibrator, value):
+        calibrator.map_.learn(**{self._name: value})
+
+
+def refuse_absent(name):
+    """Raise for logits of -inf, in the name of a calibrator whose map takes none."""
+    raise ValueError(
+        f"{name} takes no logits of -inf, as those of classes that a sample doesn't have: what it learns of a class "
+        "would mix samples with and without it. TemperatureScaling, EnsembleTemperatureScaling and "
+        "StructuredVectorScaling take them, among others"
+    )
+
+
+def _n_floats(value):
+    if isinstance(value, Map):
+        return value.n_parameters
+    if isinstance(value, nn.Module):
+        return sum(parameter.numel() for parameter in value.parameters())
+    if isinstance(value, torch.Tensor):
+        return value.numel() if value.is_floating_point() else 0
+    return int(isinstance(value, float))
