@@ -21,13 +21,14 @@ from ..perturbations._words import title_of
 from ._evidence_step import Pass, joined, most_samples
 from ._problem import Problem
 from ._screen import are_apart, at_own_identity, scores_of, screen_of, with_gradients
+from ._splits import FEW_SAMPLES
 from ._state import Settings, State, parameters_of
 
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
 _SHARE_OF_FEATURES = 0.25
 # Of the families whose gradients are beyond chance, so many of the least p values are fitted.
 _MOST_BY_SCORE = 2
-# Steps of a fold, after which few samples are fitted at the cost of others.
+# Steps of a fold of few samples, after which these are fitted at the cost of others.
 _MOST_STEPS = 5
 
 
@@ -211,14 +212,14 @@ def _decided(evidence, level, n_tries, candidates):
 
 
 def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_score=False):
-    """Evidence of candidates, each fitted to the training part of each split; of `screened` ones by few steps."""
+    """Evidence of candidates, each fitted to the training part of each split; few `screened` samples by few steps."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
     quiet = [
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
         for settings in candidates
     ]
-    if screened:
+    if screened and problem.n_distinct < FEW_SAMPLES:
         quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
     apart = are_apart(splits, len(problem))

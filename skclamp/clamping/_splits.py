@@ -18,7 +18,7 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 
 # Below so many samples a half may be too few to learn from.
-_FEW_SAMPLES = 1000
+FEW_SAMPLES = 1000
 # Of the largest logit, in units of its rounding: logits of equal inputs, in other batches, differ by less. In half
 # precision sums are rounded once.
 _ROUNDINGS, _ROUNDINGS_OF_HALF = 32, 4
@@ -43,7 +43,7 @@ def tries_of(validation_fraction, problem, learner):
             raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {problem.n_weighted}")
         numbers = [2]
     elif isinstance(validation_fraction, str):
-        numbers = [2, 5] if n_distinct < _FEW_SAMPLES else [2]
+        numbers = [2, 5] if n_distinct < FEW_SAMPLES else [2]
     elif isinstance(validation_fraction, Real):
         numbers = [max(2, round(1 / float(validation_fraction)))]
         # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
