@@ -148,7 +148,7 @@ def _predicted(fitted, logits):
 
 
 class Trial(NamedTuple):
-    """What maps say of samples that they weren't fitted to.
+    """Predictions of maps for samples that they weren't fitted to.
 
     Attributes
     ----------
@@ -175,7 +175,7 @@ class Trial(NamedTuple):
 
     @property
     def n_parameters(self):
-        """How many numbers each map has learned, at the most."""
+        """Number of parameters that each map has learned, at the most."""
         return [max(fit._n_parameters for fit in fits) for fits in zip(*self.fitted, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""What takes the temperature's place at the end: a pool of maps, or one by name, that speaks for itself out of fold."""
+"""Output maps in the temperature's place: a pool of maps, or one by name, judged out of fold."""
 
 from typing import NamedTuple
 

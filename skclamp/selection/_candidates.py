@@ -62,7 +62,7 @@ def _names_of_classes(calibrators):
 
 
 def is_fitted(calibrator):
-    """Whether it is a calibrator that is compared as it is."""
+    """Return True for a calibrator that is compared as it is."""
     return isinstance(calibrator, BaseCalibrator) and calibrator.__sklearn_is_fitted__()
 
 

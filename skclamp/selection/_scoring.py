@@ -89,7 +89,7 @@ class CalibratorScores:
 
 
 class Scored(NamedTuple):
-    """What comes of one calibrator's probabilities: scores by name, the loss of each sample, and what a page shows."""
+    """Results of one calibrator's probabilities: scores by name, the loss of each sample, and what a page shows."""
 
     scores: dict[str, float]
     losses: np.ndarray
@@ -110,7 +110,7 @@ class Scoring:
     # The labels are column indices, whichever of them the test set misses.
     @silenced()
     def __call__(self, y_proba):
-        """What comes of these, as `Scored`."""
+        """Score these, as `Scored`."""
         proba, y_encoded, n_bins = as_probabilities(y_proba), self.y_encoded, self.n_bins
         # Of two classes the most probable one hides much.
         event = proba.of_event()
@@ -169,13 +169,13 @@ class Scoring:
         return BinnedPredictions(top_label, classes), floors
 
     def binned_test(self, predictions):
-        """What a page needs of the test set, from the `BinnedPredictions` of each calibrator by name."""
+        """Return the test set as a page needs it, from the `BinnedPredictions` of each calibrator by name."""
         names = [str(self.classes[k]) for k in self.columns]
         return BinnedTest(self.menu, self.n_bins, len(self.y_encoded), len(self.classes), names, predictions)
 
 
 def compare_losses(losses, alpha, copies=None):
-    """How each calibrator's losses, a row, differ from the best one's: a dict of the comparison's fields for each.
+    """Compare each calibrator's losses, a row, with the best one's: a dict of the comparison's fields for each.
 
     `alpha` is the chance of calling any calibrator worse that isn't. `copies` are labels that only copies share, which
     count as one sample of their total weight; None where all samples differ.

@@ -132,7 +132,7 @@ class SharedLogits:
             )
 
     def clampable(self):
-        """Whether neural clamping suits a torch network, and the shape of the input that it perturbs, or None."""
+        """Return whether neural clamping suits a torch network, and the shape of the input that it perturbs, or None."""
         if not self.backbone.in_batches or self.calibration_samples.inputs.is_stream:
             return False, None
         batch, _ = next(iter(self.calibration_samples.inputs.batches(3)))
@@ -210,7 +210,7 @@ def _innermost(calibrator):
 
 
 def timed(function, *args, **kwargs):
-    """What a function returns, and the seconds that it took."""
+    """Return what a function returns, and the seconds that it took."""
     started = time.perf_counter()
     result = function(*args, **kwargs)
     return result, time.perf_counter() - started
