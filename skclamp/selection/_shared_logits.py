@@ -132,7 +132,7 @@ class SharedLogits:
             )
 
     def clampable(self):
-        """Return whether neural clamping suits a torch network, and the shape of the input that it perturbs, or None."""
+        """Return whether clamping suits a torch network, and the shape of the input that it perturbs, or None."""
         if not self.backbone.in_batches or self.calibration_samples.inputs.is_stream:
             return False, None
         batch, _ = next(iter(self.calibration_samples.inputs.batches(3)))
