@@ -24,13 +24,12 @@ _POSSIBLE_PER_ROW, _MAX_CATEGORIES = 1000, 30
 
 
 def draw_folds(log_proba, y, weight, n_folds, copies=None):
-    """Number of the fold of each sample: drawn with a fixed seed, copies kept together.
+    """Return the number of the fold of each sample: drawn with a fixed seed, copies kept together.
 
     The draw is uniform. Folds with equally many samples of each class, or equally many hard ones, would resemble each
     other more than new data do, and flatter the maps that learn how frequent classes are in the samples, or overfit.
     `log_proba` ranks the samples, whatever order they come in; one of weight 0 is as good as absent. Folds are fewer
-    than `n_folds` where there are fewer distinct samples. `copies` are labels that `copies_of` gave: copies of several
-    classes are in the fold of one of them.
+    where there are fewer distinct samples. Labels of `copies`, of several classes too, share a fold.
     """
     order, first = _ranked(_finite(log_proba), y, weight)
     group, leader = np.cumsum(first) - 1, np.arange(len(y))

@@ -197,9 +197,8 @@ def takes_wide_steps(perturbation, problem, penalty, limited=True):
     The penalty's curvature has no room in their form.
     """
     n_parameters = n_learnable(perturbation)
-    if n_parameters <= MAX_PARAMETERS or penalty:
-        return False
-    return not limited or len(problem) <= most_samples(n_parameters)
+    many = n_parameters > MAX_PARAMETERS and not penalty
+    return many and (not limited or len(problem) <= most_samples(n_parameters))
 
 
 def competing_families(problem, penalty=0.0, n_samples=None):

@@ -336,12 +336,11 @@ def hold_out(train, held_out, perturbation=None, in_sample=None):
 
 
 def _warm_start(outcome):
-    """Where to start on all the samples: what the folds agree on, or the best of them.
+    """Return where to start on all the samples: what the folds agree on, or the best of them.
 
     Folds that chose the same perturbation have their parameters averaged, which is nearly as good as a fit to all their
-    samples; of others the one counts that did best against temperature scaling. The gradients that each ended with
-    foresee those of its training samples there, unless a fold has left none, as inputs leave none, whose few parameters
-    may go far with all the samples, or they would be too many.
+    samples; of others the one counts that did best against temperature scaling. The last gradients of each foresee
+    those of its training samples there, unless they are too many or, of inputs, whose few parameters may go far, none.
     """
     evidence, states = outcome.evidence, [held_out.learned for held_out in outcome.by_fold()]
     differences = evidence.by_fold(evidence.losses[outcome.best] - evidence.plain)

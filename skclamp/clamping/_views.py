@@ -76,7 +76,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     """The views of a fit whose perturbation was found, as `outcome` says: at most so many, among candidates by name.
 
     Where `guarded`, held-out samples have to prove at `level` that they help. `seed` is that of samples and inner
-    folds, and `by_default` tells whether the candidates are those that are known of such inputs, or the user's.
+    folds; the candidates are known of such inputs `by_default`, or the user's.
     """
     decision = None
     if not candidates and by_default:
