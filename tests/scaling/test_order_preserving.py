@@ -8,7 +8,6 @@ import pytest
 import torch
 from _output_maps import draw
 from _small_networks import labels_of, logits, softmax
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
@@ -134,7 +133,6 @@ def test_large_sets_are_treated_in_single_precision(make):
     calibrator._most_wide = 100
     proba = calibrator.fit(Z, y).predict_proba(Z)
     np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-2)
-    np.testing.assert_array_equal(clone(calibrator).fit(Z, y).predict_proba(Z), proba)
     assert next(calibrator.rank_network_.parameters()).dtype == torch.float64
 
 
