@@ -12,6 +12,8 @@ from .verdict import Objection, Unheard
 # the second level merely below zero.
 LEVEL, _SURE, ERRORS = 0.05, 0.001, 1.2
 _N_FLIPS, _N_FOLDS = 999, 5
+# Signs at a time: 8 MB.
+_BLOCK = 2**20
 # Of a ridge regression, as parts of the mean square of a sample's gradient.
 _RIDGES = np.geomspace(3e-4, 3, 5)
 
@@ -51,8 +53,10 @@ class Screen(NamedTuple):
             sums = signed @ products
             return (sums * (signed if dual else sums)).sum(1)
 
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(_N_FLIPS, n_units))
-        flipped, seen = squares(signs[:, units]), squares(np.ones((1, len(root))))[0]
+        rng, step = np.random.default_rng(0), max(1, _BLOCK // len(root))
+        signs = (rng.choice([-1.0, 1.0], (min(step, _N_FLIPS - k), n_units)) for k in range(0, _N_FLIPS, step))
+        flipped = np.concatenate([squares(some[:, units]) for some in signs])
+        seen = squares(np.ones((1, len(root))))[0]
         p_value = float((1 + np.count_nonzero(flipped >= seen)) / (_N_FLIPS + 1))
         # A gain g of a step along a parameter of mean curvature adds so many times g to the square.
         strength = 2 * n * np.square(products if dual else products.T @ products).sum() / max(flipped.mean(), 1e-300)
