@@ -30,10 +30,8 @@ from _networks import compute_logits, load_resnet
 from _runner import RESULTS, benchmark, record
 from choosing import BASELINE, cell
 from peers import OURS, Outcome, Split, run_ours
-from skclamp import CalibratorSelector, default_candidates
+from skclamp import CalibratorSelector
 
-# Of the selector's candidates those that take part whatever the samples.
-CANDIDATES = [(name, calibrator) for name, calibrator in default_candidates() if name not in ("vector", "beta")]
 MAPS = {
     **{
         name: OURS[name]
@@ -43,10 +41,7 @@ MAPS = {
             *("IntraOrderPreservingCalibration", "IntraOrderPreservingCalibration(order-preserving)"),
         )
     },
-    "CalibratorSelector(seven maps)": CalibratorSelector(candidates=CANDIDATES),
-    "CalibratorSelector(without order-preserving)": CalibratorSelector(
-        candidates=[(name, calibrator) for name, calibrator in CANDIDATES if name != "order-preserving"]
-    ),
+    "CalibratorSelector": CalibratorSelector(),
 }
 # Test images that fit what the features of another network say.
 N_KNOWN = 4000
