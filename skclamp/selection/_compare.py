@@ -22,7 +22,7 @@ from .._utils.warnings import one_warning
 from ..metrics._binning import Probabilities
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
-from ._shared_logits import SharedLogits, timed
+from ._shared_logits import SharedLogits
 
 _WIDTH_OF_NOTES = 120
 
@@ -436,11 +436,11 @@ def _compare(calibrators, scoring, logits, calibration, alpha):
         bar.set_description(name)
         if is_fitted(calibrator):
             logits.check_comparable(name, calibrator)
-            fitted[name], fit_time = calibrator, nan
+            fitted[name], fit_time, predicted = calibrator, nan, logits.calibrated(calibrator)
         else:
-            fitted[name], fit_time = timed(logits.fit, calibrator, calibration)
+            fitted[name], fit_time, predicted = logits.fit(calibrator, calibration)
         bar.set_description(f"{name}, intervals")
-        score(name, fit_time, *logits.calibrated(fitted[name]))
+        score(name, fit_time, *predicted)
     X_test = None if logits.estimator is None else logits.test_samples.X
     log_proba = ComputedRows(lambda rows: rows.double().log_softmax(1), logits.test)
     copies = copies_of(log_proba, torch.ones(len(logits.test)), X_test)
