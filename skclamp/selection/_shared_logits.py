@@ -158,7 +158,9 @@ class SharedLogits:
         *outer, inner = self._links(calibrator)
         # `transform_logits` goes through to the last link where each of the others hands on what it is given.
         handed_on = [isinstance(link._backbone, CalibratorBackbone) for link in (*outer, inner)]
-        if handed_on == [True] * len(outer) + [False] and not isinstance(inner, BaseClamping):
+        through = handed_on == [True] * len(outer) + [False] and not isinstance(inner, BaseClamping)
+        # One's own calibrator predicts as it likes.
+        if through and type(calibrator).predict_proba is BaseCalibrator.predict_proba:
             return self.predicted(lambda logits: np.exp(calibrator.transform_logits(logits)))
         X_test = self.test_samples.X
         if inner.estimator is None:

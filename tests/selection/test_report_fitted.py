@@ -134,6 +134,25 @@ def test_output_maps_run_the_network_inside_a_calibrator_once_a_data_set():
     assert sum(seen) == 300 + 300 + 300
 
 
+class Uniform(TemperatureScaling):
+    """Predicts as it likes, whatever was learned."""
+
+    def predict_proba(self, X):
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+
+    def predict_log_proba(self, X):
+        return np.log(self.predict_proba(X))
+
+
+@pytest.mark.parametrize("estimator", [NETWORK, None], ids=["network", "logits"])
+def test_ones_own_predictions_are_compared(estimator):
+    old, halves = (X_OLD, Y_OLD), HALVES
+    if estimator is None:
+        old, halves = logits_and_labels(old), logits_and_labels(halves)
+    comparison = compare({"new": Uniform(), "fitted": Uniform(estimator).fit(*old)}, estimator, halves)
+    assert comparison["new"].nll == comparison["fitted"].nll == pytest.approx(np.log(4))
+
+
 def test_around_a_classifier_that_was_fitted_or_cross_fitted():
     whole = TemperatureScaling(LogisticRegression(), cv=3).fit(X_OLD, Y_OLD)
     comparison = compare([whole, NeuralClampingCalibrator(whole.estimator_).fit(X_OLD, Y_OLD)], whole.estimator_)
