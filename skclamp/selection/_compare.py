@@ -17,8 +17,9 @@ from .._report.figure import draw_comparison
 from .._report.page import page_of
 from .._utils.arrays import ComputedRows
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
-from .._utils.progress import VERBOSE, progress_bar
+from .._utils.progress import progress_bar
 from .._utils.warnings import one_warning
+from ..base import BaseCalibrator
 from ..metrics._binning import Probabilities
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
@@ -396,7 +397,6 @@ def compare_calibrators(
     n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
     n_draws = check_whole_number(n_draws, "n_draws", 1)
     alpha = check_number(alpha, "alpha", 0, 1, closed="neither")
-    check_parameters({"verbose": VERBOSE}, {"verbose": verbose}, "compare_calibrators")
     shared = {
         "response": response,
         "classes": classes,
@@ -406,6 +406,7 @@ def compare_calibrators(
         "batch_size": batch_size,
         "integer_scale": integer_scale,
     }
+    check_parameters(BaseCalibrator._parameter_constraints, {**shared, "verbose": verbose}, "compare_calibrators")
     chosen = None if calibrators is None else named(calibrators)
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
