@@ -17,12 +17,13 @@ from .._report.figure import draw_comparison
 from .._report.page import page_of
 from .._utils.arrays import ComputedRows
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
-from .._utils.progress import VERBOSE, progress_bar
+from .._utils.progress import progress_bar
 from .._utils.warnings import one_warning
+from ..base import BaseCalibrator
 from ..metrics._binning import Probabilities
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
-from ._shared_logits import SharedLogits, timed
+from ._shared_logits import SharedLogits
 
 _WIDTH_OF_NOTES = 120
 
@@ -396,7 +397,6 @@ def compare_calibrators(
     n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
     n_draws = check_whole_number(n_draws, "n_draws", 1)
     alpha = check_number(alpha, "alpha", 0, 1, closed="neither")
-    check_parameters({"verbose": VERBOSE}, {"verbose": verbose}, "compare_calibrators")
     shared = {
         "response": response,
         "classes": classes,
@@ -406,6 +406,7 @@ def compare_calibrators(
         "batch_size": batch_size,
         "integer_scale": integer_scale,
     }
+    check_parameters(BaseCalibrator._parameter_constraints, {**shared, "verbose": verbose}, "compare_calibrators")
     chosen = None if calibrators is None else named(calibrators)
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
@@ -436,11 +437,11 @@ def _compare(calibrators, scoring, logits, calibration, alpha):
         bar.set_description(name)
         if is_fitted(calibrator):
             logits.check_comparable(name, calibrator)
-            fitted[name], fit_time = calibrator, nan
+            fitted[name], fit_time, predicted = calibrator, nan, logits.calibrated(calibrator)
         else:
-            fitted[name], fit_time = timed(logits.fit, calibrator, calibration)
+            fitted[name], fit_time, predicted = logits.fit(calibrator, calibration)
         bar.set_description(f"{name}, intervals")
-        score(name, fit_time, *logits.calibrated(fitted[name]))
+        score(name, fit_time, *predicted)
     X_test = None if logits.estimator is None else logits.test_samples.X
     log_proba = ComputedRows(lambda rows: rows.double().log_softmax(1), logits.test)
     copies = copies_of(log_proba, torch.ones(len(logits.test)), X_test)

@@ -1,5 +1,6 @@
 """The logits that the calibrators of a comparison share, each set of them computed once."""
 
+import copy
 import time
 from collections import deque
 
@@ -9,6 +10,7 @@ from scipy import stats
 from sklearn.base import clone
 
 from .. import scaling
+from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import is_frozen
 from .._backbones.samples import cross_fit, read
 from .._judging.overlap import shared_share
@@ -152,9 +154,13 @@ class SharedLogits:
         return self.predicted(lambda logits: torch.softmax(logits.double(), 1).cpu().numpy())
 
     def calibrated(self, calibrator):
-        """As `predicted`, by a fitted calibrator of the estimator, or of logits."""
-        inner = _innermost(calibrator)
-        if not isinstance(inner, BaseClamping):
+        """As `predicted`, by a calibrator that came fitted, around the estimator or to logits."""
+        *outer, inner = self._links(calibrator)
+        # `transform_logits` goes through to the last link where each of the others hands on what it is given.
+        handed_on = [isinstance(link._backbone, CalibratorBackbone) for link in (*outer, inner)]
+        through = handed_on == [True] * len(outer) + [False] and not isinstance(inner, BaseClamping)
+        # One's own calibrator predicts as it likes.
+        if through and type(calibrator).predict_proba is BaseCalibrator.predict_proba:
             return self.predicted(lambda logits: np.exp(calibrator.transform_logits(logits)))
         X_test = self.test_samples.X
         if inner.estimator is None:
@@ -170,7 +176,10 @@ class SharedLogits:
         return computed, seconds
 
     def fit(self, calibrator, calibration):
-        """Return a fitted clone of a calibrator; `calibration` is X_cal and y_cal, for one that perturbs."""
+        """Return a fitted clone of a calibrator, the seconds that its fit took, and what `predicted` returns of it.
+
+        `calibration` is X_cal and y_cal, for one that perturbs.
+        """
         fitted, shared, params = clone(calibrator), self.shared, dict(self.params)
         weight = params.pop("sample_weight", None)
         if isinstance(calibrator, BaseClamping):
@@ -180,17 +189,18 @@ class SharedLogits:
             if not self.verbose and calibrator.verbose == "auto":
                 options["verbose"] = 0
             fitted.set_params(estimator=self.estimator, **options)
-            return fitted._learn(*calibration, weight, params, checks=False)
+            _, seconds = timed(fitted._learn, *calibration, weight, params, checks=False)
+            return fitted, seconds, timed(fitted.predict_proba, self.test_samples.X)
         fitted.set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
-        fitted._learn(self.calibration, self.y_cal_encoded, weight, checks=False)
-        return fitted._rebind(self.calibration_samples, estimator=self.estimator, **shared)
+        _, seconds = timed(fitted._learn, self.calibration, self.y_cal_encoded, weight, checks=False)
+        # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
+        predicted = self.predicted(copy.copy(fitted).predict_proba)
+        return fitted._rebind(self.calibration_samples, estimator=self.estimator, **shared), seconds, predicted
 
     def check_comparable(self, name, calibrator):
         """Raise unless a calibrator that came fitted is so around this estimator, or to logits, of these classes."""
-        inner = _innermost(calibrator)
-        fitted_around, compared = inner._backbone, self.backbone
-        same = fitted_around.classifier is compared.classifier is not None
-        if inner.estimator is not None and not same and fitted_around.fingerprint() != compared.fingerprint():
+        inner = self._links(calibrator)[-1]
+        if inner.estimator is not None and not self._is_compared(inner._backbone):
             raise ValueError(
                 "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
                 f"{inner!r} for {name!r}, around another"
@@ -202,11 +212,20 @@ class SharedLogits:
                 f"{classes.tolist()} for {name!r}"
             )
 
+    def _links(self, calibrator):
+        """A fitted calibrator and those that it is around, down to the one around the estimator or to logits."""
+        links = [calibrator]
+        # The estimator may be a calibrator itself, around others.
+        while isinstance(links[-1]._backbone.classifier, BaseCalibrator) and not self._is_compared(links[-1]._backbone):
+            links.append(links[-1]._backbone.classifier)
+        return links
 
-def _innermost(calibrator):
-    while isinstance(calibrator._backbone.classifier, BaseCalibrator):
-        calibrator = calibrator._backbone.classifier
-    return calibrator
+    def _is_compared(self, backbone):
+        """Return whether a backbone is of the estimator that is compared, or of a copy."""
+        found, expected = backbone.classifier, self.backbone.classifier
+        if found is expected is not None:
+            return True
+        return type(found) is type(expected) and backbone.fingerprint() == self.backbone.fingerprint()
 
 
 def timed(function, *args, **kwargs):

@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, labels_of, perceptron, vectors
+from _small_networks import bare_logits, labels_of, perceptron, softmax, vectors
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from skclamp import (
@@ -26,6 +27,12 @@ FEW = {"n_resamples": 10, "n_draws": 10}
 
 def compare(calibrators, estimator=NETWORK, halves=HALVES):
     return compare_calibrators(estimator, *halves, calibrators=calibrators, **FEW)
+
+
+def loss_of(calibrator, halves=HALVES):
+    """The NLL of what a calibrator predicts for the test set."""
+    X_test, y_test = halves[2:]
+    return -calibrator.predict_log_proba(X_test)[np.arange(len(y_test)), y_test].mean()
 
 
 AROUND = {
@@ -65,6 +72,85 @@ def test_one_that_was_fitted_to_logits_gets_those_of_the_network(make, response)
     fitted = make(response=response).fit(old, Y_OLD)
     expected = -fitted.predict_log_proba(new)[np.arange(300), Y[600:]].mean()
     assert compare([fitted])[make.__name__].nll == pytest.approx(expected, rel=1e-5)
+
+
+def logits_and_labels(samples):
+    return [bare_logits(NETWORK, part) if part.ndim == 2 else part for part in samples]
+
+
+def probabilities_and_labels(samples):
+    return [softmax(part) if part.ndim == 2 else part for part in logits_and_labels(samples)]
+
+
+# Calibrators that are estimators themselves, and what they take.
+ESTIMATORS = {
+    "vector scaling of logits": (VectorScaling(), logits_and_labels),
+    "vector scaling of probabilities": (VectorScaling(response="probabilities"), probabilities_and_labels),
+    "clamping of logits": (NeuralClampingCalibrator(random_state=0), logits_and_labels),
+    "clamping of probabilities": (
+        NeuralClampingCalibrator(response="probabilities", random_state=0),
+        probabilities_and_labels,
+    ),
+    "clamping around a network": (NeuralClampingCalibrator(NETWORK, random_state=0), list),
+    "correction around a network": (PriorShiftCorrection(VectorScaling(NETWORK)), list),
+}
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+def test_each_row_is_of_what_the_calibrator_predicts_around_a_fitted_calibrator(kind, copied):
+    estimator, given = ESTIMATORS[kind]
+    old, halves = given((X_OLD, Y_OLD)), given(HALVES)
+    estimator = clone(estimator).fit(*old)
+    around = copy.deepcopy(estimator) if copied else estimator
+    calibrators = {
+        "temperature": TemperatureScaling(),
+        "vector": VectorScaling(),
+        "correction": PriorShiftCorrection(),
+        "temperature, fitted": TemperatureScaling(around).fit(*old),
+        "correction, fitted": PriorShiftCorrection(around).fit(*old),
+    }
+    comparison = compare(calibrators, estimator, halves)
+    for name, calibrator in {"uncalibrated": estimator, **comparison.calibrators}.items():
+        assert comparison[name].nll == pytest.approx(loss_of(calibrator, halves), rel=1e-5), name
+
+
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+def test_calibrators_around_calibrators_are_compared_with_the_network_of_the_innermost():
+    inner = VectorScaling(NETWORK).fit(X_OLD, Y_OLD)
+    outer = {"map": TemperatureScaling(inner), "correction of a map": PriorShiftCorrection(TemperatureScaling(inner))}
+    comparison = compare({name: calibrator.fit(X_OLD, Y_OLD) for name, calibrator in outer.items()})
+    for name, calibrator in comparison.calibrators.items():
+        assert comparison[name].nll == pytest.approx(loss_of(calibrator), rel=1e-5), name
+
+
+def test_output_maps_run_the_network_inside_a_calibrator_once_a_data_set():
+    network, seen = perceptron(), []
+    estimator = NeuralClampingCalibrator(network, random_state=0).fit(X_OLD, Y_OLD)
+    network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    compare([TemperatureScaling(), VectorScaling(), PriorShiftCorrection()], estimator)
+    # And once for the row "uncalibrated", which is what the estimator itself predicts.
+    assert sum(seen) == 300 + 300 + 300
+
+
+class Uniform(TemperatureScaling):
+    """Predicts as it likes, whatever was learned."""
+
+    def predict_proba(self, X):
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+
+    def predict_log_proba(self, X):
+        return np.log(self.predict_proba(X))
+
+
+@pytest.mark.parametrize("estimator", [NETWORK, None], ids=["network", "logits"])
+def test_ones_own_predictions_are_compared(estimator):
+    old, halves = (X_OLD, Y_OLD), HALVES
+    if estimator is None:
+        old, halves = logits_and_labels(old), logits_and_labels(halves)
+    comparison = compare({"new": Uniform(), "fitted": Uniform(estimator).fit(*old)}, estimator, halves)
+    assert comparison["new"].nll == comparison["fitted"].nll == pytest.approx(np.log(4))
 
 
 def test_around_a_classifier_that_was_fitted_or_cross_fitted():
