@@ -405,8 +405,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 note(words.missing_classes(seen.mask), CalibrationSetWarning)
             logits, y, weight = seen.among(logits, y, weight)
         refused_by = "" if self._takes_absent else type(self).__name__
-        self.map_ = self._fit_logits(logits, y, weight)
-        self.map_.learn(seen=seen, least_probability=self.least_probability_, refused_by=refused_by)
+        # A copy: what `_fit_logits` returns may be another calibrator's.
+        learned = copy.deepcopy(self._fit_logits(logits, y, weight))
+        self.map_ = learned.learn(seen=seen, least_probability=self.least_probability_, refused_by=refused_by)
 
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: the `Map` learned from logits (n, K), column indices (n,) and float64 weights (n,)."""

@@ -1,5 +1,6 @@
 """Map: a calibration of logits as a torch module, and the attributes of a calibrator that its map holds."""
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,7 +140,8 @@ class Learned:
         return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
     def __set__(self, calibrator, value):
-        calibrator.map_.learn(**{self._name: value})
+        # A copy: what else shares the map, such as a shallow copy of the calibrator, keeps what it has.
+        calibrator.map_ = copy.deepcopy(calibrator.map_).learn(**{self._name: value})
 
 
 def refuse_absent(name):
