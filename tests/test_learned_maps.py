@@ -3,10 +3,13 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 from _small_networks import labels_of, logits
+from torch import nn
 
-from skclamp import PriorShiftCorrection, TemperatureScaling, VectorScaling
+import skclamp
+from skclamp import PriorShiftCorrection, VectorScaling
 from skclamp.base import BaseCalibrator, Map
 
 LOGITS = logits(300)
@@ -60,3 +63,65 @@ def test_a_map_of_another_calibrator_stays_its_own():
     calibrator = returning(other.map_).fit(LOGITS, Y)
     assert calibrator.map_.refused_by == ""
     assert other.map_.learned() == before | {"refused_by": "VectorScaling"}
+
+
+# Files
+
+
+class Own(ShiftMap):
+    """With a constructor of its own."""
+
+    def __init__(self, shift):
+        super().__init__(shift=shift)
+
+
+class Parts(Map):
+    def transform(self, logits):
+        parts = self.parts.values() if isinstance(self.parts, (dict, nn.ModuleDict)) else self.parts
+        return sum(part(logits) for part in parts)
+
+
+class Powered(Own):
+    power = 1.0
+
+    def transform(self, logits):
+        return self.power * super().transform(logits)
+
+
+@pytest.mark.parametrize("kind", ["constructor", "list", "dict", "modules", "named", "sequential"])
+def test_maps_of_ones_own_come_back(kind, tmp_path):
+    shifts = torch.eye(4, dtype=torch.float64)
+    parts = [ShiftMap(shift=shifts[0]), Own(shifts[1])]
+    maps = {
+        "constructor": Own(shifts[2]),
+        "list": Parts(parts=parts),
+        "dict": Parts(parts={"a": parts[0], "b": parts[1]}),
+        "modules": Parts(parts=nn.ModuleList(parts)),
+        "named": Parts(parts=nn.ModuleDict({"b": parts[0], "a": parts[1]})),
+        "sequential": Parts(parts=nn.Sequential(*parts)),
+    }
+    calibrator = returning(maps[kind]).fit(LOGITS, Y)
+    calibrator.save(tmp_path / "map")
+    loaded = skclamp.load(tmp_path / "map")
+    np.testing.assert_array_equal(loaded.predict_proba(LOGITS), calibrator.predict_proba(LOGITS))
+    assert type(loaded.map_) is type(calibrator.map_)
+    assert type(getattr(loaded.map_, "parts", None)) is type(getattr(calibrator.map_, "parts", None))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda map_: setattr(map_, "power", 0.25),
+        lambda map_: map_.register_buffer("bias", torch.ones(4)),
+        lambda map_: setattr(map_, "gain", nn.Parameter(torch.ones(4))),
+        lambda map_: setattr(map_, "layer", nn.Identity()),
+    ],
+    ids=["power", "bias", "gain", "layer"],
+)
+def test_what_a_map_holds_beside_is_not_left_out_silently(change, request, tmp_path):
+    learned = Powered(torch.ones(4))
+    change(learned)
+    calibrator = returning(learned).fit(LOGITS, Y)
+    with pytest.raises(TypeError, match=f"Powered must hold .* got '{request.node.callspec.id}' beside"):
+        calibrator.save(tmp_path / "map")
+    assert not (tmp_path / "map").exists()

@@ -21,12 +21,12 @@ from torch import nn
 
 
 class Kind(NamedTuple):
-    """A class whose objects can be written, and what takes an object to the arguments that make its like, a dict.
+    """What makes objects of a class from arguments, and what takes one to such, a dict.
 
     The arguments of a module that is `whole` bring its tensors.
     """
 
-    cls: Callable[..., Any]
+    make: Callable[..., Any]
     arguments: Callable[[Any], dict]
     whole: bool = False
 
@@ -68,9 +68,9 @@ def register(cls, arguments=None):  # numpydoc ignore=PR02
     return cls
 
 
-def register_whole(cls, arguments):
-    """As `register`, for modules whose arguments bring their tensors."""
-    _KINDS[_key(cls)] = Kind(cls, arguments, whole=True)
+def register_whole(cls, arguments, make=None):
+    """As `register`, for modules whose arguments bring their tensors; `make` takes these in the constructor's place."""
+    _KINDS[_key(cls)] = Kind(make or cls, arguments, whole=True)
 
 
 def _key(cls):
@@ -91,7 +91,13 @@ def _attributes(value):
 
 
 register(nn.Identity, lambda _: {})
-register_whole(nn.Sequential, lambda value: {"modules": dict(value._modules)})
+register_whole(
+    nn.Sequential,
+    lambda value: {"modules": dict(value._modules)},
+    lambda modules: nn.Sequential(OrderedDict(modules)),
+)
+register_whole(nn.ModuleList, lambda value: {"modules": list(value)})
+register_whole(nn.ModuleDict, lambda value: {"modules": dict(value.items())})
 register(FrozenEstimator)
 
 
@@ -230,9 +236,7 @@ class Reader:
             raise UnknownClassError(
                 f"holds an object of the class {key!r}, which isn't known here: import what registers it"
             )
-        cls = _KINDS[key].cls
-        arguments = {name: self.decode(value) for name, value in content["arguments"].items()}
-        return cls(OrderedDict(arguments["modules"])) if cls is nn.Sequential else cls(**arguments)
+        return _KINDS[key].make(**{name: self.decode(value) for name, value in content["arguments"].items()})
 
     def decode_state(self, content):
         """The state of the object beside its arguments, a dict."""

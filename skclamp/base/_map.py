@@ -11,6 +11,9 @@ from .._utils.arrays import absent_again, absent_among, is_exporting
 from .._utils.encoding import register_whole
 from .._utils.least_probability import raised
 
+# What `fit` has every map learn.
+_OWN = ("seen", "least_probability", "refused_by")
+
 
 class Map(nn.Module):
     """From rows of float64 logits to calibrated logits; subclasses implement ``transform``.
@@ -54,7 +57,7 @@ class Map(nn.Module):
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        register_whole(cls, cls.learned)
+        register_whole(cls, cls._saved, cls._loaded)
 
     def learn(self, **learned):
         """Take on arrays, modules and other values by name.
@@ -86,6 +89,23 @@ class Map(nn.Module):
             Of values as ``Map(**learned)`` takes them.
         """
         return {name: getattr(self, name) for name in self._names}
+
+    def _saved(self):
+        """What was learned, all that there is: TypeError if the map holds something beside."""
+        held = {*vars(self), *self._buffers, *self._parameters, *self._modules}
+        if beside := held - vars(Map()).keys() - {*self._names, *_OWN}:
+            raise TypeError(
+                f"{type(self).__name__} must hold what it has learned by the names that learn was given, to be saved; "
+                f"got {min(beside)!r} beside: give it to learn, or Map.__init__, too"
+            )
+        return self.learned()
+
+    @classmethod
+    def _loaded(cls, **learned):
+        # Not by the constructor, which subclasses may have another of.
+        loaded = cls.__new__(cls)
+        Map.__init__(loaded, **learned)
+        return loaded
 
     def forward(self, logits):
         """Calibrated logits of the same shape."""
