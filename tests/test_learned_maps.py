@@ -36,6 +36,12 @@ def returning(learned):
     return calibrator
 
 
+@pytest.mark.parametrize("learned", [None, nn.Identity(), ShiftMap], ids=repr)
+def test_a_calibrator_that_returns_no_map_is_told(learned):
+    with pytest.raises(TypeError, match=r"_fit_logits must return a skclamp\.base\.Map; got (NoneType|Identity|type)"):
+        returning(learned).fit(LOGITS, Y)
+
+
 # Copies
 
 

@@ -405,9 +405,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 note(words.missing_classes(seen.mask), CalibrationSetWarning)
             logits, y, weight = seen.among(logits, y, weight)
         refused_by = "" if self._takes_absent else type(self).__name__
-        # A copy: what `_fit_logits` returns may be another calibrator's.
-        learned = copy.deepcopy(self._fit_logits(logits, y, weight))
-        self.map_ = learned.learn(seen=seen, least_probability=self.least_probability_, refused_by=refused_by)
+        learned = self._fit_logits(logits, y, weight)
+        if not isinstance(learned, Map):
+            raise TypeError(f"_fit_logits must return a skclamp.base.Map; got {type(learned).__name__}")
+        # A copy: what was returned may be another calibrator's.
+        self.map_ = copy.deepcopy(learned).learn(
+            seen=seen, least_probability=self.least_probability_, refused_by=refused_by
+        )
 
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: the `Map` learned from logits (n, K), column indices (n,) and float64 weights (n,)."""
