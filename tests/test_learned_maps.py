@@ -42,6 +42,63 @@ def test_a_calibrator_that_returns_no_map_is_told(learned):
         returning(learned).fit(LOGITS, Y)
 
 
+# What a map takes
+
+
+def read_only(values):
+    values.flags.writeable = False
+    return values
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (None, torch.ones(3)),
+        (torch.ones(3), 2.0),
+        (nn.Identity(), np.ones(3)),
+        (np.ones(3), nn.Identity()),
+        (1.0, np.arange(3.0)[::-1]),
+        (1.0, read_only(np.arange(3.0))),
+        (1.0, np.arange(3.0).astype(">f8")),
+        (np.ones(3), np.array(["a", "b"])),
+        (1, np.float32(2)),
+    ],
+    ids=str,
+)
+def test_a_map_learns_values_of_another_kind(first, second):
+    learned = ShiftMap(shift=first).learn(shift=second)
+    assert isinstance(learned.shift, (torch.Tensor, nn.Module, float, np.ndarray))
+    if not isinstance(second, nn.Module):
+        np.testing.assert_array_equal(learned.shift, second)
+    assert list(learned.learned()) == ["shift"]
+
+
+def test_a_map_copies_arrays():
+    shift = np.ones(3)
+    learned = ShiftMap(shift=shift)
+    shift[0] = 2
+    assert learned.shift.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [{"seen": 1.0}, {"half": 1.0}, {"training": 0.3}, {"n_parameters": 2}, {"transform": None}, {"a.b": torch.ones(1)}],
+    ids=str,
+)
+def test_a_map_has_its_own_names_to_itself(learned):
+    with pytest.raises(TypeError, match="is no name for what ShiftMap learns"):
+        ShiftMap(**learned)
+
+
+def test_an_attribute_of_the_class_hides_no_array():
+    class Defaulting(ShiftMap):
+        shift = None
+
+    assert Defaulting(shift=1.0).shift == 1
+    with pytest.raises(TypeError, match="'shift' is an attribute of the class Defaulting"):
+        Defaulting(shift=torch.ones(3))
+
+
 # Copies
 
 

@@ -10,9 +10,14 @@ from torch import nn
 from .._utils.arrays import absent_again, absent_among, is_exporting
 from .._utils.encoding import register_whole
 from .._utils.least_probability import raised
+from ._seen_classes import SeenClasses
 
 # What `fit` has every map learn.
-_OWN = ("seen", "least_probability", "refused_by")
+_OWN: dict[str, tuple[type, ...]] = {
+    "seen": (SeenClasses, type(None)),
+    "least_probability": (int, float),
+    "refused_by": (str,),
+}
 
 
 class Map(nn.Module):
@@ -71,14 +76,35 @@ class Map(nn.Module):
         -------
         self : Map
             The map itself.
+
+        Raises
+        ------
+        TypeError
+            If a name is one that the map has for something else.
         """
         for name, value in learned.items():
-            if isinstance(value, (np.ndarray, torch.Tensor)):
-                self.register_buffer(name, torch.as_tensor(value).detach().clone())
+            value = _taken_on(value)
+            self._check_name(name, value)
+            # What is of another kind would be in the way.
+            if name in self._names:
+                delattr(self, name)
+            if isinstance(value, torch.Tensor):
+                self.register_buffer(name, value)
             else:
                 setattr(self, name, value)
         self._names += [name for name in learned if name not in self._names]
         return self
+
+    def _check_name(self, name, value):
+        default = getattr(type(self), name, None)
+        taken = name in _OF_MAPS or not name.isidentifier() or callable(default) or isinstance(default, property)
+        if not isinstance(value, _OWN[name]) if name in _OWN else taken:
+            raise TypeError(f"{name!r} is no name for what {type(self).__name__} learns: it has it for something else")
+        if hasattr(type(self), name) and isinstance(value, (torch.Tensor, nn.Module)):
+            raise TypeError(
+                f"{name!r} is an attribute of the class {type(self).__name__}, which would hide the array or module "
+                "that is learned by that name: take another one"
+            )
 
     def learned(self):
         """Return what was learned, by name.
@@ -138,6 +164,9 @@ class Map(nn.Module):
         return sum(_n_floats(value) for name, value in self.learned().items() if name != "least_probability")
 
 
+_OF_MAPS = frozenset(dir(Map()))
+
+
 class Temperature(Map):
     """Divides logits by ``temperature_``."""
 
@@ -171,6 +200,16 @@ def refuse_absent(name):
         "would mix samples with and without it. TemperatureScaling, EnsembleTemperatureScaling and "
         "StructuredVectorScaling take them, among others"
     )
+
+
+def _taken_on(value):
+    """A value as a map holds it: of arrays of numbers and tensors a copy, a tensor."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+        return torch.from_numpy(value) if value.dtype.kind in "biuf" and value.dtype.itemsize <= 8 else value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _n_floats(value):
