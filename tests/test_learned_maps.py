@@ -9,7 +9,7 @@ from _small_networks import labels_of, logits
 from torch import nn
 
 import skclamp
-from skclamp import PriorShiftCorrection, VectorScaling
+from skclamp import PriorShiftCorrection, TemperatureScaling, VectorScaling
 from skclamp.base import BaseCalibrator, Map
 
 LOGITS = logits(300)
@@ -126,6 +126,43 @@ def test_a_map_of_another_calibrator_stays_its_own():
     calibrator = returning(other.map_).fit(LOGITS, Y)
     assert calibrator.map_.refused_by == ""
     assert other.map_.learned() == before | {"refused_by": "VectorScaling"}
+
+
+# Attributes
+
+
+@pytest.mark.parametrize("value", [5, np.asarray(5.0), np.float32(5), torch.tensor(5.0)], ids=repr)
+def test_a_temperature_may_be_any_number(value):
+    calibrator = TemperatureScaling().fit(LOGITS, Y)
+    calibrator.temperature_ = value
+    assert type(calibrator.temperature_) is float and calibrator.temperature_ == 5
+    assert "learned 1 number from 300 samples: temperature_ = 5." in calibrator.summary()
+
+
+def test_coefficients_may_be_a_list():
+    calibrator = VectorScaling().fit(LOGITS, Y)
+    x = torch.from_numpy(LOGITS)
+    before = calibrator.module_.eval()(x)
+    calibrator.coef_ = [1, 2, 1, 1]
+    assert calibrator.coef_.dtype == np.float64
+    after = calibrator.module_.eval()(x)
+    assert not torch.allclose(after, before)
+    np.testing.assert_allclose(after.softmax(1).detach(), calibrator.predict_proba(LOGITS), atol=1e-6)
+
+
+def test_what_was_learned_can_be_deleted():
+    calibrator = VectorScaling().fit(LOGITS, Y)
+    twin = copy.copy(calibrator)
+    del calibrator.coef_
+    assert not hasattr(calibrator, "coef_") and "coef_" not in calibrator.map_.learned()
+    calibrator.coef_ = twin.coef_
+    np.testing.assert_array_equal(calibrator.predict_proba(LOGITS), twin.predict_proba(LOGITS))
+
+
+@pytest.mark.parametrize("change", [lambda c: setattr(c, "temperature_", 2.0), lambda c: delattr(c, "temperature_")])
+def test_before_a_fit_nothing_is_learned(change):
+    with pytest.raises(AttributeError, match="'TemperatureScaling' object has no attribute 'temperature_'"):
+        change(TemperatureScaling())
 
 
 # Files

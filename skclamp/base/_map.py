@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._utils.arrays import absent_again, absent_among, is_exporting
+from .._utils.arrays import absent_again, absent_among, is_exporting, to_numpy
 from .._utils.encoding import register_whole
 from .._utils.least_probability import raised
 from ._seen_classes import SeenClasses
@@ -183,14 +183,32 @@ class Learned:
     def __get__(self, calibrator, owner=None):
         if calibrator is None:
             return self
-        if "map_" not in vars(calibrator):
-            raise AttributeError(f"{type(calibrator).__name__!r} object has no attribute {self._name!r}")
-        value = getattr(calibrator.map_, self._name)
+        value = getattr(self._map_of(calibrator), self._name)
         return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
     def __set__(self, calibrator, value):
+        held = getattr(self._map_of(calibrator), self._name, None)
+        if isinstance(held, torch.Tensor):
+            value = torch.as_tensor(to_numpy(value).astype(held.cpu().numpy().dtype), device=held.device)
+        elif isinstance(held, float):
+            value = float(to_numpy(value).item())
+        self._changed(calibrator).learn(**{self._name: value})
+
+    def __delete__(self, calibrator):
+        changed = self._changed(calibrator)
+        delattr(changed, self._name)
+        changed._names.remove(self._name)
+
+    def _map_of(self, calibrator):
+        if "map_" not in vars(calibrator):
+            raise AttributeError(f"{type(calibrator).__name__!r} object has no attribute {self._name!r}")
+        return calibrator.map_
+
+    def _changed(self, calibrator):
         # A copy: what else shares the map, such as a shallow copy of the calibrator, keeps what it has.
-        calibrator.map_ = copy.deepcopy(calibrator.map_).learn(**{self._name: value})
+        calibrator.map_ = copy.deepcopy(self._map_of(calibrator))
+        vars(calibrator).pop("module_", None)
+        return calibrator.map_
 
 
 def refuse_absent(name):
