@@ -73,6 +73,14 @@ def test_a_map_learns_values_of_another_kind(first, second):
     assert list(learned.learned()) == ["shift"]
 
 
+@pytest.mark.parametrize("kind", [list, tuple, nn.ModuleList, lambda maps: nn.ModuleDict({"a": nn.Sequential(*maps)})])
+def test_a_map_counts_what_the_maps_in_it_have_learned(kind):
+    parts = kind([ShiftMap(shift=torch.ones(3)), ShiftMap(shift=torch.arange(3))])
+    assert (
+        Map(parts=parts, gains=[1.0, 2.0], by_name={"a": np.ones(2), "b": 1}, layer=nn.Linear(2, 1)).n_parameters == 10
+    )
+
+
 def test_a_map_copies_arrays():
     shift = np.ones(3)
     learned = ShiftMap(shift=shift)

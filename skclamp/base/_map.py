@@ -234,7 +234,11 @@ def _n_floats(value):
     if isinstance(value, Map):
         return value.n_parameters
     if isinstance(value, nn.Module):
-        return sum(parameter.numel() for parameter in value.parameters())
+        return sum(parameter.numel() for parameter in value.parameters(recurse=False)) + _n_floats([*value.children()])
+    if isinstance(value, (list, tuple, dict)):
+        return sum(map(_n_floats, value.values() if isinstance(value, dict) else value))
     if isinstance(value, torch.Tensor):
         return value.numel() if value.is_floating_point() else 0
+    if isinstance(value, np.ndarray):
+        return value.size if value.dtype.kind == "f" else 0
     return int(isinstance(value, float))
