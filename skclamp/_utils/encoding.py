@@ -19,6 +19,8 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
+from .arrays import to_numpy
+
 
 class Kind(NamedTuple):
     """What makes objects of a class from arguments, and what takes one to such, a dict.
@@ -32,6 +34,8 @@ class Kind(NamedTuple):
 
 
 _KINDS: dict[str, Kind] = {}
+# Parameters of which a Series is read by its names; others are arrays.
+_READ_BY_NAME = ("priors", "source_priors")
 
 
 def register(cls, arguments=None):  # numpydoc ignore=PR02
@@ -174,12 +178,12 @@ class Writer:
                 raise TypeError(f"{name} must be an array without a mask to be saved")
             case np.ndarray() if value.dtype.kind not in "OU":
                 return {"array": self.put(value, name)}
-        if not isinstance(value, (dict, np.ndarray, torch.Tensor)):
-            # Such as a Series, which is read by its names, and arrays of other libraries.
-            if hasattr(value, "items"):
+        if not isinstance(value, (dict, np.ndarray, torch.Tensor, nn.Module)):
+            # Such as a Series, and arrays of other libraries; but no estimator or splitter that has an array, too.
+            if hasattr(value, "__array__") and not (hasattr(value, "fit") or hasattr(value, "split")):
+                return self.encode(to_numpy(value), name)
+            if not hasattr(value, "__array__") and hasattr(value, "items"):
                 return self.encode(dict(value.items()), name)
-            if hasattr(value, "__array__"):
-                return self.encode(np.asarray(value), name)
         for tag, form in _FORMS.items():
             if isinstance(value, form.cls):
                 return {tag: self.encode(form.down(value), name)}
@@ -191,6 +195,8 @@ class Writer:
         """JSON of an object of a registered class."""
         key, arguments = _key(type(value)), {}
         for parameter, argument in _KINDS[key].arguments(value).items():
+            if parameter in _READ_BY_NAME and hasattr(argument, "items"):
+                argument = dict(argument.items())
             try:
                 arguments[parameter] = self.encode(argument, f"{name}({parameter})")
             except TypeError:
