@@ -111,7 +111,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     >>> from skclamp.base import BaseCalibrator, Map
     >>> class Shift(Map):
     ...     def transform(self, logits):
-    ...         return logits + self.shift
+    ...         return logits + self.shift.to(logits)
     >>> class PriorCorrection(BaseCalibrator):
     ...     def _fit_logits(self, logits, y, sample_weight):
     ...         predicted, labelled = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
@@ -830,7 +830,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         NotFittedError
             Before `fit`.
         TypeError
-            If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know.
+            If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know, or a map
+            holds what it wasn't given to learn.
         FileNotFoundError
             If there is no such folder.
         ImportError

@@ -45,7 +45,7 @@ class Map(nn.Module):
     >>> from skclamp.base import Map
     >>> class Shift(Map):
     ...     def transform(self, logits):
-    ...         return logits + self.shift
+    ...         return logits + self.shift.to(logits)
     >>> Shift(shift=torch.tensor([0.0, 1.0]))(torch.zeros(1, 2))
     tensor([[0., 1.]])
     """
@@ -149,7 +149,7 @@ class Map(nn.Module):
         Parameters
         ----------
         logits : torch.Tensor of shape (n_samples, n_classes)
-            In float64; -inf where ``refused_by`` is empty.
+            In float64, on any device; -inf where ``refused_by`` is empty.
 
         Returns
         -------
