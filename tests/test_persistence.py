@@ -16,6 +16,7 @@ from _small_networks import convolutional, images, labels_of, logits, vectors
 from safetensors.numpy import load_file, save_file
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
 from skorch.callbacks import EpochTimer
 from torch import nn
 
@@ -24,7 +25,9 @@ from _data import load_images
 from _networks import load_resnet
 from skclamp import (
     CalibratorSelector,
+    IntraOrderPreservingCalibration,
     NeuralClampingCalibrator,
+    PriorShiftCorrection,
     TemperatureScaling,
     VectorScaling,
 )
@@ -222,6 +225,41 @@ def test_a_module_that_comes_twice_comes_back_twice(path):
     calibrator = NeuralClampingCalibrator(convolutional(), perturbation=nn.Sequential(part, part), **FREE)
     calibrator.fit(IMAGES, np.arange(200) % 4)
     np.testing.assert_array_equal(round_trip(calibrator, path).predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
+
+
+class Folds(KFold):
+    def __array__(self, dtype=None, copy=None):
+        return np.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (TemperatureScaling, {"bounds": pandas.Series([0.1, 10.0], index=["low", "high"])}),
+        (TemperatureScaling, {"bounds": pandas.Index([0.1, 10.0])}),
+        (TemperatureScaling, {"classes": pandas.Series(list("abcd"), index=[3, 4, 5, 6])}),
+        (TemperatureScaling, {"classes": pandas.Series(list("abcd"), dtype="category")}),
+        (TemperatureScaling, {"classes": pandas.Series([3, 4, 5, 6], dtype="Int64")}),
+        (IntraOrderPreservingCalibration, {"hidden_layer_sizes": pandas.Series([5])}),
+        (PriorShiftCorrection, {"priors": pandas.Series([0.1, 0.2, 0.3, 0.4], index=[3, 2, 1, 0])}),
+    ],
+    ids=lambda value: "" if isinstance(value, type) else ", ".join(f"{k}={type(v).__name__}" for k, v in value.items()),
+)
+def test_parameters_of_pandas_come_back_as_what_they_stand_for(make, given, path):
+    names = np.asarray(given.get("classes", range(4)))
+    calibrator = make(**given).fit(LOGITS, names[Y])
+    loaded = round_trip(calibrator, path)
+    np.testing.assert_array_equal(loaded.predict_proba(LOGITS), calibrator.predict_proba(LOGITS))
+    np.testing.assert_array_equal(loaded.classes_, calibrator.classes_)
+    again = loaded.fit(LOGITS, names[Y]).predict_proba(LOGITS)
+    np.testing.assert_array_equal(again, calibrator.predict_proba(LOGITS))
+
+
+def test_a_splitter_with_an_array_is_told_and_comes_back_as_none(path):
+    calibrator = TemperatureScaling(LogisticRegression(), cv=Folds(3)).fit(LOGITS, Y)
+    with pytest.warns(NotSavedWarning, match="cv"):
+        loaded = round_trip(calibrator, path, calibrator.estimator_)
+    assert loaded.cv is None
 
 
 def test_what_others_hang_on_a_calibrator_is_left_there(path):

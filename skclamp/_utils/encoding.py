@@ -19,19 +19,23 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
+from .arrays import to_numpy
+
 
 class Kind(NamedTuple):
-    """A class whose objects can be written, and what takes an object to the arguments that make its like, a dict.
+    """What makes objects of a class from arguments, and what takes one to such, a dict.
 
     The arguments of a module that is `whole` bring its tensors.
     """
 
-    cls: Callable[..., Any]
+    make: Callable[..., Any]
     arguments: Callable[[Any], dict]
     whole: bool = False
 
 
 _KINDS: dict[str, Kind] = {}
+# Parameters of which a Series is read by its names; others are arrays.
+_READ_BY_NAME = ("priors", "source_priors")
 
 
 def register(cls, arguments=None):  # numpydoc ignore=PR02
@@ -68,9 +72,9 @@ def register(cls, arguments=None):  # numpydoc ignore=PR02
     return cls
 
 
-def register_whole(cls, arguments):
-    """As `register`, for modules whose arguments bring their tensors."""
-    _KINDS[_key(cls)] = Kind(cls, arguments, whole=True)
+def register_whole(cls, arguments, make=None):
+    """As `register`, for modules whose arguments bring their tensors; `make` takes these in the constructor's place."""
+    _KINDS[_key(cls)] = Kind(make or cls, arguments, whole=True)
 
 
 def _key(cls):
@@ -91,7 +95,13 @@ def _attributes(value):
 
 
 register(nn.Identity, lambda _: {})
-register_whole(nn.Sequential, lambda value: {"modules": dict(value._modules)})
+register_whole(
+    nn.Sequential,
+    lambda value: {"modules": dict(value._modules)},
+    lambda modules: nn.Sequential(OrderedDict(modules)),
+)
+register_whole(nn.ModuleList, lambda value: {"modules": list(value)})
+register_whole(nn.ModuleDict, lambda value: {"modules": dict(value.items())})
 register(FrozenEstimator)
 
 
@@ -168,12 +178,12 @@ class Writer:
                 raise TypeError(f"{name} must be an array without a mask to be saved")
             case np.ndarray() if value.dtype.kind not in "OU":
                 return {"array": self.put(value, name)}
-        if not isinstance(value, (dict, np.ndarray, torch.Tensor)):
-            # Such as a Series, which is read by its names, and arrays of other libraries.
-            if hasattr(value, "items"):
+        if not isinstance(value, (dict, np.ndarray, torch.Tensor, nn.Module)):
+            # Such as a Series, and arrays of other libraries; but no estimator or splitter that has an array, too.
+            if hasattr(value, "__array__") and not (hasattr(value, "fit") or hasattr(value, "split")):
+                return self.encode(to_numpy(value), name)
+            if not hasattr(value, "__array__") and hasattr(value, "items"):
                 return self.encode(dict(value.items()), name)
-            if hasattr(value, "__array__"):
-                return self.encode(np.asarray(value), name)
         for tag, form in _FORMS.items():
             if isinstance(value, form.cls):
                 return {tag: self.encode(form.down(value), name)}
@@ -185,6 +195,8 @@ class Writer:
         """JSON of an object of a registered class."""
         key, arguments = _key(type(value)), {}
         for parameter, argument in _KINDS[key].arguments(value).items():
+            if parameter in _READ_BY_NAME and hasattr(argument, "items"):
+                argument = dict(argument.items())
             try:
                 arguments[parameter] = self.encode(argument, f"{name}({parameter})")
             except TypeError:
@@ -230,9 +242,7 @@ class Reader:
             raise UnknownClassError(
                 f"holds an object of the class {key!r}, which isn't known here: import what registers it"
             )
-        cls = _KINDS[key].cls
-        arguments = {name: self.decode(value) for name, value in content["arguments"].items()}
-        return cls(OrderedDict(arguments["modules"])) if cls is nn.Sequential else cls(**arguments)
+        return _KINDS[key].make(**{name: self.decode(value) for name, value in content["arguments"].items()})
 
     def decode_state(self, content):
         """The state of the object beside its arguments, a dict."""

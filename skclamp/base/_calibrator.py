@@ -111,7 +111,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     >>> from skclamp.base import BaseCalibrator, Map
     >>> class Shift(Map):
     ...     def transform(self, logits):
-    ...         return logits + self.shift
+    ...         return logits + self.shift.to(logits)
     >>> class PriorCorrection(BaseCalibrator):
     ...     def _fit_logits(self, logits, y, sample_weight):
     ...         predicted, labelled = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
@@ -405,8 +405,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 note(words.missing_classes(seen.mask), CalibrationSetWarning)
             logits, y, weight = seen.among(logits, y, weight)
         refused_by = "" if self._takes_absent else type(self).__name__
-        self.map_ = self._fit_logits(logits, y, weight)
-        self.map_.learn(seen=seen, least_probability=self.least_probability_, refused_by=refused_by)
+        learned = self._fit_logits(logits, y, weight)
+        if not isinstance(learned, Map):
+            raise TypeError(f"_fit_logits must return a skclamp.base.Map; got {type(learned).__name__}")
+        # A copy: what was returned may be another calibrator's.
+        self.map_ = copy.deepcopy(learned).learn(
+            seen=seen, least_probability=self.least_probability_, refused_by=refused_by
+        )
 
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: the `Map` learned from logits (n, K), column indices (n,) and float64 weights (n,)."""
@@ -825,7 +830,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         NotFittedError
             Before `fit`.
         TypeError
-            If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know.
+            If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know, or a map
+            holds what it wasn't given to learn.
         FileNotFoundError
             If there is no such folder.
         ImportError

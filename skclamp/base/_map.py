@@ -1,14 +1,23 @@
 """Map: a calibration of logits as a torch module, and the attributes of a calibrator that its map holds."""
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from .._utils.arrays import absent_again, absent_among, is_exporting
+from .._utils.arrays import absent_again, absent_among, is_exporting, to_numpy
 from .._utils.encoding import register_whole
 from .._utils.least_probability import raised
+from ._seen_classes import SeenClasses
+
+# What `fit` has every map learn.
+_OWN: dict[str, tuple[type, ...]] = {
+    "seen": (SeenClasses, type(None)),
+    "least_probability": (int, float),
+    "refused_by": (str,),
+}
 
 
 class Map(nn.Module):
@@ -36,7 +45,7 @@ class Map(nn.Module):
     >>> from skclamp.base import Map
     >>> class Shift(Map):
     ...     def transform(self, logits):
-    ...         return logits + self.shift
+    ...         return logits + self.shift.to(logits)
     >>> Shift(shift=torch.tensor([0.0, 1.0]))(torch.zeros(1, 2))
     tensor([[0., 1.]])
     """
@@ -53,7 +62,7 @@ class Map(nn.Module):
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        register_whole(cls, cls.learned)
+        register_whole(cls, cls._saved, cls._loaded)
 
     def learn(self, **learned):
         """Take on arrays, modules and other values by name.
@@ -67,14 +76,35 @@ class Map(nn.Module):
         -------
         self : Map
             The map itself.
+
+        Raises
+        ------
+        TypeError
+            If a name is one that the map has for something else.
         """
         for name, value in learned.items():
-            if isinstance(value, (np.ndarray, torch.Tensor)):
-                self.register_buffer(name, torch.as_tensor(value).detach().clone())
+            value = _taken_on(value)
+            self._check_name(name, value)
+            # What is of another kind would be in the way.
+            if name in self._names:
+                delattr(self, name)
+            if isinstance(value, torch.Tensor):
+                self.register_buffer(name, value)
             else:
                 setattr(self, name, value)
         self._names += [name for name in learned if name not in self._names]
         return self
+
+    def _check_name(self, name, value):
+        default = getattr(type(self), name, None)
+        taken = name in _OF_MAPS or not name.isidentifier() or callable(default) or isinstance(default, property)
+        if not isinstance(value, _OWN[name]) if name in _OWN else taken:
+            raise TypeError(f"{name!r} is no name for what {type(self).__name__} learns: it has it for something else")
+        if hasattr(type(self), name) and isinstance(value, (torch.Tensor, nn.Module)):
+            raise TypeError(
+                f"{name!r} is an attribute of the class {type(self).__name__}, which would hide the array or module "
+                "that is learned by that name: take another one"
+            )
 
     def learned(self):
         """Return what was learned, by name.
@@ -85,6 +115,23 @@ class Map(nn.Module):
             Of values as ``Map(**learned)`` takes them.
         """
         return {name: getattr(self, name) for name in self._names}
+
+    def _saved(self):
+        """What was learned, all that there is: TypeError if the map holds something beside."""
+        held = {*vars(self), *self._buffers, *self._parameters, *self._modules}
+        if beside := held - vars(Map()).keys() - {*self._names, *_OWN}:
+            raise TypeError(
+                f"{type(self).__name__} must hold what it has learned by the names that learn was given, to be saved; "
+                f"got {min(beside)!r} beside: give it to learn, or Map.__init__, too"
+            )
+        return self.learned()
+
+    @classmethod
+    def _loaded(cls, **learned):
+        # Not by the constructor, which subclasses may have another of.
+        loaded = cls.__new__(cls)
+        Map.__init__(loaded, **learned)
+        return loaded
 
     def forward(self, logits):
         """Calibrated logits of the same shape."""
@@ -102,7 +149,7 @@ class Map(nn.Module):
         Parameters
         ----------
         logits : torch.Tensor of shape (n_samples, n_classes)
-            In float64; -inf where ``refused_by`` is empty.
+            In float64, on any device; -inf where ``refused_by`` is empty.
 
         Returns
         -------
@@ -115,6 +162,9 @@ class Map(nn.Module):
     def n_parameters(self):
         """Number of floats that the fit has set; indices, counts and flags are none."""
         return sum(_n_floats(value) for name, value in self.learned().items() if name != "least_probability")
+
+
+_OF_MAPS = frozenset(dir(Map()))
 
 
 class Temperature(Map):
@@ -133,13 +183,32 @@ class Learned:
     def __get__(self, calibrator, owner=None):
         if calibrator is None:
             return self
-        if "map_" not in vars(calibrator):
-            raise AttributeError(f"{type(calibrator).__name__!r} object has no attribute {self._name!r}")
-        value = getattr(calibrator.map_, self._name)
+        value = getattr(self._map_of(calibrator), self._name)
         return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
     def __set__(self, calibrator, value):
-        calibrator.map_.learn(**{self._name: value})
+        held = getattr(self._map_of(calibrator), self._name, None)
+        if isinstance(held, torch.Tensor):
+            value = torch.as_tensor(to_numpy(value).astype(held.cpu().numpy().dtype), device=held.device)
+        elif isinstance(held, float):
+            value = float(to_numpy(value).item())
+        self._changed(calibrator).learn(**{self._name: value})
+
+    def __delete__(self, calibrator):
+        changed = self._changed(calibrator)
+        delattr(changed, self._name)
+        changed._names.remove(self._name)
+
+    def _map_of(self, calibrator):
+        if "map_" not in vars(calibrator):
+            raise AttributeError(f"{type(calibrator).__name__!r} object has no attribute {self._name!r}")
+        return calibrator.map_
+
+    def _changed(self, calibrator):
+        # A copy: what else shares the map, such as a shallow copy of the calibrator, keeps what it has.
+        calibrator.map_ = copy.deepcopy(self._map_of(calibrator))
+        vars(calibrator).pop("module_", None)
+        return calibrator.map_
 
 
 def refuse_absent(name):
@@ -151,11 +220,25 @@ def refuse_absent(name):
     )
 
 
+def _taken_on(value):
+    """A value as a map holds it: of arrays of numbers and tensors a copy, a tensor."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+        return torch.from_numpy(value) if value.dtype.kind in "biuf" and value.dtype.itemsize <= 8 else value
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _n_floats(value):
     if isinstance(value, Map):
         return value.n_parameters
     if isinstance(value, nn.Module):
-        return sum(parameter.numel() for parameter in value.parameters())
+        return sum(parameter.numel() for parameter in value.parameters(recurse=False)) + _n_floats([*value.children()])
+    if isinstance(value, (list, tuple, dict)):
+        return sum(map(_n_floats, value.values() if isinstance(value, dict) else value))
     if isinstance(value, torch.Tensor):
         return value.numel() if value.is_floating_point() else 0
+    if isinstance(value, np.ndarray):
+        return value.size if value.dtype.kind == "f" else 0
     return int(isinstance(value, float))

@@ -49,7 +49,7 @@ class SeenClasses(nn.Module):
     @property
     def mask(self):
         """Return whether each class has samples, as an array."""
-        return (self.places < len(self.columns)).numpy()
+        return (self.places < len(self.columns)).cpu().numpy()
 
     def among(self, logits, y, weight):
         """Samples with weight as they were without the other classes; of a single class, which needs no map, as given.

@@ -216,7 +216,7 @@ class PriorShiftCorrection(BaseCalibrator):
         if not hasattr(self, "_moments"):
             raise ValueError("adapt needs a fit to labelled samples, without source_priors: fit again")
         plain = copy.copy(self)
-        plain.map_ = copy.deepcopy(self.map_).learn(priors_=self.labelled_priors_)
+        plain.priors_ = self.labelled_priors_
         log_proba = plain.predict_log_proba(dataset_behind(X, any_order=True))
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
@@ -392,7 +392,7 @@ class PriorShiftCorrection(BaseCalibrator):
         super()._remember(samples)
         self.accepted_ = self.priors is not None
         if self.accepted_:
-            self.map_.learn(priors_=self._given_for("priors"), given=True)
+            self.map_ = copy.deepcopy(self.map_).learn(priors_=self._given_for("priors"), given=True)
         if self.source_priors is not None:
             self.labelled_priors_ = self._given_for("source_priors")
         elif self.accepted_ and self._off_by_class:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Integral
+from operator import attrgetter
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +27,7 @@ _ROWS_AT_ONCE = 4096
 class SplineMap(Map):
     """The top probability, by its log-odds; the other classes share what remains in proportion."""
 
-    n_parameters = 0
+    n_parameters = property(attrgetter("n_knots"))
 
     def transform(self, logits):
         top, odds, others = top_and_others(logits)
@@ -118,7 +119,7 @@ class SplineCalibration(BaseCalibrator):
                 CalibrationSetWarning,
             )
         # The spline's heights at fixed knots; log-odds and accuracies are its slope along the samples.
-        return SplineMap(log_odds_=log_odds, accuracy_=accuracy, n_parameters=len(self.spline_.x))
+        return SplineMap(log_odds_=log_odds, accuracy_=accuracy, n_knots=len(self.spline_.x))
 
 
 def top_and_others(logits):

@@ -1,0 +1,235 @@
+"""Maps as torch modules of what was learned, those of one's own among them, and the attributes that show it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import labels_of, logits
+from torch import nn
+
+import skclamp
+from skclamp import PriorShiftCorrection, TemperatureScaling, VectorScaling
+from skclamp.base import BaseCalibrator, Map
+
+LOGITS = logits(300)
+Y = labels_of(LOGITS)
+
+
+class ShiftMap(Map):
+    def transform(self, logits):
+        return logits + self.shift.to(logits)
+
+
+class Returning(BaseCalibrator):
+    """Returns what it was told to learn."""
+
+    learned = None
+
+    def _fit_logits(self, logits, y, sample_weight):
+        return self.learned
+
+
+def returning(learned):
+    calibrator = Returning()
+    calibrator.learned = learned
+    return calibrator
+
+
+@pytest.mark.parametrize("learned", [None, nn.Identity(), ShiftMap], ids=repr)
+def test_a_calibrator_that_returns_no_map_is_told(learned):
+    with pytest.raises(TypeError, match=r"_fit_logits must return a skclamp\.base\.Map; got (NoneType|Identity|type)"):
+        returning(learned).fit(LOGITS, Y)
+
+
+# What a map takes
+
+
+def read_only(values):
+    values.flags.writeable = False
+    return values
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (None, torch.ones(3)),
+        (torch.ones(3), 2.0),
+        (nn.Identity(), np.ones(3)),
+        (np.ones(3), nn.Identity()),
+        (1.0, np.arange(3.0)[::-1]),
+        (1.0, read_only(np.arange(3.0))),
+        (1.0, np.arange(3.0).astype(">f8")),
+        (np.ones(3), np.array(["a", "b"])),
+        (1, np.float32(2)),
+    ],
+    ids=str,
+)
+def test_a_map_learns_values_of_another_kind(first, second):
+    learned = ShiftMap(shift=first).learn(shift=second)
+    assert isinstance(learned.shift, (torch.Tensor, nn.Module, float, np.ndarray))
+    if not isinstance(second, nn.Module):
+        np.testing.assert_array_equal(learned.shift, second)
+    assert list(learned.learned()) == ["shift"]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, nn.ModuleList, lambda maps: nn.ModuleDict({"a": nn.Sequential(*maps)})])
+def test_a_map_counts_what_the_maps_in_it_have_learned(kind):
+    parts = kind([ShiftMap(shift=torch.ones(3)), ShiftMap(shift=torch.arange(3))])
+    assert (
+        Map(parts=parts, gains=[1.0, 2.0], by_name={"a": np.ones(2), "b": 1}, layer=nn.Linear(2, 1)).n_parameters == 10
+    )
+
+
+def test_a_map_copies_arrays():
+    shift = np.ones(3)
+    learned = ShiftMap(shift=shift)
+    shift[0] = 2
+    assert learned.shift.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [{"seen": 1.0}, {"half": 1.0}, {"training": 0.3}, {"n_parameters": 2}, {"transform": None}, {"a.b": torch.ones(1)}],
+    ids=str,
+)
+def test_a_map_has_its_own_names_to_itself(learned):
+    with pytest.raises(TypeError, match="is no name for what ShiftMap learns"):
+        ShiftMap(**learned)
+
+
+def test_an_attribute_of_the_class_hides_no_array():
+    class Defaulting(ShiftMap):
+        shift = None
+
+    assert Defaulting(shift=1.0).shift == 1
+    with pytest.raises(TypeError, match="'shift' is an attribute of the class Defaulting"):
+        Defaulting(shift=torch.ones(3))
+
+
+# Copies
+
+
+def test_a_shallow_copy_is_changed_alone():
+    calibrator = VectorScaling().fit(LOGITS, Y)
+    before, twin = calibrator.predict_proba(LOGITS), copy.copy(calibrator)
+    twin.coef_ = 2 * twin.coef_
+    np.testing.assert_array_equal(calibrator.predict_proba(LOGITS), before)
+    assert not np.array_equal(twin.predict_proba(LOGITS), before)
+
+
+def test_a_shallow_copy_adapts_alone():
+    calibrator = PriorShiftCorrection().fit(LOGITS, Y)
+    before, twin = calibrator.priors_.copy(), copy.copy(calibrator)
+    twin.adapt(np.concatenate([LOGITS[Y == 0]] * 5))
+    twin.priors_ = np.full(len(before), 1 / len(before))
+    np.testing.assert_array_equal(calibrator.priors_, before)
+
+
+def test_a_map_of_another_calibrator_stays_its_own():
+    other = VectorScaling().fit(LOGITS, Y)
+    before = other.map_.learned()
+    returning(other.map_).fit(LOGITS, Y)
+    other.map_.learn(refused_by="VectorScaling")
+    calibrator = returning(other.map_).fit(LOGITS, Y)
+    assert calibrator.map_.refused_by == ""
+    assert other.map_.learned() == before | {"refused_by": "VectorScaling"}
+
+
+# Attributes
+
+
+@pytest.mark.parametrize("value", [5, np.asarray(5.0), np.float32(5), torch.tensor(5.0)], ids=repr)
+def test_a_temperature_may_be_any_number(value):
+    calibrator = TemperatureScaling().fit(LOGITS, Y)
+    calibrator.temperature_ = value
+    assert type(calibrator.temperature_) is float and calibrator.temperature_ == 5
+    assert "learned 1 number from 300 samples: temperature_ = 5." in calibrator.summary()
+
+
+def test_coefficients_may_be_a_list():
+    calibrator = VectorScaling().fit(LOGITS, Y)
+    x = torch.from_numpy(LOGITS)
+    before = calibrator.module_.eval()(x)
+    calibrator.coef_ = [1, 2, 1, 1]
+    assert calibrator.coef_.dtype == np.float64
+    after = calibrator.module_.eval()(x)
+    assert not torch.allclose(after, before)
+    np.testing.assert_allclose(after.softmax(1).detach(), calibrator.predict_proba(LOGITS), atol=1e-6)
+
+
+def test_what_was_learned_can_be_deleted():
+    calibrator = VectorScaling().fit(LOGITS, Y)
+    twin = copy.copy(calibrator)
+    del calibrator.coef_
+    assert not hasattr(calibrator, "coef_") and "coef_" not in calibrator.map_.learned()
+    calibrator.coef_ = twin.coef_
+    np.testing.assert_array_equal(calibrator.predict_proba(LOGITS), twin.predict_proba(LOGITS))
+
+
+@pytest.mark.parametrize("change", [lambda c: setattr(c, "temperature_", 2.0), lambda c: delattr(c, "temperature_")])
+def test_before_a_fit_nothing_is_learned(change):
+    with pytest.raises(AttributeError, match="'TemperatureScaling' object has no attribute 'temperature_'"):
+        change(TemperatureScaling())
+
+
+# Files
+
+
+class Own(ShiftMap):
+    """With a constructor of its own."""
+
+    def __init__(self, shift):
+        super().__init__(shift=shift)
+
+
+class Parts(Map):
+    def transform(self, logits):
+        parts = self.parts.values() if isinstance(self.parts, (dict, nn.ModuleDict)) else self.parts
+        return sum(part(logits) for part in parts)
+
+
+class Powered(Own):
+    power = 1.0
+
+    def transform(self, logits):
+        return self.power * super().transform(logits)
+
+
+@pytest.mark.parametrize("kind", ["constructor", "list", "dict", "modules", "named", "sequential"])
+def test_maps_of_ones_own_come_back(kind, tmp_path):
+    shifts = torch.eye(4, dtype=torch.float64)
+    parts = [ShiftMap(shift=shifts[0]), Own(shifts[1])]
+    maps = {
+        "constructor": Own(shifts[2]),
+        "list": Parts(parts=parts),
+        "dict": Parts(parts={"a": parts[0], "b": parts[1]}),
+        "modules": Parts(parts=nn.ModuleList(parts)),
+        "named": Parts(parts=nn.ModuleDict({"b": parts[0], "a": parts[1]})),
+        "sequential": Parts(parts=nn.Sequential(*parts)),
+    }
+    calibrator = returning(maps[kind]).fit(LOGITS, Y)
+    calibrator.save(tmp_path / "map")
+    loaded = skclamp.load(tmp_path / "map")
+    np.testing.assert_array_equal(loaded.predict_proba(LOGITS), calibrator.predict_proba(LOGITS))
+    assert type(loaded.map_) is type(calibrator.map_)
+    assert type(getattr(loaded.map_, "parts", None)) is type(getattr(calibrator.map_, "parts", None))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda map_: setattr(map_, "power", 0.25),
+        lambda map_: map_.register_buffer("bias", torch.ones(4)),
+        lambda map_: setattr(map_, "gain", nn.Parameter(torch.ones(4))),
+        lambda map_: setattr(map_, "layer", nn.Identity()),
+    ],
+    ids=["power", "bias", "gain", "layer"],
+)
+def test_what_a_map_holds_beside_is_not_left_out_silently(change, request, tmp_path):
+    learned = Powered(torch.ones(4))
+    change(learned)
+    calibrator = returning(learned).fit(LOGITS, Y)
+    with pytest.raises(TypeError, match=f"Powered must hold .* got '{request.node.callspec.id}' beside"):
+        calibrator.save(tmp_path / "map")
+    assert not (tmp_path / "map").exists()
