@@ -43,9 +43,7 @@ def fitted():
 # It finds the optimum
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"perturbation": "auto"}, {"gamma": "auto", "validation_fraction": 0.2}], ids=str
-)
+@pytest.mark.parametrize("settings", [{}, {"perturbation": "auto"}, {"gamma": "auto", "max_epochs": 2}], ids=str)
 def test_few_parameters_learn_from_all_samples_however_many(settings, monkeypatch):
     """Rows for samples are bounded; moments, which such steps are made from, don't grow with the samples."""
     expected = natural(**settings).fit(X, Y)
