@@ -46,7 +46,7 @@ def flat(perturbation):
     return torch.cat([torch.empty(0), *parts]).numpy()
 
 
-def gradients_by(problem, perturbation, temperature, gamma=0.0, extensions=()):
-    """Gradients of the focal loss by a perturbation's parameters, and by these beside each extension's."""
+def moments_by(problem, perturbation, temperature, gamma=0.0, extensions=()):
+    """Moments of the focal loss's gradients by a perturbation's parameters, and by these beside each extension's."""
     (told,) = gradients_of(problem, perturbation, temperature, [gamma], extensions)
-    return [told.own, *(told.own.beside(rows) for rows in told.extended)]
+    return [told.own, *told.extended]

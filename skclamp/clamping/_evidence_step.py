@@ -3,8 +3,8 @@
 One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
 perturbation alone, which is cheap, it gives that with respect to the parameters of *any* perturbation that agrees with
 the one the network saw: at the identity, of all families at once. The second moments of these gradients (the empirical
-Fisher information) are the model's curvature. Of many parameters the gradients themselves, a row for each sample, are
-smaller than that matrix, and make the step.
+Fisher information) are the model's curvature; of few parameters they are summed batch by batch. Of many parameters the
+gradients themselves, a row for each sample, are smaller than that matrix, and make the step.
 
 Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the
 gradients most probable (D. MacKay, "Bayesian Interpolation", Neural Computation, 1992). A block that the data don't
@@ -35,8 +35,6 @@ MAX_ENTRIES = 2**27
 MAX_ORDER = 5000
 # Of noise, that tell the prior precision of a parameter of tables; and in all, where only its diagonal is asked for.
 _ROWS_PER_PARAMETER, _MOST_ROWS = 8, 4096
-# Parameters that are few: of a pass the margins of more are in float64, and their rows in float32.
-_FEW = 512
 # Gradients that are in float64 at a time: 32 MB.
 _BLOCK = 2**22
 _PRECISION_JITTER = 1e-3
@@ -54,6 +52,45 @@ def most_samples(n_parameters):
     return most if n_parameters <= MAX_ORDER else min(most, MAX_ORDER)
 
 
+class Moments(NamedTuple):
+    """Sums over samples, in one vector that processes can add up.
+
+    Those of the weights, of their squares, of the losses, of the gradients and of their outer products; the last entry
+    of a gradient is that of log T.
+    """
+
+    sums: torch.Tensor
+
+    @classmethod
+    def of(cls, gradients, weight, losses):
+        """From the gradients and the losses of some samples."""
+        gradients = gradients.double()
+        weighted = gradients * weight[:, None]
+        sums = [torch.stack([weight.sum(), weight.square().sum(), losses.double() @ weight]), weighted.sum(0)]
+        return cls(torch.cat([*sums, (weighted.T @ gradients).flatten()]))
+
+    @classmethod
+    def of_none(cls, n_parameters, device):
+        """Of no samples."""
+        return cls(torch.zeros(3 + (n_parameters + 1) * (n_parameters + 2), dtype=torch.float64, device=device))
+
+    @property
+    def n_effective(self):
+        """Number of equally weighted samples that would tell as much."""
+        return (self.sums[0] ** 2 / self.sums[1]).item()
+
+    @property
+    def loss(self):
+        """Weighted mean loss."""
+        return (self.sums[2] / self.sums[0]).item()
+
+    def means(self):
+        """Weighted means of the gradients and of their outer products."""
+        order = math.isqrt(len(self.sums) - 3)
+        first, second = (self.sums[3:] / self.sums[0]).split([order, order**2])
+        return first, second.view(order, order)
+
+
 class Gradients(NamedTuple):
     """Gradients of the losses of the samples of all processes; each tensor has a row for each sample."""
 
@@ -67,27 +104,11 @@ class Gradients(NamedTuple):
     left: torch.Tensor
     # The weighted mean; foreseen where the parameters have moved.
     loss: float
-    # Of which so many at a time are in float64.
-    n_at_a_time: int
 
     @property
     def n_effective(self):
         """Number of equally weighted samples that would tell as much."""
         return (self.weight.sum() ** 2 / self.weight.square().sum()).item()
-
-    def moments(self):
-        """Weighted means of the gradients, log T last, and of their outer products."""
-        first, second = 0.0, 0.0
-        for rows, *others in zip(*(part.split(self.n_at_a_time) for part in self[:4]), strict=True):
-            factor, temperature, weight = (other[:, None] for other in others)
-            part = torch.cat([factor * rows, temperature], 1).double()
-            weighted = part * weight
-            first, second = first + weighted.sum(0), second + weighted.T @ part
-        return first / self.weight.sum(), second / self.weight.sum()
-
-    def beside(self, rows):
-        """The same with the parameters of an extension behind."""
-        return self._replace(rows=torch.cat([self.rows, rows], 1) if self.rows.shape[1] else rows)
 
     def moved(self, shift):
         """Return the loss and gradients that they foresee elsewhere, the parameters and log T so far from here."""
@@ -100,9 +121,9 @@ def joined(parts):
     """Gradients of the samples of all parts, told or foreseen at the same parameters."""
     if len(parts) == 1:
         return parts[0]
-    *tensors, losses, sizes = zip(*parts, strict=True)
+    *tensors, losses = zip(*parts, strict=True)
     loss = np.average(losses, weights=[part.weight.sum().item() for part in parts])
-    return Gradients._make([*map(torch.cat, tensors), float(loss), max(sizes)])
+    return Gradients._make([*map(torch.cat, tensors), float(loss)])
 
 
 class Pass(NamedTuple):
@@ -110,35 +131,71 @@ class Pass(NamedTuple):
 
     # Those of the perturbed inputs, 0 where a whole batch is without weight; None where no pass has told them.
     logits: torch.Tensor | None
-    # Of the perturbation; and rows of each extension's parameters.
-    own: Gradients
+    # Of the perturbation, and of the perturbation followed by each of the extensions.
+    own: Moments | Gradients
     extended: list
 
 
-def gradients_of(problem, perturbation, temperature, gammas, extensions=()):
+def gradients_of(problem, perturbation, temperature, gammas, extensions=(), *, wide=False):
     """Return a list of `Pass`, for each of several focal losses one, from one pass over the network.
 
     These losses depend on the margin of the label alone, so that their gradients are multiples of each other. The
-    extensions are perturbations at the identity, each of which could follow `perturbation`.
+    extensions are perturbations at the identity, each of which could follow `perturbation`. Their moments are told,
+    whose memory doesn't grow with the samples, or the gradients themselves where `wide`, and then `perturbation` is
+    empty where there are extensions.
     """
-    known = problem.at_identity
+    known, sizes = problem.at_identity, _sizes_of(perturbation, extensions)
     if known is not None and known.tells(perturbation, extensions):
-        margins, n_at_a_time = known.margins_of(problem, perturbation, extensions), max(1, len(problem))
+        logits, batches = problem.logits, [known.margins_of(problem, perturbation, extensions)]
     else:
-        few = norm_part(perturbation) is None and max(map(n_learnable, (perturbation, *extensions))) <= _FEW
-        margins, _ = _pass_back(problem, perturbation, temperature, extensions, few=few)
-        n_at_a_time = problem.inputs.batch_size
+        logits = torch.zeros_like(problem.logits)
+        batches = _pass_back(problem, perturbation, temperature, extensions, logits)
+        batches = [_in_one(problem, batches, sizes)[0]] if wide else batches
+    told = _kept(problem, next(iter(batches)), gammas) if wide else _summed(problem, batches, sizes, gammas)
+    return [Pass(logits, own, extended) for own, *extended in told]
+
+
+def _sizes_of(perturbation, extensions):
+    return [n_learnable(part) for part in (norm_part(perturbation) or perturbation, *extensions)]
+
+
+def _losses_and_factor(margin, gamma):
+    """Focal loss of each sample, and what its margin's gradient is to be multiplied by for that of the loss."""
+    margin = margin.clone().requires_grad_()
+    with torch.enable_grad():
+        losses = focal_of_margin(margin, gamma)
+        (factor,) = torch.autograd.grad(losses.sum(), margin)
+    return losses.detach(), factor
+
+
+def _summed(problem, batches, sizes, gammas):
+    """Moments of the perturbation's own parameters, and of these with each extension's, for each gamma."""
+    n_own, *n_added = sizes
+    device = problem.logits.device
+    sums = [Moments.of_none(n_own + n, device).sums for _ in gammas for n in (0, *n_added)]
+    for batch in batches:
+        own, *extended = batch.rows
+        gradients = [torch.cat([own, more, batch.temperature[:, None]], 1) for more in (own[:, :0], *extended)]
+        weight, totals = problem.weight[batch.samples].to(device), iter(sums)
+        for gamma in gammas:
+            losses, factor = _losses_and_factor(batch.margin, gamma)
+            for part in gradients:
+                next(totals).add_(Moments.of(factor[:, None] * part, weight, losses).sums)
+    # In one exchange of the processes.
+    moments = list(map(Moments, problem.shard.ranks.sum(torch.cat(sums)).split([len(total) for total in sums])))
+    return [moments[k : k + len(sizes)] for k in range(0, len(moments), len(sizes))]
+
+
+def _kept(problem, margins, gammas):
+    """Gradients of the perturbation, and of each extension, for each gamma."""
     gather, weight = problem.shard.all_gather, problem.weight_of_all.to(problem.logits.device)
-    own, *extended = map(gather, margins.rows)
-    margin, slopes = gather(margins.margin).clone().requires_grad_(), gather(margins.temperature)
+    rows, margin, slopes = [*map(gather, margins.rows)], gather(margins.margin), gather(margins.temperature)
     told = []
     for gamma in gammas:
-        with torch.enable_grad():
-            losses = focal_of_margin(margin, gamma)
-            (factor,) = torch.autograd.grad(losses.sum(), margin)
-        loss = (losses.detach().double() @ weight / weight.sum()).item()
-        gradients = Gradients(own, factor, factor * slopes, weight, torch.ones_like(weight), loss, n_at_a_time)
-        told.append(Pass(margins.logits, gradients, extended))
+        losses, factor = _losses_and_factor(margin, gamma)
+        loss = (losses.double() @ weight / weight.sum()).item()
+        others = factor, factor * slopes, weight, torch.ones_like(weight), loss
+        told.append([Gradients(kept, *others) for kept in rows])
     return told
 
 
@@ -146,7 +203,7 @@ def gradients_at_identity(problem, *names):
     """Gradients of the NLL of a problem's samples, of families that a pass told of; of all by default."""
     families = problem.at_identity.families
     perturbation = nn.Sequential(OrderedDict((name, families[name]) for name in names or families))
-    return gradients_of(problem, perturbation, None, [0.0])[0].own
+    return gradients_of(problem, perturbation, None, [0.0], wide=True)[0].own
 
 
 def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
@@ -163,9 +220,9 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Margins(NamedTuple):
-    """Logits and margins of this process's samples, and gradients of these by log T and by several parameters."""
+    """Margins of some of this process's samples, and gradients of these by log T and by several parameters."""
 
-    logits: torch.Tensor
+    samples: slice
     margin: torch.Tensor
     temperature: torch.Tensor
     rows: list
@@ -193,7 +250,9 @@ class AtIdentity(NamedTuple):
         norm = {name: family for name, family in families.items() if name == "norm"}
         here = at[problem.shard.start : problem.shard.start + problem.shard.size, None].to(problem.logits.device)
         own = nn.Sequential(OrderedDict(norm))
-        margins, rows = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
+        exact, logits, extensions = problem.in_full_precision(), torch.zeros_like(problem.logits), [*of_inputs.values()]
+        batches = _pass_back(exact, own, here, extensions, logits)
+        margins, rows = _in_one(problem, batches, _sizes_of(own, extensions))
         families = norm | of_inputs
         ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
         columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(families)}
@@ -220,27 +279,19 @@ class AtIdentity(NamedTuple):
             if names != [*self.columns]:
                 whole = pieces[0] if len(pieces) == 1 else torch.cat([whole[:, :0], *pieces], 1)
             rows.append(whole[self.positions])
-        return _Margins(problem.logits, self.margin[self.positions], self.temperature[self.positions], rows)
+        return _Margins(slice(None), self.margin[self.positions], self.temperature[self.positions], rows)
 
 
 def _parts(perturbation):
     return [*perturbation] if isinstance(perturbation, nn.Sequential) else [perturbation]
 
 
-def _pass_back(problem, perturbation, temperature, extensions, *, few=False):
-    """Take the samples with weight through the network and back: `_Margins`, and the rows of all parameters in one.
+def _pass_back(problem, perturbation, temperature, extensions, logits):
+    """Take the samples with weight through the network and back, batch by batch: `_Margins`; `logits` are filled in.
 
     The temperature is a number, or a column of numbers, one for each of this process's samples.
     """
-    norm, device, done = norm_part(perturbation), problem.logits.device, 0
-    sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
-    # What single precision rounds vanishes in the sums of few parameters.
-    own = torch.promote_types(problem.logits.dtype, torch.float32)
-    of_rows, of_margins = (own, own) if few else (torch.float32, torch.float64)
-    logits, n_here = torch.zeros_like(problem.logits), len(problem.logits)
-    found = torch.zeros(n_here, sum(sizes), dtype=of_rows, device=device)
-    margins, slopes = torch.zeros(2, n_here, dtype=of_margins, device=device)
-    told = _Margins(logits, margins, slopes, list(found.split(sizes, 1)))
+    norm, done = norm_part(perturbation), 0
     for x, others, y_encoded, weight in problem.labelled_batches():
         n_samples = len(y_encoded)
         rows = slice(done, done + n_samples)
@@ -272,15 +323,26 @@ def _pass_back(problem, perturbation, temperature, extensions, *, few=False):
                 cotangent = perturbed.grad if extensions else None
         problem.passes.forward += n_samples
         problem.passes.backward += n_samples
-        logits[rows], margins[rows] = output.detach(), margin.detach()
-        slopes[rows] = -(slope * without(scaled.detach(), absent)).sum(1)
+        logits[rows] = output.detach()
         parts = [] if norm is None else [by_features]
         if cotangent is not None:
             cotangent = cotangent.contiguous()
             parts += [] if norm is not None else [per_sample_gradients(perturbation, x, cotangent)]
             parts += [per_sample_gradients(extension, perturbed.detach(), cotangent) for extension in extensions]
-        for kept, part in zip(told.rows, parts, strict=True):
-            kept[rows] = part
+        by_temperature = -(slope * without(scaled.detach(), absent)).sum(1)
+        yield _Margins(rows, margin.detach(), by_temperature, parts)
+
+
+def _in_one(problem, batches, sizes):
+    """Return `_Margins` of all of this process's samples, and the rows of all parameters in one."""
+    device, n_here = problem.logits.device, len(problem.logits)
+    found = torch.zeros(n_here, sum(sizes), device=device)
+    margins, slopes = torch.zeros(2, n_here, dtype=torch.float64, device=device)
+    told = _Margins(slice(None), margins, slopes, list(found.split(sizes, 1)))
+    for batch in batches:
+        margins[batch.samples], slopes[batch.samples] = batch.margin, batch.temperature
+        for kept, part in zip(told.rows, batch.rows, strict=True):
+            kept[batch.samples] = part
     return told, found
 
 
@@ -382,15 +444,16 @@ class Step:
 def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0, fitted=True):
     """Return the step to the mode of the posterior of the quadratic model that the moments of the gradients make.
 
-    The gradients are those at the present parameters, which are so far from the identity as `displacement` says; those
-    of an extension, which come behind, are there. Each block of parameters has a quadratic form, its prior precision up
-    to a factor, see `prior_precision_of`; one vector alone is a diagonal, and the step that of `_wide_step`. The
-    penalty, on the norm of the displacement, has a slope and a curvature away from the identity. The prior is the most
-    probable one where `fitted`, else the weak one that the search for it starts from.
+    The gradients, `Moments`, are those at the present parameters, which are so far from the identity as `displacement`
+    says; those of an extension, which come behind, are there. Each block of parameters has a quadratic form, its prior
+    precision up to a factor, see `prior_precision_of`; one vector alone is a diagonal, and the step that of
+    `_wide_step`, from `Gradients`. The penalty, on the norm of the displacement, has a slope and a curvature away from
+    the identity. The prior is the most probable one where `fitted`, else the weak one that the search for it starts
+    from.
     """
     if prior_precisions[0].ndim == 1:
         return _wide_step(gradients, displacement, prior_precisions[0], penalty)
-    n, (first, second) = gradients.n_effective, gradients.moments()
+    n, (first, second) = gradients.n_effective, gradients.means()
     n_own, displacement = len(displacement), displacement.double().to(first.device)
     if penalty and displacement.any():
         norm = displacement.norm().item()

@@ -146,7 +146,8 @@ class Learner:
                 # A step from a converged neighbour, in the perturbation that it chose; one pass serves them all.
                 gammas = [settings.gamma for settings in following]
                 place = leader.perturbation, leader.temperature
-                for settings, gradients in zip(following, gradients_of(problem, *place, gammas), strict=True):
+                told = gradients_of(problem, *place, gammas, wide=leader.wide)
+                for settings, gradients in zip(following, told, strict=True):
                     start = replace(leader, extensions={}, gradients=gradients, parts=[])
                     clamped = norm_part(leader.perturbation) is not None
                     states.append(self.fit(problem, replace(settings, max_epochs=1, features=clamped), start))

@@ -21,7 +21,6 @@ from .._judging.verdict import FamilyReason, Untried
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import (
-    MAX_ENTRIES,
     gradients_at_identity,
     gradients_of,
     joined,
@@ -67,8 +66,7 @@ def descend(state, problem, settings, generator):
     """
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
-    n_own, n_added = n_learnable(state.perturbation), sum(n_learnable(part) for part, _ in state.extensions.values())
-    if len(problem) > (most := min(most_samples(n_own), MAX_ENTRIES // max(1, n_own + n_added))):
+    if state.wide and len(problem) > (most := most_samples(n_learnable(state.perturbation))):
         problem, state.parts = problem.take(_draw(problem, most, generator)), []
     many = problem.n_weighted > _FEW_SAMPLES
     subsampled = many and not state.prior_precisions
@@ -205,7 +203,7 @@ class _Descent:
         extended = dict(zip(state.extensions, gradients.extended, strict=True))
         step = self.solve(gradients.own, fitted=not self.settings.weak_prior) if state.identity else None
         before = 0.0 if step is None else step.evidence
-        steps = {name: self.solve(gradients.own, name, rows) for name, rows in extended.items()}
+        steps = {name: self.solve(other, name) for name, other in extended.items()}
         chosen = most_probable(steps, before + _MIN_EVIDENCE)
         for name, other in steps.items():
             gained = other.evidence - before
@@ -222,7 +220,7 @@ class _Descent:
                 changes = {name: forecast(*products_of(own), self.seen.units)[0] for name, own in at_identity.items()}
                 chosen = min((name for name in changes if changes[name] < 0), key=changes.__getitem__, default=None)
                 if chosen is not None:
-                    steps[chosen] = self.solve(gradients.own, chosen, extended[chosen], fitted=False)
+                    steps[chosen] = self.solve(extended[chosen], chosen, fitted=False)
             elif step is not None and step.gain < _SMALLEST_GAIN and not state.wide:
                 step = self.solve(gradients.own, fitted=False)
         state.untried.pop(chosen, None)
@@ -248,7 +246,7 @@ class _Descent:
             (state.perturbation, self.temperature.item()),
             [part for part, _ in state.extensions.values()],
         )
-        (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions)
+        (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions, wide=state.wide)
         if self.settings.features:
             state.parts = [*state.parts, (rows, gradients.own)]
             gradients = gradients._replace(own=joined([part for _, part in state.parts if part is not None]))
@@ -256,12 +254,12 @@ class _Descent:
             state.gradients = gradients
         return gradients
 
-    def solve(self, gradients, name=None, rows=None, *, fitted=True):
-        """The step that gradients ask for, or those beside the rows of an extension's, given with its name."""
+    def solve(self, gradients, name=None, *, fitted=True):
+        """The step that gradients ask for, of the perturbation or followed by an extension, given by its name."""
         state, penalty = self.state, self.settings.penalty
         prior_precisions = state.prior_precisions
         if name is not None:
-            gradients, prior_precisions = gradients.beside(rows), [*prior_precisions, state.extensions[name][1]]
+            prior_precisions = [*prior_precisions, state.extensions[name][1]]
         return natural_step(gradients, state.displacement, prior_precisions, penalty=penalty, fitted=fitted)
 
     def extend(self, name):

@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit, Stratifie
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp.clamping import _evidence_step
 from skclamp.metrics import neg_log_likelihood_scorer
 from skclamp.perturbations import AffinePerturbation
 
@@ -122,6 +123,15 @@ def test_it_shares_passes():
     for name, most in (("backward", 0.65), ("forward", 0.75)):
         costs = [cost[name] for cost in alone]
         assert shared[name] < most * (2 * sum(costs) + max(costs)), name
+
+
+def test_several_gammas_share_a_pass_over_any_number_of_samples(monkeypatch):
+    settings = {"perturbations": ["full"], "cv": 2}
+    expected = search(**settings).fit(X, LABELS)
+    monkeypatch.setattr(_evidence_step, "MAX_ENTRIES", 2**11)
+    found = search(**settings).fit(X, LABELS)
+    assert found.cost_ == expected.cost_
+    np.testing.assert_array_equal(found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"])
 
 
 # The guard

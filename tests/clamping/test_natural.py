@@ -13,6 +13,7 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp._solvers.temperature import solve_temperature
+from skclamp.clamping import _evidence_step
 from skclamp.clamping._evidence_step import Step
 from skclamp.clamping._natural_gradient import _Trial, most_probable
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
@@ -40,6 +41,16 @@ def fitted():
 
 
 # It finds the optimum
+
+
+@pytest.mark.parametrize("settings", [{}, {"perturbation": "auto"}, {"gamma": "auto", "max_epochs": 2}], ids=str)
+def test_few_parameters_learn_from_all_samples_however_many(settings, monkeypatch):
+    """Rows for samples are bounded; moments, which such steps are made from, don't grow with the samples."""
+    expected = natural(**settings).fit(X, Y)
+    monkeypatch.setattr(_evidence_step, "MAX_ENTRIES", 2**12)
+    found = natural(**settings).fit(X, Y)
+    assert found.temperature_ == expected.temperature_
+    np.testing.assert_array_equal(flat(found.perturbation_), flat(expected.perturbation_))
 
 
 def least_loss():
