@@ -81,6 +81,11 @@ def test_a_map_counts_what_the_maps_in_it_have_learned(kind):
     )
 
 
+def test_a_map_that_learns_an_array_again_keeps_their_order():
+    learned = ShiftMap(shift=np.ones(3), gain=np.ones(3)).learn(shift=np.zeros(2))
+    assert list(learned.state_dict()) == ["shift", "gain"]
+
+
 def test_a_map_copies_arrays():
     shift = np.ones(3)
     learned = ShiftMap(shift=shift)

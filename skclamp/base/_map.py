@@ -85,8 +85,8 @@ class Map(nn.Module):
         for name, value in learned.items():
             value = _taken_on(value)
             self._check_name(name, value)
-            # What is of another kind would be in the way.
-            if name in self._names:
+            # What is of another kind would be in the way; of buffers the order stays.
+            if name in self._names and not (name in self._buffers and isinstance(value, torch.Tensor)):
                 delattr(self, name)
             if isinstance(value, torch.Tensor):
                 self.register_buffer(name, value)
