@@ -23,7 +23,7 @@ from .arrays import to_numpy
 
 
 class Kind(NamedTuple):
-    """What makes objects of a class from arguments, and what takes one to such, a dict.
+    """Functions that make objects of a class from arguments, and that take one to such, a dict.
 
     The arguments of a module that is `whole` bring its tensors.
     """

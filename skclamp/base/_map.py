@@ -117,7 +117,7 @@ class Map(nn.Module):
         return {name: getattr(self, name) for name in self._names}
 
     def _saved(self):
-        """What was learned, all that there is: TypeError if the map holds something beside."""
+        """Return what was learned, all that there is: TypeError if the map holds something beside."""
         held = {*vars(self), *self._buffers, *self._parameters, *self._modules}
         if beside := held - vars(Map()).keys() - {*self._names, *_OWN}:
             raise TypeError(
