@@ -577,7 +577,7 @@ class Design:
         self.root = root = (weight * (gradients.n_effective / weight.sum())).sqrt()
         slope = root * gradients.temperature
         self.rows = gradients.rows
-        self.dual = len(self.rows) < self.rows.shape[1]
+        self.dual = len(self.rows) <= self.rows.shape[1]
         self.width = prior_precision.sqrt()
         self.scale = root * gradients.factor
         size = slope.norm()

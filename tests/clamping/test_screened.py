@@ -47,3 +47,16 @@ def test_a_random_network_is_not_searched():
     assert not calibrator.accepted_
     assert calibrator.cost_["backward"] == 0
     assert "random" in calibrator.verdict_.reason
+
+
+def test_as_many_samples_as_parameters_are_screened_as_others_are():
+    """Inner products of so many gradients have the shape of the gradients themselves."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 4))
+    X = torch.randn(128, 128)
+    with torch.no_grad():
+        network[-1].weight.mul_(20)
+        y = torch.distributions.Categorical(logits=network(X)).sample().numpy()
+    shifted = (0.5 * X + 0.5).numpy()
+    calibrator = NeuralClampingCalibrator(network, random_state=0).fit(shifted, y)
+    assert calibrator.cost_["backward"] > 1
