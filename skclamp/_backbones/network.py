@@ -196,7 +196,8 @@ class NetworkBackbone(Backbone):
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
-                seen = x if x is not None else _first_of_floats(others)
+                floats = (entry for entry in others.values() if entry.is_floating_point())
+                seen = x if x is not None else next(floats, None)
                 if out is None:
                     self._look_at_batch(batch, seen)
                 if measure is not None:
@@ -321,11 +322,6 @@ class ScoresBackbone(NetworkBackbone):
 
     def fingerprint(self):
         """None: there is no network."""
-
-
-def _first_of_floats(entries):
-    """The first entry of floating-point numbers; None without one."""
-    return next((entry for entry in entries.values() if entry.is_floating_point()), None)
 
 
 class OverflowedLogits(ValueError):

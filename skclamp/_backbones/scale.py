@@ -49,7 +49,7 @@ class Measure:
         """Take in floating-point inputs, which stay on their device."""
         if self.n_samples < _MAX_SAMPLES and x is not None and x.is_floating_point() and x.numel():
             self.n_samples += len(x)
-            self.parts.append((*x.aminmax(), _largest(x)))
+            self.parts.append((*x.aminmax(), x.reshape(len(x), -1).abs().amax(1)))
 
     def scale(self):
         """The scale of all that was taken in; None of nothing, and where all of it is 0."""
@@ -118,8 +118,3 @@ def finite_rows(values):
     if values is None or torch.isfinite(values.sum()):
         return None if values is None else values.detach()
     return torch.nan_to_num(values.detach(), 0.0, 0.0, 0.0)
-
-
-def _largest(x):
-    """The largest magnitude of each sample."""
-    return x.reshape(len(x), -1).abs().amax(1)

@@ -69,7 +69,11 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     what all but one of the `splits`, training and held-out rows, hold out; where there are none, folds are drawn.
     """
     samples = of_all(problem, logits)
-    others = _default_maps(samples.logits) if asked is None else [(type(asked).__name__, asked)]
+    others = [(type(asked).__name__, asked)]
+    if asked is None:
+        others = [
+            own for own in takers(default_candidates(), samples.logits) if not isinstance(own[1], TemperatureScaling)
+        ]
     names, maps = zip(("temperature", TemperatureScaling()), *others, strict=True)
     numbers = _fold_numbers(problem, samples, splits)
     if not numbers.any():
@@ -100,11 +104,6 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     found = learn_pool(trial, names, maps, 0, samples, units_of(samples, problem.copies, groups), temperature)
     earned = found.weights[1:].any() or found.pool.last is not None
     return Judged(found.pool if earned else None, found.losses, weight, dependent)
-
-
-def _default_maps(logits):
-    """Return the maps of a pool beside temperature scaling."""
-    return [pair for pair in takers(default_candidates(), logits) if not isinstance(pair[1], TemperatureScaling)]
 
 
 def _fold_numbers(problem, samples, splits):
