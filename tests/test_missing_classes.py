@@ -209,3 +209,22 @@ def test_the_state_dict_of_a_module_has_the_classes_seen():
     module.load_state_dict(first.module_.state_dict())
     found = module(torch.from_numpy(X)).softmax(1).detach()
     np.testing.assert_allclose(found[:, 2], first.predict_proba(X)[:, 2], rtol=1e-6)
+
+
+def test_a_perturbation_that_may_rule_classes_out_is_told():
+    """Held-out samples have none of the class either; of a class that chance left out nothing is said."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(50, 32), torch.nn.ReLU(), torch.nn.Linear(32, 5)).eval()
+    X = np.random.default_rng(0).normal(size=(900, 50)).astype(np.float32)
+    with torch.no_grad():
+        network[-1].weight.mul_(10)
+        logits = network(torch.from_numpy(X)).numpy()
+    y = labels_of(logits, temperature=1.5)
+    there = y != 3
+    calibrator = NeuralClampingCalibrator(network, classes=range(5), random_state=0)
+    with pytest.warns(CalibrationSetWarning, match="1 of 5 classes .* may have learned to rule them out"):
+        assert calibrator.fit(X[there], y[there]).accepted_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrator.fit(X + 0.7, y)
+    assert calibrator.accepted_

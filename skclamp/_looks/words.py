@@ -57,6 +57,15 @@ def missing_classes(seen):
     )
 
 
+def ruled_out(seen):
+    """Of classes that no sample is of, though the network expects some, where a perturbation was kept."""
+    return (
+        f"{without_samples(seen)}, though the network expects some: the perturbation may have learned to rule them "
+        "out, and held-out samples, of which none is of these either, can't tell. Collect samples of all classes, or "
+        "use TemperatureScaling"
+    )
+
+
 def no_errors(n_samples, purpose):
     """Of samples that may have trained the network, and were to serve a purpose."""
     return (

@@ -30,6 +30,7 @@ from .._judging.words import (
     verdict_of,
     words_of,
 )
+from .._looks.words import ruled_out
 from .._pooling.pool import Pool
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
@@ -39,6 +40,7 @@ from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
 from ..base._map import Temperature
 from ..base._scores import Mapped
+from ..base._seen_classes import SeenClasses
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule, frozen
@@ -398,6 +400,11 @@ class BaseClamping(BaseCalibrator):
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
+            if outcome.accepted:
+                everyone = of_all(problem, problem.logits)
+                seen = SeenClasses.of(*everyone)
+                if seen is not None and not seen.are_missing_by_chance(everyone.logits, everyone.weight):
+                    note(ruled_out(seen.mask), CalibrationSetWarning)
             if taught is not None:
                 state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
             self.views_, self.view_weights_ = views.modules, views.shares

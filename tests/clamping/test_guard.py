@@ -125,6 +125,7 @@ def test_a_refusal_is_temperature_scaling(settings, weighted):
     assert_is_temperature_scaling(calibrator, x, y, weight)
 
 
+@pytest.mark.filterwarnings("ignore:.*classes have no sample:UserWarning")
 @pytest.mark.parametrize(("n_samples", "gamma"), [(10, 0.0), (50, "auto"), (150, 0.0), (100, "auto")])
 def test_classes_of_one_sample(n_samples, gamma):
     network, x = convolutional(n_classes=30), images(n_samples)
