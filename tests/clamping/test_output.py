@@ -50,14 +50,18 @@ def quietly(fit):
         return fit()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_in_fog_it_is_as_good_as_maps_of_the_logits_or_nearly(seed):
-    options = {"estimator": FOG.network, "random_state": seed}
-    found = NeuralClampingCalibrator(**options).fit(FOG.X_cal, FOG.y_cal)
-    alone = quietly(lambda: NeuralClampingCalibrator(**options, output=None).fit(FOG.X_cal, FOG.y_cal))
-    assert alone.accepted_
-    assert not hasattr(alone, "output_")
-    assert nll(found, FOG) < min(0.2, nll(alone, FOG) - 0.02)
+def test_in_fog_it_is_as_good_as_maps_of_the_logits_or_nearly():
+    """Whichever way digits are parted the pool helps; how much hangs on the draw, and on the processor."""
+    losses = []
+    for seed in range(3):
+        options = {"estimator": FOG.network, "random_state": seed}
+        found = NeuralClampingCalibrator(**options).fit(FOG.X_cal, FOG.y_cal)
+        alone = quietly(partial(NeuralClampingCalibrator(**options, output=None).fit, FOG.X_cal, FOG.y_cal))
+        assert alone.accepted_
+        assert not hasattr(alone, "output_")
+        losses.append((nll(found, FOG), nll(alone, FOG)))
+        assert losses[-1][0] < losses[-1][1] - 0.02
+    assert np.mean(losses, 0)[0] < 0.19
 
 
 def test_what_maps_do_as_well_is_passed_over_in_words():
