@@ -7,7 +7,6 @@ from torch import nn
 from skclamp._backbones.backbone import Opening
 from skclamp._backbones.opening import open_backbone
 from skclamp._utils.labels import check_sample_weight
-from skclamp.clamping._evidence_step import gradients_of
 from skclamp.clamping._problem import Problem
 from skclamp.distributed import ALONE, Shard
 
@@ -44,9 +43,3 @@ def flat(perturbation):
     """All of a perturbation's parameters in one array."""
     parts = [parameter.detach().flatten() for parameter in perturbation.parameters()]
     return torch.cat([torch.empty(0), *parts]).numpy()
-
-
-def moments_by(problem, perturbation, temperature, gamma=0.0, extensions=()):
-    """Moments of the focal loss's gradients by a perturbation's parameters, and by these beside each extension's."""
-    (told,) = gradients_of(problem, perturbation, temperature, [gamma], extensions)
-    return [told.own, *told.extended]

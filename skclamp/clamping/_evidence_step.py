@@ -2,9 +2,9 @@
 
 One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
 perturbation alone, which is cheap, it gives that with respect to the parameters of *any* perturbation that agrees with
-the one the network saw: at the identity, of all families at once. The second moments of these gradients (the empirical
-Fisher information) are the model's curvature; of few parameters they are summed batch by batch. Of many parameters the
-gradients themselves, a row for each sample, are smaller than that matrix, and make the step.
+the one the network saw: at the identity, of all families at once. The second moments of these gradients, a row for
+each sample, are the model's curvature (the empirical Fisher information). Of many parameters and few samples the inner
+products of the rows are the smaller matrix, and make the step.
 
 Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the
 gradients most probable (D. MacKay, "Bayesian Interpolation", Neural Computation, 1992). A block that the data don't
@@ -52,45 +52,6 @@ def most_samples(n_parameters):
     return most if n_parameters <= MAX_ORDER else min(most, MAX_ORDER)
 
 
-class Moments(NamedTuple):
-    """Sums over samples, in one vector that processes can add up.
-
-    Those of the weights, of their squares, of the losses, of the gradients and of their outer products; the last entry
-    of a gradient is that of log T.
-    """
-
-    sums: torch.Tensor
-
-    @classmethod
-    def of(cls, gradients, weight, losses):
-        """From the gradients and the losses of some samples."""
-        gradients = gradients.double()
-        weighted = gradients * weight[:, None]
-        sums = [torch.stack([weight.sum(), weight.square().sum(), losses.double() @ weight]), weighted.sum(0)]
-        return cls(torch.cat([*sums, (weighted.T @ gradients).flatten()]))
-
-    @classmethod
-    def of_none(cls, n_parameters, device):
-        """Of no samples."""
-        return cls(torch.zeros(3 + (n_parameters + 1) * (n_parameters + 2), dtype=torch.float64, device=device))
-
-    @property
-    def n_effective(self):
-        """Number of equally weighted samples that would tell as much."""
-        return (self.sums[0] ** 2 / self.sums[1]).item()
-
-    @property
-    def loss(self):
-        """Weighted mean loss."""
-        return (self.sums[2] / self.sums[0]).item()
-
-    def means(self):
-        """Weighted means of the gradients and of their outer products."""
-        order = math.isqrt(len(self.sums) - 3)
-        first, second = (self.sums[3:] / self.sums[0]).split([order, order**2])
-        return first, second.view(order, order)
-
-
 class Gradients(NamedTuple):
     """Gradients of the losses of the samples of all processes; each tensor has a row for each sample."""
 
@@ -132,31 +93,33 @@ class Pass(NamedTuple):
     # Those of the perturbed inputs, 0 where a whole batch is without weight; None where no pass has told them.
     logits: torch.Tensor | None
     # Of the perturbation, and of the perturbation followed by each of the extensions.
-    own: Moments | Gradients
+    own: Gradients
     extended: list
 
 
-def gradients_of(problem, perturbation, temperature, gammas, extensions=(), *, wide=False):
+def gradients_of(problem, perturbation, temperature, gammas, extensions=()):
     """Return a list of `Pass`, for each of several focal losses one, from one pass over the network.
 
     These losses depend on the margin of the label alone, so that their gradients are multiples of each other. The
-    extensions are perturbations at the identity, each of which could follow `perturbation`. Their moments are told,
-    whose memory doesn't grow with the samples, or the gradients themselves where `wide`, and then `perturbation` is
-    empty where there are extensions.
+    extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
-    known, sizes = problem.at_identity, _sizes_of(perturbation, extensions)
+    known = problem.at_identity
     if known is not None and known.tells(perturbation, extensions):
-        logits, batches = problem.logits, [known.margins_of(problem, perturbation, extensions)]
+        logits, margins = problem.logits, known.margins_of(perturbation, extensions)
     else:
-        logits = torch.zeros_like(problem.logits)
-        batches = _pass_back(problem, perturbation, temperature, extensions, logits)
-        batches = [_in_one(problem, batches, sizes)[0]] if wide else batches
-    told = _kept(problem, next(iter(batches)), gammas) if wide else _summed(problem, batches, sizes, gammas)
-    return [Pass(logits, own, extended) for own, *extended in told]
-
-
-def _sizes_of(perturbation, extensions):
-    return [n_learnable(part) for part in (norm_part(perturbation) or perturbation, *extensions)]
+        logits, margins = _pass_back(problem, perturbation, temperature, extensions)
+    gather, weight = problem.shard.all_gather, problem.weight_of_all.to(problem.logits.device)
+    own, *added = map(gather, margins.rows)
+    rows = [own, *(torch.cat([own, more], 1) if own.shape[1] else more for more in added)]
+    margin, slopes = gather(margins.margin), gather(margins.temperature)
+    told = []
+    for gamma in gammas:
+        losses, factor = _losses_and_factor(margin, gamma)
+        loss = (losses.double() @ weight / weight.sum()).item()
+        others = factor, factor * slopes, weight, torch.ones_like(weight), loss
+        own, *extended = [Gradients(part, *others) for part in rows]
+        told.append(Pass(logits, own, extended))
+    return told
 
 
 def _losses_and_factor(margin, gamma):
@@ -168,42 +131,11 @@ def _losses_and_factor(margin, gamma):
     return losses.detach(), factor
 
 
-def _summed(problem, batches, sizes, gammas):
-    """Moments of the perturbation's own parameters, and of these with each extension's, for each gamma."""
-    n_own, *n_added = sizes
-    device = problem.logits.device
-    sums = [Moments.of_none(n_own + n, device).sums for _ in gammas for n in (0, *n_added)]
-    for batch in batches:
-        own, *extended = batch.rows
-        gradients = [torch.cat([own, more, batch.temperature[:, None]], 1) for more in (own[:, :0], *extended)]
-        weight, totals = problem.weight[batch.samples].to(device), iter(sums)
-        for gamma in gammas:
-            losses, factor = _losses_and_factor(batch.margin, gamma)
-            for part in gradients:
-                next(totals).add_(Moments.of(factor[:, None] * part, weight, losses).sums)
-    # In one exchange of the processes.
-    moments = list(map(Moments, problem.shard.ranks.sum(torch.cat(sums)).split([len(total) for total in sums])))
-    return [moments[k : k + len(sizes)] for k in range(0, len(moments), len(sizes))]
-
-
-def _kept(problem, margins, gammas):
-    """Gradients of the perturbation, and of each extension, for each gamma."""
-    gather, weight = problem.shard.all_gather, problem.weight_of_all.to(problem.logits.device)
-    rows, margin, slopes = [*map(gather, margins.rows)], gather(margins.margin), gather(margins.temperature)
-    told = []
-    for gamma in gammas:
-        losses, factor = _losses_and_factor(margin, gamma)
-        loss = (losses.double() @ weight / weight.sum()).item()
-        others = factor, factor * slopes, weight, torch.ones_like(weight), loss
-        told.append([Gradients(kept, *others) for kept in rows])
-    return told
-
-
 def gradients_at_identity(problem, *names):
     """Gradients of the NLL of a problem's samples, of families that a pass told of; of all by default."""
     families = problem.at_identity.families
     perturbation = nn.Sequential(OrderedDict((name, families[name]) for name in names or families))
-    return gradients_of(problem, perturbation, None, [0.0], wide=True)[0].own
+    return gradients_of(problem, perturbation, None, [0.0])[0].own
 
 
 def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
@@ -220,9 +152,8 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Margins(NamedTuple):
-    """Margins of some of this process's samples, and gradients of these by log T and by several parameters."""
+    """Margins of this process's samples, and gradients of these by log T and by the parameters of perturbations."""
 
-    samples: slice
     margin: torch.Tensor
     temperature: torch.Tensor
     rows: list
@@ -249,14 +180,11 @@ class AtIdentity(NamedTuple):
         of_inputs = {name: family for name, family in families.items() if name != "norm"}
         norm = {name: family for name, family in families.items() if name == "norm"}
         here = at[problem.shard.start : problem.shard.start + problem.shard.size, None].to(problem.logits.device)
-        own = nn.Sequential(OrderedDict(norm))
-        exact, logits, extensions = problem.in_full_precision(), torch.zeros_like(problem.logits), [*of_inputs.values()]
-        batches = _pass_back(exact, own, here, extensions, logits)
-        margins, rows = _in_one(problem, batches, _sizes_of(own, extensions))
-        families = norm | of_inputs
+        own, families = nn.Sequential(OrderedDict(norm)), norm | of_inputs
+        _, margins = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
         ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
         columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(families)}
-        return cls(families, rows, columns, margins.margin, margins.temperature, at)
+        return cls(families, torch.cat(margins.rows, 1), columns, margins.margin, margins.temperature, at)
 
     def take(self, rows):
         """Return those of some samples."""
@@ -270,8 +198,8 @@ class AtIdentity(NamedTuple):
             for part in (*_parts(perturbation), *extensions)
         )
 
-    def margins_of(self, problem, perturbation, extensions):
-        """The samples of a problem as `_pass_back` has them."""
+    def margins_of(self, perturbation, extensions):
+        """The samples as `_pass_back` has them."""
         rows = []
         for parts in (_parts(perturbation), *([extension] for extension in extensions)):
             names = [title_of(part) for part in parts]
@@ -279,19 +207,24 @@ class AtIdentity(NamedTuple):
             if names != [*self.columns]:
                 whole = pieces[0] if len(pieces) == 1 else torch.cat([whole[:, :0], *pieces], 1)
             rows.append(whole[self.positions])
-        return _Margins(slice(None), self.margin[self.positions], self.temperature[self.positions], rows)
+        return _Margins(self.margin[self.positions], self.temperature[self.positions], rows)
 
 
 def _parts(perturbation):
     return [*perturbation] if isinstance(perturbation, nn.Sequential) else [perturbation]
 
 
-def _pass_back(problem, perturbation, temperature, extensions, logits):
-    """Take the samples with weight through the network and back, batch by batch: `_Margins`; `logits` are filled in.
+def _pass_back(problem, perturbation, temperature, extensions):
+    """Take the samples with weight through the network and back: logits, 0 of whole batches without, and `_Margins`.
 
     The temperature is a number, or a column of numbers, one for each of this process's samples.
     """
-    norm, done = norm_part(perturbation), 0
+    norm, done, n_here, device = norm_part(perturbation), 0, len(problem.logits), problem.logits.device
+    sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
+    dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
+    gradients = [torch.zeros(n_here, size, dtype=dtype, device=device) for size in sizes]
+    logits = torch.zeros_like(problem.logits)
+    margins, slopes = torch.zeros(2, n_here, dtype=torch.float64, device=device)
     for x, others, y_encoded, weight in problem.labelled_batches():
         n_samples = len(y_encoded)
         rows = slice(done, done + n_samples)
@@ -329,21 +262,10 @@ def _pass_back(problem, perturbation, temperature, extensions, logits):
             cotangent = cotangent.contiguous()
             parts += [] if norm is not None else [per_sample_gradients(perturbation, x, cotangent)]
             parts += [per_sample_gradients(extension, perturbed.detach(), cotangent) for extension in extensions]
-        by_temperature = -(slope * without(scaled.detach(), absent)).sum(1)
-        yield _Margins(rows, margin.detach(), by_temperature, parts)
-
-
-def _in_one(problem, batches, sizes):
-    """Return `_Margins` of all of this process's samples, and the rows of all parameters in one."""
-    device, n_here = problem.logits.device, len(problem.logits)
-    found = torch.zeros(n_here, sum(sizes), device=device)
-    margins, slopes = torch.zeros(2, n_here, dtype=torch.float64, device=device)
-    told = _Margins(slice(None), margins, slopes, list(found.split(sizes, 1)))
-    for batch in batches:
-        margins[batch.samples], slopes[batch.samples] = batch.margin, batch.temperature
-        for kept, part in zip(told.rows, batch.rows, strict=True):
-            kept[batch.samples] = part
-    return told, found
+        margins[rows], slopes[rows] = margin.detach(), -(slope * without(scaled.detach(), absent)).sum(1)
+        for kept, part in zip(gradients, parts, strict=True):
+            kept[rows] = part
+    return logits, _Margins(margins, slopes, gradients)
 
 
 def per_sample_gradients(perturbation, x, cotangent):
@@ -444,50 +366,31 @@ class Step:
 def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0, fitted=True):
     """Return the step to the mode of the posterior of the quadratic model that the moments of the gradients make.
 
-    The gradients, `Moments`, are those at the present parameters, which are so far from the identity as `displacement`
-    says; those of an extension, which come behind, are there. Each block of parameters has a quadratic form, its prior
-    precision up to a factor, see `prior_precision_of`; one vector alone is a diagonal, and the step that of
-    `_wide_step`, from `Gradients`. The penalty, on the norm of the displacement, has a slope and a curvature away from
-    the identity. The prior is the most probable one where `fitted`, else the weak one that the search for it starts
-    from.
+    The gradients are those at the present parameters, which are so far from the identity as `displacement` says; those
+    of an extension, which come behind, are there. Each block of parameters has a quadratic form, its prior precision up
+    to a factor, see `prior_precision_of`; one vector alone is a diagonal, and the step that of `_wide_step`. The
+    penalty, on the norm of the displacement, has a slope and a curvature away from the identity. The prior is the most
+    probable one where `fitted`, else the weak one that the search for it starts from.
     """
     if prior_precisions[0].ndim == 1:
         return _wide_step(gradients, displacement, prior_precisions[0], penalty)
-    n, (first, second) = gradients.n_effective, gradients.means()
-    n_own, displacement = len(displacement), displacement.double().to(first.device)
+    n, n_own = gradients.n_effective, len(displacement)
+    design = Design(gradients, torch.ones_like(gradients.rows[0]), dual=False)
+    slope, curvature = design.transposed_times(design.slope), design.gram
+    displacement = displacement.to(slope)
     if penalty and displacement.any():
         norm = displacement.norm().item()
-        first[:n_own] += penalty * displacement / norm
-        second.diagonal()[:n_own] += penalty / norm
-    # With T at its optimum for any parameters.
-    slope, curvature, cross, by_temperature = first[:-1], second[:-1, :-1], second[:-1, -1], second[-1, -1]
-    if by_temperature > 0:
-        slope = slope - cross * (first[-1] / by_temperature)
-        curvature = _without_negative_part(curvature - cross.outer(cross) / by_temperature, curvature.diagonal())
+        slope[:n_own] += n * penalty * displacement / norm
+        curvature.diagonal()[:n_own] += n * penalty / norm
     displacement = F.pad(displacement, (0, len(slope) - n_own))
-    linear_term = n * (curvature @ displacement - slope)
+    linear_term = curvature @ displacement - slope
     n_iterations = _ITERATIONS if fitted else 1
-    prior, posterior, covariance, mode = _fit_strengths(n * curvature, linear_term, prior_precisions, n_iterations)
+    prior, posterior, covariance, mode = _fit_strengths(curvature, linear_term, prior_precisions, n_iterations)
     direction = mode - displacement
     log_determinants = [torch.linalg.slogdet(precision).logabsdet for precision in (prior, posterior)]
     evidence = 0.5 * (linear_term @ mode + log_determinants[0] - log_determinants[1]).item()
     gain = 0.5 * (direction @ posterior @ direction).item()
     return Step(direction, gain, evidence, prior, len(mode) - (covariance * prior).sum().item(), n)
-
-
-def _without_negative_part(curvature, sizes):
-    """A curvature with its negative eigenvalues, which are rounding errors of parameters of these sizes, at 0.
-
-    A perturbation may do what T does, such as a gain before a network without offsets: nothing else is left of it.
-    """
-    if not curvature.isfinite().all():
-        raise _infinite_curvature(curvature)
-    # In units in which no parameter's rounding errors hide what another one tells.
-    scale = torch.where(sizes > 0, torch.exp2((sizes.log2() / 2).round()), 1.0)
-    values, vectors = torch.linalg.eigh(curvature / scale[:, None] / scale)
-    if (values >= 0).all():
-        return curvature
-    return (vectors * values.clamp_min(0)) @ vectors.T * scale[:, None] * scale
 
 
 def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
@@ -572,12 +475,12 @@ class Design:
     Their inner products are the curvature of the loss summed over samples, with T at its optimum for any parameters.
     """
 
-    def __init__(self, gradients, prior_precision):
+    def __init__(self, gradients, prior_precision, dual=None):
         weight = gradients.weight
         self.root = root = (weight * (gradients.n_effective / weight.sum())).sqrt()
         slope = root * gradients.temperature
         self.rows = gradients.rows
-        self.dual = len(self.rows) <= self.rows.shape[1]
+        self.dual = len(self.rows) <= self.rows.shape[1] if dual is None else dual
         self.width = prior_precision.sqrt()
         self.scale = root * gradients.factor
         size = slope.norm()

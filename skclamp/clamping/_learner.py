@@ -146,7 +146,7 @@ class Learner:
                 # A step from a converged neighbour, in the perturbation that it chose; one pass serves them all.
                 gammas = [settings.gamma for settings in following]
                 place = leader.perturbation, leader.temperature
-                told = gradients_of(problem, *place, gammas, wide=leader.wide)
+                told = gradients_of(problem, *place, gammas)
                 for settings, gradients in zip(following, told, strict=True):
                     start = replace(leader, extensions={}, gradients=gradients, parts=[])
                     clamped = norm_part(leader.perturbation) is not None

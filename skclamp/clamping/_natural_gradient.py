@@ -246,7 +246,7 @@ class _Descent:
             (state.perturbation, self.temperature.item()),
             [part for part, _ in state.extensions.values()],
         )
-        (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions, wide=state.wide)
+        (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions)
         if self.settings.features:
             state.parts = [*state.parts, (rows, gradients.own)]
             gradients = gradients._replace(own=joined([part for _, part in state.parts if part is not None]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from _families import PERTURBATIONS
-from _problems import flat, moments_by, moved, pose
+from _problems import flat, moved, pose
 from _small_networks import N_CLASSES, bare_logits, convolutional, images, labels_of, logits, nll, perceptron, vectors
 from scipy.optimize import minimize
 from torch import nn
@@ -15,7 +15,6 @@ from skclamp.clamping._evidence_step import (
     MAX_ENTRIES,
     MAX_ORDER,
     Gradients,
-    Moments,
     _inverse,
     gradients_of,
     joined,
@@ -36,6 +35,17 @@ ONES = torch.ones(500, dtype=torch.float64)
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def gradients_by(problem, perturbation, temperature, gamma=0.0, extensions=()):
+    """Gradients of the focal loss by a perturbation's parameters, and by these beside each extension's."""
+    (told,) = gradients_of(problem, perturbation, temperature, [gamma], extensions)
+    return [told.own, *told.extended]
+
+
+def rows_of(gradients):
+    """Gradients of the losses, log T last."""
+    return torch.cat([gradients.factor[:, None] * gradients.rows, gradients.temperature[:, None]], 1)
 
 
 class Bend(nn.Module):
@@ -89,15 +99,14 @@ def gradients_by_autograd(perturbation, network, temperature, gamma):
 
 @pytest.mark.parametrize("gamma", [0.0, 1.5])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
-def test_moments_are_weighted_means_over_all_batches(weight, gamma):
+def test_gradients_are_those_of_all_batches(weight, gamma):
     network, perturbation = convolutional(), moved(AffinePerturbation(IMAGE))
-    gradients = gradients_by_autograd(perturbation, network, 1.7, gamma)
+    expected = gradients_by_autograd(perturbation, network, 1.7, gamma)
     w = np.ones(len(X)) if weight is None else weight
-    (found,) = moments_by(pose(network, X, Y, weight, batch_size=7), perturbation, 1.7, gamma=gamma)
+    (found,) = gradients_by(pose(network, X, Y, weight, batch_size=7), perturbation, 1.7, gamma=gamma)
     assert found.n_effective == pytest.approx(w.sum() ** 2 / (w**2).sum())
-    first, second = found.means()
-    np.testing.assert_allclose(first, w @ gradients / w.sum(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(second, (gradients.T * w) @ gradients / w.sum(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(found.weight, w)
+    np.testing.assert_allclose(rows_of(found), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_one_pass_serves_all_extensions():
@@ -106,17 +115,16 @@ def test_one_pass_serves_all_extensions():
     extensions = [ColorPerturbation(IMAGE), PERTURBATIONS["filter"](IMAGE), PERTURBATIONS["grid"](IMAGE), Bend()]
     x = torch.as_tensor(X.copy())
     problem = pose(network, x, Y, WEIGHT)
-    alone, *found = moments_by(problem, own, 1.4, gamma=1.0, extensions=extensions)
+    alone, *found = gradients_by(problem, own, 1.4, gamma=1.0, extensions=extensions)
     assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
     assert not x.requires_grad
     np.testing.assert_array_equal(x, X)
-    (expected,) = moments_by(problem, own, 1.4, gamma=1.0)
-    np.testing.assert_allclose(alone.means()[1], expected.means()[1], rtol=1e-5, atol=1e-5)
-    for extension, moments in zip(extensions, found, strict=True):
-        (expected,) = moments_by(problem, nn.Sequential(own, extension), 1.4, gamma=1.0)
-        assert len(moments.means()[0]) == len(flat(own)) + len(flat(extension)) + 1
-        for moment, other in zip(moments.means(), expected.means(), strict=True):
-            np.testing.assert_allclose(moment, other, rtol=1e-3, atol=1e-3)
+    (expected,) = gradients_by(problem, own, 1.4, gamma=1.0)
+    np.testing.assert_allclose(rows_of(alone), rows_of(expected), rtol=1e-5, atol=1e-5)
+    for extension, gradients in zip(extensions, found, strict=True):
+        (expected,) = gradients_by(problem, nn.Sequential(own, extension), 1.4, gamma=1.0)
+        assert gradients.rows.shape[1] == len(flat(own)) + len(flat(extension))
+        np.testing.assert_allclose(rows_of(gradients), rows_of(expected), rtol=1e-3, atol=1e-3)
 
 
 def test_one_pass_serves_all_losses():
@@ -129,8 +137,8 @@ def test_one_pass_serves_all_losses():
     for gamma, shared in zip(gammas, found, strict=True):
         (alone,) = gradients_of(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)])
         for one, other in zip([alone.own, *alone.extended], [shared.own, *shared.extended], strict=True):
-            np.testing.assert_array_equal(one.sums, other.sums)
-    assert not np.allclose(found[0].own.sums, found[2].own.sums)
+            np.testing.assert_array_equal(rows_of(one), rows_of(other))
+    assert not np.allclose(rows_of(found[0].own), rows_of(found[2].own))
 
 
 # The prior
@@ -154,16 +162,17 @@ def test_its_diagonal_is_measured_alone():
 # The step
 
 
-def told(gradients, weight=ONES):
-    """Moments of gradients of some losses, log T last."""
-    return Moments.of(gradients, weight, weight)
+def told(gradients):
+    """Gradients of some losses, log T last."""
+    ones = ONES[: len(gradients)]
+    return Gradients(gradients[:, :-1], ones, gradients[:, -1].double(), ones, ones, 0.0)
 
 
 def step_at(problem, perturbation):
     """The step from the identity."""
-    (moments,) = moments_by(problem, perturbation, problem.solve().temperature)
+    (gradients,) = gradients_by(problem, perturbation, problem.solve().temperature)
     precision = prior_precision_of(perturbation, problem.example(512), seeded())
-    return natural_step(moments, torch.zeros(len(flat(perturbation))), [precision])
+    return natural_step(gradients, torch.zeros(len(flat(perturbation))), [precision])
 
 
 def test_one_step_of_a_logistic_problem_does_most_of_the_work():
@@ -204,11 +213,8 @@ def test_evidence_is_rare_where_nothing_is_to_be_gained(family):
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_gradients_that_are_all_zero_give_no_step(wide):
-    ones, zeros = torch.ones(40, dtype=torch.float64), torch.zeros(10, 41)
-    gradients = told(zeros, ONES[:10])
-    if wide:
-        gradients = Gradients(zeros[:, 1:], ONES[:10], zeros[:, 0].double(), ONES[:10], ONES[:10], 0.0)
-    step = natural_step(gradients, torch.zeros(40), [ones if wide else ones.diag()])
+    ones = torch.ones(40, dtype=torch.float64)
+    step = natural_step(told(torch.zeros(10, 41)), torch.zeros(40), [ones if wide else ones.diag()])
     assert not step.direction.any()
     assert step.gain == 0
     assert step.evidence == pytest.approx(0, abs=1e-6)
@@ -276,7 +282,7 @@ def test_a_perturbation_that_does_what_the_temperature_does(scale):
 @pytest.mark.parametrize(
     ("n_samples", "gamma", "scale"), [(45, 0.0, 0.3), (70, 1.5, 0.0), (90, 0.0, 0.0), (400, 1.5, 0.3)]
 )
-def test_the_step_from_the_gradients_themselves_is_that_of_their_moments(n_samples, gamma, scale):
+def test_the_step_of_a_diagonal_prior_is_that_of_the_same_matrix(n_samples, gamma, scale):
     """With fewer samples than parameters and with more, at the identity and away from it, with uneven weights."""
     network, x, rng = perceptron(0, 30), vectors(n_samples, 30), np.random.default_rng(0)
     weight = rng.uniform(0, 3, n_samples)
@@ -287,10 +293,9 @@ def test_the_step_from_the_gradients_themselves_is_that_of_their_moments(n_sampl
     identity = torch.as_tensor(flat(perturbation))
     prior = prior_precision_of(perturbation, problem.example(512), seeded(), diagonal=True)
     displacement = torch.as_tensor(flat(moved(perturbation, scale))) - identity
-    (moments,) = moments_by(problem, perturbation, 1.3, gamma)
-    (gradients,) = gradients_of(problem, perturbation, 1.3, [gamma], wide=True)
-    expected = natural_step(moments, displacement, [prior.diag()])
-    found = natural_step(gradients.own, displacement, [prior])
+    (gradients,) = gradients_by(problem, perturbation, 1.3, gamma)
+    expected = natural_step(gradients, displacement, [prior.diag()])
+    found = natural_step(gradients, displacement, [prior])
     size = expected.direction.abs().max().item()
     np.testing.assert_allclose(found.direction, expected.direction, rtol=1e-6, atol=1e-6 * size)
     np.testing.assert_allclose(found.precision.diag(), expected.precision, rtol=1e-6)
@@ -298,7 +303,6 @@ def test_the_step_from_the_gradients_themselves_is_that_of_their_moments(n_sampl
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6, abs=1e-6), name
     assert found.prior(displacement) == pytest.approx(expected.prior(displacement), rel=1e-6)
     assert found.n_effective_parameters > 0.5
-    assert gradients.own.loss == pytest.approx(moments.loss, rel=1e-6)
 
 
 def test_gradients_that_are_kept_are_bounded_in_number_and_their_gram_matrix_in_size():
@@ -323,18 +327,17 @@ def logistic(n_samples=3000):
 
 def mean_gradient(gradients):
     """Weighted mean gradient, log T last."""
-    rows = torch.cat([gradients.factor[:, None] * gradients.rows, gradients.temperature[:, None]], 1)
-    return (gradients.weight * gradients.left) @ rows / gradients.weight.sum()
+    return (gradients.weight * gradients.left) @ rows_of(gradients) / gradients.weight.sum()
 
 
 def test_gradients_and_the_loss_are_foreseen_elsewhere():
     Z, y, weight, perturbation = logistic()
     problem = pose(nn.Identity(), Z, y, weight)
     shift = SHIFT / 4
-    (here,) = gradients_of(problem, perturbation, 1.0, [0.0], wide=True)
+    (here,) = gradients_of(problem, perturbation, 1.0, [0.0])
     with torch.no_grad():
         perturbation.offset += shift[:-1].to(perturbation.offset).view_as(perturbation.offset)
-    (there,) = gradients_of(problem, perturbation, shift[-1].exp().item(), [0.0], wide=True)
+    (there,) = gradients_of(problem, perturbation, shift[-1].exp().item(), [0.0])
     foreseen = here.own.moved(shift)
     change = mean_gradient(there.own) - mean_gradient(here.own)
     assert (mean_gradient(foreseen) - mean_gradient(there.own)).norm() < 0.2 * change.norm()
@@ -348,7 +351,7 @@ def test_gradients_and_the_loss_are_foreseen_elsewhere():
 def test_parts_joined_are_one_pass_over_all():
     Z, y, weight, perturbation = logistic(200)
     whole, *parts = [
-        gradients_of(pose(nn.Identity(), Z[rows], y[rows], weight[rows]), perturbation, 1.3, [0.0], wide=True)[0].own
+        gradients_of(pose(nn.Identity(), Z[rows], y[rows], weight[rows]), perturbation, 1.3, [0.0])[0].own
         for rows in (slice(None), slice(70), slice(70, None))
     ]
     for found, expected in [
