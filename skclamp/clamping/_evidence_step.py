@@ -257,7 +257,7 @@ def _pass_back(problem, perturbation, temperature, extensions):
         problem.passes.forward += n_samples
         problem.passes.backward += n_samples
         logits[rows] = output.detach()
-        parts = [] if norm is None else [by_features]
+        parts: list[Any] = [] if norm is None else [by_features]
         if cotangent is not None:
             cotangent = cotangent.contiguous()
             parts += [] if norm is not None else [per_sample_gradients(perturbation, x, cotangent)]
