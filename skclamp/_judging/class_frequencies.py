@@ -1,6 +1,5 @@
 """Tests of class frequencies: whether probabilities have the labelled ones, and whether these alone have changed."""
 
-from enum import Enum, auto
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +8,7 @@ from scipy import stats
 from .._utils.least_probability import MIN_PROBABILITY
 from .out_of_fold import MIN_SAMPLES
 from .paired import n_effective
-from .verdict import SURE_LEVEL, Decision, Objection, Verdict
+from .verdict import SURE_LEVEL, Decision, Objection, Reason, Verdict
 
 # Where two classes look alike, estimates that are too far off cost more than such as are too near.
 _CAUTION = 2
@@ -122,18 +121,6 @@ class ClassHistograms(NamedTuple):
         return self.counts[0].sum(0, dtype=np.float64)
 
 
-class FrequencyDoubt(Enum):
-    """Doubts about new class frequencies."""
-
-    FLAW = auto()
-    INPUTS_CHANGED = auto()
-    FEW_UNLABELLED = auto()
-    FEW_LABELLED = auto()
-    FEW_OF_FREQUENT_CLASSES = auto()
-    CHANCE = auto()
-    INPUTS_MAY_HAVE_CHANGED = auto()
-
-
 class ProbabilityMoments(NamedTuple):
     """Mean, which sums to 1, and covariance of the labelled samples' probabilities."""
 
@@ -197,14 +184,14 @@ def decide_on_frequencies(p_value, fit_p_value, gain, n_samples, n_labelled, n_c
     n_needed = max(MIN_SAMPLES, _LABELLED_PER_CLASS * n_classes)
     # The first that fails is told.
     tests = [
-        (not flaw, Objection(FrequencyDoubt.FLAW, about=flaw)),
-        (fit_p_value >= SURE_LEVEL, Objection(FrequencyDoubt.INPUTS_CHANGED, fit_p_value)),
+        (not flaw, Objection(Reason.FLAWED_PROBABILITIES, about=flaw)),
+        (fit_p_value >= SURE_LEVEL, Objection(Reason.INPUTS_CHANGED, fit_p_value)),
         # Where too few are left to tell other frequencies from other inputs.
-        (n_samples >= MIN_SAMPLES, Objection(FrequencyDoubt.FEW_UNLABELLED, n_samples, MIN_SAMPLES)),
-        (n_labelled >= n_needed, Objection(FrequencyDoubt.FEW_LABELLED, n_labelled, n_needed, n_classes)),
-        (n_like >= _MIN_LIKE, Objection(FrequencyDoubt.FEW_OF_FREQUENT_CLASSES, n_like, _MIN_LIKE)),
-        (p_value < _CHANGE_LEVEL, Objection(FrequencyDoubt.CHANCE, p_value, _CHANGE_LEVEL)),
-        (fit_p_value > _FIT_LEVEL, Objection(FrequencyDoubt.INPUTS_MAY_HAVE_CHANGED, fit_p_value, _FIT_LEVEL)),
+        (n_samples >= MIN_SAMPLES, Objection(Reason.FEW_UNLABELLED, n_samples, MIN_SAMPLES)),
+        (n_labelled >= n_needed, Objection(Reason.FEW_LABELLED, n_labelled, n_needed, n_classes)),
+        (n_like >= _MIN_LIKE, Objection(Reason.FEW_OF_FREQUENT_CLASSES, n_like, _MIN_LIKE)),
+        (p_value < _CHANGE_LEVEL, Objection(Reason.CHANCE_FREQUENCIES, p_value, _CHANGE_LEVEL)),
+        (fit_p_value > _FIT_LEVEL, Objection(Reason.INPUTS_MAY_HAVE_CHANGED, fit_p_value, _FIT_LEVEL)),
     ]
     objections = [objection for passed, objection in tests if not passed]
     numbers = {"n_samples": n_samples, "n_labelled": n_labelled, "fit_p_value": fit_p_value}

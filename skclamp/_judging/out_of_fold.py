@@ -1,9 +1,7 @@
 """Candidates judged out of fold, beside a baseline: losses go in, and a decision comes out, in numbers and enums."""
 
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from itertools import chain
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +10,7 @@ from scipy.optimize import bisect
 from scipy.special import logsumexp
 
 from .paired import n_effective, of_groups, student_below_zero
-from .verdict import Decision, Objection, Unheard, Untried, Verdict
+from .verdict import Decision, Objection, Reason, Verdict
 
 # A candidate that does nothing passes this rarely.
 LEVEL = 0.02
@@ -44,7 +42,7 @@ class HeldOut(NamedTuple):
     # What `Verdict.folds` tells of it, beside the losses.
     told: dict = {}
     # What wasn't tried, by name.
-    untried: dict[str, Untried] = {}
+    untried: dict[str, Objection] = {}
 
 
 @dataclass
@@ -141,23 +139,15 @@ class Evidence:
     def untried(self, tried):
         """Why the others weren't tried, by name, each in the fold that came nearest to it."""
         fitted = {family for name in tried for family in name.split(" + ")}
-        nearest: dict[str, Untried] = {}
+        nearest: dict[str, Objection] = {}
+        order = {reason: k for k, reason in enumerate(Reason)}
         for held_out in chain.from_iterable(self.held_out):
             for name, why in held_out.untried.items():
                 if name not in fitted:
-                    nearest[name] = min(nearest.get(name, why), why, key=attrgetter("lack", "reason.value", "value"))
+                    nearest[name] = min(
+                        nearest.get(name, why), why, key=lambda each: (each.lack, order[each.reason], each.value)
+                    )
         return nearest
-
-
-class Doubt(Enum):
-    """Doubts about a candidate that folds have judged."""
-
-    LOST_FOLDS = auto()
-    FEATURES_UNMOVED = auto()
-    CHANCE = auto()
-    ANY_TEMPERATURE = auto()
-    CHANCE_GRADIENTS = auto()
-    NO_GAIN_ALONG_GRADIENTS = auto()
 
 
 def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
@@ -176,14 +166,14 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
     objections, unheard = [], None
     if n_gains < n_folds <= MAX_UNANIMOUS:
-        objections.append(Objection(Doubt.LOST_FOLDS, n_gains, n_folds))
+        objections.append(Objection(Reason.LOST_FOLDS, n_gains, n_folds))
     if not student < level:
-        objections.append(Objection(Doubt.CHANCE, min(1.0, student), level))
+        objections.append(Objection(Reason.CHANCE, min(1.0, student), level))
     if not universal < level:
-        objections.append(Objection(Doubt.ANY_TEMPERATURE, log_ratio, needed))
+        objections.append(Objection(Reason.ANY_TEMPERATURE, log_ratio, needed))
     detectable = detectable_gain(error, evidence.sizes(), np.subtract(plain, evidence.least), level / n_tests)
     if n_samples < MIN_SAMPLES:
-        unheard, detectable = Objection(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES), None
+        unheard, detectable = Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES), None
     folds = [
         {
             "n_samples": int(np.count_nonzero(evidence.weight[rows])),

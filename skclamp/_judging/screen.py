@@ -6,7 +6,7 @@ import numpy as np
 from scipy import linalg, stats
 
 from .paired import numbered, of_groups
-from .verdict import Objection, Unheard
+from .verdict import Objection, Reason
 
 # Gradients have to be beyond chance at the first level, and what they foresee below zero by so many standard errors; at
 # the second level merely below zero.
@@ -75,12 +75,12 @@ class Screen(NamedTuple):
     def objection(self):
         """Why a search would be in vain; None where it may not."""
         if self.may_be_chance:
-            return Objection(Unheard.GRADIENTS_BY_CHANCE, self.p_value, LEVEL, self.n_parameters)
+            return Objection(Reason.GRADIENTS_BY_CHANCE, self.p_value, LEVEL, self.n_parameters)
         n_errors = 0.0 if self.p_value <= _SURE else ERRORS
         lacks = {name: (mean + n_errors * error, mean) for name, (mean, error) in self.forecasts.items()}
         name = min(lacks, key=lacks.__getitem__)
         lack, mean = lacks[name]
-        return None if lack < 0 else Objection(Unheard.NO_GAIN_FORESEEN, mean, mean - lack, name)
+        return None if lack < 0 else Objection(Reason.NO_GAIN_FORESEEN, mean, mean - lack, name)
 
 
 def forecast(products, root, groups=None):

@@ -1,7 +1,8 @@
-"""Decisions in numbers and enums: why something wasn't tried, what speaks against it, and the verdict."""
+"""Decisions: why something wasn't tried, what speaks against it, and the verdict."""
 
+import math
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
+from enum import Enum
 from typing import NamedTuple
 
 from .._utils.encoding import register
@@ -10,71 +11,113 @@ from .._utils.encoding import register
 SURE_LEVEL = 0.001
 
 
-class FamilyReason(Enum):
-    """Why a family wasn't tried. Of reasons that lack as much, the first is told, here and below."""
+class Reason(Enum):
+    """Reasons against a candidate, in words around what an `Objection` tells."""
 
-    SPECIAL_CASE = auto()
-    LITTLE_EVIDENCE = auto()
-    LESS_EVIDENCE_THAN_ANOTHER = auto()
-    LITTLE_GAIN = auto()
-    NO_GAIN_FORESEEN = auto()
-    NO_DESCENT = auto()
-    TOO_MANY_PARAMETERS = auto()
-    TOO_MANY_PARAMETERS_WITH_PENALTY = auto()
-    TOO_FEW_SAMPLES = auto()
-    TOO_MANY_GRADIENTS = auto()
-    TOO_LARGE_MATRIX = auto()
-    OTHER_SHAPE = auto()
-    NO_NORM_LAYERS = auto()
-    CROSS_FITTED = auto()
-
-
-class ViewReason(Enum):
-    """Why a view didn't join."""
-
-    GAINED_LITTLE = auto()
-    WITHOUT_WEIGHT = auto()
-    BETTER_ONE_JOINED = auto()
-    BETTER_ONES_ON_FEW = auto()
-
-
-class Unheard(Enum):
-    """Why no fold's word counts."""
-
-    FEW_FOR_THE_GUARD = auto()
-    FEW_FOR_VIEWS = auto()
-    NO_VIEWS_GIVEN = auto()
-    NO_VIEWS_KNOWN = auto()
-    NO_VIEWS_OF_INTEGERS = auto()
-    GUESSES = auto()
-    RANDOM = auto()
-    ANOTHER_ORDER = auto()
-    NO_STATISTICS = auto()
-    LABELS_TEACH_MORE = auto()
-    MAPS_DO_AS_WELL = auto()
-    GRADIENTS_BY_CHANCE = auto()
-    NO_GAIN_FORESEEN = auto()
+    # Why a family wasn't tried; of reasons that lack as much, the first is told, here and below.
+    SPECIAL_CASE = "a special case of {about}"
+    LITTLE_EVIDENCE = "evidence of {value:z.2f} nats, needs {needed:g}"
+    LESS_EVIDENCE_THAN_ANOTHER = "evidence of {value:z.2f} nats, less than that of {about}"
+    LITTLE_GAIN = "its first step promises a gain of {value:.2f} nats, needs {needed:g}"
+    NO_GAIN_FOR_OTHERS = (
+        "gradients of some samples foresee a change of {value:+.2g} nats for others, needs below {needed:.2g}"
+    )
+    NO_DESCENT = "no step along its gradient lowers the loss"
+    TOO_MANY_PARAMETERS = "{value:,} parameters, at most {needed:,}"
+    TOO_MANY_PARAMETERS_WITH_PENALTY = "{value:,} parameters, at most {needed:,} with a penalty"
+    TOO_FEW_SAMPLES = "{value:,} parameters need {needed:,} samples to learn from, got {about:,} in a fold"
+    TOO_MANY_GRADIENTS = "{value:,} parameters times {about:,} samples in a fold, at most {needed:,}"
+    TOO_LARGE_MATRIX = "{value:,} parameters and {about:,} samples in a fold, at most {needed:,} of one of them"
+    OTHER_SHAPE = "not for inputs of shape {about}"
+    NO_NORM_LAYERS = "the network has no normalisation layer {about}"
+    CROSS_FITTED = "features are clamped where the network is fitted before, not in several that fit makes"
+    # Why a view didn't join.
+    GAINED_LITTLE = "inner folds gained {value:.2g} nats, needs {needed:.2g}"
+    WITHOUT_WEIGHT = "inner folds gave it no weight"
+    BETTER_ONE_JOINED = "another view did better"
+    BETTER_ONES_ON_FEW = "others did better on {about} samples"
+    # Why held-out folds weren't used.
+    FEW_FOR_THE_GUARD = "the guard needs {needed} samples with weight, got {value}"
+    FEW_FOR_VIEWS = "views need {needed} samples with weight, got {value}"
+    NO_VIEWS_GIVEN = "views holds none beside the inputs as they are"
+    NO_VIEWS_KNOWN = "no views are known of inputs of shape {about}: views may be a list of modules"
+    NO_VIEWS_OF_INTEGERS = "no views are known of integers such as tokens"
+    GUESSES = (
+        "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
+        "for by name, such as 'affine', is tried all the same"
+    )
+    RANDOM = (
+        "the network draws at random, so that its gradients and its losses are those of other networks; a "
+        "perturbation that is asked for by name is tried all the same"
+    )
+    ANOTHER_ORDER = (
+        "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "
+        "into wrong ones: pass classes=..., a name for each column"
+    )
+    NO_STATISTICS = (
+        "the network has no batch norm, whose statistics would tell, and X_reference gives none to compare with"
+    )
+    LABELS_TEACH_MORE = "but the labelled samples alone are expected to teach more"
+    MAPS_DO_AS_WELL = (
+        "but maps of the network's own logits do as well (with it their held-out NLL changes by {value:+.2g} nats, "
+        "standard error {needed:.2g})"
+    )
+    GRADIENTS_BY_CHANCE = (
+        "gradients with respect to {about:,} numbers may be chance (p = {value:.2g}, needs at most {needed:g})"
+    )
+    NO_GAIN_FORESEEN = (
+        "gradients of some samples foresee too little of others: {about} changes their NLL by {value:+.2g} nats per "
+        "sample, needs below {needed:.2g}"
+    )
+    # Doubts about a candidate that folds have judged.
+    LOST_FOLDS = "it fell in {value} of {needed} folds, needs all"
+    FEATURES_UNMOVED = "features moved in {value} of {needed} folds, needs all"
+    CHANCE = (
+        "chance alone may do as much (Student's p = {value:.2g}, adjusted for the tests made, needs below {needed:.2g})"
+    )
+    ANY_TEMPERATURE = (
+        "a temperature chosen for the held-out samples may do as well (evidence against it of {value:.2f} nats, "
+        "needs {needed:.2f})"
+    )
+    CHANCE_GRADIENTS = "gradients that ask for {about} may be chance (p = {value:.2g}, needs below {needed:.2g})"
+    NO_GAIN_ALONG_GRADIENTS = (
+        "the gradients ask for {about} beyond chance (p = {value:.2g}), but it didn't lower the held-out NLL"
+    )
+    # Doubts about new class frequencies.
+    FLAWED_PROBABILITIES = "{about}"
+    INPUTS_CHANGED = "the inputs have changed too, since no mixture of the classes looks like these (p = {value:.2g})"
+    FEW_UNLABELLED = (
+        "other inputs would look the same, for there are too few samples to tell: {value:,} unlabelled samples "
+        "(needs {needed})"
+    )
+    FEW_LABELLED = (
+        "other inputs would look the same, for there are too few samples to tell: {value:,} labelled samples (needs "
+        "{needed:,} for {about:,} classes)"
+    )
+    FEW_OF_FREQUENT_CLASSES = (
+        "other inputs would look the same, for there are too few samples to tell: labelled samples of the classes "
+        "that are frequent now, which say as much as {value:.0f} (needs {needed})"
+    )
+    CHANCE_FREQUENCIES = "chance alone may do as much (p = {value:.2g}, needs below {needed:g})"
+    INPUTS_MAY_HAVE_CHANGED = (
+        "the inputs may have changed too, since few mixtures of the classes look like these (p = {value:.2g}, needs "
+        "above {needed:g})"
+    )
 
 
 class Objection(NamedTuple):
     """A reason against a candidate: what it has of something, and what it should have."""
 
-    reason: Enum
+    reason: Reason
     value: float = 0.0
     needed: float = 0.0
+    # Another candidate, the number of samples, or the shape of an input.
     about: str | int | tuple | None = None
+    # Of what wasn't tried, by how much it missed that; what lacks least came nearest.
+    lack: float = math.inf
 
-
-class Untried(NamedTuple):
-    """The reason why a family, or a view, wasn't tried, in numbers; that with the least lack came nearest to it."""
-
-    # By how much it missed what is asked for: what it had of that, and what it should have.
-    lack: float
-    reason: Enum
-    value: float = 0.0
-    needed: float = 0.0
-    # The family that was chosen instead, the number of samples, or the shape of an input.
-    about: str | int | tuple | None = None
+    def __str__(self):
+        return self.reason.value.format(value=self.value, needed=self.needed, about=self.about)
 
 
 @register
@@ -152,7 +195,7 @@ class Decision(NamedTuple):
     objections: list[Objection] = []
     # Why nothing that folds say counts, where it doesn't.
     unheard: Objection | None = None
-    untried: dict[str, Untried] = {}
+    untried: dict[str, Objection] = {}
     # What the folds made of the candidate, but for the baseline; how many there were, and in how many folds it gained.
     names: list[str] = []
     n_candidates: int = 0
@@ -168,7 +211,7 @@ class Decision(NamedTuple):
         return self._replace(verdict=verdict, objections=[*objections], unheard=unheard)
 
 
-def nothing_tried(reason, value=0.0, needed=0.0, about=None, untried=(), detectable_gain=None):
-    """Return the decision where nothing was held out, for one reason."""
+def nothing_tried(why, untried=(), detectable_gain=None):
+    """Return the decision where nothing was held out, for one reason, an `Objection`."""
     verdict = Verdict(False, 0.0, 0.0, 1.0, detectable_gain=detectable_gain)
-    return Decision(verdict, unheard=Objection(reason, value, needed, about), untried=dict(untried))
+    return Decision(verdict, unheard=why, untried=dict(untried))

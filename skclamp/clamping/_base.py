@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
-from .._judging.verdict import Objection, Unheard, nothing_tried
+from .._judging.verdict import Objection, Reason, nothing_tried
 from .._judging.words import (
     BESIDE_MAPS,
     BESIDE_VIEWS,
@@ -28,7 +28,6 @@ from .._judging.words import (
     WITHOUT_VIEWS,
     sentences,
     verdict_of,
-    words_of,
 )
 from .._looks.words import ruled_out
 from .._pooling.pool import Pool
@@ -371,11 +370,11 @@ class BaseClamping(BaseCalibrator):
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 learner = Learner(generator, progress)
-                unheard = Unheard.ANOTHER_ORDER if samples.misordered else None
+                unheard = Reason.ANOTHER_ORDER if samples.misordered else None
                 starts = self._starts(problem, learner, X_unlabelled, X_reference, unheard)
                 if unheard is None and self._is_auto and (samples.random or samples.guesses):
-                    hopeless = None if starts[0].taught is not None else Unheard.GUESSES
-                    unheard = Unheard.RANDOM if samples.random else hopeless
+                    hopeless = None if starts[0].taught is not None else Reason.GUESSES
+                    unheard = Reason.RANDOM if samples.random else hopeless
                 start, outcome, views = self._search_all(starts, learner, unheard)
                 problem, taught = start.problem, start.taught
                 state, solved, logits, judged = self._conclude(problem, outcome, views, learner)
@@ -386,7 +385,7 @@ class BaseClamping(BaseCalibrator):
                         *_, plain = self._conclude(problem, replace(outcome, state=None), views, learner)
                     lead, error = judged.lead_over(plain)
                     if lead > -error:
-                        decision = outcome.decision.refused(unheard=Objection(Unheard.MAPS_DO_AS_WELL, lead, error))
+                        decision = outcome.decision.refused(unheard=Objection(Reason.MAPS_DO_AS_WELL, lead, error))
                         outcome, judged = replace(outcome, state=None, decision=decision), plain
                         state, solved, logits = self._with_temperature(problem, outcome, views)
                 if judged.output is not None:
@@ -458,9 +457,9 @@ class BaseClamping(BaseCalibrator):
     def _search_all(self, starts, learner, unheard):
         """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""
         if unheard is not None:
-            decision = nothing_tried(unheard)
+            decision = nothing_tried(Objection(unheard))
             # Labels of another order teach views nonsense too.
-            about_views = decision if unheard is Unheard.ANOTHER_ORDER and self.max_views > 1 else None
+            about_views = decision if unheard is Reason.ANOTHER_ORDER and self.max_views > 1 else None
             return starts[0], Outcome(starts[0].problem, decision=decision), one_view(about_views)
         # All problems differ in what unlabelled inputs taught alone. Search and views share the guard's level.
         candidates, with_views, problem = self._candidates(), self.max_views > 1, starts[0].problem
@@ -506,8 +505,9 @@ class BaseClamping(BaseCalibrator):
             searched = with_norm_layers(searched)
             if not searched.norm_layers:
                 if isinstance(asked := getattr(self, "perturbation", None), str) and asked == "norm":
-                    why = words_of(without_layers(searched))
-                    message = f"perturbation='norm' is left out, and temperature scaling it is: {why}"
+                    message = (
+                        f"perturbation='norm' is left out, and temperature scaling it is: {without_layers(searched)}"
+                    )
                     note(message, CalibrationSetWarning)
                 # What has nothing to clamp is no candidate beside the inputs alone.
                 candidates = without_appended_features(candidates) or candidates
@@ -530,7 +530,7 @@ class BaseClamping(BaseCalibrator):
             return [Start(problem)]
         problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
         if unheard is not None:
-            return [Start(problem, nothing_tried(unheard))]
+            return [Start(problem, nothing_tried(Objection(unheard)))]
         learner.progress.begin("unlabelled samples")
         opened = (
             self._open_unlabelled("X_unlabelled", X_unlabelled, problem),
@@ -541,11 +541,11 @@ class BaseClamping(BaseCalibrator):
             n_samples = searched.n_distinct
             few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
             note(few, CalibrationSetWarning)
-            return [Start(problem, nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES))]
+            return [Start(problem, nothing_tried(Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)))]
         options = {"of_inputs": problem.has_floating_inputs and not self._inputs_stay, "generator": learner.generator}
         taught = learn_without_labels(searched, *opened, **options)
         if not taught:
-            return [Start(problem, nothing_tried(Unheard.NO_STATISTICS))]
+            return [Start(problem, nothing_tried(Objection(Reason.NO_STATISTICS)))]
         # The search and the views, where there are any, have their own share.
         candidates = self._candidates()
         level = LEVEL / (1 + bool(candidates) + (self.max_views > 1))

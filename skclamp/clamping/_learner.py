@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 from collections import OrderedDict
 from dataclasses import replace
 from itertools import groupby
@@ -12,7 +11,7 @@ import torch
 from skorch.history import History
 from torch import nn
 
-from .._judging.verdict import FamilyReason, Untried
+from .._judging.verdict import Objection, Reason
 from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
@@ -219,20 +218,20 @@ def competing_families(problem, penalty=0.0, n_samples=None):
         try:
             family = make_perturbation(name, problem)
         except ValueError:
-            untried[name] = Untried(math.inf, FamilyReason.OTHER_SHAPE, about=shape)
+            untried[name] = Objection(Reason.OTHER_SHAPE, about=shape)
             continue
         n = n_learnable(family)
         if n <= most or (is_table and takes_wide_steps(family, problem, penalty)):
             made[name] = family
         elif is_table and not penalty and n_samples > MAX_ENTRIES // n:
-            untried[name] = Untried(n - most, FamilyReason.TOO_MANY_GRADIENTS, n, MAX_ENTRIES, n_samples)
+            untried[name] = Objection(Reason.TOO_MANY_GRADIENTS, n, MAX_ENTRIES, n_samples, n - most)
         elif is_table and not penalty:
-            untried[name] = Untried(n - most, FamilyReason.TOO_LARGE_MATRIX, n, MAX_ORDER, n_samples)
+            untried[name] = Objection(Reason.TOO_LARGE_MATRIX, n, MAX_ORDER, n_samples, n - most)
         elif n > MAX_PARAMETERS:
-            reason = FamilyReason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else FamilyReason.TOO_MANY_PARAMETERS
-            untried[name] = Untried(n - most, reason, n, MAX_PARAMETERS)
+            reason = Reason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else Reason.TOO_MANY_PARAMETERS
+            untried[name] = Objection(reason, n, MAX_PARAMETERS, lack=n - most)
         else:
-            untried[name] = Untried(n - most, FamilyReason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples)
+            untried[name] = Objection(Reason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples, n - most)
     if not made:
         why = "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples"
         logger.info(why, shape, n_samples)
@@ -242,8 +241,8 @@ def competing_families(problem, penalty=0.0, n_samples=None):
 def without_layers(problem):
     """Why features aren't clamped where no layer's can be."""
     if problem.backbone.splits is not None:
-        return Untried(math.inf, FamilyReason.CROSS_FITTED)
-    return Untried(math.inf, FamilyReason.NO_NORM_LAYERS, about=of_layers(problem.layers_left_out))
+        return Objection(Reason.CROSS_FITTED)
+    return Objection(Reason.NO_NORM_LAYERS, about=of_layers(problem.layers_left_out))
 
 
 def check_settings(problem, settings):

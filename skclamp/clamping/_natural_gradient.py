@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils import vector_to_parameters
 
 from .._judging.screen import ERRORS, forecast
-from .._judging.verdict import FamilyReason, Untried
+from .._judging.verdict import Objection, Reason
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import (
@@ -166,7 +166,7 @@ class _Descent:
         # What the model at the identity promises is perhaps a tenth of what there is.
         blind = first and settings.for_guard
         if step is not None and step.gain < _SMALLEST_GAIN:
-            too_little = Untried(0.0, FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
+            too_little = Objection(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN, lack=0.0)
         elif blind and settings.features:
             too_little = foresees_too_little(self.gradients().own, self.seen.units, 0.0)
         if too_little or step is None:
@@ -190,7 +190,7 @@ class _Descent:
             # So much is more than chance, which so few samples may hide.
             length = self.search(step, lengthen=not nearly_there, n_times=_MORE_TRIALS)
         if not length:
-            self.note_unmoved(Untried(0.0, FamilyReason.NO_DESCENT))
+            self.note_unmoved(Objection(Reason.NO_DESCENT, lack=0.0))
             return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
         # the gradients of few samples span a part of the curvature alone, and all their steps are short.
@@ -207,9 +207,9 @@ class _Descent:
         chosen = most_probable(steps, before + _MIN_EVIDENCE)
         for name, other in steps.items():
             gained = other.evidence - before
-            untried = Untried(_MIN_EVIDENCE - gained, FamilyReason.LITTLE_EVIDENCE, gained, _MIN_EVIDENCE)
+            untried = Objection(Reason.LITTLE_EVIDENCE, gained, _MIN_EVIDENCE, lack=_MIN_EVIDENCE - gained)
             if untried.lack < 0:
-                untried = untried._replace(reason=FamilyReason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
+                untried = untried._replace(reason=Reason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
             state.untried[name] = untried
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
@@ -267,7 +267,7 @@ class _Descent:
         state, (extension, prior_precision) = self.state, self.state.extensions.pop(name)
         for special_case in family_of(extension).special_cases:
             if state.extensions.pop(special_case, None):
-                state.untried[special_case] = Untried(0.0, FamilyReason.SPECIAL_CASE, about=name)
+                state.untried[special_case] = Objection(Reason.SPECIAL_CASE, about=name, lack=0.0)
         if state.wide:
             state.extensions.clear()
         state.perturbation.add_module(name, extension)
@@ -368,7 +368,9 @@ def foresees_too_little(gradients, units, n_errors=ERRORS):
     """Why gradients of some samples say that a step won't help others; None where it may."""
     foreseen, error = forecast(*products_of(gradients), units)
     needed = -n_errors * error
-    return None if foreseen < needed else Untried(foreseen - needed, FamilyReason.NO_GAIN_FORESEEN, foreseen, needed)
+    if foreseen < needed:
+        return None
+    return Objection(Reason.NO_GAIN_FOR_OTHERS, foreseen, needed, lack=foreseen - needed)
 
 
 class _Trial(NamedTuple):

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .._judging.out_of_fold import LEVEL, MAX_UNANIMOUS, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
+from .._judging.out_of_fold import LEVEL, MAX_UNANIMOUS, MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score
 from .._judging.score import combined_p_value
 from .._judging.screen import ERRORS
-from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tried
+from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._judging.words import left_out
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
@@ -108,9 +108,8 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         found = screen_of(told, level)
         learner.progress.screened(found.p_value)
         if why := found.objection:
-            untried = untried | dict.fromkeys(told.at_identity.families, Untried(0.0, *why))
-            numbers = {"untried": untried, "detectable_gain": found.detectable_gain}
-            decision = nothing_tried(why.reason, why.value, why.needed, why.about, **numbers)
+            untried = untried | dict.fromkeys(told.at_identity.families, why._replace(lack=0.0))
+            decision = nothing_tried(why, untried, found.detectable_gain)
             return Outcome(problem, tries[0], decision=decision)
     if told is not None and len(told) == len(problem):
         problem = told
@@ -118,11 +117,9 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     if tries:
         outcome = _judge(problem, candidates, tries, learner, level, told if plain and independent else None, found)
     elif guarded:
-        n_samples = problem.n_distinct
-        too_few = Untried(np.inf, Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
+        too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
         untried = {title_of(candidate.perturbation): too_few for candidate in candidates}
-        decision = nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES, untried=untried)
-        outcome = replace(outcome, decision=decision)
+        outcome = replace(outcome, decision=nothing_tried(too_few, untried))
     outcome = replace(outcome, searched=replace(problem, at_identity=None))
     settings, evidence = outcome.settings or candidates[0], outcome.evidence
     decision = outcome.decision if guarded else None
@@ -189,7 +186,7 @@ def _judge(problem, candidates, tries, learner, level, scored, found):
         best = by_score.best()
         if np.average(by_score.losses[best] - by_score.plain, weights=by_score.weight) < 0:
             return outcome(by_score, tries[-1], keep_by_score(by_score, best, p_value, refused), alone)
-    reason = Doubt.NO_GAIN_ALONG_GRADIENTS if asked_for else Doubt.CHANCE_GRADIENTS
+    reason = Reason.NO_GAIN_ALONG_GRADIENTS if asked_for else Reason.CHANCE_GRADIENTS
     objection = Objection(reason, p_value, level / 2, names[0])
     return outcome(evidence, tries[0], refused._replace(objections=[*refused.objections, objection]))
 
@@ -205,7 +202,7 @@ def _decided(evidence, level, n_tries, candidates):
     # Where a fold leaves features as they are, nothing foretells what all the samples make of them, and of T.
     moved = [norm_part(seen.learned.perturbation) is not None for seen in evidence.of(n_alone)]
     if decisions[-1].verdict.accepted and not all(moved):
-        decisions[-1] = decisions[-1].refused(Objection(Doubt.FEATURES_UNMOVED, sum(moved), len(moved)))
+        decisions[-1] = decisions[-1].refused(Objection(Reason.FEATURES_UNMOVED, sum(moved), len(moved)))
     # Many parameters win more by twice the samples than few; but what they win may be chance, where few prove it.
     accepted = [candidate for candidate, decision in enumerate(decisions) if decision.verdict.accepted]
     return decisions[evidence.most_promising(accepted) if accepted else evidence.best()]

@@ -8,7 +8,7 @@ from skorch.history import History
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from .._judging.verdict import Untried
+from .._judging.verdict import Objection
 from ..perturbations._families import learnable
 from ._evidence_step import Pass
 
@@ -69,7 +69,7 @@ class State:
     # samples, and, of features, their last gradients, moved to these parameters; else None.
     parts: list = field(default_factory=list)
     # Families that were not tried, by name.
-    untried: dict[str, Untried] = field(default_factory=dict)
+    untried: dict[str, Objection] = field(default_factory=dict)
     # Of the samples that natural steps learned from, where these ended, as far as they know: T of least smoothed loss,
     # and the mean NLL there.
     in_sample: tuple[float, float] | None = None

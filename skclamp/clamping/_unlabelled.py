@@ -17,7 +17,7 @@ from .._backbones.backbone import Opening
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import open_backbone
 from .._judging.out_of_fold import HeldOut, decide
-from .._judging.verdict import Decision, Objection, Unheard
+from .._judging.verdict import Decision, Objection, Reason
 from .._utils.encoding import register
 from ..modules._norm_layers import attached, parts_of, private_copy, with_features_clamped
 from ..perturbations._families import AffinePerturbation, FilterPerturbation
@@ -367,7 +367,7 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
     of_inputs = [name for name, perturbation in taught.items() if norm_part(perturbation) is None]
     other = start_at(of_inputs) if of_inputs else Start(problem)
     if other.taught is None:
-        refused = start.decision.refused(unheard=Objection(Unheard.LABELS_TEACH_MORE))
+        refused = start.decision.refused(unheard=Objection(Reason.LABELS_TEACH_MORE))
         other = Start(problem, refused._replace(verdict=replace(refused.verdict, detectable_gain=None)))
     return [start, other]
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from .._judging.out_of_fold import MIN_SAMPLES, HeldOut, decide
 from .._judging.paired import student_below_zero
-from .._judging.verdict import Decision, Unheard, Untried, ViewReason, nothing_tried
+from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
@@ -78,16 +78,16 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     Where `guarded`, held-out samples have to prove at `level` that they help. `seed` is that of samples and inner
     folds; the candidates are known of such inputs `by_default`, or the user's.
     """
-    decision = None
+    why = decision = None
     if not candidates and by_default:
-        reason = Unheard.NO_VIEWS_KNOWN if problem.has_floating_inputs else Unheard.NO_VIEWS_OF_INTEGERS
-        decision = nothing_tried(reason, about=problem.input_shape)
+        reason = Reason.NO_VIEWS_KNOWN if problem.has_floating_inputs else Reason.NO_VIEWS_OF_INTEGERS
+        why = Objection(reason, about=problem.input_shape)
     elif not candidates:
-        decision = nothing_tried(Unheard.NO_VIEWS_GIVEN)
+        why = Objection(Reason.NO_VIEWS_GIVEN)
     elif outcome.searched.n_distinct < MIN_SAMPLES:
-        decision = nothing_tried(Unheard.FEW_FOR_VIEWS, outcome.searched.n_distinct, MIN_SAMPLES)
-    if decision is not None:
-        return one_view(decision if guarded else None)
+        why = Objection(Reason.FEW_FOR_VIEWS, outcome.searched.n_distinct, MIN_SAMPLES)
+    if why is not None:
+        return one_view(nothing_tried(why) if guarded else None)
     searched, perturbs = outcome.searched, outcome.state is not None
     exact = searched.in_full_precision()
 
@@ -209,14 +209,14 @@ def choose_views(problem, look, base, most, seed):
     """
     order = np.random.default_rng(seed).permutation(len(problem))
     names, logits = list(look.candidates), {}
-    untried: dict[str, Untried] = {}
+    untried: dict[str, Objection] = {}
     for size, n_kept in ((_FIRST_SAMPLES, _FINALISTS), (_SECOND_SAMPLES, most - 1), (len(problem), most - 1)):
         rows = np.sort(order[:size])
         logits = {name: look(name, rows) for name in names}
         if size >= len(problem):
             break
         names = _screened(problem.take(rows), problem.logits_of(torch.as_tensor(rows), base), logits, most, n_kept)
-        worse = Untried(np.inf, ViewReason.BETTER_ONES_ON_FEW, about=size)
+        worse = Objection(Reason.BETTER_ONES_ON_FEW, about=size)
         untried |= {name: worse for name in logits if name not in names}
     chosen, why_not = _grown(problem, base, logits, most, seed)
     return chosen, untried | why_not
@@ -247,7 +247,7 @@ def _grown(problem, base, logits, most, seed):
     first, second = (torch.as_tensor(rows) for rows in next(KFold(2, shuffle=True, random_state=seed).split(weight)))
     halves = [(first, second), (second, first)]
     chosen, left = {AS_IT_IS: base}, dict(logits)
-    untried: dict[str, Untried] = {}
+    untried: dict[str, Objection] = {}
     present = _losses(problem, halves, [base])
     while left and len(chosen) < most:
         losses = {name: _losses(problem, halves, [*chosen.values(), part]) for name, part in left.items()}
@@ -255,14 +255,14 @@ def _grown(problem, base, logits, most, seed):
         for name in losses:
             mean, error, _ = student_below_zero(losses[name] - present, weight)
             needed = _ERRORS * error
-            reason = ViewReason.GAINED_LITTLE if error else ViewReason.WITHOUT_WEIGHT
-            untried[name] = Untried(mean + needed, reason, -mean, needed)
+            reason = Reason.GAINED_LITTLE if error else Reason.WITHOUT_WEIGHT
+            untried[name] = Objection(reason, -mean, needed, lack=mean + needed)
         if not untried[best].lack < 0:
             break
         chosen[best], present = left.pop(best), losses[best]
         untried.pop(best)
     for name in left if len(chosen) == most else ():
-        untried[name] = untried[name]._replace(reason=ViewReason.BETTER_ONE_JOINED)
+        untried[name] = untried[name]._replace(reason=Reason.BETTER_ONE_JOINED)
     return chosen, untried
 
 

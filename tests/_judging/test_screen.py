@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skclamp._judging.screen import ERRORS, LEVEL, Screen, forecast
-from skclamp._judging.verdict import Unheard
+from skclamp._judging.verdict import Reason
 
 ROOT = np.ones(300)
 
@@ -53,11 +53,11 @@ def test_gradients_that_foresee_nothing_are_refused():
     found = screened(rows(0, 0.2))
     for p_value, needed in ((0.001, 0.0), (0.02, -ERRORS * 0.01)):
         refused = found._replace(p_value=p_value, forecasts={"one": (0.002, 0.01), "other": (0.001, 0.01)})
-        assert refused.objection.reason is Unheard.NO_GAIN_FORESEEN
+        assert refused.objection.reason is Reason.NO_GAIN_FORESEEN
         assert refused.objection.needed == pytest.approx(needed)
         assert refused.objection.about == "other"
         assert refused._replace(forecasts={"one": (0.002, 0.01), "other": (-0.02, 0.01)}).objection is None
-    assert found._replace(p_value=0.06).objection.reason is Unheard.GRADIENTS_BY_CHANCE
+    assert found._replace(p_value=0.06).objection.reason is Reason.GRADIENTS_BY_CHANCE
 
 
 def test_copies_of_samples_prove_no_more_than_one():
