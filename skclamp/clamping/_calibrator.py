@@ -122,54 +122,38 @@ class NeuralClampingCalibrator(BaseClamping):
 
     Notes
     -----
-    The guide tells how the guard decides. Before "auto" searches, a pass at the identity tells each sample's gradients.
-    Nothing is fitted unless their sum is longer than those with random signs, at 5 %, and what a ridge regression on
-    four fifths of the samples foresees of the others is a fall of the NLL by 1.2 standard errors, or any at 0.1 %.
+    The guide tells how the search and the guard decide.
 
     A natural-gradient step solves for the parameters with the second moments of the per-sample gradients (the empirical
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
-    largest evidence [3]_. One pass serves all families, whose gradients are contractions of the same input gradients.
-    "auto" appends the family with the most evidence as long as that is a Bayes factor of 20; of several within one nat
-    of it, the one with the fewest parameters. Above 512 parameters of one family the step is a ridge regression on the
-    gradients themselves: one eigendecomposition of the smaller of their two Gram matrices gives evidence and direction,
-    for a diagonal prior.
+    largest evidence [3]_. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20; of
+    several within one nat of it, the one with the fewest parameters. Above 512 parameters of one family the step is a
+    ridge regression on the gradients.
 
-    Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer, and g at 1 and b at 0 at the
-    identity [9]_ [10]_. One backward pass of the sum of all log-likelihoods l_i gives each sample's gradients: dl_i/db
-    is the sum over positions of dl_i/dh, dl_i/dg that of dl_i/dh times h. G holds them, a row for each sample. With
-    theta = (g - 1, b), F = G'G and r = G'1 + F theta, the prior precision a, one for all, maximises r'(F + aI)^-1 r / 2
-    - log det(I + F / a) / 2, and the step is (F + aI)^-1 (G'1 - a theta). Where there are more parameters than samples,
-    K = GG' serves: with u = 1 + G theta the step leads to G'(K + aI)^-1 u. An affine layer takes on what was learned as
-    a weight of g w and a bias of g c + b, in place of its own w and c. A layer takes part if, on a few samples, other
-    weights have just this effect and a sample's gradients are those that it has alone; ``summary()`` says of others why
-    not. The network's own layers stay: predictions take them as they are then, `module_` as they were in the fit. Above
-    1,024 samples a step has the gradients of one half of them anew, and those of the other half extrapolated from the
-    step before; with all the samples, where folds share none, the first step has those of all folds so. There features
-    go on from the mean of the folds. With ``gamma="auto"`` they are tried at a gamma of 0.
+    Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer [9]_ [10]_. An affine layer
+    takes on what was learned as a weight of g w and a bias of g c + b, in place of its own w and c. A layer takes part
+    if, on a few samples, other weights have just this effect and a sample's gradients are those that it has alone;
+    ``summary()`` says of others why not. The network's own layers stay: predictions take them as they are then,
+    `module_` as they were in the fit. With ``gamma="auto"`` features are tried at a gamma of 0.
 
-    The guard asks Student's test of the paired differences and universal inference [4]_, whose likelihood ratios have
-    expectations of at most 1 unless the perturbation helps, both at 2 % (1 % where gradients may speak too) over the
-    number of candidates (of "auto" a quarter of it where features are clamped too, three quarters where inputs alone
-    are) and, of "auto" below 1,000 samples, at half of that for each of the two tries. The last T comes from the pooled
-    held-out logits; those of each fold are scaled by the ratio of two temperatures in sample, that of the result and
-    the fold's own. Labels are smoothed as Platt's targets are [5]_. Of those that pass, and are within a standard error
-    of the best one, "auto" keeps that of the least expected NLL once all n samples teach: the held-out NLL less
-    (1 - m / n) / 2 of its distance from the training NLL, of folds that learn from m, to first order.
+    The guard asks Student's test of the paired differences and universal inference [4]_, both at 2 % (1 % where
+    gradients may speak too) over the number of candidates (of "auto" a quarter of it where features are clamped too,
+    three quarters where inputs alone are) and, of "auto" below 1,000 samples, at half of that for each of the two
+    tries. The last T comes from the pooled held-out logits. Labels are smoothed as Platt's targets are [5]_. Of those
+    that pass, and are within a standard error of the best one, "auto" keeps that of the least expected NLL once all n
+    samples teach: the held-out NLL less (1 - m / n) / 2 of its distance from the training NLL, of folds that learn from
+    m, to first order.
 
-    Where folds prove nothing, but gradients clearly foresee a gain, those of all the samples at the identity, g_i, may:
-    at temperature scaling's T, a family that helps has a mean gradient that isn't zero. What T does is projected out,
-    g_i - c t_i with t_i the slope along log T. The p values of Hotelling's T squared of the mean are combined by
-    Cauchy's distribution [11]_, and the family of the least p value, or the second, has to lower the held-out NLL of
-    all folds together. Labels drawn from the probabilities themselves, with a fixed seed, tell c and which samples
-    could decide; gradients of a group are summed. It is for families of the inputs with at most 512 parameters, natural
-    steps, gamma=0 and penalty=0, and folds drawn at random or groups.
+    Where folds prove nothing, but gradients clearly foresee a gain, Hotelling's test asks whether the mean gradient at
+    the identity, with what T does projected out, is zero. Its p values are combined by Cauchy's distribution [11]_, and
+    the family of the least p value, or the second, has to lower the held-out NLL of all folds together. It is for
+    families of the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random
+    or groups.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
-    that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 96 samples
-    of a fold's training part, the best three with 320, and of these as many as there are to be views with all, where
-    one joins if an inner split in two gains more than two standard errors, greedily [7]_. They are judged against what
-    was kept of the perturbation; each verdict then has 1 % in place of 2. The final weights are those that suit all
-    that was held out, and T comes last [8]_.
+    that sum to 1 and minimise the NLL, a convex problem [6]_. Views join greedily [7]_, each where an inner split in
+    two gains more than two standard errors, and are judged against what was kept of the perturbation; each verdict then
+    has 1 % in place of 2. T comes last [8]_.
 
     References
     ----------
