@@ -1,8 +1,7 @@
-"""Silent nonsense: findings, which are numbers, of a misuse that logits and labels show, and no single value."""
+"""Silent nonsense: findings of a misuse that logits and labels show, and no single value."""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +12,8 @@ from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import n_effective
 from .._solvers.temperature import DEFAULT_BOUNDS, lies_between, solve_temperature
 from .._utils.arrays import drawn_rows, row_sum_tolerance, top_columns
-from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, suspect
-from ..exceptions import CalibrationSetWarning, TrainingDataWarning
+from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
+from ..exceptions import TrainingDataWarning
 from . import words
 from .words import MIN_SAMPLES_PER_PARAMETER
 
@@ -53,41 +52,6 @@ _FAR_FROM_EQUAL = 0.8
 _LEVEL_OF_FREQUENCIES, _MIN_SHARE_OF_NLL = 1e-5, (0.15, 0.25)
 # Logits of a span of 1 that need no sharpening needn't come from a sigmoid.
 _SIGMOID_T = 0.5
-
-
-class Finding(NamedTuple):
-    """Something found.
-
-    Attributes
-    ----------
-    say : callable
-        Makes a sentence of `numbers`.
-    numbers : dict
-        What `say` takes, by name.
-    explains : bool, default=False
-        Whether it is a cause, beside which what it leads to is no news.
-    puzzles : tuple of str, default=()
-        Of what may have several causes these, the likeliest first.
-    suspected : bool, default=False
-        Whether it is no news by itself, but a likely cause of others.
-    category : type, default=CalibrationSetWarning
-        Of the warning.
-    """
-
-    say: Callable[..., str]
-    numbers: dict[str, Any]
-    explains: bool = False
-    puzzles: tuple[str, ...] = ()
-    suspected: bool = False
-    category: type = CalibrationSetWarning
-
-    def tell(self):
-        """Have it said in the one warning of the fit that is going on."""
-        message = self.say(**self.numbers)
-        if self.suspected:
-            suspect(message)
-        else:
-            note(message, self.category, explains=self.explains, puzzles=self.puzzles)
 
 
 class Looked(NamedTuple):
@@ -134,11 +98,11 @@ def diagnose(samples, *, fitted):
     if not backbone.yields_logits:
         return findings, None
     if backbone.guessed_item is not None:
-        findings.append(Finding(words.several_outputs, {"guess": backbone.guessed_item}))
-    varies = {"random": words.random_network, "batch": words.coupled_samples}
+        findings.append(Finding(words.SEVERAL_OUTPUTS.format(guess=backbone.guessed_item)))
+    varies = {"random": words.RANDOM_NETWORK, "batch": words.COUPLED_SAMPLES}
     why = backbone.second_look() if backbone.in_batches else None
     if why:
-        findings.append(Finding(varies[why], {}, explains=True))
+        findings.append(Finding(varies[why], explains=True))
     few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * logits.shape[1]), _MAX_ROWS)
     looked, misfits = _look_at_columns(samples, n_samples, few)
     if misfits and n_samples > few:
@@ -151,8 +115,8 @@ def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
     n_samples = int((weight > 0).sum())
     if n_samples < MANY_SAMPLES or _has_errors(logits, y_encoded, weight):
         return []
-    numbers = {"n_samples": n_samples, "purpose": purpose}
-    return [Finding(words.no_errors, numbers, explains=True, category=TrainingDataWarning)]
+    message = words.NO_ERRORS.format(n_samples=n_samples, purpose=purpose)
+    return [Finding(message, TrainingDataWarning, explains=True)]
 
 
 def _look_at_columns(samples, n_samples, most):
@@ -174,13 +138,13 @@ def _look_at_columns(samples, n_samples, most):
         order = better_order(best, labels, weights)
         if order is not None:
             permuted = float(np.average(order[best] == labels, weights=weights))
-            numbers = {"as_given": accuracy, "permuted": permuted, "classes": samples.classes, "order": order}
-            misfits.append(Finding(words.another_order, numbers, explains=True))
+            message = words.another_order(accuracy, permuted, samples.classes, order)
+            misfits.append(Finding(message, explains=True))
         misfits += look_at_width(best, labels, weights, len(samples.classes))
     guesses = False
     if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights):
-        numbers = {"accuracy": accuracy, "n": n_effective(weights), "n_classes": logits.shape[1]}
-        misfits, guesses = [Finding(words.guesses, numbers, explains=True)], _are_alike(logits, weights)
+        message = words.GUESSES.format(accuracy=accuracy, n=n_effective(weights), n_classes=logits.shape[1])
+        misfits, guesses = [Finding(message, explains=True)], _are_alike(logits, weights)
     return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses, order is not None), misfits
 
 
@@ -188,16 +152,15 @@ def _of_classes(seen, logits, y_encoded, weight, classes):
     """Look for labels `seen`, of several samples with weight, all of one class, or flawless ones rarely of some."""
     counts = torch.bincount(seen, minlength=len(classes)).cpu().numpy()
     if len(seen) > 1 and counts.max() == len(seen):
-        numbers = {"name": classes.tolist()[int(seen[0])], "n_classes": len(classes)}
-        return [Finding(words.one_class, numbers, explains=True)]
+        message = words.ONE_CLASS.format(name=classes.tolist()[int(seen[0])], n_classes=len(classes))
+        return [Finding(message, explains=True)]
     rare = np.flatnonzero((counts > 0) & (counts < MIN_SAMPLES_PER_PARAMETER))
     enough = counts.sum() >= MIN_SAMPLES_PER_PARAMETER * (counts > 0).sum()
     if not len(rare) or not enough or _has_errors(logits, y_encoded, weight):
         return []
     rarest = rare[counts[rare].argsort(kind="stable")][:_MAX_RARE]
     few = list(zip(classes[rarest].tolist(), counts[rarest].tolist(), strict=True))
-    numbers = {"n_samples": counts.sum(), "few": few, "more": len(rare) > _MAX_RARE}
-    return [Finding(words.rare_classes, numbers, suspected=True)]
+    return [Finding(words.rare_classes(counts.sum(), few, len(rare) > _MAX_RARE), suspected=True)]
 
 
 def _has_errors(logits, y_encoded, weight):
@@ -279,8 +242,8 @@ def look_at_width(best, labels, weight, n_columns):
     unseen = (np.bincount(labels, minlength=n_columns) == 1).sum() / len(labels)
     if astray - unseen <= 0.5:
         return []
-    numbers = {"n_columns": n_columns, "n_distinct": n_distinct, "astray": astray}
-    return [Finding(words.empty_columns, numbers, explains=True)]
+    message = words.EMPTY_COLUMNS.format(n_columns=n_columns, n_distinct=n_distinct, astray=astray)
+    return [Finding(message, explains=True)]
 
 
 def _are_no_better_than_guesses(accuracy, logits, labels, weight):
@@ -350,18 +313,17 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
         # A single sigmoid's output is the second of two columns; several are far too flat for logits.
         single = logits.shape[1] == 2 and not logits[:, 0].any()
         if (single or temperature < _SIGMOID_T) and not _sum_to(1, logits):
-            return [Finding(words.sigmoid, {"single": single}, explains=True)]
-    numbers = {"temperature": temperature, "solved": solved}
+            return [Finding(words.sigmoid(single), explains=True)]
     flat = temperature < _DOUBLE_SOFTMAX_T and enough and not notes.explained
     if flat and not (declared and total_of_probabilities(logits) == 1) and _is_softmax_but_for_a_constant(logits):
-        findings.append(Finding(words.double_softmax, {**numbers, "n_classes": logits.shape[1]}, explains=True))
+        findings.append(Finding(words.double_softmax(temperature, solved, logits.shape[1]), explains=True))
     sharp = temperature < _SHARP_T and looked.accuracy > _NEARLY_ALWAYS
     # A search that ended at a bound has said so; where only this one does, separable samples are no news.
     news = not notes.puzzled and (solved or temperature != DEFAULT_BOUNDS[0])
     if news and (temperature < _MIN_T or temperature > _MAX_T or sharp):
-        numbers = {**numbers, "accuracy": looked.accuracy, "inputs": inputs}
+        message = words.extreme_temperature(temperature, solved, looked.accuracy, inputs)
         causes = CAUSES_OF_LARGE_T if temperature > _MAX_T else CAUSES_OF_SMALL_T
-        findings.append(Finding(words.extreme_temperature, numbers, puzzles=causes))
+        findings.append(Finding(message, puzzles=causes))
     return findings
 
 
@@ -398,7 +360,7 @@ def _sum_to(total, logits):
 def look_at_new(logits):
     """Look for new logits that are probabilities, where those of the fit weren't; a row alone may be so by chance."""
     if len(logits) > 1 and (total := total_of_probabilities(logits[:_MAX_ROWS_FOR_T])):
-        return [Finding(words.new_probabilities, {"total": total})]
+        return [Finding(words.new_probabilities(total))]
     return []
 
 
@@ -417,5 +379,5 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     mean = weight @ proba / weight.sum()
     # Of two classes, the event; of more, one that has samples, without which nothing mends it.
     worst = 1 if len(classes) == 2 else int(np.where(share > 0, np.abs(mean - share), 0).argmax())
-    numbers = {"share": share[worst], "mean": mean[worst], "p_value": test.p_value}
-    return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": mend(len(classes))})]
+    name, remedy = classes.tolist()[worst], mend(len(classes))
+    return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, remedy))]

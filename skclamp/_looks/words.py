@@ -27,12 +27,9 @@ def new_probabilities(total=1):
     )
 
 
-def one_class(name, n_classes):
-    """Of labels that are all the same."""
-    return (
-        f"all labels are of one class, {name!r}, of {n_classes}: how sure to be of the others can't be learned from "
-        "them"
-    )
+ONE_CLASS = (
+    "all labels are of one class, {name!r}, of {n_classes}: how sure to be of the others can't be learned from them"
+)
 
 
 def rare_classes(n_samples, few, more):
@@ -66,63 +63,37 @@ def ruled_out(seen):
     )
 
 
-def no_errors(n_samples, purpose):
-    """Of samples that may have trained the network, and were to serve a purpose."""
-    return (
-        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, {purpose} "
-        "on others, since how sure to be of its errors can't be learned from these"
-    )
-
-
-def copies():
-    """Of samples of a stream that are repeated."""
-    return (
-        "samples are repeated, labels and all: copies, such as frames of a still video, are no evidence of their own, "
-        "and alarms of them may be false. Pass groups=..., a name for each sample of what it is a copy of"
-    )
-
-
-def never_true(n, p_value):
-    """Of held-out samples that a monitor is given first."""
-    return (
-        f"the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
-        "anew, on more samples or by a map with more parameters, such as StructuredVectorScaling; summary says how "
-        "they are off"
-    )
-
-
-def never_within(n, p_value, risk, target):
-    """Of held-out samples that a monitor of risk is given first."""
-    return (
-        f"the risk of the {n:,} answered samples given is {risk:.3g}, above the target {target:.3g} (p {p_value:.2g}), "
-        "before any watch: fit the selective classifier anew, on samples like these"
-    )
-
-
-def several_outputs(guess):
-    """Of a network that returns more than logits."""
-    return (
-        f"the network returns several things, and {guess} is taken for the logits: LogitsModule(network, "
-        "output_key=...) says which it is"
-    )
-
-
-def random_network():
-    """Of a network that draws in eval mode."""
-    return (
-        "the network is random in eval mode: a batch that it was given twice has other logits the second time. Dropout "
-        "that never ends, as F.dropout(x, training=True), or augmentation in forward does that: make it heed "
-        "self.training, or calibrate an average of passes"
-    )
-
-
-def coupled_samples():
-    """Of a network that looks at a batch as a whole."""
-    return (
-        "the network's logits of a sample depend on what else is in its batch: batch norm that takes the batch's own "
-        "moments, as with track_running_stats=False, does that in eval mode too. What is calibrated then holds for "
-        "batches like these alone: give such layers running statistics"
-    )
+NO_ERRORS = (
+    "the network makes no error on the {n_samples} samples of the calibration set: if they trained it, {purpose} "
+    "on others, since how sure to be of its errors can't be learned from these"
+)
+COPIES = (
+    "samples are repeated, labels and all: copies, such as frames of a still video, are no evidence of their own, "
+    "and alarms of them may be false. Pass groups=..., a name for each sample of what it is a copy of"
+)
+NEVER_TRUE = (
+    "the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
+    "anew, on more samples or by a map with more parameters, such as StructuredVectorScaling; summary says how "
+    "they are off"
+)
+NEVER_WITHIN = (
+    "the risk of the {n:,} answered samples given is {risk:.3g}, above the target {target:.3g} (p {p_value:.2g}), "
+    "before any watch: fit the selective classifier anew, on samples like these"
+)
+SEVERAL_OUTPUTS = (
+    "the network returns several things, and {guess} is taken for the logits: LogitsModule(network, "
+    "output_key=...) says which it is"
+)
+RANDOM_NETWORK = (
+    "the network is random in eval mode: a batch that it was given twice has other logits the second time. Dropout "
+    "that never ends, as F.dropout(x, training=True), or augmentation in forward does that: make it heed "
+    "self.training, or calibrate an average of passes"
+)
+COUPLED_SAMPLES = (
+    "the network's logits of a sample depend on what else is in its batch: batch norm that takes the batch's own "
+    "moments, as with track_running_stats=False, does that in eval mode too. What is calibrated then holds for "
+    "batches like these alone: give such layers running statistics"
+)
 
 
 def another_order(as_given, permuted, classes, order):
@@ -136,21 +107,15 @@ def another_order(as_given, permuted, classes, order):
     )
 
 
-def empty_columns(n_columns, n_distinct, astray):
-    """Of predictions in columns that no label has."""
-    return (
-        f"there are {n_columns} columns for {n_distinct} distinct labels, and {astray:.0%} of the predictions are in "
-        "columns that no label has: what the network returns may be features, not logits, or the labels those of "
-        "another problem"
-    )
-
-
-def guesses(accuracy, n, n_classes):
-    """Of an accuracy that the most frequent class has by itself."""
-    return (
-        f"the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "
-        f"{n_classes} classes: are the trained weights loaded, is X scaled as in training, and is y in the order of X?"
-    )
+EMPTY_COLUMNS = (
+    "there are {n_columns} columns for {n_distinct} distinct labels, and {astray:.0%} of the predictions are in "
+    "columns that no label has: what the network returns may be features, not logits, or the labels those of "
+    "another problem"
+)
+GUESSES = (
+    "the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "
+    "{n_classes} classes: are the trained weights loaded, is X scaled as in training, and is y in the order of X?"
+)
 
 
 def sigmoid(single):

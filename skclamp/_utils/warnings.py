@@ -7,7 +7,7 @@ import warnings
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from ..exceptions import NotConvergedWarning
+from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 
 # The package's folder, and what leaves its context managers.
 _NOT_CALLERS = os.path.dirname(os.path.dirname(__file__)) + os.sep, contextlib.__file__
@@ -35,13 +35,33 @@ def warn_caller(message, category):
     warnings.warn(message, category, stacklevel=level)
 
 
-class _Note(NamedTuple):
-    """Something seen: a cause (`explains`), a symptom with its likely causes (`puzzles`), or neither."""
+class Finding(NamedTuple):
+    """Something found: a cause (`explains`), a symptom with its likely causes, the likeliest first, or neither.
+
+    What is `suspected`, such as rare classes, is no news by itself: it stands for the usual causes of temperatures that
+    are too small.
+    """
 
     message: str
-    category: type
-    explains: bool
-    puzzles: tuple
+    category: type = CalibrationSetWarning
+    explains: bool = False
+    puzzles: tuple = ()
+    suspected: bool = False
+
+    def tell(self):
+        """Have it said in the one warning of the fit that is going on; outside of fits it is said at once.
+
+        A cause makes guesses at the causes of others needless, and gives the warning its category.
+        """
+        notes = _NOTES.get()
+        if self.suspected:
+            if notes is not None:
+                notes.rarity = self.message
+        elif notes is None:
+            warn_caller(self.message, self.category)
+        else:
+            notes.append(self)
+            notes.explained, notes.puzzled = notes.explained or self.explains, notes.puzzled or bool(self.puzzles)
 
 
 class _Notes(list):
@@ -49,7 +69,7 @@ class _Notes(list):
 
     depth = 0
     silent = False
-    rarity = None
+    rarity: str | None = None
     # Whether a cause was noted, beside which what it leads to is no news; and what may have any of the usual causes.
     explained = puzzled = False
 
@@ -58,30 +78,14 @@ _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
 
 
 def note(message, category, *, explains=False, puzzles=()):
-    """Have something said in the one warning of the fit that is going on; outside of fits it is said at once.
-
-    What `explains` is a cause: it makes guesses at the causes of other notes needless, and gives the warning its
-    category. What `puzzles` may have any of these causes, the likeliest first.
-    """
-    notes = _NOTES.get()
-    if notes is None:
-        warn_caller(message, category)
-    else:
-        notes.append(_Note(message, category, explains, puzzles))
-        notes.explained, notes.puzzled = notes.explained or explains, notes.puzzled or bool(puzzles)
+    """Tell a `Finding`."""
+    Finding(message, category, explains, puzzles).tell()
 
 
 def note_unconverged(converged, cause="the data may be separable"):
     """Have it said that a search of the fit that is going on ended early, if one did."""
     if not converged:
         note(f"the loss hadn't converged when the solver stopped; {cause}", NotConvergedWarning)
-
-
-def suspect(rarity):
-    """Have a sentence about rare classes stand for the usual causes of temperatures that are too small, if one is."""
-    notes = _NOTES.get()
-    if notes is not None:
-        notes.rarity = rarity
 
 
 @contextlib.contextmanager

@@ -208,7 +208,7 @@ class CalibrationMonitor(Watch):
         with self._kept_on_error(), one_warning():
             self._watch_held_out(X, y, groups, params)
             if self.never_true_:
-                note(words.never_true(self.n_samples_, self.p_value_), CalibrationSetWarning)
+                note(words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_), CalibrationSetWarning)
         return self
 
     def partial_fit(self, X, y=None, *, groups=None, **params):
@@ -341,5 +341,5 @@ class CalibrationMonitor(Watch):
         log_p, y = np.concatenate([last[0], log_p]), np.concatenate([last[1], y])
         log_odds = before + float(log_odds_of_copies(log_p, y))
         if before < _MAX_LOG_ODDS <= log_odds:
-            note(words.copies(), CalibrationSetWarning)
+            note(words.COPIES, CalibrationSetWarning)
         self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy()

@@ -164,7 +164,8 @@ class RiskMonitor(Watch):
             self._watch_held_out(X, y, groups, {})
             if self.never_true_:
                 target = self._evidence.risk(self._evidence.target)
-                note(words.never_within(self.n_samples_, self.p_value_, self.risk_, target), CalibrationSetWarning)
+                told = {"n": self.n_samples_, "p_value": self.p_value_, "risk": self.risk_, "target": target}
+                note(words.NEVER_WITHIN.format(**told), CalibrationSetWarning)
         return self
 
     def partial_fit(self, X, y=None, *, groups=None):
