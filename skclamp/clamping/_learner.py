@@ -16,7 +16,7 @@ from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import of_layers
-from ._evidence_step import MAX_ENTRIES, MAX_ORDER, gradients_at_identity, gradients_of, most_samples
+from ._evidence_step import gradients_at_identity, gradients_of, most_samples
 from ._natural_gradient import descend, foresees_too_little
 from ._state import State
 from ._torch_training import train
@@ -223,10 +223,8 @@ def competing_families(problem, penalty=0.0, n_samples=None):
         n = n_learnable(family)
         if n <= most or (is_table and takes_wide_steps(family, problem, penalty)):
             made[name] = family
-        elif is_table and not penalty and n_samples > MAX_ENTRIES // n:
-            untried[name] = Objection(Reason.TOO_MANY_GRADIENTS, n, MAX_ENTRIES, n_samples, n - most)
         elif is_table and not penalty:
-            untried[name] = Objection(Reason.TOO_LARGE_MATRIX, n, MAX_ORDER, n_samples, n - most)
+            untried[name] = Objection(Reason.TOO_MANY_GRADIENTS, n, most_samples(n), n_samples, n - most)
         elif n > MAX_PARAMETERS:
             reason = Reason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else Reason.TOO_MANY_PARAMETERS
             untried[name] = Objection(reason, n, MAX_PARAMETERS, lack=n - most)

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -96,11 +95,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
 
     if not guarded:
         look = looks_under(perturbs and outcome.state.perturbation)
-        chosen, _ = choose_views(searched, look, outcome.in_sample if perturbs else searched.logits, most, seed)
-        names, weights, logits = _weighed(searched, chosen, most)
-        if names == [AS_IT_IS]:
-            return one_view()
-        judging, logits = searched, weighted_sum(logits, (weights / weights.sum()).tolist())
+        by_name, _ = choose_views(searched, look, outcome.in_sample if perturbs else searched.logits, most, seed)
+        judging = searched
     else:
         # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
         perturbed = outcome.by_fold() if perturbs else [None] * len(outcome.splits)
@@ -134,19 +130,20 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         # Logits of each fold as large as those of what all the samples learned.
         temperatures = [1.0 if seen is None else seen.temperature for seen in perturbed]
         held_out = [seen._replace(temperature=t) for seen, t in zip(evidence.of(0), temperatures, strict=True)]
-        pooled = partial(pooled_logits, searched, evidence.folds, temperature=outcome.temperature if perturbs else 1.0)
+        temperature = outcome.temperature if perturbs else 1.0
         # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
-        out_of_fold = {}
+        by_name = {}
         for name in dict.fromkeys([AS_IT_IS, *(name for fold in decision.verdict.folds for name in fold["views"])]):
             parts = []
             for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
                 part = seen.learned.get(name)
                 parts.append(seen._replace(logits=look(name, rows) if part is None else part))
-            judging, out_of_fold[name] = pooled(parts)
-        names, weights, _ = _weighed(judging, out_of_fold, most)
-        judging, logits = pooled(held_out)
-    modules = [candidates.get(name, nn.Identity()) for name in names]
-    return Views(modules, weights / weights.sum(), decision, judging, logits)
+            judging, by_name[name] = pooled_logits(searched, evidence.folds, parts, temperature)
+    names, weights, logits = _weighed(judging, by_name, most)
+    if names == [AS_IT_IS]:
+        return one_view(decision)
+    modules, shares = [candidates.get(name, nn.Identity()) for name in names], weights / weights.sum()
+    return Views(modules, shares, decision, judging, weighted_sum(logits, shares.tolist()))
 
 
 class Looks:
