@@ -6,24 +6,17 @@ from numbers import Real
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from sklearn.model_selection import KFold
 
 from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
 from .._judging.splits import are_categories, check_disjoint
-from .._utils.arrays import absent_among, without
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 
 # Below so many samples a half may be too few to learn from.
 FEW_SAMPLES = 1000
-# Of the largest logit, in units of its rounding: logits of equal inputs, in other batches, differ by less. In half
-# precision sums are rounded once.
-_ROUNDINGS, _ROUNDINGS_OF_HALF = 32, 4
-# Logits are compared along so many directions.
-_N_MIXES = 8
 # A few equal rows of a table mislead nobody.
 _MANY_TORN = 0.1
 # Near-copies are looked for among so many samples, by so many entries of each.
@@ -93,7 +86,11 @@ def _given(validation_fraction, problem):
 
 def with_copies(problem):
     """Return the problem with labels of copies among all samples; equal rows of categories are none."""
-    suspects = _tied(problem)
+    if problem.prints is None:
+        suspects = torch.arange(len(problem))
+    else:
+        _, number, counts = np.unique(problem.prints, return_inverse=True, return_counts=True)
+        suspects = torch.from_numpy(np.flatnonzero(counts[number] > 1))
     _, rows = problem.shard.take(suspects)
     digests = torch.zeros(problem.shard.size, dtype=torch.int64)
     if len(rows):
@@ -149,29 +146,6 @@ def look_for_torn_copies(problem, tries, name):
         )
 
 
-def _tied(problem):
-    """Positions of the samples whose logits are those of others but for rounding, which by chance few samples have."""
-    if problem.backbone.splits is not None:
-        # Copies in several folds went through several classifiers.
-        return torch.arange(len(problem))
-    logits = without(problem.logits, absent_among(problem.logits))
-    largest = max(problem.shard.ranks.all_gather_object(logits.abs().max().item() if len(logits) else 0.0))
-    precision = torch.finfo(logits.dtype)
-    roundings = _ROUNDINGS if precision.bits > 16 else _ROUNDINGS_OF_HALF
-    mixed = problem.shard.all_gather(_mixed_logits(problem, min(_N_MIXES, logits.shape[1]))).cpu().double().numpy()
-    distinct, number, counts = np.unique(mixed, axis=0, return_inverse=True, return_counts=True)
-    near = cKDTree(distinct).query(distinct, 2, p=np.inf, distance_upper_bound=roundings * precision.eps * largest)[0]
-    return torch.from_numpy(np.flatnonzero(((counts > 1) | np.isfinite(near[:, 1]))[number.ravel()]))
-
-
-def _mixed_logits(problem, n_mixes):
-    """Some numbers for each of this process's samples, as large as its logits."""
-    logits = without(problem.logits, absent_among(problem.logits))
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    mixes = np.random.default_rng(0).normal(size=(logits.shape[1], n_mixes))
-    return logits @ torch.from_numpy(mixes / np.linalg.norm(mixes, axis=0)).to(logits)
-
-
 def _digests(problem, rows):
     """Hashes of this process's inputs at some positions."""
     digests = []
@@ -198,7 +172,9 @@ def _with_near_copies(problem):
     # Some samples in succession of all, sorted by class and within a class by their logits.
     shard = problem.shard
     y_encoded = shard.all_gather(problem.y_encoded).cpu().numpy()
-    order = np.lexsort([shard.all_gather(_mixed_logits(problem, 1))[:, 0].cpu().numpy(), y_encoded])
+    logits = torch.nan_to_num(problem.logits.double(), neginf=0.0)
+    mix = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape[1])).to(logits.device)
+    order = np.lexsort([shard.all_gather(logits @ mix).cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
     rows = np.sort(order[start : start + _MAX_SEEN])
     entries, one_unit, _ = _entries(problem, rows)
