@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -95,8 +96,11 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
 
     if not guarded:
         look = looks_under(perturbs and outcome.state.perturbation)
-        by_name, _ = choose_views(searched, look, outcome.in_sample if perturbs else searched.logits, most, seed)
-        judging = searched
+        chosen, _ = choose_views(searched, look, outcome.in_sample if perturbs else searched.logits, most, seed)
+        names, weights, logits = _weighed(searched, chosen, most)
+        if names == [AS_IT_IS]:
+            return one_view()
+        judging, logits = searched, weighted_sum(logits, (weights / weights.sum()).tolist())
     else:
         # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
         perturbed = outcome.by_fold() if perturbs else [None] * len(outcome.splits)
@@ -130,20 +134,19 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         # Logits of each fold as large as those of what all the samples learned.
         temperatures = [1.0 if seen is None else seen.temperature for seen in perturbed]
         held_out = [seen._replace(temperature=t) for seen, t in zip(evidence.of(0), temperatures, strict=True)]
-        temperature = outcome.temperature if perturbs else 1.0
+        pooled = partial(pooled_logits, searched, evidence.folds, temperature=outcome.temperature if perturbs else 1.0)
         # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
-        by_name = {}
+        out_of_fold = {}
         for name in dict.fromkeys([AS_IT_IS, *(name for fold in decision.verdict.folds for name in fold["views"])]):
             parts = []
             for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
                 part = seen.learned.get(name)
                 parts.append(seen._replace(logits=look(name, rows) if part is None else part))
-            judging, by_name[name] = pooled_logits(searched, evidence.folds, parts, temperature)
-    names, weights, logits = _weighed(judging, by_name, most)
-    if names == [AS_IT_IS]:
-        return one_view(decision)
-    modules, shares = [candidates.get(name, nn.Identity()) for name in names], weights / weights.sum()
-    return Views(modules, shares, decision, judging, weighted_sum(logits, shares.tolist()))
+            judging, out_of_fold[name] = pooled(parts)
+        names, weights, _ = _weighed(judging, out_of_fold, most)
+        judging, logits = pooled(held_out)
+    modules = [candidates.get(name, nn.Identity()) for name in names]
+    return Views(modules, weights / weights.sum(), decision, judging, logits)
 
 
 class Looks:
