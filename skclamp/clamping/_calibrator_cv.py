@@ -29,9 +29,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
     """Neural clamping with gamma, penalty, learning rate and family chosen by cross-validation.
 
     Does what a `GridSearchCV` over `NeuralClampingCalibrator` does, and shares what its candidates have in common:
-    logits, the accelerated network, and the way to the optimum, on which candidates of one family go on from each
-    other. The best candidate's held-out losses also serve as the guard: it must beat temperature scaling, and the more
-    candidates there were the more clearly.
+    logits, and the way to the optimum, on which candidates of one family go on from each other. The best candidate's
+    held-out losses also serve as the guard: it must beat temperature scaling, and the more candidates there were the
+    more clearly.
 
     Parameters
     ----------

@@ -213,8 +213,6 @@ class _Clamped(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         h, gain = ctx.saved_tensors
-        if gradient.ndim == 4 and h.is_contiguous(memory_format=torch.channels_last):
-            gradient = gradient.contiguous(memory_format=torch.channels_last)
         gains, offsets = ctx.places
         rows, axis = ctx.rows, ctx.layer.axis
         shape = (1,) * (h.ndim - gain.ndim) + gain.shape
