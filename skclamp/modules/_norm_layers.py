@@ -5,18 +5,12 @@ Afterwards the weights and biases of a copy of the network take them on; all els
 """
 
 import copy
-import numbers
-import operator
 import re
 import warnings
-from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from functools import partial
 from itertools import product
-from types import BuiltinFunctionType, FunctionType
-from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -26,12 +20,6 @@ from ._frozen import takes_gradient
 from ._logits import LogitsModule
 from ._unwrap import unwrapped
 
-# What holds other objects, and what doesn't change, but for tensors, unless another takes its place.
-_HOLDERS = dict, OrderedDict, list, tuple, set
-_UNCHANGED = (
-    *(nn.Module, torch.Tensor, torch.dtype, torch.device, torch.Size, str, bytes, numbers.Number, type(None), type),
-    *(FunctionType, BuiltinFunctionType, *_HOLDERS),
-)
 _WEIGHTS = ("weight", "gamma", "scale", "g", "a_2")
 _BIASES = ("bias", "beta", "shift", "b", "b_2")
 # Torch's transformers go past their norms' hooks while these say that they may.
@@ -43,10 +31,6 @@ _SAME, _SAME_IN_HALF = 1e-3, 0.05
 _MOVE = 0.05
 _LIKE_SLOPE = 0.3
 _LIKE_WEIGHTS = 0.02
-
-
-# Copies of networks, by the heads around these.
-_KEPT: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class OtherLayersError(ValueError):
@@ -72,12 +56,15 @@ def shared_copy(network, *, private=False):
 
 
 def private_copy(head):
-    """A head of the same kind around a private copy of its network, for hooks: nothing of it is compiled."""
+    """A head of the same kind around a private copy of its network, whose hooks nothing goes past."""
     network = shared_copy(unwrapped(head.module), private=True)
     for part in [*network.modules()]:
         for name, child in part.named_children():
             if hasattr(child, "_orig_mod"):
                 setattr(part, name, child._orig_mod)
+        for kind, name in _SHORTCUTS:
+            if isinstance(part, kind):
+                setattr(part, name, False)
     copied = copy.copy(head)
     copied._modules = {"module": network}
     return copied
@@ -104,54 +91,6 @@ def with_features_clamped(head, perturbation):
     network = shared_copy(network)
     _take_on_all(network, perturbation)
     return LogitsModule(network, **head.reading)
-
-
-def kept_with_features_clamped(head, perturbation):
-    """The same, made anew only where the network or the perturbation have changed since the last time."""
-    held = _held_by(head.module)
-    values = [perturbation.gain, perturbation.offset]
-    values += [part for part in held if isinstance(part, torch.Tensor) and part.numel() <= len(perturbation.gain)]
-    kept = _KEPT.get(head)
-    if kept is not None and kept.holds(held, values):
-        return kept.clamped
-    clamped = with_features_clamped(head, perturbation)
-    if all(isinstance(part, _UNCHANGED) for part in held):
-        _KEPT[head] = _Kept(held, [value.detach().clone() for value in values], clamped)
-    return clamped
-
-
-class _Kept(NamedTuple):
-    """A copy of a network, what the network held, and values that the copy doesn't share."""
-
-    held: list
-    values: list
-    clamped: LogitsModule
-
-    def holds(self, held, values):
-        """Return whether the network holds the same objects, and these values."""
-        return (
-            len(held) == len(self.held)
-            and all(map(operator.is_, held, self.held))
-            and all(map(_are_equal, values, self.values))
-        )
-
-
-def _are_equal(tensor, other):
-    return tensor.device == other.device and tensor.dtype == other.dtype and torch.equal(tensor, other)
-
-
-def _held_by(network):
-    """All that the parts of a network hold, in dicts, lists and tuples too."""
-    held, seen = [], set()
-    for part in network.modules():
-        holders = [vars(part)]
-        for holder in holders:
-            for value in holder.values() if isinstance(holder, dict) else holder:
-                held.append(value)
-                if type(value) in _HOLDERS and value and id(value) not in seen:
-                    seen.add(id(value))
-                    holders.append(value)
-    return held
 
 
 def _take_on_all(network, perturbation):
@@ -198,39 +137,6 @@ def _put(part, name, value):
     setattr(part, name, nn.Parameter(value, takes_gradient(old)) if isinstance(old, nn.Parameter) else value)
 
 
-class _Clamped(torch.autograd.Function):
-    """``gain * h + offset``, which adds each sample's gradients by both to some rows on the way back.
-
-    `tap` is a scalar that takes a gradient, which it never gets: it has the way back reach the first layer.
-    """
-
-    @staticmethod
-    def forward(ctx, h, gain, offset, tap, rows, layer, places):
-        ctx.save_for_backward(h, gain)
-        ctx.rows, ctx.layer, ctx.places = rows, layer, places
-        return _clamped(h, gain, offset)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        h, gain = ctx.saved_tensors
-        gains, offsets = ctx.places
-        rows, axis = ctx.rows, ctx.layer.axis
-        shape = (1,) * (h.ndim - gain.ndim) + gain.shape
-        positions = [k for k in range(h.ndim) if k != axis and shape[k] == 1 < h.shape[k]]
-
-        def summed(values):
-            if positions:
-                values = values.sum(positions, keepdim=True, dtype=rows.dtype)
-            # Windows of an image, frames of a video: several rows for each sample.
-            return values.movedim(axis, 0).reshape(len(rows), h.shape[axis] // len(rows), -1).sum(1, dtype=rows.dtype)
-
-        rows[:, gains] += summed(gradient * h)
-        if offsets is not None:
-            rows[:, offsets] += summed(gradient)
-        back = gradient * gain if ctx.needs_input_grad[0] else None
-        return back, None, None, None, None, None, None
-
-
 def _clamped(h, gain, offset):
     return h * gain if offset is None else torch.addcmul(offset, h, gain)
 
@@ -254,38 +160,47 @@ def features_clamped(head, perturbation, rows=None):
         yield
         return
     parts = parts_of(head.module)
-    with _without_shortcuts(parts), ExitStack() as handles:
+    with ExitStack() as handles:
         for (layer, gain, offset), places in zip(perturbation.by_layer(), perturbation.places(), strict=True):
             clamp = _clamp(layer, gain.detach(), None if offset is None else offset.detach(), rows, places)
             handles.enter_context(attached(parts[layer.name], layer.before, clamp))
         yield
 
 
-@contextmanager
-def _without_shortcuts(parts):
-    """Have torch's transformers call their layers, one after the other."""
-    shortcuts = [(part, name) for part in parts.values() for kind, name in _SHORTCUTS if isinstance(part, kind)]
-    flags = [getattr(part, name) for part, name in shortcuts]
-    for part, name in shortcuts:
-        setattr(part, name, False)
-    try:
-        yield
-    finally:
-        for (part, name), flag in zip(shortcuts, flags, strict=True):
-            setattr(part, name, flag)
-
-
 def _clamp(layer, gain, offset, rows, places):
-    """A function of what a layer gives."""
-    tap = None if rows is None else torch.zeros((), device=rows.device, requires_grad=True)
+    """A function of what a layer gives; on the way back it adds each sample's gradients to `rows`, if there are any."""
 
     def clamp(h):
-        gain_h, offset_h = gain.to(h), None if offset is None else offset.to(h)
-        if rows is None:
-            return _clamped(h, gain_h, offset_h)
-        return _Clamped.apply(h, gain_h, offset_h, tap, rows, layer, places)
+        clamped = _clamped(h, gain.to(h), None if offset is None else offset.to(h))
+        if rows is None or not torch.is_grad_enabled():
+            return clamped
+        if not clamped.requires_grad:
+            # The way back reaches the first layer; a leaf couldn't be overwritten.
+            clamped = clamped.requires_grad_().clone()
+        clamped.register_hook(partial(_add_gradients, h.detach(), layer, rows, places))
+        return clamped
 
     return clamp
+
+
+def _add_gradients(h, layer, rows, places, gradient):
+    """Add each sample's gradients by the gain and the offset of a layer to some rows."""
+    if gradient is None:
+        # An operation on the way back has none.
+        return
+    (gains, offsets), axis = places, layer.axis
+    shape = (1,) * (h.ndim - layer.n_trailing - len(layer.shape)) + layer.shape + (1,) * layer.n_trailing
+    positions = [k for k in range(h.ndim) if k != axis and shape[k] == 1 < h.shape[k]]
+
+    def summed(values):
+        if positions:
+            values = values.sum(positions, keepdim=True, dtype=rows.dtype)
+        # Windows of an image, frames of a video: several rows for each sample.
+        return values.movedim(axis, 0).unflatten(0, (len(rows), -1)).flatten(2).sum(1, dtype=rows.dtype)
+
+    rows[:, gains] += summed(gradient * h)
+    if offsets is not None:
+        rows[:, offsets] += summed(gradient)
 
 
 def attached(part, before, change):
@@ -384,6 +299,12 @@ class _Probe:
         x, others = self.x, {name: value[rows] for name, value in self.others.items()}
         return (head or self.head)(None if x is None else x[rows], **others)
 
+    def logits_at(self, perturbation, values):
+        """Logits of all samples under a perturbation of such gains and offsets, which it keeps."""
+        nn.utils.vector_to_parameters(values, perturbation.parameters())
+        with features_clamped(self.head, perturbation):
+            return self.logits(self.all)
+
     def calls(self, names, rows, note):
         """Return ``note(...)`` of each call of some layers, by name, in the order of first calls."""
         notes: dict[str, list] = {}
@@ -392,7 +313,7 @@ class _Probe:
             before = notes.setdefault(name, [])
             before.append(note(name, part, args, kwargs, output, len(before)))
 
-        with torch.no_grad(), _without_shortcuts(self.parts), ExitStack() as handles:
+        with torch.no_grad(), ExitStack() as handles:
             for name in names:
                 noting = partial(hook, name=name)
                 handles.enter_context(self.parts[name].register_forward_hook(noting, with_kwargs=True))
@@ -504,55 +425,41 @@ def _with_right_gradients(probe, layers):
     """Layers whose gradients of a sample are those that it has alone, and its logits' slope; why others' aren't."""
     if not layers:
         return [], {}
-    perturbation, reasons = NormPerturbation(layers), {}
+    perturbation, reasons, steps = NormPerturbation(layers).to(probe.device, torch.float64), {}, {}
     together, logits = probe.gradients(perturbation, probe.all)
     alone, _ = probe.gradients(perturbation, probe.again)
+    gradient = together.sum(0)
     dtypes = [logits.dtype, *[p.dtype for p in probe.head.parameters() if p.is_floating_point()]]
     coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
-    gradients = []
     for layer, places in zip(layers, perturbation.places(), strict=True):
         columns = torch.cat([torch.arange(p.start, p.stop) for p in places if p is not None])
-        gradient = together[:, columns]
-        if not gradient.any():
+        if not together[:, columns].any():
             reasons[layer.name] = LayerReason.NO_GRADIENT
-        elif not _close(alone[:1, columns], gradient[:1], coarsest):
+        elif not _close(alone[:1, columns], together[:1, columns], coarsest):
             reasons[layer.name] = LayerReason.COUPLED
         else:
-            gradients.append((layer, gradient.sum(0)))
-    if gradients and _unlike(probe, gradients, logits, coarsest):
-        each = {layer.name: _unlike(probe, [(layer, gradient)], logits, coarsest) for layer, gradient in gradients}
-        reasons |= {name: reason for name, reason in each.items() if reason}
+            steps[layer.name] = torch.zeros_like(gradient)
+            steps[layer.name][columns] = gradient[columns] / gradient[columns].norm()
+
+    def unlike(step):
+        return _unlike(probe, perturbation, step, (step @ gradient).item(), logits, coarsest)
+
+    if steps and unlike(sum(steps.values())):
+        reasons |= {name: reason for name, step in steps.items() if (reason := unlike(step))}
     return [layer for layer in layers if layer.name not in reasons], reasons
 
 
 @torch.no_grad()
-def _unlike(probe, gradients, logits, dtype):
-    """Why some layers' gradients aren't the logits' slope, or other weights aren't what gains and offsets are."""
+def _unlike(probe, perturbation, step, slope, logits, dtype):
+    """Why the slope along a step isn't the logits', or other weights aren't what gains and offsets are."""
     scale = (logits - logits.mean()).abs().max().item()
     noise = 100 * torch.finfo(dtype).eps * scale
-    slope = sum(gradient.norm().item() for _, gradient in gradients)
-    step = min(_MOVE * scale / slope, _MOVE)
-    there, back = (_moved(gradients, sign * step) for sign in (1, -1))
-    with features_clamped(probe.head, there):
-        ahead = probe.logits(probe.all)
-    with features_clamped(probe.head, back):
-        behind = probe.logits(probe.all)
-    if not abs((_summed(ahead) - _summed(behind)).item() / 2 - step * slope) <= _LIKE_SLOPE * step * slope + noise:
+    length = min(_MOVE * scale / slope, _MOVE)
+    identity = torch.cat([torch.ones_like(perturbation.gain), torch.zeros_like(perturbation.offset)])
+    behind, ahead = (probe.logits_at(perturbation, identity + sign * length * step) for sign in (-1, 1))
+    if not abs((_summed(ahead) - _summed(behind)).item() / 2 - length * slope) <= _LIKE_SLOPE * length * slope + noise:
         return LayerReason.NO_GRADIENT
-    folded = probe.logits(probe.all, with_features_clamped(probe.head, there))
+    folded = probe.logits(probe.all, with_features_clamped(probe.head, perturbation))
     if not (folded - ahead).abs().max() <= _LIKE_WEIGHTS * (ahead - logits).abs().max() + noise:
         return LayerReason.SHARED
     return None
-
-
-def _moved(gradients, step):
-    """Gains and offsets a step along each layer's gradient."""
-    perturbation = NormPerturbation([layer for layer, _ in gradients]).to(gradients[0][1])
-    values = torch.cat([p.detach() for p in (perturbation.gain, perturbation.offset)])
-    for (_, gradient), places in zip(gradients, perturbation.places(), strict=True):
-        columns = torch.cat([torch.arange(p.start, p.stop) for p in places if p is not None])
-        values[columns] += step * gradient / gradient.norm()
-    gain, offset = values.split([len(perturbation.gain), len(perturbation.offset)])
-    perturbation.gain.copy_(gain)
-    perturbation.offset.copy_(offset)
-    return perturbation
