@@ -7,29 +7,19 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted, validate_data
-from torch.utils.data import Dataset
 
 from .._backbones.inputs import dataset_behind
-from .._backbones.opening import check_samples
 from .._looks import words
 from .._looks.diagnosis import look_at_width, total_of_probabilities
-from .._utils.arrays import to_numpy
-from .._utils.labels import group_keys, resolve_classes
+from .._utils.labels import encode_labels, group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note, one_warning
+from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ._e_process import CalibrationBets, best_temperature
-from ._watch import UNSEEN, Watch
-from ._watched import (
-    encode_watched,
-    log_odds_of_copies,
-    open_watched,
-    read_watched,
-    refuse_metadata,
-)
+from ._watch import Watch
+from ._watched import log_odds_of_copies, open_watched, read_watched
 from ._words import sentences
 
 # Of copies among the samples; what it bets on is seldom so by chance.
@@ -161,179 +151,49 @@ class CalibrationMonitor(Watch):
         "classes": ["array-like", torch.Tensor, None],
     }
 
-    _rule_names = ("alpha", "tolerance", "average_run_length", "response", "classes")
-
-    def fit(self, X, y=None, *, groups=None, **params):
-        """Forget what was seen, and say of held-out samples whether the probabilities are true before the watch.
-
-        They may be those that calibrated, or better such as nothing was fitted to. What was never true is so told from
-        what changes later: `never_true_` and a warning say it at once, by the test of the watch, with false alarms in a
-        part of `alpha` at most. The first `partial_fit` then begins the watch anew, which knows that labels were true
-        before where these have shown it; until then all attributes speak of these samples.
-
-        Parameters
-        ----------
-        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            As in `partial_fit`.
-        y : array-like of shape (n_samples,), default=None
-            As in `partial_fit`.
-        groups : array-like of shape (n_samples,), default=None
-            As in `partial_fit`.
-        **params : dict
-            None: weights are refused.
-
-        Returns
-        -------
-        self : object
-            The monitor.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As `partial_fit`.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skclamp import CalibrationMonitor
-        >>> rng = np.random.default_rng(0)
-        >>> logits = rng.normal(scale=3.0, size=(500, 3))
-        >>> y = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
-        >>> monitor = CalibrationMonitor().fit(logits[:400], y[:400])
-        >>> monitor.never_true_, monitor.n_samples_
-        (False, 400)
-        >>> monitor.partial_fit(logits[400:], y[400:]).n_samples_
-        100
-        """
-        with self._kept_on_error(), one_warning():
-            self._watch_held_out(X, y, groups, params)
-            if self.never_true_:
-                note(words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_), CalibrationSetWarning)
-        return self
-
-    def partial_fit(self, X, y=None, *, groups=None, **params):
-        """Watch some more samples; how they are cut into calls makes no difference.
-
-        Parameters
-        ----------
-        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            Inputs, as the estimator's ``predict_proba`` takes them; or, without an estimator, logits (probabilities, if
-            `response` says so) of shape (n_samples, n_classes).
-        y : array-like of shape (n_samples,), default=None
-            Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
-            skipped, and may come again once the label is there. May be left out where X brings labels.
-        groups : array-like of shape (n_samples,), default=None
-            Of samples that depend on each other beyond what the classifier knows, such as frames of a video or visits
-            of a patient: a name for each of what it belongs to. A group counts as one sample, and adds nothing when it
-            comes back in a later call, so give it whole. None takes labels, given their inputs, as independent.
-        **params : dict
-            None: weights are refused.
-
-        Returns
-        -------
-        self : object
-            The monitor.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter, X or y breaks a rule; the message says which. What was seen before is then kept.
-        """
-        with self._kept_on_error(), one_warning():
-            self._validate_params()
-            refuse_metadata(params)
-            check_samples(X, type(self).__name__, "partial_fit")
-            self._backbone = self._open_backbone()
-            X = dataset_behind(X, any_order=y is None and groups is None)
-            if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
-                # A table has the columns of the first one.
-                validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
-            logits, labels, missing = read_watched(self._frozen_part(), self._backbone, X, y)
-            if not hasattr(self, "_evidence"):
-                self._begin(logits)
-            self._check_columns(logits)
-            keys = None if groups is None else group_keys(groups, len(logits))[~missing]
-            logits = logits[torch.from_numpy(~missing)]
-            named = self._backbone.classes is not None
-            y_encoded = encode_watched(labels, self.classes_, named or self.classes is not None)
-            if not named and not self._evidence.n_samples and len(y_encoded):
-                best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
-                for finding in look_at_width(best, y_encoded, weight, logits.shape[1]):
-                    finding.tell()
-            log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
-            self._see(log_p, y_encoded, keys, int(missing.sum()))
-        return self
-
-    def summary(self):
-        """Tell what was never true or has changed, since when, what a refit of T would win, and class frequencies.
-
-        Returns
-        -------
-        str
-            For reading; its words may change.
-
-        Raises
-        ------
-        NotFittedError
-            Before `partial_fit`.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skclamp import CalibrationMonitor
-        >>> rng = np.random.default_rng(5)
-        >>> logits = rng.normal(scale=3.0, size=(1000, 3))
-        >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
-        >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
-        Alarm after 155 of 1,000 labels: the p value is 1.6e-32, alpha 0.01. The probabilities were never true, or
-        changed before labels could tell: the classifier has been over-confident from the first label on. A refit of T
-        on all of them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone
-        would; other changes aren't tested.
-        """
-        check_is_fitted(self, msg=UNSEEN)
-        return " ".join(sentences(self, self._rules, self._evidence, self._alarms))
-
     def _open_backbone(self):
         return open_watched(self._frozen_part(), self.response)
 
-    def _begin(self, logits):
-        """Start a watch with the classes that the first logits have, and the parameters as they are."""
-        n_columns = logits.shape[1]
-        self.classes_ = self._names(n_columns)
-        self._start(CalibrationBets.of_none(self.tolerance, n_columns))
-        if self.classes is not None:
-            self._rules["classes"] = to_numpy(self.classes).copy()
-        if self._backbone.guesses_response and (total := total_of_probabilities(logits)):
-            note(words.probabilities(total), CalibrationSetWarning, explains=True)
-
-    def _check_columns(self, logits):
-        """Raise for other classes than those that are watched."""
-        n_columns = logits.shape[1]
-        if n_columns != len(self.classes_):
-            raise ValueError(
-                f"X has {n_columns} columns of logits, but {type(self).__name__} is expecting {len(self.classes_)} "
-                "features as input"
-            )
-        names = self._names(n_columns)
-        if not np.array_equal(names, self.classes_):
+    def _watch(self, X, y, groups):
+        X = dataset_behind(X, any_order=y is None and groups is None)
+        logits, labels, missing = read_watched(self._backbone, X, y)
+        classes, named = self._classes(logits.shape[1]), self._backbone.classes is not None
+        if not hasattr(self, "_evidence"):
+            self.classes_ = classes
+            self._start(CalibrationBets.of_none(self.tolerance, len(classes)))
+            if self._backbone.guesses_response and (total := total_of_probabilities(logits)):
+                note(words.probabilities(total), CalibrationSetWarning, explains=True)
+        elif not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
-                f"got {names.tolist()}. fit starts a new watch"
+                f"got {classes.tolist()}. fit starts a new watch"
             )
+        keys = None if groups is None else group_keys(groups, len(logits))[~missing]
+        logits = logits[torch.from_numpy(~missing)]
+        try:
+            y_encoded = encode_labels(labels, classes)
+        except ValueError as error:
+            if named or self.classes is not None:
+                raise
+            message = "Unless labels are column numbers, name the columns by classes=..., a parameter of the monitor"
+            raise ValueError(f"{error}. {message}") from error
+        if not named and not self._evidence.n_samples and len(y_encoded):
+            best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
+            for finding in look_at_width(best, y_encoded, weight, logits.shape[1]):
+                finding.tell()
+        log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
+        if keys is None:
+            self._look_for_copies(log_p, y_encoded)
+        self._take_on((log_p, y_encoded), keys, {"n_missing_": int(missing.sum())})
+        self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
+        self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
-    def _names(self, n_columns):
+    def _classes(self, n_columns):
+        """Names of the columns."""
         known = self._backbone.classes
         if known is None and self.classes is None:
             return np.arange(n_columns)
         return resolve_classes(None, n_columns, classes=self.classes, known=known)
-
-    def _see(self, log_p, y, keys, n_missing):
-        """Take on samples with their labels and, where these are given, keys of groups."""
-        if keys is None:
-            self._look_for_copies(log_p, y)
-        self._take_on((log_p, y), keys, {"n_missing_": n_missing})
-        self.temperature_, gain = best_temperature(self._evidence.totals - self._alarms.before)
-        self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
     def _look_for_copies(self, log_p, y):
         """Warn once labels show that samples with equal probabilities are one; of earlier calls the last one counts."""
@@ -343,3 +203,9 @@ class CalibrationMonitor(Watch):
         if before < _MAX_LOG_ODDS <= log_odds:
             note(words.COPIES, CalibrationSetWarning)
         self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy()
+
+    def _never_true(self):
+        return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_)
+
+    def _sentences(self):
+        return sentences(self)

@@ -5,19 +5,15 @@ from numbers import Real
 from typing import ClassVar
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted, validate_data
-from torch.utils.data import Dataset
 
 from .._backbones.fingerprint import Digest
-from .._backbones.opening import check_samples, is_frozen
+from .._backbones.opening import is_frozen
 from .._looks import words
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, encode_labels, group_keys, split_missing
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note, one_warning
-from ..exceptions import CalibrationSetWarning
 from ._risk_bets import RiskBets
-from ._watch import UNSEEN, Watch
+from ._watch import Watch
 from ._words import risk_sentences
 
 
@@ -131,127 +127,40 @@ class RiskMonitor(Watch):
         "average_run_length": [Interval(Real, 1, None, closed="left"), None],
     }
 
-    _rule_names = ("target_risk", "alpha", "average_run_length")
-
-    def fit(self, X, y=None, *, groups=None):
-        """Forget what was seen, and say of held-out samples whether the risk is within the target before the watch.
-
-        They should be such as the threshold wasn't fitted to. `never_true_` and a warning tell of an alarm among them,
-        which is false with a probability of at most `alpha`. The first `partial_fit` then begins the watch anew, which
-        knows that the risk was within the target before where these have shown it; until then all attributes speak of
-        these samples.
-
-        Parameters
-        ----------
-        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            As in `partial_fit`.
-        y : array-like of shape (n_samples,)
-            As in `partial_fit`.
-        groups : array-like of shape (n_samples,), default=None
-            As in `partial_fit`.
-
-        Returns
-        -------
-        self : object
-            The monitor.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As `partial_fit`.
-        """
-        with self._kept_on_error(), one_warning():
-            self._watch_held_out(X, y, groups, {})
-            if self.never_true_:
-                target = self._evidence.risk(self._evidence.target)
-                told = {"n": self.n_samples_, "p_value": self.p_value_, "risk": self.risk_, "target": target}
-                note(words.NEVER_WITHIN.format(**told), CalibrationSetWarning)
-        return self
-
-    def partial_fit(self, X, y=None, *, groups=None):
-        """Watch some more samples; how they are cut into calls makes no difference.
-
-        Parameters
-        ----------
-        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            Inputs, as the estimator's ``predict`` takes them.
-        y : array-like of shape (n_samples,)
-            Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
-            skipped, and may come again once the label is there.
-        groups : array-like of shape (n_samples,), default=None
-            Of samples that depend on each other, such as frames of a video or visits of a patient: a name for each of
-            what it belongs to. A group counts as the mean of its answered samples, as in `SelectiveClassifier`, and
-            adds nothing when it comes back in a later call, so give it whole. None has each sample by itself.
-
-        Returns
-        -------
-        self : object
-            The monitor.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter, X or y breaks a rule; the message says which. What was seen before is then kept.
-        """
-        with self._kept_on_error(), one_warning():
-            self._validate_params()
-            check_samples(X, type(self).__name__, "partial_fit")
-            self._backbone = self._open_backbone()
-            if y is None:
-                raise ValueError("requires y to be passed, but the target y is None: labels are taken from y alone")
-            if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
-                # A table has the columns of the first one.
-                validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
-            labels, missing = split_missing(y, beside=("X", X))
-            columns, answered = self._backbone.selective._answers(X)
-            check_same_length(missing, len(answered), "y")
-            if not hasattr(self, "_evidence"):
-                self.classes_ = self._backbone.classes
-                self._start(RiskBets.of_none(*self._backbone.scale(self.target_risk)))
-                self._threshold = float(self._backbone.selective.threshold_)
-            self._check_scale()
-            counted = answered & ~missing
-            keys = None if groups is None else group_keys(groups, len(answered))[counted]
-            losses = self._backbone.losses(labels[answered[~missing]], columns[counted])
-            skipped = {"n_abstained_": int((~answered).sum()), "n_missing_": int((answered & missing).sum())}
-            self._take_on((losses,), keys, skipped)
-            n_samples = self.n_samples_
-            self.risk_ = self._evidence.risk(self._evidence.totals[0] / n_samples) if n_samples else np.nan
-        return self
-
-    def summary(self):
-        """Tell in words whether the risk has left the target, since when, and what it is.
-
-        Returns
-        -------
-        str
-            For reading; its words may change.
-
-        Raises
-        ------
-        NotFittedError
-            Before `partial_fit`.
-        """
-        check_is_fitted(self, msg=UNSEEN)
-        return " ".join(risk_sentences(self, self._rules, self._evidence, self._alarms))
-
     def _open_backbone(self):
         return _Answers(self._frozen_part())
 
-    def _check_scale(self):
-        """Raise for another threshold, another target or other costs than were watched."""
-        watched = self._evidence
-        if self._backbone.selective.threshold_ != self._threshold:
+    def _watch(self, X, y, groups):
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None: labels are taken from y alone")
+        labels, missing = split_missing(y, beside=("X", X))
+        columns, answered = self._backbone.selective._answers(X)
+        check_same_length(missing, len(answered), "y")
+        threshold, scale = float(self._backbone.selective.threshold_), self._backbone.scale(self.target_risk)
+        if not hasattr(self, "_evidence"):
+            self.classes_, self._answered_by = self._backbone.classes, (threshold, *scale)
+            self._start(RiskBets.of_none(*scale))
+        elif self._answered_by != (threshold, *scale):
             raise ValueError(
-                f"estimator must keep its threshold_ {self._threshold:g}, by which the samples so far were answered; "
-                f"got {self._backbone.selective.threshold_:g}: it was fitted again. fit starts a new watch"
-            )
-        if self._backbone.scale(self.target_risk) != (watched.target, watched.low, watched.span):
-            raise ValueError(
-                f"estimator must keep its target_risk and costs, with which the samples so far were watched: a target "
-                f"of {watched.risk(watched.target):g}, and losses from {watched.low:g} to {watched.risk(1):g}. fit "
+                "estimator must keep its threshold_, target_risk and costs, with which the samples so far were "
+                f"watched, a threshold of {self._answered_by[0]:g}; got one of {threshold:g}: it was fitted again. fit "
                 "starts a new watch"
             )
+        counted = answered & ~missing
+        keys = None if groups is None else group_keys(groups, len(answered))[counted]
+        losses = self._backbone.losses(labels[answered[~missing]], columns[counted])
+        skipped = {"n_abstained_": int((~answered).sum()), "n_missing_": int((answered & missing).sum())}
+        self._take_on((losses,), keys, skipped)
+        n_samples = self.n_samples_
+        self.risk_ = self._evidence.risk(self._evidence.totals[0] / n_samples) if n_samples else np.nan
+
+    def _never_true(self):
+        target = self._evidence.risk(self._evidence.target)
+        told = {"n": self.n_samples_, "p_value": self.p_value_, "risk": self.risk_, "target": target}
+        return words.NEVER_WITHIN.format(**told)
+
+    def _sentences(self):
+        return risk_sentences(self)
 
 
 class _Answers:
@@ -275,7 +184,7 @@ class _Answers:
 
     def losses(self, y, columns):
         """Of labels and columns of answers, from 0 to 1."""
-        y = encode_labels(y, self.classes) if len(y) else columns
+        y = encode_labels(y, self.classes)
         return (y != columns).astype(np.float64) if self.loss_table is None else self.loss_table[y, columns]
 
     def scale(self, target_risk):

@@ -6,8 +6,9 @@ sample t, whose e-value e_t has an expectation of at most 1 given the past while
 inequality it ever reaches 1 / alpha with a probability of at most alpha.
 """
 
+import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +18,9 @@ _MAX_POINTS = 1024
 
 @dataclass(eq=False, kw_only=True)
 class StartsMixture(ABC):
-    """Sums over the samples so far. An update sets new arrays, so that a shallow copy keeps what was.
+    """Sums over the samples so far, and the first alarms, which stay whatever comes later.
+
+    An update sets new arrays, so that a shallow copy keeps what was.
 
     Attributes
     ----------
@@ -40,45 +43,47 @@ class StartsMixture(ABC):
         Of held-out samples that were true: number and `totals`.
     groups : ndarray of shape (n_groups,)
         Keys of those that have been seen.
+    alarms : tuple of two ints or None
+        Of the mixture and of the restarting test, number of labels at the first alarm; None without one.
+    since : int or None
+        Number of labels before the start, as estimated at the earlier of these; 0 where none tell of a better time.
+    before : ndarray of shape (n_sums,) or float
+        `totals` at that start.
+    changed : bool
+        Whether the samples tell that the null held before.
     """
 
     # The larger, the less of the stake goes on the first samples.
     patience: ClassVar[float] = 1.0
 
-    n_samples: int
     totals: np.ndarray
     log_sums: np.ndarray
     excess: np.ndarray
     start: np.ndarray
     totals_at_start: np.ndarray
-    max_log_e: float
-    max_log_r: float
-    trail: np.ndarray
-    stride: int
-    last: np.ndarray
-    n_before: int
-    totals_before: np.ndarray | float
-    groups: np.ndarray
+    n_samples: int = 0
+    max_log_e: float = 0.0
+    max_log_r: float = -np.inf
+    trail: np.ndarray = field(default_factory=lambda: np.array([[0.0, 0.0, -np.inf]]))
+    stride: int = 1
+    last: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, -np.inf]))
+    n_before: int = 0
+    totals_before: np.ndarray | float = 0.0
+    groups: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    alarms: tuple = (None, None)
+    since: int | None = None
+    before: np.ndarray | float = 0.0
+    changed: bool = False
 
     @classmethod
     def before_any(cls, n_bets, n_sums, **own):
         """Before the first sample; `own` are the fields of a subclass."""
-        first = np.array([0.0, 0.0, -np.inf])
         return cls(
-            n_samples=0,
             totals=np.zeros(n_sums),
             log_sums=np.full((2, n_bets), -np.inf),
             excess=np.zeros(n_bets),
             start=np.zeros(n_bets, dtype=np.int64),
             totals_at_start=np.zeros((n_bets, n_sums)),
-            max_log_e=0.0,
-            max_log_r=-np.inf,
-            trail=first[None],
-            stride=1,
-            last=first,
-            n_before=0,
-            totals_before=0.0,
-            groups=np.empty(0, dtype=np.int64),
             **own,
         )
 
@@ -100,13 +105,29 @@ class StartsMixture(ABC):
         `n_true` and `true` are the number of those before, and their totals, `since` the totals of the others.
         """
 
-    def watch_after(self, true):
-        """Before the first sample of a watch that these samples came before; `true` says whether they seemed so."""
+    def watch_after(self):
+        """Before the first sample of a watch that these samples came before."""
         watch = self.anew()
         watch.groups = self.groups
-        if true:
+        if self.alarms[0] is None:
             watch.n_before, watch.totals_before = self.n_samples, self.totals
         return watch
+
+    def watched(self, limits, samples, sizes):
+        """The evidence once more samples, arrays with a row each, are in; this one stays as it is.
+
+        `limits` are those of both sums, at which there are alarms.
+        """
+        after = copy.copy(self)
+        above = after.update(*samples, sizes) >= np.reshape(limits, (2, 1))
+        numbers = [self.n_samples + int(row.argmax()) + 1 if row.any() else None for row in above]
+        after.alarms = tuple(known or new for known, new in zip(self.alarms, numbers, strict=True))
+        if self.since is None and any(after.alarms):
+            # However the samples are cut, the start is the likeliest one at the alarm.
+            until, sizes = copy.copy(self), sizes[: min(filter(None, after.alarms)) - self.n_samples]
+            until.update(*(rows[: sizes.sum()] for rows in samples), sizes)
+            after.since, after.before, after.changed = until.change(limits[0])
+        return after
 
     @property
     def trajectory(self):

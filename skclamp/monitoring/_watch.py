@@ -4,28 +4,152 @@ import math
 from typing import ClassVar
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.utils.data import Dataset
 
-from ..base._around import AroundEstimator
+from .._backbones.opening import check_samples
+from .._utils.warnings import note, one_warning
+from ..base._around import AroundEstimator, arguments_of
 from ..display import MonitorDisplay
+from ..exceptions import CalibrationSetWarning
 from ..persistence import write
-from ._alarms import Alarms, watch_on
-from ._watched import one_after_another
+from ._watched import one_after_another, refuse_metadata
 
-# What a watch keeps beside what the user sees.
-_KEPT = ("_alarms", "_backbone", "_evidence", "_held_out", "_latest", "_rules", "_threshold", "_watched")
 UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
+# What scikit-learn's own methods set, which no samples tell.
+_CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 
 
 class Watch(AroundEstimator):
-    """A stream of samples, the evidence in it, and the first alarm; `_rule_names` are the parameters that must stay."""
+    """A stream of samples, the evidence in it, and the first alarm.
 
-    # What nobody may choose in view of the samples, nor change between them.
-    _rule_names: ClassVar[tuple] = ("alpha", "average_run_length")
+    Nobody may choose the parameters in view of the samples, nor change them between these.
+    """
 
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
 
     alarm_: bool
+
+    def fit(self, X, y=None, *, groups=None, **params):
+        """Forget what was seen, and say of held-out samples whether the null hypothesis is true before the watch.
+
+        They may be those that the estimator was fitted to, or better such as nothing was. What was never true is so
+        told from what changes later: `never_true_` and a warning say it at once, by the test of the watch, with false
+        alarms in a part of `alpha` at most. The first `partial_fit` then begins the watch anew, which knows that the
+        null hypothesis was true before where these have shown it; until then all attributes speak of these samples.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `partial_fit`.
+        y : array-like of shape (n_samples,), default=None
+            As in `partial_fit`.
+        groups : array-like of shape (n_samples,), default=None
+            As in `partial_fit`.
+        **params : dict
+            None: weights are refused.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `partial_fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import CalibrationMonitor
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(scale=3.0, size=(500, 3))
+        >>> y = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> monitor = CalibrationMonitor().fit(logits[:400], y[:400])
+        >>> monitor.never_true_, monitor.n_samples_
+        (False, 400)
+        >>> monitor.partial_fit(logits[400:], y[400:]).n_samples_
+        100
+        """
+        with self._kept_on_error(), one_warning():
+            for name in vars(self).keys() - self.get_params(deep=False).keys() - {*_CONFIGURED}:
+                delattr(self, name)
+            self.partial_fit(X, y, groups=groups, **params)
+            self._held_out, self.never_true_ = True, self.alarm_
+            if self.never_true_:
+                note(self._never_true(), CalibrationSetWarning)
+        return self
+
+    def partial_fit(self, X, y=None, *, groups=None, **params):
+        """Watch some more samples; how they are cut into calls makes no difference.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            Inputs, as the estimator's ``predict_proba`` takes them; or, without an estimator, logits (probabilities, if
+            `response` says so) of shape (n_samples, n_classes).
+        y : array-like of shape (n_samples,), default=None
+            Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
+            skipped, and may come again once the label is there. A `CalibrationMonitor` takes labels that X brings where
+            there are no others.
+        groups : array-like of shape (n_samples,), default=None
+            Of samples that depend on each other beyond what the classifier knows, such as frames of a video or visits
+            of a patient: a name for each of what it belongs to. A group counts as one sample, by the mean over its own,
+            and adds nothing when it comes back in a later call, so give it whole. None takes labels, given their
+            inputs, as independent.
+        **params : dict
+            None: weights are refused.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. What was seen before is then kept.
+        """
+        with self._kept_on_error(), one_warning():
+            self._validate_params()
+            refuse_metadata(params)
+            check_samples(X, type(self).__name__, "partial_fit")
+            self._backbone = self._open_backbone()
+            if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
+                # A table has the columns of the first one.
+                validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
+            self._watch(X, y, groups)
+        return self
+
+    def summary(self):
+        """Tell what was never true or has changed, since when, and what would mend it.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Raises
+        ------
+        NotFittedError
+            Before `partial_fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import CalibrationMonitor
+        >>> rng = np.random.default_rng(5)
+        >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+        >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
+        Alarm after 155 of 1,000 labels: the p value is 1.6e-32, alpha 0.01. The probabilities were never true, or
+        changed before labels could tell: the classifier has been over-confident from the first label on. A refit of T
+        on all of them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone
+        would; other changes aren't tested.
+        """
+        check_is_fitted(self, msg=UNSEEN)
+        return " ".join(self._sentences())
 
     def plot(self, *, ax=None, name=None, **kwargs):
         """Draw the evidence over samples.
@@ -88,18 +212,9 @@ class Watch(AroundEstimator):
                 f"{type(self._frozen_part()).__name__}. fit starts a new watch"
             )
 
-    def _watch_held_out(self, X, y, groups, params):
-        """Forget what was seen, and watch samples that come before the watch."""
-        for name in vars(self).keys() - self.get_params(deep=False).keys():
-            if name.endswith("_") or name in _KEPT:
-                delattr(self, name)
-        self.partial_fit(X, y, groups=groups, **params)
-        self._held_out, self.never_true_ = True, self.alarm_
-
     def _start(self, evidence):
         """Start a watch with the parameters, and the estimator, as they are."""
-        self._evidence, self._alarms = evidence, Alarms([None, None])
-        self._rules = {name: getattr(self, name) for name in self._rule_names}
+        self._evidence, self._rules = evidence, arguments_of(self)
         self._watched = self._frozen_part()
 
     def _take_on(self, samples, keys, skipped):
@@ -107,30 +222,27 @@ class Watch(AroundEstimator):
 
         `skipped` are the numbers of others, by the attributes that count them.
         """
-        begins = getattr(self, "_held_out", False)
-        if begins:
-            self._evidence = self._evidence.watch_after(not self.alarm_)
-            self._alarms, self._held_out = Alarms([None, None]), False
+        if begins := getattr(self, "_held_out", False):
+            self._evidence, self._held_out = self._evidence.watch_after(), False
         sizes = np.ones(len(samples[0]), dtype=np.int64)
         if keys is not None:
             rows, sizes = one_after_another(keys, self._evidence.groups)
             samples = [each[rows] for each in samples]
         # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
         limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
-        evidence, alarms = watch_on(self._evidence, self._alarms, limits, samples, sizes)
+        self._evidence = evidence = self._evidence.watched(limits, samples, sizes)
         if keys is not None:
             evidence.groups = np.union1d(evidence.groups, keys)
-        self._evidence, self._alarms = evidence, alarms
         self.n_samples_ = evidence.n_samples
         for name, number in skipped.items():
             setattr(self, name, number if begins else getattr(self, name, 0) + number)
         self.trajectory_ = evidence.trajectory
         self.log_e_value_ = float(evidence.last[1])
         self.p_value_ = math.exp(-evidence.max_log_e)
-        self.alarm_ = alarms.first[0] is not None
+        self.alarm_ = evidence.alarms[0] is not None
         if self._rules["average_run_length"] is not None:
-            self.change_alarm_ = alarms.first[1] is not None
-        self.since_ = alarms.since
+            self.change_alarm_ = evidence.alarms[1] is not None
+        self.since_ = evidence.since
 
     def _restore(self, learned, backbone=None):
         super()._restore(learned, backbone)

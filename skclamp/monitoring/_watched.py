@@ -10,7 +10,7 @@ from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import check_classifier, is_frozen, open_backbone
 from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside
-from .._utils.labels import check_same_length, encode_labels, split_missing
+from .._utils.labels import check_same_length, split_missing
 from ..base import BaseCalibrator
 
 
@@ -37,15 +37,9 @@ def open_watched(estimator, response):
     return open_backbone(estimator, Opening("probabilities"))
 
 
-def read_watched(estimator, backbone, X, y):
+def read_watched(backbone, X, y):
     """Logits of X, labels of those samples that have one, and which lack it; X as `dataset_behind` returns it."""
     given = None if y is None else split_missing(y, beside=("X", X))
-    bare = isinstance(estimator, BaseCalibrator) and estimator.estimator is None
-    if bare and getattr(X, "ndim", 2) > 2:
-        raise ValueError(
-            f"X must hold what {type(estimator).__name__} was fitted to, logits or probabilities of shape (n_samples, "
-            f"n_classes): it has no network inside; got shape {tuple(X.shape)}"
-        )
     logits, brought = backbone.logits(backbone.open(X), labelled=True)
     if isinstance(X, Dataset) and brought is None and given is None:
         raise ValueError(
@@ -57,18 +51,6 @@ def read_watched(estimator, backbone, X, y):
     if y is not None and brought is not None:
         labels_beside(brought[~missing], labels, len(labels))
     return logits, labels, missing
-
-
-def encode_watched(labels, classes, named):
-    """Column index of each label; `named` says whether the user or the estimator named the columns."""
-    try:
-        return encode_labels(labels, classes) if len(labels) else np.empty(0, dtype=np.int64)
-    except ValueError as error:
-        if named:
-            raise
-        raise ValueError(
-            f"{error}. Unless labels are column numbers, name the columns by classes=..., a parameter of the monitor"
-        ) from error
 
 
 def one_after_another(keys, seen):
@@ -99,10 +81,8 @@ def refuse_metadata(params):
     given = [name for name, value in params.items() if value is not None]
     if "sample_weight" in given:
         raise ValueError(
-            "sample_weight must be left out: weighted likelihoods are none of the labels', so that nothing would bound "
-            "the false alarms. Give the samples that count, each once"
+            "sample_weight must be left out: nothing would bound the false alarms of weighted samples. Give those that "
+            "count, each once"
         )
-    if "classes" in given:
-        raise TypeError("classes is a parameter of the constructor: CalibrationMonitor(classes=...)")
     if given:
-        raise TypeError(f"a monitor takes X, y and groups alone; got {given[0]!r}")
+        raise TypeError(f"a monitor takes X, y and groups alone; got {given[0]!r}, which may be a parameter of its own")

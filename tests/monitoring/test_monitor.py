@@ -335,7 +335,7 @@ def test_summary_says_what_changed():
 def test_summary_has_an_alarm_of_each_test_and_the_rules_they_came_by():
     gumbel = np.random.default_rng(1).gumbel(size=LOGITS.shape)
     monitor = watch(LOGITS, (LOGITS / 3 + gumbel).argmax(1), average_run_length=1e5, tolerance=0.0)
-    at, change_at = monitor._alarms.first
+    at, change_at = monitor._evidence.alarms
     assert at != change_at
     text = monitor.summary()
     assert text.startswith(f"Alarm after {at} of 600 labels: the p value is ")
@@ -383,7 +383,7 @@ def test_parameters_have_rules(params, message):
 
 
 def test_messages():
-    with pytest.raises(ValueError, match="sample_weight must be left out: weighted likelihoods are none"):
+    with pytest.raises(ValueError, match="sample_weight must be left out: nothing would bound"):
         CalibrationMonitor().partial_fit(LOGITS, Y, sample_weight=np.ones(600))
     with pytest.raises(TypeError, match="a monitor takes X, y and groups alone; got 'cluster'"):
         CalibrationMonitor().fit(LOGITS, Y, cluster=Y)
@@ -416,14 +416,12 @@ def test_messages():
 def test_messages_tell_what_was_mistaken_for_what():
     with pytest.raises(ValueError, match=r"got \['a', 'b', 'c'\]\. Unless .* name the columns by classes="):
         CalibrationMonitor().fit(LOGITS, np.array(["a", "b", "c"])[Y])
-    with pytest.raises(TypeError, match=r"classes is a parameter of the constructor: CalibrationMonitor\(classes="):
+    with pytest.raises(TypeError, match="X, y and groups alone; got 'classes', which may be a parameter of its own"):
         CalibrationMonitor().partial_fit(LOGITS, Y, classes=[0, 1, 2])
     calibrator = TemperatureScaling().fit(LOGITS, Y)
     for estimator in (None, calibrator):
         with pytest.raises(ValueError, match=r"X has shape \(600,\): X and y look swapped"):
             watch(Y, LOGITS, estimator)
-    with pytest.raises(ValueError, match=r"TemperatureScaling was fitted to, .* no network inside; got .*, 2, 4, 4\)"):
-        watch(np.zeros((600, 2, 4, 4)), Y, calibrator)
     with pytest.warns(CalibrationSetWarning, match="there are 64 columns for 3 distinct labels"):
         watch(RNG.normal(size=(600, 64)), Y)
     for use in (CalibrationMonitor().summary, CalibrationMonitor().plot):
