@@ -57,59 +57,40 @@ def same_samples(share):
     return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
 
 
-def reason_of(
-    proven,
-    answered,
-    n_samples,
-    risk,
-    target_risk,
-    confidence,
-    unproven,
-    doubt=None,
-    *,
-    n_distinct,
-    of_samples,
-    of_all,
-    target,
-):
-    """Sentences on what a threshold proves, or what is missing; `doubt` says why a proof is no promise.
+def reason_of(bound, answered, doubt, n_distinct, of_samples, *, grouped):
+    """Sentences on what a threshold proves, or what is missing.
 
-    `n_distinct` is the number of distinct samples. `of_samples` is the risk of answered samples where groups count,
-    None where samples do. `of_all` is that of all samples, and `target` the target, on a scale from the least loss, 0,
-    to the largest one, 1.
+    `answered` is what was proven, and `doubt` says why a proof is no promise. `n_distinct` is the number of distinct
+    samples. `of_samples` is the risk sample by sample, also where groups count.
     """
-    share, grouped = f"{answered.n_samples:,} of {n_samples:,}", of_samples is not None
-    aside = f" Equal samples count once: {n_distinct:,} are distinct." if n_distinct < n_samples else ""
-    if grouped and of_samples > target_risk:
+    share = f"{bound.n_answered:,} of {bound.n_samples:,}"
+    test = f"({bound.test} test, p = {bound.p_value:.2g}, needs at most {bound.level:.2g})"
+    aside = f" Equal samples count once: {n_distinct:,} are distinct." if n_distinct < bound.n_samples else ""
+    if grouped and of_samples > bound.target_risk:
         aside += (
             f" Sample by sample the risk of what is answered is {of_samples:.3g}, above the target: answers in large "
             "groups are wrong more often."
         )
-    if proven:
+    if answered.n_samples:
         promised = "Guaranteed" if doubt is None else f"Not guaranteed, for {doubt}"
         what = (
             "the mean risk of groups with an answer, each counting once," if grouped else "the risk of what is answered"
         )
         return (
-            f"{promised}: {what} is at most {target_risk:g}, with a confidence of {confidence:g} "
-            f"over calibration sets; {share} calibration samples are answered, with a risk of {risk:.3g} "
-            f"({answered.test} test, p = {answered.p_value:.2g}, needs at most {answered.level:.2g}).{aside}"
+            f"{promised}: {what} is at most {bound.target_risk:g}, with a confidence of {bound.confidence:g} "
+            f"over calibration sets; {share} calibration samples are answered, with a risk of {bound.risk:.3g} "
+            f"{test}.{aside}"
         )
     if not answered.n_eligible:
         return "Not guaranteed: every answer would cost as much as to abstain, so that everything abstains."
-    if answered.n_needed is None:
-        more = "no number of such samples would do: even the surest answers have a risk of about that or more"
-        if of_all > target and not grouped:
-            least = (of_all - target) / (1 - target)
-            more += f". Whatever the scores, at least {least:.0%} of such samples would have to be abstained from"
-    else:
-        enough = f"about {answered.n_needed:,}" if answered.n_needed > n_samples else "some more"
+    more = "no number of such samples would do: even the surest answers have a risk of about that or more"
+    if bound.n_needed is not None:
+        enough = f"about {bound.n_needed:,}" if bound.n_needed > bound.n_samples else "some more"
         more = f"{enough} such samples would do, if the risks stay what they seem"
-    instead = f"answered, unproven, are {share}" if unproven else "everything abstains"
+    instead = f"answered, unproven, are {share}" if bound.n_answered else "everything abstains"
     tests = f"each of {answered.n_starts} sequences of tests" if answered.n_starts > 1 else "the one sequence of tests"
     tried = f"{answered.tried:,} surest {'groups' if grouped else 'samples'}"
     return (
-        f"Not guaranteed: no threshold keeps the risk within {target_risk:g} beyond chance: {tests} fails where it "
-        f"starts, the nearest one at the {tried} ({answered.test} test, p = {answered.p_value:.2g}, needs at most "
-        f"{answered.level:.2g}), so that {instead}; {more}.{aside}"
+        f"Not guaranteed: no threshold keeps the risk within {bound.target_risk:g} beyond chance: {tests} fails where "
+        f"it starts, the nearest one at the {tried} {test}, so that {instead}; {more}.{aside}"
     )

@@ -1,7 +1,7 @@
 """SelectiveClassifier: answers where the risk of its answers is proven, and abstains elsewhere."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -288,7 +288,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     def _look_for_samples_seen(self, X, prints, counted):
         """Return what speaks against a proof by samples that fitted a calibrator, known by hashes, or None."""
-        inner, shares = self.estimator_, {}
+        inner, shares = self.estimator_, []
         while inner is not None:
             *transformers, calibrator = flat_steps(inner)
             if not isinstance(calibrator, BaseCalibrator):
@@ -301,17 +301,17 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
                 break
             seen = getattr(calibrator, "_rows_seen", None)
             if seen is not None:
-                shares[type(calibrator).__name__] = shared_share(prints[counted], seen)
+                shares.append((shared_share(prints[counted], seen), type(calibrator).__name__))
             inner = calibrator._backbone.classifier
-        name = max(shares, key=shares.__getitem__, default=None)
-        if name is None or not shares[name]:
+        share, name = max(shares, default=(0.0, ""))
+        if not share:
             return None
         note(
-            f"X holds samples that {name} was fitted to, about {shares[name]:.0%} of X, which flatter it: the bound "
+            f"X holds samples that {name} was fitted to, about {share:.0%} of X, which flatter it: the bound "
             "isn't proven for others. Give fit other samples, or an estimator that isn't fitted, which it cross-fits",
             CalibrationSetWarning,
         )
-        return same_samples(shares[name])
+        return same_samples(share)
 
     def _copies(self, X, proba, weight, prints):
         """Labels that only equal samples share; None where all differ."""
@@ -378,54 +378,54 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     def _choose_threshold(self, proba, y_encoded, weight, copies, groups, doubt):
         """Prove a threshold by samples with weight, or find that none can be proven; whether a doubt stays."""
-        columns, scores = self._decide(proba)
         counted = weight > 0
         copies = None if copies is None else np.unique(copies[counted], return_inverse=True)[1]
         if groups is not None:
             groups = np.unique(group_keys(groups, len(weight))[counted], return_inverse=True)[1]
-        columns, scores, y_encoded, weight = columns[counted], scores[counted], y_encoded[counted], weight[counted]
-        if self.costs_ is None:
-            losses, target, values = (columns != y_encoded).astype(np.float64), self.target_risk, np.array([0.0, 1.0])
-        else:
-            low, span = self.costs_.min(), np.ptp(self.costs_)
-            losses, target = (self.costs_[y_encoded, columns] - low) / span, (self.target_risk - low) / span
-            values = (self.costs_ - low) / span
-        expected = 1 - scores if self.costs_ is None else (-scores - low) / span
-        options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all()), "expected": expected}
-        # Equal weights are none.
-        weights = weight if np.ptp(weight) else None
-        options |= {"weight": weights, "groups": joined(copies, groups)}
-        answered = prove(scores, losses, target, 1 - self.confidence, **options)
+        (columns, scores), y_encoded, weight = self._decide(proba[counted]), y_encoded[counted], weight[counted]
+        low, span, zero_one = 0.0, 1.0, True
+        losses, expected = (columns != y_encoded).astype(np.float64), 1 - scores
+        if self.costs_ is not None:
+            low, span = float(self.costs_.min()), float(np.ptp(self.costs_))
+            losses, expected = self.costs_[y_encoded, columns], -scores
+            zero_one = bool(np.isin((self.costs_ - low) / span, (0.0, 1.0)).all())
+        losses, expected = (losses - low) / span, (expected - low) / span
+        target, floor = (self.target_risk - low) / span, self._floor()
+        answered = prove(
+            scores,
+            losses,
+            target,
+            1 - self.confidence,
+            expected=expected,
+            # Equal weights are none.
+            weight=weight if np.ptp(weight) else None,
+            groups=joined(copies, groups),
+            floor=floor,
+            zero_one=zero_one,
+        )
         proven, self.threshold_ = answered.n_samples > 0, answered.threshold
-        unproven = not proven and self.unproven == "best"
-        if unproven:
-            self.threshold_ = best_unproven(scores, losses, target, weight, groups, options["floor"])
+        if not proven and self.unproven == "best":
+            self.threshold_ = best_unproven(scores, losses, target, weight, groups, floor)
         chosen = scores > self.threshold_
-        answered = answered._replace(n_samples=int(chosen.sum()))
         risk = of_samples = math.nan
         if chosen.any():
-            shown = groups if groups is None else groups[chosen]
-            risk, of_samples = (mean_risk(losses[chosen], weight[chosen], each) for each in (shown, None))
-            if self.costs_ is not None:
-                risk, of_samples = (float(low + each * span) for each in (risk, of_samples))
+            shown = None if groups is None else groups[chosen]
+            risk, of_samples = (low + span * mean_risk(losses[chosen], weight[chosen], each) for each in (shown, None))
         self.coverage_ = float(weight[chosen].sum() / weight.sum())
         self.guaranteed_ = proven and doubt is None
-        asked, n_distinct = (self.target_risk, self.confidence), len(scores) if copies is None else copies.max() + 1
-        self.verdict_ = RiskBound(
+        bound = RiskBound(
             guaranteed=self.guaranteed_,
-            reason=reason_of(
-                *(proven, answered, len(scores), risk, *asked, unproven, doubt),
-                n_distinct=n_distinct,
-                of_samples=None if groups is None else of_samples,
-                of_all=mean_risk(losses, weight),
-                target=target,
-            ),
+            reason="",
             risk=risk,
             target_risk=self.target_risk,
             confidence=self.confidence,
             n_samples=len(scores),
-            n_answered=answered.n_samples,
+            n_answered=int(chosen.sum()),
             **{name: getattr(answered, name) for name in ("p_value", "level", "test", "n_needed")},
+        )
+        n_distinct = len(scores) if copies is None else copies.max() + 1
+        self.verdict_ = replace(
+            bound, reason=reason_of(bound, answered, doubt, n_distinct, of_samples, grouped=groups is not None)
         )
         if not proven:
             note(self.verdict_.reason, CalibrationSetWarning)

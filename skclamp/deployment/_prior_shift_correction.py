@@ -255,7 +255,7 @@ class PriorShiftCorrection(BaseCalibrator):
         super()._validate_params()
         for name in ("priors", "source_priors"):
             if getattr(self, name) is not None:
-                _check_priors(name, _values(name, getattr(self, name)))
+                _frequencies(name, getattr(self, name))
         if self.source_priors is None:
             return
         if self.priors is None:
@@ -263,7 +263,7 @@ class PriorShiftCorrection(BaseCalibrator):
                 "priors must be given beside source_priors: the class frequencies of the deployment; got None. Where "
                 "they aren't known, fit to labelled samples without source_priors, and adapt"
             )
-        if not np.all(_check_priors("source_priors", _values("source_priors", self.source_priors))):
+        if not np.all(_frequencies("source_priors", self.source_priors)):
             raise ValueError(f"source_priors must be above 0 for each class; got {self.source_priors!r}")
         if not is_frozen(self.estimator):
             raise ValueError(
@@ -392,15 +392,13 @@ class PriorShiftCorrection(BaseCalibrator):
         super()._remember(samples)
         self.accepted_ = self.priors is not None
         if self.accepted_:
-            self.map_ = copy.deepcopy(self.map_).learn(priors_=self._given_for("priors"), given=True)
+            self.map_ = copy.deepcopy(self.map_).learn(
+                priors_=_frequencies("priors", self.priors, self.classes_), given=True
+            )
         if self.source_priors is not None:
-            self.labelled_priors_ = self._given_for("source_priors")
+            self.labelled_priors_ = _frequencies("source_priors", self.source_priors, self.classes_)
         elif self.accepted_ and self._off_by_class:
             note(self._off_by_class, CalibrationSetWarning)
-
-    def _given_for(self, name):
-        """Frequencies that a parameter gives, in the order of the classes."""
-        return _check_priors(name, _values(name, getattr(self, name), self.classes_), len(self.classes_))
 
     @property
     def module_(self):
@@ -461,26 +459,20 @@ def _off_by_class(p_value, by_class):
     )
 
 
-def _values(name, priors, classes=None):
-    """Frequencies in the order of the classes, where they are given by these."""
-    if not hasattr(priors, "items"):
-        return priors
-    by_class = dict(priors.items())
-    if classes is None:
-        return list(by_class.values())
-    if set(by_class) != set(classes.tolist()):
-        raise ValueError(f"{name} must have a frequency for each of the classes {classes.tolist()}; got {by_class}")
-    return [by_class[each] for each in classes.tolist()]
-
-
-def _check_priors(name, priors, n_classes=None):
-    """Frequencies as an array that sums to 1; raises unless they are such, one for each class."""
+def _frequencies(name, given, classes=None):
+    """Frequencies as an array that sums to 1, in the order of the classes; raises unless they are such."""
+    priors, expected = given, "one per class" if classes is None else f"one for each of {len(classes)} classes"
+    if hasattr(given, "items"):
+        by_class = dict(given.items())
+        names = list(by_class) if classes is None else classes.tolist()
+        if set(by_class) != set(names):
+            raise ValueError(f"{name} must have a frequency for each of the classes {names}; got {by_class}")
+        priors = [by_class[each] for each in names]
     try:
         values = np.array(to_numpy(priors), dtype=np.float64)
     except (TypeError, ValueError):
         values = np.empty(0)
-    expected = "one per class" if n_classes is None else f"one for each of {n_classes} classes"
     whole = values.ndim == 1 and values.size and (values >= 0).all() and abs(values.sum() - 1) <= _ROUNDING
-    if not whole or n_classes not in (None, len(values)):
-        raise ValueError(f"{name} must be frequencies of at least 0, {expected}, that sum to 1; got {priors!r}")
+    if not whole or (classes is not None and len(values) != len(classes)):
+        raise ValueError(f"{name} must be frequencies of at least 0, {expected}, that sum to 1; got {given!r}")
     return values / values.sum()

@@ -10,7 +10,7 @@ from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
 from ..perturbations._norm import NormPerturbation, changes_inputs, norm_part
-from ._frozen import _LOCK, evaluating, frozen, takes_gradient
+from ._frozen import evaluating, frozen
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._norm_layers import with_features_clamped
 from ._unwrap import unwrapped
@@ -21,23 +21,13 @@ def _shares(views, weights):
     """The weights of some views, equal where there are none."""
     if views is None and weights is None:
         return None
-    n_views = 0 if views is None else len(views)
+    n_views = len(views or ())
     shares = torch.full((n_views,), 1 / max(1, n_views)) if weights is None else torch.as_tensor(weights)
     if n_views == 0 or shares.shape != (n_views,):
         raise ValueError(
             f"view_weights must be one for each of at least one view; got {tuple(shares.shape)} for {n_views} views"
         )
     return shares
-
-
-def _private_copy(head):
-    """A copy of a head around a copy of its network in eval mode, whose weights take gradients as nobody held them."""
-    network = unwrapped(head.module)
-    with _LOCK:
-        copied = copy.deepcopy(network)
-        for twin, parameter in zip(copied.parameters(), network.parameters(), strict=True):
-            twin.requires_grad_(takes_gradient(parameter))
-    return LogitsModule(copied, **head.reading).eval()
 
 
 def weighted_sum(logits, weights):
@@ -240,7 +230,7 @@ class ClampedModule(nn.Module):
                 f"fold needs a module without views, since a network with other weights makes a single pass over the "
                 f"inputs as they are; got {n} view{'s' * (n != 1)}"
             )
-        head = _private_copy(head)
+        head = LogitsModule(copy.deepcopy(unwrapped(head.module)), **head.reading).eval()
         take_on(head, self.perturbation)
         shape = input_shape(self.perturbation)
         if x is None and shape is not None:

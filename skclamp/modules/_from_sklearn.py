@@ -102,14 +102,23 @@ def differentiable_steps(estimator):
     """The transformers and the classifier, fitted or not, of what `as_module` knows; TypeError for others."""
     *transformers, classifier = flat_steps(estimator)
     check_transformers(transformers)
-    _check_kind(classifier, _CLASSIFIERS)
+    _check_kinds([classifier], "classifiers", _CLASSIFIERS)
     return transformers, classifier
 
 
 def check_transformers(transformers):
     """Raise a TypeError for a transformer that `as_module` doesn't know."""
-    for step in transformers:
-        _check_kind(step, _TRANSFORMERS)
+    _check_kinds(transformers, "transformers", _TRANSFORMERS)
+
+
+def _check_kinds(steps, role, known):
+    for step in steps:
+        if type(step) not in known:
+            raise TypeError(
+                "estimator must be a scikit-learn classifier whose output has a gradient with respect to its input. "
+                f"The {role} known are {', '.join(kind.__name__ for kind in known)}; got {type(step).__name__}. "
+                "Calibrate others by their outputs alone, for instance with TemperatureScaling"
+            )
 
 
 def transformer_layers(transformers):
@@ -131,17 +140,6 @@ def flat_steps(estimator):
     return [estimator]
 
 
-def _check_kind(step, known):
-    if type(step) in known:
-        return
-    kinds = "classifiers" if known is _CLASSIFIERS else "transformers"
-    raise TypeError(
-        "estimator must be a scikit-learn classifier whose output has a gradient with respect to its input. The "
-        f"{kinds} known are {', '.join(kind.__name__ for kind in known)}; got {type(step).__name__}. Calibrate others "
-        "by their outputs alone, for instance with TemperatureScaling"
-    )
-
-
 def _link(classifier):
     """Layers between scores and the logarithm of probabilities, where that isn't the softmax or the sigmoid."""
     several = len(classifier.classes_) > 2
@@ -153,7 +151,8 @@ def _link(classifier):
     strategy = getattr(classifier, "multi_class", "auto")
     if several:
         return [_OneVsRest()] if strategy == "ovr" or getattr(classifier, "solver", None) == "liblinear" else []
-    return [_Doubled()] if strategy == "multinomial" else []
+    # Log-odds of the softmax over (-z, z).
+    return [_Scaled(0.0, 0.5)] if strategy == "multinomial" else []
 
 
 def _linear_classifier(classifier):
@@ -168,15 +167,9 @@ def _multilayer_perceptron(classifier):
     return [layer for hidden in linear[:-1] for layer in (hidden, activation())] + linear[-1:]
 
 
-def _min_max_scaler(scaler):
-    clip = [nn.Hardtanh(float(scaler.feature_range[0]), float(scaler.feature_range[1]))] if scaler.clip else []
-    return [_Scaled(-scaler.min_ / scaler.scale_, 1 / scaler.scale_), *clip]
-
-
-def _max_abs_scaler(scaler):
-    # Younger than the scaler itself.
-    clip = [nn.Hardtanh()] if getattr(scaler, "clip", False) else []
-    return [_Scaled(0.0, scaler.scale_), *clip]
+def _clip(scaler, low, high):
+    # Of MaxAbsScaler it is younger than the scaler itself.
+    return [nn.Hardtanh(float(low), float(high))] if getattr(scaler, "clip", False) else []
 
 
 def _pca(pca):
@@ -243,13 +236,6 @@ class _ModifiedHuber(nn.Module):
         return logits if scores.shape[1] > 1 else logits - log_of(1 - proba)
 
 
-class _Doubled(nn.Module):
-    """Log-odds of the softmax over (-z, z)."""
-
-    def forward(self, score):
-        return 2 * score
-
-
 class _TwoColumns(nn.Module):
     """A single score as the logits (0, z)."""
 
@@ -257,21 +243,15 @@ class _TwoColumns(nn.Module):
         return torch.cat((torch.zeros_like(score), score), 1)
 
 
-_CLASSIFIERS = {
-    LogisticRegression: _linear_classifier,
-    LogisticRegressionCV: _linear_classifier,
-    SGDClassifier: _linear_classifier,
-    Perceptron: _linear_classifier,
-    LinearSVC: _linear_classifier,
-    RidgeClassifier: _linear_classifier,
-    RidgeClassifierCV: _linear_classifier,
-    LinearDiscriminantAnalysis: _linear_classifier,
-    MLPClassifier: _multilayer_perceptron,
-}
+_LINEAR = (
+    *(LogisticRegression, LogisticRegressionCV, SGDClassifier, Perceptron, LinearSVC),
+    *(RidgeClassifier, RidgeClassifierCV, LinearDiscriminantAnalysis),
+)
+_CLASSIFIERS = {**dict.fromkeys(_LINEAR, _linear_classifier), MLPClassifier: _multilayer_perceptron}
 _TRANSFORMERS = {
     StandardScaler: lambda fit: [_Scaled(fit.mean_ if fit.with_mean else 0.0, fit.scale_ if fit.with_std else 1.0)],
-    MinMaxScaler: _min_max_scaler,
-    MaxAbsScaler: _max_abs_scaler,
+    MinMaxScaler: lambda fit: [_Scaled(-fit.min_ / fit.scale_, 1 / fit.scale_), *_clip(fit, *fit.feature_range)],
+    MaxAbsScaler: lambda fit: [_Scaled(0.0, fit.scale_), *_clip(fit, -1, 1)],
     Normalizer: lambda fit: [_Normalised({"l1": 1.0, "l2": 2.0, "max": np.inf}[fit.norm])],
     PCA: _pca,
 }

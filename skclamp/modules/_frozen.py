@@ -48,8 +48,8 @@ def evaluating(module, parameters=()):
     still = [*parts, *parameters]
     with _LOCK:
         for thing in still:
-            flag = thing.training if isinstance(thing, nn.Module) else thing.requires_grad
-            _HELD.setdefault(id(thing), _Held(thing, flag)).n_holders += 1
+            name = "training" if isinstance(thing, nn.Module) else "requires_grad"
+            _HELD.setdefault(id(thing), _Held(thing, name, getattr(thing, name))).n_holders += 1
     try:
         with _LOCK:
             # The network's own ``train`` may raise, and takes a while where there are many parts.
@@ -62,7 +62,12 @@ def evaluating(module, parameters=()):
     finally:
         with _LOCK:
             for thing in still:
-                _release(thing)
+                held = _HELD[id(thing)]
+                held.n_holders -= 1
+                if not held.n_holders:
+                    del _HELD[id(thing)]
+                    if getattr(thing, held.name) != held.flag:
+                        setattr(thing, held.name, held.flag)
 
 
 def takes_gradient(parameter):
@@ -70,24 +75,12 @@ def takes_gradient(parameter):
     return _HELD[id(parameter)].flag if id(parameter) in _HELD else parameter.requires_grad
 
 
-def _release(thing):
-    """Give back the flag of what nobody else holds."""
-    kept = _HELD[id(thing)]
-    kept.n_holders -= 1
-    if not kept.n_holders:
-        del _HELD[id(thing)]
-        if isinstance(thing, nn.Module):
-            if thing.training != kept.flag:
-                thing.training = kept.flag
-        elif kept.flag:
-            thing.requires_grad_(True)
-
-
 @dataclass
 class _Held:
-    """A part of a network, or a parameter, that is held still; its flag before, and how many hold it."""
+    """A part of a network, or a parameter, that is held still; its flag's name, what that was, and how many hold it."""
 
     thing: nn.Module | nn.Parameter
+    name: str
     flag: bool
     n_holders: int = 0
 

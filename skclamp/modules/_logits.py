@@ -131,8 +131,7 @@ class LogitsModule(nn.Module):
         try:
             return self.module(*copies, **named)
         except Exception as error:
-            failure = told(self.module, error, first, others, self.input_key)
-            if failure is error:
+            if (failure := told(self.module, error, first, others, self.input_key)) is error:
                 raise
             raise failure from error
 
@@ -165,22 +164,17 @@ def _copied(value):
 def _tensor_in(output):
     """The tensor that is taken where nobody said which, and what it is where others could be meant, else None."""
     guess = None
-    if isinstance(output, torch.Tensor):
-        logits = output
-    elif isinstance(output, Mapping) and "logits" in output:
-        logits = output["logits"]
+    if isinstance(output, Mapping) and output:
+        name = "logits" if "logits" in output else next(iter(output))
+        guess = None if name == "logits" else f"the entry {name!r} of {_shown(output)}"
+        output = output[name]
     elif hasattr(output, "logits"):
-        logits = output.logits
-    elif isinstance(output, Mapping) and output:
-        name, logits = next(iter(output.items()))
-        guess = f"the entry {name!r} of {_shown(output)}"
+        output = output.logits
     elif isinstance(output, (tuple, list)) and output:
-        logits = output[0]
         if sum(isinstance(item, torch.Tensor) and item.is_floating_point() for item in output) > 1:
             guess = f"item 0 of {_shown(output)}"
-    else:
-        logits = output
-    return check_floating(logits), guess
+        output = output[0]
+    return check_floating(output), guess
 
 
 def _shown(output):

@@ -214,10 +214,8 @@ def attached(part, before, change):
 class LayerReason(Enum):
     """Why a normalisation layer isn't clamped, in words."""
 
-    NO_WEIGHT = "has no weight of its own"
-    SCRIPTED = "was made by TorchScript"
-    NOT_COPIED = "is in a network that can't be copied"
-    FAILS = "is in a network that doesn't run on a few samples, or not backward"
+    NO_WEIGHT = "has no weight of its own that could be another"
+    FAILS = "is in a network that can't be copied, or doesn't run on a few samples, or not backward"
     UNREACHED = "isn't run"
     OTHER_ROWS = "doesn't give a tensor with rows for each sample"
     NOT_AFFINE = "does more than multiply by its weight and add its bias"
@@ -246,28 +244,19 @@ def find_norm_layers(head, x, others):
         The others, by name.
     """
     norms = {name: part for name, part in parts_of(head.module).items() if _looks_like_norm(part)}
-    left_out = {}
-    for name, part in norms.items():
-        if isinstance(part, torch.jit.ScriptModule):
-            left_out[name] = LayerReason.SCRIPTED
-        elif _own(part)[0] is None:
-            left_out[name] = LayerReason.NO_WEIGHT
+    left_out = {name: LayerReason.NO_WEIGHT for name, part in norms.items() if _own(part)[0] is None}
     sought = [name for name in norms if name not in left_out]
     if not sought:
         return [], left_out
-    try:
-        copied = private_copy(head)
-    except Exception:  # noqa: BLE001 - a network may refuse to be copied in as many ways as there are networks
-        return [], left_out | dict.fromkeys(sought, LayerReason.NOT_COPIED)
-    probe = _Probe(copied, x, others)
-    devices = [probe.device] if probe.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+    device = next(iter([x, *others.values()][x is None :])).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), warnings.catch_warnings():
         # Torch warns of gradients that end on the way; they are found out.
         warnings.simplefilter("ignore")
         try:
+            probe = _Probe(private_copy(head), x, others)
             layers, reasons = _affine(probe, sought)
             layers, unlike = _with_right_gradients(probe, layers)
-        except Exception:  # noqa: BLE001 - nor do all networks run on a few samples, or backward
+        except Exception:  # noqa: BLE001 - networks refuse to be copied or run in as many ways as there are networks
             return [], left_out | dict.fromkeys(sought, LayerReason.FAILS)
     return layers, left_out | reasons | unlike
 

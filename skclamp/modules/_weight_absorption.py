@@ -28,20 +28,19 @@ def take_on(head, perturbation):
     if not parts:
         return
     bent = [part for part in parts if not (is_ours(part) and part.affine)]
+    _check_none(bent, "a perturbation of this package that is affine in the inputs")
     shape = input_shape(perturbation)
     if shape is None:
-        _check_none(bent, "a perturbation of this package that is affine in the inputs")
         raise ValueError("fold needs perturbations of inputs of one shape; got several")
     layer, whole = _first_layer(head, shape)
     with torch.no_grad():
         perturbation = copy.deepcopy(perturbation).eval().double().cpu()
         if type(layer) is nn.Linear:
-            _check_none(bent, "a perturbation of this package that is affine in the inputs")
             _absorb_into_linear(layer, perturbation)
         elif not whole:
             raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
         else:
-            unlike = [part for part in parts if part in bent or not part.pointwise]
+            unlike = [part for part in parts if not part.pointwise]
             _check_none(unlike, "a perturbation that is the same everywhere before a convolution")
             _absorb_into_convolution(layer, perturbation)
 

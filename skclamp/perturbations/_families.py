@@ -61,12 +61,16 @@ class Perturbation(nn.Module):
         Whether "auto" tries it on inputs of features, and on those of channels and positions.
     special_cases : tuple of str
         Families that can do no more than this one, and so are never worth a step after it.
+    adds : bool
+        Whether it does no more than add its only parameter.
     affine : bool
         Whether it is affine in the inputs, such that a linear layer can absorb it.
     pointwise : bool
         Whether it does the same at every place, and so commutes with looking at a window: what a convolution asks.
     any_size : bool
         Whether it may take inputs of other sizes than it was made for.
+    starts : dict of str to float
+        What parameters of one number a channel start at.
     pictures : dict of str to Picture
         How parameters are shown.
     tone_curve : bool
@@ -80,9 +84,11 @@ class Perturbation(nn.Module):
     tried_on_tables = False
     tried_on_signals = False
     special_cases: ClassVar[tuple[str, ...]] = ()
+    adds = False
     affine = False
     pointwise = False
     any_size = True
+    starts: ClassVar[dict[str, float]] = {}
     pictures: ClassVar[dict[str, Picture]] = {}
     tone_curve = False
     of_features = False
@@ -96,15 +102,14 @@ class Perturbation(nn.Module):
                 f"perturbation={self.name!r} needs a channel axis and {wanted} X, (n_samples, n_channels, ...); got "
                 f"inputs of shape {self.shape}. Use 'channel' or 'affine', or 'full'"
             )
+        for name, start in self.starts.items():
+            setattr(self, name, _per_channel(shape, start))
 
     def extra_repr(self):
         return ", ".join(f"{name}={shown(parameter)}" for name, parameter in self.named_parameters())
 
-    def _added(self):
-        """Hook: what it adds to an input, of a shape that broadcasts to the input's; None where it does more."""
 
-
-_OFFSET = {"offset": Picture("bars", 0.0)}
+_BARS = {"gain": Picture("bars", 1.0), "offset": Picture("bars", 0.0)}
 
 
 class FullPerturbation(Perturbation):
@@ -133,7 +138,7 @@ class FullPerturbation(Perturbation):
     """
 
     name = "full"
-    affine = True
+    adds = affine = True
     any_size = False
     pictures: ClassVar = {"delta": Picture("entries", 0.0)}
 
@@ -144,9 +149,6 @@ class FullPerturbation(Perturbation):
     def forward(self, x):
         """Perturbed batch, of the same shape."""
         return x + self.delta
-
-    def _added(self):
-        return self.delta
 
 
 class ChannelPerturbation(Perturbation):
@@ -172,19 +174,13 @@ class ChannelPerturbation(Perturbation):
 
     name = "channel"
     tried_on_tables = True
-    affine = pointwise = True
-    pictures: ClassVar = _OFFSET
-
-    def __init__(self, shape):
-        super().__init__(shape)
-        self.offset = _per_channel(shape, 0)
+    adds = affine = pointwise = True
+    starts: ClassVar = {"offset": 0.0}
+    pictures: ClassVar = _BARS
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
         return x + self.offset
-
-    def _added(self):
-        return self.offset
 
 
 class AffinePerturbation(Perturbation):
@@ -208,16 +204,14 @@ class AffinePerturbation(Perturbation):
     torch.Size([2, 5])
     """
 
+    gain: nn.Parameter
+    offset: nn.Parameter
     name = "affine"
     tried_on_tables = tried_on_signals = True
     special_cases = ("channel",)
     affine = pointwise = True
-    pictures: ClassVar = {"gain": Picture("bars", 1.0)} | _OFFSET
-
-    def __init__(self, shape):
-        super().__init__(shape)
-        self.gain = _per_channel(shape, 1)
-        self.offset = _per_channel(shape, 0)
+    starts: ClassVar = {"gain": 1.0, "offset": 0.0}
+    pictures: ClassVar = _BARS
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
@@ -252,12 +246,7 @@ class CurvePerturbation(Perturbation):
     special_cases = ("channel", "affine")
     pointwise = True
     tone_curve = True
-
-    def __init__(self, shape):
-        super().__init__(shape)
-        self.bend = _per_channel(shape, 0)
-        self.gain = _per_channel(shape, 1)
-        self.offset = _per_channel(shape, 0)
+    starts: ClassVar = {"bend": 0.0, "gain": 1.0, "offset": 0.0}
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
@@ -297,7 +286,7 @@ class ColorPerturbation(Perturbation):
     tried_on_signals = True
     special_cases = ("channel", "affine")
     affine = pointwise = True
-    pictures: ClassVar = {"matrix": Picture("matrix")} | _OFFSET
+    pictures: ClassVar = {"matrix": Picture("matrix")} | _BARS
 
     def __init__(self, shape):
         super().__init__(shape)
@@ -344,7 +333,7 @@ class FilterPerturbation(Perturbation):
     tried_on_signals = True
     special_cases = ("channel", "affine")
     affine = True
-    pictures: ClassVar = {"weight": Picture("filters")} | _OFFSET
+    pictures: ClassVar = {"weight": Picture("filters")} | _BARS
 
     def __init__(self, shape, size=3):
         super().__init__(shape)
@@ -352,9 +341,7 @@ class FilterPerturbation(Perturbation):
             raise ValueError(f"size must be odd and at most the input's {min(shape[1:])} entries; got {size}")
         self.size = size
         n_axes = len(shape) - 1
-        impulse = torch.zeros((shape[0], 1) + (size,) * n_axes)
-        impulse[(slice(None), 0) + (size // 2,) * n_axes] = 1
-        self.weight = nn.Parameter(impulse)
+        self.weight = nn.Parameter(nn.init.dirac_(torch.empty(shape[0], 1, *[size] * n_axes), groups=shape[0]))
         self.offset = _per_channel(shape, 0)
         self.padding = (size // 2,) * (2 * n_axes)
 
@@ -442,10 +429,10 @@ def n_learnable(perturbation):
 
 def additive_part(perturbation, shape):
     """The tensor of one input's shape that a perturbation adds, or None where it does more than add."""
-    if not any(True for _ in perturbation.parameters()):
+    parameters = list(perturbation.parameters())
+    if not parameters:
         return torch.zeros(shape)
-    added = perturbation._added() if isinstance(perturbation, Perturbation) else None
-    return None if added is None else added.expand(shape)
+    return parameters[0].expand(shape) if family_of(perturbation).adds else None
 
 
 def family_of(perturbation):

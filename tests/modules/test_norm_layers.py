@@ -387,7 +387,7 @@ def pool_of_rows():
 LEFT_OUT = {
     "without affine": (lambda: on_vectors(nn.LayerNorm(8, elementwise_affine=False)), "NO_WEIGHT"),
     "unreached": (unreached, "UNREACHED"),
-    "scripted": (lambda: torch.jit.script(on_vectors(nn.LayerNorm(8))), "SCRIPTED"),
+    "scripted": (lambda: torch.jit.script(on_vectors(nn.LayerNorm(8))), "NO_WEIGHT"),
     "not affine": (lambda: on_vectors(GatedNorm(8)), "NOT_AFFINE"),
     "lends its weight": (lends, "SHARED"),
     "detached": (detached, "NO_GRADIENT"),
@@ -396,7 +396,7 @@ LEFT_OUT = {
         "NO_GRADIENT",
     ),
     "fails backward": (fails_backward, "FAILS"),
-    "can't be copied": (locked, "NOT_COPIED"),
+    "can't be copied": (locked, "FAILS"),
     "batch statistics": (lambda: coupled(nn.BatchNorm1d(8, track_running_stats=False)), "COUPLED"),
     "batch statistics, noted": (lambda: coupled(AlwaysTraining(8)), "COUPLED"),
     "batch statistics of images": (lambda: on_images(nn.BatchNorm2d(4), AlwaysTraining2d(4)), "COUPLED"),
