@@ -13,10 +13,8 @@ from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
-from .._backbones.backbone import Opening
-from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
-from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
+from .._backbones.opening import check_samples, is_frozen
 from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import fit_folds, predict_labelled
 from .._judging.overlap import shared_share
@@ -39,6 +37,7 @@ from .._utils.sklearn_private import Interval, num_samples, take_rows
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
 from ..base._around import AroundEstimator
+from ..base._probabilities import check_probabilistic, open_probabilities
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
@@ -236,7 +235,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             )
         with self._kept_on_error(), one_warning():
             self._validate_params()
-            self._check_estimator()
+            check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
             for name in list(vars(self)):
                 if name.endswith("_") or name == "_backbone":
@@ -260,18 +259,6 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
                 validate_data(self, X, skip_check_array=True)
         return self
-
-    def _check_estimator(self):
-        estimator = self._frozen_part()
-        if estimator is None or isinstance(estimator, torch.nn.Module):
-            what = "None" if estimator is None else f"a network alone, {type(estimator).__name__}"
-            raise TypeError(
-                f"estimator must be a classifier; got {what}: give a fitted calibrator, such as "
-                "TemperatureScaling(network).fit(X, y)"
-            )
-        check_classifier(estimator)
-        if not hasattr(estimator, "predict_proba"):
-            raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
 
     def _out_of_sample(self, X, y, sample_weight, groups, params):
         """Labels, what a fitted estimator says of samples that should be new to it, no doubt, and hashes of them."""
@@ -391,18 +378,9 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             zero_one = bool(np.isin((self.costs_ - low) / span, (0.0, 1.0)).all())
         losses, expected = (losses - low) / span, (expected - low) / span
         target, floor = (self.target_risk - low) / span, self._floor()
-        answered = prove(
-            scores,
-            losses,
-            target,
-            1 - self.confidence,
-            expected=expected,
-            # Equal weights are none.
-            weight=weight if np.ptp(weight) else None,
-            groups=joined(copies, groups),
-            floor=floor,
-            zero_one=zero_one,
-        )
+        # Equal weights are none.
+        told = {"weight": weight if np.ptp(weight) else None, "groups": joined(copies, groups), "expected": expected}
+        answered = prove(scores, losses, target, 1 - self.confidence, floor=floor, zero_one=zero_one, **told)
         proven, self.threshold_ = answered.n_samples > 0, answered.threshold
         if not proven and self.unproven == "best":
             self.threshold_ = best_unproven(scores, losses, target, weight, groups, floor)
@@ -432,13 +410,12 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     def _floor(self):
         """Scores up to this are never answered: it costs more than to abstain."""
-        if self.costs_ is None and self.abstention_cost is not None and self.abstention_cost <= 0:
-            raise ValueError(
-                f"abstention_cost must be above 0 where a right answer costs nothing; got {self.abstention_cost!r}"
-            )
-        if self.costs_ is None:
-            return 0.0 if self.abstention_cost is None else max(0.0, 1.0 - self.abstention_cost)
-        return -math.inf if self.abstention_cost is None else -float(self.abstention_cost)
+        cost = self.abstention_cost
+        if self.costs_ is not None:
+            return -math.inf if cost is None else -float(cost)
+        if cost is not None and cost <= 0:
+            raise ValueError(f"abstention_cost must be above 0 where a right answer costs nothing; got {cost!r}")
+        return 0.0 if cost is None else max(0.0, 1.0 - cost)
 
     def _decide(self, proba):
         """Column of the prediction, and its score, for each row of probabilities."""
@@ -619,11 +596,9 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     def _open_backbone(self):
         if not hasattr(self, "estimator_"):
             # Of one that load is given.
-            self._check_estimator()
+            check_probabilistic(self._frozen_part())
             self.estimator_ = self._frozen_part()
-        if isinstance(self.estimator_, BaseCalibrator):
-            return CalibratorBackbone(self.estimator_, "probabilities")
-        return open_backbone(self.estimator_, Opening("probabilities"))
+        return open_probabilities(self.estimator_)
 
     def _route(self, params):
         if not params:

@@ -263,8 +263,6 @@ class PriorShiftCorrection(BaseCalibrator):
                 "priors must be given beside source_priors: the class frequencies of the deployment; got None. Where "
                 "they aren't known, fit to labelled samples without source_priors, and adapt"
             )
-        if not np.all(_frequencies("source_priors", self.source_priors)):
-            raise ValueError(f"source_priors must be above 0 for each class; got {self.source_priors!r}")
         if not is_frozen(self.estimator):
             raise ValueError(
                 "estimator must be fitted where source_priors is given, since nothing is learned then: fit it first; "
@@ -472,7 +470,10 @@ def _frequencies(name, given, classes=None):
         values = np.array(to_numpy(priors), dtype=np.float64)
     except (TypeError, ValueError):
         values = np.empty(0)
-    whole = values.ndim == 1 and values.size and (values >= 0).all() and abs(values.sum() - 1) <= _ROUNDING
+    least, are_enough = "of at least 0", values >= 0
+    if name == "source_priors":
+        least, are_enough = "above 0", values > 0
+    whole = values.ndim == 1 and values.size and are_enough.all() and abs(values.sum() - 1) <= _ROUNDING
     if not whole or (classes is not None and len(values) != len(classes)):
-        raise ValueError(f"{name} must be frequencies of at least 0, {expected}, that sum to 1; got {given!r}")
+        raise ValueError(f"{name} must be frequencies {least}, {expected}, that sum to 1; got {given!r}")
     return values / values.sum()

@@ -84,17 +84,16 @@ def with_features_clamped(head, perturbation):
     -------
     LogitsModule
         Its network shares every tensor with the user's but the weights and biases of these layers.
+
+    Raises
+    ------
+    OtherLayersError
+        If the network lacks one of them.
     """
     network = head.module
     if isinstance(network, nn.parallel.DistributedDataParallel):
         network = unwrapped(network)
     network = shared_copy(network)
-    _take_on_all(network, perturbation)
-    return LogitsModule(network, **head.reading)
-
-
-def _take_on_all(network, perturbation):
-    """Give the layers of a network weights and biases of their own."""
     parts = parts_of(network)
     for layer, gain, offset in perturbation.by_layer():
         part = parts.get(layer.name)
@@ -106,6 +105,7 @@ def _take_on_all(network, perturbation):
                 f"are clamped; got {'none' if part is None else type(part).__name__}"
             )
         _take_on(part, layer, gain, offset)
+    return LogitsModule(network, **head.reading)
 
 
 def parts_of(network):

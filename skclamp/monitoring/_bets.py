@@ -19,7 +19,7 @@ AS_IS = 12
 # times the variance of z, at the most: 7e-5 nats a sample at a variance of 1.
 _SPACING = 0.025
 # Counts that each class starts with, found and predicted.
-_PRIOR_COUNT = 5.0
+PRIOR_COUNT = 5.0
 
 
 class Likelihoods(NamedTuple):
@@ -73,11 +73,6 @@ def before_each(rows, state, memory):
     kept = kept.reshape(-1, *(1,) * (rows.ndim - 1))
     added = np.concatenate([np.zeros_like(rows[:1]), np.cumsum(rows / kept[1:], axis=0)])
     return kept * (state + added)
-
-
-def class_weights(found, predicted):
-    """Return how much more frequent classes were than predicted."""
-    return (found + _PRIOR_COUNT) / (predicted + _PRIOR_COUNT)
 
 
 def bound_of_tilt(tilt, log_total, mean, betas):

@@ -6,8 +6,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from .._utils.encoding import register
-from .._utils.least_probability import are_zeros
-from ._bets import BETAS, Likelihoods, before_each, bound_of_tilt, class_weights, likelihoods, null_betas
+from ._bets import BETAS, PRIOR_COUNT, Likelihoods, before_each, bound_of_tilt, likelihoods, null_betas
 from ._starts import StartsMixture, means
 
 # Exponentials at a time: 4 MB.
@@ -28,8 +27,6 @@ class CalibrationBets(StartsMixture):
     ----------
     tolerance : float
         Of the null.
-    n_impossible : int
-        How many labels had at most the least probability.
     frequencies : ndarray of shape (2, n_classes)
         Counts of labels and predicted ones, of a memory with an end.
     totals : ndarray of shape (n_sums,)
@@ -37,7 +34,6 @@ class CalibrationBets(StartsMixture):
     """
 
     tolerance: float
-    n_impossible: int
     frequencies: np.ndarray
 
     @classmethod
@@ -48,7 +44,6 @@ class CalibrationBets(StartsMixture):
             n_bets=len(_outside(null)) + 1,
             n_sums=3 * _N + len(null),
             tolerance=tolerance,
-            n_impossible=0,
             frequencies=np.zeros((2, n_classes)),
         )
 
@@ -82,28 +77,30 @@ class CalibrationBets(StartsMixture):
         return np.concatenate(paths, axis=1)
 
     def _update(self, log_p, y, sizes, n_rows):
-        null, of_label = null_betas(self.tolerance), (np.arange(len(y)), y)
+        null = null_betas(self.tolerance)
         firsts = np.cumsum(sizes) - sizes
         weights = np.repeat(self._weights(log_p, y, firsts, sizes), sizes, axis=0)
         betas, parts = np.concatenate([BETAS, null]), [slice(i, i + n_rows) for i in range(0, len(y), n_rows)]
         of_parts = [likelihoods(log_p[rows], y[rows], betas, weights[rows]) for rows in parts]
-        on_grid, log_weight = Likelihoods(*map(np.concatenate, zip(*of_parts, strict=True))), np.log(weights[of_label])
+        on_grid, log_weight = (
+            Likelihoods(*map(np.concatenate, zip(*of_parts, strict=True))),
+            np.log(weights[np.arange(len(y)), y]),
+        )
         path = np.cumsum(np.vstack([self.totals, means(_sums(on_grid, log_weight), firsts, sizes)]), axis=0)
         increments = _increments(on_grid, log_weight, null)
         if len(sizes) < len(y):
             # However dependent samples are, the mean of e-values is one.
             increments = np.logaddexp.reduceat(increments, firsts, axis=0) - np.log(sizes)[:, None]
-        self.n_impossible += int(are_zeros(log_p[of_label]).sum())
         return self._bet(increments, path)
 
     def _weights(self, log_p, y, firsts, sizes):
-        """Weights of the classes before each group, (n_groups, K); takes on the samples."""
+        """How much more frequent classes were than predicted before each group, (n_groups, K); takes on the samples."""
         labels = np.zeros_like(log_p)
         labels[np.arange(len(y)), y] = 1
         rows = means(np.stack([labels, np.exp(log_p)], axis=1), firsts, sizes)
         path = before_each(rows, self.frequencies, 1 - 1 / (_MEMORY * log_p.shape[1]))
         self.frequencies = path[-1]
-        return class_weights(path[:-1, 0], path[:-1, 1])
+        return (path[:-1, 0] + PRIOR_COUNT) / (path[:-1, 1] + PRIOR_COUNT)
 
 
 def _outside(null):

@@ -33,12 +33,10 @@ class StartsMixture(ABC):
         with weights of 1.
     excess, start, totals_at_start : ndarray of shape (n_bets,), the last (n_bets, n_sums)
         Of each, what its best start has won, the number of samples before that, and `totals` then.
-    max_log_e, max_log_r : float
-        The largest so far of the mixture, and of the sum with weights of 1.
+    peaks : ndarray of shape (2,)
+        The largest so far of the mixture's logarithm, and of that of the sum with weights of 1.
     trail, stride : ndarray of shape (n_points, 3), int
-        Number of samples, log e-value and the logarithm of the other sum, at multiples of `stride`.
-    last : ndarray of shape (3,)
-        The same of the last sample.
+        Number of samples, log e-value and the logarithm of the other sum, at multiples of `stride` and at the last.
     n_before, totals_before : int, ndarray of shape (n_sums,) or float
         Of held-out samples that were true: number and `totals`.
     groups : ndarray of shape (n_groups,)
@@ -62,11 +60,9 @@ class StartsMixture(ABC):
     start: np.ndarray
     totals_at_start: np.ndarray
     n_samples: int = 0
-    max_log_e: float = 0.0
-    max_log_r: float = -np.inf
+    peaks: np.ndarray = field(default_factory=lambda: np.array([0.0, -np.inf]))
     trail: np.ndarray = field(default_factory=lambda: np.array([[0.0, 0.0, -np.inf]]))
     stride: int = 1
-    last: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, -np.inf]))
     n_before: int = 0
     totals_before: np.ndarray | float = 0.0
     groups: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -129,12 +125,6 @@ class StartsMixture(ABC):
             after.since, after.before, after.changed = until.change(limits[0])
         return after
 
-    @property
-    def trajectory(self):
-        """The trail, and the last sample."""
-        ends = self.trail[-1, 0] == self.n_samples
-        return self.trail.copy() if ends else np.vstack([self.trail, self.last])
-
     def change(self, log_odds):
         """Number of samples before the likeliest start of a change, the totals then, and whether the null held before.
 
@@ -167,23 +157,20 @@ class StartsMixture(ABC):
         shares[-1] = 1 - shares[:-1].sum()
         peak = log_sums.max(2)
         of_both = peak + np.log(np.exp(log_sums - peak[..., None]) @ shares)
-        log_e, log_r = np.logaddexp(of_both[:, 0], log_rest(number, self.patience)), of_both[:, 1]
+        of_both[:, 0] = np.logaddexp(of_both[:, 0], log_rest(number, self.patience))
         self.totals = path[-1].copy()
         self.n_samples += len(won)
-        self.max_log_e = max(self.max_log_e, float(log_e.max()))
-        self.max_log_r = max(self.max_log_r, float(log_r.max()))
-        self._note(log_e, log_r)
-        return np.stack([log_e, log_r])
+        self.peaks = np.maximum(self.peaks, of_both.max(0))
+        self._note(np.column_stack([number, of_both]))
+        return of_both.T
 
-    def _note(self, log_e, log_r):
-        """Keep the trail, every second point once it is full."""
-        number = np.arange(self.n_samples - len(log_e) + 1, self.n_samples + 1)
-        points = np.stack([number, log_e, log_r], axis=1)
-        self.last = points[-1].copy()
-        self.trail = np.vstack([self.trail, points[number % self.stride == 0]])
-        while len(self.trail) > _MAX_POINTS:
+    def _note(self, points):
+        """Keep the trail, every second point once it is full, and the last one."""
+        trail = np.vstack([self.trail, points])
+        while (even := trail[:, 0] % self.stride == 0).sum() > _MAX_POINTS:
             self.stride *= 2
-            self.trail = self.trail[self.trail[:, 0] % self.stride == 0]
+        even[-1] = True
+        self.trail = trail[even]
 
 
 def log_rest(number, patience):

@@ -236,9 +236,9 @@ class Watch(AroundEstimator):
         self.n_samples_ = evidence.n_samples
         for name, number in skipped.items():
             setattr(self, name, number if begins else getattr(self, name, 0) + number)
-        self.trajectory_ = evidence.trajectory
-        self.log_e_value_ = float(evidence.last[1])
-        self.p_value_ = math.exp(-evidence.max_log_e)
+        self.trajectory_ = evidence.trail.copy()
+        self.log_e_value_ = float(evidence.trail[-1, 1])
+        self.p_value_ = math.exp(-evidence.peaks[0])
         self.alarm_ = evidence.alarms[0] is not None
         if self._rules["average_run_length"] is not None:
             self.change_alarm_ = evidence.alarms[1] is not None

@@ -1,40 +1,30 @@
 """Watched samples: logits of a classifier's probabilities, and the labels that are there."""
 
 import numpy as np
-import torch
 from skorch import NeuralNet
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import Opening
-from .._backbones.classifier import CalibratorBackbone
-from .._backbones.opening import check_classifier, is_frozen, open_backbone
+from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside
 from .._utils.labels import check_same_length, split_missing
-from ..base import BaseCalibrator
+from ..base._probabilities import check_probabilistic, open_probabilities
 
 
 def open_watched(estimator, response):
     """The way from an estimator's inputs to logits of what its ``predict_proba`` says."""
-    if isinstance(estimator, torch.nn.Module):
-        raise TypeError(
-            f"estimator must be a fitted classifier or None; got a network alone, {type(estimator).__name__}: "
-            "calibrate it first, as by TemperatureScaling(network).fit(X, y), or give its logits as X, without an "
-            "estimator"
-        )
     if estimator is None or isinstance(estimator, NeuralNet):
         return open_backbone(estimator, Opening(response))
-    check_classifier(estimator)
+    check_probabilistic(estimator)
     if not is_frozen(estimator):
         raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(estimator).__name__}")
-    if response == "logits" or not hasattr(estimator, "predict_proba"):
+    if response == "logits":
         raise ValueError(
             "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
             f"{response!r} for {type(estimator).__name__}"
         )
-    if isinstance(estimator, BaseCalibrator):
-        return CalibratorBackbone(estimator, "probabilities")
-    return open_backbone(estimator, Opening("probabilities"))
+    return open_probabilities(estimator)
 
 
 def read_watched(backbone, X, y):

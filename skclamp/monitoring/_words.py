@@ -2,7 +2,6 @@
 
 import math
 
-from .._utils.least_probability import MIN_PROBABILITY
 from ._bets import LOG_TEMPERATURES
 from ._e_process import gain_of_frequencies
 
@@ -18,11 +17,6 @@ def sentences(monitor):
     if evidence.since is None:
         yield f"A refit of T, {_won(monitor)}."
         return
-    if evidence.n_impossible:
-        yield (
-            f"Of {_labels(evidence.n_impossible)} so far the probability was at most {MIN_PROBABILITY:.2g} and counts "
-            "as that; if it was 0, no T undoes it."
-        )
     when, those = "from the first label on", "all of them"
     if evidence.since:
         start = f"were true at first, and have changed since about label {evidence.since:,}"
@@ -73,9 +67,8 @@ def _alarms(monitor, others):
     yield f"{which} {_labels(monitor.n_samples_)}{others}: {level}."
     if at is not None and change:
         yield f"{change}."
-    what, now, peak = "log e-value", evidence.last[1], evidence.max_log_e
-    if at is None:
-        what, now, peak = "logarithm of the restarting test's sum", evidence.last[2], evidence.max_log_r
+    what = "log e-value" if at is not None else "logarithm of the restarting test's sum"
+    now, peak = evidence.trail[-1, 1 + (at is None)], evidence.peaks[int(at is None)]
     if evidence.since is not None and now < min(peak / 2, peak + math.log(rules["alpha"])):
         yield f"The evidence has since gone: the {what} is {now:.3g}, and was {peak:.3g} at its peak."
 

@@ -1,6 +1,7 @@
 """NormPerturbation: a gain and an offset after each normalisation layer of a network."""
 
 import math
+from itertools import accumulate
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -128,14 +129,12 @@ class NormPerturbation(Perturbation):
         list of (slice, slice or None)
             Of its gains, and of its offsets, if it has any.
         """
-        place, places = len(self.gain), []
-        start = 0
-        for layer in self.layers:
-            offsets = slice(place, place + layer.size) if layer.has_offset else None
-            places.append((slice(start, start + layer.size), offsets))
-            start += layer.size
-            place += layer.size * layer.has_offset
-        return places
+        starts = accumulate((layer.size for layer in self.layers), initial=0)
+        behind = accumulate((layer.size * layer.has_offset for layer in self.layers), initial=len(self.gain))
+        return [
+            (slice(start, start + layer.size), slice(later, later + layer.size) if layer.has_offset else None)
+            for layer, start, later in zip(self.layers, starts, behind, strict=False)
+        ]
 
     def by_layer(self):
         """Each layer with its gain and its offset, which broadcast against its output.

@@ -206,7 +206,10 @@ def test_labels_beside_known_frequencies_are_ignored_and_weights_told(fitted):
     ("params", "message"),
     [
         ({"source_priors": EVEN}, "priors must be given beside source_priors"),
-        ({"priors": EVEN, "source_priors": [0.5, 0.5, 0, 0]}, "source_priors must be above 0 for each class"),
+        (
+            {"priors": EVEN, "source_priors": [0.5, 0.5, 0, 0]},
+            "source_priors must be frequencies above 0, one per class",
+        ),
         (
             {"priors": EVEN, "source_priors": [0.5, 0.5]},
             "source_priors must be frequencies of at least 0, one for each",

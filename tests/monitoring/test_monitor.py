@@ -351,20 +351,6 @@ def test_summary_at_the_ends():
     assert "to 3.32, the bound of what is searched, would win" in at_random
 
 
-def test_summary_tells_of_labels_that_could_not_come():
-    proba = np.tile([[0.5, 0.5, 0.0]], (40, 1))
-    y = np.arange(40) % 2
-    assert "the probability was" not in watch(proba, y, response="probabilities").summary()
-    y[[7, 30]] = 2
-    monitor = watch(proba, y, response="probabilities")
-    assert monitor.alarm_
-    told = " so far the probability was at most 2.2e-16 and counts as that; if it was 0, no T undoes it. "
-    assert f" Of 2 labels{told}" in monitor.summary()
-    # Of small ones above 0 no more is said.
-    monitor = watch(np.tile([[60.0, 0.0]], (300, 1)), np.append(np.zeros(299, int), 1))
-    assert f" Of 1 label{told}" in monitor.summary()
-
-
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -391,7 +377,7 @@ def test_messages():
         watch(LOGITS, Y, groups=Y[1:])
     with pytest.raises(ValueError, match="groups must name the group of every sample; got nan"):
         watch(LOGITS, Y, groups=np.where(Y, Y, np.nan))
-    with pytest.raises(TypeError, match="got a network alone, Linear: calibrate it first"):
+    with pytest.raises(TypeError, match="got a network alone, Linear: give a fitted calibrator"):
         watch(LOGITS, Y, torch.nn.Linear(3, 3))
     with pytest.raises(ValueError, match="estimator must be fitted: a monitor fits none; got LogisticRegression"):
         watch(LOGITS, Y, LogisticRegression())
