@@ -6,7 +6,6 @@ beta: what holds on the grid bounds what holds between its points.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,28 +21,6 @@ _SPACING = 0.025
 PRIOR_COUNT = 5.0
 
 
-class Likelihoods(NamedTuple):
-    """Log-likelihoods of samples on a grid of betas.
-
-    Attributes
-    ----------
-    gain : ndarray of shape (n_samples, n_betas)
-        Log-likelihood of the labels, less that at beta = 1.
-    slope : ndarray of shape (n_samples, n_betas)
-        Derivative of the log-likelihood.
-    log_total, mean : ndarray of shape (n_samples, n_betas)
-        Of the classes' ``exp(beta z)``, the logarithm of the sum and its derivative; z is 0 at the top class.
-    tilt : ndarray of shape (n_samples, n_betas)
-        Logarithm of the classes' expected weight.
-    """
-
-    gain: np.ndarray
-    slope: np.ndarray
-    log_total: np.ndarray
-    mean: np.ndarray
-    tilt: np.ndarray
-
-
 def null_betas(tolerance):
     """Grid over 1 / T for T within [1 / (1 + tolerance), 1 + tolerance], which is the same interval."""
     if tolerance == 0:
@@ -53,18 +30,35 @@ def null_betas(tolerance):
 
 
 def likelihoods(log_p, y, betas, weights):
-    """See `Likelihoods`; `log_p` (n, K) are log-probabilities, y column indices, weights (n, K)."""
+    """Log-likelihoods of samples on a grid of betas, and what bounds them between its points.
+
+    Parameters
+    ----------
+    log_p : ndarray of shape (n_samples, n_classes)
+        Log-probabilities.
+    y : ndarray of shape (n_samples,)
+        Column indices of the labels.
+    betas : ndarray of shape (n_betas,)
+        The first ones are `BETAS`.
+    weights : ndarray of shape (n_samples, n_classes)
+        Those of classes.
+
+    Returns
+    -------
+    ndarray of shape (5, n_samples, n_betas)
+        Log-likelihood of the labels, less that at beta = 1; its derivative; of the classes' ``exp(beta z)``, with z 0
+        at the top class, the logarithm of the sum and its derivative; the logarithm of the classes' expected weight.
+    """
     z = torch.from_numpy(log_p - log_p.max(1, keepdims=True))
     # One exponential per class and beta serves all the sums over classes, as columns of one product.
     columns = torch.stack([torch.ones_like(z), z, torch.from_numpy(weights)], 1)
     terms = torch.mul(z[:, None], torch.from_numpy(betas)[:, None]).exp_()
-    sums = torch.bmm(terms, columns.transpose(1, 2)).numpy()
-    total = sums[..., 0]
-    log_total, mean = np.log(total), sums[..., 1] / total
+    total, total_z, weighted = torch.bmm(terms, columns.transpose(1, 2)).numpy().transpose(2, 0, 1)
+    log_total, mean = np.log(total), total_z / total
     of_label = z.numpy()[np.arange(len(y)), y][:, None]
     log_likelihood = betas * of_label - log_total
     gain = log_likelihood - log_likelihood[:, AS_IS, None]
-    return Likelihoods(gain, of_label - mean, log_total, mean, np.log(sums[..., 2] / total))
+    return np.stack([gain, of_label - mean, log_total, mean, np.log(weighted / total)])
 
 
 def before_each(rows, state, memory):

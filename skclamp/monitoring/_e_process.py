@@ -6,7 +6,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from .._utils.encoding import register
-from ._bets import BETAS, PRIOR_COUNT, Likelihoods, before_each, bound_of_tilt, likelihoods, null_betas
+from ._bets import BETAS, PRIOR_COUNT, before_each, bound_of_tilt, likelihoods, null_betas
 from ._starts import StartsMixture, means
 
 # Exponentials at a time: 4 MB.
@@ -30,7 +30,7 @@ class CalibrationBets(StartsMixture):
     frequencies : ndarray of shape (2, n_classes)
         Counts of labels and predicted ones, of a memory with an end.
     totals : ndarray of shape (n_sums,)
-        Sums of log-likelihoods relative to those as calibrated; see `_sums`.
+        Sums of gains at each beta, of slopes at those of bets, and of the gains of class weights at these.
     """
 
     tolerance: float
@@ -61,12 +61,11 @@ class CalibrationBets(StartsMixture):
             tells |= self.excess[best] * n_true / n_since >= 2 * log_odds
         return tells
 
-    def update(self, log_p, y, sizes=None):
+    def update(self, log_p, y, sizes):
         """Take on samples: log-probabilities (n, K) and column indices; returns the paths of both sums.
 
-        `sizes` are those of groups, whose samples stand one after another; None has each sample by itself.
+        `sizes` are those of groups, whose samples stand one after another.
         """
-        sizes = np.ones(len(y), dtype=np.int64) if sizes is None else sizes
         n_terms = log_p.shape[1] * (_N + len(null_betas(self.tolerance)))
         n_rows = min(_MAX_ROWS, max(1, _TERMS_AT_ONCE // n_terms))
         ends, paths = np.append(0, np.cumsum(sizes)), [np.empty((2, 0))]
@@ -77,24 +76,26 @@ class CalibrationBets(StartsMixture):
         return np.concatenate(paths, axis=1)
 
     def _update(self, log_p, y, sizes, n_rows):
-        null = null_betas(self.tolerance)
-        firsts = np.cumsum(sizes) - sizes
+        null, firsts = null_betas(self.tolerance), np.cumsum(sizes) - sizes
         weights = np.repeat(self._weights(log_p, y, firsts, sizes), sizes, axis=0)
         betas, parts = np.concatenate([BETAS, null]), [slice(i, i + n_rows) for i in range(0, len(y), n_rows)]
         of_parts = [likelihoods(log_p[rows], y[rows], betas, weights[rows]) for rows in parts]
-        on_grid, log_weight = (
-            Likelihoods(*map(np.concatenate, zip(*of_parts, strict=True))),
-            np.log(weights[np.arange(len(y)), y]),
-        )
-        path = np.cumsum(np.vstack([self.totals, means(_sums(on_grid, log_weight), firsts, sizes)]), axis=0)
-        increments = _increments(on_grid, log_weight, null)
+        gain, slope, log_total, mean, tilt = np.concatenate(of_parts, axis=1)
+        log_weight = np.log(weights[np.arange(len(y)), y])
+        sums = np.concatenate([gain, slope[:, :_N], gain[:, :_N] + log_weight[:, None] - tilt[:, :_N]], axis=1)
+        path = np.cumsum(np.vstack([self.totals, means(sums, firsts, sizes)]), axis=0)
+        # Log e-values of temperatures outside of the null, whatever T of it there is, and of class weights.
+        bets = _outside(null)
+        nearest = np.where(BETAS[bets] < null[0], _N, _N + len(null) - 1)
+        expected = bound_of_tilt(tilt[:, _N:], log_total[:, _N:], mean[:, _N:], null)
+        increments = np.column_stack([gain[:, bets] - gain[:, nearest], log_weight - expected])
         if len(sizes) < len(y):
             # However dependent samples are, the mean of e-values is one.
             increments = np.logaddexp.reduceat(increments, firsts, axis=0) - np.log(sizes)[:, None]
         return self._bet(increments, path)
 
     def _weights(self, log_p, y, firsts, sizes):
-        """How much more frequent classes were than predicted before each group, (n_groups, K); takes on the samples."""
+        """Class frequencies over those predicted before each group, (n_groups, K); takes on the samples."""
         labels = np.zeros_like(log_p)
         labels[np.arange(len(y)), y] = 1
         rows = means(np.stack([labels, np.exp(log_p)], axis=1), firsts, sizes)
@@ -106,21 +107,6 @@ class CalibrationBets(StartsMixture):
 def _outside(null):
     """Bets on a T that the null lacks."""
     return np.flatnonzero(np.clip(BETAS, null[0], null[-1]) != BETAS)
-
-
-def _sums(on_grid, log_weight):
-    """Terms that are summed: gain at each beta, slope at those of bets, and the gain of class weights at these."""
-    weighted = on_grid.gain[:, :_N] + log_weight[:, None] - on_grid.tilt[:, :_N]
-    return np.concatenate([on_grid.gain, on_grid.slope[:, :_N], weighted], axis=1)
-
-
-def _increments(on_grid, log_weight, null):
-    """Log e-values of single samples, whatever T of the null there is: temperatures outside of it, class weights."""
-    bets = _outside(null)
-    nearest = np.where(BETAS[bets] < null[0], _N, _N + len(null) - 1)
-    temperatures = on_grid.gain[:, bets] - on_grid.gain[:, nearest]
-    expected = bound_of_tilt(on_grid.tilt[:, _N:], on_grid.log_total[:, _N:], on_grid.mean[:, _N:], null)
-    return np.column_stack([temperatures, log_weight - expected])
 
 
 def best_temperature(totals):
