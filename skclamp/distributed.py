@@ -7,7 +7,7 @@ Every process runs the same fit on its own samples; what depends on the samples 
 import pickle
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -35,17 +35,6 @@ class Alone:
 
 
 ALONE = Alone()
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """A value as processes tell each other of it: shown as its repr, and compared by a hash of its content."""
-
-    shown: str = field(compare=False)
-    content: str
-
-    def __repr__(self):
-        return self.shown
 
 
 class Ranks:

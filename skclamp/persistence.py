@@ -5,7 +5,6 @@ network, where each learned array belongs, and a checksum over all this and the 
 could choose.
 """
 
-import errno
 import json
 import os
 from contextlib import contextmanager
@@ -66,8 +65,6 @@ def write(calibrator, path, *, remember=False):
 def _replace(path, data):
     """Write a file such that a failure leaves an earlier one as it was."""
     path = Path(os.path.realpath(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     part = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
         with open(part, "xb") as file:

@@ -103,7 +103,7 @@ def test_processes_exchange_less_than_the_inputs_of_their_passes(results):
         ("strings", "ValueError", "kind of the labels must be the same on all ranks; got i on rank 0 and U on rank 1"),
         ("integers", "TypeError", "floating-point"),
         ("another shape", "ValueError", "shape of an input must be the same on all ranks"),
-        ("another gamma", "ValueError", "gamma must be the same on all ranks; got 0.0 on rank 0 and 1.0 on rank 1"),
+        ("another gamma", "ValueError", "gamma must be the same on all ranks; got 0.0 (hash "),
         ("another init", "ValueError", "init must be the same on all ranks"),
         ("another momentum", "ValueError", "optimizer must be the same on all ranks"),
         ("an interrupt", "KeyboardInterrupt", "on rank 1"),

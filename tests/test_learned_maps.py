@@ -70,7 +70,7 @@ def test_a_map_learns_values_of_another_kind(first, second):
     assert isinstance(learned.shift, (torch.Tensor, nn.Module, float, np.ndarray))
     if not isinstance(second, nn.Module):
         np.testing.assert_array_equal(learned.shift, second)
-    assert list(learned.learned()) == ["shift"]
+    assert set(learned.learned()) == {"shift", "seen", "least_probability", "refused_by"}
 
 
 @pytest.mark.parametrize("kind", [list, tuple, nn.ModuleList, lambda maps: nn.ModuleDict({"a": nn.Sequential(*maps)})])
@@ -108,7 +108,7 @@ def test_an_attribute_of_the_class_hides_no_array():
         shift = None
 
     assert Defaulting(shift=1.0).shift == 1
-    with pytest.raises(TypeError, match="'shift' is an attribute of the class Defaulting"):
+    with pytest.raises(TypeError, match="'shift' is no name for what Defaulting learns"):
         Defaulting(shift=torch.ones(3))
 
 
@@ -163,19 +163,9 @@ def test_coefficients_may_be_a_list():
     np.testing.assert_allclose(after.softmax(1).detach(), calibrator.predict_proba(LOGITS), atol=1e-6)
 
 
-def test_what_was_learned_can_be_deleted():
-    calibrator = VectorScaling().fit(LOGITS, Y)
-    twin = copy.copy(calibrator)
-    del calibrator.coef_
-    assert not hasattr(calibrator, "coef_") and "coef_" not in calibrator.map_.learned()
-    calibrator.coef_ = twin.coef_
-    np.testing.assert_array_equal(calibrator.predict_proba(LOGITS), twin.predict_proba(LOGITS))
-
-
-@pytest.mark.parametrize("change", [lambda c: setattr(c, "temperature_", 2.0), lambda c: delattr(c, "temperature_")])
-def test_before_a_fit_nothing_is_learned(change):
+def test_before_a_fit_nothing_is_learned():
     with pytest.raises(AttributeError, match="'TemperatureScaling' object has no attribute 'temperature_'"):
-        change(TemperatureScaling())
+        TemperatureScaling().temperature_ = 2.0
 
 
 # Files
@@ -231,10 +221,13 @@ def test_maps_of_ones_own_come_back(kind, tmp_path):
     ],
     ids=["power", "bias", "gain", "layer"],
 )
-def test_what_a_map_holds_beside_is_not_left_out_silently(change, request, tmp_path):
+def test_what_a_map_holds_beside_is_saved_too(change, request, tmp_path):
     learned = Powered(torch.ones(4))
     change(learned)
-    calibrator = returning(learned).fit(LOGITS, Y)
-    with pytest.raises(TypeError, match=f"Powered must hold .* got '{request.node.callspec.id}' beside"):
-        calibrator.save(tmp_path / "map")
-    assert not (tmp_path / "map").exists()
+    returning(learned).fit(LOGITS, Y).save(tmp_path / "map")
+    name = request.node.callspec.id
+    found, expected = (getattr(map_, name) for map_ in (skclamp.load(tmp_path / "map").map_, learned))
+    if name == "layer":
+        assert isinstance(found, nn.Identity)
+    else:
+        np.testing.assert_array_equal(found, torch.as_tensor(expected).detach())

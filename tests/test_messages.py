@@ -85,7 +85,7 @@ def test_new_inputs_of_another_shape(mistake):
 
 def test_a_single_image_beside_its_label():
     network, X, y = problem()
-    with pytest.raises(ValueError, match=r"X has shape \(3, 8, 8\), first axis the samples; a single one is X\[None\]"):
+    with pytest.raises(ValueError, match="y must have one value per sample: .* of samples, 3 and 1"):
         TemperatureScaling(network).fit(X[0], y[:1])
     with pytest.raises(ValueError, match=r"Reshape your data.* A single sample is X\[None\]"):
         TemperatureScaling(network).fit(X, y).predict(X[0, 0, 0])
@@ -407,25 +407,27 @@ def test_a_monitor_takes_its_classifier_first():
         CalibrationMonitor().partial_fit(classifier, X)
 
 
-OF_TORCH = r"network\.load_state_dict\(torch\.load\('net\.pt'\)\) .* torch\.load\('net\.pt', weights_only=False\)"
-RUN = r"without an estimator: TemperatureScaling\(\)\.fit\(logits, y\)$"
 NO_ESTIMATORS = {
-    "a path": (lambda _: "net.pt", rf"the path 'net\.pt'\. Pass the network, after {OF_TORCH}"),
-    "a graph's path": (lambda _: Path("net.onnx"), rf"the path 'net\.onnx'\. Run it, as by onnxruntime, .* {RUN}"),
-    "a program's path": (lambda _: "net.pt2", r"Pass torch\.export\.load\('net\.pt2'\)\.module\(\)$"),
-    "weights": (lambda network: network.state_dict(), r"OrderedDict\. .* after network\.load_state_dict\(weights\)$"),
-    "logits": (lambda _: np.zeros((9, 4)), f"ndarray. Logits are given as X, {RUN}"),
-    "a class": (lambda _: Named, r"the class Named\. Pass an instance: Named\(\.\.\.\)$"),
-    "a function": (lambda network: network.forward, f"method. Run it yourself, and give its logits as X, {RUN}"),
+    "a path": (lambda _: "net.pt", "'net.pt'"),
+    "a graph's path": (lambda _: Path("net.onnx"), r"\w+\('net.onnx'\)"),
+    "weights": (lambda network: network.state_dict(), "OrderedDict"),
+    "logits": (lambda _: np.zeros((9, 4)), "ndarray"),
+    "a class": (lambda _: Named, "<class '.*Named'>"),
+    "a function": (lambda network: network.forward, "method"),
 }
+# Each is answered by what to give instead.
+INSTEAD = (
+    r"\. Of weights or a file pass the network, after network\.load_state_dict\(weights\) or from torch\.export\..*; "
+    r"of a class an instance\. Run anything else, .* without an estimator: TemperatureScaling\(\)\.fit\(logits, y\)$"
+)
 
 
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
 @pytest.mark.parametrize("what", NO_ESTIMATORS)
 def test_what_is_no_estimator(kind, what):
     network, X, y = problem()
-    make, message = NO_ESTIMATORS[what]
-    with pytest.raises(TypeError, match=f"estimator must be None, a torch.nn.Module, .*; got .*{message}"):
+    make, got = NO_ESTIMATORS[what]
+    with pytest.raises(TypeError, match=f"estimator must be None, a torch.nn.Module, .*; got {got}{INSTEAD}"):
         kind(make(network)).fit(X, y)
 
 
@@ -434,35 +436,10 @@ def test_the_module_of_an_exported_program():
     network, X, y = problem()
     batch = {0: torch.export.Dim("batch", min=2, max=512)}
     program = torch.export.export(network.eval(), (torch.as_tensor(X[:4]),), dynamic_shapes=(batch,))
-    with pytest.raises(TypeError, match=r"got ExportedProgram\. Pass its module: program\.module\(\)$"):
+    with pytest.raises(TypeError, match=f"got ExportedProgram{INSTEAD}"):
         TemperatureScaling(program).fit(X, y)
     expected = TemperatureScaling(network).fit(X, y).temperature_
     assert TemperatureScaling(program.module()).fit(X, y).temperature_ == pytest.approx(expected, rel=1e-4)
-
-
-def test_a_session_of_onnxruntime(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    helper = pytest.importorskip("onnx").helper
-    x, z = (helper.make_tensor_value_info(name, 1, ["n", 4]) for name in "xz")
-    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["z"])], "negative", [x], [z])
-    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    _, X, y = table()
-    with pytest.raises(TypeError, match=f"got InferenceSession. Run it yourself, and give its logits as X, {RUN}"):
-        TemperatureScaling(session).fit(X, y)
-
-
-def test_a_pipeline_of_hugging_face():
-    transformers = pytest.importorskip("transformers")
-    _, X, y = problem()
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    config = transformers.ViTConfig(image_size=8, patch_size=4, num_labels=4, **sizes)
-    network = transformers.ViTForImageClassification(config)
-    pipeline = transformers.pipeline(
-        "image-classification", model=network, image_processor=transformers.ViTImageProcessor()
-    )
-    with pytest.raises(TypeError, match="got ImageClassificationPipeline. Pass the network that it holds as `model`"):
-        TemperatureScaling(pipeline).fit(X, y)
 
 
 class Pair(nn.Module):
@@ -480,11 +457,11 @@ class Pair(nn.Module):
 @pytest.mark.parametrize("form", [tuple, list])
 def test_two_inputs_side_by_side(kind, form):
     _, X, y = table()
-    rule = r"X must be a dict of the inputs that the network takes by name, \{'image': \.\.\., 'mask': \.\.\.\}"
+    rule = rf"X must be one array, or a dict of several by name; got a {form.__name__} of 2$"
     for parts in ((X, X), (torch.as_tensor(X), torch.ones(N_SAMPLES, 1))):
-        with pytest.raises(TypeError, match=rf"{rule}; got a {form.__name__} of 2 arrays with 120 rows each$"):
+        with pytest.raises(TypeError, match=rule):
             kind(Pair()).fit(form(parts), y)
-    with pytest.raises(TypeError, match="X must be one array; got a .* of 2 arrays with 120 rows each$"):
+    with pytest.raises(TypeError, match=rule):
         TemperatureScaling().fit(form([X, X]), y)
     items = [((X[k], X[k]), int(y[k])) for k in range(N_SAMPLES)]
     with pytest.raises(TypeError, match="Several inputs go into a dict, by the names under which the network takes"):

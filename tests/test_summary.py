@@ -127,18 +127,6 @@ def test_notebooks_show_the_summary_of_what_is_fitted():
     assert "The fit took" not in clone(calibrator)._repr_html_()
 
 
-def test_notebooks_link_to_the_page_of_the_class(tmp_path, monkeypatch):
-    """At the address of the documentation in the package's metadata."""
-    installed = tmp_path / "skclamp-0.dist-info"
-    installed.mkdir()
-    address = "https://docs.example"
-    text = f"Metadata-Version: 2.1\nName: skclamp\nVersion: 0\nProject-URL: Documentation, {address}\n"
-    (installed / "METADATA").write_text(text, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    page = f"{address}/api/generated/skclamp.TemperatureScaling.html"
-    assert f'href="{page}"' in TemperatureScaling()._repr_html_()
-
-
 def test_reprs_show_numbers():
     module = ClampedModule(nn.Linear(3, 2), AffinePerturbation((3,)), temperature=1.23456)
     with torch.no_grad():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .._utils.arrays import check_probability_rows, check_scores, check_unit_interval
+from .._utils.arrays import check_probability_rows, check_scores, check_unit_interval, row_sum_tolerance
 from ..modules import LogitsModule, logits_from
 from .inputs import check_no_dataset
 from .scale import Measure, finite_rows, on_another_scale, warn_of_scale
@@ -64,8 +64,7 @@ class Backbone(ABC):
     guesses_response = False
     # Whether inputs come in batches that `to_device` brings to a network.
     in_batches = False
-    # Under which names the network takes its inputs, and what is taken of several things that it returns.
-    names_taken: Any = None
+    # What is taken of several things that the network returns.
     guessed_item: Any = None
     # Scale of the first inputs; that of the fit's, which new ones are compared with; and whether `integer_scale` was
     # for anything in them.
@@ -90,6 +89,10 @@ class Backbone(ABC):
     @abstractmethod
     def fingerprint(self):
         """Identity of the network or classifier, which tells it from another; None where there is neither."""
+
+    def handed_on(self, logits):
+        """Return what becomes of a network's logits, computed elsewhere, on their way."""
+        return logits
 
     def look_at_scale(self, x):
         """Measure floating-point inputs or, once fitted, tell that they are on another scale than those of the fit."""
@@ -150,7 +153,7 @@ def check_probabilities(scores, name="X", dtype=None):
     `dtype` is that of the sums of rows, where it is another.
     """
     if scores.ndim == 2 and scores.shape[1] > 1:
-        check_probability_rows(scores, name, dtype)
+        check_probability_rows(scores, name, dtype and row_sum_tolerance(torch.finfo(dtype).eps))
     else:
         check_unit_interval(scores, name)
 

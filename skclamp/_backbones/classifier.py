@@ -73,6 +73,9 @@ class CalibratorBackbone(ClassifierBackbone):
         log_proba, labels = self.classifier._map_rows(torch.log_softmax, X, labelled=labelled)
         return torch.from_numpy(log_proba), labels
 
+    def handed_on(self, logits):
+        return self.classifier.transform_logits(logits)
+
     def as_module(self, owner):
         return self.classifier.module_
 
@@ -127,8 +130,11 @@ class CrossFittedBackbone(NetworkBackbone):
     """
 
     def __init__(self, whole, classifiers, splits, opening):
-        networks = [_of_all_classes(classifier, opening.response, whole.classes) for classifier in classifiers]
-        router = LogitsModule(on_device(_Router(networks), opening.device), input_key="x")
+        networks = [network_of(classifier, opening.response) for classifier in classifiers]
+        # Some classifiers may have missed classes, which a net's outputs have all the same.
+        nets = isinstance(flat_steps(classifiers[0])[-1], NeuralNet)
+        seen = [None if nets else np.searchsorted(whole.classes, classifier.classes_) for classifier in classifiers]
+        router = LogitsModule(on_device(_Router(networks, seen, len(whole.classes)), opening.device), input_key="x")
         # Tables are floats by now.
         super().__init__(router, opening._replace(integer_scale=None), classes=whole.classes, dtype=whole.dtype)
         self.splits = splits
@@ -190,14 +196,6 @@ def network_of(classifier, response):
     return network if method == "decision_function" else nn.Sequential(network, _LogProbabilities())
 
 
-def _of_all_classes(classifier, response, classes):
-    """The network of a classifier that may have missed classes, which a net's outputs have all the same."""
-    network, seen = network_of(classifier, response), classifier.classes_
-    if len(seen) == len(classes) or isinstance(flat_steps(classifier)[-1], NeuralNet):
-        return network
-    return _Widened(network, np.searchsorted(classes, seen), len(classes))
-
-
 class _Cast(nn.Module):
     """Cast of what transformers yield to a network's own precision."""
 
@@ -216,34 +214,28 @@ class _LogProbabilities(nn.Module):
         return floored(torch.log_softmax(scores, 1))
 
 
-class _Widened(nn.Module):
-    """A network of some classes as one of all, see `of_all_classes`."""
-
-    def __init__(self, network, columns, n_classes):
-        super().__init__()
-        self.network = network
-        self.n_classes = n_classes
-        self.register_buffer("columns", torch.as_tensor(columns))
-
-    def forward(self, x):
-        return of_all_classes(self.network(x), self.columns, self.n_classes)
-
-
 class _Router(nn.Module):
     """Each sample through the network of its fold."""
 
-    def __init__(self, networks):
+    def __init__(self, networks, seen, n_classes):
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self.networks, self.seen, self.n_classes = nn.ModuleList(networks), seen, n_classes
 
     def forward(self, x, folds):
         rows = [(folds == k).nonzero()[:, 0] for k in range(len(self.networks))]
-        parts = [network(x[of_fold]) for network, of_fold in zip(self.networks, rows, strict=True) if len(of_fold)]
+        parts = [
+            of_all_classes(network(x[of_fold]), seen, self.n_classes)
+            for network, seen, of_fold in zip(self.networks, self.seen, rows, strict=True)
+            if len(of_fold)
+        ]
         return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
 def of_all_classes(logits, columns, n_classes):
-    """Logits of all classes, from those of some: the others have next to no probability."""
+    """Logits of all classes, from those of some columns, or of all: the others have next to no probability."""
+    if columns is None or len(columns) == n_classes:
+        return logits
+    columns = torch.as_tensor(columns, device=logits.device)
     least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY
     return least.expand(-1, n_classes).index_copy(1, columns, logits)
 

@@ -23,11 +23,13 @@ class Digest:
         """The hash of all so far."""
         return self._hash.hexdigest()
 
-    def value(self, value):
-        """Take on a value by its content; of objects that aren't known only the class."""
+    def value(self, value, around=()):
+        """Take on a value by its content, the same in any process; functions and classes are told by their names."""
         if isinstance(value, torch.Tensor) and value.is_quantized:
             value = (str(value.qscheme()), value.int_repr(), value.dequantize())
-        if isinstance(value, torch.Tensor):
+        if value is None or isinstance(value, (bool, int, float, str, torch.dtype)):
+            self._hash.update(f"{value!r} ".encode())
+        elif isinstance(value, torch.Tensor):
             dense = value.detach().to_dense().cpu().contiguous()
             self.value((str(value.dtype), tuple(value.shape)))
             content: Any = dense.reshape(-1).view(torch.uint8).numpy()
@@ -36,17 +38,14 @@ class Digest:
             self.value({name: value[name] for name in value.dtype.names})
         elif isinstance(value, np.ndarray) and value.dtype != object:
             self.value((value.dtype.str, value.shape, value.tobytes()))
-        elif isinstance(value, Mapping):
-            self.value([item for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for item in pair])
-        elif isinstance(value, (list, tuple)):
-            self._hash.update(f"{len(value)} ".encode())
-            for item in value:
-                self.value(item)
         elif isinstance(value, bytes):
             self._hash.update(value)
+        elif hasattr(value, "__qualname__") or id(value) in around:
+            self.value(getattr(value, "__qualname__", type(value).__qualname__))
         else:
-            plain = value is None or isinstance(value, (bool, int, float, str, torch.dtype))
-            self._hash.update(f"{value if plain else type(value).__qualname__!r} ".encode())
+            for part in (parts := _parts(value)):
+                self.value(part, (*around, id(value)))
+            self.value(len(parts))
         return self
 
     def network(self, head):
@@ -75,17 +74,14 @@ class Digest:
         if isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
             return self.value(value)
         if type(value).__module__ == "sklearn.tree._tree":
-            state = value.__getstate__()
-            return self.value({name: part for name, part in state.items() if isinstance(part, np.ndarray)})
-        if isinstance(value, (list, tuple, np.ndarray)):
-            parts = list(value)
-        else:
+            value = value.__getstate__()
+        if hasattr(value, "_learned"):
+            # Of a calibrator, what its file keeps, and the estimator.
+            value = {**value._learned(), "estimator": getattr(value, "estimator_", value.estimator)}
+        if not isinstance(value, (list, tuple, np.ndarray)):
             named: Mapping = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
-            if hasattr(value, "_learned"):
-                # Of a calibrator, what its file keeps, and the estimator.
-                named = {**value._learned(), "estimator": getattr(value, "estimator_", value.estimator)}
-            parts = [named[name] for name in sorted(named, key=str)]
-        for part in parts:
+            value = [named[name] for name in sorted(named, key=str)]
+        for part in value:
             self.arrays(part, seen)
         return self
 
@@ -94,30 +90,17 @@ def _uncompiled(name):
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
-def content_hash(value):
-    """Hash the content of a calibrator's parameter, the same in any process."""
-    return Digest().value(_contents(value)).hex()
-
-
-def _contents(value, around=()):
-    """Networks as their tensors, objects as their attributes, functions and classes by their names."""
-    if isinstance(value, (str, bytes, torch.Tensor)):
-        return value
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.dtype == object):
-        value = value.tolist()
-    if hasattr(value, "__qualname__"):
-        return [value.__module__, value.__qualname__]
-    if id(value) in around:
-        return type(value).__qualname__
-    around = (*around, id(value))
-    if isinstance(value, partial):
-        return _contents([value.func, value.args, value.keywords], around)
-    if isinstance(value, nn.Module):
-        return [type(value).__qualname__, dict(value.named_buffers()), dict(value.state_dict())]
+def _parts(value):
+    """Parts of a collection, a module or another object, a list."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if isinstance(value, Mapping):
-        return {name: _contents(part, around) for name, part in value.items()}
+        return [item for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for item in pair]
     if isinstance(value, (list, tuple)):
-        return [_contents(part, around) for part in value]
-    if hasattr(value, "__dict__") and not isinstance(value, np.ndarray):
-        return [type(value).__qualname__, _contents(vars(value), around)]
-    return value
+        return list(value)
+    name = type(value).__qualname__
+    if isinstance(value, nn.Module):
+        return [name, dict(value.named_buffers()), dict(value.state_dict())]
+    if isinstance(value, partial):
+        return [name, value.func, value.args, value.keywords]
+    return [name, value.item() if isinstance(value, np.generic) else getattr(value, "__dict__", None)]

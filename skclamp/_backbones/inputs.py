@@ -66,23 +66,17 @@ def dataset_behind(X, *, any_order=False):
     return X if isinstance(X, Dataset) else _ItemsOf(X)
 
 
-def check_items(X, y=None, names_taken=None):
-    """Raise for a list or tuple of a Dataset's items, and for several inputs side by side, each with a row per label.
-
-    A network takes its own by `names_taken`, if any.
-    """
-    if not X:
-        return
-    pairs = isinstance(X[0], tuple) and getattr(next(iter(X[0]), None), "ndim", 0) > 0
-    if isinstance(X, list) and (pairs or isinstance(X[0], Mapping)):
+def check_items(X, y=None):
+    """Raise for a list or tuple of a Dataset's items, and for several inputs side by side."""
+    first = X[0] if len(X) else None
+    pairs = isinstance(first, tuple) and getattr(next(iter(first), None), "ndim", 0) > 0
+    if isinstance(X, list) and (pairs or isinstance(first, Mapping)):
         raise TypeError(
             "X must be an array or a Dataset; got a list of items of a Dataset, as scikit-learn's splitters make: pass "
             "skorch's SliceDataset(dataset), and the labels as y"
         )
     if y is not None and len(X) != len(y) and all(getattr(part, "shape", ())[:1] == (len(y),) for part in X):
-        entries = ", ".join(f"{name!r}: ..." for name in (names_taken or [])[: len(X)])
-        rule = f"a dict of the inputs that the network takes by name, {{{entries}}}" if entries else "one array"
-        raise TypeError(f"X must be {rule}; got a {type(X).__name__} of {len(X)} arrays with {len(y)} rows each")
+        raise TypeError(f"X must be one array, or a dict of several by name; got a {type(X).__name__} of {len(X)}")
 
 
 def check_no_dataset(X, where, name="X"):
@@ -147,19 +141,14 @@ def _check_loader(loader, any_order):
             "X must be torch's own DataLoader, with its own batch_sampler; got another. Give its Dataset, with items "
             "as the network takes them"
         )
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        if batches.drop_last:
-            raise ValueError("X must be a DataLoader that leaves out no sample; got one of a stream with drop_last")
-        return
-    n_left_out = len(dataset) % batches.batch_size if batches.drop_last else 0
-    if n_left_out:
+    is_stream = isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
+    n_left_out = "the last" if is_stream else len(dataset) % batches.batch_size
+    if batches.drop_last and n_left_out:
         raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
     sampler: Any = batches.sampler
-    shuffles = type(sampler) is RandomSampler
-    repeats = shuffles and (sampler.replacement or sampler.num_samples != len(dataset))
     in_order = type(sampler) is SequentialSampler
-    whole = (in_order or shuffles) and not repeats and len(sampler.data_source) == len(dataset)
-    if not whole or not (any_order or in_order):
+    once = in_order or (any_order and type(sampler) is RandomSampler and not sampler.replacement)
+    if not is_stream and not (once and len(sampler) == len(sampler.data_source) == len(dataset)):
         rule = ", in order: pass shuffle=False: y, sample_weight and predictions are in the Dataset's order"
         raise ValueError(
             f"X must be a DataLoader that loads each sample once{'' if any_order else rule}; got one with a "
@@ -224,8 +213,11 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
     if isinstance(X, NamedArrays):
         return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"], most=loading.get("most"))
     if isinstance(X, Dataset):
-        kind = StreamInputs if isinstance(X, IterableDataset) else DatasetInputs
-        return kind(X, of_one_size=of_one_size, **loading)
+        if not isinstance(X, IterableDataset):
+            return DatasetInputs(X, of_one_size=of_one_size, **loading)
+        # Several workers would each go through the stream, or change the order of one that they share.
+        loading["num_workers"] = min(1, loading.get("num_workers", 0))
+        return StreamInputs(X, of_one_size=of_one_size, **loading)
     if isinstance(X, (list, tuple)):
         check_items(X)
     try:
@@ -279,14 +271,9 @@ class ArrayInputs:
             _check_finite(inputs, start)
             yield inputs, labels
 
-    def training_set(self, *targets):
-        """A Dataset of (input, targets) that torch's DataLoader reads a batch at a time (with `collate`)."""
-        return _BatchedDataset(self, *targets)
-
-    @staticmethod
-    def collate(batch):
-        """Return what `training_set` fetched: a batch already."""
-        return batch
+    def fetch(self, indices):
+        """Inputs at some positions, as a batch."""
+        return self.at(torch.as_tensor(indices))[0]
 
 
 class _LoadedInputs:
@@ -301,7 +288,7 @@ class _LoadedInputs:
     def __init__(self, dataset, *, batch_size=BATCH_SIZE, most=None, collate_fn=None, of_one_size=True, **loading):
         self.dataset, self.batch_size, self.most, self.loading = dataset, batch_size, most, loading
         self._of_one_size, self._sizes = of_one_size or collate_fn is None, None
-        self._collate = _collate if collate_fn is None else _OwnCollate(collate_fn)
+        self._collate = _collate if collate_fn is None else partial(_own_batch, collate_fn)
 
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
@@ -315,8 +302,7 @@ class _LoadedInputs:
         for inputs, labels in loaded:
             if self._of_one_size:
                 self._sizes = self._sizes or _sizes(inputs)
-                collates = isinstance(self._collate, _OwnCollate)
-                where = "in the collate_fn to one size" if collates else _BY_COLLATING
+                where = _BY_COLLATING if self._collate is _collate else "in the collate_fn to one size"
                 _check_sizes([self._sizes, _sizes(inputs)], where)
             _check_finite(inputs, n_before)
             record(inputs)
@@ -333,10 +319,6 @@ class StreamInputs(_LoadedInputs):
     """Samples of a Dataset that can only be gone through, of unknown number."""
 
     is_stream = True
-
-    def __init__(self, dataset, *, num_workers=0, **loading):
-        # Several workers would each go through the stream, or change the order of one that they share.
-        super().__init__(dataset, num_workers=min(1, num_workers), **loading)
 
 
 class DatasetInputs(_LoadedInputs):
@@ -361,14 +343,9 @@ class DatasetInputs(_LoadedInputs):
         taken.dataset = Subset(self.dataset, [int(i) for i in indices])
         return taken
 
-    def training_set(self, *targets):
-        """A Dataset of (item, targets)."""
-        return _PairedDataset(self.dataset, *targets)
-
-    @property
-    def collate(self):
-        """A function that makes a batch of (inputs, targets) of what `training_set` fetched."""
-        return partial(_collate_paired, self._collate)
+    def fetch(self, indices):
+        """Inputs at some positions, as a batch; in a worker's hands."""
+        return self._collate(_fetch(self.dataset, indices))[0]
 
 
 def _collate(items):
@@ -408,35 +385,16 @@ def _are_there(labels):
     return n_missing < len(labels)
 
 
-def _collate_paired(collate, pairs):
-    """A batch of (inputs, targets) from pairs of an item and targets of our own in place of its label."""
-    items, targets = zip(*pairs, strict=True)
-    return collate(items)[0], default_collate(list(targets))
-
-
-class _OwnCollate:
-    """A loader's own collate_fn, and a look at the batch that it makes; runs in the workers."""
-
-    def __init__(self, collate_fn):
-        self.collate_fn = collate_fn
-
-    def __call__(self, items):
-        batch = self.collate_fn(list(items))
-        try:
-            inputs, labels = _split(batch)
-        except TypeError as error:
-            inner = f" of {', '.join(type(part).__name__ for part in batch[:3])}" if _is_sequence(batch) else ""
-            raise TypeError(
-                "X must be a DataLoader whose collate_fn returns what the network takes, a tensor or a dict of "
-                f"tensors, alone or first in a tuple with the labels; got {type(batch).__name__}{inner}"
-            ) from error
-        lengths = {_n_rows(part) for part in (*_named(inputs).values(), labels)} - {None}
-        if lengths != {len(items)}:
-            raise ValueError(
-                f"X must be a DataLoader whose collate_fn keeps each sample, along the first axis; of {len(items)} it "
-                f"made {' and '.join(map(str, sorted(lengths)))}"
-            )
-        return inputs, labels
+def _own_batch(collate_fn, items):
+    """Inputs and labels that a loader's own collate_fn makes of items; runs in the workers."""
+    inputs, labels = _split(collate_fn(list(items)))
+    lengths = {_n_rows(part) for part in (*_named(inputs).values(), labels)} - {None}
+    if lengths != {len(items)}:
+        raise ValueError(
+            f"X must be a DataLoader whose collate_fn keeps each sample, along the first axis; of {len(items)} it "
+            f"made {' and '.join(map(str, sorted(lengths)))}"
+        )
+    return inputs, labels
 
 
 def _is_sequence(value):
@@ -468,8 +426,9 @@ def _tensor(value, name, lists=False):
     numeric = isinstance(value, (torch.Tensor, np.ndarray, np.generic, Number))
     if not numeric and not (lists and _is_sequence(value)):
         raise TypeError(
-            f"{name} must be a tensor or an array in each item of a Dataset, an item being one input, or a tuple of an "
-            f"input and a label; got inputs of type {type(value).__name__}{_remedy(value)}"
+            f"{name} must be a tensor or an array in each item of a Dataset, an item, or what a collate_fn returns, "
+            "being one input, or a tuple of an input and a label; got inputs of type "
+            f"{type(value).__name__}{_remedy(value)}"
         )
     try:
         return tensor_of(value, name)
@@ -537,8 +496,12 @@ def _check_finite(batch, first_row):
             check_finite(tensor, name, first_row)
 
 
-class _BatchedDataset(Dataset):
-    """Rows of tensors, fetched a batch at a time: a Python loop over samples would cost more than a small network."""
+class TrainingSet(Dataset):
+    """Batches of (inputs, targets): inputs at some positions, with targets of our own in place of their labels.
+
+    Torch's DataLoader reads it a batch at a time, with a `collate_fn` that leaves them as they are: a Python loop over
+    samples would cost more than a small network.
+    """
 
     def __init__(self, inputs, *targets):
         self.inputs, self.targets = inputs, targets
@@ -547,22 +510,10 @@ class _BatchedDataset(Dataset):
         return len(self.inputs)
 
     def __getitems__(self, indices):
-        rows = torch.as_tensor(indices)
-        inputs, _ = self.inputs.at(rows)
-        return inputs, tuple(target[rows] for target in self.targets)
-
-
-class _PairedDataset(Dataset):
-    """Items of a Dataset with targets of our own in place of their labels."""
-
-    def __init__(self, dataset, *targets):
-        self.dataset, self.targets = dataset, targets
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitems__(self, indices):
         # A number of no sample's stands for none, whose targets weigh nothing.
-        items = _fetch(self.dataset, [max(i, 0) for i in indices])
-        targets = [tuple(target[i] for target in self.targets) for i in indices]
-        return list(zip(items, targets, strict=True))
+        return self.inputs.fetch([max(i, 0) for i in indices]), tuple(target[indices] for target in self.targets)
+
+    @staticmethod
+    def collate(batch):
+        """Return what was fetched: a batch already."""
+        return batch

@@ -23,7 +23,6 @@ from .._utils.progress import progress_bar
 from ..exceptions import ForwardError
 from ..modules import LogitsModule, logits_from
 from ..modules._clamped import weighted_sum
-from ..modules._failure import names_taken
 from ..modules._frozen import evaluating
 from ..modules._unwrap import unwrapped
 from .backbone import ArrayBackbone, Backbone, check_device, check_probabilities
@@ -98,11 +97,6 @@ class NetworkBackbone(Backbone):
         return None if not isinstance(names, Mapping) else np.array([str(names[k]) for k in sorted(names, key=int)])
 
     @property
-    def names_taken(self):
-        """Under which names the network takes its inputs; None where it can't tell."""
-        return names_taken(self._network)
-
-    @property
     def guessed_item(self):
         """Name the item that is taken of what the network returns, where others could be meant."""
         for part in self.module.modules():
@@ -147,21 +141,18 @@ class NetworkBackbone(Backbone):
     def _scales(self, batch, input_key):
         """Return the factors of integer entries; one scale is that of the perturbed entry, or of the only one."""
         scale = self.integer_scale
-        if scale is None:
-            return {}
         if isinstance(scale, dict):
-            unknown = sorted(set(scale) - set(batch))
-            if unknown:
+            if unknown := sorted(set(scale) - set(batch)):
                 raise ValueError(
                     f"integer_scale must name entries of X, {', '.join(map(repr, batch))}; got {unknown[0]!r}"
                 )
             return scale
-        if input_key is None and len(batch) > 1:
+        if scale is not None and input_key is None and len(batch) > 1:
             raise ValueError(
                 f"integer_scale must be a dict of scales by entry where X has several, {', '.join(map(repr, batch))}; "
                 f"got {scale!r}"
             )
-        return {next(iter(batch)) if input_key is None else input_key: scale}
+        return {} if scale is None else {next(iter(batch)) if input_key is None else input_key: scale}
 
     def _convert(self, x, name, scale):
         """A tensor as the network takes it; `name` is its entry's, None where it is all of X."""
@@ -191,45 +182,43 @@ class NetworkBackbone(Backbone):
         n_samples = len(inputs) if hasattr(inputs, "__len__") else None
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
-        out, labels, done = None, [], 0
+        parts: list[torch.Tensor] = []
+        labels, done = [], 0
         measure = Measure() if self.scale is None and self.scale_of_fit is None and transform is None else None
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
                 floats = (entry for entry in others.values() if entry.is_floating_point())
                 seen = x if x is not None else next(floats, None)
-                if out is None:
+                if not parts:
                     self._look_at_batch(batch, seen)
                 if measure is not None:
                     measure.add(seen)
                 passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
                 if views:
-                    parts = (self._forward(view(passed_on), others) for view, _ in views)
-                    z = weighted_sum(parts, [weight for _, weight in views])
+                    viewed = (self._forward(view(passed_on), others) for view, _ in views)
+                    z = weighted_sum(viewed, [weight for _, weight in views])
                 else:
                     # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
                     z = self._forward(passed_on, others, first_row=done if transform is None else None)
-                if out is None:
-                    if self._first is None and transform is None and not views:
-                        # What is compiled for batches of one size would be compiled anew for another.
-                        compiled = unwrapped(self.module.module) is not self.module.module
-                        few = slice(None if compiled else _N_REPEATED)
-                        beside = {name: entry[few] for name, entry in others.items()}
-                        self._first = None if x is None else x[few].clone(), beside, z[few].clone()
-                    out = z.new_empty(n_samples or len(z), z.shape[1])
-                if done + len(z) > len(out):
-                    # Streams don't say how many are to come.
-                    out = torch.cat([out[:done], z.new_empty(max(len(z), done), z.shape[1])])
-                out[done : done + len(z)] = z
+                if not parts and self._first is None and transform is None and not views:
+                    # What is compiled for batches of one size would be compiled anew for another.
+                    compiled = unwrapped(self.module.module) is not self.module.module
+                    few = slice(None if compiled else _N_REPEATED)
+                    beside = {name: entry[few] for name, entry in others.items()}
+                    self._first = None if x is None else x[few].clone(), beside, z[few].clone()
+                # A copy: some networks hand out memory that they use again.
+                parts.append(z.detach().clone())
                 done += len(z)
                 labels.append(y)
                 bar.update(len(z))
-        if out is None:
+        if not parts:
             raise ValueError("X must not be empty; got a stream without samples")
-        check_logits(out[:done])
+        logits = torch.cat(parts)
+        check_logits(logits)
         if measure is not None:
             self.scale = measure.scale()
-        return out[:done], joined_labels(labels) if labelled else None
+        return logits, joined_labels(labels) if labelled else None
 
     def as_module(self, owner):
         return self.module
@@ -271,27 +260,13 @@ class NetworkBackbone(Backbone):
         if self.scaled is None:
             self.scaled = scaled
         if (bounds := on_another_scale(x, self.scale_of_fit)) is not None:
-            unscaled = (self.integer_scale is not None) and not scaled
-            warn_of_scale(bounds, self.scale_of_fit, integers=unscaled)
+            warn_of_scale(bounds, self.scale_of_fit)
 
     def _forward(self, x, others, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
-        try:
-            if first_row is None or self.module.response != "probabilities":
-                return self.module(x, **others)
-            output, n_samples = self.module._yielded(x, **others)
-        except ForwardError as error:
-            if x is not None and x.is_floating_point() and self.dtype is None and not others:
-                raise TypeError(
-                    "X must have the dtype that the network computes in, which has no weights that would tell; got "
-                    f"{x.dtype}: {error.__cause__}"
-                ) from error.__cause__
-            if others or x.is_floating_point():
-                raise
-            raise TypeError(
-                "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
-                f"that the network can't take: {error.__cause__}"
-            ) from error.__cause__
+        if first_row is None or self.module.response != "probabilities":
+            return self.module(x, **others)
+        output, n_samples = self.module._yielded(x, **others)
         logits = logits_from(output, "probabilities", n_samples=n_samples)
         name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
         check_probabilities(as_rows(output) if output.ndim > 2 else output, name, self.dtype)

@@ -2,10 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Mapping
 
-import numpy as np
-import torch
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -20,16 +17,10 @@ from .backbone import ArrayBackbone
 from .classifier import ClassifierBackbone, DifferentiableBackbone, PipelineBackbone
 from .network import NetworkBackbone, ScoresBackbone, on_device, skorch_logits
 
-_LOGITS = "give its logits as X, without an estimator: TemperatureScaling().fit(logits, y)"
-# What to do with a file, by the end of its name; others hold what torch saves.
-_FILES = {
-    ".onnx": f"Run it, as by onnxruntime, and {_LOGITS}",
-    ".pt2": "Pass torch.export.load({path!r}).module()",
-    ".safetensors": "Pass the network after network.load_state_dict(safetensors.torch.load_file({path!r}))",
-}
-_OF_TORCH = (
-    "Pass the network, after network.load_state_dict(torch.load({path!r})) if the file holds weights; "
-    "torch.load({path!r}, weights_only=False) if it holds a whole network; torch.jit.load({path!r}) if TorchScript"
+_INSTEAD = (
+    "Of weights or a file pass the network, after network.load_state_dict(weights) or from torch.export.load(path)."
+    "module(); of a class an instance. Run anything else, such as an ONNX file, yourself, and give its logits as X, "
+    "without an estimator: TemperatureScaling().fit(logits, y)"
 )
 
 
@@ -76,9 +67,11 @@ def check_classifier(estimator):
     """Raise unless an estimator is a scikit-learn classifier that gives scores."""
     scoring = hasattr(estimator, "decision_function") or hasattr(estimator, "predict_proba")
     if inspect.isclass(estimator) or not (scoring and is_classifier(estimator)):
+        shown = isinstance(estimator, (str, os.PathLike)) or inspect.isclass(estimator)
+        got = repr(estimator) if shown else type(estimator).__name__
         raise TypeError(
             "estimator must be None, a torch.nn.Module, an initialised skorch net or a scikit-learn classifier with "
-            f"decision_function or predict_proba; got {_instead_of(estimator)}"
+            f"decision_function or predict_proba; got {got}. {_INSTEAD}"
         )
 
 
@@ -90,25 +83,3 @@ def check_samples(X, owner, method="fit"):
         raise TypeError(
             f"X must be samples; got {kind}, an estimator, which the constructor takes: {owner}({name}).{method}(X, y)"
         )
-
-
-def _instead_of(estimator):
-    """Tell what an object that is no estimator is, and what to pass or do instead, for a message."""
-    if isinstance(estimator, (str, os.PathLike)):
-        path = os.fspath(estimator)
-        return f"the path {path!r}. {_FILES.get(os.path.splitext(path)[1], _OF_TORCH).format(path=path)}"
-    if inspect.isclass(estimator):
-        return f"the class {estimator.__name__}. Pass an instance: {estimator.__name__}(...)"
-    if isinstance(estimator, BaseEstimator):
-        return type(estimator).__name__
-    if isinstance(estimator, Mapping):
-        advice = "If it holds weights, pass the network after network.load_state_dict(weights)"
-    elif isinstance(estimator, torch.export.ExportedProgram):
-        advice = "Pass its module: program.module()"
-    elif isinstance(estimator, (np.ndarray, torch.Tensor)):
-        advice = "Logits are given as X, without an estimator: TemperatureScaling().fit(logits, y)"
-    elif isinstance(getattr(estimator, "model", None), nn.Module):
-        advice = "Pass the network that it holds as `model`, and as X what that takes"
-    else:
-        advice = f"Run it yourself, and {_LOGITS}"
-    return f"{type(estimator).__name__}. {advice}"

@@ -100,11 +100,8 @@ def _words(rows):
         return words
     words = np.empty(rows.shape, dtype=np.uint32)
     for column, out in zip(rows.T, words.T, strict=True):
-        try:
-            out[:] = _words(column.astype(np.float64))
-        except (TypeError, ValueError):
-            names, number = np.unique(column.astype(str), return_inverse=True)
-            out[:] = np.array([_word_of(name) for name in names.tolist()], dtype=np.uint32)[number]
+        names, number = np.unique(column.astype(str), return_inverse=True)
+        out[:] = np.array([_word_of(name) for name in names.tolist()], dtype=np.uint32)[number]
     return words
 
 

@@ -1,7 +1,7 @@
 """Samples: X is opened once, goes through the estimator once, and brings its labels or gets them beside."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,15 @@ from skorch import NeuralNet
 from torch.utils.data import Dataset
 
 from .._judging.splits import check_partition
-from .._utils.arrays import to_numpy
-from .._utils.labels import check_labels, check_same_length, first_difference
+from .._utils.arrays import tensor_of, to_numpy
+from .._utils.labels import (
+    check_labels,
+    check_same_length,
+    check_sample_weight,
+    encode_labels,
+    first_difference,
+    resolve_classes,
+)
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
 from .._utils.sklearn_private import num_samples, take_rows
@@ -27,9 +34,26 @@ from .opening import check_classifier, open_backbone
 from .rows import prints_of, recording, row_prints
 
 
-@dataclass(eq=False)
-class Reading:
-    """Samples that were opened once, and what the estimator says of them.
+class LabelledLogits(NamedTuple):
+    """Logits (n, K), column indices (n,) and weights (n,)."""
+
+    logits: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor
+
+    def take(self, rows):
+        """Some of them."""
+        return LabelledLogits(*(values[rows.to(values.device)] for values in self))
+
+    def fit(self, calibrator, *, silent=False):
+        """Return a clone of a calibrator without an estimator, fitted to these."""
+        bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
+        return bare._learn(self.logits, self.y.cpu(), self.weight, checks=False, silent=silent)
+
+
+@dataclass(eq=False, kw_only=True)
+class Samples:
+    """Samples that were read once: what the estimator and the user say of them.
 
     A process of several holds a part of them only.
 
@@ -37,16 +61,24 @@ class Reading:
     ----------
     logits : torch.Tensor of shape (n_samples, n_classes)
         What the estimator says.
-    labels : ndarray of shape (n_samples,)
-        As the user gave them, or as X brought them.
+    y_encoded : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each label, on the logits' device.
+    weight : torch.Tensor of shape (n_samples,), float64
+        Sample weights, 1 where the user gave none.
+    classes : ndarray of shape (n_classes,)
+        Names of the columns.
+    shard : Shard
+        Which samples these are of those of all processes.
     backbone : Backbone
         What said the logits.
-    deployed : Backbone
-        What new samples go through: `backbone` itself, unless that is of the folds of a cross-fit.
     X : array-like or Dataset
         What `dataset_behind` made of what the user gave.
     inputs : object
         The samples as `backbone` opened them.
+    metadata : Metadata
+        What the user gave beside them, and where it goes.
+    deployed : Backbone
+        What new samples go through: `backbone` itself, unless that is of the folds of a cross-fit.
     unseen : torch.Tensor of shape (n_samples, n_classes), bool, or None
         Where a fold's classifier doesn't know the class; None where all know all.
     estimator : object
@@ -56,53 +88,59 @@ class Reading:
     """
 
     logits: torch.Tensor
-    labels: np.ndarray
-    backbone: Backbone
-    deployed: Backbone
-    X: Any
-    inputs: Any
-    unseen: torch.Tensor | None = None
-    estimator: Any = None
-    prints: np.ndarray | None = None
-
-
-@dataclass(eq=False, kw_only=True)
-class Samples(Reading):
-    """Samples, and what the user says of them: what a fit starts from.
-
-    Attributes
-    ----------
-    y_encoded : torch.Tensor of shape (n_samples,), dtype int64
-        Column index of each label, on the logits' device.
-    weight : torch.Tensor of shape (n_samples,), float64
-        Sample weights, 1 where the user gave none.
-    classes : ndarray of shape (n_classes,)
-        Names of the columns.
-    shard : Shard
-        Which samples these are of those of all processes.
-    metadata : Metadata
-        What the user gave beside them, and where it goes.
-    guesses : bool
-        Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
-    misordered : bool
-        Whether the columns fit the labels in another order.
-    random : bool
-        Whether the network draws in eval mode.
-    """
-
     y_encoded: torch.Tensor
     weight: torch.Tensor
     classes: np.ndarray
     shard: Shard
+    backbone: Backbone
+    X: Any
+    inputs: Any
     metadata: Metadata = NO_METADATA
-    guesses: bool = False
-    misordered: bool = False
-    random: bool = False
+    deployed: Backbone
+    unseen: torch.Tensor | None = None
+    estimator: Any = None
+    prints: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, logits, labels, backbone, *, classes=None, sample_weight=None, ranks=ALONE, name="y", **rest):
+        """The samples of logits and labels.
+
+        Parameters
+        ----------
+        logits : torch.Tensor of shape (n_samples, n_classes)
+        labels : ndarray of shape (n_samples,)
+        backbone : Backbone
+        classes, sample_weight : array-like, default=None
+            As the user gave them.
+        ranks : Alone or Ranks, default=ALONE
+            The processes that hold samples.
+        name : str, default="y"
+            What the user calls the labels, for messages.
+        **rest
+            Other attributes.
+        """
+        seen, n_classes = labels, logits.shape[1]
+        if ranks is not ALONE:
+            kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": labels.dtype.kind}
+            ranks.check_alike(number_of_classes=n_classes, network=backbone.fingerprint(), **kinds)
+            seen = np.concatenate(ranks.all_gather_object(np.unique(labels)))
+        known = {"known": backbone.classes, "likely": backbone.likely_classes}
+        classes = resolve_classes(seen, n_classes, classes=classes, **known)
+        y_encoded = tensor_of(encode_labels(labels, classes, name), name).to(logits.device)
+        weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
+        if ranks is not ALONE and not ranks.sum(weight.sum()):
+            raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
+        told = {"y_encoded": y_encoded, "weight": weight, "classes": classes, "shard": Shard.of(ranks, len(logits))}
+        return cls(logits=logits, backbone=backbone, **{"deployed": backbone, **rest}, **told)
+
+    @property
+    def labelled(self):
+        """Logits, column indices and weights of this process's samples."""
+        return LabelledLogits(self.logits, self.y_encoded, self.weight)
 
     def of_all(self):
         """Logits, column indices and weights of the samples of all processes."""
-        own = self.logits, self.y_encoded, self.weight
-        return own if self.shard.ranks is ALONE else tuple(map(self.shard.all_gather, own))
+        return LabelledLogits(*map(self.shard.all_gather, self.labelled))
 
     def rows_seen(self):
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""
@@ -112,7 +150,7 @@ class Samples(Reading):
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):
-    """The `Reading` of a frozen estimator's inputs; raises unless X and its labels fit each other.
+    """Logits, labels and what else `Samples.of` takes of a frozen estimator's inputs; raises unless labels fit X.
 
     Parameters
     ----------
@@ -129,7 +167,7 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
     if not isinstance(X, Dataset):
         # A classifier may well take dicts, in a pipeline that makes numbers of them.
         if backbone.classifier is None and isinstance(X, (list, tuple)):
-            check_items(X, y, backbone.names_taken)
+            check_items(X, y)
         y = check_labels_of(X, y, names[1])
     inputs = backbone.open(X)
     if again and getattr(inputs, "is_stream", False):
@@ -140,12 +178,12 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
         )
     with recording() as recorded:
         logits, brought = backbone.logits(inputs, labelled=True)
-    labels = labels_beside(brought, y, len(logits), names[1])
-    return Reading(logits, labels, backbone, backbone, X, inputs, prints=prints_of(X, recorded, len(logits)))
+    labels, prints = labels_beside(brought, y, len(logits), names[1]), prints_of(X, recorded, len(logits))
+    return {"logits": logits, "labels": labels, "backbone": backbone, "X": X, "inputs": inputs, "prints": prints}
 
 
 def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X", "y")):
-    """Fit an unfitted classifier on all the data, and the `Reading` of clones that haven't seen them.
+    """Fit an unfitted classifier on all the data; return what `Samples.of` takes, of clones that haven't seen them.
 
     The classifier is cloned, and its clones opened as `opening` says; `cv` is that of
     `sklearn.model_selection.cross_val_predict`.
@@ -166,20 +204,23 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     whole = clone(classifier).fit(X, y, **metadata.fit)
     deployed = open_backbone(whole, opening)
     classifiers, splits = fit_folds(classifier, X, y, cv, metadata)
+    about = {"labels": y, "deployed": deployed, "X": X, "estimator": whole, "prints": row_prints(X)}
     if opening.perturbs:
         backbone = CrossFittedBackbone(deployed, classifiers, splits, opening)
         inputs = backbone.open(X)
-        logits, prints = backbone.logits(inputs)[0], row_prints(X)
-        return Reading(logits, y, backbone, deployed, X, inputs, estimator=whole, prints=prints)
+        return {**about, "logits": backbone.logits(inputs)[0], "backbone": backbone, "inputs": inputs}
     held_out = [rows for _, rows in splits]
     parts = [
         _logits_of_all(deployed.classes, open_backbone(fitted, opening), take_rows(X, rows))
         for fitted, rows in zip(classifiers, held_out, strict=True)
     ]
-    logits = torch.cat(parts)[np.concatenate(held_out).argsort()]
+    logits, unseen = torch.cat(parts)[np.concatenate(held_out).argsort()], None
     # A net has an output for each class, whether it has seen any sample of it or not.
-    unseen = None if deployed.in_batches else _unseen(deployed.classes, classifiers, splits)
-    return Reading(logits, y, deployed, deployed, X, X, unseen, whole, row_prints(X))
+    if not deployed.in_batches:
+        unseen = torch.zeros(logits.shape, dtype=torch.bool)
+        for fitted, rows in zip(classifiers, held_out, strict=True):
+            unseen[rows] = torch.from_numpy(~np.isin(deployed.classes, fitted.classes_))
+    return {**about, "logits": logits, "backbone": deployed, "inputs": X, "unseen": unseen}
 
 
 def fit_folds(classifier, X, y, cv, metadata):
@@ -210,19 +251,7 @@ def _logits_of_all(classes, backbone, X):
     # A single column would be taken for the second of two classes.
     alone = len(seen) == 1
     logits = torch.zeros(num_samples(X), 1, dtype=torch.float64) if alone else backbone.logits(X)[0]
-    if len(seen) == len(classes):
-        return logits
-    return of_all_classes(logits, torch.as_tensor(np.searchsorted(classes, seen)), len(classes))
-
-
-def _unseen(classes, classifiers, splits):
-    """Which classes the classifier that scored a sample has not seen; None where each has seen all."""
-    if all(len(fitted.classes_) == len(classes) for fitted in classifiers):
-        return None
-    unseen = np.empty((sum(len(rows) for _, rows in splits), len(classes)), dtype=bool)
-    for fitted, (_, rows) in zip(classifiers, splits, strict=True):
-        unseen[rows] = ~np.isin(classes, fitted.classes_)
-    return torch.from_numpy(unseen)
+    return of_all_classes(logits, np.searchsorted(classes, seen), len(classes))
 
 
 def labels_beside(brought, y, n_samples, name="y"):
@@ -269,11 +298,5 @@ def predict_labelled(estimator, method, X, y, *, in_order=False):
 def check_labels_of(X, y, name="y"):
     """Labels of an array's rows; raises unless there is one for each, before anyone spends time on them."""
     y = check_labels(y, name) if y is None else y
-    n_samples = num_samples(X)
-    if len(y) == 1 < n_samples:
-        raise ValueError(
-            f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
-            f"{n_samples} and 1. X has shape {to_numpy(X, 'X').shape}, first axis the samples; a single one is X[None]"
-        )
-    check_same_length(y, n_samples, name)
+    check_same_length(y, num_samples(X), name)
     return y

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .._utils.arrays import tensor_of
 from .._utils.encoding import register
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
@@ -93,15 +94,11 @@ def on_another_scale(x, scale):
     return None
 
 
-def warn_of_scale(bounds, scale, integers=False):
-    """Tell that inputs are on another scale than the fit's, which were integers that were scaled, or not."""
-    given = "floating-point inputs " if integers else ""
-    unscaled = ", which integer_scale isn't applied to" if integers else ""
-    fitted = "the integers of fit, scaled," if integers else "those of fit"
-    mend = "Give integers, or scale the inputs" if integers else "Scale and normalise them as those"
+def warn_of_scale(bounds, scale):
+    """Tell that inputs are on another scale than the fit's."""
     note(
-        f"X holds {given}from {bounds[0]:.4g} to {bounds[1]:.4g}{unscaled}, on another scale than in fit: {fitted} "
-        f"ranged from {scale.low:.4g} to {scale.high:.4g}. {mend}",
+        f"X holds from {bounds[0]:.4g} to {bounds[1]:.4g}, on another scale than in fit: those of fit ranged "
+        f"from {scale.low:.4g} to {scale.high:.4g}. Scale and normalise them as those; integer_scale goes for integers",
         CalibrationSetWarning,
     )
 
@@ -109,12 +106,7 @@ def warn_of_scale(bounds, scale, integers=False):
 def finite_rows(values):
     """The first rows of what holds numbers, as floats, with 0 for infinity and NaN; None of anything else."""
     try:
-        values = values[:_MAX_SAMPLES]
-        values = values if isinstance(values, torch.Tensor) else np.asarray(values)
-        if isinstance(values, np.ndarray):
-            values = torch.from_numpy(np.array(values, dtype=np.float64)) if values.dtype.kind in "fiu" else None
+        rows = tensor_of(values[:_MAX_SAMPLES], "X")
     except (TypeError, ValueError, LookupError, NotImplementedError):
         return None
-    if values is None or torch.isfinite(values.sum()):
-        return None if values is None else values.detach()
-    return torch.nan_to_num(values.detach(), 0.0, 0.0, 0.0)
+    return torch.nan_to_num(rows if rows.is_floating_point() else rows.double(), 0.0, 0.0, 0.0)

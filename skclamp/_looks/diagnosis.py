@@ -11,7 +11,7 @@ from scipy.special import betainc
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import n_effective
 from .._solvers.temperature import DEFAULT_BOUNDS, lies_between, solve_temperature
-from .._utils.arrays import drawn_rows, row_sum_tolerance, top_columns
+from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance, top_columns
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
 from ..exceptions import TrainingDataWarning
 from . import words
@@ -123,11 +123,7 @@ def _look_at_columns(samples, n_samples, most):
     """A look at `most` of the `n_samples` with weight, and findings of columns that fit no labels, or of guesses."""
     logits, y_encoded, weight, backbone = samples.logits, samples.y_encoded, samples.weight, samples.backbone
     if min(most, n_samples) < len(y_encoded):
-        rows = drawn_rows(n_samples, most)
-        rows = rows if n_samples == len(y_encoded) else weight.cpu().nonzero()[:, 0][rows]
-        on_device = rows.to(y_encoded.device)
-        logits, y_encoded = logits.index_select(0, on_device), y_encoded[on_device]
-        weight = weight[rows.to(weight.device)]
+        logits, y_encoded, weight = samples.labelled.take(counted_rows(weight, most))
     weight = weight.cpu()
     best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
@@ -367,7 +363,7 @@ def look_at_new(logits):
 def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     """Look for classes that a map, which can't move all of a class, has on average more or less often than labels do.
 
-    `proba` is what the map makes of samples with weight, `nll` its mean NLL; ``mend(n_classes)`` says what mends it.
+    `proba` is what the map makes of samples with weight, `nll` its mean NLL; `mend` says what mends it.
     """
     if len(proba) < MIN_SAMPLES_PER_PARAMETER:
         return []
@@ -379,5 +375,5 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     mean = weight @ proba / weight.sum()
     # Of two classes, the event; of more, one that has samples, without which nothing mends it.
     worst = 1 if len(classes) == 2 else int(np.where(share > 0, np.abs(mean - share), 0).argmax())
-    name, remedy = classes.tolist()[worst], mend(len(classes))
-    return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, remedy))]
+    name = classes.tolist()[worst]
+    return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, mend))]

@@ -37,11 +37,12 @@ def is_doubtful(weight, n_classes, enough):
     return n_classes <= MAX_CLASSES and n_effective(weight.cpu().numpy()) < enough * n_classes
 
 
-def against_temperature(calibrator, logits, y, weight):
+def against_temperature(calibrator, samples):
     """Fit a map, and a temperature, without each fold of the samples, and judge both on it; None without folds.
 
-    The map is fitted as a clone of `calibrator` on logits (n, K), column indices and weights.
+    The map is fitted as a clone of `calibrator` to `LabelledLogits`.
     """
+    logits, y, weight = samples
     numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, weight, _N_FOLDS)
     if not numbers.any():
         return None
@@ -50,9 +51,9 @@ def against_temperature(calibrator, logits, y, weight):
         held = torch.from_numpy(numbers == k)
         # Samples without weight are in no fold.
         train, held = ((rows & (weight > 0)).to(logits.device) for rows in (~held, held))
-        train_weight, columns = weight[train.to(weight.device)], y[held]
-        fitted = calibrator._fitted_to(logits[train], y[train], train_weight, silent=True)
-        temperature = solve_temperature(logits[train], y[train], sample_weight=train_weight).temperature
+        train, columns = samples.take(train), y[held]
+        fitted = train.fit(calibrator, silent=True)
+        temperature = solve_temperature(train.logits, train.y, sample_weight=train.weight).temperature
         rows = held.cpu().numpy()
         log_proba = fitted.predict_log_proba(logits[held])
         losses[rows] = -log_proba[np.arange(len(log_proba)), columns.cpu().numpy()]

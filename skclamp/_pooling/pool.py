@@ -8,6 +8,7 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
+from .._backbones.samples import LabelledLogits
 from .._judging.paired import n_effective, of_groups
 from .._judging.splits import joined
 from .._solvers.pool import deviations, pooled, solve_pool
@@ -25,22 +26,6 @@ from .candidates import FollowingMap
 # more, whereas a gate costs either twice. Statistics out of fold vary more, and cost both. What the prior of few errors
 # has drawn to 1 already is not drawn there once more.
 _SEEN, _CERTAIN = 1.0, 8.0
-
-
-class LabelledLogits(NamedTuple):
-    """Logits (n, K), column indices (n,) and weights (n,)."""
-
-    logits: torch.Tensor
-    y: torch.Tensor
-    weight: torch.Tensor
-
-    def take(self, rows):
-        """Some of them."""
-        return LabelledLogits(*(values[rows.to(values.device)] for values in self))
-
-    def fit(self, calibrator):
-        """Return a clone of an output map, fitted to these."""
-        return calibrator._fitted_to(self.logits, self.y, self.weight)
 
 
 class PoolMap(Map):

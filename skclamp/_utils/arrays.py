@@ -46,24 +46,20 @@ def _as_numbers(array):
     """
     if array.dtype.kind != "O":
         return array
-    values = array.ravel().tolist()
-    others = {kind for kind in set(map(type, values)) if not issubclass(kind, (Real, Decimal, np.bool_))}
-    if any(type(value) in others and (hasattr(value, "__len__") or not is_missing(value)) for value in values):
+    values = [math.nan if is_missing(value) else value for value in array.ravel().tolist()]
+    if not all(isinstance(value, (Real, Decimal, np.bool_)) for value in values):
         return array
-    if others:
-        values = [math.nan if type(value) in others else value for value in values]
-    try:
-        numbers = np.array(values).reshape(array.shape)
-        return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
-    except (OverflowError, ValueError):
-        # No float holds them.
-        return array
+    numbers = np.array(values).reshape(array.shape)
+    return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
 
 
 def is_missing(value):
     """Return whether it is None, NaN or pandas' NA."""
     try:
         return value is None or bool(value != value)
+    except (RuntimeError, ValueError):
+        # Of arrays and tensors.
+        return False
     except TypeError:
         # pandas' NA is neither equal to itself nor not.
         return True
@@ -109,8 +105,8 @@ def check_logit_range(logits, name):
     # What isn't float64 has no larger numbers, and one sum, several times as quick, tells nearly always.
     if logits.dtype != torch.float64 and torch.isfinite(logits.sum()):
         return
-    low, high = torch.stack(logits.aminmax()).tolist()
-    if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
+    low, high = logits.aminmax()
+    if max(-low, high) <= LARGEST_LOGIT:
         return
     absent = logits == -math.inf
     if logits.ndim == 2 and logits.shape[1] > 1 and (empty := absent.all(1)).any():
@@ -118,14 +114,13 @@ def check_logit_range(logits, name):
             f"{name} must hold a finite logit in each row, -inf standing for classes that a sample doesn't have; got "
             f"-inf alone in row {int(empty.nonzero()[0])}"
         )
-    check_finite(logits.masked_fill(absent, 0), name)
-    low = logits.masked_fill(absent, 0).min().item()
-    if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
-        return
-    raise ValueError(
-        f"{name} must hold logits of at most {LARGEST_LOGIT:.2g} in magnitude, float32's largest number; got values "
-        f"from {low:.6g} to {high:.6g}"
-    )
+    finite = logits.masked_fill(absent, 0)
+    check_finite(finite, name)
+    if finite.abs().max() > LARGEST_LOGIT:
+        raise ValueError(
+            f"{name} must hold logits of at most {LARGEST_LOGIT:.2g} in magnitude, float32's largest number; got "
+            f"values from {finite.min():.6g} to {finite.max():.6g}"
+        )
 
 
 def absent_among(logits):
@@ -162,6 +157,12 @@ def drawn_rows(n_rows, most):
     if n_rows <= most:
         return torch.arange(n_rows)
     return torch.from_numpy(np.random.default_rng(0).choice(n_rows, most, replace=False, shuffle=False))
+
+
+def counted_rows(weight, most):
+    """Positions of rows with weight or, of many, of so many of them, drawn the same way each time."""
+    counted = weight.cpu().nonzero()[:, 0]
+    return counted[drawn_rows(len(counted), most)]
 
 
 def is_exporting():
@@ -261,16 +262,23 @@ def check_unit_interval(probabilities, name="X", tolerance=1e-6, below=1e-6):
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
 
 
-def check_probability_rows(probabilities, name="X", dtype=None):
-    """Raise unless every row of a tensor of shape (n, K) is a distribution, to the precision of its dtype or this."""
-    tolerance = row_sum_tolerance(torch.finfo(dtype or probabilities.dtype).eps)
-    check_unit_interval(probabilities, name, tolerance)
-    total = probabilities.sum(1, dtype=torch.float64)
-    worst = (total - 1).abs().argmax()
-    if abs(total[worst].item() - 1) > tolerance:
-        raise ValueError(
-            f"{name} must hold probabilities: each row must sum to 1; row {worst} sums to {total[worst]:.6g}"
-        )
+def check_probability_rows(probabilities, name="X", tolerance=None, first_row=0, below=1e-6):
+    """Raise unless every row of a tensor of shape (n, K) is a distribution, to a tolerance or the dtype's precision.
+
+    Two reads: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
+    """
+    tolerance = row_sum_tolerance(torch.finfo(probabilities.dtype).eps) if tolerance is None else tolerance
+    wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+    total = wide @ wide.new_ones(wide.shape[1])
+    off = (total - 1).abs()
+    if probabilities.min() >= 0 and off.max() <= tolerance:
+        return
+    check_finite(probabilities, name, first_row)
+    check_unit_interval(probabilities, name, tolerance, below)
+    worst = int(off.argmax())
+    if off[worst] > tolerance:
+        rule = f"{name} must hold probabilities: each row must sum to 1"
+        raise ValueError(f"{rule}; row {first_row + worst} sums to {total[worst]:.6g}")
 
 
 def as_probability_matrix(y_proba):
@@ -303,25 +311,6 @@ def _as_floating(values, name):
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
-
-
-def check_probability_chunk(chunk, first_row, tolerance):
-    """Raise unless every row of a C-contiguous array is a distribution, its sum 1 to within `tolerance`.
-
-    Two reads of the chunk: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = chunk @ np.ones(chunk.shape[1], chunk.dtype)
-        fine = chunk.min() >= 0 and np.abs(total - 1).max() <= tolerance
-    if fine:
-        return
-    values = tensor_over(chunk)
-    check_finite(values, "y_proba", first_row)
-    check_unit_interval(values, "y_proba", tolerance, below=0.0)
-    worst = np.abs(total - 1).argmax()
-    raise ValueError(
-        f"y_proba must hold probabilities: each row must sum to 1; row {first_row + worst} sums to {total[worst]:.6g}"
-    )
 
 
 class _Writable:

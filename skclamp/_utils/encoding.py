@@ -10,7 +10,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -117,20 +116,6 @@ class Form(NamedTuple):
     up: Callable[[Any], Any]
 
 
-def _name_of_optimizer(value):
-    name = value.__name__
-    if vars(torch.optim).get(name) is not value:
-        raise TypeError(f"optimizers must be torch.optim's to be saved; got the class {name}")
-    return name
-
-
-def _optimizer(name):
-    optimizer = vars(torch.optim)[name]
-    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
-        raise ValueError(f"it names {name!r} as an optimiser of torch")
-    return optimizer
-
-
 def _array_of_names(content):
     dtype, names = content
     if np.dtype(dtype).kind not in "OU":
@@ -141,14 +126,11 @@ def _array_of_names(content):
 # By the key that stands for each; of two that fit a value the first counts.
 _FORMS = {
     "float": Form((Real, Decimal), lambda value: repr(float(value)), float),
-    "shape": Form(torch.Size, list, torch.Size),
     "tuple": Form(tuple, list, tuple),
     "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),
     "names": Form(np.ndarray, lambda value: [value.dtype.str, value.tolist()], _array_of_names),
     "tensor": Form(torch.Tensor, lambda value: value.detach().cpu().numpy(), torch.from_numpy),
     "device": Form(torch.device, str, torch.device),
-    "optimizer": Form(type, _name_of_optimizer, _optimizer),
-    "partial": Form(partial, lambda value: [value.func, value.keywords], lambda parts: partial(parts[0], **parts[1])),
 }
 
 
@@ -174,8 +156,6 @@ class Writer:
                 return float(value)
             case list():
                 return [self.encode(each, f"{name}.{k}") for k, each in enumerate(value)]
-            case np.ma.MaskedArray():
-                raise TypeError(f"{name} must be an array without a mask to be saved")
             case np.ndarray() if value.dtype.kind not in "OU":
                 return {"array": self.put(value, name)}
         if not isinstance(value, (dict, np.ndarray, torch.Tensor, nn.Module)):

@@ -10,7 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from ..exceptions import CalibrationSetWarning
-from .arrays import is_missing, to_numpy
+from .arrays import is_missing, tensor_of, to_numpy
 from .warnings import note
 
 # Where the largest weight lies between these, sums of weights and of their squares are neither 0 nor infinite; weights
@@ -140,12 +140,7 @@ def predict_labelled(estimator, method, X, y, *, in_order=False, name="y"):
     """
     if hasattr(estimator, "_predict_labelled"):
         return estimator._predict_labelled(method, X, y, in_order=in_order, name=name)
-    if y is None:
-        got = type(estimator).__name__
-        raise ValueError(
-            f"{name} must be given, unless a calibrator of skclamp reads it from X; got None beside a {got}"
-        )
-    return to_numpy(getattr(estimator, method)(X)), y
+    return to_numpy(getattr(estimator, method)(X)), check_labels(y, name) if y is None else y
 
 
 def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, parameter="classes"):
@@ -268,33 +263,25 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     """Finite, non-negative weights, some positive if so asked, as a float64 tensor; ones where there are none."""
     if sample_weight is None:
         return torch.ones(n_samples, dtype=torch.float64)
-    weight = to_numpy(sample_weight, "sample_weight")
-    if weight.dtype.kind not in "biufO":
-        raise TypeError(f"sample_weight must hold real numbers; got dtype {weight.dtype}")
-    try:
-        weight = np.asarray(weight, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"sample_weight must hold real numbers: {error}") from error
-    if weight.ndim == 0:
-        weight = np.full(n_samples, float(weight))
+    weight = tensor_of(sample_weight, "sample_weight").cpu().double()
+    weight = weight if weight.ndim else weight.expand(n_samples)
     if weight.ndim != 1:
-        raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {weight.shape}")
+        raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {tuple(weight.shape)}")
     check_same_length(weight, n_samples, "sample_weight")
     if not n_samples:
         raise ValueError("X must not be empty: Found array with 0 sample(s); got as many in sample_weight")
-    if not np.isfinite(weight).all() or (weight < 0).any() or (some and not weight.any()):
+    least, most = weight.min().item(), weight.max().item()
+    if not (0 <= least <= most < np.inf) or (some and not most):
         raise ValueError(
-            "sample_weight must be finite, non-negative and not zero everywhere; got values from "
-            f"{weight.min()} to {weight.max()}"
+            f"sample_weight must be finite, non-negative and not zero everywhere; got values from {least} to {most}"
         )
     low, high = _WEIGHT_LIMITS
-    if weight.any() and not low <= weight.max() <= high:
+    if most and not low <= most <= high:
         raise ValueError(
             f"sample_weight must have a largest value between {low:g} and {high:g}, within which weights can be "
-            f"squared and summed; got {weight.max()}"
+            f"squared and summed; got {most}"
         )
-    # A copy: torch warns of memory that can't be written to, such as a frame's.
-    return torch.from_numpy(np.where(weight < _MIN_PART * weight.max(initial=0.0), 0.0, weight))
+    return weight.where(weight >= _MIN_PART * most, 0.0)
 
 
 def encode_targets(y_true, n_columns, labels=None):

@@ -47,13 +47,15 @@ def calls(caller, callee):
     return MethodMapping().add(caller=caller, callee=callee)
 
 
-def router_of(owner, *, classifier=None, splitter=None, guard=None):
-    """A router from the owner's ``fit`` to the ``fit`` of a classifier and the ``split`` of splitters."""
+def router_of(owner, *, classifier=None, splitter=None, guard=None, scorer=None):
+    """A router from the owner's ``fit`` to the ``fit`` of a classifier, the ``split`` of splitters, and a scorer."""
     router = MetadataRouter(owner=owner)
     if classifier is not None:
         router.add(estimator=classifier, method_mapping=calls("fit", "fit"))
     if guard is not None:
         router.add(guard=guard, method_mapping=calls("fit", "split"))
+    if scorer is not None:
+        router.add(scorer=scorer, method_mapping=calls("fit", "score"))
     return router.add(splitter=splitter, method_mapping=calls("fit", "split"))
 
 
@@ -68,36 +70,22 @@ def route(owner, router, params, **parts):
     routed = process_routing(router, "fit", **params)
     classifier, splitter = parts.get("classifier"), parts.get("splitter")
     taken = router_of(router.owner, classifier=classifier, splitter=splitter).consumes("fit", params)
-    methods = {
-        "fit": ("estimator", "fit"),
-        "split": ("splitter", "split"),
-        "guard": ("guard", "split"),
-        "score": ("scorer", "score"),
-    }
-    sent = {name: dict(routed[part][method]) if part in routed else {} for name, (part, method) in methods.items()}
+    names = {"fit": "estimator", "split": "splitter", "guard": "guard", "score": "scorer"}
+    sent = {name: dict(*routed[part].values()) if part in routed else {} for name, part in names.items()}
     return Metadata(given={name: params[name] for name in taken}, **sent)
 
 
-def _by_name(owner, params, classifier=None, **splitters):
+def _by_name(owner, params, classifier=None, scorer=None, **splitters):
     """Send metadata where they belong without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
     split, guard = (groups if _takes_groups(splitters.get(part)) else {} for part in ("splitter", "guard"))
-    guarded = hasattr(owner, "validation_fraction")
     # What folds nothing itself leaves it to the calibrator inside to take groups, or not.
-    if groups and not split and not guard and (splitters or classifier is None):
-        where = "" if guarded or "splitter" in splitters else ", where the estimator isn't fitted"
-        raise TypeError(
-            f"{type(owner).__name__}.fit takes groups for splitters that go by them: give it one, as "
-            f"{'validation_fraction' if guarded else 'cv'}=GroupKFold(){where}"
-        )
+    untaken = groups if not split and not guard and (splitters or classifier is None) else {}
+    if untaken or (others and classifier is None):
+        raise TypeError(_untaken(owner, sorted({**others, **untaken})))
     if classifier is None:
-        if others:
-            named = inspect.signature(owner.fit).parameters.values()
-            names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
-            names += ["groups"] if splitters or guarded else []
-            raise TypeError(_untaken(type(owner).__name__, sorted(others), names))
         return Metadata({}, split, guard, score=weight, given={})
     inside = groups if not splitters or _takes_groups(classifier) else {}
     told = {**others, **inside}
@@ -111,12 +99,16 @@ def _by_name(owner, params, classifier=None, **splitters):
     return Metadata(told, split, guard, score=weight, given={})
 
 
-def _untaken(owner, others, names):
-    """Tell that a ``fit`` takes no arguments but those of these names, and which one may have been meant."""
+def _untaken(owner, others):
+    """Tell what a ``fit`` takes, and which argument may have been meant."""
+    named = inspect.signature(owner.fit).parameters.values()
+    names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
     meant = get_close_matches(others[0], names, 1)
-    hint = f". Did you mean {meant[0]}?" if meant else ""
-    known = f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{owner}.fit takes {known} alone where the estimator is fitted; got {others}{hint}"
+    return (
+        f"{type(owner).__name__}.fit takes {', '.join(names)}, what an estimator that isn't fitted takes, and groups "
+        f"beside a splitter that goes by them, such as GroupKFold(); got {others}"
+        f"{f'. Did you mean {meant[0]}?' if meant else ''}"
+    )
 
 
 def _takes_groups(splitter):

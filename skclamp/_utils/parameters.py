@@ -60,21 +60,13 @@ def did_you_mean(value, choices):
 
 
 def check_parameters(constraints, params, owner):
-    """Raise scikit-learn's error unless each parameter satisfies one of its constraints."""
-    try:
-        validate_parameter_constraints(constraints, params, caller_name=owner)
-    except InvalidParameterError as error:
-        raise InvalidParameterError(f"{error}{_meant(constraints, params)}") from None
-
-
-def _meant(constraints, params):
-    """Ask what the first wrong parameter, the one that the error is of, was meant to be."""
+    """Raise scikit-learn's error unless each parameter satisfies one of its constraints, and ask what was meant."""
     for name, value in params.items():
         try:
-            validate_parameter_constraints(constraints, {name: value}, caller_name="")
-        except InvalidParameterError:
-            return "".join(rule.meant_by(value) for rule in constraints[name] if isinstance(rule, Choices))
-    return ""
+            validate_parameter_constraints(constraints, {name: value}, caller_name=owner)
+        except InvalidParameterError as error:
+            meant = "".join(rule.meant_by(value) for rule in constraints[name] if isinstance(rule, Choices))
+            raise InvalidParameterError(f"{error}{meant}") from None
 
 
 def check_whole_number(value, name, low=1):

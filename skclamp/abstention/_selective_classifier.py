@@ -233,13 +233,10 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
                 f"{type(self).__name__} can't be fitted where samples are sharded: each process would prove another "
                 "threshold. Fit it outside, to samples of one process"
             )
-        with self._kept_on_error(), one_warning():
+        with self._kept_on_error(anew=True), one_warning():
             self._validate_params()
             check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
-            for name in list(vars(self)):
-                if name.endswith("_") or name == "_backbone":
-                    delattr(self, name)
             out_of_sample = self._out_of_sample if is_frozen(self.estimator) else self._out_of_fold
             y, proba, doubt, prints = out_of_sample(X, y, sample_weight, groups, params)
             self.classes_ = np.asarray(self.estimator_.classes_)

@@ -5,7 +5,6 @@ import inspect
 from contextlib import contextmanager
 from functools import cache
 from html import escape
-from importlib.metadata import PackageNotFoundError, metadata
 from typing import ClassVar
 
 import torch
@@ -26,9 +25,6 @@ _CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 class AroundEstimator(BaseEstimator):
     """Parameters, clones and the repr of what stands around an estimator; what it learned, kept and given away."""
 
-    # Where scikit-learn's diagrams link to.
-    _doc_link_module = "skclamp"
-
     # Learned attributes that a file does without, or that are made anew from the rest and the estimator.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
 
@@ -37,16 +33,6 @@ class AroundEstimator(BaseEstimator):
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         register(cls, arguments_of)
-
-    @property
-    def _doc_link_template(self):
-        """Where the classes' pages are, by the address in the package's metadata; empty where these have none."""
-        try:
-            urls = metadata("skclamp").get_all("Project-URL", [])
-        except PackageNotFoundError:
-            urls = []
-        address = dict(url.split(", ", 1) for url in urls).get("Documentation")
-        return f"{address}/api/generated/skclamp.{{estimator_name}}.html" if address else ""
 
     def get_params(self, deep=True):
         """Get the parameters of this calibrator.
@@ -134,9 +120,12 @@ class AroundEstimator(BaseEstimator):
         check_parameters(self._parameter_constraints, given, type(self).__name__)
 
     @contextmanager
-    def _kept_on_error(self):
-        """Leave everything as it was when the body raises, an earlier fit included."""
+    def _kept_on_error(self, *, anew=False):
+        """Leave everything as it was when the body raises, an earlier fit included, which `anew` forgets."""
         before = vars(self).copy()
+        if anew:
+            for name in [name for name in before if name.endswith("_") or name == "_backbone"]:
+                delattr(self, name)
         try:
             yield
         except BaseException:

@@ -2,19 +2,20 @@
 
 import copy
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import ArrayBackbone, Opening
-from .._backbones.fingerprint import content_hash
+from .._backbones.fingerprint import Digest
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
@@ -23,16 +24,16 @@ from .._looks import words
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_among, tensor_of
+from .._utils.arrays import absent_among
 from .._utils.docstrings import with_shared_docs
-from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
+from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning, silenced, warn_caller
-from ..distributed import ALONE, Fingerprint, Shard, current
+from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
 from ..persistence import write
@@ -160,6 +161,26 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
 
+    # Whether anything is learned from samples: labels then say something, and scores do.
+    _learns: ClassVar[Any] = True
+
+    # Whether the map treats all classes alike, so that it can't make one more frequent.
+    _treats_classes_alike: ClassVar[Any] = False
+
+    # Of these: which calibrators set each class right, `maps` being those of outputs.
+    _mend_by_class = "{name} treats all classes alike, and can't mend it: {maps} can"
+
+    # About how many numbers of each class samples alone have to set; 0 where so few can't do harm. And with how many
+    # samples for each of them nothing is held out: a temperature is hardly ever better.
+    _n_per_class: ClassVar[Any] = 0
+    _enough_per_number: ClassVar[Any] = 10
+
+    # How many numbers nothing but the samples holds: no penalty, no pooling, no held-out samples.
+    _n_free: ClassVar[Any] = 0
+
+    # What the held-out samples of the summary are to the map.
+    _held_out: ClassVar[Any] = "out of fold"
+
     # The group of a page that it is in.
     _group = "others"
 
@@ -227,35 +248,30 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         params = params or {}
         ranks = current()
-        with self._kept_on_error(), ranks.fitting(), silenced() if silent else one_warning() as notes:
+        with self._kept_on_error(anew=True), ranks.fitting(), silenced() if silent else one_warning() as notes:
             self._validate_params()
             check_samples(X, type(self).__name__)
-            alone = sample_weight is None and not params
-            any_order = y is None and alone
             y = None if y is None else check_labels(y, beside=("X", X))
             if ranks is not ALONE:
                 self._check_alike(ranks, sample_weight, params)
+            alone = sample_weight is None and not any(value is not None for value in params.values())
             metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
-            for name in list(vars(self)):
-                if name.endswith("_") or name == "_backbone":
-                    delattr(self, name)
-
-            samples = self._understand(self._read(X, y, metadata, any_order), sample_weight, metadata, ranks)
+            told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
+            samples = self._read(X, y, any_order=y is None and alone, **told)
             n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
             total = total_of_probabilities(samples.logits)
             self._like_probabilities = total > 0
             if checks and total and samples.backbone.guesses_response:
                 note(words.probabilities(total), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
-            looked = self._look_at(samples) if checks else self._looked_at_silently(samples)
-            absent = absent_among(samples.logits)
-            if absent is not None and absent.any():
-                self._check_absent(absent, samples)
+            looked = None
+            # A perturbation goes by what is seen, even where nobody is told.
+            if checks or (self._reads_again and ranks is ALONE):
+                with nullcontext() if checks else silenced():
+                    looked = self._look_at(samples)
+            self._check_absent(samples)
             self.least_probability_ = self._least_probability(samples)
-            logits = raised(samples.logits, self.least_probability_) if self.least_probability_ else samples.logits
-            names = ("guesses", "misordered", "random")
-            known = {} if looked is None else {name: getattr(looked, name) for name in names}
-            samples = replace(samples, logits=logits, **known)
+            samples = replace(samples, logits=raised(samples.logits, self.least_probability_))
 
             self._n_samples = samples.shard.total
             judged = bool(checks and self._n_per_class and not notes.explained)
@@ -264,68 +280,46 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 message = words.hopeless(n_samples, n_classes, self._owner)
                 # Of a long fit before it starts.
                 (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
-            mapped = self._fit(samples, *beside)
-            mapped = mapped or Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight)
+            mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
 
+            rival, enough = None, self._n_per_class * self._enough_per_number
             judged = judged and not hopeless and not notes.explained
-            rival = self._against_temperature(mapped) if judged else None
+            if judged and is_doubtful(mapped.samples.weight, n_classes, enough):
+                rival = against_temperature(self._to_cross_fit(), mapped.samples)
             if rival is not None and rival.worse:
                 losses = rival.loss, rival.of_temperature
                 message = words.worse_than_temperature(n_samples, self._n_free, *losses, self._owner)
                 note(message, CalibrationSetWarning)
             if rival is not None and mapped.out_of_fold is None:
                 mapped = mapped._replace(out_of_fold=rival.loss)
-            self._scores = None if notes.silent else self._score(samples, mapped, checks, notes)
+            self._scores = None if notes.silent or not self._learns else self._score(samples, mapped, checks, notes)
             self._remember(samples)
             if checks and looked is not None:
                 self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
         return self
 
-    def _fitted_to(self, logits, y, sample_weight, *, silent=False):
-        """Return a clone without an estimator, fitted to logits (n, K), column indices (n,) and weights (n,)."""
-        bare = clone(self).set_params(estimator=None, response="logits", classes=np.arange(logits.shape[1]))
-        return bare._learn(logits, y.cpu(), sample_weight, checks=False, silent=silent)
-
     def _opening(self):
         """Hook: how the estimator is opened."""
-        return Opening(
-            self.response,
-            self.device,
-            batch_size=self.batch_size,
-            integer_scale=self.integer_scale,
-            verbose=self.verbose,
-        )
+        opening = Opening(self.response, self.device, batch_size=self.batch_size)
+        return opening._replace(integer_scale=self.integer_scale, verbose=self.verbose)
 
     def _open_backbone(self):
         """Hook: the way from the estimator's inputs to logits."""
         return open_backbone(self.estimator, self._opening())
 
-    def _read(self, X, y, metadata, any_order):
-        """Hook: X opened, and what the estimator says of it."""
+    def _read(self, X, y, *, any_order, metadata, names=("X", "y"), **told):
+        """Hook: the `Samples` of X, with what the user has told of them."""
         if is_frozen(self.estimator):
-            return read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again)
-        return cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv)
-
-    def _understand(self, reading, sample_weight, metadata, ranks):
-        """The `Samples` of a reading: what their columns, labels and weights are."""
-        y, logits, backbone, n_classes = reading.labels, reading.logits, reading.backbone, reading.logits.shape[1]
-        shard, seen = Shard.of(ranks, len(logits)), y
-        if ranks is not ALONE:
-            kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
-            ranks.check_alike(number_of_classes=n_classes, network=backbone.fingerprint(), **kinds)
-            seen = np.concatenate(ranks.all_gather_object(np.unique(y)))
-        names = {"known": backbone.classes, "likely": backbone.likely_classes}
-        classes = resolve_classes(seen, n_classes, classes=self.classes, **names)
-        y_encoded = tensor_of(encode_labels(y, classes), "y").to(logits.device)
-        weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
-        if ranks is not ALONE and not ranks.sum(weight.sum()):
-            raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
-        understood = {"y_encoded": y_encoded, "weight": weight, "classes": classes, "shard": shard}
-        return Samples(**vars(reading), **understood, metadata=metadata)
+            found = read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again, names=names)
+        else:
+            found = cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv, names=names)
+        return Samples.of(**found, **told, metadata=metadata, name=names[1])
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
         self._look_at_parameters(samples)
+        if not self._learns:
+            return None
         findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
         for finding in findings:
             finding.tell()
@@ -349,15 +343,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
 
-    def _looked_at_silently(self, samples):
-        """Return what `_look_at` does, silently, where a perturbation goes by that; or None."""
-        if not self._reads_again or samples.shard.ranks is not ALONE:
-            return None
-        with silenced():
-            return self._look_at(samples)
-
-    def _check_absent(self, absent, samples):
+    def _check_absent(self, samples):
         """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""
+        absent = absent_among(samples.logits)
+        if absent is None or not absent.any():
+            return
         if not self._takes_absent:
             refuse_absent(type(self).__name__)
         counted = (samples.weight > 0).to(absent.device)
@@ -378,6 +368,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             if given * n_classes >= 1:
                 raise ValueError(f"least_probability must be below 1 / {n_classes}, one over the classes; got {given}")
             return float(given) if applies else 0.0
+        if not self._learns:
+            # Without labels nothing says what zeros stand for.
+            return 0.0
         step = math.inf
         if applies:
             if samples.unseen is not None:
@@ -391,10 +384,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             return 0.0
         return least_by_labels(logits, samples.y_encoded, samples.weight, half, samples.shard, samples.unseen)
 
-    def _fit(self, samples):
+    def _fit(self, samples, looked):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
 
-        What it returns says what the map takes, a `Mapped`; None is the estimator's logits.
+        `looked` is what diagnostics saw, a `Looked` or None. What it returns says what the map takes, a `Mapped`; None
+        is the estimator's logits.
         """
         logits, y, weight = samples.of_all()
         seen = SeenClasses.of(logits, y, weight) if self._learns_by_class else None
@@ -417,40 +411,25 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """Hook: the `Map` learned from logits (n, K), column indices (n,) and float64 weights (n,)."""
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
-    def _against_temperature(self, mapped):
-        """Judge a map of many numbers beside one temperature out of fold; None if that can't be told."""
-        n_classes, enough = mapped.logits.shape[1], self._n_per_class * self._enough_per_number
-        if not is_doubtful(mapped.weight, n_classes, enough):
-            return None
-        return against_temperature(self._to_cross_fit(), mapped.logits, mapped.y_encoded, mapped.weight)
-
     def _to_cross_fit(self):
         """Hook: what clones are made of that are fitted without each fold, to be judged in its place."""
         return self
 
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
-        mapped = mapped.some()
-        calibrated = self.map_(mapped.logits.to(torch.float64, copy=True))
-        sums, proba = scored(torch.stack([mapped.raw.to(calibrated), calibrated]), mapped.y_encoded, mapped.weight)
+        raw, (logits, y, weight) = mapped.some()
+        calibrated = self.map_(logits.to(torch.float64, copy=True))
+        sums, proba = scored(torch.stack([raw.to(calibrated), calibrated]), y, weight)
         sums = samples.shard.ranks.sum(sums)
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
         scores = Scores(before, after, int(sums[1, 4]), mapped.out_of_fold)
         if checks and self._treats_classes_alike and not (notes.explained or notes.puzzled):
-            looked = proba, mapped.y_encoded, mapped.weight, samples.classes
-            for finding in look_at_frequencies(*looked, scores.after[2], self._mend_by_class):
+            nll = scores.after[2]
+            maps = "PlattScaling and BetaCalibration" if proba.shape[1] == 2 else "StructuredVectorScaling"
+            mend = self._mend_by_class.format(name=type(self).__name__, maps=maps)
+            for finding in look_at_frequencies(proba, y, weight, samples.classes, nll, mend):
                 finding.tell()
         return scores
-
-    @property
-    def _treats_classes_alike(self):
-        """Hook: whether the map treats all classes alike, so that it can't make one more frequent."""
-        return False
-
-    def _mend_by_class(self, n_classes):
-        """Hook: which calibrators set each class right, in words."""
-        maps = "PlattScaling and BetaCalibration" if n_classes == 2 else "StructuredVectorScaling"
-        return f"{type(self).__name__} treats all classes alike, and can't mend it: {maps} can"
 
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
@@ -492,16 +471,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             finding.tell()
         if not few and looked.n_samples < words.MIN_SAMPLES_PER_PARAMETER * self._n_free:
             note(words.few_samples(looked.n_samples, self._n_free, self._owner), CalibrationSetWarning)
-
-    @property
-    def _n_per_class(self):
-        """Hook: about how many numbers of each class samples alone have to set; 0 where so few can't do harm."""
-        return 0
-
-    @property
-    def _enough_per_number(self):
-        """Hook: with how many samples for each of them nothing is held out: a temperature is hardly ever better."""
-        return 10
 
     @property
     def _owner(self):
@@ -604,7 +573,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         check_is_fitted(self)
         backbone = ArrayBackbone("logits")
         backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
-        logits, _ = backbone.logits(backbone.open(self._mapped_logits(logits)))
+        logits, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
         self._look_at_new(logits)
         return self._transform_rows(torch.log_softmax, logits)
 
@@ -670,13 +639,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         y = check_labels(y, name) if y is not None or not brings_labels else None
         if getattr(type(self), method) is not getattr(BaseCalibrator, method):
             # One's own calibrator predicts as it likes, and knows nothing of labels.
-            labels = read_labels(X) if brings_labels else None
-            predicted = getattr(self, method)(X)
-            return predicted, labels_beside(labels, y, len(predicted), name) if brings_labels else y
-        normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
-        rows, labels = self._map_rows(normalise, X, labelled=brings_labels)
-        predicted = self.classes_[rows.argmax(1)] if method == "predict" else rows
-        return predicted, labels_beside(labels, y, len(rows), name) if brings_labels else y
+            predicted, labels = getattr(self, method)(X), read_labels(X) if brings_labels else None
+        else:
+            normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
+            rows, labels = self._map_rows(normalise, X, labelled=brings_labels)
+            predicted = self.classes_[rows.argmax(1)] if method == "predict" else rows
+        return predicted, labels_beside(labels, y, len(predicted), name)
 
     def _map_rows(self, normalise, X, labelled=False):
         """Calibrated and normalised rows in float64 and, if wanted, the labels that X brings, or None."""
@@ -701,10 +669,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _logits(self, X, labelled):
         """Hook: logits of X and, if wanted, the labels that it brings, or None."""
         return self._backbone.logits(self._backbone.open(X), labelled=labelled)
-
-    def _mapped_logits(self, logits):
-        """Hook: what the map takes, of a network's logits."""
-        return logits
 
     def _look_at_new(self, logits):
         """Tell that new rows, taken for logits, are probabilities, unless those of the fit looked so."""
@@ -776,11 +740,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
         return " ".join(sentences)
 
-    @property
-    def _held_out(self):
-        """Hook: what the held-out samples of the summary are to the map."""
-        return "out of fold"
-
     def _sentences(self):
         """Hook: those of `summary`."""
         n = self._n_parameters
@@ -808,11 +767,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """Hook: how many numbers the fit has set."""
         return self.map_.n_parameters
 
-    @property
-    def _n_free(self):
-        """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
-        return 0
-
     def save(self, path, *, remember=True):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
 
@@ -830,8 +784,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         NotFittedError
             Before `fit`.
         TypeError
-            If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know, or a map
-            holds what it wasn't given to learn.
+            If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know.
         FileNotFoundError
             If there is no such folder.
         ImportError
@@ -850,12 +803,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _route(self, y, params, ranks=ALONE):
         """Metadata on their way, the weights among them."""
         params = {name: value for name, value in params.items() if value is not None}
-        if not params:
-            return NO_METADATA
         if "sample_weight" in params and y is not None:
             weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
-            # A scorer sees the samples of all.
-            params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
+            params["sample_weight"] = weight.numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         metadata = route(self, self.get_metadata_routing(), params, **self._routed_to())
@@ -885,10 +835,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         MetadataRouter
             To a classifier that isn't fitted, to the splitter that folds for it, and to that of a guard.
         """
-        return self._router().add_self_request(self)
-
-    def _router(self):
-        return router_of(type(self).__name__, **self._routed_to())
+        return router_of(type(self).__name__, **self._routed_to()).add_self_request(self)
 
     def _routed_to(self):
         """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""
@@ -901,8 +848,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         if params:
             raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
         given = {name: value for name, value in arguments_of(self).items() if name not in _OF_EACH_RANK}
-        fingerprints: dict[str, Fingerprint | str] = {
-            name: Fingerprint(repr(value), content_hash(value)) for name, value in given.items()
-        }
-        fingerprints["sample_weight"] = "None" if sample_weight is None else "weights"
-        ranks.check_alike(calibrator=type(self).__name__, **fingerprints)
+        # Of arrays and networks a repr doesn't tell all.
+        shown = {name: f"{value!r} (hash {Digest().value(value).hex()[:8]})" for name, value in given.items()}
+        shown["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(calibrator=type(self).__name__, **shown)

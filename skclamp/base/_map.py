@@ -20,6 +20,9 @@ _OWN: dict[str, tuple[type, ...]] = {
 }
 
 
+_OF_MODULES = frozenset(vars(nn.Module()))
+
+
 class Map(nn.Module):
     """From rows of float64 logits to calibrated logits; subclasses implement ``transform``.
 
@@ -57,12 +60,11 @@ class Map(nn.Module):
     def __init__(self, **learned):
         super().__init__()
         self.seen, self.least_probability, self.refused_by = None, 0.0, ""
-        self._names = []
         self.learn(**learned)
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        register_whole(cls, cls._saved, cls._loaded)
+        register_whole(cls, cls.learned, cls._loaded)
 
     def learn(self, **learned):
         """Take on arrays, modules and other values by name.
@@ -86,45 +88,32 @@ class Map(nn.Module):
             value = _taken_on(value)
             self._check_name(name, value)
             # What is of another kind would be in the way; of buffers the order stays.
-            if name in self._names and not (name in self._buffers and isinstance(value, torch.Tensor)):
+            if name in self.learned() and not (name in self._buffers and isinstance(value, torch.Tensor)):
                 delattr(self, name)
             if isinstance(value, torch.Tensor):
                 self.register_buffer(name, value)
             else:
                 setattr(self, name, value)
-        self._names += [name for name in learned if name not in self._names]
         return self
 
     def _check_name(self, name, value):
         default = getattr(type(self), name, None)
         taken = name in _OF_MAPS or not name.isidentifier() or callable(default) or isinstance(default, property)
-        if not isinstance(value, _OWN[name]) if name in _OWN else taken:
+        # What the class has by this name would hide a buffer or a part.
+        hidden = hasattr(type(self), name) and isinstance(value, (torch.Tensor, nn.Module))
+        if hidden or (not isinstance(value, _OWN[name]) if name in _OWN else taken):
             raise TypeError(f"{name!r} is no name for what {type(self).__name__} learns: it has it for something else")
-        if hasattr(type(self), name) and isinstance(value, (torch.Tensor, nn.Module)):
-            raise TypeError(
-                f"{name!r} is an attribute of the class {type(self).__name__}, which would hide the array or module "
-                "that is learned by that name: take another one"
-            )
 
     def learned(self):
-        """Return what was learned, by name.
+        """Return what the map holds, by name.
 
         Returns
         -------
         dict
             Of values as ``Map(**learned)`` takes them.
         """
-        return {name: getattr(self, name) for name in self._names}
-
-    def _saved(self):
-        """Return what was learned, all that there is: TypeError if the map holds something beside."""
-        held = {*vars(self), *self._buffers, *self._parameters, *self._modules}
-        if beside := held - vars(Map()).keys() - {*self._names, *_OWN}:
-            raise TypeError(
-                f"{type(self).__name__} must hold what it has learned by the names that learn was given, to be saved; "
-                f"got {min(beside)!r} beside: give it to learn, or Map.__init__, too"
-            )
-        return self.learned()
+        held = {**vars(self), **self._buffers, **self._parameters, **self._modules}
+        return {name: value for name, value in held.items() if name not in _OF_MODULES}
 
     @classmethod
     def _loaded(cls, **learned):
@@ -192,22 +181,13 @@ class Learned:
             value = torch.as_tensor(to_numpy(value).astype(held.cpu().numpy().dtype), device=held.device)
         elif isinstance(held, float):
             value = float(to_numpy(value).item())
-        self._changed(calibrator).learn(**{self._name: value})
-
-    def __delete__(self, calibrator):
-        changed = self._changed(calibrator)
-        delattr(changed, self._name)
-        changed._names.remove(self._name)
+        # A copy: what else shares the map, such as a shallow copy of the calibrator, keeps what it has.
+        calibrator.map_ = copy.deepcopy(calibrator.map_).learn(**{self._name: value})
+        vars(calibrator).pop("module_", None)
 
     def _map_of(self, calibrator):
         if "map_" not in vars(calibrator):
             raise AttributeError(f"{type(calibrator).__name__!r} object has no attribute {self._name!r}")
-        return calibrator.map_
-
-    def _changed(self, calibrator):
-        # A copy: what else shares the map, such as a shallow copy of the calibrator, keeps what it has.
-        calibrator.map_ = copy.deepcopy(self._map_of(calibrator))
-        vars(calibrator).pop("module_", None)
         return calibrator.map_
 
 

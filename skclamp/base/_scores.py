@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import torch
 
-from .._utils.arrays import drawn_rows, top_columns
+from .._backbones.samples import LabelledLogits
+from .._utils.arrays import counted_rows, top_columns
 from .._utils.encoding import register
 
 # A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
@@ -19,36 +20,23 @@ class Mapped(NamedTuple):
     ----------
     raw : torch.Tensor of shape (n_samples, n_classes)
         The estimator's logits of samples.
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        What the map takes for them: the same, unless inputs are perturbed.
-    y_encoded, weight : torch.Tensor of shape (n_samples,)
-        Column indices and weights of these samples.
+    samples : LabelledLogits
+        These samples, with what the map takes: the same logits, unless inputs are perturbed.
     out_of_fold : float, default=None
         NLL of held-out samples under what was fitted to the others; None where none were held out. Which map or
         perturbation that is of several, and penalties of matrix maps, these samples may have chosen.
     """
 
     raw: torch.Tensor
-    logits: torch.Tensor
-    y_encoded: torch.Tensor
-    weight: torch.Tensor
+    samples: LabelledLogits
     out_of_fold: float | None = None
 
     def some(self):
-        """The samples with weight or, of many, some that are drawn the same way each time."""
-        counted, n_classes = self.weight.cpu() > 0, self.logits.shape[1]
-        n_rows = int(counted.sum())
-        part = min(n_rows // _PART, _MOST_LOGITS // n_classes)
-        most = max(_FEW_LOGITS // n_classes, _FEW_ROWS, part)
-        if n_rows == len(self.weight) <= most:
-            return self
-        rows = drawn_rows(n_rows, most)
-        rows = rows if n_rows == len(self.weight) else counted.nonzero()[:, 0][rows]
-        logits = self.logits[rows.to(self.logits.device)]
-        raw = logits if self.raw is self.logits else self.raw[rows.to(self.raw.device)]
-        return self._replace(
-            raw=raw, logits=logits, y_encoded=self.y_encoded[rows.to(self.y_encoded.device)], weight=self.weight[rows]
-        )
+        """Raw logits and samples: those with weight or, of many, some that are drawn the same way each time."""
+        weight, n_classes = self.samples.weight, self.raw.shape[1]
+        part = min(int(weight.count_nonzero()) // _PART, _MOST_LOGITS // n_classes)
+        rows = counted_rows(weight, max(_FEW_LOGITS // n_classes, _FEW_ROWS, part))
+        return self.raw[rows.to(self.raw.device)], self.samples.take(rows)
 
 
 @register

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
+from .._backbones.samples import LabelledLogits
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
 from .._judging.verdict import Objection, Reason, nothing_tried
 from .._judging.words import (
@@ -259,6 +260,7 @@ class BaseClamping(BaseCalibrator):
     _reads_again = True
 
     _group = "neural clamping"
+    _mend_by_class = "A temperature can't mend it: {name} with output=StructuredVectorScaling() can"
 
     def _opening(self):
         return super()._opening()._replace(input_key=self.input_key, perturbs=True, inputs_stay=self._inputs_stay)
@@ -356,7 +358,7 @@ class BaseClamping(BaseCalibrator):
         params = {name: value for name, value in params.items() if name not in _BESIDE.values()}
         return super()._learn(X, y, sample_weight, params, beside=beside, **options)
 
-    def _fit(self, samples, X_unlabelled=None, X_reference=None):
+    def _fit(self, samples, looked, X_unlabelled=None, X_reference=None):
         ranks = samples.shard.ranks
         # None leaves numpy's global state alone.
         drawn = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
@@ -370,11 +372,11 @@ class BaseClamping(BaseCalibrator):
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 learner = Learner(generator, progress)
-                unheard = Reason.ANOTHER_ORDER if samples.misordered else None
+                unheard = Reason.ANOTHER_ORDER if looked and looked.misordered else None
                 starts = self._starts(problem, learner, X_unlabelled, X_reference, unheard)
-                if unheard is None and self._is_auto and (samples.random or samples.guesses):
+                if unheard is None and self._is_auto and looked and (looked.random or looked.guesses):
                     hopeless = None if starts[0].taught is not None else Reason.GUESSES
-                    unheard = Reason.RANDOM if samples.random else hopeless
+                    unheard = Reason.RANDOM if looked.random else hopeless
                 start, outcome, views = self._search_all(starts, learner, unheard)
                 problem, taught = start.problem, start.taught
                 state, solved, logits, judged = self._conclude(problem, outcome, views, learner)
@@ -412,7 +414,7 @@ class BaseClamping(BaseCalibrator):
             self._set_derived(samples.deployed.module)
             self.accepted_, self.cost_ = bool(state.identity), problem.cost()
             self.history_, self.n_iter_ = state.history, len(state.history)
-            return Mapped(solved.raw, logits, solved.y_encoded, solved.weight, held_out)
+            return Mapped(solved.raw, LabelledLogits(logits, solved.y_encoded, solved.weight), held_out)
 
     @property
     def _output_by_name(self):
@@ -450,9 +452,6 @@ class BaseClamping(BaseCalibrator):
         if hasattr(self, "output_"):
             return self.output_._treats_classes_alike
         return self.refit_temperature or not getattr(self, "gamma", 0)
-
-    def _mend_by_class(self, n_classes):
-        return f"A temperature can't mend it: {type(self).__name__} with output=StructuredVectorScaling() can"
 
     def _search_all(self, starts, learner, unheard):
         """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .._backbones.samples import LabelledLogits
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
-from .._pooling.pool import LabelledLogits, learn_pool, try_out, units_of
+from .._pooling.pool import learn_pool, try_out, units_of
 from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning

@@ -15,6 +15,7 @@ import torch
 from skorch import NeuralNet
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
+from .._backbones.inputs import TrainingSet
 from .._utils.parameters import did_you_mean
 from .._utils.warnings import warn_caller
 from ..distributed import ALONE
@@ -70,7 +71,7 @@ class ClampingNet(NeuralNet):
         module = ClampedModule(problem.backbone.module, temperature=state.temperature)
         # What clamps features does so by hooks meanwhile.
         module.perturbation = state.perturbation
-        loading |= {**problem.inputs.loading, "generator": generator, "collate_fn": problem.inputs.collate}
+        loading |= {**problem.inputs.loading, "generator": generator, "collate_fn": TrainingSet.collate}
         net = cls(
             module,
             criterion=FocalLoss(gamma=settings.gamma, eps=settings.loss_eps),
@@ -94,7 +95,7 @@ class ClampingNet(NeuralNet):
     def reading(problem, settings, generator):
         """A Dataset of (input, targets), and how torch's DataLoader is to read it."""
         loading = {"batch_size": problem.inputs.batch_size, "shuffle": settings.shuffle}
-        return problem.inputs.training_set(*problem.targets()), loading
+        return TrainingSet(problem.inputs, *problem.targets()), loading
 
     @contextmanager
     def training(self):
@@ -212,7 +213,7 @@ class ShardedNet(ClampingNet):
         weight = weight[0] if weight else torch.ones(len(y_encoded), dtype=torch.float64)
         targets = [torch.cat([part, part.new_zeros(1)]) for part in (y_encoded, weight)]
         batches = _Batches(problem.shard, problem.inputs.batch_size, settings.shuffle, generator)
-        return problem.inputs.training_set(*targets), {"batch_sampler": batches, "batch_size": 1}
+        return TrainingSet(problem.inputs, *targets), {"batch_sampler": batches, "batch_size": 1}
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """The part that this process's samples have in the mean focal loss of a batch, and of the penalty."""

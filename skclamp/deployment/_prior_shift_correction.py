@@ -1,7 +1,7 @@
 """PriorShiftCorrection: calibrated probabilities for class frequencies that have changed."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
-from .._backbones.samples import Reading, Samples, read
+from .._backbones.samples import Samples, read
 from .._judging.class_frequencies import (
     MEANS_LEVEL,
     ClassHistograms,
@@ -169,6 +169,8 @@ class PriorShiftCorrection(BaseCalibrator):
     priors: object = None
     source_priors: object = None
 
+    _mend_by_class = "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
+
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         **dict.fromkeys(("priors", "source_priors"), ["array-like", dict, torch.Tensor, None]),
@@ -294,13 +296,11 @@ class PriorShiftCorrection(BaseCalibrator):
             return CalibratorBackbone(self._frozen_part(), self.response)
         return super()._open_backbone()
 
-    def _read(self, X, y, metadata, any_order):
+    def _read(self, X, y, *, any_order, metadata, **told):
         if self.source_priors is not None:
-            backbone, X = self._open_backbone(), dataset_behind(X, any_order=True)
-            inputs = backbone.open(X)
-            return Reading(backbone.logits(inputs)[0], np.empty(0), backbone, backbone, X, inputs)
+            return self._read_unlabelled(X, told["ranks"])
         if not self._corrects_a_calibrator or is_frozen(self.estimator):
-            return super()._read(X, y, metadata, any_order)
+            return super()._read(X, y, any_order=any_order, metadata=metadata, **told)
         if not is_frozen(self._frozen_part().estimator):
             raise ValueError(
                 "estimator must not be a calibrator around a classifier that isn't fitted: pass the classifier itself, "
@@ -309,39 +309,34 @@ class PriorShiftCorrection(BaseCalibrator):
         # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
         params = dict(metadata.fit)
         fitted = clone(self.estimator)._learn(X, y, params.pop("sample_weight", None), params, checks=False)
-        reading = read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
-        return replace(reading, estimator=fitted)
+        found = read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
+        return Samples.of(**found, **told, metadata=metadata, estimator=fitted)
 
-    def _understand(self, reading, sample_weight, metadata, ranks):
-        if self.source_priors is None:
-            return super()._understand(reading, sample_weight, metadata, ranks)
-        backbone, (n_samples, n_classes) = reading.backbone, reading.logits.shape
+    def _read_unlabelled(self, X, ranks):
+        """The samples of X, with the most probable classes as labels."""
+        backbone, X = self._open_backbone(), dataset_behind(X, any_order=True)
+        inputs = backbone.open(X)
+        logits, _ = backbone.logits(inputs)
+        n_samples, n_classes = logits.shape
         # The names that frequencies are given by stand for labels.
         named = next((each for each in (self.priors, self.source_priors) if hasattr(each, "keys")), None)
         seen = np.arange(n_classes) if named is None else np.array(list(named.keys()))
         names = {"known": backbone.classes, "likely": backbone.likely_classes}
         return Samples(
-            **vars(reading),
-            y_encoded=reading.logits.argmax(1),
+            logits=logits,
+            y_encoded=logits.argmax(1),
             weight=torch.ones(n_samples, dtype=torch.float64),
             classes=resolve_classes(seen, n_classes, classes=self.classes, **names),
             shard=Shard.of(ranks, n_samples),
+            backbone=backbone,
+            deployed=backbone,
+            X=X,
+            inputs=inputs,
         )
 
-    def _look_at(self, samples):
-        if self.source_priors is None:
-            return super()._look_at(samples)
-        self._look_at_parameters(samples)
-        return None
-
-    def _least_probability(self, samples):
-        # Without labels nothing says what zeros stand for.
-        if self.source_priors is not None and self.least_probability == "auto":
-            return 0.0
-        return super()._least_probability(samples)
-
-    def _score(self, samples, mapped, checks, notes):
-        return super()._score(samples, mapped, checks, notes) if self.source_priors is None else None
+    @property
+    def _learns(self):
+        return self.source_priors is None
 
     def _routed_to(self):
         routed = super()._routed_to()
@@ -357,9 +352,6 @@ class PriorShiftCorrection(BaseCalibrator):
     @property
     def _treats_classes_alike(self):
         return self.priors is None and not self._corrects_a_calibrator
-
-    def _mend_by_class(self, n_classes):
-        return "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
     def _fit_logits(self, logits, y, sample_weight):
         learned, solution = PriorShiftMap(), None
@@ -403,9 +395,6 @@ class PriorShiftCorrection(BaseCalibrator):
         """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
         self.__dict__.pop("module_", None)
         return super().module_
-
-    def _mapped_logits(self, logits):
-        return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits
 
     def _sentences(self):
         if self.map_.given and not hasattr(self, "_moments"):

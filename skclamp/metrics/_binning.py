@@ -11,7 +11,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from .._utils.arrays import as_probability_matrix, check_probability_chunk, row_sum_tolerance, tensor_of, tensor_over
+from .._utils.arrays import as_probability_matrix, check_probability_rows, row_sum_tolerance, tensor_of, tensor_over
 from .._utils.labels import check_same_length, check_sample_weight, encode_targets
 from .._utils.parameters import check_whole_number
 
@@ -185,7 +185,7 @@ class Probabilities:
         for start in range(0, self.n_samples, step):
             rows = slice(start, start + step)
             chunk = _as_native_array(self._values[rows])
-            check_probability_chunk(chunk, start, tolerance)
+            check_probability_rows(tensor_over(chunk), "y_proba", tolerance, start, below=0.0)
             yield rows, chunk
 
     def of_event(self):

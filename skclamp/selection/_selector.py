@@ -18,11 +18,11 @@ from sklearn.model_selection import GroupKFold
 from .._judging.paired import student_below_zero
 from .._judging.splits import copies_of, draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
-from .._pooling.pool import LabelledLogits, Pool, learn_pool, try_out, units_of
+from .._pooling.pool import Pool, learn_pool, try_out, units_of
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import group_keys
-from .._utils.metadata import calls, of_rows, routing_enabled
+from .._utils.metadata import of_rows, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
@@ -171,13 +171,9 @@ class CalibratorSelector(BaseCalibrator):
 
     map_ = property(attrgetter("best_estimator_.map_"))
 
-    def _router(self):
-        router, scorer = super()._router(), self._scorer()
-        return router if scorer is None else router.add(scorer=scorer, method_mapping=calls("fit", "score"))
-
     def _routed_to(self):
         # Its own folds, which go by groups where there are some.
-        return {**super()._routed_to(), "guard": GroupKFold()}
+        return {**super()._routed_to(), "guard": GroupKFold(), "scorer": self._scorer()}
 
     def _scorer(self):
         return None if self.scoring is None else get_scorer(self.scoring)
@@ -188,8 +184,8 @@ class CalibratorSelector(BaseCalibrator):
         if self.candidates is not None:
             _check_candidates(self.candidates)
 
-    def _fit(self, samples):
-        of_all, told = LabelledLogits(*samples.of_all()), samples.metadata.score
+    def _fit(self, samples, looked):
+        of_all, told = samples.of_all(), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
             _check_takes_weights(self._scorer())
@@ -202,7 +198,7 @@ class CalibratorSelector(BaseCalibrator):
         self.best_estimator_.least_probability_ = self.least_probability_
         self.map_.learn(least_probability=self.least_probability_)
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
-        return Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight, loss)
+        return Mapped(samples.logits, samples.labelled, loss)
 
     def _select(self, samples, told, X, groups):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""

@@ -3,6 +3,7 @@
 import copy
 import time
 from collections import deque
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -12,15 +13,13 @@ from sklearn.base import clone
 from .. import scaling
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import is_frozen
-from .._backbones.samples import cross_fit, read
+from .._backbones.samples import read
 from .._judging.overlap import shared_share
-from .._utils.arrays import ComputedRows, to_numpy
-from .._utils.labels import check_labels, encode_labels, resolve_classes
-from .._utils.metadata import NO_METADATA
+from .._utils.arrays import ComputedRows
+from .._utils.labels import check_labels, encode_labels
 from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
-from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from ..modules import frozen
 from ..modules._norm_layers import find_norm_layers
@@ -38,8 +37,8 @@ class SharedLogits:
     ----------
     classes : ndarray of shape (n_classes,)
         Names of the columns.
-    calibration_samples, test_samples : Samples, Reading
-        They, and what they are of.
+    calibration_samples, test_samples : Samples, SimpleNamespace
+        They, and what `read` made of them.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
     y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,)
@@ -60,31 +59,21 @@ class SharedLogits:
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
         self.calibration_samples, fit_seconds = timed(self._calibration_samples, reader, X_cal, y_cal)
         self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
-        names = "X_test", "y_test"
-        self.test_samples, test_seconds = timed(
-            read, self.backbone, X_test, y_test, any_order=y_test is None, names=names
-        )
-        self.test = self.test_samples.logits
+        options = {"any_order": y_test is None, "names": ("X_test", "y_test")}
+        found, test_seconds = timed(read, self.backbone, X_test, y_test, **options)
+        self.test_samples, self.test = SimpleNamespace(**found), found["logits"]
         self.seconds = fit_seconds, test_seconds
         n_columns = self.calibration.shape[1]
         if self.test.shape[1] != n_columns:
             raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {self.test.shape[1]}")
         if len(self.test) < 2:
             raise ValueError(f"X_test must hold at least 2 samples; got {len(self.test)}")
-        self.classes = resolve_classes(
-            self.calibration_samples.labels,
-            n_columns,
-            classes=shared["classes"],
-            known=self.backbone.classes,
-            likely=self.backbone.likely_classes,
-        )
-        self.y_cal_encoded = encode_labels(self.calibration_samples.labels, self.classes, "y_cal")
+        self.classes = self.calibration_samples.classes
+        self.y_cal_encoded = self.calibration_samples.y_encoded.cpu().numpy()
         self.y_test_encoded = encode_labels(self.test_samples.labels, self.classes, "y_test")
-        self._look_for_the_same_samples(X_cal, X_test)
+        self._look_for_the_same_samples(X_test is X_cal, self.test_samples.prints)
         if is_frozen(estimator):
             self._look_for_training_data()
-        reader.classes, weight = self.classes, params.get("sample_weight")
-        self.calibration_samples = reader._understand(self.calibration_samples, weight, NO_METADATA, ALONE)
         with one_warning() as notes:
             looked = reader._look_at(self.calibration_samples)
             if looked is not None:
@@ -92,25 +81,18 @@ class SharedLogits:
 
     def _calibration_samples(self, reader, X_cal, y_cal):
         """Out of fold where the estimator has to be fitted."""
-        names, params = ("X_cal", "y_cal"), {"sample_weight": None, **self.params}
-        if not is_frozen(self.estimator):
-            metadata = reader._route(y_cal, params)
-            return cross_fit(self.estimator, reader._opening(), X_cal, y_cal, metadata, cv=reader.cv, names=names)
-        any_order = y_cal is None and not self.params
-        samples = read(reader._open_backbone(), X_cal, y_cal, any_order=any_order, names=names)
-        # Raises for what nobody takes.
-        reader._route(samples.labels, params)
-        return samples
+        told = {"classes": self.shared["classes"], "sample_weight": self.params.get("sample_weight")}
+        options = {"any_order": y_cal is None and not self.params, "names": ("X_cal", "y_cal")}
+        return reader._read(X_cal, y_cal, metadata=reader._route(y_cal, self.params), **options, **told)
 
-    def _look_for_the_same_samples(self, X_cal, X_test):
-        """A test set that is the calibration set, or shares rows with it."""
+    def _look_for_the_same_samples(self, same, prints):
+        """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
         # Of few categories rows don't tell; equal logits do, but where these are out of fold.
-        same = X_test is X_cal or torch.equal(self.test, self.calibration)
+        same = same or torch.equal(self.test, self.calibration)
         share = float(same and np.array_equal(self.y_cal_encoded, self.y_test_encoded))
-        seen, prints = self.calibration_samples.prints, self.test_samples.prints
+        seen = self.calibration_samples.rows_seen()
         if not share and seen is not None and prints is not None:
-            weight = self.params.get("sample_weight")
-            share = shared_share(prints, seen if weight is None else seen[to_numpy(weight) > 0])
+            share = shared_share(prints, seen)
         if share:
             note(
                 f"X_test holds samples of X_cal, about {share:.0%} of X_test: the calibrators are compared on what "

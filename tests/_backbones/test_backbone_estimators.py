@@ -165,17 +165,16 @@ def test_classifiers_whose_probabilities_are_none(classified):
 @pytest.mark.parametrize(
     ("estimator", "found"),
     [
-        ("network", r"the path 'network'\. .*"),
-        (nn.Linear, r"the class Linear\. Pass an instance: Linear\(\.\.\.\)"),
-        (LogisticRegression, r"the class LogisticRegression\. .*"),
+        (nn.Linear, "<class '.*Linear'>"),
+        (LogisticRegression, "<class '.*LogisticRegression'>"),
         (LinearRegression(), "LinearRegression"),
         (LinearRegression().fit(X, X[:, 0]), "LinearRegression"),
         (StandardScaler(), "StandardScaler"),
-        (lambda x: x, r"function\. Run it yourself, .*"),
+        (lambda x: x, "function"),
     ],
 )
 def test_estimators_of_no_known_kind(estimator, found):
-    with pytest.raises(TypeError, match=f"estimator must be None, a torch.nn.Module, .* got {found}$"):
+    with pytest.raises(TypeError, match=rf"estimator must be None, a torch.nn.Module, .* got {found}\. Of weights"):
         TemperatureScaling(estimator).fit(X, np.resize(np.arange(4), len(X)))
 
 

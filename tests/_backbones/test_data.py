@@ -196,7 +196,7 @@ SAME_BATCHES = type("Twice", (BatchSampler,), {})(SequentialSampler(PAIRS), 2, F
         (Scaling(PAIRS), TypeError, OWN),
         (DataLoader(PAIRS, batch_size=40, drop_last=True), ValueError, "its drop_last leaves out 30"),
         (DataLoader(PAIRS, batch_sampler=in_order(40, True)), ValueError, "its drop_last leaves out 30"),
-        (DataLoader(Stream(list(PAIRS)), drop_last=True), ValueError, "leaves out no sample; got one of a stream with"),
+        (DataLoader(Stream(list(PAIRS)), drop_last=True), ValueError, "no sample; its drop_last leaves out the last"),
     ],
 )
 def test_a_loader_that_does_not_go_through_its_samples_is_refused(loader, error, message):
@@ -245,7 +245,11 @@ def item_of(function):
         (item_of(lambda i: torch.zeros(i)), ValueError, rf"X {SIZES}\(0,\), \(1,\), \(2,\), .* Resize"),
         (item_of(lambda i: X[i] * (torch.nan if i == 7 else 1)), ValueError, "X must be finite: Input X contains NaN"),
         (Stream([*X[:3], X[3, :, :5]]), ValueError, rf"X {SIZES}\(3, 5, 8\), \(3, 8, 8\)"),
-        (DataLoader(Stream(list(PAIRS)), collate_fn=list), TypeError, "whose collate_fn .* got list of tuple"),
+        (
+            DataLoader(Stream(list(PAIRS)), collate_fn=list),
+            TypeError,
+            "what a collate_fn returns, .* got inputs of type tuple",
+        ),
         (Stream(list(X[:9])), ValueError, "y must have one value per sample: .* 9 and 150"),
     ],
 )
@@ -462,8 +466,8 @@ def test_batches_padded_to_their_own_length():
         (lambda items: doubled(items[:-1]), ValueError, "keeps each sample, along the first axis; of 64 it made 63"),
         (lambda items: (doubled(items)[0], [0]), ValueError, "keeps each sample.* of 64 it made 1 and 64"),
         (lambda items: doubled(items)[0].sum(), ValueError, "keeps each sample.* of 64 it made"),
-        (lambda items: items, TypeError, "collate_fn returns what the network takes.* got list of tuple, tuple, tuple"),
-        (str, TypeError, "collate_fn returns what the network takes, a tensor or a dict of tensors.* got str"),
+        (lambda items: items, TypeError, "what a collate_fn returns, being one input, .* got inputs of type tuple"),
+        (str, TypeError, "what a collate_fn returns, being one input, .* got inputs of type str"),
     ],
 )
 def test_a_collate_fn_that_breaks_a_rule(collate_fn, error, message):

@@ -157,8 +157,8 @@ def test_whole_numbers_as_objects_stay_whole():
 
 @pytest.mark.parametrize(
     "row",
-    [[np.datetime64("2020-01-01"), np.datetime64("NaT"), 1.0], [1j, complex("nan"), 1.0], [10**400, 1, 2.0]],
-    ids=["dates", "complex", "too large"],
+    [[np.datetime64("2020-01-01"), np.datetime64("NaT"), 1.0], [1j, complex("nan"), 1.0]],
+    ids=["dates", "complex"],
 )
 def test_objects_that_no_float_holds_are_refused(row):
     with pytest.raises(TypeError, match="X must be numeric and real; got dtype object"):

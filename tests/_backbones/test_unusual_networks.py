@@ -11,6 +11,7 @@ from torch import fx, nn
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, VectorScaling
+from skclamp.exceptions import ForwardError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit.*:DeprecationWarning"),
@@ -228,5 +229,5 @@ def test_a_network_clamped_before_it_is_quantised():
 def test_a_frozen_script_cannot_tell_its_dtype():
     posed = Posed("vectors")
     network = posed.unusual(SAME["scripted and frozen"])
-    with pytest.raises(TypeError, match="X must have the dtype that the network computes in.* got torch.float64"):
+    with pytest.raises(ForwardError, match=r"(?s)the network failed on a batch .* got Double and Float"):
         TemperatureScaling(network).fit(posed.X.astype(np.float64), posed.y)

@@ -294,7 +294,7 @@ def test_groups_go_to_splitters_and_never_to_the_classifier():
 
 @pytest.mark.parametrize("estimator", [NETWORK, LogisticRegression()], ids=["fitted", "not fitted"])
 def test_groups_that_nobody_goes_by_are_refused(estimator):
-    with pytest.raises(TypeError, match="for splitters that go by them: give it one, as validation_fraction=Group"):
+    with pytest.raises(TypeError, match=r"groups beside a splitter that goes by them, .*; got \['groups'\]"):
         fitted(network=estimator, groups=GROUPS, validation_fraction=KFold(3))
 
 

@@ -68,7 +68,7 @@ def test_top_label_is_the_first_of_equals():
 )
 def test_the_array_is_read_few_times(monkeypatch, run, metric, most):
     chunks = []
-    monkeypatch.setattr("skclamp.metrics._binning.check_probability_chunk", lambda *args: chunks.append(args))
+    monkeypatch.setattr("skclamp.metrics._binning.check_probability_rows", lambda *args, **_: chunks.append(args))
     proba = np.random.default_rng(0).dirichlet(np.ones(3), 50)
     labels = [] if run.func is calibration_noise_floor else [np.arange(50) % 3]
     run(metric, *labels, proba, random_state=0)
