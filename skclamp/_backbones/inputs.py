@@ -430,10 +430,7 @@ def _tensor(value, name, lists=False):
             "being one input, or a tuple of an input and a label; got inputs of type "
             f"{type(value).__name__}{_remedy(value)}"
         )
-    try:
-        return tensor_of(value, name)
-    except ValueError as error:
-        raise ValueError(f"{name} must hold numbers in equal rows: {error}") from error
+    return tensor_of(value, name)
 
 
 def _remedy(value):

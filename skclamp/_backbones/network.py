@@ -78,11 +78,10 @@ class NetworkBackbone(Backbone):
         self.batch_size, self.verbose = opening.batch_size, opening.verbose
         self.device, own_dtype = place_of(module)
         self.dtype = dtype or own_dtype
-        self.integer_scale = self._scale_of_array = opening.integer_scale
+        self.integer_scale = opening.integer_scale
         if isinstance(self.integer_scale, dict):
             for name, scale in self.integer_scale.items():
                 check_number(scale, f"integer_scale[{name!r}]", 0, None, closed="neither")
-            self._scale_of_array = None
 
     @property
     def _network(self):
@@ -121,7 +120,7 @@ class NetworkBackbone(Backbone):
 
     def _split(self, batch):
         if isinstance(batch, torch.Tensor):
-            return self._convert(batch, None, self._scale_of_array), {}
+            return self._convert(batch, None, self._scales(batch, None).get(None)), {}
         key = self.module.input_key
         if key is None and self.perturbs and len(batch) == 1:
             (key,) = batch
@@ -141,6 +140,8 @@ class NetworkBackbone(Backbone):
     def _scales(self, batch, input_key):
         """Return the factors of integer entries; one scale is that of the perturbed entry, or of the only one."""
         scale = self.integer_scale
+        if isinstance(batch, torch.Tensor):
+            return {} if scale is None or isinstance(scale, dict) else {None: scale}
         if isinstance(scale, dict):
             if unknown := sorted(set(scale) - set(batch)):
                 raise ValueError(
@@ -252,13 +253,10 @@ class NetworkBackbone(Backbone):
 
     def _look_at_batch(self, batch, x):
         """Tell whether `integer_scale` is for anything in a batch, and of inputs on another scale than the fit's."""
-        # Whether there are integers in the batch that a scale is for.
-        if isinstance(batch, torch.Tensor):
-            scaled = self._scale_of_array is not None and not batch.is_floating_point()
-        else:
-            scaled = any(not batch[name].is_floating_point() for name in self._scales(batch, self.module.input_key))
         if self.scaled is None:
-            self.scaled = scaled
+            named = {None: batch} if isinstance(batch, torch.Tensor) else batch
+            scales = self._scales(batch, self.module.input_key)
+            self.scaled = any(not named[name].is_floating_point() for name in scales)
         if (bounds := on_another_scale(x, self.scale_of_fit)) is not None:
             warn_of_scale(bounds, self.scale_of_fit)
 

@@ -45,10 +45,10 @@ class LabelledLogits(NamedTuple):
         """Some of them."""
         return LabelledLogits(*(values[rows.to(values.device)] for values in self))
 
-    def fit(self, calibrator, *, silent=False):
+    def fit(self, calibrator):
         """Return a clone of a calibrator without an estimator, fitted to these."""
         bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
-        return bare._learn(self.logits, self.y.cpu(), self.weight, checks=False, silent=silent)
+        return bare._learn(self.logits, self.y.cpu(), self.weight, checks=False)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -140,7 +140,8 @@ class Samples:
 
     def of_all(self):
         """Logits, column indices and weights of the samples of all processes."""
-        return LabelledLogits(*map(self.shard.all_gather, self.labelled))
+        own = self.labelled
+        return own if self.shard.ranks is ALONE else LabelledLogits(*map(self.shard.all_gather, own))
 
     def rows_seen(self):
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""

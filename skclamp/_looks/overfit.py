@@ -8,6 +8,7 @@ import torch
 from .._judging.paired import n_effective, student_below_zero
 from .._judging.splits import draw_folds
 from .._solvers.temperature import log_likelihoods, solve_temperature
+from .._utils.warnings import silenced
 
 # So few samples for each number that a class asks for are too few, whatever they say.
 _HOPELESS = 5
@@ -52,7 +53,8 @@ def against_temperature(calibrator, samples):
         # Samples without weight are in no fold.
         train, held = ((rows & (weight > 0)).to(logits.device) for rows in (~held, held))
         train, columns = samples.take(train), y[held]
-        fitted = train.fit(calibrator, silent=True)
+        with silenced():
+            fitted = train.fit(calibrator)
         temperature = solve_temperature(train.logits, train.y, sample_weight=train.weight).temperature
         rows = held.cpu().numpy()
         log_proba = fitted.predict_log_proba(logits[held])

@@ -67,7 +67,6 @@ class Finding(NamedTuple):
 class _Notes(list):
     """Notes of the fits that are going on, one within the other; `rarity` is the cause that rare classes would be."""
 
-    depth = 0
     silent = False
     rarity: str | None = None
     # Whether a cause was noted, beside which what it leads to is no news; and what may have any of the usual causes.
@@ -92,15 +91,16 @@ def note_unconverged(converged, cause="the data may be separable"):
 def one_warning():
     """Give one warning of all that is noted in a fit, and in fits within it, once it has succeeded; yield the notes."""
     around = _NOTES.get()
-    notes = _Notes() if around is None else around
-    notes.depth += 1
+    if around is not None:
+        yield around
+        return
+    notes = _Notes()
     token = _NOTES.set(notes)
     try:
         yield notes
     finally:
-        notes.depth -= 1
         _NOTES.reset(token)
-    if notes and not notes.depth:
+    if notes:
         _tell(list(dict.fromkeys(notes)), notes.rarity)
 
 
@@ -108,7 +108,7 @@ def one_warning():
 def silenced():
     """Leave aside what the package warns of, in this thread alone, as Python's filters couldn't."""
     notes = _Notes()
-    notes.depth, notes.silent = 1, True
+    notes.silent = True
     token = _NOTES.set(notes)
     try:
         yield notes

@@ -241,14 +241,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         return self._learn(X, y, sample_weight, params)
 
-    def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True, silent=False):
-        """Fit; as part of a fit that has looked at the samples, without `checks`; as one of many trials, silently.
+    def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True):
+        """Fit; as part of a fit that has looked at the samples, without `checks`.
 
         `params` are metadata by name, `beside` what `_fit` takes beside the samples.
         """
         params = params or {}
         ranks = current()
-        with self._kept_on_error(anew=True), ranks.fitting(), silenced() if silent else one_warning() as notes:
+        with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
             check_samples(X, type(self).__name__)
             y = None if y is None else check_labels(y, beside=("X", X))
