@@ -46,8 +46,6 @@ def dataset_behind(X, *, any_order=False):
     says that nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them. One that leaves
     out or repeats samples, or does something of its own, is refused.
     """
-    if type(X) is np.ndarray:
-        return X
     if isinstance(X, DataLoader):
         return LoadedDataset(X, any_order)
     if isinstance(X, torch.Tensor) and X.is_nested:

@@ -1,7 +1,5 @@
 """The stand-in for probabilities of 0: half a vote, or the share of labels among such zeros."""
 
-import torch
-
 from .._utils.least_probability import MIN_PROBABILITY, are_zeros, raised
 from .temperature import log_likelihoods, solve_temperature
 
@@ -9,7 +7,7 @@ from .temperature import log_likelihoods, solve_temperature
 _MARGIN = 2.0
 
 
-def least_by_labels(log_proba, y, weight, half_a_vote, shard, unseen=None):
+def least_by_labels(log_proba, y, weight, half_a_vote, unseen=None):
     """Half a vote, or the share of labels among the zeros, whichever has the lower NLL after temperature scaling.
 
     A forest's vote of none is a small share of a chance; a zero of a class that a sample doesn't have, such as a masked
@@ -28,24 +26,21 @@ def least_by_labels(log_proba, y, weight, half_a_vote, shard, unseen=None):
         Sample weights.
     half_a_vote : float
         See `stand_in_for_zero`.
-    shard : Shard
-        Which samples these are of those of all processes.
     unseen : torch.Tensor of shape (n_samples, n_classes), bool, default=None
         Which zeros aren't any: those of classes that a fold's classifier doesn't know.
     """
     zeros = are_zeros(log_proba) if unseen is None else are_zeros(log_proba) & ~unseen
-    share = weight.to(log_proba.device)
-    among = torch.stack([share @ zeros.sum(1).double(), share @ zeros.gather(1, y[:, None])[:, 0].double()])
-    n_zeros, n_hits = shard.ranks.sum(among).tolist()
-    rate = max((n_hits + 1) / n_zeros, MIN_PROBABILITY)
+    weight = weight.to(log_proba.device)
+    n_zeros, n_hits = weight @ zeros.sum(1).double(), weight @ zeros.gather(1, y[:, None])[:, 0].double()
+    rate = max(((n_hits + 1) / n_zeros).item(), MIN_PROBABILITY)
     if rate >= half_a_vote:
         return half_a_vote
     fits = []
     for least in (half_a_vote, rate):
         floored = raised(log_proba, least)
-        T = solve_temperature(floored, y, sample_weight=weight, shard=shard, prior=True).temperature
-        fits.append(shard.all_gather(log_likelihoods(floored, y, T)))
-    gain, weight = fits[1] - fits[0], shard.all_gather(share)
+        T = solve_temperature(floored, y, sample_weight=weight, prior=True).temperature
+        fits.append(log_likelihoods(floored, y, T))
+    gain = fits[1] - fits[0]
     mean = weight @ gain / weight.sum()
     error = (weight * (gain - mean)).norm() / weight.sum()
     return rate if mean > _MARGIN * error else half_a_vote

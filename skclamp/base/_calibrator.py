@@ -362,27 +362,22 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _least_probability(self, samples):
         """Return the stand-in for probabilities of 0, in the samples of all processes; 0 where there are none."""
-        logits, n_classes = samples.logits, samples.logits.shape[1]
-        given, applies = self.least_probability, self._takes_logarithms and samples.backbone.votes
+        given, n_classes = self.least_probability, samples.logits.shape[1]
+        applies = self._takes_logarithms and samples.backbone.votes
         if given != "auto":
             if given * n_classes >= 1:
                 raise ValueError(f"least_probability must be below 1 / {n_classes}, one over the classes; got {given}")
             return float(given) if applies else 0.0
-        if not self._learns:
-            # Without labels nothing says what zeros stand for.
+        # Without labels nothing says what zeros stand for.
+        if not (applies and self._learns):
             return 0.0
-        step = math.inf
-        if applies:
-            if samples.unseen is not None:
-                # Who doesn't know a class hasn't voted.
-                logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
-            counted = (samples.weight > 0).to(logits.device)
-            step = least_vote(logits if counted.all() else logits[counted])
-        step = min(samples.shard.ranks.all_gather_object(step))
-        half = stand_in_for_zero(step, n_classes) if step < math.inf else 0.0
-        if not half:
-            return 0.0
-        return least_by_labels(logits, samples.y_encoded, samples.weight, half, samples.shard, samples.unseen)
+        logits, y, weight = samples.of_all()
+        if samples.unseen is not None:
+            # Who doesn't know a class hasn't voted.
+            logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
+        counted = (weight > 0).to(logits.device)
+        half = stand_in_for_zero(least_vote(logits if counted.all() else logits[counted]), n_classes)
+        return half and least_by_labels(logits, y, weight, half, samples.unseen)
 
     def _fit(self, samples, looked):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
