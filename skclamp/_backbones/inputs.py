@@ -48,8 +48,6 @@ def dataset_behind(X, *, any_order=False):
     """
     if isinstance(X, DataLoader):
         return LoadedDataset(X, any_order)
-    if isinstance(X, torch.Tensor) and X.is_nested:
-        raise TypeError("X must hold inputs of one size; got a nested tensor: pass X.to_padded_tensor(0.0)")
     # A sparse matrix of scipy's may be a mapping of places.
     if isinstance(X, Mapping) and not issparse(X):
         return NamedArrays(X)
@@ -167,9 +165,7 @@ class NamedArrays(Dataset):
         lengths = {name: len(values) for name, values in self.tensors.items()}
         if self.labels is not None:
             lengths["labels"] = len(self.labels)
-        if not self.tensors or not all(lengths.values()):
-            raise ValueError(f"X must not be empty; got a dict with entries of {lengths} samples")
-        if len(set(lengths.values())) > 1:
+        if not self.tensors or len(set(lengths.values())) > 1:
             raise ValueError(f"X must be a dict of arrays with one entry per sample each; got lengths {lengths}")
 
     def __len__(self):
@@ -227,8 +223,6 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
             "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
             f"{values.ndim}-dimensional array for a network. A single sample is X[None]"
         )
-    if values.numel() == 0:
-        raise ValueError(f"X must not be empty: Found array with 0 sample(s); got shape {tuple(values.shape)}")
     return ArrayInputs(values, **loading)
 
 
@@ -321,16 +315,6 @@ class StreamInputs(_LoadedInputs):
 
 class DatasetInputs(_LoadedInputs):
     """Samples of a map-style Dataset."""
-
-    def __init__(self, dataset, **loading):
-        if not hasattr(dataset, "__len__"):
-            raise TypeError(
-                f"X must be a Dataset with a length, or an IterableDataset; got {type(dataset).__name__}, which has "
-                "neither length nor order"
-            )
-        if len(dataset) == 0:
-            raise ValueError("X must not be empty; got a Dataset of length 0")
-        super().__init__(dataset, **loading)
 
     def __len__(self):
         return len(self.dataset)

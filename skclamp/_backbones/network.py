@@ -214,7 +214,7 @@ class NetworkBackbone(Backbone):
                 labels.append(y)
                 bar.update(len(z))
         if not parts:
-            raise ValueError("X must not be empty; got a stream without samples")
+            raise ValueError("X must not be empty: Found array with 0 sample(s)")
         logits = torch.cat(parts)
         check_logits(logits)
         if measure is not None:

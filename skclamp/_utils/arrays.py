@@ -75,7 +75,8 @@ def check_dense(values, name):
     if issparse(values):
         raise TypeError(f"{name} must be dense; got a sparse {type(values).__name__}: pass {name}.toarray()")
     if isinstance(values, torch.Tensor) and values.layout != torch.strided:
-        raise TypeError(f"{name} must be dense; got a sparse tensor of {values.layout}: pass {name}.to_dense()")
+        mend = f"pass {name}.to_dense(), or {name}.to_padded_tensor(0.0) of a nested one"
+        raise TypeError(f"{name} must be dense; got a tensor of {values.layout}: {mend}")
 
 
 def check_finite(values, name, first_row=0):

@@ -216,9 +216,9 @@ def test_integers_cannot_be_perturbed():
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        ({}, ValueError, "X must not be empty; got a dict with entries of {} samples"),
-        ({"labels": Y}, ValueError, "X must not be empty"),
-        ({**NAMED, "roll": ROLL[:0]}, ValueError, "X must not be empty; got a dict .*'pixels': 240, 'roll': 0"),
+        ({}, ValueError, "X must be a dict of arrays .*; got lengths {}"),
+        ({"labels": Y}, ValueError, "X must be a dict of arrays .*; got lengths {'labels': 240}"),
+        ({**NAMED, "roll": ROLL[:0]}, ValueError, "one entry per sample each; got lengths .*'pixels': 240, 'roll': 0"),
         ({**NAMED, "roll": ROLL[:7]}, ValueError, "X must be a dict of arrays .* got lengths .*240, .roll.: 7"),
         ({**NAMED, "labels": Y[:7]}, ValueError, "X must be a dict of arrays .* got lengths .*'labels': 7"),
         ({**NAMED, "roll": 3}, ValueError, "entry 'roll' of X must have samples along its first axis; .* number 3"),
