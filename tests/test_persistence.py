@@ -337,7 +337,7 @@ def test_paths_that_lead_nowhere_are_no_damaged_files(path):
         TemperatureScaling().fit(LOGITS, Y).save(path.parent / "nowhere" / "file")
     with pytest.raises(FileNotFoundError):
         skclamp.load(path)
-    with pytest.raises(TypeError, match="got NoneType"):
+    with pytest.raises(TypeError, match="not NoneType"):
         skclamp.load(None)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.multiclass import unique_labels
 
 from ..exceptions import CalibrationSetWarning
 from .arrays import is_missing, tensor_of, to_numpy
@@ -53,21 +53,15 @@ def check_labels(y, name="y", beside=None):
             )
     if y.dtype.kind == "O" and all(isinstance(label, (Real, np.bool_)) for label in y):
         y = np.array(y.tolist())
-    # Whole numbers need no look at their kind, which would sort them.
-    if not len(y) or y.dtype.kind in "iub":
-        return y
-    try:
-        if y.dtype.kind == "O":
+    if y.dtype.kind == "O":
+        try:
             np.unique(y)
-        # Labels that are all there twice are no more than half as many as the samples: scikit-learn warns of many
-        # classes, and few samples per class are usual here.
-        kind = type_of_target(np.repeat(y, 2), input_name=name)
-    except TypeError as error:
-        raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
-    if kind == "continuous":
-        fraction = y[np.flatnonzero(y != np.floor(y))[0]]
+        except TypeError as error:
+            raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
+    fractions = y[y != np.floor(y)] if y.dtype.kind == "f" else y[:0]
+    if len(fractions):
         raise ValueError(
-            f"Unknown label type: continuous. {name} must hold class labels; got real values such as {fraction}"
+            f"Unknown label type: continuous. {name} must hold class labels; got real values such as {fractions[0]}"
         )
     return y
 
