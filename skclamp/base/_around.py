@@ -74,13 +74,10 @@ class AroundEstimator(BaseEstimator):
 
     def __sklearn_clone__(self):
         """An unfitted copy that shares a frozen estimator."""
-        params = self.get_params(deep=False)
-        estimator = params.pop("estimator")
-        copies = {name: clone(value, safe=False) for name, value in params.items()}
-        twin = type(self)(estimator=estimator if is_frozen(estimator) else clone(estimator), **copies)
-        for name in _CONFIGURED:
-            if hasattr(self, name):
-                setattr(twin, name, copy.deepcopy(getattr(self, name)))
+        bare = copy.copy(self)
+        bare.estimator = None
+        twin = BaseEstimator.__sklearn_clone__(bare)
+        twin.estimator = self.estimator if is_frozen(self.estimator) else clone(self.estimator)
         return twin
 
     def __sklearn_tags__(self):
