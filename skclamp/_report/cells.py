@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
-# Bins that every page offers, beside the comparison's own unless they are more than a picture can show.
+# Bins that every page offers, beside the comparison's own.
 _COUNTS = (*range(1, 21), 25, 30, 40, 50)
-_MAX_BINS = 1000
 # Finer where networks are most of the time: 0.99 and 0.999 aren't alike.
 _THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 1000)), 0.9995, 0.9999)
 
@@ -33,7 +31,7 @@ class Menu:
 
 def menu_with(n_bins):
     """The usual numbers of bins and thresholds, and one number more."""
-    return Menu(tuple(sorted({*_COUNTS, min(n_bins, _MAX_BINS)})), _THRESHOLDS)
+    return Menu(tuple(sorted({*_COUNTS, n_bins})), _THRESHOLDS)
 
 
 def equal_mass_ranks(n_samples, n_bins, side):
@@ -69,24 +67,17 @@ class Cells:
     floors: np.ndarray
 
 
-@dataclass(frozen=True)
-class Parted:
-    """The cells without what came true: number of each sample's cell, and three of the attributes of `Cells`."""
-
-    cell: np.ndarray
-    place: np.ndarray
-    upper: np.ndarray
-    confidence: np.ndarray
-    count: np.ndarray
-
-
-def part(confidence, menu, *, dtype, is_top):
-    """Part samples by all edges that a menu's bins can have.
+def cells_of(confidence, hits, drawn, menu, *, dtype, is_top):
+    """Sum up the probabilities of an event between all edges that a menu's bins can have.
 
     Parameters
     ----------
     confidence : ndarray of shape (n_samples,), float64
         Probability of the event.
+    hits : ndarray of shape (n_samples,), bool
+        Whether it came true.
+    drawn : ndarray of shape (n_draws, n_samples), bool
+        The same of labels drawn from the probabilities.
     menu : Menu
         The bins.
     dtype : dtype
@@ -101,26 +92,16 @@ def part(confidence, menu, *, dtype, is_top):
     ascending, n_samples = confidence[order], len(order)
     width_cuts = (menu.edges if is_top else menu.bin_edges).astype(dtype).astype(np.float64)
     mass_cuts = ascending[np.concatenate([equal_mass_ranks(n_samples, n, side) for n in menu.counts])]
-    cuts = np.union1d(width_cuts, mass_cuts)
-    between = np.searchsorted(cuts, ascending)
-    begins = np.r_[True, between[1:] != between[:-1]]
-    start = np.flatnonzero(begins)
-    count = np.diff(start, append=n_samples)
-    upper = ascending[start + count - 1]
+    _, start, count = np.unique(
+        np.searchsorted(np.union1d(width_cuts, mass_cuts), ascending), return_index=True, return_counts=True
+    )
+    upper, total = ascending[start + count - 1], np.add.reduceat(ascending, start)
     place = np.searchsorted(menu.edges.astype(dtype), upper)
-    cell = np.empty(n_samples, np.min_scalar_type(len(start)))
-    cell[order] = np.cumsum(begins) - 1
-    return Parted(cell, place, upper, np.add.reduceat(ascending, start), count)
-
-
-def cells_of(parted, hits, drawn, menu, *, is_top):
-    """The cells of samples that `part` has parted, of which `hits` came true, an array of bools.
-
-    `drawn`, of shape (n_draws, n_cells), counts what came true of labels drawn from the probabilities.
-    """
-    floors = _floors(drawn - parted.confidence, parted.place, parted.count, menu, "right" if is_top else "left")
-    hits = np.bincount(parted.cell[hits], minlength=len(parted.count))
-    return Cells(parted.place, parted.upper, parted.confidence, parted.count, hits, floors)
+    cell = np.empty(n_samples, np.intp)
+    cell[order] = np.repeat(np.arange(len(start)), count)
+    in_cells, *drawn_in_cells = (np.bincount(cell[true], minlength=len(start)) for true in (hits, *drawn))
+    floors = _floors(np.array(drawn_in_cells) - total, place, count, menu, side)
+    return Cells(place, upper, total, count, in_cells, floors)
 
 
 def _floors(residuals, place, count, menu, side):
@@ -147,13 +128,6 @@ def _floors(residuals, place, count, menu, side):
     return np.stack([errors.mean(1), np.quantile(errors, 0.95, axis=1)], axis=-1).reshape(2, -1, 2)
 
 
-class BinnedPredictions(NamedTuple):
-    """Bins of one classifier's probabilities that a reader may choose: the top label's, and some classes' own."""
-
-    top_label: Cells
-    classes: list[Cells]
-
-
 @dataclass(frozen=True)
 class BinnedTest:
     """Test set as it is kept for bins that a reader chooses.
@@ -168,8 +142,8 @@ class BinnedTest:
         Of the test set.
     class_names : list of str
         Names of the classes that have cells of their own.
-    predictions : dict of BinnedPredictions
-        By the calibrator's name.
+    predictions : dict of list of Cells
+        By the calibrator's name: the most probable class's, then those of the classes.
     """
 
     menu: Menu
@@ -177,7 +151,7 @@ class BinnedTest:
     n_samples: int
     n_classes: int
     class_names: list[str]
-    predictions: dict[str, BinnedPredictions]
+    predictions: dict[str, list[Cells]]
 
     @property
     def event(self):

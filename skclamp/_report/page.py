@@ -6,7 +6,6 @@ The page is one file that loads nothing; a policy in it forbids what isn't its o
 import base64
 import hashlib
 import html
-import io
 import json
 import re
 import zlib
@@ -32,13 +31,13 @@ _ROUNDING = 1e-7
 
 
 def page_of(comparison, binned, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
-    """The page of a comparison, its `BinnedTest` and its `PageContent`, as text, with or without single samples.
+    """The page of a comparison, its `BinnedTest` and its `page_content`, as text, with or without single samples.
 
     Where it would be too large it has fewer classes, and where that isn't enough no images.
     """
     if not samples:
-        answers = {name: replace(answers, wrong=[], sampled=[]) for name, answers in content.answers.items()}
-        content = replace(content, answers=answers, thumbnails=None)
+        answers = {name: {**answers, "wrong": [], "sampled": []} for name, answers in content["answers"].items()}
+        content = {**content, "answers": answers, "thumbnails": None}
     told = {
         "title": title,
         "samples": samples,
@@ -50,22 +49,20 @@ def page_of(comparison, binned, content, *, title, channel_names=None, samples=T
     }
     while True:
         page = _fill(title, {**told, **_data(comparison, binned, content)})
-        if len(page.encode()) <= most_bytes or not (binned.class_names or content.thumbnails):
+        if len(page.encode()) <= most_bytes or not (binned.class_names or content["thumbnails"]):
             return page
         if binned.class_names:
             binned = _with_fewer_classes(binned)
         else:
-            content = replace(content, thumbnails=None)
+            content = {**content, "thumbnails": None}
 
 
 def _with_fewer_classes(binned):
     """The more frequent half of the classes."""
-    some = next(iter(binned.predictions.values())).classes
-    by_frequency = np.argsort([-cells.hits.sum() for cells in some], kind="stable")
-    kept = np.sort(by_frequency[: len(some) // 2])
-    predictions = {
-        name: cells._replace(classes=[cells.classes[k] for k in kept]) for name, cells in binned.predictions.items()
-    }
+    _, *classes = next(iter(binned.predictions.values()))
+    by_frequency = np.argsort([-cells.hits.sum() for cells in classes], kind="stable")
+    kept = np.sort(by_frequency[: len(classes) // 2])
+    predictions = {name: [top, *(own[k] for k in kept)] for name, (top, *own) in binned.predictions.items()}
     return replace(binned, class_names=[binned.class_names[k] for k in kept], predictions=predictions)
 
 
@@ -93,10 +90,7 @@ def _base64(data):
 
 
 def _data(comparison, binned, content):
-    cells = []
-    for row in comparison.rows:
-        top_label, classes = binned.predictions[row.name]
-        cells += [top_label, *classes]
+    cells = [part for row in comparison.rows for part in binned.predictions[row.name]]
     return {
         "alpha": comparison.alpha,
         "networkTimes": list(comparison.network_times),
@@ -110,11 +104,8 @@ def _data(comparison, binned, content):
         "rows": [_row(row, comparison.calibrators.get(row.name)) for row in comparison.rows],
         "sizes": [len(part.count) for part in cells],
         "cells": _packed(cells),
-        "nCalibration": content.n_calibration,
-        "answers": [asdict(content.answers[row.name]) for row in comparison.rows],
-        "thumbnails": content.thumbnails and _pictures(content.thumbnails),
-        "versions": content.versions,
-        "date": content.date,
+        **content,
+        "answers": [content["answers"][row.name] for row in comparison.rows],
     }
 
 
@@ -122,28 +113,6 @@ def _row(row, calibrator):
     """Scores by name, and the calibrator's group; what isn't a number is None."""
     scores = {name: None if value != value else value for name, value in asdict(row).items()}
     return {**scores, "group": "as it is" if calibrator is None else calibrator._group}
-
-
-def _pictures(thumbnails):
-    try:
-        from PIL import Image
-    except ImportError:
-        # It comes with matplotlib; a page does without.
-        return None
-
-    def png(pixels):
-        file = io.BytesIO()
-        # Of one channel it takes two axes alone.
-        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
-        return _base64(file.getvalue())
-
-    return {
-        "before": {row: png(pixels) for row, pixels in thumbnails.before.items()},
-        "after": {
-            name: {row: png(pixels) for row, pixels in images.items()} for name, images in thumbnails.after.items()
-        },
-        "limits": thumbnails.limits,
-    }
 
 
 def _packed(cells):

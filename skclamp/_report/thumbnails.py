@@ -1,6 +1,7 @@
 """Small pictures of a few test images, as they are and as neural clamping passes them on."""
 
-from dataclasses import dataclass
+import base64
+import io
 
 import numpy as np
 import torch
@@ -13,28 +14,18 @@ _MAX_PIXELS = 64
 _CHANNELS = (1, 3)
 
 
-@dataclass(frozen=True)
-class Thumbnails:
-    """Small pictures of test images, bytes of shape (height, width, 1 or 3), by the images' rows in the test set.
-
-    Attributes
-    ----------
-    before : dict of int to ndarray
-        The images.
-    after : dict of str to dict
-        By the name of each calibrator that perturbs images, some of them behind its perturbation.
-    limits : list of [float, float]
-        For each channel, what is black and what is white; what lies beyond is cut off.
-    """
-
-    before: dict[int, np.ndarray]
-    after: dict[str, dict[int, np.ndarray]]
-    limits: list[list[float]]
-
-
 @torch.no_grad()
 def thumbnails_of(samples, calibrators, rows, perturbed_rows):
-    """Pictures of some rows of a test set, and of fewer behind each perturbation; None where inputs aren't images."""
+    """Pictures of some rows of a test set, and of fewer behind each perturbation; None where inputs aren't images.
+
+    Their files' bytes, in base64, are by the images' rows: "before", and "after" by the name of each calibrator that
+    perturbs images. "limits" are, for each channel, what is black and what is white; what lies beyond is cut off.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        # It comes with matplotlib; a page does without.
+        return None
     if not samples.backbone.in_batches or samples.inputs.is_stream:
         return None
     # One that was fitted to logits perturbs these, and one that clamps features leaves images as they are.
@@ -63,12 +54,21 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows):
     if low.min() >= 0 and high.max() <= 1:
         low, high = np.zeros_like(low), np.ones_like(high)
 
-    def drawn(images):
-        shares = {row: (image - low) / np.where(high > low, high - low, 1.0) for row, image in images.items()}
-        return {int(row): np.rint(255 * share.clip(0, 1)).astype(np.uint8) for row, share in shares.items()}
+    def png(image):
+        share = (image - low) / np.where(high > low, high - low, 1.0)
+        pixels, file = np.rint(255 * share.clip(0, 1)).astype(np.uint8), io.BytesIO()
+        # Of one channel it takes two axes alone.
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
+        return base64.b64encode(file.getvalue()).decode()
 
-    limits = np.stack([low, high], axis=1).tolist()
-    return Thumbnails(drawn(before), {name: drawn(images) for name, images in after.items()}, limits)
+    def drawn(images):
+        return {int(row): png(image) for row, image in images.items()}
+
+    return {
+        "before": drawn(before),
+        "after": {name: drawn(images) for name, images in after.items()},
+        "limits": np.stack([low, high], axis=1).tolist(),
+    }
 
 
 def _images(samples, rows, key):

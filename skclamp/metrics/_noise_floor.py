@@ -89,12 +89,7 @@ def calibration_noise_floor(metric, y_proba, *, n_draws=200, quantile=0.95, samp
         raise ValueError(f"quantile must be in [0, 1]; got {quantile!r}")
     proba = as_probabilities(y_proba, sample_weight)
     draws = draw_labels(proba, n_draws, check_random_state(random_state))
-    return floor_of(metric, y_proba if facts_of(metric) is None else proba, draws, quantile)
-
-
-def floor_of(metric, given, draws, quantile=0.95):
-    """The floor from labels that were drawn already, shape (n_draws, n_samples)."""
-    values = values_of(metric, given, draws)
+    values = values_of(metric, y_proba if facts_of(metric) is None else proba, draws)
     return NoiseFloor(float(np.mean(values)), float(np.quantile(values, quantile)))
 
 
@@ -107,32 +102,10 @@ def values_of(metric, given, draws):
 def draw_labels(proba, n_draws, random_state):
     """Column indices drawn from each row's probabilities, shape (n_draws, n_samples)."""
     labels = np.empty((n_draws, proba.n_samples), np.int32)
-    for rows, drawn in _drawn_by_rows(proba, n_draws, random_state):
-        labels[:, rows] = drawn.T
-    return labels
-
-
-def count_draws(proba, n_draws, random_state, events):
-    """Count how often events come true in cells of the samples, of labels drawn as by `draw_labels`, which aren't kept.
-
-    An event is a column, one of all samples or one of each, the cell of each sample, and the number of cells; of each
-    there are counts of shape (n_draws, n_cells).
-    """
-    counts = [np.zeros((n_draws, n_cells), np.int64) for _, _, n_cells in events]
-    for rows, drawn in _drawn_by_rows(proba, n_draws, random_state):
-        for (column, cell, n_cells), count in zip(events, counts, strict=True):
-            # In two dimensions numpy finds them ten times as slowly.
-            came_true = np.flatnonzero(drawn == (column[rows, None] if np.ndim(column) else column))
-            sample, draw = np.divmod(came_true, n_draws)
-            np.add.at(count.reshape(-1), draw * n_cells + cell[rows][sample], 1)
-    return counts
-
-
-def _drawn_by_rows(proba, n_draws, random_state):
-    """Yield (slice of rows, column indices drawn for them of shape (n_rows, n_draws))."""
     for rows, chunk in proba.chunks():
         cumulative = tensor_of(chunk, "y_proba").cumsum(1, dtype=torch.float64)
         # By inversion of each row's distribution function; the product may round up to the sum, beyond the last class.
         places = torch.from_numpy(random_state.random_sample((len(chunk), n_draws))) * cumulative[:, -1:]
-        labels = torch.searchsorted(cumulative, places, right=True).clamp(max=proba.n_classes - 1)
-        yield rows, labels.to(torch.int32).numpy()
+        drawn = torch.searchsorted(cumulative, places, right=True).clamp(max=proba.n_classes - 1)
+        labels[:, rows] = drawn.T
+    return labels

@@ -12,7 +12,7 @@ import torch
 from tabulate import tabulate
 
 from .._judging.splits import copies_of
-from .._report.answers import Answers, answers_of, page_content
+from .._report.answers import page_content
 from .._report.figure import draw_comparison
 from .._report.page import page_of
 from .._utils.arrays import ComputedRows
@@ -49,7 +49,7 @@ class CalibratorComparison:
         Level of the tests.
     binned : BinnedTest, default=None
         Sums over the test set from which `to_html` makes its diagrams; None makes no page.
-    content : PageContent, default=None
+    content : dict, default=None
         What else a page tells of the samples; None makes no page.
 
     Attributes
@@ -219,7 +219,7 @@ class CalibratorComparison:
         last = ("SCE %", ".3f", [100 * row.sce for row in rows])
         if self._event is not None:
             # The classwise error would say the same once more; where the mean lies, it doesn't.
-            totals = [self._binned.predictions[row.name].classes[1].confidence.sum() for row in rows]
+            totals = [self._binned.predictions[row.name][2].confidence.sum() for row in rows]
             last = (f"mean P({self._event}) %", ".2f", [100 * total / self._binned.n_samples for total in totals])
         return [
             ("calibrator", "", [row.name for row in rows]),
@@ -247,7 +247,7 @@ class CalibratorComparison:
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
         if self._event is not None:
-            hits = next(iter(self._binned.predictions.values())).classes[1].hits.sum()
+            hits = next(iter(self._binned.predictions.values()))[2].hits.sum()
             notes += (
                 f" ECE, floor and AECE are of the probability of class {self._event}, "
                 f"which {100 * hits / self._binned.n_samples:.2f} % of the test set are."
@@ -411,27 +411,16 @@ def compare_calibrators(
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
         logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {}, verbose)
-        scoring = Scoring(logits.y_test_encoded, logits.classes, **options)
         if chosen is None:
             chosen = default_calibrators(logits, random_state)
-        return _compare(chosen, scoring, logits, (X_cal, y_cal), alpha)
+        return _compare(chosen, logits, (X_cal, y_cal), alpha, options)
 
 
-def _compare(calibrators, scoring, logits, calibration, alpha):
+def _compare(calibrators, logits, calibration, alpha, options):
     """The comparison of calibrators by name, the uncalibrated estimator's row among them."""
-    scored, times, fitted = {}, {}, {}
-    answers: dict[str, Answers] = {}
-
-    def score(name, fit_time, y_proba, predict_time):
-        proba = Probabilities(y_proba)
-        times[name] = {"fit_time": fit_time, "predict_time": predict_time}
-        scored[name] = scoring(proba)
-        confidence, prediction = proba.top_label
-        uncalibrated.append(prediction)
-        answers[name] = answers_of(confidence, prediction, scoring.y_encoded, scoring.classes, uncalibrated[0])
-
-    uncalibrated: list = []
-    score(UNCALIBRATED, 0.0, *logits.uncalibrated())
+    y_proba, seconds = logits.uncalibrated()
+    scoring = Scoring(logits.y_test_encoded, logits.classes, Probabilities(y_proba).top_label[1], **options)
+    scored, fitted = {UNCALIBRATED: scoring(0.0, y_proba, seconds)}, {}
     bar = progress_bar(calibrators.items(), verbose=logits.verbose, unit="calibrator")
     for name, calibrator in bar:
         bar.set_description(name)
@@ -441,20 +430,21 @@ def _compare(calibrators, scoring, logits, calibration, alpha):
         else:
             fitted[name], fit_time, predicted = logits.fit(calibrator, calibration)
         bar.set_description(f"{name}, intervals")
-        score(name, fit_time, *predicted)
+        scored[name] = scoring(fit_time, *predicted)
     X_test = None if logits.estimator is None else logits.test_samples.X
     log_proba = ComputedRows(lambda rows: rows.double().log_softmax(1), logits.test)
     copies = copies_of(log_proba, torch.ones(len(logits.test)), X_test)
     if copies is not None:
         # Those of several labels are several samples.
         copies = copies * len(logits.classes) + logits.y_test_encoded
-    differences = compare_losses([result.losses for result in scored.values()], alpha, copies)
+    scores, losses, *shown = zip(*scored.values(), strict=True)
     rows = [
-        CalibratorScores(name, **scored[name].scores, **difference, **times[name])
-        for name, difference in zip(scored, differences, strict=True)
+        CalibratorScores(name, **own, **difference)
+        for name, own, difference in zip(scored, scores, compare_losses(losses, alpha, copies), strict=True)
     ]
+    cells, answers = (dict(zip(scored, of_all, strict=True)) for of_all in shown)
     # A page opens with these two.
     order = [UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))]
     content = page_content(len(logits.calibration), answers, logits.test_samples, fitted, order)
-    binned = scoring.binned_test({name: result.binned for name, result in scored.items()})
-    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, binned=binned, content=content)
+    times, binned = logits.seconds, scoring.binned_test(cells)
+    return CalibratorComparison(rows, fitted, network_times=times, alpha=alpha, binned=binned, content=content)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values
-from .._report.cells import BinnedPredictions, BinnedTest, cells_of, menu_with, part
+from .._report.answers import answers_of
+from .._report.cells import BinnedTest, cells_of, menu_with
 from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -19,15 +19,12 @@ from ..metrics import (
     classwise_calibration_error,
     expected_calibration_error,
 )
-from ..metrics._binning import bin_indices
-from ..metrics._metric import as_probabilities
-from ..metrics._noise_floor import count_draws
+from ..metrics._binning import Probabilities
+from ..metrics._noise_floor import draw_labels
 from ..metrics._proper_scores import log_losses
 
 # Classes with bins of their own, the most frequent ones: what a page has room for.
 _MAX_CLASSES_BINNED = 24
-# Columns of all samples that are in memory at a time.
-_COLUMNS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -88,40 +85,38 @@ class CalibratorScores:
     predict_time: float
 
 
-class Scored(NamedTuple):
-    """Results of one calibrator's probabilities: scores by name, the loss of each sample, and what a page shows."""
-
-    scores: dict[str, float]
-    losses: np.ndarray
-    binned: BinnedPredictions
-
-
 class Scoring:
-    """Scores probabilities of one test set; draws and resamples are the same for all of them."""
+    """Scores probabilities of one test set; draws and resamples are the same for all of them.
 
-    def __init__(self, y_encoded, classes, *, n_bins, n_resamples, n_draws, random_state):
-        self.y_encoded, self.classes, self.n_bins = y_encoded, classes, n_bins
-        self.n_resamples, self.n_draws = n_resamples, n_draws
-        self.seed = check_random_state(random_state).randint(2**31 - 1)
-        self.menu = menu_with(n_bins)
+    `uncalibrated` are the classes that the estimator itself predicts.
+    """
+
+    def __init__(self, y_encoded, classes, uncalibrated, *, n_bins, n_resamples, n_draws, random_state):
+        self.y_encoded, self.classes, self.uncalibrated, self.n_bins = y_encoded, classes, uncalibrated, n_bins
+        self.n_draws, self.menu = n_draws, menu_with(n_bins)
+        self.resampled = {
+            "n_resamples": n_resamples,
+            "random_state": check_random_state(random_state).randint(2**31 - 1),
+        }
         counts = np.bincount(y_encoded, minlength=len(classes))
         self.columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
 
     # The labels are column indices, whichever of them the test set misses.
     @silenced()
-    def __call__(self, y_proba):
-        """Score these, as `Scored`."""
-        proba, y_encoded, n_bins = as_probabilities(y_proba), self.y_encoded, self.n_bins
+    def __call__(self, fit_time, y_proba, predict_time):
+        """Scores by name, the loss of each sample, and of a page the cells and the answers."""
+        proba, y_encoded, n_bins = Probabilities(y_proba), self.y_encoded, self.n_bins
         # Of two classes the most probable one hides much.
         event = proba.of_event()
-        ece = partial(expected_calibration_error, n_bins=n_bins)
-        resampled = {"n_resamples": self.n_resamples, "random_state": self.seed}
-        interval = bootstrap_interval(ece, y_encoded, event, **resampled)
-        area = bootstrap_interval(area_under_risk_coverage, y_encoded, proba, **resampled)
+        interval = bootstrap_interval(
+            partial(expected_calibration_error, n_bins=n_bins), y_encoded, event, **self.resampled
+        )
+        area = bootstrap_interval(area_under_risk_coverage, y_encoded, proba, **self.resampled)
         losses = log_losses(proba, y_encoded)
         confidence, prediction = proba.top_label
         hits = prediction == y_encoded
-        binned, floors = self._bin(proba, event)
+        cells = self._cells(proba)
+        floor, floor_quantile = cells[2 if event.is_event else 0].floors[0, self.menu.counts.index(n_bins)]
         scores = {
             "accuracy": float(hits.mean()),
             "nll": float(losses.mean()),
@@ -130,48 +125,36 @@ class Scoring:
             "ece": interval.value,
             "ece_low": interval.low,
             "ece_high": interval.high,
-            "ece_floor": float(floors.mean()),
-            "ece_floor_quantile": float(np.quantile(floors, 0.95)),
+            "ece_floor": float(floor),
+            "ece_floor_quantile": float(floor_quantile),
             "aece": adaptive_expected_calibration_error(y_encoded, event, n_bins=n_bins),
             "sce": classwise_calibration_error(y_encoded, proba, n_bins=n_bins),
             "auroc": float(roc_auc_score(hits, confidence)) if 0 < hits.sum() < len(hits) else float("nan"),
             "aurc": area.value,
             "aurc_low": area.low,
             "aurc_high": area.high,
+            "fit_time": fit_time,
+            "predict_time": predict_time,
         }
-        return Scored(scores, losses, binned)
+        return scores, losses, cells, answers_of(confidence, prediction, y_encoded, self.classes, self.uncalibrated)
 
-    def _bin(self, proba, event):
-        """`BinnedPredictions`, and the ECE under each draw of labels."""
+    def _cells(self, proba):
+        """Cells of the most probable class and of each of the classes that have some."""
         confidence, prediction = proba.top_label
-        parts = partial(part, menu=self.menu, dtype=proba.dtype)
-        top_label = parts(confidence, is_top=True)
-        blocks = np.split(self.columns, range(_COLUMNS_AT_ONCE, len(self.columns), _COLUMNS_AT_ONCE))
-        classes = [parts(column, is_top=False) for block in blocks for column in proba.columns(block)]
-        pairs, edges = event.pairs(self.y_encoded), event.equal_width_edges(self.n_bins)
-        table, bins = pairs.table(edges), bin_indices(pairs.confidence, edges)
-        drawn_bins, drawn_top, *drawn = count_draws(
-            proba,
-            self.n_draws,
-            check_random_state(self.seed),
-            [
-                (1 if event.is_event else prediction, bins, self.n_bins),
-                (prediction, top_label.cell, len(top_label.count)),
-                *((k, of_class.cell, len(of_class.count)) for k, of_class in zip(self.columns, classes, strict=True)),
-            ],
-        )
-        floors = np.abs(drawn_bins / np.maximum(table.count, 1) - table.confidence) @ table.share
-        top_label = cells_of(top_label, prediction == self.y_encoded, drawn_top, self.menu, is_top=True)
-        classes = [
-            cells_of(of_class, self.y_encoded == k, counts, self.menu, is_top=False)
-            for k, of_class, counts in zip(self.columns, classes, drawn, strict=True)
+        draws = draw_labels(proba, self.n_draws, check_random_state(self.resampled["random_state"]))
+        of_event = partial(cells_of, menu=self.menu, dtype=proba.dtype)
+        return [
+            of_event(confidence, prediction == self.y_encoded, draws == prediction, is_top=True),
+            *(
+                of_event(column, self.y_encoded == k, draws == k, is_top=False)
+                for k, column in zip(self.columns, proba.columns(self.columns), strict=True)
+            ),
         ]
-        return BinnedPredictions(top_label, classes), floors
 
-    def binned_test(self, predictions):
-        """Return the test set as a page needs it, from the `BinnedPredictions` of each calibrator by name."""
+    def binned_test(self, cells):
+        """Return the test set as a page needs it, from the `Cells` of each calibrator by name."""
         names = [str(self.classes[k]) for k in self.columns]
-        return BinnedTest(self.menu, self.n_bins, len(self.y_encoded), len(self.classes), names, predictions)
+        return BinnedTest(self.menu, self.n_bins, len(self.y_encoded), len(self.classes), names, cells)
 
 
 def compare_losses(losses, alpha, copies=None):

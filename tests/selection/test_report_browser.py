@@ -259,20 +259,20 @@ def test_shows_the_wrong_answers_with_their_images(digits, open_page):
     page = open_page(comparison)
     for name in (comparison.best, "uncalibrated"):
         page.select_option("#mistaken", label=name)
-        told = comparison._content.answers[name]
+        told = comparison._content["answers"][name]
         cards = page.locator("#wrong li")
-        assert cards.count() == len(told.wrong)
-        for k, answer in enumerate(told.wrong):
-            assert numbers(cards.nth(k))[0] == pytest.approx([answer.confidence, answer.row], rel=1e-5)
-            assert cards.nth(k).locator(".said").all_text_contents() == [answer.prediction, answer.label]
+        assert cards.count() == len(told["wrong"])
+        for k, answer in enumerate(told["wrong"]):
+            assert numbers(cards.nth(k))[0] == pytest.approx([answer["confidence"], answer["row"]], rel=1e-5)
+            assert cards.nth(k).locator(".said").all_text_contents() == [answer["prediction"], answer["label"]]
             assert cards.nth(k).locator("img").evaluate("own => own.decode().then(() => own.naturalWidth)") == 8
         assert numbers(page.locator("#separation"))[0][0] == comparison[name].auroc
         rows = page.locator("#worst-table tbody tr")
-        worst = told.classes
-        assert rows.locator("th").all_text_contents() == [each.name for each in worst]
+        worst = told["classes"]
+        assert rows.locator("th").all_text_contents() == [each["name"] for each in worst]
         values, _ = numbers(rows.first)
-        assert values[:2] == [worst[0].count, worst[0].hits / worst[0].count]
-        assert values[-1] == worst[0].times
+        assert values[:2] == [worst[0]["count"], worst[0]["hits"] / worst[0]["count"]]
+        assert values[-1] == worst[0]["times"]
 
 
 def test_shows_images_before_and_after_clamping(digits, open_page):
@@ -280,7 +280,7 @@ def test_shows_images_before_and_after_clamping(digits, open_page):
     page = open_page(comparison)
     figures = page.locator("#perturbations .images figure")
     assert figures.count() == 8
-    sampled = comparison._content.answers["clamping"].sampled
+    sampled = comparison._content["answers"]["clamping"]["sampled"]
     for k, answer in enumerate(sampled):
         images = figures.nth(k).locator("img")
         assert images.count() == 2
@@ -290,7 +290,7 @@ def test_shows_images_before_and_after_clamping(digits, open_page):
         assert [images.nth(side).evaluate(decoded) for side in (0, 1)] == [8, 8]
         values, _ = numbers(figures.nth(k))
         assert values == pytest.approx(
-            [proba[name][answer.row].max() for name in ("uncalibrated", "clamping")], rel=1e-5
+            [proba[name][answer["row"]].max() for name in ("uncalibrated", "clamping")], rel=1e-5
         )
 
 

@@ -252,6 +252,6 @@ def test_little_of_the_test_set_is_kept(tmp_path):
     assert (tmp_path / "report.html").stat().st_size < 1e6
 
 
-def test_without_pillow_a_page_has_no_pictures(digits, tmp_path, monkeypatch):
+def test_without_pillow_a_page_has_no_pictures(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    assert read_page(digits[0], tmp_path / "report.html").data["thumbnails"] is None
+    assert _thumbnails(_Pooled(), _images(3, 8, 8), tmp_path) is None
