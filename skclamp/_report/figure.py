@@ -16,14 +16,15 @@ _ZERO = {"color": "black", "linewidth": 1, "linestyle": ":"}
 def draw_comparison(rows, axes=None, error_name="ECE"):
     """Draw rows of CalibratorScores, best first, from the top down; `axes` are a pair for the NLL and for the ECE."""
     if axes is None:
-        axes = new_axes(1, 2, figsize=(8, 1.4 + 0.3 * len(rows)), sharey=True)[0]
+        axes = new_axes(2, 2, size=(4, 1.4 + 0.3 * len(rows)))
     left, right = axes
     places = np.arange(len(rows))
     _draw_differences(left, rows, places)
     _draw_errors(right, rows, places, error_name)
     left.set_yticks(places, [row.name for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
-    right.tick_params(axis="y", left=False)
+    right.sharey(left)
+    right.tick_params(axis="y", left=False, labelleft=False)
     for ax in axes:
         ax.grid(axis="x", **_GRID)
         ax.set_axisbelow(True)

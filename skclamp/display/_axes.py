@@ -12,27 +12,12 @@ def pyplot():
     return plt
 
 
-def new_axes(n_rows=1, n_columns=1, *, figsize=(6, 7), **kwargs):
-    """Axes of a new figure, an array of shape (n_rows, n_columns), or one alone."""
-    axes = pyplot().subplots(n_rows, n_columns, figsize=figsize, layout="constrained", squeeze=False, **kwargs)[1]
-    return axes.item() if axes.size == 1 else axes
-
-
-def panels(n_panels, *, n_columns=3, size=(3.0, 3.0), **kwargs):
-    """Axes of a new figure for some panels, row by row; places that are left over are hidden."""
-    n_columns = balanced(n_panels, n_columns)
+def new_axes(n_panels=1, n_columns=1, *, size):
+    """Axes of a new figure for some panels of one size, row by row."""
+    n_columns = min(n_panels, n_columns)
     n_rows = -(-n_panels // n_columns)
-    figsize = (size[0] * n_columns, size[1] * n_rows)
-    axes = np.atleast_1d(new_axes(n_rows, n_columns, figsize=figsize, **kwargs)).ravel()
-    for ax in axes[n_panels:]:
-        ax.set_visible(False)
-    return axes[:n_panels]
-
-
-def balanced(n_panels, n_columns):
-    """As many columns, at most those given, as fill the rows most evenly."""
-    n_rows = -(-n_panels // n_columns)
-    return -(-n_panels // n_rows)
+    figure = pyplot().figure(figsize=(size[0] * n_columns, size[1] * n_rows), layout="constrained")
+    return np.array([figure.add_subplot(n_rows, n_columns, place + 1) for place in range(n_panels)])
 
 
 def split_off_lower(ax):
@@ -62,15 +47,3 @@ def without_frame(*axes):
     """Take the upper and right lines off axes."""
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-
-
-def figure_legend(ax):
-    """Draw one legend for some axes above all axes of their figure, in as many columns as it has room for."""
-    figure, (handles, labels) = ax.figure, ax.get_legend_handles_labels()
-    for n_columns in range(len(labels), 0, -1):
-        legend = figure.legend(
-            handles, labels, loc="outside upper left", ncols=n_columns, frameon=False, fontsize="small"
-        )
-        if n_columns == 1 or legend.get_window_extent().width <= 0.92 * figure.bbox.width:
-            return
-        legend.remove()

@@ -149,25 +149,20 @@ class MonitorDisplay:
         trajectory = np.asarray(self.trajectory, dtype=float)
         if trajectory.ndim != 2 or trajectory.shape[1] != 3 or not len(trajectory):
             raise ValueError(f"trajectory must have shape (n_points, 3), as trajectory_ has; got {trajectory.shape}")
-        ax = new_axes(figsize=(7, 4)) if ax is None else ax
+        ax = new_axes(size=(7, 4))[0] if ax is None else ax
         number, log_e, log_r = trajectory.T
         name = self.estimator_name if name is None else name
         label = "evidence" if name is None else f"evidence against {name}"
-        from matplotlib.cbook import normalize_kwargs
-        from matplotlib.lines import Line2D
-
-        (self.line_,) = ax.plot(number, log_e, **{"label": label, **_LINE, **normalize_kwargs(kwargs, Line2D)})
+        (self.line_,) = ax.plot(number, log_e, label=label, **_LINE)
+        self.line_.set(**kwargs)
         # Monitors that share axes and alpha share the line.
         label = f"alarm at alpha = {alpha:g}"
         if label not in ax.get_legend_handles_labels()[1]:
             ax.axhline(-math.log(alpha), label=label, linestyle="--", color=_LINE["color"])
         if self.average_run_length is not None:
             ax.plot(number, np.where(np.isfinite(log_r), log_r, np.nan), label="restarting test", **_RESTARTING)
-            level, label = (
-                math.log(self.average_run_length),
-                f"its alarm, one in {self.average_run_length:,.15g} by chance",
-            )
-            ax.axhline(level, label=label, linestyle="--", color=_RESTARTING["color"])
+            label = f"its alarm, one in {self.average_run_length:,.15g} by chance"
+            ax.axhline(math.log(self.average_run_length), label=label, linestyle="--", color=_RESTARTING["color"])
         if self.since is not None:
             ax.axvline(self.since, label="estimated start", linestyle=":", color="black")
         ax.set(xlabel="labels", ylabel="log e-value (nats)")

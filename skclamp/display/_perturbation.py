@@ -9,8 +9,8 @@ from torch import nn
 
 from .._utils.parameters import check_whole_number
 from ..perturbations._norm import changes_inputs
-from ._axes import panels
-from ._perturbation_panels import history_panels, image_panels, message_panel, panels_of, view_panels
+from ._axes import new_axes
+from ._perturbation_panels import Panel, history_panels, image_panels, panels_of, view_panels
 
 _PANEL = (2.6, 2.5)
 # Shown before and after.
@@ -185,10 +185,10 @@ class PerturbationDisplay:
         """
         check_whole_number(n_columns, "n_columns")
         learned = panels_of(self.perturbation, self.channel_names, self.input_range)
-        drawn = image_panels(self.images or []) + (learned or [message_panel("no perturbation kept")])
+        drawn = image_panels(self.images or []) + (learned or [Panel("", "message", {"text": "no perturbation kept"})])
         drawn += [] if self.views is None else view_panels(self.views, self.view_weights)
         drawn += history_panels(self.history)
-        self.axes_ = panels(len(drawn), n_columns=n_columns, size=_PANEL)
+        self.axes_ = new_axes(len(drawn), n_columns, size=_PANEL)
         self.figure_ = self.axes_[0].figure
         for panel, ax in zip(drawn, self.axes_, strict=True):
             panel.draw(ax)

@@ -1,6 +1,7 @@
 """The panels of a perturbation: which picture shows which parameter."""
 
 import copy
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,10 +22,11 @@ _COLORS = "cividis"
 _LINES = ("-", "--", "-.", ":")
 # Names that a panel has room for in all, and letters of theirs side by side.
 _MAX_NAMES, _MAX_LETTERS = 14, 18
-_MAX_LINES = 4
 _MAX_IMAGES = 6
 # Of a layer's gains, or offsets: the range, the middle half and the median.
 _QUANTILES = (0, 0.25, 0.5, 0.75, 1)
+# Parts of a family's parameter that are shown.
+_SHOWN_OF: dict[str, Any] = {"filters": np.s_[:, 0], "map": (0, 0)}
 # Cells of a picture that still have room for their number.
 _MAX_NUMBERS = 16
 
@@ -57,56 +59,46 @@ def panels_of(perturbation, channel_names, input_range):
             panels.append(_curve_panel(name, block, channel_names, input_range))
             continue
         for key, parameter in block.named_parameters():
-            picture, values = family.pictures.get(key, Picture()), parameter.detach().cpu().double().numpy()
-            panels += _parameter_panels(f"{name}: {key}", values, picture, channel_names)
+            picture = family.pictures.get(key, Picture())
+            panels += _parameter_panels(f"{name}: {key}", _numbers(parameter), picture, channel_names)
     return panels
 
 
 def _depth_panels(name, norm):
     """Where a network was disturbed: for each layer the range, the middle half and the median of gains, and offsets."""
-    of_layers = [(layer.name, gain, offset) for layer, gain, offset in norm.by_layer()]
     panels = []
-    for k, key in enumerate(family_of(norm).pictures, 1):
-        values = [of_layer[k].detach().cpu().double().numpy() for of_layer in of_layers if of_layer[k] is not None]
-        if values:
-            content = {
-                "quantiles": np.array([np.quantile(of_one, _QUANTILES) for of_one in values]),
-                "names": [of_layer[0] for of_layer in of_layers if of_layer[k] is not None],
-                "nothing": family_of(norm).pictures[key].nothing,
-            }
+    for k, (key, picture) in enumerate(family_of(norm).pictures.items(), 1):
+        found = {of_layer[0].name: _numbers(of_layer[k]) for of_layer in norm.by_layer() if of_layer[k] is not None}
+        if found:
+            quantiles = np.array([np.quantile(values, _QUANTILES) for values in found.values()])
+            content = {"quantiles": quantiles, "names": list(found), "nothing": picture.nothing}
             panels.append(Panel(f"{name}: {key} by layer", "depth", content))
     return panels
 
 
+def _numbers(parameter):
+    return parameter.detach().cpu().double().numpy()
+
+
 def _parameter_panels(title, values, picture, names):
     """Bars, a picture, or one picture per channel, by the kind of parameter and its axes."""
-    kind = picture.kind
-    if kind == "matrix":
+    if picture.kind == "matrix":
         return _image_panels([title], [values], _channel_names(names, len(values)))
-    if kind == "filters":
-        values = values[:, 0]
-    elif kind == "map":
-        # Of images it is one, along a sequence it has bars.
-        values = values[0, 0]
-    if values.ndim == 3 and kind in ("entries", "filters"):
-        return _picture_panels(title, values, names)
-    if values.ndim == 2 and kind != "bars" and (kind != "any" or min(values.shape) > 1):
-        return _image_panels([title], [values])
-    by_channel = kind == "bars" or (kind == "entries" and values.ndim < 2)
-    values = values.ravel()
-    names = _channel_names(names, len(values)) if by_channel and names is not None else None
-    return [Panel(title, "bars", {"values": values, "names": names, "nothing": picture.nothing})]
+    # Of images a map is one, along a sequence it has bars.
+    values = values[_SHOWN_OF.get(picture.kind, ...)]
+    if picture.kind != "bars" and values.ndim in (2, 3):
+        return _image_panels([title], [values]) if values.ndim == 2 else _channel_panels(title, values, names)
+    by_channel = picture.kind in ("bars", "entries") and names is not None
+    content = {"values": values.ravel(), "names": _channel_names(names, values.size) if by_channel else None}
+    return [Panel(title, "bars", {**content, "nothing": picture.nothing})]
 
 
-def _picture_panels(title, values, names):
+def _channel_panels(title, values, names):
     """One picture per channel, all on the same scale; of more than six, their mean and their spread."""
-    if len(values) == 1:
-        return _image_panels([title], list(values))
     if len(values) > _MAX_IMAGES:
         return _image_panels([f"{title}\nmean of channels", f"{title}\ntheir spread"], [values.mean(0), values.std(0)])
     titles = [f"{title}\n{name}" for name in _channel_names(names, len(values), numbered="channel {}")]
-    low, high = values.min(), values.max()
-    return _image_panels(titles, list(values), limits=(low, high))
+    return _image_panels(titles if len(values) > 1 else [title], values, limits=(values.min(), values.max()))
 
 
 def _image_panels(titles, images, names=None, limits=(None, None)):
@@ -131,15 +123,10 @@ def _curve_panel(name, block, names, input_range):
 
 def history_panels(history):
     """Loss, and T where it was recorded, of each epoch; none without epochs."""
-    if not history:
-        return []
-    kinds = {"training": (("train_loss", "valid_loss"), "loss"), "temperature": (("temperature",), "T")}
-    panels = []
-    for title, (keys, ylabel) in kinds.items():
-        recorded = [key for key in keys if key in history[-1]]
-        if recorded:
-            panels.append(Panel(title, "history", {"history": history, "keys": recorded, "ylabel": ylabel}))
-    return panels
+    recorded = history[-1] if history else ()
+    keys = {"training": ("train_loss", "valid_loss"), "temperature": ("temperature",)}
+    found = {title: [key for key in own if key in recorded] for title, own in keys.items()}
+    return [Panel(title, "history", {"history": history, "keys": own}) for title, own in found.items() if own]
 
 
 def view_panels(views, weights):
@@ -158,11 +145,6 @@ def image_panels(pairs):
     low, high = (f([getattr(image, f.__name__)() for image, _ in pairs]) for f in (min, max))
     limits = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
     return [Panel("before, and after", "photo", {"images": pair, "limits": limits}) for pair in pairs]
-
-
-def message_panel(text):
-    """A panel that says something instead of showing it."""
-    return Panel("", "message", {"text": text})
 
 
 def _draw_photo(ax, images, limits):
@@ -196,24 +178,21 @@ def _draw_bars(ax, values, names, nothing):
         if nothing is not None:
             ax.text(0.5, 0.4, f"{base:g} would do nothing", fontsize="small", **told)
         return
-    places = np.arange(len(values))
-    ax.bar(places, values - base, bottom=base, **_BARS)
+    ax.bar(range(len(values)), values - base, bottom=base, **_BARS)
     ax.axhline(base, **_NOTHING)
-    if names is not None and len(names) <= _MAX_NAMES:
-        _name_places(ax, places, names)
-    else:
-        ax.set_xlabel("channel")
-        ax.xaxis.get_major_locator().set_params(integer=True, nbins=min(len(values), 6))
+    _name_places(ax, len(values), names, "channel")
     ax.margins(y=0.12)
     without_frame(ax)
 
 
-def _name_places(ax, places, names):
-    """Names below the places, upright where they are too long to stand side by side."""
-    if sum(map(len, names)) + 2 * len(names) > _MAX_LETTERS:
-        ax.set_xticks(places, names, rotation=90, fontsize="small")
+def _name_places(ax, n_places, names, otherwise):
+    """Names below the places, upright where they are too long to stand side by side; one for all without room."""
+    if names is not None and n_places <= _MAX_NAMES:
+        is_long = sum(map(len, names)) + 2 * len(names) > _MAX_LETTERS
+        ax.set_xticks(range(n_places), names, **({"rotation": 90, "fontsize": "small"} if is_long else {}))
     else:
-        ax.set_xticks(places, names)
+        ax.set_xlabel(otherwise)
+        ax.xaxis.get_major_locator().set_params(integer=True, nbins=min(n_places, 6))
 
 
 def _draw_depth(ax, quantiles, names, nothing):
@@ -225,11 +204,7 @@ def _draw_depth(ax, quantiles, names, nothing):
     ax.vlines(places, first, third, color=_BARS["color"], linewidth=width, alpha=0.5)
     ax.plot(places, median, color="#1d3f66", marker="o", markersize=min(4.0, width), linestyle="none")
     ax.axhline(nothing, **_NOTHING)
-    if len(names) <= _MAX_NAMES:
-        _name_places(ax, places, names)
-    else:
-        ax.set_xlabel("layer, from the input on")
-        ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    _name_places(ax, len(names), names, "layer, from the input on")
     ax.margins(x=0.5 / len(names), y=0.12)
     without_frame(ax)
 
@@ -241,9 +216,8 @@ def _draw_image(ax, image, names, limits):
     if names is None:
         ax.set(xticks=[], yticks=[])
     else:
-        places = np.arange(len(names))
-        _name_places(ax, places, names)
-        ax.set_yticks(places, names)
+        _name_places(ax, len(names), names, "")
+        ax.set_yticks(range(len(names)), names)
         ax.set(xlabel="from", ylabel="to")
     if image.size <= _MAX_NUMBERS:
         for (row, column), value in np.ndenumerate(image):
@@ -252,24 +226,21 @@ def _draw_image(ax, image, names, limits):
 
 
 def _draw_curves(ax, x, curves, names):
-    if len(curves) > _MAX_LINES:
-        ax.plot(x, curves.T, color=_BARS["color"], linewidth=0.8, alpha=0.6)
-    else:
-        for curve, name, line in zip(curves, names, _LINES, strict=False):
-            ax.plot(x, curve, linestyle=line, linewidth=1.8, label=name)
+    for curve, name, line in zip(curves, names, itertools.cycle(_LINES), strict=False):
+        ax.plot(x, curve, linestyle=line, label=name)
+    if len(curves) <= len(_LINES):
         ax.legend(fontsize="small", handlelength=3)
     ax.plot(x, x, **_NOTHING)
     ax.set(xlabel="input", ylabel="what the network sees")
     without_frame(ax)
 
 
-def _draw_history(ax, history, keys, ylabel):
+def _draw_history(ax, history, keys):
     epochs = history[:, "epoch"]
     for key, line in zip(keys, _LINES, strict=False):
         ax.plot(epochs, history[:, key], color="#1d3f66", linestyle=line, marker="o", markersize=3, label=key)
-    if len(keys) > 1:
-        ax.legend(fontsize="small")
-    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.legend(fontsize="small")
+    ax.set(xlabel="epoch")
     ax.xaxis.get_major_locator().set_params(integer=True)
     without_frame(ax)
 

@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 
-from .._backbones.samples import predict_labelled
 from .._utils.arrays import to_numpy
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import (
@@ -18,6 +17,7 @@ from ..metrics._binning import BinTable, Probabilities
 from ._axes import legend_above, new_axes, split_off_lower
 from ._curves import SmoothCurve, accuracy_intervals, counts_of, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, words_of
+from ._predictions import predictions_of
 
 # The kind of bins: the metric that averages their gaps, and its short name.
 _METRICS = {
@@ -147,19 +147,7 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_estimator(GaussianNB().fit(X, y), X, y)
         >>> plt.close(display.figure_)
         """
-        if not hasattr(estimator, "predict_proba"):
-            raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
-        in_order = sample_weight is not None
-        y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order)
-        classes = getattr(estimator, "classes_", None)
-        return cls.from_predictions(
-            y,
-            y_proba,
-            labels=None if classes is None else to_numpy(classes),
-            name=type(estimator).__name__ if name is None else name,
-            sample_weight=sample_weight,
-            **kwargs,
-        )
+        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight), **kwargs)
 
     @classmethod
     def from_predictions(
@@ -296,7 +284,7 @@ class ReliabilityDisplay:
         ImportError
             If matplotlib isn't installed.
         """
-        self.ax_ = new_axes() if ax is None else ax
+        self.ax_ = new_axes(size=(6, 7))[0] if ax is None else ax
         self.figure_ = self.ax_.figure
         self.histogram_ax_ = split_off_lower(self.ax_)
         self.bars_, self.gaps_ = draw_diagram(self.ax_, self, ref_line)

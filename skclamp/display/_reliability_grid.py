@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .._backbones.samples import predict_labelled
 from .._utils.arrays import to_numpy
 from .._utils.parameters import check_number, check_whole_number
 from ..metrics._binning import Probabilities
-from ._axes import balanced, figure_legend, new_axes, panels, split_off_lower, without_frame
+from ._axes import new_axes, split_off_lower, without_frame
 from ._curves import resampler
 from ._diagram import draw_diagram, words_of
+from ._predictions import predictions_of
 from ._reliability import UNDRAWN, ReliabilityDisplay
 
 # Lines that differ without colours, too.
@@ -74,8 +74,8 @@ class ReliabilityGridDisplay:
         Parameters
         ----------
         estimators : dict of fitted classifiers by name, or list of them
-            Each with `predict_proba` and the same `classes_`, such as the `calibrators` of a `CalibratorComparison`.
-            Those of a list, all of different classes, go by their classes' names.
+            Each with `predict_proba`, such as the `calibrators` of a `CalibratorComparison`. Those of a list, all of
+            different classes, go by their classes' names.
         X : array-like, tensor, dict, Dataset or DataLoader
             Inputs, as the estimators take them.
         y : array-like of shape (n_samples,), default=None
@@ -95,8 +95,7 @@ class ReliabilityGridDisplay:
         TypeError
             If `estimators` is neither a dict nor a list, or one of them has no `predict_proba`.
         ValueError
-            If there are none, two of a list are of one class, or their `classes_` differ; and as
-            :meth:`from_predictions`.
+            If there are none or two of a list are of one class; and as :meth:`from_predictions`.
 
         Examples
         --------
@@ -112,13 +111,8 @@ class ReliabilityGridDisplay:
         ['GaussianNB', 'LogisticRegression']
         >>> plt.close(display.figure_)
         """
-        estimators = _by_name(estimators)
-        labels = _shared_classes(estimators)
-        options = {"in_order": sample_weight is not None}
-        y_proba = {}
-        for name, model in estimators.items():
-            y_proba[name], y_true = predict_labelled(model, "predict_proba", X, y, **options)
-        return cls.from_predictions(y_true, y_proba, labels=labels, sample_weight=sample_weight, **kwargs)
+        given = [predictions_of(model, X, y, name, sample_weight) for name, model in _by_name(estimators).items()]
+        return cls._of(given, **kwargs)
 
     @classmethod
     def from_predictions(cls, y_true, y_proba, *, overlay=False, n_columns=3, ax=None, **kwargs):
@@ -163,14 +157,15 @@ class ReliabilityGridDisplay:
         """
         if not isinstance(y_proba, dict):
             raise TypeError(f"y_proba must be a dict of probabilities by name; got {type(y_proba).__name__}")
-        if not y_proba:
-            raise ValueError("y_proba must hold at least one calibrator's probabilities; got none")
+        given = [{"y_true": y_true, "y_proba": proba, "name": name} for name, proba in y_proba.items()]
+        return cls._of(given, overlay=overlay, n_columns=n_columns, ax=ax, **kwargs)
+
+    @classmethod
+    def _of(cls, given, *, overlay=False, n_columns=3, ax=None, **kwargs):
+        """The diagrams of some predictions, drawn."""
         if overlay:
             kwargs["smooth"] = True
-        displays = [
-            ReliabilityDisplay.from_predictions(y_true, proba, name=name, ax=UNDRAWN, **kwargs)
-            for name, proba in y_proba.items()
-        ]
+        displays = [ReliabilityDisplay.from_predictions(**own, **kwargs, ax=UNDRAWN) for own in given]
         return cls(displays).plot(overlay=overlay, n_columns=n_columns, ax=ax)
 
     @classmethod
@@ -295,30 +290,26 @@ class ReliabilityGridDisplay:
         words = words_of(self.displays[0].event)
         xlabel, ylabel = words[1] if xlabel is None else xlabel, words[0] if ylabel is None else ylabel
         if overlay:
-            self._plot_curves(new_axes() if ax is None else ax, xlabel, ylabel)
+            self._plot_curves(new_axes(size=(6, 7))[0] if ax is None else ax, xlabel, ylabel)
         else:
             self._plot_panels(check_whole_number(n_columns, "n_columns"), xlabel, ylabel)
         self.figure_ = self.axes_[0].figure
         return self
 
     def _plot_panels(self, n_columns, xlabel, ylabel):
-        n_columns = balanced(len(self.displays), n_columns)
+        n_columns = min(n_columns, len(self.displays))
         width = min(_WIDEST_PANEL, _WIDEST_FIGURE / n_columns)
-        size = (width, _HEIGHT_TO_WIDTH * width)
-        axes = panels(len(self.displays), n_columns=n_columns, size=size, sharex=True, sharey=True)
-        for place, (display, ax) in enumerate(zip(self.displays, axes, strict=True)):
+        self.axes_ = new_axes(len(self.displays), n_columns, size=(width, _HEIGHT_TO_WIDTH * width))
+        for display, ax in zip(self.displays, self.axes_, strict=True):
             draw_diagram(ax, display)
             floor = "" if display.noise_floor is None else f" (floor {100 * display.noise_floor.quantile:.2f} %)"
             error = f"{display.metric_name} {100 * display.bins.expected_gap():.2f} %{floor}"
             ax.set_title(f"{display.estimator_name}\n{error}", fontsize="small", loc="left")
             ax.set_xticks([0.0, 0.5, 1.0])
-            # A panel may have an empty place beneath it.
-            ax.tick_params(labelbottom=place >= len(axes) - n_columns)
-        figure = axes[0].figure
+        figure, legend = ax.figure, {"ncols": n_columns, "frameon": False, "fontsize": "small"}
         figure.supxlabel(xlabel, fontsize="medium")
         figure.supylabel(ylabel, fontsize="medium")
-        figure_legend(axes[0])
-        self.axes_ = np.array(axes)
+        figure.legend(*self.axes_[0].get_legend_handles_labels(), loc="outside upper left", **legend)
 
     def _plot_curves(self, ax, xlabel, ylabel):
         if any(display.curve is None for display in self.displays):
@@ -345,30 +336,15 @@ class ReliabilityGridDisplay:
 
 
 def _by_name(estimators):
-    """Estimators by name, each of which can predict probabilities."""
-    if not isinstance(estimators, (dict, list, tuple)):
+    """Estimators by name: those of a list go by their classes' names."""
+    if isinstance(estimators, dict):
+        return estimators
+    if not isinstance(estimators, (list, tuple)):
         raise TypeError(f"estimators must be a dict by name, or a list; got {type(estimators).__name__}")
-    named = estimators if isinstance(estimators, dict) else {type(model).__name__: model for model in estimators}
+    named = {type(model).__name__: model for model in estimators}
     if len(named) < len(estimators):
         raise ValueError("estimators must be a dict by name where several are of one class; got a list")
-    if not named:
-        raise ValueError("estimators must hold at least one; got none")
-    for name, model in named.items():
-        if not hasattr(model, "predict_proba"):
-            raise TypeError(f"estimators must have predict_proba; got {type(model).__name__} for {name!r}")
     return named
-
-
-def _shared_classes(estimators):
-    """Return the names of all columns; None where no estimator tells."""
-    first = None
-    for name, model in estimators.items():
-        if hasattr(model, "classes_"):
-            classes = to_numpy(model.classes_)
-            first = classes if first is None else first
-            if not np.array_equal(classes, first):
-                raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
-    return first
 
 
 def _chosen(columns, tables, most=12):
@@ -376,9 +352,6 @@ def _chosen(columns, tables, most=12):
     if columns is None:
         return np.argsort([-table.expected_gap() for table in tables], kind="stable")[:most]
     for k in columns:
-        check_whole_number(k, "columns", low=0)
-        if k >= len(tables):
+        if check_whole_number(k, "columns", low=0) >= len(tables):
             raise ValueError(f"columns must be among 0 ... {len(tables) - 1}; got {k}")
-    if not len(columns):
-        raise ValueError("columns must name at least one; got none")
     return columns

@@ -5,11 +5,10 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._backbones.samples import predict_labelled
-from .._utils.arrays import to_numpy
 from .._utils.parameters import check_number
 from ..metrics import RiskCoverageCurve, risk_coverage_curve
 from ._axes import new_axes, without_frame
+from ._predictions import predictions_of
 
 _LINE = {"color": "#1d3f66", "linewidth": 1.8}
 _CHANCE = {"color": "black", "linewidth": 1.2, "linestyle": ":"}
@@ -120,8 +119,6 @@ class RiskCoverageDisplay:
         >>> display = RiskCoverageDisplay.from_estimator(GaussianNB().fit(X, y), X, y, target_risk=0.02)
         >>> plt.close(display.figure_)
         """
-        if not hasattr(estimator, "predict_proba"):
-            raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
         if hasattr(estimator, "is_answered"):
             check_is_fitted(estimator)
             # What it was fitted with, whatever its parameters are by now.
@@ -131,17 +128,7 @@ class RiskCoverageDisplay:
                     f"{estimator.costs_.tolist()}"
                 )
             kwargs = {"target_risk": estimator.verdict_.target_risk, "threshold": estimator.threshold_, **kwargs}
-        in_order = sample_weight is not None
-        y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order)
-        classes = getattr(estimator, "classes_", None)
-        return cls.from_predictions(
-            y,
-            y_proba,
-            labels=None if classes is None else to_numpy(classes),
-            name=type(estimator).__name__ if name is None else name,
-            sample_weight=sample_weight,
-            **kwargs,
-        )
+        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight), **kwargs)
 
     @classmethod
     def from_predictions(
@@ -236,7 +223,7 @@ class RiskCoverageDisplay:
         if self.target_risk is not None:
             check_number(self.target_risk, "target_risk", 0, 1, closed="both")
         curve = self.curve
-        ax = new_axes(figsize=(6, 4.5)) if ax is None else ax
+        ax = new_axes(size=(6, 4.5))[0] if ax is None else ax
         error_rate = curve.area_by_chance
         coverage = np.union1d(curve.coverages, np.arange(1, _N_STEPS + 1) / _N_STEPS)
         if ref_line:
@@ -247,11 +234,8 @@ class RiskCoverageDisplay:
         n_wrong = np.interp(coverage, np.r_[0, curve.coverages], np.r_[0, curve.risks * curve.coverages])
         name = self.estimator_name if name is None else name
         label = f"AURC {curve.area:.4f}" if name is None else f"{name}: AURC {curve.area:.4f}"
-        from matplotlib.cbook import normalize_kwargs
-        from matplotlib.lines import Line2D
-
-        style = {"label": label, **_LINE, **normalize_kwargs(kwargs, Line2D)}
-        (self.line_,) = ax.plot(coverage, n_wrong / coverage, **style)
+        (self.line_,) = ax.plot(coverage, n_wrong / coverage, label=label, **_LINE)
+        self.line_.set(**kwargs)
         if self.target_risk is not None:
             ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", **_TARGET)
         self.mark_ = None if self.threshold is None else self._draw_threshold(ax)

@@ -93,10 +93,10 @@ def test_shows_at_most_twelve_classes_unasked():
     assert len(grid.axes_) == 12 and len(grid.figure_.axes) == 12
 
 
-def test_places_left_over_are_hidden(proba, held_out):
+def test_places_left_over_have_no_axes(proba, held_out):
     three = {**proba, "again": proba["vector"]}
     grid = ReliabilityGridDisplay.from_predictions(held_out[1], three, n_draws=0, n_columns=2)
-    assert [ax.get_visible() for ax in grid.figure_.axes] == [True, True, True, False]
+    assert len(grid.figure_.axes) == 3
 
 
 def test_labels_do_not_overlap(proba, held_out):
@@ -114,17 +114,13 @@ def test_refuses_bad_input(proba, held_out, fitted):
     X, y = held_out
     with pytest.raises(TypeError, match="y_proba must be a dict of probabilities by name; got ndarray"):
         ReliabilityGridDisplay.from_predictions(y, proba["vector"])
-    with pytest.raises(ValueError, match="y_proba must hold at least one calibrator's probabilities; got none"):
+    with pytest.raises(ValueError, match="displays must hold at least one; got none"):
         ReliabilityGridDisplay.from_predictions(y, {})
     with pytest.raises(TypeError, match="estimators must be a dict by name, or a list; got VectorScaling"):
         ReliabilityGridDisplay.from_estimators(fitted["vector"], X, y)
-    with pytest.raises(ValueError, match="estimators must hold at least one; got none"):
+    with pytest.raises(ValueError, match="displays must hold at least one; got none"):
         ReliabilityGridDisplay.from_estimators([], X, y)
-    with pytest.raises(ValueError, match="estimators must have the same classes_; got .* for 'other', .*ten"):
-        names = np.array([*"abcdefghi", "ten"])
-        named = TemperatureScaling(response="probabilities").fit(proba["vector"], names[y])
-        ReliabilityGridDisplay.from_estimators({**fitted, "other": named}, X, y)
-    with pytest.raises(TypeError, match="got Perceptron for 'p'"):
+    with pytest.raises(TypeError, match="estimator must have predict_proba; got Perceptron"):
         ReliabilityGridDisplay.from_estimators({"p": Perceptron()}, X, y)
     with pytest.raises(ValueError, match="estimators must be a dict by name where several are of one class"):
         ReliabilityGridDisplay.from_estimators([fitted["vector"]] * 2, X, y)
@@ -132,13 +128,9 @@ def test_refuses_bad_input(proba, held_out, fitted):
         ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0, n_columns=0)
     with pytest.raises(ValueError, match=r"columns must be among 0 \.\.\. 9; got 10"):
         ReliabilityGridDisplay.from_classes(y, proba["vector"], columns=[10])
-    with pytest.raises(ValueError, match="columns must name at least one; got none"):
-        ReliabilityGridDisplay.from_classes(y, proba["vector"], columns=[])
     displays = ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0).displays
     with pytest.raises(ValueError, match="overlay must be False unless every display has a smooth curve"):
         ReliabilityGridDisplay(displays).plot(overlay=True)
     with pytest.raises(ValueError, match="overlay must be False for more than 6 curves; got 7"):
         many = {str(k): proba["vector"] for k in range(7)}
         ReliabilityGridDisplay.from_predictions(y, many, overlay=True, n_draws=0)
-    with pytest.raises(ValueError, match="displays must hold at least one; got none"):
-        ReliabilityGridDisplay([]).plot()
