@@ -10,7 +10,7 @@ from .._judging.paired import n_effective
 from .._utils.parameters import check_whole_number
 from ..metrics._binning import bin_indices
 from ..metrics._resampling import resampling_weights
-from ..metrics._smooth import CosineGrid, pairs_smooth_error, smooth
+from ..metrics._smooth import cells_beside, cosines_of, pairs_smooth_error, smooth
 
 # Points of the curve are 1 / _N_CELLS apart.
 _N_CELLS = 2**10
@@ -71,12 +71,11 @@ def smooth_curve(pairs, resamples=(), confidence_level=0.95):
     """
     error = float(pairs_smooth_error(pairs))
     bandwidth = max(error, _MIN_BANDWIDTH)
-    grid, confidence = CosineGrid(pairs.confidence, _N_CELLS), np.arange(_N_CELLS + 1) / _N_CELLS
+    cells, confidence = cells_beside(pairs.confidence, _N_CELLS), np.arange(_N_CELLS + 1) / _N_CELLS
 
     def accuracy_and_density(weight):
-        residual, density = (
-            smooth(grid.transform(values) / weight.sum(), bandwidth) for values in (weight * pairs.residual, weight)
-        )
+        values = np.stack([weight * pairs.residual, weight]) / weight.sum()
+        residual, density = smooth(cosines_of(values @ cells), bandwidth)
         # The mean residual is 0 where there are no samples.
         mean = np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
         return np.clip(confidence + mean, 0, 1), density

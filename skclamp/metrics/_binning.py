@@ -7,6 +7,7 @@ reduced; all else has one entry per sample or bin.
 import copy
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +18,8 @@ from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
 CHUNK_SIZE = 2**17
-# Below this part of the whole a difference of sums of float32 isn't exact enough.
-_LITTLE = 1e-2
 # Columns that are copied at a time.
 _BLOCK_OF_CLASSES = 32
-# Rows of a chunk whose sum may be rounded to float32.
-_BLOCK_SIZE = 256
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
 ROUNDING = 1e-12
 
@@ -77,14 +74,10 @@ class BinTable:
         """Mean absolute gap over the samples: a float, or one per class."""
         return (self.share * np.abs(self.gap)).sum(0)
 
-    def maximum_gap(self):
-        """Largest absolute gap of a bin."""
-        return np.abs(self.gap).max(0)
-
     def error(self, norm="l1"):
         """Norm of the gaps, weighted by the samples in each bin: "l1", "l2" (a root mean square) or "max"."""
         if norm == "max":
-            return self.maximum_gap()
+            return np.abs(self.gap).max(0)
         return self.expected_gap() if norm == "l1" else np.sqrt((self.share * self.gap**2).sum(0))
 
 
@@ -100,11 +93,14 @@ class Pairs:
         1 where the event came true, else 0.
     weight : ndarray of shape (n_samples,), default=None
         Weights of the samples; None stands for ones.
+    rows : ndarray of bool of shape (n_all_samples,), default=Ellipsis
+        Which of all samples these are.
     """
 
     confidence: np.ndarray
     hits: np.ndarray
     weight: np.ndarray | None = None
+    rows: Any = ...
 
     @property
     def residual(self):
@@ -121,7 +117,7 @@ class Pairs:
         if threshold is None:
             return self
         kept = self.confidence > threshold
-        return Pairs(self.confidence[kept], self.hits[kept], None if self.weight is None else self.weight[kept])
+        return Pairs(self.confidence[kept], self.hits[kept], None if self.weight is None else self.weight[kept], kept)
 
     def equal_mass_edges(self, n_bins, side="left"):
         """As the function of this name."""
@@ -169,7 +165,12 @@ class Probabilities:
         # Counting is faster than adding up ones.
         given = sample_weight is not None
         self.weight = check_sample_weight(sample_weight, self.n_samples).numpy() if given else None
-        self._kept, self._tops = {}, {}
+        self._kept = {}
+
+    @property
+    def masses(self):
+        """Weight of each sample."""
+        return np.ones(self.n_samples) if self.weight is None else self.weight
 
     def encode(self, y_true, labels=None):
         """Column index of each sample's label."""
@@ -235,7 +236,7 @@ class Probabilities:
             confidence, prediction = self.top_label
             hits = prediction == y_encoded
         else:
-            confidence, predictions = self._top_labels(top_k)
+            confidence, predictions = self.kept(("top", top_k), partial(self._top_labels, top_k))
             hits = (predictions == y_encoded[:, None]).any(1)
         return Pairs(confidence, hits.astype(np.float64), self.weight).above(threshold)
 
@@ -257,7 +258,7 @@ class Probabilities:
         """The same samples under other weights, whose top labels needn't be looked for again."""
         _ = self.top_label
         other = copy.copy(self)
-        other.weight, other._kept = weight, {}
+        other.weight, other._kept = weight, {key: own for key, own in self._kept.items() if key[0] != "columns"}
         return other
 
     def classwise_table(self, y_encoded, edges):
@@ -288,40 +289,32 @@ class Probabilities:
         return self._kept[key]
 
     def _top_labels(self, top_k):
-        """Sum (float64) and column indices of each sample's `top_k` largest probabilities; kept for further labels."""
+        """Sum (float64) and column indices of each sample's `top_k` largest probabilities."""
         if top_k > self.n_classes:
             raise ValueError(f"top_k must be at most the number of classes, {self.n_classes}; got {top_k}")
-        if top_k not in self._tops:
-            confidence = np.empty(self.n_samples)
-            predictions = np.empty((self.n_samples, top_k), np.int64)
-            for rows, chunk in self.chunks():
-                largest, columns = tensor_of(chunk, "y_proba").topk(top_k, 1)
-                predictions[rows] = columns.numpy()
-                confidence[rows] = largest.double().sum(1).numpy()
-            self._tops[top_k] = confidence, predictions
-        return self._tops[top_k]
+        confidence = np.empty(self.n_samples)
+        predictions = np.empty((self.n_samples, top_k), np.int64)
+        for rows, chunk in self.chunks():
+            largest, columns = tensor_of(chunk, "y_proba").topk(top_k, 1)
+            predictions[rows] = columns.numpy()
+            confidence[rows] = largest.double().sum(1).numpy()
+        return confidence, predictions
 
     def _column_sums(self, edges):
         """Count and sum of probabilities, shape (n_bins, n_classes).
 
-        A row has fewer than n_bins entries beyond the first bin however many classes there are, so only they are
-        looked at singly; the first bin is what remains of the columns' totals. Where that is little, rounding errors
-        of the totals would be more, and it is summed up by itself.
+        A row has fewer than n_bins entries beyond the first bin however many classes there are: only they are looked at
+        singly.
         """
         count, total = np.zeros((2, len(edges) - 1, self.n_classes))
-        masses = np.ones(self.n_samples) if self.weight is None else self.weight
+        masses = self.masses
         for rows, chunk in self.chunks():
             row, place, value = entries_beyond_first(chunk, edges)
             weight = masses[rows]
             np.add.at(count.ravel(), place, weight[row])
             np.add.at(total.ravel(), place, weight[row] * value)
-            total[0] += column_totals(chunk, weight)
+            total[0] += weight @ np.where(chunk > chunk.dtype.type(edges[1]), 0, chunk)
         count[0] = masses.sum() - count[1:].sum(0)
-        total[0] -= total[1:].sum(0)
-        for k in np.flatnonzero(count[0] < _LITTLE * masses.sum()):
-            column = _as_native_array(self._values[:, k]).astype(np.float64)
-            weight = np.where(column <= edges[1], masses, 0.0)
-            count[0, k], total[0, k] = weight.sum(), weight @ column
         return count, total
 
 
@@ -356,17 +349,6 @@ def entries_beyond_first(chunk, edges):
     row, column = np.divmod(beyond, chunk.shape[1])
     value = chunk.ravel()[beyond].astype(np.float64)
     return row, bin_indices(value, edges) * chunk.shape[1] + column, value
-
-
-def column_totals(chunk, weights):
-    """Sum of each column under one weighting of the rows, or several; only within a block are sums rounded to float32.
-
-    Weights may lie beyond the range of the probabilities' dtype: a power of two is taken off them first.
-    """
-    scale = np.exp2(np.floor(np.log2(weights.max()))) if weights.any() else 1.0
-    weights = (weights / scale).astype(chunk.dtype)
-    blocks = [slice(start, start + _BLOCK_SIZE) for start in range(0, len(chunk), _BLOCK_SIZE)]
-    return scale * np.sum([weights[..., rows] @ chunk[rows] for rows in blocks], axis=0, dtype=np.float64)
 
 
 def _as_native_array(values):

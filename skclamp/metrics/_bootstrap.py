@@ -13,11 +13,11 @@ from .._utils.labels import check_same_length
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._metric import as_probabilities, check_metric, facts_of, options_of
-from ._noise_floor import draw_labels, values_of
-from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_weights
+from ._noise_floor import draw_labels
+from ._resampling import AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_weights
 
-# As large an error in so many draws may be noise; so many draws first, which most often tell.
-_N_LARGER, _N_FIRST = 5, 60
+# As large an error in so many draws may be noise.
+_N_LARGER = 5
 # Halvings of the range of scales: far finer than the noise of the replicates.
 _N_HALVINGS = 14
 _LARGEST_SCALE = 2**20
@@ -332,22 +332,17 @@ def _may_be_noise(sample, tail, random_state):
     Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.
     """
-    n_draws, n_larger, value = math.ceil(_N_LARGER / tail) - 1, 0, sample.form.value
-    if draws_hits := isinstance(sample.form, ErrorOfPairs):
-        generator, value = np.random.default_rng(random_state.randint(2**31 - 1)), sample.form.estimate
-    n_first, n_block = min(_N_FIRST, n_draws), max(1, BLOCK_SIZE // sample.proba.n_samples)
-    starts = [0, *range(n_first, n_draws, n_block)]
-    for start, end in itertools.pairwise([*starts, n_draws]):
-        size = end - start
-        if draws_hits:
-            errors = [sample.form.of_drawn(generator) for _ in range(size)]
-        else:
-            errors = values_of(sample.metric, sample.proba, draw_labels(sample.proba, size, random_state))
-        n_larger += np.sum(np.array(errors) >= value * (1 - 1e-12))
+    form, n_draws = sample.form, math.ceil(_N_LARGER / tail) - 1
+    if isinstance(form, ErrorOfPairs):
+        generator, value = np.random.default_rng(random_state.randint(2**31 - 1)), form.estimate
+        errors = (form.of_drawn(generator) for _ in range(n_draws))
+    else:
+        draws, value = draw_labels(sample.proba, n_draws, random_state), form.value
+        errors = (sample.metric(labels, sample.proba) for labels in draws)
+    with silenced():
         # Further draws only add to them.
-        if n_larger >= _N_LARGER:
-            return True
-    return False
+        larger = itertools.islice((error for error in errors if error >= value * (1 - 1e-12)), _N_LARGER)
+        return len(list(larger)) == _N_LARGER
 
 
 def _debiased(sample, sums):

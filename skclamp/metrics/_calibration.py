@@ -1,11 +1,12 @@
 """Binned calibration errors: expected, adaptive, classwise and maximum."""
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from .._utils.parameters import check_whole_number
-from ._binning import ROUNDING, BinTable, bin_indices, column_totals, entries_beyond_first
+from ._binning import ROUNDING, BinTable, bin_indices, entries_beyond_first
 from ._metric import as_probabilities, check_options, declare, each_class, some_pairs
-from ._resampling import ErrorOfPairs, ScaledError
+from ._resampling import ErrorOfPairs, ScaledError, grouped
 
 
 def expected_calibration_error(
@@ -325,78 +326,73 @@ def _adaptive_bins(pairs, proba, n_bins, include_lowest):
 class _BinnedErrors(ErrorOfPairs):
     """A binned calibration error of replicates, with the bins of the whole sample."""
 
-    def __init__(self, value, y_encoded, proba, edges, norm, top_k, threshold, include_lowest=True):
-        super().__init__(value, y_encoded, proba, top_k, threshold)
-        self._edges, self._norm = edges, norm
-        self._place = bin_indices(self.pairs.confidence, edges)
-        self.residual = self.pairs.counted_hits(edges, include_lowest) - self.pairs.confidence
-        self._gap = self.pairs.table(edges, include_lowest).gap[:, None]
+    def __init__(self, value, pairs, edges, norm, include_lowest=True):
+        groups = grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
+        super().__init__(value, pairs, groups, pairs.counted_hits(edges, include_lowest) - pairs.confidence)
+        self._norm, self._gap = norm, pairs.table(edges, include_lowest).gap[:, None]
 
-    def sums_of(self, weight, residual):
-        return np.array([np.bincount(self._place, values, len(self._gap)) for values in (residual, weight)])
+    def sums_of(self, weights, residual):
+        return np.stack([(weights * residual) @ self.groups, weights @ self.groups], 1)
 
     def values(self, sums, scale=1.0):
         residual, mass = np.moveaxis(sums, 0, -1)
-        return _error_of_sums(residual + (scale - 1) * self._gap * mass, mass, self._edges, self._norm)
+        return _error_of_sums(residual + (scale - 1) * self._gap * mass, mass, self._norm)
 
 
 class _ClasswiseErrors(ScaledError):
     """The mean over the classes of one-vs-rest errors of replicates, in bins of equal width.
 
-    The probabilities are read once for each block of weightings; beyond the first bin a row has few entries, whose
-    places are kept.
+    The probabilities are read once for each block of weightings; beyond the first bin a row has few entries, which are
+    kept.
     """
 
     def __init__(self, value, y_encoded, proba, edges, norm):
         super().__init__(value)
         self._proba, self._edges, self._norm = proba, edges, norm
         self._gap = proba.classwise_table(y_encoded, edges).gap
-        self._label_place = proba.label_places(y_encoded, edges)
         parts = [
             (row + rows.start, place, confidence)
             for rows, chunk in proba.chunks()
             for row, place, confidence in [entries_beyond_first(chunk, edges)]
         ]
-        self._row, self._place, self._confidence = map(np.concatenate, zip(*parts, strict=True))
+        row, place, confidence = map(np.concatenate, zip(*parts, strict=True))
+        self._labels = grouped(proba.label_places(y_encoded, edges), self._gap.size)
+        self._mass, self._confidence = (
+            csr_array((values, (row, place)), self._labels.shape) for values in (np.ones(len(row)), confidence)
+        )
 
     def sums(self, weights):
-        mass, confidence, hits = np.empty((3, len(weights), *self._gap.shape))
-        for replicate, weight in enumerate(weights):
-            of_entries = weight[self._row]
-            mass[replicate] = self._table(self._place, of_entries)
-            confidence[replicate] = self._table(self._place, of_entries * self._confidence)
-            hits[replicate] = self._table(self._label_place, weight)
+        hits, mass, confidence = (
+            (weights @ places).reshape(-1, *self._gap.shape) for places in (self._labels, self._mass, self._confidence)
+        )
         # What lies in the first bin is what remains of the columns' totals.
         total = weights.sum(1)[:, None]
         rest = total - mass[:, 1:].sum(1)
         # Of an empty first bin rounding leaves something, whose mean could be anything.
         mass[:, 0] = np.maximum(np.where(rest > ROUNDING * total, rest, 0), hits[:, 0])
-        rest = sum(column_totals(chunk, weights[:, rows]) for rows, chunk in self._proba.chunks())
+        rest = sum(weights[:, rows] @ chunk for rows, chunk in self._proba.chunks())
         confidence[:, 0] = np.clip(rest - confidence[:, 1:].sum(1), 0, self._edges[1] * mass[:, 0])
         return np.stack([hits - confidence, mass], 1)
 
-    def _table(self, place, weight):
-        return np.bincount(place, weight, self._gap.size).reshape(self._gap.shape)
-
     def values(self, sums, scale=1.0):
         residual, mass = np.moveaxis(sums, (1, 2), (0, 1))
-        residual = residual + (scale - 1) * self._gap[:, None] * mass
-        return _error_of_sums(residual, mass, self._edges, self._norm).mean(1)
+        return _error_of_sums(residual + (scale - 1) * self._gap[:, None] * mass, mass, self._norm).mean(1)
 
 
-def _error_of_sums(residual, mass, edges, norm):
+def _error_of_sums(residual, mass, norm):
     """Error of bins (the first axis) that hold these sums of residuals and weights."""
-    return BinTable.from_sums(edges, mass, np.zeros_like(mass), residual).error(norm)
+    return BinTable.from_sums((), mass, np.zeros_like(mass), residual).error(norm)
 
 
 def _of_equal_width(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max", **_):
-    return _BinnedErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm, top_k, threshold)
+    pairs = some_pairs(proba, y_encoded, top_k, threshold)
+    return _BinnedErrors(value, pairs, proba.equal_width_edges(n_bins), norm)
 
 
 def _of_equal_mass(value, y_encoded, proba, *, n_bins, top_k, threshold, norm, include_lowest, **_):
     pairs = some_pairs(proba, y_encoded, top_k, threshold)
     edges, include_lowest = _adaptive_bins(pairs, proba, n_bins, include_lowest)
-    return _BinnedErrors(value, y_encoded, proba, edges, norm, top_k, threshold, include_lowest)
+    return _BinnedErrors(value, pairs, edges, norm, include_lowest)
 
 
 def _of_classes(value, y_encoded, proba, *, n_bins, strategy, threshold, norm, **_):

@@ -4,8 +4,8 @@ import copy
 
 import numpy as np
 
-from ._metric import declare, error_of_pairs
-from ._resampling import ErrorOfPairs
+from ._metric import declare, error_of_pairs, some_pairs
+from ._resampling import ErrorOfPairs, grouped
 
 # Groups of neighbouring confidences between which replicates are looked at.
 _MAX_GROUPS = 2**12
@@ -77,17 +77,15 @@ def pairs_ks_error(pairs):
 class _KSErrors(ErrorOfPairs):
     """The KS error of replicates, looked at between at most 4,096 groups of confidences."""
 
-    def __init__(self, value, y_encoded, proba, top_k, threshold):
-        super().__init__(value, y_encoded, proba, top_k, threshold)
-        _, self._group = np.unique(self.pairs.confidence, return_inverse=True)
-        self._n_groups = self._group.max() + 1
-        if self._n_groups > _MAX_GROUPS:
-            self._group, self._n_groups = self._group * _MAX_GROUPS // self._n_groups, _MAX_GROUPS
-        self._path = self._shape = self.sums_of(self.pairs.masses, self.pairs.masses * self.residual)
+    def __init__(self, value, pairs):
+        distinct, place = np.unique(pairs.confidence, return_inverse=True)
+        n_groups = min(len(distinct), _MAX_GROUPS)
+        super().__init__(value, pairs, grouped(place * n_groups // len(distinct), n_groups))
+        self._path = self._shape = self.sums_of(pairs.masses[None], self.residual)[0]
         self.estimate = np.abs(self._path).max()
 
-    def sums_of(self, weight, residual):
-        return np.cumsum(np.bincount(self._group, residual, self._n_groups)) / (weight.sum() or 1.0)
+    def sums_of(self, weights, residual):
+        return np.cumsum(self.means_of(weights, residual), 1)
 
     def values(self, sums, scale=1.0):
         moved = sums + (scale * self._shape - self._path)
@@ -100,13 +98,13 @@ class _KSErrors(ErrorOfPairs):
         rarer than it is.
         """
         other, best = copy.copy(self), np.abs(self._path).argmax()
-        reached = np.cumsum(np.bincount(self._group, self.pairs.masses, self._n_groups))
+        reached = np.cumsum(self.pairs.masses @ self.groups)
         other._shape = self._path[best] * np.minimum(reached / max(reached[best], _SMALL), 1)
         return other
 
 
 def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
-    return _KSErrors(value, y_encoded, proba, top_k, threshold) if mode == "top-label" else None
+    return _KSErrors(value, some_pairs(proba, y_encoded, top_k, threshold)) if mode == "top-label" else None
 
 
 declare(ks_calibration_error, of_event=True, resampled=_resampled)

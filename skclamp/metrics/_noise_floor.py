@@ -88,15 +88,14 @@ def calibration_noise_floor(metric, y_proba, *, n_draws=200, quantile=0.95, samp
     if not 0 <= quantile <= 1:
         raise ValueError(f"quantile must be in [0, 1]; got {quantile!r}")
     proba = as_probabilities(y_proba, sample_weight)
-    draws = draw_labels(proba, n_draws, check_random_state(random_state))
-    values = values_of(metric, y_proba if facts_of(metric) is None else proba, draws)
-    return NoiseFloor(float(np.mean(values)), float(np.quantile(values, quantile)))
-
-
-def values_of(metric, given, draws):
-    """The metric under each row of labels that were drawn: what is odd about them is chance."""
+    given, draws = (
+        y_proba if facts_of(metric) is None else proba,
+        draw_labels(proba, n_draws, check_random_state(random_state)),
+    )
+    # What is odd about the labels is chance.
     with silenced():
-        return [metric(labels, given) for labels in draws]
+        values = [metric(labels, given) for labels in draws]
+    return NoiseFloor(float(np.mean(values)), float(np.quantile(values, quantile)))
 
 
 def draw_labels(proba, n_draws, random_state):

@@ -9,8 +9,7 @@ sample itself; ``sums(weights)``, an array whose first axis is that of weights o
 from functools import lru_cache
 
 import numpy as np
-
-from ._metric import some_pairs
+from scipy.sparse import csr_array
 
 # Weights of a block of replicates: 32 MB.
 BLOCK_SIZE = 2**22
@@ -95,38 +94,41 @@ class ScaledError:
 
 
 class ErrorOfPairs(ScaledError):
-    """One of the most probable classes' pairs; `residual` is theirs."""
+    """One of some pairs, whose weighted residuals are summed up in groups.
 
-    def __init__(self, value, y_encoded, proba, top_k, threshold):
+    `groups`, sparse and of shape (n_pairs, n_groups), is the share of each pair in each; `residual` are the pairs' own
+    unless others are given.
+    """
+
+    def __init__(self, value, pairs, groups, residual=None):
         super().__init__(value)
-        self.pairs = some_pairs(proba, y_encoded, top_k, threshold)
-        self.residual = self.pairs.residual
-        # Of all samples those above the threshold.
-        self._above = slice(None)
-        if threshold is not None:
-            self._above = proba.pairs(y_encoded, top_k).confidence > threshold
+        self.pairs, self.groups = pairs, groups
+        self.residual = pairs.residual if residual is None else residual
 
     def sums(self, weights):
-        """Sums of each weighting of all samples, one by one: what one takes stays in the processor's cache."""
-        weighted = np.empty_like(self.residual)
-        return np.array(
-            [
-                self.sums_of(weight, np.multiply(weight, self.residual, out=weighted))
-                for weight in weights[:, self._above]
-            ]
-        )
+        """Sums of each weighting of all samples."""
+        return self.sums_of(weights[:, self.pairs.rows], self.residual)
 
-    def sums_of(self, weight, residual):
-        """Sums of one weighting of the pairs, and of their residuals so weighted."""
+    def sums_of(self, weights, residual):
+        """Sums of weightings of the pairs, with these residuals."""
         raise NotImplementedError
+
+    def means_of(self, weights, residual):
+        """Residuals of each group over the weight of all."""
+        total = weights.sum(1, keepdims=True)
+        return (weights * residual) @ self.groups / np.where(total > 0, total, 1)
 
     def of_drawn(self, generator):
         """Error under hits that are drawn from the confidences."""
-        confidence, weight = self.pairs.confidence, self.pairs.masses
-        hits = generator.random(len(confidence)) < confidence
+        hits = generator.random(len(self.residual)) < self.pairs.confidence
         # A sample without residual counts as calibrated, whatever is drawn.
-        residual = np.where(self.residual == 0, 0.0, hits - confidence)
-        return self.values(self.sums_of(weight, weight * residual)[None])[0]
+        residual = np.where(self.residual == 0, 0.0, hits - self.pairs.confidence)
+        return self.values(self.sums_of(self.pairs.masses[None], residual))[0]
+
+
+def grouped(place, n_groups):
+    """Groups of which each pair is in one."""
+    return csr_array((np.ones(len(place)), place, np.arange(len(place) + 1)), shape=(len(place), n_groups))
 
 
 def resampling_weights(proba, n_resamples, random_state):
@@ -134,28 +136,25 @@ def resampling_weights(proba, n_resamples, random_state):
 
     Samples without weight are none, and aren't drawn.
     """
-    seed, weight = random_state.randint(2**31 - 1), proba.weight
-    kept = slice(None) if weight is None else weight > 0
-    n = proba.n_samples if weight is None else np.count_nonzero(weight)
-    generator = None if n_resamples * n <= BLOCK_SIZE else np.random.default_rng(seed)
-    step = max(1, BLOCK_SIZE // proba.n_samples)
-    for start in range(0, n_resamples, step):
-        size = min(step, n_resamples - start)
-        counts = _few_counts(seed, n_resamples, n)[start:][:size] if generator is None else _counts(generator, size, n)
-        weights = np.zeros((size, proba.n_samples))
+    seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(proba.masses)
+    blocks = _kept_counts if n_resamples * len(kept) <= BLOCK_SIZE else _counts
+    for counts in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // proba.n_samples)):
+        weights = np.zeros((len(counts), proba.n_samples))
         weights[:, kept] = counts
-        yield weights if weight is None else weights * weight
+        yield weights if proba.weight is None else weights * proba.weight
 
 
-def _counts(generator, n_resamples, n):
-    """Count how often each of n samples is drawn in each replicate."""
-    counts = np.empty((n_resamples, n), np.uint16)
-    for row in counts:
-        row[:] = np.bincount(generator.integers(n, size=n), minlength=n)
-    return counts
+def _counts(seed, n_resamples, n, step):
+    """Yield blocks of how often each of n samples is drawn in each replicate."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, n_resamples, step):
+        counts = np.empty((min(step, n_resamples - start), n), np.uint16)
+        for row in counts:
+            row[:] = np.bincount(generator.integers(n, size=n), minlength=n)
+        yield counts
 
 
 # Several metrics, of several calibrators, are compared in the same replicates; the last ones take up to 8 MB.
 @lru_cache(maxsize=1)
-def _few_counts(seed, n_resamples, n):
-    return _counts(np.random.default_rng(seed), n_resamples, n)
+def _kept_counts(*drawn):
+    return tuple(_counts(*drawn))

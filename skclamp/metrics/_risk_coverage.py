@@ -92,9 +92,9 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
     >>> curve.coverages, curve.risks, curve.thresholds
     (array([0.25, 0.5 , 1.  ]), array([0.  , 0.  , 0.25]), array([0.9, 0.8, 0.7]))
     """
-    proba, wrong = _answers(y_true, y_proba, labels, sample_weight)
-    thresholds, group = _ties(proba)
-    masses = _masses(proba)
+    proba = as_probabilities(y_proba, sample_weight)
+    wrong = proba.top_label[1] != proba.encode(y_true, labels)
+    (thresholds, group), masses = _ties(proba), proba.masses
     weights, errors = np.bincount(group, masses), np.bincount(group, masses * wrong)
     weighs = weights > 0
     answered = np.cumsum(weights[weighs])
@@ -159,17 +159,7 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
     >>> round(area_under_risk_coverage([0, 1, 0, 0], y_proba), 4)  # risks of 0, 0, 1/3 and 1/4
     0.1458
     """
-    proba, wrong = _answers(y_true, y_proba, labels, sample_weight)
-    group, masses = _ties(proba)[1], _masses(proba)
-    weights = np.bincount(group, masses)
-    return float(_areas(weights, _risks_of(weights, np.bincount(group, masses * wrong)), masses))
-
-
-def _answers(y_true, y_proba, labels, sample_weight):
-    """Probabilities, and whether each sample's most probable class is wrong."""
-    proba = as_probabilities(y_proba, sample_weight)
-    y_encoded = proba.encode(y_true, labels)
-    return proba, proba.top_label[1] != y_encoded
+    return risk_coverage_curve(y_true, y_proba, labels=labels, sample_weight=sample_weight).area
 
 
 def _ties(proba):
@@ -180,10 +170,6 @@ def _ties(proba):
         return -descending, group
 
     return proba.kept("distinct confidences", distinct)
-
-
-def _masses(proba):
-    return np.ones(proba.n_samples) if proba.weight is None else proba.weight
 
 
 def _areas(weights, risks, masses):

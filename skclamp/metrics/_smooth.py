@@ -5,9 +5,10 @@ from functools import partial
 import numpy as np
 from scipy.fft import dct
 from scipy.optimize import brentq
+from scipy.sparse import csr_array
 
 from .._utils.parameters import check_number
-from ._metric import declare, error_of_pairs
+from ._metric import declare, error_of_pairs, some_pairs
 from ._resampling import ErrorOfPairs
 
 # Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.
@@ -97,33 +98,27 @@ def smooth_calibration_error(
 
 def pairs_smooth_error(pairs, bandwidth=None):
     """Smooth error of pairs at a bandwidth, or where the two are equal."""
-    cosines = CosineGrid(pairs.confidence, _N_CELLS).transform(pairs.masses * pairs.residual) / pairs.masses.sum()
+    cosines = cosines_of(pairs.masses * pairs.residual @ cells_beside(pairs.confidence, _N_CELLS)) / pairs.masses.sum()
     return _fixed_point(cosines) if bandwidth is None else _integral(smooth(cosines, bandwidth))
 
 
-class CosineGrid:
-    """Points 1 / n_cells apart on [0, 1], between two of which each confidence lies."""
+def cells_beside(confidence, n_cells):
+    """Share of each confidence in the two beside it of points 1 / n_cells apart on [0, 1], a sparse matrix."""
+    place = np.minimum(confidence, 1.0) * n_cells
+    below = np.minimum(place.astype(np.int64), n_cells - 1)
+    points, shares = np.stack([below, below + 1], 1).ravel(), np.stack([1 - place + below, place - below], 1).ravel()
+    return csr_array((shares, points, np.arange(0, len(points) + 1, 2)), shape=(len(place), n_cells + 1))
 
-    def __init__(self, confidence, n_cells):
-        self.n_cells = n_cells
-        place = np.minimum(confidence, 1.0) * n_cells
-        self._below = np.minimum(place.astype(np.int64), n_cells - 1)
-        self._beyond = place - self._below
 
-    def transform(self, values):
-        """Cosine coefficients of one value per confidence, each shared by the two points beside it."""
-        grid = np.bincount(self._below, values, self.n_cells + 1)
-        beyond = np.bincount(self._below, values * self._beyond, self.n_cells)
-        grid[:-1] -= beyond
-        grid[1:] += beyond
-        # The transform counts the two end points by half.
-        grid[[0, -1]] *= 2
-        return dct(grid, type=1) / 2
+def cosines_of(grid):
+    """Cosine coefficients of values on a grid, the last axis, by a transform that counts its two ends by half."""
+    grid[..., [0, -1]] *= 2
+    return dct(grid, type=1) / 2
 
 
 def smooth(cosines, bandwidth):
     """Density on the grid after smoothing by the reflected Gaussian, under which each cosine only shrinks."""
-    waves = np.pi * bandwidth * np.arange(len(cosines))
+    waves = np.pi * bandwidth * np.arange(cosines.shape[-1])
     return dct(cosines * np.exp(-(waves**2) / 2), type=1)
 
 
@@ -152,20 +147,16 @@ class _SmoothErrors(ErrorOfPairs):
     A weighting's own fixed point is at most the sample's exactly if its error at the sample's bandwidth is.
     """
 
-    def __init__(self, value, y_encoded, proba, bandwidth, top_k, threshold):
-        super().__init__(value, y_encoded, proba, top_k, threshold)
+    def __init__(self, value, pairs, bandwidth):
+        super().__init__(value, pairs, cells_beside(pairs.confidence, _N_CELLS_RESAMPLED))
         self._has_fixed_point = bandwidth is None
         self._bandwidth = max(bandwidth or value, 1 / _N_CELLS_RESAMPLED)
-        self._grid = CosineGrid(self.pairs.confidence, _N_CELLS_RESAMPLED)
-        self._cosines = self._transform(self.pairs.masses, self.pairs.masses * self.residual)
+        self._cosines = cosines_of(self.means_of(pairs.masses[None], self.residual))[0]
         self._path = smooth(self._cosines, self._bandwidth)
         self.estimate = _integral(self._path)
 
-    def _transform(self, weight, residual):
-        return self._grid.transform(residual) / (weight.sum() or 1.0)
-
-    def sums_of(self, weight, residual):
-        return smooth(self._transform(weight, residual), self._bandwidth)
+    def sums_of(self, weights, residual):
+        return smooth(cosines_of(self.means_of(weights, residual)), self._bandwidth)
 
     def values(self, sums, scale=1.0):
         return _integral(sums + (scale - 1) * self._path)
@@ -175,7 +166,9 @@ class _SmoothErrors(ErrorOfPairs):
 
 
 def _resampled(value, y_encoded, proba, *, mode, bandwidth, top_k, threshold, **_):
-    return _SmoothErrors(value, y_encoded, proba, bandwidth, top_k, threshold) if mode == "top-label" else None
+    if mode != "top-label":
+        return None
+    return _SmoothErrors(value, some_pairs(proba, y_encoded, top_k, threshold), bandwidth)
 
 
 declare(smooth_calibration_error, of_event=True, resampled=_resampled)

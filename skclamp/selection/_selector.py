@@ -23,7 +23,7 @@ from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import group_keys
 from .._utils.metadata import of_rows, routing_enabled
-from .._utils.parameters import Choices, did_you_mean
+from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -34,24 +34,6 @@ from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
 from ..scaling import TemperatureScaling
 from ._candidates import check_bare
-
-# The package's scorers, which are objects, by what their names are cut short to.
-_OURS = {
-    "nll": "skclamp.metrics.neg_log_likelihood_scorer",
-    "brier": "skclamp.metrics.neg_brier_score_scorer",
-    "ece": "skclamp.metrics.neg_expected_calibration_error_scorer",
-}
-
-
-class _ScorerNames(Choices):
-    """scikit-learn's names of scorers, which are too many to be listed."""
-
-    def __str__(self):
-        return f"a scorer of this package ({', '.join(_OURS.values())}), a str of sklearn.metrics.get_scorer_names()"
-
-    def meant_by(self, value):
-        ours = [scorer for name, scorer in _OURS.items() if name in str(value).lower()]
-        return f" Did you mean {ours[0]}?" if ours else did_you_mean(value, self.choices)
 
 
 @with_shared_docs
@@ -162,7 +144,7 @@ class CalibratorSelector(BaseCalibrator):
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
-        "scoring": [_ScorerNames(*get_scorer_names()), callable, None],
+        "scoring": [Choices(*get_scorer_names()), callable, None],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
     }
 
@@ -188,7 +170,6 @@ class CalibratorSelector(BaseCalibrator):
         of_all, told = samples.of_all(), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
-            _check_takes_weights(self._scorer())
         has_inputs = self.estimator is not None and samples.shard.ranks is ALONE
         groups = samples.metadata.guard.get("groups")
         if groups is not None:
@@ -222,25 +203,21 @@ class CalibratorSelector(BaseCalibrator):
         trial = try_out(maps, samples, numbers, verbose=self.verbose, desc="out of fold")
         shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
         if self.scoring is not None:
-            scores = _scores(trial, self._scorer(), told, samples)
+            scores, found = _scores(trial, self._scorer(), told, samples), {}
             best = int((scores @ shares).argmax())
             gain, error, _ = student_below_zero(scores[best] - scores[base], shares)
             best = best if gain > error else base
             self.best_estimator_, self.best_score_ = samples.fit(maps[best]), float(scores[best] @ shares)
             self.weights_ = np.eye(len(maps))[best]
-            self.cv_results_ = _results(names, trial, scores, shares)
-            return
-        found = learn_pool(trial, names, maps, base, samples, units_of(samples, copies, groups))
-        losses = trial.losses(y)
-        weighted = weight.numpy()
-        scores = np.array(
-            [-np.average(losses[:, f], axis=1, weights=weighted[f]) for f in map(np.asarray, trial.folds)]
-        ).T
-        gains = (scores - scores[base]) @ shares
-        self.best_estimator_ = found.pool
-        self.best_score_ = -float(np.average(found.losses, weights=weighted))
-        self.weights_ = found.weights
-        self.cv_results_ = _results(names, trial, scores, shares, mean_test_gain=gains, price=found.prices)
+        else:
+            pooled = learn_pool(trial, names, maps, base, samples, units_of(samples, copies, groups))
+            losses = trial.losses(y)
+            means = [np.average(losses[:, fold.numpy()], axis=1, weights=weight[fold]) for fold in trial.folds]
+            scores = -np.array(means).T
+            self.best_estimator_, self.weights_ = pooled.pool, pooled.weights
+            self.best_score_ = -float(np.average(pooled.losses, weights=weight))
+            found = {"mean_test_gain": (scores - scores[base]) @ shares, "price": pooled.prices}
+        self.cv_results_ = _results(names, trial, scores, shares, **found)
 
     def _sentences(self):
         chosen = self.best_estimator_
@@ -261,17 +238,16 @@ def _is_temperature_scaling(calibrator):
 
 def _scores(trial, scorer, metadata, samples):
     """Scores of each candidate (rows) on each fold (columns); metadata are what the scorer is told."""
-    columns: list[list[float]] = []
-    for fold, calibrators in zip(trial.folds, trial.fitted, strict=True):
+    scores = np.empty((len(trial.log_proba), len(trial.folds)))
+    for column, (fold, calibrators) in enumerate(zip(trial.folds, trial.fitted, strict=True)):
         held_out, told = samples.take(fold), of_rows(metadata, fold.numpy(), len(fold))
         X, y = to_numpy(held_out.logits), held_out.y.cpu().numpy()
-        columns.append([])
-        for calibrator in calibrators:
+        for row, calibrator in enumerate(calibrators):
             score = scorer(calibrator, X, y, **told)
             if not isinstance(score, Real) or not math.isfinite(score):
                 raise ValueError(f"scoring must give a finite number; got {score!r}")
-            columns[-1].append(float(score))
-    return np.array(columns).T
+            scores[row, column] = score
+    return scores
 
 
 def _check_scorer(scoring):
@@ -279,18 +255,8 @@ def _check_scorer(scoring):
     metric = scoring.func if isinstance(scoring, partial) else scoring
     if not isfunction(metric) or next(iter(signature(metric).parameters), None) != "y_true":
         return
-    name = metric.__name__
     maker = "skclamp.metrics.make_calibration_scorer" if facts_of(metric) else "sklearn.metrics.make_scorer"
-    scorer = f"skclamp.metrics.neg_{name.removeprefix('negative_')}_scorer"
-    ours = f"{scorer} or " if facts_of(metric) and scorer in _OURS.values() else ""
-    raise TypeError(f"scoring must be a scorer; got {name}, a metric, not a scorer: use {ours}{maker}({name}, ...)")
-
-
-def _check_takes_weights(scorer):
-    """Raise for a scorer that would fail on the first weights, when all candidates are fitted."""
-    named = [] if scorer is None else signature(getattr(scorer, "_score_func", scorer)).parameters.values()
-    if named and not any(each.name == "sample_weight" or each.kind is each.VAR_KEYWORD for each in named):
-        raise TypeError(f"scoring must take sample_weight, since weights are given; got {scorer!r}")
+    raise TypeError(f"scoring must be a scorer; got {metric.__name__}, a metric: use {maker}({metric.__name__}, ...)")
 
 
 def _check_candidates(candidates):

@@ -137,14 +137,11 @@ class SharedLogits:
 
     def calibrated(self, calibrator):
         """As `predicted`, by a calibrator that came fitted, around the estimator or to logits."""
-        *outer, inner = self._links(calibrator)
-        # `transform_logits` goes through to the last link where each of the others hands on what it is given.
-        handed_on = [isinstance(link._backbone, CalibratorBackbone) for link in (*outer, inner)]
-        through = handed_on == [True] * len(outer) + [False] and not isinstance(inner, BaseClamping)
-        # One's own calibrator predicts as it likes.
-        if through and type(calibrator).predict_proba is BaseCalibrator.predict_proba:
+        inner, X_test = self._links(calibrator)[-1], self.test_samples.X
+        # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
+        is_map = not isinstance(inner, BaseClamping) and not isinstance(inner._backbone, CalibratorBackbone)
+        if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
             return self.predicted(lambda logits: np.exp(calibrator.transform_logits(logits)))
-        X_test = self.test_samples.X
         if inner.estimator is None:
             X_test = self.test.double().softmax(1) if inner.response == "probabilities" else self.test
         return timed(calibrator.predict_proba, X_test)
@@ -162,22 +159,21 @@ class SharedLogits:
 
         `calibration` is X_cal and y_cal, for one that perturbs.
         """
-        fitted, shared, params = clone(calibrator), self.shared, dict(self.params)
+        params = dict(self.params)
         weight = params.pop("sample_weight", None)
         if isinstance(calibrator, BaseClamping):
-            options = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
-            if shared["cv"] is not None and not is_frozen(self.estimator):
-                options["cv"] = shared["cv"]
+            options = {name: value for name, value in self.shared.items() if name not in ("cv", "batch_size")}
+            if self.shared["cv"] is not None and not is_frozen(self.estimator):
+                options["cv"] = self.shared["cv"]
             if not self.verbose and calibrator.verbose == "auto":
                 options["verbose"] = 0
-            fitted.set_params(estimator=self.estimator, **options)
+            fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
             _, seconds = timed(fitted._learn, *calibration, weight, params, checks=False)
             return fitted, seconds, timed(fitted.predict_proba, self.test_samples.X)
-        fitted.set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
-        _, seconds = timed(fitted._learn, self.calibration, self.y_cal_encoded, weight, checks=False)
+        fitted, seconds = timed(self.calibration_samples.labelled.fit, calibrator)
         # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
         predicted = self.predicted(copy.copy(fitted).predict_proba)
-        return fitted._rebind(self.calibration_samples, estimator=self.estimator, **shared), seconds, predicted
+        return fitted._rebind(self.calibration_samples, estimator=self.estimator, **self.shared), seconds, predicted
 
     def check_comparable(self, name, calibrator):
         """Raise unless a calibrator that came fitted is so around this estimator, or to logits, of these classes."""
@@ -205,9 +201,9 @@ class SharedLogits:
     def _is_compared(self, backbone):
         """Return whether a backbone is of the estimator that is compared, or of a copy."""
         found, expected = backbone.classifier, self.backbone.classifier
-        if found is expected is not None:
-            return True
-        return type(found) is type(expected) and backbone.fingerprint() == self.backbone.fingerprint()
+        return found is expected is not None or (
+            type(found) is type(expected) and backbone.fingerprint() == self.backbone.fingerprint()
+        )
 
 
 def timed(function, *args, **kwargs):
