@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
+from .._solvers.softmax_regression import SoftmaxRegression, minimise, strengths_by_role
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
@@ -74,6 +74,13 @@ class AffineScaling(TemperatureFirst):
     def _fit_map(self, map_, logits, y, sample_weight):
         map_.learn(n_effective=sample_weight.sum().item())
         return self._solve(map_, map_.features(logits), y, sample_weight)
+
+
+def learn_affine(map_, solution, unit=1.0):
+    """Teach a map what a regression on features over a unit has found, a `Solution`, which is returned."""
+    *coef, intercept = solution.parameters[0].unbind(1)
+    map_.learn(coef_=(coef[0] if len(coef) == 1 else torch.stack(coef, 1)).cpu() / unit, intercept_=intercept.cpu())
+    return solution
 
 
 def unit_of(temperature, features, y, sample_weight):
@@ -151,10 +158,7 @@ class VectorScaling(AffineScaling):
 
     def _solve(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
-        solution = minimise(VectorRegression(features / unit, y, sample_weight))
-        gain, intercept = solution.parameters
-        map_.learn(coef_=gain / unit, intercept_=intercept)
-        return solution
+        return learn_affine(map_, minimise(SoftmaxRegression(features / unit, y, sample_weight, mixes=False)), unit)
 
 
 @with_shared_docs
@@ -237,11 +241,8 @@ class StructuredVectorScaling(AffineScaling):
 
     def _solve(self, map_, features, y, sample_weight):
         unit = features.shape[1] / map_.n_effective
-        strengths = [[unit * self.diagonal_penalty], [unit * self.intercept_penalty]]
-        solution = minimise(VectorRegression(features, y, sample_weight), strengths)
-        coef, intercept = solution.parameters
-        map_.learn(coef_=coef, intercept_=intercept)
-        return solution
+        strengths = [unit * self.diagonal_penalty, unit * self.intercept_penalty]
+        return learn_affine(map_, minimise(SoftmaxRegression(features, y, sample_weight, mixes=False), strengths))
 
 
 @with_shared_docs
@@ -338,15 +339,13 @@ class StructuredMatrixScaling(AffineScaling):
     def _solve(self, map_, features, y, sample_weight):
         n_classes = features.shape[1]
         unit = n_classes / map_.n_effective
-        strengths = MatrixRegression.strengths(
+        strengths = strengths_by_role(
             n_classes,
             off_diagonal=unit * (n_classes - 1) * self.off_diagonal_penalty,
             diagonal=unit * self.diagonal_penalty,
             intercept=unit * self.intercept_penalty,
         )
-        solution = minimise(MatrixRegression(features, y, sample_weight), strengths)
-        map_.learn(coef_=solution.parameters[:, :-1], intercept_=solution.parameters[:, -1])
-        return solution
+        return learn_affine(map_, minimise(SoftmaxRegression(features, y, sample_weight, mixes=True), strengths))
 
 
 def largest_of(features):

@@ -10,14 +10,14 @@ import torch
 from sklearn.base import clone
 
 from .._judging.splits import draw_folds
-from .._solvers.penalty_path import folds_of
-from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
+from .._solvers.penalty_path import Folds, folds_with_weight, last_that_gains
+from .._solvers.softmax_regression import SoftmaxRegression, minimise, of_gains, strengths_by_role
 from .._solvers.temperature import DEFAULT_BOUNDS
 from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
-from ._affine import AffineMap, AffineScaling, largest_of, unit_of
+from ._affine import AffineMap, AffineScaling, largest_of, learn_affine, unit_of
 
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
 _OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)
@@ -84,11 +84,10 @@ class OdirScaling(AffineScaling):
         given = [None if penalty is None else penalty / one for penalty, one in zip(penalties, units, strict=True)]
         off_diagonal, intercept = self._chosen(data, *given)
         self.off_diagonal_penalty_, self.intercept_penalty_ = off_diagonal * units[0], intercept * units[1]
-        vector = minimise(VectorRegression(*data), [[0.0], [intercept]])
-        strengths = MatrixRegression.strengths(n_classes, off_diagonal=off_diagonal, intercept=intercept)
-        solution = minimise(MatrixRegression(*data), strengths, start=MatrixRegression.of_vector(vector.parameters))
-        map_.learn(coef_=solution.parameters[:, :-1] / unit, intercept_=solution.parameters[:, -1])
-        return solution
+        gains = minimise(SoftmaxRegression(*data, mixes=False), [0.0, intercept]).parameters
+        strengths = strengths_by_role(n_classes, off_diagonal, intercept=intercept)
+        solution = minimise(SoftmaxRegression(*data, mixes=True), strengths, start=of_gains(gains))
+        return learn_affine(map_, solution, unit)
 
     @property
     def _held_out(self):
@@ -115,20 +114,23 @@ class OdirScaling(AffineScaling):
         features, y, weight = data
         n_classes = features.shape[1]
         unit = n_classes / weight.sum().item()
-        numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds)
-        vector = folds_of(VectorRegression, data, numbers)
+        folds = folds_with_weight(draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds), weight)
+        if len(folds) < 2:
+            return unit * (n_classes - 1) if off_diagonal is None else off_diagonal, unit
+
+        def walk(name, strengths, losses_of):
+            bar = progress_bar(strengths, verbose=self.verbose, unit="strength", desc=name)
+            return float(last_that_gains(bar, losses_of))
+
+        gains = Folds(data, folds, mixes=False)
         tried = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
-        tried = progress_bar(tried, verbose=self.verbose, unit="strength", desc="intercept_penalty")
-        intercept = float(vector.walk(tried, lambda strength: [[0.0], [strength]], default=unit))
+        intercept = walk("intercept_penalty", tried, lambda strength: gains.losses([0.0, strength]))
         if off_diagonal is not None:
             return float(off_diagonal), intercept
-        matrix = folds_of(MatrixRegression, data, numbers)
-        matrix.parameters = [MatrixRegression.of_vector(parameters) for parameters in vector.parameters]
-        unit *= n_classes - 1
-        tried = unit * _OFF_DIAGONAL_MULTIPLES
-        tried = progress_bar(tried, verbose=self.verbose, unit="strength", desc="off_diagonal_penalty")
-        penalty_of = partial(MatrixRegression.strengths, n_classes, intercept=intercept)
-        return float(matrix.walk(tried, penalty_of, default=unit)), intercept
+        matrices, tried = Folds(data, folds, mixes=True), unit * (n_classes - 1) * _OFF_DIAGONAL_MULTIPLES
+        matrices.parameters = of_gains(gains.parameters)[: len(matrices.shares)]
+        penalty_of = partial(strengths_by_role, n_classes, intercept=intercept)
+        return walk("off_diagonal_penalty", tried, lambda strength: matrices.losses(penalty_of(strength))), intercept
 
 
 @with_shared_docs

@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from .._judging.splits import draw_folds
-from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, scores_of
-from .._solvers.penalty_path import OneVsRestFolds
+from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
+from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import Map
@@ -115,7 +115,7 @@ class PlattScaling(OneVsRestScaling):
     temperature_ : float
         The optimal T of temperature scaling.
     n_iter_ : int
-        Newton steps of the class that took most.
+        How often the losses of the class that took most were evaluated.
     {shared_attributes}
 
     Warns
@@ -190,7 +190,7 @@ class QuadraticScaling(OneVsRestScaling):
     temperature_ : float
         The optimal T of temperature scaling.
     n_iter_ : int
-        Newton steps of the class that took most.
+        How often the losses of the class that took most were evaluated.
     {shared_attributes}
 
     Warns
@@ -242,13 +242,19 @@ class QuadraticScaling(OneVsRestScaling):
         return super()._fit_map(map_, logits, y, sample_weight)
 
     def _ridge(self, terms, y, sample_weight):
-        n_effective, penalty = sample_weight.sum().item(), self.penalty
+        weight, penalty = sample_weight.to(terms[0]), self.penalty
+        n_effective = weight.sum().item()
         unit = terms[0].shape[1] / n_effective
         if penalty is None:
             log_proba = torch.log_softmax(logsigmoid(sum(terms)), 1)
-            folds = OneVsRestFolds(terms, y, sample_weight, draw_folds(log_proba, y, sample_weight, self.n_folds))
-            gain = _LEAST_GAIN / n_effective
-            penalty = folds.walk(_MULTIPLES, lambda multiple: multiple * unit, default=1.0, least_gain=gain)
+            folds = folds_with_weight(draw_folds(log_proba, y, weight, self.n_folds), weight)
+            # Nothing can be held out where one fold holds all the weight.
+            tried = _MULTIPLES[: None if len(folds) > 1 else 1]
+            penalty = last_that_gains(
+                tried,
+                lambda multiple: out_of_fold_losses(terms, y, weight, folds, multiple * unit),
+                least_gain=_LEAST_GAIN / n_effective,
+            )
         self.penalty_ = float(penalty)
         return unit * self.penalty_
 
@@ -281,7 +287,7 @@ class BetaCalibration(OneVsRestScaling):
     temperature_ : float
         The optimal T of temperature scaling.
     n_iter_ : int
-        Newton steps of the class that took most.
+        How often the losses of the class that took most were evaluated.
     {shared_attributes}
 
     Warns

@@ -4,79 +4,77 @@ import numpy as np
 import pytest
 import torch
 from _output_maps import draw
-from scipy.optimize import check_grad
 from scipy.special import log_softmax, logsumexp
 
-from skclamp._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms
-from skclamp._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
-from skclamp.exceptions import NotConvergedWarning
+from skclamp import PlattScaling
+from skclamp._solvers import one_vs_rest, softmax_regression
+from skclamp._solvers.one_vs_rest import log_odds_terms
+from skclamp._solvers.softmax_regression import SoftmaxRegression, minimise
 
-REGRESSIONS = [VectorRegression, MatrixRegression]
+MIXES = pytest.mark.parametrize("mixes", [False, True], ids=["gains", "matrix"])
 
 
-def posed(regression, n_samples, n_classes):
+def posed(n_samples, n_classes, mixes):
     logits, y = draw(n_samples, n_classes)
     x = torch.from_numpy(log_softmax(logits / 2, axis=1))
-    return regression(x, torch.from_numpy(y), torch.ones(n_samples).double())
+    return SoftmaxRegression(x, torch.from_numpy(y), torch.ones(n_samples), mixes=mixes)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
-@pytest.mark.parametrize("regression", REGRESSIONS)
-def test_gradients_and_hessians(regression, n_classes):
-    """Chunks of a few rows, weights, and parameters away from the identity."""
+@MIXES
+def test_gradients_and_hessians(mixes, n_classes):
+    """Autograd's of the loss by hand: chunks of a few rows, two weightings, parameters away from the identity."""
     rng = np.random.default_rng(0)
     x, y = torch.from_numpy(rng.normal(size=(50, n_classes))), torch.from_numpy(rng.integers(n_classes, size=50))
-    loss = regression(x, y, torch.from_numpy(rng.uniform(size=50)), chunk_size=13 * n_classes)
-    assert len(loss.chunks) > 3
-    theta = rng.normal(size=loss.shape)
+    weights = torch.from_numpy(rng.uniform(size=(2, 50)))
+    regression = SoftmaxRegression(x, y, weights, mixes=mixes, chunk_size=13 * n_classes)
+    assert len(regression.chunks) > 3
+    thetas = torch.from_numpy(rng.normal(size=(2, *regression.identity.shape)))
+    directions = torch.from_numpy(rng.normal(size=thetas.shape))
+    curvatures = regression.curvature(thetas)[0], regression.curvature_along(thetas, directions)
+    found = zip(weights, thetas, directions, *regression(thetas, hessian=True), *curvatures, strict=True)
+    for weight, theta, direction, loss, gradient, hessian, squares, along in found:
 
-    def value(flat):
-        return loss.loss_and_gradient(flat.reshape(theta.shape))[0]
+        def value(theta, weight=weight):
+            logits = x @ theta[:, :-1].T if mixes else x * theta[:, 0]
+            losses = torch.nn.functional.cross_entropy(logits + theta[:, -1], y, reduction="none")
+            return weight @ losses / weight.sum()
 
-    def gradient(flat):
-        return loss.loss_and_gradient(flat.reshape(theta.shape))[1].ravel()
-
-    assert check_grad(value, gradient, theta.ravel()) < 1e-6
-    hessian = loss.hessian(theta)
-    steps = 1e-5 * np.eye(theta.size)
-    numerical = [(gradient(theta.ravel() + step) - gradient(theta.ravel() - step)) / 2e-5 for step in steps]
-    np.testing.assert_allclose(hessian, numerical, atol=1e-8)
-    squares, _ = loss.curvature(theta)
-    np.testing.assert_allclose(squares.ravel(), hessian.diagonal(), atol=1e-12)
-    direction = rng.normal(size=theta.shape)
-    along = loss.curvature_along(theta, direction)
-    for k in range(n_classes):
-        own = np.zeros_like(theta)
-        part = (slice(None), k) if regression is VectorRegression else k
-        own[part] = direction[part]
-        assert along[k] == pytest.approx(own.ravel() @ hessian @ own.ravel())
+        torch.testing.assert_close(loss, value(theta))
+        torch.testing.assert_close(gradient, torch.func.grad(value)(theta))
+        expected = torch.func.hessian(value)(theta).view(hessian.shape)
+        torch.testing.assert_close(hessian, expected)
+        torch.testing.assert_close(squares.flatten(), expected.diagonal())
+        blocks = expected.view(*theta.shape, *theta.shape).diagonal(dim1=0, dim2=2)
+        torch.testing.assert_close(along, torch.einsum("fgk,kf,kg->k", blocks, direction, direction))
 
 
-@pytest.mark.parametrize("regression", REGRESSIONS)
-def test_the_scaled_search_finds_what_the_whitened_one_finds(regression):
-    loss = posed(regression, 2000, 6)
-    whitened, scaled = (minimise(loss, 0.01, **options) for options in ({}, {"most_factored": 0}))
-    assert whitened.converged
-    assert scaled.converged
-    np.testing.assert_allclose(scaled.parameters, whitened.parameters, atol=3e-3)
-    losses = (loss.loss_and_gradient(solution.parameters)[0] for solution in (scaled, whitened))
-    np.testing.assert_allclose(*losses, rtol=1e-5)
+@MIXES
+def test_every_way_finds_the_same(mixes, monkeypatch):
+    """Newton's method, and searches in whitened and in scaled coordinates."""
+    regression = posed(2000, 6, mixes)
+    found = []
+    for name, limit in (("_NEWTON_SIZE", 2**20), ("_NEWTON_SIZE", 0), ("_MAX_FACTORED", 0)):
+        monkeypatch.setattr(softmax_regression, name, limit)
+        found.append(minimise(regression, 0.01))
+    assert all(solution.converged for solution in found)
+    for other in found[1:]:
+        torch.testing.assert_close(other.parameters, found[0].parameters, rtol=0, atol=3e-3)
+        losses = (regression(solution.parameters)[0] for solution in (other, found[0]))
+        torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
 
 
 def test_scaled_coordinates_know_of_the_ridge_along_the_common_direction():
     """It makes the loss nearly quadratic: the search needs 6 evaluations, and 8 with a wrong curvature."""
-    assert minimise(posed(MatrixRegression, 2000, 30), 10.0, most_factored=0).n_evaluations <= 7
+    assert minimise(posed(2000, 30, True), 10.0).n_evaluations <= 7
 
 
-def test_classes_in_chunks_give_the_same():
+def test_classes_in_chunks_give_the_same(monkeypatch):
     logits, y = draw(1500, 7)
-    log_p, log_rest = log_odds_terms(torch.from_numpy(logits))
-    x, y = [log_p - log_rest], torch.from_numpy(y)
-    sizes = 2**16, 2 * len(y)
-    together, apart = (fit_one_vs_rest(x, y, torch.ones(len(y)), chunk_size=size).parameters for size in sizes)
-    np.testing.assert_allclose(apart, together, rtol=1e-6)
-    with pytest.warns(NotConvergedWarning, match="the loss hadn't converged"):
-        fit_one_vs_rest(x, y, torch.ones(len(y)), max_steps=1)
+    together = PlattScaling().fit(logits, y)
+    monkeypatch.setattr(one_vs_rest, "_CHUNK_SIZE", 2 * len(y))
+    apart = PlattScaling().fit(logits, y)
+    np.testing.assert_allclose(apart.coef_, together.coef_, rtol=1e-6)
 
 
 def test_log_odds_of_near_certainty():

@@ -22,7 +22,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp._solvers import penalty_path
+from skclamp._solvers import penalty_path, softmax_regression
 
 ODIR = [MatrixScaling, DirichletCalibration]
 FREE_OF_FOLDS = {"off_diagonal_penalty": 0.3, "intercept_penalty": 0.2}
@@ -144,15 +144,19 @@ def test_the_strengths_chosen_give_the_same_again(calibrator):
 
 @pytest.mark.parametrize(("n_samples", "n_classes", "weighted"), [(60, 2, True), (500, 2, False), (300, 4, True)])
 @pytest.mark.parametrize("calibrator", ODIR)
-def test_all_folds_at_once_choose_what_each_by_itself_does(calibrator, n_samples, n_classes, weighted, monkeypatch):
+def test_newton_for_all_folds_at_once_finds_what_a_search_for_each_does(
+    calibrator, n_samples, n_classes, weighted, monkeypatch
+):
     logits, y = mixed(n_samples, n_classes)
     weight = np.random.default_rng(1).integers(0, 3, n_samples) if weighted else None
     together = calibrator().fit(logits, y, sample_weight=weight)
-    monkeypatch.setattr(penalty_path, "are_small", lambda *_: False)
+    monkeypatch.setattr(softmax_regression, "_NEWTON_SIZE", 0)
+    # Losses of two classes tie but for what a search leaves.
+    monkeypatch.setattr(penalty_path, "_TOLERANCE", 1e-10)
     apart = calibrator().fit(logits, y, sample_weight=weight)
     for name in FREE_OF_FOLDS:
         assert getattr(together, f"{name}_") == pytest.approx(getattr(apart, f"{name}_"))
-    np.testing.assert_allclose(together.predict_proba(logits), apart.predict_proba(logits), atol=1e-8)
+    np.testing.assert_allclose(together.predict_proba(logits), apart.predict_proba(logits), atol=2e-4)
 
 
 @pytest.mark.parametrize("calibrator", ODIR)

@@ -238,9 +238,8 @@ def test_inputs_of_a_network_must_be_as_wide_as_in_fit():
 
 LIMITS = {
     "temperature": (solvers.temperature, "_MAX_PASSES"),
-    "regression": (solvers.softmax_regression, "_MAX_ITERATIONS"),
-    "regressions of small folds": (solvers.penalty_path, "_MAX_STEPS"),
-    "one-vs-rest": (solvers.one_vs_rest.fit_one_vs_rest.__kwdefaults__, "max_steps"),
+    "L-BFGS": (solvers.softmax_regression, "_MAX_ITERATIONS"),
+    "Newton": (solvers.newton, "_MAX_STEPS"),
     "ensemble": (_ensemble_temperature_scaling._OPTIONS, "maxiter"),
 }
 REGRESSIONS = VectorScaling, StructuredVectorScaling, StructuredMatrixScaling, MatrixScaling, DirichletCalibration
@@ -249,9 +248,8 @@ RANKS = ParameterizedTemperatureScaling, IntraOrderPreservingCalibration
 CALIBRATORS = TemperatureScaling, EnsembleTemperatureScaling, PriorShiftCorrection, *REGRESSIONS, *ONE_VS_REST, *RANKS
 SEARCHES = [
     *(("temperature", make) for make in CALIBRATORS),
-    *(("regression", make) for make in REGRESSIONS),
-    *(("regressions of small folds", make) for make in (MatrixScaling, DirichletCalibration)),
-    *(("one-vs-rest", make) for make in ONE_VS_REST),
+    *(("L-BFGS", make) for make in REGRESSIONS),
+    *(("Newton", make) for make in (*REGRESSIONS, *ONE_VS_REST)),
     ("ensemble", EnsembleTemperatureScaling),
 ]
 
@@ -260,6 +258,8 @@ SEARCHES = [
 def test_searches_that_end_early_are_told(limit, make, monkeypatch):
     place, name = LIMITS[limit]
     (monkeypatch.setitem if isinstance(place, dict) else monkeypatch.setattr)(place, name, 1)
+    if limit == "L-BFGS":
+        monkeypatch.setattr(solvers.softmax_regression, "_NEWTON_SIZE", 0)
     Z, y = draw(300)
     with pytest.warns(NotConvergedWarning, match="the loss hadn't converged") as caught:
         make().fit(3 * Z + np.arange(5) ** 2 / 4, y)

@@ -1,0 +1,59 @@
+"""Newton's method for several small convex functions at once: a row of parameters each."""
+
+import torch
+
+_MAX_STEPS = 50
+_MAX_HALVINGS = 40
+# What a step has to keep of what it promises, beside rounding.
+_ENOUGH, _ROUNDING = 0.1, 1e-14
+# A Newton decrement, twice what is still to be gained, that is small enough whatever the tolerance.
+_CONVERGED = 1e-9
+# What is added, one after another, to the unit diagonal of a Hessian that rounding errors leave singular.
+_JITTERS = 0.0, *(10.0**exponent for exponent in range(-14, 1, 2))
+
+
+def newton(objective, theta, tolerance):
+    """Return where functions are least, after how many evaluations, and whether the search has converged.
+
+    Parameters
+    ----------
+    objective : callable
+        Takes parameters to values (n_rows,), gradients of their shape, and Hessians of the flat ones.
+    theta : torch.Tensor of shape (n_rows, ...)
+        Where the search starts.
+    tolerance : float
+        The largest Newton decrement that ends it.
+    """
+    point, n_evaluations = objective(theta), 1
+    for _ in range(_MAX_STEPS):
+        value, gradient, hessian = point
+        scale, factor = factored(hessian)
+        gradient = gradient.flatten(1)
+        step = scale * torch.cholesky_solve((scale * gradient)[:, :, None], factor)[:, :, 0]
+        decrement, step = (step * gradient).sum(1), step.view(theta.shape)
+        if decrement.max() <= tolerance:
+            break
+        promised = decrement.clone()
+        for _ in range(_MAX_HALVINGS):
+            point, n_evaluations = objective(theta - step), n_evaluations + 1
+            too_far = point[0] > value - _ENOUGH * promised + _ROUNDING * (1 + value)
+            if not too_far.any():
+                break
+            step[too_far], promised[too_far] = step[too_far] / 2, promised[too_far] / 2
+        theta = theta - step
+    return theta, n_evaluations, bool(decrement.max() <= _CONVERGED)
+
+
+def factored(hessian):
+    """Return powers of two that bring each Hessian's diagonal near 1, and lower Cholesky factors of what they make.
+
+    Features of very different sizes are no reason for it to be singular, and the factor of any other is the same.
+    """
+    scale = torch.exp2(-torch.round(torch.log2(hessian.diagonal(dim1=1, dim2=2)) / 2))
+    scaled = hessian * scale[:, :, None] * scale[:, None]
+    for jitter in _JITTERS:
+        scaled.diagonal(dim1=1, dim2=2).add_(jitter)
+        factor, failed = torch.linalg.cholesky_ex(scaled)
+        if not failed.any():
+            return scale, factor
+    raise ValueError("X must hold logits that float64 can multiply; the Hessian of the loss isn't positive definite")
