@@ -2,7 +2,7 @@
 
 The pool is ``softmax(l_0 + sum_j w_j (l_j - l_0))`` with w >= 0 and sum(w) <= 1. Its total negative log-likelihood
 (NLL) is convex in w, and so is the sum with a linear price. Where no slope at 0 is steeper than its price, w = 0 is the
-optimum, exactly; elsewhere Newton's steps lead to it.
+optimum, exactly; elsewhere scipy's SLSQP finds it.
 
 A price keeps out what gains by chance, and would hold down as much what gains clearly. So it falls as the slope at 0
 exceeds it, as in the adaptive lasso (Zou, "The adaptive lasso and its oracle properties", JASA 2006).
@@ -20,12 +20,8 @@ from .weights import Sums
 # Chosen on the records of ``benchmarks/selecting.py``, on seeds 0 and 1 with 200 and 500 samples. Maps of two classes
 # have few parameters, and pay less: chosen on tables and drawn labels that no benchmark has.
 _LEAST_PRICE, _DEVIATIONS, _DEVIATIONS_OF_TWO = 3.0, 2.0, 1.5
-_MAX_STEPS = 50
-# A step that promises less, in nats of the total, is the last.
-_TOLERANCE = 1e-8
-_ENOUGH, _MAX_HALVINGS = 1e-4, 30
-# Of the mean curvature: what candidates that say the same leave open is shared by them.
-_RIDGE = 1e-9
+# A step that saves less, in nats of the total, is the last.
+_TOLERANCE = 1e-13
 # Weights below are none.
 _LEAST_WEIGHT = 1e-5
 
@@ -61,31 +57,33 @@ def solve_pool(log_proba, y, weight, total, spreads):
     weights, prices : ndarray of shape (n_candidates,)
         w, and what a unit of each costs, in nats.
     """
-    w, sums = np.zeros(len(spreads)), Sums(log_proba, y, weight)
+    sums, start = Sums(log_proba, y, weight), np.zeros(len(spreads))
 
     def point(w):
-        loss, gradient, hessian = sums(np.r_[1 - w.sum(), w])
-        hessian = hessian[1:, 1:] - hessian[1:, :1] - hessian[:1, 1:] + hessian[0, 0]
-        return total * loss, total * (gradient[1:] - gradient[0]), total * hessian
+        loss, gradient, _ = sums(np.r_[1 - w.sum(), w])
+        return total * loss, total * (gradient[1:] - gradient[0])
 
-    loss, gradient, hessian = point(w)
+    loss, gradient = point(start)
     n_deviations = _DEVIATIONS_OF_TWO if log_proba[0].shape[1] == 2 else _DEVIATIONS
     prices = np.maximum(_LEAST_PRICE, n_deviations * spreads)
     if (gradient + prices >= 0).all():
-        return w, prices
+        return start, prices
     prices = np.maximum(_LEAST_PRICE, prices * np.minimum(1.0, prices / np.maximum(-gradient, _LEAST_PRICE)))
-    for _ in range(_MAX_STEPS):
-        step = _model_minimum(w, gradient + prices, hessian) - w
-        promised = -(gradient + prices) @ step
-        if promised <= _TOLERANCE:
-            break
-        for _ in range(_MAX_HALVINGS):
-            reached = point(w + step)
-            if reached[0] + prices @ step <= loss - _ENOUGH * promised:
-                break
-            step, promised = step / 2, promised / 2
-        w, (loss, gradient, hessian) = w + step, reached
-    return np.where(w < _LEAST_WEIGHT, 0.0, w), prices
+
+    def gained(w):
+        reached, slope = point(w)
+        return reached - loss + prices @ w, slope + prices
+
+    w = minimize(
+        gained,
+        start,
+        jac=True,
+        bounds=[(0.0, None)] * len(start),
+        constraints={"type": "ineq", "fun": lambda w: 1 - w.sum(), "jac": lambda w: -np.ones(len(w))},
+        method="SLSQP",
+        options={"ftol": _TOLERANCE, "maxiter": 200},
+    ).x.clip(0, None)
+    return np.where(w < _LEAST_WEIGHT, 0.0, w) / max(1.0, w.sum()), prices
 
 
 def deviations(base, other):
@@ -98,19 +96,3 @@ def deviations(base, other):
         lead -= (proba * lead).sum(1, keepdim=True)
         part.copy_((proba * lead.square()).sum(1).sqrt())
     return out.numpy()
-
-
-def _model_minimum(w, gradient, hessian):
-    """Weights of the least quadratic model around w, none below 0 and their sum at most 1."""
-    hessian = hessian + _RIDGE * np.trace(hessian) / len(w) * np.eye(len(w))
-    scale = max(1.0, np.abs(gradient).max())
-    found = minimize(
-        lambda v: (gradient @ (v - w) + (v - w) @ hessian @ (v - w) / 2) / scale,
-        w,
-        jac=lambda v: (gradient + hessian @ (v - w)) / scale,
-        bounds=[(0.0, None)] * len(w),
-        constraints={"type": "ineq", "fun": lambda v: 1 - v.sum(), "jac": lambda v: -np.ones(len(v))},
-        method="SLSQP",
-        options={"ftol": 1e-12, "maxiter": 200},
-    ).x.clip(0, None)
-    return found / max(1.0, found.sum())

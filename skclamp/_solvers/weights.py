@@ -84,7 +84,7 @@ def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False):
     if ranks is not ALONE and shard.total * logits[0].shape[1] * len(logits) <= GATHERED_SIZE:
         logits, ranks = [shard.all_gather(one.double()) for one in logits], ALONE
         y, weight = shard.all_gather(y), shard.all_gather(weight)
-    return _descend(_Objective(Sums(logits, y, weight, ranks), smooth))
+    return _descend(Sums(logits, y, weight, ranks), smooth)
 
 
 class Sums:
@@ -129,84 +129,46 @@ def _totals(logits, y_encoded, weight, weights):
     return torch.cat([(losses @ weight)[None], sums.sum(1), second.flatten()])
 
 
-class _Point(NamedTuple):
-    """Scaled weights, the loss and the penalised loss there, this one's gradient, and a Hessian.
+def _descend(sums, smooth):
+    """Newton steps from weights of 0, where the quadratic model is a good one whatever the logits' size.
 
-    The Hessian is the loss's alone, over what the basis spans.
+    Places are weights times their inputs' spread, in which the curvature at 0 is about 1. ``basis`` spans the
+    combinations of inputs that say something; the penalty is ``|rows @ place|^2 / 2``.
     """
+    place, n_classes = np.zeros(len(sums.logits)), sums.logits[0].shape[1]
+    _, slopes, covariance = sums(place)
+    # At weights of 0 the slopes are those of labels spread evenly over classes: what smoothing mixes in.
+    linear = -slopes * (n_classes / max(1, n_classes - 1) / (sums.n_effective + 2) if smooth else 0.0)
+    spread = np.sqrt(covariance.diagonal())
+    scale = np.where(spread > 0, spread, 1.0)
+    values, vectors = np.linalg.eigh(covariance / scale / scale[:, None])
+    basis, rows = vectors[:, values > _FLAT], np.sqrt(_FLAT) * vectors[:, values <= _FLAT].T
 
-    place: np.ndarray
-    loss: float
-    penalised: float
-    gradient: np.ndarray
-    hessian: np.ndarray
+    def point(place):
+        """Return the loss, the penalised loss, and the loss's gradient and Hessian over the basis."""
+        weights = basis @ (place @ basis) / scale
+        loss, gradient, hessian = sums(weights)
+        loss += weights @ linear
+        hessian = basis.T @ (hessian / scale / scale[:, None]) @ basis
+        return loss, loss + np.square(rows @ place).sum() / 2, (gradient + linear) / scale @ basis, hessian
 
-
-class _Objective:
-    """The penalised loss over weights times their inputs' spread, in which its curvature at 0 is about 1.
-
-    ``basis`` spans the combinations of inputs that say something. The penalty is ``|rows @ u|^2 / 2`` of scaled
-    weights u.
-    """
-
-    def __init__(self, sums, smooth):
-        self.sums = sums
-        n, n_classes = len(sums.logits), sums.logits[0].shape[1]
-        loss, slopes, covariance = sums(np.zeros(n))
-        # At weights of 0 the slopes are those of labels spread evenly over classes: what smoothing mixes in.
-        share = n_classes / max(1, n_classes - 1) / (sums.n_effective + 2) if smooth else 0.0
-        self.linear = -share * slopes
-        spread = np.sqrt(covariance.diagonal())
-        self.scale = np.where(spread > 0, spread, 1.0)
-        values, vectors = np.linalg.eigh(covariance / self.scale / self.scale[:, None])
-        self.basis, flat = vectors[:, values > _FLAT], vectors[:, values <= _FLAT]
-        self.rows = np.sqrt(_FLAT) * flat.T
-        self.start = self._point(np.zeros(n), loss, slopes, covariance)
-
-    def __call__(self, place):
-        """The point at some scaled weights."""
-        weights = self.basis @ (place @ self.basis) / self.scale
-        loss, gradient, hessian = self.sums(weights)
-        return self._point(place, loss + weights @ self.linear, gradient, hessian)
-
-    def _point(self, place, loss, gradient, hessian):
-        gradient = (gradient + self.linear) / self.scale
-        off = self.rows @ place
-        reduced = self.basis.T @ (hessian / self.scale / self.scale[:, None]) @ self.basis
-        gradient = self.basis @ (gradient @ self.basis) + off @ self.rows
-        return _Point(place, float(loss), float(loss + off @ off / 2), gradient, reduced)
-
-    def model_minimum(self, point):
-        """Where the quadratic model at a point is least among weights that aren't below 0."""
-        values, vectors = np.linalg.eigh(point.hessian)
-        values = np.maximum(values, np.finfo(float).eps * values.max(initial=np.finfo(float).tiny))
-        rows = np.sqrt(values)[:, None] * (self.basis @ vectors).T
-        off = self.rows @ point.place
-        slopes = (point.gradient - off @ self.rows) @ self.basis @ vectors
-        # As least squares: the rows' squares are the Hessian.
-        targets = rows @ point.place - slopes / np.sqrt(values)
-        return nnls(np.vstack([rows, self.rows]), np.concatenate([targets, np.zeros(len(self.rows))]))[0]
-
-
-def _descend(objective, largest=1 / DEFAULT_BOUNDS[0]):
-    """Newton steps from weights of 0, where the model is a good one whatever the logits' size."""
-    point, converged = objective.start, False
+    (loss, penalised, gradient, hessian), converged = point(place), False
     for _ in range(_MAX_STEPS):
-        step = objective.model_minimum(point) - point.place
-        promised = -point.gradient @ step
-        converged = promised <= _TOLERANCE * point.loss
-        point = _search_line(objective, point, step, promised)
-        if converged or point.place.sum() > largest:
+        # As least squares, whose rows' squares are the Hessian, with an active set of their own.
+        values, vectors = np.linalg.eigh(hessian)
+        root = np.sqrt(np.maximum(values, np.finfo(float).eps * values.max(initial=np.finfo(float).tiny)))
+        model = root[:, None] * (basis @ vectors).T
+        targets = np.concatenate([model @ place - gradient @ vectors / root, np.zeros(len(rows))])
+        step = nnls(np.vstack([model, rows]), targets)[0] - place
+        promised = -(basis @ gradient + (rows @ place) @ rows) @ step
+        converged = promised <= _TOLERANCE * loss
+        for _ in range(_MAX_HALVINGS):
+            reached = point(place + step)
+            if reached[1] <= penalised - _ENOUGH * promised + _ROUNDING * (1 + abs(penalised)):
+                place, (loss, penalised, gradient, hessian) = place + step, reached
+                break
+            step, promised = step / 2, promised / 2
+        if converged or place.sum() > 1 / DEFAULT_BOUNDS[0]:
             break
     note_unconverged(converged)
-    return WeightsSolution(point.place / objective.scale, point.loss, bool(converged))
-
-
-def _search_line(objective, point, step, promised):
-    """The point at the end of a step, which is halved until the loss falls."""
-    for _ in range(_MAX_HALVINGS):
-        reached = objective(point.place + step)
-        if reached.penalised <= point.penalised - _ENOUGH * promised + _ROUNDING * (1 + abs(point.penalised)):
-            return reached
-        step, promised = step / 2, promised / 2
-    return point
+    return WeightsSolution(place / scale, float(loss), bool(converged))
