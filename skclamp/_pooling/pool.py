@@ -74,16 +74,6 @@ class Pool(BaseCalibrator):
     last: FrozenEstimator | None = None
     last_weight: float = 0.0
 
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
-        "calibrators": [list],
-        "names": [list],
-        "weights": [list],
-        "share": [float],
-        "last": [FrozenEstimator, None],
-        "last_weight": [float],
-    }
-
     # Made of the calibrators'.
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"map_"}
 

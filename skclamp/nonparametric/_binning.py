@@ -5,7 +5,6 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-import torch
 from scipy.special import betaln, softmax
 
 from .._utils.docstrings import with_shared_docs
@@ -13,7 +12,7 @@ from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, by_class, distinct_values, padded
+from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, by_class, distinct_values
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples per bin on average.
 _RANGE = 10
@@ -104,33 +103,23 @@ class HistogramBinning(OneVsRestCalibrator):
     }
 
     def _fit_maps(self, columns, y_encoded, weight):
-        edges = padded(self._edges(columns, y_encoded, weight), np.inf)
-        n_classes, n_steps = len(columns), edges.shape[1] + 1
-        place = torch.searchsorted(edges, torch.from_numpy(columns)).numpy() + n_steps * np.arange(n_classes)[:, None]
-        # Samples of weight 1 are counted, in half the time of a sum.
-        shared = None if (weight == 1).all() else np.broadcast_to(weight, columns.shape).ravel()
-        total = np.bincount(place.ravel(), shared, n_classes * n_steps).astype(float)
-        sums = np.bincount(place.ravel(), (weight * columns).ravel(), n_classes * n_steps)
-        hits = np.bincount(place[y_encoded, np.arange(len(y_encoded))], weight, n_classes * n_steps)
+        edges, values = by_class(self._fit_class, columns, y_encoded, weight)
+        return StepMaps(edges=edges, values=values, even=self.strategy == "uniform")
+
+    def _fit_class(self, proba, hit, weight):
+        inner = np.linspace(0, 1, self.n_bins + 1)[1:-1]
+        if self.strategy == "quantile":
+            distinct, total, _ = distinct_values(proba, hit, weight, SAME * proba)
+            places = np.unique(quantile_places(total, np.arange(1, self.n_bins), self.n_bins))
+            inner = bounds_between(distinct)[places[(places > 0) & (places < len(distinct))]]
+        place, bounds = np.searchsorted(inner, proba), np.concatenate([[0.0], inner, [1.0]])
+        total, sums, hits = (np.bincount(place, of, len(inner) + 1) for of in (weight, weight * proba, weight * hit))
         # Share of hits in each bin, the prior added; its mean probability, or midpoint, where it has neither.
-        bounds = np.pad(edges.numpy(), ((0, 0), (1, 1)), constant_values=(0, 1)).clip(max=1)
-        heights = (bounds[:, 1:] + bounds[:, :-1]).ravel() / 2
+        heights = (bounds[1:] + bounds[:-1]) / 2
         np.divide(sums, total, out=heights, where=total > 0)
         total += self.prior_strength
         np.divide(hits + self.prior_strength * heights, total, out=heights, where=total > 0)
-        values = heights.reshape(n_classes, n_steps)
-        return StepMaps(edges=edges, values=values, even=self.strategy == "uniform")
-
-    def _edges(self, columns, y_encoded, weight):
-        """Inner edges, one array per class."""
-        if self.strategy == "uniform":
-            return [np.linspace(0, 1, self.n_bins + 1)[1:-1]] * len(columns)
-        edges = []
-        for k, proba in enumerate(columns):
-            distinct, total, _ = distinct_values(proba, y_encoded == k, weight, SAME * proba)
-            places = quantile_places(total, np.arange(1, self.n_bins), self.n_bins)
-            edges.append(bounds_between(distinct)[np.unique(places[(places > 0) & (places < len(distinct))])])
-        return edges
+        return inner, heights
 
 
 @with_shared_docs
@@ -196,42 +185,23 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
     def _fit_class(self, proba, hit, weight):
         distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)
         bounds = bounds_between(distinct)
-        binnings = _Binnings(total, hits, bounds, self.prior_strength)
-        starts, heights = binnings.average()
-        return bounds[starts[1:]], heights
-
-
-class _Binnings:
-    """Every bin of every binning of one class, side by side: between which places it lies, and what it holds."""
-
-    def __init__(self, total, hits, bounds, prior_strength):
         sizes = _numbers_of_bins(min(total.sum(), _MAX_SAMPLES * len(total)))
-        self.binning = np.repeat(np.arange(len(sizes)), sizes)
-        n_bins = sizes[self.binning]
+        # Every bin of every binning, side by side: between which places it lies, and what it holds.
+        binning = np.repeat(np.arange(len(sizes)), sizes)
+        n_bins = sizes[binning]
         part = np.arange(len(n_bins)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        self.start, self.end = quantile_places(total, part, n_bins), quantile_places(total, part + 1, n_bins)
-        self.total, self.hits = (self._sums(values) for values in (total, hits))
-        mean = np.clip((bounds[self.start] + bounds[self.end]) / 2, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-        self.strength = prior_strength / n_bins
-        self.alpha, self.beta = self.strength * mean, self.strength * (1 - mean)
-
-    def _sums(self, values):
-        left = np.concatenate([[0.0], np.cumsum(values)])
-        return left[self.end] - left[self.start]
-
-    def posterior(self):
-        """Probability of each binning, all equally likely before the data."""
-        misses = self.total - self.hits
-        evidence = betaln(self.alpha + self.hits, self.beta + misses) - betaln(self.alpha, self.beta)
-        return softmax(np.bincount(self.binning, evidence))
-
-    def average(self):
-        """Places where a bin of any binning starts, and the average height from each of them on."""
-        height = self.posterior()[self.binning] * (self.alpha + self.hits) / (self.strength + self.total)
-        n_places = self.end.max() + 1
-        change = np.bincount(self.start, height, n_places) - np.bincount(self.end, height, n_places)
-        starts = np.unique(self.start[self.start < self.end])
-        return starts, np.cumsum(change)[starts]
+        start, end = quantile_places(total, part, n_bins), quantile_places(total, part + 1, n_bins)
+        left = [np.concatenate([[0.0], np.cumsum(values)]) for values in (total, hits)]
+        inside, hits = (sums[end] - sums[start] for sums in left)
+        mean = np.clip((bounds[start] + bounds[end]) / 2, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        strength = self.prior_strength / n_bins
+        alpha, beta = strength * mean, strength * (1 - mean)
+        evidence = betaln(alpha + hits, beta + inside - hits) - betaln(alpha, beta)
+        # All binnings are equally likely before the data.
+        height = softmax(np.bincount(binning, evidence))[binning] * (alpha + hits) / (strength + inside)
+        change = np.bincount(start, height, len(bounds)) - np.bincount(end, height, len(bounds))
+        starts = np.unique(start[start < end])
+        return bounds[starts[1:]], np.cumsum(change)[starts]
 
 
 def _numbers_of_bins(n_samples):

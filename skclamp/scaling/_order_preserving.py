@@ -21,10 +21,9 @@ from .._utils.encoding import register
 from .._utils.parameters import Choices, check_whole_number
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note_unconverged, warn_caller
+from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
-from ..exceptions import NotConvergedWarning
 
 # softplus(0 + this) = 1: before the fit nothing changes.
 _ONE = math.log(math.e - 1)
@@ -49,16 +48,6 @@ def interpolation(ranks, n_ranks):
     """Matrix that takes values at some ranks to all of them, linearly in log(1 + rank)."""
     places, knots = np.log1p(np.arange(n_ranks)), np.log1p(ranks)
     return torch.tensor(np.array([np.interp(places, knots, unit) for unit in np.eye(len(ranks))]))
-
-
-class _Undrawn(nn.Linear):
-    """A linear layer without weights of its own, for which the global random state would be drawn from.
-
-    Torch's skip_init imports sympy, which takes longer than a fit; and to fork that state is no matter for threads.
-    """
-
-    def reset_parameters(self):
-        """Nothing: who makes the layer sets it."""
 
 
 class RankNetwork(nn.Module):
@@ -89,7 +78,8 @@ class RankNetwork(nn.Module):
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
         ends = zip(sizes[:-1], sizes[1:], strict=True)
-        layers = [_Undrawn(*widths, dtype=torch.float64) for widths in ends]
+        # From "meta", where no layer draws from the global random state; torch's skip_init imports sympy, for longer.
+        layers = [nn.Linear(*widths, dtype=torch.float64, device="meta").to_empty(device="cpu") for widths in ends]
         self.layers = nn.ModuleList(layers)
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         # Hidden units drawn the same way each time, and outputs that change nothing.
@@ -257,13 +247,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         optimum = self._minimise(network, chunks, self.alpha / total.item())
         network.double()
         self.n_iter_ = optimum.nit
-        if optimum.status == 1:
-            warn_caller(
-                f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations, before it converged",
-                NotConvergedWarning,
-            )
-        else:
-            note_unconverged(optimum.success, f"raise tol, got {self.tol:g}")
+        note_unconverged(optimum.success, f"raise max_iter, got {self.max_iter}, or tol, got {self.tol:g}")
         return OrderPreservingMap(temperature_=solution.temperature, rank_network_=network)
 
     def _minimise(self, network, chunks, penalty):
