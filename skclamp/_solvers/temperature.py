@@ -348,23 +348,15 @@ def _grid_losses(rows, grid, gamma, n_rows):
 
 
 def _bottom(rows, grid, index, gamma):
-    """The bottom of the valley at a grid point; first its two sides are found."""
+    """The bottom of the valley at a grid point, or the bound that the loss falls towards."""
 
-    @cache
     def slope(place):
         return rows.focal(math.exp(place), gamma).slope
 
-    left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
-    while left > 0 and slope(grid[left]) >= 0:
-        left -= 1
-    while right < len(grid) - 1 and slope(grid[right]) <= 0:
-        right += 1
-    inner = slope(grid[left]) < 0 < slope(grid[right])
+    place, left, right = grid[index], grid[max(index - 1, 0)], grid[min(index + 1, len(grid) - 1)]
+    inner = slope(left) < 0 < slope(right)
     if inner:
-        place = brentq(slope, grid[left], grid[right], xtol=_ROOT_TOLERANCE)
-    else:
-        # The bound that the loss falls towards.
-        place = grid[left] if slope(grid[left]) >= 0 else grid[right]
+        place = brentq(slope, left, right, xtol=_ROOT_TOLERANCE)
     point = rows.focal(math.exp(place), gamma)
     if point.lag == 0:
         return _where_labels_lead(partial(rows.focal, gamma=gamma), point, (grid[0], grid[-1]))

@@ -1,7 +1,6 @@
 """Rows of logits as the searches for a temperature see them: mean losses and their derivatives, a chunk at a time."""
 
 import math
-from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -18,8 +17,6 @@ _KEPT_SIZE = 2**22
 _SMALL_SIZE, _FEW_ROWS = 2**16, 2**11
 # Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
 _WIDE = 48
-# Sums over classes become means over rows for at least this many rows at a time.
-_BLOCK_ROWS = 2**13
 
 
 class Point(NamedTuple):
@@ -42,19 +39,16 @@ class LogitRows:
     Smoothed, a label has the probability 1 - 1 / (n + 2) and the other classes share the rest, n being the number of
     equally weighted samples that would tell as much. To the NLL that adds beta times a constant, the ``linear_term``;
     focal losses get the same.
-
-    Where a first guess is all that is asked for, float32 will do, and is quicker (`rough`).
     """
 
-    def __init__(self, logits, y, weight, ranks=ALONE, *, smooth=False, rough=False):
+    def __init__(self, logits, y, weight, ranks=ALONE, *, smooth=False):
         self.logits, self.y = logits, y.to(logits.device)
         ones = torch.ones(1, dtype=torch.float64, device=logits.device)
         self.weight = weight.to(ones)
         self.ranks = ranks
         self.n_rows, self.total_weight = ranks.sum(torch.stack([len(y) * ones[0], self.weight.sum()])).tolist()
         small = self.n_rows <= _FEW_ROWS and self.n_rows * logits.shape[1] <= _SMALL_SIZE
-        wide = logits.dtype == torch.float64 or (small and not rough)
-        self.dtype = torch.float64 if wide else torch.float32
+        self.dtype = torch.float64 if small or logits.dtype == torch.float64 else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.scratch = torch.empty(rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
@@ -88,7 +82,7 @@ class LogitRows:
         weight = self.weight[chosen]
         if not weight.any():
             return None
-        drawn = LogitRows(self.logits[chosen], self.y[chosen], weight, rough=True)
+        drawn = LogitRows(self.logits[chosen], self.y[chosen], weight)
         drawn.linear_term = self.linear_term
         return drawn
 
@@ -121,10 +115,9 @@ class LogitRows:
 
     def soft_errors(self, beta):
         """Return the share of errors, in which a label that leads has a part: its best rival's squared odds."""
-        size = rows_a_chunk(self.logits)
         parts = (
             weight @ (-2 * beta * (label - self._best_rival(centred, label)).double()).clamp_(max=0.0).exp_()
-            for (centred, label), weight in zip(self.kept or self._centred(), self.weight.split(size), strict=True)
+            for centred, label, weight in self._chunks()
         )
         return self._average(parts, shape=())
 
@@ -134,33 +127,27 @@ class LogitRows:
 
     def smoothing(self, n_samples):
         """By how much a label leads the other classes' mean, times the probability that so many samples leave these."""
-        size = rows_a_chunk(self.logits)
         leads = (
             weight @ (label - self._mean_of_others(centred, label)).double()
-            for (centred, label), weight in zip(self.kept or self._centred(), self.weight.split(size), strict=True)
+            for centred, label, weight in self._chunks()
         )
-        lead = self.ranks.sum(self._total(leads, shape=())).item()
-        return lead / self.total_weight / (n_samples + 2)
+        return self._average(leads, shape=()) / (n_samples + 2)
 
     def _mean_of_others(self, centred, label):
         """Mean of the logits of the other classes that each row has."""
-        total, n_others = centred.sum(self.dim), max(1, self.logits.shape[1] - 1)
-        least = torch.finfo(self.dtype).min
-        if total.min() > least / 2:
-            return (total - label) / n_others
         # As low as that is only what stands for a logit of -inf.
-        present = centred > least
+        present = centred > torch.finfo(self.dtype).min
         return (centred.where(present, 0).sum(self.dim) - label) / (present.sum(self.dim) - 1).clamp_(min=1)
 
     def _nll(self, beta):
-        for table, weight in self._blocks(beta, n_powers=3):
-            table[2:].div_(table[1])
-            table[1].log_()
-            weighted = weight * table[2]
-            yield (torch.stack([weight, weighted, weighted * table[2]]) @ table.T).T
+        for label, weight, total, *moments in self._moments(beta, n_powers=3):
+            mean, square, cube = (moment.div_(total) for moment in moments)
+            weighted = weight * mean
+            table = torch.stack([label, total.log_(), mean, square, cube])
+            yield table @ torch.stack([weight, weighted, weighted * mean], 1)
 
     def _focal(self, beta, gamma):
-        for (label, total, first), weight in self._blocks(beta, n_powers=1):
+        for label, weight, total, first in self._moments(beta, n_powers=1):
             log_p = (beta * label - total.log()).clamp_(max=0.0)
             miss = -torch.expm1(log_p)
             factor = miss**gamma
@@ -176,34 +163,31 @@ class LogitRows:
         self.n_passes += 1
         return sum(totals, start=torch.zeros(shape, dtype=torch.float64, device=self.weight.device))
 
-    def _blocks(self, beta, n_powers):
-        """Yield, for many rows at a time, a float64 table and the weights.
+    def _moments(self, beta, n_powers):
+        """Yield the labels' centred logits of a chunk, the weights, and the sums over classes of exp(beta c) c^j.
 
-        The table has labels' centred logits, and the sums over classes of exp(beta c) c^j for j = 0 ... n_powers.
+        j is 0 ... n_powers; all are in float64.
         """
-        chunk_rows = rows_a_chunk(self.logits)
-        n_chunks = -(-_BLOCK_ROWS // chunk_rows)
-        chunks = iter(self.kept or self._centred())
-        for weight in self.weight.split(n_chunks * chunk_rows):
-            parts = []
-            for centred, label in islice(chunks, n_chunks):
-                # One buffer for all the chunks: fresh memory would cost more than the arithmetic, page by page.
-                terms = torch.mul(centred, beta, out=self.scratch[: centred.numel()].view(centred.shape)).exp_()
-                sums = [label, terms.sum(self.dim)]
-                for _ in range(n_powers):
-                    sums.append(terms.mul_(centred).sum(self.dim))
-                parts.append(torch.stack(sums))
-            yield torch.cat(parts, 1).double(), weight
+        for centred, label, weight in self._chunks():
+            # One buffer for all the chunks: fresh memory would cost more than the arithmetic, page by page.
+            terms = torch.mul(centred, beta, out=self.scratch[: centred.numel()].view(centred.shape)).exp_()
+            sums = [terms.sum(self.dim)]
+            for _ in range(n_powers):
+                sums.append(terms.mul_(centred).sum(self.dim))
+            yield label.double(), weight, *(each.double() for each in sums)
+
+    def _chunks(self):
+        """Chunks centred, with their labels' entries and weights: those that are kept, or new ones, one by one."""
+        return self._centred() if self.kept is None else self.kept
 
     def _centred(self):
-        """Yield each chunk centred, with its labels' entries."""
         size = rows_a_chunk(self.logits)
-        for part, y_encoded in zip(self.logits.split(size), self.y.split(size), strict=True):
+        for part, y, weight in zip(*(each.split(size) for each in (self.logits, self.y, self.weight)), strict=True):
             part = part.to(self.dtype)
             part = part.T.contiguous() if self.dim == 0 else part
             # Twice the largest number is infinite.
             centred = (part - part.amax(self.dim, keepdim=True)).clamp_(min=torch.finfo(self.dtype).min)
-            yield centred, centred.gather(self.dim, y_encoded.unsqueeze(self.dim)).squeeze(self.dim)
+            yield centred, centred.gather(self.dim, y.unsqueeze(self.dim)).squeeze(self.dim), weight
 
 
 def rows_a_chunk(logits):

@@ -117,7 +117,7 @@ class HistogramBinning(OneVsRestCalibrator):
         # Share of hits in each bin, the prior added; its mean probability, or midpoint, where it has neither.
         heights = (bounds[1:] + bounds[:-1]) / 2
         np.divide(sums, total, out=heights, where=total > 0)
-        total += self.prior_strength
+        total = total + self.prior_strength
         np.divide(hits + self.prior_strength * heights, total, out=heights, where=total > 0)
         return inner, heights
 
