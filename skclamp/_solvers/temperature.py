@@ -153,14 +153,13 @@ def solve_temperature(
     strength = _prior_strength(rows, found, limits, gamma) if prior else 0.0
     if strength:
         place, loss = _search_with_prior(rows, limits, gamma, strength, found.place)
-        temperature = _clip(math.exp(-place), *bounds)
+        found = found._replace(place=place, loss=loss, converged=True)
         strength = strength if place < limits[1] else 0.0
-        return TemperatureSolution(temperature, loss, rows.n_passes, True, found.at_bound, strength)
     note_unconverged(found.converged, "the temperature may be far from its optimum: pass logits as float64")
     temperature = _clip(math.exp(-found.place), *bounds)
-    if found.at_bound:
+    if found.at_bound and not strength:
         temperature = min(bounds, key=lambda bound: abs(math.log(bound) + found.place))
-    return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound)
+    return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound, strength)
 
 
 def lies_between(logits, y, sample_weight, low, high):
@@ -305,7 +304,7 @@ def _search_with_prior(rows, limits, gamma, strength, optimum):
 
     @cache
     def loss(place):
-        return rows.focal(math.exp(place), gamma).loss if gamma > 0 else rows.nll(math.exp(place)).loss
+        return rows.focal(math.exp(place), gamma).loss
 
     def penalised(place):
         half = place / (2 * _PRIOR_SCALE)
@@ -324,32 +323,27 @@ def _search_with_prior(rows, limits, gamma, strength, optimum):
 
 
 def _search_valleys(rows, limits, gamma, grid_rows):
-    """The lowest of the valleys that a grid of temperatures shows."""
+    """The lowest of the valleys that a grid of temperatures shows.
+
+    All the rows judge the grid where a sample of them comes near its least loss.
+    """
     low, high = limits
-    grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10)))).tolist()
-    losses = _grid_losses(rows, grid, gamma, grid_rows)
-    padded = [math.inf, *losses, math.inf]
-    valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]
-    best = sorted(valleys, key=losses.__getitem__)[:_MAX_VALLEYS]
+    grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10))))
+    sample, near = rows.sample(grid_rows, _GRID_RATIO), np.ones(len(grid), dtype=bool)
+    if sample is not None:
+        losses = np.array([sample.focal(math.exp(place), gamma).loss for place in grid])
+        near = losses <= losses.min() * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))
+    losses = np.full(len(grid) + 2, math.inf)
+    losses[1:-1][near] = [rows.focal(math.exp(place), gamma).loss for place in grid[near]]
+    valleys = np.flatnonzero((losses[1:-1] < losses[:-2]) & (losses[1:-1] <= losses[2:]))
+    best = sorted(valleys, key=lambda i: losses[1 + i])[:_MAX_VALLEYS]
     return min((_bottom(rows, grid, i, gamma) for i in best), key=lambda found: found.loss)
-
-
-def _grid_losses(rows, grid, gamma, n_rows):
-    """Losses on a grid: of all the rows where a sample of them comes near its least loss, infinite elsewhere."""
-    betas = np.exp(grid)
-    sample = rows.sample(n_rows, _GRID_RATIO)
-    if sample is None:
-        return rows.focal_losses(betas, gamma)
-    losses = np.array(sample.focal_losses(betas, gamma))
-    near = losses <= losses.min() * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))
-    out = np.full(len(grid), math.inf)
-    out[near] = rows.focal_losses(betas[near], gamma)
-    return out.tolist()
 
 
 def _bottom(rows, grid, index, gamma):
     """The bottom of the valley at a grid point, or the bound that the loss falls towards."""
 
+    @cache
     def slope(place):
         return rows.focal(math.exp(place), gamma).slope
 

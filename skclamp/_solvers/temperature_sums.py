@@ -106,13 +106,6 @@ class LogitRows:
         lag, loss, slope = self._average(self._focal(beta, gamma), shape=(3,))
         return Point(beta, lag - self.linear_term, loss + beta * self.linear_term, slope + self.linear_term)
 
-    def focal_losses(self, betas, gamma):
-        """Mean focal losses at several betas."""
-        betas = [self.representable(beta) for beta in betas]
-        own = [self._total(self._focal(beta, gamma), shape=(3,))[1] for beta in betas]
-        losses = self.ranks.sum(torch.stack(own)) / self.total_weight
-        return [loss + beta * self.linear_term for loss, beta in zip(losses.tolist(), betas, strict=True)]
-
     def soft_errors(self, beta):
         """Return the share of errors, in which a label that leads has a part: its best rival's squared odds."""
         parts = (

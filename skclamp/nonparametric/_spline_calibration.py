@@ -21,7 +21,6 @@ from ._one_vs_rest import SAME, distinct_values, linear_between
 
 # By how much the log-odds of the predicted class stay above the next, at least.
 _LEAD = 1e-9
-_ROWS_AT_ONCE = 4096
 
 
 class SplineMap(Map):
@@ -98,8 +97,7 @@ class SplineCalibration(BaseCalibrator):
     log_odds_, accuracy_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
-        parts = [top_and_others(part.double())[:2] for part in logits.split(_ROWS_AT_ONCE)]
-        top, odds = (torch.cat(values) for values in zip(*parts, strict=True))
+        top, odds, _ = top_and_others(logits.double())
         weight = sample_weight.cpu().numpy()
         odds, hit, weight = (values[weight > 0] for values in (odds.cpu().numpy(), (top == y).cpu().numpy(), weight))
         log_odds, total, hits = distinct_values(odds, hit, weight, SAME * (1 + np.abs(odds)))
