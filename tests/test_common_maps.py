@@ -120,6 +120,34 @@ def test_predictions_stay_what_they_were_where_that_is_promised(output_map):
     assert changed.any() == bool(output_map.changes_predictions)
 
 
+# Parameters
+
+BAD_PARAMETERS = {
+    "TemperatureScaling": {"gamma": [-0.5, np.inf, "one"], "bounds": [3.0], "response": ["scores"], "batch_size": [0]},
+    "StructuredVectorScaling": {"diagonal_penalty": [-1.0], "intercept_penalty": [-1.0]},
+    "StructuredMatrixScaling": {"off_diagonal_penalty": [-1.0]},
+    "MatrixScaling": {"off_diagonal_penalty": [-1.0]},
+    "DirichletCalibration": {"intercept_penalty": [-1.0], "n_folds": [1]},
+    "IntraOrderPreservingCalibration": {"variant": ["sorted"], "alpha": [-1], "max_iter": [0], "tol": [-1]},
+    "ParameterizedTemperatureScaling": {"n_top": [0]},
+    "HistogramBinning": {"n_bins": [0, 2.5], "strategy": ["kmeans"], "prior_strength": [-1]},
+    "BayesianBinningIntoQuantiles": {"prior_strength": [0]},
+    "AccuracyPreservingIsotonic": {"slope": [0]},
+    "VennAbersCalibration": {"precision": [-1]},
+    "SplineCalibration": {"n_knots": [2]},
+}
+
+
+@pytest.mark.parametrize(
+    ("map_name", "name", "value"),
+    [(map_name, name, value) for map_name, bad in BAD_PARAMETERS.items() for name in bad for value in bad[name]],
+)
+def test_bad_parameters(map_name, name, value):
+    message = f"The '{name}' parameter of {map_name} must be .* Got {value!r} instead"
+    with pytest.raises(ValueError, match=message):
+        OUTPUT_MAPS[map_name].make().set_params(**{name: value}).fit(*draw(50))
+
+
 # Many classes, and poor data
 
 

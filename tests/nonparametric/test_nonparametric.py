@@ -14,7 +14,6 @@ from skclamp import (
     BayesianBinningIntoQuantiles,
     HistogramBinning,
     IsotonicCalibration,
-    SplineCalibration,
     VennAbersCalibration,
 )
 
@@ -176,21 +175,3 @@ def test_venn_abers_rounds_to_the_precision():
     calibrator = VennAbersCalibration(precision=2).fit(Z, y)
     knots = calibrator.maps_.knots[0].numpy()
     np.testing.assert_array_equal(knots[np.isfinite(knots)], np.unique(np.round(softmax(Z)[:, 0], 2)))
-
-
-@pytest.mark.parametrize(
-    ("calibrator", "message"),
-    [
-        (HistogramBinning(n_bins=0), "'n_bins' parameter of HistogramBinning must be an int in the range"),
-        (HistogramBinning(n_bins=2.5), "'n_bins' parameter of HistogramBinning must be an int"),
-        (HistogramBinning(strategy="kmeans"), "'strategy' parameter of HistogramBinning must be a str among"),
-        (HistogramBinning(prior_strength=-1), "'prior_strength' parameter of HistogramBinning must be a float"),
-        (BayesianBinningIntoQuantiles(prior_strength=0), "'prior_strength' parameter of Bayesian.* must be a float"),
-        (AccuracyPreservingIsotonic(slope=0), "'slope' parameter of AccuracyPreservingIsotonic must be a float"),
-        (VennAbersCalibration(precision=-1), "'precision' parameter of VennAbersCalibration must be an int"),
-        (SplineCalibration(n_knots=2), "'n_knots' parameter of SplineCalibration must be an int in the range"),
-    ],
-)
-def test_bad_parameters(calibrator, message):
-    with pytest.raises(ValueError, match=message):
-        calibrator.fit(*draw(20))
