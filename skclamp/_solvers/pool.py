@@ -9,11 +9,9 @@ exceeds it, as in the adaptive lasso (Zou, "The adaptive lasso and its oracle pr
 """
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 
 from .._utils.arrays import absent_again, absent_among, without
-from .temperature_sums import rows_a_chunk
 from .weights import Sums
 
 # The least price of a unit of weight, in nats, and how many standard deviations of its slope where nothing is to gain.
@@ -88,11 +86,7 @@ def solve_pool(log_proba, y, weight, total, spreads):
 
 def deviations(base, other):
     """Standard deviation, under a base's probabilities, of what another says of each sample's classes beyond it."""
-    out = torch.empty(len(base), dtype=torch.float64)
-    size = rows_a_chunk(base)
-    for l_0, l_j, part in zip(base.split(size), other.split(size), out.split(size), strict=True):
-        absent, proba = absent_among(l_0), l_0.double().exp()
-        lead = without(l_j, absent).double() - without(l_0, absent).double()
-        lead -= (proba * lead).sum(1, keepdim=True)
-        part.copy_((proba * lead.square()).sum(1).sqrt())
-    return out.numpy()
+    absent, proba = absent_among(base), base.double().exp()
+    lead = without(other, absent).double() - without(base, absent).double()
+    lead -= (proba * lead).sum(1, keepdim=True)
+    return (proba * lead.square()).sum(1).sqrt().cpu().numpy()

@@ -19,13 +19,11 @@ from scipy.optimize import minimize
 from .._utils.arrays import absent_among, without
 from .._utils.warnings import note_unconverged
 from .newton import factored, newton
+from .temperature_sums import rows_a_chunk
 
 # A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
 # don't: separable data, what a softmax leaves undetermined.
 _RIDGE = 1e-6
-# So many columns make products of matrices quick, and what is done to each logit stays in a cache.
-_CHUNK_SIZE = 2**18
-_GPU_CHUNK_SIZE = 2**22
 # Newton's method serves up to so many features. What it leaves is rounding: equal data shall give equal results.
 _NEWTON_SIZE = 2**13
 _NEWTON_TOLERANCE = 1e-22
@@ -62,23 +60,21 @@ class SoftmaxRegression:
         Non-negative weights with positive sums.
     mixes : bool
         Whether each class's logit is one of all features.
-    chunk_size : int, default=None
-        How many features are treated at a time; None takes what suits the device.
     """
 
-    def __init__(self, features, y, weight, *, mixes, chunk_size=None):
-        n_classes, device = features.shape[1], features.device
+    def __init__(self, features, y, weight, *, mixes):
+        n_classes = features.shape[1]
         self.mixes, self.n_samples = mixes, len(features)
         self.identity = torch.eye(n_classes, n_classes + 1) if mixes else torch.tensor([1.0, 0.0]).repeat(n_classes, 1)
         self.identity = self.identity.to(features)
-        self.rows = max(1, (chunk_size or (_CHUNK_SIZE if device.type == "cpu" else _GPU_CHUNK_SIZE)) // n_classes)
+        self.rows = rows_a_chunk(features)
         absent = absent_among(features)
         # Classes first: sums over them run along long rows.
         parts = [part.T.contiguous() for part in without(features, absent).split(self.rows)]
         if mixes:
             parts = [torch.cat([part, torch.ones_like(part[:1])]) for part in parts]
         masks = repeat(None) if absent is None else [part.T for part in absent.split(self.rows)]
-        self.chunks = list(zip(parts, y.to(device).split(self.rows), masks, strict=False))
+        self.chunks = list(zip(parts, y.to(features.device).split(self.rows), masks, strict=False))
         self._weigh(weight)
 
     def _weigh(self, weight):

@@ -21,10 +21,8 @@ from .._utils.arrays import absent_again, absent_among
 from .._utils.warnings import note_unconverged
 from ..distributed import ALONE
 from .temperature import DEFAULT_BOUNDS, GATHERED_SIZE
+from .temperature_sums import rows_a_chunk
 
-# A chunk of all the inputs holds about this many entries; a GPU wants fewer, longer kernels.
-_CHUNK_SIZE = 2**17
-_GPU_CHUNK_SIZE = 2**22
 # Variance of a combination of inputs, of which each has 1, that is none: that of differences of 1e-5. Rounding leaves
 # about 1e-12 where a network computes the same in float32, and 1e-15 in these sums.
 _FLAT = 1e-10
@@ -99,10 +97,10 @@ class Sums:
 
     def __call__(self, weights):
         """Mean NLL at some weights, its gradient and its Hessian."""
-        n, n_classes = len(weights), self.logits[0].shape[1]
+        n = len(weights)
         total = torch.zeros(n * (n + 1) + 1, dtype=torch.float64, device=self.y.device)
         on_device = torch.from_numpy(weights).to(total)
-        size = max(1, (_CHUNK_SIZE if total.device.type == "cpu" else _GPU_CHUNK_SIZE) // (n * n_classes))
+        size = max(1, rows_a_chunk(self.logits[0]) // n)
         for *parts, y_encoded, weight in zip(
             *(one.split(size) for one in self.logits), self.y.split(size), self.weight.split(size), strict=True
         ):

@@ -22,6 +22,11 @@ _STRENGTH = [Interval(Real, 0, None, closed="left")]
 _WEAK = {"diagonal_penalty": 1 / 16, "intercept_penalty": 1 / 16}
 
 
+def n_present(logits):
+    """Number of classes that each row has, (n, 1), of the logits' dtype."""
+    return (logits > -torch.inf).sum(1, keepdim=True).to(logits)
+
+
 class AffineMap(Map):
     """An affine map of the log-probabilities; subclasses take other features.
 
@@ -52,13 +57,11 @@ class SmoothedMap(AffineMap):
 
     def features(self, logits):
         """Logarithms of softmax(logits / T) mixed with one part in n + 1 of the uniform distribution."""
-        n_classes, n = logits.shape[1], self.n_effective
+        n = self.n_effective
         log_proba = torch.log_softmax(logits / self.temperature_, 1).add_(float(np.log(n / (n + 1))))
-        absent = absent_among(log_proba)
-        uniform = log_proba.new_full((), -float(np.log(n_classes * (n + 1))))
-        if absent is not None:
-            uniform = -((~absent).sum(1, keepdim=True) * (n + 1)).to(log_proba).log()
-        return absent_again(torch.stack(torch.broadcast_tensors(log_proba, uniform)).logsumexp(0), absent)
+        uniform = -(n_present(logits) * (n + 1)).log()
+        mixed = torch.stack(torch.broadcast_tensors(log_proba, uniform)).logsumexp(0)
+        return absent_again(mixed, absent_among(log_proba))
 
 
 class AffineScaling(TemperatureFirst):

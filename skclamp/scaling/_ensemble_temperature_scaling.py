@@ -13,6 +13,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
+from ._affine import n_present
 
 # Where the search starts, what it takes for none, and when it ends.
 _FIRST_SHARES = (0.98, 0.01, 0.01)
@@ -26,11 +27,7 @@ class EnsembleMap(Map):
 
     def transform(self, logits):
         parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1)]
-        absent = absent_among(logits)
-        uniform = torch.full_like(logits, -math.log(logits.shape[1]))
-        if absent is not None:
-            uniform = absent_again(-(~absent).sum(1, keepdim=True).to(logits).log().expand_as(logits), absent)
-        parts.append(uniform)
+        parts.append(absent_again(-n_present(logits).log().expand_as(logits), absent_among(logits)))
         shares = self.weights_.to(logits).log()
         return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 

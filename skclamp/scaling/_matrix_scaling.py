@@ -17,7 +17,7 @@ from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
-from ._affine import AffineMap, AffineScaling, largest_of, learn_affine, unit_of
+from ._affine import AffineMap, AffineScaling, largest_of, learn_affine, n_present, unit_of
 
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
 _OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)
@@ -30,11 +30,7 @@ class CentredMap(AffineMap):
     """An affine map of logits less the mean of their row."""
 
     def features(self, logits):
-        absent = absent_among(logits)
-        if absent is None:
-            return logits - logits.mean(1, keepdim=True)
-        mean = without(logits, absent).sum(1, keepdim=True) / (~absent).sum(1, keepdim=True)
-        return logits - mean
+        return logits - without(logits, absent_among(logits)).sum(1, keepdim=True) / n_present(logits)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

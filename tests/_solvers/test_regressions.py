@@ -7,7 +7,7 @@ from _output_maps import draw
 from scipy.special import log_softmax, logsumexp
 
 from skclamp import PlattScaling
-from skclamp._solvers import one_vs_rest, softmax_regression
+from skclamp._solvers import one_vs_rest, softmax_regression, temperature_sums
 from skclamp._solvers.one_vs_rest import log_odds_terms
 from skclamp._solvers.softmax_regression import SoftmaxRegression, minimise
 
@@ -22,12 +22,13 @@ def posed(n_samples, n_classes, mixes):
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 @MIXES
-def test_gradients_and_hessians(mixes, n_classes):
+def test_gradients_and_hessians(mixes, n_classes, monkeypatch):
     """Autograd's of the loss by hand: chunks of a few rows, two weightings, parameters away from the identity."""
     rng = np.random.default_rng(0)
     x, y = torch.from_numpy(rng.normal(size=(50, n_classes))), torch.from_numpy(rng.integers(n_classes, size=50))
     weights = torch.from_numpy(rng.uniform(size=(2, 50)))
-    regression = SoftmaxRegression(x, y, weights, mixes=mixes, chunk_size=13 * n_classes)
+    monkeypatch.setattr(temperature_sums, "_CHUNK_SIZE", 13 * n_classes)
+    regression = SoftmaxRegression(x, y, weights, mixes=mixes)
     assert len(regression.chunks) > 3
     thetas = torch.from_numpy(rng.normal(size=(2, *regression.identity.shape)))
     directions = torch.from_numpy(rng.normal(size=thetas.shape))
