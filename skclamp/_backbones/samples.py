@@ -11,7 +11,7 @@ from sklearn.utils.validation import indexable
 from skorch import NeuralNet
 from torch.utils.data import Dataset
 
-from .._judging.splits import check_partition
+from .._judging.splits import check_partition, copies_of
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
     check_labels,
@@ -143,11 +143,20 @@ class Samples:
         own = self.labelled
         return own if self.shard.ranks is ALONE else LabelledLogits(*map(self.shard.all_gather, own))
 
+    def prints_of_all(self):
+        """Hashes of the rows of the samples of all processes; None if unknown."""
+        parts = self.shard.ranks.all_gather_object(self.prints)
+        return None if any(part is None for part in parts) else np.concatenate(parts)
+
     def rows_seen(self):
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""
-        own = None if self.prints is None else self.prints[self.weight.cpu().numpy() > 0]
-        parts = self.shard.ranks.all_gather_object(own)
-        return None if any(part is None for part in parts) else np.concatenate(parts)
+        prints = self.prints_of_all()
+        return None if prints is None else prints[self.of_all().weight.cpu().numpy() > 0]
+
+    def copies(self):
+        """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
+        X = self.X if self.shard.ranks is ALONE else None
+        return copies_of(self.prints_of_all(), self.of_all().weight, X)
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):

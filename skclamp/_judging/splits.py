@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from torch.utils.data import TensorDataset
 
-from .._utils.arrays import ComputedRows, to_numpy
+from .._utils.arrays import to_numpy
 from .._utils.least_probability import LOG_MIN_PROBABILITY, are_zeros
 
 # Relative difference of two samples' log-probabilities that is no more than rounding.
@@ -16,8 +17,6 @@ _EQUAL = 1e-9
 _MAX_COPIES = 10
 # Voters, of whom some may have half a vote where none has one, so many scores that tell, and more than their rounding.
 _MAX_VOTERS, _MAX_TELLING, _ROUNDING = 500, 1000, 2e-6
-# Equal entries at so many places of inputs make it worth to compare all.
-_N_PLACES = 32
 # Where fewer rows are possible for each sample, equal ones are no copies; but a column of more values than categories
 # have, which tells most of the distinct rows apart, holds numbers.
 _POSSIBLE_PER_ROW, _MAX_CATEGORIES = 1000, 30
@@ -43,30 +42,30 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     return folds[leader]
 
 
-def copies_of(log_proba, weight, X=None, votes=False):
-    """Labels that only copies share, of the samples with weight; None where all differ.
+def copies_of(prints, weight, X=None):
+    """Labels that only samples of equal inputs share, of those with weight; None where all differ, or none are known.
 
-    Copies have equal inputs; of rows of categories, which independent samples may share, none are. Where inputs aren't
-    arrays, or aren't known (X is None), up to ten samples whose scores are equal but for rounding are copies, unless
-    the scores are votes, which tell few samples apart: those that are known as such, and those that look so.
-    `log_proba` may be `ComputedRows`.
+    `prints` are hashes of the inputs. Where `X` is an array, a list or a frame, or a TensorDataset of one, rows of
+    categories, which independent samples may share, are no copies.
     """
-    counted = np.flatnonzero(weight.cpu().numpy() > 0)
-    if isinstance(X, (np.ndarray, torch.Tensor)) or hasattr(X, "to_numpy"):
-        return _equal_inputs(to_numpy(X), counted)
-    if votes or not len(counted):
+    if prints is None:
         return None
-    parts = log_proba.parts() if isinstance(log_proba, ComputedRows) else [log_proba]
-    mixed = np.concatenate([_mixed(_finite(part), np.arange(part.shape[1])) for part in parts])[counted]
-    order = np.argsort(mixed, kind="stable")
-    group = np.cumsum(np.r_[False, _apart(mixed[order])])
-    size = np.bincount(group)[group]
-    copied = (size > 1) & (size <= _MAX_COPIES)
-    if not copied.any() or _are_votes(_finite(log_proba[counted[order[copied]][:_MAX_TELLING]])):
-        return None
-    copies = np.arange(len(weight))
-    copies[counted[order[copied]]] = counted[order[np.searchsorted(group, group[copied])]]
-    return copies
+    counted, copies = np.flatnonzero(weight.cpu().numpy() > 0), np.arange(len(prints))
+    _, number, counts = np.unique(prints[counted], return_inverse=True, return_counts=True)
+    rows = counted[counts[number] > 1]
+    X = X.tensors[0] if isinstance(X, TensorDataset) else X
+    columns, keys = None, prints[rows]
+    if isinstance(X, (np.ndarray, torch.Tensor, list, tuple)) or hasattr(X, "to_numpy"):
+        columns = to_numpy(X).reshape(len(prints), -1)
+        # Hashes leave out what a float32 does; of objects the bytes are their addresses.
+        is_object = columns.dtype.hasobject
+        contents = (repr(row.tolist()).encode() if is_object else row.tobytes() for row in (columns[k] for k in rows))
+        keys = np.array([blake2b(content, digest_size=16).hexdigest() for content in contents])
+    _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+    copies[rows] = rows[first][number]
+    n_distinct = len(np.unique(copies[counted]))
+    differ = n_distinct == len(counted)
+    return None if differ or (columns is not None and are_categories(columns[counted], n_distinct)) else copies
 
 
 def joined(copies, groups):
@@ -77,21 +76,6 @@ def joined(copies, groups):
     places = copies.astype(np.int32), (copies.max() + 1 + groups).astype(np.int32)
     links = coo_array((np.ones(len(copies)), places), shape=(places[1].max() + 1,) * 2)
     return connected_components(links, directed=False)[1][copies]
-
-
-def _equal_inputs(inputs, rows):
-    """Labels that only some rows of equal inputs share; None where all differ."""
-    inputs, copies, counted = inputs.reshape(len(inputs), -1), np.arange(len(inputs)), rows
-    for places in (np.random.default_rng(0).permutation(inputs.shape[1])[:_N_PLACES], slice(None)):
-        contents = (inputs[row, places] for row in rows)
-        # Of objects the bytes are their addresses.
-        contents = (repr(part.tolist()).encode() if part.dtype.hasobject else part.tobytes() for part in contents)
-        digests = [blake2b(content, digest_size=16).digest() for content in contents]
-        _, first, number, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
-        tied = counts[number] > 1
-        leader, rows = rows[first][number][tied], rows[tied]
-    copies[rows] = leader
-    return copies if len(rows) and not are_categories(inputs[counted], len(np.unique(copies[counted]))) else None
 
 
 def are_categories(columns, n_distinct):
@@ -106,9 +90,9 @@ def are_categories(columns, n_distinct):
     return largest <= max(_MAX_CATEGORIES, n_distinct / 2)
 
 
-def _are_votes(log_proba):
+def are_votes(log_proba):
     """Return whether in most rows the second class has so simple a fraction of what the first has."""
-    first, second = log_proba.topk(2, 1).values.T
+    first, second = log_proba[:_MAX_TELLING].topk(2, 1).values.T
     ratio = (second - first).exp().masked_fill(are_zeros(second), 0.0)[:, None]
     ratio = ratio * torch.arange(1, _MAX_VOTERS + 1, device=ratio.device)
     return ((ratio - ratio.round()).abs() <= _ROUNDING * ratio).any(1).double().mean() > 0.5
@@ -145,7 +129,9 @@ def _ranked(log_proba, y, weight):
     first = np.r_[True, _apart(of_label[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
     group = np.cumsum(first) - 1
     size = np.bincount(group)
-    return order, first | (size > _MAX_COPIES)[group] if len(size) > 1 else first
+    # Where all samples are repeated, as a tiled array's, so are those of groups as much larger.
+    most = _MAX_COPIES * np.gcd.reduce(size) if len(size) else 0
+    return order, first | (size > most)[group] if len(size) > 1 else first
 
 
 def _mixed(log_proba, classes):

@@ -19,7 +19,7 @@ from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import fit_folds, predict_labelled
 from .._judging.overlap import shared_share
 from .._judging.risk import best_unproven, mean_risk, prove
-from .._judging.splits import copies_of, joined
+from .._judging.splits import are_votes, copies_of, joined
 from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
@@ -250,7 +250,12 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
                 said, labels, weights = (tensor_of(values, "y") for values in (proba, y_encoded, weight))
                 for finding in look_for_errors(said, labels, weights, purpose="prove the risk"):
                     finding.tell()
-            copies = self._copies(X, proba, weight, prints)
+            rows = dataset_behind(X, any_order=True)
+            copies = copies_of(row_prints(rows) if prints is None else prints, torch.from_numpy(weight), rows)
+            log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
+            if getattr(self.estimator_, "estimator", self) is None and are_votes(log_proba):
+                # Votes, given as they are, are equal of samples that aren't.
+                copies = None
             self._choose_threshold(proba, y_encoded, weight, copies, groups, doubt)
             self._backbone = self._open_backbone()
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
@@ -296,18 +301,6 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             CalibrationSetWarning,
         )
         return same_samples(share)
-
-    def _copies(self, X, proba, weight, prints):
-        """Labels that only equal samples share; None where all differ."""
-        X = dataset_behind(X, any_order=True)
-        X = to_numpy(X) if isinstance(X, (list, tuple)) else X
-        log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
-        votes = getattr(self.estimator_, "least_probability_", 0.0) > 0
-        copies = copies_of(log_proba, torch.from_numpy(weight), X, votes=votes)
-        if copies is None or prints is None or isinstance(X, (np.ndarray, torch.Tensor)) or hasattr(X, "to_numpy"):
-            return copies
-        # By their scores, which maps of few steps give to others too.
-        return np.unique(np.stack([copies, prints]), axis=1, return_inverse=True)[1].ravel()
 
     def _out_of_fold(self, X, y, sample_weight, groups, params):
         """Labels, what clones say of samples that weren't theirs, and that it is of them; the estimator has all."""

@@ -15,7 +15,7 @@ from .._utils.parameters import Choices, Splits, is_splitter
 from .._utils.sklearn_private import Interval
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
-from ._splits import look_for_torn_copies, merged, tries_of, with_copies
+from ._splits import look_for_torn_copies, merged, tries_of
 
 #: The settings of the authors' toolkit. They are for inputs that are normalised already: the learning rate and the
 #: perturbation are in the units of X as given, and images in [0, 1] would be moved much farther.
@@ -237,8 +237,6 @@ class NeuralClampingCalibrator(BaseClamping):
         weighted, drawn = problem.weighted(), self._draws_folds(problem)
         if drawn:
             problem = weighted = merged(weighted)
-        elif self._guarded:
-            weighted = with_copies(weighted)
         tries = tries_of(self.validation_fraction, problem, learner) if self._guarded or len(candidates) > 1 else []
         if not drawn:
             look_for_torn_copies(weighted, tries, "validation_fraction")

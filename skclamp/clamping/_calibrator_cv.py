@@ -17,7 +17,7 @@ from .._utils.parameters import check_grid
 from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
-from ._splits import look_for_torn_copies, merged, with_copies
+from ._splits import look_for_torn_copies, merged
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
 _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
@@ -132,7 +132,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
 
     def _splits_for(self, problem, candidates, learner):
         drawn = self._draws_folds(problem)
-        problem = merged(problem) if drawn else with_copies(problem)
+        problem = merged(problem) if drawn else problem
         splits = problem.backbone.splits
         if splits is None:
             y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()

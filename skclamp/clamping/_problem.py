@@ -57,8 +57,6 @@ class Problem:
     exact: NetworkBackbone | None = None
     # What the guard's splitter is told beside the labels, of all the samples.
     split_params: dict = field(default_factory=dict)
-    # Hashes of the inputs of all samples, equal for equal ones; None where they aren't known.
-    prints: np.ndarray | None = None
     # Labels that samples of equal inputs share, of all; None where that isn't known, or all inputs differ.
     copies: np.ndarray | None = None
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
@@ -75,7 +73,6 @@ class Problem:
     def of(cls, samples):
         """The problem that `Samples` pose."""
         shard = samples.shard
-        told = shard.ranks.all_gather_object(samples.prints)
         # The bar of all the training counts the passes.
         backbone = copy.copy(samples.backbone)
         backbone.verbose = 0
@@ -88,7 +85,7 @@ class Problem:
             shard,
             Passes(forward=shard.size),
             split_params=samples.metadata.guard,
-            prints=None if any(part is None for part in told) else np.concatenate(told),
+            copies=samples.copies(),
             raw=samples.logits,
             weight_of_all=shard.all_gather(samples.weight).cpu(),
         )
@@ -139,7 +136,6 @@ class Problem:
             raw=logits if self.raw is self.logits else self.raw[on],
             weight_of_all=self.weight_of_all[everywhere],
             split_params=of_rows(self.split_params, everywhere.numpy(), len(self)),
-            prints=None if self.prints is None else self.prints[everywhere.numpy()],
             copies=None if self.copies is None else self.copies[everywhere.numpy()],
             at_identity=self.at_identity and self.at_identity.take(on),
         )

@@ -1,7 +1,6 @@
 """Which samples the guard holds out, and copies among them: equal inputs prove no more than one, and share a fold."""
 
 from dataclasses import replace
-from hashlib import blake2b
 from numbers import Real
 
 import numpy as np
@@ -10,7 +9,7 @@ from sklearn.model_selection import KFold
 
 from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
-from .._judging.splits import are_categories, check_disjoint
+from .._judging.splits import check_disjoint
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
@@ -84,47 +83,26 @@ def _given(validation_fraction, problem):
     return problem.shard.ranks.all_gather_object(splits)[0]
 
 
-def with_copies(problem):
-    """Return the problem with labels of copies among all samples; equal rows of categories are none."""
-    if problem.prints is None:
-        suspects = torch.arange(len(problem))
-    else:
-        _, number, counts = np.unique(problem.prints, return_inverse=True, return_counts=True)
-        suspects = torch.from_numpy(np.flatnonzero(counts[number] > 1))
-    _, rows = problem.shard.take(suspects)
-    digests = torch.zeros(problem.shard.size, dtype=torch.int64)
-    if len(rows):
-        digests[rows] = torch.tensor(_digests(problem, rows))
-    digests = problem.shard.all_gather(digests)[suspects].numpy()
-    _, first, number = np.unique(digests, return_index=True, return_inverse=True)
-    if len(first) == len(suspects):
-        return problem
-    copies = np.arange(len(problem))
-    copies[suspects] = suspects.numpy()[first][number]
-    found = replace(problem, copies=copies)
-    entries, _, are_all = _entries(problem, np.arange(len(problem)))
-    return problem if are_all and are_categories(entries, found.n_distinct) else found
-
-
 def merged(problem):
     """Return the problem with copies of one label, near-copies too, as the first of them, of their total weight.
 
     Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples,
     and so do those that several classifiers of a cross-fit see.
     """
-    for found in (with_copies, _with_near_copies):
-        problem = found(problem)
-        if problem.copies is None or problem.backbone.splits is not None:
-            continue
-        y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
-        alike = problem.copies * problem.logits.shape[1] + y_encoded
-        _, first, number = np.unique(alike, return_index=True, return_inverse=True)
-        weight = torch.from_numpy(np.bincount(number, problem.weight_of_all.numpy())[np.argsort(first)])
-        part = problem.take(np.sort(first))
-        weight_here = weight[part.shard.start : part.shard.start + part.shard.size].to(part.weight.device)
-        copies = part.copies if part.n_distinct < len(part) else None
-        problem = replace(part, weight=weight_here, weight_of_all=weight, copies=copies)
-    return problem
+    return _merged(_with_near_copies(_merged(problem)))
+
+
+def _merged(problem):
+    if problem.copies is None or problem.backbone.splits is not None:
+        return problem
+    y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+    alike = problem.copies * problem.logits.shape[1] + y_encoded
+    _, first, number = np.unique(alike, return_index=True, return_inverse=True)
+    weight = torch.from_numpy(np.bincount(number, problem.weight_of_all.numpy())[np.argsort(first)])
+    part = problem.take(np.sort(first))
+    weight_here = weight[part.shard.start : part.shard.start + part.shard.size].to(part.weight.device)
+    copies = part.copies if part.n_distinct < len(part) else None
+    return replace(part, weight=weight_here, weight_of_all=weight, copies=copies)
 
 
 def look_for_torn_copies(problem, tries, name):
@@ -144,16 +122,6 @@ def look_for_torn_copies(problem, tries, name):
             CalibrationSetWarning,
             explains=True,
         )
-
-
-def _digests(problem, rows):
-    """Hashes of this process's inputs at some positions."""
-    digests = []
-    for batch, _ in problem.inputs.take(rows).batches():
-        parts = [part.detach().cpu().contiguous() for part in _parts(problem, batch)]
-        parts = [part.reshape(len(part), -1).view(torch.uint8).numpy() for part in parts]
-        digests += [blake2b(b"".join(map(bytes, row)), digest_size=8).digest() for row in zip(*parts, strict=True)]
-    return [int.from_bytes(digest, "little", signed=True) for digest in digests]
 
 
 def _parts(problem, batch):
@@ -177,12 +145,12 @@ def _with_near_copies(problem):
     order = np.lexsort([shard.all_gather(logits @ mix).cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
     rows = np.sort(order[start : start + _MAX_SEEN])
-    entries, one_unit, _ = _entries(problem, rows)
+    entries, one_unit = _entries(problem, rows)
     far = _FAR_OF_ONE_UNIT if one_unit else _FAR
     share, by_chance, n_seen = share_of_near_duplicates(_comparable(entries, one_unit), y_encoded[rows], far)
     if n_seen < _MIN_SEEN or share - by_chance <= _MANY_CLUSTERED:
         return problem
-    entries, *_ = _entries(problem, np.arange(len(problem)))
+    entries, _ = _entries(problem, np.arange(len(problem)))
     found = replace(problem, copies=clusters(_comparable(entries, one_unit), _FAR_OF_UNITS))
     note(
         f"{share:.0%} of the samples have others of their class at a fraction of the distance to the rest, as frames "
@@ -195,7 +163,7 @@ def _with_near_copies(problem):
 
 
 def _entries(problem, rows):
-    """Some entries of each of some inputs, whether these have one unit, as images have, and whether these are all."""
+    """Some entries of each of some inputs, and whether these have one unit, as images have."""
     _, rows = problem.shard.take(torch.as_tensor(rows))
     flat, columns, n_axes = [], None, 0
     for batch, _ in problem.inputs.take(rows).batches() if len(rows) else ():
@@ -205,9 +173,8 @@ def _entries(problem, rows):
             drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
         flat.append(x[:, columns].detach().float().cpu())
-    told = problem.shard.ranks.all_gather_object((flat, n_axes, len(flat) and x.shape[1] <= _MAX_ENTRIES))
-    entries = torch.cat([part for parts, *_ in told for part in parts]).numpy()
-    return entries, max(n_axes for _, n_axes, _ in told) > 2, any(are_all for *_, are_all in told)
+    told = problem.shard.ranks.all_gather_object((flat, n_axes))
+    return torch.cat([part for parts, _ in told for part in parts]).numpy(), max(n_axes for _, n_axes in told) > 2
 
 
 def _comparable(entries, one_unit):

@@ -15,7 +15,6 @@ from .._judging.splits import copies_of
 from .._report.answers import page_content
 from .._report.figure import draw_comparison
 from .._report.page import page_of
-from .._utils.arrays import ComputedRows
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import one_warning
@@ -431,9 +430,7 @@ def _compare(calibrators, logits, calibration, alpha, options):
             fitted[name], fit_time, predicted = logits.fit(calibrator, calibration)
         bar.set_description(f"{name}, intervals")
         scored[name] = scoring(fit_time, *predicted)
-    X_test = None if logits.estimator is None else logits.test_samples.X
-    log_proba = ComputedRows(lambda rows: rows.double().log_softmax(1), logits.test)
-    copies = copies_of(log_proba, torch.ones(len(logits.test)), X_test)
+    copies = copies_of(logits.test_samples.prints, torch.ones(len(logits.test)), logits.test_samples.X)
     if copies is not None:
         # Those of several labels are several samples.
         copies = copies * len(logits.classes) + logits.y_test_encoded

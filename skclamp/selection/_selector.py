@@ -16,7 +16,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import GroupKFold
 
 from .._judging.paired import student_below_zero
-from .._judging.splits import copies_of, draw_folds, joined
+from .._judging.splits import are_votes, draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
 from .._pooling.pool import Pool, learn_pool, try_out, units_of
 from .._utils.arrays import to_numpy
@@ -29,7 +29,6 @@ from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..base._scores import Mapped
 from ..clamping._base import BaseClamping
-from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
 from ..scaling import TemperatureScaling
@@ -170,19 +169,20 @@ class CalibratorSelector(BaseCalibrator):
         of_all, told = samples.of_all(), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
-        has_inputs = self.estimator is not None and samples.shard.ranks is ALONE
         groups = samples.metadata.guard.get("groups")
         if groups is not None:
             groups = np.unique(group_keys(groups, len(samples.logits)), return_inverse=True)[1]
-        self._select(of_all, told, samples.X if has_inputs else None, groups)
+        # Votes, given as they are, are equal of samples that aren't.
+        votes = self.estimator is None and are_votes(torch.log_softmax(of_all.logits.double(), 1))
+        self._select(of_all, told, None if votes else samples.copies(), groups)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         self.map_.learn(least_probability=self.least_probability_)
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
         return Mapped(samples.logits, samples.labelled, loss)
 
-    def _select(self, samples, told, X, groups):
-        """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""
+    def _select(self, samples, told, copies, groups):
+        """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
         logits, y, weight = samples.logits, samples.y, samples.weight.cpu()
         names, maps = zip(*(self.candidates or takers(default_candidates(), logits)), strict=True)
         base = next((row for row, map_ in enumerate(maps) if _is_temperature_scaling(map_)), None)
@@ -190,7 +190,6 @@ class CalibratorSelector(BaseCalibrator):
             names, maps, base = (*names, "temperature scaling"), (*maps, TemperatureScaling()), len(maps)
         self._names = list(names)
         log_proba = torch.log_softmax(logits.double(), 1)
-        copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
         numbers = draw_folds(log_proba, y, weight, self.n_folds, joined(copies, groups))
         if not numbers.any():
             self.best_estimator_, self.weights_ = samples.fit(maps[base]), np.eye(len(maps))[base]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from _small_networks import labels_of, logits
 
+from skclamp._backbones.rows import row_prints
 from skclamp._judging.splits import copies_of, draw_folds
 
 
@@ -89,7 +90,7 @@ def test_copies_of_several_labels_share_a_fold():
     Z = log_softmax(logits(200)[rows])
     y = labels_of(Z)
     assert len(np.unique(np.column_stack([rows, y]), axis=0)) > 300, "several labels"
-    copies = copies_of(Z, torch.ones(800, dtype=torch.float64))
+    copies = copies_of(row_prints(Z), torch.ones(800, dtype=torch.float64))
     assert (copies.reshape(4, 200) == copies[:200]).all()
     assert len(np.unique(copies)) == 200
     numbers = drawn(Z, y, 5, copies).reshape(4, 200)
@@ -98,30 +99,37 @@ def test_copies_of_several_labels_share_a_fold():
 
 
 def test_distinct_samples_are_no_copies():
-    Z = torch.log_softmax(torch.from_numpy(logits(500)), 1)
-    weight = torch.ones(500, dtype=torch.float64)
-    assert copies_of(Z, weight) is None
-    # Votes that many samples share, and copies of what has no weight.
-    assert copies_of(Z[:20].repeat(25, 1), weight) is None
+    Z, weight = logits(500), torch.ones(500, dtype=torch.float64)
+    assert copies_of(row_prints(Z), weight, Z) is None
+    assert copies_of(None, weight, Z) is None
+    # Copies of what has no weight.
     weight[250:] = 0
-    assert copies_of(Z[:250].repeat(2, 1), weight) is None
+    assert copies_of(row_prints(np.tile(Z[:250], (2, 1))), weight) is None
 
 
-def test_samples_without_some_class_are_no_copies():
-    Z = torch.from_numpy(logits(500))
-    Z[:8, 0] = -torch.inf
-    weight = torch.ones(500, dtype=torch.float64)
-    assert copies_of(torch.log_softmax(Z, 1), weight) is None
-    copies = copies_of(torch.log_softmax(Z.repeat(2, 1), 1), torch.ones(1000, dtype=torch.float64))
-    np.testing.assert_array_equal(copies, np.tile(np.arange(500), 2))
+def test_what_a_hash_leaves_out_makes_no_copies():
+    Z = np.array([[1.0, 2.0], [1.0, 2.0 + 1e-12], [3.0, 4.0]])
+    assert row_prints(Z)[0] == row_prints(Z)[1]
+    assert copies_of(row_prints(Z), torch.ones(3), Z) is None
+
+
+@pytest.mark.parametrize("n_times", [2, 11, 40])
+def test_of_tiled_scores_folds_hold_all_copies_together(n_times):
+    """However often all are repeated; many equal ones beside single ones are votes."""
+    Z = log_softmax(np.tile(logits(60), (n_times, 1)))
+    y = np.tile(labels_of(logits(60)), n_times)
+    numbers = drawn(Z, y, 5).reshape(n_times, 60)
+    assert (numbers == numbers[0]).all()
+    assert len(np.unique(numbers)) == 5
 
 
 @pytest.mark.parametrize("kind", [float, object])
 def test_equal_rows_of_categories_are_no_copies(kind):
     rng = np.random.default_rng(0)
-    Z, weight = torch.log_softmax(torch.from_numpy(logits(600)), 1), torch.ones(600, dtype=torch.float64)
-    assert copies_of(Z, weight, rng.integers(0, 4, (600, 3)).astype(kind)) is None
+    weight, X = torch.ones(600, dtype=torch.float64), rng.integers(0, 4, (600, 3)).astype(kind)
+    assert copies_of(row_prints(X), weight, X) is None
     # Few columns of numbers.
     for n_columns in (1, 2, 8):
-        copies = copies_of(Z, weight, np.tile(rng.normal(size=(60, n_columns)), (10, 1)).astype(kind))
+        X = np.tile(rng.normal(size=(60, n_columns)), (10, 1)).astype(kind)
+        copies = copies_of(row_prints(X), weight, X)
         np.testing.assert_array_equal(copies, np.tile(np.arange(60), 10))

@@ -1,7 +1,5 @@
 """Copies of a sample prove what it proves once, near-copies too, which are told."""
 
-from hashlib import blake2b
-
 import numpy as np
 import pytest
 import torch
@@ -124,29 +122,6 @@ def test_the_cv_form_moves_copies_alone():
     )
     for k in range(3):
         np.testing.assert_allclose(found[f"split{k}_test_score"], expected[f"split{k}_test_score"], rtol=1e-6)
-
-
-class Narrow(torch.nn.Module):
-    def forward(self, x):
-        return x.bfloat16()
-
-
-@pytest.mark.parametrize("last", [[], [Narrow()]], ids=["float32", "bfloat16"])
-def test_hardly_any_distinct_sample_is_hashed(last, monkeypatch):
-    network, hashed = perceptron(0, 6, 10, *last), []
-
-    def counting(row, **options):
-        hashed.append(row)
-        return blake2b(row, **options)
-
-    monkeypatch.setattr("skclamp.clamping._splits.blake2b", counting)
-    x = vectors(2000)
-    y = labels_of(bare_logits(network, x))
-    fitted(x, y, network, perturbation="affine", validation_fraction=0.5)
-    assert len(hashed) < 20
-    hashed.clear()
-    fitted(x[np.r_[:2000, :50]], y[np.r_[:2000, :50]], network, perturbation="affine", validation_fraction=0.5)
-    assert 100 <= len(hashed) < 120
 
 
 def test_rows_of_categories_all_count():
