@@ -153,10 +153,11 @@ class Samples:
         prints = self.prints_of_all()
         return None if prints is None else prints[self.of_all().weight.cpu().numpy() > 0]
 
-    def copies(self):
+    def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
-        X = self.X if self.shard.ranks is ALONE else None
-        return copies_of(self.prints_of_all(), self.of_all().weight, X)
+        X, of_all = self.X if self.shard.ranks is ALONE else None, self.of_all()
+        log_proba = torch.log_softmax(of_all.logits.double(), 1) if are_scores else None
+        return copies_of(self.prints_of_all(), of_all.weight, X, log_proba)
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):

@@ -42,13 +42,14 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     return folds[leader]
 
 
-def copies_of(prints, weight, X=None):
+def copies_of(prints, weight, X=None, log_proba=None):
     """Labels that only samples of equal inputs share, of those with weight; None where all differ, or none are known.
 
     `prints` are hashes of the inputs. Where `X` is an array, a list or a frame, or a TensorDataset of one, rows of
-    categories, which independent samples may share, are no copies.
+    categories, which independent samples may share, are no copies. Nor are votes, where X holds scores, which
+    `log_proba` then are too.
     """
-    if prints is None:
+    if prints is None or (log_proba is not None and _are_votes(log_proba)):
         return None
     counted, copies = np.flatnonzero(weight.cpu().numpy() > 0), np.arange(len(prints))
     _, number, counts = np.unique(prints[counted], return_inverse=True, return_counts=True)
@@ -90,12 +91,12 @@ def are_categories(columns, n_distinct):
     return largest <= max(_MAX_CATEGORIES, n_distinct / 2)
 
 
-def are_votes(log_proba):
+def _are_votes(log_proba):
     """Return whether in most rows the second class has so simple a fraction of what the first has."""
     first, second = log_proba[:_MAX_TELLING].topk(2, 1).values.T
     ratio = (second - first).exp().masked_fill(are_zeros(second), 0.0)[:, None]
     ratio = ratio * torch.arange(1, _MAX_VOTERS + 1, device=ratio.device)
-    return ((ratio - ratio.round()).abs() <= _ROUNDING * ratio).any(1).double().mean() > 0.5
+    return ((ratio - ratio.round()).abs() <= _ROUNDING * ratio).any(1).double().mean().item() > 0.5
 
 
 def _finite(log_proba):

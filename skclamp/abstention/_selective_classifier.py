@@ -19,7 +19,7 @@ from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import fit_folds, predict_labelled
 from .._judging.overlap import shared_share
 from .._judging.risk import best_unproven, mean_risk, prove
-from .._judging.splits import are_votes, copies_of, joined
+from .._judging.splits import copies_of, joined
 from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
@@ -251,11 +251,10 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
                 for finding in look_for_errors(said, labels, weights, purpose="prove the risk"):
                     finding.tell()
             rows = dataset_behind(X, any_order=True)
-            copies = copies_of(row_prints(rows) if prints is None else prints, torch.from_numpy(weight), rows)
+            prints = row_prints(rows) if prints is None else prints
             log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
-            if getattr(self.estimator_, "estimator", self) is None and are_votes(log_proba):
-                # Votes, given as they are, are equal of samples that aren't.
-                copies = None
+            are_scores = getattr(self.estimator_, "estimator", self) is None
+            copies = copies_of(prints, torch.from_numpy(weight), rows, log_proba if are_scores else None)
             self._choose_threshold(proba, y_encoded, weight, copies, groups, doubt)
             self._backbone = self._open_backbone()
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:

@@ -430,7 +430,10 @@ def _compare(calibrators, logits, calibration, alpha, options):
             fitted[name], fit_time, predicted = logits.fit(calibrator, calibration)
         bar.set_description(f"{name}, intervals")
         scored[name] = scoring(fit_time, *predicted)
-    copies = copies_of(logits.test_samples.prints, torch.ones(len(logits.test)), logits.test_samples.X)
+    test, log_proba = logits.test_samples, None
+    if logits.estimator is None:
+        log_proba = torch.log_softmax(logits.test.double(), 1)
+    copies = copies_of(test.prints, torch.ones(len(logits.test)), test.X, log_proba)
     if copies is not None:
         # Those of several labels are several samples.
         copies = copies * len(logits.classes) + logits.y_test_encoded

@@ -16,7 +16,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import GroupKFold
 
 from .._judging.paired import student_below_zero
-from .._judging.splits import are_votes, draw_folds, joined
+from .._judging.splits import draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
 from .._pooling.pool import Pool, learn_pool, try_out, units_of
 from .._utils.arrays import to_numpy
@@ -172,9 +172,7 @@ class CalibratorSelector(BaseCalibrator):
         groups = samples.metadata.guard.get("groups")
         if groups is not None:
             groups = np.unique(group_keys(groups, len(samples.logits)), return_inverse=True)[1]
-        # Votes, given as they are, are equal of samples that aren't.
-        votes = self.estimator is None and are_votes(torch.log_softmax(of_all.logits.double(), 1))
-        self._select(of_all, told, None if votes else samples.copies(), groups)
+        self._select(of_all, told, samples.copies(are_scores=self.estimator is None), groups)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         self.map_.learn(least_probability=self.least_probability_)
