@@ -53,10 +53,9 @@ class CalibratorSelector(BaseCalibrator):
     1 / T is drawn to 1, and it is 1 where T gains less than half a nat, as it does by chance.
 
     Samples that depend on each other, of equal inputs and labels or of one of the ``groups`` that `fit` takes, share a
-    fold, and count as one. So do samples of equal logits where the inputs aren't arrays or aren't given, unless the
-    logits are those of votes. Probabilities of exactly 0, such as those of a class for which no tree of a forest votes,
-    tell only that they are less than the least that isn't 0. Half of that stands for them, in all that the candidates
-    see.
+    fold, and count as one; equal logits that are given in the inputs' place do so too, unless they are votes.
+    Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
+    less than the least that isn't 0. Half of that stands for them, in all that the candidates see.
 
     Parameters
     ----------
