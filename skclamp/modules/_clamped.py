@@ -225,10 +225,9 @@ class ClampedModule(nn.Module):
         if head.input_key is not None and changes_inputs(self.perturbation):
             raise ValueError(f"fold needs a network whose only input has no name; got one that takes {head.input_key}")
         if self.views is not None:
-            n = len(self.views)
             raise ValueError(
-                f"fold needs a module without views, since a network with other weights makes a single pass over the "
-                f"inputs as they are; got {n} view{'s' * (n != 1)}"
+                "fold needs a module without views, since a network with other weights makes a single pass over the "
+                f"inputs as they are; got {len(self.views)} views"
             )
         head = LogitsModule(copy.deepcopy(unwrapped(head.module)), **head.reading).eval()
         take_on(head, self.perturbation)

@@ -7,7 +7,7 @@ Afterwards the weights and biases of a copy of the network take them on; all els
 import copy
 import re
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from functools import partial
 from itertools import product
@@ -347,12 +347,11 @@ def _affine(probe, names):
 
 def _axis_of_samples(fewer, shape, n_samples):
     """The axis of a layer's output along which the samples are, from its shapes for one less and all; None if none."""
-    if len(fewer) != len(shape):
+    unlike = [k for k, (one, other) in enumerate(zip(fewer, shape, strict=False)) if one != other]
+    if len(fewer) != len(shape) or len(unlike) != 1:
         return None
-    unlike = [k for k, (one, other) in enumerate(zip(fewer, shape, strict=True)) if one != other]
-    if len(unlike) == 1 and fewer[unlike[0]] * n_samples == shape[unlike[0]] * (n_samples - 1):
-        return unlike[0]
-    return None
+    (axis,) = unlike
+    return axis if fewer[axis] * n_samples == shape[axis] * (n_samples - 1) else None
 
 
 def _verified(name, part, args, kwargs, output, axis):
@@ -362,7 +361,8 @@ def _verified(name, part, args, kwargs, output, axis):
     shape = tuple(tensors[weight].shape)
     generator = torch.Generator().manual_seed(0)
     gain, offset = (torch.randn(shape, generator=generator).to(output) for _ in range(2))
-    try:
+    # A layer may refuse other weights in its own way.
+    with suppress(Exception):
         for before in ("", *[child for child, _ in part.named_children()]):
             h = _given(part, args, kwargs, before)
             # What it doesn't give twice, or what a hook of the user's changed, no other weights give.
@@ -374,13 +374,13 @@ def _verified(name, part, args, kwargs, output, axis):
                 if any(size not in (1, whole) for size, whole in zip(shape, along, strict=True)):
                     continue
                 expected = _clamped(h, layer.spread(gain), layer.spread(offset) if bias else None)
-                _take_on(part, layer, gain, offset)
-                given = _given(part, args, kwargs, before)
-                _put_back(part, tensors)
-                if _close(given, expected):
-                    return layer
-    except Exception:  # noqa: BLE001 - a layer may refuse other weights in its own way
-        _put_back(part, tensors)
+                try:
+                    _take_on(part, layer, gain, offset)
+                    if _close(_given(part, args, kwargs, before), expected):
+                        return layer
+                finally:
+                    for own, tensor in tensors.items():
+                        setattr(part, own, tensor)
     return LayerReason.NOT_AFFINE
 
 
@@ -397,11 +397,6 @@ def _given(part, args, kwargs, before):
     with attached(part, before, take):
         part.forward(*args, **kwargs)
     return taken[0] if taken else None
-
-
-def _put_back(part, tensors):
-    for name, tensor in tensors.items():
-        setattr(part, name, tensor)
 
 
 def _close(given, expected, dtype=None):

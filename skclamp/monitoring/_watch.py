@@ -13,7 +13,7 @@ from ..base._around import AroundEstimator, arguments_of
 from ..display import MonitorDisplay
 from ..exceptions import CalibrationSetWarning
 from ..persistence import write
-from ._watched import one_after_another, refuse_metadata
+from ._watched import one_after_another
 
 UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 # What scikit-learn's own methods set, which no samples tell.
@@ -113,7 +113,8 @@ class Watch(AroundEstimator):
         """
         with self._kept_on_error(), one_warning():
             self._validate_params()
-            refuse_metadata(params)
+            if given := [name for name, value in params.items() if value is not None]:
+                raise TypeError(f"a monitor takes X, y and groups alone, each sample once; got {given[0]!r}")
             check_samples(X, type(self).__name__, "partial_fit")
             self._backbone = self._open_backbone()
             if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:

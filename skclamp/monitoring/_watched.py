@@ -64,15 +64,3 @@ def log_odds_of_copies(log_p, y):
     again = np.flatnonzero(np.diff(prints[order]) == 0)
     label, former = y[order[again + 1]], y[order[again]]
     return np.log(0.1 + 0.9 * (label == former) / np.exp(log_p[order[again + 1], former])).sum()
-
-
-def refuse_metadata(params):
-    """Raise for whatever goes with samples beside labels."""
-    given = [name for name, value in params.items() if value is not None]
-    if "sample_weight" in given:
-        raise ValueError(
-            "sample_weight must be left out: nothing would bound the false alarms of weighted samples. Give those that "
-            "count, each once"
-        )
-    if given:
-        raise TypeError(f"a monitor takes X, y and groups alone; got {given[0]!r}, which may be a parameter of its own")

@@ -369,9 +369,9 @@ def test_parameters_have_rules(params, message):
 
 
 def test_messages():
-    with pytest.raises(ValueError, match="sample_weight must be left out: nothing would bound"):
+    with pytest.raises(TypeError, match="groups alone, each sample once; got 'sample_weight'"):
         CalibrationMonitor().partial_fit(LOGITS, Y, sample_weight=np.ones(600))
-    with pytest.raises(TypeError, match="a monitor takes X, y and groups alone; got 'cluster'"):
+    with pytest.raises(TypeError, match="a monitor takes X, y and groups alone, .* got 'cluster'"):
         CalibrationMonitor().fit(LOGITS, Y, cluster=Y)
     with pytest.raises(ValueError, match=r"groups must have shape \(600,\), .* got shape \(599,\)"):
         watch(LOGITS, Y, groups=Y[1:])
@@ -402,7 +402,7 @@ def test_messages():
 def test_messages_tell_what_was_mistaken_for_what():
     with pytest.raises(ValueError, match=r"got \['a', 'b', 'c'\]\. Unless .* name the columns by classes="):
         CalibrationMonitor().fit(LOGITS, np.array(["a", "b", "c"])[Y])
-    with pytest.raises(TypeError, match="X, y and groups alone; got 'classes', which may be a parameter of its own"):
+    with pytest.raises(TypeError, match="X, y and groups alone, .* got 'classes'"):
         CalibrationMonitor().partial_fit(LOGITS, Y, classes=[0, 1, 2])
     calibrator = TemperatureScaling().fit(LOGITS, Y)
     for estimator in (None, calibrator):
