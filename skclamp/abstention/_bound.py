@@ -52,11 +52,6 @@ class RiskBound:
 OF_CLONES = "this is proven of clones that hadn't seen the samples, and not of the estimator fitted to all of them"
 
 
-def same_samples(share):
-    """Why nothing is promised of samples of which a share had fitted the calibrator."""
-    return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
-
-
 def reason_of(bound, answered, doubt, n_distinct, of_samples, *, grouped):
     """Sentences on what a threshold proves, or what is missing.
 

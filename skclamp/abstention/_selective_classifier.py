@@ -43,7 +43,7 @@ from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
 from ..modules._from_sklearn import flat_steps
 from ..persistence import write
-from ._bound import OF_CLONES, RiskBound, reason_of, same_samples
+from ._bound import OF_CLONES, RiskBound, reason_of
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -299,7 +299,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             "isn't proven for others. Give fit other samples, or an estimator that isn't fitted, which it cross-fits",
             CalibrationSetWarning,
         )
-        return same_samples(share)
+        return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
 
     def _out_of_fold(self, X, y, sample_weight, groups, params):
         """Labels, what clones say of samples that weren't theirs, and that it is of them; the estimator has all."""

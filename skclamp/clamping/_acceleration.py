@@ -53,7 +53,6 @@ def has_bfloat16(device):
     """Return whether a device multiplies bfloat16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        found = torch.cpu.get_capabilities()
-        return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
-    return False
+    known = device.type == "cpu" and hasattr(torch.cpu, "get_capabilities")
+    found = torch.cpu.get_capabilities() if known else {}
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))

@@ -249,9 +249,7 @@ class ClampedModule(nn.Module):
         """Set the mode of the perturbation; the network stays in eval mode."""
         self.training = mode
         self.perturbation.train(mode)
-        self.logits.eval()
-        if self.views is not None:
-            self.views.eval()
-        if isinstance(self.output, nn.Module):
-            self.output.eval()
+        for part in (self.logits, self.views, self.output):
+            if isinstance(part, nn.Module):
+                part.eval()
         return self

@@ -157,7 +157,8 @@ class CalibrationMonitor(Watch):
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)
         logits, labels, missing = read_watched(self._backbone, X, y)
-        classes, named = self._classes(logits.shape[1]), self._backbone.classes is not None
+        columns, known = np.arange(logits.shape[1]), self._backbone.classes
+        classes = resolve_classes(columns, len(columns), classes=self.classes, known=known)
         if not hasattr(self, "_evidence"):
             self.classes_ = classes
             self._start(CalibrationBets.of_none(self.tolerance, len(classes)))
@@ -173,13 +174,13 @@ class CalibrationMonitor(Watch):
         try:
             y_encoded = encode_labels(labels, classes)
         except ValueError as error:
-            if named or self.classes is not None:
+            if known is not None or self.classes is not None:
                 raise
             message = "Unless labels are column numbers, name the columns by classes=..., a parameter of the monitor"
             raise ValueError(f"{error}. {message}") from error
-        if not named and not self._evidence.n_samples and len(y_encoded):
+        if known is None and not self._evidence.n_samples and len(y_encoded):
             best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
-            for finding in look_at_width(best, y_encoded, weight, logits.shape[1]):
+            for finding in look_at_width(best, y_encoded, weight, len(columns)):
                 finding.tell()
         log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
         if keys is None:
@@ -187,13 +188,6 @@ class CalibrationMonitor(Watch):
         self._take_on((log_p, y_encoded), keys, {"n_missing_": int(missing.sum())})
         self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
         self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
-
-    def _classes(self, n_columns):
-        """Names of the columns."""
-        known = self._backbone.classes
-        if known is None and self.classes is None:
-            return np.arange(n_columns)
-        return resolve_classes(None, n_columns, classes=self.classes, known=known)
 
     def _look_for_copies(self, log_p, y):
         """Warn once labels show that samples with equal probabilities are one; of earlier calls the last one counts."""
