@@ -212,7 +212,7 @@ def test_labels_beside_known_frequencies_are_ignored_and_weights_told(fitted):
         ),
         (
             {"priors": EVEN, "source_priors": [0.5, 0.5]},
-            "source_priors must be frequencies of at least 0, one for each",
+            "source_priors must be frequencies above 0, one for each",
         ),
         ({"priors": EVEN, "source_priors": [1, 1, 1, 1]}, "source_priors must be frequencies"),
         (
