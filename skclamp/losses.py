@@ -142,11 +142,9 @@ class FocalLoss(nn.Module):
 def _reduce(loss, sample_weight, reduction):
     if sample_weight is not None:
         loss = loss * sample_weight
-    if reduction == "none":
-        return loss
-    if reduction == "sum":
-        return loss.sum()
-    return loss.mean() if sample_weight is None else loss.sum() / sample_weight.sum()
+    if reduction == "mean":
+        return loss.sum() / (len(loss) if sample_weight is None else sample_weight.sum())
+    return loss.sum() if reduction == "sum" else loss
 
 
 def _check_parameters(gamma, eps, reduction):

@@ -12,14 +12,13 @@ _CLEARLY_WORSE = 1e-3
 _ALL_FOLDS_SIZE = 2**30
 
 
-def last_that_gains(strengths, losses_of, least_gain=0.0):
-    """The last of some strengths, from strong to weak, before the sum of the losses stops falling by a least gain.
+def last_that_gains(tried, least_gain=0.0):
+    """The last of some strengths, from strong to weak, before the sum of their losses stops falling by a least gain.
 
-    `losses_of` a strength has one for each fold. One that is clearly worse on the first folds isn't taken.
+    `tried` yields each with its losses, one for each fold. One that is clearly worse on the first folds isn't taken.
     """
     best, chosen = None, None
-    for strength in strengths:
-        losses = losses_of(strength)
+    for strength, losses in tried:
         if best is not None:
             rise = np.cumsum(losses - best)
             if rise[-1] >= -least_gain or (rise[1:] > _CLEARLY_WORSE).any():

@@ -215,13 +215,7 @@ def _search(penalised, start, coordinates, tolerance):
         loss, gradient, _ = penalised(moved(u))
         return loss.item(), whiten(gradient).flatten().cpu().numpy()
 
-    options = {
-        "maxiter": _MAX_ITERATIONS,
-        "maxfun": 2 * _MAX_ITERATIONS,
-        "maxcor": _MEMORY,
-        "gtol": _GRADIENT_TOLERANCE,
-        "ftol": tolerance,
-    }
+    options = {"maxiter": _MAX_ITERATIONS, "maxcor": _MEMORY, "gtol": _GRADIENT_TOLERANCE, "ftol": tolerance}
     found = minimize(objective, np.zeros(start.numel()), jac=True, method="L-BFGS-B", options=options)
     return moved(found.x), found.nfev, found.success
 

@@ -172,25 +172,18 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``."""
     if not solution.at_bound:
         return
+    temperature = solution.temperature
+    separable = "the data may be separable: hardly a label has a lower logit than another class"
+    message = f"temperature_ is at the bound {temperature:g}, beyond which the loss still falls; "
     if solution.prior_strength:
-        note(
-            "temperature_ can't be learned from flawless samples (the data may be separable: hardly a label has a "
-            f"lower logit than another class); {solution.temperature:.3g} is what a prior makes of them",
-            NotConvergedWarning,
-            puzzles=CAUSES_OF_SMALL_T if solution.temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS,
-        )
-        return
-    if solution.temperature == bounds[0]:
-        reason = "the data may be separable: hardly a label has a lower logit than another class"
-        causes = CAUSES_OF_SMALL_T
+        message = f"temperature_ can't be learned from flawless samples ({separable}); "
+        message += f"{temperature:.3g} is what a prior makes of them"
+        causes = CAUSES_OF_SMALL_T if temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS
+    elif temperature == bounds[0]:
+        message, causes = message + separable, CAUSES_OF_SMALL_T
     else:
-        reason = "the logits may say nothing of the labels"
-        causes = CAUSES_OF_LARGE_T
-    note(
-        f"temperature_ is at the bound {solution.temperature:g}, beyond which the loss still falls; {reason}",
-        NotConvergedWarning,
-        puzzles=causes,
-    )
+        message, causes = f"{message}the logits may say nothing of the labels", CAUSES_OF_LARGE_T
+    note(message, NotConvergedWarning, puzzles=causes)
 
 
 def log_likelihoods(logits, y, temperature):
@@ -315,10 +308,8 @@ def _search_with_prior(rows, limits, gamma, strength, optimum):
     grid = sorted({*np.arange(first, limits[1], _PRIOR_STEP).tolist(), optimum, limits[1]})
     best = min(range(len(grid)), key=lambda i: penalised(grid[i]))
     around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    place = grid[best]
-    if around[0] < around[1]:
-        inner = minimize_scalar(penalised, bounds=around, method="bounded", options={"xatol": _PRIOR_TOLERANCE})
-        place = min(inner.x, place, key=penalised)
+    inner = minimize_scalar(penalised, bounds=around, method="bounded", options={"xatol": _PRIOR_TOLERANCE})
+    place = min(inner.x, grid[best], key=penalised)
     return place, loss(place)
 
 

@@ -12,7 +12,7 @@ from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, by_class, distinct_values
+from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, distinct_values
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples per bin on average.
 _RANGE = 10
@@ -102,9 +102,10 @@ class HistogramBinning(OneVsRestCalibrator):
         "prior_strength": [Interval(Real, 0, None, closed="left")],
     }
 
-    def _fit_maps(self, columns, y_encoded, weight):
-        edges, values = by_class(self._fit_class, columns, y_encoded, weight)
-        return StepMaps(edges=edges, values=values, even=self.strategy == "uniform")
+    _map = StepMaps
+
+    def _fit_logits(self, logits, y, sample_weight):
+        return super()._fit_logits(logits, y, sample_weight).learn(even=self.strategy == "uniform")
 
     def _fit_class(self, proba, hit, weight):
         inner = np.linspace(0, 1, self.n_bins + 1)[1:-1]
@@ -178,9 +179,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def _fit_maps(self, columns, y_encoded, weight):
-        edges, values = by_class(self._fit_class, columns, y_encoded, weight)
-        return StepMaps(edges=edges, values=values)
+    _map = StepMaps
 
     def _fit_class(self, proba, hit, weight):
         distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)

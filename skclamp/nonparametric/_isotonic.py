@@ -14,7 +14,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 from ..base._map import Learned
-from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, by_class, distinct_values, softmax_of
+from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, distinct_values, softmax_of
 
 # Probabilities that lie no further apart are one.
 _RESOLUTION = np.finfo(np.float64).resolution
@@ -82,9 +82,8 @@ class IsotonicCalibration(OneVsRestCalibrator):
            [0.33, 0.13, 0.54]])
     """
 
-    def _fit_maps(self, columns, y_encoded, weight):
-        knots, values = by_class(isotonic_knots, columns, y_encoded, weight)
-        return LinearMaps(knots=knots, values=values)
+    _map = LinearMaps
+    _fit_class = staticmethod(isotonic_knots)
 
 
 class StrictMap(LinearMaps):

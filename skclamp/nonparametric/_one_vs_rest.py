@@ -5,6 +5,7 @@ call however many classes there are.
 """
 
 from operator import attrgetter
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -68,8 +69,11 @@ def linear_between(knots, values, at):
 class MapsByClass(Map):
     """One function of each class's probability, ``at(probabilities)`` in subclasses; the rows are renormalised.
 
-    Places, to be searched among, ascend in each row of a matrix, which is filled up with infinity.
+    Its `arrays` have a row for each class. The first holds places, to be searched among: they ascend in each row, which
+    is filled up with infinity. The others are filled up with their last values.
     """
+
+    arrays: ClassVar[tuple[str, ...]] = "knots", "values"
 
     def _apply(self, fn, recurse=True):
         # It stays on the CPU, where places are searched, in float64.
@@ -91,6 +95,7 @@ class StepMaps(MapsByClass):
     Each edge belongs to the step on its left. `even` ones are no news from the samples.
     """
 
+    arrays = "edges", "values"
     even = False
 
     def at(self, proba):
@@ -113,8 +118,8 @@ class LinearMaps(MapsByClass):
 class OneVsRestCalibrator(BaseCalibrator):
     """The base of calibrators of one function per class.
 
-    Subclasses implement ``_fit_maps(columns, y_encoded, weight)``: the maps of all classes, from probabilities (K, n),
-    column indices and positive weights (n,).
+    Subclasses implement ``_fit_class(proba, hit, weight)``: the `arrays` of one class's map, from its probabilities,
+    which samples are of it, and positive weights, all (n,).
 
     Attributes
     ----------
@@ -133,6 +138,7 @@ class OneVsRestCalibrator(BaseCalibrator):
     # One class against the rest has as many positive samples as it has.
     _compared_samples = 10
 
+    _map: type[MapsByClass]
     maps_ = property(attrgetter("map_"))
 
     def _fit_logits(self, logits, y, sample_weight):
@@ -142,13 +148,6 @@ class OneVsRestCalibrator(BaseCalibrator):
         y_encoded, weight = y.cpu().numpy(), sample_weight.cpu().numpy()
         if weight.sum() > _MAX_SAMPLES:
             weight = weight * (_MAX_SAMPLES / weight.sum())
-        return self._fit_maps(softmax_of(logits).T.numpy(), y_encoded, weight)
-
-
-def by_class(fit_class, columns, y_encoded, weight):
-    """Call ``fit_class(proba, hit, weight)``, which returns arrays, for each class; return matrices with a row each.
-
-    The first, places that ascend, are filled up with infinity, the others with their last values.
-    """
-    places, *values = zip(*(fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(columns)), strict=True)
-    return padded(places, np.inf), *map(padded, values)
+        fits = [self._fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(softmax_of(logits).T.numpy())]
+        places, *values = zip(*fits, strict=True)
+        return self._map(**dict(zip(self._map.arrays, [padded(places, np.inf), *map(padded, values)], strict=True)))

@@ -10,7 +10,7 @@ import torch
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import SAME, MapsByClass, OneVsRestCalibrator, by_class, distinct_values
+from ._one_vs_rest import SAME, MapsByClass, OneVsRestCalibrator, distinct_values
 
 
 class VennAbersMaps(MapsByClass):
@@ -19,6 +19,8 @@ class VennAbersMaps(MapsByClass):
     The knots, shape (K, m), are the distinct probabilities of the calibration set. `p0` and `p1`, shape (K, m + 1), are
     values of the regressions with a further miss and a further hit.
     """
+
+    arrays = "knots", "p0", "p1"
 
     def at(self, proba):
         """Calibrated values of probabilities (K, n) in float64."""
@@ -80,6 +82,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
 
     precision: int | None = None
 
+    _map = VennAbersMaps
     _n_per_class = 3
     # Its time grows as the square of the samples.
     _compared_classes = 0
@@ -87,10 +90,6 @@ class VennAbersCalibration(OneVsRestCalibrator):
         **BaseCalibrator._parameter_constraints,
         "precision": [Interval(Integral, 0, 15, closed="both"), None],
     }
-
-    def _fit_maps(self, columns, y_encoded, weight):
-        knots, p0, p1 = by_class(self._fit_class, columns, y_encoded, weight)
-        return VennAbersMaps(knots=knots, p0=p0, p1=p1)
 
     def _fit_class(self, proba, hit, weight):
         if self.precision is not None:

@@ -81,8 +81,8 @@ class AffineScaling(TemperatureFirst):
 
 def learn_affine(map_, solution, unit=1.0):
     """Teach a map what a regression on features over a unit has found, a `Solution`, which is returned."""
-    *coef, intercept = solution.parameters[0].unbind(1)
-    map_.learn(coef_=(coef[0] if len(coef) == 1 else torch.stack(coef, 1)).cpu() / unit, intercept_=intercept.cpu())
+    parameters = solution.parameters[0].cpu()
+    map_.learn(coef_=parameters[:, :-1].squeeze(1) / unit, intercept_=parameters[:, -1])
     return solution
 
 
@@ -152,12 +152,9 @@ class VectorScaling(AffineScaling):
     _n_per_class = 2
     # Nothing holds a gain of a class whose samples are all right: worse by a half with 25 samples a number, still.
     _enough_per_number = 50
+    _n_free = AffineScaling._n_parameters
     _group = "scales and shifts per class"
     _default_candidates: ClassVar = {"vector": {}}
-
-    @property
-    def _n_free(self):
-        return self._n_parameters
 
     def _solve(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)

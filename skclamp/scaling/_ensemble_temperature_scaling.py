@@ -89,6 +89,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     temperature_, weights_ = Learned(), Learned()
     _group = "temperatures"
     _treats_classes_alike = True
+    _n_free = BaseCalibrator._n_parameters
     _default_candidates: ClassVar = {"ensemble temperature": {}}
 
     def _fit_logits(self, logits, y, sample_weight):
@@ -104,10 +105,6 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         data = centred.T.contiguous(), y.to(logits.device), weight / weight.sum()
         temperature, weights = _fit(*data, solution.temperature)
         return EnsembleMap(temperature_=temperature, weights_=weights)
-
-    @property
-    def _n_free(self):
-        return self._n_parameters
 
 
 def _fit(logits, y, weight, temperature):

@@ -112,11 +112,12 @@ class OdirScaling(AffineScaling):
         unit = n_classes / weight.sum().item()
         folds = folds_with_weight(draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds), weight)
         if len(folds) < 2:
-            return unit * (n_classes - 1) if off_diagonal is None else off_diagonal, unit
+            off_diagonal = unit * (n_classes - 1) if off_diagonal is None else off_diagonal
+            return float(off_diagonal), float(unit if intercept is None else intercept)
 
         def walk(name, strengths, losses_of):
             bar = progress_bar(strengths, verbose=self.verbose, unit="strength", desc=name)
-            return float(last_that_gains(bar, losses_of))
+            return float(last_that_gains((strength, losses_of(strength)) for strength in bar))
 
         gains = Folds(data, folds, mixes=False)
         tried = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]

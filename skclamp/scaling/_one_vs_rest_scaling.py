@@ -68,7 +68,7 @@ class BetaMap(OneVsRestMap):
 
 
 class OneVsRestScaling(TemperatureFirst):
-    """Learns the coefficients of a map's terms; subclasses may have a ``_ridge(terms, y, sample_weight)`` to 1."""
+    """Learns the coefficients of a map's terms."""
 
     _map: type[OneVsRestMap] = OneVsRestMap
     intercept_ = Learned()
@@ -76,20 +76,15 @@ class OneVsRestScaling(TemperatureFirst):
     _n_per_class = 2
     _group = "scales and shifts per class"
     _monotone = False
+    _n_free = TemperatureFirst._n_parameters
 
     def _fit_map(self, map_, logits, y, sample_weight):
-        terms = map_.terms(logits / map_.temperature_)
-        ridge = self._ridge(terms, y, sample_weight)
+        return self._fit_terms(map_, map_.terms(logits / map_.temperature_), y, sample_weight)
+
+    def _fit_terms(self, map_, terms, y, sample_weight, ridge=None):
         solution = fit_one_vs_rest(terms, y, sample_weight, ridge=ridge, monotone=self._monotone)
         map_.learn(**dict(zip(map_.coefficients, solution.parameters, strict=True)))
         return solution
-
-    def _ridge(self, terms, y, sample_weight):
-        return None
-
-    @property
-    def _n_free(self):
-        return self._n_parameters
 
 
 @with_shared_docs
@@ -230,6 +225,7 @@ class QuadraticScaling(OneVsRestScaling):
     }
 
     _n_per_class = 0
+    _n_free = 1
     _monotone = True
     _map = QuadraticMap
     slope_low_, slope_high_, range_ = Learned(), Learned(), Learned()
@@ -239,9 +235,7 @@ class QuadraticScaling(OneVsRestScaling):
     def _fit_map(self, map_, logits, y, sample_weight):
         log_odds = _log_odds(logits / map_.temperature_)[(sample_weight > 0).to(logits.device)]
         map_.learn(range_=torch.stack([log_odds.amin(0), log_odds.amax(0)]).cpu())
-        return super()._fit_map(map_, logits, y, sample_weight)
-
-    def _ridge(self, terms, y, sample_weight):
+        terms = map_.terms(logits / map_.temperature_)
         weight, penalty = sample_weight.to(terms[0]), self.penalty
         n_effective = weight.sum().item()
         unit = terms[0].shape[1] / n_effective
@@ -250,17 +244,10 @@ class QuadraticScaling(OneVsRestScaling):
             folds = folds_with_weight(draw_folds(log_proba, y, weight, self.n_folds), weight)
             # Nothing can be held out where one fold holds all the weight.
             tried = _MULTIPLES[: None if len(folds) > 1 else 1]
-            penalty = last_that_gains(
-                tried,
-                lambda multiple: out_of_fold_losses(terms, y, weight, folds, multiple * unit),
-                least_gain=_LEAST_GAIN / n_effective,
-            )
+            losses = (out_of_fold_losses(terms, y, weight, folds, multiple * unit) for multiple in tried)
+            penalty = last_that_gains(zip(tried, losses, strict=True), _LEAST_GAIN / n_effective)
         self.penalty_ = float(penalty)
-        return unit * self.penalty_
-
-    @property
-    def _n_free(self):
-        return 1
+        return self._fit_terms(map_, terms, y, sample_weight, ridge=unit * self.penalty_)
 
 
 @with_shared_docs

@@ -173,7 +173,9 @@ def test_no_collapse_where_coefficients_outnumber_samples(calibrator):
 @pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
 def test_weights_on_one_fold_alone():
     logits, y = mixed(50)
-    assert np.isfinite(MatrixScaling().fit(logits, y, sample_weight=np.eye(50)[3]).coef_).all()
+    fitted = MatrixScaling(intercept_penalty=0.5).fit(logits, y, sample_weight=np.eye(50)[3])
+    assert np.isfinite(fitted.coef_).all()
+    assert fitted.intercept_penalty_ == pytest.approx(0.5)
 
 
 # Platt scaling and beta calibration
