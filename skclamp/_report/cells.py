@@ -1,9 +1,11 @@
 """Confidences summed up in cells that no bin on offer parts: tables of any of these bins are sums over cells."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+
+from ..metrics._binning import bin_indices, equal_mass_edges
 
 # Bins that every page offers, beside the comparison's own.
 _COUNTS = (*range(1, 21), 25, 30, 40, 50)
@@ -11,33 +13,18 @@ _COUNTS = (*range(1, 21), 25, 30, 40, 50)
 _THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 1000)), 0.9995, 0.9999)
 
 
-@dataclass(frozen=True)
-class Menu:
-    """The bins and thresholds that a reader can choose: numbers of bins, and confidences in [0, 1), both ascending."""
+class Menu(NamedTuple):
+    """The bins and thresholds that a reader can choose: numbers of bins, confidences in [0, 1), and all their edges."""
 
     counts: tuple[int, ...]
     thresholds: tuple[float, ...]
-
-    @cached_property
-    def bin_edges(self):
-        """Edges of all bins of equal width."""
-        return np.unique(np.concatenate([np.arange(n + 1) / n for n in self.counts]))
-
-    @cached_property
-    def edges(self):
-        """These and the thresholds."""
-        return np.union1d(self.bin_edges, self.thresholds)
+    edges: np.ndarray
 
 
 def menu_with(n_bins):
     """The usual numbers of bins and thresholds, and one number more."""
-    return Menu(tuple(sorted({*_COUNTS, n_bins})), _THRESHOLDS)
-
-
-def equal_mass_ranks(n_samples, n_bins, side):
-    """Places of the edges of `metrics._binning.equal_mass_edges` among ascending confidences without weights."""
-    k = np.arange(n_bins + 1) * n_samples
-    return np.minimum(k // n_bins, n_samples - 1) if side == "right" else np.maximum(-(-k // n_bins) - 1, 0)
+    counts = tuple(sorted({*_COUNTS, n_bins}))
+    return Menu(counts, _THRESHOLDS, np.unique(np.concatenate([_THRESHOLDS, *(np.arange(n + 1) / n for n in counts)])))
 
 
 @dataclass(frozen=True)
@@ -87,45 +74,35 @@ def cells_of(confidence, hits, drawn, menu, *, dtype, is_top):
         bins of equal mass those of ``adaptive_expected_calibration_error``, where the least confident sample, if it is
         one alone, counts as calibrated; else those of ``classwise_calibration_error``.
     """
-    side = "right" if is_top else "left"
     order = np.argsort(confidence, kind="stable")
-    ascending, n_samples = confidence[order], len(order)
-    width_cuts = (menu.edges if is_top else menu.bin_edges).astype(dtype).astype(np.float64)
-    mass_cuts = ascending[np.concatenate([equal_mass_ranks(n_samples, n, side) for n in menu.counts])]
-    _, start, count = np.unique(
-        np.searchsorted(np.union1d(width_cuts, mass_cuts), ascending), return_index=True, return_counts=True
-    )
+    ascending, side = confidence[order], "right" if is_top else "left"
+    widths = [(np.arange(n + 1) / n).astype(dtype).astype(np.float64) for n in menu.counts]
+    masses = [equal_mass_edges(ascending, None, n, side) for n in menu.counts]
+    thresholds = menu.edges.astype(dtype).astype(np.float64)
+    cuts = np.unique(np.concatenate([*widths, *masses, *([thresholds] if is_top else [])]))
+    between = np.searchsorted(cuts, ascending)
+    _, start, count = np.unique(between, return_index=True, return_counts=True)
     upper, total = ascending[start + count - 1], np.add.reduceat(ascending, start)
-    place = np.searchsorted(menu.edges.astype(dtype), upper)
-    cell = np.empty(n_samples, np.intp)
+    cell = np.empty(len(order), np.intp)
     cell[order] = np.repeat(np.arange(len(start)), count)
     in_cells, *drawn_in_cells = (np.bincount(cell[true], minlength=len(start)) for true in (hits, *drawn))
-    floors = _floors(np.array(drawn_in_cells) - total, place, count, menu, side)
-    return Cells(place, upper, total, count, in_cells, floors)
+    residuals = np.array(drawn_in_cells) - total
+    errors = _errors(residuals, upper, widths)
+    if is_top and count[0] == 1 < len(order):
+        # The first sample counts as calibrated in bins of equal mass.
+        residuals[:, 0] = 0
+    errors = np.array([errors, _errors(residuals, upper, masses)]) / len(order)
+    floors = np.stack([errors.mean(-1), np.quantile(errors, 0.95, axis=-1)], axis=-1)
+    return Cells(np.searchsorted(thresholds, upper), upper, total, count, in_cells, floors)
 
 
-def _floors(residuals, place, count, menu, side):
-    """The cells' `floors`, from residuals of shape (n_draws, n_cells)."""
-    reached, n_samples = np.cumsum(count), count.sum()
-    # Where bins begin among the cells, bin by bin, number by number: of equal width, then of equal mass.
-    inner = [
-        np.searchsorted(place, np.searchsorted(menu.edges, np.arange(1, n) / n), side="right") for n in menu.counts
-    ]
-    n_width = sum(menu.counts)
-    for n in menu.counts:
-        inner.append(np.searchsorted(reached, equal_mass_ranks(n_samples, n, side)[1:-1], side="right") + 1)
-    starts = np.concatenate([np.r_[0, bounds] for bounds in inner])
-    ends = np.concatenate([np.r_[bounds, len(place)] for bounds in inner])
-    first_bins = np.cumsum([0, *(len(bounds) + 1 for bounds in inner)])[:-1]
-    # A row of the draws for each cell: whole rows are quickly taken.
-    path = np.zeros((len(place) + 1, len(residuals)))
-    np.cumsum(residuals.T, axis=0, out=path[1:])
-    gaps = path[ends] - path[starts]
-    if side == "right" and count[0] == 1 < n_samples:
-        # The first sample counts as calibrated, and no bin of equal mass before it is empty.
-        gaps[np.flatnonzero(starts[n_width:] == 0) + n_width] -= residuals[:, 0]
-    errors = np.add.reduceat(np.abs(gaps, out=gaps), first_bins) / n_samples
-    return np.stack([errors.mean(1), np.quantile(errors, 0.95, axis=1)], axis=-1).reshape(2, -1, 2)
+def _errors(residuals, upper, bins):
+    """Sum of absolute residuals over the bins of each draw, for each of some bins' edges."""
+    path, errors = np.cumsum(np.pad(residuals, ((0, 0), (1, 0))), axis=1), []
+    for edges in bins:
+        first = np.flatnonzero(np.diff(bin_indices(upper, edges), prepend=-1))
+        errors.append(np.abs(np.diff(path[:, [*first, len(upper)]])).sum(1))
+    return errors
 
 
 @dataclass(frozen=True)

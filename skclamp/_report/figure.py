@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from ..display._axes import new_axes, without_frame
+from ..display._axes import legend_above, new_axes, without_frame
 
 _TIED = {"color": "#1d3f66", "marker": "o", "linestyle": "none", "markersize": 6}
 _WORSE = {**_TIED, "markerfacecolor": "white"}
-_LEGEND = {"frameon": False, "fontsize": "small", "handlelength": 1.2, "handletextpad": 0.5, "columnspacing": 1.0}
 _FLOOR = {"color": "#d5dae0", "height": 0.7}
 _ECE = {"color": "#9c2f10", "marker": "D", "linestyle": "none", "markersize": 5}
 _GRID = {"color": "#e3e6ea", "linewidth": 0.8}
@@ -39,20 +38,10 @@ def _draw_differences(ax, rows, places):
     ax.errorbar(difference, places, xerr=1.96 * error, fmt="none", ecolor="#7a8594", elinewidth=1.5)
     ax.plot(difference[tied], places[tied], label="tied with best", **_TIED)
     ax.plot(difference[~tied], places[~tied], label="worse", **_WORSE)
-    linear = _power_of_ten(max(np.median(error) / 10, 1e-4))
-    ax.set_xscale("symlog", linthresh=linear, linscale=1.0)
-    furthest = _power_of_ten(max(linear, difference.max()))
-    ticks = [0.0, *np.logspace(np.log10(linear), np.log10(furthest), round(np.log10(furthest / linear)) + 1)]
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set_xlim(-linear, 1.3 * (difference + 1.96 * error).max() + linear / 2)
+    ax.set_xscale("symlog", linthresh=max(np.median(error) / 10, 1e-4))
     ax.axvline(0, **_ZERO)
     ax.set_xlabel("NLL above the best")
-    _legend_above(ax)
-
-
-def _power_of_ten(value):
-    """The least power of ten that isn't below a value."""
-    return 10.0 ** np.ceil(np.log10(value))
+    legend_above(ax)
 
 
 def _draw_errors(ax, rows, places, error_name):
@@ -66,9 +55,4 @@ def _draw_errors(ax, rows, places, error_name):
     ax.plot(ece, places, label="ECE", **_ECE)
     ax.set_xlim(left=0)
     ax.set_xlabel(f"{error_name} (%)")
-    _legend_above(ax)
-
-
-def _legend_above(ax):
-    """Beside the marks there is no place that is always free."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, **_LEGEND)
+    legend_above(ax)

@@ -14,6 +14,8 @@ from dataclasses import asdict, replace
 from importlib import resources
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from ..clamping._base import BaseClamping
 from ..display._perturbation_panels import panels_of, view_panels
@@ -76,7 +78,7 @@ def _fill(title, data):
         "style": style,
         "script": script,
         # No name of a class or calibrator can end the script that holds the data.
-        "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "data": json.dumps(data, default=_plain, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
 
@@ -134,8 +136,10 @@ def _packed(cells):
 
 def _perturbation(name, calibrator, channel_names):
     """Section on what a clamping calibrator learned, and why it kept or refused it."""
-    panels = panels_of(calibrator.perturbation_, channel_names, (0.0, 1.0))
-    panels += view_panels(calibrator.views_, calibrator.view_weights_)
+    panels = [
+        *panels_of(calibrator.perturbation_, channel_names, (0.0, 1.0)),
+        *view_panels(calibrator.views_, calibrator.view_weights_),
+    ]
     return {
         "name": name,
         "learned": " ".join(calibrator._learned_in_words()),
@@ -143,61 +147,41 @@ def _perturbation(name, calibrator, channel_names):
             {"about": about, "accepted": verdict.accepted, "reason": verdict.reason}
             for about, verdict in calibrator._verdicts().items()
         ],
-        "panels": [{"title": p.title, "kind": p.kind, **_CONTENTS[p.kind](**p.content)} for p in panels],
+        "panels": [{"title": p.title, "kind": p.kind, **_CONTENTS.get(p.kind, dict)(**p.content)} for p in panels],
     }
 
 
 def _bars(values, names, nothing):
-    thinned = _thinned(np.asarray(values), _MAX_BARS)
+    thinned = _thinned(values, _MAX_BARS)
     names = names if len(thinned) == len(values) else None
-    return {"values": _rounded(thinned), "names": _texts(names), "nothing": nothing or 0.0, "n": len(values)}
+    return {"values": thinned, "names": names, "nothing": nothing or 0.0, "n": len(values)}
 
 
 def _image(image, names, limits):
-    thinned = _thinned(_thinned(np.asarray(image), _MAX_PIXELS).T, _MAX_PIXELS).T
-    low, high = (end if given is None else given for given, end in zip(limits, _range(image), strict=True))
+    thinned, extremes = _thinned(image, _MAX_PIXELS), [float(np.min(image)), float(np.max(image))]
+    low, high = (float(end if given is None else given) for given, end in zip(limits, extremes, strict=True))
     share = (thinned - low) / (high - low if high > low else 1.0)
     pixels = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
-    numbers = _rounded(thinned.ravel()) if thinned.size <= 16 else None
     return {
         "shape": list(thinned.shape),
         "pixels": _base64(pixels.tobytes()),
-        "limits": [float(low), float(high)],
-        "range": _range(image),
-        "names": _texts(names),
-        "numbers": numbers,
+        "limits": [low, high],
+        "range": extremes,
+        "names": names,
+        "numbers": thinned.ravel() if thinned.size <= 16 else None,
     }
 
 
-def _curves(x, curves, names):
-    return {"x": _rounded(x), "curves": [_rounded(curve) for curve in curves], "names": _texts(names)}
-
-
-def _depth(quantiles, names, nothing):
-    return {"quantiles": [_rounded(of_layer) for of_layer in quantiles], "names": _texts(names), "nothing": nothing}
-
-
-_CONTENTS: dict[str, Callable[..., dict]] = {"bars": _bars, "depth": _depth, "image": _image, "curves": _curves}
-
-
-def _range(values):
-    return [float(np.min(values)), float(np.max(values))]
-
-
-def _texts(names):
-    return None if names is None else [str(name) for name in names]
-
-
-def _rounded(values):
-    """Numbers of six digits, which no picture tells apart from all."""
-    return [float(f"{value:.6g}") for value in values]
+def _plain(value):
+    """Numbers of an array, to six digits, which no picture tells apart from all."""
+    return list(value) if value.ndim > 1 else [float(f"{number:.6g}") for number in value]
 
 
 def _thinned(values, most):
-    """Means of neighbours along the first axis, so that at most so many are left."""
-    step = -(-len(values) // most)
-    if step == 1:
-        return values
-    starts = np.arange(0, len(values), step)
-    sizes = np.diff(starts, append=len(values))
-    return np.add.reduceat(values, starts, axis=0) / sizes.reshape(-1, *(1,) * (values.ndim - 1))
+    """Means of neighbours along each axis, one or two, so that at most so many are left."""
+    rows = torch.as_tensor(values).reshape(1, len(values), -1)
+    thinned = F.adaptive_avg_pool2d(rows, (min(most, rows.shape[1]), min(most, rows.shape[2])))[0].numpy()
+    return thinned if np.ndim(values) == 2 else thinned[:, 0]
+
+
+_CONTENTS: dict[str, Callable[..., dict]] = {"bars": _bars, "image": _image}

@@ -102,6 +102,25 @@ def check_number(value, name, low, high, closed="both"):
     return float(value)
 
 
+def by_name(several, parameter):
+    """Estimators by name: of a dict, of pairs of a name and an estimator, or of a list, by their classes' names."""
+    if isinstance(several, dict):
+        named = several
+    elif isinstance(several, Iterable) and not isinstance(several, str):
+        pairs = [each if isinstance(each, (tuple, list)) else (type(each).__name__, each) for each in several]
+        if any(len(pair) != 2 for pair in pairs):
+            raise TypeError(f"{parameter} must be estimators or (name, estimator) pairs; got {pairs!r}")
+        names, estimators = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        named = dict(zip(names, estimators, strict=True))
+        if len(named) < len(names):
+            raise ValueError(f"{parameter} must have names of their own; got {names}")
+    else:
+        raise TypeError(f"{parameter} must be a list, or a dict by name; got {several!r}")
+    if not named:
+        raise ValueError(f"{parameter} must hold at least one; got none")
+    return named
+
+
 def check_grid(values, name, constraints, owner):
     """Raise unless a grid has values and each is one that the parameter of a single estimator may take."""
     if not len(values):

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from .._judging.paired import n_effective
 from .._utils.parameters import check_whole_number
 from ..metrics._binning import bin_indices
-from ..metrics._resampling import resampling_weights
+from ..metrics._resampling import grouped, resampling_weights
 from ..metrics._smooth import cells_beside, cosines_of, pairs_smooth_error, smooth
 
 # Points of the curve are 1 / _N_CELLS apart.
@@ -105,28 +105,20 @@ def counts_of(pairs, edges):
 
 
 def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
-    """Intervals of the bins' accuracies, shape (2, n_bins), by the bootstrap or Wilson's formula; NaN in empty bins.
+    """Intervals of the bins' accuracies, shape (2, n_bins), by Wilson's formula or the bootstrap; NaN in empty bins.
 
     Wilson's (Journal of the American Statistical Association 22, 1927) are taken without `resamples`, which are as for
-    `smooth_curve`. In bootstrap replicates samples that are all right, or all wrong, are so every time: the interval
-    ends there at the exact binomial bound (Clopper and Pearson). The bins stay as they are.
+    `smooth_curve`, and in bins whose samples are all right, or all wrong: replicates are so, too, every time. The bins
+    stay as they are.
     """
-    place, n_bins = bin_indices(pairs.confidence, edges), len(edges) - 1
-    replicates = []
-    for weight in (weight for weights in resamples for weight in weights):
-        mass, hits = (np.bincount(place, values, n_bins) for values in (weight, weight * pairs.hits))
+    accuracy, groups = pairs.table(edges).accuracy, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
+    intervals = wilson(accuracy, counts_of(pairs, edges), confidence_level)
+    with np.errstate(invalid="ignore"):
         # A replicate may miss a bin of few samples.
-        replicates.append(np.where(mass > 0, hits / np.where(mass > 0, mass, 1), np.nan))
-    if not replicates:
-        return wilson(pairs.table(edges).accuracy, counts_of(pairs, edges), confidence_level)
-    intervals = np.full((2, n_bins), np.nan)
-    filled = ~np.isnan(replicates).all(0)
-    intervals[:, filled] = _interval(np.array(replicates)[:, filled], confidence_level)
-    for k in np.unique(place[pairs.masses > 0]):
-        inside = (place == k) & (pairs.masses > 0)
-        if np.ptp(pairs.hits[inside]) == 0:
-            bound = ((1 - confidence_level) / 2) ** (1 / n_effective(pairs.masses[inside]))
-            intervals[:, k] = (bound, 1) if pairs.hits[inside][0] else (0, 1 - bound)
+        replicates = [(weights * pairs.hits) @ groups / (weights @ groups) for weights in resamples]
+    if replicates:
+        varied = (accuracy > 0) & (accuracy < 1)
+        intervals[:, varied] = _interval(np.concatenate(replicates)[:, varied], confidence_level)
     return intervals
 
 

@@ -148,7 +148,12 @@ class PerturbationDisplay:
         check_is_fitted(estimator)
         # What acts within the network has nothing to show of them.
         shows_images = X is not None and (changes_inputs(estimator.perturbation_) or not estimator.accepted_)
-        images = [_checked(pair) for pair in estimator._before_and_after(X, _MAX_IMAGES)] if shows_images else None
+        images = list(estimator._before_and_after(X, _MAX_IMAGES)) if shows_images else None
+        if images and (images[0][0].ndim != 3 or len(images[0][0]) not in (1, 3)):
+            raise ValueError(
+                "X must hold images of one or three channels, (channels, height, width), or be left out; got "
+                f"{images[0][0].shape} each"
+            )
         display = cls(
             estimator.perturbation_,
             # Another output map takes its place.
@@ -184,10 +189,9 @@ class PerturbationDisplay:
             less than 1.
         """
         check_whole_number(n_columns, "n_columns")
-        learned = panels_of(self.perturbation, self.channel_names, self.input_range)
+        learned = list(panels_of(self.perturbation, self.channel_names, self.input_range))
         drawn = image_panels(self.images or []) + (learned or [Panel("", "message", {"text": "no perturbation kept"})])
-        drawn += [] if self.views is None else view_panels(self.views, self.view_weights)
-        drawn += history_panels(self.history)
+        drawn += [*view_panels(self.views, self.view_weights), *history_panels(self.history)]
         self.axes_ = new_axes(len(drawn), n_columns, size=_PANEL)
         self.figure_ = self.axes_[0].figure
         for panel, ax in zip(drawn, self.axes_, strict=True):
@@ -195,13 +199,3 @@ class PerturbationDisplay:
         if self.temperature is not None:
             self.figure_.suptitle(f"T = {self.temperature:.4g}", x=0.01, ha="left", fontsize="medium")
         return self
-
-
-def _checked(pair):
-    shape = pair[0].shape
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(
-            f"X must hold images of one or three channels, (channels, height, width); got {shape} each. Leave X out to "
-            "draw what was learned of other inputs"
-        )
-    return pair

@@ -27,8 +27,6 @@ _MAX_IMAGES = 6
 _QUANTILES = (0, 0.25, 0.5, 0.75, 1)
 # Parts of a family's parameter that are shown.
 _SHOWN_OF: dict[str, Any] = {"filters": np.s_[:, 0], "map": (0, 0)}
-# Cells of a picture that still have room for their number.
-_MAX_NUMBERS = 16
 
 
 @dataclass(frozen=True)
@@ -46,34 +44,29 @@ class Panel:
 
 
 def panels_of(perturbation, channel_names, input_range):
-    """Panels of a perturbation, or of a chain's links in turn: a tone curve over `input_range`, or each parameter's."""
+    """Yield panels of a perturbation, or of a chain's links: a tone curve over `input_range`, or each parameter's."""
     chain = isinstance(perturbation, nn.Sequential)
     blocks = perturbation.named_children() if chain else [(title_of(perturbation), perturbation)]
-    panels = []
     for name, block in blocks:
         family = family_of(block)
         if family.of_features:
-            panels += _depth_panels(name, block)
-            continue
-        if family.tone_curve:
-            panels.append(_curve_panel(name, block, channel_names, input_range))
-            continue
-        for key, parameter in block.named_parameters():
-            picture = family.pictures.get(key, Picture())
-            panels += _parameter_panels(f"{name}: {key}", _numbers(parameter), picture, channel_names)
-    return panels
+            yield from _depth_panels(name, block)
+        elif family.tone_curve:
+            yield _curve_panel(name, block, channel_names, input_range)
+        else:
+            for key, parameter in block.named_parameters():
+                picture = family.pictures.get(key, Picture())
+                yield from _parameter_panels(f"{name}: {key}", _numbers(parameter), picture, channel_names)
 
 
 def _depth_panels(name, norm):
     """Where a network was disturbed: for each layer the range, the middle half and the median of gains, and offsets."""
-    panels = []
     for k, (key, picture) in enumerate(family_of(norm).pictures.items(), 1):
         found = {of_layer[0].name: _numbers(of_layer[k]) for of_layer in norm.by_layer() if of_layer[k] is not None}
         if found:
             quantiles = np.array([np.quantile(values, _QUANTILES) for values in found.values()])
             content = {"quantiles": quantiles, "names": list(found), "nothing": picture.nothing}
-            panels.append(Panel(f"{name}: {key} by layer", "depth", content))
-    return panels
+            yield Panel(f"{name}: {key} by layer", "depth", content)
 
 
 def _numbers(parameter):
@@ -130,12 +123,10 @@ def history_panels(history):
 
 
 def view_panels(views, weights):
-    """Bars of the weights of several views; none for the inputs as they are."""
-    names = titles_of(views)
-    if len(names) == 1 and names == titles_of([nn.Identity()]):
-        return []
-    content = {"values": np.asarray(weights, dtype=np.float64), "names": names, "nothing": None}
-    return [Panel("views: weight", "bars", content)]
+    """Yield bars of the weights of several views; none for the inputs as they are."""
+    names = titles_of(views or [nn.Identity()])
+    if names != titles_of([nn.Identity()]):
+        yield Panel("views: weight", "bars", {"values": np.asarray(weights), "names": names, "nothing": None})
 
 
 def image_panels(pairs):
@@ -165,7 +156,7 @@ def _channel_names(names, n_channels, numbered="{}"):
         return [numbered.format(k) for k in range(n_channels)]
     if len(names) != n_channels:
         raise ValueError(f"channel_names must be {n_channels}, one per channel; got {len(names)}")
-    return list(names)
+    return [str(name) for name in names]
 
 
 def _draw_bars(ax, values, names, nothing):
@@ -219,10 +210,6 @@ def _draw_image(ax, image, names, limits):
         _name_places(ax, len(names), names, "")
         ax.set_yticks(range(len(names)), names)
         ax.set(xlabel="from", ylabel="to")
-    if image.size <= _MAX_NUMBERS:
-        for (row, column), value in np.ndenumerate(image):
-            color = "white" if shown.norm(value) < 0.5 else "black"
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
 
 
 def _draw_curves(ax, x, curves, names):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._utils.arrays import to_numpy
-from .._utils.parameters import check_number, check_whole_number
+from .._utils.parameters import by_name, check_number, check_whole_number
 from ..metrics._binning import Probabilities
 from ._axes import new_axes, split_off_lower, without_frame
 from ._curves import resampler
@@ -12,14 +12,8 @@ from ._predictions import predictions_of
 from ._reliability import UNDRAWN, ReliabilityDisplay
 
 # Lines that differ without colours, too.
-_LINES = [
-    {"color": color, "linestyle": style, "linewidth": 2.0}
-    for color, style in zip(
-        ("#1d3f66", "#c4561e", "#4f9a72", "#8d6bb0", "#111111", "#b0903a"),
-        ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 0.6))),
-        strict=True,
-    )
-]
+_COLORS = ("#1d3f66", "#c4561e", "#4f9a72", "#8d6bb0", "#111111", "#b0903a")
+_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 0.6)))
 # Inches; letters on wider figures become too small on a page.
 _WIDEST_PANEL, _WIDEST_FIGURE, _HEIGHT_TO_WIDTH = 2.6, 8.0, 1.12
 
@@ -73,7 +67,7 @@ class ReliabilityGridDisplay:
 
         Parameters
         ----------
-        estimators : dict of fitted classifiers by name, or list of them
+        estimators : dict of fitted classifiers by name, list of (str, classifier), or list of them
             Each with `predict_proba`, such as the `calibrators` of a `CalibratorComparison`. Those of a list, all of
             different classes, go by their classes' names.
         X : array-like, tensor, dict, Dataset or DataLoader
@@ -111,7 +105,8 @@ class ReliabilityGridDisplay:
         ['GaussianNB', 'LogisticRegression']
         >>> plt.close(display.figure_)
         """
-        given = [predictions_of(model, X, y, name, sample_weight) for name, model in _by_name(estimators).items()]
+        named = by_name(estimators, "estimators")
+        given = [predictions_of(model, X, y, name, sample_weight) for name, model in named.items()]
         return cls._of(given, **kwargs)
 
     @classmethod
@@ -316,13 +311,13 @@ class ReliabilityGridDisplay:
             raise ValueError(
                 "overlay must be False unless every display has a smooth curve; make them with smooth=True"
             )
-        if len(self.displays) > len(_LINES):
-            raise ValueError(f"overlay must be False for more than {len(_LINES)} curves; got {len(self.displays)}")
+        if len(self.displays) > len(_COLORS):
+            raise ValueError(f"overlay must be False for more than {len(_COLORS)} curves; got {len(self.displays)}")
         lower = split_off_lower(ax)
-        for display, line in zip(self.displays, _LINES, strict=False):
-            curve = display.curve
+        for display, color, style in zip(self.displays, _COLORS, _STYLES, strict=False):
+            curve, line = display.curve, {"color": color, "linestyle": style, "linewidth": 2.0}
             if curve.low is not None:
-                ax.fill_between(curve.confidence, curve.low, curve.high, color=line["color"], alpha=0.15, lw=0)
+                ax.fill_between(curve.confidence, curve.low, curve.high, color=color, alpha=0.15, lw=0)
             label = f"{display.estimator_name}: smooth ECE {100 * curve.error:.2f} %"
             ax.plot(curve.confidence, curve.accuracy, label=label, **line)
             lower.plot(curve.confidence, curve.density, **line)
@@ -333,18 +328,6 @@ class ReliabilityGridDisplay:
         lower.set(xlabel=xlabel, ylabel="density", ylim=(0, None))
         without_frame(ax, lower)
         self.axes_ = np.array([ax, lower])
-
-
-def _by_name(estimators):
-    """Estimators by name: those of a list go by their classes' names."""
-    if isinstance(estimators, dict):
-        return estimators
-    if not isinstance(estimators, (list, tuple)):
-        raise TypeError(f"estimators must be a dict by name, or a list; got {type(estimators).__name__}")
-    named = {type(model).__name__: model for model in estimators}
-    if len(named) < len(estimators):
-        raise ValueError("estimators must be a dict by name where several are of one class; got a list")
-    return named
 
 
 def _chosen(columns, tables, most=12):

@@ -11,8 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
-from .._utils.arrays import as_probability_matrix, check_probability_rows, row_sum_tolerance, tensor_of, tensor_over
+from .._utils.arrays import (
+    ComputedRows,
+    as_probability_matrix,
+    check_probability_rows,
+    row_sum_tolerance,
+    tensor_of,
+    tensor_over,
+)
 from .._utils.labels import check_same_length, check_sample_weight, encode_targets
 from .._utils.parameters import check_whole_number
 
@@ -119,10 +127,6 @@ class Pairs:
         kept = self.confidence > threshold
         return Pairs(self.confidence[kept], self.hits[kept], None if self.weight is None else self.weight[kept], kept)
 
-    def equal_mass_edges(self, n_bins, side="left"):
-        """As the function of this name."""
-        return equal_mass_edges(self.confidence, self.weight, n_bins, side)
-
     def table(self, edges, include_lowest=True):
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
         place, n_bins = bin_indices(self.confidence, edges), len(edges) - 1
@@ -159,7 +163,11 @@ class Probabilities:
     """
 
     def __init__(self, y_proba, sample_weight=None):
-        self._values = as_probability_matrix(y_proba)
+        values = as_probability_matrix(y_proba)
+        self.dtype, self._values = (
+            values.dtype,
+            values if isinstance(values, ComputedRows) else _as_native_array(values),
+        )
         self.is_event = np.shape(y_proba)[1:] in ((), (1,))
         self.n_samples, self.n_classes = self._values.shape
         # Counting is faster than adding up ones.
@@ -180,12 +188,12 @@ class Probabilities:
 
     def chunks(self):
         """Yield (slice of rows, checked C-contiguous array of float32 or float64) over all rows."""
-        finfo = torch.finfo if isinstance(self._values, torch.Tensor) else np.finfo
-        tolerance = row_sum_tolerance(finfo(self._values.dtype).eps)
+        finfo = torch.finfo if isinstance(self.dtype, torch.dtype) else np.finfo
+        tolerance = row_sum_tolerance(finfo(self.dtype).eps)
         step = max(1, CHUNK_SIZE // self.n_classes)
         for start in range(0, self.n_samples, step):
             rows = slice(start, start + step)
-            chunk = _as_native_array(self._values[rows])
+            chunk = self._values[rows]
             check_probability_rows(tensor_over(chunk), "y_proba", tolerance, start, below=0.0)
             yield rows, chunk
 
@@ -193,8 +201,9 @@ class Probabilities:
         """Of two classes the probabilities of the second alone, which is then the event; else these."""
         if self.n_classes != 2 or self.is_event:
             return self
-        _ = self.top_label  # the pass that checks the values
-        return Probabilities(self._values[:, 1], self.weight)
+        other = copy.copy(self)
+        other.is_event = True
+        return other
 
     @cached_property
     def top_label(self):
@@ -206,18 +215,13 @@ class Probabilities:
             confidence[rows] = chunk[np.arange(len(chunk)), best]
         return confidence, prediction
 
-    @property
-    def dtype(self):
-        """Of the probabilities."""
-        return self._values.dtype
-
     def equal_width_edges(self, n_bins):
         """Edges k/n_bins rounded to the probabilities' dtype, so that a probability of k/n_bins closes bin k in any."""
         n_bins = check_whole_number(n_bins, "n_bins")
         edges = np.arange(n_bins + 1) / n_bins
-        if isinstance(self._values, torch.Tensor):
-            return torch.from_numpy(edges).to(self._values.dtype).double().numpy()
-        return edges.astype(self._values.dtype).astype(np.float64)
+        if isinstance(self.dtype, torch.dtype):
+            return torch.from_numpy(edges).to(self.dtype).double().numpy()
+        return edges.astype(self.dtype).astype(np.float64)
 
     def pairs(self, y_encoded, top_k=1, threshold=None):
         """Probability of the `top_k` most probable classes together, and whether the label is among them.
@@ -231,7 +235,7 @@ class Probabilities:
                     f"top_k must be 1 where y_proba has one dimension, the probability of one event; got {top_k}"
                 )
             _ = self.top_label  # the pass that checks the values
-            confidence, hits = _as_native_array(self._values[:, 1]).astype(np.float64), y_encoded == 1
+            confidence, hits = self._values[:, 1].astype(np.float64), y_encoded == 1
         elif top_k == 1:
             confidence, prediction = self.top_label
             hits = prediction == y_encoded
@@ -250,9 +254,7 @@ class Probabilities:
 
     def columns(self, classes):
         """Probabilities (float64) of some classes, a contiguous row of each."""
-        values = self._values[:, classes]
-        values = _as_native_array(values) if isinstance(values, torch.Tensor) else values
-        return values.T.astype(np.float64, order="C", copy=False)
+        return self._values[:, classes].T.astype(np.float64, order="C", copy=False)
 
     def reweighted(self, weight):
         """The same samples under other weights, whose top labels needn't be looked for again."""
@@ -263,9 +265,31 @@ class Probabilities:
 
     def classwise_table(self, y_encoded, edges):
         """Bins of every class's probability, class by class, and how often the class is the right one."""
-        count, total = self.kept(("columns", len(edges)), partial(self._column_sums, edges))
-        hits = np.bincount(self.label_places(y_encoded, edges), self.weight, count.size).reshape(count.shape)
-        return BinTable.from_sums(edges, count, total, hits)
+        count, total = self.kept(("columns", len(edges)), partial(self.class_sums, edges, self.masses[None]))
+        hits = np.bincount(self.label_places(y_encoded, edges), self.weight, count.size).reshape(count.shape[1:])
+        return BinTable.from_sums(edges, count[0], total[0], hits)
+
+    def class_sums(self, edges, weights):
+        """Count and sum of probabilities under weightings, shape (n_weightings, n_bins, n_classes).
+
+        A row has fewer than n_bins entries beyond the first bin however many classes there are: only they are looked at
+        singly.
+        """
+        count, total = np.zeros((2, len(weights), (len(edges) - 1) * self.n_classes))
+        for rows, chunk in self.chunks():
+            beyond, weight = chunk > chunk.dtype.type(edges[1]), weights[:, rows]
+            values = chunk[beyond].astype(np.float64)
+            places = bin_indices(values, edges) * self.n_classes + beyond.nonzero()[1]
+            starts, shape = np.append(0, np.cumsum(beyond.sum(1))), (len(chunk), count.shape[1])
+            count += weight @ csr_array((np.ones(len(values)), places, starts), shape)
+            total += weight @ csr_array((values, places, starts), shape)
+            total[:, : self.n_classes] += weight @ np.where(beyond, 0, chunk)
+        count, total = (sums.reshape(len(weights), -1, self.n_classes) for sums in (count, total))
+        whole = weights.sum(1)[:, None]
+        rest = whole - count[:, 1:].sum(1)
+        # Of an empty first bin rounding leaves something, whose mean could be anything.
+        count[:, 0] = np.where(rest > ROUNDING * whole, rest, 0)
+        return count, total
 
     def label_places(self, y_encoded, edges):
         """Place of each sample's own class and its probability in a table of bins by classes."""
@@ -273,9 +297,6 @@ class Probabilities:
 
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
-        if isinstance(self._values, torch.Tensor):
-            column = tensor_over(y_encoded).to(self._values.device).unsqueeze(1)
-            return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
         return self._values[np.arange(self.n_samples), y_encoded].astype(np.float64)
 
     def average(self, values):
@@ -299,23 +320,6 @@ class Probabilities:
             predictions[rows] = columns.numpy()
             confidence[rows] = largest.double().sum(1).numpy()
         return confidence, predictions
-
-    def _column_sums(self, edges):
-        """Count and sum of probabilities, shape (n_bins, n_classes).
-
-        A row has fewer than n_bins entries beyond the first bin however many classes there are: only they are looked at
-        singly.
-        """
-        count, total = np.zeros((2, len(edges) - 1, self.n_classes))
-        masses = self.masses
-        for rows, chunk in self.chunks():
-            row, place, value = entries_beyond_first(chunk, edges)
-            weight = masses[rows]
-            np.add.at(count.ravel(), place, weight[row])
-            np.add.at(total.ravel(), place, weight[row] * value)
-            total[0] += weight @ np.where(chunk > chunk.dtype.type(edges[1]), 0, chunk)
-        count[0] = masses.sum() - count[1:].sum(0)
-        return count, total
 
 
 def bin_indices(values, edges):
@@ -343,16 +347,8 @@ def equal_mass_edges(confidence, weight, n_bins, side="left"):
     return ascending[np.maximum(place, 0)]
 
 
-def entries_beyond_first(chunk, edges):
-    """Row, place in a table of bins by classes, and value of each probability beyond the first bin."""
-    beyond = np.flatnonzero(chunk > chunk.dtype.type(edges[1]))
-    row, column = np.divmod(beyond, chunk.shape[1])
-    value = chunk.ravel()[beyond].astype(np.float64)
-    return row, bin_indices(value, edges) * chunk.shape[1] + column, value
-
-
 def _as_native_array(values):
-    """C-contiguous float32 or float64 array of a slice of an array or tensor, a view where it can be."""
+    """C-contiguous float32 or float64 array of an array or tensor, a view where it can be."""
     if isinstance(values, torch.Tensor):
         values = values.cpu()
         values = (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()

@@ -14,7 +14,7 @@ from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._metric import as_probabilities, check_metric, facts_of, options_of
 from ._noise_floor import draw_labels
-from ._resampling import AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_weights
+from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_weights
 
 # As large an error in so many draws may be noise.
 _N_LARGER = 5
@@ -299,6 +299,8 @@ class _Sample:
         self.is_error = facts is not None and facts.is_error
         self.proba = as_probabilities(y_proba, sample_weight)
         y_encoded = self.proba.encode(y_true, labels)
+        given = to_numpy(y_proba) if facts is None else self.proba
+        value = float(metric(y_encoded, given))
 
         def of_weight(weight):
             # What is odd about the labels of a resample is chance.
@@ -306,16 +308,11 @@ class _Sample:
                 if facts is not None:
                     return metric(y_encoded, self.proba.reweighted(weight))
                 rows = np.repeat(np.arange(len(weight)), weight.astype(np.int64))
-                return metric(y_encoded[rows], to_numpy(y_proba)[rows])
+                return metric(y_encoded[rows], given[rows])
 
-        form = None
-        if facts is None:
-            value = float(of_weight(np.ones(self.proba.n_samples)))
-        else:
-            value = float(metric(y_encoded, self.proba))
-            if facts.resampled is not None:
-                form = facts.resampled(value, y_encoded, self.proba, **options_of(metric))
-        self.form = AnyMetric(value, of_weight) if form is None else form
+        resampled = facts is not None and facts.resampled
+        form = resampled and resampled(value, y_encoded, self.proba, **options_of(metric))
+        self.form = form or AnyMetric(value, of_weight)
 
 
 def _replicates(forms, proba, n_resamples, random_state):
@@ -337,7 +334,9 @@ def _may_be_noise(sample, tail, random_state):
         generator, value = np.random.default_rng(random_state.randint(2**31 - 1)), form.estimate
         errors = (form.of_drawn(generator) for _ in range(n_draws))
     else:
-        draws, value = draw_labels(sample.proba, n_draws, random_state), form.value
+        step, value = max(1, BLOCK_SIZE // sample.proba.n_samples), form.value
+        sizes = (min(step, n_draws - start) for start in range(0, n_draws, step))
+        draws = (labels for size in sizes for labels in draw_labels(sample.proba, size, random_state))
         errors = (sample.metric(labels, sample.proba) for labels in draws)
     with silenced():
         # Further draws only add to them.

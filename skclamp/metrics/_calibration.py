@@ -1,10 +1,9 @@
 """Binned calibration errors: expected, adaptive, classwise and maximum."""
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from .._utils.parameters import check_whole_number
-from ._binning import ROUNDING, BinTable, bin_indices, entries_beyond_first
+from ._binning import BinTable, bin_indices, equal_mass_edges
 from ._metric import as_probabilities, check_options, declare, each_class, some_pairs
 from ._resampling import ErrorOfPairs, ScaledError, grouped
 
@@ -309,7 +308,9 @@ def classwise_calibration_error(
 
 def edges_of(pairs, proba, n_bins, strategy):
     """Edges of bins of equal width or of equal mass."""
-    return pairs.equal_mass_edges(n_bins) if strategy == "quantile" else proba.equal_width_edges(n_bins)
+    if strategy == "uniform":
+        return proba.equal_width_edges(n_bins)
+    return equal_mass_edges(pairs.confidence, pairs.weight, n_bins)
 
 
 def _adaptive_bins(pairs, proba, n_bins, include_lowest):
@@ -318,9 +319,8 @@ def _adaptive_bins(pairs, proba, n_bins, include_lowest):
     Those of one event are the ones of its classwise error, where every sample counts: only of the most probable class
     are there implementations to agree with.
     """
-    if not proba.is_event:
-        return pairs.equal_mass_edges(n_bins, side="right"), include_lowest
-    return pairs.equal_mass_edges(n_bins), include_lowest == "auto" or include_lowest
+    edges = equal_mass_edges(pairs.confidence, pairs.weight, n_bins, "left" if proba.is_event else "right")
+    return edges, include_lowest if include_lowest != "auto" or not proba.is_event else True
 
 
 class _BinnedErrors(ErrorOfPairs):
@@ -331,8 +331,8 @@ class _BinnedErrors(ErrorOfPairs):
         super().__init__(value, pairs, groups, pairs.counted_hits(edges, include_lowest) - pairs.confidence)
         self._norm, self._gap = norm, pairs.table(edges, include_lowest).gap[:, None]
 
-    def sums_of(self, weights, residual):
-        return np.stack([(weights * residual) @ self.groups, weights @ self.groups], 1)
+    def reduced(self, residual, weights):
+        return np.stack([residual, weights @ self.groups], 1)
 
     def values(self, sums, scale=1.0):
         residual, mass = np.moveaxis(sums, 0, -1)
@@ -340,38 +340,18 @@ class _BinnedErrors(ErrorOfPairs):
 
 
 class _ClasswiseErrors(ScaledError):
-    """The mean over the classes of one-vs-rest errors of replicates, in bins of equal width.
-
-    The probabilities are read once for each block of weightings; beyond the first bin a row has few entries, which are
-    kept.
-    """
+    """The mean over the classes of one-vs-rest errors of replicates, in bins of equal width."""
 
     def __init__(self, value, y_encoded, proba, edges, norm):
         super().__init__(value)
         self._proba, self._edges, self._norm = proba, edges, norm
         self._gap = proba.classwise_table(y_encoded, edges).gap
-        parts = [
-            (row + rows.start, place, confidence)
-            for rows, chunk in proba.chunks()
-            for row, place, confidence in [entries_beyond_first(chunk, edges)]
-        ]
-        row, place, confidence = map(np.concatenate, zip(*parts, strict=True))
         self._labels = grouped(proba.label_places(y_encoded, edges), self._gap.size)
-        self._mass, self._confidence = (
-            csr_array((values, (row, place)), self._labels.shape) for values in (np.ones(len(row)), confidence)
-        )
 
     def sums(self, weights):
-        hits, mass, confidence = (
-            (weights @ places).reshape(-1, *self._gap.shape) for places in (self._labels, self._mass, self._confidence)
-        )
-        # What lies in the first bin is what remains of the columns' totals.
-        total = weights.sum(1)[:, None]
-        rest = total - mass[:, 1:].sum(1)
-        # Of an empty first bin rounding leaves something, whose mean could be anything.
-        mass[:, 0] = np.maximum(np.where(rest > ROUNDING * total, rest, 0), hits[:, 0])
-        rest = sum(weights[:, rows] @ chunk for rows, chunk in self._proba.chunks())
-        confidence[:, 0] = np.clip(rest - confidence[:, 1:].sum(1), 0, self._edges[1] * mass[:, 0])
+        hits = (weights @ self._labels).reshape(-1, *self._gap.shape)
+        mass, confidence = self._proba.class_sums(self._edges, weights)
+        mass[:, 0] = np.maximum(mass[:, 0], hits[:, 0])
         return np.stack([hits - confidence, mass], 1)
 
     def values(self, sums, scale=1.0):

@@ -81,11 +81,11 @@ class _KSErrors(ErrorOfPairs):
         distinct, place = np.unique(pairs.confidence, return_inverse=True)
         n_groups = min(len(distinct), _MAX_GROUPS)
         super().__init__(value, pairs, grouped(place * n_groups // len(distinct), n_groups))
-        self._path = self._shape = self.sums_of(pairs.masses[None], self.residual)[0]
+        self._path = self._shape = self.of_whole(self.residual)[0]
         self.estimate = np.abs(self._path).max()
 
-    def sums_of(self, weights, residual):
-        return np.cumsum(self.means_of(weights, residual), 1)
+    def reduced(self, residual, weights):
+        return np.cumsum(super().reduced(residual, weights), 1)
 
     def values(self, sums, scale=1.0):
         moved = sums + (scale * self._shape - self._path)

@@ -64,11 +64,7 @@ def check_metric(metric, sample_weight):
 
 def as_probabilities(y_proba, sample_weight=None):
     """Probabilities that share their passes: those given, or new ones of an array."""
-    if not isinstance(y_proba, Probabilities):
-        return Probabilities(y_proba, sample_weight)
-    if sample_weight is not None:
-        raise ValueError("sample_weight must be None where y_proba is a Probabilities object, which has its own")
-    return y_proba
+    return y_proba if isinstance(y_proba, Probabilities) else Probabilities(y_proba, sample_weight)
 
 
 def check_options(*, norm="l1", strategy="uniform", mode="top-label", top_k=1, threshold=None):

@@ -7,7 +7,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from .._utils.arrays import tensor_of
-from .._utils.parameters import check_whole_number
+from .._utils.parameters import check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._metric import as_probabilities, check_metric, facts_of
 
@@ -85,8 +85,7 @@ def calibration_noise_floor(metric, y_proba, *, n_draws=200, quantile=0.95, samp
     """
     check_metric(metric, sample_weight)
     check_whole_number(n_draws, "n_draws")
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"quantile must be in [0, 1]; got {quantile!r}")
+    check_number(quantile, "quantile", 0, 1)
     proba = as_probabilities(y_proba, sample_weight)
     given, draws = (
         y_proba if facts_of(metric) is None else proba,

@@ -104,26 +104,29 @@ class ErrorOfPairs(ScaledError):
         super().__init__(value)
         self.pairs, self.groups = pairs, groups
         self.residual = pairs.residual if residual is None else residual
+        self._weighted = groups.multiply(self.residual[:, None]).tocsr()
 
     def sums(self, weights):
         """Sums of each weighting of all samples."""
-        return self.sums_of(weights[:, self.pairs.rows], self.residual)
+        weights = weights[:, self.pairs.rows]
+        return self.reduced(weights @ self._weighted, weights)
 
-    def sums_of(self, weights, residual):
-        """Sums of weightings of the pairs, with these residuals."""
-        raise NotImplementedError
-
-    def means_of(self, weights, residual):
-        """Residuals of each group over the weight of all."""
+    def reduced(self, residual, weights):
+        """Sums of weightings of the pairs, from residuals by group; by default these over the weight of all."""
         total = weights.sum(1, keepdims=True)
-        return (weights * residual) @ self.groups / np.where(total > 0, total, 1)
+        return residual / np.where(total > 0, total, 1)
+
+    def of_whole(self, residual):
+        """Sums of the sample itself, with these residuals."""
+        weights = self.pairs.masses[None]
+        return self.reduced((weights * residual) @ self.groups, weights)
 
     def of_drawn(self, generator):
         """Error under hits that are drawn from the confidences."""
         hits = generator.random(len(self.residual)) < self.pairs.confidence
         # A sample without residual counts as calibrated, whatever is drawn.
         residual = np.where(self.residual == 0, 0.0, hits - self.pairs.confidence)
-        return self.values(self.sums_of(self.pairs.masses[None], residual))[0]
+        return self.values(self.of_whole(residual))[0]
 
 
 def grouped(place, n_groups):
@@ -139,7 +142,8 @@ def resampling_weights(proba, n_resamples, random_state):
     seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(proba.masses)
     blocks = _kept_counts if n_resamples * len(kept) <= BLOCK_SIZE else _counts
     for counts in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // proba.n_samples)):
-        weights = np.zeros((len(counts), proba.n_samples))
+        # In the order of the samples, as sparse products take them.
+        weights = np.zeros((proba.n_samples, len(counts))).T
         weights[:, kept] = counts
         yield weights if proba.weight is None else weights * proba.weight
 

@@ -1,6 +1,6 @@
 """The risk-coverage curve: how often the most confident answers are wrong, whatever share of them is given."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -164,12 +164,8 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
 
 def _ties(proba):
     """Distinct confidences, descending, and the place of each sample's own among them."""
-
-    def distinct():
-        descending, group = np.unique(-proba.top_label[0], return_inverse=True)
-        return -descending, group
-
-    return proba.kept("distinct confidences", distinct)
+    descending, group = proba.kept(("confidences",), partial(np.unique, -proba.top_label[0], return_inverse=True))
+    return -descending, group
 
 
 def _areas(weights, risks, masses):

@@ -151,12 +151,12 @@ class _SmoothErrors(ErrorOfPairs):
         super().__init__(value, pairs, cells_beside(pairs.confidence, _N_CELLS_RESAMPLED))
         self._has_fixed_point = bandwidth is None
         self._bandwidth = max(bandwidth or value, 1 / _N_CELLS_RESAMPLED)
-        self._cosines = cosines_of(self.means_of(pairs.masses[None], self.residual))[0]
+        self._cosines = cosines_of(pairs.masses * self.residual @ self.groups) / pairs.masses.sum()
         self._path = smooth(self._cosines, self._bandwidth)
         self.estimate = _integral(self._path)
 
-    def sums_of(self, weights, residual):
-        return smooth(cosines_of(self.means_of(weights, residual)), self._bandwidth)
+    def reduced(self, residual, weights):
+        return smooth(cosines_of(super().reduced(residual, weights)), self._bandwidth)
 
     def values(self, sums, scale=1.0):
         return _integral(sums + (scale - 1) * self._path)

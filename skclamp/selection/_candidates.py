@@ -3,6 +3,7 @@
 import inspect
 
 from .._pooling.candidates import MAPS, takers
+from .._utils.parameters import by_name
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..perturbations._views import views_of
@@ -15,8 +16,8 @@ _SHARED = ("response", "classes", "cv", "device", "integer_scale")
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
     n_classes, n_samples = len(logits.classes), len(logits.calibration)
-    suited = [kind() for kind in MAPS if n_samples >= kind._compared_samples * n_classes]
-    chosen = named(takers(named(suited).items(), logits.calibration, logits.test))
+    suited = [(kind.__name__, kind()) for kind in MAPS if n_samples >= kind._compared_samples * n_classes]
+    chosen = dict(takers(suited, logits.calibration, logits.test))
     takes_part, shape = logits.clampable()
     if takes_part:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)
@@ -29,36 +30,16 @@ def default_calibrators(logits, random_state):
 
 
 def named(calibrators):
-    """Calibrators by name: those given, or those of their classes, numbered where a class comes several times."""
-    if isinstance(calibrators, BaseCalibrator) or not hasattr(calibrators, "__iter__"):
-        raise TypeError(f"calibrators must be a list of calibrators or a dict of them by name; got {calibrators!r}")
-    by_name = calibrators
-    if not isinstance(calibrators, dict):
-        calibrators = list(calibrators)
-        pairs = calibrators
-        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
-            pairs = list(zip(_names_of_classes(calibrators), calibrators, strict=True))
-        by_name = dict(pairs)
-        if len(by_name) < len(pairs):
-            raise ValueError(f"calibrators must have names of their own; got {[name for name, _ in pairs]}")
-    if not by_name:
-        raise ValueError("calibrators must hold at least one calibrator; got none")
-    if UNCALIBRATED in by_name:
+    """Calibrators by name, each of which came fitted or is bare."""
+    found = by_name(calibrators, "calibrators")
+    if UNCALIBRATED in found:
         raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
-    for name, calibrator in by_name.items():
+    for name, calibrator in found.items():
         if not is_fitted(calibrator):
             check_bare(name, calibrator, "calibrators")
             _check_shared(name, calibrator)
             calibrator._validate_params()
-    return by_name
-
-
-def _names_of_classes(calibrators):
-    kinds = [type(calibrator).__name__ for calibrator in calibrators]
-    return [
-        kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: place + 1].count(kind)}"
-        for place, kind in enumerate(kinds)
-    ]
+    return found
 
 
 def is_fitted(calibrator):

@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from .._judging.splits import copies_of
 from .._report.answers import page_content
+from .._report.cells import BinnedTest
 from .._report.figure import draw_comparison
 from .._report.page import page_of
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
@@ -302,10 +303,11 @@ def compare_calibrators(
         What to compare on, which may not have trained the network either. `X_test` must be given:
         ``compare_calibrators(estimator, dataset, X_test=test_dataset)``.
     calibrators : list, list of (str, calibrator), or dict by name, default=None
-        Calibrators that aren't fitted and have no estimator, which are cloned and fitted to `X_cal`. One that is fitted
-        is compared as it is: around the same estimator, or to logits, of which it gets this estimator's. None takes
-        those of the package that suit the number of classes and of samples, neural clamping among them for a torch
-        network; `CalibratorSelector`, which takes several times as long as its candidates, isn't.
+        Calibrators that aren't fitted and have no estimator, which are cloned and fitted to `X_cal`; those of a list,
+        all of different classes, go by their classes' names. One that is fitted is compared as it is: around the same
+        estimator, or to logits, of which it gets this estimator's. None takes those of the package that suit the number
+        of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which takes
+        several times as long as its candidates, isn't.
     params : dict, default=None
         What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
         alike.
@@ -388,10 +390,7 @@ def compare_calibrators(
     (597, 10)
     """
     if X_test is None:
-        raise ValueError(
-            "X_test must be what to compare on; got None. Where data sets bring their labels, write "
-            "compare_calibrators(estimator, X_cal, X_test=X_test)"
-        )
+        raise ValueError("X_test must be set; got None. Write compare_calibrators(estimator, X_cal, X_test=X_test)")
     n_bins = check_whole_number(n_bins, "n_bins", 1)
     n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
     n_draws = check_whole_number(n_draws, "n_draws", 1)
@@ -446,5 +445,7 @@ def _compare(calibrators, logits, calibration, alpha, options):
     # A page opens with these two.
     order = [UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))]
     content = page_content(len(logits.calibration), answers, logits.test_samples, fitted, order)
-    times, binned = logits.seconds, scoring.binned_test(cells)
-    return CalibratorComparison(rows, fitted, network_times=times, alpha=alpha, binned=binned, content=content)
+    names = [str(logits.classes[k]) for k in scoring.columns]
+    binned = BinnedTest(scoring.menu, scoring.n_bins, len(logits.test), len(logits.classes), names, cells)
+    shared = {"network_times": logits.seconds, "alpha": alpha, "binned": binned, "content": content}
+    return CalibratorComparison(rows, fitted, **shared)

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values
 from .._report.answers import answers_of
-from .._report.cells import BinnedTest, cells_of, menu_with
+from .._report.cells import cells_of, menu_with
 from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -94,10 +94,8 @@ class Scoring:
     def __init__(self, y_encoded, classes, uncalibrated, *, n_bins, n_resamples, n_draws, random_state):
         self.y_encoded, self.classes, self.uncalibrated, self.n_bins = y_encoded, classes, uncalibrated, n_bins
         self.n_draws, self.menu = n_draws, menu_with(n_bins)
-        self.resampled = {
-            "n_resamples": n_resamples,
-            "random_state": check_random_state(random_state).randint(2**31 - 1),
-        }
+        self.seed = check_random_state(random_state).randint(2**31 - 1)
+        self.interval = partial(bootstrap_interval, n_resamples=n_resamples, random_state=self.seed)
         counts = np.bincount(y_encoded, minlength=len(classes))
         self.columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
 
@@ -108,10 +106,8 @@ class Scoring:
         proba, y_encoded, n_bins = Probabilities(y_proba), self.y_encoded, self.n_bins
         # Of two classes the most probable one hides much.
         event = proba.of_event()
-        interval = bootstrap_interval(
-            partial(expected_calibration_error, n_bins=n_bins), y_encoded, event, **self.resampled
-        )
-        area = bootstrap_interval(area_under_risk_coverage, y_encoded, proba, **self.resampled)
+        interval = self.interval(partial(expected_calibration_error, n_bins=n_bins), y_encoded, event)
+        area = self.interval(area_under_risk_coverage, y_encoded, proba)
         losses = log_losses(proba, y_encoded)
         confidence, prediction = proba.top_label
         hits = prediction == y_encoded
@@ -141,7 +137,7 @@ class Scoring:
     def _cells(self, proba):
         """Cells of the most probable class and of each of the classes that have some."""
         confidence, prediction = proba.top_label
-        draws = draw_labels(proba, self.n_draws, check_random_state(self.resampled["random_state"]))
+        draws = draw_labels(proba, self.n_draws, check_random_state(self.seed))
         of_event = partial(cells_of, menu=self.menu, dtype=proba.dtype)
         return [
             of_event(confidence, prediction == self.y_encoded, draws == prediction, is_top=True),
@@ -150,11 +146,6 @@ class Scoring:
                 for k, column in zip(self.columns, proba.columns(self.columns), strict=True)
             ),
         ]
-
-    def binned_test(self, cells):
-        """Return the test set as a page needs it, from the `Cells` of each calibrator by name."""
-        names = [str(self.classes[k]) for k in self.columns]
-        return BinnedTest(self.menu, self.n_bins, len(self.y_encoded), len(self.classes), names, cells)
 
 
 def compare_losses(losses, alpha, copies=None):

@@ -23,7 +23,7 @@ from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import group_keys
 from .._utils.metadata import of_rows, routing_enabled
-from .._utils.parameters import Choices
+from .._utils.parameters import Choices, by_name
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -181,7 +181,8 @@ class CalibratorSelector(BaseCalibrator):
     def _select(self, samples, told, copies, groups):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
         logits, y, weight = samples.logits, samples.y, samples.weight.cpu()
-        names, maps = zip(*(self.candidates or takers(default_candidates(), logits)), strict=True)
+        given = by_name(self.candidates, "candidates").items() if self.candidates else default_candidates()
+        names, maps = zip(*(given if self.candidates else takers(given, logits)), strict=True)
         base = next((row for row, map_ in enumerate(maps) if _is_temperature_scaling(map_)), None)
         if base is None:
             names, maps, base = (*names, "temperature scaling"), (*maps, TemperatureScaling()), len(maps)
@@ -257,21 +258,13 @@ def _check_scorer(scoring):
 
 def _check_candidates(candidates):
     """Raise unless these are named output maps."""
-    if not isinstance(candidates, Sequence) or not len(candidates):
-        raise ValueError(f"candidates must hold at least one (name, calibrator) pair; got {candidates!r}")
-    names = []
-    for pair in candidates:
-        if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise TypeError(f"candidates must hold (name, calibrator) pairs; got {pair!r}")
-        check_bare(pair[0], pair[1], "candidates")
-        if isinstance(pair[1], BaseClamping):
+    for name, calibrator in by_name(candidates, "candidates").items():
+        check_bare(name, calibrator, "candidates")
+        if isinstance(calibrator, BaseClamping):
             raise TypeError(
                 "candidates must be maps of the output, since logits alone are given to them: what perturbs inputs is "
-                f"for compare_calibrators; got {pair[1]!r} for {pair[0]!r}"
+                f"for compare_calibrators; got {calibrator!r} for {name!r}"
             )
-        names.append(pair[0])
-    if len(set(names)) < len(names):
-        raise ValueError(f"candidates must have distinct names; got {names}")
 
 
 def _results(names, trial, scores, shares, **columns):

@@ -137,7 +137,7 @@ class SharedLogits:
 
     def calibrated(self, calibrator):
         """As `predicted`, by a calibrator that came fitted, around the estimator or to logits."""
-        inner, X_test = self._links(calibrator)[-1], self.test_samples.X
+        inner, X_test = self._innermost(calibrator), self.test_samples.X
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
         is_map = not isinstance(inner, BaseClamping) and not isinstance(inner._backbone, CalibratorBackbone)
         if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
@@ -162,9 +162,9 @@ class SharedLogits:
         params = dict(self.params)
         weight = params.pop("sample_weight", None)
         if isinstance(calibrator, BaseClamping):
-            options = {name: value for name, value in self.shared.items() if name not in ("cv", "batch_size")}
-            if self.shared["cv"] is not None and not is_frozen(self.estimator):
-                options["cv"] = self.shared["cv"]
+            cross_fits = self.shared["cv"] is not None and not is_frozen(self.estimator)
+            own = ("batch_size",) if cross_fits else ("batch_size", "cv")
+            options = {name: value for name, value in self.shared.items() if name not in own}
             if not self.verbose and calibrator.verbose == "auto":
                 options["verbose"] = 0
             fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
@@ -177,7 +177,7 @@ class SharedLogits:
 
     def check_comparable(self, name, calibrator):
         """Raise unless a calibrator that came fitted is so around this estimator, or to logits, of these classes."""
-        inner = self._links(calibrator)[-1]
+        inner = self._innermost(calibrator)
         if inner.estimator is not None and not self._is_compared(inner._backbone):
             raise ValueError(
                 "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
@@ -190,13 +190,13 @@ class SharedLogits:
                 f"{classes.tolist()} for {name!r}"
             )
 
-    def _links(self, calibrator):
-        """A fitted calibrator and those that it is around, down to the one around the estimator or to logits."""
-        links = [calibrator]
+    def _innermost(self, calibrator):
+        """Of a fitted calibrator and those that it is around the one around the estimator, or to logits."""
+        backbone = calibrator._backbone
         # The estimator may be a calibrator itself, around others.
-        while isinstance(links[-1]._backbone.classifier, BaseCalibrator) and not self._is_compared(links[-1]._backbone):
-            links.append(links[-1]._backbone.classifier)
-        return links
+        while isinstance(backbone.classifier, BaseCalibrator) and not self._is_compared(backbone):
+            calibrator, backbone = backbone.classifier, backbone.classifier._backbone
+        return calibrator
 
     def _is_compared(self, backbone):
         """Return whether a backbone is of the estimator that is compared, or of a copy."""

@@ -116,13 +116,13 @@ def test_refuses_bad_input(proba, held_out, fitted):
         ReliabilityGridDisplay.from_predictions(y, proba["vector"])
     with pytest.raises(ValueError, match="displays must hold at least one; got none"):
         ReliabilityGridDisplay.from_predictions(y, {})
-    with pytest.raises(TypeError, match="estimators must be a dict by name, or a list; got VectorScaling"):
+    with pytest.raises(TypeError, match="estimators must be a list, or a dict by name; got VectorScaling"):
         ReliabilityGridDisplay.from_estimators(fitted["vector"], X, y)
-    with pytest.raises(ValueError, match="displays must hold at least one; got none"):
+    with pytest.raises(ValueError, match="estimators must hold at least one; got none"):
         ReliabilityGridDisplay.from_estimators([], X, y)
     with pytest.raises(TypeError, match="estimator must have predict_proba; got Perceptron"):
         ReliabilityGridDisplay.from_estimators({"p": Perceptron()}, X, y)
-    with pytest.raises(ValueError, match="estimators must be a dict by name where several are of one class"):
+    with pytest.raises(ValueError, match="estimators must have names of their own"):
         ReliabilityGridDisplay.from_estimators([fitted["vector"]] * 2, X, y)
     with pytest.raises(ValueError, match="n_columns must be a whole number of at least 1; got 0"):
         ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0, n_columns=0)

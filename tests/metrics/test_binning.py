@@ -86,7 +86,7 @@ def test_bins_are_those_behind_the_value():
         assert bins.count[-1] == last.sum() and bins.share[-1] == last.mean()
         assert bins.accuracy[-1] == pytest.approx((proba.argmax(1) == y)[last].mean())
         assert bins.confidence[-1] == pytest.approx(proba.max(1)[last].mean())
-    assert bins_of(expected_calibration_error, y, proba).maximum_gap() == maximum_calibration_error(y, proba)
+    assert bins_of(expected_calibration_error, y, proba).error("max") == maximum_calibration_error(y, proba)
     empty = bins_of(expected_calibration_error, [1], [[0.3, 0.7]], n_bins=2)
     assert (empty.share[0], empty.confidence[0], empty.accuracy[0]) == (0, 0, 0)
 

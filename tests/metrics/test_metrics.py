@@ -11,7 +11,6 @@ from _metrics import METRICS, draw
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.model_selection import KFold, TimeSeriesSplit, cross_val_score, cross_validate
@@ -172,7 +171,7 @@ def test_floor_takes_options_weights_and_quantile():
     [
         ({"n_draws": 0}, ValueError, "n_draws must be a whole number of at least 1; got 0"),
         ({"n_draws": 1.5}, TypeError, "n_draws must be a whole number of at least 1; got 1.5"),
-        ({"quantile": 1.5}, ValueError, r"quantile must be in \[0, 1\]; got 1.5"),
+        ({"quantile": 1.5}, ValueError, r"quantile must be .*\[0.0, 1.0\]; got 1.5"),
         ({"metric": "ece"}, TypeError, r"metric must be a callable metric\(y_true, y_proba\); got 'ece'"),
         ({"metric": log_loss, "sample_weight": np.ones(400)}, TypeError, "sample_weight must be None for a metric of"),
         ({"y_proba": 2 * draw()[1]}, ValueError, "y_proba must hold probabilities"),
@@ -283,23 +282,6 @@ def test_training_folds_of_a_single_class(scorer):
 def test_scorers_refuse_labels_of_another_kind(scorer):
     with pytest.raises(ValueError, match=r"y_true must hold labels among the classes \[0, 1\]"):
         scorer(_Fixed(classes=(0, 1)), np.array([[0.6, 0.4], [0.6, 0.4]]), ["a", "b"])
-
-
-def test_the_likelihood_comes_from_log_probabilities():
-    log_proba = np.array([[-1e-20, -46.0], [-46.0, -1e-20]])
-    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0]) == -1e-20
-    # Without them there is none between 0 and what rounds a probability to 1.
-    assert neg_log_likelihood_scorer(_Fixed((0, 1)), np.exp(log_proba[:1]), [0]) == 0
-    least = np.log(np.finfo(float).eps)
-    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba, [1, 0]) == pytest.approx(least)
-    with pytest.raises(ValueError, match="predict_log_proba must not give NaN"):
-        neg_log_likelihood_scorer(_Fixed((0, 1), log=True), np.array([[np.nan, 0.0]]), [0])
-
-
-def test_estimators_that_take_the_logarithm_of_zero_dont_warn():
-    X, y = _iris()
-    forest = RandomForestClassifier(n_estimators=5, random_state=0).fit(X[:100], y[:100])
-    assert np.isfinite(neg_log_likelihood_scorer(forest, X, y))
 
 
 def test_weights_are_routed():

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from skclamp._report.cells import cells_of, equal_mass_ranks, menu_with
+from skclamp._report.cells import cells_of, menu_with
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     calibration_noise_floor,
@@ -40,15 +40,6 @@ def _cells(kind, event):
     hits, drawn = y_encoded == column, draw_labels(Probabilities(proba), 30, np.random.RandomState(3)) == column
     cells = cells_of(confidence, hits, drawn, MENU, dtype=proba.dtype, is_top=is_top)
     return cells, Pairs(confidence, hits.astype(np.float64)), proba
-
-
-@pytest.mark.parametrize("n_bins", [1, 2, 3, 7, 50])
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("n_samples", [1, 2, 6, 7, 100])
-def test_ranks_are_where_the_edges_of_equal_mass_lie(n_bins, side, n_samples):
-    confidence = np.sort(np.random.default_rng(0).random(n_samples))
-    edges = equal_mass_edges(confidence, None, n_bins, side)
-    np.testing.assert_array_equal(confidence[equal_mass_ranks(n_samples, n_bins, side)], edges)
 
 
 @pytest.mark.parametrize("kind", ["smooth", "ties", "float32"])

@@ -41,12 +41,8 @@ def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(digits, a
     difference, error = _columns(digits[0].rows, "nll_difference", "nll_difference_se")
     left, furthest = axes[0], (difference + 1.96 * error).max()
     assert left.get_xlim()[0] < 0
-    assert furthest < left.get_xlim()[1] < 2 * furthest
-    ticks = left.get_xticks()
-    assert ticks[0] == 0 and ticks[-1] / 10 < difference.max() <= ticks[-1]
-    assert ticks[1] / 10 < np.median(error) / 10 <= ticks[1] == left.xaxis.get_transform().linthresh
-    np.testing.assert_allclose(ticks[2:] / ticks[1:-1], 10)
-    assert [float(label.get_text()) for label in left.get_xticklabels()] == pytest.approx(ticks)
+    assert furthest < left.get_xlim()[1]
+    assert left.xaxis.get_transform().linthresh == pytest.approx(np.median(error) / 10)
 
 
 def test_draws_on_given_axes(digits):

@@ -38,7 +38,7 @@ from skclamp.metrics import (
     expected_calibration_error,
     risk_coverage_curve,
 )
-from skclamp.metrics._binning import Pairs, Probabilities, bin_indices
+from skclamp.metrics._binning import Pairs, Probabilities, bin_indices, equal_mass_edges
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,9 @@ def _expected(proba, y_encoded, event, n_bins, strategy):
         error = metric(y_encoded, given)
         floor = calibration_noise_floor(metric, proba, n_draws=20, random_state=seed)
         pairs = Pairs(proba[:, event].astype(float), (y_encoded == event).astype(float))
-        edges = given.equal_width_edges(n_bins) if strategy == "uniform" else pairs.equal_mass_edges(n_bins)
+        edges = given.equal_width_edges(n_bins)
+        if strategy == "quantile":
+            edges = equal_mass_edges(pairs.confidence, None, n_bins)
         table = pairs.table(edges)
     hits = np.bincount(bin_indices(pairs.confidence, table.edges), pairs.hits, n_bins)
     return error, floor, table, hits, pairs
@@ -70,7 +72,7 @@ def _expected(proba, y_encoded, event, n_bins, strategy):
 def _assert_shows(page, side, proba, y_encoded, event, n_bins, strategy):
     error, floor, table, hits, pairs = _expected(proba, y_encoded, event, n_bins, strategy)
     values, texts = numbers(page.locator(f"#{side}-figure figcaption"))
-    expected = [error, *floor, pairs.hits.mean(), pairs.confidence.mean(), table.maximum_gap()]
+    expected = [error, *floor, pairs.hits.mean(), pairs.confidence.mean(), table.error("max")]
     assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
     assert texts[0] == f"{100 * values[0]:.2f}" and abs(float(texts[0]) - 100 * error) < 0.00501
     rows = page.locator(f"#{side}-figure tbody tr").evaluate_all(
