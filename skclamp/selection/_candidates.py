@@ -53,7 +53,7 @@ def _check_shared(name, calibrator):
     for shared in _SHARED:
         value, default = getattr(calibrator, shared), parameters[shared].default
         # A search of its own over folds is the calibrator's affair.
-        if value is default or (shared == "cv" and default is not None):
+        if (shared == "cv" and default is not None) or (type(value) is type(default) and value == default):
             continue
         raise ValueError(
             f"calibrators must have {shared}={default!r}, since all of them see the same: give {shared} to the "
