@@ -114,15 +114,11 @@ class LoadedDataset(Dataset):
 
     def __init__(self, loader, any_order):
         _check_loader(loader, any_order)
-        self.loading = {
-            "batch_size": loader.batch_sampler.batch_size,
-            "num_workers": loader.num_workers,
-            "pin_memory": loader.pin_memory,
-        }
+        names = ("num_workers", "pin_memory", *(_OF_WORKERS if loader.num_workers else ()))
+        self.loading = {name: getattr(loader, name) for name in names}
+        self.loading["batch_size"] = loader.batch_sampler.batch_size
         if loader.collate_fn is not default_collate:
             self.loading["collate_fn"] = loader.collate_fn
-        if loader.num_workers:
-            self.loading |= {name: getattr(loader, name) for name in _OF_WORKERS}
         # What puts batches together by itself has items as they are, and so has a list.
         as_it_is = "collate_fn" in self.loading or isinstance(loader.dataset, list)
         dataset = loader.dataset if as_it_is else dataset_behind(loader.dataset)

@@ -238,17 +238,8 @@ def fit_folds(classifier, X, y, cv, metadata):
     """A clone fitted without each fold, and training and held-out rows of each; each row is held out once."""
     # Without metadata routing groups have an argument of their own.
     told = {"params": metadata.given} if routing_enabled() else {"params": metadata.fit, **metadata.split}
-    results = cross_validate(
-        clone(classifier),
-        X,
-        y,
-        cv=cv,
-        **told,
-        scoring=lambda classifier, X, y: 0.0,
-        return_estimator=True,
-        return_indices=True,
-        error_score="raise",
-    )
+    asked = {"return_estimator": True, "return_indices": True, "error_score": "raise"}
+    results = cross_validate(clone(classifier), X, y, cv=cv, scoring=lambda *_: 0.0, **told, **asked)
     splits = list(zip(results["indices"]["train"], results["indices"]["test"], strict=True))
     check_partition([rows for _, rows in splits], len(y))
     return results["estimator"], splits
@@ -258,11 +249,10 @@ def _logits_of_all(classes, backbone, X):
     """Logits of a fold's classifier, with those of the classes that it hasn't seen."""
     if backbone.in_batches:
         return backbone.logits(backbone.open(X))[0]
-    seen = backbone.classes
     # A single column would be taken for the second of two classes.
-    alone = len(seen) == 1
+    alone = len(backbone.classes) == 1
     logits = torch.zeros(num_samples(X), 1, dtype=torch.float64) if alone else backbone.logits(X)[0]
-    return of_all_classes(logits, np.searchsorted(classes, seen), len(classes))
+    return of_all_classes(logits, np.searchsorted(classes, backbone.classes), len(classes))
 
 
 def labels_beside(brought, y, n_samples, name="y"):

@@ -454,15 +454,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _look_back(self, looked, samples, notes, few=False):
         """Tell what looks like a mistake in what was fitted; that samples are `few` was said."""
-        findings = look_back(
-            looked,
-            self._solved_temperature,
-            inputs=samples.backbone.scale if samples.backbone.in_batches and self.estimator is not None else None,
-            guessed=samples.backbone.guesses_response,
-            declared=self.response == "logits",
-            notes=notes,
-        )
-        for finding in findings:
+        backbone = samples.backbone
+        inputs = backbone.scale if backbone.in_batches and self.estimator is not None else None
+        said = {"guessed": backbone.guesses_response, "declared": self.response == "logits"}
+        for finding in look_back(looked, self._solved_temperature, inputs=inputs, notes=notes, **said):
             finding.tell()
         if not few and looked.n_samples < words.MIN_SAMPLES_PER_PARAMETER * self._n_free:
             note(words.few_samples(looked.n_samples, self._n_free, self._owner), CalibrationSetWarning)
