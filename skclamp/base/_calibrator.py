@@ -783,7 +783,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         Warns
         -----
         NotSavedWarning
-            If a parameter, such as callbacks, can't be saved.
+            If a parameter, such as callbacks or a class of torch's optimisers, can't be saved.
         """
         check_is_fitted(self)
         write(self, path, remember=remember)
