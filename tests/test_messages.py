@@ -420,7 +420,7 @@ NO_ESTIMATORS = {
 # Each is answered by what to give instead.
 INSTEAD = (
     r"\. Of weights or a file pass the network, after network\.load_state_dict\(weights\) or from torch\.export\..*; "
-    r"of a class an instance\. Run anything else, .* without an estimator: TemperatureScaling\(\)\.fit\(logits, y\)$"
+    r"of a class an instance, of a pipeline its model\. Run anything .*: TemperatureScaling\(\)\.fit\(logits, y\)$"
 )
 
 
