@@ -5,12 +5,18 @@ Afterwards the weights and biases of a copy of the network take them on; all els
 """
 
 import copy
+import numbers
+import operator
 import re
 import warnings
+from collections import OrderedDict
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from functools import partial
 from itertools import product
+from types import BuiltinFunctionType, FunctionType
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -20,6 +26,12 @@ from ._frozen import takes_gradient
 from ._logits import LogitsModule
 from ._unwrap import unwrapped
 
+# What holds other objects, and what doesn't change, but for tensors, unless another takes its place.
+_HOLDERS = dict, OrderedDict, list, tuple, set
+_UNCHANGED = (
+    *(nn.Module, torch.Tensor, torch.dtype, torch.device, torch.Size, str, bytes, numbers.Number, type(None), type),
+    *(FunctionType, BuiltinFunctionType, *_HOLDERS),
+)
 _WEIGHTS = ("weight", "gamma", "scale", "g", "a_2")
 _BIASES = ("bias", "beta", "shift", "b", "b_2")
 # Torch's transformers go past their norms' hooks while these say that they may.
@@ -31,6 +43,8 @@ _SAME, _SAME_IN_HALF = 1e-3, 0.05
 _MOVE = 0.05
 _LIKE_SLOPE = 0.3
 _LIKE_WEIGHTS = 0.02
+# Copies of networks, by the heads around these.
+_KEPT: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class OtherLayersError(ValueError):
@@ -106,6 +120,69 @@ def with_features_clamped(head, perturbation):
             )
         _take_on(part, layer, gain, offset)
     return LogitsModule(network, **head.reading)
+
+
+def kept_with_features_clamped(head, perturbation):
+    """The same, made anew only where the network or the perturbation have changed since the last time."""
+    held = _held_by(head.module)
+    values = [perturbation.gain, perturbation.offset]
+    values += [part for part in held if isinstance(part, torch.Tensor) and part.numel() <= len(perturbation.gain)]
+    kept = _KEPT.get(head)
+    if kept is not None and kept.holds(held, values):
+        return kept.clamped
+    clamped = with_features_clamped(head, perturbation)
+    if all(isinstance(part, _UNCHANGED) for part in held):
+        _KEPT[head] = _Kept(held, [value.detach().clone() for value in values], clamped)
+    return clamped
+
+
+class _Kept(NamedTuple):
+    """A copy of a network, what the network held, and values that the copy doesn't share."""
+
+    held: list
+    values: list
+    clamped: LogitsModule
+
+    def holds(self, held, values):
+        """Return whether the network holds the same objects, and these values."""
+        return (
+            len(held) == len(self.held)
+            and all(map(operator.is_, held, self.held))
+            and all(map(_are_equal, values, self.values))
+        )
+
+
+def _are_equal(tensor, other):
+    return tensor.device == other.device and tensor.dtype == other.dtype and torch.equal(tensor, other)
+
+
+def _held_by(network):
+    """All that the parts of a network hold, in dicts, lists and tuples too."""
+    held, seen = [], set()
+    for part in network.modules():
+        holders = [vars(part)]
+        for holder in holders:
+            for value in holder.values() if isinstance(holder, dict) else holder:
+                held.append(value)
+                if type(value) in _HOLDERS and value and id(value) not in seen:
+                    seen.add(id(value))
+                    holders.append(value)
+    return held
+
+
+def _take_on_all(network, perturbation):
+    """Give the layers of a network weights and biases of their own."""
+    parts = parts_of(network)
+    for layer, gain, offset in perturbation.by_layer():
+        part = parts.get(layer.name)
+        weight, bias = _own(part)
+        shape = tuple(getattr(part, weight).shape) if weight else None
+        if shape != layer.shape or (layer.has_offset and bias is None):
+            raise OtherLayersError(
+                f"estimator must have a layer {layer.name!r} with a weight of shape {layer.shape}, whose features "
+                f"are clamped; got {'none' if part is None else type(part).__name__}"
+            )
+        _take_on(part, layer, gain, offset)
 
 
 def parts_of(network):
