@@ -158,22 +158,17 @@ def check_disjoint(splits, n_samples):
     """Raise where a split lacks a part, or a sample is held out several times, or is in both parts of a split."""
     if not splits:
         raise ValueError("validation_fraction must have at least one split; got none")
-    for k, parts in enumerate(splits):
-        if not all(map(len, parts)):
+    for k, (train, rows) in enumerate(splits):
+        if not (len(train) and len(rows)):
             raise ValueError(
-                f"validation_fraction must have samples with weight in both parts of each split; got {len(parts[0])} "
-                f"to train on and {len(parts[1])} held out in split {k}"
+                f"validation_fraction must have samples with weight in both parts of each split; got {len(train)} to "
+                f"train on and {len(rows)} held out in split {k}"
             )
+    rule = "validation_fraction must hold out"
     held_out = np.bincount(np.concatenate([rows for _, rows in splits]), minlength=n_samples)
     if (held_out > 1).any():
         row = int((held_out > 1).argmax())
-        raise ValueError(
-            f"validation_fraction must hold out each sample at most once; got sample {row} {held_out[row]} times"
-        )
+        raise ValueError(f"{rule} each sample at most once; got sample {row} {held_out[row]} times")
     for k, (train, rows) in enumerate(splits):
-        both = np.intersect1d(train, rows)
-        if len(both):
-            raise ValueError(
-                f"validation_fraction must hold out samples that aren't trained on; got sample {both[0]} in both parts "
-                f"of split {k}"
-            )
+        if len(both := np.intersect1d(train, rows)):
+            raise ValueError(f"{rule} samples that aren't trained on; got sample {both[0]} in both parts of split {k}")

@@ -103,11 +103,21 @@ def check_number(value, name, low, high, closed="both"):
 
 
 def by_name(several, parameter):
-    """Estimators by name: of a dict, of pairs of a name and an estimator, or of a list, by their classes' names."""
+    """Estimators by name: of a dict, of pairs of a name and an estimator, or of a list.
+
+    In a list they have their classes' names, numbered where a class comes several times.
+    """
     if isinstance(several, dict):
         named = several
     elif isinstance(several, Iterable) and not isinstance(several, str):
-        pairs = [each if isinstance(each, (tuple, list)) else (type(each).__name__, each) for each in several]
+        several = list(several)
+        kinds = [type(each).__name__ for each in several]
+        names = [
+            kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: k + 1].count(kind)}" for k, kind in enumerate(kinds)
+        ]
+        pairs = [
+            each if isinstance(each, (tuple, list)) else (name, each) for each, name in zip(several, names, strict=True)
+        ]
         if any(len(pair) != 2 for pair in pairs):
             raise TypeError(f"{parameter} must be estimators or (name, estimator) pairs; got {pairs!r}")
         names, estimators = [pair[0] for pair in pairs], [pair[1] for pair in pairs]

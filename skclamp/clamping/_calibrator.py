@@ -130,30 +130,20 @@ class NeuralClampingCalibrator(BaseClamping):
     several within one nat of it, the one with the fewest parameters. Above 512 parameters of one family the step is a
     ridge regression on the gradients.
 
-    Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer [9]_ [10]_. An affine layer
-    takes on what was learned as a weight of g w and a bias of g c + b, in place of its own w and c. A layer takes part
+    Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer [9]_ [10]_. A layer takes part
     if, on a few samples, other weights have just this effect and a sample's gradients are those that it has alone;
-    ``summary()`` says of others why not. The network's own layers stay: predictions take them as they are then,
-    `module_` as they were in the fit. With ``gamma="auto"`` features are tried at a gamma of 0.
+    ``summary()`` says of others why not. Predictions take the network's layers as they are then, `module_` as they were
+    in the fit. With ``gamma="auto"`` features are tried at a gamma of 0.
 
     The guard asks Student's test of the paired differences and universal inference [4]_, both at 2 % (1 % where
     gradients may speak too) over the number of candidates (of "auto" a quarter of it where features are clamped too,
-    three quarters where inputs alone are) and, of "auto" below 1,000 samples, at half of that for each of the two
-    tries. The last T comes from the pooled held-out logits. Labels are smoothed as Platt's targets are [5]_. Of those
-    that pass, and are within a standard error of the best one, "auto" keeps that of the least expected NLL once all n
-    samples teach: the held-out NLL less (1 - m / n) / 2 of its distance from the training NLL, of folds that learn from
-    m, to first order.
+    three quarters where inputs alone are) and, of "auto" below 1,000 samples, over two tries. The last T comes from the
+    pooled held-out logits. Labels are smoothed as Platt's targets are [5]_. Of those that pass, and are within a
+    standard error of the best one, "auto" keeps that of the least expected NLL once all samples teach.
 
-    Where folds prove nothing, but gradients clearly foresee a gain, Hotelling's test asks whether the mean gradient at
-    the identity, with what T does projected out, is zero. Its p values are combined by Cauchy's distribution [11]_, and
-    the family of the least p value, or the second, has to lower the held-out NLL of all folds together. It is for
-    families of the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random
-    or groups.
-
-    With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
-    that sum to 1 and minimise the NLL, a convex problem [6]_. Views join greedily [7]_, each where an inner split in
-    two gains more than two standard errors, and are judged against what was kept of the perturbation; each verdict then
-    has 1 % in place of 2. T comes last [8]_.
+    Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
+    parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with
+    weights of least NLL [6]_ [7]_ [8]_, each where an inner split in two gains more than two standard errors.
 
     References
     ----------

@@ -1,14 +1,13 @@
 """The natural-gradient step (Amari, 1998), regularised by evidence: a quadratic model meets a Gaussian prior.
 
 One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
-perturbation alone, which is cheap, it gives that with respect to the parameters of *any* perturbation that agrees with
-the one the network saw: at the identity, of all families at once. The second moments of these gradients, a row for
-each sample, are the model's curvature (the empirical Fisher information). Of many parameters and few samples the inner
-products of the rows are the smaller matrix, and make the step.
+perturbation alone, it gives that with respect to the parameters of *any* perturbation that agrees with the one the
+network saw: at the identity, of all families at once. The second moments of these gradients, a row for each sample, are
+the model's curvature (the empirical Fisher information). Of many parameters and few samples the inner products of the
+rows are the smaller matrix, and make the step.
 
 Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the
-gradients most probable (D. MacKay, "Bayesian Interpolation", Neural Computation, 1992). A block that the data don't
-speak for is held at the identity; one that they do is hardly held at all.
+gradients most probable (D. MacKay, "Bayesian Interpolation", Neural Computation, 1992).
 """
 
 import math

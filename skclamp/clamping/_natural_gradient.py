@@ -1,9 +1,8 @@
 """Natural gradient descent for perturbations of few parameters, or of many and few samples.
 
 Each step goes towards where the gradients and a prior meet, and its length is found on a subsample by forward passes
-alone, with T at its optimum at every trial. The way is made on the subsample, and the last steps on all the samples: a
-few such passes do what hundreds of plain gradient steps do. Where the samples are in parts a step has the gradients of
-one part anew, and of the others what their last ones foresee.
+alone, with T at its optimum at every trial. Where the samples are in parts a step has the gradients of one part anew,
+and of the others what their last ones foresee.
 """
 
 import math

@@ -22,21 +22,14 @@ _N_FOLDS = 5
 
 
 class Judged(NamedTuple):
-    """A map in the temperature's place, as folds judge it.
+    """A map in the temperature's place, as folds judge it."""
 
-    Attributes
-    ----------
-    output : BaseCalibrator or None
-        Fitted; None where the temperature does as well.
-    losses, weight : ndarray of shape (n_samples,), or None
-        NLL of each sample out of fold under what is kept, and weights; None where nothing was held out.
-    units : ndarray of shape (n_samples,), or None
-        Labels of samples that count as one; None where each counts.
-    """
-
+    # Fitted; None where the temperature does as well.
     output: BaseCalibrator | None
+    # NLL of each sample out of fold under what is kept, and weights; None where nothing was held out.
     losses: np.ndarray | None = None
     weight: np.ndarray | None = None
+    # Labels of samples that count as one; None where each counts.
     units: np.ndarray | None = None
 
     @property

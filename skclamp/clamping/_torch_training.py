@@ -1,6 +1,5 @@
 """Trains a clamped module by a torch optimiser: skorch's loop, with the focal loss, the penalty and T kept positive.
 
-The loop is skorch's own, so its callbacks, history, ``lr``, ``max_epochs`` and ``verbose`` mean what they mean there.
 Where several processes hold the samples, each takes its part of every batch that one process with all of them would
 draw, and each step's loss and gradients are summed over the processes.
 """

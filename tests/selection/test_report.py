@@ -246,10 +246,13 @@ def test_is_reproducible():
         assert (row.ece_low, row.ece_high, row.ece_floor) == (again.ece_low, again.ece_high, again.ece_floor)
 
 
-def test_calibrators_have_names():
-    found = small_comparison(calibrators=[("five", HistogramBinning(n_bins=5)), TemperatureScaling()])
-    assert list(found.calibrators) == ["five", "TemperatureScaling"]
-    assert found.calibrators["five"].n_bins == 5
+def test_numbers_calibrators_of_one_class():
+    found = small_comparison(calibrators=[HistogramBinning(), TemperatureScaling(), HistogramBinning(n_bins=5)])
+    assert list(found.calibrators) == ["HistogramBinning-1", "TemperatureScaling", "HistogramBinning-2"]
+    assert found.calibrators["HistogramBinning-2"].n_bins == 5
+    of_pairs = small_comparison(calibrators=[("five", HistogramBinning(n_bins=5)), TemperatureScaling()])
+    assert list(of_pairs.calibrators) == ["five", "TemperatureScaling"]
+    assert of_pairs["five"].nll == found["HistogramBinning-2"].nll
     with pytest.raises(KeyError, match="HistogramBinning"):
         found["HistogramBinning"]
 
@@ -258,7 +261,7 @@ def test_calibrators_have_names():
     ("options", "error", "message"),
     [
         ({"calibrators": []}, ValueError, "calibrators must hold at least one; got none"),
-        ({"calibrators": [TemperatureScaling()] * 2}, ValueError, r"must have names of their own; got \['Temp"),
+        ({"calibrators": [("x", TemperatureScaling())] * 2}, ValueError, r"must have names of their own; got \['x"),
         ({"calibrators": TemperatureScaling()}, TypeError, r"must be a list, or a dict .*got TemperatureScaling"),
         ({"calibrators": ["x"]}, TypeError, r"must be calibrators of skclamp, .*; got 'x'$"),
         ({"calibrators": [TemperatureScaling]}, TypeError, r"must be calibrators of skclamp, .*; got <class"),
