@@ -78,8 +78,9 @@ class RankNetwork(nn.Module):
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
         ends = zip(sizes[:-1], sizes[1:], strict=True)
-        # From "meta", where no layer draws from the global random state; torch's skip_init imports sympy, for longer.
-        layers = [nn.Linear(*widths, dtype=torch.float64, device="meta").to_empty(device="cpu") for widths in ends]
+        # What layers draw at first leaves the global random state as it was.
+        with torch.random.fork_rng(devices=[]):
+            layers = [nn.Linear(*widths, dtype=torch.float64) for widths in ends]
         self.layers = nn.ModuleList(layers)
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         # Hidden units drawn the same way each time, and outputs that change nothing.
