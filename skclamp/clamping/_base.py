@@ -505,7 +505,7 @@ class BaseClamping(BaseCalibrator):
             if not searched.norm_layers:
                 if isinstance(asked := getattr(self, "perturbation", None), str) and asked == "norm":
                     message = (
-                        f"perturbation='norm' is left out, and temperature scaling it is: {without_layers(searched)}"
+                        f"perturbation='norm' is left out, and features stay as they are: {without_layers(searched)}"
                     )
                     note(message, CalibrationSetWarning)
                 # What has nothing to clamp is no candidate beside the inputs alone.

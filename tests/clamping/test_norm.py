@@ -199,7 +199,7 @@ def test_networks_without_such_layers_say_so(network, said):
     X = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
     y = labels_of(bare_logits(network.eval(), X))
     calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0)
-    with pytest.warns(CalibrationSetWarning, match=f"'norm' is left out, and temperature scaling it is: .* {said}"):
+    with pytest.warns(CalibrationSetWarning, match=f"'norm' is left out, and features stay as they are: .* {said}"):
         calibrator.fit(X, y)
     assert not calibrator.accepted_
     assert said in calibrator.verdict_.not_tried["norm"]
