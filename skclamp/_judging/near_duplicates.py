@@ -1,6 +1,7 @@
 """Near-duplicates, such as frames of a video: small clusters of points far nearer to each other than to all others."""
 
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.neighbors import NearestNeighbors
@@ -52,23 +53,11 @@ def clusters(points, far):
     indices = neighbors.ravel().astype(np.int32), ends.astype(np.int32)
     tree = minimum_spanning_tree(csr_array((distances.ravel(), *indices), shape=(n_points,) * 2)).tocoo()
     order = np.argsort(tree.data, kind="stable")
-    labels, root = np.arange(n_points), list(range(n_points))
-    members: list[list] = [[k] for k in root]
-    longest = [0.0] * n_points
-    for *edge, length in zip(*(part[order].tolist() for part in (tree.row, tree.col, tree.data)), strict=True):
-        first, second = (_root_of(k, root) for k in edge)
-        for k in (first, second):
-            if 1 < len(members[k]) <= _MAX_SIZE and length > far * longest[k]:
-                labels[members[k]] = members[k][0]
-        root[second], longest[first] = first, length
-        # Of too large ones the size is enough.
-        joined = members[first] + members[second]
-        members[first] = joined[: _MAX_SIZE + 1]
+    labels, longest, sets = np.arange(n_points), np.zeros(n_points), DisjointSet(range(n_points))
+    for first, second, length in zip(*(part[order].tolist() for part in (tree.row, tree.col, tree.data)), strict=True):
+        for root in (sets[first], sets[second]):
+            if 1 < sets.subset_size(root) <= _MAX_SIZE and length > far * longest[root]:
+                labels[[*sets.subset(root)]] = root
+        sets.merge(first, second)
+        longest[sets[first]] = length
     return labels[number.ravel()]
-
-
-def _root_of(k, root):
-    while root[k] != k:
-        root[k] = root[root[k]]
-        k = root[k]
-    return k

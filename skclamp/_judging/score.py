@@ -19,7 +19,6 @@ class Score(NamedTuple):
     """Hotelling's test of a family's gradients: T squared."""
 
     statistic: float
-    # Directions that gradients have.
     n_parameters: int
     # How many samples, or groups, of equal weight would tell as much; and where those whose gradients could be large
     # tell more.

@@ -201,7 +201,6 @@ class Decision(NamedTuple):
     n_gains: int = 0
     # Whether the score test keeps it, and folds don't speak against it.
     by_score: bool = False
-    # Its number among the candidates.
     candidate: int = 0
 
     def refused(self, *objections, unheard=None):

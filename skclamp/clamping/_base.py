@@ -87,9 +87,8 @@ class BaseClamping(BaseCalibrator):
     device : str or torch.device, default=None
         Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
     random_state : int, RandomState instance or None, default=None
-        Of noise, folds, the order of samples, and the samples that steps are tried on. What your own code draws, an
-        augmenting Dataset or a dropout in a perturbation, comes from the global states, as in loops of torch: seed
-        these yourself. Worker processes seed their own, as a DataLoader has them do.
+        Of noise, folds, the order of samples, and the samples that steps are tried on; None draws anew each time. What
+        your own code draws, such as an augmenting Dataset, comes from the global states, as in loops of torch.
     views : "auto" or list of torch.nn.Module, default="auto"
         Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with
         and without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height,
@@ -99,10 +98,9 @@ class BaseClamping(BaseCalibrator):
         What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
         temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
         that it wasn't fitted to, as `CalibratorSelector` does. It takes out-of-fold logits: without a guard, below 100
-        samples, or with ``refit_temperature=False``, it is the temperature; and of more than 200 classes, or 2,500
-        samples of 200 (1e8 samples times squared classes), where maps take long and win next to nothing. A map such as
-        ``StructuredMatrixScaling()`` takes the temperature's place where its NLL on held-out samples is no higher; else
-        it is left out with a warning. Without a guard it isn't judged: it may overfit, and warn, as it would by itself.
+        samples, or with ``refit_temperature=False``, it is the temperature; and of more than 200 classes, or 1e8
+        samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the temperature's place where
+        its NLL on held-out samples is no higher; else it is left out with a warning. Without a guard it isn't judged.
         None is the temperature.
     verbose : int or "auto", default="auto"
         At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL. "auto" shows it after five
@@ -121,7 +119,7 @@ class BaseClamping(BaseCalibrator):
         Standard deviation of "normal", in units of the input.
     init_temperature : "optimal" or float, default="optimal"
         Where T starts with a torch optimiser; "optimal" is temperature scaling's. Natural-gradient steps start at the
-        optimal T, whatever is given here.
+        optimal T.
     refit_temperature : bool, default=True
         Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held; of logits out
         of fold where folds judged it. Without, T is that of the focal loss; held-out folds compare
@@ -130,9 +128,8 @@ class BaseClamping(BaseCalibrator):
     optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, default="auto"
         "natural" takes full-batch natural-gradient steps with a line search. "auto" is "natural" up to 512 parameters
         of the perturbation, and beyond where `penalty` is 0, parameters times samples are at most 2**27, and one of the
-        two at most 5,000; else "adam". "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop. A
-        partial sets arguments other than `lr`: ``partial(torch.optim.SGD, momentum=0.9)``. The perturbation "auto"
-        grows by natural steps, and takes no other optimizer.
+        two at most 5,000; else "adam". "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop; a
+        partial sets arguments other than `lr`. The perturbation "auto" takes natural steps alone.
     max_epochs : int, default=10
         Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most
         so many natural-gradient steps, 5 of them for features and 4 from the folds' mean. Natural-gradient training
@@ -309,8 +306,7 @@ class BaseClamping(BaseCalibrator):
             More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
             brings back the statistics of the inputs, and of the network's features, is learned from them in closed
             form. It is kept only where the labelled samples prove that it helps, at least 100 of them. The search then
-            starts there. Where features were moved it starts a second time without that, each time at half the level,
-            and keeps what promises the lower NLL; `unlabelled_verdict_` says which.
+            starts there and, where features were moved, also without that, and keeps what promises the lower NLL.
         X_reference : array-like, torch.Tensor, dict, Dataset, DataLoader or ReferenceSummary, default=None
             Inputs of the old camera, or what `skclamp.reference_summary` made of them. Without it only batch norm's
             own statistics tell what was.
@@ -559,7 +555,6 @@ class BaseClamping(BaseCalibrator):
             inputs = problem.backbone.open(dataset_behind(X, any_order=True))
             if getattr(inputs, "is_stream", False):
                 raise TypeError("inputs without labels must be an array or a map-style Dataset; got a stream")
-            # They are shuffled later: what is wrong is told by its place here.
             for batch, _ in inputs.batches():
                 x, _ = problem.backbone.to_device(batch)
                 if x is not None and tuple(x.shape[1:]) != problem.input_shape:

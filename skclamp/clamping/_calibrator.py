@@ -38,10 +38,7 @@ REFERENCE_SETTINGS = {
     "precision": "float32",
 }
 
-
 AUTO_GAMMAS = (0.0, 0.5, 1.0, 2.0)
-
-
 GAMMA_RULE = Interval(Real, 0, None, closed="left")
 
 

@@ -41,17 +41,13 @@ class Problem:
     are of this process's.
     """
 
-    # Frozen.
     backbone: NetworkBackbone
     inputs: ArrayInputs | DatasetInputs
-    # The column of each label.
     y_encoded: torch.Tensor
     weight: torch.Tensor
     # The network's, at the identity or behind what samples without labels taught.
     logits: torch.Tensor
-    # Which samples these are of those of all processes.
     shard: Shard
-    # Shared by all parts of a problem.
     passes: Passes = field(default_factory=Passes)
     # The network in its own precision, where `backbone` is a less exact copy.
     exact: NetworkBackbone | None = None

@@ -36,7 +36,7 @@ _MOST_STEPS = 5
 class Outcome:
     """The result of a search."""
 
-    # What views are searched with: the samples on the network that trains, and training and held-out rows.
+    # What views are searched with: the samples, and training and held-out rows.
     searched: Problem
     splits: list = field(default_factory=list)
     # Where folds judged the candidates; of these the best one, and its settings.

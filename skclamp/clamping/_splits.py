@@ -21,9 +21,9 @@ _MANY_TORN = 0.1
 # Near-copies are looked for among so many samples, by so many entries of each.
 _MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
 # So many times as far as the others of a cluster is the next sample: in tables, whose columns have units of their own,
-# and in images and sequences, which have one, so that dead pixels weigh nothing. Of gas sensors, where gases are
-# measured again and again, up to half of the samples look so, of digits and CIFAR's images 0.00; of five or ten frames
-# of a video at least 0.8. Where so many do, clusters that are less clear are units too: torn apart they would prove.
+# and in images and sequences, which have one. Of gas sensors up to half of the samples look so, of digits and CIFAR's
+# images 0.00; of five or ten frames of a video at least 0.8. Where so many do, clusters that are less clear are units
+# too: torn apart they would prove.
 _FAR, _FAR_OF_ONE_UNIT, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 2.0, 0.6, 1.25
 
 
@@ -39,8 +39,7 @@ def tries_of(validation_fraction, problem, learner):
     elif isinstance(validation_fraction, Real):
         numbers = [max(2, round(1 / float(validation_fraction)))]
         # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
-        n_samples = max(n_distinct, MIN_SAMPLES)
-        if numbers[0] > n_samples:
+        if numbers[0] > (n_samples := max(n_distinct, MIN_SAMPLES)):
             rule = f"validation_fraction must hold out at least one of {n_samples} samples"
             raise ValueError(f"{rule}; got {validation_fraction}")
     elif problem.n_weighted >= MIN_SAMPLES:

@@ -47,9 +47,7 @@ class Settings:
 class State:
     """Where training stands: what it starts from, and what it leaves."""
 
-    # Changed in place by training.
     perturbation: nn.Module
-    # Its parameters at the identity.
     identity: list
     temperature: float
     # Whether training takes natural-gradient steps, and whether these are made from the samples' own gradients, for a
@@ -61,14 +59,12 @@ class State:
     extensions: dict = field(default_factory=dict)
     prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
-    # Whether training has raised the loss.
     diverged: bool = False
     # At these parameters, of all the samples, where a pass told them already.
     gradients: Pass | None = None
     # Parts of the samples that share none, of which a step renews the gradients of one: their positions, None for all
     # samples, and, of features, their last gradients, moved to these parameters; else None.
     parts: list = field(default_factory=list)
-    # Families that were not tried, by name.
     untried: dict[str, Objection] = field(default_factory=dict)
     # Of the samples that natural steps learned from, where these ended, as far as they know: T of least smoothed loss,
     # and the mean NLL there.

@@ -34,7 +34,6 @@ class Views:
     """The views of a fit."""
 
     modules: list
-    # Their weights, which sum to 1.
     shares: np.ndarray
     # Of the guard; None without one.
     decision: Decision | None = None
