@@ -25,7 +25,7 @@ def row_prints(X):
     64 bits (multilinear hashing), the upper half of which is kept: others have equal ones with a probability of 2**-32,
     and so many of its upper bits with that of their number. Zeros at the end, as of padding, leave it as it is.
     """
-    entries = [X[name] for name in sorted(X, key=str)] if isinstance(X, dict) else [X]
+    entries = [X[name] for name in sorted(X, key=str)] if isinstance(X, dict) and not issparse(X) else [X]
     try:
         sums = [_sums(_rows_of(values), seed) for seed, values in enumerate(entries)]
         return (np.sum(sums, axis=0, dtype=np.uint64) >> np.uint64(32)).astype(np.uint32)

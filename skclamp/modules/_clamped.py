@@ -10,7 +10,7 @@ from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
 from ..perturbations._norm import NormPerturbation, changes_inputs, norm_part
-from ._frozen import evaluating, frozen
+from ._frozen import _LOCK, evaluating, frozen, takes_gradient
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._norm_layers import with_features_clamped
 from ._unwrap import unwrapped
@@ -229,7 +229,13 @@ class ClampedModule(nn.Module):
                 "fold needs a module without views, since a network with other weights makes a single pass over the "
                 f"inputs as they are; got {len(self.views)} views"
             )
-        head = LogitsModule(copy.deepcopy(unwrapped(head.module)), **head.reading).eval()
+        network = unwrapped(head.module)
+        with _LOCK:
+            copied = copy.deepcopy(network)
+            # Weights take gradients as nobody held them.
+            for twin, parameter in zip(copied.parameters(), network.parameters(), strict=True):
+                twin.requires_grad_(takes_gradient(parameter))
+        head = LogitsModule(copied, **head.reading).eval()
         take_on(head, self.perturbation)
         shape = input_shape(self.perturbation)
         if x is None and shape is not None:

@@ -16,8 +16,6 @@ from ..persistence import write
 from ._watched import one_after_another
 
 UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
-# What scikit-learn's own methods set, which no samples tell.
-_CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 
 
 class Watch(AroundEstimator):
@@ -72,9 +70,9 @@ class Watch(AroundEstimator):
         >>> monitor.partial_fit(logits[400:], y[400:]).n_samples_
         100
         """
-        with self._kept_on_error(), one_warning():
-            for name in vars(self).keys() - self.get_params(deep=False).keys() - {*_CONFIGURED}:
-                delattr(self, name)
+        with self._kept_on_error(anew=True), one_warning():
+            for name in ("_evidence", "_held_out", "_latest", "_rules", "_watched", "_answered_by"):
+                self.__dict__.pop(name, None)
             self.partial_fit(X, y, groups=groups, **params)
             self._held_out, self.never_true_ = True, self.alarm_
             if self.never_true_:
