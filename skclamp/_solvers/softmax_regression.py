@@ -205,7 +205,7 @@ class _Penalised:
 
 
 def _search(penalised, start, coordinates, tolerance):
-    """What L-BFGS finds in whitened coordinates, as a `Solution`'s fields."""
+    """Return the fields of a `Solution` that L-BFGS finds in whitened coordinates."""
     unwhiten, whiten = coordinates
 
     def moved(u):
