@@ -10,7 +10,14 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
-from skclamp import CalibratorSelector, StructuredVectorScaling, TemperatureScaling, VectorScaling, compare_calibrators
+from skclamp import (
+    CalibratorSelector,
+    MatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
 from skclamp._pooling.pool import learn_pool
 from skclamp.selection import _selector
 
@@ -86,6 +93,17 @@ def test_groups_of_several_labels_share_a_fold_with_their_copies(monkeypatch):
         assert all(len(set(numbers[groups == group])) == 1 for group in range(100))
         assert numbers[0] == numbers[299]
     assert len(set(numbers)) == 5
+
+
+@pytest.mark.parametrize("n_times", [2, 11, 30])
+@pytest.mark.parametrize("make", [CalibratorSelector, MatrixScaling], ids=["selector", "matrix"])
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+def test_tiled_samples_are_as_many_weights(make, n_times):
+    """Torn apart they would prove any map."""
+    Z, y = logits(300), labels_of(logits(300))
+    tiled = make().fit(np.tile(Z, (n_times, 1)), np.tile(y, n_times))
+    weighted = make().fit(Z, y, sample_weight=np.full(300, float(n_times)))
+    np.testing.assert_allclose(tiled.predict_proba(Z), weighted.predict_proba(Z), atol=0.01)
 
 
 @pytest.mark.parametrize("n_trees", [1, 25, 100])
