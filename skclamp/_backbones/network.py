@@ -262,9 +262,17 @@ class NetworkBackbone(Backbone):
 
     def _forward(self, x, others, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
-        if first_row is None or self.module.response != "probabilities":
-            return self.module(x, **others)
-        output, n_samples = self.module._yielded(x, **others)
+        try:
+            if first_row is None or self.module.response != "probabilities":
+                return self.module(x, **others)
+            output, n_samples = self.module._yielded(x, **others)
+        except ForwardError as error:
+            if others or x.is_floating_point():
+                raise
+            raise TypeError(
+                "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
+                f"that the network can't take: {error.__cause__}"
+            ) from error.__cause__
         logits = logits_from(output, "probabilities", n_samples=n_samples)
         name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
         check_probabilities(as_rows(output) if output.ndim > 2 else output, name, self.dtype)

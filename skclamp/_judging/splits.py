@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, issparse
 from scipy.sparse.csgraph import connected_components
 from torch.utils.data import TensorDataset
 
@@ -45,19 +45,21 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
 def copies_of(prints, weight, X=None, log_proba=None):
     """Labels that only samples of equal inputs share, of those with weight; None where all differ, or none are known.
 
-    `prints` are hashes of the inputs. Where `X` is an array, a list or a frame, or a TensorDataset of one, rows of
-    categories, which independent samples may share, are no copies. Nor are votes, where X holds scores, which
-    `log_proba` then are too.
+    `prints` are hashes of the inputs. Rows of categories, which independent samples may share, are no copies: where `X`
+    is an array, a list, a frame or a dict of these, by their columns, and elsewhere where some come more than ten times
+    as often as all do. Nor are votes, where X holds scores, which `log_proba` then are too.
     """
     if prints is None or (log_proba is not None and _are_votes(log_proba)):
         return None
     counted, copies = np.flatnonzero(weight.cpu().numpy() > 0), np.arange(len(prints))
     _, number, counts = np.unique(prints[counted], return_inverse=True, return_counts=True)
-    rows = counted[counts[number] > 1]
-    X = X.tensors[0] if isinstance(X, TensorDataset) else X
-    columns, keys = None, prints[rows]
-    if isinstance(X, (np.ndarray, torch.Tensor, list, tuple)) or hasattr(X, "to_numpy"):
-        columns = to_numpy(X).reshape(len(prints), -1)
+    rows, columns = counted[counts[number] > 1], _columns_of(X, len(prints))
+    if columns is None:
+        by_chance = len(counted) ** 2 / 2.0**30
+        if len(rows) <= 2 + by_chance or counts.max() > _MAX_COPIES * np.gcd.reduce(counts):
+            return None
+        keys = prints[rows]
+    else:
         # Hashes leave out what a float32 does; of objects the bytes are their addresses.
         is_object = columns.dtype.hasobject
         contents = (repr(row.tolist()).encode() if is_object else row.tobytes() for row in (columns[k] for k in rows))
@@ -67,6 +69,17 @@ def copies_of(prints, weight, X=None, log_proba=None):
     n_distinct = len(np.unique(copies[counted]))
     differ = n_distinct == len(counted)
     return None if differ or (columns is not None and are_categories(columns[counted], n_distinct)) else copies
+
+
+def _columns_of(X, n_samples):
+    """All columns of an array, a list, a frame, a TensorDataset or a dict of such; None of others."""
+    X = X.tensors[0] if isinstance(X, TensorDataset) else X
+    if isinstance(X, dict) and X and not issparse(X):
+        parts = [_columns_of(values, n_samples) for values in X.values()]
+        return None if any(part is None for part in parts) else np.concatenate(parts, 1)
+    if isinstance(X, (np.ndarray, torch.Tensor, list, tuple)) or hasattr(X, "to_numpy"):
+        return to_numpy(X).reshape(n_samples, -1)
+    return None
 
 
 def joined(copies, groups):

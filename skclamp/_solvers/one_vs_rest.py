@@ -106,7 +106,11 @@ def _fit(x, target, weight, ridge, monotone):
             hessian.diagonal(dim1=1, dim2=2).add_(2 * ridge + 1 - free)
             return loss + ridge * offset.square().sum(1), gradient * free, hessian
 
-        theta, n_evaluations, converged = newton(losses, start, _TOLERANCE)
+        # Log-odds at a temperature at its bound are so large that Newton's method would see no curvature.
+        begin, least = start, losses(start)[0]
+        while (better := (halved := losses(begin / 2)[0]) < least).any():
+            begin, least = torch.where(better[:, None], begin / 2, begin), torch.where(better, halved, least)
+        theta, n_evaluations, converged = newton(losses, begin, _TOLERANCE)
         negative = (theta < 0) & (free > 0)
         negative[:, -1] = False
         if not monotone or not negative.any():

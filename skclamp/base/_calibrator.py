@@ -33,7 +33,7 @@ from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning, silenced, warn_caller
-from ..distributed import ALONE, current
+from ..distributed import ALONE, Shard, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
 from ..persistence import write
@@ -795,7 +795,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         params = {name: value for name, value in params.items() if value is not None}
         if "sample_weight" in params and y is not None:
             weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
-            params["sample_weight"] = weight.numpy()
+            # A scorer sees the samples of all.
+            params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         metadata = route(self, self.get_metadata_routing(), params, **self._routed_to())

@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold
 
 from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
-from .._judging.splits import check_disjoint
+from .._judging.splits import are_categories, check_disjoint
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
@@ -88,6 +88,11 @@ def merged(problem):
     Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples,
     and so do those that several classifiers of a cross-fit see.
     """
+    if problem.copies is not None:
+        # Of a Dataset the columns weren't known.
+        entries, _ = _entries(problem, np.arange(len(problem)))
+        if entries.shape[1] < _MAX_ENTRIES and are_categories(entries, problem.n_distinct):
+            problem = replace(problem, copies=None)
     return _merged(_with_near_copies(_merged(problem)))
 
 

@@ -14,7 +14,6 @@ import torch
 from scipy.sparse import csr_array
 
 from .._utils.arrays import (
-    ComputedRows,
     as_probability_matrix,
     check_probability_rows,
     row_sum_tolerance,
@@ -163,11 +162,8 @@ class Probabilities:
     """
 
     def __init__(self, y_proba, sample_weight=None):
-        values = as_probability_matrix(y_proba)
-        self.dtype, self._values = (
-            values.dtype,
-            values if isinstance(values, ComputedRows) else _as_native_array(values),
-        )
+        self._values = as_probability_matrix(y_proba)
+        self.dtype = self._values.dtype
         self.is_event = np.shape(y_proba)[1:] in ((), (1,))
         self.n_samples, self.n_classes = self._values.shape
         # Counting is faster than adding up ones.
@@ -193,7 +189,7 @@ class Probabilities:
         step = max(1, CHUNK_SIZE // self.n_classes)
         for start in range(0, self.n_samples, step):
             rows = slice(start, start + step)
-            chunk = self._values[rows]
+            chunk = _as_native_array(self._values[rows])
             check_probability_rows(tensor_over(chunk), "y_proba", tolerance, start, below=0.0)
             yield rows, chunk
 
@@ -235,7 +231,7 @@ class Probabilities:
                     f"top_k must be 1 where y_proba has one dimension, the probability of one event; got {top_k}"
                 )
             _ = self.top_label  # the pass that checks the values
-            confidence, hits = self._values[:, 1].astype(np.float64), y_encoded == 1
+            confidence, hits = _as_native_array(self._values[:, 1]).astype(np.float64), y_encoded == 1
         elif top_k == 1:
             confidence, prediction = self.top_label
             hits = prediction == y_encoded
@@ -254,7 +250,7 @@ class Probabilities:
 
     def columns(self, classes):
         """Probabilities (float64) of some classes, a contiguous row of each."""
-        return self._values[:, classes].T.astype(np.float64, order="C", copy=False)
+        return _as_native_array(self._values[:, classes]).T.astype(np.float64, order="C", copy=False)
 
     def reweighted(self, weight):
         """The same samples under other weights, whose top labels needn't be looked for again."""
@@ -297,7 +293,7 @@ class Probabilities:
 
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
-        return self._values[np.arange(self.n_samples), y_encoded].astype(np.float64)
+        return _as_native_array(self._values[np.arange(self.n_samples), y_encoded]).astype(np.float64)
 
     def average(self, values):
         """Mean of one value per sample, weighted."""

@@ -170,21 +170,6 @@ def _held_by(network):
     return held
 
 
-def _take_on_all(network, perturbation):
-    """Give the layers of a network weights and biases of their own."""
-    parts = parts_of(network)
-    for layer, gain, offset in perturbation.by_layer():
-        part = parts.get(layer.name)
-        weight, bias = _own(part)
-        shape = tuple(getattr(part, weight).shape) if weight else None
-        if shape != layer.shape or (layer.has_offset and bias is None):
-            raise OtherLayersError(
-                f"estimator must have a layer {layer.name!r} with a weight of shape {layer.shape}, whose features "
-                f"are clamped; got {'none' if part is None else type(part).__name__}"
-            )
-        _take_on(part, layer, gain, offset)
-
-
 def parts_of(network):
     """Parts of a network by name, whatever compiles or spreads it."""
     return {name.replace("._orig_mod", ""): part for name, part in unwrapped(network).named_modules()}

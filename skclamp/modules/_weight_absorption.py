@@ -2,17 +2,15 @@
 
 import copy
 import math
-from contextlib import ExitStack
 
 import torch
 from torch import nn
 
 from ..perturbations._families import is_ours
 from ..perturbations._norm import NormPerturbation
+from ._layer_calls import called_once, record
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-# Powers of two, with which inputs and weights change exactly.
-_SCALES = (-2.0, 1024.0)
 
 
 def take_on(head, perturbation):
@@ -28,19 +26,20 @@ def take_on(head, perturbation):
     if not parts:
         return
     bent = [part for part in parts if not (is_ours(part) and part.affine)]
-    _check_none(bent, "a perturbation of this package that is affine in the inputs")
     shape = input_shape(perturbation)
     if shape is None:
+        _check_none(bent, "a perturbation of this package that is affine in the inputs")
         raise ValueError("fold needs perturbations of inputs of one shape; got several")
     layer, whole = _first_layer(head, shape)
     with torch.no_grad():
         perturbation = copy.deepcopy(perturbation).eval().double().cpu()
         if type(layer) is nn.Linear:
+            _check_none(bent, "a perturbation of this package that is affine in the inputs")
             _absorb_into_linear(layer, perturbation)
         elif not whole:
             raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
         else:
-            unlike = [part for part in parts if not part.pointwise]
+            unlike = [part for part in parts if part in bent or not part.pointwise]
             _check_none(unlike, "a perturbation that is the same everywhere before a convolution")
             _absorb_into_convolution(layer, perturbation)
 
@@ -57,8 +56,8 @@ def divide_outputs(head, temperature, x):
     In half precision T would be rounded, and the outputs with it.
     """
     network = head.module
-    calls, output = _calls(network, lambda: network(x.clone()))
-    last = next((layer for layer, _, given in calls if given is output), None)
+    calls, output = record(_leaves(network), lambda: network(x.clone()))
+    last = next((call.layer for call in called_once(calls) if call.given is output), None)
     if type(last) is not nn.Linear or last.weight.dtype not in (torch.float32, torch.float64):
         return False
     weights = dict(last.named_parameters(recurse=False))
@@ -76,21 +75,8 @@ def divide_outputs(head, temperature, x):
     return True
 
 
-def _calls(network, run):
-    """Layers without parts, each with its first input and its output, in the order of a run, and what `run` returns.
-
-    While the list lives no two of its tensors are taken for one.
-    """
-    calls = []
-
-    def note(layer, inputs, output):
-        calls.append((layer, next(iter(inputs), None), output))
-
-    with ExitStack() as hooks:
-        for part in network.modules():
-            if not any(part.children()):
-                hooks.enter_context(part.register_forward_hook(note))
-        return calls, run()
+def _leaves(network):
+    return [part for part in network.modules() if not any(part.children())]
 
 
 def example_of(head, shape):
@@ -103,42 +89,60 @@ def example_of(head, shape):
 def _first_layer(head, shape):
     """The layer that takes the inputs, and whether it does so in their own shape."""
     x = example_of(head, shape)
+    hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
     # The network is handed a copy, which it may overwrite.
     handed = []
     with head.module.register_forward_pre_hook(lambda _, arguments: handed.extend(arguments)):
-        calls, logits = _calls(head.module, lambda: head(x))
-    (inputs,) = handed
-    takers = (call[:2] for call in calls if _holds(call[1], inputs) and not _holds(call[2], inputs))
-    layer, taken = next(takers, (None, inputs))
-    if type(layer) not in (nn.Linear, *_CONVOLUTIONS):
-        got = "none that takes the inputs as they are" if layer is None else type(layer).__name__
+        calls, logits = record(_leaves(head), lambda: head(x))
+    inputs = handed[0]
+    first = next((call for call in calls if _holds(call.taken, inputs) and not _holds(call.given, inputs)), None)
+    if first is None or type(first.layer) not in (nn.Linear, *_CONVOLUTIONS):
+        got = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
         raise ValueError(f"fold needs a linear layer or a convolution to come first; got {got}")
-    # Whatever else is done with the inputs, or with the weights, shows.
-    if not all(_is_same_when_scaled(head, layer, x, logits, scale) for scale in _SCALES):
-        raise ValueError(
-            "fold needs a first layer that alone takes the inputs, and does nothing else; inputs times a number and "
-            f"weights over it give other logits with this {type(layer).__name__}"
-        )
-    return layer, taken.shape == x.shape
-
-
-def _is_same_when_scaled(head, layer, x, logits, scale):
-    """Return whether scaled inputs, and weights divided by the scale, give the same logits."""
-    weight = layer.weight
-    layer.weight = _like(weight / scale, weight)
-    try:
-        return _close(head(x * scale), logits, x.dtype)
-    except Exception:  # noqa: BLE001 - of such inputs a network may complain in its own way
-        return False
-    finally:
-        layer.weight = weight
+    layer = first.layer
+    reason = ""
+    if first not in called_once(calls):
+        reason = "is used again"
+    elif layer in hooked:
+        reason = "has hooks"
+    elif _uses_weights_elsewhere(head, first, x, logits):
+        reason = "lends its weights to another operation"
+    if reason:
+        raise ValueError(f"fold needs a first layer that does nothing else; this {type(layer).__name__} {reason}")
+    # What others than their layer make of other inputs shows.
+    if not all(_gives(head, first, torch.full_like(x, other), logits) for other in (math.nan, 0.0, 1e4, -1e4)):
+        raise ValueError("fold needs a network with one first layer; other operations take its inputs too")
+    return layer, first.taken.shape == x.shape
 
 
 def _holds(tensor, x):
     """Return whether a tensor is the inputs, unchanged, or a view that reshapes each of them."""
-    if not isinstance(tensor, torch.Tensor) or tensor.data_ptr() != x.data_ptr() or tensor._version:
+    same = tensor.data_ptr() == x.data_ptr() and tensor.shape[:1] == x.shape[:1] and tensor.numel() == x.numel()
+    return same and tensor._version == 0 and tensor.is_contiguous()
+
+
+def _uses_weights_elsewhere(head, call, x, logits):
+    """Return whether other weights of a layer change the logits while it gives the same."""
+    weights = dict(call.layer.named_parameters())
+    for name, parameter in weights.items():
+        setattr(call.layer, name, _like(torch.full_like(parameter, math.nan), parameter))
+    try:
+        return not _gives(head, call, x, logits)
+    finally:
+        for name, parameter in weights.items():
+            setattr(call.layer, name, parameter)
+
+
+def _gives(head, call, x, logits):
+    """Return whether a network gives these logits, with what a layer gave once."""
+    # What follows may change it in place.
+    handle = call.layer.register_forward_hook(lambda *_: call.given.clone())
+    try:
+        return _close(head(x), logits, x.dtype)
+    except Exception:  # noqa: BLE001 - of inputs that are no numbers a network may complain in its own way
         return False
-    return tensor.shape[:1] == x.shape[:1] and tensor.numel() == x.numel() and tensor.is_contiguous()
+    finally:
+        handle.remove()
 
 
 def _close(logits, expected, dtype):
@@ -149,17 +153,17 @@ def _close(logits, expected, dtype):
 
 def _absorb_into_linear(layer, perturbation):
     """The weights times the perturbation's Jacobian, and the weights times what it makes of 0."""
-    weight, shape = layer.weight.double().cpu(), input_shape(perturbation)
+    weight = layer.weight.double().cpu()
+    shape = input_shape(perturbation)
     if math.prod(shape) != layer.in_features:
         raise ValueError(
             f"fold needs a first layer that takes the inputs whole, {shape}; got one of {layer.in_features} numbers"
         )
-
-    def scores(x):
-        return weight @ perturbation(x[None]).reshape(-1)
-
-    zero = torch.zeros(shape, dtype=torch.float64)
-    _replace(layer, torch.func.jacrev(scores)(zero).reshape(weight.shape), scores(zero))
+    with torch.enable_grad():
+        zero = torch.zeros(1, *shape, dtype=torch.float64)
+        at_zero, pull_back = torch.func.vjp(perturbation, zero)  # type: ignore[misc]
+        slopes = torch.func.vmap(lambda row: pull_back(row)[0])(weight.reshape(-1, 1, *shape))
+    _replace(layer, slopes.detach().reshape(weight.shape), weight @ at_zero.detach().reshape(-1))
 
 
 def input_shape(perturbation):
@@ -188,15 +192,16 @@ def _absorb_into_convolution(layer, perturbation):
             "fold needs a first convolution without zero padding: it pads what is perturbed already, with zeros that "
             "the offset would no longer leave as they are"
         )
-    # (group, output, input, ...)
-    weight = layer.weight.double().cpu().unflatten(0, (layer.groups, -1))
-    per_group = weight.shape[2]
+    weight = layer.weight.double().cpu()
+    per_group = weight.shape[1]
     blocks = [matrix[k : k + per_group, k : k + per_group] for k in range(0, channels, per_group)]
     if not torch.equal(torch.block_diag(*blocks), matrix):
         raise ValueError("fold needs a first convolution without groups where the perturbation mixes channels")
-    moved = torch.einsum("goc...,gcd->god...", weight, torch.stack(blocks))
-    shift = torch.einsum("goc...,gc->go...", weight, offset.view(layer.groups, -1)).flatten(2).sum(2)
-    _replace(layer, moved.flatten(0, 1), shift.flatten())
+    by_group = weight.chunk(layer.groups)
+    moved = torch.cat([torch.einsum("oc...,cd->od...", w, block) for w, block in zip(by_group, blocks, strict=True)])
+    offsets = offset.split(per_group)
+    shifts = [torch.einsum("oc...,c->o...", w, b).flatten(1).sum(1) for w, b in zip(by_group, offsets, strict=True)]
+    _replace(layer, moved, torch.cat(shifts))
 
 
 def _replace(layer, weight, shift):

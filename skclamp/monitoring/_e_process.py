@@ -6,6 +6,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from .._utils.encoding import register
+from .._utils.least_probability import are_zeros
 from ._bets import BETAS, PRIOR_COUNT, before_each, bound_of_tilt, likelihoods, null_betas
 from ._starts import StartsMixture, means
 
@@ -27,6 +28,8 @@ class CalibrationBets(StartsMixture):
     ----------
     tolerance : float
         Of the null.
+    n_impossible : int
+        How many labels had at most the least probability.
     frequencies : ndarray of shape (2, n_classes)
         Counts of labels and predicted ones, of a memory with an end.
     totals : ndarray of shape (n_sums,)
@@ -34,6 +37,7 @@ class CalibrationBets(StartsMixture):
     """
 
     tolerance: float
+    n_impossible: int
     frequencies: np.ndarray
 
     @classmethod
@@ -44,6 +48,7 @@ class CalibrationBets(StartsMixture):
             n_bets=len(_outside(null)) + 1,
             n_sums=3 * _N + len(null),
             tolerance=tolerance,
+            n_impossible=0,
             frequencies=np.zeros((2, n_classes)),
         )
 
@@ -77,6 +82,7 @@ class CalibrationBets(StartsMixture):
 
     def _update(self, log_p, y, sizes, n_rows):
         null, firsts = null_betas(self.tolerance), np.cumsum(sizes) - sizes
+        self.n_impossible += int(are_zeros(log_p[np.arange(len(y)), y]).sum())
         weights = np.repeat(self._weights(log_p, y, firsts, sizes), sizes, axis=0)
         betas, parts = np.concatenate([BETAS, null]), [slice(i, i + n_rows) for i in range(0, len(y), n_rows)]
         of_parts = [likelihoods(log_p[rows], y[rows], betas, weights[rows]) for rows in parts]

@@ -2,6 +2,7 @@
 
 import math
 
+from .._utils.least_probability import MIN_PROBABILITY
 from ._bets import LOG_TEMPERATURES
 from ._e_process import gain_of_frequencies
 
@@ -14,6 +15,11 @@ def sentences(monitor):
         yield f"No label has come yet ({n_missing:,} {were} missing)."
         return
     yield from _alarms(monitor, f" ({n_missing:,} more {were} missing)" if n_missing else "")
+    if evidence.n_impossible:
+        yield (
+            f"Of {_labels(evidence.n_impossible)} so far the probability was at most {MIN_PROBABILITY:.2g} and counts "
+            "as that; if it was 0, no T undoes it."
+        )
     if evidence.since is None:
         yield f"A refit of T, {_won(monitor)}."
         return

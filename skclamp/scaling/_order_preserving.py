@@ -50,6 +50,16 @@ def interpolation(ranks, n_ranks):
     return torch.tensor(np.array([np.interp(places, knots, unit) for unit in np.eye(len(ranks))]))
 
 
+class _Undrawn(nn.Linear):
+    """A linear layer without weights of its own, for which the global random state would be drawn from.
+
+    Torch's skip_init imports sympy, which takes longer than a fit; and to fork that state is no matter for threads.
+    """
+
+    def reset_parameters(self):
+        """Nothing: who makes the layer sets it."""
+
+
 class RankNetwork(nn.Module):
     """Positive numbers from sorted log-probabilities, all 1 at first; subclasses stretch the logits by them.
 
@@ -78,9 +88,7 @@ class RankNetwork(nn.Module):
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
         ends = zip(sizes[:-1], sizes[1:], strict=True)
-        # What layers draw at first leaves the global random state as it was.
-        with torch.random.fork_rng(devices=[]):
-            layers = [nn.Linear(*widths, dtype=torch.float64) for widths in ends]
+        layers = [_Undrawn(*widths, dtype=torch.float64) for widths in ends]
         self.layers = nn.ModuleList(layers)
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         # Hidden units drawn the same way each time, and outputs that change nothing.

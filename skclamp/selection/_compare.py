@@ -364,8 +364,8 @@ def compare_calibrators(
     Rows are rejected from the worst down, each among those that are left. That `alpha` bounds how often any of equal
     calibrators is called worse is proven for independent losses (Hayter, 1984), and conjectured for paired ones: at 5 %
     it was at most 6.5 % of our simulations.
-    Samples of equal inputs and labels count as one; of equal scores, unless these are votes, where the inputs aren't
-    arrays or aren't given.
+    Samples of equal inputs and labels count as one; so do those of equal scores that are given in the inputs' place,
+    unless these are votes.
 
     References
     ----------

@@ -168,6 +168,7 @@ class CalibratorSelector(BaseCalibrator):
         of_all, told = samples.of_all(), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
+            _check_takes_weights(self._scorer())
         groups = samples.metadata.guard.get("groups")
         if groups is not None:
             groups = np.unique(group_keys(groups, len(samples.logits)), return_inverse=True)[1]
@@ -245,6 +246,13 @@ def _scores(trial, scorer, metadata, samples):
                 raise ValueError(f"scoring must give a finite number; got {score!r}")
             scores[row, column] = score
     return scores
+
+
+def _check_takes_weights(scorer):
+    """Raise for a scorer that would fail on the first weights, when all candidates are fitted."""
+    named = [] if scorer is None else signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    if named and not any(each.name == "sample_weight" or each.kind is each.VAR_KEYWORD for each in named):
+        raise TypeError(f"scoring must take sample_weight, since weights are given; got {scorer!r}")
 
 
 def _check_scorer(scoring):

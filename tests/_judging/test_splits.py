@@ -107,6 +107,19 @@ def test_distinct_samples_are_no_copies():
     assert copies_of(row_prints(np.tile(Z[:250], (2, 1))), weight) is None
 
 
+def test_without_columns_rows_that_come_unevenly_often_are_categories():
+    """Of a Dataset or a sparse matrix hashes alone are known."""
+    rng, weight = np.random.default_rng(0), torch.ones(800, dtype=torch.float64)
+    assert copies_of(row_prints(rng.integers(0, 2, (800, 5))), weight) is None
+    distinct = rng.normal(size=(40, 5))
+    np.testing.assert_array_equal(copies_of(row_prints(np.tile(distinct, (20, 1))), weight), np.tile(np.arange(40), 20))
+    # A single pair may be two hashes that collide.
+    once = rng.normal(size=(800, 5))
+    once[1] = once[0]
+    assert copies_of(row_prints(once), weight) is None
+    assert len(np.unique(copies_of(row_prints(once), weight, once))) == 799
+
+
 def test_what_a_hash_leaves_out_makes_no_copies():
     Z = np.array([[1.0, 2.0], [1.0, 2.0 + 1e-12], [3.0, 4.0]])
     assert row_prints(Z)[0] == row_prints(Z)[1]

@@ -11,6 +11,7 @@ from _metrics import METRICS, draw
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.model_selection import KFold, TimeSeriesSplit, cross_val_score, cross_validate
@@ -339,3 +340,20 @@ def test_scorers_of_any_metric():
     assert make(greater_is_better=True)(model, X, y) == -make()(model, X, y)
     with pytest.raises(TypeError, match="metric must be a callable"):
         make_calibration_scorer("ece")
+
+
+def test_the_likelihood_comes_from_log_probabilities():
+    log_proba = np.array([[-1e-20, -46.0], [-46.0, -1e-20]])
+    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0]) == -1e-20
+    # Without them there is none between 0 and what rounds a probability to 1.
+    assert neg_log_likelihood_scorer(_Fixed((0, 1)), np.exp(log_proba[:1]), [0]) == 0
+    least = np.log(np.finfo(float).eps)
+    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba, [1, 0]) == pytest.approx(least)
+    with pytest.raises(ValueError, match="predict_log_proba must not give NaN"):
+        neg_log_likelihood_scorer(_Fixed((0, 1), log=True), np.array([[np.nan, 0.0]]), [0])
+
+
+def test_estimators_that_take_the_logarithm_of_zero_dont_warn():
+    X, y = _iris()
+    forest = RandomForestClassifier(n_estimators=5, random_state=0).fit(X[:100], y[:100])
+    assert np.isfinite(neg_log_likelihood_scorer(forest, X, y))

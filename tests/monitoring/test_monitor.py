@@ -351,6 +351,20 @@ def test_summary_at_the_ends():
     assert "to 3.32, the bound of what is searched, would win" in at_random
 
 
+def test_summary_tells_of_labels_that_could_not_come():
+    proba = np.tile([[0.5, 0.5, 0.0]], (40, 1))
+    y = np.arange(40) % 2
+    assert "the probability was" not in watch(proba, y, response="probabilities").summary()
+    y[[7, 30]] = 2
+    monitor = watch(proba, y, response="probabilities")
+    assert monitor.alarm_
+    told = " so far the probability was at most 2.2e-16 and counts as that; if it was 0, no T undoes it. "
+    assert f" Of 2 labels{told}" in monitor.summary()
+    # Of small ones above 0 no more is said.
+    monitor = watch(np.tile([[60.0, 0.0]], (300, 1)), np.append(np.zeros(299, int), 1))
+    assert f" Of 1 label{told}" in monitor.summary()
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
