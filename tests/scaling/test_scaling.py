@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, labels_of, perceptron, vectors
+from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
 from scipy.special import log_softmax, softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
@@ -256,3 +256,13 @@ def test_searches_that_end_early_are_told(limit, make, monkeypatch):
     with pytest.warns(NotConvergedWarning, match="the loss hadn't converged") as caught:
         make().fit(3 * Z + np.arange(5) ** 2 / 4, y)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("kind", [PlattScaling, BetaCalibration, QuadraticScaling])
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+def test_logits_whose_temperature_is_at_its_bound_are_fitted_all_the_same(kind):
+    Z = logits(400)
+    y = labels_of(Z)
+    for scale in (1e10, 1e12):
+        proba = kind().fit(Z * scale, y).predict_proba(Z * scale)
+        assert -np.log(proba[np.arange(400), y]).mean() < 1.1
