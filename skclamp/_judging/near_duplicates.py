@@ -15,7 +15,7 @@ _MIN_OF_CLASS = 10
 def share_of_near_duplicates(points, y, far):
     """Return the share of points in clusters, each class by itself, that with permuted columns, and how many were seen.
 
-    Columns that are permuted, each by itself, show how often discrete values or few columns make it look so.
+    Permuted columns show how often discrete values or few columns make it look so.
     """
     rng = np.random.default_rng(0)
     seen, by_chance, n_seen = 0, 0, 0

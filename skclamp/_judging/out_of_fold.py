@@ -111,11 +111,10 @@ class Evidence:
         """Logarithm of the folds' mean likelihood ratio, of a candidate to the baseline at whatever temperature.
 
         Universal inference (Wasserman et al., PNAS 2020, equation 7): the expected likelihood ratio of what was fitted
-        elsewhere to the truth is 1, whatever the sample size, and to the best T of the held-out samples it is less; so
-        is that of the mean over folds. Its inverse is a p value. Student's test alone would let pass what is learned
-        from a fold, held back by the prior to almost nothing, and by chance points the same way in the other. Uneven
-        weights count as the number of equal ones that tell as much, which is an approximation, and so does each group
-        as one sample.
+        elsewhere to the truth is 1, and to the best T of the held-out samples it is less; so is that of the mean over
+        folds. Its inverse is a p value. Student's test alone would let pass what is held back by the prior to almost
+        nothing, and by chance points the same way in the other fold. Uneven weights count as the number of equal ones
+        that tell as much, which is an approximation.
         """
         gains = (self.least - self.by_fold(self.losses[candidate])) * self.sizes()
         return float(logsumexp(gains) - np.log(len(gains)))

@@ -15,7 +15,7 @@ def shared_share(prints, seen):
     `prints` are uint32, and `seen` those of the others, or their upper halves, uint16. Of two sets of m and n
     independent draws from the same values, of which the second is the larger, let d_i values come i times in the
     second. Then at most ``m / n * (i + 1) * d_(i + 1)`` of the d_i are expected in the first, as Good and Turing
-    reckon, whatever the values: rows of few categories, or hashes that collide.
+    reckon, whatever the values.
     """
     rows = prints >> np.uint32(32 - 8 * seen.itemsize)
     (new, of_new), (old, of_old) = (np.unique(part, return_counts=True) for part in (rows, seen))

@@ -30,8 +30,7 @@ class Score(NamedTuple):
         """From gradients (n, p) of samples' losses, their slopes along log T, and the same under drawn labels.
 
         These labels are drawn from the baseline's own probabilities, as the null hypothesis has it, and tell what T
-        does to the gradients, and which samples could decide. Neither is to be told by the labels that are tested: of a
-        nearly perfect network a few mistakes would be all there is. `groups` are labels of samples that count as one.
+        does to the gradients, and which samples could decide. `groups` are labels of samples that count as one.
         """
         own, slopes = _sums(gradients, slopes, weight, groups)
         drawn, drawn_slopes = _sums(drawn, drawn_slopes, weight, groups)

@@ -45,9 +45,9 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
 def copies_of(prints, weight, X=None, log_proba=None):
     """Labels that only samples of equal inputs share, of those with weight; None where all differ, or none are known.
 
-    `prints` are hashes of the inputs. Rows of categories, which independent samples may share, are no copies: where `X`
-    is an array, a list, a frame or a dict of these, by their columns, and elsewhere where some come more than ten times
-    as often as all do. Nor are votes, where X holds scores, which `log_proba` then are too.
+    `prints` are hashes of the inputs. Rows of categories, which independent samples may share, are no copies: by the
+    columns of `X` or, where these aren't known, where some come more than ten times as often as all do. Nor are votes,
+    where X holds scores, which `log_proba` then are too.
     """
     if prints is None or (log_proba is not None and _are_votes(log_proba)):
         return None
@@ -55,8 +55,8 @@ def copies_of(prints, weight, X=None, log_proba=None):
     _, number, counts = np.unique(prints[counted], return_inverse=True, return_counts=True)
     rows, columns = counted[counts[number] > 1], _columns_of(X, len(prints))
     if columns is None:
-        by_chance = len(counted) ** 2 / 2.0**30
-        if len(rows) <= 2 + by_chance or counts.max() > _MAX_COPIES * np.gcd.reduce(counts):
+        # A few hashes collide by chance.
+        if len(rows) <= 2 + len(counted) ** 2 / 2.0**30 or counts.max() > _MAX_COPIES * np.gcd.reduce(counts):
             return None
         keys = prints[rows]
     else:
@@ -67,8 +67,8 @@ def copies_of(prints, weight, X=None, log_proba=None):
     _, first, number = np.unique(keys, return_index=True, return_inverse=True)
     copies[rows] = rows[first][number]
     n_distinct = len(np.unique(copies[counted]))
-    differ = n_distinct == len(counted)
-    return None if differ or (columns is not None and are_categories(columns[counted], n_distinct)) else copies
+    are_copies = columns is None or not are_categories(columns[counted], n_distinct)
+    return copies if n_distinct < len(counted) and are_copies else None
 
 
 def _columns_of(X, n_samples):

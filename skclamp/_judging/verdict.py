@@ -136,9 +136,8 @@ class Verdict:
         class frequencies, the negative mean log-likelihood ratio of all unlabelled samples, less what chance gains
         (Akaike's), and 0, since their test needs none.
     p_value : float
-        Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
-        number of candidates or, with "auto", over the candidate's share of the level; where the score test of the
-        gradients kept it, of that, times the number of families. Of class frequencies, Hotelling's.
+        Of the tests against "not below zero", Student's and that of universal inference, the larger one, adjusted for
+        the number of candidates; where the gradients kept it, of the score test. Of class frequencies, Hotelling's.
     tried : dict of str to float
         Mean held-out NLL minus that of temperature scaling, in nats, of each family that a fold fitted, on the samples
         of these folds, at the best of several settings; "affine + grid" for families appended one after another.
@@ -146,15 +145,13 @@ class Verdict:
         Families that no fold fitted, and why: of the fold that came nearest to it.
     n_samples, n_labelled : int
         Samples with weight that were held out, each once; 0 where none were. Of several tries, all here is that of the
-        one that kept the perturbation or, if none did, came nearest. Of class frequencies the unlabelled samples, and
-        the labelled ones with weight; else None.
+        one that came nearest. Of class frequencies the unlabelled samples, and the labelled ones with weight.
     detectable_gain : float or None
         Mean gain of held-out NLL per sample, in nats, at which the folds would have kept the perturbation on half of
         such sets of samples. None where nothing was held out, or no difference was seen.
     folds : list of dict
-        Of each fold "n_samples" held out, the "perturbation" that it learned in "n_epochs" (or, of views, the "views"
-        that it chose), the "temperature" beside it, and on the samples held out its "nll", and
-        "nll_temperature_scaling".
+        Of each fold "n_samples" held out, the "perturbation" that it learned in "n_epochs" (or the "views" that it
+        chose), the "temperature" beside it, and on the samples held out its "nll", and "nll_temperature_scaling".
     fit_p_value : float or None
         Of the test that nothing but the class frequencies has changed; None where it isn't about them.
     """

@@ -25,7 +25,6 @@ WITHOUT_VIEWS = Phrases("a prediction takes one pass")
 WITHOUT_LABELS = Phrases("nothing is learned from unlabelled samples", "what unlabelled samples teach")
 TAUGHT_WITHOUT_LABELS = Phrases("what unlabelled samples taught stays as it is", on="what unlabelled samples taught")
 
-# Where data spoke against a family.
 _WEIGHED = Reason.LITTLE_EVIDENCE, Reason.LESS_EVIDENCE_THAN_ANOTHER
 # Why a view didn't join.
 _OF_VIEWS = Reason.GAINED_LITTLE, Reason.WITHOUT_WEIGHT, Reason.BETTER_ONE_JOINED, Reason.BETTER_ONES_ON_FEW

@@ -178,17 +178,14 @@ class BaseClamping(BaseCalibrator):
         error, what `output` makes of the network's own logits.
     verdict_ : Verdict
         What the guard found; only where one was asked for. ``accepted`` : bool, which is False below 100 samples;
-        ``reason`` : str, why a perturbation was kept or refused, or none was tried; ``difference`` : float, of held-out
-        NLL to temperature scaling, in nats, which speaks of the whole procedure, since each fold chooses by itself;
-        ``standard_error`` and ``p_value`` : float, of it; ``tried`` : dict, from each family that a fold fitted
-        ("affine + grid" where it appended two) to its own difference; ``not_tried`` : dict, from each other family to
+        ``reason`` : str; ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
+        procedure, since each fold chooses by itself; ``standard_error`` and ``p_value`` : float, of it; ``tried`` :
+        dict, from each family that a fold fitted to its own difference; ``not_tried`` : dict, from each other family to
         the reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per
-        sample that the guard, or the gradients before a search, would have shown on half of such sets of samples;
-        ``folds`` : list of dict, what each fold learned, in how many epochs, and the NLL of what it held out.
+        sample that half of such sets of samples would have shown; ``folds`` : list of dict, what each fold learned.
     unlabelled_verdict_ : Verdict
         What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
-        Its names are "moments", "moments, spectrum", "features", and joined ones, as "moments, features". `verdict_`
-        then speaks of what the search gains on top.
+        Its names are "moments", "moments, spectrum", "features", and joined ones. `verdict_` speaks of gains on top.
     views_ : list of torch.nn.Module
         The views that a prediction takes; a single ``Identity`` where there are no others.
     view_weights_ : ndarray of shape (n_views,)
@@ -209,8 +206,7 @@ class BaseClamping(BaseCalibrator):
     n_features_in_ : int
         ``X.shape[1]``; not set where X has more than two dimensions, or is a Dataset.
     history_ : skorch.history.History
-        Of the final training: one row per epoch; none where the mean of the folds needs no step. The "train_loss" of a
-        natural step is that before it, foreseen for samples whose gradients it doesn't renew.
+        Of the final training: one row per epoch. The "train_loss" of a natural step is that before it.
     n_iter_ : int
         Epochs of the final training.
     cost_ : dict

@@ -91,7 +91,7 @@ class Pass(NamedTuple):
 
     # Those of the perturbed inputs, 0 where a whole batch is without weight; None where no pass has told them.
     logits: torch.Tensor | None
-    # Of the perturbation, and of the perturbation followed by each of the extensions.
+    # Of the perturbation, alone and followed by each extension.
     own: Gradients
     extended: list
 

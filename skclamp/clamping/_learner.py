@@ -26,7 +26,7 @@ logger = logging.getLogger("skclamp")
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. Of more, which
 # "auto" chooses for tables alone, the gradients themselves are, where samples are few.
 MAX_PARAMETERS = 512
-# Of images and sequences; in tables, where each feature is a sensor of its own, the evidence prior shrinks as well.
+# Of images and sequences.
 SAMPLES_PER_PARAMETER = 5
 # So many parameters on so few samples never converge: later steps fit noise. From the mean of the folds it isn't far.
 _MOST_STEPS, _LAST_STEPS = 5, 4

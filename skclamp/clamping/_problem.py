@@ -62,7 +62,7 @@ class Problem:
     at_identity: Any = None
     # The network's, before it was taught anything.
     raw: torch.Tensor = field(kw_only=True)
-    # Of the samples of all processes, on the CPU; told once.
+    # Of all samples, on the CPU.
     weight_of_all: torch.Tensor = field(kw_only=True)
 
     @classmethod

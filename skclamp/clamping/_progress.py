@@ -9,8 +9,7 @@ from .._utils.progress import progress_bar
 class Progress(Callback):
     """A bar that counts epochs and shows the loss, T and, once the guard knows it, the held-out NLL.
 
-    From verbose=2 on there are lines as well: what each fold found, and what the guard decides. The bar then ends
-    before the final training, of which skorch prints lines.
+    From verbose=2 on there are lines of folds and verdicts as well, and skorch's of the final training.
     """
 
     def __init__(self, verbose, max_epochs):

@@ -1,8 +1,7 @@
 """The screen before a search, and the score test after it: what gradients at the identity say of all families at once.
 
-One pass, forward and backward, tells each sample's gradients with respect to the parameters of every family of the
-inputs, and of the clamp of features. The screen can only refuse. The score test may keep what folds can't prove, and
-needs the same under labels that the network itself drew.
+One pass, forward and backward, tells each sample's gradients with respect to the parameters of every family. The screen
+can only refuse. The score test may keep what folds can't prove, and needs the same under labels that the network drew.
 """
 
 from dataclasses import replace

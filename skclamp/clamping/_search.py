@@ -141,10 +141,8 @@ def _judge(problem, candidates, tries, learner, level, scored, found):
     """The `Outcome` of judging candidates; its splits are those that views are searched with.
 
     Folds come first, try by try; where a screen `found` something, the second follows only where each fold of the first
-    gained, and all beyond their error. Where these prove nothing the score test follows, of the samples `scored`, and
-    has the other half of the level, which stays unspent where the screen isn't clear: labels that judge have told that.
-    Where it can't prove anything, folds have all of the level. Of tries that prove nothing it is that which comes
-    nearest to it, and views are searched with the first try's splits.
+    gained, and all beyond their error. Where these prove nothing the score test follows, of the samples `scored`, with
+    the other half of the level, unspent where the screen isn't clear. Where it can't prove anything, folds have all.
     """
     screened, tried = found is not None, []
 
@@ -335,9 +333,9 @@ def hold_out(train, held_out, perturbation=None, in_sample=None):
 def _warm_start(outcome):
     """Return where to start on all the samples: what the folds agree on, or the best of them.
 
-    Folds that chose the same perturbation have their parameters averaged, which is nearly as good as a fit to all their
-    samples; of others the one counts that did best against temperature scaling. The last gradients of each foresee
-    those of its training samples there, unless they are too many or, of inputs, whose few parameters may go far, none.
+    Folds that chose the same perturbation have their parameters averaged; of others the one counts that did best
+    against temperature scaling. The last gradients of each foresee those of its training samples there, unless they are
+    too many.
     """
     evidence, states = outcome.evidence, [held_out.learned for held_out in outcome.by_fold()]
     differences = evidence.by_fold(evidence.losses[outcome.best] - evidence.plain)

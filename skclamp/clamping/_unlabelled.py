@@ -334,8 +334,8 @@ class Start(NamedTuple):
 def proven_starts(problem, searched, taught, splits, level, *, learns_features):
     """Return starts with what unlabelled samples taught, as far as labelled ones prove it: the best, or without it.
 
-    Nothing of it is fitted to labelled samples but T, which is that of the other folds: all of them judge. Where the
-    search `learns_features`, enough labels teach these better than statistics do: a start without them is the second.
+    Only T is fitted to labelled samples, those of the other folds: all of them judge. Where the search
+    `learns_features`, enough labels teach these better than statistics do: a start without them is the second.
     """
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
 

@@ -18,8 +18,7 @@ from ..perturbations._views import titles_of, views_of
 from ._problem import Problem, Through
 from ._search import cross_examine, hold_out, pooled_logits
 
-# Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
-# may join.
+# Samples that all candidates are looked at with; for those that go on.
 _FIRST_SAMPLES, _SECOND_SAMPLES = 96, 320
 _FINALISTS = 3
 # Standard errors of its gain that a view has to be ahead by; fewer, and two views can't be told apart.
