@@ -74,7 +74,7 @@ def copies_of(prints, weight, X=None, log_proba=None):
 def _columns_of(X, n_samples):
     """All columns of an array, a list, a frame, a TensorDataset or a dict of such; None of others."""
     X = X.tensors[0] if isinstance(X, TensorDataset) else X
-    if isinstance(X, dict) and X and not issparse(X):
+    if isinstance(X, dict) and not issparse(X) and len(X):
         parts = [_columns_of(values, n_samples) for values in X.values()]
         return None if any(part is None for part in parts) else np.concatenate(parts, 1)
     if isinstance(X, (np.ndarray, torch.Tensor, list, tuple)) or hasattr(X, "to_numpy"):
