@@ -25,6 +25,8 @@ from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
 CHUNK_SIZE = 2**17
+# Rows of a chunk whose sum may be rounded to float32.
+_BLOCK_SIZE = 256
 # Columns that are copied at a time.
 _BLOCK_OF_CLASSES = 32
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
@@ -273,13 +275,15 @@ class Probabilities:
         """
         count, total = np.zeros((2, len(weights), (len(edges) - 1) * self.n_classes))
         for rows, chunk in self.chunks():
-            beyond, weight = chunk > chunk.dtype.type(edges[1]), weights[:, rows]
-            values = chunk[beyond].astype(np.float64)
-            places = bin_indices(values, edges) * self.n_classes + beyond.nonzero()[1]
-            starts, shape = np.append(0, np.cumsum(beyond.sum(1))), (len(chunk), count.shape[1])
-            count += weight @ csr_array((np.ones(len(values)), places, starts), shape)
-            total += weight @ csr_array((values, places, starts), shape)
-            total[:, : self.n_classes] += weight @ np.where(beyond, 0, chunk)
+            beyond, weight = np.flatnonzero(chunk > chunk.dtype.type(edges[1])), weights[:, rows]
+            row, column = np.divmod(beyond, self.n_classes)
+            first, values = chunk.copy(), chunk.ravel()[beyond].astype(np.float64)
+            first.ravel()[beyond] = 0
+            places = bin_indices(values, edges) * self.n_classes + column
+            starts = np.append(0, np.cumsum(np.bincount(row, minlength=len(chunk))))
+            for sums, entries in ((count, np.ones(len(values))), (total, values)):
+                sums += weight @ csr_array((entries, places, starts), (len(chunk), count.shape[1]))
+            total[:, : self.n_classes] += _column_totals(first, weight)
         count, total = (sums.reshape(len(weights), -1, self.n_classes) for sums in (count, total))
         whole = weights.sum(1)[:, None]
         rest = whole - count[:, 1:].sum(1)
@@ -341,6 +345,17 @@ def equal_mass_edges(confidence, weight, n_bins, side="left"):
     wanted = np.arange(n_bins + 1) * total + (noise if side == "right" else -noise)
     place = np.searchsorted(before * n_bins, wanted, side=side) - 1
     return ascending[np.maximum(place, 0)]
+
+
+def _column_totals(chunk, weights):
+    """Sums of each column under weightings of the rows; only within a block are they rounded to float32.
+
+    Weights may lie beyond the range of the probabilities' dtype: a power of two is taken off them first.
+    """
+    scale = np.exp2(np.floor(np.log2(weights.max()))) if weights.any() else 1.0
+    weights = (weights / scale).astype(chunk.dtype)
+    blocks = [slice(start, start + _BLOCK_SIZE) for start in range(0, len(chunk), _BLOCK_SIZE)]
+    return scale * np.sum([weights[:, rows] @ chunk[rows] for rows in blocks], axis=0, dtype=np.float64)
 
 
 def _as_native_array(values):
