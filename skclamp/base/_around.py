@@ -1,7 +1,9 @@
 """AroundEstimator: what stands around an estimator that may be frozen, and keeps what it learned beside."""
 
 import copy
+import inspect
 from contextlib import contextmanager
+from functools import cache
 from html import escape
 from typing import ClassVar
 
@@ -104,8 +106,15 @@ class AroundEstimator(BaseEstimator):
         """The estimator itself, taken out of scikit-learn's wrapper."""
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
+    @classmethod
+    @cache
+    def _defaults(cls):
+        return [(name, parameter.default) for name, parameter in inspect.signature(cls).parameters.items()]
+
     def _validate_params(self):
-        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+        # Defaults are valid, and checks of them all would take as long as a small fit's solve.
+        given = {name: getattr(self, name) for name, default in self._defaults() if getattr(self, name) is not default}
+        check_parameters(self._parameter_constraints, given, type(self).__name__)
 
     @contextmanager
     def _kept_on_error(self, *, anew=False):
