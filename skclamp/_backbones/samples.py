@@ -11,7 +11,7 @@ from sklearn.utils.validation import indexable
 from skorch import NeuralNet
 from torch.utils.data import Dataset
 
-from .._judging.splits import check_partition, copies_of
+from .._judging.splits import MAX_TELLING, check_partition, copies_of
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
     check_labels,
@@ -156,7 +156,7 @@ class Samples:
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
         X, of_all = self.X if self.shard.ranks is ALONE else None, self.of_all()
-        log_proba = torch.log_softmax(of_all.logits.double(), 1) if are_scores else None
+        log_proba = torch.log_softmax(of_all.logits[:MAX_TELLING].double(), 1) if are_scores else None
         return copies_of(self.prints_of_all(), of_all.weight, X, log_proba)
 
 

@@ -18,7 +18,6 @@ LEVEL = 0.02
 MIN_SAMPLES = 100
 # Each of so many folds must gain; of more, each of fewer samples, one may well lose by chance.
 MAX_UNANIMOUS = 2
-# Samples that are drawn to tell what half of them would have shown.
 _N_DRAWS = 1000
 
 

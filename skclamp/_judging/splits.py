@@ -16,7 +16,7 @@ _EQUAL = 1e-9
 # More equal scores than this are those of no copies: they tell few samples apart, as votes do, or are saturated.
 _MAX_COPIES = 10
 # Voters, of whom some may have half a vote where none has one, so many scores that tell, and more than their rounding.
-_MAX_VOTERS, _MAX_TELLING, _ROUNDING = 500, 1000, 2e-6
+_MAX_VOTERS, MAX_TELLING, _ROUNDING = 500, 1000, 2e-6
 # Where fewer rows are possible for each sample, equal ones are no copies; but a column of more values than categories
 # have, which tells most of the distinct rows apart, holds numbers.
 _POSSIBLE_PER_ROW, _MAX_CATEGORIES = 1000, 30
@@ -47,13 +47,15 @@ def copies_of(prints, weight, X=None, log_proba=None):
 
     `prints` are hashes of the inputs. Rows of categories, which independent samples may share, are no copies: by the
     columns of `X` or, where these aren't known, where some come more than ten times as often as all do. Nor are votes,
-    where X holds scores, which `log_proba` then are too.
+    where X holds scores, of which `log_proba` are some.
     """
     if prints is None or (log_proba is not None and _are_votes(log_proba)):
         return None
     counted, copies = np.flatnonzero(weight.cpu().numpy() > 0), np.arange(len(prints))
     _, number, counts = np.unique(prints[counted], return_inverse=True, return_counts=True)
     rows, columns = counted[counts[number] > 1], _columns_of(X, len(prints))
+    if not len(rows):
+        return None
     if columns is None:
         # A few hashes collide by chance.
         if len(rows) <= 2 + len(counted) ** 2 / 2.0**30 or counts.max() > _MAX_COPIES * np.gcd.reduce(counts):
@@ -67,8 +69,9 @@ def copies_of(prints, weight, X=None, log_proba=None):
     _, first, number = np.unique(keys, return_index=True, return_inverse=True)
     copies[rows] = rows[first][number]
     n_distinct = len(np.unique(copies[counted]))
-    are_copies = columns is None or not are_categories(columns[counted], n_distinct)
-    return copies if n_distinct < len(counted) and are_copies else None
+    if n_distinct == len(counted) or (columns is not None and are_categories(columns[counted], n_distinct)):
+        return None
+    return copies
 
 
 def _columns_of(X, n_samples):
@@ -106,7 +109,7 @@ def are_categories(columns, n_distinct):
 
 def _are_votes(log_proba):
     """Return whether in most rows the second class has so simple a fraction of what the first has."""
-    first, second = log_proba[:_MAX_TELLING].topk(2, 1).values.T
+    first, second = log_proba[:MAX_TELLING].topk(2, 1).values.T
     ratio = (second - first).exp().masked_fill(are_zeros(second), 0.0)[:, None]
     ratio = ratio * torch.arange(1, _MAX_VOTERS + 1, device=ratio.device)
     return ((ratio - ratio.round()).abs() <= _ROUNDING * ratio).any(1).double().mean().item() > 0.5

@@ -34,7 +34,7 @@ MAX_ENTRIES = 2**27
 MAX_ORDER = 5000
 # Of noise, that tell the prior precision of a parameter of tables; and in all, where only its diagonal is asked for.
 _ROWS_PER_PARAMETER, _MOST_ROWS = 8, 4096
-# Gradients that are in float64 at a time: 32 MB.
+# 32 MB in float64.
 _BLOCK = 2**22
 _PRECISION_JITTER = 1e-3
 # What is added, one after another, to the unit diagonal of a precision that rounding errors leave singular.

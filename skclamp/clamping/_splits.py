@@ -18,7 +18,6 @@ from ..exceptions import CalibrationSetWarning
 FEW_SAMPLES = 1000
 # A few equal rows of a table mislead nobody.
 _MANY_TORN = 0.1
-# Near-copies are looked for among so many samples, by so many entries of each.
 _MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
 # So many times as far as the others of a cluster is the next sample: in tables, whose columns have units of their own,
 # and in images and sequences, which have one. Of gas sensors up to half of the samples look so, of digits and CIFAR's

@@ -39,7 +39,6 @@ class Settings:
     early_stopped: bool = False
     # Whether natural steps are made under a weak prior, whatever their evidence: something else speaks for them.
     weak_prior: bool = False
-    # Whether an interrupt ends the training and keeps what was learned, or is the caller's.
     interruptible: bool = True
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from .._judging.splits import copies_of
+from .._judging.splits import MAX_TELLING, copies_of
 from .._report.answers import page_content
 from .._report.cells import BinnedTest
 from .._report.figure import draw_comparison
@@ -431,7 +431,7 @@ def _compare(calibrators, logits, calibration, alpha, options):
         scored[name] = scoring(fit_time, *predicted)
     test, log_proba = logits.test_samples, None
     if logits.estimator is None:
-        log_proba = torch.log_softmax(logits.test.double(), 1)
+        log_proba = torch.log_softmax(logits.test[:MAX_TELLING].double(), 1)
     copies = copies_of(test.prints, torch.ones(len(logits.test)), test.X, log_proba)
     if copies is not None:
         # Those of several labels are several samples.
