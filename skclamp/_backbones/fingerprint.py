@@ -74,7 +74,9 @@ class Digest:
         if isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
             return self.value(value)
         if type(value).__module__ == "sklearn.tree._tree":
-            value = value.__getstate__()
+            # Made anew each time, so that what was seen can't be told by its place in memory.
+            state = value.__getstate__()
+            return self.value({name: part for name, part in state.items() if isinstance(part, np.ndarray)})
         if hasattr(value, "_learned"):
             # Of a calibrator, what its file keeps, and the estimator.
             value = {**value._learned(), "estimator": getattr(value, "estimator_", value.estimator)}
