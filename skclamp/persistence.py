@@ -10,6 +10,7 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -128,6 +129,9 @@ def load(path, estimator=None, *, strict=True, **params):
     others = sorted(set(params) - set(_RUNNING))
     if others:
         raise TypeError(f"a parameter that is set anew must be one of {', '.join(_RUNNING)}; got {others[0]!r}")
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        got = type(path).__name__
+        raise TypeError(f"path must be a str or path-like, and the path comes first: load(path, estimator); got {got}")
     header, arrays = _read(path)
     reader = Reader(arrays)
     with _damage_told(path):
@@ -163,6 +167,8 @@ def _check_kind(written, estimator):
 def _read(path):
     """The header, and the arrays by name."""
     name_of_file = os.fsdecode(path)
+    if is_zipfile(name_of_file):
+        raise ValueError(f"{path} is no file of skclamp's, which a calibrator's save writes, but a zip, as torch's are")
     with _damage_told(path), _safetensors().safe_open(name_of_file, framework="np") as file:
         header = json.loads((file.metadata() or {}).get(_KEY, "null"))
         # What the file is mapped to can't be written to, and goes with it.

@@ -85,7 +85,7 @@ def test_new_inputs_of_another_shape(mistake):
 
 def test_a_single_image_beside_its_label():
     network, X, y = problem()
-    with pytest.raises(ValueError, match="y must have one value per sample: .* of samples, 3 and 1"):
+    with pytest.raises(ValueError, match=r"X has shape \(3, 8, 8\), first axis the samples; a single one is X\[None\]"):
         TemperatureScaling(network).fit(X[0], y[:1])
     with pytest.raises(ValueError, match=r"Reshape your data.* A single sample is X\[None\]"):
         TemperatureScaling(network).fit(X, y).predict(X[0, 0, 0])
@@ -239,7 +239,7 @@ def test_networks_without_weights_and_sparse_inputs(kind):
         kind(nn.Linear(6, 4, device="meta"), device="cpu").fit(X, y)
     with pytest.raises(TypeError, match=r"X must be dense; got a sparse csr_array: pass X\.toarray\(\)"):
         kind(network).fit(scipy.sparse.csr_array(X), y)
-    with pytest.raises(TypeError, match=r"X must be dense; got a tensor of .*: pass X\.to_dense\(\)"):
+    with pytest.raises(TypeError, match=r"X must be dense; got a sparse tensor of .*: pass X\.to_dense\(\)"):
         kind(network).fit(torch.from_numpy(X).to_sparse(), y)
     with pytest.raises(ValueError, match="X must not be empty: .*; got as many in sample_weight"):
         kind(network).fit(X[:0], y[:0], sample_weight=[])
@@ -316,9 +316,7 @@ def test_devices_and_files_of_torch_alone(tmp_path):
         assert len(str(caught.value)) < 250
     pytest.importorskip("safetensors")
     torch.save(network.state_dict(), tmp_path / "net.pt")
-    with pytest.raises(
-        ValueError, match=r"net.pt must be a file that a calibrator's save wrote; got one that's damaged"
-    ):
+    with pytest.raises(ValueError, match=r"net.pt is no file of skclamp's, .* but a zip, as torch's are"):
         skclamp.load(tmp_path / "net.pt", network)
 
 
@@ -336,7 +334,7 @@ def test_load_with_the_network_first(tmp_path):
     pytest.importorskip("safetensors")
     network, X, y = table()
     TemperatureScaling(network).fit(X, y).save(tmp_path / "saved")
-    with pytest.raises(TypeError, match="str, bytes or os.PathLike object, not Sequential"):
+    with pytest.raises(TypeError, match=r"the path comes first: load\(path, estimator\); got Sequential"):
         skclamp.load(network, tmp_path / "saved")
 
 
@@ -537,9 +535,7 @@ def test_inputs_of_several_sizes():
         ValueError, match=r"'pixels' of X .* shapes \(2,\), \(3,\)\. Pad them, .*padding=True, or have a"
     ):
         TemperatureScaling(Named()).fit({"pixels": [[1, 2], [1, 2, 3]] * 60}, y)
-    with pytest.raises(
-        TypeError, match=r"got a tensor of torch.jagged: .*X\.to_padded_tensor\(0\.0\) of a nested one$"
-    ):
+    with pytest.raises(TypeError, match=r"got a nested tensor: pass X\.to_padded_tensor\(0\.0\)$"):
         TemperatureScaling(network).fit(torch.nested.nested_tensor(sequences, layout=torch.jagged), y)
 
     def padded(items):

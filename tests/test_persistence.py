@@ -348,7 +348,7 @@ def test_paths_that_lead_nowhere_are_no_damaged_files(path):
         TemperatureScaling().fit(LOGITS, Y).save(path.parent / "nowhere" / "file")
     with pytest.raises(FileNotFoundError):
         skclamp.load(path)
-    with pytest.raises(TypeError, match="not NoneType"):
+    with pytest.raises(TypeError, match="got NoneType"):
         skclamp.load(None)
 
 

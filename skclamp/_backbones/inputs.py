@@ -48,6 +48,8 @@ def dataset_behind(X, *, any_order=False):
     """
     if isinstance(X, DataLoader):
         return LoadedDataset(X, any_order)
+    if isinstance(X, torch.Tensor) and X.is_nested:
+        raise TypeError("X must hold inputs of one size; got a nested tensor: pass X.to_padded_tensor(0.0)")
     # A sparse matrix of scipy's may be a mapping of places.
     if isinstance(X, Mapping) and not issparse(X):
         return NamedArrays(X)
@@ -204,6 +206,11 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
         return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"], most=loading.get("most"))
     if isinstance(X, Dataset):
         if not isinstance(X, IterableDataset):
+            if not hasattr(X, "__len__"):
+                raise TypeError(
+                    f"X must be a Dataset with a length, or an IterableDataset; got {type(X).__name__}, which has "
+                    "neither length nor order"
+                )
             return DatasetInputs(X, of_one_size=of_one_size, **loading)
         # Several workers would each go through the stream, or change the order of one that they share.
         loading["num_workers"] = min(1, loading.get("num_workers", 0))

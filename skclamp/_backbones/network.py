@@ -183,15 +183,14 @@ class NetworkBackbone(Backbone):
         n_samples = len(inputs) if hasattr(inputs, "__len__") else None
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
-        parts: list[torch.Tensor] = []
-        labels, done = [], 0
+        out, parts, labels, done = None, [], [], 0
         measure = Measure() if self.scale is None and self.scale_of_fit is None and transform is None else None
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
                 floats = (entry for entry in others.values() if entry.is_floating_point())
                 seen = x if x is not None else next(floats, None)
-                if not parts:
+                if out is None:
                     self._look_at_batch(batch, seen)
                 if measure is not None:
                     measure.add(seen)
@@ -202,20 +201,25 @@ class NetworkBackbone(Backbone):
                 else:
                     # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
                     z = self._forward(passed_on, others, first_row=done if transform is None else None)
-                if not parts and self._first is None and transform is None and not views:
+                if out is None and self._first is None and transform is None and not views:
                     # What is compiled for batches of one size would be compiled anew for another.
                     compiled = unwrapped(self.module.module) is not self.module.module
                     few = slice(None if compiled else _N_REPEATED)
                     beside = {name: entry[few] for name, entry in others.items()}
                     self._first = None if x is None else x[few].clone(), beside, z[few].clone()
-                # A copy: some networks hand out memory that they use again.
-                parts.append(z.detach().clone())
+                if out is None:
+                    out = z.new_empty(n_samples or 0, z.shape[1])
+                # Copies: some networks hand out memory that they use again. Streams don't say how many are to come.
+                if n_samples is None:
+                    parts.append(z.clone())
+                else:
+                    out[done : done + len(z)] = z
                 done += len(z)
                 labels.append(y)
                 bar.update(len(z))
-        if not parts:
+        if out is None:
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
-        logits = torch.cat(parts)
+        logits = out[:done] if n_samples is not None else torch.cat(parts)
         check_logits(logits)
         if measure is not None:
             self.scale = measure.scale()

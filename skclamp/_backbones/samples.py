@@ -299,5 +299,11 @@ def predict_labelled(estimator, method, X, y, *, in_order=False):
 def check_labels_of(X, y, name="y"):
     """Labels of an array's rows; raises unless there is one for each, before anyone spends time on them."""
     y = check_labels(y, name) if y is None else y
-    check_same_length(y, num_samples(X), name)
+    n_samples = num_samples(X)
+    if len(y) == 1 < n_samples:
+        raise ValueError(
+            f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
+            f"{n_samples} and 1. X has shape {to_numpy(X, 'X').shape}, first axis the samples; a single one is X[None]"
+        )
+    check_same_length(y, n_samples, name)
     return y

@@ -30,7 +30,8 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     `log_proba` ranks the samples, whatever order they come in; one of weight 0 is as good as absent. Folds are fewer
     where there are fewer distinct samples. Labels of `copies`, of several classes too, share a fold.
     """
-    order, first = _ranked(_finite(log_proba), y, weight)
+    # Classes that a sample doesn't have, with -inf, count as those of next to no probability.
+    order, first = _ranked(log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY), y, weight)
     group, leader = np.cumsum(first) - 1, np.arange(len(y))
     if copies is not None:
         leader = _first_of_each(copies, order)
@@ -115,11 +116,6 @@ def _are_votes(log_proba):
     return ((ratio - ratio.round()).abs() <= _ROUNDING * ratio).any(1).double().mean().item() > 0.5
 
 
-def _finite(log_proba):
-    """Classes that a sample doesn't have, with -inf, count as those of next to no probability."""
-    return log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY)
-
-
 def _first_of_each(copies, order):
     """For each sample the one of its copies that comes first in an order of those with weight."""
     place = np.full(len(copies), len(copies))
@@ -140,7 +136,10 @@ def _ranked(log_proba, y, weight):
     labels, weight = y.cpu().numpy(), weight.cpu().numpy()
     sums = np.bincount(labels, weight * of_label, minlength=log_proba.shape[1])
     ease = sums / np.maximum(np.bincount(labels, weight, minlength=len(sums)), np.finfo(float).tiny)
-    whole = _mixed(log_proba, np.lexsort([weight @ log_proba.cpu().numpy(), ease]))
+    # A number for each row that tells it from others, its permutations among them, whatever the classes' order.
+    mix = np.empty(len(ease))
+    mix[np.lexsort([weight @ log_proba.cpu().numpy(), ease])] = np.random.default_rng(0).uniform(1, 2, len(ease))
+    whole = (log_proba @ torch.from_numpy(mix).to(log_proba)).cpu().numpy()
     order = np.lexsort([weight, whole, of_label, labels, ease[labels]])
     order = order[weight[order] > 0]
     first = np.r_[True, _apart(of_label[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
@@ -149,13 +148,6 @@ def _ranked(log_proba, y, weight):
     # Where all samples are repeated, as a tiled array's, so are those of groups as much larger.
     most = _MAX_COPIES * np.gcd.reduce(size) if len(size) else 0
     return order, first | (size > most)[group] if len(size) > 1 else first
-
-
-def _mixed(log_proba, classes):
-    """A number for each row that tells it from others, its permutations among them; `classes` is their order."""
-    mix = np.empty(len(classes))
-    mix[classes] = np.random.default_rng(0).uniform(1, 2, len(classes))
-    return (log_proba @ torch.from_numpy(mix).to(log_proba)).cpu().numpy()
 
 
 def _apart(values):

@@ -50,7 +50,10 @@ def _as_numbers(array):
     if not all(isinstance(value, (Real, Decimal, np.bool_)) for value in values):
         return array
     numbers = np.array(values).reshape(array.shape)
-    return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+    try:
+        return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+    except OverflowError:
+        return array
 
 
 def is_missing(value):
@@ -75,8 +78,7 @@ def check_dense(values, name):
     if issparse(values):
         raise TypeError(f"{name} must be dense; got a sparse {type(values).__name__}: pass {name}.toarray()")
     if isinstance(values, torch.Tensor) and values.layout != torch.strided:
-        mend = f"pass {name}.to_dense(), or {name}.to_padded_tensor(0.0) of a nested one"
-        raise TypeError(f"{name} must be dense; got a tensor of {values.layout}: {mend}")
+        raise TypeError(f"{name} must be dense; got a sparse tensor of {values.layout}: pass {name}.to_dense()")
 
 
 def check_finite(values, name, first_row=0):
