@@ -39,6 +39,7 @@ def _draw_differences(ax, rows, places):
     ax.plot(difference[tied], places[tied], label="tied with best", **_TIED)
     ax.plot(difference[~tied], places[~tied], label="worse", **_WORSE)
     ax.set_xscale("symlog", linthresh=max(np.median(error) / 10, 1e-4))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.axvline(0, **_ZERO)
     ax.set_xlabel("NLL above the best")
     legend_above(ax)
@@ -55,4 +56,4 @@ def _draw_errors(ax, rows, places, error_name):
     ax.plot(ece, places, label="ECE", **_ECE)
     ax.set_xlim(left=0)
     ax.set_xlabel(f"{error_name} (%)")
-    legend_above(ax)
+    legend_above(ax, ncols=3)

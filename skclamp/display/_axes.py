@@ -33,10 +33,10 @@ def split_off_lower(ax):
     return ax.figure.add_subplot(grid[1], sharex=ax)
 
 
-def legend_above(ax, title=None):
+def legend_above(ax, title=None, ncols=2):
     """The legend above axes and off their bars, within the room that they had."""
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "frameon": False, "borderaxespad": 0.2}
-    legend = ax.legend(title=title, alignment="left", fontsize="small", **place)
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": ncols, "frameon": False, "borderaxespad": 0.2}
+    legend = ax.legend(title=title, alignment="left", fontsize="small", columnspacing=1, handlelength=1.2, **place)
     if ax.figure.get_layout_engine() is None:
         left, bottom, width, height = ax.get_position().bounds
         share = legend.get_window_extent().height / ax.figure.bbox.height
