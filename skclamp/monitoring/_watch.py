@@ -29,12 +29,13 @@ class Watch(AroundEstimator):
     alarm_: bool
 
     def fit(self, X, y=None, *, groups=None, **params):
-        """Forget what was seen, and say of held-out samples whether the null hypothesis is true before the watch.
+        """Forget what was seen, and say of held-out samples whether all is well before the watch.
 
-        They may be those that the estimator was fitted to, or better such as nothing was. What was never true is so
+        All is well where the probabilities are true or, to a `RiskMonitor`, where the risk is within the target. The
+        samples may be those that the estimator was fitted to, or better such as nothing was. What was never well is so
         told from what changes later: `never_true_` and a warning say it at once, by the test of the watch, with false
-        alarms in a part of `alpha` at most. The first `partial_fit` then begins the watch anew, which knows that the
-        null hypothesis was true before where these have shown it; until then all attributes speak of these samples.
+        alarms in a part of `alpha` at most. The first `partial_fit` then begins the watch anew, which knows that all
+        was well before where these have shown it; until then all attributes speak of these samples.
 
         Parameters
         ----------
@@ -85,8 +86,8 @@ class Watch(AroundEstimator):
         Parameters
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            Inputs, as the estimator's ``predict_proba`` takes them; or, without an estimator, logits (probabilities, if
-            `response` says so) of shape (n_samples, n_classes).
+            Inputs, as the estimator's ``predict_proba`` takes them; or, of a `CalibrationMonitor` without an estimator,
+            logits (probabilities, if `response` says so) of shape (n_samples, n_classes).
         y : array-like of shape (n_samples,), default=None
             Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
             skipped, and may come again once the label is there. A `CalibrationMonitor` takes labels that X brings where
