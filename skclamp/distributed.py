@@ -70,21 +70,23 @@ class Ranks:
         self._meet()
         return self._exchange(value)
 
-    def check_alike(self, **values):
+    def check_alike(self, shown=None, **values):
         """Raise on all ranks where one differs from the first.
 
         Parameters
         ----------
+        shown : dict or None, default=None
+            What the message shows in place of a value, by name.
         **values
             What to compare, by its name in the message; an underscore stands for a space.
         """
-        first, *others = self.all_gather_object(values)
-        for rank, other in enumerate(others, start=1):
+        (first, first_shown), *others = self.all_gather_object((values, {**values, **(shown or {})}))
+        for rank, (other, other_shown) in enumerate(others, start=1):
             for name in first:
                 if first[name] != other.get(name):
                     raise ValueError(
-                        f"{name.replace('_', ' ')} must be the same on all ranks; got {first[name]} on rank 0 and "
-                        f"{other.get(name)} on rank {rank}"
+                        f"{name.replace('_', ' ')} must be the same on all ranks; got {first_shown[name]} on rank 0 "
+                        f"and {other_shown.get(name)} on rank {rank}"
                     )
 
     @contextmanager

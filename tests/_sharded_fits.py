@@ -223,6 +223,7 @@ def failures():
         "another init": (NETWORK, images, labels),
         "another momentum": (NETWORK, images, labels),
         "an interrupt": (NETWORK, images, labels),
+        "no weights": (NETWORK, images, labels),
         "another batch size": (NETWORK, DataLoader(DATASETS["dataset"](images, labels), batch_size=8), labels),
     }
     told = {}
@@ -232,8 +233,9 @@ def failures():
             mine = (network, *mine[1:])
         settings = {"perturbation": "affine", **(AT_FAULT.get(name, {}) if RANK == 1 else OTHERWISE.get(name, {}))}
         calibrator = NeuralClampingCalibrator(mine[0], precision="float32", random_state=0, **settings)
+        weight = np.ones(len(labels)) if name == "no weights" and RANK == 0 else None
         try:
-            calibrator.fit(*mine[1:])
+            calibrator.fit(*mine[1:], weight)
             told[name] = None
         except BaseException as error:  # noqa: BLE001
             told[name] = type(error).__name__, str(error)

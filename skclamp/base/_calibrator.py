@@ -840,6 +840,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
         given = {name: value for name, value in arguments_of(self).items() if name not in _OF_EACH_RANK}
         # Of arrays and networks a repr doesn't tell all.
-        shown = {name: f"{value!r} (hash {Digest().value(value).hex()[:8]})" for name, value in given.items()}
-        shown["sample_weight"] = "None" if sample_weight is None else "weights"
-        ranks.check_alike(calibrator=type(self).__name__, **shown)
+        contents = {name: Digest().value(value).hex() for name, value in given.items()}
+        shown = {name: f"{value!r} (hash {contents[name][:8]})" for name, value in given.items()}
+        contents["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(shown, calibrator=type(self).__name__, **contents)
