@@ -9,6 +9,7 @@ import torch
 
 from .._version import __version__
 from ..display._curves import wilson
+from .cells import THRESHOLDS
 from .thumbnails import thumbnails_of
 
 # Of each calibrator: wrong answers, and classes, that a page shows.
@@ -75,16 +76,27 @@ def _sampled(n_samples):
     return np.unique(np.linspace(0, n_samples - 1, _N_SAMPLED).astype(int))
 
 
-def page_content(n_calibration, answers, samples, calibrators, order):
-    """Content of a page beside the scores, under the names of its script: answers by calibrator, pictures, versions.
+def page_content(scoring, n_calibration, cells, answers, samples, calibrators, order):
+    """Content of a page beside the scores, under the names of its script.
 
+    `cells` and `answers` are by calibrator, for those of the most probable class and then of the `scoring`'s columns.
     Of wrong answers those of calibrators named first in `order` are pictured first. The date has ISO 8601's format.
     """
     wrong = list(dict.fromkeys(answer["row"] for name in order for answer in answers[name]["wrong"]))
     sampled = _sampled(len(samples.logits))
     rows = np.union1d(wrong[:_MAX_WRONG_IMAGES], sampled).astype(int)
+    n_classes, columns = len(scoring.classes), scoring.columns
     return {
         "nCalibration": n_calibration,
+        "nSamples": len(samples.logits),
+        "nClasses": n_classes,
+        "classNames": [str(scoring.classes[k]) for k in columns],
+        # Scores are about the second of two classes.
+        "event": 1 if n_classes == 2 else -1,
+        "nBins": scoring.n_bins,
+        "counts": scoring.counts,
+        "thresholds": THRESHOLDS,
+        "cells": cells,
         "answers": answers,
         "thumbnails": thumbnails_of(samples, calibrators, rows, sampled),
         "versions": {

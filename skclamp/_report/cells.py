@@ -1,40 +1,30 @@
 """Confidences summed up in cells that no bin on offer parts: tables of any of these bins are sums over cells."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from ..metrics._binning import bin_indices, equal_mass_edges
+from ..metrics._binning import bin_indices, edges_at_ranks
 
 # Bins that every page offers, beside the comparison's own.
 _COUNTS = (*range(1, 21), 25, 30, 40, 50)
 # Finer where networks are most of the time: 0.99 and 0.999 aren't alike.
-_THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 1000)), 0.9995, 0.9999)
+THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 1000)), 0.9995, 0.9999)
 
 
-class Menu(NamedTuple):
-    """The bins and thresholds that a reader can choose: numbers of bins, confidences in [0, 1), and all their edges."""
-
-    counts: tuple[int, ...]
-    thresholds: tuple[float, ...]
-    edges: np.ndarray
-
-
-def menu_with(n_bins):
-    """The usual numbers of bins and thresholds, and one number more."""
-    counts = tuple(sorted({*_COUNTS, n_bins}))
-    return Menu(counts, _THRESHOLDS, np.unique(np.concatenate([_THRESHOLDS, *(np.arange(n + 1) / n for n in counts)])))
+def counts_with(n_bins):
+    """The usual numbers of bins, and one more."""
+    return sorted({*_COUNTS, n_bins})
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Confidences of one event per sample, summed up between all edges that a menu's bins can have.
+    """Confidences of one event per sample, summed up between all edges that bins on offer can have.
 
     Attributes
     ----------
     place : ndarray of shape (n_cells,), int64
-        How many of the menu's edges lie below the cell.
+        How many thresholds and edges of bins of equal width lie below the cell.
     upper : ndarray of shape (n_cells,)
         Largest confidence; where the edge of a bin of equal mass closes the cell, that edge.
     confidence : ndarray of shape (n_cells,)
@@ -54,8 +44,8 @@ class Cells:
     floors: np.ndarray
 
 
-def cells_of(confidence, hits, drawn, menu, *, dtype, is_top):
-    """Sum up the probabilities of an event between all edges that a menu's bins can have.
+def cells_of(confidence, hits, drawn, counts, *, dtype, is_top):
+    """Sum up the probabilities of an event between all edges that bins on offer can have.
 
     Parameters
     ----------
@@ -65,8 +55,8 @@ def cells_of(confidence, hits, drawn, menu, *, dtype, is_top):
         Whether it came true.
     drawn : ndarray of shape (n_draws, n_samples), bool
         The same of labels drawn from the probabilities.
-    menu : Menu
-        The bins.
+    counts : list of int
+        Numbers of bins.
     dtype : dtype
         Of the probabilities, to which edges are rounded.
     is_top : bool
@@ -76,9 +66,10 @@ def cells_of(confidence, hits, drawn, menu, *, dtype, is_top):
     """
     order = np.argsort(confidence, kind="stable")
     ascending, side = confidence[order], "right" if is_top else "left"
-    widths = [(np.arange(n + 1) / n).astype(dtype).astype(np.float64) for n in menu.counts]
-    masses = [equal_mass_edges(ascending, None, n, side) for n in menu.counts]
-    thresholds = menu.edges.astype(dtype).astype(np.float64)
+    exact = [np.arange(n + 1) / n for n in counts]
+    widths = [edges.astype(dtype).astype(np.float64) for edges in exact]
+    masses = [edges_at_ranks(ascending, n, side) for n in counts]
+    thresholds = np.unique(np.concatenate([THRESHOLDS, *exact])).astype(dtype).astype(np.float64)
     cuts = np.unique(np.concatenate([*widths, *masses, *([thresholds] if is_top else [])]))
     between = np.searchsorted(cuts, ascending)
     _, start, count = np.unique(between, return_index=True, return_counts=True)
@@ -103,34 +94,3 @@ def _errors(residuals, upper, bins):
         first = np.flatnonzero(np.diff(bin_indices(upper, edges), prepend=-1))
         errors.append(np.abs(np.diff(path[:, [*first, len(upper)]])).sum(1))
     return errors
-
-
-@dataclass(frozen=True)
-class BinnedTest:
-    """Test set as it is kept for bins that a reader chooses.
-
-    Attributes
-    ----------
-    menu : Menu
-        The bins.
-    n_bins : int
-        Their number in the comparison's scores.
-    n_samples, n_classes : int
-        Of the test set.
-    class_names : list of str
-        Names of the classes that have cells of their own.
-    predictions : dict of list of Cells
-        By the calibrator's name: the most probable class's, then those of the classes.
-    """
-
-    menu: Menu
-    n_bins: int
-    n_samples: int
-    n_classes: int
-    class_names: list[str]
-    predictions: dict[str, list[Cells]]
-
-    @property
-    def event(self):
-        """Index, among the classes with cells, of the one that scores are about: the second of two; -1 of others."""
-        return 1 if self.n_classes == len(self.class_names) == 2 else -1

@@ -10,7 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import resources
 
 import numpy as np
@@ -32,8 +32,8 @@ _MAX_PIXELS, _MAX_BARS = 256, 512
 _ROUNDING = 1e-7
 
 
-def page_of(comparison, binned, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
-    """The page of a comparison, its `BinnedTest` and its `page_content`, as text, with or without single samples.
+def page_of(comparison, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
+    """The page of a comparison and its `page_content`, as text, with or without single samples.
 
     Where it would be too large it has fewer classes, and where that isn't enough no images.
     """
@@ -50,22 +50,19 @@ def page_of(comparison, binned, content, *, title, channel_names=None, samples=T
         ],
     }
     while True:
-        page = _fill(title, {**told, **_data(comparison, binned, content)})
-        if len(page.encode()) <= most_bytes or not (binned.class_names or content["thumbnails"]):
+        page = _fill(title, {**told, **_data(comparison, content)})
+        if len(page.encode()) <= most_bytes or not (content["classNames"] or content["thumbnails"]):
             return page
-        if binned.class_names:
-            binned = _with_fewer_classes(binned)
-        else:
-            content = {**content, "thumbnails": None}
+        content = _with_fewer_classes(content) if content["classNames"] else {**content, "thumbnails": None}
 
 
-def _with_fewer_classes(binned):
-    """The more frequent half of the classes."""
-    _, *classes = next(iter(binned.predictions.values()))
+def _with_fewer_classes(content):
+    """The content with the more frequent half of the classes."""
+    _, *classes = next(iter(content["cells"].values()))
     by_frequency = np.argsort([-cells.hits.sum() for cells in classes], kind="stable")
     kept = np.sort(by_frequency[: len(classes) // 2])
-    predictions = {name: [top, *(own[k] for k in kept)] for name, (top, *own) in binned.predictions.items()}
-    return replace(binned, class_names=[binned.class_names[k] for k in kept], predictions=predictions)
+    cells = {name: [top, *(own[k] for k in kept)] for name, (top, *own) in content["cells"].items()}
+    return {**content, "event": -1, "classNames": [content["classNames"][k] for k in kept], "cells": cells}
 
 
 def _fill(title, data):
@@ -91,22 +88,15 @@ def _base64(data):
     return base64.b64encode(data).decode()
 
 
-def _data(comparison, binned, content):
-    cells = [part for row in comparison.rows for part in binned.predictions[row.name]]
+def _data(comparison, content):
+    cells = [part for row in comparison.rows for part in content["cells"][row.name]]
     return {
+        **content,
         "alpha": comparison.alpha,
-        "networkTimes": list(comparison.network_times),
-        "nSamples": binned.n_samples,
-        "nClasses": binned.n_classes,
-        "classNames": binned.class_names,
-        "event": binned.event,
-        "nBins": binned.n_bins,
-        "counts": list(binned.menu.counts),
-        "thresholds": list(binned.menu.thresholds),
+        "networkTimes": comparison.network_times,
         "rows": [_row(row, comparison.calibrators.get(row.name)) for row in comparison.rows],
         "sizes": [len(part.count) for part in cells],
         "cells": _packed(cells),
-        **content,
         "answers": [content["answers"][row.name] for row in comparison.rows],
     }
 

@@ -297,10 +297,7 @@ class Probabilities:
 
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
-        if isinstance(self._values, torch.Tensor):
-            column = tensor_over(y_encoded).to(self._values.device).unsqueeze(1)
-            return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
-        return self._values[np.arange(self.n_samples), y_encoded].astype(np.float64)
+        return _as_native_array(self._values[np.arange(self.n_samples), y_encoded]).astype(np.float64)
 
     def average(self, values):
         """Mean of one value per sample, weighted."""
@@ -338,16 +335,21 @@ def equal_mass_edges(confidence, weight, n_bins, side="left"):
     """
     n_bins = check_whole_number(n_bins, "n_bins")
     if weight is None:
-        before, total, ascending, noise = np.arange(len(confidence)), len(confidence), np.sort(confidence), 0
-    else:
-        order = np.argsort(confidence, kind="stable")
-        ascending, weight = confidence[order], weight[order]
-        before, total = np.cumsum(weight) - weight, weight.sum()
-        noise = ROUNDING * n_bins * total
-    # Products instead of quotients: whole numbers stay exact.
+        return edges_at_ranks(np.sort(confidence), n_bins, side)
+    order = np.argsort(confidence, kind="stable")
+    ascending, weight = confidence[order], weight[order]
+    before, total = np.cumsum(weight) - weight, weight.sum()
+    noise = ROUNDING * n_bins * total
     wanted = np.arange(n_bins + 1) * total + (noise if side == "right" else -noise)
     place = np.searchsorted(before * n_bins, wanted, side=side) - 1
     return ascending[np.maximum(place, 0)]
+
+
+def edges_at_ranks(ascending, n_bins, side="left"):
+    """As `equal_mass_edges`, of sorted confidences that weigh alike."""
+    ranks = np.arange(n_bins + 1) * len(ascending)
+    ranks = ranks // n_bins if side == "right" else -(-ranks // n_bins) - 1
+    return ascending[ranks.clip(0, len(ascending) - 1)]
 
 
 def _column_totals(chunk, weights):

@@ -13,7 +13,6 @@ from tabulate import tabulate
 
 from .._judging.splits import MAX_TELLING, copies_of
 from .._report.answers import page_content
-from .._report.cells import BinnedTest
 from .._report.figure import draw_comparison
 from .._report.page import page_of
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
@@ -47,10 +46,8 @@ class CalibratorComparison:
         Seconds that the logits of the calibration and of the test set took.
     alpha : float, default=0.05
         Level of the tests.
-    binned : BinnedTest, default=None
-        Sums over the test set from which `to_html` makes its diagrams; None makes no page.
     content : dict, default=None
-        What else a page tells of the samples; None makes no page.
+        What a page tells of the samples, sums over them for its diagrams among it; None makes no page.
 
     Attributes
     ----------
@@ -79,12 +76,12 @@ class CalibratorComparison:
     True
     """
 
-    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, binned=None, content=None):
+    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, content=None):
         self.rows = sorted(rows, key=lambda row: row.nll)
         self.calibrators = calibrators
         self.network_times = network_times
         self.alpha = alpha
-        self._binned, self._content = binned, content
+        self._content = content
 
     def __getitem__(self, name):
         """Scores of one calibrator."""
@@ -113,10 +110,8 @@ class CalibratorComparison:
         ImportError
             If pandas isn't installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("a DataFrame needs pandas: pip install pandas") from error
+        import pandas as pd
+
         return pd.DataFrame([asdict(row) for row in self.rows]).set_index("name")
 
     def plot(self, *, axes=None):
@@ -173,10 +168,10 @@ class CalibratorComparison:
         TypeError
             If `samples` isn't True or False.
         """
-        if self._binned is None or self._content is None:
-            raise ValueError("binned and content must be what compare_calibrators passes, for a page; got None")
+        if self._content is None:
+            raise ValueError("content must be what compare_calibrators passes, for a page; got None")
         options = {"title": title, "channel_names": channel_names, "samples": check_flag(samples, "samples")}
-        page = page_of(self, self._binned, self._content, **options)
+        page = page_of(self, self._content, **options)
         Path(path).write_text(page, encoding="utf-8")
 
     def __str__(self):
@@ -191,7 +186,7 @@ class CalibratorComparison:
     @property
     def _event(self):
         """Name of the second of two classes; None of others."""
-        return None if self._binned is None or self._binned.event < 0 else self._binned.class_names[self._binned.event]
+        return None if self._content is None or self._content["event"] < 0 else self._content["classNames"][1]
 
     @property
     def _error_name(self):
@@ -219,8 +214,8 @@ class CalibratorComparison:
         last = ("SCE %", ".3f", [100 * row.sce for row in rows])
         if self._event is not None:
             # The classwise error would say the same once more; where the mean lies, it doesn't.
-            totals = [self._binned.predictions[row.name][2].confidence.sum() for row in rows]
-            last = (f"mean P({self._event}) %", ".2f", [100 * total / self._binned.n_samples for total in totals])
+            totals = [self._content["cells"][row.name][2].confidence.sum() for row in rows]
+            last = (f"mean P({self._event}) %", ".2f", [100 * total / self._content["nSamples"] for total in totals])
         return [
             ("calibrator", "", [row.name for row in rows]),
             ("acc. %", ".2f", [100 * row.accuracy for row in rows]),
@@ -247,10 +242,10 @@ class CalibratorComparison:
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
         if self._event is not None:
-            hits = next(iter(self._binned.predictions.values()))[2].hits.sum()
+            hits = self._content["cells"][self.best][2].hits.sum()
             notes += (
                 f" ECE, floor and AECE are of the probability of class {self._event}, "
-                f"which {100 * hits / self._binned.n_samples:.2f} % of the test set are."
+                f"which {100 * hits / self._content['nSamples']:.2f} % of the test set are."
             )
         return notes
 
@@ -444,8 +439,5 @@ def _compare(calibrators, logits, calibration, alpha, options):
     cells, answers = (dict(zip(scored, of_all, strict=True)) for of_all in shown)
     # A page opens with these two.
     order = [UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))]
-    content = page_content(len(logits.calibration), answers, logits.test_samples, fitted, order)
-    names = [str(logits.classes[k]) for k in scoring.columns]
-    binned = BinnedTest(scoring.menu, scoring.n_bins, len(logits.test), len(logits.classes), names, cells)
-    shared = {"network_times": logits.seconds, "alpha": alpha, "binned": binned, "content": content}
-    return CalibratorComparison(rows, fitted, **shared)
+    content = page_content(scoring, len(logits.calibration), cells, answers, logits.test_samples, fitted, order)
+    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, content=content)

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values
 from .._report.answers import answers_of
-from .._report.cells import cells_of, menu_with
+from .._report.cells import cells_of, counts_with
 from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -93,7 +93,7 @@ class Scoring:
 
     def __init__(self, y_encoded, classes, uncalibrated, *, n_bins, n_resamples, n_draws, random_state):
         self.y_encoded, self.classes, self.uncalibrated, self.n_bins = y_encoded, classes, uncalibrated, n_bins
-        self.n_draws, self.menu = n_draws, menu_with(n_bins)
+        self.n_draws, self.counts = n_draws, counts_with(n_bins)
         self.seed = check_random_state(random_state).randint(2**31 - 1)
         self.interval = partial(bootstrap_interval, n_resamples=n_resamples, random_state=self.seed)
         counts = np.bincount(y_encoded, minlength=len(classes))
@@ -112,7 +112,7 @@ class Scoring:
         confidence, prediction = proba.top_label
         hits = prediction == y_encoded
         cells = self._cells(proba)
-        floor, floor_quantile = cells[2 if event.is_event else 0].floors[0, self.menu.counts.index(n_bins)]
+        floor, floor_quantile = cells[2 if event.is_event else 0].floors[0, self.counts.index(n_bins)]
         scores = {
             "accuracy": float(hits.mean()),
             "nll": float(losses.mean()),
@@ -138,7 +138,7 @@ class Scoring:
         """Cells of the most probable class and of each of the classes that have some."""
         confidence, prediction = proba.top_label
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed))
-        of_event = partial(cells_of, menu=self.menu, dtype=proba.dtype)
+        of_event = partial(cells_of, counts=self.counts, dtype=proba.dtype)
         return [
             of_event(confidence, prediction == self.y_encoded, draws == prediction, is_top=True),
             *(

@@ -1,11 +1,11 @@
-"""Cells of confidences: whatever bins the menu offers, sums over cells are sums over samples."""
+"""Cells of confidences: whatever bins are on offer, sums over cells are sums over samples."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 
-from skclamp._report.cells import cells_of, menu_with
+from skclamp._report.cells import THRESHOLDS, cells_of, counts_with
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     calibration_noise_floor,
@@ -15,7 +15,7 @@ from skclamp.metrics import (
 from skclamp.metrics._binning import Pairs, Probabilities, bin_indices, equal_mass_edges
 from skclamp.metrics._noise_floor import draw_labels
 
-MENU = menu_with(7)
+COUNTS = counts_with(7)
 
 
 def _problem(kind, n_samples=400):
@@ -38,7 +38,7 @@ def _cells(kind, event):
     is_top, column = event is None, proba.argmax(1) if event is None else event
     confidence = (proba.max(1) if is_top else proba[:, event]).astype(np.float64)
     hits, drawn = y_encoded == column, draw_labels(Probabilities(proba), 30, np.random.RandomState(3)) == column
-    cells = cells_of(confidence, hits, drawn, MENU, dtype=proba.dtype, is_top=is_top)
+    cells = cells_of(confidence, hits, drawn, COUNTS, dtype=proba.dtype, is_top=is_top)
     return cells, Pairs(confidence, hits.astype(np.float64)), proba
 
 
@@ -49,7 +49,7 @@ def test_no_bin_on_offer_parts_a_cell(kind, event):
     order = np.argsort(pairs.confidence, kind="stable")
     of_sample = np.repeat(np.arange(len(cells.count)), cells.count)
     side = "right" if event is None else "left"
-    for n_bins in MENU.counts:
+    for n_bins in COUNTS:
         for edges in (
             Probabilities(proba).equal_width_edges(n_bins),
             equal_mass_edges(pairs.confidence, None, n_bins, side),
@@ -66,7 +66,8 @@ def test_no_bin_on_offer_parts_a_cell(kind, event):
 @pytest.mark.parametrize("kind", ["smooth", "ties", "float32"])
 def test_thresholds_part_the_cells_of_the_most_probable_class(kind):
     cells, pairs, proba = _cells(kind, None)
-    for index, threshold in enumerate(MENU.edges):
+    edges = np.unique(np.concatenate([THRESHOLDS, *(np.arange(n + 1) / n for n in COUNTS)]))
+    for index, threshold in enumerate(edges):
         above = pairs.above(float(proba.dtype.type(threshold)))
         kept = cells.place > index
         assert cells.count[kept].sum() == len(above.confidence)
@@ -91,9 +92,9 @@ def test_floors_are_those_of_the_metrics(kind, n_bins, event):
         expected = calibration_noise_floor(own, proba, n_draws=30, random_state=3)
         # The metric of a class adds up columns in the probabilities' own precision.
         rtol = 1e-5 if kind == "float32" and event is not None else 1e-9
-        np.testing.assert_allclose(floors[MENU.counts.index(n_bins)], expected, rtol=rtol, atol=1e-12)
+        np.testing.assert_allclose(floors[COUNTS.index(n_bins)], expected, rtol=rtol, atol=1e-12)
 
 
-def test_menus_offer_the_comparisons_own_bins():
-    assert 33 in menu_with(33).counts
-    assert menu_with(15).counts == menu_with(20).counts
+def test_the_comparisons_own_bins_are_on_offer():
+    assert 33 in counts_with(33)
+    assert counts_with(15) == counts_with(20)

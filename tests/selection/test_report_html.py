@@ -97,10 +97,7 @@ def test_names_stay_names(tmp_path):
 
 def _smaller(comparison, most_bytes):
     """The data of a page of so many bytes at most."""
-    page = page_of(
-        comparison, comparison._binned, comparison._content, title="Calibration report", most_bytes=most_bytes
-    )
-    return Reader(page).data
+    return Reader(page_of(comparison, comparison._content, title="Calibration report", most_bytes=most_bytes)).data
 
 
 def test_has_the_most_frequent_classes_and_fewer_where_there_is_no_room(digits, tmp_path):
@@ -126,7 +123,7 @@ def test_has_the_most_frequent_classes_and_fewer_where_there_is_no_room(digits, 
 def test_needs_what_compare_calibrators_keeps(tmp_path):
     comparison = small_comparison()
     bare = CalibratorComparison(comparison.rows, comparison.calibrators)
-    with pytest.raises(ValueError, match="binned and content must be what compare_calibrators passes, .* got None"):
+    with pytest.raises(ValueError, match="content must be what compare_calibrators passes, .* got None"):
         bare.to_html(tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
 
