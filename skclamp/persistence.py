@@ -27,7 +27,7 @@ from .perturbations._views import VIEWS
 
 __all__ = ["load", "register"]
 
-FORMAT = 6
+FORMAT = 7
 _KEY = "skclamp"
 _DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's damaged: {}"
 # What says where and how a network runs, and nothing of what was learned.

@@ -377,10 +377,10 @@ def change(path, edit, **arrays):
     save_file(arrays, path, {"skclamp": json.dumps(header)})
 
 
-@pytest.mark.parametrize(("number", "version"), [(5, "0.1.0"), (7, "7.0")])
+@pytest.mark.parametrize(("number", "version"), [(6, "0.1.0"), (8, "8.0")])
 def test_another_format_is_refused(number, version, saved):
     change(saved, lambda header: header.update(format=number, version=version))
-    with pytest.raises(ValueError, match=f"must have format 6; got {number}, which skclamp {version} wrote. This is"):
+    with pytest.raises(ValueError, match=f"must have format 7; got {number}, which skclamp {version} wrote. This is"):
         skclamp.load(saved)
 
 

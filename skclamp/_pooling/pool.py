@@ -1,7 +1,7 @@
 """Pool: a temperature, and other output maps at weights that had to earn their price out of fold."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -74,18 +74,11 @@ class Pool(BaseCalibrator):
     last: FrozenEstimator | None = None
     last_weight: float = 0.0
 
-    # Made of the calibrators'.
-    _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"map_"}
-
     temperature_ = Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
         samples = LabelledLogits(logits, y, sample_weight)
-        self.calibrators_ = [fit if fit.__sklearn_is_fitted__() else samples.fit(fit) for fit in self.calibrators]
-        return self._pool()
-
-    def _pool(self):
-        base, *others = self.calibrators_
+        base, *others = [samples.fit(calibrator) for calibrator in self.calibrators]
         temperature, share = base.temperature_, self.share
         temperature = temperature if share == 1 else 1 / (share / temperature + 1 - share)
         if not self.weights and self.last is None:
@@ -93,10 +86,6 @@ class Pool(BaseCalibrator):
         last = None if self.last is None else self.last.estimator.map_
         parts, options = nn.ModuleList([fit.map_ for fit in others]), {"last": last, "last_weight": self.last_weight}
         return PoolMap(temperature_=temperature, parts=parts, weights=self.weights, **options)
-
-    def _restore(self, learned, backbone=None):
-        super()._restore(learned, backbone)
-        self.map_ = self._pool().learn(least_probability=self.least_probability_)
 
     def in_words(self):
         """Its parts at their weights."""
