@@ -18,8 +18,27 @@ def draw_comparison(rows, axes=None, error_name="ECE"):
         axes = new_axes(2, 2, size=(4, 1.4 + 0.3 * len(rows)))
     left, right = axes
     places = np.arange(len(rows))
-    _draw_differences(left, rows, places)
-    _draw_errors(right, rows, places, error_name)
+    # A scale that is linear near 0 and logarithmic beyond.
+    difference, error = (np.array([getattr(row, f"nll_difference{end}") for row in rows]) for end in ("", "_se"))
+    tied = np.array([row.tied for row in rows])
+    left.errorbar(difference, places, xerr=1.96 * error, fmt="none", ecolor="#7a8594", elinewidth=1.5)
+    left.plot(difference[tied], places[tied], label="tied with best", **_TIED)
+    left.plot(difference[~tied], places[~tied], label="worse", **_WORSE)
+    left.set_xscale("symlog", linthresh=max(np.median(error) / 10, 1e-4))
+    left.xaxis.set_major_formatter("{x:g}")
+    left.axvline(0, **_ZERO)
+    left.set_xlabel("NLL above the best")
+    legend_above(left)
+    floor, low, ece, high = (
+        100 * np.array([getattr(row, name) for row in rows])
+        for name in ("ece_floor_quantile", "ece_low", "ece", "ece_high")
+    )
+    right.barh(places, floor, label="noise floor", **_FLOOR)
+    right.hlines(places, low, high, color="#7a8594", linewidth=1.5, label="95 % interval")
+    right.plot(ece, places, label="ECE", **_ECE)
+    right.set_xlim(left=0)
+    right.set_xlabel(f"{error_name} (%)")
+    legend_above(right, ncols=3)
     left.set_yticks(places, [row.name for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
     right.sharey(left)
@@ -29,31 +48,3 @@ def draw_comparison(rows, axes=None, error_name="ECE"):
         ax.set_axisbelow(True)
     without_frame(*axes)
     return left.figure
-
-
-def _draw_differences(ax, rows, places):
-    """NLL above the best one's, with 95 % intervals; a scale that is linear near 0 and logarithmic beyond."""
-    difference, error = (np.array([getattr(row, f"nll_difference{end}") for row in rows]) for end in ("", "_se"))
-    tied = np.array([row.tied for row in rows])
-    ax.errorbar(difference, places, xerr=1.96 * error, fmt="none", ecolor="#7a8594", elinewidth=1.5)
-    ax.plot(difference[tied], places[tied], label="tied with best", **_TIED)
-    ax.plot(difference[~tied], places[~tied], label="worse", **_WORSE)
-    ax.set_xscale("symlog", linthresh=max(np.median(error) / 10, 1e-4))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.axvline(0, **_ZERO)
-    ax.set_xlabel("NLL above the best")
-    legend_above(ax)
-
-
-def _draw_errors(ax, rows, places, error_name):
-    """ECE with its interval, on the noise floor."""
-    floor, low, ece, high = (
-        100 * np.array([getattr(row, name) for row in rows])
-        for name in ("ece_floor_quantile", "ece_low", "ece", "ece_high")
-    )
-    ax.barh(places, floor, label="noise floor", **_FLOOR)
-    ax.hlines(places, low, high, color="#7a8594", linewidth=1.5, label="95 % interval")
-    ax.plot(ece, places, label="ECE", **_ECE)
-    ax.set_xlim(left=0)
-    ax.set_xlabel(f"{error_name} (%)")
-    legend_above(ax, ncols=3)

@@ -238,7 +238,12 @@ class RiskCoverageDisplay:
         self.line_.set(**kwargs)
         if self.target_risk is not None:
             ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", **_TARGET)
-        self.mark_ = None if self.threshold is None else self._draw_threshold(ax)
+        n_above = 0 if self.threshold is None else np.count_nonzero(curve.thresholds > self.threshold)
+        self.mark_ = None
+        if n_above:
+            place = curve.coverages[n_above - 1], curve.risks[n_above - 1]
+            label = f"above {self.threshold:.4g}: coverage {place[0]:.4f}, risk {place[1]:.4f}"
+            (self.mark_,) = ax.plot(*place, label=label, **_MARK)
         ax.set(xlabel="coverage", ylabel="selective risk", xlim=(0, 1))
         # Further curves on these axes may be higher.
         ax.set_ylim(bottom=0, auto=None)
@@ -246,13 +251,3 @@ class RiskCoverageDisplay:
         without_frame(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    def _draw_threshold(self, ax):
-        """Mark where the confidences above the threshold end; None where there are none."""
-        n_above = np.count_nonzero(self.curve.thresholds > self.threshold)
-        if not n_above:
-            return None
-        coverage, risk = self.curve.coverages[n_above - 1], self.curve.risks[n_above - 1]
-        label = f"above {self.threshold:.4g}: coverage {coverage:.4f}, risk {risk:.4f}"
-        (mark,) = ax.plot(coverage, risk, label=label, **_MARK)
-        return mark

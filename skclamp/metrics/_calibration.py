@@ -4,7 +4,7 @@ import numpy as np
 
 from .._utils.parameters import check_whole_number
 from ._binning import BinTable, bin_indices, equal_mass_edges
-from ._metric import as_probabilities, check_options, declare, each_class, some_pairs
+from ._metric import FACTS, Facts, as_probabilities, check_options, each_class, some_pairs
 from ._resampling import ErrorOfPairs, ScaledError, grouped
 
 
@@ -381,7 +381,7 @@ def _of_classes(value, y_encoded, proba, *, n_bins, strategy, threshold, norm, *
     return _ClasswiseErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm)
 
 
-declare(expected_calibration_error, of_event=True, resampled=_of_equal_width)
-declare(maximum_calibration_error, of_event=True, resampled=_of_equal_width)
-declare(adaptive_expected_calibration_error, of_event=True, resampled=_of_equal_mass)
-declare(classwise_calibration_error, of_event=False, resampled=_of_classes)
+FACTS[expected_calibration_error] = Facts(of_event=True, resampled=_of_equal_width)
+FACTS[maximum_calibration_error] = Facts(of_event=True, resampled=_of_equal_width)
+FACTS[adaptive_expected_calibration_error] = Facts(of_event=True, resampled=_of_equal_mass)
+FACTS[classwise_calibration_error] = Facts(of_event=False, resampled=_of_classes)

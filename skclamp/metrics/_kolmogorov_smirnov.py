@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from ._metric import declare, error_of_pairs, some_pairs
+from ._metric import FACTS, Facts, error_of_pairs, some_pairs
 from ._resampling import ErrorOfPairs, grouped
 
 # Groups of neighbouring confidences between which replicates are looked at.
@@ -107,4 +107,4 @@ def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
     return _KSErrors(value, some_pairs(proba, y_encoded, top_k, threshold)) if mode == "top-label" else None
 
 
-declare(ks_calibration_error, of_event=True, resampled=_resampled)
+FACTS[ks_calibration_error] = Facts(of_event=True, resampled=_resampled)

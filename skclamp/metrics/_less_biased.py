@@ -5,7 +5,7 @@ from scipy.special import ndtr
 
 from .._utils.parameters import check_choice, check_whole_number
 from ._calibration import edges_of
-from ._metric import as_probabilities, check_options, declare, error_of_pairs
+from ._metric import FACTS, Facts, as_probabilities, check_options, error_of_pairs
 
 
 def debiased_calibration_error(
@@ -104,4 +104,4 @@ def _absolutes(gap, variance, count):
     return np.where(scale > 0, 2 * size - folded, size)
 
 
-declare(debiased_calibration_error, of_event=True, resampled=None)
+FACTS[debiased_calibration_error] = Facts(of_event=True, resampled=None)

@@ -17,32 +17,28 @@ class Facts:
 
     Attributes
     ----------
-    is_error : bool
-        Whether it is a calibration error, to which noise adds, instead of a score without bias.
     of_event : bool
         Whether probabilities in one dimension ask for an event, where two columns ask for the most probable class.
     resampled : callable or None
         ``resampled(value, y_encoded, proba, **options)``: one of the forms of `_resampling`, or None where the options
         have none. None stands for a metric without such a form, which is computed anew for each replicate.
+    is_error : bool, default=True
+        Whether it is a calibration error, to which noise adds, instead of a score without bias.
     """
 
-    is_error: bool
     of_event: bool
     resampled: Callable | None
+    is_error: bool = True
 
 
-_FACTS: dict[Callable, Facts] = {}
-
-
-def declare(metric, *, is_error=True, of_event, resampled):
-    """Say what a metric is; `Facts` tells the parameters."""
-    _FACTS[metric] = Facts(is_error, of_event, resampled)
+# Of each metric, which says so itself.
+FACTS: dict[Callable, Facts] = {}
 
 
 def facts_of(metric):
     """Return `Facts` of a metric, its options fixed or not; None for another package's, or a function around one."""
     function = metric.func if isinstance(metric, partial) else metric
-    return _FACTS.get(function) if isfunction(function) else None
+    return FACTS.get(function) if isfunction(function) else None
 
 
 def options_of(metric):

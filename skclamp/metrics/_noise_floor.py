@@ -87,13 +87,10 @@ def calibration_noise_floor(metric, y_proba, *, n_draws=200, quantile=0.95, samp
     check_whole_number(n_draws, "n_draws")
     check_number(quantile, "quantile", 0, 1)
     proba = as_probabilities(y_proba, sample_weight)
-    given, draws = (
-        y_proba if facts_of(metric) is None else proba,
-        draw_labels(proba, n_draws, check_random_state(random_state)),
-    )
+    given = y_proba if facts_of(metric) is None else proba
     # What is odd about the labels is chance.
     with silenced():
-        values = [metric(labels, given) for labels in draws]
+        values = [metric(labels, given) for labels in draw_labels(proba, n_draws, check_random_state(random_state))]
     return NoiseFloor(float(np.mean(values)), float(np.quantile(values, quantile)))
 
 

@@ -10,7 +10,7 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_of, tensor_over
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
-from ._metric import as_probabilities, declare
+from ._metric import FACTS, Facts, as_probabilities
 from ._resampling import MeanScore
 
 
@@ -298,5 +298,5 @@ def _brier_resampled(value, y_encoded, proba, *, scale_by_half, **_):
     return MeanScore(value, brier_losses(proba, y_encoded, scale_by_half) - value, proba.weight, limits)
 
 
-declare(negative_log_likelihood, is_error=False, of_event=False, resampled=_nll_resampled)
-declare(brier_score, is_error=False, of_event=False, resampled=_brier_resampled)
+FACTS[negative_log_likelihood] = Facts(of_event=False, resampled=_nll_resampled, is_error=False)
+FACTS[brier_score] = Facts(of_event=False, resampled=_brier_resampled, is_error=False)

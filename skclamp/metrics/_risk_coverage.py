@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import digamma
 
-from ._metric import as_probabilities, declare
+from ._metric import FACTS, Facts, as_probabilities
 from ._resampling import AnyMetric
 
 # Of the greatest weight: less is no sample of its own.
@@ -220,4 +220,4 @@ class _AreaOfWeights(AnyMetric):
         return _areas(weights, _risks_of(weights, errors), masses)
 
 
-declare(area_under_risk_coverage, is_error=False, of_event=False, resampled=_AreaOfWeights)
+FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=_AreaOfWeights, is_error=False)

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 
 from .._utils.parameters import check_number
-from ._metric import declare, error_of_pairs, some_pairs
+from ._metric import FACTS, Facts, error_of_pairs, some_pairs
 from ._resampling import ErrorOfPairs
 
 # Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.
@@ -171,4 +171,4 @@ def _resampled(value, y_encoded, proba, *, mode, bandwidth, top_k, threshold, **
     return _SmoothErrors(value, some_pairs(proba, y_encoded, top_k, threshold), bandwidth)
 
 
-declare(smooth_calibration_error, of_event=True, resampled=_resampled)
+FACTS[smooth_calibration_error] = Facts(of_event=True, resampled=_resampled)

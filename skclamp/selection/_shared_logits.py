@@ -57,7 +57,11 @@ class SharedLogits:
         y_test = None if y_test is None else check_labels(y_test, "y_test", beside=("X_test", X_test))
         # What reads the samples, and looks at them, for all the calibrators.
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
-        self.calibration_samples, fit_seconds = timed(self._calibration_samples, reader, X_cal, y_cal)
+        told = {"classes": shared["classes"], "sample_weight": params.get("sample_weight")}
+        told |= {"any_order": y_cal is None and not params, "metadata": reader._route(y_cal, params)}
+        # Out of fold where the estimator has to be fitted.
+        found = timed(reader._read, X_cal, y_cal, names=("X_cal", "y_cal"), **told)
+        self.calibration_samples, fit_seconds = found
         self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
         options = {"any_order": y_test is None, "names": ("X_test", "y_test")}
         found, test_seconds = timed(read, self.backbone, X_test, y_test, **options)
@@ -78,12 +82,6 @@ class SharedLogits:
             looked = reader._look_at(self.calibration_samples)
             if looked is not None:
                 reader._look_back(looked, self.calibration_samples, notes)
-
-    def _calibration_samples(self, reader, X_cal, y_cal):
-        """Out of fold where the estimator has to be fitted."""
-        told = {"classes": self.shared["classes"], "sample_weight": self.params.get("sample_weight")}
-        options = {"any_order": y_cal is None and not self.params, "names": ("X_cal", "y_cal")}
-        return reader._read(X_cal, y_cal, metadata=reader._route(y_cal, self.params), **options, **told)
 
     def _look_for_the_same_samples(self, same, prints):
         """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
