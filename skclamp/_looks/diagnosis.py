@@ -10,7 +10,7 @@ from scipy.special import betainc
 
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import n_effective
-from .._solvers.temperature import DEFAULT_BOUNDS, lies_between, solve_temperature
+from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance, top_columns
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
 from ..exceptions import TrainingDataWarning
@@ -192,14 +192,8 @@ def better_order(best, labels, weight):
         return None
     # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
     excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
-    # Where a column's own label leads in its row and its column no other order is sought, which saves most of the time.
-    own = excess.diagonal()
-    suspects = np.flatnonzero((own < excess.max(0)) | (own < excess.max(1)))
-    order = np.arange(len(columns))
-    if len(suspects):
-        order[suspects] = suspects[linear_sum_assignment(excess[np.ix_(suspects, suspects)], maximize=True)[1]]
-    second = ~first
-    if not len(suspects) or not _is_better(order, best[second], labels[second], weight[second]):
+    order, second = linear_sum_assignment(excess, maximize=True)[1], ~first
+    if not _is_better(order, best[second], labels[second], weight[second]):
         return None
     wanted = np.arange(columns[-1] + 1)
     wanted[columns] = columns[order]
@@ -208,8 +202,6 @@ def better_order(best, labels, weight):
 
 def _is_better(order, best, labels, weight):
     """Return True where an order is more accurate, by a sign test of samples on which the two differ, beyond chance."""
-    if not len(best):
-        return False
     gain = (order[best] == labels).astype(float) - (best == labels)
     differ = gain != 0
     if not differ.any():
@@ -249,10 +241,26 @@ def _are_no_better_than_guesses(accuracy, logits, labels, weight):
     if n < _MIN_GUESSES or n * (1 - share.max()) < _MIN_OTHERS:
         return False
     better = accuracy > 0 and betainc(n * accuracy, n * (1 - accuracy) + 1, share.max()) < _LEVEL_OF_GUESSES
-    if not better and _says_nothing(logits, labels, weight, share):
-        return True
     even = len(share) >= _MIN_CLASSES_IN_ORDER and share.max() * len(share) < 2
-    return even and accuracy < _LUCKY * share.max() and _is_in_any_order(logits, labels, weight, share)
+    lucky = even and accuracy < _LUCKY * share.max()
+    if better and not lucky:
+        return False
+    proba = logits.float().softmax(1).cpu().numpy()
+    # Where one class is frequent accuracy tells little: labels must have higher probabilities than others would.
+    centred = proba - np.average(proba, axis=0, weights=weight)
+    excess = weight * (centred[np.arange(len(labels)), labels] - centred @ share)
+    if not better and excess.sum() <= _DEVIATIONS_OF_GUESSES * np.sqrt((excess**2).sum()):
+        return True
+    if not lucky:
+        return False
+    # Outputs of an untrained network tell classes apart that look different, and what they say of each is luck, however
+    # many samples there are: columns in another order fit the labels about as well. Hoeffding's variance of the sum
+    # over a random permutation takes the place of the samples'.
+    weighed, together = torch.from_numpy(weight[:, None] / weight.sum() * proba), torch.zeros(len(share), len(share))
+    together = together.double().index_add_(0, torch.from_numpy(labels), weighed)
+    excess = together - torch.from_numpy(share)[:, None] * weighed.sum(0)
+    spread = ((excess**2).sum() / (len(share) - 1)).sqrt()
+    return bool(excess.diagonal().sum() <= _DEVIATIONS_OF_GUESSES * spread)
 
 
 def _are_alike(logits, weight):
@@ -260,32 +268,6 @@ def _are_alike(logits, weight):
     proba, share = logits.double().softmax(1).cpu(), torch.from_numpy(weight / weight.sum())
     information = torch.special.entr(share @ proba).sum() - share @ torch.special.entr(proba).sum(1)
     return bool(information < _MIN_INFORMATION)
-
-
-def _says_nothing(logits, labels, weight, share):
-    """Return True where labels have no higher probabilities than others would.
-
-    Where one class is frequent accuracy tells little. `share` is that of each class.
-    """
-    proba = logits.float().softmax(1).cpu().numpy()
-    proba -= np.average(proba, axis=0, weights=weight)
-    excess = weight * (proba[np.arange(len(labels)), labels] - proba @ share)
-    return excess.sum() <= _DEVIATIONS_OF_GUESSES * np.sqrt((excess**2).sum())
-
-
-def _is_in_any_order(logits, labels, weight, share):
-    """Return True where columns in another order fit the labels about as well, as those of an untrained network do.
-
-    Its outputs tell classes apart that look different, and what they say of each is luck, however many samples there
-    are. Hoeffding's variance of the sum over a random permutation takes the place of the samples'.
-    """
-    proba = logits.float().softmax(1).double().cpu()
-    weight = torch.from_numpy(weight / weight.sum())[:, None]
-    together = torch.zeros(len(share), len(share), dtype=torch.float64)
-    together.index_add_(0, torch.from_numpy(labels), weight * proba)
-    excess = together - torch.from_numpy(share)[:, None] * (weight * proba).sum(0)
-    spread = (excess**2).sum().div(len(share) - 1).sqrt()
-    return bool(excess.diagonal().sum() <= _DEVIATIONS_OF_GUESSES * spread)
 
 
 def look_back(looked, temperature, *, inputs, guessed, declared, notes):
@@ -298,10 +280,8 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
     if not solved:
         rows = drawn_rows(len(looked.y_encoded), _MAX_ROWS_FOR_T)
         on_device = rows.to(looked.y_encoded.device)
-        samples = logits[on_device], looked.y_encoded[on_device], looked.weight[rows]
-        # Of one between these nothing is said, wherever it lies.
-        ordinary = lies_between(*samples, _SIGMOID_T, _MAX_T)
-        temperature = 1.0 if ordinary else solve_temperature(*samples[:2], sample_weight=samples[2]).temperature
+        samples = logits[on_device], looked.y_encoded[on_device]
+        temperature = solve_temperature(*samples, sample_weight=looked.weight[rows]).temperature
     findings, enough = [], looked.n_samples >= MIN_SAMPLES_PER_PARAMETER
     # The first row tells nearly always.
     likely = guessed and enough and logits[0].min() >= 0 and logits[0].max() <= 1

@@ -47,23 +47,20 @@ def against_temperature(calibrator, samples):
     numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, weight, _N_FOLDS)
     if not numbers.any():
         return None
-    losses, plain, judging = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y), dtype=bool)
+    judged = []
     for k in range(1 if logits.numel() > _MANY_LOGITS else numbers.max() + 1):
-        held = torch.from_numpy(numbers == k)
+        fold = torch.from_numpy(numbers == k)
         # Samples without weight are in no fold.
-        train, held = ((rows & (weight > 0)).to(logits.device) for rows in (~held, held))
-        train, columns = samples.take(train), y[held]
+        train, held = (samples.take(rows & (weight > 0)) for rows in (~fold, fold))
         with silenced():
-            fitted = train.fit(calibrator)
+            log_proba = train.fit(calibrator).predict_log_proba(held.logits)
         temperature = solve_temperature(train.logits, train.y, sample_weight=train.weight).temperature
-        rows = held.cpu().numpy()
-        log_proba = fitted.predict_log_proba(logits[held])
-        losses[rows] = -log_proba[np.arange(len(log_proba)), columns.cpu().numpy()]
-        plain[rows] = -log_likelihoods(logits[held], columns, temperature).cpu().numpy()
-        judging |= rows
-    weights = weight.numpy()[judging]
-    negative, error, _ = student_below_zero((plain - losses)[judging], weights)
-    loss, of_temperature = (float(np.average(part[judging], weights=weights)) for part in (losses, plain))
+        losses = -log_proba[np.arange(len(log_proba)), held.y.cpu().numpy()]
+        plain = -log_likelihoods(held.logits, held.y, temperature).cpu().numpy()
+        judged.append([losses, plain, held.weight.numpy()])
+    losses, plain, weights = np.concatenate(judged, axis=1)
+    negative, error, _ = student_below_zero(plain - losses, weights)
+    loss, of_temperature = (float(np.average(part, weights=weights)) for part in (losses, plain))
     share = -negative / max(of_temperature, np.finfo(float).tiny)
     worse = share > _LARGE_PART or (share > _PART and -negative > _ERRORS * error)
     return OutOfFold(loss, of_temperature, bool(worse))

@@ -162,12 +162,6 @@ def solve_temperature(
     return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound, strength)
 
 
-def lies_between(logits, y, sample_weight, low, high):
-    """Return whether the temperature of least NLL lies between two: the convex NLL's slopes there tell."""
-    rows = LogitRows(logits, y, sample_weight)
-    return rows.nll(1 / high).slope < 0 < rows.nll(1 / low).slope
-
-
 def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``."""
     if not solution.at_bound:
