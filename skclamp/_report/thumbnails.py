@@ -40,7 +40,7 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows):
     key = next(iter(keys.values()), None)
     before: dict = {}
     after: dict = {name: {} for name in keys if keys[name] == key}
-    for row, x in zip(rows, _images(samples, rows, key), strict=False):
+    for row, x in zip(rows.tolist(), _images(samples, rows, key), strict=False):
         before[row] = _shrunk(x)
         for name in after if row in perturbed_rows else ():
             perturbation = perturbing[name].perturbation_
@@ -61,12 +61,9 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows):
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
         return base64.b64encode(file.getvalue()).decode()
 
-    def drawn(images):
-        return {int(row): png(image) for row, image in images.items()}
-
     return {
-        "before": drawn(before),
-        "after": {name: drawn(images) for name, images in after.items()},
+        "before": {row: png(image) for row, image in before.items()},
+        "after": {name: {row: png(image) for row, image in images.items()} for name, images in after.items()},
         "limits": np.stack([low, high], axis=1).tolist(),
     }
 

@@ -215,7 +215,18 @@ class CalibratorSelector(BaseCalibrator):
             self.best_estimator_, self.weights_ = pooled.pool, pooled.weights
             self.best_score_ = -float(np.average(pooled.losses, weights=weight))
             found = {"mean_test_gain": (scores - scores[base]) @ shares, "price": pooled.prices}
-        self.cv_results_ = _results(names, trial, scores, shares, **found)
+        means = scores @ shares
+        # In the form of GridSearchCV's.
+        self.cv_results_ = {
+            "params": [{"candidate": name} for name in names],
+            "param_candidate": np.ma.array(names, dtype=object),
+            "n_parameters": np.array(trial.n_parameters),
+            **{f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])},
+            "mean_test_score": means,
+            "std_test_score": np.sqrt((scores - means[:, None]) ** 2 @ shares),
+            "rank_test_score": rankdata(-means, method="min").astype(np.int32),
+            **found,
+        }
 
     def _sentences(self):
         chosen = self.best_estimator_
@@ -273,18 +284,3 @@ def _check_candidates(candidates):
                 "candidates must be maps of the output, since logits alone are given to them: what perturbs inputs is "
                 f"for compare_calibrators; got {calibrator!r} for {name!r}"
             )
-
-
-def _results(names, trial, scores, shares, **columns):
-    """Scores of candidates in the form of GridSearchCV's ``cv_results_``."""
-    means = scores @ shares
-    return {
-        "params": [{"candidate": name} for name in names],
-        "param_candidate": np.ma.array(names, dtype=object),
-        "n_parameters": np.array(trial.n_parameters),
-        **{f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])},
-        "mean_test_score": means,
-        "std_test_score": np.sqrt((scores - means[:, None]) ** 2 @ shares),
-        "rank_test_score": rankdata(-means, method="min").astype(np.int32),
-        **columns,
-    }
