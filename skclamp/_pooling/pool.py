@@ -39,11 +39,6 @@ class PoolMap(Map):
         mixed = log_probabilities(mixed, logits)
         return pooled([mixed, log_probabilities(self.last(mixed), logits)], [self.last_weight])
 
-    @property
-    def n_parameters(self):
-        last = 0 if self.last is None else self.last.n_parameters + 1
-        return 1 + sum(part.n_parameters for part in self.parts) + len(self.weights) + last
-
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Pool(BaseCalibrator):
@@ -83,9 +78,9 @@ class Pool(BaseCalibrator):
         temperature = temperature if share == 1 else 1 / (share / temperature + 1 - share)
         if not self.weights and self.last is None:
             return Temperature(temperature_=temperature)
-        last = None if self.last is None else self.last.estimator.map_
-        parts, options = nn.ModuleList([fit.map_ for fit in others]), {"last": last, "last_weight": self.last_weight}
-        return PoolMap(temperature_=temperature, parts=parts, weights=self.weights, **options)
+        last, last_weight = (None, None) if self.last is None else (self.last.estimator.map_, self.last_weight)
+        parts = {"parts": nn.ModuleList([fit.map_ for fit in others]), "weights": self.weights}
+        return PoolMap(temperature_=temperature, **parts, last=last, last_weight=last_weight)
 
     def in_words(self):
         """Its parts at their weights."""
