@@ -27,8 +27,6 @@ from .._utils.parameters import check_whole_number
 CHUNK_SIZE = 2**17
 # Rows of a chunk whose sum may be rounded to float32.
 _BLOCK_SIZE = 256
-# Columns that are copied at a time.
-_BLOCK_OF_CLASSES = 32
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
 ROUNDING = 1e-12
 
@@ -245,10 +243,9 @@ class Probabilities:
     def class_pairs(self, y_encoded, threshold=None):
         """Yield the pairs of each class: its probability, and whether it is the label."""
         _ = self.top_label  # the pass that checks the values
-        for start in range(0, self.n_classes, _BLOCK_OF_CLASSES):
-            block = np.arange(start, min(start + _BLOCK_OF_CLASSES, self.n_classes))
-            for k, column in zip(block, self.columns(block), strict=True):
-                yield Pairs(column, (y_encoded == k).astype(np.float64), self.weight).above(threshold)
+        for k in range(self.n_classes):
+            (column,) = self.columns([k])
+            yield Pairs(column, (y_encoded == k).astype(np.float64), self.weight).above(threshold)
 
     def columns(self, classes):
         """Probabilities (float64) of some classes, a contiguous row of each."""
