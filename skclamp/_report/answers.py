@@ -1,4 +1,4 @@
-"""Content of a page beside the scores: single answers, the worst classes, versions, and the day."""
+"""Content of a page beside the scores: cells, single answers, the worst classes, versions, and the day."""
 
 import platform
 from datetime import datetime
@@ -79,7 +79,7 @@ def _sampled(n_samples):
 def page_content(scoring, n_calibration, cells, answers, samples, calibrators, order):
     """Content of a page beside the scores, under the names of its script.
 
-    `cells` and `answers` are by calibrator, for those of the most probable class and then of the `scoring`'s columns.
+    `cells` and `answers` are by calibrator, cells first of the most probable class, then of the `scoring`'s columns.
     Of wrong answers those of calibrators named first in `order` are pictured first. The date has ISO 8601's format.
     """
     wrong = list(dict.fromkeys(answer["row"] for name in order for answer in answers[name]["wrong"]))
