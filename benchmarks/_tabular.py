@@ -1,12 +1,18 @@
-"""The tabular case of the shift suite: an MLP on scikit-learn's own data, whose sensors drift after training."""
+"""Tables whose sensors drift after training: scikit-learn's own, by a made-up drift, and the gas sensors'."""
+
+import warnings
 
 import numpy as np
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
+
+from _data import load_gas_sensors
+from skclamp.modules import as_module
 
 
 def digits():
@@ -77,3 +83,17 @@ def train(network, X, y, lr, max_epochs):
         train_split=None,
         verbose=0,
     ).fit(X.astype(np.float32), y.astype(np.int64))
+
+
+TRAINING_BATCHES, LATER_BATCHES = (1, 2), (3, 4, 5, 6, 8, 9)
+
+
+def load_sensors(data, n_iter=200):
+    """A perceptron as a torch module, and its standardised inputs, labels as column indices and batches."""
+    X, y, batch = load_gas_sensors(data)
+    known = np.isin(batch, TRAINING_BATCHES)
+    X = StandardScaler().fit(X[known]).transform(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = MLPClassifier(max_iter=n_iter, random_state=0).fit(X[known], y[known])
+    return as_module(classifier), X, np.searchsorted(classifier.classes_, y), batch

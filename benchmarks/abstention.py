@@ -16,11 +16,6 @@ nothing. Floors: a promise is broken in at most .05 of draws and two standard er
 as many are answered as by MAPIE as it comes, of which the best threshold would answer 1.39 times as many on these
 records. Needs the extra ``bench``.
 
-Strong networks at low risks, where sequences that start among the surest answers may stop at a wrong label:
-
-    python benchmarks/abstention.py --data DIR --records cifar10_resnet34 cifar100_resnet50 \
-        calibrated_cifar100_resnet50 --risks 0.01 0.02 --sizes 500 1000 --methods skclamp --draws 40 --out strong.csv
-
 Another version of the package in PYTHONPATH has the same draws.
 """
 
@@ -35,13 +30,12 @@ import torch
 from _data import load_record
 from _networks import compute_logits
 from _runner import RESULTS, benchmark, record, show
+from _tabular import LATER_BATCHES, load_sensors
 from skclamp import SelectiveClassifier, TemperatureScaling
 from skclamp.metrics import risk_coverage_curve
-from small_tables import LATER_BATCHES, load_sensors
 
 SENSORS = "gas_sensors"
 RECORDS = ("cifar10_resnet20", "cifar100_resnet20", "cifar100_wideresnet-16-4", "cifar100_lenet-5", SENSORS)
-STRONG = ("cifar10_resnet34", "cifar100_resnet50", "calibrated_cifar100_resnet50")
 RISKS, SIZES = (0.05, 0.1, 0.2), (200, 500, 1000)
 CONFIDENCE = 0.95
 COLUMNS = (
@@ -56,9 +50,6 @@ def load(name, data):
         network, X, labels, batch = load_sensors(data)
         later = np.isin(batch, LATER_BATCHES)
         logits, labels = compute_logits(network, torch.from_numpy(X[later]).double()).numpy(), labels[later]
-    elif name in STRONG:
-        with np.load(Path(data) / "strong_networks.npz") as file:
-            logits, labels = file[f"{name}_logits"], file[f"{name}_labels"].astype(np.int64)
     else:
         logits, labels = load_record(name, data)
     fit, others = np.split(np.random.default_rng(0).permutation(len(labels)), [len(labels) // 3])
@@ -132,7 +123,7 @@ def measure(problem, risk, n, method, draws):
 @benchmark
 def main(
     data: Path,
-    records: (*RECORDS, *STRONG) = RECORDS,
+    records: RECORDS = RECORDS,
     methods: METHODS = tuple(METHODS),
     risks=RISKS,
     sizes=SIZES,

@@ -22,9 +22,9 @@ from sklearn.preprocessing import StandardScaler
 from _data import split_off
 from _runner import RESULTS, benchmark, record, show
 from _scores import facts
+from _tabular import TRAINING_BATCHES, load_sensors
 from _timing import measure
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling
-from small_tables import TRAINING_BATCHES, load_sensors
 
 # Batches with enough samples left to judge by.
 BATCHES = {150: (3, 6, 8, 9), 500: (3, 6)}

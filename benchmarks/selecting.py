@@ -25,9 +25,9 @@ from sklearn.metrics import log_loss
 
 from _data import RECORDS, load_record, split_halves, split_off
 from _runner import RESULTS, benchmark, record, show
+from _tabular import load_sensors
 from _timing import measure
 from skclamp import CalibratorSelector, default_candidates
-from small_tables import load_sensors
 
 TEMPERATURE, SELECTOR = "temperature", "selector"
 SENSORS = {"gas sensors, batch 3": 3, "gas sensors, batch 6": 6}

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shlex
 import warnings
 
 import numpy as np
@@ -17,86 +18,48 @@ from _runner import RESULTS, command
 
 pytestmark = pytest.mark.slow
 
-RESNET = ["--networks", "cifar10_resnet20"]
-FEW = ["--sizes", "60", "--seeds", "1"]
-# What each is asked for, and what it needs besides.
+# What each is asked for.
 CASES = {
-    "abstention": ["--records", "cifar10_resnet20", "gas_sensors", "--risks", "0.2", "--sizes", "50", "--draws", "2"],
-    "choosing": [],
-    "clamping_speed": ["--fits", "plain loop", "affine", "--size", "60", "--shifts", "none"],
-    "corruptions": [
-        *[*RESNET, "--corruptions", "fog", "--severities", "2", "--seeds", "50", "--n", "60", "--n-test", "100"],
-        *["--methods", "temperature", "vector", "batch_norm", "last_layer", "fine_tuned", "input_clamping", "clamping"],
-    ],
-    "decision_chart": [],
-    "demo": ["--seeds", "1"],
-    "distributed_speed": ["--size", "60", "--rounds", "1"],
-    "drift": [
-        "--sizes",
-        "150",
-        "--methods",
-        "temperature",
-        "clamping",
-        "new_model",
-        "--seeds",
-        "50",
-        "--iterations",
-        "5",
-    ],
-    "families": [*RESNET, "--shifts", "darkness", "--families", "auto", "affine", *FEW],
-    "features": ["--networks", "mlp", "--families", "affine", "--n", "60", "--seeds", "1"],
-    "front": ["--corruptions", "fog", "--n", "60"],
-    "growth": ["--growths", "samples, 10 classes", "classes, 2,000 samples", "--most", "5000", "--budget", "0"],
-    "guard": ["--networks", "mlp", "--settings", "affine", "--sizes", "50", "--repetitions", "2"],
-    "imagenet_corruptions": [
-        "--changes",
-        "darkness",
-        "drawn",
-        "--methods",
-        "temperature",
-        "batch_norm",
-        "--seeds",
-        "50",
-        "--n",
-        "6",
-    ],
-    "label_shift": ["--designs", "5 classes", "--sizes", "100x300", "--draws", "1"],
-    "looks": ["--only", "three positives", "--draws", "2"],
-    "matrix_speed": ["--classes", "2", "--samples", "60", "--repeats", "1"],
-    "missing_classes": ["--records", "digits", "--sizes", "200", "--missing", "1", "--draws", "1"],
-    "monitor": ["--parts", "chunks", "time", "--scale", "1000"],
-    "norm_cost": ["--shifts", "noise", "--families", "affine", "--n", "60", "--seeds", "51", "--rounds", "1"],
-    "ordinary": ["--only", "iris, naive Bayes"],
-    "peers": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "MatrixScaling", *FEW],
-    "pictures": ["--n", "60"],
-    "prior_shift": ["--changes", "classes", "darkness", "--sizes", "50", "--draws", "1", "--labelled", "100"],
-    "few_errors": ["--records", "drawn, K = 2, T = 1.0", "--errors", "1", "--draws", "1"],
-    "sample_sizes": ["--records", "cifar10_resnet20", "--methods", "temperature", "--sizes", "60", "--draws", "1"],
-    "selecting": ["--records", "null-3", "--size", "60", "--seeds", "1"],
-    "shift": [*RESNET, "--shifts", "none", "darkness", *FEW],
-    "small_tables": ["--draws", "1", "--families", "channel", "--iterations", "5"],
-    "speed": ["--sizes", "200x3", "--only", "KS"],
-    "strong_networks": ["--networks", "gas sensors", "--methods", "TemperatureScaling", *FEW],
-    "thesis": [
-        "--methods",
-        "uncalibrated",
-        "vector",
-        "temperature",
-        "--sizes",
-        "60",
-        "--gammas",
-        "0",
-        "1",
-        "--resamples",
-        "9",
-    ],
-    "two_classes": ["--shares", "0.3", "--positives", "30", "--seeds", "1"],
-    "unlabelled": [
-        *["--corruptions", "none", "frequencies", "--n-labels", "30", "--draws", "1", "--n-unlabelled", "80"],
-        *["--n-test", "50", "--methods", "temperature", "tent", "taught"],
-    ],
-    "views": ["--parts", "nothing", "--repetitions", "1"],
-    "votes": ["--tables", "digits", "--seeds", "1"],
+    "abstention": "--records cifar10_resnet20 gas_sensors --risks 0.2 --sizes 50 --draws 2",
+    "choosing": "",
+    "clamping_speed": '--fits "plain loop" affine --size 60 --shifts none',
+    "corruptions": (
+        "--networks cifar10_resnet20 --corruptions fog --severities 2 --seeds 50 --n 60 --n-test 100 "
+        "--methods temperature vector batch_norm last_layer fine_tuned input_clamping clamping"
+    ),
+    "decision_chart": "",
+    "demo": "--seeds 1",
+    "distributed_speed": "--size 60 --rounds 1",
+    "drift": "--sizes 150 --methods temperature clamping new_model --seeds 50 --iterations 5",
+    "families": "--networks cifar10_resnet20 --shifts darkness --families auto affine --sizes 60 --seeds 1",
+    "features": "--networks mlp --families affine --n 60 --seeds 1",
+    "front": "--corruptions fog --n 60",
+    "growth": '--growths "samples, 10 classes" "classes, 2,000 samples" --most 5000 --budget 0',
+    "guard": "--networks mlp --settings affine --sizes 50 --repetitions 2",
+    "imagenet_corruptions": "--changes darkness drawn --methods temperature batch_norm --seeds 50 --n 6",
+    "label_shift": '--designs "5 classes" --sizes 100x300 --draws 1',
+    "looks": '--only "three positives" --draws 2',
+    "matrix_speed": "--classes 2 --samples 60 --repeats 1",
+    "monitor": "--parts chunks time --scale 1000",
+    "norm_cost": "--shifts noise --families affine --n 60 --seeds 51 --rounds 1",
+    "ordinary": '--only "iris, naive Bayes"',
+    "peers": "--records cifar10_resnet20 --methods TemperatureScaling MatrixScaling --sizes 60 --seeds 1",
+    "pictures": "--n 60",
+    "prior_shift": "--changes classes darkness --sizes 50 --draws 1 --labelled 100",
+    "few_errors": '--records "drawn, K = 2, T = 1.0" --errors 1 --draws 1',
+    "sample_sizes": "--records cifar10_resnet20 --methods temperature --sizes 60 --draws 1",
+    "selecting": "--records null-3 --size 60 --seeds 1",
+    "shift": "--networks cifar10_resnet20 --shifts none darkness --sizes 60 --seeds 1",
+    "speed": "--sizes 200x3 --only KS",
+    "strong_networks": '--networks "gas sensors" --methods TemperatureScaling --sizes 60 --seeds 1',
+    "thesis": "--methods uncalibrated vector temperature --sizes 60 --gammas 0 1 --resamples 9",
+    "two_classes": "--shares 0.3 --positives 30 --seeds 1",
+    "unlabelled": (
+        "--corruptions none frequencies --n-labels 30 --draws 1 --n-unlabelled 80 --n-test 50 "
+        "--methods temperature tent taught"
+    ),
+    "views": "--parts nothing --repetitions 1",
+    "votes": "--tables digits --seeds 1",
 }
 PACKAGES = {
     **dict.fromkeys(("corruptions", "front", "pictures"), ["corrupt_tta"]),
@@ -153,7 +116,7 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
         monkeypatch.setenv(variable, str(value))
     parameters = module.main.__annotations__ | dict.fromkeys(module.main.__code__.co_varnames)
     path = tmp_path / "out" / ("records" if name == "peers" else f"{name}.csv")
-    arguments = [*CASES[name]]
+    arguments = shlex.split(CASES[name])
     if "data" in parameters:
         arguments += ["--data", str(folder)]
     if "out" in parameters and name not in SILENT:
@@ -175,15 +138,6 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
         monkeypatch.setattr("_runner.ResultFile.append", lambda *_: pytest.fail("computed again"))
         command(module.main, arguments)
         assert {file: file.read_text(encoding="utf-8") for file in files} == files
-
-
-def test_maps_of_two_classes_are_measured_on_tables(tmp_path, capsys, monkeypatch):
-    module = importlib.import_module("two_classes")
-    monkeypatch.setattr(module, "CLASSIFIERS", {"logistic regression": module.CLASSIFIERS["logistic regression"]})
-    path = tmp_path / "tables.csv"
-    command(module.main, ["--tables", "cancer", "--seeds", "2", "--out", str(path)])
-    assert "cancer, logistic regression: selector - " in capsys.readouterr().out
-    assert list(pd.read_csv(path).method) == 2 * list(module.MAPS)
 
 
 def test_evidence_says_what_is_missing_and_goes_on(tmp_path, capsys):
