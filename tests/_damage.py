@@ -62,11 +62,3 @@ WAYS = [flip_a_bit, replace_bytes, replace_a_digit, forge_the_length, delete, in
 
 def replaced(data, start, stop, by):
     return data[:start] + by + data[stop:]
-
-
-def damaged(data, rng):
-    """What is left of a file's bytes, and how it came to that."""
-    way = WAYS[rng.integers(len(WAYS))]
-    start = int(rng.integers(len(data)))
-    stop = min(len(data), start + int(2 ** rng.uniform(0, 9)))
-    return way(data, start, stop, rng), f"{way.__name__}, {start}:{stop}"

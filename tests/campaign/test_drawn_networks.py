@@ -1,5 +1,6 @@
 """Clamping and scaling of small networks with options that are drawn; failures within them, threads and saved files."""
 
+import re
 import tempfile
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -344,14 +345,14 @@ def saved(name, kind):
 
 
 @cases(
-    25,
+    200,
     name=st.sampled_from(sorted(SAVED)),
     kind=st.sampled_from(KINDS[:2]),
     ways=st.lists(
         st.tuples(st.sampled_from(WAYS), st.floats(0, 1, exclude_max=True), st.integers(1, 512), seeds()), max_size=3
     ),
 )
-def test_damaged_files_are_refused_or_hold_what_was_saved(name, kind, ways):
+def test_damaged_files_are_refused_by_name_or_hold_what_was_saved(name, kind, ways):
     calibrator, whole, expected = saved(name, kind)
     X, changed = data(kind, 60)[1], whole
     for way, place, length, seed in ways:
@@ -361,8 +362,10 @@ def test_damaged_files_are_refused_or_hold_what_was_saved(name, kind, ways):
     with tempfile.TemporaryDirectory() as folder:
         path, again = Path(folder) / "damaged", Path(folder) / "again"
         path.write_bytes(changed)
-        with keeping(network=calibrator.estimator, sound=changed == whole):
+        with keeping(network=calibrator.estimator, sound=changed == whole) as outcome:
             loaded = skclamp.load(path, calibrator.estimator)
             loaded.save(again)
             assert again.read_bytes() == whole
             np.testing.assert_array_equal(loaded.predict_proba(X), expected)
+        refused = f"{path} must (be a file that a calibrator's save wrote|have format 6); got"
+        assert outcome.refusal is None or re.match(refused, str(outcome.refusal))
