@@ -10,9 +10,10 @@ import torch
 from sklearn.base import clone
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from skorch.helper import SliceDataset
 from torch import nn
@@ -414,6 +415,9 @@ NO_ESTIMATORS = {
     "logits": (lambda _: np.zeros((9, 4)), "ndarray"),
     "a class": (lambda _: Named, "<class '.*Named'>"),
     "a function": (lambda network: network.forward, "method"),
+    "no classifier": (lambda _: LinearRegression(), "LinearRegression"),
+    "a fitted regression": (lambda _: LinearRegression().fit(np.zeros((2, 1)), [0, 1]), "LinearRegression"),
+    "a transformer": (lambda _: StandardScaler(), "StandardScaler"),
 }
 # Each is answered by what to give instead.
 INSTEAD = (

@@ -6,7 +6,7 @@ import torch
 from _small_networks import bare_logits, labels_of, perceptron, softmax, vectors
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -160,22 +160,6 @@ def test_classifiers_whose_probabilities_are_none(classified):
     X, y = classified
     with pytest.raises(ValueError, match=r"Unnormalised.predict_proba\(X\) must hold probabilities"):
         TemperatureScaling(Unnormalised().fit(X, y)).fit(X, y)
-
-
-@pytest.mark.parametrize(
-    ("estimator", "found"),
-    [
-        (nn.Linear, "<class '.*Linear'>"),
-        (LogisticRegression, "<class '.*LogisticRegression'>"),
-        (LinearRegression(), "LinearRegression"),
-        (LinearRegression().fit(X, X[:, 0]), "LinearRegression"),
-        (StandardScaler(), "StandardScaler"),
-        (lambda x: x, "function"),
-    ],
-)
-def test_estimators_of_no_known_kind(estimator, found):
-    with pytest.raises(TypeError, match=rf"estimator must be None, a torch.nn.Module, .* got {found}\. Of weights"):
-        TemperatureScaling(estimator).fit(X, np.resize(np.arange(4), len(X)))
 
 
 def test_weights_stay_with_the_calibration_where_the_classifier_takes_none():

@@ -1,6 +1,7 @@
 """Samples that prove less than they seem to: those that a calibrator has seen, that trained a network, and copies."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 import skclamp
 from skclamp import PriorShiftCorrection, SelectiveClassifier, TemperatureScaling, compare_calibrators
@@ -54,14 +55,24 @@ class Stream(IterableDataset):
         return (self.pairs[index] for index in range(len(self.pairs)))
 
 
+def part(x, y, rows):
+    """Of a Dataset that has these samples twice the second ones, by their numbers in a list, say."""
+    return Subset(Pairs(np.append(x, x, 0), np.append(y, y)), rows(range(len(x), 2 * len(x)))), None
+
+
 HELD_BY = {
     "array": lambda x, y: (x, y),
     "tensor": lambda x, y: (torch.from_numpy(x), y),
     "list": lambda x, y: (x.tolist(), y),
+    "list of tensors": lambda x, y: (list(torch.from_numpy(x)), y),
     "frame": lambda x, y: (pd.DataFrame(x), y),
     "dict": lambda x, y: ({"input": x}, y),
     "Dataset": lambda x, y: (Pairs(x, y), None),
     "DataLoader": lambda x, y: (DataLoader(Pairs(x, y), 70), None),
+    "part": lambda x, y: part(x, y, list),
+    "part by a tuple": lambda x, y: part(x, y, tuple),
+    "part by objects": lambda x, y: part(x, y, partial(np.array, dtype=object)),
+    "part from behind": lambda x, y: (Subset(part(x[::-1], y[::-1], list)[0], np.arange(len(x))[::-1]), None),
     "stream": lambda x, y: (Stream(x, y), None),
 }
 

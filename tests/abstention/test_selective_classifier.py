@@ -2,11 +2,9 @@
 
 import copy
 import pickle
-from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import sklearn
 import torch
@@ -16,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
 from skclamp import (
@@ -275,44 +273,6 @@ def test_samples_that_fitted_the_calibrator_are_told():
     loaded = pickle.loads(pickle.dumps(CALIBRATOR))
     with pytest.warns(CalibrationSetWarning, match="X holds samples that"):
         selective(loaded, X[FIT], Y[FIT])
-
-
-def _loader(x, y):
-    return DataLoader(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), 50)
-
-
-def _part(x, y, hold=range):
-    whole = TensorDataset(torch.from_numpy(np.append(x, x, 0)), torch.from_numpy(np.append(y, y)))
-    return Subset(whole, hold(range(len(x), 2 * len(x))))
-
-
-HELD_BY = {
-    "array": lambda x, y: (x, y),
-    "list": lambda x, y: (x.tolist(), y.tolist()),
-    "list of tensors": lambda x, y: (list(torch.from_numpy(x)), y),
-    "table": lambda x, y: (pd.DataFrame(x), y),
-    "Dataset": lambda x, y: (_loader(x, y).dataset, None),
-    "part": lambda x, y: (_part(x, y, list), None),
-    "part by a tuple": lambda x, y: (_part(x, y, tuple), None),
-    "part by objects": lambda x, y: (_part(x, y, partial(np.array, dtype=object)), None),
-    "part from behind": lambda x, y: (
-        Subset(_part(x[::-1].copy(), y[::-1].copy(), list), np.arange(len(x))[::-1]),
-        None,
-    ),
-    "DataLoader": lambda x, y: (_loader(x, y), None),
-}
-
-
-@pytest.mark.parametrize(
-    ("one", "other"), [*((held, held) for held in HELD_BY), *zip(HELD_BY, [*HELD_BY][1:], strict=False)]
-)
-def test_samples_that_fitted_the_calibrator_are_told_whatever_holds_them(one, other):
-    calibrator = TemperatureScaling(NETWORK).fit(*HELD_BY[one](X[FIT], Y[FIT]))
-    with pytest.warns(
-        CalibrationSetWarning, match="X holds samples that TemperatureScaling was fitted to, about 100% of X"
-    ):
-        assert not selective(calibrator, *HELD_BY[other](X[FIT], Y[FIT])).guaranteed_
-    assert selective(calibrator, *HELD_BY[other](X[CAL], Y[CAL])).guaranteed_
 
 
 def test_the_module_follows_a_correction_that_adapts():
