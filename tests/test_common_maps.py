@@ -97,18 +97,6 @@ def test_narrow_logits_are_as_good_as_wide_ones(output_map):
     close(proba, output_map.fit(wide, y).predict_proba(wide), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["TemperatureScaling", "HistogramBinning", "CalibratorSelector"])
-@pytest.mark.parametrize("form", [torch.from_numpy, np.ndarray.tolist], ids=["tensors", "lists"])
-def test_tensors_and_lists_are_as_good_as_arrays(name, form):
-    """What all maps take, the base makes tensors of."""
-    Z, y = draw()
-    weight = np.random.default_rng(1).integers(1, 4, len(y))
-    expected = OUTPUT_MAPS[name].fit(Z, y, sample_weight=weight).predict_proba(Z)
-    X, labels, weights = map(form, (Z, y, weight))
-    found = OUTPUT_MAPS[name].fit(X, labels, sample_weight=weights).predict_proba(X)
-    np.testing.assert_array_equal(found, expected)
-
-
 # Predictions
 
 

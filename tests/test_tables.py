@@ -36,52 +36,40 @@ def test_every_number_of_a_file_in_prose_is_made_from_it():
     assert names == set(dict(tables.numbers()))
 
 
-def test_a_number_that_differs_is_written_anew(tmp_path, monkeypatch):
-    page = tmp_path / "page.rst"
-    text = "A :abbr:`{} (thesis.csv: NLL of\ntemperature scaling)`, as ``:abbr:`VALUE (FILE: WHAT)``` has it.\n"
-    page.write_text(text.format("7"), encoding="utf-8")
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
-    monkeypatch.setattr(tables, "PAGES", [page])
-    monkeypatch.setattr(tables, "FILES", {})
-    assert tables.main(["--check"]) == 1
-    assert tables.main([]) == 0
-    assert page.read_text(encoding="utf-8") == text.format("1.258")
-    assert tables.main(["--check"]) == 0
-    page.write_text("A :abbr:`7 (thesis.csv: NLL of nobody)`.\n", encoding="utf-8")
-    with pytest.raises(KeyError, match="NLL of nobody"):
-        tables.main(["--check"])
-
-
 def test_the_decision_chart_is_drawn_from_the_files():
     image = pytest.importorskip("PIL.Image", reason="reads a PNG file")
     with image.open(ROOT / "docs" / "images" / "decision.png") as chart:
         assert chart.text["Description"] == decision_chart.words(), "run python benchmarks/decision_chart.py"
 
 
+PROSE = "A :abbr:`{} (thesis.csv: NLL of\ntemperature scaling)`, as ``:abbr:`VALUE (FILE: WHAT)``` has it.\n"
+MARKDOWN = "<!-- table by benchmarks/tables.py: delays -->\n\n{}\n<!-- end of table -->\n"
+LIST_TABLE = ".. table by benchmarks/tables.py: delays\n\n.. list-table::\n   :header-rows: 1\n\n{}\n.. end of table\n"
+
+
 @pytest.mark.parametrize(
-    ("suffix", "before", "row"),
+    ("suffix", "page", "renewed"),
     [
-        (
-            ".md",
-            "<!-- table by benchmarks/tables.py: delays -->\n\n{}\n<!-- end of table -->\n",
-            "| darkness × .35 | 288 |",
-        ),
-        (
-            ".rst",
-            ".. table by benchmarks/tables.py: delays\n\n.. list-table::\n   :header-rows: 1\n\n{}\n.. end of table\n",
-            "   * - darkness × .35\n     - 288",
-        ),
+        (".md", MARKDOWN, "| darkness × .35 | 288 |"),
+        (".rst", LIST_TABLE, "   * - darkness × .35\n     - 288"),
+        (".rst", PROSE, PROSE.format("1.258")),
     ],
 )
-def test_what_differs_is_told_and_written_anew(suffix, before, row, tmp_path, monkeypatch, capsys):
-    page = tmp_path / f"page{suffix}"
-    page.write_text(before.format("   * - stale\n"), encoding="utf-8")
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
-    monkeypatch.setattr(tables, "PAGES", [page])
-    monkeypatch.setattr(tables, "FILES", {})
+def test_what_differs_is_told_and_written_anew(suffix, page, renewed, tmp_path, monkeypatch, capsys):
+    path = tmp_path / f"page{suffix}"
+    path.write_text(page.format("   * - stale\n" if page is not PROSE else "7"), encoding="utf-8")
+    for name, value in {"ROOT": tmp_path, "PAGES": [path], "FILES": {}}.items():
+        monkeypatch.setattr(tables, name, value)
     assert tables.main(["--check"]) == 1
     assert f"page{suffix} differs" in capsys.readouterr().out
     assert tables.main([]) == 0
-    text = page.read_text(encoding="utf-8")
-    assert row in text and "stale" not in text and (suffix == ".md" or ":header-rows: 1" in text)
+    text = path.read_text(encoding="utf-8")
+    assert renewed in text and "stale" not in text and (page is not LIST_TABLE or ":header-rows: 1" in text)
     assert tables.main(["--check"]) == 0
+
+
+def test_a_number_that_nothing_makes_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "PAGES", [tmp_path / "page.rst"])
+    tables.PAGES[0].write_text("A :abbr:`7 (thesis.csv: NLL of nobody)`.\n", encoding="utf-8")
+    with pytest.raises(KeyError, match="NLL of nobody"):
+        tables.main(["--check"])
