@@ -7,19 +7,8 @@ from tabulate import tabulate
 CIFAR100 = "cifar100_resnet20"
 # Maps of the logits, which need the network no more, and then what goes through it.
 OUTPUT_ONLY = (
-    *(
-        "uncalibrated",
-        "temperature",
-        "temperature, ECE",
-        "vector",
-        "MS-ODIR",
-        "Dir-ODIR",
-        "ETS",
-        "IRM",
-        "spline",
-        "PTS",
-    ),
-    *("SMS", "order-invariant", "order-preserving"),
+    *("uncalibrated", "temperature", "temperature, ECE", "vector", "MS-ODIR", "Dir-ODIR", "ETS", "IRM"),
+    *("spline", "PTS", "SMS", "order-invariant", "order-preserving"),
 )
 REFERENCE = ("reference", "reference, augmented", "reference, input only")
 METHODS = (*OUTPUT_ONLY, "clamping", *REFERENCE)

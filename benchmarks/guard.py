@@ -17,7 +17,6 @@ then is rightly so, and the share is the guard's power.
 import warnings
 from functools import cache
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +32,8 @@ from skclamp.exceptions import CalibrationWarning
 LEVEL = 0.02
 TRUE_TEMPERATURE = 1.7
 N_TEST = 2000
+# Of the logits of each class.
+N_CLASSES, SPREAD = 10, 14.0
 SETTINGS = {
     "auto": {},
     "affine": {"perturbation": "affine"},
@@ -44,43 +45,20 @@ KEY = ("network", "setting", "n", "copies", "noise", "shift", "gain", "repetitio
 COLUMNS = (*KEY, "accepted", "ratio", "excess", "difference", "p_value", "warned")
 
 
-def cnn(n_classes):
+def cnn():
     """Convolutions of images of 3 x 8 x 8."""
     return nn.Sequential(
         *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(144, n_classes)),
+        *(nn.Flatten(), nn.Linear(144, N_CLASSES)),
     )
 
 
-def mlp(n_classes):
+def mlp():
     """A perceptron of 8 features."""
-    return nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, n_classes))
+    return nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, N_CLASSES))
 
 
-class Case(NamedTuple):
-    """A network and its inputs: how large logits are, class frequencies, tails of inputs, weights of samples."""
-
-    make: type(mlp) = mlp
-    shape: tuple = (8,)
-    n_classes: int = 10
-    spread: float = 14.0
-    frequencies: tuple | None = None
-    # Degrees of freedom of Student's distribution.
-    tails: float | None = None
-    # Standard deviation of their logarithm.
-    weights: float = 0.0
-
-
-NETWORKS = {
-    "cnn": Case(cnn, (3, 8, 8)),
-    "mlp": Case(),
-    "98 : 2": Case(n_classes=2, frequencies=(0.98, 0.02)),
-    "nearly perfect": Case(spread=600.0),
-    "tails": Case(tails=2.0),
-    "100 classes": Case(n_classes=100),
-    "uneven classes": Case(frequencies=tuple(0.6 ** np.arange(10) / (0.6 ** np.arange(10)).sum())),
-    "uneven weights": Case(weights=1.0),
-}
+NETWORKS = {"cnn": (cnn, (3, 8, 8)), "mlp": (mlp, (8,))}
 
 
 def offsets_and_gains(X, s):
@@ -106,11 +84,11 @@ class Truth:
     """A frozen random network, one of `NETWORKS`, the probabilities that labels are drawn with, and the shift."""
 
     def __init__(self, name, shift="none", gain=0.0):
-        self.case, self.shift, self.strength = NETWORKS[name], SHIFTS[shift], 0.0
+        (make, self.shape), self.shift, self.strength = NETWORKS[name], SHIFTS[shift], 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             X = self.inputs(N_TEST)
-            self.network = standardised(self.case.make(self.case.n_classes), X, self.case)
+            self.network = standardised(make(), X)
             self.X_test = self.inputs(N_TEST)
         self.proba_test = self.probabilities(self.X_test)
         if self.shift:
@@ -118,12 +96,7 @@ class Truth:
 
     def inputs(self, n, rng=None):
         """Independent ones."""
-        X = torch.randn(n, *self.case.shape, generator=rng)
-        if self.case.tails:
-            half = self.case.tails / 2
-            seed = int(torch.randint(2**31, (), generator=rng))
-            X = X / torch.from_numpy(np.random.default_rng(seed).gamma(half, 1 / half, X.shape)).float().sqrt()
-        return X
+        return torch.randn(n, *self.shape, generator=rng)
 
     def seen(self, X, strength=None):
         """What becomes of inputs before the network has them."""
@@ -147,45 +120,37 @@ class Truth:
         rng = torch.Generator().manual_seed(seed)
         X = self.inputs(n, rng)
         y = torch.multinomial(self.probabilities(X), 1, generator=rng)[:, 0].numpy()
-        X = self.seen(X).repeat(copies, *[1] * len(self.case.shape))
-        weight = np.random.default_rng(seed).lognormal(0, self.case.weights, len(X)) if self.case.weights else None
-        return (X + noise * torch.randn(X.shape, generator=rng) if noise else X), np.tile(y, copies), weight
+        X = self.seen(X).repeat(copies, *[1] * len(self.shape))
+        return (X + noise * torch.randn(X.shape, generator=rng) if noise else X), np.tile(y, copies)
 
     def cross_entropy(self, calibrator):
         """The expected NLL of a calibrator on the test inputs, without noise from labels."""
         return -(self.proba_test.numpy() * calibrator.predict_log_proba(self.seen(self.X_test))).sum(1).mean()
 
 
-def standardised(network, X, case):
-    """The network, its logits scaled so that, of 10 classes, about 85 % of the labels are the likeliest one.
-
-    Classes are as frequent as the case has it, about equally without.
-    """
-    frequencies = torch.tensor(case.frequencies or (1 / case.n_classes,) * case.n_classes).double()
+def standardised(network, X):
+    """The network, its logits scaled so that about 85 % of the labels are the likeliest class; classes are even."""
     with torch.no_grad():
         logits = network(X)
         last = network[-1]
-        last.weight.mul_(case.spread / logits.std(0)[:, None])
-        last.bias.sub_(logits.mean(0)).mul_(case.spread / logits.std(0))
-        for _ in range(200 if case.frequencies else 0):
-            proba = (network(X).double() / TRUE_TEMPERATURE).softmax(1).mean(0)
-            last.bias.add_(0.3 * case.spread * (frequencies / proba).log())
+        last.weight.mul_(SPREAD / logits.std(0)[:, None])
+        last.bias.sub_(logits.mean(0)).mul_(SPREAD / logits.std(0))
     return network.eval()
 
 
 def measure(truth, setting, n, copies, noise, seed):
     """One calibration set: whether a perturbation passed, the true cost of that, and whether near-copies were told."""
-    X, y, weight = truth.draw(n, seed, copies, noise)
-    classes = np.arange(truth.case.n_classes)
+    X, y = truth.draw(n, seed, copies, noise)
+    classes = np.arange(N_CLASSES)
     calibrator = NeuralClampingCalibrator(
         truth.network, classes=classes, batch_size=1000, random_state=seed, **SETTINGS[setting]
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CalibrationWarning)
-        calibrator.fit(X, y, sample_weight=weight)
+        calibrator.fit(X, y)
     excess, ratio = 0.0, 1.0
     if calibrator.accepted_:
-        plain = truth.cross_entropy(TemperatureScaling(truth.network, classes=classes).fit(X, y, sample_weight=weight))
+        plain = truth.cross_entropy(TemperatureScaling(truth.network, classes=classes).fit(X, y))
         excess, ratio = truth.cross_entropy(calibrator) - plain, truth.cross_entropy(calibrator) / plain
     # Without a guard there is none.
     verdict = getattr(calibrator, "verdict_", None)

@@ -30,7 +30,6 @@ PARTS = (
     "never true",
     "delay",
     "late delay",
-    "late darkness",
     "run length",
     "time",
     "memory",
@@ -152,22 +151,6 @@ def late_delay(n_before, floors, n_streams, n_classes=10, longest=5000):
     for temperature, delays in found.items():
         yield f"median delay, T = {temperature}", np.median(delays), f"<= {floors[temperature]}"
     yield "share of alarms before", 1 - len(delays) / n_streams, "<= 0.05"
-
-
-def late_darkness(load, n_streams, n_before=50_000, n_calibration=2500):
-    """Median delay of darkness after many labels that the calibrated probabilities of clear images give."""
-    (clean, dark, _), labels = load()
-    found = []
-    for rng, calibrator, rest in calibrated_orders(clean, labels, n_calibration, n_streams):
-        seen = rng.choice(rest, size=n_before)
-        log_p = np.log(calibrator.predict_proba(clean[seen]))
-        y = (log_p + rng.gumbel(size=log_p.shape)).argmax(1)
-        monitor = CalibrationMonitor(calibrator).partial_fit(clean[seen], y)
-        if not monitor.alarm_:
-            found.append(first_alarm(monitor, dark[rest], labels[rest]))
-    yield "share of alarms before", 1 - len(found) / n_streams, "<= 0.05"
-    yield "median delay", np.median(found), "<= 900"
-    yield "streams without an alarm", np.isinf(found).sum(), ""
 
 
 def with_other_frequencies(rng, labels, rest):
@@ -313,7 +296,6 @@ def jobs(n, load, data):
             ("late delay", f"after {n_before}"): partial(late_delay, n_before, {1.4: floor, 2.0: lower}, n(60))
             for n_before, (floor, lower) in late.items()
         },
-        ("late darkness", "after 50000"): partial(late_darkness, load, n(40)),
         **{("run length", name): partial(run_length, *setting, n(200)) for name, setting in runs.items()},
         **{("time", f"K = {k}"): partial(seconds, k, floor) for k, floor in ((10, 15), (1000, 250))},
         ("memory", "K = 10"): partial(memory, n(1_000_000)),

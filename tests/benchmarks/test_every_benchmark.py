@@ -28,7 +28,7 @@ CASES = {
         "--methods temperature vector batch_norm last_layer fine_tuned input_clamping clamping"
     ),
     "decision_chart": "",
-    "demo": "--seeds 1",
+    "demo": "--fogs 0.5 --seeds 1",
     "distributed_speed": "--size 60 --rounds 1",
     "drift": "--sizes 150 --methods temperature clamping new_model --seeds 50 --iterations 5",
     "families": "--networks cifar10_resnet20 --shifts darkness --families auto affine --sizes 60 --seeds 1",
@@ -40,7 +40,7 @@ CASES = {
     "label_shift": '--designs "5 classes" --sizes 100x300 --draws 1',
     "looks": '--only "three positives" --draws 2',
     "matrix_speed": "--classes 2 --samples 60 --repeats 1",
-    "monitor": "--parts chunks time --scale 1000",
+    "monitor": "--parts repeated time --scale 1000",
     "norm_cost": "--shifts noise --families affine --n 60 --seeds 51 --rounds 1",
     "ordinary": '--only "iris, naive Bayes"',
     "peers": "--records cifar10_resnet20 --methods TemperatureScaling MatrixScaling --sizes 60 --seeds 1",

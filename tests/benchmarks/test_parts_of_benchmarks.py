@@ -135,7 +135,7 @@ def test_options_come_from_the_signature(capsys):
 
 def test_truth_draws_labels_of_the_temperature_it_says():
     truth = guard.Truth("mlp")
-    X, y, _ = truth.draw(20000, seed=0)
+    X, y = truth.draw(20000, seed=0)
     assert TemperatureScaling(truth.network).fit(X, y).temperature_ == pytest.approx(guard.TRUE_TEMPERATURE, rel=0.03)
     assert np.bincount(y).min() > 0.04 * len(y)
     # No success in n: the upper end solves (1 - p) ** n = 0.025.
