@@ -153,12 +153,6 @@ def test_an_output_map_is_told_what_it_would_be_by_itself(kind, n_samples):
     assert of_output == message.replace(kind.__name__, f"output={kind.__name__}(...)", 1)
 
 
-def test_nothing_is_said_where_samples_are_enough():
-    X, y = problem(3000, 10)
-    for kind in (VectorScaling, PlattScaling, BetaCalibration, IsotonicCalibration, MatrixScaling):
-        assert told(kind(), X, y) == []
-
-
 @pytest.mark.parametrize(
     ("kind", "n_samples", "n_classes", "held_out"),
     [

@@ -5,15 +5,11 @@ import pytest
 from _output_maps import OUTPUT_MAPS, draw
 
 from skclamp import (
-    AccuracyPreservingIsotonic,
-    CalibratorSelector,
     HistogramBinning,
     IsotonicCalibration,
     NeuralClampingCalibrator,
-    TemperatureScaling,
     VectorScaling,
 )
-from skclamp.exceptions import CalibrationSetWarning
 
 # Of four classes. Networks: weights and offsets of each layer, and the temperature before it.
 PARAMETRIC = {
@@ -86,11 +82,3 @@ def test_neither_padding_nor_classes_without_a_sample_are_counted():
     assert IsotonicCalibration().fit(Z, y)._n_parameters == 2 * (4 + 2 + 4)
     assert HistogramBinning().fit(*four_scores(-5.0))._n_parameters == 2 * 15
     assert IsotonicCalibration().fit(*four_scores(-5.0))._n_parameters == 2 * (4 + 4)
-
-
-@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")
-def test_a_temperature_is_taken_unseen():
-    candidates = [("isotonic", AccuracyPreservingIsotonic()), ("temperature", TemperatureScaling())]
-    with pytest.warns(CalibrationSetWarning, match="no two distinct samples .* temperature scaling is taken unseen"):
-        CalibratorSelector(candidates=candidates).fit(np.tile([0.0, 1.0, 2.0], (20, 1)), np.zeros(20, int))

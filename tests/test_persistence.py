@@ -31,7 +31,6 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.base import Map
 from skclamp.display import PerturbationDisplay
 from skclamp.exceptions import NotSavedWarning
 from skclamp.persistence import checksum, register
@@ -101,14 +100,6 @@ def test_every_perturbation_comes_back(perturbation, path):
     assert loaded.accepted_ == calibrator.accepted_
     assert hasattr(loaded, "delta_") == hasattr(calibrator, "delta_")
     assert all(p.requires_grad for p in loaded.perturbation_.parameters())
-
-
-def test_an_output_map_on_clamped_logits_comes_back(path):
-    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="channel", output=VectorScaling(), **FREE)
-    calibrator.fit(IMAGES, np.arange(200) % 4)
-    loaded = round_trip(calibrator, path)
-    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
-    assert isinstance(loaded.output, VectorScaling)
 
 
 def test_a_pool_comes_back(path):
@@ -200,24 +191,6 @@ def test_what_a_module_was_made_with_is_kept_apart_from_what_it_learned(path):
     loaded = round_trip(calibrator, path)
     assert loaded.perturbation_.start == 1
     assert loaded.perturbation_.gain == calibrator.perturbation_.gain != 1
-
-
-class ShiftedMap(Map):
-    def transform(self, logits):
-        return logits / self.temperature_ + self.shift
-
-
-class Shifted(TemperatureScaling):
-    """A user's subclass, which learns something of its own."""
-
-    def _fit_logits(self, logits, y, sample_weight):
-        learned = super()._fit_logits(logits, y, sample_weight).learned()
-        return ShiftedMap(**learned, shift=torch.arange(4.0))
-
-
-def test_what_a_subclass_keeps_to_itself_comes_back(path):
-    calibrator = Shifted().fit(LOGITS, Y)
-    np.testing.assert_array_equal(round_trip(calibrator, path).predict_proba(LOGITS), calibrator.predict_proba(LOGITS))
 
 
 def test_a_module_that_comes_twice_comes_back_twice(path):

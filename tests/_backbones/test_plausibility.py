@@ -12,9 +12,12 @@ from torch import nn
 import skclamp
 from skclamp import (
     REFERENCE_SETTINGS,
+    BetaCalibration,
     IsotonicCalibration,
+    MatrixScaling,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
+    PlattScaling,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
@@ -69,9 +72,11 @@ def test_nothing_is_said_of_ordinary_problems():
     assert off == [28, 41, 85, 113, 125, 137, 140, 173, 178, 188]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, PlattScaling, BetaCalibration, MatrixScaling])
 def test_nothing_is_said_of_what_is_fine_by_any_calibrator(kind):
     assert given(kind(), *problem()) == []
+    if kind is not NeuralClampingCalibrator:
+        assert given(kind(), *problem(3000, margin=1.5)) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

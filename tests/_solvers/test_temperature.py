@@ -103,18 +103,6 @@ def test_a_constant_a_row_costs_float32_only_what_it_rounds():
     assert solve_temperature(logits + 2.0**16, y).temperature == expected
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_integer_weights_equal_repetition(gamma):
-    logits, y = draw(3000, 6, scale=8.0)
-    weight = torch.from_numpy(np.random.default_rng(1).integers(0, 4, size=3000))
-    repeated = solve_temperature(logits.repeat_interleave(weight, 0), y.repeat_interleave(weight), gamma=gamma)
-    weighted = solve_temperature(logits, y, sample_weight=weight.double(), gamma=gamma)
-    assert weighted.temperature == pytest.approx(repeated.temperature, rel=1e-9)
-    assert weighted.loss == pytest.approx(repeated.loss, rel=1e-12)
-    scaled = solve_temperature(logits, y, sample_weight=1e-3 * weight, gamma=gamma)
-    assert scaled.temperature == pytest.approx(weighted.temperature, rel=1e-9)
-
-
 def test_zero_weights_hide_rows_even_from_the_sample():
     logits, y = draw(8000, 5, scale=6.0)
     weight = torch.zeros(8000, dtype=torch.float64)

@@ -390,19 +390,6 @@ def test_where_abstaining_costs_less_it_abstains():
 # Where nothing can be promised
 
 
-@pytest.mark.parametrize(
-    "wrap",
-    [lambda x, y: (x, y), lambda x, y: ({"input": x}, y), lambda x, y: (TensorDataset(x, y),)],
-    ids=["tensor", "dict", "Dataset"],
-)
-def test_copies_prove_no_more_than_one(wrap):
-    x, y = (torch.from_numpy(np.tile(each[CAL][:40].T, 20).T.copy()) for each in (X, Y))
-    with pytest.warns(CalibrationSetWarning):
-        found = SelectiveClassifier(CALIBRATOR, target_risk=0.05).fit(*wrap(x, y))
-    assert not found.guaranteed_
-    assert "40 are distinct" in found.verdict_.reason
-
-
 def test_all_right_and_all_wrong_and_a_single_sample():
     best = CALIBRATOR.predict(X[CAL])
     with pytest.warns(TrainingDataWarning, match="makes no error on the 600 samples .* prove the risk on others"):
