@@ -1,4 +1,4 @@
-"""Every calibrator with data for it: a new one is tested by a row in `CALIBRATORS`.
+"""Every calibrator with data for it: output maps of logits, and the rows of `CALIBRATORS`.
 
 What the map learns is promised of each of them; what the base does for all of them, of six that stand for the others.
 """
@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pytest
+from _output_maps import OUTPUT_MAPS
 from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, softmax, vectors
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -14,28 +15,15 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skclamp import (
-    AccuracyPreservingIsotonic,
-    BayesianBinningIntoQuantiles,
-    BetaCalibration,
     CalibratorSelector,
     DirichletCalibration,
-    EnsembleTemperatureScaling,
     HistogramBinning,
-    IntraOrderPreservingCalibration,
-    IsotonicCalibration,
-    MatrixScaling,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
-    ParameterizedTemperatureScaling,
-    PlattScaling,
     PriorShiftCorrection,
-    QuadraticScaling,
     SplineCalibration,
-    StructuredMatrixScaling,
-    StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
-    VennAbersCalibration,
 )
 
 N_SAMPLES = 200
@@ -105,10 +93,11 @@ def fitted_classifier():
 
 
 CALIBRATORS = {
-    "temperature of logits": Case(TemperatureScaling, LOGITS),
+    # A file holds no scorer.
+    **{name: Case(made.make, LOGITS) for name, made in OUTPUT_MAPS.items() if name != "selector by Brier score"},
     "temperature of probabilities": Case(lambda: TemperatureScaling(response="probabilities"), PROBABILITIES),
     "temperature of a network": Case(lambda: TemperatureScaling(convolutional()), IMAGES),
-    "focal temperature": Case(lambda: TemperatureScaling(perceptron(), gamma=1.0), VECTORS),
+    "focal temperature of a network": Case(lambda: TemperatureScaling(perceptron(), gamma=1.0), VECTORS),
     "temperature of a skorch net": Case(lambda: TemperatureScaling(initialised_skorch_net()), IMAGES),
     "temperature of a fitted classifier": Case(lambda: TemperatureScaling(fitted_classifier()), VECTORS),
     "temperature of an unfitted classifier": Case(lambda: TemperatureScaling(LogisticRegression(), cv=2), VECTORS),
@@ -135,37 +124,19 @@ CALIBRATORS = {
         ),
         VECTORS,
     ),
-    "vector": Case(VectorScaling, LOGITS),
-    "structured vector": Case(StructuredVectorScaling, LOGITS),
-    "structured matrix": Case(StructuredMatrixScaling, LOGITS),
-    "matrix": Case(MatrixScaling, LOGITS),
     "Dirichlet of probabilities": Case(lambda: DirichletCalibration(response="probabilities"), PROBABILITIES),
-    "ensemble of temperatures": Case(EnsembleTemperatureScaling, LOGITS),
-    "Platt": Case(PlattScaling, LOGITS),
-    "beta": Case(BetaCalibration, LOGITS),
-    "quadratic": Case(QuadraticScaling, LOGITS),
-    "histogram binning": Case(HistogramBinning, LOGITS),
     "quantile binning of a network": Case(lambda: HistogramBinning(convolutional(), strategy="quantile"), IMAGES),
-    "BBQ": Case(BayesianBinningIntoQuantiles, LOGITS),
-    "isotonic": Case(IsotonicCalibration, LOGITS),
-    "accuracy-preserving isotonic": Case(AccuracyPreservingIsotonic, LOGITS),
-    "Venn-Abers": Case(VennAbersCalibration, LOGITS),
-    "spline": Case(SplineCalibration, LOGITS),
-    "parameterized temperature": Case(ParameterizedTemperatureScaling, LOGITS),
-    "order-invariant": Case(IntraOrderPreservingCalibration, LOGITS),
-    "order-preserving": Case(lambda: IntraOrderPreservingCalibration(variant="order-preserving"), LOGITS),
-    "class frequencies": Case(PriorShiftCorrection, LOGITS),
     "known class frequencies of a network": Case(
         lambda: PriorShiftCorrection(perceptron(), priors=[0.1, 0.2, 0.3, 0.4]), VECTORS
     ),
     "class frequencies of a calibrator": Case(lambda: PriorShiftCorrection(VectorScaling()), LOGITS),
-    "selector": Case(CalibratorSelector, LOGITS),
+    "selector of all": Case(CalibratorSelector, LOGITS),
     "selector of a network": Case(lambda: CalibratorSelector(convolutional(), n_folds=3), IMAGES),
 }
 
 
 REPRESENTATIVES = [
-    "temperature of logits",
+    "TemperatureScaling",
     "temperature of a network",
     "temperature of an unfitted classifier",
     "clamping of vectors",

@@ -35,7 +35,7 @@ def test_each_row_is_predicted_by_itself(case):
     np.testing.assert_allclose(fitted.predict_proba(case.X[7:8]), proba[7:8], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["temperature of logits", "clamping of logits"])
+@pytest.mark.parametrize("name", ["TemperatureScaling", "clamping of logits"])
 def test_other_numbers_of_columns_are_refused(name):
     case = CALIBRATORS[name]
     for X in (np.tile(case.X, 2), case.X[:, 1:], case.X[0]):

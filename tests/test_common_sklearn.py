@@ -102,7 +102,7 @@ def test_scorers(case):
 
 
 GRIDS = {
-    "temperature of logits": {"gamma": [0.0, 3.0]},
+    "TemperatureScaling": {"gamma": [0.0, 3.0]},
     "temperature of a network": {"gamma": [0.0, 3.0]},
     "clamping without guard": {"gamma": [0, 2.0], "lr": [1e-3, 1e-1]},
     "clamping of a skorch net": {"gamma": [0, 2.0], "lr": [1e-3, 1e-1]},

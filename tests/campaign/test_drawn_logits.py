@@ -1,5 +1,7 @@
 """Calibrators of what is drawn for logits: sound ones are calibrated, whatever else is so or is refused."""
 
+from functools import partial
+
 import numpy as np
 from _campaign import cases, check_fitted, check_probabilities, keeping
 from _drawn import (
@@ -15,28 +17,17 @@ from _drawn import (
     sound_logits,
     sound_weights,
 )
+from _output_maps import OUTPUT_MAPS
 from hypothesis import example
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from skclamp import (
-    AccuracyPreservingIsotonic,
-    BayesianBinningIntoQuantiles,
-    BetaCalibration,
     CalibratorSelector,
     DirichletCalibration,
-    EnsembleTemperatureScaling,
     HistogramBinning,
-    IntraOrderPreservingCalibration,
-    IsotonicCalibration,
-    MatrixScaling,
     NeuralClampingCalibrator,
-    ParameterizedTemperatureScaling,
-    PlattScaling,
-    SplineCalibration,
-    StructuredMatrixScaling,
-    StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
     VennAbersCalibration,
@@ -44,32 +35,12 @@ from skclamp import (
 )
 from skclamp.metrics import neg_brier_score_scorer
 
-MAPS = {
-    "temperature": TemperatureScaling,
-    "focal temperature": lambda **options: TemperatureScaling(gamma=1.5, **options),
-    "vector": VectorScaling,
-    "structured vector": StructuredVectorScaling,
-    "structured matrix": StructuredMatrixScaling,
-    "matrix": lambda **options: MatrixScaling(n_folds=2, **options),
-    "Dirichlet": lambda **options: DirichletCalibration(n_folds=2, **options),
-    "Dirichlet, penalised": lambda **options: DirichletCalibration(
-        off_diagonal_penalty=0.1, intercept_penalty=0.1, **options
-    ),
-    "ensemble": EnsembleTemperatureScaling,
-    "Platt": PlattScaling,
-    "beta": BetaCalibration,
-    "bins": HistogramBinning,
-    "quantile bins": lambda **options: HistogramBinning(strategy="quantile", n_bins=4, prior_strength=0, **options),
-    "BBQ": BayesianBinningIntoQuantiles,
-    "isotonic": IsotonicCalibration,
-    "accuracy-preserving isotonic": AccuracyPreservingIsotonic,
-    "Venn-Abers": VennAbersCalibration,
-    "rounded Venn-Abers": lambda **options: VennAbersCalibration(precision=1, **options),
-    "spline": SplineCalibration,
-    "parameterized temperature": ParameterizedTemperatureScaling,
-    "order-invariant": IntraOrderPreservingCalibration,
-    "order-preserving": lambda **options: IntraOrderPreservingCalibration(variant="order-preserving", **options),
-    "clamping": lambda **options: NeuralClampingCalibrator(random_state=0, **options),
+# The selector has drawn cases of its own.
+MAPS = {name: output_map.make for name, output_map in OUTPUT_MAPS.items() if "elector" not in name} | {
+    "Dirichlet, penalised": partial(DirichletCalibration, off_diagonal_penalty=0.1, intercept_penalty=0.1),
+    "bins without prior": partial(HistogramBinning, strategy="quantile", n_bins=4, prior_strength=0),
+    "rounded Venn-Abers": partial(VennAbersCalibration, precision=1),
+    "clamping": partial(NeuralClampingCalibrator, random_state=0),
 }
 names = st.sampled_from(sorted(MAPS))
 
@@ -98,7 +69,7 @@ def test_sound_logits_are_calibrated(name, table, labels, weights, scale):
 
 # Odds so far apart that a matrix has no inverse.
 @example(
-    name="beta",
+    name="BetaCalibration",
     table=Table((5, 2), 0, 17367, ((36, 3.4e38),), "float64", "C"),
     labels=Labels("indices", "array", 99, 266, False),
     weights=Weights("none", 0),
