@@ -7,7 +7,7 @@ from _small_networks import bare_logits, convolutional, images, labels_of, perce
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from skclamp._utils.encoding import register
+from skclamp.persistence import register
 
 
 @register

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _calibrators import CALIBRATORS, LOGITS
+from _calibrators import LOGITS, every_map
 from _export import exported, what_this_torch_exports
 from _output_maps import PUBLIC
 from torch import nn
@@ -46,14 +46,9 @@ X, Y = options(600)
 NEW, Y_NEW = options(300, seed=1)
 
 
-def of_logits():
-    """Of the registry, what takes arrays of logits."""
-    return {name: case for name, case in CALIBRATORS.items() if case.X is LOGITS}
-
-
-@pytest.mark.parametrize("name", of_logits())
-def test_absent_classes_get_nothing_or_the_map_says_so(name):
-    calibrator = of_logits()[name].make()
+@every_map(lambda case: case.X is LOGITS)
+def test_absent_classes_get_nothing_or_the_map_says_so(case):
+    calibrator = case.make()
     try:
         fitted = calibrator.fit(X, Y)
     except ValueError as error:

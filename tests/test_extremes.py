@@ -23,11 +23,9 @@ from skclamp import (
 from skclamp.exceptions import CalibrationWarning
 from skclamp.metrics import bootstrap_interval, classwise_calibration_error, negative_log_likelihood
 
-of_logits = every_map(lambda case: case.X is LOGITS and case.make().estimator is None)
+of_logits = every_map(lambda case: case.X is LOGITS)
 # The selector fits all the others.
-of_logits_alone = every_map(
-    lambda case: case.X is LOGITS and case.make().estimator is None and not isinstance(case.make(), CalibratorSelector)
-)
+of_logits_alone = every_map(lambda case: case.X is LOGITS and not isinstance(case.make(), CalibratorSelector))
 UNIT = LOGITS / np.abs(LOGITS).max()
 
 

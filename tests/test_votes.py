@@ -53,7 +53,7 @@ def of_votes(name):
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_half_a_vote_stands_for_none(name):
+def test_half_a_vote_stands_for_none_in_the_module_too(name):
     calibrator = of_votes(name)
     found = calibrator.predict_log_proba(VOTES[500:])
     raised = VOTES if isinstance(calibrator, TAKES_ZEROS) else np.maximum(VOTES, HALF_A_VOTE)
@@ -63,6 +63,8 @@ def test_half_a_vote_stands_for_none(name):
     np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=1e-6)
     stands = 0 if isinstance(calibrator, TAKES_ZEROS) else HALF_A_VOTE
     assert calibrator.least_probability_ == pytest.approx(stands)
+    deployed = calibrator.module_(torch.from_numpy(VOTES[500:])).softmax(1).detach()
+    np.testing.assert_allclose(deployed, np.exp(found), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -74,13 +76,6 @@ def test_what_is_less_likely_stays_so(name):
     row /= row.sum()
     proba = calibrator.predict_proba(row)[0]
     assert proba[3] <= proba[2] + 1e-12 or OUTPUT_MAPS[name].changes_predictions
-
-
-@pytest.mark.parametrize("name", SINGLE)
-def test_the_module_takes_zeros_for_the_same(name):
-    calibrator = of_votes(name)
-    deployed = calibrator.module_(torch.from_numpy(VOTES[500:])).softmax(1).detach()
-    np.testing.assert_allclose(deployed, calibrator.predict_proba(VOTES[500:]), atol=1e-6)
 
 
 @pytest.mark.parametrize("least_probability", ["auto", 0.01])
