@@ -12,15 +12,15 @@ from .._backbones.inputs import dataset_behind
 from .._looks import words
 from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.labels import encode_labels, group_keys, resolve_classes
-from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
-from ._e_process import CalibrationBets, best_temperature
-from ._watch import Watch
+from ._bets import LOG_TEMPERATURES
+from ._e_process import CalibrationBets, best_temperature, gain_of_frequencies
+from ._watch import Watch, in_labels
 from ._watched import log_odds_of_copies, open_watched, read_watched
-from ._words import sentences
 
 # Of copies among the samples; what it bets on is seldom so by chance.
 _MAX_LOG_ODDS = math.log(1000)
@@ -202,4 +202,45 @@ class CalibrationMonitor(Watch):
         return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_)
 
     def _sentences(self):
-        return sentences(self)
+        n_missing, evidence, temperature = self.n_missing_, self._evidence, self.temperature_
+        were = "was" if n_missing == 1 else "were"
+        if not self.n_samples_:
+            yield f"No label has come yet ({n_missing:,} {were} missing)."
+            return
+        yield from self._alarms(f" ({n_missing:,} more {were} missing)" if n_missing else "")
+        if evidence.n_impossible:
+            yield (
+                f"Of {in_labels(evidence.n_impossible)} so far the probability was at most {MIN_PROBABILITY:.2g} and "
+                "counts as that; if it was 0, no T undoes it."
+            )
+        bound = ", the bound of what is searched," if abs(math.log(temperature)) >= LOG_TEMPERATURES[-1] - 1e-9 else ","
+        won = f"to {temperature:.3g}{bound} would win {self.gain_:.2g} nats a label"
+        if evidence.since is None:
+            yield f"A refit of T, {won}."
+            return
+        when, those = "from the first label on", "all of them"
+        if evidence.since:
+            start = f"were true at first, and have changed since about label {evidence.since:,}"
+            when, those = "since then", "those since then"
+        elif evidence.changed:
+            start = f"were true on {in_labels(evidence.n_before)} before the watch, and have changed since"
+        elif getattr(self, "never_true_", False):
+            start = "were never true, as held-out labels say"
+        else:
+            start = "were never true, or changed before labels could tell"
+        confidence = "its confidence has been right, within the tolerance,"
+        if max(temperature, 1 / temperature) > 1 + self._rules["tolerance"]:
+            confidence = f"the classifier has been {'over' if temperature > 1 else 'under'}-confident"
+        yield f"The probabilities {start}: {confidence} {when}."
+        yield f"A refit of T on {those}, {won}."
+        # Bets on class frequencies learn as they go.
+        n_since = max(1, self.n_samples_ - evidence.since)
+        more = gain_of_frequencies(evidence.totals - evidence.before) - n_since * self.gain_
+        if more < -math.log(self._rules["alpha"]):
+            yield "Bets on class frequencies have won no more than T alone would; other changes aren't tested."
+        else:
+            yield (
+                "T alone would not do: the classes have other frequencies than predicted, and bets on them have won "
+                f"{more / n_since:.2g} nats a label more. A map with an offset per class, such as "
+                "StructuredVectorScaling, takes that in."
+            )

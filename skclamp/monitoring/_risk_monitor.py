@@ -13,8 +13,7 @@ from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, encode_labels, group_keys, split_missing
 from .._utils.sklearn_private import Interval
 from ._risk_bets import RiskBets
-from ._watch import Watch
-from ._words import risk_sentences
+from ._watch import Watch, in_labels
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -160,7 +159,23 @@ class RiskMonitor(Watch):
         return words.NEVER_WITHIN.format(**told)
 
     def _sentences(self):
-        return risk_sentences(self)
+        n, evidence = self.n_samples_, self._evidence
+        others = f"({self.n_abstained_:,} abstained, {self.n_missing_:,} without a label)"
+        if not n:
+            yield f"No label of an answered sample has come yet {others}."
+            return
+        yield from self._alarms(f" of answered samples {others}")
+        yield f"The risk so far is {self.risk_:.3g}, the target {evidence.risk(evidence.target):.3g}."
+        if evidence.since:
+            before = evidence.risk(evidence.before[0] / evidence.since)
+            since = evidence.risk((evidence.totals[0] - evidence.before[0]) / (n - evidence.since))
+            yield f"It was {before:.3g} at first, and has been {since:.3g} since about label {evidence.since:,}."
+        elif evidence.changed:
+            yield f"It was within the target on {in_labels(evidence.n_before)} before the watch."
+        elif evidence.since is not None and getattr(self, "never_true_", False):
+            yield "It was never within the target, as held-out labels say."
+        elif evidence.since is not None:
+            yield "It was never within the target, or left it before labels could tell."
 
 
 class _Answers:

@@ -244,6 +244,25 @@ class Watch(AroundEstimator):
             self.change_alarm_ = evidence.alarms[1] is not None
         self.since_ = evidence.since
 
+    def _alarms(self, others):
+        """Sentences on the alarms, and where most of the evidence has gone since; `others` tells of other samples."""
+        rules, evidence, (at, change_at) = self._rules, self._evidence, self._evidence.alarms
+        which, change = "No alarm after", ""
+        if change_at is not None:
+            change = f"Change alarm, one in {rules['average_run_length']:,.15g} labels by chance, after {change_at:,}"
+            which = f"{change} of"
+        if at is not None:
+            which = f"Alarm after {at:,} of"
+        p_value = f"{self.p_value_:.2g}" if self.p_value_ >= 1e-300 else "below 1e-300"
+        level = f"the p value is {p_value}, alpha {rules['alpha']:g}"
+        yield f"{which} {in_labels(self.n_samples_)}{others}: {level}."
+        if at is not None and change:
+            yield f"{change}."
+        what = "log e-value" if at is not None else "logarithm of the restarting test's sum"
+        now, peak = evidence.trail[-1, 1 + (at is None)], evidence.peaks[int(at is None)]
+        if evidence.since is not None and now < min(peak / 2, peak + math.log(rules["alpha"])):
+            yield f"The evidence has since gone: the {what} is {now:.3g}, and was {peak:.3g} at its peak."
+
     def _restore(self, learned, backbone=None):
         super()._restore(learned, backbone)
         self._watched = self._frozen_part()
@@ -252,3 +271,8 @@ class Watch(AroundEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
+
+
+def in_labels(number):
+    """Return a number of labels in words."""
+    return f"{number:,} label{'s' * (number != 1)}"
