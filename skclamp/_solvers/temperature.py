@@ -91,16 +91,7 @@ class TemperatureSolution(NamedTuple):
 
 
 def solve_temperature(
-    logits,
-    y,
-    *,
-    sample_weight=None,
-    gamma=0.0,
-    bounds=DEFAULT_BOUNDS,
-    shard=None,
-    smooth=False,
-    prior=False,
-    grid_rows=_GRID_ROWS,
+    logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None, smooth=False, prior=False
 ):
     """Temperature at which ``softmax(logits / T)`` has the least mean focal loss.
 
@@ -131,8 +122,6 @@ def solve_temperature(
         of nats. The prior's strength is 1 there; beyond one error it falls to 0 at ten, and with the information on log
         T to 0 where that has a standard error of 0.1. The upper bound needs none: the probabilities there are uniform.
         Nor does what `smooth` bounds.
-    grid_rows : int, default=2048
-        How many rows, at least, a first look at the valleys of a focal loss takes.
 
     Returns
     -------
@@ -149,7 +138,7 @@ def solve_temperature(
     limits = math.log(rows.representable(1 / high)), math.log(rows.representable(1 / low))
     if low == high:
         return TemperatureSolution(low, rows.focal(math.exp(limits[0]), gamma).loss, rows.n_passes, True, False)
-    found = _search_valleys(rows, limits, gamma, grid_rows) if gamma > 0 else _search_convex(rows, limits)
+    found = _search_valleys(rows, limits, gamma) if gamma > 0 else _search_convex(rows, limits)
     strength = _prior_strength(rows, found, limits, gamma) if prior else 0.0
     if strength:
         place, loss = _search_with_prior(rows, limits, gamma, strength, found.place)
@@ -307,14 +296,14 @@ def _search_with_prior(rows, limits, gamma, strength, optimum):
     return place, loss(place)
 
 
-def _search_valleys(rows, limits, gamma, grid_rows):
+def _search_valleys(rows, limits, gamma):
     """The lowest of the valleys that a grid of temperatures shows.
 
     All the rows judge the grid where a sample of them comes near its least loss.
     """
     low, high = limits
     grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10))))
-    sample, near = rows.sample(grid_rows, _GRID_RATIO), np.ones(len(grid), dtype=bool)
+    sample, near = rows.sample(_GRID_ROWS, _GRID_RATIO), np.ones(len(grid), dtype=bool)
     if sample is not None:
         losses = np.array([sample.focal(math.exp(place), gamma).loss for place in grid])
         near = losses <= losses.min() * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))

@@ -108,29 +108,26 @@ class LogitRows:
 
     def soft_errors(self, beta):
         """Return the share of errors, in which a label that leads has a part: its best rival's squared odds."""
-        parts = (
-            weight @ (-2 * beta * (label - self._best_rival(centred, label)).double()).clamp_(max=0.0).exp_()
-            for centred, label, weight in self._chunks()
-        )
-        return self._average(parts, shape=())
 
-    def _best_rival(self, centred, label):
-        """Greatest of the other classes' logits, of each row."""
-        return centred.topk(2, self.dim).values.select(self.dim, 1).where(label == 0, 0)
+        def errors():
+            for centred, label, weight in self._chunks():
+                # Of a label that leads, the greatest logit of the other classes is the second.
+                rival = centred.topk(2, self.dim).values.select(self.dim, 1).where(label == 0, 0)
+                yield weight @ (-2 * beta * (label - rival).double()).clamp_(max=0.0).exp_()
+
+        return self._average(errors(), shape=())
 
     def smoothing(self, n_samples):
         """By how much a label leads the other classes' mean, times the probability that so many samples leave these."""
-        leads = (
-            weight @ (label - self._mean_of_others(centred, label)).double()
-            for centred, label, weight in self._chunks()
-        )
-        return self._average(leads, shape=()) / (n_samples + 2)
 
-    def _mean_of_others(self, centred, label):
-        """Mean of the logits of the other classes that each row has."""
-        # As low as that is only what stands for a logit of -inf.
-        present = centred > torch.finfo(self.dtype).min
-        return (centred.where(present, 0).sum(self.dim) - label) / (present.sum(self.dim) - 1).clamp_(min=1)
+        def leads():
+            for centred, label, weight in self._chunks():
+                # As low as that is only what stands for a logit of -inf.
+                present = centred > torch.finfo(self.dtype).min
+                n_others = (present.sum(self.dim) - 1).clamp_(min=1)
+                yield weight @ (label - (centred.where(present, 0).sum(self.dim) - label) / n_others).double()
+
+        return self._average(leads(), shape=()) / (n_samples + 2)
 
     def _nll(self, beta):
         for label, weight, total, *moments in self._moments(beta, n_powers=3):
@@ -150,11 +147,9 @@ class LogitRows:
             yield torch.stack([label, -factor * log_p, slope]) @ weight
 
     def _average(self, totals, shape):
-        return (self.ranks.sum(self._total(totals, shape)) / self.total_weight).tolist()
-
-    def _total(self, totals, shape):
         self.n_passes += 1
-        return sum(totals, start=torch.zeros(shape, dtype=torch.float64, device=self.weight.device))
+        total = sum(totals, start=torch.zeros(shape, dtype=torch.float64, device=self.weight.device))
+        return (self.ranks.sum(total) / self.total_weight).tolist()
 
     def _moments(self, beta, n_powers):
         """Yield the labels' centred logits of a chunk, the weights, and the sums over classes of exp(beta c) c^j.

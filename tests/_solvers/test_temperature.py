@@ -303,15 +303,17 @@ def test_focal_loss_of_two_valleys(margins, counts, gamma, deepest, other, dtype
     assert found.loss <= focal_on_grid(logits, y, gamma) + 1e-6
 
 
-def test_all_the_rows_judge_the_valleys():
+def test_all_the_rows_judge_the_valleys(monkeypatch):
     """36 rows of 440 rank them the wrong way round."""
+    monkeypatch.setattr("skclamp._solvers.temperature._GRID_ROWS", 36)
     logits, y = labels_that_lead([-0.138, 55.141, 0.062, 13.072], [100, 30, 200, 110])
-    assert solve_temperature(logits, y, gamma=5, grid_rows=36).temperature == pytest.approx(0.012377, rel=0.02)
+    assert solve_temperature(logits, y, gamma=5).temperature == pytest.approx(0.012377, rel=0.02)
 
 
 @pytest.mark.parametrize("period", [1, 2, 5])
-def test_no_comb_of_rows_stands_for_all(period):
+def test_no_comb_of_rows_stands_for_all(period, monkeypatch):
     """Every second row, or block of rows, from a mixture that has one valley only, and not the deepest of the whole."""
+    monkeypatch.setattr("skclamp._solvers.temperature._GRID_ROWS", 500)
     halves = torch.arange(1200).view(2, -1, period).transpose(0, 1).flatten()
     logits, y = labels_that_lead([-0.054, 3.906, 0.027] * 2, [150, 90, 360, 150, 270, 180], halves)
-    assert solve_temperature(logits, y, gamma=3, grid_rows=500).temperature == pytest.approx(0.444, rel=0.02)
+    assert solve_temperature(logits, y, gamma=3).temperature == pytest.approx(0.444, rel=0.02)
