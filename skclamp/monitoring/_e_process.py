@@ -52,9 +52,6 @@ class CalibrationBets(StartsMixture):
             frequencies=np.zeros((2, n_classes)),
         )
 
-    def anew(self):
-        return CalibrationBets.of_none(self.tolerance, self.frequencies.shape[1])
-
     def tells(self, log_odds, best, n_true, true, since):
         null = true[_N : _N + len(null_betas(self.tolerance))]
         # Two temperatures, the first one of the null, against a single one.

@@ -7,8 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from skorch import NeuralNet
 
+from .._backbones.backbone import Opening
 from .._backbones.inputs import dataset_behind
+from .._backbones.opening import is_frozen, open_backbone
 from .._looks import words
 from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.labels import encode_labels, group_keys, resolve_classes
@@ -16,11 +19,12 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note
+from ..base._probabilities import check_probabilistic, open_probabilities
 from ..exceptions import CalibrationSetWarning
 from ._bets import LOG_TEMPERATURES
 from ._e_process import CalibrationBets, best_temperature, gain_of_frequencies
 from ._watch import Watch, in_labels
-from ._watched import log_odds_of_copies, open_watched, read_watched
+from ._watched import log_odds_of_copies, read_watched
 
 # Of copies among the samples; what it bets on is seldom so by chance.
 _MAX_LOG_ODDS = math.log(1000)
@@ -152,7 +156,18 @@ class CalibrationMonitor(Watch):
     }
 
     def _open_backbone(self):
-        return open_watched(self._frozen_part(), self.response)
+        estimator = self._frozen_part()
+        if estimator is None or isinstance(estimator, NeuralNet):
+            return open_backbone(estimator, Opening(self.response))
+        check_probabilistic(estimator)
+        if not is_frozen(estimator):
+            raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(estimator).__name__}")
+        if self.response == "logits":
+            raise ValueError(
+                "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
+                f"{self.response!r} for {type(estimator).__name__}"
+            )
+        return open_probabilities(estimator)
 
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)

@@ -40,9 +40,6 @@ class RiskBets(StartsMixture):
         """Before the first sample."""
         return cls.before_any(n_bets=len(ODDS), n_sums=1, target=target, low=low, span=span)
 
-    def anew(self):
-        return RiskBets.of_none(self.target, self.low, self.span)
-
     def risk(self, mean_loss):
         """The user's word for a mean of losses."""
         return float(self.low + self.span * mean_loss)

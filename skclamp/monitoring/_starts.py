@@ -84,10 +84,6 @@ class StartsMixture(ABC):
         )
 
     @abstractmethod
-    def anew(self):
-        """The same before the first sample."""
-
-    @abstractmethod
     def update(self, *samples):
         """Take on samples, arrays with a row each, and sizes of groups, whose rows stand one after another.
 
@@ -101,9 +97,9 @@ class StartsMixture(ABC):
         `n_true` and `true` are the number of those before, and their totals, `since` the totals of the others.
         """
 
-    def watch_after(self):
-        """Before the first sample of a watch that these samples came before."""
-        watch = self.anew()
+    def watch_after(self, fresh):
+        """Before the first sample of a watch that these samples came before, from a mixture that has seen none."""
+        watch = copy.copy(fresh)
         watch.groups = self.groups
         if self.alarms[0] is None:
             watch.n_before, watch.totals_before = self.n_samples, self.totals

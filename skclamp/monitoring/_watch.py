@@ -72,7 +72,7 @@ class Watch(AroundEstimator):
         100
         """
         with self._kept_on_error(anew=True), one_warning():
-            for name in ("_evidence", "_held_out", "_latest", "_rules", "_watched", "_answered_by"):
+            for name in ("_evidence", "_fresh", "_held_out", "_latest", "_rules", "_watched", "_answered_by"):
                 self.__dict__.pop(name, None)
             self.partial_fit(X, y, groups=groups, **params)
             self._held_out, self.never_true_ = True, self.alarm_
@@ -214,8 +214,8 @@ class Watch(AroundEstimator):
 
     def _start(self, evidence):
         """Start a watch with the parameters, and the estimator, as they are."""
-        self._evidence, self._rules = evidence, arguments_of(self)
-        self._watched = self._frozen_part()
+        self._evidence = self._fresh = evidence
+        self._rules, self._watched = arguments_of(self), self._frozen_part()
 
     def _take_on(self, samples, keys, skipped):
         """Watch samples, arrays with a row each, and keys of groups or None; set what the user sees.
@@ -223,7 +223,7 @@ class Watch(AroundEstimator):
         `skipped` are the numbers of others, by the attributes that count them.
         """
         if begins := getattr(self, "_held_out", False):
-            self._evidence, self._held_out = self._evidence.watch_after(), False
+            self._evidence, self._held_out = self._evidence.watch_after(self._fresh), False
         sizes = np.ones(len(samples[0]), dtype=np.int64)
         if keys is not None:
             rows, sizes = one_after_another(keys, self._evidence.groups)

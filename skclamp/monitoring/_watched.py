@@ -1,30 +1,11 @@
-"""Watched samples: logits of a classifier's probabilities, and the labels that are there."""
+"""Watched samples: logits and the labels that are there, groups together, and copies among them."""
 
 import numpy as np
-from skorch import NeuralNet
 from torch.utils.data import Dataset
 
-from .._backbones.backbone import Opening
-from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside
 from .._utils.labels import check_same_length, split_missing
-from ..base._probabilities import check_probabilistic, open_probabilities
-
-
-def open_watched(estimator, response):
-    """The way from an estimator's inputs to logits of what its ``predict_proba`` says."""
-    if estimator is None or isinstance(estimator, NeuralNet):
-        return open_backbone(estimator, Opening(response))
-    check_probabilistic(estimator)
-    if not is_frozen(estimator):
-        raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(estimator).__name__}")
-    if response == "logits":
-        raise ValueError(
-            "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
-            f"{response!r} for {type(estimator).__name__}"
-        )
-    return open_probabilities(estimator)
 
 
 def read_watched(backbone, X, y):
