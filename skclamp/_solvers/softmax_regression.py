@@ -45,7 +45,7 @@ class Solution(NamedTuple):
 
 
 class SoftmaxRegression:
-    """Mean NLL of a softmax of affine logits for each of several weightings, and its derivatives.
+    """Mean NLL of a softmax of affine logits for each of several weightings, with a ridge, and its derivatives.
 
     Parameters are tensors (n_weightings, n_classes, n_features + 1), offsets last; a class has n_classes features where
     it mixes, or its own.
@@ -75,6 +75,7 @@ class SoftmaxRegression:
             parts = [torch.cat([part, torch.ones_like(part[:1])]) for part in parts]
         masks = repeat(None) if absent is None else [part.T for part in absent.split(self.rows)]
         self.chunks = list(zip(parts, y.to(features.device).split(self.rows), masks, strict=False))
+        self.ridge = torch.zeros_like(self.identity)
         self._weigh(weight)
 
     def _weigh(self, weight):
@@ -87,15 +88,12 @@ class SoftmaxRegression:
         other._weigh(weight)
         return other
 
-    def split(self):
-        """Return the regressions of each weighting."""
-        return [self.weighted(weight) for weight in torch.cat(self.weights, 1)]
-
     def __call__(self, theta, hessian=False):
-        """Mean NLL of each weighting, gradients of the parameters' shape and, if wanted, Hessians of the flat ones."""
-        loss, gradient = theta.new_zeros(len(theta)), torch.zeros_like(theta)
-        n_weightings, n_classes, width = theta.shape
-        second = theta.new_zeros(n_weightings, n_classes * width, n_classes * width) if hessian else None
+        """Losses of each weighting, gradients of the parameters' shape and, if wanted, Hessians of the flat ones."""
+        offset, (n_weightings, n_classes, width) = theta - self.identity, theta.shape
+        gradient = 2 * self.ridge * offset
+        loss = (gradient * offset).sum((1, 2)) / 2
+        second = torch.diag(2 * self.ridge.flatten()).repeat(n_weightings, 1, 1) if hessian else None
         for x, y, w, proba, log_sum, label in self._softmaxes(theta):
             loss += ((log_sum - label) * w).sum(1)
             if hessian:
@@ -172,39 +170,24 @@ def minimise(regression, penalty=0.0, *, start=None, tolerance=_LOSS_TOLERANCE):
         Relative decrease of the loss in one step of L-BFGS that ends the search.
     """
     start = regression.identity.expand(len(regression.weights[0]), -1, -1) if start is None else start
-    ridge = start.new_tensor(penalty).expand(start.shape[1:]) + _RIDGE
-    penalised = _Penalised(regression, ridge)
+    regression = copy.copy(regression)
+    regression.ridge = start.new_tensor(penalty).expand(start.shape[1:]) + _RIDGE
     is_factored = start[0].numel() <= _MAX_FACTORED
     if is_factored and regression.n_samples * start.shape[1] <= _NEWTON_SIZE:
-        solution = Solution(*newton(partial(penalised, hessian=True), start, _NEWTON_TOLERANCE))
+        solution = Solution(*newton(partial(regression, hessian=True), start, _NEWTON_TOLERANCE))
     else:
-        rows = [_Penalised(one, ridge) for one in regression.split()]
+        rows = [regression.weighted(weight) for weight in torch.cat(regression.weights, 1)]
         # Of several weightings the Hessians are much alike.
         coordinates = (_whitening if is_factored else _near_whitening)(rows[0], start[:1])
         pairs = zip(rows, start.split(1), strict=True)
-        found = (_search(penalised, theta, coordinates, tolerance) for penalised, theta in pairs)
+        found = (_search(one, theta, coordinates, tolerance) for one, theta in pairs)
         theta, n_evaluations, converged = zip(*found, strict=True)
         solution = Solution(torch.cat(theta), max(n_evaluations), all(converged))
     note_unconverged(solution.converged)
     return solution
 
 
-class _Penalised:
-    """A regression's loss with a ridge, and its derivatives."""
-
-    def __init__(self, regression, ridge):
-        self.regression, self.ridge = regression, ridge
-
-    def __call__(self, theta, hessian=False):
-        loss, gradient, second = self.regression(theta, hessian)
-        offset = theta - self.regression.identity
-        shrinkage = self.ridge * offset
-        if hessian:
-            second.diagonal(dim1=1, dim2=2).add_(2 * self.ridge.flatten())
-        return loss + (shrinkage * offset).sum((1, 2)), gradient + 2 * shrinkage, second
-
-
-def _search(penalised, start, coordinates, tolerance):
+def _search(regression, start, coordinates, tolerance):
     """Return the fields of a `Solution` that L-BFGS finds in whitened coordinates."""
     unwhiten, whiten = coordinates
 
@@ -212,7 +195,7 @@ def _search(penalised, start, coordinates, tolerance):
         return start + unwhiten(torch.from_numpy(u).to(start).view(start.shape))
 
     def objective(u):
-        loss, gradient, _ = penalised(moved(u))
+        loss, gradient, _ = regression(moved(u))
         return loss.item(), whiten(gradient).flatten().cpu().numpy()
 
     options = {"maxiter": _MAX_ITERATIONS, "maxcor": _MEMORY, "gtol": _GRADIENT_TOLERANCE, "ftol": tolerance}
@@ -220,9 +203,9 @@ def _search(penalised, start, coordinates, tolerance):
     return moved(found.x), found.nfev, found.success
 
 
-def _whitening(penalised, start):
+def _whitening(regression, start):
     """The map from whitened coordinates to steps from the start, and its transpose for gradients."""
-    scale, factor = factored(penalised(start, hessian=True)[2])
+    scale, factor = factored(regression(start, hessian=True)[2])
 
     def solved(factor, values, *, upper):
         return torch.linalg.solve_triangular(factor, values.view(1, -1, 1), upper=upper).flatten(1)
@@ -233,16 +216,16 @@ def _whitening(penalised, start):
     )
 
 
-def _near_whitening(penalised, start):
+def _near_whitening(regression, start):
     """Scale the Hessian's diagonal to ones, and shrink the one direction in which each class's features add up.
 
     All log-probabilities are negative: along their mean, a class's coefficients act as one.
     """
-    squares, means = penalised.regression.curvature(start)
-    scale = (squares + 2 * penalised.ridge).rsqrt()
+    squares, means = regression.curvature(start)
+    scale = (squares + 2 * regression.ridge).rsqrt()
     common = torch.nn.functional.normalize(means * scale, dim=2)
-    along = penalised.regression.curvature_along(start, common * scale)
-    along += (2 * penalised.ridge * (common * scale).square()).sum(2)
+    along = regression.curvature_along(start, common * scale)
+    along += (2 * regression.ridge * (common * scale).square()).sum(2)
     shrink = (along.clamp(min=1).rsqrt() - 1)[:, :, None] * common
 
     def stretched(u):

@@ -139,7 +139,7 @@ def solve_temperature(
     if low == high:
         return TemperatureSolution(low, rows.focal(math.exp(limits[0]), gamma).loss, rows.n_passes, True, False)
     found = _search_valleys(rows, limits, gamma) if gamma > 0 else _search_convex(rows, limits)
-    strength = _prior_strength(rows, found, limits, gamma) if prior else 0.0
+    strength = _prior_strength(rows, found, limits) if prior else 0.0
     if strength:
         place, loss = _search_with_prior(rows, limits, gamma, strength, found.place)
         found = found._replace(place=place, loss=loss, converged=True)
@@ -255,7 +255,7 @@ def _where_labels_lead(loss_at, point, limits):
     return _Found(limits[1], loss_at(math.exp(limits[1])).loss, at_bound=True)
 
 
-def _prior_strength(rows, found, limits, gamma):
+def _prior_strength(rows, found, limits):
     """Return the strength of the prior: from 1 for flawless samples to 0 where they determine T."""
     if found.at_bound:
         return float(found.place >= limits[1])

@@ -51,7 +51,6 @@ class LogitRows:
         self.dtype = torch.float64 if small or logits.dtype == torch.float64 else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
-        self.scratch = torch.empty(rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
         self.n_passes = 0
         self.linear_term = self.smoothing(self.n_effective) if smooth else 0.0
 
@@ -157,8 +156,7 @@ class LogitRows:
         j is 0 ... n_powers; all are in float64.
         """
         for centred, label, weight in self._chunks():
-            # One buffer for all the chunks: fresh memory would cost more than the arithmetic, page by page.
-            terms = torch.mul(centred, beta, out=self.scratch[: centred.numel()].view(centred.shape)).exp_()
+            terms = (beta * centred).exp_()
             sums = [terms.sum(self.dim)]
             for _ in range(n_powers):
                 sums.append(terms.mul_(centred).sum(self.dim))

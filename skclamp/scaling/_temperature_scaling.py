@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -144,6 +144,7 @@ class TemperatureFirst(BaseCalibrator):
     """
 
     _learns_by_class = True
+    _n_free: ClassVar[Any] = 1
     temperature_ = Learned()
     _map: type[Map]
 
@@ -153,7 +154,3 @@ class TemperatureFirst(BaseCalibrator):
         map_ = self._map(temperature_=solution.temperature)
         self.n_iter_ = self._fit_map(map_, logits.double(), y, sample_weight).n_evaluations
         return map_
-
-    @property
-    def _n_free(self):
-        return 1
