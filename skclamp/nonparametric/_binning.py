@@ -184,7 +184,10 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
     def _fit_class(self, proba, hit, weight):
         distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)
         bounds = bounds_between(distinct)
-        sizes = _numbers_of_bins(min(total.sum(), _MAX_SAMPLES * len(total)))
+        n_samples = min(total.sum(), _MAX_SAMPLES * len(total))
+        root = np.cbrt(n_samples)
+        least, most = max(1, int(root / _RANGE)), min(np.ceil(n_samples / _MIN_SAMPLES), np.ceil(root * _RANGE))
+        sizes = np.arange(least, max(least, int(most)) + 1)
         # Every bin of every binning, side by side: between which places it lies, and what it holds.
         binning = np.repeat(np.arange(len(sizes)), sizes)
         n_bins = sizes[binning]
@@ -201,10 +204,3 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
         change = np.bincount(start, height, len(bounds)) - np.bincount(end, height, len(bounds))
         starts = np.unique(start[start < end])
         return bounds[starts[1:]], np.cumsum(change)[starts]
-
-
-def _numbers_of_bins(n_samples):
-    root = np.cbrt(n_samples)
-    least = max(1, int(root / _RANGE))
-    most = min(np.ceil(n_samples / _MIN_SAMPLES), np.ceil(root * _RANGE))
-    return np.arange(least, max(least, int(most)) + 1)

@@ -94,10 +94,6 @@ class StrictMap(LinearMaps):
         value = self.at(log_proba.exp().view(1, -1)).view_as(log_proba)
         return torch.logaddexp(value.log(), log_proba + math.log(self.slope_)).to(logits.device)
 
-    @property
-    def n_parameters(self):
-        return super().n_parameters + 1
-
 
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)

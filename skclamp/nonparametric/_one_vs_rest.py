@@ -42,13 +42,10 @@ def distinct_values(values, hit, weight, noise):
     return values[first], np.add.reduceat(weight, first), np.add.reduceat(weight * hit, first)
 
 
-def padded(rows, fill=None):
-    """Rows of several lengths as one float64 matrix, each filled up with `fill`, or with its own last value."""
-    out = np.empty((len(rows), max(map(len, rows))))
-    for row, place in zip(rows, out, strict=True):
-        place[: len(row)] = row
-        place[len(row) :] = row[-1] if fill is None else fill
-    return torch.from_numpy(out)
+def padded(rows, **filling):
+    """Rows of several lengths as one matrix; `filling` says how `np.pad` fills them up."""
+    width = max(map(len, rows))
+    return torch.from_numpy(np.stack([np.pad(row, (0, width - len(row)), **filling) for row in rows]))
 
 
 def linear_between(knots, values, at):
@@ -85,8 +82,7 @@ class MapsByClass(Map):
     @property
     def n_parameters(self):
         # Places come first; whatever there is of them is filled up as far as they are.
-        numbers = list(self.buffers(recurse=False))
-        return sum(each.numel() for each in numbers) - len(numbers) * int(numbers[0].isinf().sum())
+        return super().n_parameters - len(self.arrays) * int(getattr(self, self.arrays[0]).isinf().sum())
 
 
 class StepMaps(MapsByClass):
@@ -150,4 +146,5 @@ class OneVsRestCalibrator(BaseCalibrator):
             weight = weight * (_MAX_SAMPLES / weight.sum())
         fits = [self._fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(softmax_of(logits).T.numpy())]
         places, *values = zip(*fits, strict=True)
-        return self._map(**dict(zip(self._map.arrays, [padded(places, np.inf), *map(padded, values)], strict=True)))
+        filled = [padded(places, constant_values=np.inf), *(padded(rows, mode="edge") for rows in values)]
+        return self._map(**dict(zip(self._map.arrays, filled, strict=True)))
