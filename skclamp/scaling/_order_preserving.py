@@ -37,17 +37,11 @@ _GRADIENT_TOLERANCE = 1e-7
 _ROUNDING = 10
 
 
-def spread_ranks(n_ranks, most):
-    """At most so many of the ranks 0 ... n_ranks - 1: all of them, or dense at the top and ever sparser below."""
-    if n_ranks <= most:
+def spread_ranks(n_ranks):
+    """16 of the ranks 0 ... n_ranks - 1 at most: all of them, or dense at the top and ever sparser below."""
+    if n_ranks <= _MAX_RANKS:
         return np.arange(n_ranks)
-    return np.unique(np.round(np.geomspace(1, n_ranks, most)).astype(int)) - 1
-
-
-def interpolation(ranks, n_ranks):
-    """Matrix that takes values at some ranks to all of them, linearly in log(1 + rank)."""
-    places, knots = np.log1p(np.arange(n_ranks)), np.log1p(ranks)
-    return torch.tensor(np.array([np.interp(places, knots, unit) for unit in np.eye(len(ranks))]))
+    return np.unique(np.round(np.geomspace(1, n_ranks, _MAX_RANKS)).astype(int)) - 1
 
 
 class _Undrawn(nn.Linear):
@@ -126,21 +120,22 @@ class GapNetwork(RankNetwork):
     Parameters
     ----------
     n_classes : int
-        K, the number of log-probabilities.
-    most_ranks : int
-        How many of them the network sees, and how many gaps it sets, at most; the others are interpolated.
+        K, the number of log-probabilities. The network sees 16 of them, and sets 16 gaps, at most; the others are
+        interpolated.
     hidden_layer_sizes, n_class_features
         As in `RankNetwork`.
     """
 
     basis: torch.Tensor
 
-    def __init__(self, n_classes, most_ranks, hidden_layer_sizes, n_class_features=0):
-        gaps = spread_ranks(n_classes - 1, most_ranks)
-        super().__init__(spread_ranks(n_classes, most_ranks), len(gaps), hidden_layer_sizes, n_class_features)
+    def __init__(self, n_classes, hidden_layer_sizes, n_class_features=0):
+        gaps = spread_ranks(n_classes - 1)
+        super().__init__(spread_ranks(n_classes), len(gaps), hidden_layer_sizes, n_class_features)
         self.n_classes = n_classes
-        self.most_ranks = most_ranks
-        self.register_buffer("basis", interpolation(gaps, n_classes - 1))
+        # From the gaps that are set to all, linearly in log(1 + rank).
+        places, knots = np.log1p(np.arange(n_classes - 1)), np.log1p(gaps)
+        basis = np.array([np.interp(places, knots, unit) for unit in np.eye(len(gaps))])
+        self.register_buffer("basis", torch.from_numpy(basis))
 
     def forward(self, ordered, by_class=None):
         """Logits (n, K) in descending order, the first of them 0, from log-probabilities in descending order."""
@@ -267,17 +262,15 @@ class OrderPreservingCalibrator(BaseCalibrator):
         @torch.enable_grad()
         def objective(vector):
             vector_to_parameters(torch.from_numpy(vector).to(like), parameters)
-            for parameter in parameters:
-                parameter.grad = torch.zeros_like(parameter)
-            total = 0.0
+            total, gradient = 0.0, torch.zeros_like(like)
             for ordered, rank, share, by_class, absent in chunks:
                 logits = absent_again(network(ordered, by_class), absent)
                 # Of few classes torch's cross-entropy takes several times as long.
                 loss = share @ (logits.logsumexp(1) - logits.gather(1, rank[:, None])[:, 0])
-                loss.backward()
                 total += loss.item()
-            gradient = parameters_to_vector([parameter.grad for parameter in parameters]).double().cpu().numpy()
-            return total + penalty / 2 * vector @ vector, gradient + penalty * vector
+                # Those of a class are no part of networks that treat all alike.
+                gradient += parameters_to_vector(torch.autograd.grad(loss, parameters, materialize_grads=True))
+            return total + penalty / 2 * vector @ vector, gradient.double().cpu().numpy() + penalty * vector
 
         # Of single precision a smaller decrease is rounding, in which a line search finds no way down.
         tol = max(self.tol, _ROUNDING * torch.finfo(like.dtype).eps)
@@ -288,7 +281,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
                 objective, start, jac=True, method="L-BFGS-B", options=limits, callback=lambda _: bar.update()
             )
         vector_to_parameters(torch.from_numpy(optimum.x).to(like), parameters)
-        network.zero_grad(set_to_none=True)
         network.requires_grad_(False)
         return optimum
 
@@ -363,8 +355,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         return self.variant == "order-invariant"
 
     def _network(self, n_classes, hidden_layer_sizes):
-        n_class_features = n_classes if self.variant == "order-preserving" else 0
-        return GapNetwork(n_classes, _MAX_RANKS, hidden_layer_sizes, n_class_features)
+        return GapNetwork(n_classes, hidden_layer_sizes, 0 if self._treats_classes_alike else n_classes)
 
 
 @with_shared_docs

@@ -40,7 +40,7 @@ def test_the_maps_by_hand(n_classes):
     for row in Z[:10]:
         order = np.argsort(-row)
         ordered = np.log(softmax(row[None] / gaps.temperature_)[0, order])
-        seen, set_ = spread_ranks(n_classes, 16), spread_ranks(n_classes - 1, 16)
+        seen, set_ = spread_ranks(n_classes), spread_ranks(n_classes - 1)
         values = values_by_hand(gaps.rank_network_, ordered[seen])
         factors = np.interp(np.log1p(np.arange(n_classes - 1)), np.log1p(set_), values)
         expected = softmax(np.append(0, np.cumsum(np.diff(ordered) * factors))[None])
@@ -50,8 +50,8 @@ def test_the_maps_by_hand(n_classes):
 
 
 def test_ranks_are_dense_at_the_top():
-    assert spread_ranks(5, 16).tolist() == [0, 1, 2, 3, 4]
-    ranks = spread_ranks(1000, 16)
+    assert spread_ranks(5).tolist() == [0, 1, 2, 3, 4]
+    ranks = spread_ranks(1000)
     assert len(ranks) <= 16
     assert ranks[[0, 1, 2, -1]].tolist() == [0, 1, 2, 999]
     assert (np.diff(ranks, 2) >= 0).all()
