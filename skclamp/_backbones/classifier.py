@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from .._utils.arrays import check_scores, to_numpy
 from .._utils.least_probability import LOG_MIN_PROBABILITY, floored
 from ..modules import LogitsModule, as_module, logits_from
-from ..modules._from_sklearn import check_transformers, differentiable_steps, flat_steps, transformer_layers
+from ..modules._from_sklearn import check_steps, flat_steps, transformer_layers
 from .backbone import Backbone, check_probabilities
 from .fingerprint import Digest
 from .inputs import NamedArrays, check_no_dataset
@@ -173,17 +173,14 @@ def module_of(classifier, response, owner):
 def check_differentiable(estimator):
     """Raise a TypeError for an estimator, fitted or not, that `network_of` knows nothing of."""
     *transformers, classifier = flat_steps(estimator)
-    if isinstance(classifier, NeuralNet):
-        check_transformers(transformers)
-    else:
-        differentiable_steps(estimator)
+    check_steps(transformers, [] if isinstance(classifier, NeuralNet) else [classifier])
 
 
 def network_of(classifier, response):
     """A fitted classifier, Pipeline or skorch net as a network of inputs as it takes them; the net is shared."""
     *transformers, net = flat_steps(classifier)
     if isinstance(net, NeuralNet):
-        check_transformers(transformers)
+        check_steps(transformers)
         # Of a Pipeline it says which method is asked, not what the net yields.
         head = skorch_logits(net, "auto" if response == "probabilities" and transformers else response, None)
         if not transformers:

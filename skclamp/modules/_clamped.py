@@ -32,10 +32,8 @@ def _shares(views, weights):
 
 def weighted_sum(logits, weights):
     """The sum of several views' logits, each times its weight, in float32 at the least."""
-    total = 0.0
-    for part, weight in zip(logits, weights, strict=True):
-        total = total + weight * part.to(torch.promote_types(part.dtype, torch.float32))
-    return total
+    parts = (part.to(torch.promote_types(part.dtype, torch.float32)) for part in logits)
+    return sum(weight * part for part, weight in zip(parts, weights, strict=True))
 
 
 class ClampedModule(nn.Module):
@@ -174,17 +172,11 @@ class ClampedModule(nn.Module):
             What the calibrator's `transform_logits` takes.
         """
         x = None if x is None else self.perturbation(x).to(x.dtype)
-        with self._evaluating():
+        # Whoever compiles or exports has it in the mode that is wanted.
+        with nullcontext() if torch.compiler.is_compiling() else evaluating(self.logits):
             if self.views is None:
                 return self.logits(x, **others)
             return weighted_sum((self.logits(view(x), **others) for view in self.views), self.view_weights.unbind())
-
-    def _evaluating(self):
-        """Holds the network in eval mode, where its owner has it in another and nobody compiles."""
-        if torch.compiler.is_compiling():
-            return nullcontext()
-        training = any(getattr(part, "training", False) for part in self.logits.module.modules())
-        return evaluating(self.logits) if training else nullcontext()
 
     def fold(self, x=None):
         """An equivalent network that needs no more time than the original: a copy with other weights.

@@ -75,7 +75,8 @@ def as_module(estimator, *, response_method="auto"):
     True
     """
     check_choice(response_method, "response_method", ("auto", "predict_proba", "decision_function"))
-    transformers, classifier = differentiable_steps(estimator)
+    *transformers, classifier = flat_steps(estimator)
+    check_steps(transformers, [classifier])
     layers, kind = transformer_layers(transformers), type(classifier)
     if response_method == "auto":
         response_method = "predict_proba" if hasattr(classifier, "predict_proba") else "decision_function"
@@ -95,24 +96,17 @@ def as_module(estimator, *, response_method="auto"):
         )
     if response_method == "predict_proba":
         layers += _link(classifier)
-    return nn.Sequential(*layers, *([_TwoColumns()] if n_columns == 1 else []))
+    if n_columns == 1:
+        # A single score as the logits (0, z).
+        layers.append(nn.ConstantPad1d((1, 0), 0.0))
+    return nn.Sequential(*layers)
 
 
-def differentiable_steps(estimator):
-    """The transformers and the classifier, fitted or not, of what `as_module` knows; TypeError for others."""
-    *transformers, classifier = flat_steps(estimator)
-    check_transformers(transformers)
-    _check_kinds([classifier], "classifiers", _CLASSIFIERS)
-    return transformers, classifier
-
-
-def check_transformers(transformers):
-    """Raise a TypeError for a transformer that `as_module` doesn't know."""
-    _check_kinds(transformers, "transformers", _TRANSFORMERS)
-
-
-def _check_kinds(steps, role, known):
-    for step in steps:
+def check_steps(transformers, classifiers=()):
+    """Raise a TypeError for a transformer or a classifier, fitted or not, that `as_module` doesn't know."""
+    steps = [(step, "transformers", _TRANSFORMERS) for step in transformers]
+    steps += [(step, "classifiers", _CLASSIFIERS) for step in classifiers]
+    for step, role, known in steps:
         if type(step) not in known:
             raise TypeError(
                 "estimator must be a scikit-learn classifier whose output has a gradient with respect to its input. "
@@ -234,13 +228,6 @@ class _ModifiedHuber(nn.Module):
         proba = (scores.clamp(-1, 1) + 1) / 2
         logits = log_of(proba)
         return logits if scores.shape[1] > 1 else logits - log_of(1 - proba)
-
-
-class _TwoColumns(nn.Module):
-    """A single score as the logits (0, z)."""
-
-    def forward(self, score):
-        return torch.cat((torch.zeros_like(score), score), 1)
 
 
 _LINEAR = (

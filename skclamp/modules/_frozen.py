@@ -4,8 +4,6 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from torch import nn
-
 from ._logits import LogitsModule, set_mode
 
 
@@ -45,11 +43,10 @@ def evaluating(module, parameters=()):
     network = module.module if isinstance(module, LogitsModule) else module
     # What torch.jit.freeze made has no mode.
     parts = [part for part in network.modules() if hasattr(part, "training")]
-    still = [*parts, *parameters]
+    still = [*((part, "training") for part in parts), *((parameter, "requires_grad") for parameter in parameters)]
     with _LOCK:
-        for thing in still:
-            name = "training" if isinstance(thing, nn.Module) else "requires_grad"
-            _HELD.setdefault(id(thing), _Held(thing, name, getattr(thing, name))).n_holders += 1
+        for thing, name in still:
+            _HELD.setdefault(id(thing), _Held(getattr(thing, name))).n_holders += 1
     try:
         with _LOCK:
             # The network's own ``train`` may raise, and takes a while where there are many parts.
@@ -61,13 +58,13 @@ def evaluating(module, parameters=()):
         yield
     finally:
         with _LOCK:
-            for thing in still:
+            for thing, name in still:
                 held = _HELD[id(thing)]
                 held.n_holders -= 1
                 if not held.n_holders:
                     del _HELD[id(thing)]
-                    if getattr(thing, held.name) != held.flag:
-                        setattr(thing, held.name, held.flag)
+                    if getattr(thing, name) != held.flag:
+                        setattr(thing, name, held.flag)
 
 
 def takes_gradient(parameter):
@@ -77,10 +74,8 @@ def takes_gradient(parameter):
 
 @dataclass
 class _Held:
-    """A part of a network, or a parameter, that is held still; its flag's name, what that was, and how many hold it."""
+    """The flag of a part of a network, or of a parameter, that is held still, as it was, and how many hold it."""
 
-    thing: nn.Module | nn.Parameter
-    name: str
     flag: bool
     n_holders: int = 0
 

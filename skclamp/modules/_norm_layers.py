@@ -15,7 +15,6 @@ from enum import Enum
 from functools import partial
 from itertools import product
 from types import BuiltinFunctionType, FunctionType
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -43,7 +42,7 @@ _SAME, _SAME_IN_HALF = 1e-3, 0.05
 _MOVE = 0.05
 _LIKE_SLOPE = 0.3
 _LIKE_WEIGHTS = 0.02
-# Copies of networks, by the heads around these.
+# Copies of networks by the heads around these, what the networks held, and values that the copies don't share.
 _KEPT: WeakKeyDictionary = WeakKeyDictionary()
 
 
@@ -127,29 +126,14 @@ def kept_with_features_clamped(head, perturbation):
     held = _held_by(head.module)
     values = [perturbation.gain, perturbation.offset]
     values += [part for part in held if isinstance(part, torch.Tensor) and part.numel() <= len(perturbation.gain)]
-    kept = _KEPT.get(head)
-    if kept is not None and kept.holds(held, values):
-        return kept.clamped
+    clamped, held_then, values_then = _KEPT.get(head, (None, [], []))
+    same = len(held) == len(held_then) and all(map(operator.is_, held, held_then))
+    if same and all(map(_are_equal, values, values_then)):
+        return clamped
     clamped = with_features_clamped(head, perturbation)
     if all(isinstance(part, _UNCHANGED) for part in held):
-        _KEPT[head] = _Kept(held, [value.detach().clone() for value in values], clamped)
+        _KEPT[head] = clamped, held, [value.detach().clone() for value in values]
     return clamped
-
-
-class _Kept(NamedTuple):
-    """A copy of a network, what the network held, and values that the copy doesn't share."""
-
-    held: list
-    values: list
-    clamped: LogitsModule
-
-    def holds(self, held, values):
-        """Return whether the network holds the same objects, and these values."""
-        return (
-            len(held) == len(self.held)
-            and all(map(operator.is_, held, self.held))
-            and all(map(_are_equal, values, self.values))
-        )
 
 
 def _are_equal(tensor, other):

@@ -2,13 +2,13 @@
 
 import copy
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from ..perturbations._families import is_ours
 from ..perturbations._norm import NormPerturbation
-from ._layer_calls import called_once, record
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -26,20 +26,19 @@ def take_on(head, perturbation):
     if not parts:
         return
     bent = [part for part in parts if not (is_ours(part) and part.affine)]
+    _check_none(bent, "a perturbation of this package that is affine in the inputs")
     shape = input_shape(perturbation)
     if shape is None:
-        _check_none(bent, "a perturbation of this package that is affine in the inputs")
         raise ValueError("fold needs perturbations of inputs of one shape; got several")
     layer, whole = _first_layer(head, shape)
     with torch.no_grad():
         perturbation = copy.deepcopy(perturbation).eval().double().cpu()
         if type(layer) is nn.Linear:
-            _check_none(bent, "a perturbation of this package that is affine in the inputs")
             _absorb_into_linear(layer, perturbation)
         elif not whole:
             raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
         else:
-            unlike = [part for part in parts if part in bent or not part.pointwise]
+            unlike = [part for part in parts if not part.pointwise]
             _check_none(unlike, "a perturbation that is the same everywhere before a convolution")
             _absorb_into_convolution(layer, perturbation)
 
@@ -56,9 +55,9 @@ def divide_outputs(head, temperature, x):
     In half precision T would be rounded, and the outputs with it.
     """
     network = head.module
-    calls, output = record(_leaves(network), lambda: network(x.clone()))
-    last = next((call.layer for call in called_once(calls) if call.given is output), None)
-    if type(last) is not nn.Linear or last.weight.dtype not in (torch.float32, torch.float64):
+    calls, output = _run(network, x.clone())
+    layers, last = [call.layer for call in calls], next((call.layer for call in calls if call.given is output), None)
+    if type(last) is not nn.Linear or layers.count(last) > 1 or last.weight.dtype not in (torch.float32, torch.float64):
         return False
     weights = dict(last.named_parameters(recurse=False))
 
@@ -75,8 +74,31 @@ def divide_outputs(head, temperature, x):
     return True
 
 
-def _leaves(network):
-    return [part for part in network.modules() if not any(part.children())]
+class _Call(NamedTuple):
+    """A layer's input and output."""
+
+    layer: nn.Module
+    taken: torch.Tensor
+    given: torch.Tensor
+
+
+def _run(network, x):
+    """Run a network; return the calls of its innermost layers that turn one tensor into another, and its output.
+
+    Nobody else may run it meanwhile. While the list lives no two of its tensors are taken for one.
+    """
+    calls = []
+
+    def note(layer, inputs, output):
+        if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor):
+            calls.append(_Call(layer, inputs[0], output))
+
+    handles = [part.register_forward_hook(note) for part in network.modules() if not any(part.children())]
+    try:
+        return calls, network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def example_of(head, shape):
@@ -93,7 +115,7 @@ def _first_layer(head, shape):
     # The network is handed a copy, which it may overwrite.
     handed = []
     with head.module.register_forward_pre_hook(lambda _, arguments: handed.extend(arguments)):
-        calls, logits = record(_leaves(head), lambda: head(x))
+        calls, logits = _run(head, x)
     inputs = handed[0]
     first = next((call for call in calls if _holds(call.taken, inputs) and not _holds(call.given, inputs)), None)
     if first is None or type(first.layer) not in (nn.Linear, *_CONVOLUTIONS):
@@ -101,7 +123,7 @@ def _first_layer(head, shape):
         raise ValueError(f"fold needs a linear layer or a convolution to come first; got {got}")
     layer = first.layer
     reason = ""
-    if first not in called_once(calls):
+    if [call.layer for call in calls].count(layer) > 1:
         reason = "is used again"
     elif layer in hooked:
         reason = "has hooks"

@@ -239,7 +239,7 @@ def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
         (perceptron(), PERTURBATIONS["curve"]((6,)), "affine in the inputs; got CurvePerturbation"),
         (perceptron(), Bent((6,)), "a perturbation of this package that is affine in the inputs; got Bent"),
         (perceptron(), nn.Tanh(), "a perturbation of this package that is affine in the inputs; got Tanh"),
-        (unpadded(), Bent(SHAPE), "same everywhere before a convolution; got Bent"),
+        (unpadded(), Bent(SHAPE), "affine in the inputs; got Bent"),
         (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Flatten()), AffinePerturbation((6,)), "come first; got none"),
         (nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 4)), AffinePerturbation((6,)), "come first; got none"),
         (
