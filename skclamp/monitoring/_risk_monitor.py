@@ -155,8 +155,7 @@ class RiskMonitor(Watch):
 
     def _never_true(self):
         target = self._evidence.risk(self._evidence.target)
-        told = {"n": self.n_samples_, "p_value": self.p_value_, "risk": self.risk_, "target": target}
-        return words.NEVER_WITHIN.format(**told)
+        return words.NEVER_WITHIN.format(n=self.n_samples_, p_value=self.p_value_, risk=self.risk_, target=target)
 
     def _sentences(self):
         n, evidence = self.n_samples_, self._evidence
