@@ -61,14 +61,6 @@ def likelihoods(log_p, y, betas, weights):
     return np.stack([gain, of_label - mean, log_total, mean, np.log(weighted / total)])
 
 
-def before_each(rows, state, memory):
-    """Sums of the rows before each, and of all, shape (n + 1, ...); of a sum each step keeps a share `memory`."""
-    kept = memory ** np.arange(len(rows) + 1.0)
-    kept = kept.reshape(-1, *(1,) * (rows.ndim - 1))
-    added = np.concatenate([np.zeros_like(rows[:1]), np.cumsum(rows / kept[1:], axis=0)])
-    return kept * (state + added)
-
-
 def bound_of_tilt(tilt, log_total, mean, betas):
     """Upper bound, over betas, of the logarithm of the classes' expected weight.
 
