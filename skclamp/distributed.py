@@ -233,6 +233,11 @@ class Shard:
     size: int
     total: int
 
+    @property
+    def own(self):
+        """Positions of this process's samples among all."""
+        return slice(self.start, self.start + self.size)
+
     @classmethod
     def of(cls, ranks, size):
         """Of samples that each rank has some of."""
@@ -254,5 +259,5 @@ class Shard:
         if self.ranks is ALONE:
             return values
         out = values.new_zeros(self.total, *values.shape[1:])
-        out[self.start : self.start + self.size] = values
+        out[self.own] = values
         return self.ranks.sum(out)

@@ -17,7 +17,7 @@ def pose(network, X, y, weight=None, batch_size=64):
     inputs = backbone.open(X)
     logits, _ = backbone.logits(inputs)
     weight, shard = check_sample_weight(weight, len(logits)), Shard.of(ALONE, len(logits))
-    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits, shard, raw=logits, weight_of_all=weight)
+    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits, shard, raw=logits)
 
 
 def linear(n_features, n_classes=8):

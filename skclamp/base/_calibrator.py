@@ -274,21 +274,22 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             samples = replace(samples, logits=raised(samples.logits, self.least_probability_))
 
             self._n_samples = samples.shard.total
-            judged = bool(checks and self._n_per_class and not notes.explained)
-            hopeless = judged and is_hopeless(samples.weight, n_classes, self._n_per_class)
+            n_per_class = self._unjudged._n_per_class
+            judged = bool(checks and n_per_class and not notes.explained)
+            hopeless = judged and is_hopeless(samples.weight, n_classes, n_per_class)
             if hopeless:
                 message = words.hopeless(n_samples, n_classes, self._owner)
                 # Of a long fit before it starts.
                 (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
             mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
 
-            rival, enough = None, self._n_per_class * self._enough_per_number
+            rival, enough = None, n_per_class * self._unjudged._enough_per_number
             judged = judged and not hopeless and not notes.explained
             if judged and is_doubtful(mapped.samples.weight, n_classes, enough):
-                rival = against_temperature(self._to_cross_fit(), mapped.samples)
+                rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples)
             if rival is not None and rival.worse:
                 losses = rival.loss, rival.of_temperature
-                message = words.worse_than_temperature(n_samples, self._n_free, *losses, self._owner)
+                message = words.worse_than_temperature(n_samples, self._unjudged._n_free, *losses, self._owner)
                 note(message, CalibrationSetWarning)
             if rival is not None and mapped.out_of_fold is None:
                 mapped = mapped._replace(out_of_fold=rival.loss)
@@ -459,13 +460,20 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         said = {"guessed": backbone.guesses_response, "declared": self.response == "logits"}
         for finding in look_back(looked, self._solved_temperature, inputs=inputs, notes=notes, **said):
             finding.tell()
-        if not few and looked.n_samples < words.MIN_SAMPLES_PER_PARAMETER * self._n_free:
-            note(words.few_samples(looked.n_samples, self._n_free, self._owner), CalibrationSetWarning)
+        n_free = self._unjudged._n_free
+        if not few and looked.n_samples < words.MIN_SAMPLES_PER_PARAMETER * n_free:
+            note(words.few_samples(looked.n_samples, n_free, self._owner), CalibrationSetWarning)
+
+    @property
+    def _unjudged(self):
+        """Hook: the calibrator whose parameters samples may be too few for."""
+        return self
 
     @property
     def _owner(self):
-        """Hook: whose parameters samples may be too few for, in words."""
-        return type(self).__name__
+        """Name of that calibrator."""
+        name = type(self._unjudged).__name__
+        return name if self._unjudged is self else f"output={name}(...)"
 
     @property
     def _solved_temperature(self):

@@ -52,7 +52,7 @@ from ..perturbations._words import in_words, undoing
 from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
 from ._normalisation import undone_normalisation
-from ._output import Judged, judge_output, of_all, suits_pool
+from ._output import Judged, judge_output, suits_pool
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
@@ -251,6 +251,7 @@ class BaseClamping(BaseCalibrator):
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
     _reads_again = True
+    _n_free = 1
 
     _group = "neural clamping"
     _mend_by_class = "A temperature can't mend it: {name} with output=StructuredVectorScaling() can"
@@ -394,7 +395,7 @@ class BaseClamping(BaseCalibrator):
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
             if outcome.accepted:
-                everyone = of_all(problem, problem.logits)
+                everyone = problem.labelled(problem.logits)
                 seen = SeenClasses.of(*everyone)
                 if seen is not None and not seen.are_missing_by_chance(everyone.logits, everyone.weight):
                     note(ruled_out(seen.mask), CalibrationSetWarning)
@@ -406,7 +407,8 @@ class BaseClamping(BaseCalibrator):
             self._set_derived(samples.deployed.module)
             self.accepted_, self.cost_ = bool(state.identity), problem.cost()
             self.history_, self.n_iter_ = state.history, len(state.history)
-            return Mapped(solved.raw, LabelledLogits(logits, solved.y_encoded, solved.weight), held_out)
+            own = (part[solved.shard.own] for part in solved.labelled(logits))
+            return Mapped(solved.raw[solved.shard.own], LabelledLogits(*own), held_out)
 
     @property
     def _output_by_name(self):
@@ -414,30 +416,13 @@ class BaseClamping(BaseCalibrator):
         return None if isinstance(self.output, str) else self.output
 
     @property
-    def _unjudged_output(self):
-        """That map where no folds judge it, so that it may overfit."""
-        return None if self._guarded else self._output_by_name
-
-    @property
-    def _n_per_class(self):
-        return super()._n_per_class if self._unjudged_output is None else self._unjudged_output._n_per_class
-
-    @property
-    def _enough_per_number(self):
-        unjudged = self._unjudged_output
-        return super()._enough_per_number if unjudged is None else unjudged._enough_per_number
-
-    @property
-    def _owner(self):
-        return super()._owner if self._unjudged_output is None else f"output={type(self.output).__name__}(...)"
+    def _unjudged(self):
+        # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
+        return self if self._guarded or self._output_by_name is None else getattr(self, "output_", self.output)
 
     @property
     def _held_out(self):
         return "in the folds that chose it" if hasattr(self, "output_") else super()._held_out
-
-    def _to_cross_fit(self):
-        # Of a perturbation its guard judges.
-        return self.output_._to_cross_fit()
 
     @property
     def _treats_classes_alike(self):
@@ -609,9 +594,9 @@ class BaseClamping(BaseCalibrator):
         state, solved, logits = self._with_temperature(problem, outcome, views)
         asked = self._output_by_name
         if not self._guarded and asked is not None:
-            return state, solved, logits, Judged(of_all(solved, logits).fit(asked))
+            return state, solved, logits, Judged(solved.labelled(logits).fit(asked))
         pools = self.output is not None and outcome.splits and self.refit_temperature
-        pools = pools and suits_pool(solved.shard.total, logits.shape[1])
+        pools = pools and suits_pool(len(solved), logits.shape[1])
         if not self._guarded or (asked is None and not pools):
             return state, solved, logits, Judged(None)
         judging = solved, logits
@@ -734,8 +719,3 @@ class BaseClamping(BaseCalibrator):
         # The network in `module_` isn't learned, and `delta_` is the perturbation's once more.
         output = self.map_.n_parameters + len(self.views_) - 1
         return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
-
-    @property
-    def _n_free(self):
-        # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
-        return 1 if self._unjudged_output is None else self.output_._n_free

@@ -135,7 +135,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         problem = merged(problem) if drawn else problem
         splits = problem.backbone.splits
         if splits is None:
-            y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+            y_encoded = problem.y_encoded.cpu().numpy()
             folds = check_cv(self.cv, y_encoded, classifier=True)
             if isinstance(self.cv, Integral) and problem.copies is not None:
                 # Copies follow the first of them.

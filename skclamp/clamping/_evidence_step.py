@@ -107,10 +107,8 @@ def gradients_of(problem, perturbation, temperature, gammas, extensions=()):
         logits, margins = problem.logits, known.margins_of(perturbation, extensions)
     else:
         logits, margins = _pass_back(problem, perturbation, temperature, extensions)
-    gather, weight = problem.shard.all_gather, problem.weight_of_all.to(problem.logits.device)
-    own, *added = map(gather, margins.rows)
+    (margin, slopes, (own, *added)), weight = margins, problem.weight.to(problem.logits.device)
     rows = [own, *(torch.cat([own, more], 1) if own.shape[1] else more for more in added)]
-    margin, slopes = gather(margins.margin), gather(margins.temperature)
     told = []
     for gamma in gammas:
         losses, factor = _losses_and_factor(margin, gamma)
@@ -151,7 +149,7 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Margins(NamedTuple):
-    """Margins of this process's samples, and gradients of these by log T and by the parameters of perturbations."""
+    """Margins of samples, and gradients of these by log T and by the parameters of perturbations."""
 
     margin: torch.Tensor
     temperature: torch.Tensor
@@ -159,7 +157,7 @@ class _Margins(NamedTuple):
 
 
 class AtIdentity(NamedTuple):
-    """Gradients of the margins of this process's samples at the identity, of several families, from one pass."""
+    """Gradients of the margins of samples at the identity, of several families, from one pass."""
 
     # By name; "norm" is that of the features, and comes first.
     families: dict
@@ -168,17 +166,17 @@ class AtIdentity(NamedTuple):
     columns: dict[str, slice]
     margin: torch.Tensor
     temperature: torch.Tensor
-    # The temperatures of the samples of all processes.
+    # The temperatures of the samples.
     at: torch.Tensor
-    # Which of these samples are meant.
+    # Which of the samples are meant.
     positions: torch.Tensor | slice = slice(None)
 
     @classmethod
     def of(cls, problem, families, at):
-        """From a pass, in the network's own precision, `at` a temperature for each sample of all."""
+        """From a pass, in the network's own precision, `at` a temperature for each sample."""
         of_inputs = {name: family for name, family in families.items() if name != "norm"}
         norm = {name: family for name, family in families.items() if name == "norm"}
-        here = at[problem.shard.start : problem.shard.start + problem.shard.size, None].to(problem.logits.device)
+        here = at[:, None].to(problem.logits.device)
         own, families = nn.Sequential(OrderedDict(norm)), norm | of_inputs
         _, margins = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
         ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
@@ -216,14 +214,16 @@ def _parts(perturbation):
 def _pass_back(problem, perturbation, temperature, extensions):
     """Take the samples with weight through the network and back: logits, 0 of whole batches without, and `_Margins`.
 
-    The temperature is a number, or a column of numbers, one for each of this process's samples.
+    The temperature is a number, or a column of numbers, one for each sample.
     """
-    norm, done, n_here, device = norm_part(perturbation), 0, len(problem.logits), problem.logits.device
+    norm, device, shard, done = norm_part(perturbation), problem.logits.device, problem.shard, 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
     dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
-    gradients = [torch.zeros(n_here, size, dtype=dtype, device=device) for size in sizes]
-    logits = torch.zeros_like(problem.logits)
-    margins, slopes = torch.zeros(2, n_here, dtype=torch.float64, device=device)
+    gradients = [torch.zeros(shard.size, size, dtype=dtype, device=device) for size in sizes]
+    logits = problem.logits.new_zeros(shard.size, problem.logits.shape[1])
+    if isinstance(temperature, torch.Tensor):
+        temperature = temperature[shard.own]
+    margins, slopes = torch.zeros(2, shard.size, dtype=torch.float64, device=device)
     for x, others, y_encoded, weight in problem.labelled_batches():
         n_samples = len(y_encoded)
         rows = slice(done, done + n_samples)
@@ -264,6 +264,7 @@ def _pass_back(problem, perturbation, temperature, extensions):
         margins[rows], slopes[rows] = margin.detach(), -(slope * without(scaled.detach(), absent)).sum(1)
         for kept, part in zip(gradients, parts, strict=True):
             kept[rows] = part
+    logits, margins, slopes, *gradients = map(shard.all_gather, (logits, margins, slopes, *gradients))
     return logits, _Margins(margins, slopes, gradients)
 
 
@@ -316,7 +317,7 @@ def prior_precision_of(perturbation, x, generator, shard=None, *, diagonal=False
     total = 0.0
     for _ in range(n_draws):
         noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
-        own = noise[shard.start : shard.start + shard.size].to(x)
+        own = noise[shard.own].to(x)
         # A process without samples has zeros to add.
         for start in range(0, max(1, shard.size), n_at_a_time):
             rows = slice(start, min(start + n_at_a_time, shard.size))

@@ -296,7 +296,7 @@ def _mean_gradient(perturbation, problem, temperature):
     # In float64 the order of the samples is of no account, nor which process has them.
     exact = copy.deepcopy(perturbation).double()
     (parameter,) = learnable(exact)
-    total, mean_weight = torch.zeros_like(parameter), problem.weight_of_all.mean().item()
+    total, mean_weight = torch.zeros_like(parameter), problem.weight.mean().item()
     for x, others, _, weight in problem.labelled_batches():
         x = x.detach().requires_grad_()
         with torch.enable_grad():

@@ -295,7 +295,7 @@ class _Descent:
         samples, before = pool.take(rows), self.temperature.item()
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
-        known = None if logits is None else pool.logits_of(rows, logits)
+        known = None if logits is None else logits[rows]
         tried = {0.0: self.try_at(start, step, samples, known)}
 
         # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them what

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._backbones.samples import LabelledLogits
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
@@ -45,12 +44,6 @@ class Judged(NamedTuple):
         return mean, error
 
 
-def of_all(problem, logits):
-    """Logits of this process's samples and those of the others, with labels and weights."""
-    shard = problem.shard
-    return LabelledLogits(shard.all_gather(logits), shard.all_gather(problem.y_encoded), problem.weight_of_all)
-
-
 def suits_pool(n_samples, n_classes):
     """Return whether maps of so many samples are pooled unasked: they are fitted in seconds."""
     return n_classes <= _MAX_CLASSES and n_samples * n_classes**2 <= _MAX_PRODUCT
@@ -62,7 +55,7 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     Where none was `asked` for, it is a pool of the default maps; where one was, a refusal is told. Maps are fitted to
     what all but one of the `splits`, training and held-out rows, hold out; where there are none, folds are drawn.
     """
-    samples = of_all(problem, logits)
+    samples = problem.labelled(logits)
     others = [(type(asked).__name__, asked)]
     if asked is None:
         others = [

@@ -10,6 +10,7 @@ from torch import nn
 
 from .._backbones.inputs import ArrayInputs, DatasetInputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
+from .._backbones.samples import LabelledLogits
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
 from ..distributed import Shard
@@ -35,15 +36,12 @@ class Passes:
 
 @dataclass
 class Problem:
-    """The data of one fit, of which this process may hold a part only.
-
-    Its length, its loss and positions in it are those of all the samples; `inputs`, `y_encoded`, `weight` and `logits`
-    are of this process's.
-    """
+    """The data of one fit: all the samples, though this process may hold the `inputs` of some alone, its `shard`."""
 
     backbone: NetworkBackbone
     inputs: ArrayInputs | DatasetInputs
     y_encoded: torch.Tensor
+    # On the CPU.
     weight: torch.Tensor
     # The network's, at the identity or behind what samples without labels taught.
     logits: torch.Tensor
@@ -51,39 +49,36 @@ class Problem:
     passes: Passes = field(default_factory=Passes)
     # The network in its own precision, where `backbone` is a less exact copy.
     exact: NetworkBackbone | None = None
-    # What the guard's splitter is told beside the labels, of all the samples.
+    # What the guard's splitter is told beside the labels.
     split_params: dict = field(default_factory=dict)
-    # Labels that samples of equal inputs share, of all; None where that isn't known, or all inputs differ.
+    # Labels that samples of equal inputs share; None where that isn't known, or all inputs differ.
     copies: np.ndarray | None = None
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
-    # Gradients of this process's samples at the identity, an `AtIdentity`, where a pass told them.
+    # Gradients of the samples at the identity, an `AtIdentity`, where a pass told them.
     at_identity: Any = None
     # The network's, before it was taught anything.
     raw: torch.Tensor = field(kw_only=True)
-    # Of all samples, on the CPU.
-    weight_of_all: torch.Tensor = field(kw_only=True)
 
     @classmethod
     def of(cls, samples):
         """The problem that `Samples` pose."""
-        shard = samples.shard
+        shard, (logits, y_encoded, weight) = samples.shard, samples.of_all()
         # The bar of all the training counts the passes.
         backbone = copy.copy(samples.backbone)
         backbone.verbose = 0
         return cls(
             backbone,
             samples.inputs,
-            samples.y_encoded,
-            samples.weight,
-            samples.logits,
+            y_encoded,
+            weight,
+            logits,
             shard,
             Passes(forward=shard.size),
             split_params=samples.metadata.guard,
             copies=samples.copies(),
-            raw=samples.logits,
-            weight_of_all=shard.all_gather(samples.weight).cpu(),
+            raw=logits,
         )
 
     def __len__(self):
@@ -91,12 +86,12 @@ class Problem:
 
     def nonzero_weight_indices(self):
         """Return positions of the samples that count: those with weight."""
-        return self.weight_of_all.nonzero()[:, 0]
+        return self.weight.nonzero()[:, 0]
 
     @property
     def n_weighted(self):
         """Number of samples that count."""
-        return int(self.weight_of_all.count_nonzero())
+        return int(self.weight.count_nonzero())
 
     @property
     def places(self):
@@ -117,23 +112,21 @@ class Problem:
 
     def take(self, rows):
         """The same problem on some of its samples."""
-        everywhere = torch.as_tensor(rows)
-        shard, rows = self.shard.take(everywhere)
-        on = rows.to(self.y_encoded.device)
-        logits = self.logits[on]
+        rows = torch.as_tensor(rows)
+        shard, own = self.shard.take(rows)
+        logits = self.logits[rows]
         return replace(
             self,
             shard=shard,
             # A process that has none of them keeps an input for its shape.
-            inputs=self.inputs.take(rows if len(rows) else [0]),
-            y_encoded=self.y_encoded[on],
-            weight=self.weight[rows.to(self.weight.device)],
+            inputs=self.inputs.take(own if len(own) else [0]),
+            y_encoded=self.y_encoded[rows],
+            weight=self.weight[rows],
             logits=logits,
-            raw=logits if self.raw is self.logits else self.raw[on],
-            weight_of_all=self.weight_of_all[everywhere],
-            split_params=of_rows(self.split_params, everywhere.numpy(), len(self)),
-            copies=None if self.copies is None else self.copies[everywhere.numpy()],
-            at_identity=self.at_identity and self.at_identity.take(on),
+            raw=logits if self.raw is self.logits else self.raw[rows],
+            split_params=of_rows(self.split_params, rows.numpy(), len(self)),
+            copies=None if self.copies is None else self.copies[rows.numpy()],
+            at_identity=self.at_identity and self.at_identity.take(rows),
         )
 
     def weighted(self):
@@ -143,56 +136,49 @@ class Problem:
 
     def logits_under(self, perturbation):
         """Logits of the perturbed inputs."""
-        if not self.shard.size:
-            return self.logits
-        self.passes.forward += self.shard.size
-        try:
-            with features_clamped(self.backbone.module, norm_part(perturbation)):
-                return self.backbone.logits(self.inputs, perturbation)[0]
-        except OverflowedLogits as error:
+        logits = self.try_logits_under(perturbation)
+        if logits is None:
             # At the identity they are finite.
             raise OverflowedLogits(
                 "training diverged: the network's logits of the perturbed inputs are infinite, NaN or too large; "
                 "lower lr"
-            ) from error
+            )
+        return logits
 
     def try_logits_under(self, perturbation):
         """Logits of the perturbed inputs; None where the network's arithmetic overflows on any process."""
+        self.passes.forward += self.shard.size
         try:
-            logits = self.logits_under(perturbation)
+            with features_clamped(self.backbone.module, norm_part(perturbation)):
+                logits = self.backbone.logits(self.inputs, perturbation)[0][: self.shard.size]
         except OverflowedLogits:
             logits = None
         n_overflows = self.shard.ranks.sum(torch.tensor(float(logits is None))).item()
-        return None if n_overflows else logits
+        return None if n_overflows else self.shard.all_gather(logits)
 
-    def logits_of(self, rows, logits):
-        """Return those of some positions among logits of this process's samples."""
-        _, rows = self.shard.take(rows)
-        return logits[rows.to(logits.device)]
+    def labelled(self, logits):
+        """Some logits of the samples, with their labels and weights."""
+        return LabelledLogits(logits, self.y_encoded, self.weight)
 
     def solve(self, logits=None, gamma=0.0, **options):
         """The exact temperature of some logits, and the loss there; of those at the identity by default."""
         logits = self.logits if logits is None else logits
-        return solve_temperature(
-            logits, self.y_encoded, sample_weight=self.weight, gamma=gamma, shard=self.shard, **options
-        )
+        return solve_temperature(logits, self.y_encoded, sample_weight=self.weight, gamma=gamma, **options)
 
     def in_sample(self, logits=None, **options):
         """The exact temperature of some logits, and their mean NLL there, of labels that aren't smoothed."""
         temperature = self.solve(logits, **options).temperature
         losses = -self.log_likelihoods(temperature, logits).cpu()
-        return temperature, float(np.average(losses, weights=self.weight_of_all))
+        return temperature, float(np.average(losses, weights=self.weight))
 
     def log_likelihoods(self, temperature, logits=None):
-        """Log-probability of each label, of all the samples."""
-        own = log_likelihoods(self.logits if logits is None else logits, self.y_encoded, temperature)
-        return self.shard.all_gather(own)
+        """Log-probability of each label."""
+        return log_likelihoods(self.logits if logits is None else logits, self.y_encoded, temperature)
 
     def losses(self, temperature, logits, gamma=0.0):
-        """Focal loss of each sample, of all, times its weight over the mean weight."""
+        """Focal loss of each sample times its weight over the mean weight."""
         losses = focal_loss(logits.double() / temperature, self.y_encoded, gamma=gamma, reduction="none")
-        weight = self.weight_of_all
-        return self.shard.all_gather(losses) * (weight / weight.mean()).to(losses.device)
+        return losses * (self.weight / self.weight.mean()).to(losses.device)
 
     def cost(self):
         """Return how often each sample went through the network on average, and inputs without labels, by name."""
@@ -201,16 +187,17 @@ class Problem:
         return {"forward": forward, "backward": backward, **self.passes.beside}
 
     def targets(self):
-        """Column indices and weights, unless these are all 1, on the CPU for a loader."""
+        """Column indices and weights of this process's, unless all weights are 1, on the CPU for a loader."""
         parts = (self.y_encoded,) if (self.weight == 1).all() else (self.y_encoded, self.weight)
-        return tuple(part.cpu() for part in parts)
+        return tuple(part[self.shard.own].cpu() for part in parts)
 
     def labelled_batches(self):
-        """Yield (inputs, others, column indices, weights) in order, on the network's device; weights are float64.
+        """Yield (inputs, others, column indices, weights) of this process's samples, in order, on the network's device.
 
         The inputs are those that are perturbed, and the others a dict of what the network takes with them by name.
+        Weights are float64.
         """
-        done = 0
+        done = self.shard.start
         for batch, _ in self.inputs.batches() if self.shard.size else ():
             x, others = self.backbone.to_device(batch)
             rows = slice(done, done + len(next(iter(others.values())) if x is None else x))
@@ -234,7 +221,7 @@ class Problem:
         """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
         backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
         for each in (backbone, exact) if exact is not None else (backbone,):
-            each.before = perturbation if each.before is None else Through(each.before, perturbation)
+            each.before = perturbation if each.before is None else nn.Sequential(each.before, perturbation)
         return replace(self, backbone=backbone, exact=exact, at_identity=None)
 
     def in_full_precision(self):
@@ -308,15 +295,3 @@ def on_private_copies(problem):
     backbone, exact = copy.copy(problem.backbone), copy.copy(problem.exact or problem.backbone)
     backbone.module, exact.module = private_copy(backbone.module), private_copy(exact.module)
     return replace(problem, backbone=backbone, exact=exact)
-
-
-class Through(nn.Module):
-    """A transform, and then another of what it gives."""
-
-    def __init__(self, first, second):
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, x):
-        """The batch after both."""
-        return self.second(self.first(x).to(x.dtype))

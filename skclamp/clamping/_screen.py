@@ -84,12 +84,11 @@ def scores_of(problem):
     families = {name: known.families[name] for name in few}
     if not families:
         return {}
-    # Labels drawn, with a fixed seed, from the probabilities at the identity; the same on any processes.
-    shard, logits = problem.shard, problem.logits.double()
-    uniform = torch.rand(shard.total, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    own = slice(shard.start, shard.start + shard.size)
-    cumulative = (logits / known.at[own, None].to(logits.device)).softmax(1).cumsum(1)
-    below = cumulative <= uniform[own].to(logits.device) * cumulative[:, -1:]
+    # Labels drawn, with a fixed seed, from the probabilities at the identity.
+    logits = problem.logits.double()
+    uniform = torch.rand(len(logits), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    cumulative = (logits / known.at[:, None].to(logits.device)).softmax(1).cumsum(1)
+    below = cumulative <= uniform.to(logits.device) * cumulative[:, -1:]
     drawn = replace(problem, y_encoded=below.sum(1).clamp_max(logits.shape[1] - 1))
     drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, known.at))
     scores: dict[str, Score] = {}
@@ -97,6 +96,6 @@ def scores_of(problem):
         told = [gradients_at_identity(part, name) for part in (problem, drawn)]
         told = [(own.rows.double() * own.factor[:, None], own.temperature) for own in told]
         own, slopes, others, drawn_slopes = (part.cpu().numpy() for pair in told for part in pair)
-        score = Score.of(own, slopes, others, drawn_slopes, problem.weight_of_all.numpy(), problem.units)
+        score = Score.of(own, slopes, others, drawn_slopes, problem.weight.numpy(), problem.units)
         scores |= {name: score} if score.takes_part else {}
     return scores

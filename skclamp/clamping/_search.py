@@ -268,7 +268,7 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
-    weight = problem.weight_of_all.numpy()
+    weight = problem.weight.numpy()
     for k, (train, rows) in enumerate(splits):
         for part, what in ((train, "to train on"), (rows, "held out")):
             if not weight[part].any():
@@ -364,20 +364,19 @@ def _warm_start(outcome):
 
 
 def pooled_logits(problem, folds, held_out, temperature):
-    """The samples that were held out, and this process's logits of them, each under what its fold learned.
+    """The samples that were held out, and logits of them, each under what its fold learned.
 
     `temperature` is the one that suits these samples under what all the samples learned, and each fold's logits are
     scaled as if it suited that fold's own.
     """
-    logits, everyone = problem.logits.clone(), torch.as_tensor(np.sort(np.concatenate(folds)))
+    logits, everyone = problem.logits.clone(), np.sort(np.concatenate(folds))
     for rows, seen in zip(folds, held_out, strict=True):
-        _, places = problem.shard.take(torch.as_tensor(rows))
         part = seen.logits
         if part is None:
             part = problem.take(rows).in_full_precision().logits_under(seen.learned.perturbation)
-        logits[places.to(logits.device)] = part * (temperature / seen.temperature)
+        logits[rows] = part * (temperature / seen.temperature)
     judging = problem if len(everyone) == len(problem) else problem.take(everyone)
-    return judging, problem.logits_of(everyone, logits)
+    return judging, logits[everyone]
 
 
 def _tell_of_divergence(settings, states):

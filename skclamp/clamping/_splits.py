@@ -59,7 +59,7 @@ def _given(validation_fraction, problem):
     if is_splitter(validation_fraction):
         # To it samples without weight are as good as absent; in an iterable they have positions.
         problem = problem.weighted()
-        y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+        y_encoded = problem.y_encoded.cpu().numpy()
         pairs = validation_fraction.split(y_encoded, y_encoded, **problem.split_params)
     places = np.full(len(problem), -1)
     places[problem.nonzero_weight_indices().numpy()] = np.arange(problem.n_weighted)
@@ -98,14 +98,12 @@ def merged(problem):
 def _merged(problem):
     if problem.copies is None or problem.backbone.splits is not None:
         return problem
-    y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+    y_encoded = problem.y_encoded.cpu().numpy()
     alike = problem.copies * problem.logits.shape[1] + y_encoded
     _, first, number = np.unique(alike, return_index=True, return_inverse=True)
-    weight = torch.from_numpy(np.bincount(number, problem.weight_of_all.numpy())[np.argsort(first)])
+    weight = torch.from_numpy(np.bincount(number, problem.weight.numpy())[np.argsort(first)])
     part = problem.take(np.sort(first))
-    weight_here = weight[part.shard.start : part.shard.start + part.shard.size].to(part.weight.device)
-    copies = part.copies if part.n_distinct < len(part) else None
-    return replace(part, weight=weight_here, weight_of_all=weight, copies=copies)
+    return replace(part, weight=weight, copies=part.copies if part.n_distinct < len(part) else None)
 
 
 def look_for_torn_copies(problem, tries, name):
@@ -141,11 +139,10 @@ def _with_near_copies(problem):
     if len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
         return problem
     # Some samples in succession of all, sorted by class and within a class by their logits.
-    shard = problem.shard
-    y_encoded = shard.all_gather(problem.y_encoded).cpu().numpy()
+    y_encoded = problem.y_encoded.cpu().numpy()
     logits = torch.nan_to_num(problem.logits.double(), neginf=0.0)
     mix = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape[1])).to(logits.device)
-    order = np.lexsort([shard.all_gather(logits @ mix).cpu().numpy(), y_encoded])
+    order = np.lexsort([(logits @ mix).cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
     rows = np.sort(order[start : start + _MAX_SEEN])
     entries, one_unit = _entries(problem, rows)

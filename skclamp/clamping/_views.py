@@ -15,7 +15,7 @@ from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
-from ._problem import Problem, Through
+from ._problem import Problem
 from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
@@ -36,7 +36,7 @@ class Views:
     shares: np.ndarray
     # Of the guard; None without one.
     decision: Decision | None = None
-    # What T comes from, samples and weighted sums of this process's logits of them: all the samples or, where folds
+    # What T comes from, samples and weighted sums of logits of them: all the samples or, where folds
     # judged the views, those that were held out, out of fold. None where there is no view but the inputs as they are.
     problem: Problem | None = None
     logits: torch.Tensor | None = None
@@ -164,16 +164,15 @@ class Looks:
         return part
 
     def __call__(self, name, positions=None):
-        """Logits of some positions, all by default, under a view; of this process's."""
+        """Logits of some positions, all by default, under a view."""
         rows = self._rows if positions is None else self._rows[positions]
         logits, seen = self._seen[name]
         new = rows[~seen[rows]]
         if len(new):
-            part = self.problem.take(new).logits_under(Through(self.perturbation, self.candidates[name]))
-            _, places = self.problem.shard.take(torch.from_numpy(new))
-            logits[places.to(logits.device)] = part.to(logits)
+            part = self.problem.take(new).logits_under(nn.Sequential(self.perturbation, self.candidates[name]))
+            logits[new] = part.to(logits)
             seen[new] = True
-        return self.problem.logits_of(torch.from_numpy(rows), logits)
+        return logits[rows]
 
 
 def _weighed(problem, logits, most=None):
@@ -194,13 +193,11 @@ def _weighed(problem, logits, most=None):
 
 def _weights(problem, logits):
     """Weights of some views' logits at which the NLL of a problem's samples is least, the labels smoothed."""
-    return solve_weights(
-        logits, problem.y_encoded, sample_weight=problem.weight, shard=problem.shard, smooth=True
-    ).weights
+    return solve_weights(logits, problem.y_encoded, sample_weight=problem.weight, smooth=True).weights
 
 
 def choose_views(problem, look, base, most, seed):
-    """Return logits of this process's samples under views that lower the NLL, by name; and why others didn't join.
+    """Return logits of the samples under views that lower the NLL, by name; and why others didn't join.
 
     The inputs as they are, with the logits `base`, come first of the `most` views. Each sample has weight, and `look`
     are the `Looks` of these samples.
@@ -213,7 +210,7 @@ def choose_views(problem, look, base, most, seed):
         logits = {name: look(name, rows) for name in names}
         if size >= len(problem):
             break
-        names = _screened(problem.take(rows), problem.logits_of(torch.as_tensor(rows), base), logits, most, n_kept)
+        names = _screened(problem.take(rows), base[rows], logits, most, n_kept)
         worse = Objection(Reason.BETTER_ONES_ON_FEW, about=size)
         untried |= {name: worse for name in logits if name not in names}
     chosen, why_not = _grown(problem, base, logits, most, seed)
@@ -225,7 +222,7 @@ def _screened(problem, base, logits, most, n_kept):
 
     After those that there is room for come such as can't be told from the last of these, up to `n_kept` in all.
     """
-    weight, everyone = problem.weight_of_all.numpy(), torch.arange(len(problem))
+    weight, everyone = problem.weight.numpy(), np.arange(len(problem))
     chosen: list[str] = []
     left, rest = list(logits), []
     while left and len(chosen) < most - 1:
@@ -241,9 +238,8 @@ def _screened(problem, base, logits, most, n_kept):
 
 def _grown(problem, base, logits, most, seed):
     """Logits of views joined one by one, as long as the best of those left gains on inner folds; why others didn't."""
-    weight = problem.weight_of_all.numpy()
-    first, second = (torch.as_tensor(rows) for rows in next(KFold(2, shuffle=True, random_state=seed).split(weight)))
-    halves = [(first, second), (second, first)]
+    weight = problem.weight.numpy()
+    halves = [*KFold(2, shuffle=True, random_state=seed).split(weight)]
     chosen, left = {AS_IT_IS: base}, dict(logits)
     untried: dict[str, Objection] = {}
     present = _losses(problem, halves, [base])
@@ -268,7 +264,7 @@ def _losses(problem, splits, views):
     """NLL of each sample, of all, at the weights of the part of its split that learns."""
     losses = np.empty(len(problem))
     for train, rows in splits:
-        weights = _weights(problem.take(train), [problem.logits_of(train, view) for view in views])
-        averaged = weighted_sum([problem.logits_of(rows, view) for view in views], weights.tolist())
+        weights = _weights(problem.take(train), [view[train] for view in views])
+        averaged = weighted_sum([view[rows] for view in views], weights.tolist())
         losses[rows] = -problem.take(rows).log_likelihoods(1.0, averaged).cpu().numpy()
     return losses
