@@ -18,7 +18,6 @@ import torch
 from scipy.optimize import brentq, minimize_scalar
 
 from .._utils.warnings import CAUSES_OF_FLAWLESSNESS, CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, note_unconverged
-from ..distributed import ALONE
 from ..exceptions import NotConvergedWarning
 from .temperature_sums import LogitRows, rows_a_chunk
 
@@ -46,8 +45,6 @@ _GRID_ROWS = 2048
 _GRID_RATIO = 2
 _SAMPLE_ERRORS = 5
 _MAX_VALLEYS = 3
-# Processes that share up to this many logits gather them (256 kB in float32).
-GATHERED_SIZE = 2**16
 _ROOT_TOLERANCE = 1e-10
 # Where errors are few: the scale of a logistic prior on log T, whose slope is at most 1 / 0.2 nats, and the share of
 # Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where smoothing alone keeps it
@@ -90,9 +87,7 @@ class TemperatureSolution(NamedTuple):
     prior_strength: float = 0.0
 
 
-def solve_temperature(
-    logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None, smooth=False, prior=False
-):
+def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, smooth=False, prior=False):
     """Temperature at which ``softmax(logits / T)`` has the least mean focal loss.
 
     Memory beyond the logits stays below 64 MB whatever their number. float64 logits are treated in float64; all others
@@ -110,8 +105,6 @@ def solve_temperature(
         Focusing parameter; at 0 the loss is the NLL.
     bounds : tuple of two floats, default=(1e-4, 1e4)
         Least and largest T.
-    shard : Shard, default=None
-        Which rows these are of those of all processes, of which T is; by default all.
     smooth : bool, default=False
         Whether a label has the probability 1 - 1 / (n_samples + 2) and the other classes share the rest, as Platt's
         targets do: n flawless samples then lead to no T at the bound. Uneven weights count as the number of equal ones
@@ -129,11 +122,7 @@ def solve_temperature(
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
-    ranks = ALONE if shard is None else shard.ranks
-    if ranks is not ALONE and shard.total * logits.shape[1] <= GATHERED_SIZE:
-        # So few are told once, in place of sums at each step of the search.
-        logits, y, weight, ranks = *map(shard.all_gather, (logits, y, weight)), ALONE
-    rows = LogitRows(logits, y, weight, ranks, smooth=smooth)
+    rows = LogitRows(logits, y, weight, smooth=smooth)
     low, high = bounds
     limits = math.log(rows.representable(1 / high)), math.log(rows.representable(1 / low))
     if low == high:

@@ -1,11 +1,8 @@
 """Rows of logits as the searches for a temperature see them: mean losses and their derivatives, a chunk at a time."""
 
-import math
 from typing import NamedTuple
 
 import torch
-
-from ..distributed import ALONE
 
 # A chunk and its exponentials stay in the second-level cache of a processor's core; a GPU wants fewer, longer kernels.
 _CHUNK_SIZE = 2**17
@@ -41,12 +38,11 @@ class LogitRows:
     focal losses get the same.
     """
 
-    def __init__(self, logits, y, weight, ranks=ALONE, *, smooth=False):
+    def __init__(self, logits, y, weight, *, smooth=False):
         self.logits, self.y = logits, y.to(logits.device)
         ones = torch.ones(1, dtype=torch.float64, device=logits.device)
         self.weight = weight.to(ones)
-        self.ranks = ranks
-        self.n_rows, self.total_weight = ranks.sum(torch.stack([len(y) * ones[0], self.weight.sum()])).tolist()
+        self.n_rows, self.total_weight = len(y), self.weight.sum().item()
         small = self.n_rows <= _FEW_ROWS and self.n_rows * logits.shape[1] <= _SMALL_SIZE
         self.dtype = torch.float64 if small or logits.dtype == torch.float64 else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
@@ -56,25 +52,22 @@ class LogitRows:
 
     @property
     def n_effective(self):
-        """Number of equally weighted rows, of all processes, that would tell as much."""
-        return self.total_weight**2 / self.ranks.sum(self.weight.square().sum()).item()
+        """Number of equally weighted rows that would tell as much."""
+        return self.total_weight**2 / self.weight.square().sum().item()
 
     @property
     def n_repetitions(self):
-        """Number of rows, of all processes, where weights are repetitions, whatever their unit.
+        """Number of rows, where weights are repetitions, whatever their unit.
 
         The least weight counts as one row, or a tenth of the mean, so that weights next to 0 are no unit.
         """
         weighted = self.weight[self.weight > 0]
-        own = weighted.min().item() if len(weighted) else math.inf
-        leasts, counts = zip(*self.ranks.all_gather_object((own, len(weighted))), strict=True)
-        return self.total_weight / max(min(leasts), 0.1 * self.total_weight / sum(counts))
+        return self.total_weight / max(weighted.min().item(), 0.1 * self.total_weight / len(weighted))
 
     def sample(self, n_rows, least_ratio):
         """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
         n_rows = min(n_rows, max(1, _KEPT_SIZE // self.logits.shape[1]))
-        # What several processes drew, each from its own rows, would be none of one's.
-        if self.ranks is not ALONE or len(self.y) < least_ratio * n_rows:
+        if len(self.y) < least_ratio * n_rows:
             return None
         generator = torch.Generator().manual_seed(0)
         chosen = torch.randint(len(self.y), (n_rows,), generator=generator).to(self.y.device)
@@ -148,7 +141,7 @@ class LogitRows:
     def _average(self, totals, shape):
         self.n_passes += 1
         total = sum(totals, start=torch.zeros(shape, dtype=torch.float64, device=self.weight.device))
-        return (self.ranks.sum(total) / self.total_weight).tolist()
+        return (total / self.total_weight).tolist()
 
     def _moments(self, beta, n_powers):
         """Yield the labels' centred logits of a chunk, the weights, and the sums over classes of exp(beta c) c^j.

@@ -19,8 +19,7 @@ from scipy.optimize import nnls
 
 from .._utils.arrays import absent_again, absent_among
 from .._utils.warnings import note_unconverged
-from ..distributed import ALONE
-from .temperature import DEFAULT_BOUNDS, GATHERED_SIZE
+from .temperature import DEFAULT_BOUNDS
 from .temperature_sums import rows_a_chunk
 
 # Variance of a combination of inputs, of which each has 1, that is none: that of differences of 1e-5. Rounding leaves
@@ -53,7 +52,7 @@ class WeightsSolution(NamedTuple):
     converged: bool
 
 
-def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False):
+def solve_weights(logits, y, *, sample_weight=None, smooth=False):
     """Weights w >= 0 at which ``softmax(sum_j w_j logits[j])`` has the least mean NLL.
 
     Sums are in float64, a chunk of rows at a time. Of inputs that say the same, all weigh the same.
@@ -66,8 +65,6 @@ def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False):
         Column index of each sample's class.
     sample_weight : torch.Tensor of shape (n_samples,), default=None
         Non-negative weights with a positive sum; they count as repetitions.
-    shard : Shard, default=None
-        Which rows these are of those of all processes, of which w is; by default all.
     smooth : bool, default=False
         Whether labels are smoothed as `solve_temperature` does.
 
@@ -78,22 +75,17 @@ def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False):
         falls without end, and so does the search, unconverged.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
-    ranks = ALONE if shard is None else shard.ranks
-    if ranks is not ALONE and shard.total * logits[0].shape[1] * len(logits) <= GATHERED_SIZE:
-        logits, ranks = [shard.all_gather(one.double()) for one in logits], ALONE
-        y, weight = shard.all_gather(y), shard.all_gather(weight)
-    return _descend(Sums(logits, y, weight, ranks), smooth)
+    return _descend(Sums(logits, y, weight), smooth)
 
 
 class Sums:
     """Rows of several inputs' logits, and the means over them that the search asks for."""
 
-    def __init__(self, logits, y, weight, ranks=ALONE):
-        self.logits, self.y, self.ranks = logits, y.to(logits[0].device), ranks
+    def __init__(self, logits, y, weight):
+        self.logits, self.y = logits, y.to(logits[0].device)
         self.weight = weight.to(self.y.device, torch.float64)
-        totals = ranks.sum(torch.stack([self.weight.sum(), self.weight.square().sum()]))
-        self.total_weight, squares = totals.tolist()
-        self.n_effective = self.total_weight**2 / squares
+        self.total_weight = self.weight.sum().item()
+        self.n_effective = self.total_weight**2 / self.weight.square().sum().item()
 
     def __call__(self, weights):
         """Mean NLL at some weights, its gradient and its Hessian."""
@@ -105,7 +97,7 @@ class Sums:
             *(one.split(size) for one in self.logits), self.y.split(size), self.weight.split(size), strict=True
         ):
             total += _totals(torch.stack([part.double() for part in parts]), y_encoded, weight, on_device)
-        loss, *others = (self.ranks.sum(total) / self.total_weight).tolist()
+        loss, *others = (total / self.total_weight).tolist()
         return loss, np.array(others[:n]), np.array(others[n:]).reshape(n, n)
 
 

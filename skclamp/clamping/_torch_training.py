@@ -53,15 +53,8 @@ def train(state, problem, settings, generator):
 class ClampingNet(NeuralNet):
     """A net of skorch around a ClampedModule whose network is frozen already."""
 
-    def __init__(self, *args, state, problem, settings, dataset, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.state = state
-        self.problem = problem
-        self.settings = settings
-        self.dataset = dataset
-        self.ranks = problem.shard.ranks
-        self.ended_by_callback = False
-        self.share_: float | torch.Tensor = 1.0
+    ended_by_callback = False
+    share_: float | torch.Tensor = 1.0
 
     @classmethod
     def around(cls, state, problem, settings, generator, **extra):
@@ -81,13 +74,11 @@ class ClampingNet(NeuralNet):
             train_split=None,
             device=None,
             iterator_train=DataLoader,
-            state=state,
-            problem=problem,
-            settings=settings,
-            dataset=dataset,
             **{f"iterator_train__{name}": value for name, value in loading.items()},
             **extra,
         )
+        net.state, net.problem, net.settings, net.dataset = state, problem, settings, dataset
+        net.ranks = problem.shard.ranks
         return net.initialize()
 
     @staticmethod

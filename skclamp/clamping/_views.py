@@ -94,7 +94,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
 
     if not guarded:
         look = looks_under(perturbs and outcome.state.perturbation)
-        chosen, _ = choose_views(searched, look, outcome.in_sample if perturbs else searched.logits, most, seed)
+        base = outcome.in_sample if perturbs else searched.logits
+        chosen, _ = choose_views(searched, look, np.arange(len(searched)), base, most, seed)
         names, weights, logits = _weighed(searched, chosen, most)
         if names == [AS_IT_IS]:
             return one_view()
@@ -110,13 +111,13 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
             rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
             look, judging = looks[fold], held_out.in_full_precision()
             base = train.logits_under(look.perturbation) if perturbs else train.logits
-            chosen, untried = choose_views(train, look.among(rows), base, most, seed)
+            chosen, untried = choose_views(train, look, rows, base, most, seed)
             seen = baseline = perturbed[fold] or hold_out(train, held_out)
             if baseline.logits is None:
                 seen = baseline = baseline._replace(logits=judging.logits_under(look.perturbation))
             names, weights, _ = _weighed(train, chosen)
             views = [name for name in names if name != AS_IT_IS]
-            logits = {AS_IT_IS: baseline.logits} | {name: look.among(held_out_rows)(name) for name in views}
+            logits = {AS_IT_IS: baseline.logits} | {name: look(name, held_out_rows) for name in views}
             if views:
                 averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
                 temperature = 1 / weights.sum()
@@ -150,22 +151,14 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
 class Looks:
     """Logits of samples under views of the inputs that a perturbation leaves: each is passed once."""
 
-    def __init__(self, problem, perturbation, candidates, rows=None):
+    def __init__(self, problem, perturbation, candidates):
         self.problem, self.perturbation, self.candidates = problem, perturbation, candidates
         self._seen = {
             name: (torch.zeros_like(problem.logits), np.zeros(len(problem), dtype=bool)) for name in candidates
         }
-        self._rows = np.arange(len(problem)) if rows is None else rows
 
-    def among(self, rows):
-        """The same of some of the samples, whose positions are then among these."""
-        part = copy.copy(self)
-        part._rows = self._rows[rows]
-        return part
-
-    def __call__(self, name, positions=None):
-        """Logits of some positions, all by default, under a view."""
-        rows = self._rows if positions is None else self._rows[positions]
+    def __call__(self, name, rows):
+        """Logits of some samples under a view."""
         logits, seen = self._seen[name]
         new = rows[~seen[rows]]
         if len(new):
@@ -196,21 +189,21 @@ def _weights(problem, logits):
     return solve_weights(logits, problem.y_encoded, sample_weight=problem.weight, smooth=True).weights
 
 
-def choose_views(problem, look, base, most, seed):
+def choose_views(problem, look, rows, base, most, seed):
     """Return logits of the samples under views that lower the NLL, by name; and why others didn't join.
 
-    The inputs as they are, with the logits `base`, come first of the `most` views. Each sample has weight, and `look`
-    are the `Looks` of these samples.
+    The inputs as they are, with the logits `base`, come first of the `most` views. Each sample has weight; `rows` are
+    the samples' positions for `look`, a `Looks`.
     """
     order = np.random.default_rng(seed).permutation(len(problem))
     names, logits = list(look.candidates), {}
     untried: dict[str, Objection] = {}
     for size, n_kept in ((_FIRST_SAMPLES, _FINALISTS), (_SECOND_SAMPLES, most - 1), (len(problem), most - 1)):
-        rows = np.sort(order[:size])
-        logits = {name: look(name, rows) for name in names}
+        some = np.sort(order[:size])
+        logits = {name: look(name, rows[some]) for name in names}
         if size >= len(problem):
             break
-        names = _screened(problem.take(rows), base[rows], logits, most, n_kept)
+        names = _screened(problem.take(some), base[some], logits, most, n_kept)
         worse = Objection(Reason.BETTER_ONES_ON_FEW, about=size)
         untried |= {name: worse for name in logits if name not in names}
     chosen, why_not = _grown(problem, base, logits, most, seed)
