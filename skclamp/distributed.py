@@ -161,10 +161,9 @@ def sharded(group=None):
 
     Every process of the group calls the same ``fit`` with its own samples, for instance under ``torchrun``. All end
     with the same perturbation, temperature and verdict: those of one process on all the samples, rank after rank, but
-    for rounding. Neural clamping exchanges sums over samples, a few numbers per sample where its guard or sample
-    weights need them, and logits of a few samples at a time, never inputs; where a perturbation has more than 512
-    parameters, the gradients of each sample. Calibrators of the output, and the `output` of one that perturbs
-    the input, gather the logits of all. Predictions are each process's own affair.
+    for rounding. Calibrators gather the logits of all samples; neural clamping those of each pass and, for steps
+    along natural gradients, each sample's gradients with respect to the perturbation, but never inputs. Predictions are
+    each process's own affair.
 
     Parameters
     ----------
