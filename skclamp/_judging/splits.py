@@ -154,12 +154,13 @@ def _apart(values):
     return np.abs(np.diff(values)) > _EQUAL * np.abs(values[1:])
 
 
-def check_partition(parts, n_samples):
-    """Raise unless each sample is in one of the held-out parts."""
+def check_partition(parts, n_samples, name="cv", how_often="exactly once"):
+    """Raise unless each sample is in one of the held-out parts; or, "at most once", in none."""
     held_out = np.bincount(np.concatenate(parts), minlength=n_samples)
-    if (held_out != 1).any():
-        row = int((held_out != 1).argmax())
-        raise ValueError(f"cv must hold out each sample exactly once; got sample {row} {held_out[row]} times")
+    wrong = held_out != 1 if how_often == "exactly once" else held_out > 1
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"{name} must hold out each sample {how_often}; got sample {row} {held_out[row]} times")
 
 
 def check_disjoint(splits, n_samples):
@@ -172,11 +173,10 @@ def check_disjoint(splits, n_samples):
                 f"validation_fraction must have samples with weight in both parts of each split; got {len(train)} to "
                 f"train on and {len(rows)} held out in split {k}"
             )
-    rule = "validation_fraction must hold out"
-    held_out = np.bincount(np.concatenate([rows for _, rows in splits]), minlength=n_samples)
-    if (held_out > 1).any():
-        row = int((held_out > 1).argmax())
-        raise ValueError(f"{rule} each sample at most once; got sample {row} {held_out[row]} times")
+    check_partition([rows for _, rows in splits], n_samples, "validation_fraction", "at most once")
     for k, (train, rows) in enumerate(splits):
         if len(both := np.intersect1d(train, rows)):
-            raise ValueError(f"{rule} samples that aren't trained on; got sample {both[0]} in both parts of split {k}")
+            raise ValueError(
+                "validation_fraction must hold out samples that aren't trained on; got sample "
+                f"{both[0]} in both parts of split {k}"
+            )

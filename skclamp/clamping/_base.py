@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from numbers import Integral, Real
@@ -56,9 +56,9 @@ from ._output import Judged, judge_output, suits_pool
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
-from ._state import Settings, State
+from ._state import State
 from ._torch_training import resolve_optimizer
-from ._unlabelled import ReferenceSummary, Start, joined, learn_without_labels, proven_starts
+from ._unlabelled import Start, joined, learn_without_labels, open_unlabelled, proven_starts
 from ._views import candidate_views, find_views, one_view
 
 logger = logging.getLogger("skclamp")
@@ -448,11 +448,8 @@ class BaseClamping(BaseCalibrator):
             ]
         if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
-        if not candidates and not with_views:
-            if self.output is None or not self._guarded:
-                return starts[0], Outcome(problem), one_view()
-            searched, tries = self._splits_for(problem, [], learner)
-            return starts[0], Outcome(searched, tries[0] if tries else []), one_view()
+        if not (candidates or with_views or (self.output is not None and self._guarded)):
+            return starts[0], Outcome(problem), one_view()
         views = candidate_views(self.views, problem) if with_views else {}
         level = LEVEL / max(1, bool(candidates) + bool(views) + (starts[0].decision is not None))
         # The same folds and draws for all.
@@ -508,10 +505,8 @@ class BaseClamping(BaseCalibrator):
         if unheard is not None:
             return [Start(problem, nothing_tried(Objection(unheard)))]
         learner.progress.begin("unlabelled samples")
-        opened = (
-            self._open_unlabelled("X_unlabelled", X_unlabelled, problem),
-            None if X_reference is None else self._open_unlabelled("X_reference", X_reference, problem),
-        )
+        given = {"X_unlabelled": X_unlabelled, "X_reference": X_reference}
+        opened = [open_unlabelled(name, X, problem) for name, X in given.items()]
         searched, tries = self._splits_for(problem, [], learner)
         if not tries:
             n_samples = searched.n_distinct
@@ -528,25 +523,6 @@ class BaseClamping(BaseCalibrator):
         learns_features = any(settings.features for settings in candidates)
         return proven_starts(problem, searched, taught, tries[-1], level, learns_features=learns_features)
 
-    def _open_unlabelled(self, name, X, problem):
-        """Inputs without labels, as the network takes them; a summary as it is."""
-        if isinstance(X, ReferenceSummary):
-            return X
-        try:
-            inputs = problem.backbone.open(dataset_behind(X, any_order=True))
-            if getattr(inputs, "is_stream", False):
-                raise TypeError("inputs without labels must be an array or a map-style Dataset; got a stream")
-            for batch, _ in inputs.batches():
-                x, _ = problem.backbone.to_device(batch)
-                if x is not None and tuple(x.shape[1:]) != problem.input_shape:
-                    raise ValueError(
-                        f"inputs must have the shape of X's, {problem.input_shape}; got {tuple(x.shape[1:])}"
-                    )
-        except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{name}: {error}") from error
-        return inputs
-
     def _tell(self, start, decision, views, progress):
         """Set, log and show the verdicts, where a guard decided."""
         if start.decision is not None:
@@ -560,7 +536,7 @@ class BaseClamping(BaseCalibrator):
             self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
         for verdict in self._verdicts().values():
             logger.info("%s", verdict.reason)
-            progress.judged(verdict)
+            progress.write(verdict.reason)
 
     def _verdicts(self):
         """Return those that there are, by what they are about."""
@@ -608,11 +584,6 @@ class BaseClamping(BaseCalibrator):
             judging = judging, judging.logits
         splits = () if self._draws_folds(problem) else outcome.splits
         return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)
-
-    def _settings(self, **varied):
-        """The settings of one candidate."""
-        names = [field.name for field in fields(Settings) if hasattr(self, field.name) and field.name not in varied]
-        return Settings(**varied, **{name: getattr(self, name) for name in names})
 
     def _set_derived(self, network):
         delta = additive_part(self.perturbation_, self._input_shape)

@@ -16,6 +16,7 @@ from .._utils.sklearn_private import Interval
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
 from ._splits import look_for_torn_copies, merged, tries_of
+from ._state import Settings
 
 #: The settings of the authors' toolkit. They are for inputs that are normalised already: the learning rate and the
 #: perturbation are in the units of X as given, and images in [0, 1] would be moved much farther.
@@ -193,7 +194,7 @@ class NeuralClampingCalibrator(BaseClamping):
         if self.perturbation is None:
             return []
         gammas = AUTO_GAMMAS if isinstance(self.gamma, str) else [self.gamma]
-        candidates = [self._settings(gamma=gamma) for gamma in gammas]
+        candidates = [Settings.of(self, gamma=gamma) for gamma in gammas]
         if isinstance(self.perturbation, str) and self.perturbation == "norm":
             return [replace(settings, features=True) for settings in candidates]
         if isinstance(self.perturbation, str) and self.perturbation == "auto":

@@ -18,6 +18,7 @@ from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
 from ._splits import look_for_torn_copies, merged
+from ._state import Settings
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
 _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
@@ -124,7 +125,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
             check_grid(getattr(self, values), values, rules[name], type(self).__name__)
         grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
         rows = [dict(zip(_GRIDS.values(), values, strict=True)) for values in grid]
-        return [self._settings(**row, features=row["perturbation"] in ("auto", "norm")) for row in rows]
+        return [Settings.of(self, **row, features=row["perturbation"] in ("auto", "norm")) for row in rows]
 
     def _draws_folds(self, problem):
         """Return whether folds are drawn at random, not the user's."""

@@ -241,11 +241,8 @@ class _Descent:
         if self.settings.features:
             # The next step renews those of another part; what is renewed takes as much memory.
             state.parts = state.parts[1:]
-        place, extensions = (
-            (state.perturbation, self.temperature.item()),
-            [part for part, _ in state.extensions.values()],
-        )
-        (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions)
+        gammas, extensions = [self.settings.gamma], [part for part, _ in state.extensions.values()]
+        (gradients,) = gradients_of(samples, state.perturbation, self.temperature.item(), gammas, extensions)
         if self.settings.features:
             state.parts = [*state.parts, (rows, gradients.own)]
             gradients = gradients._replace(own=joined([part for _, part in state.parts if part is not None]))

@@ -186,11 +186,6 @@ class Problem:
         forward, backward = (self.shard.ranks.sum(passes) / len(self)).tolist()
         return {"forward": forward, "backward": backward, **self.passes.beside}
 
-    def targets(self):
-        """Column indices and weights of this process's, unless all weights are 1, on the CPU for a loader."""
-        parts = (self.y_encoded,) if (self.weight == 1).all() else (self.y_encoded, self.weight)
-        return tuple(part[self.shard.own].cpu() for part in parts)
-
     def labelled_batches(self):
         """Yield (inputs, others, column indices, weights) of this process's samples, in order, on the network's device.
 

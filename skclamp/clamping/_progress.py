@@ -15,10 +15,7 @@ class Progress(Callback):
     def __init__(self, verbose, max_epochs):
         self.verbose = verbose
         self.max_epochs = max_epochs
-
-    @property
-    def _writes(self):
-        return self.verbose != "auto" and self.verbose > 1
+        self._writes = verbose != "auto" and verbose > 1
 
     def __enter__(self):
         options = {"leave": False} if self._writes else {}
@@ -41,10 +38,6 @@ class Progress(Callback):
         """Tell how many trainings are to come, if all are needed."""
         self.bar_.total = self.bar_.n + n_trainings * self.max_epochs
 
-    def screened(self, p_value):
-        """Show the p value of gradients at the identity."""
-        self._show(**{"p of gradients": f"{p_value:.2g}"})
-
     def begin(self, stage):
         """Name what comes next."""
         self.stage_ = stage
@@ -54,23 +47,19 @@ class Progress(Callback):
 
     def held_out(self, best, loss, plain):
         """Show the best candidate of a fold, its mean held-out NLL, and that of temperature scaling."""
-        self._show(**{"held-out NLL": f"{loss:.4f}", "with T alone": f"{plain:.4f}"})
+        self.show(**{"held-out NLL": f"{loss:.4f}", "with T alone": f"{plain:.4f}"})
         name, n_epochs = best.name if best.moved else "no perturbation", best.told["n_epochs"]
         epochs = f"{n_epochs} epoch{'s' * (n_epochs != 1)}"
-        self._write(
+        self.write(
             f"{self.stage_}: {name}, T = {best.told['temperature']:.4g}, after {epochs}; held-out NLL {loss:.4f}, with "
             f"T alone {plain:.4f}"
         )
-
-    def judged(self, verdict):
-        """A decision of the guard."""
-        self._write(verdict.reason)
 
     def on_epoch_end(self, net, **kwargs):
         """A step of the bar."""
         self.n_epochs_ += 1
         self.bar_.update()
-        self._show(loss=f"{net.history[-1, 'train_loss']:.4f}", T=f"{net.history[-1, 'temperature']:.3f}")
+        self.show(loss=f"{net.history[-1, 'train_loss']:.4f}", T=f"{net.history[-1, 'temperature']:.3f}")
 
     def on_train_end(self, net, **kwargs):
         """Take away the epochs that convergence saved."""
@@ -78,10 +67,12 @@ class Progress(Callback):
         self.bar_.refresh()
         self.n_epochs_ = 0
 
-    def _show(self, **values):
+    def show(self, **values):
+        """Have the bar show values beside those that it shows."""
         self.shown_.update(values)
         self.bar_.set_postfix(self.shown_)
 
-    def _write(self, line):
+    def write(self, line):
+        """Write a line, where these are asked for."""
         if self._writes:
             tqdm.write(line)

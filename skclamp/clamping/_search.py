@@ -106,7 +106,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         told, untried = with_gradients(problem, candidates, tries[0])
     if told is not None and screened:
         found = screen_of(told, level)
-        learner.progress.screened(found.p_value)
+        learner.progress.show(**{"p of gradients": f"{found.p_value:.2g}"})
         if why := found.objection:
             untried = untried | dict.fromkeys(told.at_identity.families, why._replace(lack=0.0))
             decision = nothing_tried(why, untried, found.detectable_gain)
@@ -210,12 +210,10 @@ def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_sco
     """Evidence of candidates, each fitted to the training part of each split; few `screened` samples by few steps."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
-    quiet = [
-        replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
-        for settings in candidates
-    ]
+    options = {"callbacks": None, "verbose": 0, "early_stopped": early_stopped, "for_guard": True}
     if screened and problem.n_distinct < FEW_SAMPLES:
-        quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
+        options["max_epochs"] = min(candidates[0].max_epochs, _MOST_STEPS)
+    quiet = [replace(settings, **options) for settings in candidates]
     # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
     apart = are_apart(splits, len(problem))
     # Labels that these hold out tell the temperature of the gradients, which is no matter where these judge.

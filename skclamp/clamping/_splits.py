@@ -89,7 +89,7 @@ def merged(problem):
     """
     if problem.copies is not None:
         # Of a Dataset the columns weren't known.
-        entries, _ = _entries(problem, np.arange(len(problem)))
+        entries, _ = _entries(problem)
         if entries.shape[1] < _MAX_ENTRIES and are_categories(entries, problem.n_distinct):
             problem = replace(problem, copies=None)
     return _merged(_with_near_copies(_merged(problem)))
@@ -125,14 +125,6 @@ def look_for_torn_copies(problem, tries, name):
         )
 
 
-def _parts(problem, batch):
-    """All that the network takes of a batch, the input that is perturbed first."""
-    x, others = problem.backbone.to_device(batch)
-    # Of a cross-fit these are the numbers of folds.
-    others = {} if problem.backbone.splits is not None else others
-    return [*([] if x is None else [x]), *(others[name] for name in sorted(others))]
-
-
 def _with_near_copies(problem):
     """Return the problem whose near-copies, such as frames of a video, are copies too; say so where there are any."""
     # Numbers of tokens tell no distance.
@@ -145,13 +137,12 @@ def _with_near_copies(problem):
     order = np.lexsort([(logits @ mix).cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
     rows = np.sort(order[start : start + _MAX_SEEN])
-    entries, one_unit = _entries(problem, rows)
+    entries, one_unit = _entries(problem.take(rows))
     far = _FAR_OF_ONE_UNIT if one_unit else _FAR
-    share, by_chance, n_seen = share_of_near_duplicates(_comparable(entries, one_unit), y_encoded[rows], far)
+    share, by_chance, n_seen = share_of_near_duplicates(entries, y_encoded[rows], far)
     if n_seen < _MIN_SEEN or share - by_chance <= _MANY_CLUSTERED:
         return problem
-    entries, _ = _entries(problem, np.arange(len(problem)))
-    found = replace(problem, copies=clusters(_comparable(entries, one_unit), _FAR_OF_UNITS))
+    found = replace(problem, copies=clusters(_entries(problem)[0], _FAR_OF_UNITS))
     note(
         f"{share:.0%} of the samples have others of their class at a fraction of the distance to the rest, as frames "
         "of a video and altered copies have. Each cluster of them counts as one sample, "
@@ -162,22 +153,22 @@ def _with_near_copies(problem):
     return found
 
 
-def _entries(problem, rows):
-    """Some entries of each of some inputs, and whether these have one unit, as images have."""
-    _, rows = problem.shard.take(torch.as_tensor(rows))
+def _entries(problem):
+    """Some entries of each input, and whether these have one unit, as images and sequences have; else in deviations."""
     flat, columns, n_axes = [], None, 0
-    for batch, _ in problem.inputs.take(rows).batches() if len(rows) else ():
-        parts = _parts(problem, batch)
+    for x, others, *_ in problem.labelled_batches():
+        # Of a cross-fit others are the numbers of folds.
+        others = {} if problem.backbone.splits is not None else others
+        parts = [*([] if x is None else [x]), *(others[name] for name in sorted(others))]
         n_axes, x = parts[0].ndim, torch.cat([part.reshape(len(part), -1) for part in parts], 1)
         if columns is None:
             drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
         flat.append(x[:, columns].detach().float().cpu())
     told = problem.shard.ranks.all_gather_object((flat, n_axes))
-    return torch.cat([part for parts, _ in told for part in parts]).numpy(), max(n_axes for _, n_axes in told) > 2
-
-
-def _comparable(entries, one_unit):
-    """Entries of tables in units of their deviations; images and sequences have one unit."""
+    entries, one_unit = (
+        torch.cat([part for parts, _ in told for part in parts]).numpy(),
+        max(n_axes for _, n_axes in told) > 2,
+    )
     deviations = np.ones(1) if one_unit else entries.std(0, dtype=np.float64)
-    return entries / np.where(deviations > 0, deviations, 1.0).astype(entries.dtype)
+    return entries / np.where(deviations > 0, deviations, 1.0).astype(entries.dtype), one_unit

@@ -1,6 +1,6 @@
 """Settings of a training, and the state that it starts from and leaves."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 
 import torch
@@ -39,7 +39,12 @@ class Settings:
     early_stopped: bool = False
     # Whether natural steps are made under a weak prior, whatever their evidence: something else speaks for them.
     weak_prior: bool = False
-    interruptible: bool = True
+
+    @classmethod
+    def of(cls, calibrator, **varied):
+        """The settings of one candidate: parameters of a calibrator, but for what is varied."""
+        own = {field.name: getattr(calibrator, field.name) for field in fields(cls) if hasattr(calibrator, field.name)}
+        return cls(**{**own, **varied})
 
 
 @dataclass

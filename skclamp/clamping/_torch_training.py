@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from skorch import NeuralNet
+from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from .._backbones.inputs import TrainingSet
@@ -85,7 +86,8 @@ class ClampingNet(NeuralNet):
     def reading(problem, settings, generator):
         """A Dataset of (input, targets), and how torch's DataLoader is to read it."""
         loading = {"batch_size": problem.inputs.batch_size, "shuffle": settings.shuffle}
-        return TrainingSet(problem.inputs, *problem.targets()), loading
+        weight = () if (problem.weight == 1).all() else (problem.weight,)
+        return TrainingSet(problem.inputs, problem.y_encoded.cpu(), *weight), loading
 
     @contextmanager
     def training(self):
@@ -99,7 +101,7 @@ class ClampingNet(NeuralNet):
         try:
             yield
         except KeyboardInterrupt:
-            if not self.settings.interruptible or not (self.ended_by_callback or self.ranks is ALONE):
+            if self.settings.for_guard or not (self.ended_by_callback or self.ranks is ALONE):
                 raise
             if self.ended_by_callback:
                 logger.info("training ended by a callback in epoch %d", len(self.history))
@@ -199,9 +201,7 @@ class ShardedNet(ClampingNet):
     @staticmethod
     def reading(problem, settings, generator):
         """Of this process's samples, and of one more that weighs nothing, for batches that have none of them."""
-        y_encoded, *weight = problem.targets()
-        weight = weight[0] if weight else torch.ones(len(y_encoded), dtype=torch.float64)
-        targets = [torch.cat([part, part.new_zeros(1)]) for part in (y_encoded, weight)]
+        targets = [F.pad(part[problem.shard.own].cpu(), (0, 1)) for part in (problem.y_encoded, problem.weight)]
         batches = _Batches(problem.shard, problem.inputs.batch_size, settings.shuffle, generator)
         return TrainingSet(problem.inputs, *targets), {"batch_sampler": batches, "batch_size": 1}
 

@@ -20,8 +20,8 @@ from .._judging.out_of_fold import HeldOut, decide
 from .._judging.verdict import Decision, Objection, Reason
 from .._utils.encoding import register
 from ..modules._norm_layers import attached, parts_of, private_copy, with_features_clamped
-from ..perturbations._families import AffinePerturbation, FilterPerturbation
-from ..perturbations._norm import NormPerturbation, norm_part
+from ..perturbations._families import AffinePerturbation, FilterPerturbation, flattened
+from ..perturbations._norm import NormPerturbation, changes_inputs, norm_part
 from ..perturbations._words import title_of
 from ._problem import Problem, with_norm_layers
 from ._search import cross_examine, hold_out
@@ -142,6 +142,24 @@ def _distances(shape):
     sides = shape[1:]
     grids = torch.meshgrid(*[torch.fft.fftfreq(side) for side in sides], indexing="ij")
     return (torch.stack(grids).square().sum(0).sqrt() * min(sides)).round().long()
+
+
+def open_unlabelled(name, X, problem):
+    """Inputs without labels, as the network of a problem takes them; a summary, or None, as it is."""
+    if X is None or isinstance(X, ReferenceSummary):
+        return X
+    try:
+        inputs = problem.backbone.open(dataset_behind(X, any_order=True))
+        if getattr(inputs, "is_stream", False):
+            raise TypeError("inputs without labels must be an array or a map-style Dataset; got a stream")
+        for batch, _ in inputs.batches():
+            x, _ = problem.backbone.to_device(batch)
+            if x is not None and tuple(x.shape[1:]) != problem.input_shape:
+                raise ValueError(f"inputs must have the shape of X's, {problem.input_shape}; got {tuple(x.shape[1:])}")
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
+    return inputs
 
 
 def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator):
@@ -312,8 +330,9 @@ def _passed(problem, inputs, layers, targets=None):
 
 def after(problem, perturbation, logits=None):
     """The same problem on a network that sees inputs, and has features, as a perturbation leaves them."""
-    norm, parts = norm_part(perturbation), _input_parts(perturbation)
-    problem = problem.behind(nn.Sequential(*parts)) if parts else replace(problem, backbone=copy.copy(problem.backbone))
+    norm, problem = norm_part(perturbation), replace(problem, backbone=copy.copy(problem.backbone))
+    if changes_inputs(perturbation):
+        problem = problem.behind(perturbation)
     if norm is not None:
         problem.backbone.module = with_features_clamped(problem.backbone.module, norm).eval()
     if logits is None:
@@ -375,15 +394,9 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
 def joined(taught, learned):
     """One perturbation of what samples without labels taught and, after it, what labelled ones did."""
     norms = [norm for norm in (norm_part(taught), norm_part(learned)) if norm is not None]
-    parts = [part for module in (taught, learned) for part in _input_parts(module)]
+    parts = [part for module in (taught, learned) for part in flattened(module) if norm_part(part) is None]
     named = [(f"{title_of(part)}{k or ''}", part) for k, part in enumerate(parts)]
     return nn.Sequential(OrderedDict([*named, *[("norm", norm) for norm in [_merged(*norms)] if norms]]))
-
-
-def _input_parts(module):
-    if isinstance(module, nn.Sequential):
-        return [part for child in module for part in _input_parts(child)]
-    return [] if isinstance(module, (nn.Identity, NormPerturbation)) else [module]
 
 
 def _merged(first=None, second=None):

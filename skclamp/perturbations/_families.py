@@ -440,6 +440,13 @@ def family_of(perturbation):
     return type(perturbation) if isinstance(perturbation, Perturbation) else Perturbation
 
 
+def flattened(perturbation):
+    """The modules that a perturbation is made of, one after another, without those that do nothing."""
+    if isinstance(perturbation, nn.Sequential):
+        return [part for child in perturbation for part in flattened(child)]
+    return [] if type(perturbation) is nn.Identity else [perturbation]
+
+
 def is_ours(perturbation):
     """Return True for a family of the package itself, and not for a class derived from one."""
     return type(perturbation).__module__.startswith(__package__)

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import nn
 
-from ._families import Perturbation, Picture, family_of
+from ._families import Perturbation, Picture, family_of, flattened
 from ._words import layers_in_words
 
 __all__ = ["NormLayer", "NormPerturbation"]
@@ -152,9 +152,7 @@ class NormPerturbation(Perturbation):
 
 def changes_inputs(perturbation):
     """Return True where a perturbation has a part that acts on the inputs themselves."""
-    if isinstance(perturbation, nn.Sequential):
-        return any(map(changes_inputs, perturbation))
-    return type(perturbation) is not nn.Identity and not family_of(perturbation).of_features
+    return any(not family_of(part).of_features for part in flattened(perturbation))
 
 
 def norm_part(perturbation):

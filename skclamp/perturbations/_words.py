@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ._families import MOST_SHOWN, family_of, is_ours, shown
+from ._families import MOST_SHOWN, family_of, flattened, is_ours, shown
 
 # Layers that aren't clamped, of which each is told why.
 _MOST_LAYERS = 3
@@ -10,9 +10,7 @@ _MOST_LAYERS = 3
 
 def names_of(perturbation):
     """Names of the families that a perturbation is made of, in their order; of others the class's."""
-    if isinstance(perturbation, nn.Sequential):
-        return [name for part in perturbation for name in names_of(part)]
-    return [perturbation.name if is_ours(perturbation) else type(perturbation).__name__]
+    return [part.name if is_ours(part) else type(part).__name__ for part in flattened(perturbation)]
 
 
 def title_of(perturbation):
@@ -22,8 +20,7 @@ def title_of(perturbation):
 
 def in_words(perturbation):
     """Tell what becomes of inputs and features under a perturbation: its families and their numbers, in order."""
-    parts = perturbation if isinstance(perturbation, nn.Sequential) else [perturbation]
-    parts = [part for part in parts if type(part) is not nn.Identity]
+    parts = flattened(perturbation)
     of_inputs = [_in_words(part) for part in parts if not family_of(part).of_features]
     of_features = [_of_layers(part) for part in parts if family_of(part).of_features]
     inputs = f"inputs pass through {', then '.join(of_inputs)}" if of_inputs else "inputs stay as they are"
