@@ -29,7 +29,6 @@ __all__ = ["load", "register"]
 
 FORMAT = 7
 _KEY = "skclamp"
-_DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's damaged: {}"
 # What says where and how a network runs, and nothing of what was learned.
 _RUNNING = ("batch_size", "device", "verbose")
 
@@ -198,7 +197,9 @@ def _damage_told(path):
     except UnknownClassError as error:
         raise ValueError(f"{path} {error}") from error
     except (*damage, _safetensors().SafetensorError) as error:
-        raise ValueError(_DAMAGED.format(path, error)) from error
+        raise ValueError(
+            f"{path} must be a file that a calibrator's save wrote; got one that's damaged: {error}"
+        ) from error
 
 
 def checksum(header, arrays):

@@ -108,24 +108,21 @@ def by_name(several, parameter):
     In a list they have their classes' names, numbered where a class comes several times.
     """
     if isinstance(several, dict):
-        named = several
+        pairs = list(several.items())
     elif isinstance(several, Iterable) and not isinstance(several, str):
         several = list(several)
         kinds = [type(each).__name__ for each in several]
-        names = [
-            kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: k + 1].count(kind)}" for k, kind in enumerate(kinds)
-        ]
-        pairs = [
-            each if isinstance(each, (tuple, list)) else (name, each) for each, name in zip(several, names, strict=True)
-        ]
+        pairs = []
+        for k, (kind, each) in enumerate(zip(kinds, several, strict=True)):
+            name = kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: k + 1].count(kind)}"
+            pairs.append(each if isinstance(each, (tuple, list)) else (name, each))
         if any(len(pair) != 2 for pair in pairs):
             raise TypeError(f"{parameter} must be estimators or (name, estimator) pairs; got {pairs!r}")
-        names, estimators = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        named = dict(zip(names, estimators, strict=True))
-        if len(named) < len(names):
-            raise ValueError(f"{parameter} must have names of their own; got {names}")
     else:
         raise TypeError(f"{parameter} must be a list, or a dict by name; got {several!r}")
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise ValueError(f"{parameter} must have names of their own; got {[name for name, _ in pairs]}")
     if not named:
         raise ValueError(f"{parameter} must hold at least one; got none")
     return named
