@@ -9,7 +9,7 @@ from torch import nn
 from .._utils.arrays import check_probability_rows, check_scores, check_unit_interval, row_sum_tolerance
 from ..modules import LogitsModule, logits_from
 from .inputs import check_no_dataset
-from .scale import Measure, finite_rows, on_another_scale, warn_of_scale
+from .scale import Measure, finite_rows, look_at_scale
 
 # Rows of logits by which their scale is told.
 _FEWEST_ROWS = 20
@@ -30,6 +30,8 @@ class Opening(NamedTuple):
     input_key : str or None
         The entry of a dict of inputs that is perturbed; and the name under which a network takes an array. None is the
         only entry.
+    exact : bool
+        Whether a calibrator's log-probabilities are taken as they are, and not as any classifier's probabilities.
     batch_size, integer_scale, verbose
         How a network's inputs are read, see `NetworkBackbone`.
     """
@@ -39,6 +41,7 @@ class Opening(NamedTuple):
     perturbs: bool = False
     inputs_stay: bool = False
     input_key: str | None = None
+    exact: bool = False
     batch_size: int | str = "auto"
     integer_scale: float | dict | None = None
     verbose: int | str = 0
@@ -70,7 +73,7 @@ class Backbone(ABC):
     # for anything in them.
     scale: Any = None
     scale_of_fit: Any = None
-    scaled: bool | None = False
+    scaled = False
     # Training and held-out rows of each fold, where each sample goes through the classifier that hasn't seen it.
     splits: Any = None
 
@@ -96,17 +99,11 @@ class Backbone(ABC):
 
     def look_at_scale(self, x):
         """Measure floating-point inputs or, once fitted, tell that they are on another scale than those of the fit."""
-        if self.scale_of_fit is None:
-            if self.scale is None:
-                measure = Measure()
-                measure.add(x)
-                self.scale = measure.scale()
-        elif (bounds := on_another_scale(x, self.scale_of_fit)) is not None:
-            warn_of_scale(bounds, self.scale_of_fit)
-
-    def second_look(self):
-        """Why the first inputs have other logits now, "random" or their "batch"; None where not. Asked once."""
-        return
+        if self.scale_of_fit is None and self.scale is None:
+            measure = Measure()
+            measure.add(x)
+            self.scale = measure.scale()
+        look_at_scale(x, self.scale_of_fit)
 
 
 class ArrayBackbone(Backbone):
@@ -128,17 +125,15 @@ class ArrayBackbone(Backbone):
         if self.response == "probabilities":
             check_probabilities(scores)
         else:
-            self._look_at_spread(finite_rows(scores))
+            rows = finite_rows(scores)
+            # New rows, where they are few, may be anything.
+            if self.scale_of_fit is None or len(rows) >= _FEWEST_ROWS:
+                # Constants added to rows say nothing of the scale of logits.
+                several = rows.ndim == 2 and rows.shape[1] > 1
+                self.look_at_scale(rows - rows.mean(1, keepdim=True) if several else rows)
             if scores.ndim == 2 and scores.shape[1] > 1:
                 return scores, None
         return logits_from(scores, self.response, n_samples=len(scores)), None
-
-    def _look_at_spread(self, rows):
-        """Look at the scale of logits: constants added to rows say nothing of it, and a few rows may be anything."""
-        if rows is None or (self.scale_of_fit is not None and len(rows) < _FEWEST_ROWS):
-            return
-        several = rows.ndim == 2 and rows.shape[1] > 1
-        self.look_at_scale(rows - rows.mean(1, keepdim=True) if several else rows)
 
     def as_module(self, owner):
         return LogitsModule(nn.Identity(), response=self.response)

@@ -37,21 +37,17 @@ class ClassifierBackbone(Backbone):
 
     def logits(self, X, *, labelled=False):
         self.look_at_scale(finite_rows(X))
-        return self.logits_of(getattr(self.classifier, self.method)(X)), None
-
-    def logits_of(self, scores):
-        """Logits from what the scoring method returned."""
         name = f"{type(self.classifier).__name__}.{self.method}(X)"
-        scores = check_scores(scores, name)
+        scores = check_scores(getattr(self.classifier, self.method)(X), name)
         if scores.ndim == 2 and scores.shape[1] != len(self.classes):
             raise ValueError(
                 f"estimator must give one score per class; {self.method} gave {scores.shape[1]} columns for "
                 f"{len(self.classes)} classes. For a support vector machine set decision_function_shape='ovr'"
             )
         if self.method == "decision_function":
-            return logits_from(scores, "logits", n_samples=len(scores))
+            return logits_from(scores, "logits", n_samples=len(scores)), None
         check_probabilities(scores, name)
-        return logits_from(scores.double(), "probabilities", n_samples=len(scores))
+        return logits_from(scores.double(), "probabilities", n_samples=len(scores)), None
 
     def as_module(self, owner):
         return LogitsModule(module_of(self.classifier, self.response, owner))

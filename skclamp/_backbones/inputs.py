@@ -191,7 +191,7 @@ def _entry(values, name):
 
 
 def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
-    """Wrap what `dataset_behind` returns as ArrayInputs, DatasetInputs or StreamInputs.
+    """Wrap what `dataset_behind` returns as ArrayInputs or DatasetInputs.
 
     Arrays have any rank from two on, first axis the samples. A Dataset holds inputs or (input, label) pairs, inputs
     being arrays or dicts of arrays. A DataLoader's settings win over `batch_size`; its memory isn't pinned where it
@@ -211,10 +211,10 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
                     f"X must be a Dataset with a length, or an IterableDataset; got {type(X).__name__}, which has "
                     "neither length nor order"
                 )
-            return DatasetInputs(X, of_one_size=of_one_size, **loading)
-        # Several workers would each go through the stream, or change the order of one that they share.
-        loading["num_workers"] = min(1, loading.get("num_workers", 0))
-        return StreamInputs(X, of_one_size=of_one_size, **loading)
+        else:
+            # Several workers would each go through the stream, or change the order of one that they share.
+            loading["num_workers"] = min(1, loading.get("num_workers", 0))
+        return DatasetInputs(X, of_one_size=of_one_size, **loading)
     if isinstance(X, (list, tuple)):
         check_items(X)
     try:
@@ -243,9 +243,7 @@ class ArrayInputs:
         self.values, self.labels, self.rows, self.batch_size, self.most = values, labels, rows, batch_size, most
 
     def __len__(self):
-        if self.rows is not None:
-            return len(self.rows)
-        return len(next(iter(self.values.values())) if isinstance(self.values, dict) else self.values)
+        return len(next(iter(_named(self.values).values())) if self.rows is None else self.rows)
 
     def take(self, indices):
         """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
@@ -271,17 +269,17 @@ class ArrayInputs:
         return self.at(torch.as_tensor(indices))[0]
 
 
-class _LoadedInputs:
+class DatasetInputs:
     """Samples of a Dataset, read again each time by a DataLoader of ours, which takes the options `loading` beside.
 
-    `collate_fn` is a loader's own; None is ours, whose batches are `of_one_size` always. `most` is how many numbers a
-    batch may hold, None any.
+    Those of an IterableDataset are a stream of unknown length, which can only be gone through. `collate_fn` is a
+    loader's own; None is ours, whose batches are `of_one_size` always. `most` is how many numbers a batch may hold,
+    None any.
     """
-
-    is_stream = False
 
     def __init__(self, dataset, *, batch_size=BATCH_SIZE, most=None, collate_fn=None, of_one_size=True, **loading):
         self.dataset, self.batch_size, self.most, self.loading = dataset, batch_size, most, loading
+        self.is_stream = isinstance(dataset, IterableDataset)
         self._of_one_size, self._sizes = of_one_size or collate_fn is None, None
         self._collate = _collate if collate_fn is None else partial(_own_batch, collate_fn)
 
@@ -308,16 +306,6 @@ class _LoadedInputs:
                 # What isn't one for each sample can't be labels.
                 yield _rows_of(inputs, rows), _rows_of(labels, rows) if _n_rows(labels) == n_loaded else labels
             n_before += n_loaded
-
-
-class StreamInputs(_LoadedInputs):
-    """Samples of a Dataset that can only be gone through, of unknown number."""
-
-    is_stream = True
-
-
-class DatasetInputs(_LoadedInputs):
-    """Samples of a map-style Dataset."""
 
     def __len__(self):
         return len(self.dataset)
@@ -472,10 +460,9 @@ def _check_sizes(sizes, where):
 
 def _check_finite(batch, first_row):
     """Raise unless each entry of a batch is finite; `first_row` is the number of its first sample."""
-    entries = {_called(name): x for name, x in batch.items()} if isinstance(batch, dict) else {"X": batch}
-    for name, tensor in entries.items():
+    for name, tensor in _named(batch).items():
         if tensor.is_floating_point():
-            check_finite(tensor, name, first_row)
+            check_finite(tensor, _called(name), first_row)
 
 
 class TrainingSet(Dataset):

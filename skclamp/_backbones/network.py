@@ -10,14 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from .._utils.arrays import (
-    absent_among,
-    as_rows,
-    check_logit_range,
-    first_not_finite,
-    has_absent,
-    without,
-)
+from .._utils.arrays import as_rows, check_logit_range, has_absent
 from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from ..exceptions import ForwardError
@@ -28,7 +21,7 @@ from ..modules._unwrap import unwrapped
 from .backbone import ArrayBackbone, Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
-from .scale import Measure, on_another_scale, warn_of_scale
+from .scale import Measure, look_at_scale
 
 # How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
 _N_REPEATED = 4
@@ -62,7 +55,6 @@ class NetworkBackbone(Backbone):
 
     yields_logits = True
     in_batches = True
-    scaled: bool | None = None
     # A few of the first inputs, and their logits, until they are compared with a second look.
     _first: tuple | None = None
     # A perturbation that stays as it is, through which the perturbed input goes before all else.
@@ -84,15 +76,12 @@ class NetworkBackbone(Backbone):
                 check_number(scale, f"integer_scale[{name!r}]", 0, None, closed="neither")
 
     @property
-    def _network(self):
-        """The user's own."""
-        network = unwrapped(self.module.module)
-        return unwrapped(network.module) if isinstance(network, LogitsModule) else network
-
-    @property
     def likely_classes(self):
         """Return the names that a Hugging Face model's config has for the columns, in their order; None without one."""
-        names = getattr(getattr(self._network, "config", None), "id2label", None)
+        network = unwrapped(self.module.module)
+        # The user's own.
+        network = unwrapped(network.module) if isinstance(network, LogitsModule) else network
+        names = getattr(getattr(network, "config", None), "id2label", None)
         return None if not isinstance(names, Mapping) else np.array([str(names[k]) for k in sorted(names, key=int)])
 
     @property
@@ -119,41 +108,29 @@ class NetworkBackbone(Backbone):
             return self.before(x).to(x.dtype), others
 
     def _split(self, batch):
+        scale = self.integer_scale
         if isinstance(batch, torch.Tensor):
-            return self._convert(batch, None, self._scales(batch, None).get(None)), {}
+            return self._convert(batch, None, None if isinstance(scale, dict) else scale), {}
         key = self.module.input_key
         if key is None and self.perturbs and len(batch) == 1:
             (key,) = batch
             self.module.input_key = key
-        scales = self._scales(batch, key)
+        names = ", ".join(map(repr, batch))
+        # One scale is that of the perturbed entry, or of the only one.
+        scales = scale if isinstance(scale, dict) else {next(iter(batch)) if key is None else key: scale}
+        if unknown := sorted(set(scales) - set(batch) - {key}):
+            raise ValueError(f"integer_scale must name entries of X, {names}; got {unknown[0]!r}")
+        if scale is not None and scales is not scale and key is None and len(batch) > 1:
+            raise ValueError(
+                f"integer_scale must be a dict of scales by entry where X has several, {names}; got {scale!r}"
+            )
         others = {name: self._convert(entry, name, scales.get(name)) for name, entry in batch.items()}
         if key is None and not (self.perturbs and any(entry.is_floating_point() for entry in others.values())):
             # Nothing is added to integers, such as tokens.
             return None, others
         if key not in others:
-            raise ValueError(
-                f"input_key must name the entry of X that is perturbed, one of {', '.join(map(repr, others))}; got "
-                f"{key!r}"
-            )
+            raise ValueError(f"input_key must name the entry of X that is perturbed, one of {names}; got {key!r}")
         return others.pop(key), others
-
-    def _scales(self, batch, input_key):
-        """Return the factors of integer entries; one scale is that of the perturbed entry, or of the only one."""
-        scale = self.integer_scale
-        if isinstance(batch, torch.Tensor):
-            return {} if scale is None or isinstance(scale, dict) else {None: scale}
-        if isinstance(scale, dict):
-            if unknown := sorted(set(scale) - set(batch)):
-                raise ValueError(
-                    f"integer_scale must name entries of X, {', '.join(map(repr, batch))}; got {unknown[0]!r}"
-                )
-            return scale
-        if scale is not None and input_key is None and len(batch) > 1:
-            raise ValueError(
-                f"integer_scale must be a dict of scales by entry where X has several, {', '.join(map(repr, batch))}; "
-                f"got {scale!r}"
-            )
-        return {} if scale is None else {next(iter(batch)) if input_key is None else input_key: scale}
 
     def _convert(self, x, name, scale):
         """A tensor as the network takes it; `name` is its entry's, None where it is all of X."""
@@ -164,6 +141,7 @@ class NetworkBackbone(Backbone):
         if x.is_floating_point():
             return x.to(self.device, self.dtype or x.dtype, non_blocking=non_blocking)
         if scale is not None:
+            self.scaled = True
             # As bytes they travel in less time.
             moved = x.to(self.device, non_blocking=non_blocking)
             return moved.to(self.dtype or torch.get_default_dtype()).mul_(scale)
@@ -180,7 +158,7 @@ class NetworkBackbone(Backbone):
         `transform` is applied on the device to each batch of the inputs that are perturbed. `views` are pairs of a
         module and a weight: the logits are then the weighted sum of those of each module's outputs, in turn.
         """
-        n_samples = len(inputs) if hasattr(inputs, "__len__") else None
+        n_samples = None if inputs.is_stream else len(inputs)
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
         out, parts, labels, done = None, [], [], 0
@@ -191,7 +169,7 @@ class NetworkBackbone(Backbone):
                 floats = (entry for entry in others.values() if entry.is_floating_point())
                 seen = x if x is not None else next(floats, None)
                 if out is None:
-                    self._look_at_batch(batch, seen)
+                    look_at_scale(seen, self.scale_of_fit)
                 if measure is not None:
                     measure.add(seen)
                 passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
@@ -220,7 +198,10 @@ class NetworkBackbone(Backbone):
         if out is None:
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
         logits = out[:done] if n_samples is not None else torch.cat(parts)
-        check_logits(logits)
+        try:
+            check_logit_range(logits, "the network's output")
+        except ValueError as error:
+            raise OverflowedLogits(*error.args) from None
         if measure is not None:
             self.scale = measure.scale()
         return logits, joined_labels(labels) if labelled else None
@@ -232,7 +213,7 @@ class NetworkBackbone(Backbone):
         return Digest().network(self.module).hex()
 
     def second_look(self):
-        """Return "random" or "batch" where first inputs have other logits now, or alone; else None."""
+        """Return "random" or "batch" where first inputs have other logits now, or alone; else None. Asked once."""
         if not self._first:
             return None
         x, others, first = self._first
@@ -254,15 +235,6 @@ class NetworkBackbone(Backbone):
             except (ForwardError, TypeError):
                 # Some take batches of one size alone.
                 return None
-
-    def _look_at_batch(self, batch, x):
-        """Tell whether `integer_scale` is for anything in a batch, and of inputs on another scale than the fit's."""
-        if self.scaled is None:
-            named = {None: batch} if isinstance(batch, torch.Tensor) else batch
-            scales = self._scales(batch, self.module.input_key)
-            self.scaled = any(not named[name].is_floating_point() for name in scales)
-        if (bounds := on_another_scale(x, self.scale_of_fit)) is not None:
-            warn_of_scale(bounds, self.scale_of_fit)
 
     def _forward(self, x, others, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
@@ -311,19 +283,6 @@ class ScoresBackbone(NetworkBackbone):
 
 class OverflowedLogits(ValueError):
     """A network's outputs are NaN, infinite, or too large to be computed with."""
-
-
-def check_logits(logits):
-    """Raise unless a network's outputs are finite, and small enough to be computed with."""
-    if not torch.isfinite(logits.sum()):
-        # Those of classes that a sample doesn't have may be -inf.
-        finite = without(logits, absent_among(logits))
-        if not torch.isfinite(finite).all():
-            raise OverflowedLogits(f"the network must yield finite logits; got {first_not_finite(finite)}")
-    try:
-        check_logit_range(logits, "the network's output")
-    except ValueError as error:
-        raise OverflowedLogits(*error.args) from None
 
 
 def place_of(module):

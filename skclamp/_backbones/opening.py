@@ -14,7 +14,7 @@ from torch import nn
 from ..modules import LogitsModule
 from ..modules._from_sklearn import flat_steps
 from .backbone import ArrayBackbone
-from .classifier import ClassifierBackbone, DifferentiableBackbone, PipelineBackbone
+from .classifier import CalibratorBackbone, ClassifierBackbone, DifferentiableBackbone, PipelineBackbone
 from .network import NetworkBackbone, ScoresBackbone, on_device, skorch_logits
 
 _INSTEAD = (
@@ -44,7 +44,8 @@ def open_backbone(estimator, opening):
         return DifferentiableBackbone(estimator, opening)
     if response != "probabilities" and isinstance(flat_steps(estimator)[-1], NeuralNet):
         return PipelineBackbone(estimator, opening)
-    return ClassifierBackbone(estimator, response)
+    exact = opening.exact and hasattr(estimator, "transform_logits")
+    return CalibratorBackbone(estimator, response) if exact else ClassifierBackbone(estimator, response)
 
 
 def is_frozen(estimator):
@@ -73,6 +74,19 @@ def check_classifier(estimator):
             "estimator must be None, a torch.nn.Module, an initialised skorch net or a scikit-learn classifier with "
             f"decision_function or predict_proba; got {got}. {_INSTEAD}"
         )
+
+
+def check_probabilistic(estimator):
+    """Raise unless an estimator is a calibrator or a classifier that has probabilities, fitted or not."""
+    if estimator is None or isinstance(estimator, nn.Module):
+        what = "None" if estimator is None else f"a network alone, {type(estimator).__name__}"
+        raise TypeError(
+            f"estimator must be a classifier; got {what}: give a fitted calibrator, such as "
+            "TemperatureScaling(network).fit(X, y)"
+        )
+    check_classifier(estimator)
+    if not hasattr(estimator, "predict_proba"):
+        raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
 
 
 def check_samples(X, owner, method="fit"):

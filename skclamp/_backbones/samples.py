@@ -220,17 +220,20 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
         backbone = CrossFittedBackbone(deployed, classifiers, splits, opening)
         inputs = backbone.open(X)
         return {**about, "logits": backbone.logits(inputs)[0], "backbone": backbone, "inputs": inputs}
-    held_out = [rows for _, rows in splits]
-    parts = [
-        _logits_of_all(deployed.classes, open_backbone(fitted, opening), take_rows(X, rows))
-        for fitted, rows in zip(classifiers, held_out, strict=True)
-    ]
-    logits, unseen = torch.cat(parts)[np.concatenate(held_out).argsort()], None
-    # A net has an output for each class, whether it has seen any sample of it or not.
-    if not deployed.in_batches:
-        unseen = torch.zeros(logits.shape, dtype=torch.bool)
-        for fitted, rows in zip(classifiers, held_out, strict=True):
-            unseen[rows] = torch.from_numpy(~np.isin(deployed.classes, fitted.classes_))
+    parts, unseen = [], None if deployed.in_batches else torch.zeros(len(y), len(deployed.classes), dtype=torch.bool)
+    for fitted, (_, rows) in zip(classifiers, splits, strict=True):
+        backbone, held_out = open_backbone(fitted, opening), take_rows(X, rows)
+        # A net has an output for each class, whether it has seen any sample of it or not.
+        if unseen is None:
+            parts.append(backbone.logits(backbone.open(held_out))[0])
+            continue
+        # A single column would be taken for the second of two classes.
+        alone = len(backbone.classes) == 1
+        logits = torch.zeros(len(rows), 1, dtype=torch.float64) if alone else backbone.logits(held_out)[0]
+        columns = np.searchsorted(deployed.classes, backbone.classes)
+        parts.append(of_all_classes(logits, columns, len(deployed.classes)))
+        unseen[rows] = torch.from_numpy(~np.isin(deployed.classes, backbone.classes))
+    logits = torch.cat(parts)[np.concatenate([rows for _, rows in splits]).argsort()]
     return {**about, "logits": logits, "backbone": deployed, "inputs": X, "unseen": unseen}
 
 
@@ -243,16 +246,6 @@ def fit_folds(classifier, X, y, cv, metadata):
     splits = list(zip(results["indices"]["train"], results["indices"]["test"], strict=True))
     check_partition([rows for _, rows in splits], len(y))
     return results["estimator"], splits
-
-
-def _logits_of_all(classes, backbone, X):
-    """Logits of a fold's classifier, with those of the classes that it hasn't seen."""
-    if backbone.in_batches:
-        return backbone.logits(backbone.open(X))[0]
-    # A single column would be taken for the second of two classes.
-    alone = len(backbone.classes) == 1
-    logits = torch.zeros(num_samples(X), 1, dtype=torch.float64) if alone else backbone.logits(X)[0]
-    return of_all_classes(logits, np.searchsorted(classes, backbone.classes), len(classes))
 
 
 def labels_beside(brought, y, n_samples, name="y"):

@@ -74,15 +74,15 @@ def joined(scales):
     return Scale(min(lows), max(highs), min(usual))
 
 
-def on_another_scale(x, scale):
-    """The range of a batch if it is on another scale than a fit's, by a factor or as what was normalised; else None."""
+def look_at_scale(x, scale):
+    """Tell that a batch is on another scale than a fit's inputs, by a factor or as what was normalised."""
     if scale is None or x is None or not x.is_floating_point() or x.numel() < _MIN_ENTRIES:
-        return None
+        return
     low, high = (bound.item() for bound in x.aminmax())
     largest, beyond = max(-low, high), _FAR_BEYOND * max(-scale.low, scale.high)
     below = -_BELOW_ZERO * scale.high if scale.low >= 0 else -float("inf")
     if largest <= beyond and low >= below and largest >= scale.usual / _FAR_BELOW:
-        return None
+        return
     # Background says nothing.
     n_entries = max(1, int(torch.count_nonzero(x)))
     if (
@@ -90,17 +90,11 @@ def on_another_scale(x, scale):
         or int((x.abs() > beyond).sum()) >= _PART_BEYOND * n_entries
         or int((x < below).sum()) >= _PART_BELOW * n_entries
     ):
-        return low, high
-    return None
-
-
-def warn_of_scale(bounds, scale):
-    """Tell that inputs are on another scale than the fit's."""
-    note(
-        f"X holds from {bounds[0]:.4g} to {bounds[1]:.4g}, on another scale than in fit: those of fit ranged "
-        f"from {scale.low:.4g} to {scale.high:.4g}. Scale and normalise them as those; integer_scale goes for integers",
-        CalibrationSetWarning,
-    )
+        message = (
+            f"X holds from {low:.4g} to {high:.4g}, on another scale than in fit: those of fit ranged from "
+            f"{scale.low:.4g} to {scale.high:.4g}. Scale and normalise them as those; integer_scale goes for integers"
+        )
+        note(message, CalibrationSetWarning)
 
 
 def finite_rows(values):

@@ -7,7 +7,6 @@ else to the classifier, the weights where it takes any.
 """
 
 import inspect
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from sklearn import get_config
@@ -15,8 +14,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, get_ro
 from sklearn.utils.validation import has_fit_parameter
 
 from ..exceptions import UnusedWeightWarning
-from .parameters import is_splitter
-from .sklearn_private import num_samples, take_rows
+from .parameters import did_you_mean, is_splitter
+from .sklearn_private import check_method_params
 from .warnings import warn_caller
 
 
@@ -49,7 +48,7 @@ def calls(caller, callee):
 
 def router_of(owner, *, classifier=None, splitter=None, guard=None, scorer=None):
     """A router from the owner's ``fit`` to the ``fit`` of a classifier, the ``split`` of splitters, and a scorer."""
-    router = MetadataRouter(owner=owner)
+    router = MetadataRouter(owner=type(owner).__name__)
     if classifier is not None:
         router.add(estimator=classifier, method_mapping=calls("fit", "fit"))
     if guard is not None:
@@ -59,7 +58,7 @@ def router_of(owner, *, classifier=None, splitter=None, guard=None, scorer=None)
     return router.add(splitter=splitter, method_mapping=calls("fit", "split"))
 
 
-def route(owner, router, params, **parts):
+def route(owner, params, **parts):
     """Send metadata by name, none of them None, where they belong; TypeError if nobody takes one.
 
     `parts` are those of `router_of` that a calibrator, the owner, has. With routing enabled, it is an error as well if
@@ -67,9 +66,9 @@ def route(owner, router, params, **parts):
     """
     if not routing_enabled():
         return _by_name(owner, params, **parts)
-    routed = process_routing(router, "fit", **params)
+    routed = process_routing(router_of(owner, **parts).add_self_request(owner), "fit", **params)
     classifier, splitter = parts.get("classifier"), parts.get("splitter")
-    taken = router_of(router.owner, classifier=classifier, splitter=splitter).consumes("fit", params)
+    taken = router_of(owner, classifier=classifier, splitter=splitter).consumes("fit", params)
     names = {"fit": "estimator", "split": "splitter", "guard": "guard", "score": "scorer"}
     sent = {name: dict(*routed[part].values()) if part in routed else {} for name, part in names.items()}
     return Metadata(given={name: params[name] for name in taken}, **sent)
@@ -103,11 +102,11 @@ def _untaken(owner, others):
     """Tell what a ``fit`` takes, and which argument may have been meant."""
     named = inspect.signature(owner.fit).parameters.values()
     names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
-    meant = get_close_matches(others[0], names, 1)
+    meant = did_you_mean(others[0], names)
     return (
         f"{type(owner).__name__}.fit takes {', '.join(names)}, what an estimator that isn't fitted takes, and groups "
         f"beside a splitter that goes by them, such as GroupKFold(); got {others}"
-        f"{f'. Did you mean {meant[0]}?' if meant else ''}"
+        f"{meant and '.'}{meant}"
     )
 
 
@@ -124,9 +123,4 @@ def _takes_groups(splitter):
 
 def of_rows(metadata, rows, n_samples):
     """Of metadata that hold one value per sample those of some samples, the others as they are."""
-
-    def is_of_samples(value):
-        arraylike = hasattr(value, "__len__") or hasattr(value, "shape") or hasattr(value, "__array__")
-        return arraylike and not isinstance(value, (str, dict)) and num_samples(value) == n_samples
-
-    return {name: take_rows(value, rows) if is_of_samples(value) else value for name, value in metadata.items()}
+    return check_method_params(range(n_samples), metadata, rows)

@@ -81,6 +81,12 @@ def note(message, category, *, explains=False, puzzles=()):
     Finding(message, category, explains, puzzles).tell()
 
 
+def tell(findings):
+    """Tell several findings."""
+    for finding in findings:
+        finding.tell()
+
+
 def note_unconverged(converged, cause="the data may be separable"):
     """Have it said that a search of the fit that is going on ended early, if one did."""
     if not converged:

@@ -13,8 +13,9 @@ from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
+from .._backbones.backbone import Opening
 from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
-from .._backbones.opening import check_samples, is_frozen
+from .._backbones.opening import check_probabilistic, check_samples, is_frozen, open_backbone
 from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import fit_folds, predict_labelled
 from .._judging.overlap import shared_share
@@ -34,10 +35,9 @@ from .._utils.labels import (
 from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval, num_samples, take_rows
-from .._utils.warnings import note, one_warning, silenced
+from .._utils.warnings import note, one_warning, silenced, tell
 from ..base import BaseCalibrator
 from ..base._around import AroundEstimator
-from ..base._probabilities import check_probabilistic, open_probabilities
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
@@ -238,22 +238,20 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
             out_of_sample = self._out_of_sample if is_frozen(self.estimator) else self._out_of_fold
-            y, proba, doubt, prints = out_of_sample(X, y, sample_weight, groups, params)
+            y, proba, prints = out_of_sample(X, y, sample_weight, groups, params)
             self.classes_ = np.asarray(self.estimator_.classes_)
             self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
             y_encoded = encode_labels(y, self.classes_)
             weight = check_sample_weight(sample_weight, len(y)).numpy()
-            if prints is not None:
-                doubt = self._look_for_samples_seen(X, prints, weight > 0) or doubt
+            doubt = OF_CLONES
             if is_frozen(self.estimator):
+                doubt = self._look_for_samples_seen(X, prints, weight > 0)
                 said, labels, weights = (tensor_of(values, "y") for values in (proba, y_encoded, weight))
-                for finding in look_for_errors(said, labels, weights, purpose="prove the risk"):
-                    finding.tell()
-            rows = dataset_behind(X, any_order=True)
-            prints = row_prints(rows) if prints is None else prints
+                tell(look_for_errors(said, labels, weights, purpose="prove the risk"))
             log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
             are_scores = getattr(self.estimator_, "estimator", self) is None
+            rows = dataset_behind(X, any_order=True)
             copies = copies_of(prints, torch.from_numpy(weight), rows, log_proba if are_scores else None)
             self._choose_threshold(proba, y_encoded, weight, copies, groups, doubt)
             self._backbone = self._open_backbone()
@@ -262,17 +260,16 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         return self
 
     def _out_of_sample(self, X, y, sample_weight, groups, params):
-        """Labels, what a fitted estimator says of samples that should be new to it, no doubt, and hashes of them."""
-        given = {"sample_weight": sample_weight, "groups": groups}
+        """Labels, what a fitted estimator says of samples that should be new to it, and hashes of these."""
         # Raises for what nobody takes.
-        self._route({name: value for name, value in params.items() if value is not None})
-        in_order = any(value is not None for value in given.values())
+        self._route(params)
+        in_order = sample_weight is not None or groups is not None
         self.estimator_ = self._frozen_part()
         with recording() as recorded:
             predicted, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=in_order)
         y = check_labels(y, beside=("X", X))
         check_same_length(y, len(predicted), "y")
-        return y, predicted, None, prints_of(dataset_behind(X, any_order=True), recorded, len(y))
+        return y, predicted, prints_of(dataset_behind(X, any_order=True), recorded, len(y))
 
     def _look_for_samples_seen(self, X, prints, counted):
         """Return what speaks against a proof by samples that fitted a calibrator, known by hashes, or None."""
@@ -302,7 +299,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
 
     def _out_of_fold(self, X, y, sample_weight, groups, params):
-        """Labels, what clones say of samples that weren't theirs, and that it is of them; the estimator has all."""
+        """Labels, what clones say of samples that weren't theirs, and hashes of these; the estimator has all."""
         X = dataset_behind(X)
         check_no_dataset(X, UNFITTED)
         y = check_labels(y, beside=("X", X))
@@ -310,8 +307,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         check_same_length(y, num_samples(X), "y")
         if groups is not None:
             check_groups(groups, len(y))
-        given = {"sample_weight": sample_weight, "groups": groups, **params}
-        metadata = self._route({name: value for name, value in given.items() if value is not None})
+        metadata = self._route({"sample_weight": sample_weight, "groups": groups, **params})
         with silenced():
             clones, splits = fit_folds(self.estimator, X, y, self._splitter(groups), metadata)
         self.estimator_ = clone(self.estimator).fit(X, y, **metadata.fit)
@@ -320,7 +316,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         for fitted, (_, rows) in zip(clones, splits, strict=True):
             columns = encode_labels(np.asarray(fitted.classes_), classes)
             proba[np.ix_(rows, columns)] = fitted.predict_proba(take_rows(X, rows))
-        return y, proba, OF_CLONES, None
+        return y, proba, row_prints(X)
 
     def _splitter(self, groups):
         if groups is not None and (self.cv is None or isinstance(self.cv, Integral)):
@@ -538,12 +534,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     def module_(self):
         """A torch module from inputs to column indices, -1 where it abstains, of the estimator as it is now."""
         check_is_fitted(self)
-        estimator = self.estimator_
-        calibrated = (
-            estimator.module_
-            if isinstance(estimator, BaseCalibrator)
-            else self._backbone.as_module(type(estimator).__name__)
-        )
+        calibrated = self._backbone.as_module(type(self.estimator_).__name__)
         return SelectiveModule(calibrated, self.threshold_, self.costs_)
 
     def summary(self):
@@ -587,13 +578,11 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             # Of one that load is given.
             check_probabilistic(self._frozen_part())
             self.estimator_ = self._frozen_part()
-        return open_probabilities(self.estimator_)
+        return open_backbone(self.estimator_, Opening("probabilities", exact=True))
 
     def _route(self, params):
-        if not params:
-            return NO_METADATA
-        groups = params.get("groups")
-        return route(self, self._router(groups).add_self_request(self), params, **self._routed_to(groups))
+        params = {name: value for name, value in params.items() if value is not None}
+        return route(self, params, **self._routed_to(params.get("groups"))) if params else NO_METADATA
 
     def get_metadata_routing(self):
         """Who gets the metadata that `fit` is given.
@@ -603,10 +592,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         MetadataRouter
             An estimator that isn't fitted, and the splitter that folds for it.
         """
-        return self._router().add_self_request(self)
-
-    def _router(self, groups=None):
-        return router_of(type(self).__name__, **self._routed_to(groups))
+        return router_of(self, **self._routed_to()).add_self_request(self)
 
     def _routed_to(self, groups=None):
         return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self._splitter(groups)}

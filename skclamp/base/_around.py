@@ -1,9 +1,7 @@
 """AroundEstimator: what stands around an estimator that may be frozen, and keeps what it learned beside."""
 
 import copy
-import inspect
 from contextlib import contextmanager
-from functools import cache
 from html import escape
 from typing import ClassVar
 
@@ -106,14 +104,9 @@ class AroundEstimator(BaseEstimator):
         """The estimator itself, taken out of scikit-learn's wrapper."""
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
-    @classmethod
-    @cache
-    def _defaults(cls):
-        return [(name, parameter.default) for name, parameter in inspect.signature(cls).parameters.items()]
-
     def _validate_params(self):
         # Defaults are valid, and checks of them all would take as long as a small fit's solve.
-        given = {name: getattr(self, name) for name, default in self._defaults() if getattr(self, name) is not default}
+        given = {name: value for name, value in vars(self).items() if value is not getattr(type(self), name, self)}
         check_parameters(self._parameter_constraints, given, type(self).__name__)
 
     @contextmanager
@@ -142,6 +135,7 @@ class AroundEstimator(BaseEstimator):
             raise ValueError(f"{type(self).__name__} doesn't learn {shadowing[0]!r}")
         self.__dict__.update(learned)
         self._backbone = self._open_backbone() if backbone is None else backbone
+        self._backbone.scale_of_fit = learned.get("_scale_of_inputs")
 
 
 def arguments_of(calibrator):

@@ -32,7 +32,7 @@ from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note, one_warning, silenced, warn_caller
+from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
 from ..distributed import ALONE, Shard, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
@@ -318,16 +318,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
-        self._look_at_parameters(samples)
-        if not self._learns:
-            return None
-        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
-        for finding in findings:
-            finding.tell()
-        return looked
-
-    def _look_at_parameters(self, samples):
-        """Tell which of the parameters these samples leave without effect."""
         unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
             unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
@@ -343,6 +333,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             )
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
+        if not self._learns:
+            return None
+        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
+        tell(findings)
+        return looked
 
     def _check_absent(self, samples):
         """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""
@@ -423,8 +418,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             nll = scores.after[2]
             maps = "PlattScaling and BetaCalibration" if proba.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._mend_by_class.format(name=type(self).__name__, maps=maps)
-            for finding in look_at_frequencies(proba, y, weight, samples.classes, nll, mend):
-                finding.tell()
+            tell(look_at_frequencies(proba, y, weight, samples.classes, nll, mend))
         return scores
 
     def _remember(self, samples):
@@ -438,7 +432,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         if samples.estimator is not None:
             self.estimator_ = samples.estimator
         if not isinstance(X, Dataset):
-            shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+            shape = np.shape(X)
             # Images have no number of features: what is told one tries the estimator on rows of so many.
             if len(shape) <= 2:
                 self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
@@ -458,8 +452,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         backbone = samples.backbone
         inputs = backbone.scale if backbone.in_batches and self.estimator is not None else None
         said = {"guessed": backbone.guesses_response, "declared": self.response == "logits"}
-        for finding in look_back(looked, self._solved_temperature, inputs=inputs, notes=notes, **said):
-            finding.tell()
+        tell(look_back(looked, self._solved_temperature, inputs=inputs, notes=notes, **said))
         n_free = self._unjudged._n_free
         if not few and looked.n_samples < words.MIN_SAMPLES_PER_PARAMETER * n_free:
             note(words.few_samples(looked.n_samples, n_free, self._owner), CalibrationSetWarning)
@@ -479,10 +472,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _solved_temperature(self):
         """Hook: the temperature where the fit has solved for one, else None."""
         return getattr(self, "temperature_", None)
-
-    def _restore(self, learned, backbone=None):
-        super()._restore(learned, backbone)
-        self._backbone.scale_of_fit = getattr(self, "_scale_of_inputs", None)
 
     # Predicting: open, logits, map.
 
@@ -572,8 +561,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         backbone = ArrayBackbone("logits")
         backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         logits, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
-        self._look_at_new(logits)
-        return self._transform_rows(torch.log_softmax, logits)
+        return self._transform_rows(torch.log_softmax, logits, given=True)
 
     def predict(self, X):
         """The most probable class of each sample.
@@ -660,27 +648,21 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                     f"{'. If X holds logits, transform_logits(logits) takes them' if are_logits else ''}"
                 )
         logits, labels = self._logits(X, labelled)
-        if self.estimator is None:
-            self._look_at_new(logits)
-        return self._transform_rows(normalise, logits), labels
+        return self._transform_rows(normalise, logits, given=self.estimator is None), labels
 
     def _logits(self, X, labelled):
         """Hook: logits of X and, if wanted, the labels that it brings, or None."""
         return self._backbone.logits(self._backbone.open(X), labelled=labelled)
 
-    def _look_at_new(self, logits):
-        """Tell that new rows, taken for logits, are probabilities, unless those of the fit looked so."""
-        if not self._like_probabilities:
-            for finding in look_at_new(logits):
-                finding.tell()
-
-    def _transform_rows(self, normalise, logits):
-        """From logits in the network's precision, a chunk at a time."""
+    def _transform_rows(self, normalise, logits, *, given):
+        """From logits in the network's precision, a chunk at a time; `given` are those that no network yields here."""
         if logits.shape[1] != len(self.classes_):
             raise ValueError(
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
                 f"{len(self.classes_)} features as input"
             )
+        if given and not self._like_probabilities:
+            tell(look_at_new(logits))
         out, transform = np.empty(tuple(logits.shape)), self.map_
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
@@ -807,7 +789,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
-        metadata = route(self, self.get_metadata_routing(), params, **self._routed_to())
+        metadata = route(self, params, **self._routed_to())
         groups = {**metadata.split, **metadata.guard}.get("groups")
         if groups is not None and y is not None:
             check_groups(groups, len(y))
@@ -834,7 +816,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         MetadataRouter
             To a classifier that isn't fitted, to the splitter that folds for it, and to that of a guard.
         """
-        return router_of(type(self).__name__, **self._routed_to()).add_self_request(self)
+        return router_of(self, **self._routed_to()).add_self_request(self)
 
     def _routed_to(self):
         """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""

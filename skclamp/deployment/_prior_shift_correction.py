@@ -10,9 +10,8 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import dataset_behind
-from .._backbones.opening import is_frozen
+from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.samples import Samples, read
 from .._judging.class_frequencies import (
     MEANS_LEVEL,
@@ -30,7 +29,6 @@ from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
-from ..distributed import Shard
 from ..exceptions import CalibrationSetWarning, InputShiftWarning, UnusedParameterWarning
 from ._priors import estimate_priors
 
@@ -271,34 +269,17 @@ class PriorShiftCorrection(BaseCalibrator):
                 f"got {self.estimator!r}"
             )
 
-    def _learn(self, X, y=None, sample_weight=None, params=None, **options):
-        if self.source_priors is None:
-            return super()._learn(X, y, sample_weight, params, **options)
-        super()._learn(X, **options)
-        # Pipelines and searches hand on labels in any case.
-        given = {"sample_weight": sample_weight, **(params or {})}
-        if unused := [name for name, value in given.items() if value is not None]:
-            warn_caller(
-                f"{' and '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect where source_priors is "
-                "given, since nothing is learned then. Without source_priors, a temperature and the class frequencies "
-                "before are learned from labelled samples",
-                UnusedParameterWarning,
-            )
-        return self
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self.source_priors is None
         return tags
 
-    def _open_backbone(self):
-        if self._corrects_a_calibrator and is_frozen(self.estimator):
-            return CalibratorBackbone(self._frozen_part(), self.response)
-        return super()._open_backbone()
+    def _opening(self):
+        return super()._opening()._replace(exact=True)
 
     def _read(self, X, y, *, any_order, metadata, **told):
         if self.source_priors is not None:
-            return self._read_unlabelled(X, told["ranks"])
+            return self._read_unlabelled(X, **told)
         if not self._corrects_a_calibrator or is_frozen(self.estimator):
             return super()._read(X, y, any_order=any_order, metadata=metadata, **told)
         if not is_frozen(self._frozen_part().estimator):
@@ -309,30 +290,27 @@ class PriorShiftCorrection(BaseCalibrator):
         # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
         params = dict(metadata.fit)
         fitted = clone(self.estimator)._learn(X, y, params.pop("sample_weight", None), params, checks=False)
-        found = read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
+        found = read(open_backbone(fitted, self._opening()), X, y, any_order=any_order)
         return Samples.of(**found, **told, metadata=metadata, estimator=fitted)
 
-    def _read_unlabelled(self, X, ranks):
+    def _read_unlabelled(self, X, *, classes, sample_weight, ranks):
         """The samples of X, with the most probable classes as labels."""
+        if sample_weight is not None:
+            note(
+                "sample_weight has no effect where source_priors is given, since nothing is learned then. Without "
+                "source_priors, a temperature and the class frequencies before are learned from labelled samples",
+                UnusedParameterWarning,
+            )
         backbone, X = self._open_backbone(), dataset_behind(X, any_order=True)
         inputs = backbone.open(X)
         logits, _ = backbone.logits(inputs)
-        n_samples, n_classes = logits.shape
         # The names that frequencies are given by stand for labels.
         named = next((each for each in (self.priors, self.source_priors) if hasattr(each, "keys")), None)
-        seen = np.arange(n_classes) if named is None else np.array(list(named.keys()))
+        seen = np.arange(logits.shape[1]) if named is None else np.array(list(named.keys()))
         names = {"known": backbone.classes, "likely": backbone.likely_classes}
-        return Samples(
-            logits=logits,
-            y_encoded=logits.argmax(1),
-            weight=torch.ones(n_samples, dtype=torch.float64),
-            classes=resolve_classes(seen, n_classes, classes=self.classes, **names),
-            shard=Shard.of(ranks, n_samples),
-            backbone=backbone,
-            deployed=backbone,
-            X=X,
-            inputs=inputs,
-        )
+        classes = resolve_classes(seen, logits.shape[1], classes=classes, **names)
+        labels = classes[logits.argmax(1).cpu().numpy()]
+        return Samples.of(logits, labels, backbone, classes=classes, ranks=ranks, X=X, inputs=inputs)
 
     @property
     def _learns(self):

@@ -11,15 +11,14 @@ from skorch import NeuralNet
 
 from .._backbones.backbone import Opening
 from .._backbones.inputs import dataset_behind
-from .._backbones.opening import is_frozen, open_backbone
+from .._backbones.opening import check_probabilistic, is_frozen, open_backbone
 from .._looks import words
 from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.labels import encode_labels, group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note
-from ..base._probabilities import check_probabilistic, open_probabilities
+from .._utils.warnings import note, tell
 from ..exceptions import CalibrationSetWarning
 from ._bets import LOG_TEMPERATURES
 from ._e_process import CalibrationBets, best_temperature, gain_of_frequencies
@@ -167,7 +166,7 @@ class CalibrationMonitor(Watch):
                 "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
                 f"{self.response!r} for {type(estimator).__name__}"
             )
-        return open_probabilities(estimator)
+        return open_backbone(estimator, Opening("probabilities", exact=True))
 
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)
@@ -195,8 +194,7 @@ class CalibrationMonitor(Watch):
             raise ValueError(f"{error}. {message}") from error
         if known is None and not self._evidence.n_samples and len(y_encoded):
             best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
-            for finding in look_at_width(best, y_encoded, weight, len(columns)):
-                finding.tell()
+            tell(look_at_width(best, y_encoded, weight, len(columns)))
         log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
         if keys is None:
             self._look_for_copies(log_p, y_encoded)

@@ -200,7 +200,7 @@ def test_networks_that_yield_nan():
     network = perceptron()
     with torch.no_grad():
         network[2].weight[1] = torch.nan
-    with pytest.raises(ValueError, match="the network must yield finite logits; got nan in row 0, column 1"):
+    with pytest.raises(ValueError, match="the network's output must be finite: .* got nan in row 0, column 1"):
         TemperatureScaling(network).fit(X, np.zeros(len(X), int))
 
 

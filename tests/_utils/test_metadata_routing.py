@@ -389,12 +389,12 @@ def test_without_routing_a_typo_is_an_error():
         (
             TemperatureScaling,
             "weights",
-            r"X, y, sample_weight, what .*'weights'\]. Did you mean sample_weight\?$",
+            r"X, y, sample_weight, what .*'weights'\]. Did you mean 'sample_weight'\?$",
         ),
         (
             NeuralClampingCalibrator,
             "X_unlabeled",
-            r"X, y, sample_weight, X_unlabelled, X_reference, what .* Did you mean X_unlabelled\?$",
+            r"X, y, sample_weight, X_unlabelled, X_reference, what .* Did you mean 'X_unlabelled'\?$",
         ),
         (
             NeuralClampingCalibratorCV,
