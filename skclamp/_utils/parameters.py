@@ -108,7 +108,7 @@ def by_name(several, parameter):
     In a list they have their classes' names, numbered where a class comes several times.
     """
     if isinstance(several, dict):
-        pairs = list(several.items())
+        pairs: list = list(several.items())
     elif isinstance(several, Iterable) and not isinstance(several, str):
         several = list(several)
         kinds = [type(each).__name__ for each in several]
