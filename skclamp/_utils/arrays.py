@@ -302,9 +302,15 @@ def as_probability_matrix(y_proba):
 def _as_floating(values, name):
     if isinstance(values, ComputedRows):
         return values
-    tensor = tensor_of(values, name)
-    tensor = tensor if tensor.is_floating_point() else tensor.double()
-    return tensor if isinstance(values, torch.Tensor) else tensor.numpy()
+    check_dense(values, name)
+    if isinstance(values, torch.Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
+        return values.detach() if values.is_floating_point() else values.double()
+    array = _as_numbers(to_numpy(values, name))
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
+    return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
 
 
 class _Writable:
