@@ -6,11 +6,12 @@ from inspect import unwrap
 import numpy as np
 
 from .._utils.arrays import to_numpy
-from .._utils.labels import predict_labelled
+from .._utils.labels import check_same_length, check_sample_weight, encode_targets, predict_labelled
+from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
 from ._metric import facts_of
-from ._proper_scores import brier_score, negative_log_likelihood
+from ._proper_scores import brier_score
 
 
 class CalibrationScorer(BaseScorer):
@@ -22,6 +23,8 @@ class CalibrationScorer(BaseScorer):
     estimator of a single class is one of two, even where `y` doesn't tell the other. `y` may be left out where the
     estimator is a calibrator and X a data set that brings its labels.
     """
+
+    fill = 0.0
 
     def __call__(self, estimator, X, y_true=None, sample_weight=None, **kwargs):
         return super().__call__(estimator, X, y_true, sample_weight=sample_weight, **kwargs)
@@ -49,7 +52,7 @@ class CalibrationScorer(BaseScorer):
                     # One column would be taken for the second of two classes.
                     is_number = labels.dtype.kind in "biuf"
                     unseen = (labels == 0).astype(labels.dtype) if is_number else np.array([f"not {labels[0]}"])
-                response = np.hstack([response, np.zeros((len(response), len(unseen)), response.dtype)])
+                response = np.hstack([response, np.full((len(response), len(unseen)), self.fill, response.dtype)])
                 labels = np.concatenate([labels, unseen])
         if of_event and response.shape[1:] == (2,):
             response = response[:, 1]
@@ -67,15 +70,17 @@ class CalibrationScorer(BaseScorer):
 
 
 class LogLikelihoodScorer(CalibrationScorer):
-    """Mean log-likelihood, from ``predict_log_proba`` where there is one, whatever precision probabilities have."""
+    """Mean log-likelihood, from ``predict_log_proba`` where there is one: no precision is lost."""
+
+    fill = -np.inf
 
     def _response(self, estimator, X, y_true, **options):
-        if not hasattr(estimator, "predict_log_proba"):
-            return super()._response(estimator, X, y_true, **options)
         # Some estimators take the logarithm of 0 themselves.
         with np.errstate(divide="ignore"):
-            log_proba, y_true = predict_labelled(estimator, "predict_log_proba", X, y_true, **options)
-        return np.exp(log_proba.astype(np.float64)), y_true
+            if hasattr(estimator, "predict_log_proba"):
+                return predict_labelled(estimator, "predict_log_proba", X, y_true, **options)
+            proba, y_true = super()._response(estimator, X, y_true, **options)
+            return np.log(proba.astype(np.float64)), y_true
 
     def __repr__(self):
         return "LogLikelihoodScorer()"
@@ -122,6 +127,17 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
     if not callable(metric):
         raise TypeError(f"metric must be a callable metric(y_true, y_proba, *, labels); got {metric!r}")
     return CalibrationScorer(metric, 1 if greater_is_better else -1, kwargs, "predict_proba")
+
+
+def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=None):
+    """Mean of ``-log p_y``, from log-probabilities of shape (n_samples, n_classes); the metric's floor is its own."""
+    y_encoded = encode_targets(y_true, log_proba.shape[1], labels)
+    check_same_length(y_encoded, len(log_proba), "y_true")
+    logs = log_proba[np.arange(len(y_encoded)), y_encoded].astype(np.float64)
+    if np.isnan(logs).any():
+        raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
+    weight = check_sample_weight(sample_weight, len(y_encoded))
+    return float(-np.average(np.maximum(logs, LOG_MIN_PROBABILITY), weights=weight))
 
 
 def _innermost(metric):
