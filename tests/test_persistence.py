@@ -31,6 +31,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp.base import Map
 from skclamp.display import PerturbationDisplay
 from skclamp.exceptions import NotSavedWarning
 from skclamp.persistence import checksum, register
@@ -418,3 +419,29 @@ def test_without_safetensors_the_error_says_what_to_install(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ImportError, match=r"pip install 'skclamp\[save\]'"):
         skclamp.load(saved)
+
+
+def test_an_output_map_on_clamped_logits_comes_back(path):
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="channel", output=VectorScaling(), **FREE)
+    calibrator.fit(IMAGES, np.arange(200) % 4)
+    loaded = round_trip(calibrator, path)
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
+    assert isinstance(loaded.output, VectorScaling)
+
+
+class ShiftedMap(Map):
+    def transform(self, logits):
+        return logits / self.temperature_ + self.shift
+
+
+class Shifted(TemperatureScaling):
+    """A user's subclass, which learns something of its own."""
+
+    def _fit_logits(self, logits, y, sample_weight):
+        learned = super()._fit_logits(logits, y, sample_weight).learned()
+        return ShiftedMap(**learned, shift=torch.arange(4.0))
+
+
+def test_what_a_subclass_keeps_to_itself_comes_back(path):
+    calibrator = Shifted().fit(LOGITS, Y)
+    np.testing.assert_array_equal(round_trip(calibrator, path).predict_proba(LOGITS), calibrator.predict_proba(LOGITS))

@@ -44,7 +44,8 @@ def open_backbone(estimator, opening):
         return DifferentiableBackbone(estimator, opening)
     if response != "probabilities" and isinstance(flat_steps(estimator)[-1], NeuralNet):
         return PipelineBackbone(estimator, opening)
-    exact = opening.exact and hasattr(estimator, "transform_logits")
+    # A calibrator of ours, whatever methods others have.
+    exact = opening.exact and hasattr(type(estimator), "_map_rows")
     return CalibratorBackbone(estimator, response) if exact else ClassifierBackbone(estimator, response)
 
 

@@ -86,9 +86,8 @@ def check_finite(values, name, first_row=0):
     # One sum tells nearly always; only when it overflows or meets NaN is a second, exact look needed.
     if torch.isfinite(values.sum()) or torch.isfinite(values).all():
         return
-    raise ValueError(
-        f"{name} must be finite: Input {name} contains NaN or infinity; got {first_not_finite(values, first_row)}"
-    )
+    where = f"Input {name} contains" if name.isidentifier() else "it contains"
+    raise ValueError(f"{name} must be finite: {where} NaN or infinity; got {first_not_finite(values, first_row)}")
 
 
 def first_not_finite(values, first_row=0):

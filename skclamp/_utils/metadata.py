@@ -123,4 +123,5 @@ def _takes_groups(splitter):
 
 def of_rows(metadata, rows, n_samples):
     """Of metadata that hold one value per sample those of some samples, the others as they are."""
-    return check_method_params(range(n_samples), metadata, rows)
+    whole = {name: value for name, value in metadata.items() if isinstance(value, (str, dict))}
+    return {**check_method_params(range(n_samples), metadata, rows), **whole}

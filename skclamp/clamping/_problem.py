@@ -216,7 +216,7 @@ class Problem:
         """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
         backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
         for each in (backbone, exact) if exact is not None else (backbone,):
-            each.before = perturbation if each.before is None else nn.Sequential(each.before, perturbation)
+            each.before = perturbation if each.before is None else Through(each.before, perturbation)
         return replace(self, backbone=backbone, exact=exact, at_identity=None)
 
     def in_full_precision(self):
@@ -290,3 +290,15 @@ def on_private_copies(problem):
     backbone, exact = copy.copy(problem.backbone), copy.copy(problem.exact or problem.backbone)
     backbone.module, exact.module = private_copy(backbone.module), private_copy(exact.module)
     return replace(problem, backbone=backbone, exact=exact)
+
+
+class Through(nn.Module):
+    """A transform, and then another of what it gives, in the precision of the inputs."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x):
+        """The batch after both."""
+        return self.second(self.first(x).to(x.dtype))

@@ -15,7 +15,7 @@ from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
-from ._problem import Problem
+from ._problem import Problem, Through
 from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
@@ -162,7 +162,7 @@ class Looks:
         logits, seen = self._seen[name]
         new = rows[~seen[rows]]
         if len(new):
-            part = self.problem.take(new).logits_under(nn.Sequential(self.perturbation, self.candidates[name]))
+            part = self.problem.take(new).logits_under(Through(self.perturbation, self.candidates[name]))
             logits[new] = part.to(logits)
             seen[new] = True
         return logits[rows]

@@ -269,6 +269,21 @@ class PriorShiftCorrection(BaseCalibrator):
                 f"got {self.estimator!r}"
             )
 
+    def _learn(self, X, y=None, sample_weight=None, params=None, **options):
+        if self.source_priors is None:
+            return super()._learn(X, y, sample_weight, params, **options)
+        super()._learn(X, **options)
+        # Pipelines and searches hand on labels in any case.
+        given = {"sample_weight": sample_weight, **(params or {})}
+        if unused := [name for name, value in given.items() if value is not None]:
+            warn_caller(
+                f"{' and '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect where source_priors is "
+                "given, since nothing is learned then. Without source_priors, a temperature and the class frequencies "
+                "before are learned from labelled samples",
+                UnusedParameterWarning,
+            )
+        return self
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self.source_priors is None
@@ -293,14 +308,8 @@ class PriorShiftCorrection(BaseCalibrator):
         found = read(open_backbone(fitted, self._opening()), X, y, any_order=any_order)
         return Samples.of(**found, **told, metadata=metadata, estimator=fitted)
 
-    def _read_unlabelled(self, X, *, classes, sample_weight, ranks):
+    def _read_unlabelled(self, X, *, classes, ranks, **_):
         """The samples of X, with the most probable classes as labels."""
-        if sample_weight is not None:
-            note(
-                "sample_weight has no effect where source_priors is given, since nothing is learned then. Without "
-                "source_priors, a temperature and the class frequencies before are learned from labelled samples",
-                UnusedParameterWarning,
-            )
         backbone, X = self._open_backbone(), dataset_behind(X, any_order=True)
         inputs = backbone.open(X)
         logits, _ = backbone.logits(inputs)

@@ -11,6 +11,8 @@ from ._resampling import AnyMetric
 
 # Of the greatest weight: less is no sample of its own.
 _LEAST_WEIGHT = np.finfo(np.float64).eps
+# Weights of resamples of which the areas are computed together: what they need stays in the processor's cache.
+_ENTRIES_AT_ONCE = 2**16
 # How often samples without weights are drawn.
 _COUNTS = np.uint16
 
@@ -207,6 +209,10 @@ class _AreaOfWeights(AnyMetric):
         self._dtype = _COUNTS if proba.weight is None else np.float64
 
     def sums(self, weights):
+        step = max(1, _ENTRIES_AT_ONCE // weights.shape[1])
+        return np.concatenate([self._areas_of(weights[i : i + step]) for i in range(0, len(weights), step)])
+
+    def _areas_of(self, weights):
         masses = weights.astype(self._dtype).take(self._order, 1)
         if len(self._starts) == len(self._order):
             return _areas(masses, self._wrong, masses)

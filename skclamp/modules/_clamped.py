@@ -173,7 +173,10 @@ class ClampedModule(nn.Module):
         """
         x = None if x is None else self.perturbation(x).to(x.dtype)
         # Whoever compiles or exports has it in the mode that is wanted.
-        with nullcontext() if torch.compiler.is_compiling() else evaluating(self.logits):
+        stays = torch.compiler.is_compiling() or not any(
+            getattr(part, "training", False) for part in self.logits.module.modules()
+        )
+        with nullcontext() if stays else evaluating(self.logits):
             if self.views is None:
                 return self.logits(x, **others)
             return weighted_sum((self.logits(view(x), **others) for view in self.views), self.view_weights.unbind())

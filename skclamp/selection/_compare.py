@@ -110,8 +110,10 @@ class CalibratorComparison:
         ImportError
             If pandas isn't installed.
         """
-        import pandas as pd
-
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("a DataFrame needs pandas: pip install pandas") from error
         return pd.DataFrame([asdict(row) for row in self.rows]).set_index("name")
 
     def plot(self, *, axes=None):

@@ -317,3 +317,15 @@ def test_no_comb_of_rows_stands_for_all(period, monkeypatch):
     halves = torch.arange(1200).view(2, -1, period).transpose(0, 1).flatten()
     logits, y = labels_that_lead([-0.054, 3.906, 0.027] * 2, [150, 90, 360, 150, 270, 180], halves)
     assert solve_temperature(logits, y, gamma=3).temperature == pytest.approx(0.444, rel=0.02)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_integer_weights_equal_repetition(gamma):
+    logits, y = draw(3000, 6, scale=8.0)
+    weight = torch.from_numpy(np.random.default_rng(1).integers(0, 4, size=3000))
+    repeated = solve_temperature(logits.repeat_interleave(weight, 0), y.repeat_interleave(weight), gamma=gamma)
+    weighted = solve_temperature(logits, y, sample_weight=weight.double(), gamma=gamma)
+    assert weighted.temperature == pytest.approx(repeated.temperature, rel=1e-9)
+    assert weighted.loss == pytest.approx(repeated.loss, rel=1e-12)
+    scaled = solve_temperature(logits, y, sample_weight=1e-3 * weight, gamma=gamma)
+    assert scaled.temperature == pytest.approx(weighted.temperature, rel=1e-9)

@@ -442,3 +442,21 @@ def test_a_weight_is_checked_before_a_network_runs(enabled):
         pytest.raises(ValueError, match="one value per sample"),
     ):
         TemperatureScaling(perceptron()).fit(X, Y, sample_weight=WEIGHT[:-1])
+
+
+class BySite(KFold):
+    """Folds by a table from the number of a sample to its site."""
+
+    def split(self, X, y=None, groups=None, sites=None):
+        assert isinstance(sites, dict)
+        return super().split(X, y)
+
+
+def test_a_table_stays_whole_where_samples_without_weight_go(routing):
+    """As many entries as there are samples don't make one of each."""
+    splitter = BySite(3).set_split_request(sites=True)
+    options = {"perturbation": "affine", "validation_fraction": splitter, "output": None, "random_state": 0}
+    calibrator = NeuralClampingCalibrator(perceptron(), **options).set_fit_request(sample_weight=True)
+    sites = dict.fromkeys(range(N_SAMPLES), 0)
+    calibrator.fit(X.astype(np.float32), Y, sample_weight=np.arange(N_SAMPLES) >= 10, sites=sites)
+    assert len(calibrator.verdict_.folds) == 3

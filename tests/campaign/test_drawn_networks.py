@@ -32,6 +32,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp.persistence import FORMAT
 
 KINDS = ["8 features", "sequences", "images"]
 OPTIMIZERS = {
@@ -367,5 +368,5 @@ def test_damaged_files_are_refused_by_name_or_hold_what_was_saved(name, kind, wa
             loaded.save(again)
             assert again.read_bytes() == whole
             np.testing.assert_array_equal(loaded.predict_proba(X), expected)
-        refused = f"{path} must (be a file that a calibrator's save wrote|have format 6); got"
+        refused = f"{path} must (be a file that a calibrator's save wrote|have format {FORMAT}); got"
         assert outcome.refusal is None or re.match(refused, str(outcome.refusal))

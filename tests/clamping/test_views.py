@@ -1,5 +1,7 @@
 """Several views of an input: chosen, weighed, proved on held-out samples; and one pass where they prove nothing."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.datasets import load_fogged_digits
 from skclamp.metrics import negative_log_likelihood
 from skclamp.perturbations import HorizontalFlip, TimeShift
 
@@ -268,3 +271,21 @@ def test_the_cost_counts_what_views_took():
     # One for T; in each fold nine candidates on 96 samples, and the flip on all others, whom the other fold judges.
     assert calibrator.cost_["forward"] == pytest.approx(1 + (2 * 9 * 96 + N - 2 * 96) / N)
     assert calibrator.cost_["backward"] == 0
+
+
+class Blurred(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        return 0.7 * self.layer(x) + 0.3 * x
+
+
+@pytest.mark.parametrize("guard", ["auto", None])
+def test_views_with_weights_in_half_precision(guard):
+    fogged = load_fogged_digits()
+    network, view = copy.deepcopy(fogged.network).bfloat16(), Blurred().bfloat16()
+    options = {"perturbation": "affine", "views": [view], "max_views": 2, "output": None, "random_state": 0}
+    calibrator = NeuralClampingCalibrator(network, validation_fraction=guard, **options).fit(fogged.X_cal, fogged.y_cal)
+    assert calibrator.predict_proba(fogged.X_test).shape == (len(fogged.X_test), 10)

@@ -187,6 +187,10 @@ def test_labels_beside_known_frequencies_are_ignored_and_weights_told(fitted):
     """Pipelines and searches hand labels on in any case."""
     given = {"priors": UNEVEN, "source_priors": EVEN}
     known = PriorShiftCorrection(NETWORK, **given).fit(X, Y)
+    for labels in (np.full(len(X), np.nan), np.zeros((len(X), 2)), np.linspace(0, 1, len(X))):
+        np.testing.assert_array_equal(PriorShiftCorrection(NETWORK, **given).fit(X, labels).classes_, np.arange(4))
+    with pytest.warns(UnusedParameterWarning, match="groups has no effect where source_priors is given"):
+        PriorShiftCorrection(NETWORK, **given).fit(X, groups=np.zeros(3))
     with pytest.warns(UnusedParameterWarning, match="sample_weight has no effect where source_priors is given"):
         PriorShiftCorrection(NETWORK, **given).fit(X, Y, sample_weight=np.ones(len(X)))
     assert not get_tags(known).target_tags.required

@@ -443,3 +443,17 @@ def test_none_is_a_missing_label_in_y_alone(labels):
 
     with pytest.raises(ValueError, match="None stands for a missing label in y alone"):
         watch(Samples(), None, calibrator)
+
+
+class Likewise(LogisticRegression):
+    """A classifier of another package, with a method of the name that a calibrator has."""
+
+    def transform_logits(self, logits):
+        return logits
+
+
+def test_watches_any_classifier_whatever_else_it_can_do():
+    X, y = load_iris(return_X_y=True)
+    plain, likewise = (kind(max_iter=500).fit(X[::2], y[::2]) for kind in (LogisticRegression, Likewise))
+    monitors = [CalibrationMonitor(classifier).fit(X[1::2], y[1::2]) for classifier in (plain, likewise)]
+    assert monitors[0].log_e_value_ == monitors[1].log_e_value_

@@ -168,7 +168,7 @@ def test_makes_a_frame(digits, monkeypatch):
         for column in frame.columns:
             assert frame.loc[row.name, column] == getattr(row, column)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="pandas"):
+    with pytest.raises(ImportError, match="a DataFrame needs pandas: pip install pandas"):
         comparison.to_frame()
 
 
