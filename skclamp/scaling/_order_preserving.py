@@ -269,7 +269,8 @@ class OrderPreservingCalibrator(BaseCalibrator):
                 loss = share @ (logits.logsumexp(1) - logits.gather(1, rank[:, None])[:, 0])
                 total += loss.item()
                 # Those of a class are no part of networks that treat all alike.
-                gradient += parameters_to_vector(torch.autograd.grad(loss, parameters, materialize_grads=True))
+                parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
+                gradient += parameters_to_vector(parts).detach()
             return total + penalty / 2 * vector @ vector, gradient.double().cpu().numpy() + penalty * vector
 
         # Of single precision a smaller decrease is rounding, in which a line search finds no way down.
