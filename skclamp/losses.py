@@ -21,8 +21,9 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     ----------
     logits : torch.Tensor of shape (n_samples, n_classes)
         Unnormalised log-probabilities of a floating-point dtype, at least two classes.
-    target : torch.Tensor of shape (n_samples,), dtype int64
-        Column index of each sample's class.
+    target : torch.Tensor of shape (n_samples,) or (n_samples, n_labels), dtype int64
+        Column index of each sample's class. Or 0, 1, or -1 where it isn't known, for each of several labels that don't
+        exclude each other; ``p_y`` is then that of all labels of a sample together, by independent sigmoids.
     gamma : float, default=0.0
         Focusing parameter, at least 0. At 0 the loss is exactly the cross-entropy.
     eps : float, default=0.0
@@ -62,15 +63,27 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     """
     _check_parameters(gamma, eps, reduction)
     _check_shapes(logits, target, sample_weight)
-    if gamma == eps == 0:
+    if gamma == eps == 0 and target.ndim == 2:
+        loss = -log_likelihood_of_labels(logits, target)
+    elif gamma == eps == 0:
         loss = F.cross_entropy(logits, target, reduction="none")
     else:
         loss = focal_of_margin(margin_of(logits, target), gamma, eps)
     return _reduce(loss, sample_weight, reduction)
 
 
+def log_likelihood_of_labels(logits, target):
+    """Log-probability of all known labels of each sample together, by independent sigmoids."""
+    signs = (2 * target - 1).to(logits)
+    return (F.logsigmoid(signs * logits) * (target >= 0)).sum(1)
+
+
 def margin_of(logits, target):
-    """Log-odds of each sample's own class: its logit minus the log-sum-exp of all the others."""
+    """Log-odds of each sample's own class, its logit minus the log-sum-exp of all the others; or of all its labels."""
+    if target.ndim == 2:
+        # A sample without a label, or a sure one, has next to no loss.
+        together = log_likelihood_of_labels(logits, target).clamp(max=-torch.finfo(logits.dtype).tiny)
+        return together - torch.log(-torch.expm1(together))
     column = target.unsqueeze(1)
     own = logits.gather(1, column).squeeze(1)
     rest = logits.scatter(1, column, -torch.inf)
@@ -159,6 +172,8 @@ def _check_parameters(gamma, eps, reduction):
 def _check_shapes(logits, target, sample_weight):
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits must have shape (n_samples, n_classes >= 2), got {tuple(logits.shape)}")
+    if target.ndim == 2 and target.shape == logits.shape:
+        target = None
     for name, values in (("target", target), ("sample_weight", sample_weight)):
         if values is not None and values.shape != logits.shape[:1]:
             raise ValueError(

@@ -140,6 +140,9 @@ def load(path, estimator=None, *, strict=True, **params):
     _check_kind(written, estimator)
     calibrator.set_params(estimator=estimator, **params)
     calibrator._validate_params()
+    with _damage_told(path):
+        if "_outputs" in content["state"]:
+            calibrator._outputs = reader.decode(content["state"]["_outputs"])
     backbone = calibrator._open_backbone()
     if strict and written != backbone.fingerprint():
         raise ValueError(

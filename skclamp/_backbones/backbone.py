@@ -22,6 +22,8 @@ class Opening(NamedTuple):
     ----------
     response, device
         As of every calibrator.
+    outputs : {"softmax", "sigmoid"}
+        Whether a row is one softmax or a sigmoid for each label.
     perturbs : bool
         Whether inputs are to be perturbed, so that the backbone must be a `NetworkBackbone`, and a dict of several
         inputs needs an `input_key`.
@@ -37,6 +39,7 @@ class Opening(NamedTuple):
     """
 
     response: str = "auto"
+    outputs: str = "softmax"
     device: Any = None
     perturbs: bool = False
     inputs_stay: bool = False
@@ -59,6 +62,8 @@ class Backbone(ABC):
     likely_classes: Any = None
     # What a classifier of scikit-learn's kind is asked by, and whether it may take what no network does.
     classifier: Any = None
+    # Whether a row is one softmax, or each column a label that excludes no other.
+    outputs = "softmax"
     # Whether probabilities of 0 may be votes.
     votes = False
     # Whether scores are a network's, or bare: what other classifiers call scores needn't be logits.
@@ -112,7 +117,8 @@ class ArrayBackbone(Backbone):
     votes = True
     yields_logits = True
 
-    def __init__(self, response, device=None):
+    def __init__(self, response, device=None, outputs="softmax"):
+        self.outputs = outputs
         self.guesses_response = response == "auto"
         self.response = "logits" if response == "auto" else response
         self.device = None if device is None else check_device(device)
@@ -123,31 +129,31 @@ class ArrayBackbone(Backbone):
 
     def logits(self, scores, *, labelled=False):
         if self.response == "probabilities":
-            check_probabilities(scores)
+            check_probabilities(scores, outputs=self.outputs)
         else:
             rows = finite_rows(scores)
             # New rows, where they are few, may be anything.
             if self.scale_of_fit is None or len(rows) >= _FEWEST_ROWS:
                 # Constants added to rows say nothing of the scale of logits.
-                several = rows.ndim == 2 and rows.shape[1] > 1
+                several = rows.ndim == 2 and rows.shape[1] > 1 and self.outputs == "softmax"
                 self.look_at_scale(rows - rows.mean(1, keepdim=True) if several else rows)
             if scores.ndim == 2 and scores.shape[1] > 1:
                 return scores, None
-        return logits_from(scores, self.response, n_samples=len(scores)), None
+        return logits_from(scores, self.response, n_samples=len(scores), outputs=self.outputs), None
 
     def as_module(self, owner):
-        return LogitsModule(nn.Identity(), response=self.response)
+        return LogitsModule(nn.Identity(), response=self.response, outputs=self.outputs)
 
     def fingerprint(self):
         """None: there is no network."""
 
 
-def check_probabilities(scores, name="X", dtype=None):
-    """Raise unless the rows of (n, K) are distributions, or the entries of (n, 1) or (n,) probabilities.
+def check_probabilities(scores, name="X", dtype=None, outputs="softmax"):
+    """Raise unless the rows of (n, K) are distributions, or the entries of (n, 1), (n,) or labels probabilities.
 
     `dtype` is that of the sums of rows, where it is another.
     """
-    if scores.ndim == 2 and scores.shape[1] > 1:
+    if scores.ndim == 2 and scores.shape[1] > 1 and outputs == "softmax":
         check_probability_rows(scores, name, dtype and row_sum_tolerance(torch.finfo(dtype).eps))
     else:
         check_unit_interval(scores, name)

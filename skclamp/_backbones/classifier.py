@@ -25,9 +25,9 @@ class ClassifierBackbone(Backbone):
 
     votes = True
 
-    def __init__(self, classifier, response):
+    def __init__(self, classifier, response, outputs="softmax"):
         self.classifier = classifier
-        self.response = response
+        self.response, self.outputs = response, outputs
         self.method = scoring_method(classifier, response)
         self.classes = classifier.classes_
 
@@ -38,7 +38,10 @@ class ClassifierBackbone(Backbone):
     def logits(self, X, *, labelled=False):
         self.look_at_scale(finite_rows(X))
         name = f"{type(self.classifier).__name__}.{self.method}(X)"
-        scores = check_scores(getattr(self.classifier, self.method)(X), name)
+        scores = getattr(self.classifier, self.method)(X)
+        if self.outputs == "sigmoid":
+            return self._logits_of_labels(scores, name), None
+        scores = check_scores(scores, name)
         if scores.ndim == 2 and scores.shape[1] != len(self.classes):
             raise ValueError(
                 f"estimator must give one score per class; {self.method} gave {scores.shape[1]} columns for "
@@ -49,7 +52,24 @@ class ClassifierBackbone(Backbone):
         check_probabilities(scores, name)
         return logits_from(scores.double(), "probabilities", n_samples=len(scores)), None
 
+    def _logits_of_labels(self, scores, name):
+        """Logits of labels, of which some classifiers have a list: for each the probabilities of its values."""
+        if isinstance(scores, list):
+            known = [np.asarray(values) for values in self.classes]
+            of_one = [np.asarray(each)[:, values == 1].sum(1) for each, values in zip(scores, known, strict=True)]
+            scores = np.column_stack(of_one)
+        scores = check_scores(scores, name)
+        response = "logits" if self.method == "decision_function" else "probabilities"
+        if response == "probabilities":
+            check_probabilities(scores, name, outputs="sigmoid")
+        return logits_from(scores.double(), response, n_samples=len(scores), outputs="sigmoid")
+
     def as_module(self, owner):
+        if self.outputs == "sigmoid":
+            raise AttributeError(
+                f"{owner} has module_ of several labels where the estimator is a torch network or None; got "
+                f"{type(self.classifier).__name__}"
+            )
         return LogitsModule(module_of(self.classifier, self.response, owner))
 
     def fingerprint(self):
@@ -84,7 +104,9 @@ class PipelineBackbone(NetworkBackbone):
     def __init__(self, pipeline, opening):
         *self.transformers, net = flat_steps(pipeline)
         super().__init__(
-            skorch_logits(net, opening.response, opening.device), opening, classes=getattr(net, "classes_", None)
+            skorch_logits(net, opening.response, opening.device, outputs=opening.outputs),
+            opening,
+            classes=getattr(net, "classes_", None),
         )
         self.classifier = pipeline
         self.response = opening.response

@@ -249,9 +249,10 @@ class NetworkBackbone(Backbone):
                 "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
                 f"that the network can't take: {error.__cause__}"
             ) from error.__cause__
-        logits = logits_from(output, "probabilities", n_samples=n_samples)
+        outputs = self.module.outputs
+        logits = logits_from(output, "probabilities", n_samples=n_samples, outputs=outputs)
         name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
-        check_probabilities(as_rows(output) if output.ndim > 2 else output, name, self.dtype)
+        check_probabilities(as_rows(output) if output.ndim > 2 else output, name, self.dtype, outputs)
         return logits
 
 
@@ -321,7 +322,7 @@ def on_device(module, device):
     return copy.deepcopy(module).to(device)
 
 
-def skorch_logits(net, response, device, input_key=None):
+def skorch_logits(net, response, device, input_key=None, outputs="softmax"):
     """A skorch net's module as a LogitsModule, with what its criterion and nonlinearity say of its output."""
     if not getattr(net, "initialized_", False):
         raise NotFittedError(
@@ -332,7 +333,10 @@ def skorch_logits(net, response, device, input_key=None):
     if response == "auto":
         response, nonlinearity = _response_of(net)
     module = on_device(net.module_, device)
-    return LogitsModule(module, response=response, nonlinearity=nonlinearity, input_key=input_key)
+    if outputs == "sigmoid" and nonlinearity is single_score:
+        nonlinearity = None
+    reading = {"nonlinearity": nonlinearity, "input_key": input_key, "outputs": outputs}
+    return LogitsModule(module, response=response, **reading)
 
 
 def _response_of(net):
@@ -353,8 +357,8 @@ def single_score(output):
     """A sigmoid head's output, unless there are several: those are labels that don't exclude each other."""
     if output.ndim > 1 and output.shape[-1] > 1:
         raise ValueError(
-            "the network must tell exclusive classes apart: multilabel outputs, a binary cross-entropy on "
-            f"{output.shape[-1]} columns, aren't supported"
+            "the network must tell exclusive classes apart where y is one label a sample; it has a binary "
+            f"cross-entropy on {output.shape[-1]} columns: give y of shape (n_samples, {output.shape[-1]})"
         )
     return output
 

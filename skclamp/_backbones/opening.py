@@ -30,14 +30,15 @@ def open_backbone(estimator, opening):
     if isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
     if estimator is None:
-        return ScoresBackbone(opening) if opening.perturbs else ArrayBackbone(response, device)
+        return ScoresBackbone(opening) if opening.perturbs else ArrayBackbone(response, device, opening.outputs)
     if isinstance(estimator, NeuralNet):
-        head = skorch_logits(estimator, response, device, opening.input_key)
+        head = skorch_logits(estimator, response, device, opening.input_key, opening.outputs)
         return NetworkBackbone(head, opening, classes=getattr(estimator, "classes_", None))
     if isinstance(estimator, nn.Module):
         guessed = response == "auto"
         yielded = "logits" if guessed else response
-        head = LogitsModule(on_device(estimator, device), response=yielded, input_key=opening.input_key)
+        reading = {"response": yielded, "input_key": opening.input_key, "outputs": opening.outputs}
+        head = LogitsModule(on_device(estimator, device), **reading)
         return NetworkBackbone(head, opening, guesses_response=guessed)
     check_classifier(estimator)
     if opening.perturbs:
@@ -45,8 +46,9 @@ def open_backbone(estimator, opening):
     if response != "probabilities" and isinstance(flat_steps(estimator)[-1], NeuralNet):
         return PipelineBackbone(estimator, opening)
     # A calibrator of ours, whatever methods others have.
-    exact = opening.exact and hasattr(type(estimator), "_map_rows")
-    return CalibratorBackbone(estimator, response) if exact else ClassifierBackbone(estimator, response)
+    if opening.exact and hasattr(type(estimator), "_map_rows"):
+        return CalibratorBackbone(estimator, response)
+    return ClassifierBackbone(estimator, response, opening.outputs)
 
 
 def is_frozen(estimator):

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 from sklearn.utils.validation import indexable
 from skorch import NeuralNet
+from torch.nn.functional import logsigmoid
 from torch.utils.data import Dataset
 
 from .._judging.splits import MAX_TELLING, check_partition, copies_of
@@ -23,8 +24,10 @@ from .._utils.labels import (
 )
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
+from .._utils.outputs import Labels, rows_of
 from .._utils.sklearn_private import num_samples, take_rows
 from ..distributed import ALONE, Shard
+from ..losses import log_likelihood_of_labels
 from ..modules._from_sklearn import flat_steps
 from .backbone import Backbone
 from .classifier import CrossFittedBackbone, check_differentiable, of_all_classes
@@ -35,7 +38,7 @@ from .rows import prints_of, recording, row_prints
 
 
 class LabelledLogits(NamedTuple):
-    """Logits (n, K), column indices (n,) and weights (n,)."""
+    """Logits (n, K), column indices (n,) and weights (n,); of labels that don't exclude each other (n, L) twice."""
 
     logits: torch.Tensor
     y: torch.Tensor
@@ -45,10 +48,35 @@ class LabelledLogits(NamedTuple):
         """Some of them."""
         return LabelledLogits(*(values[rows.to(values.device)] for values in self))
 
+    @property
+    def n_labels(self):
+        """How many labels each sample has that don't exclude each other; None of classes."""
+        return None if self.y.ndim == 1 else self.y.shape[1]
+
+    @property
+    def rows_a_sample(self):
+        """How many rows a sample has on average: of several labels those that are known."""
+        return 1.0 if self.n_labels is None else (self.rows().weight.sum() / self.weight.sum()).item()
+
+    def rows(self):
+        """The same, a row for each label of a sample."""
+        return LabelledLogits(*rows_of(*self))
+
+    def drawn_by(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and column indices that `draw_folds` ranks samples by."""
+        if self.n_labels is None:
+            return torch.log_softmax(self.logits.double(), 1), self.y
+        each = logsigmoid(self.logits.double())
+        return torch.cat([log_likelihood_of_labels(self.logits.double(), self.y)[:, None], each], 1), self.y[:, 0] * 0
+
     def fit(self, calibrator):
         """Return a clone of a calibrator without an estimator, fitted to these."""
         bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
-        return bare._learn(self.logits, self.y.cpu(), self.weight, checks=False)
+        y = self.y.cpu()
+        if self.n_labels:
+            bare.set_params(outputs="sigmoid")
+            y = y.double().masked_fill(y < 0, np.nan)
+        return bare._learn(self.logits, y, self.weight, checks=False)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -61,12 +89,13 @@ class Samples:
     ----------
     logits : torch.Tensor of shape (n_samples, n_classes)
         What the estimator says.
-    y_encoded : torch.Tensor of shape (n_samples,), dtype int64
-        Column index of each label, on the logits' device.
+    y_encoded : torch.Tensor of shape (n_samples,) or (n_samples, n_labels), dtype int64
+        Column index of each label, on the logits' device; of labels that don't exclude each other 0, 1, or -1 where one
+        isn't known.
     weight : torch.Tensor of shape (n_samples,), float64
         Sample weights, 1 where the user gave none.
-    classes : ndarray of shape (n_classes,)
-        Names of the columns.
+    classes : ndarray of shape (n_classes,) or (n_labels,)
+        Names of the estimator's columns.
     shard : Shard
         Which samples these are of those of all processes.
     backbone : Backbone
@@ -108,7 +137,7 @@ class Samples:
         Parameters
         ----------
         logits : torch.Tensor of shape (n_samples, n_classes)
-        labels : ndarray of shape (n_samples,)
+        labels : ndarray of shape (n_samples,), or Labels
         backbone : Backbone
         classes, sample_weight : array-like, default=None
             As the user gave them.
@@ -124,10 +153,13 @@ class Samples:
             kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": labels.dtype.kind}
             ranks.check_alike(number_of_classes=n_classes, network=backbone.fingerprint(), **kinds)
             seen = np.concatenate(ranks.all_gather_object(np.unique(labels)))
-        known = {"known": backbone.classes, "likely": backbone.likely_classes}
-        classes = resolve_classes(seen, n_classes, classes=classes, **known)
-        y_encoded = tensor_of(encode_labels(labels, classes, name), name).to(logits.device)
         weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
+        if isinstance(labels, Labels):
+            classes, y_encoded, weight = labels.encoded(logits, classes, weight)
+        else:
+            known = {"known": backbone.classes, "likely": backbone.likely_classes}
+            classes = resolve_classes(seen, n_classes, classes=classes, **known)
+            y_encoded = tensor_of(encode_labels(labels, classes, name), name).to(logits.device)
         if ranks is not ALONE and not ranks.sum(weight.sum()):
             raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
         told = {"y_encoded": y_encoded, "weight": weight, "classes": classes, "shard": Shard.of(ranks, len(logits))}
@@ -151,12 +183,15 @@ class Samples:
     def rows_seen(self):
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""
         prints = self.prints_of_all()
-        return None if prints is None else prints[self.of_all().weight.cpu().numpy() > 0]
+        if prints is None:
+            return None
+        return prints[self.of_all().weight.cpu().numpy() > 0]
 
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
         X, of_all = self.X if self.shard.ranks is ALONE else None, self.of_all()
-        log_proba = torch.log_softmax(of_all.logits[:MAX_TELLING].double(), 1) if are_scores else None
+        some = of_all.take(torch.arange(min(len(of_all.logits), MAX_TELLING))).rows()
+        log_proba = torch.log_softmax(some.logits.double(), 1) if are_scores else None
         return copies_of(self.prints_of_all(), of_all.weight, X, log_proba)
 
 
@@ -165,8 +200,8 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
 
     Parameters
     ----------
-    y : ndarray of shape (n_samples,), default=None
-        Labels, as `check_labels` returns them; None where a Dataset is to bring them.
+    y : ndarray of shape (n_samples,) or Labels, default=None
+        Labels, as `understood` returns them; None where a Dataset is to bring them.
     any_order : bool, default=False
         See `dataset_behind`.
     again : bool, default=False
@@ -211,19 +246,21 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     X = dataset_behind(X)
     check_no_dataset(X, UNFITTED, names[0])
     check_labels_of(X, y, names[1])
+    targets = y.values if isinstance(y, Labels) else y
     (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
-    whole = clone(classifier).fit(X, y, **metadata.fit)
+    whole = clone(classifier).fit(X, targets, **metadata.fit)
     deployed = open_backbone(whole, opening)
-    classifiers, splits = fit_folds(classifier, X, y, cv, metadata)
+    classifiers, splits = fit_folds(classifier, X, targets, cv, metadata)
     about = {"labels": y, "deployed": deployed, "X": X, "estimator": whole, "prints": row_prints(X)}
     if opening.perturbs:
         backbone = CrossFittedBackbone(deployed, classifiers, splits, opening)
         inputs = backbone.open(X)
         return {**about, "logits": backbone.logits(inputs)[0], "backbone": backbone, "inputs": inputs}
-    parts, unseen = [], None if deployed.in_batches else torch.zeros(len(y), len(deployed.classes), dtype=torch.bool)
+    # A net has an output for each class, whether it has seen any sample of it or not; and so have labels.
+    all_know = deployed.in_batches or targets is not y
+    parts, unseen = [], None if all_know else torch.zeros(len(y), len(deployed.classes), dtype=torch.bool)
     for fitted, (_, rows) in zip(classifiers, splits, strict=True):
         backbone, held_out = open_backbone(fitted, opening), take_rows(X, rows)
-        # A net has an output for each class, whether it has seen any sample of it or not.
         if unseen is None:
             parts.append(backbone.logits(backbone.open(held_out))[0])
             continue
@@ -254,6 +291,10 @@ def labels_beside(brought, y, n_samples, name="y"):
     Both must say the same. Where y is given, what can't be labels is left aside, and so is the one number that data
     sets without labels have in their place.
     """
+    if isinstance(y, Labels):
+        # What the samples bring beside is left aside.
+        check_same_length(y, n_samples, name)
+        return y
     if y is None and brought is None:
         raise ValueError(
             f"requires {name} to be passed: X brings no labels. Items of a Dataset must be (input, label) pairs, or "

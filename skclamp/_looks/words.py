@@ -46,6 +46,14 @@ def without_samples(seen):
     return f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set"
 
 
+def labels_of_one_value(which):
+    """Labels that are all 0 or all 1."""
+    return (
+        f"{sum(which)} of {len(which)} labels are 0 in all samples, or 1 in all: one temperature of all labels sets "
+        "their probabilities. Collect samples of both kinds, or use PlattScaling, which pools labels"
+    )
+
+
 def missing_classes(seen):
     """Of classes that no sample is of, though the network expects some."""
     return (

@@ -27,6 +27,13 @@ def default_candidates():
     return [(name, kind(**params)) for kind in MAPS for name, params in kind._default_candidates.items()]
 
 
+def maps_for(samples):
+    """Names and maps that `LabelledLogits` are pooled of where nobody says; of several labels those that pool them."""
+    if samples.n_labels:
+        return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
+    return takers(default_candidates(), samples.logits)
+
+
 def takers(pairs, *logits):
     """Of pairs of a name and a calibrator those that suit these logits: their classes, and some that may be -inf."""
     absent, n_classes = any(map(has_absent, logits)), logits[0].shape[1]

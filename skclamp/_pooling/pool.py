@@ -14,6 +14,7 @@ from .._judging.splits import joined
 from .._solvers.pool import deviations, pooled, solve_pool
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.outputs import numbers_of
 from .._utils.progress import progress_bar
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator, Map
@@ -72,7 +73,9 @@ class Pool(BaseCalibrator):
     temperature_ = Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
-        samples = LabelledLogits(logits, y, sample_weight)
+        return self._fit_labels(LabelledLogits(logits, y, sample_weight))
+
+    def _fit_labels(self, samples):
         base, *others = [samples.fit(calibrator) for calibrator in self.calibrators]
         temperature, share = base.temperature_, self.share
         temperature = temperature if share == 1 else 1 / (share / temperature + 1 - share)
@@ -102,7 +105,10 @@ def log_probabilities(mapped, logits):
 
 def _predicted(fitted, logits):
     """Log-probabilities of a fitted map of the logits, in their precision, but not in half."""
-    predicted = torch.from_numpy(fitted.predict_log_proba(logits))
+    outputs = fitted._outputs
+    # Of labels log-odds tell both probabilities.
+    predict = fitted.transform_logits if outputs.n_labels else fitted.predict_log_proba
+    predicted, logits = outputs.rows(torch.from_numpy(predict(logits))), outputs.rows(logits)
     return log_probabilities(predicted.to(logits.device, torch.promote_types(logits.dtype, torch.float32)), logits)
 
 
@@ -111,8 +117,8 @@ class Trial(NamedTuple):
 
     Attributes
     ----------
-    log_proba : torch.Tensor of shape (n_maps, n_samples, n_classes)
-        Normalised.
+    log_proba : torch.Tensor of shape (n_maps, n_rows, n_classes)
+        Normalised; of several labels a row for each label of a sample.
     fitted : list of list of BaseCalibrator
         For each fold the maps without it.
     numbers : ndarray of shape (n_samples,)
@@ -141,8 +147,9 @@ class Trial(NamedTuple):
 def try_out(maps, samples, numbers, *, verbose=0, desc=None):
     """Fit maps to `LabelledLogits` without each fold, of which `numbers` has that of each sample, as a `Trial`."""
     logits = samples.logits
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    log_proba = torch.empty((len(maps), *logits.shape), dtype=dtype, device=logits.device)
+    dtype, n_labels = torch.promote_types(logits.dtype, torch.float32), samples.n_labels
+    shape = logits.shape if n_labels is None else (len(logits) * n_labels, 2)
+    log_proba = torch.empty((len(maps), *shape), dtype=dtype, device=logits.device)
     trial = Trial(log_proba, [], numbers)
     with progress_bar(verbose=verbose, total=(numbers.max() + 1) * len(maps), desc=desc, unit="fit") as bar:
         for fold in trial.folds:
@@ -154,7 +161,7 @@ def try_out(maps, samples, numbers, *, verbose=0, desc=None):
                     fitted = learning.fit(calibrator)
                 trial.fitted[-1].append(fitted)
                 bar.update()
-                of_map[rows] = _predicted(fitted, logits[rows])
+                of_map[rows.repeat_interleave(n_labels or 1)] = _predicted(fitted, logits[rows])
     return trial
 
 
@@ -183,7 +190,8 @@ def units_of(samples, copies, groups):
     Copies of several labels are several samples of one fold.
     """
     if groups is None and copies is not None:
-        return copies * samples.logits.shape[1] + samples.y.cpu().numpy()
+        labels = numbers_of(samples.y.cpu().numpy())
+        return copies * (labels.max() + 1) + labels
     return joined(copies, groups)
 
 
@@ -194,11 +202,16 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count as one; None where
     all are independent. An order-preserving map follows where it earns its price too.
     """
-    weight, logits, y = samples.weight.cpu().numpy(), samples.logits, samples.y
+    whole, (logits, y, weight), n_labels = samples, samples.rows(), samples.n_labels
+    if n_labels:
+        # Labels of a sample depend on each other.
+        units = np.repeat(np.arange(len(whole.y)) if units is None else units, n_labels)
+        samples = LabelledLogits(logits, y, weight)
+    weight = weight.cpu().numpy()
     total = n_effective(of_groups(weight, weight, units)[1])
     of_base, share = trial.log_proba[base], 1.0
     if temperature is None:
-        fitted = samples.fit(maps[base])
+        fitted = whole.fit(maps[base])
         identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
         gain = np.average(_losses(identity, y) - _losses(scaled, y), weights=weight)
         statistic = max(_SEEN, 2 * gain * _n_telling(scaled, y, weight, units))
@@ -214,7 +227,9 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     weights[others], prices[others] = found, others_prices
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
-    last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, total)
+    last, last_weight, followed = None, 0.0, mixed
+    if n_labels is None:
+        last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, total)
     pool = Pool(
         calibrators=[
             maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature)),
@@ -227,7 +242,7 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
         last_weight=last_weight,
     )
     weights[base] = share * max(0.0, 1 - weights.sum())
-    return Pooled(samples.fit(pool), weights, prices, _losses(followed, y))
+    return Pooled(whole.fit(pool), weights, prices, _losses(followed, whole.y))
 
 
 def _n_telling(log_proba, y, weight, units):
@@ -265,4 +280,6 @@ def _followed(mixed, numbers, samples, units, total):
 
 
 def _losses(log_proba, y):
-    return -log_proba.double().gather(1, y[:, None])[:, 0].cpu().numpy()
+    """NLL of each sample: of several labels the sum of those that are known."""
+    of_rows = -log_proba.double().gather(1, y.clamp(min=0).reshape(-1, 1)).view(y.shape)
+    return (of_rows if y.ndim == 1 else (of_rows * (y >= 0)).sum(1)).cpu().numpy()

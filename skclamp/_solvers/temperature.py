@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from scipy.optimize import brentq, minimize_scalar
 
+from .._utils.outputs import rows_of
 from .._utils.warnings import CAUSES_OF_FLAWLESSNESS, CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, note_unconverged
 from ..exceptions import NotConvergedWarning
+from ..losses import log_likelihood_of_labels
 from .temperature_sums import LogitRows, rows_a_chunk
 
 # What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
@@ -97,8 +99,8 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     ----------
     logits : torch.Tensor of shape (n_samples, n_classes)
         Finite, of any float dtype, on any device.
-    y : torch.Tensor of shape (n_samples,), dtype int64
-        Column index of each sample's class.
+    y : torch.Tensor of shape (n_samples,) or (n_samples, n_labels), dtype int64
+        Column index of each sample's class; or 0, 1 or -1 for each of several labels, whose NLLs are averaged.
     sample_weight : torch.Tensor of shape (n_samples,), default=None
         Non-negative weights with a positive sum.
     gamma : float, default=0.0
@@ -122,7 +124,7 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
-    rows = LogitRows(logits, y, weight, smooth=smooth)
+    rows = LogitRows(*rows_of(logits, y, weight), smooth=smooth)
     low, high = bounds
     limits = math.log(rows.representable(1 / high)), math.log(rows.representable(1 / low))
     if low == high:
@@ -159,7 +161,9 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
 
 
 def log_likelihoods(logits, y, temperature):
-    """Log-probability of each sample's class under ``softmax(logits / temperature)``, in chunks and in float64."""
+    """Log-probability of each sample's class, or labels, under ``softmax(logits / temperature)``, in float64."""
+    if y.ndim == 2:
+        return log_likelihood_of_labels(logits.double() / temperature, y)
     out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
     size = rows_a_chunk(logits)
     for part, y_encoded, values in zip(logits.split(size), y.split(size), out.split(size), strict=True):

@@ -91,7 +91,10 @@ def _likely_mistake(y, name, beside):
         return f". {beside[0]} has shape ({len(y)},): {beside[0]} and {name} look swapped"
     if y.ndim > 2:
         return ". Segmentation and other dense labels aren't supported"
-    return f". Multilabel targets aren't supported; of one-hot ones take {name}.argmax(1)" if y.ndim else ""
+    if not y.ndim:
+        return ""
+    own = "Of several labels each is 0, 1 or NaN, and y is for calibrators"
+    return f". {own}; of one-hot ones take {name}.argmax(1)"
 
 
 def check_same_length(y, n_samples, name="y"):
@@ -166,7 +169,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
         told from `y`.
     """
     if classes is not None:
-        names = _check_class_names(to_numpy(classes), n_columns, parameter)
+        names = check_class_names(to_numpy(classes), n_columns, parameter)
         own = names if known is None else to_numpy(known)
         # Columns can be renamed, but the estimator's own names in another order would swap the classes.
         if not np.array_equal(names, own) and set(names.tolist()) == set(own.tolist()):
@@ -175,7 +178,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
             )
         return names
     if known is not None:
-        return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
+        return check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
     if likely is not None and len(set(likely.tolist())) == n_columns and set(y.tolist()) <= set(likely.tolist()):
         return likely
     if _are_column_indices(y, n_columns):
@@ -207,7 +210,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     return distinct
 
 
-def _check_class_names(names, n_columns, what):
+def check_class_names(names, n_columns, what):
     if names.ndim != 1 or len(names) != n_columns:
         raise ValueError(f"{what} must name the {n_columns} columns of the logits; got shape {names.shape}")
     if len(np.unique(names)) != len(names):

@@ -12,23 +12,26 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import ArrayBackbone, Opening
 from .._backbones.fingerprint import Digest
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
-from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
+from .._backbones.samples import LabelledLogits, Samples, cross_fit, labels_beside, read, read_labels
 from .._backbones.scale import joined
 from .._looks import words
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
+from .._solvers.temperature import solve_temperature
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among
 from .._utils.docstrings import with_shared_docs
-from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight
-from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
+from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
+from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
+from .._utils.outputs import OUTPUTS, SOFTMAX, understood
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
@@ -38,7 +41,7 @@ from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
-from ._map import Map, Temperature, refuse_absent
+from ._map import Map, MapsByLabel, OnLabels, Temperature, refuse_absent
 from ._scores import Mapped, Scores, scored
 from ._seen_classes import SeenClasses
 
@@ -66,6 +69,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         What X or the estimator yields. "auto" takes arrays and modules to yield logits, and follows what a skorch net
         or a classifier says of itself. Probabilities become logits by their logarithm; each below 2.2e-16, float64's
         epsilon, counts as that.
+    outputs : {"auto", "softmax", "sigmoid"}, default="auto"
+        What a row of logits means: one softmax of classes that exclude each other, or a sigmoid for each of several
+        labels that don't. "auto" follows the shape of y.
     classes : array-like of shape (n_classes,), default=None
         Names of the logits' columns. Needed unless the labels are 0 ... n_classes - 1 or of exactly n_classes kinds, or
         the estimator knows them.
@@ -124,6 +130,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     estimator: object = field(default=None, kw_only=False)
     response: str = "auto"
+    outputs: str = "auto"
     classes: object = None
     cv: object = None
     device: str | torch.device | None = None
@@ -135,6 +142,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "estimator": "no_validation",
         "response": [Choices("auto", "logits", "probabilities")],
+        "outputs": [Choices("auto", *OUTPUTS)],
         "classes": ["array-like", torch.Tensor, None],
         "cv": ["cv_object"],
         "device": [str, torch.device, None],
@@ -191,6 +199,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     # What a selector chooses from where nobody says: parameters of maps of this kind by name, from few numbers to many.
     _default_candidates: ClassVar[dict[str, dict]] = {}
+
+    # Of several labels that don't exclude each other: whether "all" have one map, or "each" one of its own. None takes
+    # no such labels.
+    _map_of_labels: ClassVar[Any] = "each"
 
     # Fitting: open, understand, look, learn, look back.
 
@@ -251,7 +263,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
             check_samples(X, type(self).__name__)
-            y = None if y is None else check_labels(y, beside=("X", X))
+            if y is None and self.outputs == "sigmoid":
+                data = dataset_behind(X, any_order=True)
+                y = read_labels(data) if isinstance(data, Dataset) else None
+            self._outputs, y = understood(self.outputs, y, beside=("X", X))
+            if self._outputs.n_labels:
+                self._check_takes_labels(ranks)
             if ranks is not ALONE:
                 self._check_alike(ranks, sample_weight, params)
             alone = sample_weight is None and not any(value is not None for value in params.values())
@@ -259,7 +276,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
             samples = self._read(X, y, any_order=y is None and alone, **told)
             n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
-            total = total_of_probabilities(samples.logits)
+            are_classes = not self._outputs.n_labels
+            total = total_of_probabilities(samples.logits) if are_classes else 0.0
             self._like_probabilities = total > 0
             if checks and total and samples.backbone.guesses_response:
                 note(words.probabilities(total), CalibrationSetWarning, explains=True)
@@ -269,13 +287,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             if checks or (self._reads_again and ranks is ALONE):
                 with nullcontext() if checks else silenced():
                     looked = self._look_at(samples)
-            self._check_absent(samples)
+            if are_classes:
+                self._check_absent(samples)
             self.least_probability_ = self._least_probability(samples)
-            samples = replace(samples, logits=raised(samples.logits, self.least_probability_))
+            samples = replace(samples, logits=self._outputs.raised(samples.logits, self.least_probability_))
 
             self._n_samples = samples.shard.total
             n_per_class = self._unjudged._n_per_class
-            judged = bool(checks and n_per_class and not notes.explained)
+            judged = bool(checks and are_classes and n_per_class and not notes.explained)
             hopeless = judged and is_hopeless(samples.weight, n_classes, n_per_class)
             if hopeless:
                 message = words.hopeless(n_samples, n_classes, self._owner)
@@ -301,7 +320,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _opening(self):
         """Hook: how the estimator is opened."""
-        opening = Opening(self.response, self.device, batch_size=self.batch_size)
+        kind = getattr(self, "_outputs", SOFTMAX).kind
+        opening = Opening(self.response, kind, self.device, batch_size=self.batch_size)
         return opening._replace(integer_scale=self.integer_scale, verbose=self.verbose)
 
     def _open_backbone(self):
@@ -333,7 +353,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             )
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
-        if not self._learns:
+        # What is known of classes says nothing of labels.
+        if not self._learns or self._outputs.n_labels:
             return None
         findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
         tell(findings)
@@ -358,7 +379,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _least_probability(self, samples):
         """Return the stand-in for probabilities of 0, in the samples of all processes; 0 where there are none."""
-        given, n_classes = self.least_probability, samples.logits.shape[1]
+        given: Any = self.least_probability
+        n_classes = 2 if self._outputs.n_labels else samples.logits.shape[1]
         applies = self._takes_logarithms and samples.backbone.votes
         if given != "auto":
             if given * n_classes >= 1:
@@ -367,7 +389,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         # Without labels nothing says what zeros stand for.
         if not (applies and self._learns):
             return 0.0
-        logits, y, weight = samples.of_all()
+        logits, y, weight = samples.of_all().rows()
         if samples.unseen is not None:
             # Who doesn't know a class hasn't voted.
             logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
@@ -382,6 +404,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         is the estimator's logits.
         """
         logits, y, weight = samples.of_all()
+        if self._outputs.n_labels:
+            self.map_ = self._fit_labels(samples.labelled).learn(least_probability=self.least_probability_)
+            return
         seen = SeenClasses.of(logits, y, weight) if self._learns_by_class else None
         if self._learns_by_class:
             self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
@@ -398,6 +423,37 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             seen=seen, least_probability=self.least_probability_, refused_by=refused_by
         )
 
+    def _check_takes_labels(self, ranks):
+        """Raise where labels that don't exclude each other are given to what takes none."""
+        name = type(self).__name__
+        if self._map_of_labels is None:
+            raise ValueError(
+                f"y must be one label a sample; got {self._outputs.n_labels} labels that don't exclude each other, "
+                f"which {name} takes none of. PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric "
+                "calibrators do"
+            )
+        if ranks is not ALONE:
+            raise ValueError("y must be one label a sample where samples are sharded")
+
+    def _fit_labels(self, samples):
+        """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
+        rows = samples.rows()
+        if self._map_of_labels == "all":
+            return self._fit_logits(*rows)
+        n_labels, maps, shared = self._outputs.n_labels, [], None
+        for label in range(n_labels):
+            of_one = LabelledLogits(*(values[label::n_labels] for values in rows))
+            if torch.bincount(of_one.y[(of_one.weight > 0).to(of_one.y.device)], minlength=2).all():
+                maps.append(of_one.fit(self).map_)
+                continue
+            if shared is None:
+                solution = solve_temperature(*rows[:2], sample_weight=rows.weight, prior=True)
+                shared = Temperature(temperature_=solution.temperature)
+            maps.append(shared)
+        if shared is not None:
+            note(words.labels_of_one_value([each is shared for each in maps]), CalibrationSetWarning)
+        return MapsByLabel(maps=nn.ModuleList(maps))
+
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: the `Map` learned from logits (n, K), column indices (n,) and float64 weights (n,)."""
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
@@ -408,13 +464,16 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
-        raw, (logits, y, weight) = mapped.some()
+        raw, some = mapped.some()
+        raw, (logits, y, weight) = self._outputs.rows(raw), some.rows()
         calibrated = self.map_(logits.to(torch.float64, copy=True))
         sums, proba = scored(torch.stack([raw.to(calibrated), calibrated]), y, weight)
         sums = samples.shard.ranks.sum(sums)
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
-        scores = Scores(before, after, int(sums[1, 4]), mapped.out_of_fold)
-        if checks and self._treats_classes_alike and not (notes.explained or notes.puzzled):
+        n_samples = int(sums[1, 4]) // (self._outputs.n_labels or 1)
+        scores = Scores(before, after, n_samples, mapped.out_of_fold)
+        looks = checks and not (self._outputs.n_labels or notes.explained or notes.puzzled)
+        if looks and self._treats_classes_alike:
             nll = scores.after[2]
             maps = "PlattScaling and BetaCalibration" if proba.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._mend_by_class.format(name=type(self).__name__, maps=maps)
@@ -558,10 +617,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         True
         """
         check_is_fitted(self)
-        backbone = ArrayBackbone("logits")
+        backbone = ArrayBackbone("logits", outputs=self._outputs.kind)
         backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         logits, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
-        return self._transform_rows(torch.log_softmax, logits, given=True)
+        normalise = (lambda rows, _: rows - rows[:, :1]) if self._outputs.n_labels else torch.log_softmax
+        return self._transform_rows(normalise, logits, given=True)
 
     def predict(self, X):
         """The most probable class of each sample.
@@ -583,8 +643,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        best = self.predict_log_proba(X).argmax(1)
-        return self.classes_[best]
+        return self._outputs.predict(self.predict_log_proba(X), self.classes_)
 
     def score(self, X, y=None, sample_weight=None):
         """Accuracy: the share of samples whose most probable class is their label.
@@ -612,6 +671,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             brings.
         """
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
+        if self._outputs.n_labels and np.isnan(y).any():
+            raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
         return accuracy(y, predicted, sample_weight)
 
     def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
@@ -622,14 +683,18 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         check_is_fitted(self)
         X = dataset_behind(X, any_order=y is None and not in_order)
         brings_labels = isinstance(X, Dataset)
-        y = check_labels(y, name) if y is not None or not brings_labels else None
+        y = self._outputs.targets(y, name) if y is not None or not brings_labels else None
         if getattr(type(self), method) is not getattr(BaseCalibrator, method):
             # One's own calibrator predicts as it likes, and knows nothing of labels.
             predicted, labels = getattr(self, method)(X), read_labels(X) if brings_labels else None
         else:
             normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
             rows, labels = self._map_rows(normalise, X, labelled=brings_labels)
-            predicted = self.classes_[rows.argmax(1)] if method == "predict" else rows
+            predicted = self._outputs.predict(rows, self.classes_) if method == "predict" else rows
+        if self._outputs.n_labels:
+            y = self._outputs.targets(labels if y is None else y, name)
+            check_same_length(y, len(predicted), name)
+            return predicted, y
         return predicted, labels_beside(labels, y, len(predicted), name)
 
     def _map_rows(self, normalise, X, labelled=False):
@@ -661,12 +726,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
                 f"{len(self.classes_)} features as input"
             )
-        if given and not self._like_probabilities:
+        if given and not (self._like_probabilities or self._outputs.n_labels):
             tell(look_at_new(logits))
         out, transform = np.empty(tuple(logits.shape)), self.map_
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
-            chunk = chunk.to(torch.float64, copy=True)
+            chunk = self._outputs.rows(chunk.to(torch.float64, copy=True))
             absent = absent_among(chunk)
             mapped = transform(chunk)
             if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
@@ -674,7 +739,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 raise ValueError(
                     f"{type(self).__name__} leaves no class to a sample with logits of -inf; got {chunk[row].tolist()}"
                 )
-            place.copy_(normalise(mapped, 1))
+            place.copy_(self._outputs.of_rows(normalise(mapped, 1)))
         return out
 
     @cached_property
@@ -684,7 +749,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         network, learned = self._backbone.as_module(type(self).__name__), self.map_
         if type(learned) is Temperature and not learned.least_probability:
             return ClampedModule(network, temperature=learned.temperature_)
-        return ClampedModule(network, output=copy.deepcopy(learned))
+        output = copy.deepcopy(learned)
+        return ClampedModule(network, output=OnLabels(output, self._outputs) if self._outputs.n_labels else output)
 
     # What was learned, in words and in a file.
 

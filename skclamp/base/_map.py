@@ -163,6 +163,27 @@ class Temperature(Map):
         return logits / self.temperature_
 
 
+class MapsByLabel(Map):
+    """One map of two classes, 0 and 1, for each label: `maps`, in turn for the rows of a sample."""
+
+    def transform(self, logits):
+        of_samples = logits.view(-1, len(self.maps), 2)
+        mapped = [map_(of_samples[:, label]) for label, map_ in enumerate(self.maps)]
+        return torch.stack(mapped, 1).view(-1, 2)
+
+
+class OnLabels(nn.Module):
+    """A map of rows, applied to a network's logits of labels (n, L); it yields logits of their shape."""
+
+    def __init__(self, of_rows, outputs):
+        super().__init__()
+        self.of_rows, self.outputs = of_rows, outputs
+
+    def forward(self, logits):
+        """Calibrated logits; their sigmoid are the probabilities."""
+        return self.outputs.logits_of_rows(self.of_rows(self.outputs.rows(logits)))
+
+
 class Learned:
     """An attribute of a calibrator that its map holds under the same name; tensors are shown as arrays."""
 

@@ -38,7 +38,7 @@ from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
-from ..base._map import Temperature
+from ..base._map import OnLabels, Temperature
 from ..base._scores import Mapped
 from ..base._seen_classes import SeenClasses
 from ..distributed import ALONE, current
@@ -394,7 +394,7 @@ class BaseClamping(BaseCalibrator):
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
-            if outcome.accepted:
+            if outcome.accepted and not self._outputs.n_labels:
                 everyone = problem.labelled(problem.logits)
                 seen = SeenClasses.of(*everyone)
                 if seen is not None and not seen.are_missing_by_chance(everyone.logits, everyone.weight):
@@ -407,8 +407,9 @@ class BaseClamping(BaseCalibrator):
             self._set_derived(samples.deployed.module)
             self.accepted_, self.cost_ = bool(state.identity), problem.cost()
             self.history_, self.n_iter_ = state.history, len(state.history)
-            own = (part[solved.shard.own] for part in solved.labelled(logits))
-            return Mapped(solved.raw[solved.shard.own], LabelledLogits(*own), held_out)
+            own = LabelledLogits(*(part[solved.shard.own] for part in solved.labelled(logits)))
+            held_out = held_out and held_out / own.rows_a_sample
+            return Mapped(solved.raw[solved.shard.own], own, held_out)
 
     @property
     def _output_by_name(self):
@@ -486,6 +487,8 @@ class BaseClamping(BaseCalibrator):
                 candidates = without_appended_features(candidates) or candidates
         for settings in candidates:
             check_settings(searched, settings)
+            if settings.gamma and self._outputs.n_labels:
+                raise ValueError(f"gamma must be 0 where labels don't exclude each other; got {settings.gamma}")
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         if searched.backbone.splits is None:
             searched = accelerate(searched, self.precision)
@@ -590,6 +593,8 @@ class BaseClamping(BaseCalibrator):
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
         output = copy.deepcopy(self.map_) if hasattr(self, "output_") else None
+        if output is not None and self._outputs.n_labels:
+            output = OnLabels(output, self._outputs)
         views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
         self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
 

@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds, joined
-from .._pooling.candidates import default_candidates, takers
+from .._pooling.candidates import maps_for
 from .._pooling.pool import learn_pool, try_out, units_of
 from .._utils.warnings import note
 from ..base import BaseCalibrator
@@ -58,9 +57,7 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     samples = problem.labelled(logits)
     others = [(type(asked).__name__, asked)]
     if asked is None:
-        others = [
-            own for own in takers(default_candidates(), samples.logits) if not isinstance(own[1], TemperatureScaling)
-        ]
+        others = [own for own in maps_for(samples) if not isinstance(own[1], TemperatureScaling)]
     names, maps = zip(("temperature", TemperatureScaling()), *others, strict=True)
     numbers = _fold_numbers(problem, samples, splits)
     if not numbers.any():
@@ -101,5 +98,4 @@ def _fold_numbers(problem, samples, splits):
         for k, (_, rows) in enumerate(splits):
             numbers[np.searchsorted(everyone, rows)] = k
         return numbers
-    log_proba = torch.log_softmax(samples.logits.double(), 1)
-    return draw_folds(log_proba, samples.y, samples.weight, _N_FOLDS, problem.units)
+    return draw_folds(*samples.drawn_by(), samples.weight, _N_FOLDS, problem.units)

@@ -85,11 +85,16 @@ def scores_of(problem):
     if not families:
         return {}
     # Labels drawn, with a fixed seed, from the probabilities at the identity.
-    logits = problem.logits.double()
-    uniform = torch.rand(len(logits), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    cumulative = (logits / known.at[:, None].to(logits.device)).softmax(1).cumsum(1)
-    below = cumulative <= uniform.to(logits.device) * cumulative[:, -1:]
-    drawn = replace(problem, y_encoded=below.sum(1).clamp_max(logits.shape[1] - 1))
+    logits, y_encoded = problem.logits.double(), problem.y_encoded
+    shape = len(logits), *(y_encoded.shape[1:] or (1,))
+    uniform = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(logits.device)
+    scaled = logits / known.at[:, None].to(logits.device)
+    if y_encoded.ndim == 2:
+        labels = torch.where(y_encoded < 0, y_encoded, (uniform < scaled.sigmoid()).long())
+    else:
+        cumulative = scaled.softmax(1).cumsum(1)
+        labels = (cumulative <= uniform * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
+    drawn = replace(problem, y_encoded=labels)
     drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, known.at))
     scores: dict[str, Score] = {}
     for name in families:

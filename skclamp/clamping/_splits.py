@@ -10,6 +10,7 @@ from sklearn.model_selection import KFold
 from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
 from .._judging.splits import are_categories, check_disjoint
+from .._utils.outputs import numbers_of
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
@@ -98,8 +99,8 @@ def merged(problem):
 def _merged(problem):
     if problem.copies is None or problem.backbone.splits is not None:
         return problem
-    y_encoded = problem.y_encoded.cpu().numpy()
-    alike = problem.copies * problem.logits.shape[1] + y_encoded
+    y_encoded = numbers_of(problem.y_encoded.cpu().numpy())
+    alike = problem.copies * (y_encoded.max() + 1) + y_encoded
     _, first, number = np.unique(alike, return_index=True, return_inverse=True)
     weight = torch.from_numpy(np.bincount(number, problem.weight.numpy())[np.argsort(first)])
     part = problem.take(np.sort(first))
@@ -131,7 +132,7 @@ def _with_near_copies(problem):
     if len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
         return problem
     # Some samples in succession of all, sorted by class and within a class by their logits.
-    y_encoded = problem.y_encoded.cpu().numpy()
+    y_encoded = numbers_of(problem.y_encoded.cpu().numpy())
     logits = torch.nan_to_num(problem.logits.double(), neginf=0.0)
     mix = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape[1])).to(logits.device)
     order = np.lexsort([(logits @ mix).cpu().numpy(), y_encoded])

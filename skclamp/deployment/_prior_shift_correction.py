@@ -167,6 +167,7 @@ class PriorShiftCorrection(BaseCalibrator):
     priors: object = None
     source_priors: object = None
 
+    _map_of_labels = None
     _mend_by_class = "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
     _parameter_constraints: ClassVar[dict] = {

@@ -48,6 +48,8 @@ class LogitsModule(nn.Module):
     output_key : int or str, default=None
         The item of a tuple or list, by its place, or of a mapping or object, by its name, that holds the logits. None
         is ``logits`` where there are such, else the first item; where others could be meant, ``fit`` warns.
+    outputs : {"softmax", "sigmoid"}, default="softmax"
+        Whether columns are classes that exclude each other, or labels that don't.
 
     Attributes
     ----------
@@ -82,19 +84,23 @@ class LogitsModule(nn.Module):
     torch.Size([4, 2])
     """
 
-    def __init__(self, module, *, response="logits", nonlinearity=None, input_key=None, output_key=None):
+    def __init__(
+        self, module, *, response="logits", nonlinearity=None, input_key=None, output_key=None, outputs="softmax"
+    ):
         super().__init__()
         self.module = module
         self.response = response
         self.nonlinearity = nonlinearity
         self.input_key = input_key
         self.output_key = output_key
+        self.outputs = outputs
         self.guessed = None
 
     @property
     def reading(self):
         """The arguments beside the network, a dict."""
-        return {name: getattr(self, name) for name in ("response", "nonlinearity", "input_key", "output_key")}
+        names = "response", "nonlinearity", "input_key", "output_key", "outputs"
+        return {name: getattr(self, name) for name in names}
 
     def train(self, mode=True):
         """Set the mode, of the network as well where it can be set."""
@@ -106,7 +112,7 @@ class LogitsModule(nn.Module):
     def forward(self, x=None, /, **others):
         """Logits of shape (n_samples, n_classes); `others` go to the network by name, "x" among them."""
         output, n_samples = self._yielded(x, **others)
-        return logits_from(output, self.response, n_samples=n_samples)
+        return logits_from(output, self.response, n_samples=n_samples, outputs=self.outputs)
 
     def _yielded(self, x=None, /, **others):
         """Return the network's output after the nonlinearity, and the number of samples."""
@@ -195,7 +201,7 @@ def check_floating(output):
     return output
 
 
-def logits_from(scores, response, *, n_samples):
+def logits_from(scores, response, *, n_samples, outputs="softmax"):
     """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1), (n,) or (n, K, 1, 1).
 
     Parameters
@@ -206,6 +212,8 @@ def logits_from(scores, response, *, n_samples):
         What `scores` holds. A probability below 2.2e-16, float64's epsilon, counts as that.
     n_samples : int
         How many rows there must be.
+    outputs : {"softmax", "sigmoid"}, default="softmax"
+        Whether a row is one softmax, or each column a label that excludes no other. Its logit is then log(p / (1 - p)).
 
     Returns
     -------
@@ -231,6 +239,8 @@ def logits_from(scores, response, *, n_samples):
             f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes); got shape "
             f"{tuple(scores.shape)}. Segmentation and other dense outputs aren't supported"
         )
+    if outputs == "sigmoid" and scores.ndim == 2:
+        return scores if response == "logits" else log_of(scores) - log_of(1 - scores)
     if scores.ndim == 1 or scores.shape[1] == 1:
         score = scores.reshape(n_samples)
         other = torch.zeros_like(score) if response == "logits" else 1 - score

@@ -71,6 +71,8 @@ class AffineScaling(TemperatureFirst):
     `Solution`.
     """
 
+    _map_of_labels = None
+
     _map = AffineMap
     coef_, intercept_ = Learned(), Learned()
 

@@ -87,6 +87,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     """
 
     temperature_, weights_ = Learned(), Learned()
+    _map_of_labels = "all"
     _group = "temperatures"
     _treats_classes_alike = True
     _n_free = BaseCalibrator._n_parameters

@@ -217,6 +217,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     max_iter: int = 1000
     tol: float = 1e-7
 
+    _map_of_labels = None
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "hidden_layer_sizes": ["array-like"],

@@ -96,6 +96,7 @@ class TemperatureScaling(BaseCalibrator):
     }
 
     _group = "temperatures"
+    _map_of_labels = "all"
     _n_free = 1
     _default_candidates: ClassVar = {"temperature": {}}
 

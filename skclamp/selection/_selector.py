@@ -10,14 +10,13 @@ from operator import attrgetter
 from typing import ClassVar
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import GroupKFold
 
 from .._judging.paired import student_below_zero
 from .._judging.splits import draw_folds, joined
-from .._pooling.candidates import default_candidates, takers
+from .._pooling.candidates import maps_for
 from .._pooling.pool import Pool, learn_pool, try_out, units_of
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -181,15 +180,14 @@ class CalibratorSelector(BaseCalibrator):
 
     def _select(self, samples, told, copies, groups):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
-        logits, y, weight = samples.logits, samples.y, samples.weight.cpu()
-        given = by_name(self.candidates, "candidates").items() if self.candidates else default_candidates()
-        names, maps = zip(*(given if self.candidates else takers(given, logits)), strict=True)
+        y, weight = samples.y, samples.weight.cpu()
+        given = by_name(self.candidates, "candidates").items() if self.candidates else maps_for(samples)
+        names, maps = zip(*given, strict=True)
         base = next((row for row, map_ in enumerate(maps) if _is_temperature_scaling(map_)), None)
         if base is None:
             names, maps, base = (*names, "temperature scaling"), (*maps, TemperatureScaling()), len(maps)
         self._names = list(names)
-        log_proba = torch.log_softmax(logits.double(), 1)
-        numbers = draw_folds(log_proba, y, weight, self.n_folds, joined(copies, groups))
+        numbers = draw_folds(*samples.drawn_by(), weight, self.n_folds, joined(copies, groups))
         if not numbers.any():
             self.best_estimator_, self.weights_ = samples.fit(maps[base]), np.eye(len(maps))[base]
             warn_caller(
@@ -209,11 +207,11 @@ class CalibratorSelector(BaseCalibrator):
             self.weights_ = np.eye(len(maps))[best]
         else:
             pooled = learn_pool(trial, names, maps, base, samples, units_of(samples, copies, groups))
-            losses = trial.losses(y)
+            losses, loss = trial.losses(y) / samples.rows_a_sample, pooled.losses / samples.rows_a_sample
             means = [np.average(losses[:, fold.numpy()], axis=1, weights=weight[fold]) for fold in trial.folds]
             scores = -np.array(means).T
             self.best_estimator_, self.weights_ = pooled.pool, pooled.weights
-            self.best_score_ = -float(np.average(pooled.losses, weights=weight))
+            self.best_score_ = -float(np.average(loss, weights=weight))
             found = {"mean_test_gain": (scores - scores[base]) @ shares, "price": pooled.prices}
         means = scores @ shares
         # In the form of GridSearchCV's.

@@ -1,0 +1,170 @@
+"""Labels that don't exclude each other: pooled Platt scaling beside maps of one label at a time, ours and others'.
+
+    python benchmarks/many_labels.py --data DIR
+    python benchmarks/many_labels.py --summary
+
+The records are those of six labels of 827 electrocardiograms, by 13 networks. The first n of a random order calibrate,
+the others judge: mean cross-entropy over labels, and the processor time of a fit. Needs the extra `bench`.
+"""
+
+from functools import lru_cache, partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
+
+from _estimates import paired_estimate
+from _peers import log_odds
+from _runner import RESULTS, benchmark, record
+from _timing import measure
+from choosing import cell
+from skclamp import BetaCalibration, PlattScaling, TemperatureScaling
+from skclamp.metrics import negative_log_likelihood
+
+BASELINE = "uncalibrated"
+RECORD = "multilabel_ecg.npz"
+COLUMNS = ("network", "n", "seed", "method", "loss", "cpu")
+
+
+class Uncalibrated:
+    """Takes probabilities as they are."""
+
+    def fit(self, proba, labels):
+        return self
+
+    def predict_proba(self, proba):
+        return proba
+
+
+class LabelByLabel:
+    """A binary calibrator with ``fit(p, y)`` and ``predict(p)`` for each label."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def fit(self, proba, labels):
+        self.calibrators = [self.make().fit(p, y) for p, y in zip(proba.T, labels.T, strict=True)]
+        return self
+
+    def predict_proba(self, proba):
+        return np.column_stack([each.predict(p) for each, p in zip(self.calibrators, proba.T, strict=True)])
+
+
+class MultiOutput:
+    """scikit-learn's way: CalibratedClassifierCV of a logistic regression on all log-odds, for each label."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def fit(self, proba, labels):
+        calibrated = CalibratedClassifierCV(LogisticRegression(), method=self.method, cv=3)
+        self.known = np.flatnonzero((labels.sum(0) >= 3) & ((1 - labels).sum(0) >= 3))
+        self.rates = (labels.sum(0) + 1) / (len(labels) + 2)
+        if len(self.known):
+            self.classifier = MultiOutputClassifier(calibrated).fit(log_odds(proba), labels[:, self.known])
+        return self
+
+    def predict_proba(self, proba):
+        # Of labels that are too rare for its folds the rate is all there is.
+        out = np.tile(self.rates, (len(proba), 1))
+        found_of = self.classifier.predict_proba(log_odds(proba)) if len(self.known) else []
+        for place, found in zip(self.known, found_of, strict=True):
+            out[:, place] = found[:, 1]
+        return out
+
+
+def sklearn_sigmoid():
+    """scikit-learn's Platt scaling of one label's log-odds."""
+    from sklearn.calibration import _SigmoidCalibration
+
+    return OnLogOdds(_SigmoidCalibration())
+
+
+class OnLogOdds:
+    """A binary calibrator that is given log-odds."""
+
+    def __init__(self, calibrator):
+        self.calibrator = calibrator
+
+    def fit(self, p, y):
+        self.calibrator.fit(log_odds(p), y)
+        return self
+
+    def predict(self, p):
+        """Calibrated probability."""
+        return self.calibrator.predict(log_odds(p))
+
+
+class Netcal:
+    """A scaling of netcal for one label; one that is never there keeps its probabilities."""
+
+    def __init__(self, name):
+        from netcal import scaling
+
+        self.calibrator = getattr(scaling, name)()
+
+    def fit(self, p, y):
+        self.fitted = 0 < y.sum() < len(y)
+        if self.fitted:
+            self.calibrator.fit(p, y)
+        return self
+
+    def predict(self, p):
+        """Calibrated probability."""
+        return self.calibrator.transform(p).reshape(-1) if self.fitted else p
+
+
+METHODS = {
+    BASELINE: Uncalibrated,
+    "TemperatureScaling": partial(TemperatureScaling, response="probabilities"),
+    "PlattScaling": partial(PlattScaling, response="probabilities"),
+    "PlattScaling(complete)": partial(PlattScaling, response="probabilities", pooling="complete"),
+    "PlattScaling(none)": partial(PlattScaling, response="probabilities", pooling="none"),
+    "BetaCalibration": partial(BetaCalibration, response="probabilities"),
+    "scikit-learn sigmoid": partial(LabelByLabel, sklearn_sigmoid),
+    "MultiOutputClassifier, sigmoid": partial(MultiOutput, "sigmoid"),
+    "MultiOutputClassifier, isotonic": partial(MultiOutput, "isotonic"),
+    "netcal LogisticCalibration": partial(LabelByLabel, partial(Netcal, "LogisticCalibration")),
+    "netcal BetaCalibration": partial(LabelByLabel, partial(Netcal, "BetaCalibration")),
+}
+
+
+def table(results):
+    """One row a method: mean loss by number of samples, less that of no calibration; how often it is above that."""
+    rows = []
+    for (n, method), part in results.groupby(["n", "method"], sort=False):
+        of_all = results[(results.n == n) & (results.method == BASELINE)].set_index(["network", "seed"]).loss
+        loss = part.set_index(["network", "seed"]).loss
+        gained = cell(paired_estimate(loss, of_all.loc[loss.index])) if method != BASELINE else ""
+        worse = (loss > of_all.loc[loss.index]).mean()
+        rows.append([n, method, f"{loss.mean():.4f}", gained, f"{worse:.0%}", f"{1000 * part.cpu.median():.1f}"])
+    return pd.DataFrame(rows, columns=["n", "method", "loss", "to uncalibrated", "worse", "fit, ms of a processor"])
+
+
+@benchmark
+def main(
+    data: Path = None,
+    methods: METHODS = tuple(METHODS),
+    networks=(0,),
+    sizes=(50, 100, 200, 500),
+    seeds=20,
+    out=RESULTS / "many_labels.csv",
+    summary=False,
+):
+    load = lru_cache(maxsize=1)(lambda: dict(np.load(data / RECORD)))
+
+    def run(network, n, seed, method):
+        proba, labels = load()["probabilities"][network].astype(np.float64), load()["labels"].astype(int)
+        order = np.random.default_rng(seed).permutation(len(labels))
+        half, test = order[:n], order[n:]
+        calibrator, spent = measure(lambda: METHODS[method]().fit(proba[half], labels[half]))
+        found = np.clip(calibrator.predict_proba(proba[test]), 0, 1)
+        loss = np.mean([negative_log_likelihood(y, p) for y, p in zip(labels[test].T, found.T, strict=True)])
+        return {"loss": loss, "cpu": spent.cpu}
+
+    cells = () if summary else product(networks, sizes, range(seeds), methods)
+    print(table(record(out, COLUMNS, cells, run)).to_markdown(index=False, disable_numparse=True))

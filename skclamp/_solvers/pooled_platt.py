@@ -1,0 +1,81 @@
+"""Platt's gain and offset of each of many labels, drawn to a pair that all share, by empirical Bayes."""
+
+import torch
+from torch.linalg import vecdot
+from torch.nn.functional import logsigmoid
+
+from .._utils.warnings import note_unconverged
+from .newton import newton
+
+# The shared pair is held at (1, 0), the network's own logits, by a prior of these precisions.
+_HELD = 4.0, 0.25
+# Where the precisions of labels around the shared pair start; and the least variance that they may come to.
+_START, _LEAST_VARIANCE = (4.0, 1.0), 1e-4
+_ROUNDS = 8
+# In nats of all samples: between rounds precisions move, so that more would be wasted.
+_TOLERANCE, _BETWEEN = 1e-9, 1e-3
+_CHUNK_SIZE = 2**18
+
+
+def fit_pooled_platt(z, hit, weight, pooling="partial"):
+    """Return the gain and the offset of each label, the shared pair, and how often the losses were evaluated.
+
+    Parameters
+    ----------
+    z : torch.Tensor of shape (n_labels, n_samples), float64
+        Logits.
+    hit, weight : torch.Tensor of shape (n_labels, n_samples)
+        Labels, 0 or 1, and non-negative weights, 0 where a label isn't known.
+    pooling : {"partial", "complete"}
+        Whether each label has a pair of its own around the shared one.
+
+    Returns
+    -------
+    pairs : torch.Tensor of shape (n_labels, 2)
+    shared : torch.Tensor of shape (2,)
+    n_evaluations : int
+    """
+    z, hit, weight = z.contiguous(), hit.contiguous(), weight.contiguous()
+    held, precision = torch.tensor(_HELD).to(z), torch.tensor(_START).to(z)
+    one = torch.tensor([[1.0, 0.0]]).to(z)
+    # All labels as one.
+    shared, _, n_evaluations, converged = _fitted(
+        one, z.reshape(1, -1), hit.reshape(1, -1), weight.reshape(1, -1), one, held, _TOLERANCE
+    )
+    pairs = shared.expand(len(z), 2)
+    if pooling == "partial":
+        for last in [False] * (_ROUNDS - 1) + [True]:
+            tolerance, parts = _TOLERANCE if last else _BETWEEN, []
+            for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
+                data = z[labels], hit[labels], weight[labels]
+                parts.append(_fitted(pairs[labels], *data, shared, precision, tolerance))
+            pairs, variances = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+            n_evaluations += max(part[2] for part in parts)
+            converged = converged and all(part[3] for part in parts)
+            if not last:
+                shared = (precision * pairs.sum(0) + held * one) / (precision * len(z) + held)
+                precision = 1 / ((pairs - shared).square() + variances).mean(0).clamp(min=_LEAST_VARIANCE)
+    note_unconverged(converged)
+    return pairs.cpu(), shared[0].cpu(), n_evaluations
+
+
+def _fitted(start, z, hit, weight, centre, precision, tolerance):
+    """Pairs of the greatest posterior for some labels, their variances, evaluations, and whether all converged."""
+    hessians: list[torch.Tensor] = []
+
+    def losses(pairs):
+        score, offset = torch.addcmul(pairs[:, 1:], pairs[:, :1], z), pairs - centre
+        proba = torch.sigmoid(score)
+        slope = (proba - hit).mul_(weight)
+        loss = logsigmoid(score).sub_(score.mul_(1 - hit)).mul_(weight).sum(1).neg_()
+        gradient = torch.stack([vecdot(slope, z), slope.sum(1)], 1)
+        curve = torch.addcmul(proba, proba, proba, value=-1, out=proba).mul_(weight)
+        slanted = torch.mul(curve, z, out=slope)
+        entries = vecdot(slanted, z), slanted.sum(1), slanted.sum(1), curve.sum(1)
+        hessian = torch.stack(entries, 1).view(-1, 2, 2) + torch.diag(precision)
+        hessians[:] = [hessian]
+        return loss + (precision * offset.square()).sum(1) / 2, gradient + precision * offset, hessian
+
+    pairs, n_evaluations, converged = newton(losses, start.clone(), tolerance)
+    variances = torch.linalg.inv(hessians[0]).diagonal(dim1=1, dim2=2)
+    return pairs, variances, n_evaluations, converged or tolerance == _BETWEEN

@@ -1,0 +1,369 @@
+"""Several labels a sample that don't exclude each other: every calibrator that takes them, and those that refuse."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.sparse import csr_array
+from scipy.special import expit, logit
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from skclamp import (
+    BayesianBinningIntoQuantiles,
+    BetaCalibration,
+    CalibratorSelector,
+    DirichletCalibration,
+    EnsembleTemperatureScaling,
+    HistogramBinning,
+    IntraOrderPreservingCalibration,
+    IsotonicCalibration,
+    MatrixScaling,
+    NeuralClampingCalibrator,
+    PlattScaling,
+    PriorShiftCorrection,
+    QuadraticScaling,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+    VennAbersCalibration,
+    load,
+)
+from skclamp.exceptions import CalibrationSetWarning
+from skclamp.modules import logits_from
+
+N_SAMPLES, N_LABELS = 600, 4
+TAKERS = [
+    TemperatureScaling(),
+    EnsembleTemperatureScaling(),
+    PlattScaling(),
+    PlattScaling(pooling="complete"),
+    PlattScaling(pooling="none"),
+    BetaCalibration(),
+    QuadraticScaling(),
+    HistogramBinning(),
+    IsotonicCalibration(),
+    VennAbersCalibration(),
+    BayesianBinningIntoQuantiles(),
+    CalibratorSelector(),
+]
+REFUSING = [
+    VectorScaling(),
+    StructuredVectorScaling(),
+    StructuredMatrixScaling(),
+    MatrixScaling(),
+    DirichletCalibration(),
+    IntraOrderPreservingCalibration(),
+]
+
+
+def problem(n_samples=N_SAMPLES, seed=0):
+    """Logits that are twice too large and too high, of labels that aren't rare."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(scale=2.0, size=(n_samples, N_LABELS))
+    return 2 * z + 0.5, (rng.uniform(size=z.shape) < expit(z)).astype(int)
+
+
+def loss(proba, Y):
+    """Mean cross-entropy over labels."""
+    return np.mean([log_loss(y, p, labels=[0, 1]) for y, p in zip(Y.T, proba.T, strict=True)])
+
+
+@pytest.mark.parametrize("calibrator", TAKERS, ids=repr)
+class TestTakers:
+    def test_lowers_the_brier_score_of_new_samples(self, calibrator):
+        (Z, Y), (new, labels) = problem(), problem(seed=1)
+        proba = clone(calibrator).fit(Z, Y).predict_proba(new)
+        assert proba.shape == labels.shape
+        assert np.square(proba - labels).mean() < np.square(expit(new) - labels).mean()
+
+    def test_predicts_what_is_more_probable_than_not(self, calibrator):
+        Z, Y = problem()
+        calibrator = clone(calibrator).fit(Z, Y)
+        predicted = calibrator.predict(Z)
+        np.testing.assert_array_equal(predicted, calibrator.predict_proba(Z) >= 0.5)
+        np.testing.assert_allclose(np.exp(calibrator.predict_log_proba(Z)), calibrator.predict_proba(Z), atol=1e-12)
+        assert calibrator.score(Z, Y) == (predicted == Y).all(1).mean()
+        assert calibrator.classes_.tolist() == list(range(N_LABELS))
+
+    def test_module_and_file_say_the_same(self, calibrator, tmp_path):
+        Z, Y = problem()
+        calibrator = clone(calibrator).fit(Z, Y)
+        proba = calibrator.predict_proba(Z)
+        with torch.no_grad():
+            yielded = calibrator.module_.eval()(torch.from_numpy(Z))
+        np.testing.assert_allclose(yielded.sigmoid().numpy(), proba, atol=1e-7)
+        np.testing.assert_allclose(expit(calibrator.transform_logits(Z)), proba, atol=1e-12)
+        calibrator.save(tmp_path / "calibrator")
+        loaded = load(tmp_path / "calibrator")
+        np.testing.assert_array_equal(loaded.predict_proba(Z), proba)
+        np.testing.assert_array_equal(loaded.predict(Z), calibrator.predict(Z))
+
+    def test_weights_count_as_repetitions(self, calibrator):
+        Z, Y = problem()
+        weight = np.tile([1, 2, 0], len(Z) // 3)
+        weighted = clone(calibrator).fit(Z, Y, sample_weight=weight)
+        repeated = clone(calibrator).fit(np.repeat(Z, weight, axis=0), np.repeat(Y, weight, axis=0))
+        exact = isinstance(calibrator, (TemperatureScaling, PlattScaling, IsotonicCalibration, HistogramBinning))
+        tolerance = 1e-6 if exact else 0.05
+        np.testing.assert_allclose(weighted.predict_proba(Z), repeated.predict_proba(Z), atol=tolerance)
+
+    def test_labels_that_arent_known_teach_nothing(self, calibrator):
+        Z, Y = problem()
+        known = Y.astype(float)
+        known[200:, 1], known[:100] = np.nan, np.nan
+        other = known.copy()
+        moved = Z.copy()
+        moved[:100] += 3.0
+        one, two = clone(calibrator).fit(Z, known), clone(calibrator).fit(moved, other)
+        np.testing.assert_allclose(one.predict_proba(Z), two.predict_proba(Z), atol=1e-6)
+
+    def test_labels_in_any_form_are_the_same(self, calibrator):
+        Z, Y = problem()
+        expected = clone(calibrator).fit(Z, Y).predict_proba(Z)
+        for form in (Y.astype(bool), Y.tolist(), csr_array(Y), torch.from_numpy(Y), Y.astype(np.float32)):
+            np.testing.assert_array_equal(clone(calibrator).fit(Z, form).predict_proba(Z), expected)
+        frame = pd.DataFrame(Y, columns=list("abcd"))
+        assert clone(calibrator).fit(Z, frame).classes_.tolist() == list("abcd")
+
+
+@pytest.mark.parametrize("calibrator", REFUSING, ids=repr)
+def test_maps_of_classes_refuse_by_name(calibrator):
+    with pytest.raises(
+        ValueError, match=rf"got 4 labels that don't exclude each other, which {type(calibrator).__name__}"
+    ):
+        calibrator.fit(*problem())
+
+
+def test_a_correction_of_class_frequencies_refuses():
+    Z, Y = problem()
+    with pytest.raises(ValueError, match="exclude each other, which PriorShiftCorrection takes none of"):
+        PriorShiftCorrection(PlattScaling().fit(Z, Y)).fit(Z, Y)
+
+
+@pytest.mark.parametrize(
+    ("Y", "settings", "message"),
+    [
+        (np.eye(4)[np.arange(600) % 4], {}, r"exactly one 1 in each row: .* y.argmax\(1\); .* outputs='sigmoid'"),
+        (np.arange(600) % 4, {"outputs": "sigmoid"}, r"y must be of shape \(n_samples, n_labels\)"),
+        (np.full((600, 4), 2), {}, "y should be a 1d array"),
+        (np.full((600, 4), np.nan), {}, "a label that is known"),
+        (np.ones((600, 3)), {}, "one column per label: got 4 columns for y of shape"),
+        (problem()[1][:599], {}, "inconsistent numbers of samples"),
+        (problem()[1], {"classes": ["a", "b"]}, "classes"),
+        (problem()[1], {"outputs": "softmax"}, "y should be a 1d array"),
+    ],
+)
+def test_mistakes_have_a_message(Y, settings, message):
+    with pytest.raises(ValueError, match=message):
+        PlattScaling(**settings).fit(problem()[0], Y)
+
+
+def test_one_hot_rows_are_taken_where_asked_for():
+    Z = problem()[0]
+    Y = np.eye(4)[np.arange(600) % 4]
+    assert PlattScaling(outputs="sigmoid").fit(Z, Y).predict_proba(Z).shape == Y.shape
+
+
+def test_rare_labels_are_pooled_and_a_map_of_each_says_what_it_lacks():
+    Z, Y = problem()
+    Z[:, 0], Y[:, 0] = Z[:, 0] - 8.0, 0
+    calibrator = PlattScaling().fit(Z, Y)
+    assert abs(calibrator.coef_[0] - calibrator.coef_[1:].mean()) < 0.3
+    with pytest.warns(CalibrationSetWarning, match="1 of 4 labels are 0 in all samples"):
+        alone = BetaCalibration().fit(Z, Y)
+    np.testing.assert_allclose(
+        alone.predict_proba(Z)[:, 0], expit(Z[:, 0] / TemperatureScaling().fit(Z, Y).temperature_)
+    )
+
+
+def test_partial_pooling_is_where_the_posterior_of_each_pair_is_greatest():
+    """By autograd, at the precisions that the pairs themselves and their variances ask for."""
+    Z, Y = problem(200)
+    calibrator = PlattScaling().fit(Z, Y)
+    pairs = torch.tensor(np.stack([calibrator.coef_, calibrator.intercept_], 1), requires_grad=True)
+    score = pairs[:, 0] * torch.from_numpy(Z) + pairs[:, 1]
+    nll = nn.functional.binary_cross_entropy_with_logits(score, torch.from_numpy(Y).double(), reduction="none").sum(0)
+    slopes = torch.autograd.grad(nll.sum(), pairs)[0].numpy()
+    offsets = pairs.detach().numpy() - calibrator.shared_
+    precisions = -slopes / offsets
+    # One precision for all gains, and one for all offsets.
+    np.testing.assert_allclose(precisions, np.broadcast_to(precisions[:1], precisions.shape), rtol=1e-4)
+    assert (precisions > 0).all()
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def tables(n_samples=400, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, 6)).astype(np.float32)
+    Y = (X[:, :3] + rng.logistic(scale=0.5, size=(n_samples, 3)) > 0.3).astype(int)
+    return X, Y
+
+
+def fitted_network():
+    X, Y = tables()
+    net, y = Two(), torch.from_numpy(Y).float()
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(300):
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(net(torch.from_numpy(X)), y).backward()
+        optimizer.step()
+    return net.eval()
+
+
+NETWORK = fitted_network()
+
+
+def test_networks_and_data_sets():
+    X, Y = tables(seed=1)
+    expected = PlattScaling(NETWORK).fit(X, Y).predict_proba(X)
+    probabilities = nn.Sequential(NETWORK, nn.Sigmoid())
+    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+    fits = [
+        PlattScaling(probabilities, response="probabilities").fit(X, Y),
+        PlattScaling(NETWORK, outputs="sigmoid").fit(dataset),
+        PlattScaling(NETWORK, outputs="sigmoid").fit(DataLoader(dataset, batch_size=32)),
+        PlattScaling(NETWORK).fit(DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=32), Y),
+    ]
+    for fit in fits:
+        np.testing.assert_allclose(fit.predict_proba(X), expected, atol=1e-5)
+    assert fits[1].score(dataset) == fits[0].score(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "network"),
+    [(nn.BCEWithLogitsLoss, NETWORK), (nn.BCELoss, nn.Sequential(NETWORK, nn.Sigmoid()))],
+)
+def test_nets_of_skorch(criterion, network):
+    X, Y = tables(seed=1)
+    net = NeuralNetClassifier(network, criterion=criterion, train_split=None).initialize()
+    proba = PlattScaling(net).fit(X, Y).predict_proba(X)
+    np.testing.assert_allclose(proba, PlattScaling(NETWORK).fit(X, Y).predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        MLPClassifier(16, max_iter=300, random_state=0),
+        OneVsRestClassifier(LogisticRegression()),
+        MultiOutputClassifier(LogisticRegression()),
+        ClassifierChain(LogisticRegression()),
+        RandomForestClassifier(30, random_state=0),
+        make_pipeline(StandardScaler(), MultiOutputClassifier(LogisticRegression())),
+    ],
+    ids=lambda classifier: type(classifier).__name__,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_classifiers_fitted_and_not(classifier):
+    (X, Y), (new, labels) = tables(), tables(seed=1)
+    raw = clone(classifier).fit(X, Y).predict_proba(new)
+    raw = np.column_stack([each[:, 1] for each in raw]) if isinstance(raw, list) else raw
+    fitted = PlattScaling(clone(classifier).fit(X, Y)).fit(new[:200], labels[:200])
+    crossed = PlattScaling(classifier, cv=3).fit(X, Y)
+    for calibrator in (fitted, crossed):
+        proba = calibrator.predict_proba(new[200:])
+        assert proba.shape == (200, 3)
+        assert loss(proba, labels[200:]) < loss(np.clip(raw, 1e-15, 1 - 1e-15), labels)[None] + 0.02
+
+
+def test_inside_what_scikit_learn_offers():
+    X, Y = tables()
+    classifier = PlattScaling(MultiOutputClassifier(LogisticRegression()), cv=3)
+    assert cross_val_predict(classifier, X, Y, cv=3, method="predict_proba").shape == Y.shape
+    search = GridSearchCV(classifier, {"pooling": ["partial", "complete"]}, scoring="roc_auc_ovr", cv=3)
+    assert search.fit(X, Y).best_params_["pooling"] in ("partial", "complete")
+
+
+def test_probabilities_of_a_column_become_log_odds():
+    proba = torch.tensor([[0.25, 0.9], [0.5, 0.0]], dtype=torch.float64)
+    found = logits_from(proba, "probabilities", n_samples=2, outputs="sigmoid").numpy()
+    np.testing.assert_allclose(found[:, 0], logit([0.25, 0.5]))
+    np.testing.assert_allclose(expit(found), proba.numpy(), atol=3e-16)
+
+
+class TestClamping:
+    """Tables whose columns were given another scale after training."""
+
+    def data(self, seed, shift):
+        X, Y = tables(800, seed)
+        return (X * np.float32(0.3) + 1 if shift else X).astype(np.float32), Y
+
+    def test_undoes_a_shift_and_beats_any_map_of_the_outputs(self):
+        (X, Y), (new, labels) = self.data(1, True), self.data(2, True)
+        calibrator = NeuralClampingCalibrator(NETWORK, random_state=0).fit(X, Y)
+        assert calibrator.accepted_
+        found = calibrator.predict_proba(new)
+        assert loss(found, labels) < 0.95 * loss(CalibratorSelector(NETWORK).fit(X, Y).predict_proba(new), labels)
+        with torch.no_grad():
+            yielded = calibrator.module_.eval()(torch.from_numpy(new)).sigmoid()
+        np.testing.assert_allclose(yielded.numpy(), found, atol=1e-5)
+
+    @pytest.mark.parametrize("settings", [{}, {"output": None}, {"perturbation": "affine"}])
+    def test_without_a_shift_it_is_the_map_of_the_outputs(self, settings):
+        X, _ = self.data(1, False)
+        with torch.no_grad():
+            proba = (NETWORK(torch.from_numpy(X)) / 1.5).sigmoid().numpy()
+        Y = (np.random.default_rng(0).uniform(size=proba.shape) < proba).astype(int)
+        calibrator = NeuralClampingCalibrator(NETWORK, random_state=0, **settings).fit(X, Y)
+        assert not calibrator.accepted_
+        if settings.get("output", 1) is None:
+            expected = TemperatureScaling(NETWORK).fit(X, Y)
+            np.testing.assert_allclose(calibrator.predict_proba(X), expected.predict_proba(X), atol=1e-9)
+
+    def test_optimisers_of_torch_lower_the_loss(self):
+        X, Y = self.data(1, True)
+        options = {"perturbation": "affine", "optimizer": "adam", "lr": 0.05, "max_epochs": 20, "gamma": 0.0}
+        calibrator = NeuralClampingCalibrator(NETWORK, random_state=0, validation_fraction=None, **options).fit(X, Y)
+        assert loss(calibrator.predict_proba(X), Y) < loss(TemperatureScaling(NETWORK).fit(X, Y).predict_proba(X), Y)
+
+    def test_a_focal_loss_is_refused(self):
+        with pytest.raises(ValueError, match="gamma must be 0 where labels don't exclude each other; got 1"):
+            NeuralClampingCalibrator(NETWORK, gamma=1.0).fit(*self.data(1, True))
+
+    def test_saves_and_loads(self, tmp_path):
+        X, Y = self.data(1, True)
+        calibrator = NeuralClampingCalibrator(NETWORK, random_state=0).fit(X, Y)
+        calibrator.save(tmp_path / "clamped")
+        loaded = load(tmp_path / "clamped", NETWORK)
+        np.testing.assert_array_equal(loaded.predict_proba(X), calibrator.predict_proba(X))
+
+
+class TestElectrocardiograms:
+    """Six rare labels of 827 records."""
+
+    # Of the labels one by one.
+    @pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+    def test_pooled_is_better_than_none_and_than_each_label_alone(self, data_dir):
+        record = np.load(data_dir / "multilabel_ecg.npz")
+        proba, Y = record["probabilities"][0].astype(float), record["labels"].astype(int)
+        losses = []
+        for seed in range(10):
+            order = np.random.default_rng(seed).permutation(len(Y))
+            half, test = order[:100], order[100:]
+            fits = [PlattScaling(response="probabilities", pooling=pooling) for pooling in ("partial", "none")]
+            found = [fit.fit(proba[half], Y[half]).predict_proba(proba[test]) for fit in fits]
+            losses.append([loss(np.clip(p, 1e-15, 1 - 1e-15), Y[test]) for p in (proba[test], *found)])
+        none, partial, alone = np.mean(losses, 0)
+        assert partial < 0.0206
+        assert partial < none < alone
