@@ -1,5 +1,7 @@
 """Several labels a sample that don't exclude each other: every calibrator that takes them, and those that refuse."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +44,19 @@ from skclamp import (
     load,
 )
 from skclamp.exceptions import CalibrationSetWarning
+from skclamp.metrics import (
+    adaptive_expected_calibration_error,
+    bootstrap_interval,
+    brier_score,
+    debiased_calibration_error,
+    expected_calibration_error,
+    ks_calibration_error,
+    maximum_calibration_error,
+    neg_brier_score_scorer,
+    neg_log_likelihood_scorer,
+    negative_log_likelihood,
+    smooth_calibration_error,
+)
 from skclamp.modules import logits_from
 
 N_SAMPLES, N_LABELS = 600, 4
@@ -367,3 +382,61 @@ class TestElectrocardiograms:
         none, partial, alone = np.mean(losses, 0)
         assert partial < 0.0206
         assert partial < none < alone
+
+
+ERRORS = [
+    expected_calibration_error,
+    adaptive_expected_calibration_error,
+    maximum_calibration_error,
+    ks_calibration_error,
+    debiased_calibration_error,
+    smooth_calibration_error,
+    negative_log_likelihood,
+    brier_score,
+]
+
+
+@pytest.mark.parametrize("metric", ERRORS, ids=lambda metric: metric.__name__)
+class TestMetrics:
+    def test_averages_are_those_of_the_labels_events(self, metric):
+        Z, Y = problem()
+        proba, weight = expit(Z), np.random.default_rng(0).uniform(size=len(Z))
+        each = [metric(y, p, sample_weight=weight) for y, p in zip(Y.T, proba.T, strict=True)]
+        np.testing.assert_allclose(metric(Y, proba, average=None, sample_weight=weight), each)
+        assert metric(Y, proba, sample_weight=weight) == pytest.approx(np.mean(each))
+        together = metric(Y.ravel(), proba.ravel(), sample_weight=np.repeat(weight, N_LABELS))
+        assert metric(Y, proba, average="micro", sample_weight=weight) == pytest.approx(together)
+
+    def test_labels_that_arent_known_are_left_out(self, metric):
+        Z, Y = problem()
+        proba, known = expit(Z), Y.astype(float)
+        known[:100, 1] = np.nan
+        found = metric(known, proba, average=None)[1]
+        assert found == pytest.approx(metric(Y[100:, 1], proba[100:, 1]), rel=0.02)
+
+    def test_samples_are_resampled_whole(self, metric):
+        """Of labels that are all the same, the standard error is that of one of them."""
+        Z, Y = problem()
+        proba, labels = np.repeat(expit(Z[:, :1]), 4, axis=1), np.repeat(Y[:, :1], 4, axis=1)
+        micro = partial(metric, average="micro")
+        found = bootstrap_interval(micro, labels, proba, n_resamples=200, random_state=0).standard_error
+        alone = bootstrap_interval(metric, Y[:, 0], proba[:, 0], n_resamples=200, random_state=0).standard_error
+        assert found == pytest.approx(alone, rel=0.25)
+
+    def test_refuses_what_has_no_such_value(self, metric):
+        Z, Y = problem()
+        with pytest.raises(ValueError, match="average must be 'macro', 'micro' or None; got 'samples'"):
+            metric(Y, expit(Z), average="samples")
+        with pytest.raises(ValueError, match="a column per label"):
+            metric(Y, expit(Z)[:, :3])
+        with pytest.raises(ValueError, match="average='micro' fixed"):
+            bootstrap_interval(metric, Y, expit(Z))
+
+
+def test_scorers_take_several_labels():
+    X, Y = tables()
+    classifier = MultiOutputClassifier(LogisticRegression()).fit(X, Y)
+    proba = np.column_stack([each[:, 1] for each in classifier.predict_proba(X)])
+    calibrator = PlattScaling(classifier).fit(X, Y)
+    assert neg_log_likelihood_scorer(calibrator, X, Y) == pytest.approx(-loss(calibrator.predict_proba(X), Y))
+    assert neg_brier_score_scorer(classifier, X, Y) == pytest.approx(-brier_score(Y, proba))

@@ -57,7 +57,7 @@ class OutputLayer(NamedTuple):
         """Return what scores are computed from: labels, checked, (n,) or (n, L)."""
         if self.n_labels is None:
             return check_labels(y, name)
-        matrix = _matrix_of(y)
+        matrix = matrix_of(y)
         if matrix is None or matrix.shape[1] != self.n_labels:
             raise ValueError(
                 f"{name} must be of shape (n_samples, {self.n_labels}), each 0 or 1; got shape {np.shape(y)}"
@@ -134,7 +134,7 @@ def understood(outputs, y, beside=None):
 
     `beside` is as in `check_labels`.
     """
-    matrix = _matrix_of(y)
+    matrix = matrix_of(y)
     if outputs == "softmax" or (outputs == "auto" and matrix is None):
         return SOFTMAX, None if y is None else check_labels(y, beside=beside)
     if matrix is None:
@@ -152,7 +152,7 @@ def understood(outputs, y, beside=None):
     return OutputLayer(matrix.shape[1]), Labels(matrix, names)
 
 
-def _matrix_of(y):
+def matrix_of(y):
     """Targets of two labels or more, in float64; None where y is anything else."""
     y = y.toarray() if issparse(y) else y
     if y is None or np.ndim(y) != 2 or np.shape(y)[1] < 2:

@@ -98,4 +98,5 @@ def _fold_numbers(problem, samples, splits):
         for k, (_, rows) in enumerate(splits):
             numbers[np.searchsorted(everyone, rows)] = k
         return numbers
-    return draw_folds(*samples.drawn_by(), samples.weight, _N_FOLDS, problem.units)
+    log_proba, labels = samples.drawn_by()
+    return draw_folds(log_proba, labels, samples.weight, _N_FOLDS, problem.units)

@@ -159,9 +159,12 @@ class Probabilities:
         the event that `pairs` are about. They are checked while they are first read.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
+    rows_a_sample : int, default=1
+        How many rows in succession are of one sample, and resampled together.
     """
 
-    def __init__(self, y_proba, sample_weight=None):
+    def __init__(self, y_proba, sample_weight=None, rows_a_sample=1):
+        self.rows_a_sample = rows_a_sample
         self._values = as_probability_matrix(y_proba)
         self.dtype = self._values.dtype
         self.is_event = np.shape(y_proba)[1:] in ((), (1,))

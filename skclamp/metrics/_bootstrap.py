@@ -10,9 +10,11 @@ from sklearn.utils import check_random_state
 
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length
+from .._utils.outputs import matrix_of
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
-from ._metric import as_probabilities, check_metric, facts_of, options_of
+from ._binning import Probabilities
+from ._metric import Events, as_probabilities, check_metric, facts_of, options_of
 from ._noise_floor import draw_labels
 from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_weights
 
@@ -297,6 +299,15 @@ class _Sample:
     def __init__(self, metric, y_true, y_proba, labels, sample_weight):
         self.metric, facts = metric, facts_of(metric)
         self.is_error = facts is not None and facts.is_error
+        matrix = None if facts is None or isinstance(y_proba, Probabilities) else matrix_of(y_true)
+        if matrix is not None:
+            if options_of(metric).get("average") != "micro":
+                raise ValueError(
+                    "metric must have average='micro' fixed by functools.partial where y_true has several labels a "
+                    "sample: their events are resampled by the sample"
+                )
+            events = Events(matrix, y_proba, sample_weight)
+            y_true, y_proba, labels = events.hits, events.together, [0, 1]
         self.proba = as_probabilities(y_proba, sample_weight)
         y_encoded = self.proba.encode(y_true, labels)
         given = to_numpy(y_proba) if facts is None else self.proba

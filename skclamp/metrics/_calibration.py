@@ -4,10 +4,11 @@ import numpy as np
 
 from .._utils.parameters import check_whole_number
 from ._binning import BinTable, bin_indices, equal_mass_edges
-from ._metric import FACTS, Facts, as_probabilities, check_options, each_class, some_pairs
+from ._metric import FACTS, Facts, as_probabilities, check_options, each_class, of_labels, some_pairs
 from ._resampling import ErrorOfPairs, ScaledError, grouped
 
 
+@of_labels
 def expected_calibration_error(
     y_true,
     y_proba,
@@ -104,6 +105,7 @@ def expected_calibration_error(
     return (ece, table) if return_bins else ece
 
 
+@of_labels
 def adaptive_expected_calibration_error(
     y_true,
     y_proba,
@@ -181,6 +183,7 @@ def adaptive_expected_calibration_error(
     return (aece, table) if return_bins else aece
 
 
+@of_labels
 def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, top_k=1, threshold=None):
     """Maximum calibration error (MCE): the largest gap between a bin's accuracy and mean confidence.
 

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from ._metric import FACTS, Facts, error_of_pairs, some_pairs
+from ._metric import FACTS, Facts, error_of_pairs, of_labels, some_pairs
 from ._resampling import ErrorOfPairs, grouped
 
 # Groups of neighbouring confidences between which replicates are looked at.
@@ -13,6 +13,7 @@ _MAX_GROUPS = 2**12
 _SMALL = np.finfo(np.float64).tiny
 
 
+@of_labels
 def ks_calibration_error(
     y_true, y_proba, *, mode="top-label", top_k=1, threshold=None, labels=None, sample_weight=None
 ):

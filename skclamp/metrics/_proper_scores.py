@@ -10,10 +10,11 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_of, tensor_over
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
-from ._metric import FACTS, Facts, as_probabilities
+from ._metric import FACTS, Facts, as_probabilities, of_labels
 from ._resampling import MeanScore
 
 
+@of_labels
 def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None):
     """Negative log-likelihood (NLL, log loss): mean of ``-log p`` of each sample's class, in nats.
 
@@ -55,6 +56,7 @@ def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None)
     return proba.average(log_losses(proba, proba.encode(y_true, labels)))
 
 
+@of_labels
 def brier_score(y_true, y_proba, *, labels=None, sample_weight=None, scale_by_half="auto"):
     """Multiclass Brier score: mean squared distance between the probabilities and the label's unit vector.
 

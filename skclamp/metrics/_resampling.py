@@ -139,12 +139,13 @@ def resampling_weights(proba, n_resamples, random_state):
 
     Samples without weight are none, and aren't drawn.
     """
-    seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(proba.masses)
+    size = proba.rows_a_sample
+    seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(proba.masses.reshape(-1, size).any(1))
     blocks = _kept_counts if n_resamples * len(kept) <= BLOCK_SIZE else _counts
     for counts in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // proba.n_samples)):
         # In the order of the samples, as sparse products take them.
         weights = np.zeros((proba.n_samples, len(counts))).T
-        weights[:, kept] = counts
+        weights.T.reshape(-1, size, len(counts))[kept] = counts.T[:, None]
         yield weights if proba.weight is None else weights * proba.weight
 
 

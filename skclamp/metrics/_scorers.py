@@ -8,10 +8,12 @@ import numpy as np
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, check_sample_weight, encode_targets, predict_labelled
 from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.outputs import matrix_of
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
 from ._metric import facts_of
 from ._proper_scores import brier_score
+from ._proper_scores import negative_log_likelihood as of_probabilities
 
 
 class CalibrationScorer(BaseScorer):
@@ -34,6 +36,11 @@ class CalibrationScorer(BaseScorer):
         self._warn_overlap("The scorer's own parameters are given again as metadata.", kwargs)
         in_order = kwargs.get("sample_weight") is not None
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
+        options = {**self._kwargs, **kwargs}
+        if (matrix := matrix_of(y_true)) is not None:
+            # Some classifiers have a list: for each label the probabilities of 0 and 1.
+            response = response[:, :, -1].T if response.ndim == 3 else response
+            return self._sign * self._score_of_labels(matrix, response, **options)
         labels = getattr(estimator, "classes_", None)
         facts = facts_of(_innermost(self._score_func))
         of_event = facts is not None and facts.of_event
@@ -56,7 +63,10 @@ class CalibrationScorer(BaseScorer):
                 labels = np.concatenate([labels, unseen])
         if of_event and response.shape[1:] == (2,):
             response = response[:, 1]
-        return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
+        return self._sign * self._score_func(y_true, response, labels=labels, **options)
+
+    def _score_of_labels(self, labels, response, **options):
+        return self._score_func(labels, response, **options)
 
     def _response(self, estimator, X, y_true, **options):
         """Return the metric's argument for the samples, and their labels."""
@@ -81,6 +91,9 @@ class LogLikelihoodScorer(CalibrationScorer):
                 return predict_labelled(estimator, "predict_log_proba", X, y_true, **options)
             proba, y_true = super()._response(estimator, X, y_true, **options)
             return np.log(proba.astype(np.float64)), y_true
+
+    def _score_of_labels(self, labels, response, **options):
+        return of_probabilities(labels, np.exp(response), **options)
 
     def __repr__(self):
         return "LogLikelihoodScorer()"

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 
 from .._utils.parameters import check_number
-from ._metric import FACTS, Facts, error_of_pairs, some_pairs
+from ._metric import FACTS, Facts, error_of_pairs, of_labels, some_pairs
 from ._resampling import ErrorOfPairs
 
 # Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.
@@ -18,6 +18,7 @@ _N_CELLS_RESAMPLED = 2**11
 _BANDWIDTH_TOLERANCE = 1e-7
 
 
+@of_labels
 def smooth_calibration_error(
     y_true,
     y_proba,

@@ -187,7 +187,8 @@ class CalibratorSelector(BaseCalibrator):
         if base is None:
             names, maps, base = (*names, "temperature scaling"), (*maps, TemperatureScaling()), len(maps)
         self._names = list(names)
-        numbers = draw_folds(*samples.drawn_by(), weight, self.n_folds, joined(copies, groups))
+        log_proba, labels = samples.drawn_by()
+        numbers = draw_folds(log_proba, labels, weight, self.n_folds, joined(copies, groups))
         if not numbers.any():
             self.best_estimator_, self.weights_ = samples.fit(maps[base]), np.eye(len(maps))[base]
             warn_caller(
