@@ -354,7 +354,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
         # What is known of classes says nothing of labels.
-        if not self._learns or self._outputs.n_labels:
+        if not self._learns or samples.labelled.n_labels:
             return None
         findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
         tell(findings)
