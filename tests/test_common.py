@@ -229,7 +229,7 @@ BAD_DATA = {
     "no labels": (lambda X, y: (X, None), "requires y to be passed, but the target y is None"),
     "NaN among objects": (lambda X, y: (X, with_entry(y.astype(object), np.nan)), "y must not hold NaN"),
     "NaN in labels": (lambda X, y: (X, with_entry(y.astype(float), np.nan)), "y must not hold NaN"),
-    "several labels": (lambda X, y: (X, np.eye(4)[y]), "y should be a 1d array"),
+    "several labels": (lambda X, y: (X, np.eye(4)[y]), "y has exactly one 1 in each row"),
     "labels of several types": (lambda X, y: (X, np.array(["a", None] * 100, dtype=object)), "y must hold labels"),
     "a negative weight": (lambda X, y: (X, y, -np.eye(len(y))[3]), "sample_weight must be finite, non-negative"),
     "a weight of NaN": (lambda X, y: (X, y, y * np.nan), "sample_weight must be finite, non-negative"),

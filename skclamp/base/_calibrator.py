@@ -643,7 +643,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        return self._outputs.predict(self.predict_log_proba(X), self.classes_)
+        log_proba = self.predict_log_proba(X)
+        return self._outputs.predict(log_proba, self.classes_)
 
     def score(self, X, y=None, sample_weight=None):
         """Accuracy: the share of samples whose most probable class is their label.

@@ -81,9 +81,9 @@ def test_response_overrides_what_a_skorch_net_says():
 
 
 @pytest.mark.parametrize(("criterion", "last"), [(nn.BCEWithLogitsLoss, ()), (nn.BCELoss, (nn.Sigmoid(),))])
-def test_multilabel_skorch_nets_are_refused(criterion, last):
+def test_multilabel_skorch_nets_need_several_labels(criterion, last):
     net = NeuralNet(perceptron(0, 6, 4, *last), criterion).initialize()
-    with pytest.raises(ValueError, match="the network must tell exclusive classes apart: multilabel .* on 4 columns"):
+    with pytest.raises(ValueError, match="where y is one label a sample; it has a binary cross-entropy on 4"):
         TemperatureScaling(net).fit(X, np.resize(np.arange(4), len(X)))
 
 
