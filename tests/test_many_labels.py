@@ -18,6 +18,12 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import (
+    check_classifiers_multilabel_output_format_predict,
+    check_classifiers_multilabel_output_format_predict_proba,
+    check_classifiers_multilabel_representation_invariance,
+)
 from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -440,3 +446,20 @@ def test_scorers_take_several_labels():
     calibrator = PlattScaling(classifier).fit(X, Y)
     assert neg_log_likelihood_scorer(calibrator, X, Y) == pytest.approx(-loss(calibrator.predict_proba(X), Y))
     assert neg_brier_score_scorer(classifier, X, Y) == pytest.approx(-brier_score(Y, proba))
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_classifiers_multilabel_output_format_predict,
+        check_classifiers_multilabel_output_format_predict_proba,
+        check_classifiers_multilabel_representation_invariance,
+    ],
+    ids=lambda check: check.__name__,
+)
+@pytest.mark.parametrize("kind", [TemperatureScaling, PlattScaling, IsotonicCalibration, CalibratorSelector])
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+def test_scikit_learns_own_checks_of_several_labels(check, kind):
+    calibrator = kind(RandomForestClassifier(10, random_state=0))
+    assert get_tags(calibrator).classifier_tags.multi_label
+    check(kind.__name__, calibrator)

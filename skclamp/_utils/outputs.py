@@ -155,7 +155,9 @@ def understood(outputs, y, beside=None):
 def matrix_of(y):
     """Targets of two labels or more, in float64; None where y is anything else."""
     y = y.toarray() if issparse(y) else y
-    if y is None or np.ndim(y) != 2 or np.shape(y)[1] < 2:
+    if isinstance(y, (list, tuple)) and len(y) and isinstance(y[0], (list, tuple, np.ndarray)):
+        y = to_numpy(y, "y")
+    if getattr(y, "ndim", None) != 2 or y.shape[1] < 2:
         return None
     values = to_numpy(y, "y")
     if values.dtype.kind == "O":

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 from torch.utils.data import Dataset
@@ -203,6 +204,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # Of several labels that don't exclude each other: whether "all" have one map, or "each" one of its own. None takes
     # no such labels.
     _map_of_labels: ClassVar[Any] = "each"
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        of_estimator = None if is_frozen(self.estimator) else get_tags(self.estimator).classifier_tags
+        takes = self._map_of_labels is not None and of_estimator is not None and of_estimator.multi_label
+        tags.classifier_tags.multi_label = bool(takes)
+        return tags
 
     # Fitting: open, understand, look, learn, look back.
 

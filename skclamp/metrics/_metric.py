@@ -103,8 +103,7 @@ class Events:
         check_same_length(labels, len(proba), "y_true")
         if (labels.sum(1) == 1).all() and np.allclose(proba.sum(1), 1, atol=1e-3):
             raise ValueError(
-                "y_true should be a 1d array, got one-hot rows beside probabilities of classes that exclude each other: "
-                "give y_true.argmax(1)"
+                "y_true should be a 1d array, got one-hot rows beside probabilities of classes: give y_true.argmax(1)"
             )
         self._known = ~np.isnan(labels)
         if not self._known.any(0).all():
