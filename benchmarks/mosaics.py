@@ -1,12 +1,12 @@
 """Neural clamping of several labels a sample: mosaics of digits, "which digits appear", as they are and changed.
 
     python benchmarks/mosaics.py
-    python benchmarks/mosaics.py --changes "as they are" --labels true drawn --seeds 20 --methods clamping
+    python benchmarks/mosaics.py --changes "as they are" --labels given drawn --seeds 20 --methods clamping
     python benchmarks/mosaics.py --changes "as they are" --labels correlated rare missing --seeds 100 --methods clamping
     python benchmarks/mosaics.py --summary
 
 A small network with a sigmoid for each digit learns mosaics of 900 digits; those of the others calibrate and judge.
-Labels are true or, so that no perturbation can help, drawn from the network's own probabilities at T = 1.5:
+Labels are given or, so that no perturbation can help, drawn from the network's own probabilities at T = 1.5:
 independently, with a copula of correlation 0.7 between labels, of logits 4 lower (rare labels), or with half of the
 labels unknown.
 """
@@ -36,7 +36,7 @@ CHANGES = {
     "noise": lambda X, rng: X + rng.normal(0, 0.25, X.shape),
     "blur": lambda X, rng: (X + np.roll(X, 1, 2) + np.roll(X, 1, 3)) / 3,
 }
-LABELS = ("true", "drawn", "correlated", "rare", "missing")
+LABELS = ("given", "drawn", "correlated", "rare", "missing")
 OUTPUTS = {"temperature": TemperatureScaling, "Platt": PlattScaling, "selector": CalibratorSelector}
 METHODS = {**OUTPUTS, "clamping": partial(NeuralClampingCalibrator, random_state=0)}
 COLUMNS = ("change", "labels", "n", "seed", "method", "loss", "uncalibrated", "kept", "forward", "backward")
@@ -101,7 +101,7 @@ def table(results):
 @benchmark
 def main(
     changes: CHANGES = tuple(CHANGES),
-    labels: LABELS = ("true",),
+    labels: LABELS = ("given",),
     methods: METHODS = tuple(METHODS),
     sizes=(500,),
     seeds=3,
@@ -117,7 +117,7 @@ def main(
         for size in (n, N_TEST):
             X, Y = page.mosaics(size, page.order[900:], rng.integers(2**31))
             X = CHANGES[change](X, rng).astype(np.float32)
-            found += [X, Y.astype(float) if kind == "true" else drawn(page.net, X, kind, rng)]
+            found += [X, Y.astype(float) if kind == "given" else drawn(page.net, X, kind, rng)]
         return network.eval(), *found
 
     def run(change, kind, n, seed, method):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +32,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from skclamp import (
     BayesianBinningIntoQuantiles,
     BetaCalibration,
+    CalibrationMonitor,
     CalibratorSelector,
     DirichletCalibration,
     EnsembleTemperatureScaling,
@@ -49,6 +51,7 @@ from skclamp import (
     VennAbersCalibration,
     load,
 )
+from skclamp.display import ReliabilityDisplay
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
@@ -190,6 +193,26 @@ def test_a_correction_of_class_frequencies_refuses():
 def test_mistakes_have_a_message(Y, settings, message):
     with pytest.raises(ValueError, match=message):
         PlattScaling(**settings).fit(problem()[0], Y)
+
+
+def test_probabilities_for_logits_are_told():
+    Z, Y = problem()
+    with pytest.warns(CalibrationSetWarning, match="lies between 0 and 1 everywhere, and is taken for logits"):
+        PlattScaling().fit(expit(Z), Y)
+
+
+@pytest.mark.parametrize("kind", [CalibrationMonitor, PriorShiftCorrection])
+def test_what_is_for_classes_refuses_a_calibrator_of_labels(kind):
+    Z, Y = problem()
+    with pytest.raises(ValueError, match="exclude each other; got a PlattScaling of 4 labels"):
+        kind(PlattScaling().fit(Z, Y)).fit(Z, Y[:, 0])
+
+
+def test_a_display_shows_the_events_of_all_labels():
+    Z, Y = problem()
+    display = ReliabilityDisplay.from_predictions(Y, expit(Z), ax=plt.figure().gca())
+    assert display.bins.count.sum() == Y.size
+    plt.close("all")
 
 
 def test_one_hot_rows_are_taken_where_asked_for():

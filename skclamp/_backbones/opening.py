@@ -47,6 +47,11 @@ def open_backbone(estimator, opening):
         return PipelineBackbone(estimator, opening)
     # A calibrator of ours, whatever methods others have.
     if opening.exact and hasattr(type(estimator), "_map_rows"):
+        if (outputs := getattr(estimator, "_outputs", None)) is not None and outputs.n_labels:
+            raise ValueError(
+                f"estimator must tell classes apart that exclude each other; got a {type(estimator).__name__} of "
+                f"{outputs.n_labels} labels that don't. Calibrate each label by itself, as one of two classes"
+            )
         return CalibratorBackbone(estimator, response)
     return ClassifierBackbone(estimator, response, opening.outputs)
 

@@ -18,6 +18,14 @@ def probabilities(total=1):
     )
 
 
+def probabilities_of_labels():
+    """Of logits of labels that are probabilities."""
+    return (
+        "X, or what the network makes of it, lies between 0 and 1 everywhere, and is taken for logits: if it is "
+        'probabilities, say response="probabilities"; if not, response="logits"'
+    )
+
+
 def new_probabilities(total=1):
     """Of new logits that are probabilities or percentages, where those of the fit weren't."""
     what = "probabilities" if total == 1 else "percentages"

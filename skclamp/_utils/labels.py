@@ -93,8 +93,7 @@ def _likely_mistake(y, name, beside):
         return ". Segmentation and other dense labels aren't supported"
     if not y.ndim:
         return ""
-    own = "Of several labels each is 0, 1 or NaN, and y is for calibrators"
-    return f". {own}; of one-hot ones take {name}.argmax(1)"
+    return f". Several labels, 0 or 1 each, are for calibrators and metrics; of one-hot ones take {name}.argmax(1)"
 
 
 def check_same_length(y, n_samples, name="y"):

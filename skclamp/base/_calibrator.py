@@ -287,8 +287,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             are_classes = not self._outputs.n_labels
             total = total_of_probabilities(samples.logits) if are_classes else 0.0
             self._like_probabilities = total > 0
-            if checks and total and samples.backbone.guesses_response:
-                note(words.probabilities(total), CalibrationSetWarning, explains=True)
+            if checks and samples.backbone.guesses_response:
+                if total:
+                    note(words.probabilities(total), CalibrationSetWarning, explains=True)
+                elif not are_classes and ((samples.logits >= 0) & (samples.logits <= 1)).all():
+                    note(words.probabilities_of_labels(), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
             looked = None
             # A perturbation goes by what is seen, even where nobody is told.

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from .._utils.arrays import to_numpy
+from .._utils.outputs import matrix_of
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import (
     NoiseFloor,
@@ -14,6 +15,7 @@ from ..metrics import (
     expected_calibration_error,
 )
 from ..metrics._binning import BinTable, Probabilities
+from ..metrics._metric import Events
 from ._axes import legend_above, new_axes, split_off_lower
 from ._curves import SmoothCurve, accuracy_intervals, counts_of, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, words_of
@@ -172,10 +174,11 @@ class ReliabilityDisplay:
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,)
-            Class labels, or column indices.
-        y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-            Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        y_true : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Class labels, or column indices. Or 0, 1 or NaN for each of several labels that don't exclude each other,
+            whose events are shown together.
+        y_proba : array-like or tensor of shape (n_samples, n_classes), (n_samples, n_labels) or (n_samples,)
+            Probabilities whose rows sum to 1, but for labels; of one dimension, those of the second of two classes.
         n_bins : int, default=15
             Number of bins.
         strategy : {"uniform", "quantile"}, default="uniform"
@@ -227,7 +230,11 @@ class ReliabilityDisplay:
         check_choice(strategy, "strategy", _METRICS)
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
-        proba = Probabilities(y_proba, sample_weight).of_event()
+        if (matrix := matrix_of(y_true)) is not None:
+            events = Events(matrix, y_proba, sample_weight)
+            y_true, proba, labels = events.hits, events.together, [0, 1]
+        else:
+            proba = Probabilities(y_proba, sample_weight).of_event()
         metric, metric_name = _METRICS[strategy]
         _, bins = metric(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         _, histogram = expected_calibration_error(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
