@@ -11,10 +11,11 @@ independently, with a copula of correlation 0.7 between labels, of logits 4 lowe
 labels unknown.
 """
 
-import sys
+import runpy
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -45,10 +46,7 @@ COLUMNS = ("change", "labels", "n", "seed", "method", "loss", "uncalibrated", "k
 @lru_cache(maxsize=1)
 def code():
     """The names of the page in the user guide: the function `mosaics`, and a trained network."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "docs/_code"))
-    import mosaics as page
-
-    return page
+    return SimpleNamespace(**runpy.run_path(Path(__file__).parents[1] / "docs/_code/mosaics.py"))
 
 
 def drawn(network, X, kind, rng):

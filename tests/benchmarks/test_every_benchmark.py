@@ -39,8 +39,10 @@ CASES = {
     "imagenet_corruptions": "--changes darkness drawn --methods temperature batch_norm --seeds 50 --n 6",
     "label_shift": '--designs "5 classes" --sizes 100x300 --draws 1',
     "looks": '--only "three positives" --draws 2',
+    "many_labels": '--methods uncalibrated PlattScaling "scikit-learn sigmoid" --sizes 60 --seeds 1',
     "matrix_speed": "--classes 2 --samples 60 --repeats 1",
     "monitor": "--parts repeated time --scale 1000",
+    "mosaics": "--changes dark --labels given missing --methods temperature --sizes 60 --seeds 1",
     "norm_cost": "--shifts noise --families affine --n 60 --seeds 51 --rounds 1",
     "ordinary": '--only "iris, naive Bayes"',
     "peers": "--records cifar10_resnet20 --methods TemperatureScaling MatrixScaling --sizes 60 --seeds 1",
@@ -92,6 +94,9 @@ def folder(tmp_path_factory):
     y, batch = rng.integers(1, 7, 2400), np.repeat([1, 2, 3, 4, 5, 6, 8, 9], 300)
     X = rng.normal(scale=2.0, size=(7, 8))[y] + rng.normal(size=(2400, 8))
     np.savez(path / "gas_sensor_drift.npz", X=X + 1.5 * (batch > 2)[:, None], y=y, batch=batch)
+    proba = rng.uniform(size=(1, 200, 3))
+    labels = (rng.uniform(size=(200, 3)) < proba[0]).astype(np.uint8)
+    np.savez(path / "multilabel_ecg.npz", probabilities=proba.astype(np.float32), labels=labels)
     for label in ("0007", "207", "985"):
         (path / "imagenet_sample" / label).mkdir(parents=True)
         for number in range(4):
