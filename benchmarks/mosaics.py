@@ -46,7 +46,7 @@ COLUMNS = ("change", "labels", "n", "seed", "method", "loss", "uncalibrated", "k
 @lru_cache(maxsize=1)
 def code():
     """The names of the page in the user guide: the function `mosaics`, and a trained network."""
-    return SimpleNamespace(**runpy.run_path(Path(__file__).parents[1] / "docs/_code/mosaics.py"))
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "docs/_code/mosaics.py")))
 
 
 def drawn(network, X, kind, rng):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from skclamp.metrics import negative_log_likelihood
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,6 +103,14 @@ def monitoring(names):
     assert names["after"].p_value_ > 0.1 and names["without"].alarm_
 
 
+def many_labels(names):
+    test = names["X_test"], names["Y_test"]
+    faded = [negative_log_likelihood(test[1], names[way].predict_proba(test[0])) for way in ("platt", "clamping")]
+    assert faded[1] < 0.9 * faded[0]
+    assert names["clamping"].accepted_
+    assert negative_log_likelihood(test[1], names["uncalibrated"]) > 2 * faded[0]
+
+
 # What each script's prose says of its numbers.
 CLAIMS = {
     "plot_1_first_calibration": first_calibration,
@@ -112,6 +122,7 @@ CLAIMS = {
     "plot_7_conformal_sets": conformal_sets,
     "plot_8_perturbation": perturbation,
     "plot_9_monitoring": monitoring,
+    "plot_10_many_labels": many_labels,
 }
 
 
