@@ -2,7 +2,7 @@
 Several labels a picture
 ========================
 
-A network tells which of ten digits appear in a mosaic: ten labels that don't exclude each other, a sigmoid for each. You
+A network tells which of ten digits appear in a mosaic: ten labels that don't exclude each other, a sigmoid each. You
 see what calibration by pooled Platt scaling does, what happens when the scanner fades, and how neural clamping takes
 that back.
 """
