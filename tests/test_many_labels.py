@@ -486,3 +486,12 @@ def test_scikit_learns_own_checks_of_several_labels(check, kind):
     calibrator = kind(RandomForestClassifier(10, random_state=0))
     assert get_tags(calibrator).classifier_tags.multi_label
     check(kind.__name__, calibrator)
+
+
+@pytest.mark.parametrize("calibrator", [PlattScaling(NETWORK), BetaCalibration(NETWORK), CalibratorSelector(NETWORK)])
+def test_modules_export(calibrator):
+    X, Y = tables(seed=1)
+    module, x = calibrator.fit(X, Y).module_.eval(), torch.from_numpy(X)
+    exported = torch.export.export(module, (x[:8],), dynamic_shapes=({0: torch.export.Dim("n", min=2)},)).module()
+    torch.testing.assert_close(exported(x[:20]), module(x[:20]))
+    torch.testing.assert_close(module.fold(x[:8])(x), module(x), atol=1e-5, rtol=1e-5)
