@@ -80,15 +80,16 @@ def table(results):
     """One row for each change and kind of labels: loss, that of clamping over the best map of outputs, share kept."""
     rows, methods = [], [name for name in METHODS if name in set(results.method)]
     for (change, labels, n), part in results.groupby(["change", "labels", "n"], sort=False):
-        loss = part.pivot(index="seed", columns="method", values="loss")
-        outputs = [name for name in OUTPUTS if name in loss]
-        row = [change, labels, n, f"{part.uncalibrated.mean():.4f}", *(f"{loss[name].mean():.4f}" for name in methods)]
+        loss = part.pivot(index="seed", columns="method", values="loss").reindex(columns=methods)
+        outputs = [name for name in OUTPUTS if name in methods and loss[name].notna().any()]
+        shown = ["" if np.isnan(mean) else f"{mean:.4f}" for mean in loss.mean()]
+        row = [change, labels, n, f"{part.uncalibrated.mean():.4f}", *shown]
         clamped = part[part.method == "clamping"]
         ratio, gained = "", ""
         if len(clamped) and outputs:
-            best = loss[outputs].mean().idxmin()
-            ratio = f"{loss.clamping.mean() / loss[best].mean():.2f}"
-            gained = cell(paired_estimate(loss.clamping, loss[best]))
+            pairs = loss[["clamping", loss[outputs].mean().idxmin()]].dropna()
+            ratio = f"{pairs.iloc[:, 0].mean() / pairs.iloc[:, 1].mean():.2f}"
+            gained = cell(paired_estimate(pairs.iloc[:, 0], pairs.iloc[:, 1]))
         kept = f"{int(clamped.kept.sum())} of {len(clamped)}"
         passes = f"{clamped.forward.mean():.1f} + {clamped.backward.mean():.1f}"
         rows.append([*row, ratio, gained, kept, passes])
