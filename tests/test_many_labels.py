@@ -215,6 +215,12 @@ def test_a_display_shows_the_events_of_all_labels():
     plt.close("all")
 
 
+def test_binary_features_in_the_place_of_labels_look_swapped():
+    _, Y = problem()
+    with pytest.raises(ValueError, match="X and y look swapped"):
+        PlattScaling().fit(Y[:, 0], Y)
+
+
 def test_one_hot_rows_are_taken_where_asked_for():
     Z = problem()[0]
     Y = np.eye(4)[np.arange(600) % 4]

@@ -135,6 +135,9 @@ def understood(outputs, y, beside=None):
     `beside` is as in `check_labels`.
     """
     matrix = matrix_of(y)
+    if matrix is not None and beside is not None and getattr(beside[1], "shape", None) == (len(matrix),):
+        # Binary features, swapped with the labels.
+        matrix = None
     if outputs == "softmax" or (outputs == "auto" and matrix is None):
         return SOFTMAX, None if y is None else check_labels(y, beside=beside)
     if matrix is None:
