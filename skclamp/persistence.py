@@ -137,12 +137,12 @@ def load(path, estimator=None, *, strict=True, **params):
         content, written = header["calibrator"], header["fingerprint"]
         calibrator = reader.decode_arguments(content)
         restore = calibrator._restore
+        if "_n_labels" in content["state"]:
+            # How the estimator is opened goes by it.
+            calibrator._n_labels = content["state"]["_n_labels"]
     _check_kind(written, estimator)
     calibrator.set_params(estimator=estimator, **params)
     calibrator._validate_params()
-    with _damage_told(path):
-        if "_outputs" in content["state"]:
-            calibrator._outputs = reader.decode(content["state"]["_outputs"])
     backbone = calibrator._open_backbone()
     if strict and written != backbone.fingerprint():
         raise ValueError(

@@ -153,7 +153,13 @@ def check_probabilities(scores, name="X", dtype=None, outputs="softmax"):
 
     `dtype` is that of the sums of rows, where it is another.
     """
-    if scores.ndim == 2 and scores.shape[1] > 1 and outputs == "softmax":
+    several = scores.ndim == 2 and scores.shape[1] > 1
+    if several and outputs == "sigmoid" and len(scores) >= _FEWEST_ROWS and ((scores.sum(1) - 1).abs() < 1e-3).all():
+        raise ValueError(
+            f"{name} must hold probabilities of labels that don't exclude each other where y has several a sample; got "
+            "rows that each sum to 1, as those of classes do"
+        )
+    if several and outputs == "softmax":
         check_probability_rows(scores, name, dtype and row_sum_tolerance(torch.finfo(dtype).eps))
     else:
         check_unit_interval(scores, name)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from .._utils.arrays import check_scores, to_numpy
+from .._utils.labels import columns_of_labels
 from .._utils.least_probability import LOG_MIN_PROBABILITY, floored
 from ..modules import LogitsModule, as_module, logits_from
 from ..modules._from_sklearn import check_steps, flat_steps, transformer_layers
@@ -53,12 +54,7 @@ class ClassifierBackbone(Backbone):
         return logits_from(scores.double(), "probabilities", n_samples=len(scores)), None
 
     def _logits_of_labels(self, scores, name):
-        """Logits of labels, of which some classifiers have a list: for each the probabilities of its values."""
-        if isinstance(scores, list):
-            known = [np.asarray(values) for values in self.classes]
-            of_one = [np.asarray(each)[:, values == 1].sum(1) for each, values in zip(scores, known, strict=True)]
-            scores = np.column_stack(of_one)
-        scores = check_scores(scores, name)
+        scores = check_scores(columns_of_labels(scores, self.classes), name)
         response = "logits" if self.method == "decision_function" else "probabilities"
         if response == "probabilities":
             check_probabilities(scores, name, outputs="sigmoid")

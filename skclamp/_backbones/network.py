@@ -61,7 +61,7 @@ class NetworkBackbone(Backbone):
     before: nn.Module | None = None
 
     def __init__(self, module, opening, *, classes=None, dtype=None, guesses_response=False):
-        self.module = module
+        self.module, self.outputs = module, module.outputs
         self.classes = classes
         self.guesses_response = guesses_response
         # A skorch net may have said so itself.

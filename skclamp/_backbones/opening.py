@@ -47,11 +47,7 @@ def open_backbone(estimator, opening):
         return PipelineBackbone(estimator, opening)
     # A calibrator of ours, whatever methods others have.
     if opening.exact and hasattr(type(estimator), "_map_rows"):
-        if (outputs := getattr(estimator, "_outputs", None)) is not None and outputs.n_labels:
-            raise ValueError(
-                f"estimator must tell classes apart that exclude each other; got a {type(estimator).__name__} of "
-                f"{outputs.n_labels} labels that don't. Calibrate each label by itself, as one of two classes"
-            )
+        _check_of_classes(estimator)
         return CalibratorBackbone(estimator, response)
     return ClassifierBackbone(estimator, response, opening.outputs)
 
@@ -93,8 +89,18 @@ def check_probabilistic(estimator):
             "TemperatureScaling(network).fit(X, y)"
         )
     check_classifier(estimator)
+    _check_of_classes(estimator)
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
+
+
+def _check_of_classes(estimator):
+    """Raise for a calibrator that was fitted to several labels a sample."""
+    if n_labels := getattr(estimator, "_n_labels", None):
+        raise ValueError(
+            f"estimator must tell classes apart that exclude each other; got a {type(estimator).__name__} of "
+            f"{n_labels} labels that don't. Calibrate each label by itself, as one of two classes"
+        )
 
 
 def check_samples(X, owner, method="fit"):

@@ -24,7 +24,7 @@ from .._utils.labels import (
 )
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
-from .._utils.outputs import Labels, rows_of
+from .._utils.outputs import Labels, matrix_of, rows_of, understood
 from .._utils.sklearn_private import num_samples, take_rows
 from ..distributed import ALONE, Shard
 from ..losses import log_likelihood_of_labels
@@ -73,9 +73,9 @@ class LabelledLogits(NamedTuple):
         """Return a clone of a calibrator without an estimator, fitted to these."""
         bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
         y = self.y.cpu()
+        bare.outputs = "auto"
         if self.n_labels:
-            bare.set_params(outputs="sigmoid")
-            y = y.double().masked_fill(y < 0, np.nan)
+            bare.outputs, y = "sigmoid", y.double().masked_fill(y < 0, np.nan)
         return bare._learn(self.logits, y, self.weight, checks=False)
 
 
@@ -224,6 +224,8 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
         )
     with recording() as recorded:
         logits, brought = backbone.logits(inputs, labelled=True)
+    if y is None and backbone.outputs == "sigmoid" and brought is not None:
+        _, y = understood("sigmoid", brought)
     labels, prints = labels_beside(brought, y, len(logits), names[1]), prints_of(X, recorded, len(logits))
     return {"logits": logits, "labels": labels, "backbone": backbone, "X": X, "inputs": inputs, "prints": prints}
 
@@ -246,7 +248,11 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     X = dataset_behind(X)
     check_no_dataset(X, UNFITTED, names[0])
     check_labels_of(X, y, names[1])
-    targets = y.values if isinstance(y, Labels) else y
+    targets = y
+    if isinstance(y, Labels):
+        if np.isnan(y.values).any():
+            raise ValueError(f"{names[1]} must be known everywhere where the classifier isn't fitted; got NaN")
+        targets = y.values.astype(np.int64)
     (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
     whole = clone(classifier).fit(X, targets, **metadata.fit)
     deployed = open_backbone(whole, opening)
@@ -292,8 +298,10 @@ def labels_beside(brought, y, n_samples, name="y"):
     sets without labels have in their place.
     """
     if isinstance(y, Labels):
-        # What the samples bring beside is left aside.
         check_same_length(y, n_samples, name)
+        other = matrix_of(brought)
+        if other is not None and other.shape == y.values.shape and (np.abs(other - y.values) > 0).any():
+            raise ValueError(f"{name} must be the labels that X brings, or be left out; got others")
         return y
     if y is None and brought is None:
         raise ValueError(

@@ -93,7 +93,10 @@ def _likely_mistake(y, name, beside):
         return ". Segmentation and other dense labels aren't supported"
     if not y.ndim:
         return ""
-    return f". Several labels, 0 or 1 each, are for calibrators and metrics; of one-hot ones take {name}.argmax(1)"
+    several = (
+        "Several labels, each 0, 1 or NaN, are for calibrators (outputs='sigmoid' where X brings them) and metrics"
+    )
+    return f". {several}; of one-hot ones take {name}.argmax(1)"
 
 
 def check_same_length(y, n_samples, name="y"):
@@ -128,6 +131,22 @@ def first_difference(y, others):
     return None
 
 
+def columns_of_labels(found, classes, none=0.0):
+    """Return what is said of 1 for each label: of a list, as some classifiers have, the columns of 1, else as it is.
+
+    A label that a classifier has seen no 1 of has `none`.
+    """
+    if not isinstance(found, list):
+        return to_numpy(found)
+    columns = []
+    for each, values in zip(found, classes, strict=True):
+        if not set(np.asarray(values).tolist()) <= {0, 1}:
+            raise ValueError(f"estimator must have labels of 0 and 1 each; got classes_ {list(values)}")
+        of_one = to_numpy(each)[:, np.asarray(values) == 1]
+        columns.append(of_one[:, 0] if of_one.shape[1] else np.full(len(of_one), none))
+    return np.column_stack(columns)
+
+
 def predict_labelled(estimator, method, X, y, *, in_order=False, name="y"):
     """Return a method's predictions for X, an array, and the labels: y, or those that X brings.
 
@@ -136,7 +155,10 @@ def predict_labelled(estimator, method, X, y, *, in_order=False, name="y"):
     """
     if hasattr(estimator, "_predict_labelled"):
         return estimator._predict_labelled(method, X, y, in_order=in_order, name=name)
-    return to_numpy(getattr(estimator, method)(X)), check_labels(y, name) if y is None else y
+    found = getattr(estimator, method)(X)
+    none = -np.inf if method == "predict_log_proba" else 0.0
+    found = columns_of_labels(found, getattr(estimator, "classes_", ()), none)
+    return found, check_labels(y, name) if y is None else y
 
 
 def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, parameter="classes"):

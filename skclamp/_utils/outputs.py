@@ -9,14 +9,12 @@ from scipy.sparse import issparse
 from torch.nn.functional import logsigmoid
 
 from .arrays import is_missing, to_numpy
-from .encoding import register
 from .labels import check_class_names, check_labels
 from .least_probability import raised
 
 OUTPUTS = ("softmax", "sigmoid")
 
 
-@register
 class OutputLayer(NamedTuple):
     """One softmax a sample or, of several labels that don't exclude each other, a sigmoid for each.
 
@@ -140,11 +138,13 @@ def understood(outputs, y, beside=None):
         matrix = None
     if outputs == "softmax" or (outputs == "auto" and matrix is None):
         return SOFTMAX, None if y is None else check_labels(y, beside=beside)
+    if y is None:
+        # Of how many, what brings them says.
+        return OutputLayer(-1), None
     if matrix is None:
-        got = "None" if y is None else f"shape {np.shape(y)}"
         raise ValueError(
             "y must be of shape (n_samples, n_labels), two labels or more, each 0, 1 or NaN, where outputs='sigmoid'; "
-            f"got {got}. One label alone is a problem of two classes, which needs no outputs"
+            f"got shape {np.shape(y)}. One label alone is a problem of two classes, which needs no outputs"
         )
     if outputs == "auto" and (matrix.sum(1) == 1).all():
         raise ValueError(
@@ -152,12 +152,23 @@ def understood(outputs, y, beside=None):
             "outputs='sigmoid'"
         )
     names = to_numpy(y.columns) if hasattr(y, "columns") else None
+    if names is not None:
+        check_class_names(names, len(names), "the columns of y")
     return OutputLayer(matrix.shape[1]), Labels(matrix, names)
+
+
+def check_columns(y, names, name="y"):
+    """Raise for a frame of labels that has these columns in another order."""
+    columns = list(getattr(y, "columns", names))
+    if columns != list(names) and set(columns) == set(names):
+        raise ValueError(f"{name} must have its columns in the order of fit, {list(names)}; got {columns}")
 
 
 def matrix_of(y):
     """Targets of two labels or more, in float64; None where y is anything else."""
     y = y.toarray() if issparse(y) else y
+    if isinstance(y, np.ma.MaskedArray):
+        y = np.ma.filled(y.astype(np.float64), np.nan)
     if isinstance(y, (list, tuple)) and len(y) and isinstance(y[0], (list, tuple, np.ndarray)):
         y = to_numpy(y, "y")
     if getattr(y, "ndim", None) != 2 or y.shape[1] < 2:

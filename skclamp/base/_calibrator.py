@@ -32,7 +32,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
-from .._utils.outputs import OUTPUTS, SOFTMAX, understood
+from .._utils.outputs import OUTPUTS, OutputLayer, check_columns, understood
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
@@ -207,9 +207,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        of_estimator = None if is_frozen(self.estimator) else get_tags(self.estimator).classifier_tags
-        takes = self._map_of_labels is not None and of_estimator is not None and of_estimator.multi_label
-        tags.classifier_tags.multi_label = bool(takes)
+        inner = self._frozen_part()
+        # Of a network nobody knows.
+        takes = inner is None or isinstance(inner, nn.Module) or get_tags(inner).classifier_tags.multi_label
+        tags.classifier_tags.multi_label = takes and self._map_of_labels is not None
         return tags
 
     # Fitting: open, understand, look, learn, look back.
@@ -271,18 +272,17 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
             check_samples(X, type(self).__name__)
-            if y is None and self.outputs == "sigmoid":
-                data = dataset_behind(X, any_order=True)
-                y = read_labels(data) if isinstance(data, Dataset) else None
-            self._outputs, y = understood(self.outputs, y, beside=("X", X))
-            if self._outputs.n_labels:
-                self._check_takes_labels(ranks)
+            outputs, y = understood(self.outputs, y, beside=("X", X))
+            self._take_on(outputs, ranks)
             if ranks is not ALONE:
                 self._check_alike(ranks, sample_weight, params)
             alone = sample_weight is None and not any(value is not None for value in params.values())
             metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
             samples = self._read(X, y, any_order=y is None and alone, **told)
+            if outputs.n_labels:
+                # Those of a Dataset are known by now.
+                self._n_labels = samples.labelled.n_labels
             n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
             are_classes = not self._outputs.n_labels
             total = total_of_probabilities(samples.logits) if are_classes else 0.0
@@ -331,8 +331,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _opening(self):
         """Hook: how the estimator is opened."""
-        kind = getattr(self, "_outputs", SOFTMAX).kind
-        opening = Opening(self.response, kind, self.device, batch_size=self.batch_size)
+        opening = Opening(self.response, self._outputs.kind, self.device, batch_size=self.batch_size)
         return opening._replace(integer_scale=self.integer_scale, verbose=self.verbose)
 
     def _open_backbone(self):
@@ -434,17 +433,25 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             seen=seen, least_probability=self.least_probability_, refused_by=refused_by
         )
 
-    def _check_takes_labels(self, ranks):
-        """Raise where labels that don't exclude each other are given to what takes none."""
-        name = type(self).__name__
+    @property
+    def _outputs(self):
+        """Return the `OutputLayer` that the fit went by."""
+        return OutputLayer(vars(self).get("_n_labels"))
+
+    def _take_on(self, outputs, ranks):
+        """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
+        self.__dict__.pop("_n_labels", None)
+        if not outputs.n_labels:
+            return
         if self._map_of_labels is None:
             raise ValueError(
-                f"y must be one label a sample; got {self._outputs.n_labels} labels that don't exclude each other, "
-                f"which {name} takes none of. PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric "
-                "calibrators do"
+                "y must be one label a sample; got several labels that don't exclude each other, which "
+                f"{type(self).__name__} takes none of. PlattScaling, BetaCalibration, TemperatureScaling and the "
+                "nonparametric calibrators do"
             )
         if ranks is not ALONE:
             raise ValueError("y must be one label a sample where samples are sharded")
+        self._n_labels = outputs.n_labels
 
     def _fit_labels(self, samples):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
@@ -478,11 +485,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         raw, some = mapped.some()
         raw, (logits, y, weight) = self._outputs.rows(raw), some.rows()
         calibrated = self.map_(logits.to(torch.float64, copy=True))
+        ranks = samples.shard.ranks
         sums, proba = scored(torch.stack([raw.to(calibrated), calibrated]), y, weight)
-        sums = samples.shard.ranks.sum(sums)
+        sums = ranks.sum(sums)
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
-        n_samples = int(sums[1, 4]) // (self._outputs.n_labels or 1)
-        scores = Scores(before, after, n_samples, mapped.out_of_fold)
+        scores = Scores(before, after, len(some.weight) if ranks is ALONE else int(sums[1, 4]), mapped.out_of_fold)
         looks = checks and not (self._outputs.n_labels or notes.explained or notes.puzzled)
         if looks and self._treats_classes_alike:
             nll = scores.after[2]
@@ -695,6 +702,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         check_is_fitted(self)
         X = dataset_behind(X, any_order=y is None and not in_order)
         brings_labels = isinstance(X, Dataset)
+        if self._outputs.n_labels:
+            check_columns(y, self.classes_, name)
         y = self._outputs.targets(y, name) if y is not None or not brings_labels else None
         if getattr(type(self), method) is not getattr(BaseCalibrator, method):
             # One's own calibrator predicts as it likes, and knows nothing of labels.

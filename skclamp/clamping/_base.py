@@ -488,7 +488,10 @@ class BaseClamping(BaseCalibrator):
         for settings in candidates:
             check_settings(searched, settings)
             if settings.gamma and self._outputs.n_labels:
-                raise ValueError(f"gamma must be 0 where labels don't exclude each other; got {settings.gamma}")
+                raise ValueError(
+                    f"gamma must be 0 where labels don't exclude each other; got {settings.gamma}. Of "
+                    "NeuralClampingCalibratorCV give gammas=[0.0]"
+                )
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         if searched.backbone.splits is None:
             searched = accelerate(searched, self.precision)

@@ -76,7 +76,7 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     trial = try_out(maps, samples, numbers, verbose=verbose, desc="output maps")
     if asked is not None:
         of_temperature, losses = trial.losses(samples.y)
-        plain, loss = (np.average(each, weights=weight) for each in (of_temperature, losses))
+        plain, loss = (np.average(each, weights=weight) / samples.rows_a_sample for each in (of_temperature, losses))
         if loss <= plain:
             return Judged(samples.fit(asked), losses, weight, dependent)
         note(

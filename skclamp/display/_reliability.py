@@ -176,7 +176,8 @@ class ReliabilityDisplay:
         ----------
         y_true : array-like of shape (n_samples,) or (n_samples, n_labels)
             Class labels, or column indices. Or 0, 1 or NaN for each of several labels that don't exclude each other,
-            whose events are shown together.
+            whose events are shown together, with intervals by 1,000 resamples where `n_resamples` is 0, and without a
+            noise floor.
         y_proba : array-like or tensor of shape (n_samples, n_classes), (n_samples, n_labels) or (n_samples,)
             Probabilities whose rows sum to 1, but for labels; of one dimension, those of the second of two classes.
         n_bins : int, default=15
@@ -233,6 +234,8 @@ class ReliabilityDisplay:
         if (matrix := matrix_of(y_true)) is not None:
             events = Events(matrix, y_proba, sample_weight)
             y_true, proba, labels = events.hits, events.together, [0, 1]
+            # Labels of a sample depend on each other, which only resamples of whole samples know.
+            n_draws, n_resamples = 0, n_resamples or 1000
         else:
             proba = Probabilities(y_proba, sample_weight).of_event()
         metric, metric_name = _METRICS[strategy]

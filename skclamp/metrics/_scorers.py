@@ -38,8 +38,6 @@ class CalibrationScorer(BaseScorer):
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
         options = {**self._kwargs, **kwargs}
         if (matrix := matrix_of(y_true)) is not None:
-            # Some classifiers have a list: for each label the probabilities of 0 and 1.
-            response = response[:, :, -1].T if response.ndim == 3 else response
             return self._sign * self._score_of_labels(matrix, response, **options)
         labels = getattr(estimator, "classes_", None)
         facts = facts_of(_innermost(self._score_func))

@@ -12,6 +12,7 @@ from .._judging.splits import draw_folds
 from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
 from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._solvers.pooled_platt import fit_pooled_platt
+from .._solvers.temperature import solve_temperature
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
@@ -23,6 +24,8 @@ from ._temperature_scaling import TemperatureFirst
 # last, in nats of all samples, so that chance rarely leads to the weakest.
 _MULTIPLES = 4.0 ** -np.arange(9)
 _LEAST_GAIN = 0.5
+# Temperatures of all labels between this and its inverse leave the prior of pooled pairs at the logits as they are.
+_SAME_SCALE = 4.0
 
 
 class OneVsRestMap(Map):
@@ -111,7 +114,8 @@ class PlattScaling(OneVsRestScaling):
     Of labels that don't exclude each other, y of shape (n_samples, n_labels), label l gets
     ``sigmoid(coef_l * z_l + intercept_l)``, z its logit. Most labels are rare, so that their pairs are drawn to one
     that all labels share, the more so the less the labels differ. That one is held near (1, 0) by a prior of precisions
-    4 and 0.25; the precisions around it are those that empirical Bayes finds in eight rounds.
+    4 and 0.25, or near (1 / T, 0) where the temperature T of all labels is above 4 or below 1/4. The precisions around
+    it are those that empirical Bayes finds in eight rounds.
 
     Parameters
     ----------
@@ -188,8 +192,13 @@ class PlattScaling(OneVsRestScaling):
             return super()._fit_labels(samples)
         z, y = samples.logits.double().T, samples.y.T
         weight = samples.weight.to(y.device) * (y >= 0)
-        pairs, shared, self.n_iter_ = fit_pooled_platt(z, y.clamp(min=0).double(), weight, self.pooling)
-        return PlattMapOfLabels(coef_=pairs[:, 0], intercept_=pairs[:, 1], shared_=shared)
+        # Of logits of another scale the prior would hold what is wrong.
+        temperature = solve_temperature(*samples[:2], sample_weight=samples.weight, prior=True).temperature
+        unit = 1.0 if 1 / _SAME_SCALE < temperature < _SAME_SCALE else temperature
+        hit = y.clamp(min=0).double()
+        pairs, shared, self.n_iter_ = fit_pooled_platt(z / unit, hit, weight, self.pooling)
+        scale = torch.tensor([1 / unit, 1.0], dtype=torch.float64)
+        return PlattMapOfLabels(coef_=pairs[:, 0] / unit, intercept_=pairs[:, 1], shared_=shared * scale)
 
 
 @with_shared_docs

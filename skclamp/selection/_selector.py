@@ -180,6 +180,11 @@ class CalibratorSelector(BaseCalibrator):
 
     def _select(self, samples, told, copies, groups):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
+        if samples.n_labels and self.scoring is not None:
+            raise ValueError(
+                "scoring must be None where y has several labels a sample, whose maps are pooled by NLL; got "
+                f"{self.scoring!r}"
+            )
         y, weight = samples.y, samples.weight.cpu()
         given = by_name(self.candidates, "candidates").items() if self.candidates else maps_for(samples)
         names, maps = zip(*given, strict=True)
