@@ -27,6 +27,7 @@ from sklearn.utils.estimator_checks import (
     check_classifiers_multilabel_output_format_predict_proba,
     check_classifiers_multilabel_representation_invariance,
 )
+from sklearn.utils.fixes import parse_version
 from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -621,6 +622,8 @@ OF_NETWORK = pytest.mark.parametrize(
 @HOW
 @OF_NETWORK
 def test_modules_leave_python(calibrator, how, tmp_path):
+    if how.__name__ == "onnx" and parse_version(torch.__version__) < parse_version("2.7"):
+        pytest.skip("the oldest torch exports to ONNX for one size of a batch")
     X, Y = tables(seed=1)
     check_the_same(calibrator.fit(X, Y).module_.eval(), torch.from_numpy(X[:8]), how, tmp_path)
 
