@@ -232,9 +232,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             where nothing else goes by the order. An IterableDataset is gone through once, which all calibrators can do
             but those that perturb the input. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's
             SliceDataset, a dict in its SliceDict.
-        y : array-like of shape (n_samples,), default=None
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
             Class labels. May be left out where X brings them, and must be the same otherwise, or other names for them,
-            such as strings for numbers.
+            such as strings for numbers. Or, of several labels that don't exclude each other, 0, 1 or NaN for each, a
+            sparse matrix too; NaN isn't known. Where X brings these, ``outputs`` must be "sigmoid".
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
             as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
@@ -563,7 +564,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float64
-            Columns in the order of ``classes_``; each row sums to 1.
+            Columns in the order of ``classes_``; each row sums to 1, unless y had several labels a sample.
 
         Raises
         ------
@@ -612,7 +613,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float64
-            Logits whose softmax are the calibrated probabilities, which these are the logarithms of.
+            Logits whose softmax are the calibrated probabilities, which these are the logarithms of; of several labels
+            a sample log-odds, whose sigmoid are the probabilities.
 
         Raises
         ------
@@ -651,8 +653,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
-            Names of ``classes_``.
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Names of ``classes_``; of several labels 1 where the probability is at least 0.5, else 0.
 
         Raises
         ------
@@ -671,8 +673,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             As in `fit`.
-        y : array-like of shape (n_samples,), default=None
-            Class labels. May be left out where X brings them.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            Class labels. May be left out where X brings them. Of several labels all of a sample's must be right.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
 
