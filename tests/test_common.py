@@ -24,6 +24,9 @@ from skclamp.modules import frozen
 def test_predictions_agree_with_each_other(case):
     proba = check_fitted(case.fitted, case.X, N_SAMPLES)
     assert proba.shape[1] == 4
+    # Of these data nothing is lost.
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(case.fitted.predict_log_proba(case.X)), proba, rtol=0, atol=1e-14)
     assert case.fitted.score(case.X, case.y) == pytest.approx((case.fitted.predict(case.X) == case.y).mean())
 
 
