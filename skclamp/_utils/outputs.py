@@ -104,7 +104,6 @@ class Labels:
     names: np.ndarray | None
 
     def __len__(self):
-        # Of the samples, not of the tuple.
         return len(self.values)
 
     def encoded(self, logits, classes, weight):
