@@ -50,12 +50,12 @@ class LabelledLogits(NamedTuple):
 
     @property
     def n_labels(self):
-        """How many labels each sample has that don't exclude each other; None of classes."""
+        """Number of labels a sample that don't exclude each other; None of classes."""
         return None if self.y.ndim == 1 else self.y.shape[1]
 
     @property
     def rows_a_sample(self):
-        """How many rows a sample has on average: of several labels those that are known."""
+        """Mean number of rows a sample: of several labels those that are known."""
         return 1.0 if self.n_labels is None else (self.rows().weight.sum() / self.weight.sum()).item()
 
     def rows(self):

@@ -772,8 +772,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         network, learned = self._backbone.as_module(type(self).__name__), self.map_
         if type(learned) is Temperature and not learned.least_probability:
             return ClampedModule(network, temperature=learned.temperature_)
-        output = copy.deepcopy(learned)
-        return ClampedModule(network, output=OnLabels(output, self._outputs) if self._outputs.n_labels else output)
+        return ClampedModule(network, output=OnLabels.around(learned, self._outputs))
 
     # What was learned, in words and in a file.
 

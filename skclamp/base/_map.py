@@ -179,6 +179,12 @@ class OnLabels(nn.Module):
         super().__init__()
         self.of_rows, self.outputs = of_rows, outputs
 
+    @classmethod
+    def around(cls, of_rows, outputs):
+        """Return a copy of a map that takes what a network yields, as an output layer says."""
+        copied = copy.deepcopy(of_rows)
+        return cls(copied, outputs) if outputs.n_labels else copied
+
     def forward(self, logits):
         """Calibrated logits; their sigmoid are the probabilities."""
         return self.outputs.logits_of_rows(self.of_rows(self.outputs.rows(logits)))

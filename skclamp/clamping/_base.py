@@ -595,9 +595,7 @@ class BaseClamping(BaseCalibrator):
         delta = additive_part(self.perturbation_, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
-        output = copy.deepcopy(self.map_) if hasattr(self, "output_") else None
-        if output is not None and self._outputs.n_labels:
-            output = OnLabels(output, self._outputs)
+        output = OnLabels.around(self.map_, self._outputs) if hasattr(self, "output_") else None
         views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
         self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
 

@@ -22,7 +22,7 @@ def words_of(event):
     """Labels of the vertical and horizontal axis and of the gap: of the most probable class, or an event's name."""
     if event is None:
         return "accuracy", "confidence"
-    return f"share of class {event}", f"probability of class {event}"
+    return (f"share of class {event}", f"probability of class {event}") if event else ("share of 1", "probability of 1")
 
 
 def draw_diagram(ax, display, ref_line=True):
@@ -75,7 +75,7 @@ def draw_histogram(ax, bins, event=None):
         mean = (bins.share * values).sum()
         ax.axvline(mean, linewidth=1.8, label=f"{name} {100 * mean:.1f} %", **line)
     without_frame(ax)
-    ax.set(xlabel=along, ylabel="samples (%)")
+    ax.set(xlabel=along, ylabel="labels (%)" if event == "" else "samples (%)")
     legend_above(ax)
 
 

@@ -58,7 +58,8 @@ class ReliabilityDisplay:
     confidence_level : float, default=0.95
         Of the intervals and the band.
     event : str, default=None
-        Name of the class whose probability is shown; None for the most probable class.
+        Name of the class whose probability is shown; None for the most probable class, empty for several labels a
+        sample, whose events are shown together.
     few : ndarray of shape (n_bins,), dtype bool, default=None
         Bins to draw grey; None takes those of fewer than ten samples.
 
@@ -231,13 +232,17 @@ class ReliabilityDisplay:
         check_choice(strategy, "strategy", _METRICS)
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
-        if (matrix := matrix_of(y_true)) is not None:
+        event, matrix = None, matrix_of(y_true)
+        if matrix is not None:
             events = Events(matrix, y_proba, sample_weight)
             y_true, proba, labels = events.hits, events.together, [0, 1]
             # Labels of a sample depend on each other, which only resamples of whole samples know.
-            n_draws, n_resamples = 0, n_resamples or 1000
+            event, n_draws, n_resamples = "", 0, n_resamples or 1000
         else:
             proba = Probabilities(y_proba, sample_weight).of_event()
+            if proba.is_event:
+                names = np.unique(to_numpy(y_true)) if labels is None else to_numpy(labels)
+                event = str(names[1]) if len(names) == 2 else "1"
         metric, metric_name = _METRICS[strategy]
         _, bins = metric(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         _, histogram = expected_calibration_error(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
@@ -255,7 +260,7 @@ class ReliabilityDisplay:
             metric_name=metric_name,
             noise_floor=floor,
             estimator_name=name,
-            event=_second_of(y_true, labels) if proba.is_event else None,
+            event=event,
         )
         return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line)
 
@@ -307,7 +312,7 @@ class ReliabilityDisplay:
     def _summary(self, name):
         """Title of the legend: the name, the metric and its noise floor."""
         lines = [] if name is None else [name]
-        event = "" if self.event is None else f" of P({self.event})"
+        event = f" of P({self.event})" if self.event else " of labels" * (self.event == "")
         lines.append(f"{self.metric_name}{event} {100 * self.bins.expected_gap():.2f} %")
         if self.noise_floor is not None:
             mean, quantile = (100 * value for value in self.noise_floor)
@@ -315,9 +320,3 @@ class ReliabilityDisplay:
         if self.curve is not None:
             lines.append(f"smooth ECE {100 * self.curve.error:.2f} %")
         return "\n".join(lines)
-
-
-def _second_of(y_true, labels):
-    """Name of the second of two classes."""
-    names = np.unique(to_numpy(y_true)) if labels is None else to_numpy(labels)
-    return str(names[1]) if len(names) == 2 else "1"

@@ -116,7 +116,7 @@ class Events:
 
     @property
     def hits(self):
-        """Whether each label of each sample is 1, in turn."""
+        """Labels of each sample, in turn."""
         return self._labels.ravel()
 
     @property
