@@ -60,13 +60,14 @@ class LabelledLogits(NamedTuple):
 
     def rows(self):
         """The same, a row for each label of a sample."""
-        return LabelledLogits(*rows_of(*self))
+        return self if self.y.ndim == 1 else LabelledLogits(*rows_of(*self))
 
     def drawn_by(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities and column indices that `draw_folds` ranks samples by."""
         if self.n_labels is None:
             return torch.log_softmax(self.logits.double(), 1), self.y
-        each = logsigmoid(self.logits.double())
+        # Unknown labels say nothing of which sample it is.
+        each = logsigmoid(self.logits.double()) * (self.y >= 0)
         return torch.cat([log_likelihood_of_labels(self.logits.double(), self.y)[:, None], each], 1), self.y[:, 0] * 0
 
     def fit(self, calibrator):

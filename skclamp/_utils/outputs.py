@@ -165,6 +165,8 @@ def check_columns(y, names, name="y"):
 
 def matrix_of(y):
     """Targets of two labels or more, in float64; None where y is anything else."""
+    if getattr(y, "ndim", None) == 1:
+        return None
     y = y.toarray() if issparse(y) else y
     if isinstance(y, np.ma.MaskedArray):
         y = np.ma.filled(y.astype(np.float64), np.nan)

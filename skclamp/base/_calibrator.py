@@ -32,7 +32,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
-from .._utils.outputs import OUTPUTS, OutputLayer, check_columns, understood
+from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, check_columns, understood
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
@@ -437,7 +437,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     @property
     def _outputs(self):
         """Return the `OutputLayer` that the fit went by."""
-        return OutputLayer(vars(self).get("_n_labels"))
+        n_labels = self.__dict__.get("_n_labels")
+        return SOFTMAX if n_labels is None else OutputLayer(n_labels)
 
     def _take_on(self, outputs, ranks):
         """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
