@@ -1,6 +1,7 @@
 """Several labels a sample that don't exclude each other: every calibrator that takes them, and those that refuse."""
 
 import copy
+import re
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -462,6 +463,20 @@ def test_classifiers_fitted_and_not(classifier):
         assert loss(proba, labels[200:]) < loss(np.clip(raw, 1e-15, 1 - 1e-15), labels)[None] + 0.02
 
 
+def test_votes_of_labels_are_no_certainties():
+    """Zeros of a forest count as half of the least vote, in the fit as in predictions."""
+    (X, Y), (new, labels) = tables(), tables(seed=1)
+    forest = RandomForestClassifier(25, random_state=0).fit(X, Y)
+    calibrator = PlattScaling(forest).fit(new, labels)
+    least = calibrator.least_probability_
+    assert least == pytest.approx(0.02)
+    p = np.column_stack([each[:, 1] for each in forest.predict_proba(new)])
+    raised = np.log(np.maximum(p, least)) - np.log(np.maximum(1 - p, least))
+    expected = PlattScaling().fit(raised, labels)
+    np.testing.assert_allclose(calibrator.coef_, expected.coef_, rtol=1e-6)
+    np.testing.assert_allclose(calibrator.predict_proba(new), expected.predict_proba(raised), atol=1e-9)
+
+
 def test_inside_what_scikit_learn_offers():
     X, Y = tables()
     classifier = PlattScaling(MultiOutputClassifier(LogisticRegression()), cv=3)
@@ -475,6 +490,11 @@ def test_probabilities_of_a_column_become_log_odds():
     found = logits_from(proba, "probabilities", n_samples=2, outputs="sigmoid").numpy()
     np.testing.assert_allclose(found[:, 0], logit([0.25, 0.5]))
     np.testing.assert_allclose(expit(found), proba.numpy(), atol=3e-16)
+
+
+class Back(nn.Module):
+    def forward(self, x):
+        return (x - 1) / 0.3
 
 
 class TestClamping:
@@ -516,9 +536,27 @@ class TestClamping:
         X, Y = self.data(1, True)
         X, Y = np.tile(X, (2, 1)), np.concatenate([Y, np.random.default_rng(0).integers(0, 2, Y.shape)])
         options = {"perturbation": "affine", "output": None, "random_state": 0}
-        calibrator = NeuralClampingCalibrator(NETWORK, validation_fraction=None, **options).fit(X, Y)
+        calibrator = NeuralClampingCalibrator(NETWORK, **options).fit(X, Y)
+        assert calibrator.accepted_
         seen = nn.Sequential(calibrator.perturbation_, NETWORK)
-        assert calibrator.temperature_ == pytest.approx(TemperatureScaling(seen).fit(X, Y).temperature_, rel=0.05)
+        assert calibrator.temperature_ == pytest.approx(TemperatureScaling(seen).fit(X, Y).temperature_, rel=0.1)
+
+    def test_views_are_weighed(self):
+        """Of a user's own, which undoes the shift."""
+        X, Y = self.data(1, True)
+        options = {"perturbation": None, "views": [Back()], "max_views": 2, "output": None, "random_state": 0}
+        calibrator = NeuralClampingCalibrator(NETWORK, **options).fit(X, Y)
+        assert calibrator.views_verdict_.accepted
+        assert loss(calibrator.predict_proba(X), Y) < 0.8 * loss(
+            TemperatureScaling(NETWORK).fit(X, Y).predict_proba(X), Y
+        )
+
+    @pytest.mark.parametrize("output", ["auto", None])
+    def test_the_summary_speaks_of_a_label_everywhere(self, output):
+        X, Y = self.data(1, True)
+        told = NeuralClampingCalibrator(NETWORK, output=output, random_state=0).fit(X, Y).summary()
+        in_sample, held_out = re.search(r"-> ([\d.]+) in sample, ([\d.]+) (?:out of fold|in the folds)", told).groups()
+        assert 0.95 < float(held_out) / float(in_sample) < 1.3
 
     def test_a_focal_loss_is_refused(self):
         with pytest.raises(ValueError, match="gamma must be 0 where labels don't exclude each other; got 1"):

@@ -56,7 +56,9 @@ class LabelledLogits(NamedTuple):
     @property
     def rows_a_sample(self):
         """Mean number of rows a sample: of several labels those that are known."""
-        return 1.0 if self.n_labels is None else (self.rows().weight.sum() / self.weight.sum()).item()
+        if self.n_labels is None:
+            return 1.0
+        return (self.weight @ (self.y >= 0).sum(1).to(self.weight) / self.weight.sum()).item()
 
     def rows(self):
         """The same, a row for each label of a sample."""

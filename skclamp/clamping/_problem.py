@@ -161,9 +161,11 @@ class Problem:
         return LabelledLogits(logits, self.y_encoded, self.weight)
 
     def solve(self, logits=None, gamma=0.0, **options):
-        """The exact temperature of some logits, and the loss there; of those at the identity by default."""
-        logits = self.logits if logits is None else logits
-        return solve_temperature(logits, self.y_encoded, sample_weight=self.weight, gamma=gamma, **options)
+        """The exact temperature of some logits, and a sample's loss there; of those at the identity by default."""
+        samples = self.labelled(self.logits if logits is None else logits)
+        solution = solve_temperature(*samples[:2], sample_weight=samples.weight, gamma=gamma, **options)
+        # Of several labels a sample has the losses of all.
+        return solution._replace(loss=solution.loss * samples.rows_a_sample)
 
     def in_sample(self, logits=None, **options):
         """The exact temperature of some logits, and their mean NLL there, of labels that aren't smoothed."""
