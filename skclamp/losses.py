@@ -10,6 +10,17 @@ __all__ = ["FocalLoss", "focal_loss"]
 
 REDUCTIONS = ("mean", "sum", "none")
 
+# Places of a sample, such as the pixels of an image, agree with their neighbours: more of them tell as much as so many.
+_MOST_PLACES = 16
+
+
+def share_of_places(n_places):
+    """Return what a place counts as, of so many of a sample: neighbours agree, and a sample is no more than 16 of them.
+
+    A constant: a weight that the samples themselves told would follow their noise.
+    """
+    return min(1.0, _MOST_PLACES / n_places)
+
 
 def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduction="mean"):
     """Focal loss ``-(1 - p_y)^gamma * log p_y`` with ``p = softmax(logits)``.
@@ -20,10 +31,12 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     Parameters
     ----------
     logits : torch.Tensor of shape (n_samples, n_classes)
-        Unnormalised log-probabilities of a floating-point dtype, at least two classes.
-    target : torch.Tensor of shape (n_samples,) or (n_samples, n_labels), dtype int64
+        Unnormalised log-probabilities of a floating-point dtype, at least two classes. Or (n_samples, n_classes,
+        n_places), a softmax at each place of a sample.
+    target : torch.Tensor of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_places), dtype int64
         Column index of each sample's class. Or 0, 1, or -1 where it isn't known, for each of several labels that don't
-        exclude each other; ``p_y`` is then that of all labels of a sample together, by independent sigmoids.
+        exclude each other; ``p_y`` is then that of all labels of a sample together, by independent sigmoids. Or the
+        column index, or -1, at each place, of which more than 16 count as 16 together.
     gamma : float, default=0.0
         Focusing parameter, at least 0. At 0 the loss is exactly the cross-entropy.
     eps : float, default=0.0
@@ -64,7 +77,7 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     _check_parameters(gamma, eps, reduction)
     _check_shapes(logits, target, sample_weight)
     if gamma == eps == 0 and target.ndim == 2:
-        loss = -log_likelihood_of_labels(logits, target)
+        loss = -log_likelihood_of_sample(logits, target)
     elif gamma == eps == 0:
         loss = F.cross_entropy(logits, target, reduction="none")
     else:
@@ -72,17 +85,23 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     return _reduce(loss, sample_weight, reduction)
 
 
-def log_likelihood_of_labels(logits, target):
-    """Log-probability of all known labels of each sample together, by independent sigmoids."""
+def log_likelihood_of_sample(logits, target):
+    """Log-probability of all known labels, or classes of places, of each sample together, as if they were independent.
+
+    More than 16 places count as 16.
+    """
+    if logits.ndim == 3:
+        of_places = F.cross_entropy(logits, target.clamp(min=0), reduction="none") * (target >= 0)
+        return -of_places.sum(1) * share_of_places(target.shape[1])
     signs = (2 * target - 1).to(logits)
     return (F.logsigmoid(signs * logits) * (target >= 0)).sum(1)
 
 
 def margin_of(logits, target):
-    """Log-odds of each sample's own class, its logit minus the log-sum-exp of all the others; or of all its labels."""
+    """Log-odds of each sample's own class, its logit less the log-sum-exp of all the others; or of all that it has."""
     if target.ndim == 2:
         # A sample without a label, or a sure one, has next to no loss.
-        together = log_likelihood_of_labels(logits, target).clamp(max=-torch.finfo(logits.dtype).tiny)
+        together = log_likelihood_of_sample(logits, target).clamp(max=-torch.finfo(logits.dtype).tiny)
         return together - torch.log(-torch.expm1(together))
     column = target.unsqueeze(1)
     own = logits.gather(1, column).squeeze(1)
@@ -170,9 +189,9 @@ def _check_parameters(gamma, eps, reduction):
 
 
 def _check_shapes(logits, target, sample_weight):
-    if logits.ndim != 2 or logits.shape[1] < 2:
+    if logits.ndim not in (2, 3) or logits.shape[1] < 2:
         raise ValueError(f"logits must have shape (n_samples, n_classes >= 2), got {tuple(logits.shape)}")
-    if target.ndim == 2 and target.shape == logits.shape:
+    if target.shape == (logits.shape if logits.ndim == 2 else logits.shape[::2]):
         target = None
     for name, values in (("target", target), ("sample_weight", sample_weight)):
         if values is not None and values.shape != logits.shape[:1]:

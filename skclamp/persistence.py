@@ -137,9 +137,9 @@ def load(path, estimator=None, *, strict=True, **params):
         content, written = header["calibrator"], header["fingerprint"]
         calibrator = reader.decode_arguments(content)
         restore = calibrator._restore
-        if "_n_labels" in content["state"]:
-            # How the estimator is opened goes by it.
-            calibrator._n_labels = content["state"]["_n_labels"]
+        # How the estimator is opened goes by these.
+        outputs = {name: content["state"][name] for name in ("_n_labels", "_is_dense") if name in content["state"]}
+        vars(calibrator).update(outputs)
     _check_kind(written, estimator)
     calibrator.set_params(estimator=estimator, **params)
     calibrator._validate_params()

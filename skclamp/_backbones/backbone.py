@@ -1,8 +1,11 @@
 """Backbone: the way from an estimator's inputs to logits, and the shortest one, of inputs that are logits."""
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +16,9 @@ from .scale import Measure, finite_rows, look_at_scale
 
 # Rows of logits by which their scale is told.
 _FEWEST_ROWS = 20
+# Of dense outputs, places of all samples that a fit looks at, so many samples of a stream being expected; and those
+# that tell the scale.
+_MOST_PLACES, _EXPECTED, _MOST_SEEN = 1 << 23, 1000, 1 << 20
 
 
 class Opening(NamedTuple):
@@ -81,6 +87,10 @@ class Backbone(ABC):
     scaled = False
     # Training and held-out rows of each fold, where each sample goes through the classifier that hasn't seen it.
     splits: Any = None
+    # Shape of the places of dense outputs; whether a fit looks at some; and which these are.
+    places: tuple = ()
+    fits = False
+    kept: Any = None
 
     @abstractmethod
     def open(self, X):
@@ -97,6 +107,28 @@ class Backbone(ABC):
     @abstractmethod
     def fingerprint(self):
         """Identity of the network or classifier, which tells it from another; None where there is neither."""
+
+    def at_places(self, logits, n_samples=None):
+        """Return the first logits at the places that a fit looks at, (n, K, P), of dense ones; others as they are.
+
+        The places are the same of all samples, drawn the same way each time, where all are too many for the memory.
+        """
+        if logits.ndim > 2 and self.kept is None:
+            self.places, n_places = tuple(logits.shape[2:]), math.prod(logits.shape[2:])
+            if self.fits:
+                most = max(1, _MOST_PLACES // (n_samples or _EXPECTED))
+                drawn = np.random.default_rng(0).choice(n_places, min(most, n_places), replace=False)
+                self.kept = slice(None) if most >= n_places else np.sort(drawn)
+                return logits.flatten(2)[:, :, self.kept]
+        return logits
+
+    def whole(self):
+        """Return the same for predictions: at all places."""
+        if self.kept is None:
+            return self
+        whole = copy.copy(self)
+        whole.kept, whole.fits = None, False
+        return whole
 
     def handed_on(self, logits):
         """Return what becomes of a network's logits, computed elsewhere, on their way."""
@@ -128,16 +160,21 @@ class ArrayBackbone(Backbone):
         return check_scores(X).to(self.device)
 
     def logits(self, scores, *, labelled=False):
+        scores = self.at_places(scores, len(scores))
+        some = scores
+        if scores.ndim > 2:
+            flat = scores.flatten(2)
+            some = flat[:, :, :: 1 + flat[:, 0].numel() // _MOST_SEEN].movedim(1, 2).flatten(0, 1)
         if self.response == "probabilities":
-            check_probabilities(scores, outputs=self.outputs)
+            check_probabilities(some, outputs=self.outputs)
         else:
-            rows = finite_rows(scores)
+            rows = finite_rows(some)
             # New rows, where they are few, may be anything.
             if self.scale_of_fit is None or len(rows) >= _FEWEST_ROWS:
                 # Constants added to rows say nothing of the scale of logits.
                 several = rows.ndim == 2 and rows.shape[1] > 1 and self.outputs == "softmax"
                 self.look_at_scale(rows - rows.mean(1, keepdim=True) if several else rows)
-            if scores.ndim == 2 and scores.shape[1] > 1:
+            if scores.ndim > 1 and scores.shape[1] > 1 and (scores.ndim == 2 or self.outputs == "softmax"):
                 return scores, None
         return logits_from(scores, self.response, n_samples=len(scores), outputs=self.outputs), None
 

@@ -13,7 +13,8 @@ from torch.nn.parameter import is_lazy
 from .._utils.arrays import as_rows, check_logit_range, has_absent
 from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
-from ..exceptions import ForwardError
+from .._utils.warnings import warn_caller
+from ..exceptions import CalibrationWarning, ForwardError
 from ..modules import LogitsModule, logits_from
 from ..modules._clamped import weighted_sum
 from ..modules._frozen import evaluating
@@ -28,6 +29,8 @@ _N_REPEATED = 4
 _SAME = 0.01
 # How far other batches may move them: int8 kernels take their scale from a batch.
 _SAME_IN_BATCHES = 0.1
+# Of predictions of dense outputs.
+_MANY_BYTES = 4e9
 
 
 class NetworkBackbone(Backbone):
@@ -74,6 +77,16 @@ class NetworkBackbone(Backbone):
         if isinstance(self.integer_scale, dict):
             for name, scale in self.integer_scale.items():
                 check_number(scale, f"integer_scale[{name!r}]", 0, None, closed="neither")
+
+    @property
+    def kept(self):
+        """Return the places that are looked at; gradients are taken through the module alone, which has them."""
+        return self.module.kept
+
+    @kept.setter
+    def kept(self, kept):
+        self.module = copy.copy(self.module)
+        self.module.kept = kept
 
     @property
     def likely_classes(self):
@@ -179,6 +192,7 @@ class NetworkBackbone(Backbone):
                 else:
                     # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
                     z = self._forward(passed_on, others, first_row=done if transform is None else None)
+                z = self.at_places(z, n_samples)
                 if out is None and self._first is None and transform is None and not views:
                     # What is compiled for batches of one size would be compiled anew for another.
                     compiled = unwrapped(self.module.module) is not self.module.module
@@ -186,7 +200,9 @@ class NetworkBackbone(Backbone):
                     beside = {name: entry[few] for name, entry in others.items()}
                     self._first = None if x is None else x[few].clone(), beside, z[few].clone()
                 if out is None:
-                    out = z.new_empty(n_samples or 0, z.shape[1])
+                    out = z.new_empty(n_samples or 0, *z.shape[1:])
+                    if z.ndim > 2 and self.kept is None and out.nbytes > _MANY_BYTES:
+                        warn_of_memory(out.nbytes)
                 # Copies: some networks hand out memory that they use again. Streams don't say how many are to come.
                 if n_samples is None:
                     parts.append(z.clone())
@@ -249,11 +265,23 @@ class NetworkBackbone(Backbone):
                 "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
                 f"that the network can't take: {error.__cause__}"
             ) from error.__cause__
-        outputs = self.module.outputs
-        logits = logits_from(output, "probabilities", n_samples=n_samples, outputs=outputs)
+        outputs, scores = self.module.outputs, as_rows(output) if output.ndim > 2 else output
         name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
-        check_probabilities(as_rows(output) if output.ndim > 2 else output, name, self.dtype, outputs)
+        if scores.ndim > 2:
+            check_probabilities(scores.movedim(1, -1).flatten(0, -2), name, self.dtype, outputs)
+            return self.module(x, **others)
+        logits = logits_from(output, "probabilities", n_samples=n_samples, outputs=outputs)
+        check_probabilities(scores, name, self.dtype, outputs)
         return logits
+
+
+def warn_of_memory(n_bytes):
+    """Tell that predictions of dense outputs take much memory."""
+    warn_caller(
+        f"predictions at all places take {n_bytes / 1e9:.1f} GB, in one array: module_ is a torch module that yields "
+        "calibrated logits batch by batch",
+        CalibrationWarning,
+    )
 
 
 class ScoresBackbone(NetworkBackbone):

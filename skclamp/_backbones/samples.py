@@ -24,10 +24,10 @@ from .._utils.labels import (
 )
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
-from .._utils.outputs import Labels, matrix_of, rows_of, understood
+from .._utils.outputs import Labels, Places, matrix_of, rows_of, understood
 from .._utils.sklearn_private import num_samples, take_rows
 from ..distributed import ALONE, Shard
-from ..losses import log_likelihood_of_labels
+from ..losses import log_likelihood_of_sample, share_of_places
 from ..modules._from_sklearn import flat_steps
 from .backbone import Backbone
 from .classifier import CrossFittedBackbone, check_differentiable, of_all_classes
@@ -38,7 +38,10 @@ from .rows import prints_of, recording, row_prints
 
 
 class LabelledLogits(NamedTuple):
-    """Logits (n, K), column indices (n,) and weights (n,); of labels that don't exclude each other (n, L) twice."""
+    """Logits (n, K), column indices (n,) and weights (n,).
+
+    Of labels that don't exclude each other (n, L) twice, at places (n, K, P) and (n, P).
+    """
 
     logits: torch.Tensor
     y: torch.Tensor
@@ -51,35 +54,61 @@ class LabelledLogits(NamedTuple):
     @property
     def n_labels(self):
         """Number of labels a sample that don't exclude each other; None of classes."""
-        return None if self.y.ndim == 1 else self.y.shape[1]
+        return None if self.y.ndim == 1 or self.is_dense else self.y.shape[1]
+
+    @property
+    def is_dense(self):
+        """Whether there is a class at each place of a sample."""
+        return self.logits.ndim == 3
+
+    @property
+    def n_rows_each(self):
+        """Number of rows of each sample."""
+        return 1 if self.y.ndim == 1 else self.y.shape[1]
 
     @property
     def rows_a_sample(self):
-        """Mean number of rows a sample: of several labels those that are known."""
-        if self.n_labels is None:
+        """Mean number of rows that a sample counts as: of labels, and classes of places, those that are known."""
+        if self.y.ndim == 1:
             return 1.0
-        return (self.weight @ (self.y >= 0).sum(1).to(self.weight) / self.weight.sum()).item()
+        known = (self.weight @ (self.y >= 0).sum(1).to(self.weight) / self.weight.sum()).item()
+        return known * (share_of_places(self.y.shape[1]) if self.is_dense else 1.0)
 
     def rows(self):
-        """The same, a row for each label of a sample."""
+        """The same, a row for each label, or place, of a sample."""
         return self if self.y.ndim == 1 else LabelledLogits(*rows_of(*self))
+
+    def thinned(self, n_places):
+        """The same at so many places of each sample, at the most, evenly among them."""
+        if not self.is_dense or self.y.shape[1] <= n_places:
+            return self
+        kept = some_places(self.y.shape[1], n_places).to(self.y.device)
+        return LabelledLogits(self.logits[:, :, kept], self.y[:, kept], self.weight)
 
     def drawn_by(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities and column indices that `draw_folds` ranks samples by."""
-        if self.n_labels is None:
+        if self.y.ndim == 1:
             return torch.log_softmax(self.logits.double(), 1), self.y
+        together = log_likelihood_of_sample(self.logits.double(), self.y)[:, None]
+        if self.is_dense:
+            return torch.cat([together, torch.log_softmax(self.logits, 1).double().mean(2)], 1), self.y[:, 0] * 0
         # Unknown labels say nothing of which sample it is.
         each = logsigmoid(self.logits.double()) * (self.y >= 0)
-        return torch.cat([log_likelihood_of_labels(self.logits.double(), self.y)[:, None], each], 1), self.y[:, 0] * 0
+        return torch.cat([together, each], 1), self.y[:, 0] * 0
 
     def fit(self, calibrator):
         """Return a clone of a calibrator without an estimator, fitted to these."""
         bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
         y = self.y.cpu()
-        bare.outputs = "auto"
+        bare.outputs, bare.ignore_index = "softmax" if self.is_dense else "auto", -1
         if self.n_labels:
             bare.outputs, y = "sigmoid", y.double().masked_fill(y < 0, np.nan)
         return bare._learn(self.logits, y, self.weight, checks=False)
+
+
+def some_places(n_places, n_kept):
+    """Return numbers of some places, evenly among all."""
+    return torch.linspace(0, n_places - 1, n_kept, dtype=torch.float64).long()
 
 
 @dataclass(eq=False, kw_only=True)
@@ -90,11 +119,11 @@ class Samples:
 
     Attributes
     ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
+    logits : torch.Tensor of shape (n_samples, n_classes) or (n_samples, n_classes, n_places)
         What the estimator says.
-    y_encoded : torch.Tensor of shape (n_samples,) or (n_samples, n_labels), dtype int64
-        Column index of each label, on the logits' device; of labels that don't exclude each other 0, 1, or -1 where one
-        isn't known.
+    y_encoded : torch.Tensor of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_places), dtype int64
+        Column index of each label, on the logits' device, -1 at a place where it isn't known; of labels that don't
+        exclude each other 0, 1, or -1 where one isn't known.
     weight : torch.Tensor of shape (n_samples,), float64
         Sample weights, 1 where the user gave none.
     classes : ndarray of shape (n_classes,) or (n_labels,)
@@ -140,7 +169,7 @@ class Samples:
         Parameters
         ----------
         logits : torch.Tensor of shape (n_samples, n_classes)
-        labels : ndarray of shape (n_samples,), or Labels
+        labels : ndarray of shape (n_samples,), Labels or Places
         backbone : Backbone
         classes, sample_weight : array-like, default=None
             As the user gave them.
@@ -159,6 +188,13 @@ class Samples:
         weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
         if isinstance(labels, Labels):
             classes, y_encoded, weight = labels.encoded(logits, classes, weight)
+        elif isinstance(labels, Places):
+            classes, y_encoded, weight = labels.encoded(logits, weight, backbone, classes, name)
+        elif logits.ndim > 2:
+            raise ValueError(
+                f"{name} must have a class at each place of the logits, shape (n_samples, *{backbone.places}); got "
+                f"shape {labels.shape}. If X are a network's inputs, give the network as estimator"
+            )
         else:
             known = {"known": backbone.classes, "likely": backbone.likely_classes}
             classes = resolve_classes(seen, n_classes, classes=classes, **known)
@@ -193,17 +229,18 @@ class Samples:
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
         X, of_all = self.X if self.shard.ranks is ALONE else None, self.of_all()
+        are_scores = are_scores and not of_all.is_dense
         some = of_all.take(torch.arange(min(len(of_all.logits), MAX_TELLING))).rows()
         log_proba = torch.log_softmax(some.logits.double(), 1) if are_scores else None
         return copies_of(self.prints_of_all(), of_all.weight, X, log_proba)
 
 
-def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):
+def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"), ignore_index=-100):
     """Logits, labels and what else `Samples.of` takes of a frozen estimator's inputs; raises unless labels fit X.
 
     Parameters
     ----------
-    y : ndarray of shape (n_samples,) or Labels, default=None
+    y : ndarray of shape (n_samples,), Labels or Places, default=None
         Labels, as `understood` returns them; None where a Dataset is to bring them.
     any_order : bool, default=False
         See `dataset_behind`.
@@ -211,6 +248,8 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
         Whether the samples will be read again, by their numbers.
     names : tuple of two strs, default=("X", "y")
         What the user calls `X` and `y`, for messages.
+    ignore_index : int, default=-100
+        What stands for no class among the labels of places that X brings.
     """
     X = dataset_behind(X, any_order=any_order)
     if not isinstance(X, Dataset):
@@ -218,7 +257,7 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
         if backbone.classifier is None and isinstance(X, (list, tuple)):
             check_items(X, y)
         y = check_labels_of(X, y, names[1])
-    inputs = backbone.open(X)
+    inputs, backbone.fits = backbone.open(X), True
     if again and getattr(inputs, "is_stream", False):
         raise TypeError(
             f"{names[0]} must be an array, a dict or a map-style Dataset: clamping reads samples several times, by "
@@ -227,10 +266,11 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
         )
     with recording() as recorded:
         logits, brought = backbone.logits(inputs, labelled=True)
-    if y is None and backbone.outputs == "sigmoid" and brought is not None:
-        _, y = understood("sigmoid", brought)
+    if y is None and brought is not None and (backbone.outputs == "sigmoid" or logits.ndim > 2):
+        _, y = understood(backbone.outputs, brought, ignore_index=ignore_index)
     labels, prints = labels_beside(brought, y, len(logits), names[1]), prints_of(X, recorded, len(logits))
-    return {"logits": logits, "labels": labels, "backbone": backbone, "X": X, "inputs": inputs, "prints": prints}
+    found = {"logits": logits, "labels": labels, "backbone": backbone, "deployed": backbone.whole()}
+    return found | {"X": X, "inputs": inputs, "prints": prints}
 
 
 def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X", "y")):
@@ -300,6 +340,9 @@ def labels_beside(brought, y, n_samples, name="y"):
     Both must say the same. Where y is given, what can't be labels is left aside, and so is the one number that data
     sets without labels have in their place.
     """
+    if isinstance(y, Places):
+        check_same_length(y, n_samples, name)
+        return y
     if isinstance(y, Labels):
         check_same_length(y, n_samples, name)
         other = matrix_of(brought)

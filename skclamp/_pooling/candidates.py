@@ -3,6 +3,8 @@
 from .. import nonparametric, scaling
 from .._utils.arrays import has_absent
 
+# Of dense outputs, places of each sample that maps are pooled of: they agree with their neighbours.
+POOLED_PLACES = 128
 # Every map of the output, in the order in which comparisons have them.
 MAPS = [getattr(room, name) for room in (scaling, nonparametric) for name in room.__all__]
 
@@ -29,6 +31,12 @@ def default_candidates():
 
 def maps_for(samples):
     """Names and maps that `LabelledLogits` are pooled of where nobody says; of several labels those that pool them."""
+    if samples.is_dense:
+        return [
+            (name, map_)
+            for name, map_ in takers(default_candidates(), samples.logits)
+            if name in ("temperature", "ensemble temperature", "structured vector")
+        ]
     if samples.n_labels:
         return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
     return takers(default_candidates(), samples.logits)

@@ -19,6 +19,7 @@ from .._utils.progress import progress_bar
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
+from ..losses import share_of_places
 from ..scaling import TemperatureScaling
 from .candidates import FollowingMap
 
@@ -118,7 +119,7 @@ class Trial(NamedTuple):
     Attributes
     ----------
     log_proba : torch.Tensor of shape (n_maps, n_rows, n_classes)
-        Normalised; of several labels a row for each label of a sample.
+        Normalised; a row for each label, or place, of a sample.
     fitted : list of list of BaseCalibrator
         For each fold the maps without it.
     numbers : ndarray of shape (n_samples,)
@@ -134,9 +135,9 @@ class Trial(NamedTuple):
         """Which samples each fold holds out, as tensors of bools."""
         return [torch.from_numpy(self.numbers == k) for k in range(self.numbers.max() + 1)]
 
-    def losses(self, y):
-        """NLL of each sample, for each map."""
-        return np.stack([_losses(of_map, y) for of_map in self.log_proba])
+    def losses(self, samples):
+        """NLL of each of the samples, for each map."""
+        return np.stack([_losses(of_map, samples) for of_map in self.log_proba])
 
     @property
     def n_parameters(self):
@@ -146,10 +147,9 @@ class Trial(NamedTuple):
 
 def try_out(maps, samples, numbers, *, verbose=0, desc=None):
     """Fit maps to `LabelledLogits` without each fold, of which `numbers` has that of each sample, as a `Trial`."""
-    logits = samples.logits
-    dtype, n_labels = torch.promote_types(logits.dtype, torch.float32), samples.n_labels
-    shape = logits.shape if n_labels is None else (len(logits) * n_labels, 2)
-    log_proba = torch.empty((len(maps), *shape), dtype=dtype, device=logits.device)
+    logits, n_each = samples.logits, samples.n_rows_each
+    dtype, n_columns = torch.promote_types(logits.dtype, torch.float32), 2 if samples.n_labels else logits.shape[1]
+    log_proba = torch.empty((len(maps), len(logits) * n_each, n_columns), dtype=dtype, device=logits.device)
     trial = Trial(log_proba, [], numbers)
     with progress_bar(verbose=verbose, total=(numbers.max() + 1) * len(maps), desc=desc, unit="fit") as bar:
         for fold in trial.folds:
@@ -161,7 +161,7 @@ def try_out(maps, samples, numbers, *, verbose=0, desc=None):
                     fitted = learning.fit(calibrator)
                 trial.fitted[-1].append(fitted)
                 bar.update()
-                of_map[rows.repeat_interleave(n_labels or 1)] = _predicted(fitted, logits[rows])
+                of_map[rows.repeat_interleave(n_each)] = _predicted(fitted, logits[rows])
     return trial
 
 
@@ -202,10 +202,10 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count as one; None where
     all are independent. An order-preserving map follows where it earns its price too.
     """
-    whole, (logits, y, weight), n_labels = samples, samples.rows(), samples.n_labels
-    if n_labels:
-        # Labels of a sample depend on each other.
-        units = np.repeat(np.arange(len(whole.y)) if units is None else units, n_labels)
+    whole, (logits, y, weight) = samples, samples.rows()
+    if samples.y.ndim > 1:
+        # Labels and places of a sample depend on each other.
+        units = np.repeat(np.arange(len(whole.y)) if units is None else units, whole.n_rows_each)
         samples = LabelledLogits(logits, y, weight)
     weight = weight.cpu().numpy()
     total = n_effective(of_groups(weight, weight, units)[1])
@@ -213,7 +213,7 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     if temperature is None:
         fitted = whole.fit(maps[base])
         identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
-        gain = np.average(_losses(identity, y) - _losses(scaled, y), weights=weight)
+        gain = np.average(_losses(identity, samples) - _losses(scaled, samples), weights=weight)
         statistic = max(_SEEN, 2 * gain * _n_telling(scaled, y, weight, units))
         earned = min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN))
         # Of what a prior has left of T.
@@ -228,7 +228,7 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     last, last_weight, followed = None, 0.0, mixed
-    if n_labels is None:
+    if whole.y.ndim == 1:
         last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, total)
     pool = Pool(
         calibrators=[
@@ -242,7 +242,7 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
         last_weight=last_weight,
     )
     weights[base] = share * max(0.0, 1 - weights.sum())
-    return Pooled(whole.fit(pool), weights, prices, _losses(followed, whole.y))
+    return Pooled(whole.fit(pool), weights, prices, _losses(followed, whole))
 
 
 def _n_telling(log_proba, y, weight, units):
@@ -279,7 +279,8 @@ def _followed(mixed, numbers, samples, units, total):
     return None, 0.0, mixed
 
 
-def _losses(log_proba, y):
-    """NLL of each sample: of several labels the sum of those that are known."""
+def _losses(log_proba, samples):
+    """NLL of each sample: of several labels the sum of those that are known, and of places so."""
+    y, share = samples.y, share_of_places(samples.n_rows_each) if samples.is_dense else 1.0
     of_rows = -log_proba.double().gather(1, y.clamp(min=0).reshape(-1, 1)).view(y.shape)
-    return (of_rows if y.ndim == 1 else (of_rows * (y >= 0)).sum(1)).cpu().numpy()
+    return (of_rows if y.ndim == 1 else share * (of_rows * (y >= 0)).sum(1)).cpu().numpy()

@@ -20,7 +20,7 @@ from scipy.optimize import brentq, minimize_scalar
 from .._utils.outputs import rows_of
 from .._utils.warnings import CAUSES_OF_FLAWLESSNESS, CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, note_unconverged
 from ..exceptions import NotConvergedWarning
-from ..losses import log_likelihood_of_labels
+from ..losses import log_likelihood_of_sample
 from .temperature_sums import LogitRows, rows_a_chunk
 
 # What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
@@ -163,7 +163,7 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
 def log_likelihoods(logits, y, temperature):
     """Log-probability of each sample's class, or labels, under ``softmax(logits / temperature)``, in float64."""
     if y.ndim == 2:
-        return log_likelihood_of_labels(logits.double() / temperature, y)
+        return log_likelihood_of_sample(logits.double() / temperature, y)
     out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
     size = rows_a_chunk(logits)
     for part, y_encoded, values in zip(logits.split(size), y.split(size), out.split(size), strict=True):

@@ -180,11 +180,11 @@ def absent_again(logits, absent):
 
 
 def check_scores(X, name="X"):
-    """Logits or probabilities given as an array: a floating-point tensor of shape (n, K) or (n,)."""
+    """Logits or probabilities given as an array: a floating-point tensor of shape (n, K), (n,) or (n, K, *places)."""
     values = tensor_of(X, name)
     values = values if values.is_floating_point() else values.double()
     values = as_rows(values) if values.ndim > 2 else values
-    if values.ndim not in (1, 2):
+    if not values.ndim:
         raise ValueError(
             f"{name} must hold one row of logits or probabilities per sample, shape (n_samples, n_classes), when no "
             f"estimator is given; got shape {tuple(values.shape)}. If {name} are a network's inputs, give the network "

@@ -8,23 +8,27 @@ import torch
 from scipy.sparse import issparse
 from torch.nn.functional import logsigmoid
 
-from .arrays import is_missing, to_numpy
-from .labels import check_class_names, check_labels
+from ..losses import share_of_places
+from .arrays import is_missing, tensor_of, to_numpy
+from .labels import check_class_names, check_labels, encode_labels, resolve_classes
 from .least_probability import raised
 
 OUTPUTS = ("softmax", "sigmoid")
 
 
 class OutputLayer(NamedTuple):
-    """One softmax a sample or, of several labels that don't exclude each other, a sigmoid for each.
+    """One softmax a sample, or at each place of it; or, of labels that don't exclude each other, a sigmoid for each.
 
     Attributes
     ----------
     n_labels : int or None, default=None
         How many labels each have a sigmoid; None is one softmax of all columns.
+    is_dense : bool, default=False
+        Whether a sample, such as an image, has a softmax at each of its places: logits (n, K, *places), y (n, *places).
     """
 
     n_labels: int | None = None
+    is_dense: bool = False
 
     @property
     def kind(self):
@@ -32,7 +36,9 @@ class OutputLayer(NamedTuple):
         return "softmax" if self.n_labels is None else "sigmoid"
 
     def rows(self, logits):
-        """Return rows of logits (N, K) of a network's (n, K), or of (n, L): the logarithms of 1 - p and p, (n L, 2)."""
+        """Return rows of logits (N, K) of a network's (n, K, *places), or of (n, L): the logarithms of 1 - p and p."""
+        if self.is_dense:
+            return logits.movedim(1, -1).reshape(-1, logits.shape[1])
         if self.n_labels is None:
             return logits
         return torch.stack([logsigmoid(-logits), logsigmoid(logits)], -1).view(-1, 2)
@@ -41,18 +47,22 @@ class OutputLayer(NamedTuple):
         """Logits of which no probability is below the least one; see `least_probability.raised`."""
         if not least_probability or self.n_labels is None:
             return raised(logits, least_probability)
-        return self.logits_of_rows(raised(self.rows(logits), least_probability))
+        return self.logits_of_rows(raised(self.rows(logits), least_probability), logits)
 
-    def of_rows(self, rows):
-        """Return what rows (N, K) say in the shape of the outputs: of two columns the second."""
+    def of_rows(self, rows, logits):
+        """Return what rows (N, K) say in the shape of the logits that they come from: of labels the second column."""
+        if self.is_dense:
+            return rows.view(len(logits), *logits.shape[2:], -1).movedim(-1, 1)
         return rows if self.n_labels is None else rows[:, 1].view(-1, self.n_labels)
 
-    def logits_of_rows(self, rows):
-        """Return a network's logits, (n, K) or (n, L), of rows of logits."""
-        return rows if self.n_labels is None else self.of_rows(rows - rows[:, :1])
+    def logits_of_rows(self, rows, logits):
+        """Return a network's logits of rows of logits, in the shape of those that they come from."""
+        return self.of_rows(rows if self.n_labels is None else rows - rows[:, :1], logits)
 
     def targets(self, y, name="y"):
-        """Return what scores are computed from: labels, checked, (n,) or (n, L)."""
+        """Return what scores are computed from: labels, checked, (n,), (n, L) or (n, *places)."""
+        if self.is_dense:
+            return to_numpy(y, name)
         if self.n_labels is None:
             return check_labels(y, name)
         matrix = matrix_of(y)
@@ -75,12 +85,15 @@ SOFTMAX = OutputLayer()
 def rows_of(logits, y, weight):
     """Return rows of logits, their column indices and weights, of samples: of several labels one row for each.
 
-    Labels are 0, 1, or -1 where they aren't known, which has no weight.
+    Labels, and classes of places, are -1 where they aren't known, which has no weight. The places of a sample share
+    what it weighs, see `skclamp.losses`.
     """
     if y.ndim == 1:
         return logits, y, weight
     known = (y >= 0).to(weight.device)
-    return OutputLayer(y.shape[1]).rows(logits), y.clamp(min=0).reshape(-1), (weight[:, None] * known).reshape(-1)
+    outputs = OutputLayer(is_dense=True) if logits.ndim == 3 else OutputLayer(y.shape[1])
+    weight = weight[:, None] * (known * share_of_places(y.shape[1]) if outputs.is_dense else known)
+    return outputs.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1)
 
 
 def numbers_of(y):
@@ -126,16 +139,114 @@ class Labels:
         return names, y.to(logits.device), weight
 
 
-def understood(outputs, y, beside=None):
+@dataclass(frozen=True)
+class Places:
+    """Targets at each place of a sample, such as the pixels of an image.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_samples, *places)
+        Class labels.
+    ignore_index : int
+        What stands for a place that isn't known.
+    mask : ndarray of shape (n_samples, n_places), bool, or None
+        Which places count; None is all that are known.
+    """
+
+    values: np.ndarray
+    ignore_index: int
+    mask: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.values)
+
+    def weighted(self, sample_weight):
+        """Return these, and weights of samples, of weights of samples or of the shape of y."""
+        if sample_weight is None or np.ndim(sample_weight) < 2:
+            return self, sample_weight
+        weight = to_numpy(sample_weight, "sample_weight")
+        if weight.shape != self.values.shape:
+            raise ValueError(
+                f"sample_weight must have shape ({len(self)},), or that of y, {self.values.shape}, as a mask; got "
+                f"{weight.shape}"
+            )
+        weight = weight.reshape(len(self), -1)
+        of_samples = weight.max(1)
+        if not ((weight == 0) | (weight == of_samples[:, None])).all():
+            raise ValueError(
+                "sample_weight of the shape of y must be a mask: 0 where a place doesn't count, and the same weight at "
+                "all other places of a sample; got several weights in one sample"
+            )
+        return Places(self.values, self.ignore_index, weight > 0), of_samples
+
+    def encoded(self, logits, weight, backbone, classes=None, name="y"):
+        """Return the classes' names, column indices (n, P), -1 where unknown, and weights, none where nothing is known.
+
+        `logits` (n, K, P) are of the places that the backbone has kept.
+        """
+        if logits.ndim == 2:
+            check_labels(self.values, name)
+        places, n_classes = tuple(self.values.shape[1:]), logits.shape[1]
+        if backbone.places != places:
+            raise ValueError(_other_places(name, places, backbone.places, n_classes))
+        values = self.values.reshape(len(self), -1)
+        kept = slice(None) if backbone.kept is None else backbone.kept
+        known = _are_known(values, self.ignore_index)[:, kept]
+        if self.mask is not None:
+            known &= self.mask[:, kept]
+        values = values[:, kept]
+        found = np.unique(values[known])
+        if not len(found):
+            raise ValueError(f"{name} must have a place whose class is known and has weight; got none")
+        found = check_labels(found, name)
+        if 255 in found.tolist() and self.ignore_index != 255 and n_classes <= 255 and len(found) > 1:
+            raise ValueError(
+                f"{name} must hold labels among the {n_classes} classes; got 255, by which many masks say that a place "
+                "isn't known: if it does, give ignore_index=255"
+            )
+        known_classes = {"known": backbone.classes, "likely": backbone.likely_classes}
+        classes = resolve_classes(found, n_classes, classes=classes, **known_classes)
+        y = np.full(values.shape, -1)
+        y[known] = encode_labels(values[known], classes, name)
+        y = tensor_of(y, name)
+        return classes, y.to(logits.device), weight * (y >= 0).any(1)
+
+
+def _are_known(values, ignore_index):
+    """Return which labels of places aren't the number, or NaN, that stands for no class."""
+    known = values != ignore_index
+    return known & ~np.isnan(values) if values.dtype.kind == "f" else known
+
+
+def _other_places(name, places, others, n_classes):
+    """The message where labels and logits aren't of the same places."""
+    last = (*others[1:], n_classes) if others else ()
+    message = f"{name} must have shape (n_samples, {', '.join(map(str, others))}), a class at each place of the logits"
+    if (n_classes, *others[:-1]) == places:
+        return (
+            f"the logits must have their classes along axis 1, (n, K, *places), as torch has them; got {last[-1]} "
+            f"places last for {name} of places {places}: give logits.movedim(-1, 1)"
+        )
+    if (n_classes, *others) == places:
+        return f"one logit at each place must have an axis of classes of length 1, (n, 1, *places); got (n, {places})"
+    mend = ""
+    if len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
+        mend = f". skclamp.modules.LogitsModule(network, size={places}) upsamples the logits"
+    return f"{message}; got places {places}{mend}"
+
+
+def understood(outputs, y, beside=None, ignore_index=-100):
     """Return the output layer that targets and a calibrator's `outputs` ask for, and the targets, checked.
 
-    `beside` is as in `check_labels`.
+    `beside` is as in `check_labels`, and `ignore_index` stands for no class where y has one at each place.
     """
     matrix = matrix_of(y)
     if matrix is not None and beside is not None and getattr(beside[1], "shape", None) == (len(matrix),):
         # Binary features, swapped with the labels.
         matrix = None
     if outputs == "softmax" or (outputs == "auto" and matrix is None):
+        if (places := _places_of(y, ignore_index, given=outputs == "softmax", beside=beside)) is not None:
+            return OutputLayer(is_dense=True), places
         return SOFTMAX, None if y is None else check_labels(y, beside=beside)
     if y is None:
         # Of how many, what brings them says.
@@ -180,3 +291,17 @@ def matrix_of(y):
     if values.dtype.kind not in "biuf" or not np.isin(values[~np.isnan(values)], (0, 1)).all():
         return None
     return values.astype(np.float64)
+
+
+def _places_of(y, ignore_index, *, given, beside=None):
+    """Labels at each place of a sample as `Places`; None where y is anything else."""
+    shape = np.shape(y) if y is None or hasattr(y, "shape") else np.shape(to_numpy(y, "y"))
+    if len(shape) < 2 or 0 in shape or all(size == 1 for size in shape[1:]) or issparse(y):
+        return None
+    values = to_numpy(y, "y")
+    swapped = beside is not None and getattr(beside[1], "shape", None) == (len(values),)
+    # Of two axes, real numbers are more likely to be anything else.
+    likely = values.ndim > 2 or given or values.dtype.kind in "iu"
+    if swapped or not likely or values.dtype.kind not in "biufU":
+        return None
+    return Places(values, ignore_index)

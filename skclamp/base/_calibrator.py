@@ -42,7 +42,7 @@ from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
-from ._map import Map, MapsByLabel, OnLabels, Temperature, refuse_absent
+from ._map import Map, MapsByLabel, OnOutputs, Temperature, refuse_absent
 from ._scores import Mapped, Scores, scored
 from ._seen_classes import SeenClasses
 
@@ -87,6 +87,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     batch_size : "auto" or int, default="auto"
         Samples a forward pass of a network; of a DataLoader its own batch size counts. "auto" is 64; on a CPU, which
         takes longer for many at a time, fewer where they are large, such as 16 images of 224 x 224 in colour.
+    ignore_index : int, default=-100
+        The label of a place that isn't known, such as a pixel between objects, where y has a class at each place of a
+        sample.
     least_probability : "auto" or float, default="auto"
         What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
         don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, "auto" takes half of the
@@ -137,6 +140,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     device: str | torch.device | None = None
     batch_size: int | str = "auto"
     integer_scale: float | dict[str, float] | None = None
+    ignore_index: int = -100
     least_probability: float | str = "auto"
     verbose: int | str = "auto"
 
@@ -149,6 +153,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         "device": [str, torch.device, None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), Choices("auto")],
         "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
+        "ignore_index": [Integral],
         "least_probability": [Interval(Real, 0, 0.5, closed="left"), Choices("auto")],
         "verbose": VERBOSE,
     }
@@ -273,8 +278,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
             check_samples(X, type(self).__name__)
-            outputs, y = understood(self.outputs, y, beside=("X", X))
+            outputs, y = understood(self.outputs, y, ("X", X), self.ignore_index)
             self._take_on(outputs, ranks)
+            if outputs.is_dense:
+                y, sample_weight = y.weighted(sample_weight)
             if ranks is not ALONE:
                 self._check_alike(ranks, sample_weight, params)
             alone = sample_weight is None and not any(value is not None for value in params.values())
@@ -284,14 +291,16 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             if outputs.n_labels:
                 # Those of a Dataset are known by now.
                 self._n_labels = samples.labelled.n_labels
+            elif samples.labelled.is_dense and not outputs.is_dense:
+                self._take_on(OutputLayer(is_dense=True), ranks)
             n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
-            are_classes = not self._outputs.n_labels
+            are_classes = self._outputs == SOFTMAX
             total = total_of_probabilities(samples.logits) if are_classes else 0.0
             self._like_probabilities = total > 0
             if checks and samples.backbone.guesses_response:
                 if total:
                     note(words.probabilities(total), CalibrationSetWarning, explains=True)
-                elif not are_classes and ((samples.logits >= 0) & (samples.logits <= 1)).all():
+                elif self._outputs.n_labels and ((samples.logits >= 0) & (samples.logits <= 1)).all():
                     note(words.probabilities_of_labels(), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
             looked = None
@@ -342,7 +351,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _read(self, X, y, *, any_order, metadata, names=("X", "y"), **told):
         """Hook: the `Samples` of X, with what the user has told of them."""
         if is_frozen(self.estimator):
-            found = read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again, names=names)
+            options = {"again": self._reads_again, "names": names, "ignore_index": self.ignore_index}
+            found = read(self._open_backbone(), X, y, any_order=any_order, **options)
         else:
             found = cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv, names=names)
         return Samples.of(**found, **told, metadata=metadata, name=names[1])
@@ -365,7 +375,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
         # What is known of classes says nothing of labels.
-        if not self._learns or samples.labelled.n_labels:
+        if not self._learns or self._outputs != SOFTMAX:
             return None
         findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
         tell(findings)
@@ -414,7 +424,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         `looked` is what diagnostics saw, a `Looked` or None. What it returns says what the map takes, a `Mapped`; None
         is the estimator's logits.
         """
-        logits, y, weight = samples.of_all()
+        logits, y, weight = samples.of_all().rows() if self._outputs.is_dense else samples.of_all()
         if self._outputs.n_labels:
             self.map_ = self._fit_labels(samples.labelled).learn(least_probability=self.least_probability_)
             return
@@ -437,13 +447,20 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     @property
     def _outputs(self):
         """Return the `OutputLayer` that the fit went by."""
-        n_labels = self.__dict__.get("_n_labels")
-        return SOFTMAX if n_labels is None else OutputLayer(n_labels)
+        return OutputLayer(self.__dict__.get("_n_labels"), self.__dict__.get("_is_dense", False))
 
     def _take_on(self, outputs, ranks):
         """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
         self.__dict__.pop("_n_labels", None)
-        if not outputs.n_labels:
+        self.__dict__.pop("_is_dense", None)
+        if outputs == SOFTMAX:
+            return
+        if outputs.is_dense:
+            if ranks is not ALONE:
+                raise ValueError("y must be one label a sample where samples are sharded")
+            if not is_frozen(self.estimator):
+                raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
+            self._is_dense = True
             return
         if self._map_of_labels is None:
             raise ValueError(
@@ -484,15 +501,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
-        raw, some = mapped.some()
-        raw, (logits, y, weight) = self._outputs.rows(raw), some.rows()
+        raw, (logits, y, weight), n_samples = mapped.some(self._outputs)
         calibrated = self.map_(logits.to(torch.float64, copy=True))
         ranks = samples.shard.ranks
         sums, proba = scored(torch.stack([raw.to(calibrated), calibrated]), y, weight)
         sums = ranks.sum(sums)
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
-        scores = Scores(before, after, len(some.weight) if ranks is ALONE else int(sums[1, 4]), mapped.out_of_fold)
-        looks = checks and not (self._outputs.n_labels or notes.explained or notes.puzzled)
+        scores = Scores(before, after, n_samples if ranks is ALONE else int(sums[1, 4]), mapped.out_of_fold)
+        looks = checks and self._outputs == SOFTMAX and not (notes.explained or notes.puzzled)
         if looks and self._treats_classes_alike:
             nll = scores.after[2]
             maps = "PlattScaling and BetaCalibration" if proba.shape[1] == 2 else "StructuredVectorScaling"
@@ -693,6 +709,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             brings.
         """
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
+        if self._outputs.is_dense:
+            known = y != self.ignore_index
+            weight = None if sample_weight is None else _at_each_place(sample_weight, y.shape)[known]
+            return accuracy(y[known], predicted[known], weight)
         if self._outputs.n_labels and np.isnan(y).any():
             raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
         return accuracy(y, predicted, sample_weight)
@@ -715,7 +735,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
             rows, labels = self._map_rows(normalise, X, labelled=brings_labels)
             predicted = self._outputs.predict(rows, self.classes_) if method == "predict" else rows
-        if self._outputs.n_labels:
+        if self._outputs != SOFTMAX:
             y = self._outputs.targets(labels if y is None else y, name)
             check_same_length(y, len(predicted), name)
             return predicted, y
@@ -745,26 +765,48 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _transform_rows(self, normalise, logits, *, given):
         """From logits in the network's precision, a chunk at a time; `given` are those that no network yields here."""
+        if (logits.ndim > 2) != self._outputs.is_dense:
+            kind = "at each place of a sample" if self._outputs.is_dense else "of one row a sample"
+            raise ValueError(f"X must have logits {kind}, as in fit; got logits of shape {tuple(logits.shape)}")
         if logits.shape[1] != len(self.classes_):
             raise ValueError(
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
                 f"{len(self.classes_)} features as input"
             )
-        if given and not (self._like_probabilities or self._outputs.n_labels):
+        outputs = self._outputs
+        if given and not self._like_probabilities and outputs == SOFTMAX:
             tell(look_at_new(logits))
-        out, transform = np.empty(tuple(logits.shape)), self.map_
+        if outputs.is_dense:
+            return self._transform_places(normalise, logits, given)
+        out = np.empty(tuple(logits.shape))
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
-            chunk = self._outputs.rows(chunk.to(torch.float64, copy=True))
-            absent = absent_among(chunk)
-            mapped = transform(chunk)
-            if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
-                row = int(lost.nonzero()[0])
-                raise ValueError(
-                    f"{type(self).__name__} leaves no class to a sample with logits of -inf; got {chunk[row].tolist()}"
-                )
-            place.copy_(self._outputs.of_rows(normalise(mapped, 1)))
+            mapped = self._mapped(normalise, outputs.rows(chunk.to(torch.float64, copy=True)))
+            place.copy_(outputs.of_rows(mapped, chunk))
         return out
+
+    def _transform_places(self, normalise, logits, given):
+        """The same at all places of samples, in float32; a network's logits make room for what becomes of them."""
+        own = not given and logits.device.type == "cpu" and logits.dtype == torch.float32
+        out = logits if own else torch.empty(tuple(logits.shape), dtype=torch.float32)
+        n_rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
+        n_samples = max(1, n_rows // math.prod(logits.shape[2:]))
+        for chunk, place in zip(logits.split(n_samples), out.split(n_samples), strict=True):
+            rows = self._outputs.rows(chunk).split(n_rows)
+            mapped = [self._mapped(normalise, part.to(torch.float64, copy=True)).float() for part in rows]
+            place.copy_(self._outputs.of_rows(mapped[0] if len(mapped) == 1 else torch.cat(mapped), chunk))
+        return out.numpy()
+
+    def _mapped(self, normalise, rows):
+        """Return rows of float64 logits calibrated and normalised; raises where none of the classes of one is left."""
+        absent = absent_among(rows)
+        mapped = self.map_(rows)
+        if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
+            row = int(lost.nonzero()[0])
+            raise ValueError(
+                f"{type(self).__name__} leaves no class to a sample with logits of -inf; got {rows[row].tolist()}"
+            )
+        return normalise(mapped, 1)
 
     @cached_property
     def module_(self):
@@ -773,7 +815,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         network, learned = self._backbone.as_module(type(self).__name__), self.map_
         if type(learned) is Temperature and not learned.least_probability:
             return ClampedModule(network, temperature=learned.temperature_)
-        return ClampedModule(network, output=OnLabels.around(learned, self._outputs))
+        return ClampedModule(network, output=OnOutputs.around(learned, self._outputs))
 
     # What was learned, in words and in a file.
 
@@ -923,3 +965,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         shown = {name: f"{value!r} (hash {contents[name][:8]})" for name, value in given.items()}
         contents["sample_weight"] = "None" if sample_weight is None else "weights"
         ranks.check_alike(shown, calibrator=type(self).__name__, **contents)
+
+
+def _at_each_place(sample_weight, shape):
+    """Return weights of samples, or of the shape of y, at each place."""
+    weight = np.asarray(sample_weight)
+    return weight if weight.shape == shape else np.broadcast_to(weight.reshape(-1, *[1] * (len(shape) - 1)), shape)

@@ -172,8 +172,8 @@ class MapsByLabel(Map):
         return torch.stack(mapped, 1).view(-1, 2)
 
 
-class OnLabels(nn.Module):
-    """A map of rows, applied to a network's logits of labels (n, L); it yields logits of their shape."""
+class OnOutputs(nn.Module):
+    """A map of rows, applied to a network's logits of labels (n, L) or places; it yields logits of their shape."""
 
     def __init__(self, of_rows, outputs):
         super().__init__()
@@ -183,11 +183,11 @@ class OnLabels(nn.Module):
     def around(cls, of_rows, outputs):
         """Return a copy of a map that takes what a network yields, as an output layer says."""
         copied = copy.deepcopy(of_rows)
-        return cls(copied, outputs) if outputs.n_labels else copied
+        return cls(copied, outputs) if outputs.n_labels or outputs.is_dense else copied
 
     def forward(self, logits):
         """Calibrated logits; their sigmoid are the probabilities."""
-        return self.outputs.logits_of_rows(self.of_rows(self.outputs.rows(logits)))
+        return self.outputs.logits_of_rows(self.of_rows(self.outputs.rows(logits)), logits)
 
 
 class Learned:

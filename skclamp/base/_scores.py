@@ -10,7 +10,7 @@ from .._utils.encoding import register
 
 # A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
 # more than so many logits would need memory.
-_FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS = 1 << 14, 256, 16, 1 << 20
+_FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS, _FEW_PLACES = 1 << 14, 256, 16, 1 << 20, 1 << 10
 
 
 class Mapped(NamedTuple):
@@ -18,7 +18,7 @@ class Mapped(NamedTuple):
 
     Attributes
     ----------
-    raw : torch.Tensor of shape (n_samples, n_classes)
+    raw : torch.Tensor of shape (n_samples, n_classes) or (n_samples, n_classes, n_places)
         The estimator's logits of samples.
     samples : LabelledLogits
         These samples, with what the map takes: the same logits, unless inputs are perturbed.
@@ -31,12 +31,14 @@ class Mapped(NamedTuple):
     samples: LabelledLogits
     out_of_fold: float | None = None
 
-    def some(self):
-        """Raw logits and samples: those with weight or, of many, some that are drawn the same way each time."""
-        weight, n_classes = self.samples.weight, self.raw.shape[1]
-        part = min(int(weight.count_nonzero()) // _PART, _MOST_LOGITS // n_classes)
-        rows = counted_rows(weight, max(_FEW_LOGITS // n_classes, _FEW_ROWS, part))
-        return self.raw[rows.to(self.raw.device)], self.samples.take(rows)
+    def some(self, outputs):
+        """Rows of raw logits and of samples with weight, or of some, drawn the same way each time; and of how many."""
+        samples = self.samples.thinned(_FEW_PLACES)
+        raw = self.samples._replace(logits=self.raw).thinned(_FEW_PLACES).logits
+        weight, n_logits = samples.weight, raw[0].numel()
+        part = min(int(weight.count_nonzero()) // _PART, _MOST_LOGITS // n_logits)
+        rows = counted_rows(weight, max(_FEW_LOGITS // n_logits, _FEW_ROWS, part))
+        return outputs.rows(raw[rows.to(raw.device)]), samples.take(rows).rows(), len(rows)
 
 
 @register

@@ -31,14 +31,16 @@ from .._judging.words import (
     verdict_of,
 )
 from .._looks.words import ruled_out
+from .._pooling.candidates import POOLED_PLACES
 from .._pooling.pool import Pool
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
+from .._utils.outputs import SOFTMAX
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
-from ..base._map import OnLabels, Temperature
+from ..base._map import OnOutputs, Temperature
 from ..base._scores import Mapped
 from ..base._seen_classes import SeenClasses
 from ..distributed import ALONE, current
@@ -394,7 +396,7 @@ class BaseClamping(BaseCalibrator):
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
-            if outcome.accepted and not self._outputs.n_labels:
+            if outcome.accepted and self._outputs == SOFTMAX:
                 everyone = problem.labelled(problem.logits)
                 seen = SeenClasses.of(*everyone)
                 if seen is not None and not seen.are_missing_by_chance(everyone.logits, everyone.weight):
@@ -447,6 +449,11 @@ class BaseClamping(BaseCalibrator):
                 for settings in candidates
                 if settings.features or settings.perturbation != "auto"
             ]
+        if with_views and self._outputs.is_dense and isinstance(self.views, str):
+            raise ValueError(
+                "views must be a list of modules that leave each place where it is where y has a class at each place; "
+                f"got {self.views!r}, of which flips and shifts move them"
+            )
         if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         if not (candidates or with_views or (self.output is not None and self._guarded)):
@@ -487,9 +494,9 @@ class BaseClamping(BaseCalibrator):
                 candidates = without_appended_features(candidates) or candidates
         for settings in candidates:
             check_settings(searched, settings)
-            if settings.gamma and self._outputs.n_labels:
+            if settings.gamma and self._outputs != SOFTMAX:
                 raise ValueError(
-                    f"gamma must be 0 where labels don't exclude each other; got {settings.gamma}. Of "
+                    f"gamma must be 0 where y has several labels or places a sample; got {settings.gamma}. Of "
                     "NeuralClampingCalibratorCV give gammas=[0.0]"
                 )
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
@@ -567,6 +574,9 @@ class BaseClamping(BaseCalibrator):
                 return state, problem, logits
             # So few parameters, driven so far, may separate the samples, which then promise certainty.
             options |= {"prior": True, "smooth": self._guarded or (state.natural and state.perturbs)}
+        if outcome.state is None and views.logits is None and problem.everywhere is not None:
+            problem = problem.at_all_places()
+            logits = problem.logits
         solution = problem.solve(logits, **options)
         warn_of_bound(solution)
         return replace(state, temperature=solution.temperature), problem, logits
@@ -578,7 +588,8 @@ class BaseClamping(BaseCalibrator):
         if not self._guarded and asked is not None:
             return state, solved, logits, Judged(solved.labelled(logits).fit(asked))
         pools = self.output is not None and outcome.splits and self.refit_temperature
-        pools = pools and suits_pool(len(solved), logits.shape[1])
+        n_rows = solved.labelled(logits).thinned(POOLED_PLACES).y.numel() if self._outputs.is_dense else len(solved)
+        pools = pools and suits_pool(n_rows, logits.shape[1])
         if not self._guarded or (asked is None and not pools):
             return state, solved, logits, Judged(None)
         judging = solved, logits
@@ -595,7 +606,7 @@ class BaseClamping(BaseCalibrator):
         delta = additive_part(self.perturbation_, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
-        output = OnLabels.around(self.map_, self._outputs) if hasattr(self, "output_") else None
+        output = OnOutputs.around(self.map_, self._outputs) if hasattr(self, "output_") else None
         views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
         self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
 

@@ -98,7 +98,7 @@ class NeuralClampingCalibrator(BaseClamping):
         Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
     {max_epochs, shuffle, callbacks}
-    {response, outputs, classes, input_key, integer_scale, least_probability}
+    {response, outputs, classes, input_key, integer_scale, ignore_index, least_probability}
     cv : int, cross-validation generator or iterable, default=None
         Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
         what `validation_fraction` says.

@@ -71,7 +71,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
     {output, verbose}
     {loss_eps, init, init_scale, init_temperature, refit_temperature, optimizer}
     {max_epochs, shuffle, callbacks}
-    {response, outputs, classes, input_key, integer_scale, least_probability}
+    {response, outputs, classes, input_key, integer_scale, ignore_index, least_probability}
     {precision, batch_size}
 
     Raises

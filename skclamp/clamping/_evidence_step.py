@@ -176,7 +176,7 @@ class AtIdentity(NamedTuple):
         """From a pass, in the network's own precision, `at` a temperature for each sample."""
         of_inputs = {name: family for name, family in families.items() if name != "norm"}
         norm = {name: family for name, family in families.items() if name == "norm"}
-        here = at[:, None].to(problem.logits.device)
+        here = at.view(-1, *[1] * (problem.logits.ndim - 1)).to(problem.logits.device)
         own, families = nn.Sequential(OrderedDict(norm)), norm | of_inputs
         _, margins = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
         ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
@@ -220,7 +220,7 @@ def _pass_back(problem, perturbation, temperature, extensions):
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
     dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
     gradients = [torch.zeros(shard.size, size, dtype=dtype, device=device) for size in sizes]
-    logits = problem.logits.new_zeros(shard.size, problem.logits.shape[1])
+    logits = problem.logits.new_zeros(shard.size, *problem.logits.shape[1:])
     if isinstance(temperature, torch.Tensor):
         temperature = temperature[shard.own]
     margins, slopes = torch.zeros(2, shard.size, dtype=torch.float64, device=device)
@@ -261,7 +261,7 @@ def _pass_back(problem, perturbation, temperature, extensions):
             cotangent = cotangent.contiguous()
             parts += [] if norm is not None else [per_sample_gradients(perturbation, x, cotangent)]
             parts += [per_sample_gradients(extension, perturbed.detach(), cotangent) for extension in extensions]
-        margins[rows], slopes[rows] = margin.detach(), -(slope * without(scaled.detach(), absent)).sum(1)
+        margins[rows], slopes[rows] = margin.detach(), -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
         for kept, part in zip(gradients, parts, strict=True):
             kept[rows] = part
     logits, margins, slopes, *gradients = map(shard.all_gather, (logits, margins, slopes, *gradients))

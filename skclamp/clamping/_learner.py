@@ -302,7 +302,7 @@ def _mean_gradient(perturbation, problem, temperature):
         with torch.enable_grad():
             logits = problem.backbone.module(x, **others)
             share = (weight / (mean_weight * temperature)).to(logits)
-            (gradient,) = torch.autograd.grad(without(logits, absent_among(logits)).sum(1) @ share, x)
+            (gradient,) = torch.autograd.grad(without(logits, absent_among(logits)).flatten(1).sum(1) @ share, x)
             perturbed = exact(x.detach().double())
         problem.passes.forward += len(x)
         problem.passes.backward += len(x)

@@ -1,6 +1,7 @@
 """One calibration problem: a frozen network, its inputs and labels, and the logits at the identity."""
 
 import copy
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from .._backbones.inputs import ArrayInputs, DatasetInputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
-from .._backbones.samples import LabelledLogits
+from .._backbones.samples import LabelledLogits, some_places
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
 from ..distributed import Shard
@@ -22,6 +23,8 @@ from ..perturbations._norm import NormLayer, norm_part
 _N_EXAMPLES = 32
 # Those that a network's layers are looked at with.
 _N_PROBES = 3
+# Of a sample of dense outputs; their gradients tell what those of all do, since neighbours agree.
+_MOST_PLACES = 1024
 
 
 @dataclass
@@ -60,14 +63,20 @@ class Problem:
     at_identity: Any = None
     # The network's, before it was taught anything.
     raw: torch.Tensor = field(kw_only=True)
+    # The samples at all places of dense outputs, where others are at some.
+    everywhere: LabelledLogits | None = None
 
     @classmethod
     def of(cls, samples):
         """The problem that `Samples` pose."""
-        shard, (logits, y_encoded, weight) = samples.shard, samples.of_all()
+        shard, whole = samples.shard, samples.of_all()
+        logits, y_encoded, weight = thin = whole.thinned(_MOST_PLACES)
         # The bar of all the training counts the passes.
         backbone = copy.copy(samples.backbone)
         backbone.verbose = 0
+        if thin is not whole:
+            kept = np.arange(math.prod(backbone.places))[backbone.kept]
+            backbone.kept = kept[some_places(whole.n_rows_each, _MOST_PLACES).numpy()]
         return cls(
             backbone,
             samples.inputs,
@@ -79,6 +88,7 @@ class Problem:
             split_params=samples.metadata.guard,
             copies=samples.copies(),
             raw=logits,
+            everywhere=None if thin is whole else whole,
         )
 
     def __len__(self):
@@ -124,10 +134,16 @@ class Problem:
             weight=self.weight[rows],
             logits=logits,
             raw=logits if self.raw is self.logits else self.raw[rows],
+            everywhere=None,
             split_params=of_rows(self.split_params, rows.numpy(), len(self)),
             copies=None if self.copies is None else self.copies[rows.numpy()],
             at_identity=self.at_identity and self.at_identity.take(rows),
         )
+
+    def at_all_places(self):
+        """Return the same problem, for its logits alone, at all places of dense outputs."""
+        logits, y_encoded, weight = self.everywhere
+        return replace(self, logits=logits, y_encoded=y_encoded, weight=weight, raw=logits, everywhere=None)
 
     def weighted(self):
         """The same problem without samples of weight 0."""
@@ -259,7 +275,7 @@ def check_differentiable(problem):
     with torch.enable_grad():
         logits = module(x, **others)
         # Distinct weights: the plain sum of logits may be constant by design.
-        value = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
+        value = (logits.movedim(1, -1) * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
         gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
     if gradient is None or not gradient.any():
         raise ValueError(

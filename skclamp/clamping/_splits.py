@@ -134,6 +134,9 @@ def _with_near_copies(problem):
     # Some samples in succession of all, sorted by class and within a class by their logits.
     y_encoded = numbers_of(problem.y_encoded.cpu().numpy())
     logits = torch.nan_to_num(problem.logits.double(), neginf=0.0)
+    if logits.ndim == 3:
+        # No two have all places alike.
+        y_encoded, logits = np.zeros_like(y_encoded), logits.mean(2)
     mix = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape[1])).to(logits.device)
     order = np.lexsort([(logits @ mix).cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))

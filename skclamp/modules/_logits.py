@@ -50,6 +50,12 @@ class LogitsModule(nn.Module):
         is ``logits`` where there are such, else the first item; where others could be meant, ``fit`` warns.
     outputs : {"softmax", "sigmoid"}, default="softmax"
         Whether columns are classes that exclude each other, or labels that don't.
+    size : tuple of int, default=None
+        The places, such as rows and columns of pixels, that logits at each place of a sample are upsampled to, linearly
+        between their centres. None leaves them.
+    kept : slice or ndarray of int, default=None
+        Of places in one row after the other those that are returned, (n_samples, n_classes, n_kept). None is all, in
+        their shape.
 
     Attributes
     ----------
@@ -64,8 +70,8 @@ class LogitsModule(nn.Module):
         In ``forward``, if the output, or the item of it that is taken, is no floating-point tensor; if the network
         takes inputs by other names.
     ValueError
-        In ``forward``, if that tensor is neither (n_samples, n_classes), (n_samples, 1) nor (n_samples,), axes of
-        length 1 behind them aside.
+        In ``forward``, if that tensor is neither (n_samples, n_classes), (n_samples, 1) nor (n_samples,), nor dense,
+        (n_samples, n_classes, ...).
 
     Examples
     --------
@@ -85,7 +91,16 @@ class LogitsModule(nn.Module):
     """
 
     def __init__(
-        self, module, *, response="logits", nonlinearity=None, input_key=None, output_key=None, outputs="softmax"
+        self,
+        module,
+        *,
+        response="logits",
+        nonlinearity=None,
+        input_key=None,
+        output_key=None,
+        outputs="softmax",
+        size=None,
+        kept=None,
     ):
         super().__init__()
         self.module = module
@@ -94,12 +109,14 @@ class LogitsModule(nn.Module):
         self.input_key = input_key
         self.output_key = output_key
         self.outputs = outputs
+        self.size = size
+        self.kept = kept
         self.guessed = None
 
     @property
     def reading(self):
         """The arguments beside the network, a dict."""
-        names = "response", "nonlinearity", "input_key", "output_key", "outputs"
+        names = "response", "nonlinearity", "input_key", "output_key", "outputs", "size", "kept"
         return {name: getattr(self, name) for name in names}
 
     def train(self, mode=True):
@@ -110,9 +127,13 @@ class LogitsModule(nn.Module):
 
     @seen_by_exporters
     def forward(self, x=None, /, **others):
-        """Logits of shape (n_samples, n_classes); `others` go to the network by name, "x" among them."""
+        """Logits of shape (n_samples, n_classes, ...); `others` go to the network by name, "x" among them."""
         output, n_samples = self._yielded(x, **others)
-        return logits_from(output, self.response, n_samples=n_samples, outputs=self.outputs)
+        logits = logits_from(output, self.response, n_samples=n_samples, outputs=self.outputs)
+        if self.size is not None:
+            mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[logits.ndim]
+            logits = nn.functional.interpolate(logits, size=tuple(self.size), mode=mode)
+        return logits if self.kept is None else logits.flatten(2)[:, :, self.kept]
 
     def _yielded(self, x=None, /, **others):
         """Return the network's output after the nonlinearity, and the number of samples."""
@@ -171,8 +192,9 @@ def _tensor_in(output):
     """The tensor that is taken where nobody said which, and what it is where others could be meant, else None."""
     guess = None
     if isinstance(output, Mapping) and output:
-        name = "logits" if "logits" in output else next(iter(output))
-        guess = None if name == "logits" else f"the entry {name!r} of {_shown(output)}"
+        # As Hugging Face's models and torchvision's of segmentation have it.
+        name = next((name for name in ("logits", "out") if name in output), None) or next(iter(output))
+        guess = None if name in ("logits", "out") else f"the entry {name!r} of {_shown(output)}"
         output = output[name]
     elif hasattr(output, "logits"):
         output = output.logits
@@ -204,6 +226,8 @@ def check_floating(output):
 def logits_from(scores, response, *, n_samples, outputs="softmax"):
     """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1), (n,) or (n, K, 1, 1).
 
+    Of dense outputs, (n, K, *places) or (n, 1, *places), they are of shape (n, K, *places).
+
     Parameters
     ----------
     scores : torch.Tensor
@@ -234,15 +258,20 @@ def logits_from(scores, response, *, n_samples, outputs="softmax"):
             [ 0., -1.]])
     """
     scores = as_rows(scores) if scores.ndim > 2 else scores
-    if scores.ndim not in (1, 2) or scores.shape[0] != n_samples:
+    if not scores.ndim or scores.shape[0] != n_samples:
         raise ValueError(
-            f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes); got shape "
-            f"{tuple(scores.shape)}. Segmentation and other dense outputs aren't supported"
+            f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes), or scores at "
+            f"each place, ({n_samples}, n_classes, *places); got shape {tuple(scores.shape)}"
+        )
+    if outputs == "sigmoid" and scores.ndim > 2:
+        raise ValueError(
+            "the network must return one row of scores per sample where labels don't exclude each other; got shape "
+            f"{tuple(scores.shape)}. Of classes at each place, one of them alone too, give outputs='softmax'"
         )
     if outputs == "sigmoid" and scores.ndim == 2:
         return scores if response == "logits" else log_of(scores) - log_of(1 - scores)
     if scores.ndim == 1 or scores.shape[1] == 1:
-        score = scores.reshape(n_samples)
+        score = scores.reshape(n_samples, *scores.shape[2:])
         other = torch.zeros_like(score) if response == "logits" else 1 - score
         scores = torch.stack((other, score), 1)
     return scores if response == "logits" else log_of(scores)

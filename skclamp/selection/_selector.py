@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold
 
 from .._judging.paired import student_below_zero
 from .._judging.splits import draw_folds, joined
-from .._pooling.candidates import maps_for
+from .._pooling.candidates import POOLED_PLACES, maps_for
 from .._pooling.pool import Pool, learn_pool, try_out, units_of
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -180,12 +180,13 @@ class CalibratorSelector(BaseCalibrator):
 
     def _select(self, samples, told, copies, groups):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
-        if samples.n_labels and self.scoring is not None:
+        samples = samples.thinned(POOLED_PLACES)
+        if samples.y.ndim > 1 and self.scoring is not None:
             raise ValueError(
-                "scoring must be None where y has several labels a sample, whose maps are pooled by NLL; got "
+                "scoring must be None where y has several labels or places a sample, whose maps are pooled by NLL; got "
                 f"{self.scoring!r}"
             )
-        y, weight = samples.y, samples.weight.cpu()
+        weight = samples.weight.cpu()
         given = by_name(self.candidates, "candidates").items() if self.candidates else maps_for(samples)
         names, maps = zip(*given, strict=True)
         base = next((row for row, map_ in enumerate(maps) if _is_temperature_scaling(map_)), None)
@@ -213,7 +214,7 @@ class CalibratorSelector(BaseCalibrator):
             self.weights_ = np.eye(len(maps))[best]
         else:
             pooled = learn_pool(trial, names, maps, base, samples, units_of(samples, copies, groups))
-            losses, loss = trial.losses(y) / samples.rows_a_sample, pooled.losses / samples.rows_a_sample
+            losses, loss = trial.losses(samples) / samples.rows_a_sample, pooled.losses / samples.rows_a_sample
             means = [np.average(losses[:, fold.numpy()], axis=1, weights=weight[fold]) for fold in trial.folds]
             scores = -np.array(means).T
             self.best_estimator_, self.weights_ = pooled.pool, pooled.weights
