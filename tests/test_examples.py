@@ -111,6 +111,12 @@ def many_labels(names):
     assert negative_log_likelihood(test[1], names["uncalibrated"]) > 2 * faded[0]
 
 
+def segmentation(names):
+    assert names["nll"]["neural clamping"] < 0.85 * names["nll"]["structured vector"]
+    assert names["accuracy"]["neural clamping"] > names["accuracy"]["structured vector"] + 0.01
+    assert names["clamping"].accepted_
+
+
 # What each script's prose says of its numbers.
 CLAIMS = {
     "plot_1_first_calibration": first_calibration,
@@ -123,6 +129,7 @@ CLAIMS = {
     "plot_8_perturbation": perturbation,
     "plot_9_monitoring": monitoring,
     "plot_10_many_labels": many_labels,
+    "plot_11_segmentation": segmentation,
 }
 
 

@@ -171,7 +171,7 @@ def test_swapped_and_dense_labels(kind):
         ValueError, match=rf"shape \(120, 3, 8, 8\) .*{rule}\. X has shape \(120,\): X and y look swapped"
     ):
         kind(network).fit(y, X)
-    with pytest.raises(ValueError, match=rf"shape \(120, 8, 8\) .*{rule}\. Segmentation and other dense labels aren't"):
+    with pytest.raises(ValueError, match=rf"shape \(120, 8, 8\) .*{rule}\. A class at each place"):
         kind(network).fit(X, np.zeros((N_SAMPLES, 8, 8), int))
 
 
@@ -583,7 +583,7 @@ def test_logits_with_axes_of_one(kind):
     np.testing.assert_array_equal(found.transform_logits(logits), found.transform_logits(logits[:, :, 0, 0]))
     bare, expected = (kind(**options).fit(each, y) for each in (logits, logits[:, :, 0, 0]))
     np.testing.assert_array_equal(bare.predict_proba(logits), expected.predict_proba(logits[:, :, 0, 0]))
-    with pytest.raises(ValueError, match=r"got shape \(64, 4, 2, 2\)\. Segmentation and other dense outputs aren't"):
+    with pytest.raises(ValueError, match=r"y must have a class at each place of the logits, .*; got shape \(64,\)"):
         kind(Pooled(2)).fit(X, y)
 
 

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 # The ground, and the digits 0 to 4.
-N_CLASSES, SIZE, N_EPOCHS = 6, 32, 12
+N_CLASSES, SIZE, N_EPOCHS = 6, 32, 8
 
 images, labels = load_digits(n_class=N_CLASSES - 1, return_X_y=True)
 images = np.stack([zoom(image.reshape(8, 8) / 16, 2, order=1) for image in images]).astype(np.float32)
@@ -31,8 +31,8 @@ def scenes(n_samples, digits, seed):
 
 # Digits of other writers' hands to train with than to calibrate with and to judge by.
 X_train, y_train = scenes(800, order[:450], seed=0)
-X_cal, y_cal = scenes(500, order[450:], seed=1)
-X_test, y_test = scenes(1000, order[450:], seed=2)
+X_cal, y_cal = scenes(300, order[450:], seed=1)
+X_test, y_test = scenes(300, order[450:], seed=2)
 
 
 class UNet(nn.Module):

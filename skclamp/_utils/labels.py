@@ -90,7 +90,7 @@ def _likely_mistake(y, name, beside):
     if beside is not None and y.ndim and getattr(beside[1], "shape", None) == (len(y),):
         return f". {beside[0]} has shape ({len(y)},): {beside[0]} and {name} look swapped"
     if y.ndim > 2:
-        return ". Segmentation and other dense labels aren't supported"
+        return ". A class at each place of a sample is for logits at each, (n_samples, n_classes, *places)"
     if not y.ndim:
         return ""
     several = (

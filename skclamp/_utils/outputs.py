@@ -220,12 +220,11 @@ def _are_known(values, ignore_index):
 
 def _other_places(name, places, others, n_classes):
     """The message where labels and logits aren't of the same places."""
-    last = (*others[1:], n_classes) if others else ()
     message = f"{name} must have shape (n_samples, {', '.join(map(str, others))}), a class at each place of the logits"
     if (n_classes, *others[:-1]) == places:
         return (
-            f"the logits must have their classes along axis 1, (n, K, *places), as torch has them; got {last[-1]} "
-            f"places last for {name} of places {places}: give logits.movedim(-1, 1)"
+            f"the logits must have their classes along axis 1, (n, K, *places), as torch has them; got "
+            f"{others[-1]} places last for {name} of places {places}: give logits.movedim(-1, 1)"
         )
     if (n_classes, *others) == places:
         return f"one logit at each place must have an axis of classes of length 1, (n, 1, *places); got (n, {places})"

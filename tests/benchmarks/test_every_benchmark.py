@@ -42,6 +42,7 @@ CASES = {
     "many_labels": '--methods uncalibrated PlattScaling "scikit-learn sigmoid" --sizes 60 --seeds 1',
     "matrix_speed": "--classes 2 --samples 60 --repeats 1",
     "monitor": "--parts repeated time --scale 1000",
+    "scenes": "--changes contrast --labels given correlated --methods temperature --sizes 40 --seeds 1",
     "mosaics": "--changes dark --labels given missing --methods temperature --sizes 60 --seeds 1",
     "norm_cost": "--shifts noise --families affine --n 60 --seeds 51 --rounds 1",
     "ordinary": '--only "iris, naive Bayes"',

@@ -1,0 +1,342 @@
+"""Dense outputs: a class at each place of a sample, such as the pixels of an image or the tokens of a text."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import cross_val_predict
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import skclamp
+from skclamp import (
+    BetaCalibration,
+    CalibratorSelector,
+    EnsembleTemperatureScaling,
+    HistogramBinning,
+    IsotonicCalibration,
+    NeuralClampingCalibrator,
+    PlattScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.exceptions import CalibrationSetWarning
+from skclamp.modules import LogitsModule
+
+MAPS = [TemperatureScaling, EnsembleTemperatureScaling, VectorScaling, PlattScaling, BetaCalibration]
+MAPS += [IsotonicCalibration, HistogramBinning]
+
+
+def fields(n_samples=60, places=(5, 7), n_classes=3, temperature=2.0, seed=0):
+    """Logits of fields whose neighbours agree, and labels drawn from them over a temperature."""
+    rng = np.random.default_rng(seed)
+    shape = (n_samples, n_classes, *places)
+    logits = 3 * (rng.normal(size=(*shape[:2], *[1] * len(places))) + rng.normal(size=shape))
+    return logits, (logits / temperature + rng.gumbel(size=shape)).argmax(1)
+
+
+def rows(logits):
+    return np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1])
+
+
+class Segmenting(nn.Module):
+    """A small network of images, to classes at each pixel."""
+
+    def __init__(self, n_classes=3, n_channels=2):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(n_channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, n_classes, 1)
+        )
+        self.layers[-1].weight.data.mul_(12)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def images(n_samples=120, size=8, seed=0, network=None, temperature=1.5, gain=1.0, offset=0.0):
+    """Images, changed, and labels drawn from what a network makes of them as they were."""
+    rng = np.random.default_rng(seed)
+    X = torch.from_numpy(rng.normal(size=(n_samples, 2, size, size))).float()
+    with torch.no_grad():
+        logits = (network or Segmenting()).eval()(X).double().numpy()
+    y = (logits / temperature + rng.gumbel(size=logits.shape)).argmax(1)
+    return gain * X + offset, y
+
+
+@pytest.mark.parametrize("kind", MAPS, ids=lambda kind: kind.__name__)
+def test_maps_are_those_of_the_places(kind):
+    logits, y = fields()
+    found = kind().fit(logits, y).predict_proba(logits)
+    assert found.shape == logits.shape
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    # Places share a weight, which maps that hold few samples back go by.
+    weight = np.full(y.size, 16 / 35)
+    expected = kind().fit(rows(logits), y.ravel(), sample_weight=weight).predict_proba(rows(logits))
+    np.testing.assert_allclose(rows(found), expected, atol=2e-5)
+
+
+def test_temperature_of_places():
+    logits, y = fields()
+    found, expected = TemperatureScaling().fit(logits, y), TemperatureScaling().fit(rows(logits), y.ravel())
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
+    assert found.predict(logits).shape == y.shape
+    assert found.score(logits, y) == pytest.approx(expected.score(rows(logits), y.ravel()))
+    assert found.transform_logits(logits).shape == logits.shape
+    assert "60 samples" in found.summary()
+
+
+@pytest.mark.parametrize("places", [(6,), (3, 4, 2)])
+def test_any_number_of_axes(places):
+    logits, y = fields(places=places)
+    found = VectorScaling().fit(logits, y)
+    assert found.predict_proba(logits).shape == logits.shape
+    moved = found.module_(torch.from_numpy(logits)).softmax(1).detach().numpy()
+    np.testing.assert_allclose(moved, found.predict_proba(logits), atol=1e-5)
+
+
+def test_names_of_classes():
+    logits, y = fields()
+    names = np.array(["a", "b", "c"])
+    found = TemperatureScaling().fit(logits, names[y])
+    assert found.classes_.tolist() == ["a", "b", "c"]
+    assert set(found.predict(logits).ravel()) <= {"a", "b", "c"}
+
+
+def test_what_is_ignored_has_no_say():
+    logits, y = fields()
+    holes = np.random.default_rng(1).uniform(size=y.shape) < 0.3
+    by_index = TemperatureScaling(ignore_index=9).fit(logits, np.where(holes, 9, y))
+    by_mask = TemperatureScaling().fit(logits, y, sample_weight=(~holes).astype(float))
+    of_rows = TemperatureScaling().fit(rows(logits)[~holes.ravel()], y[~holes])
+    assert by_index.temperature_ == pytest.approx(of_rows.temperature_, rel=1e-9)
+    assert by_mask.temperature_ == by_index.temperature_
+    nonsense = logits.copy()
+    np.moveaxis(nonsense, 1, -1)[holes] = 50 * np.random.default_rng(2).normal(size=(holes.sum(), 3))
+    assert TemperatureScaling(ignore_index=9).fit(nonsense, np.where(holes, 9, y)).temperature_ == by_index.temperature_
+    scored = by_index.score(logits, np.where(holes, 9, y))
+    assert scored == pytest.approx((by_index.predict(logits) == y)[~holes].mean())
+
+
+def test_weights_of_images():
+    logits, y = fields()
+    weight = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
+    found = TemperatureScaling().fit(logits, y, sample_weight=weight)
+    repeated = np.repeat(np.arange(len(y)), weight.astype(int))
+    expected = TemperatureScaling().fit(logits[repeated], y[repeated])
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
+
+
+def test_one_logit_at_each_place():
+    logits, y = fields(n_classes=2)
+    single = logits[:, 1:] - logits[:, :1]
+    found, expected = TemperatureScaling().fit(single, y), TemperatureScaling().fit(logits, y)
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
+    proba = 1 / (1 + np.exp(-single))
+    of_proba = TemperatureScaling(response="probabilities").fit(proba, y)
+    assert of_proba.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+    np.testing.assert_allclose(of_proba.predict_proba(proba), expected.predict_proba(logits), atol=1e-5)
+
+
+def test_probabilities_at_each_place():
+    logits, y = fields()
+    proba = torch.softmax(torch.from_numpy(logits), 1)
+    found = TemperatureScaling(response="probabilities").fit(proba, y)
+    assert found.temperature_ == pytest.approx(TemperatureScaling().fit(logits, y).temperature_, rel=1e-6)
+    with pytest.raises(ValueError, match="each row must sum to 1"):
+        TemperatureScaling(response="probabilities").fit(proba / 2, y)
+
+
+class WithLogits(nn.Module):
+    def __init__(self, network, name):
+        super().__init__()
+        self.network, self.name = network, name
+
+    def forward(self, x):
+        return {self.name: self.network(x), "aux": self.network(x)}
+
+
+@pytest.mark.parametrize("name", ["out", "logits"])
+def test_networks_as_others_have_them(name):
+    network = Segmenting()
+    X, y = images(network=network)
+    found, expected = (TemperatureScaling(each).fit(X, y) for each in (WithLogits(network, name), network))
+    assert found.temperature_ == expected.temperature_
+    # A Dataset that brings masks is the same.
+    pairs = TensorDataset(X, torch.from_numpy(y))
+    assert TemperatureScaling(network).fit(pairs).temperature_ == expected.temperature_
+    assert TemperatureScaling(network).fit(pairs).score(pairs) == expected.score(X, y)
+
+
+def test_upsampled_where_asked():
+    X, y = images(size=8)
+    small = nn.Sequential(Segmenting(), nn.AvgPool2d(2)).eval()
+    with pytest.raises(ValueError, match=r"LogitsModule\(network, size=\(8, 8\)\) upsamples"):
+        TemperatureScaling(small).fit(X, y)
+    found = TemperatureScaling(LogitsModule(small, size=(8, 8))).fit(X, y)
+    with torch.no_grad():
+        logits = nn.functional.interpolate(small(X), size=(8, 8), mode="bilinear")
+    assert found.temperature_ == TemperatureScaling().fit(logits, y).temperature_
+
+
+MISTAKES = {
+    "K last": (lambda z, y: (np.moveaxis(z, 1, -1), y), r"along axis 1.*logits\.movedim\(-1, 1\)"),
+    "other places": (lambda z, y: (z, y[:, :3]), r"a class at each place of the logits; got places \(3, 7\)"),
+    "255": (lambda z, y: (z, np.where(y == 0, 255, y)), "ignore_index=255"),
+    "nothing known": (lambda z, y: (z, np.full_like(y, -100)), "a place whose class is known"),
+    "one label a sample": (lambda z, y: (z, y[:, 0, 0]), r"got shape \(60,\)"),
+    "rows": (lambda z, y: (z[:, :, 0, 0], y), r"one class label a sample"),
+    "fractions": (lambda z, y: (z, y + 0.5), "continuous"),
+    "more samples": (lambda z, y: (z, y[:50]), "inconsistent numbers of samples"),
+    "a label too many": (lambda z, y: (z, np.where(y % 2, y, 7 * y + np.arange(7) % 2)), "distinct labels in y"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes(mistake):
+    change, rule = MISTAKES[mistake]
+    with pytest.raises(ValueError, match=rule):
+        TemperatureScaling().fit(*change(*fields()))
+
+
+def test_weights_that_are_no_mask():
+    logits, y = fields()
+    with pytest.raises(ValueError, match="sample_weight of the shape of y must be a mask"):
+        TemperatureScaling().fit(logits, y, sample_weight=np.random.default_rng(0).uniform(1, 2, y.shape))
+    with pytest.raises(ValueError, match="sample_weight must have shape"):
+        TemperatureScaling().fit(logits, y, sample_weight=np.ones((60, 5)))
+
+
+def test_rows_where_fields_were_fitted():
+    logits, y = fields()
+    found = TemperatureScaling().fit(logits, y)
+    with pytest.raises(ValueError, match="at each place"):
+        found.predict_proba(logits[:, :, 0, 0])
+    with pytest.raises(ValueError, match="one row a sample"):
+        TemperatureScaling().fit(logits[:, :, 0, 0], y[:, 0, 0]).predict_proba(logits)
+    # What fits anew goes by what it is given.
+    found.fit(logits[:, :, 0, 0], y[:, 0, 0])
+    assert found.predict_proba(logits[:, :, 0, 0]).shape == (60, 3)
+
+
+def test_binary_tags_beside_several_labels():
+    logits, y = fields(places=(6,), n_classes=2)
+    found = TemperatureScaling(outputs="softmax").fit(logits, y)
+    assert found.temperature_ == TemperatureScaling().fit(rows(logits), y.ravel()).temperature_
+    with pytest.raises(ValueError, match="outputs='softmax'"):
+        TemperatureScaling(nn.Identity()).fit(torch.from_numpy(logits), y)
+
+
+def test_prior_shift_and_abstention_refuse():
+    logits, y = fields()
+    fitted = TemperatureScaling().fit(logits, y)
+    with pytest.raises(ValueError, match="at each place"):
+        skclamp.SelectiveClassifier(fitted).fit(logits, y)
+    with pytest.raises(ValueError, match="at each place"):
+        skclamp.PriorShiftCorrection(fitted).fit(logits, y)
+
+
+def test_cross_validation():
+    logits, y = fields()
+    found = cross_val_predict(TemperatureScaling(outputs="softmax"), logits, y, method="predict", cv=3)
+    assert found.shape == y.shape
+
+
+def test_selector_counts_images():
+    logits, y = fields(n_samples=150)
+    found = CalibratorSelector().fit(logits, y)
+    assert found.predict_proba(logits).shape == logits.shape
+    assert found.best_score_ == pytest.approx(-nll(found, logits, y), rel=0.1)
+
+
+def nll(calibrator, X, y):
+    return -np.take_along_axis(calibrator.predict_log_proba(X), y[:, None], 1).mean()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Segmenting().eval()
+
+
+@pytest.fixture(scope="module")
+def clamped(network):
+    X, y = images(240, network=network, gain=0.5, offset=0.3)
+    return NeuralClampingCalibrator(network, random_state=0).fit(X, y), X, y
+
+
+def test_clamping_undoes_a_shift(network, clamped):
+    calibrator, X, y = clamped
+    assert calibrator.accepted_
+    new, truth = images(240, seed=1, network=network, gain=0.5, offset=0.3)
+    best = min(nll(kind(network).fit(X, y), new, truth) for kind in (TemperatureScaling, VectorScaling))
+    assert nll(calibrator, new, truth) < 0.95 * best
+
+
+def test_clamping_leaves_what_needs_nothing(network):
+    X, y = images(240, network=network)
+    found = NeuralClampingCalibrator(network, random_state=0, output=None).fit(X, y)
+    assert not found.accepted_
+    np.testing.assert_array_equal(found.predict_proba(X), TemperatureScaling(network).fit(X, y).predict_proba(X))
+
+
+def test_few_images_have_the_output_map_alone(network):
+    X, y = images(40, network=network, gain=0.5, offset=0.3)
+    found = NeuralClampingCalibrator(network, random_state=0).fit(X, y)
+    assert not found.accepted_
+    assert "100" in found.verdict_.reason
+    assert found.temperature_ == TemperatureScaling(network).fit(X, y).temperature_
+
+
+def test_saved_and_exported(network, clamped, tmp_path):
+    calibrator, X, _ = clamped
+    calibrator.save(tmp_path / "clamped.safetensors")
+    loaded = skclamp.load(tmp_path / "clamped.safetensors", network)
+    np.testing.assert_array_equal(loaded.predict_proba(X), calibrator.predict_proba(X))
+    module = calibrator.module_.eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(module(X).softmax(1).numpy(), calibrator.predict_proba(X), atol=1e-5)
+    exported = torch.export.export(copy.deepcopy(module), (X[:4],)).module()
+    np.testing.assert_allclose(exported(X[:4]).detach(), module(X[:4]).detach(), atol=1e-5)
+
+
+def test_unlabelled_images(network):
+    X, y = images(240, network=network, gain=0.5, offset=0.3)
+    unlabelled, _ = images(400, seed=3, network=network, gain=0.5, offset=0.3)
+    reference, _ = images(400, seed=4, network=network)
+    found = NeuralClampingCalibrator(network, random_state=0)
+    found.fit(X, y, X_unlabelled=unlabelled, X_reference=reference)
+    new, truth = images(240, seed=1, network=network, gain=0.5, offset=0.3)
+    assert found.unlabelled_verdict_.accepted
+    assert nll(found, new, truth) < nll(TemperatureScaling(network).fit(X, y), new, truth)
+
+
+def test_views_that_move_places_are_refused(network):
+    X, y = images(network=network)
+    with pytest.raises(ValueError, match="views must be a list of modules that leave each place where it is"):
+        NeuralClampingCalibrator(network, max_views=2).fit(X, y)
+
+
+def test_gamma_is_refused(network):
+    X, y = images(network=network)
+    with pytest.raises(ValueError, match="gamma must be 0"):
+        NeuralClampingCalibrator(network, gamma=1.0, perturbation="affine").fit(X, y)
+
+
+def test_some_places_of_many(monkeypatch):
+    logits, y = fields(n_samples=40, places=(30, 30))
+    whole = TemperatureScaling().fit(logits, y)
+    monkeypatch.setattr("skclamp._backbones.backbone._MOST_PLACES", 40 * 400)
+    some = TemperatureScaling().fit(logits, y)
+    assert some.temperature_ != whole.temperature_
+    assert some.temperature_ == pytest.approx(whole.temperature_, rel=0.05)
+    assert some.predict_proba(logits).shape == logits.shape
+
+
+def test_a_missing_class():
+    logits, y = fields()
+    y[y == 2] = 1
+    with pytest.warns(CalibrationSetWarning, match="no sample"):
+        found = VectorScaling().fit(logits, y)
+    assert found.predict_proba(logits).shape == logits.shape
