@@ -18,17 +18,14 @@ _N_WRONG, _N_CLASSES = 12, 10
 _N_SAMPLED, _MAX_WRONG_IMAGES = 8, 40
 
 
-def answers_of(confidence, prediction, y_encoded, classes, uncalibrated):
+def answers_of(confidence, prediction, y_encoded, classes):
     """A calibrator's answers as a page takes them, by name.
 
-    They are how much more often they are right than the `uncalibrated` predictions, with the standard error; the wrong
-    ones given with most confidence, the surest first; the worst classes, the worst first; some samples' at equal
-    distances.
+    They are the wrong ones given with most confidence, the surest first; the worst classes, the worst first; some
+    samples' at equal distances.
     """
     names = [str(name) for name in classes]
     hits = prediction == y_encoded
-    gains = hits.astype(float) - (uncalibrated == y_encoded)
-    wrong = np.flatnonzero(~hits)
 
     def answers(rows):
         return [
@@ -42,12 +39,72 @@ def answers_of(confidence, prediction, y_encoded, classes, uncalibrated):
         ]
 
     return {
-        "accuracy_gain": float(gains.mean()),
-        "accuracy_gain_se": float(gains.std(ddof=1) / np.sqrt(len(gains))),
-        "wrong": answers(wrong[np.argsort(-confidence[wrong], kind="stable")[:_N_WRONG]]),
+        "wrong": answers(_surest(~hits, confidence)),
         "classes": _worst_classes(prediction, confidence, y_encoded, names),
         "sampled": answers(_sampled(len(hits))),
     }
+
+
+def answers_of_labels(proba, labels, losses, classes):
+    """The same where labels don't exclude each other: an answer for each, whether a sample has it.
+
+    Parameters
+    ----------
+    proba, labels, losses : ndarray of shape (n_samples, n_labels)
+        Probabilities; 0, 1, or -1 where it isn't known; and negative log-probabilities of what is true.
+    classes : ndarray of shape (n_labels,)
+        Names of the labels.
+    """
+    names = [str(name) for name in classes]
+    known, predicted, confidence = labels >= 0, proba >= 0.5, np.maximum(proba, 1 - proba)
+    false = known & (predicted != labels)
+
+    def words(k, is_there):
+        return names[k] if is_there else f"no {names[k]}"
+
+    def those(has):
+        return ", ".join(name for name, there in zip(names, has, strict=True) if there) or "none"
+
+    wrong = [divmod(int(place), len(names)) for place in _surest(false.ravel(), confidence.ravel())]
+    means = np.where(known, losses, 0).sum(0) / known.sum(0)
+    return {
+        "wrong": [
+            {
+                "row": row,
+                "label": words(k, labels[row, k]),
+                "prediction": words(k, predicted[row, k]),
+                "confidence": float(confidence[row, k]),
+            }
+            for row, k in wrong
+        ],
+        "classes": [
+            {
+                "name": names[k],
+                "count": int(known[:, k].sum()),
+                "positives": int((labels[:, k] == 1).sum()),
+                "nll": float(means[k]),
+                "probability": float(proba[known[:, k], k].mean()),
+                "missed": int((false & ~predicted)[:, k].sum()),
+                "false_alarms": int((false & predicted)[:, k].sum()),
+            }
+            for k in np.argsort(-means, kind="stable")[:_N_CLASSES]
+        ],
+        "sampled": [
+            {
+                "row": int(row),
+                "label": those(labels[row] == 1),
+                "prediction": those(predicted[row] & known[row]),
+                "confidence": None,
+            }
+            for row in _sampled(len(labels))
+        ],
+    }
+
+
+def _surest(wrong, confidence):
+    """Places of the wrong answers given with most confidence, the surest first."""
+    places = np.flatnonzero(wrong)
+    return places[np.argsort(-confidence[places], kind="stable")[:_N_WRONG]]
 
 
 def _worst_classes(prediction, confidence, y_encoded, names):
@@ -79,20 +136,19 @@ def _sampled(n_samples):
 def page_content(scoring, n_calibration, cells, answers, samples, calibrators, order):
     """Content of a page beside the scores, under the names of its script.
 
-    `cells` and `answers` are by calibrator, cells first of the most probable class, then of the `scoring`'s columns.
+    `cells` and `answers` are by calibrator, cells first of the most probable class, then of the `scoring`'s events.
     Of wrong answers those of calibrators named first in `order` are pictured first. The date has ISO 8601's format.
     """
     wrong = list(dict.fromkeys(answer["row"] for name in order for answer in answers[name]["wrong"]))
     sampled = _sampled(len(samples.logits))
     rows = np.union1d(wrong[:_MAX_WRONG_IMAGES], sampled).astype(int)
-    n_classes, columns = len(scoring.classes), scoring.columns
     return {
         "nCalibration": n_calibration,
         "nSamples": len(samples.logits),
-        "nClasses": n_classes,
-        "classNames": [str(scoring.classes[k]) for k in columns],
-        # Scores are about the second of two classes.
-        "event": 1 if n_classes == 2 else -1,
+        "nClasses": len(scoring.classes),
+        "areLabels": scoring.are_labels,
+        "classNames": scoring.events,
+        "event": scoring.event,
         "nBins": scoring.n_bins,
         "counts": scoring.counts,
         "thresholds": THRESHOLDS,

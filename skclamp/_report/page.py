@@ -51,18 +51,22 @@ def page_of(comparison, content, *, title, channel_names=None, samples=True, mos
     }
     while True:
         page = _fill(title, {**told, **_data(comparison, content)})
-        if len(page.encode()) <= most_bytes or not (content["classNames"] or content["thumbnails"]):
+        # All labels together are the first event, and stay.
+        has_classes = len(content["classNames"]) > content["areLabels"]
+        if len(page.encode()) <= most_bytes or not (has_classes or content["thumbnails"]):
             return page
-        content = _with_fewer_classes(content) if content["classNames"] else {**content, "thumbnails": None}
+        content = _with_fewer_classes(content) if has_classes else {**content, "thumbnails": None}
 
 
 def _with_fewer_classes(content):
-    """The content with the more frequent half of the classes."""
+    """The content with the more frequent half of the classes, or the worse half of the labels."""
     _, *classes = next(iter(content["cells"].values()))
-    by_frequency = np.argsort([-cells.hits.sum() for cells in classes], kind="stable")
-    kept = np.sort(by_frequency[: len(classes) // 2])
+    order, event = np.argsort([-cells.hits.sum() for cells in classes], kind="stable"), -1
+    if content["areLabels"]:
+        order, event = np.arange(len(classes)), content["event"]
+    kept = np.sort(order[: max(len(classes) // 2, event + 1)])
     cells = {name: [top, *(own[k] for k in kept)] for name, (top, *own) in content["cells"].items()}
-    return {**content, "event": -1, "classNames": [content["classNames"][k] for k in kept], "cells": cells}
+    return {**content, "event": event, "classNames": [content["classNames"][k] for k in kept], "cells": cells}
 
 
 def _fill(title, data):
@@ -96,6 +100,7 @@ def _data(comparison, content):
         "networkTimes": comparison.network_times,
         "rows": [_row(row, comparison.calibrators.get(row.name)) for row in comparison.rows],
         "sizes": [len(part.count) for part in cells],
+        "effects": [part.effect for part in cells],
         "cells": _packed(cells),
         "answers": [content["answers"][row.name] for row in comparison.rows],
     }

@@ -72,6 +72,10 @@ class OutputLayer(NamedTuple):
             )
         return matrix
 
+    def proba(self, logits):
+        """Return probabilities of a network's logits, (n, K) or (n, L)."""
+        return logits.softmax(1) if self.n_labels is None else logits.sigmoid()
+
     def predict(self, values, classes):
         """Return each sample's class from its log-probabilities or, of labels, 1 where p is at least 0.5."""
         if self.n_labels is None:
@@ -234,10 +238,10 @@ def _other_places(name, places, others, n_classes):
     return f"{message}; got places {places}{mend}"
 
 
-def understood(outputs, y, beside=None, ignore_index=-100):
+def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     """Return the output layer that targets and a calibrator's `outputs` ask for, and the targets, checked.
 
-    `beside` is as in `check_labels`, and `ignore_index` stands for no class where y has one at each place.
+    `name` and `beside` are as in `check_labels`, and `ignore_index` stands for no class where y has one at each place.
     """
     matrix = matrix_of(y)
     if matrix is not None and beside is not None and getattr(beside[1], "shape", None) == (len(matrix),):
@@ -246,29 +250,31 @@ def understood(outputs, y, beside=None, ignore_index=-100):
     if outputs == "softmax" or (outputs == "auto" and matrix is None):
         if (places := _places_of(y, ignore_index, given=outputs == "softmax", beside=beside)) is not None:
             return OutputLayer(is_dense=True), places
-        return SOFTMAX, None if y is None else check_labels(y, beside=beside)
+        return SOFTMAX, None if y is None else check_labels(y, name, beside)
     if y is None:
         # Of how many, what brings them says.
         return OutputLayer(-1), None
     if matrix is None:
         raise ValueError(
-            "y must be of shape (n_samples, n_labels), two labels or more, each 0, 1 or NaN, where outputs='sigmoid'; "
+            f"{name} must be of shape (n_samples, n_labels), two labels or more, each 0, 1 or NaN, where "
+            "outputs='sigmoid'; "
             f"got shape {np.shape(y)}. One label alone is a problem of two classes, which needs no outputs"
         )
     if outputs == "auto" and (matrix.sum(1) == 1).all():
         raise ValueError(
-            "y has exactly one 1 in each row: where classes exclude each other, give y.argmax(1); where labels don't, "
-            "outputs='sigmoid'"
+            f"{name} has exactly one 1 in each row: where classes exclude each other, give {name}.argmax(1); where "
+            "labels don't, outputs='sigmoid'"
         )
     names = to_numpy(y.columns) if hasattr(y, "columns") else None
     if names is not None:
-        check_class_names(names, len(names), "the columns of y")
+        check_class_names(names, len(names), f"the columns of {name}")
     return OutputLayer(matrix.shape[1]), Labels(matrix, names)
 
 
 def check_columns(y, names, name="y"):
-    """Raise for a frame of labels that has these columns in another order."""
-    columns = list(getattr(y, "columns", names))
+    """Raise for a frame of labels, or `Labels` of one, that has these columns in another order."""
+    columns = getattr(y, "columns", getattr(y, "names", None))
+    columns = list(names if columns is None else columns)
     if columns != list(names) and set(columns) == set(names):
         raise ValueError(f"{name} must have its columns in the order of fit, {list(names)}; got {columns}")
 

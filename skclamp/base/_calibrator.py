@@ -48,6 +48,8 @@ from ._seen_classes import SeenClasses
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
+# Of dense outputs, places of a sample that tell whether they are probabilities.
+_FEW_PLACES = 64
 # Parameters in which the ranks of a sharded fit may differ.
 _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 
@@ -295,13 +297,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 self._take_on(OutputLayer(is_dense=True), ranks)
             n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
             are_classes = self._outputs == SOFTMAX
-            total = total_of_probabilities(samples.logits) if are_classes else 0.0
-            self._like_probabilities = total > 0
-            if checks and samples.backbone.guesses_response:
-                if total:
-                    note(words.probabilities(total), CalibrationSetWarning, explains=True)
-                elif self._outputs.n_labels and ((samples.logits >= 0) & (samples.logits <= 1)).all():
-                    note(words.probabilities_of_labels(), CalibrationSetWarning, explains=True)
+            self._like_probabilities = self._look_for_probabilities(samples, checks)
             checks = checks and ranks is ALONE
             looked = None
             # A perturbation goes by what is seen, even where nobody is told.
@@ -356,6 +352,17 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         else:
             found = cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv, names=names)
         return Samples.of(**found, **told, metadata=metadata, name=names[1])
+
+    def _look_for_probabilities(self, samples, checks=True):
+        """Return whether logits add up as probabilities of classes do; tell where any are taken for logits unasked."""
+        logits = self._outputs.rows(samples.logits[:, :, :_FEW_PLACES]) if self._outputs.is_dense else samples.logits
+        total = 0.0 if self._outputs.n_labels else total_of_probabilities(logits)
+        if checks and samples.backbone.guesses_response:
+            if total:
+                note(words.probabilities(total), CalibrationSetWarning, explains=True)
+            elif self._outputs.n_labels and ((samples.logits >= 0) & (samples.logits <= 1)).all():
+                note(words.probabilities_of_labels(), CalibrationSetWarning, explains=True)
+        return total > 0
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""

@@ -2,22 +2,37 @@
 
 import inspect
 
+import numpy as np
+
 from .._pooling.candidates import MAPS, takers
 from .._utils.parameters import by_name
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..perturbations._views import views_of
+from ..scaling import PlattScaling
 
 UNCALIBRATED = "uncalibrated"
 # What a comparison has for all of them.
-_SHARED = ("response", "classes", "cv", "device", "integer_scale")
+_SHARED = ("response", "classes", "cv", "device", "integer_scale", "outputs")
+# Of labels that don't exclude each other: samples that have each, and that don't, from which maps of one label learn.
+_LEAST_OF_LABEL = 100
 
 
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
-    n_classes, n_samples = len(logits.classes), len(logits.calibration)
-    suited = [(kind.__name__, kind()) for kind in MAPS if n_samples >= kind._compared_samples * n_classes]
-    chosen = dict(takers(suited, logits.calibration, logits.test))
+    if logits.outputs.n_labels:
+        rarer = np.min([(logits.y_cal_encoded == value).sum(0) for value in (0, 1)])
+        suited = [
+            (kind.__name__, kind())
+            for kind in MAPS
+            if kind._map_of_labels == "all"
+            or kind is PlattScaling
+            or (kind._map_of_labels and rarer >= _LEAST_OF_LABEL)
+        ]
+    else:
+        n_classes, n_samples = len(logits.classes), len(logits.calibration)
+        suited = [(kind.__name__, kind()) for kind in MAPS if n_samples >= kind._compared_samples * n_classes]
+    chosen = dict(takers(suited, *map(logits.outputs.rows, (logits.calibration, logits.test))))
     takes_part, shape = logits.clampable()
     if takes_part:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)

@@ -15,13 +15,13 @@ from .._judging.splits import MAX_TELLING, copies_of
 from .._report.answers import page_content
 from .._report.figure import draw_comparison
 from .._report.page import page_of
+from .._utils.outputs import numbers_of
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import one_warning
 from ..base import BaseCalibrator
-from ..metrics._binning import Probabilities
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
-from ._scoring import CalibratorScores, Scoring, compare_losses
+from ._scoring import CalibratorScores, LabelScoring, Scoring, compare_losses
 from ._shared_logits import SharedLogits
 
 _WIDTH_OF_NOTES = 120
@@ -33,8 +33,9 @@ class CalibratorComparison:
     Printed, it is a table, the lowest NLL first. "best" has it; those "tied" with the best can't be told from it: of
     them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown with its bootstrap
     interval and its noise floor, below which differences say nothing. Of two classes it is that of the second one's
-    probability, whose mean the table tells. The area under the risk-coverage curve (AURC) tells what confidence is good
-    for where the least confident answers aren't given. On a terminal the table is broken to its width.
+    probability, whose mean the table tells; of several labels a sample, of all their probabilities. The area under the
+    risk-coverage curve (AURC) tells what confidence is good for where the least confident answers aren't given. On a
+    terminal the table is broken to its width.
 
     Parameters
     ----------
@@ -144,7 +145,8 @@ class CalibratorComparison:
         class's probability, in bins of the reader's choice. Then come the wrong answers given with most confidence, the
         worst classes, a threshold of confidence, risk over coverage, the scores, also as CSV, and what neural clamping
         learned. Of more than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would
-        be too large.
+        be too large. Of several labels a sample all together have a diagram, and each has; those of the largest
+        uncalibrated NLL come first.
 
         The file holds sums over the test set, 20 answers at most of each calibrator with their rows and labels, and 48
         small images where the inputs are images of one or three channels and Pillow is installed, as by
@@ -188,7 +190,13 @@ class CalibratorComparison:
     @property
     def _event(self):
         """Name of the second of two classes; None of others."""
-        return None if self._content is None or self._content["event"] < 0 else self._content["classNames"][1]
+        if self._content is None or self._content["event"] < 0 or self._are_labels:
+            return None
+        return self._content["classNames"][1]
+
+    @property
+    def _are_labels(self):
+        return self._content is not None and self._content["areLabels"]
 
     @property
     def _error_name(self):
@@ -243,6 +251,12 @@ class CalibratorComparison:
             "curve of risk over coverage, the mean share of errors among the most confident answers. Times of output "
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
+        if self._are_labels:
+            notes += (
+                " Accuracy, NLL and Brier score are means over labels, ECE, floor and AECE of all labels' "
+                "probabilities together, SCE is the mean of each label's ECE; an answer is one of one label. Samples "
+                "are what is compared and resampled."
+            )
         if self._event is not None:
             hits = self._content["cells"][self.best][2].hits.sum()
             notes += (
@@ -283,6 +297,7 @@ def compare_calibrators(
     device=None,
     batch_size="auto",
     integer_scale=None,
+    outputs="auto",
 ):
     """Fit calibrators to one set of data, and compare them, and the uncalibrated network, on another.
 
@@ -294,8 +309,9 @@ def compare_calibrators(
         What to calibrate, as for every calibrator. None means that `X_cal` and `X_test` are logits.
     X_cal : array-like, torch.Tensor, dict, torch.utils.data.Dataset or DataLoader
         Inputs to calibrate with, none of which may have trained the network.
-    y_cal : array-like of shape (n_samples,), default=None
-        Their labels. May be left out where `X_cal` brings them.
+    y_cal : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+        Their labels; of several labels a sample that don't exclude each other 0, 1, or NaN where it isn't known. May be
+        left out where `X_cal` brings them.
     X_test, y_test : as `X_cal` and `y_cal`
         What to compare on, which may not have trained the network either. `X_test` must be given:
         ``compare_calibrators(estimator, dataset, X_test=test_dataset)``.
@@ -304,7 +320,8 @@ def compare_calibrators(
         all of different classes, go by their classes' names. One that is fitted is compared as it is: around the same
         estimator, or to logits, of which it gets this estimator's. None takes those of the package that suit the number
         of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which takes
-        several times as long as its candidates, isn't.
+        several times as long as its candidates, isn't. Of several labels a sample, maps of one label each are among
+        them only if each label is 0 of 100 samples and 1 of 100 others.
     params : dict, default=None
         What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
         alike.
@@ -334,6 +351,9 @@ def compare_calibrators(
         Samples a forward pass of a network, as for every calibrator; neural clamping has its own, and a DataLoader.
     integer_scale : float or dict of str to float, default=None
         What integer inputs are multiplied by, as for every calibrator.
+    outputs : {"auto", "softmax", "sigmoid"}, default="auto"
+        Whether logits are one softmax of classes, or a sigmoid for each of several labels that don't exclude each
+        other. "auto" follows the shape of `y_cal`.
 
     Returns
     -------
@@ -363,6 +383,11 @@ def compare_calibrators(
     it was at most 6.5 % of our simulations.
     Samples of equal inputs and labels count as one; so do those of equal scores that are given in the inputs' place,
     unless these are votes.
+    Of several labels a sample, accuracy, NLL and Brier score are means over labels, as those of the metrics'
+    ``average="macro"``, while the ECE and its floor are of the probabilities of all labels together. A sample, whose
+    labels may depend on each other, is what is resampled, compared and counted. The noise floor draws labels by
+    themselves, and is widened by how much more the sum of a sample's residuals varies than that of as many independent
+    ones. Labels that aren't known count nowhere.
 
     References
     ----------
@@ -400,6 +425,7 @@ def compare_calibrators(
         "device": device,
         "batch_size": batch_size,
         "integer_scale": integer_scale,
+        "outputs": outputs,
     }
     check_parameters(BaseCalibrator._parameter_constraints, {**shared, "verbose": verbose}, "compare_calibrators")
     chosen = None if calibrators is None else named(calibrators)
@@ -414,7 +440,8 @@ def compare_calibrators(
 def _compare(calibrators, logits, calibration, alpha, options):
     """The comparison of calibrators by name, the uncalibrated estimator's row among them."""
     y_proba, seconds = logits.uncalibrated()
-    scoring = Scoring(logits.y_test_encoded, logits.classes, Probabilities(y_proba).top_label[1], **options)
+    kind = LabelScoring if logits.outputs.n_labels else Scoring
+    scoring = kind(logits.y_test_encoded, logits.classes, y_proba, **options)
     scored, fitted = {UNCALIBRATED: scoring(0.0, y_proba, seconds)}, {}
     bar = progress_bar(calibrators.items(), verbose=logits.verbose, unit="calibrator")
     for name, calibrator in bar:
@@ -428,11 +455,12 @@ def _compare(calibrators, logits, calibration, alpha, options):
         scored[name] = scoring(fit_time, *predicted)
     test, log_proba = logits.test_samples, None
     if logits.estimator is None:
-        log_proba = torch.log_softmax(logits.test[:MAX_TELLING].double(), 1)
+        log_proba = torch.log_softmax(logits.outputs.rows(logits.test[:MAX_TELLING].double()), 1)
     copies = copies_of(test.prints, torch.ones(len(logits.test)), test.X, log_proba)
     if copies is not None:
         # Those of several labels are several samples.
-        copies = copies * len(logits.classes) + logits.y_test_encoded
+        numbers = numbers_of(logits.y_test_encoded)
+        copies = (copies * (numbers.max() + 1) + numbers)[scoring.judging]
     scores, losses, *shown = zip(*scored.values(), strict=True)
     rows = [
         CalibratorScores(name, **own, **difference)

@@ -2,28 +2,28 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values
-from .._report.answers import answers_of
+from .._report.answers import answers_of, answers_of_labels
 from .._report.cells import cells_of, counts_with
 from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
     area_under_risk_coverage,
     bootstrap_interval,
-    brier_score,
     classwise_calibration_error,
     expected_calibration_error,
 )
 from ..metrics._binning import Probabilities
 from ..metrics._noise_floor import draw_labels
-from ..metrics._proper_scores import log_losses
+from ..metrics._proper_scores import brier_losses, log_losses
 
-# Classes with bins of their own, the most frequent ones: what a page has room for.
+# Classes with bins of their own, the most frequent ones, or the worst labels: what a page has room for.
 _MAX_CLASSES_BINNED = 24
 
 
@@ -38,12 +38,15 @@ class CalibratorScores:
     accuracy, nll, brier, ece, aece, sce : float
         Accuracy; negative log-likelihood in nats; Brier score; expected calibration error, the adaptive one and the
         classwise one. Of two classes the first two are of the second one's probability, else of the most probable
-        class. All but the NLL are parts of 1, not percentages.
+        class. All but the NLL are parts of 1, not percentages. Of several labels a sample the first three are means
+        over labels, of each the mean over the samples where it is known. `ece` and `aece` are of the probabilities of
+        all labels together (``average="micro"``), and `sce` is the mean over labels of each one's own ECE.
     nll_se : float
         Standard error of the NLL.
     auroc : float
         Area under the ROC curve of the confidence as a sign of right answers: how often a right one is surer than a
-        wrong one. NaN if there is only one kind.
+        wrong one. NaN if there is only one kind. Of several labels a sample each label is an answer, here and in the
+        AURC.
     aurc, aurc_low, aurc_high : float
         Area under the risk-coverage curve of the most probable class, and its bootstrap interval.
     ece_low, ece_high : float
@@ -88,51 +91,92 @@ class CalibratorScores:
 class Scoring:
     """Scores probabilities of one test set; draws and resamples are the same for all of them.
 
-    `uncalibrated` are the classes that the estimator itself predicts.
+    `uncalibrated` are the probabilities of the estimator itself.
+
+    Attributes
+    ----------
+    events : list of str
+        Names of what has cells of its own beside the most probable class.
+    event : int
+        Which of them the calibration errors are of; -1 is the most probable class.
+    judging : slice or ndarray of shape (n_samples,), bool
+        Which samples have losses.
     """
 
+    are_labels = False
+    judging: Any = slice(None)
+
     def __init__(self, y_encoded, classes, uncalibrated, *, n_bins, n_resamples, n_draws, random_state):
-        self.y_encoded, self.classes, self.uncalibrated, self.n_bins = y_encoded, classes, uncalibrated, n_bins
+        self.y_encoded, self.classes, self.n_bins = y_encoded, classes, n_bins
         self.n_draws, self.counts = n_draws, counts_with(n_bins)
         self.seed = check_random_state(random_state).randint(2**31 - 1)
         self.interval = partial(bootstrap_interval, n_resamples=n_resamples, random_state=self.seed)
-        counts = np.bincount(y_encoded, minlength=len(classes))
-        self.columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
+        proba = self._rows(uncalibrated)
+        self._hits_before = proba.top_label[1] == y_encoded
+        self.columns = self._most_telling(proba)[:_MAX_CLASSES_BINNED]
+        # Of two classes the most probable one hides much.
+        self.events, self.event = [str(classes[k]) for k in self.columns], 1 if len(classes) == 2 else -1
 
     # The labels are column indices, whichever of them the test set misses.
     @silenced()
     def __call__(self, fit_time, y_proba, predict_time):
         """Scores by name, the loss of each sample, and of a page the cells and the answers."""
-        proba, y_encoded, n_bins = Probabilities(y_proba), self.y_encoded, self.n_bins
-        # Of two classes the most probable one hides much.
+        proba, y_encoded, n_bins = self._rows(y_proba), self.y_encoded, self.n_bins
         event = proba.of_event()
         interval = self.interval(partial(expected_calibration_error, n_bins=n_bins), y_encoded, event)
         area = self.interval(area_under_risk_coverage, y_encoded, proba)
-        losses = log_losses(proba, y_encoded)
+        of_rows = log_losses(proba, y_encoded)
+        losses = self._of_samples(of_rows)
         confidence, prediction = proba.top_label
         hits = prediction == y_encoded
         cells = self._cells(proba)
-        floor, floor_quantile = cells[2 if event.is_event else 0].floors[0, self.counts.index(n_bins)]
+        floor, floor_quantile = cells[self.event + 1].floors[0, self.counts.index(n_bins)]
+        judged = slice(None) if proba.weight is None else proba.weight > 0
+        both = 0 < hits[judged].sum() < len(hits[judged])
+        gains = self._of_samples(hits.astype(float) - self._hits_before)
         scores = {
-            "accuracy": float(hits.mean()),
+            "accuracy": float(self._of_samples(hits).mean()),
             "nll": float(losses.mean()),
-            "nll_se": float(losses.std(ddof=1) / np.sqrt(len(losses))),
-            "brier": brier_score(y_encoded, proba),
+            "nll_se": _standard_error(losses),
+            "brier": float(self._of_samples(brier_losses(proba, y_encoded)).mean()),
             "ece": interval.value,
             "ece_low": interval.low,
             "ece_high": interval.high,
             "ece_floor": float(floor),
             "ece_floor_quantile": float(floor_quantile),
             "aece": adaptive_expected_calibration_error(y_encoded, event, n_bins=n_bins),
-            "sce": classwise_calibration_error(y_encoded, proba, n_bins=n_bins),
-            "auroc": float(roc_auc_score(hits, confidence)) if 0 < hits.sum() < len(hits) else float("nan"),
+            "sce": self._classwise(proba),
+            "auroc": float(roc_auc_score(hits[judged], confidence[judged])) if both else float("nan"),
             "aurc": area.value,
             "aurc_low": area.low,
             "aurc_high": area.high,
             "fit_time": fit_time,
             "predict_time": predict_time,
         }
-        return scores, losses, cells, answers_of(confidence, prediction, y_encoded, self.classes, self.uncalibrated)
+        told = {"accuracy_gain": float(gains.mean()), "accuracy_gain_se": _standard_error(gains)}
+        return scores, losses, cells, {**told, **self._answers(proba, of_rows)}
+
+    def _rows(self, y_proba):
+        """Hook: the probabilities that are judged."""
+        return Probabilities(y_proba)
+
+    def _most_telling(self, uncalibrated):
+        """Hook: the columns that a page shows if it hasn't room for more, in its order."""
+        counts = np.bincount(self.y_encoded, minlength=len(self.classes))
+        return np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
+
+    def _of_samples(self, values):
+        """Hook: values of rows as those of samples that are independent."""
+        return values
+
+    def _classwise(self, proba):
+        """Hook: the mean over columns of the error of each one's probability."""
+        return classwise_calibration_error(self.y_encoded, proba, n_bins=self.n_bins)
+
+    def _answers(self, proba, losses):
+        """Hook: the answers; `losses` are those of the rows."""
+        confidence, prediction = proba.top_label
+        return answers_of(confidence, prediction, self.y_encoded, self.classes)
 
     def _cells(self, proba):
         """Cells of the most probable class and of each of the classes that have some."""
@@ -146,6 +190,81 @@ class Scoring:
                 for k, column in zip(self.columns, proba.columns(self.columns), strict=True)
             ),
         ]
+
+
+class LabelScoring(Scoring):
+    """The same of several labels a sample that don't exclude each other: each is a row of two classes.
+
+    Samples are resampled whole, and judge by the mean over their labels. `labels`, of shape (n_samples, n_labels), are
+    0, 1, or -1 where it isn't known, which counts nowhere.
+    """
+
+    are_labels = True
+
+    def __init__(self, labels, classes, uncalibrated, **options):
+        self._labels, self._known, self.judging = labels, labels >= 0, (labels >= 0).any(1)
+        super().__init__(labels.clip(0).ravel(), classes, uncalibrated, **options)
+        self.events, self.event = ["all labels", *self.events], 0
+
+    def _rows(self, y_proba):
+        p = np.asarray(y_proba, np.float64)
+        weight = None if self._known.all() else self._known.ravel().astype(np.float64)
+        proba = Probabilities(np.stack([1 - p, p], -1).reshape(-1, 2), weight, rows_a_sample=p.shape[1])
+        # As predictions have it, 1 where both are as probable.
+        proba.top_label = proba.top_label[0], (p >= 0.5).ravel().astype(np.int64)
+        return proba
+
+    def _most_telling(self, uncalibrated):
+        return np.argsort(-self._means(log_losses(uncalibrated, self.y_encoded)), kind="stable")
+
+    def _means(self, values):
+        """Mean of each label."""
+        return np.where(self._known, values.reshape(self._known.shape), 0).sum(0) / self._known.sum(0)
+
+    def _of_samples(self, values):
+        # What a sample adds to the mean over labels, of which each may be known of other samples.
+        means = self._means(values)
+        parts = np.where(self._known, values.reshape(self._known.shape) - means, 0) / self._known.mean(0)
+        return means.mean() + (parts.mean(1) * self.judging.mean())[self.judging]
+
+    def _classwise(self, proba):
+        by_label = zip(self._known.T, self._labels.T, self._columns(proba).T, strict=True)
+        return np.mean(
+            [expected_calibration_error(y[k], p[k], n_bins=self.n_bins, labels=[0, 1]) for k, y, p in by_label]
+        )
+
+    def _columns(self, proba):
+        """Probabilities of the labels, a column of each."""
+        return proba.columns([1]).reshape(self._known.shape)
+
+    def _answers(self, proba, losses):
+        return answers_of_labels(self._columns(proba), self._labels, losses.reshape(self._known.shape), self.classes)
+
+    def _cells(self, proba):
+        known, p = self._known.ravel(), self._columns(proba)
+        confidence, prediction = proba.top_label
+        units = np.repeat(np.arange(len(p)), p.shape[1])[known]
+        hits = prediction == self.y_encoded
+
+        def of_event(probability, came_true, **options):
+            # One draw after another: of all labels they would be large together.
+            random = np.random.default_rng(self.seed)
+            drawn = (random.random(len(probability)) < probability for _ in range(self.n_draws))
+            options = {"counts": self.counts, "dtype": proba.dtype, **options}
+            return cells_of(probability, came_true, drawn, **options)
+
+        return [
+            of_event(confidence[known], hits[known], is_top=True, units=units),
+            of_event(p.ravel()[known], self.y_encoded[known] == 1, is_top=False, units=units),
+            *(
+                of_event(p[own, k], self._labels[own, k] == 1, is_top=False)
+                for k, own in zip(self.columns, self._known.T[self.columns], strict=True)
+            ),
+        ]
+
+
+def _standard_error(values):
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def compare_losses(losses, alpha, copies=None):

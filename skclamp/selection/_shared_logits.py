@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from scipy import stats
+from scipy.special import expit
 from sklearn.base import clone
 
 from .. import scaling
@@ -16,10 +17,12 @@ from .._backbones.opening import is_frozen
 from .._backbones.samples import read
 from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows
-from .._utils.labels import check_labels, encode_labels
+from .._utils.labels import encode_labels
+from .._utils.outputs import OutputLayer, check_columns, understood
 from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
+from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from ..modules import frozen
 from ..modules._norm_layers import find_norm_layers
@@ -41,8 +44,10 @@ class SharedLogits:
         They, and what `read` made of them.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
-    y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,)
-        Column index of each label.
+    outputs : OutputLayer
+        What a row of logits means.
+    y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        Column index of each label; of labels that don't exclude each other 0, 1, or -1 where one isn't known.
     seconds : tuple of float
         What the logits of either set took.
     """
@@ -53,10 +58,12 @@ class SharedLogits:
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
         self.estimator, self.shared, self.params, self.verbose = estimator, shared, params, verbose
-        y_cal = None if y_cal is None else check_labels(y_cal, "y_cal", beside=("X_test", X_test))
-        y_test = None if y_test is None else check_labels(y_test, "y_test", beside=("X_test", X_test))
+        beside = "X_test", X_test
+        self.outputs, y_cal = understood(shared["outputs"], y_cal, beside, name="y_cal")
+        _, y_test = understood(self.outputs.kind, y_test, beside, name="y_test")
         # What reads the samples, and looks at them, for all the calibrators.
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
+        reader._take_on(self.outputs, ALONE)
         told = {"classes": shared["classes"], "sample_weight": params.get("sample_weight")}
         told |= {"any_order": y_cal is None and not params, "metadata": reader._route(y_cal, params)}
         # Out of fold where the estimator has to be fitted.
@@ -74,14 +81,32 @@ class SharedLogits:
             raise ValueError(f"X_test must hold at least 2 samples; got {len(self.test)}")
         self.classes = self.calibration_samples.classes
         self.y_cal_encoded = self.calibration_samples.y_encoded.cpu().numpy()
-        self.y_test_encoded = encode_labels(self.test_samples.labels, self.classes, "y_test")
+        if self.outputs.n_labels:
+            self.outputs = OutputLayer(n_columns)
+            self.y_test_encoded = self._encoded_labels(self.test_samples.labels)
+        else:
+            self.y_test_encoded = encode_labels(self.test_samples.labels, self.classes, "y_test")
         self._look_for_the_same_samples(X_test is X_cal, self.test_samples.prints)
         if is_frozen(estimator):
             self._look_for_training_data()
         with one_warning() as notes:
+            if self.outputs.n_labels:
+                reader._look_for_probabilities(self.calibration_samples)
             looked = reader._look_at(self.calibration_samples)
             if looked is not None:
                 reader._look_back(looked, self.calibration_samples, notes)
+
+    def _encoded_labels(self, labels):
+        """The test set's labels, 0, 1 or -1, of which each must be known somewhere."""
+        if labels.values.shape[1] != len(self.classes):
+            raise ValueError(f"y_test must have {len(self.classes)} columns, as y_cal; got {labels.values.shape[1]}")
+        check_columns(labels, self.classes, "y_test")
+        unknown = np.isnan(labels.values)
+        if unknown.all(0).any():
+            raise ValueError(
+                f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown.all(0)].tolist()}"
+            )
+        return np.where(unknown, -1, labels.values).astype(np.int64)
 
     def _look_for_the_same_samples(self, same, prints):
         """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
@@ -102,7 +127,10 @@ class SharedLogits:
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
         pairs = (self.calibration, self.y_cal_encoded), (self.test, self.y_test_encoded)
-        hits = [(logits.argmax(1).cpu().numpy() == y_encoded) for logits, y_encoded in pairs]
+        if any((y_encoded < 0).any() for _, y_encoded in pairs):
+            # A sample of which less is known is sooner all right.
+            return
+        hits = [self._hits(logits.cpu().numpy(), y_encoded) for logits, y_encoded in pairs]
         counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
             note(
@@ -112,6 +140,12 @@ class SharedLogits:
                 TrainingDataWarning,
                 explains=True,
             )
+
+    def _hits(self, logits, y_encoded):
+        """Return which samples are right, in all their labels."""
+        if self.outputs.n_labels:
+            return ((logits >= 0) == y_encoded).all(1)
+        return logits.argmax(1) == y_encoded
 
     def clampable(self):
         """Return whether clamping suits a torch network, and the shape of the input that it perturbs, or None."""
@@ -129,9 +163,10 @@ class SharedLogits:
 
     def uncalibrated(self):
         """As `predicted`, of the test set: the classifier's own where it gives any, whatever its scores would make."""
-        if not self.backbone.in_batches and hasattr(self.backbone.classifier, "predict_proba"):
+        of_classes = not (self.backbone.in_batches or self.outputs.n_labels)
+        if of_classes and hasattr(self.backbone.classifier, "predict_proba"):
             return timed(self.backbone.classifier.predict_proba, self.test_samples.X)
-        return self.predicted(lambda logits: torch.softmax(logits.double(), 1).cpu().numpy())
+        return self.predicted(lambda logits: self.outputs.proba(logits.double()).cpu().numpy())
 
     def calibrated(self, calibrator):
         """As `predicted`, by a calibrator that came fitted, around the estimator or to logits."""
@@ -139,14 +174,16 @@ class SharedLogits:
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
         is_map = not isinstance(inner, BaseClamping) and not isinstance(inner._backbone, CalibratorBackbone)
         if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
-            return self.predicted(lambda logits: np.exp(calibrator.transform_logits(logits)))
+            normalise = expit if self.outputs.n_labels else np.exp
+            return self.predicted(lambda logits: normalise(calibrator.transform_logits(logits)))
         if inner.estimator is None:
-            X_test = self.test.double().softmax(1) if inner.response == "probabilities" else self.test
+            X_test = self.outputs.proba(self.test.double()) if inner.response == "probabilities" else self.test
         return timed(calibrator.predict_proba, X_test)
 
     def predicted(self, predict):
         """The test set's probabilities, an array or, of many, `ComputedRows`; and the seconds that one pass takes."""
-        if self.test.numel() <= self.most_kept:
+        # What labels are scored by takes an array.
+        if self.outputs.n_labels or self.test.numel() <= self.most_kept:
             return timed(predict, self.test)
         computed = ComputedRows(predict, self.test)
         _, seconds = timed(deque, computed.parts(), 0)
@@ -181,6 +218,11 @@ class SharedLogits:
                 "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
                 f"{inner!r} for {name!r}, around another"
             )
+        if calibrator._outputs != self.outputs:
+            raise ValueError(
+                f"calibrators that are fitted must be so to {_told(self.outputs)}, as y_cal has it; got "
+                f"{_told(calibrator._outputs)} for {name!r}"
+            )
         classes, expected = calibrator.classes_, self.classes
         if not any(np.array_equal(classes, known) for known in (expected, np.arange(len(expected)))):
             raise ValueError(
@@ -202,6 +244,10 @@ class SharedLogits:
         return found is expected is not None or (
             type(found) is type(expected) and backbone.fingerprint() == self.backbone.fingerprint()
         )
+
+
+def _told(outputs):
+    return f"{outputs.n_labels} labels a sample" if outputs.n_labels else "one label a sample"
 
 
 def timed(function, *args, **kwargs):

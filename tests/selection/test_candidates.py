@@ -13,6 +13,7 @@ from skclamp import (
     compare_calibrators,
     default_candidates,
 )
+from skclamp._utils.outputs import SOFTMAX
 from skclamp.selection._candidates import default_calibrators
 
 
@@ -61,7 +62,8 @@ def test_structured_matrices_differ_in_strength():
 )
 def test_costly_and_hungry_calibrators_take_part_where_they_can(n_classes, n_samples, matrix, one_vs_rest):
     Z = torch.zeros(n_samples, n_classes)
-    logits_of = SimpleNamespace(classes=range(n_classes), calibration=Z, test=Z, clampable=lambda: (False, None))
+    of_them = {"classes": range(n_classes), "calibration": Z, "test": Z, "outputs": SOFTMAX}
+    logits_of = SimpleNamespace(**of_them, clampable=lambda: (False, None))
     names = default_calibrators(logits_of, 0).keys()
     assert ("MatrixScaling" in names) == matrix
     assert ("IsotonicCalibration" in names) == one_vs_rest

@@ -102,7 +102,7 @@ function reliabilityDiagram(width, bins, histogram, means, words) {
     held.map((bin) => whisker(diagram, bin)),
     rotated(diagram, words.y),
     yAxis(strip, [0, Math.round(most / 4), most], compact),
-    rotated(strip, "samples"),
+    rotated(strip, words.counted),
     histogram.filter((bin) => bin.count > 0).map((bin) => column(strip, bin)),
     meanLine(strip, means.accuracy, "mean accuracy-line"),
     meanLine(strip, means.confidence, "mean confidence-line"),

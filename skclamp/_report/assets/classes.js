@@ -1,18 +1,20 @@
 // Every class at a glance: a button with the errors of both calibrators.
 
 function showClasses() {
-  if (data.classNames.length === 0) {
+  // Those of all labels together come first.
+  const own = [...data.classNames.keys()].slice(data.areLabels ? 1 : 0);
+  if (own.length === 0) {
     $("classes").hidden = true;
     return;
   }
-  const errors = data.classNames.map((_, k) =>
+  const errors = own.map((k) =>
     SIDES.map((side) => {
       const series = methods[state[side]][k + 1];
       return errorsOf(tableFor(series, state.strategy, false), series, data, state.strategy);
     }),
   );
   const most = Math.max(...errors.flat().flatMap((own) => [own.expected, own.floorQuantile]));
-  $("class-list").replaceChildren(...data.classNames.map((name, k) => classButton(name, k, errors[k], most)));
+  $("class-list").replaceChildren(...own.map((k, at) => classButton(data.classNames[k], k, errors[at], most)));
   $("classes-note").replaceChildren(...classesNote(errors));
 }
 
@@ -33,19 +35,21 @@ function classButton(name, k, errors, most) {
 }
 
 function classesNote(errors) {
-  const all = data.classNames.length === data.nClasses;
+  const all = errors.length === data.nClasses;
+  const [noun, nouns, which] = data.areLabels ? ["label", "labels", "worst"] : ["class", "classes", "most frequent"];
   const [left, right] = [0, 1].map((side) => sum(errors.map((own) => own[side].expected)) / errors.length);
   return [
-    `Calibration error of each class’s own probability, ${state.nBins} bins of ${KINDS[state.strategy]}: above `,
+    `Calibration error of each ${noun}’s own probability, ${state.nBins} bins of ${KINDS[state.strategy]}: above `,
     make("strong", { class: "first-name" }, names[state.left]),
     ", below ",
     make("strong", { class: "second-name" }, names[state.right]),
     "; the tick is the 95 % quantile of the noise floor. ",
-    all ? "Mean over the classes, SCE: " : "Mean over these classes: ",
+    all ? `Mean over the ${nouns}, SCE: ` : `Mean over these ${nouns}: `,
     tellPercent(left, 3),
     " → ",
     tellPercent(right, 3),
-    " %. Choose a class to see its diagrams above.",
-    all ? "" : ` The ${data.classNames.length} most frequent of ${data.nClasses} classes are on this page.`,
+    ` %. Choose a ${noun} to see its diagrams above.`,
+    data.areLabels ? " They are in the order of their uncalibrated NLL, what costs most first." : "",
+    all ? "" : ` The ${errors.length} ${which} of ${data.nClasses} ${nouns} are on this page.`,
   ];
 }

@@ -10,7 +10,7 @@ function showLead() {
   const facts = {
     "calibration samples": data.nCalibration,
     "test samples": data.nSamples,
-    classes: data.nClasses,
+    [data.areLabels ? "labels" : "classes"]: data.nClasses,
     [nCalibrators === 1 ? "calibrator" : "calibrators"]: nCalibrators,
   };
   $("facts").replaceChildren(
@@ -43,9 +43,12 @@ function intervalTile(title, told, intervals, n, unit) {
 
 function accuracyTile() {
   const rows = compared();
-  const intervals = rows.map((row) =>
-    wilson(Math.round(row.accuracy * data.nSamples), data.nSamples).map((end) => 100 * end),
-  );
+  const intervals = rows.map((row) => {
+    const series = methods[data.rows.indexOf(row)][0];
+    const n = series.nSamples / series.effect;
+    const hits = series.effect > 1 ? row.accuracy * n : Math.round(row.accuracy * n);
+    return wilson(hits, n).map((end) => 100 * end);
+  });
   const told = rows.map((row) => tellPercent(row.accuracy, 1));
   return intervalTile("Accuracy [95 % interval]", told, intervals, 1, " %");
 }
@@ -105,11 +108,12 @@ function gapWords() {
   const within = own.low <= own.confidence && own.confidence <= own.high;
   const words = `${gapName(gap)} by ${digits(Math.abs(100 * gap), 1)} points`;
   const said = `${digits(100 * own.confidence, 1)} %`;
+  const share = `${digits(100 * own.accuracy, 1)} %`;
+  const ofEvent = data.areLabels
+    ? `labels ${said} on average, of which ${share} are there: `
+    : `class ${data.classNames[data.event]} ${said} on average, which ${share} of the samples are: `;
   return [
-    data.event < 0
-      ? `Uncalibrated, it says ${said} on average: `
-      : `Uncalibrated, it gives class ${data.classNames[data.event]} ${said} on average, which ` +
-        `${digits(100 * own.accuracy, 1)} % of the samples are: `,
+    data.event < 0 ? `Uncalibrated, it says ${said} on average: ` : `Uncalibrated, it gives ${ofEvent}`,
     within ? `${words}, within the interval of its ${data.event < 0 ? "accuracy" : "share"}` : make("strong", {}, words),
     ". ",
   ];

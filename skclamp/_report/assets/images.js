@@ -41,7 +41,7 @@ function answerWords({ label, prediction, confidence }) {
     "span",
     { class: right ? "fine" : "bad" },
     `${right ? "✓" : "✗"} ${prediction} `,
-    tellPercent(confidence, 0),
-    " %",
+    // Of several labels together nobody says one.
+    ...(confidence === null ? [] : [tellPercent(confidence, 0), " %"]),
   );
 }

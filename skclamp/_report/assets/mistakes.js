@@ -3,8 +3,9 @@
 function showMistakes() {
   const { wrong, classes } = data.answers[state.mistaken];
   $("separation").replaceChildren(...separationWords(data.rows[state.mistaken]));
-  $("worst-caption").replaceChildren(`Worst classes of ${names[state.mistaken]}`);
-  fillTable($("worst-table"), CLASS_HEADS, classes.map(classRow));
+  const [nouns, heads, rowFor] = data.areLabels ? ["labels", LABEL_HEADS, labelRow] : ["classes", CLASS_HEADS, classRow];
+  $("worst-caption").replaceChildren(`Worst ${nouns} of ${names[state.mistaken]}`);
+  fillTable($("worst-table"), heads, classes.map(rowFor));
   $("wrong-caption").replaceChildren(
     wrong.length
       ? `${plural(wrong.length, "wrong answer")} of ${names[state.mistaken]}, given with most confidence`
@@ -36,6 +37,19 @@ function classRow(own) {
     [tellPercent(own.hits / own.count, 1), " [", tellPercent(low, 1), ", ", tellPercent(high, 1), "]"],
     tellPercent(own.confidence, 1),
     [`${own.taken_for}, `, tell(own.times, `${own.times.toLocaleString("en")}×`)],
+  ]);
+}
+
+const LABEL_HEADS = ["label", "samples", "NLL", "share %", "mean probability %", "missed", "false alarms"];
+
+function labelRow(own) {
+  return rowOf(own.name, [
+    tellCount(own.count),
+    tell(own.nll, digits(own.nll, 4)),
+    tellPercent(own.positives / own.count),
+    tellPercent(own.probability),
+    tellCount(own.missed),
+    tellCount(own.false_alarms),
   ]);
 }
 

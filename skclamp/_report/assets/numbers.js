@@ -45,7 +45,8 @@ async function unpack(data) {
           (total += value)
       )(0),
     );
-    own.nSamples = data.nSamples;
+    own.nSamples = own.reached.at(-1);
+    own.effect = data.effects[k];
     return own;
   });
   const each = 1 + data.classNames.length;
@@ -99,7 +100,7 @@ function tableOf(series, edges, n, strategy, top) {
 }
 
 function totalOf(series, start, end) {
-  const own = { count: 0, hits: 0, total: 0 };
+  const own = { count: 0, hits: 0, total: 0, effect: series.effect };
   for (let cell = start; cell < end; cell += 1) {
     own.count += series.count[cell];
     own.hits += series.hits[cell];
@@ -108,9 +109,10 @@ function totalOf(series, start, end) {
   return own;
 }
 
-function sharesOf({ count, hits, total }, counted = hits) {
+// Of labels that depend on each other `effect` tell as much as one.
+function sharesOf({ count, hits, total, effect }, counted = hits) {
   if (count === 0) return { confidence: 0, accuracy: 0, low: 0, high: 1 };
-  const [low, high] = wilson(hits, count);
+  const [low, high] = wilson(hits / effect, count / effect);
   return { confidence: total / count, accuracy: counted / count, low, high };
 }
 

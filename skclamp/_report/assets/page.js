@@ -41,7 +41,8 @@ function syncControls() {
   $("cut").value = data.thresholds.indexOf(state.threshold);
   $("cut-value").replaceChildren(state.threshold.toString());
   $("cut").setAttribute("aria-valuetext", `a confidence of ${state.threshold}`);
-  $("legend-accuracy").replaceChildren(isTop() ? "accuracy" : "share of the class");
+  $("legend-accuracy").replaceChildren(isTop() ? "accuracy" : shareName);
+  $("legend-few").replaceChildren(`fewer than ${FEW} ${counted()}s`);
 }
 
 function buildControls() {
@@ -61,11 +62,12 @@ function buildControls() {
     $(side).addEventListener("change", (event) => choose({ [side]: Number(event.target.value) }));
   }
   const classes = data.classNames.map((name, k) => make("option", { value: k }, name));
-  const events = [
-    make("option", { value: -1 }, "most probable class"),
-    ...(classes.length ? [make("optgroup", { label: "one class’s probability" }, classes)] : []),
-  ];
-  $("event").replaceChildren(...(data.event < 0 ? events : events.reverse()));
+  const noun = data.areLabels ? "label" : "class";
+  const [first, own] = data.areLabels
+    ? [classes[0], classes.slice(1)]
+    : [make("option", { value: -1 }, "most probable class"), classes];
+  const events = [first, ...(own.length ? [make("optgroup", { label: `one ${noun}’s probability` }, own)] : [])];
+  $("event").replaceChildren(...(data.event > 0 ? events.reverse() : events));
   $("event").addEventListener("change", (event) => choose({ event: Number(event.target.value) }));
   $("bins").max = data.counts.length - 1;
   $("bins").addEventListener("input", (event) => choose({ nBins: data.counts[event.target.value] }));
@@ -84,7 +86,6 @@ function buildControls() {
     sorting.grouped = event.target.checked;
     showScores();
   });
-  $("legend-few").replaceChildren(`fewer than ${FEW} samples`);
   $("controls").addEventListener("submit", (event) => event.preventDefault());
 }
 
@@ -116,6 +117,8 @@ function watchWidth() {
   }).observe(frames.left.plot);
 }
 
+// What is said of classes or of labels alone.
+for (const part of document.querySelectorAll("[data-of]")) part.hidden = (part.dataset.of === "labels") !== data.areLabels;
 buildTheme();
 buildControls();
 syncControls();

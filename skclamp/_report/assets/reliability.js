@@ -77,12 +77,13 @@ function showBin(side) {
 
 function wordsOf(bin) {
   const range = make("strong", {}, `(${edgeText(bin.lower)}, ${edgeText(bin.upper)}]`);
-  if (bin.count === 0) return [range, " holds no samples."];
+  if (bin.count === 0) return [range, ` holds no ${counted()}s.`];
   const gap = bin.accuracy - bin.confidence;
-  const hits = isTop() ? "right" : `of class ${className()}`;
+  const own = data.areLabels ? cameTrue : `of class ${className()}`;
+  const hits = isTop() ? "right" : own;
   return [
     range,
-    ` ${plural(bin.count, "sample")}, `,
+    ` ${plural(bin.count, counted())}, `,
     tellCount(bin.hits),
     ` ${hits}: `,
     tellPercent(bin.accuracy),
@@ -94,7 +95,7 @@ function wordsOf(bin) {
     tellPercent(bin.confidence),
     ` %; ${gapName(-gap, isTop())} by ${points(gap)} points`,
     bin.low <= bin.confidence && bin.confidence <= bin.high ? ", within the interval." : ".",
-    bin.count < FEW ? ` Fewer than ${FEW} samples say next to nothing.` : "",
+    bin.count < FEW ? ` Fewer than ${FEW} ${counted()}s say next to nothing.` : "",
     bin.spared ? " The least confident sample counts as calibrated." : "",
   ];
 }
@@ -108,8 +109,9 @@ function showDiagram(side) {
   frame.bins = bins;
   frame.caption.replaceChildren(...captionOf(data.rows[state[side]], errors));
   const words = {
-    x: isTop() ? "confidence" : `probability of class ${className()}`,
-    y: isTop() ? "accuracy" : "share of the class",
+    x: isTop() ? "confidence" : probabilityName(),
+    y: isTop() ? "accuracy" : shareName,
+    counted: `${counted()}s`,
     label:
       `Reliability diagram of ${names[state[side]]}: ${state.nBins} bins of ${KINDS[state.strategy]}, ${errorName()} ` +
       `${digits(100 * errors.expected, 2)} %, accuracy ${digits(100 * errors.accuracy, 2)} %, mean confidence ` +
@@ -159,8 +161,8 @@ function floorWords(error, floorQuantile) {
 function fillBinTable(table, bins, side) {
   const heads = [
     "bin",
-    "samples",
-    isTop() ? "right" : "of class",
+    `${counted()}s`,
+    isTop() ? "right" : cameTrue,
     "confidence %",
     isTop() ? "accuracy %" : "share %",
     "95 % interval",

@@ -33,7 +33,7 @@ const COLUMNS = [
     cell: (row) => [tellPercent(row.ece_floor), " (", tellPercent(row.ece_floor_quantile), ")"],
   },
   { head: "AECE %", of: (row) => row.aece, cell: (row) => tellPercent(row.aece) },
-  { head: "SCE %", of: (row) => row.sce, cell: (row) => tellPercent(row.sce, 3) },
+  { head: data.areLabels ? "mean ECE of labels %" : "SCE %", of: (row) => row.sce, cell: (row) => tellPercent(row.sce, 3) },
   {
     head: "AUROC %",
     down: true,
@@ -113,7 +113,10 @@ function showNotes() {
   $("scores-note").replaceChildren(
     `The NLL decides. “Tied” is not told from the best by Tukey’s range test of the paired losses (level ${data.alpha}). ` +
       `The picture shows the ${scoreName} (${data.nBins} bins) as a diamond, its 95 % interval as a line, and the ` +
-      "noise floor as a grey bar: a diamond on the bar says nothing.",
+      "noise floor as a grey bar: a diamond on the bar says nothing." +
+      (data.areLabels
+        ? " Accuracy, NLL and Brier score are means over labels, ECE and AECE are of all labels’ probabilities together."
+        : ""),
   );
   $("page-note").replaceChildren(
     `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, ` +

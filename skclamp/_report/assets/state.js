@@ -9,7 +9,8 @@ const edges = edgesOf(data);
 if (!("DecompressionStream" in globalThis)) $("lead").replaceChildren("This page needs a browser of 2023 or later.");
 const methods = await unpack(data);
 const names = data.rows.map((row) => row.name);
-// Where an event is -1 it is that the most probable class is right; else the class of this index.
+// Where an event is -1 it is that the most probable class is right; else the class of this index. Of several labels a
+// sample the first event is those of all of them.
 const state = {
   left: Math.max(names.indexOf("uncalibrated"), 0),
   right: names[0] === "uncalibrated" ? Math.min(1, names.length - 1) : 0,
@@ -54,5 +55,13 @@ const tableFor = (series, strategy = state.strategy, top = isTop()) =>
   tableOf(series, edges, state.nBins, strategy, top);
 // The scores are about one event: of two classes the second one's probability, else the most probable class.
 const errorName = () => (state.event === data.event && state.strategy === "quantile" ? "AECE" : "ECE");
-const scoreName = data.event < 0 ? "ECE" : `ECE of P(${data.classNames[data.event]})`;
+const scoreName = data.event < 0 || data.areLabels ? "ECE" : `ECE of P(${data.classNames[data.event]})`;
 const className = () => data.classNames[state.event];
+// Of all labels together a sample has several; of one, this is what is counted.
+const ofAll = () => data.areLabels && state.event === data.event;
+const counted = () => (ofAll() ? "label" : "sample");
+const probabilityName = () =>
+  ofAll() ? "probability of a label" : `probability of ${data.areLabels ? "" : "class "}${className()}`;
+const [shareName, cameTrue] = data.areLabels
+  ? ["share of the label", "there"]
+  : ["share of the class", "of class"];
