@@ -229,9 +229,8 @@ class LabelScoring(Scoring):
 
     def _classwise(self, proba):
         by_label = zip(self._known.T, self._labels.T, self._columns(proba).T, strict=True)
-        return np.mean(
-            [expected_calibration_error(y[k], p[k], n_bins=self.n_bins, labels=[0, 1]) for k, y, p in by_label]
-        )
+        error = partial(expected_calibration_error, n_bins=self.n_bins, labels=[0, 1])
+        return float(np.mean([error(y[known], p[known]) for known, y, p in by_label]))
 
     def _columns(self, proba):
         """Probabilities of the labels, a column of each."""

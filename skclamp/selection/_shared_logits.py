@@ -133,8 +133,9 @@ class SharedLogits:
         hits = [self._hits(logits.cpu().numpy(), y_encoded) for logits, y_encoded in pairs]
         counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
+            what = "share of samples whose labels are all right" if self.outputs.n_labels else "accuracy"
             note(
-                f"the accuracy is {hits[0].mean():.2%} on X_cal and {hits[1].mean():.2%} on X_test, which isn't by "
+                f"the {what} is {hits[0].mean():.2%} on X_cal and {hits[1].mean():.2%} on X_test, which isn't by "
                 "chance: either X_cal trained the network, and nothing learned from it will do, or X_test is of "
                 "another kind",
                 TrainingDataWarning,

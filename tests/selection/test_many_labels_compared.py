@@ -25,7 +25,7 @@ from skclamp import (
     compare_calibrators,
 )
 from skclamp._report.page import page_of
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
@@ -248,6 +248,12 @@ class TestMistakes:
         Z_cal, Y_cal, Z_test, Y_test = halves()
         with pytest.warns(CalibrationSetWarning, match="lies between 0 and 1 everywhere, and is taken for logits"):
             compared(expit(Z_cal), Y_cal, expit(Z_test), Y_test)
+
+    def test_samples_that_are_known_from_training_are_told(self):
+        Z, Y = problem(0)
+        flawless = np.where(Y > 0, 1.0, -1.0) * (1 + abs(Z))
+        with pytest.warns(TrainingDataWarning, match="whose labels are all right is 100.00% on X_cal"):
+            compared(flawless, Y, *problem(1), estimator=torch.nn.Identity())
 
     def test_the_calibration_set_for_a_test_set_is_told(self):
         Z, Y = problem(0)

@@ -3,7 +3,9 @@
 function showMistakes() {
   const { wrong, classes } = data.answers[state.mistaken];
   $("separation").replaceChildren(...separationWords(data.rows[state.mistaken]));
-  const [nouns, heads, rowFor] = data.areLabels ? ["labels", LABEL_HEADS, labelRow] : ["classes", CLASS_HEADS, classRow];
+  const [nouns, heads, rowFor] = data.areLabels
+    ? ["labels", LABEL_HEADS, labelRow]
+    : ["classes", CLASS_HEADS, classRow];
   $("worst-caption").replaceChildren(`Worst ${nouns} of ${names[state.mistaken]}`);
   fillTable($("worst-table"), heads, classes.map(rowFor));
   $("wrong-caption").replaceChildren(

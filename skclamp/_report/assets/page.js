@@ -118,7 +118,9 @@ function watchWidth() {
 }
 
 // What is said of classes or of labels alone.
-for (const part of document.querySelectorAll("[data-of]")) part.hidden = (part.dataset.of === "labels") !== data.areLabels;
+for (const part of document.querySelectorAll("[data-of]")) {
+  part.hidden = (part.dataset.of === "labels") !== data.areLabels;
+}
 buildTheme();
 buildControls();
 syncControls();
