@@ -257,8 +257,8 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     if matrix is None:
         raise ValueError(
             f"{name} must be of shape (n_samples, n_labels), two labels or more, each 0, 1 or NaN, where "
-            "outputs='sigmoid'; "
-            f"got shape {np.shape(y)}. One label alone is a problem of two classes, which needs no outputs"
+            f"outputs='sigmoid'; got shape {np.shape(y)}. One label alone is a problem of two classes, which needs no "
+            "outputs"
         )
     if outputs == "auto" and (matrix.sum(1) == 1).all():
         raise ValueError(
