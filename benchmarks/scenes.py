@@ -1,13 +1,14 @@
 """Neural clamping of dense outputs: scenes of digits on textured ground, the class of each pixel.
 
     python benchmarks/scenes.py
-    python benchmarks/scenes.py --changes "as they are" --labels given drawn --seeds 20 --methods temperature clamping
-    python benchmarks/scenes.py --changes "as they are" --labels correlated --sizes 100 300 --seeds 100 --methods clamping
+    python benchmarks/scenes.py --changes "as they are" --labels given drawn --seeds 20 --methods "clamping alone"
+    python benchmarks/scenes.py --changes "as they are" --labels correlated --sizes 100 300 --seeds 100 \
+        --methods "clamping alone"
     python benchmarks/scenes.py --summary
 
 A small network learns to segment scenes of 450 digits; those of the others calibrate and judge. Labels are given or,
-so that no perturbation can help, drawn from the network's own probabilities at T = 1.5: pixel by pixel, or by a Gaussian
-field whose neighbours agree, as annotators' errors do.
+so that no perturbation can help, drawn from the network's own probabilities at T = 1.5: pixel by pixel, or by a
+Gaussian field whose neighbours agree, as annotators' errors do.
 """
 
 import runpy

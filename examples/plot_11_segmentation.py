@@ -37,6 +37,8 @@ def scenes(n_samples, digits, seed):
 
 
 class UNet(nn.Module):
+    """Three scales, the finer ones beside what comes up from the coarser."""
+
     def __init__(self, n_classes, width=16):
         super().__init__()
         self.down = nn.ModuleList([block(1, width), block(width, 2 * width), block(2 * width, 2 * width)])
@@ -44,6 +46,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, n_classes, 1)
 
     def forward(self, x):
+        """Logits of each pixel."""
         fine = self.down[0](x)
         middle = self.down[1](nn.functional.max_pool2d(fine, 2))
         x = self.down[2](nn.functional.max_pool2d(middle, 2))

@@ -583,7 +583,7 @@ def test_logits_with_axes_of_one(kind):
     np.testing.assert_array_equal(found.transform_logits(logits), found.transform_logits(logits[:, :, 0, 0]))
     bare, expected = (kind(**options).fit(each, y) for each in (logits, logits[:, :, 0, 0]))
     np.testing.assert_array_equal(bare.predict_proba(logits), expected.predict_proba(logits[:, :, 0, 0]))
-    with pytest.raises(ValueError, match=r"y must have a class at each place of the logits, .*; got shape \(64,\)"):
+    with pytest.raises(ValueError, match=r"y must have a class at each place of the logits, .*; got shape \(120,\)"):
         kind(Pooled(2)).fit(X, y)
 
 

@@ -45,6 +45,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, n_classes, 1)
 
     def forward(self, x):
+        """Logits of each pixel."""
         fine = self.down[0](x)
         middle = self.down[1](nn.functional.max_pool2d(fine, 2))
         x = self.down[2](nn.functional.max_pool2d(middle, 2))

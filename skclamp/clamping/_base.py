@@ -574,7 +574,7 @@ class BaseClamping(BaseCalibrator):
                 return state, problem, logits
             # So few parameters, driven so far, may separate the samples, which then promise certainty.
             options |= {"prior": True, "smooth": self._guarded or (state.natural and state.perturbs)}
-        if outcome.state is None and views.logits is None and problem.everywhere is not None:
+        if outcome.state is None and views.logits is None:
             problem = problem.at_all_places()
             logits = problem.logits
         solution = problem.solve(logits, **options)

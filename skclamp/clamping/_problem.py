@@ -142,6 +142,8 @@ class Problem:
 
     def at_all_places(self):
         """Return the same problem, for its logits alone, at all places of dense outputs."""
+        if self.everywhere is None:
+            return self
         logits, y_encoded, weight = self.everywhere
         return replace(self, logits=logits, y_encoded=y_encoded, weight=weight, raw=logits, everywhere=None)
 
