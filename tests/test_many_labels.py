@@ -37,7 +37,6 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from skclamp import (
     BayesianBinningIntoQuantiles,
     BetaCalibration,
-    CalibrationMonitor,
     CalibratorSelector,
     DirichletCalibration,
     EnsembleTemperatureScaling,
@@ -49,6 +48,7 @@ from skclamp import (
     PlattScaling,
     PriorShiftCorrection,
     QuadraticScaling,
+    SelectiveClassifier,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -219,7 +219,7 @@ def test_probabilities_for_logits_are_told():
         PlattScaling().fit(expit(Z), Y)
 
 
-@pytest.mark.parametrize("kind", [CalibrationMonitor, PriorShiftCorrection])
+@pytest.mark.parametrize("kind", [SelectiveClassifier, PriorShiftCorrection])
 def test_what_is_for_classes_refuses_a_calibrator_of_labels(kind):
     Z, Y = problem()
     with pytest.raises(ValueError, match="exclude each other; got a PlattScaling of 4 labels"):

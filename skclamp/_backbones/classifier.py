@@ -82,14 +82,19 @@ class CalibratorBackbone(ClassifierBackbone):
         return X
 
     def logits(self, X, *, labelled=False):
-        log_proba, labels = self.classifier._map_rows(torch.log_softmax, X, labelled=labelled)
-        return torch.from_numpy(log_proba), labels
+        normalise = _log_odds if self.outputs == "sigmoid" else torch.log_softmax
+        logits, labels = self.classifier._map_rows(normalise, X, labelled=labelled)
+        return torch.from_numpy(logits), labels
 
     def handed_on(self, logits):
         return self.classifier.transform_logits(logits)
 
     def as_module(self, owner):
         return self.classifier.module_
+
+
+def _log_odds(rows, _):
+    return rows - rows[:, :1]
 
 
 class PipelineBackbone(NetworkBackbone):

@@ -47,8 +47,8 @@ def open_backbone(estimator, opening):
         return PipelineBackbone(estimator, opening)
     # A calibrator of ours, whatever methods others have.
     if opening.exact and hasattr(type(estimator), "_map_rows"):
-        _check_of_classes(estimator)
-        return CalibratorBackbone(estimator, response)
+        _check_of(estimator, opening.outputs)
+        return CalibratorBackbone(estimator, response, opening.outputs)
     return ClassifierBackbone(estimator, response, opening.outputs)
 
 
@@ -80,7 +80,7 @@ def check_classifier(estimator):
         )
 
 
-def check_probabilistic(estimator):
+def check_probabilistic(estimator, outputs="softmax"):
     """Raise unless an estimator is a calibrator or a classifier that has probabilities, fitted or not."""
     if estimator is None or isinstance(estimator, nn.Module):
         what = "None" if estimator is None else f"a network alone, {type(estimator).__name__}"
@@ -89,14 +89,15 @@ def check_probabilistic(estimator):
             "TemperatureScaling(network).fit(X, y)"
         )
     check_classifier(estimator)
-    _check_of_classes(estimator)
+    _check_of(estimator, outputs)
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
 
 
-def _check_of_classes(estimator):
-    """Raise for a calibrator that was fitted to several labels a sample."""
-    if n_labels := getattr(estimator, "_n_labels", None):
+def _check_of(estimator, outputs):
+    """Raise for a calibrator that was fitted to several labels a sample where classes are asked for."""
+    n_labels = getattr(estimator, "_n_labels", None)
+    if n_labels and outputs == "softmax":
         raise ValueError(
             f"estimator must tell classes apart that exclude each other; got a {type(estimator).__name__} of "
             f"{n_labels} labels that don't. Calibrate each label by itself, as one of two classes"

@@ -89,8 +89,7 @@ COPIES = (
 )
 NEVER_TRUE = (
     "the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
-    "anew, on more samples or by a map with more parameters, such as StructuredVectorScaling; summary says how "
-    "they are off"
+    "anew, on more samples or by a map with more parameters, such as {map}; summary says how they are off"
 )
 NEVER_WITHIN = (
     "the risk of the {n:,} answered samples given is {risk:.3g}, above the target {target:.3g} (p {p_value:.2g}), "

@@ -32,6 +32,8 @@ class MonitorDisplay:
         Where a change is estimated to have begun; None marks none.
     estimator_name : str, default=None
         Name shown in the legend.
+    unit : str, default="labels"
+        What is counted: samples, where each has several labels.
 
     Attributes
     ----------
@@ -71,6 +73,7 @@ class MonitorDisplay:
     average_run_length: float | None = None
     since: int | None = None
     estimator_name: str | None = None
+    unit: str = "labels"
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, name=None, **kwargs):
@@ -116,6 +119,7 @@ class MonitorDisplay:
             average_run_length=estimator._rules["average_run_length"],
             since=estimator.since_,
             estimator_name=name,
+            unit=f"{estimator._unit}s",
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -165,7 +169,7 @@ class MonitorDisplay:
             ax.axhline(math.log(self.average_run_length), label=label, linestyle="--", color=_RESTARTING["color"])
         if self.since is not None:
             ax.axvline(self.since, label="estimated start", linestyle=":", color="black")
-        ax.set(xlabel="labels", ylabel="log e-value (nats)")
+        ax.set(xlabel=self.unit, ylabel="log e-value (nats)")
         ax.legend(frameon=False, fontsize="small")
         without_frame(ax)
         self.ax_, self.figure_ = ax, ax.figure

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
+from scipy.sparse import csr_array
 
 from .._utils.encoding import register
 from .._utils.least_probability import are_zeros
@@ -12,8 +13,10 @@ from ._starts import StartsMixture, means
 
 # Exponentials at a time: 4 MB.
 _TERMS_AT_ONCE = 1 << 19
-# And rows, since what is forgotten is divided by what is kept.
-_MAX_ROWS = 500
+# And groups, since what is forgotten is divided by what is kept.
+_MAX_GROUPS = 500
+# Of several labels a sample: 7 MB of sums.
+_MAX_ROWS = 10_000
 # Samples a class that bets on class frequencies remember.
 _MEMORY = 100
 _N = len(BETAS)
@@ -30,8 +33,8 @@ class CalibrationBets(StartsMixture):
         Of the null.
     n_impossible : int
         How many labels had at most the least probability.
-    frequencies : ndarray of shape (2, n_classes)
-        Counts of labels and predicted ones, of a memory with an end.
+    frequencies : ndarray of shape (n_labels, 2, n_classes)
+        Counts of labels and predicted ones, of a memory with an end; of each of several labels a sample, else of one.
     totals : ndarray of shape (n_sums,)
         Sums of gains at each beta, of slopes at those of bets, and of the gains of class weights at these.
     """
@@ -41,7 +44,7 @@ class CalibrationBets(StartsMixture):
     frequencies: np.ndarray
 
     @classmethod
-    def of_none(cls, tolerance, n_classes):
+    def of_none(cls, tolerance, n_classes, n_labels=1):
         """Before the first sample."""
         null = null_betas(tolerance)
         return cls.before_any(
@@ -49,7 +52,7 @@ class CalibrationBets(StartsMixture):
             n_sums=3 * _N + len(null),
             tolerance=tolerance,
             n_impossible=0,
-            frequencies=np.zeros((2, n_classes)),
+            frequencies=np.zeros((n_labels, 2, n_classes)),
         )
 
     def tells(self, log_odds, best, n_true, true, since):
@@ -63,24 +66,26 @@ class CalibrationBets(StartsMixture):
             tells |= self.excess[best] * n_true / n_since >= 2 * log_odds
         return tells
 
-    def update(self, log_p, y, sizes):
+    def update(self, log_p, y, label, sizes):
         """Take on samples: log-probabilities (n, K) and column indices; returns the paths of both sums.
 
-        `sizes` are those of groups, whose samples stand one after another.
+        `label` says which of several labels a sample a row is about, 0 of a single one. `sizes` are those of groups,
+        whose rows stand one after another: a sample with its labels is one.
         """
         n_terms = log_p.shape[1] * (_N + len(null_betas(self.tolerance)))
-        n_rows = min(_MAX_ROWS, max(1, _TERMS_AT_ONCE // n_terms))
+        n_rows = min(_MAX_GROUPS, max(1, _TERMS_AT_ONCE // n_terms))
+        n_groups = min(n_rows, max(1, _MAX_ROWS // len(self.frequencies)))
         ends, paths = np.append(0, np.cumsum(sizes)), [np.empty((2, 0))]
-        for first in range(0, len(sizes), n_rows):
-            those = sizes[first : first + n_rows]
+        for first in range(0, len(sizes), n_groups):
+            those = sizes[first : first + n_groups]
             rows = slice(ends[first], ends[first + len(those)])
-            paths.append(self._update(log_p[rows], y[rows], those, n_rows))
+            paths.append(self._update(log_p[rows], y[rows], label[rows], those, n_rows))
         return np.concatenate(paths, axis=1)
 
-    def _update(self, log_p, y, sizes, n_rows):
+    def _update(self, log_p, y, label, sizes, n_rows):
         null, firsts = null_betas(self.tolerance), np.cumsum(sizes) - sizes
         self.n_impossible += int(are_zeros(log_p[np.arange(len(y)), y]).sum())
-        weights = np.repeat(self._weights(log_p, y, firsts, sizes), sizes, axis=0)
+        weights = self._weights(log_p, y, label, sizes)
         betas, parts = np.concatenate([BETAS, null]), [slice(i, i + n_rows) for i in range(0, len(y), n_rows)]
         of_parts = [likelihoods(log_p[rows], y[rows], betas, weights[rows]) for rows in parts]
         gain, slope, log_total, mean, tilt = np.concatenate(of_parts, axis=1)
@@ -93,20 +98,26 @@ class CalibrationBets(StartsMixture):
         expected = bound_of_tilt(tilt[:, _N:], log_total[:, _N:], mean[:, _N:], null)
         increments = np.column_stack([gain[:, bets] - gain[:, nearest], log_weight - expected])
         if len(sizes) < len(y):
-            # However dependent samples are, the mean of e-values is one.
+            # However dependent samples of a group, or labels of a sample, are: the mean of e-values is one.
             increments = np.logaddexp.reduceat(increments, firsts, axis=0) - np.log(sizes)[:, None]
         return self._bet(increments, path)
 
-    def _weights(self, log_p, y, firsts, sizes):
-        """Class frequencies over those predicted before each group, (n_groups, K); takes on the samples."""
-        labels = np.zeros_like(log_p)
-        labels[np.arange(len(y)), y] = 1
-        rows = means(np.stack([labels, np.exp(log_p)], axis=1), firsts, sizes)
+    def _weights(self, log_p, y, label, sizes):
+        """Class frequencies of a row's label over those predicted, before its group, (n, K); takes on the samples."""
+        (n_rows, n_classes), n_labels, n_groups = log_p.shape, len(self.frequencies), len(sizes)
+        group, found = np.repeat(np.arange(n_groups), sizes), np.zeros_like(log_p)
+        found[np.arange(n_rows), y] = 1
+        # Of each group and label the mean.
+        cell = group * n_labels + label
+        share = 1 / np.bincount(cell, minlength=n_groups * n_labels)[cell]
+        together = csr_array((share, (cell, np.arange(n_rows))), shape=(n_groups * n_labels, n_rows))
+        rows = (together @ np.hstack([found, np.exp(log_p)])).reshape(n_groups, n_labels, 2, n_classes)
         # Each group leaves a share of the sums before it.
-        kept = (1 - 1 / (_MEMORY * log_p.shape[1])) ** np.arange(len(rows) + 1.0)[:, None, None]
+        kept = (1 - 1 / (_MEMORY * n_classes)) ** np.arange(n_groups + 1.0)[:, None, None, None]
         path = kept * (self.frequencies + np.concatenate([np.zeros_like(rows[:1]), np.cumsum(rows / kept[1:], axis=0)]))
         self.frequencies = path[-1]
-        return (path[:-1, 0] + PRIOR_COUNT) / (path[:-1, 1] + PRIOR_COUNT)
+        found, predicted = path[group, label].swapaxes(0, 1) + PRIOR_COUNT
+        return found / predicted
 
 
 def _outside(null):

@@ -14,17 +14,25 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_probabilistic, is_frozen, open_backbone
 from .._looks import words
 from .._looks.diagnosis import look_at_width, total_of_probabilities
+from .._utils.arrays import to_numpy
 from .._utils.labels import encode_labels, group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
+from .._utils.outputs import OUTPUTS, OutputLayer, check_columns, matrix_of, understood
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, tell
 from ..exceptions import CalibrationSetWarning
-from ._bets import LOG_TEMPERATURES
+from ._bets import LOG_TEMPERATURES, PRIOR_COUNT
 from ._e_process import CalibrationBets, best_temperature, gain_of_frequencies
 from ._watch import Watch, in_labels
 from ._watched import log_odds_of_copies, read_watched
 
+# Of a few, all may lie between 0 and 1 by chance.
+_FEWEST_LOGITS = 20
+# Probabilities above 1 less this.
+_CERTAIN = 5e-6
+# Maps with offsets.
+_MAPS = {"label": "StructuredVectorScaling", "sample": "PlattScaling"}
 # Of copies among the samples; what it bets on is seldom so by chance.
 _MAX_LOG_ODDS = math.log(1000)
 
@@ -39,7 +47,8 @@ class CalibrationMonitor(Watch):
     long quiet past as after a short one. What the mixture has won is an e-value: however often one looks, the
     probability of a false alarm, ever, is at most `alpha`. It speaks of the labels that it was given: they may come
     late, or never, as long as whether and when they come doesn't depend on what they are. Labels have to be independent
-    given their inputs, or their `groups` known.
+    given their inputs, or their `groups` known. Of several labels that don't exclude each other a sample counts as one,
+    by those that are known, however they depend on each other.
 
     Parameters
     ----------
@@ -57,6 +66,9 @@ class CalibrationMonitor(Watch):
         than `alarm_` after a long past, and some time by chance. None leaves it out.
     response : {"auto", "logits", "probabilities"}, default="auto"
         What X holds without an estimator; "auto" is logits. Of classifiers it is always the probabilities that count.
+    outputs : {"auto", "softmax", "sigmoid"}, default="auto"
+        Whether a row is of classes that exclude each other, or of several labels that don't. "auto" follows the
+        calibrator or the shape of y.
     classes : array-like of shape (n_classes,), default=None
         Names of the columns. Needed unless the labels are 0 ... n_classes - 1, or the estimator has ``classes_``.
 
@@ -73,7 +85,7 @@ class CalibrationMonitor(Watch):
     change_alarm_ : bool
         Whether the second test has alarmed; only with `average_run_length`.
     n_samples_ : int
-        Labels so far, here and below; those of a group count as one.
+        Labels so far, here and below; those of a group, or of a sample that has several, count as one.
     n_missing_ : int
         Samples so far that had none.
     temperature_ : float
@@ -116,6 +128,11 @@ class CalibrationMonitor(Watch):
 
     Of a group the mean of its samples' e-values counts, which is one however dependent they are.
 
+    Several labels a sample are two classes each, and bets on class frequencies have weights of each label. Given the
+    past the e-value of a label is at most 1 in expectation, by its own probability alone. So is the mean over a sample's
+    labels that are known, which is what counts: expectations add up however labels depend on each other. A product would
+    not do, as it takes them for independent.
+
     References
     ----------
     .. [1] A. Ramdas, P. Grünwald, V. Vovk and G. Shafer, "Game-theoretic statistics and safe anytime-valid inference",
@@ -143,6 +160,7 @@ class CalibrationMonitor(Watch):
     tolerance: float = 0.1
     average_run_length: float | None = None
     response: str = "auto"
+    outputs: str = "auto"
     classes: object = None
 
     _parameter_constraints: ClassVar[dict] = {
@@ -151,14 +169,39 @@ class CalibrationMonitor(Watch):
         "tolerance": [Interval(Real, 0, 1, closed="both")],
         "average_run_length": [Interval(Real, 1, None, closed="left"), None],
         "response": [Choices("auto", "logits", "probabilities")],
+        "outputs": [Choices("auto", *OUTPUTS)],
         "classes": ["array-like", torch.Tensor, None],
     }
 
+    @property
+    def _several(self):
+        """Return how many labels a sample has, -1 as long as that isn't known; None of classes."""
+        return getattr(self, "_n_labels", None)
+
+    @property
+    def _unit(self):
+        return "sample" if self._several else "label"
+
+    def _understand(self, X, y):
+        if hasattr(self, "_evidence"):
+            return
+        estimator, asked = self._frozen_part(), self.outputs
+        if hasattr(type(estimator), "_map_rows"):
+            own = "sigmoid" if getattr(estimator, "_n_labels", None) else "softmax"
+            if asked not in ("auto", own):
+                raise ValueError(
+                    f"outputs must be {own!r}, as of the {type(estimator).__name__} that is watched, or 'auto'; got "
+                    f"{asked!r}"
+                )
+            asked = own
+        if asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
+            self._n_labels = understood(asked, y, beside=("X", X))[0].n_labels
+
     def _open_backbone(self):
-        estimator = self._frozen_part()
+        estimator, outputs = self._frozen_part(), "sigmoid" if self._several else "softmax"
         if estimator is None or isinstance(estimator, NeuralNet):
-            return open_backbone(estimator, Opening(self.response))
-        check_probabilistic(estimator)
+            return open_backbone(estimator, Opening(self.response, outputs=outputs))
+        check_probabilistic(estimator, outputs)
         if not is_frozen(estimator):
             raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(estimator).__name__}")
         if self.response == "logits":
@@ -166,25 +209,39 @@ class CalibrationMonitor(Watch):
                 "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
                 f"{self.response!r} for {type(estimator).__name__}"
             )
-        return open_backbone(estimator, Opening("probabilities", exact=True))
+        return open_backbone(estimator, Opening("probabilities", outputs=outputs, exact=True))
 
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)
         logits, labels, missing = read_watched(self._backbone, X, y)
         columns, known = np.arange(logits.shape[1]), self._backbone.classes
+        if self._several:
+            self._n_labels, known = len(columns), self._names_of_labels(y, columns)
         classes = resolve_classes(columns, len(columns), classes=self.classes, known=known)
+        if self._several:
+            check_columns(y, classes)
         if not hasattr(self, "_evidence"):
             self.classes_ = classes
-            self._start(CalibrationBets.of_none(self.tolerance, len(classes)))
-            if self._backbone.guesses_response and (total := total_of_probabilities(logits)):
-                note(words.probabilities(total), CalibrationSetWarning, explains=True)
+            shape = (2, self._n_labels) if self._several else (len(classes),)
+            self._start(CalibrationBets.of_none(self.tolerance, *shape))
+            if self._backbone.guesses_response:
+                self._look_for_probabilities(logits)
         elif not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
                 f"got {classes.tolist()}. fit starts a new watch"
             )
         keys = None if groups is None else group_keys(groups, len(logits))[~missing]
-        logits = logits[torch.from_numpy(~missing)]
+        logits, skipped = logits[torch.from_numpy(~missing)], {"n_missing_": int(missing.sum())}
+        if self._several:
+            self._take_on_labels(logits, labels, keys, skipped)
+        else:
+            self._take_on_classes(logits, labels, keys, skipped, known)
+        self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
+        self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
+
+    def _take_on_classes(self, logits, labels, keys, skipped, known):
+        classes = self.classes_
         try:
             y_encoded = encode_labels(labels, classes)
         except ValueError as error:
@@ -194,33 +251,72 @@ class CalibrationMonitor(Watch):
             raise ValueError(f"{error}. {message}") from error
         if known is None and not self._evidence.n_samples and len(y_encoded):
             best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
-            tell(look_at_width(best, y_encoded, weight, len(columns)))
+            tell(look_at_width(best, y_encoded, weight, len(classes)))
         log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
         if keys is None:
-            self._look_for_copies(log_p, y_encoded)
-        self._take_on((log_p, y_encoded), keys, {"n_missing_": int(missing.sum())})
-        self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
-        self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
+            self._look_for_copies(log_p, y_encoded[:, None], log_p[np.arange(len(log_p)), y_encoded])
+        self._take_on((log_p, y_encoded, np.zeros_like(y_encoded)), keys, skipped)
 
-    def _look_for_copies(self, log_p, y):
+    def _take_on_labels(self, logits, labels, keys, skipped):
+        """Watch a row for each label that is known, of two classes; a sample is a group of them."""
+        known, n_labels = ~np.isnan(labels), self._n_labels
+        y_encoded = np.where(known, labels, 0).astype(np.int64)
+        log_p = OutputLayer(n_labels).rows(logits.double().cpu()).clamp_(min=LOG_MIN_PROBABILITY).numpy()
+        if keys is None:
+            # Labels that are certain, or unknown, say nothing of copies. All of a sample are as they are with no larger
+            # probability than any one of them, however they depend on each other.
+            each = log_p.reshape(-1, n_labels, 2)
+            unsure = each.max(2) < -_CERTAIN
+            of_label = np.where(known & unsure, np.take_along_axis(each, y_encoded[..., None], 2)[..., 0], 0.0)
+            told = np.where(unsure[..., None], each, LOG_MIN_PROBABILITY).reshape(-1, 2 * n_labels)
+            self._look_for_copies(told, np.where(known, y_encoded, -1), of_label.min(1))
+        rows = log_p[known.ravel()], y_encoded[known], np.nonzero(known)[1]
+        self._take_on(rows, keys, skipped, known.sum(1))
+
+    def _names_of_labels(self, y, columns):
+        """Return the labels' names: those watched so far, the calibrator's, the columns of a frame, or numbers."""
+        estimator = self._frozen_part()
+        if hasattr(type(estimator), "_map_rows"):
+            return estimator.classes_
+        return self.classes_ if hasattr(self, "_evidence") else to_numpy(getattr(y, "columns", columns))
+
+    def _look_for_probabilities(self, logits):
+        """Warn where what is taken for logits looks like probabilities."""
+        if self._several and logits.numel() >= _FEWEST_LOGITS and ((logits >= 0) & (logits <= 1)).all():
+            note(words.probabilities_of_labels(), CalibrationSetWarning, explains=True)
+        elif not self._several and (total := total_of_probabilities(logits)):
+            note(words.probabilities(total), CalibrationSetWarning, explains=True)
+
+    def _look_for_copies(self, log_p, y, of_label):
         """Warn once labels show that samples with equal probabilities are one; of earlier calls the last one counts."""
-        before, *last = getattr(self, "_latest", (0.0, log_p[:0], y[:0]))
-        log_p, y = np.concatenate([last[0], log_p]), np.concatenate([last[1], y])
-        log_odds = before + float(log_odds_of_copies(log_p, y))
+        before, *last = getattr(self, "_latest", (0.0, log_p[:0], y[:0], of_label[:0]))
+        log_p, y, of_label = (np.concatenate(pair) for pair in zip(last, (log_p, y, of_label), strict=True))
+        log_odds = before + float(log_odds_of_copies(log_p, y, of_label))
         if before < _MAX_LOG_ODDS <= log_odds:
             note(words.COPIES, CalibrationSetWarning)
-        self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy()
+        self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy(), of_label[-1:].copy()
+
+    def _which(self):
+        """Tell what has other frequencies: of several labels the one that is furthest off among the latest samples."""
+        if not self._several:
+            return "the classes have"
+        found, predicted = self._evidence.frequencies[..., 1].T
+        most = (np.abs(found - predicted) / np.sqrt(predicted + PRIOR_COUNT)).argmax()
+        seen = f"{found[most]:.0f} found among the latest, {predicted[most]:.0f} predicted"
+        return f"labels (most of all {self.classes_[most]}: {seen}) have"
 
     def _never_true(self):
-        return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_)
+        return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_, map=_MAPS[self._unit])
 
     def _sentences(self):
         n_missing, evidence, temperature = self.n_missing_, self._evidence, self.temperature_
-        were = "was" if n_missing == 1 else "were"
+        unit, were = self._unit, "was missing" if n_missing == 1 else "were missing"
+        if self._several:
+            were = "had none"
         if not self.n_samples_:
-            yield f"No label has come yet ({n_missing:,} {were} missing)."
+            yield f"No label has come yet ({n_missing:,} {were})."
             return
-        yield from self._alarms(f" ({n_missing:,} more {were} missing)" if n_missing else "")
+        yield from self._alarms(f" ({n_missing:,} more {were})" if n_missing else "")
         if evidence.n_impossible:
             yield (
                 f"Of {in_labels(evidence.n_impossible)} so far the probability was at most {MIN_PROBABILITY:.2g} and "
@@ -231,12 +327,12 @@ class CalibrationMonitor(Watch):
         if evidence.since is None:
             yield f"A refit of T, {won}."
             return
-        when, those = "from the first label on", "all of them"
+        when, those = f"from the first {unit} on", "all of them"
         if evidence.since:
-            start = f"were true at first, and have changed since about label {evidence.since:,}"
+            start = f"were true at first, and have changed since about {unit} {evidence.since:,}"
             when, those = "since then", "those since then"
         elif evidence.changed:
-            start = f"were true on {in_labels(evidence.n_before)} before the watch, and have changed since"
+            start = f"were true on {in_labels(evidence.n_before, unit)} before the watch, and have changed since"
         elif getattr(self, "never_true_", False):
             start = "were never true, as held-out labels say"
         else:
@@ -252,8 +348,9 @@ class CalibrationMonitor(Watch):
         if more < -math.log(self._rules["alpha"]):
             yield "Bets on class frequencies have won no more than T alone would; other changes aren't tested."
         else:
+            whose = "label" if self._several else "class"
             yield (
-                "T alone would not do: the classes have other frequencies than predicted, and bets on them have won "
-                f"{more / n_since:.2g} nats a label more. A map with an offset per class, such as "
-                "StructuredVectorScaling, takes that in."
+                f"T alone would not do: {self._which()} other frequencies than predicted, and bets on them have won "
+                f"{more / n_since:.2g} nats a label more. A map with an offset per {whose}, such as {_MAPS[unit]}, "
+                "takes that in."
             )

@@ -17,6 +17,9 @@ from ._watched import one_after_another
 
 UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 
+# What fit forgets beside the attributes that users see.
+_OF_A_WATCH = ["_n_labels", "_evidence", "_fresh", "_held_out", "_latest", "_rules", "_watched", "_answered_by"]
+
 
 class Watch(AroundEstimator):
     """A stream of samples, the evidence in it, and the first alarm.
@@ -27,6 +30,11 @@ class Watch(AroundEstimator):
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
 
     alarm_: bool
+
+    @property
+    def _unit(self):
+        """Return what counts, in words."""
+        return "label"
 
     def fit(self, X, y=None, *, groups=None, **params):
         """Forget what was seen, and say of held-out samples whether all is well before the watch.
@@ -72,7 +80,7 @@ class Watch(AroundEstimator):
         100
         """
         with self._kept_on_error(anew=True), one_warning():
-            for name in ("_evidence", "_fresh", "_held_out", "_latest", "_rules", "_watched", "_answered_by"):
+            for name in _OF_A_WATCH:
                 self.__dict__.pop(name, None)
             self.partial_fit(X, y, groups=groups, **params)
             self._held_out, self.never_true_ = True, self.alarm_
@@ -91,7 +99,8 @@ class Watch(AroundEstimator):
         y : array-like of shape (n_samples,), default=None
             Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
             skipped, and may come again once the label is there. A `CalibrationMonitor` takes labels that X brings where
-            there are no others.
+            there are no others, and several labels a sample that don't exclude each other, of shape (n_samples,
+            n_labels), each 0, 1 or NaN.
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other beyond what the classifier knows, such as frames of a video or visits
             of a patient: a name for each of what it belongs to. A group counts as one sample, by the mean over its own,
@@ -115,6 +124,7 @@ class Watch(AroundEstimator):
             if given := [name for name, value in params.items() if value is not None]:
                 raise TypeError(f"a monitor takes X, y and groups alone, each sample once; got {given[0]!r}")
             check_samples(X, type(self).__name__, "partial_fit")
+            self._understand(X, y)
             self._backbone = self._open_backbone()
             if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
                 # A table has the columns of the first one.
@@ -212,20 +222,25 @@ class Watch(AroundEstimator):
                 f"{type(self._frozen_part()).__name__}. fit starts a new watch"
             )
 
+    def _understand(self, X, y):
+        """Hook: go by what y is, before the estimator is opened."""
+
     def _start(self, evidence):
         """Start a watch with the parameters, and the estimator, as they are."""
         self._evidence = self._fresh = evidence
         self._rules, self._watched = arguments_of(self), self._frozen_part()
 
-    def _take_on(self, samples, keys, skipped):
+    def _take_on(self, samples, keys, skipped, sizes=None):
         """Watch samples, arrays with a row each, and keys of groups or None; set what the user sees.
 
-        `skipped` are the numbers of others, by the attributes that count them.
+        `skipped` are the numbers of others, by the attributes that count them, `sizes` how many rows in succession are
+        of one sample, if not one.
         """
         if begins := getattr(self, "_held_out", False):
             self._evidence, self._held_out = self._evidence.watch_after(self._fresh), False
-        sizes = np.ones(len(samples[0]), dtype=np.int64)
+        sizes = np.ones(len(samples[0]), dtype=np.int64) if sizes is None else sizes
         if keys is not None:
+            keys = np.repeat(keys, sizes)
             rows, sizes = one_after_another(keys, self._evidence.groups)
             samples = [each[rows] for each in samples]
         # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
@@ -249,13 +264,14 @@ class Watch(AroundEstimator):
         rules, evidence, (at, change_at) = self._rules, self._evidence, self._evidence.alarms
         which, change = "No alarm after", ""
         if change_at is not None:
-            change = f"Change alarm, one in {rules['average_run_length']:,.15g} labels by chance, after {change_at:,}"
+            rarity = f"one in {rules['average_run_length']:,.15g} {self._unit}s by chance"
+            change = f"Change alarm, {rarity}, after {change_at:,}"
             which = f"{change} of"
         if at is not None:
             which = f"Alarm after {at:,} of"
         p_value = f"{self.p_value_:.2g}" if self.p_value_ >= 1e-300 else "below 1e-300"
         level = f"the p value is {p_value}, alpha {rules['alpha']:g}"
-        yield f"{which} {in_labels(self.n_samples_)}{others}: {level}."
+        yield f"{which} {in_labels(self.n_samples_, self._unit)}{others}: {level}."
         if at is not None and change:
             yield f"{change}."
         what = "log e-value" if at is not None else "logarithm of the restarting test's sum"
@@ -273,6 +289,6 @@ class Watch(AroundEstimator):
         return tags
 
 
-def in_labels(number):
+def in_labels(number, unit="label"):
     """Return a number of labels in words."""
-    return f"{number:,} label{'s' * (number != 1)}"
+    return f"{number:,} {unit}{'s' * (number != 1)}"

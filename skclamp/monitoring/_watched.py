@@ -5,18 +5,25 @@ from torch.utils.data import Dataset
 
 from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside
-from .._utils.labels import check_same_length, split_missing
+from .._utils.labels import check_labels, check_same_length, split_missing
+from .._utils.outputs import Labels, OutputLayer
 
 
 def read_watched(backbone, X, y):
     """Logits of X, labels of those samples that have one, and which lack it; X as `dataset_behind` returns it."""
-    given = None if y is None else split_missing(y, beside=("X", X))
+    several = backbone.outputs == "sigmoid"
+    given = None if y is None or several else split_missing(y, beside=("X", X))
     logits, brought = backbone.logits(backbone.open(X), labelled=True)
-    if isinstance(X, Dataset) and brought is None and given is None:
+    if isinstance(X, Dataset) and brought is None and y is None:
         raise ValueError(
             "requires y to be passed: X brings no labels. None stands for a missing label in y alone, not in a "
             "Dataset: give its labels as y"
         )
+    if several:
+        labels = OutputLayer(logits.shape[1]).targets(check_labels(y) if y is brought else brought if y is None else y)
+        labels_beside(None if y is None else brought, Labels(labels, None), len(logits))
+        missing = np.isnan(labels).all(1)
+        return logits, labels[~missing], missing
     labels, missing = split_missing(brought) if given is None else given
     check_same_length(missing, len(logits), "y")
     if y is not None and brought is not None:
@@ -31,17 +38,17 @@ def one_after_another(keys, seen):
     return rows[np.argsort(first[group], kind="stable")], sizes[np.argsort(first)]
 
 
-def log_odds_of_copies(log_p, y):
+def log_odds_of_copies(log_p, y, of_label):
     """Of rows that equal an earlier one, the log-likelihood ratio of nine in ten being copies, label and all, to none.
 
     Independent samples may have equal probabilities, as of a tree's leaf, but then not always equal labels. Of classes
-    that are certain nothing is said.
+    that are certain nothing is said. `y` has a row for each sample, `of_label` is its log-probability at the most.
     """
     rows = np.round(log_p, 5)
     unsure = rows.max(1, initial=-np.inf) < 0
-    y, log_p = y[unsure], log_p[unsure]
+    y, of_label = y[unsure], of_label[unsure]
     prints = row_prints(rows[unsure])
     order = np.argsort(prints, kind="stable")
     again = np.flatnonzero(np.diff(prints[order]) == 0)
-    label, former = y[order[again + 1]], y[order[again]]
-    return np.log(0.1 + 0.9 * (label == former) / np.exp(log_p[order[again + 1], former])).sum()
+    same = (y[order[again + 1]] == y[order[again]]).all(1)
+    return np.log(0.1 + 0.9 * same / np.exp(of_label[order[again]])).sum()

@@ -405,7 +405,7 @@ def test_messages():
         watch(LOGITS, None)
     with pytest.raises(ValueError, match="y must have one value per sample"):
         watch(LOGITS, Y[:-1])
-    with pytest.raises(ValueError, match="y should be a 1d array"):
+    with pytest.raises(ValueError, match=r"exactly one 1 in each row: .* give y.argmax\(1\)"):
         watch(LOGITS, np.eye(3)[Y])
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         watch(LOGITS, Y + 0.5)
