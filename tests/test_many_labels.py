@@ -62,6 +62,8 @@ from skclamp.metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
     brier_score,
+    calibration_noise_floor,
+    classwise_calibration_error,
     debiased_calibration_error,
     expected_calibration_error,
     ks_calibration_error,
@@ -637,6 +639,59 @@ class TestMetrics:
             metric(Y, expit(Z)[:, :3])
         with pytest.raises(ValueError, match="average='micro' fixed"):
             bootstrap_interval(metric, Y, expit(Z))
+
+
+class TestNoiseFloor:
+    """Of labels that are drawn independently of each other."""
+
+    def test_is_what_calibrated_labels_show(self):
+        proba, rng = expit(problem()[0]), np.random.default_rng(0)
+        drawn = [(rng.uniform(size=proba.shape) < proba).astype(int) for _ in range(200)]
+        for average in ("macro", "micro", None):
+            error = partial(expected_calibration_error, average=average)
+            floor = calibration_noise_floor(error, proba, outputs="sigmoid", random_state=0)
+            values = [error(Y, proba) for Y in drawn]
+            assert np.shape(floor.mean) == np.shape(floor.quantile) == np.shape(values[0])
+            np.testing.assert_allclose(floor.mean, np.mean(values, 0), rtol=0.1)
+            np.testing.assert_allclose(floor.quantile, np.quantile(values, 0.95, 0), rtol=0.2)
+
+    def test_of_each_label_is_that_of_an_event(self):
+        proba = expit(problem()[0])
+        each = partial(expected_calibration_error, average=None)
+        floor = calibration_noise_floor(each, proba, outputs="sigmoid", random_state=0)
+        alone = [calibration_noise_floor(expected_calibration_error, p, random_state=0).mean for p in proba.T]
+        np.testing.assert_allclose(floor.mean, alone, rtol=0.1)
+
+    def test_labels_that_arent_known_are_left_out(self):
+        proba = expit(problem()[0])
+        unknown = np.where(np.arange(len(proba))[:, None] < 400, np.nan, proba)
+        few, less = (
+            calibration_noise_floor(brier_score, p, outputs="sigmoid", random_state=0) for p in (proba[400:], unknown)
+        )
+        assert less.mean == pytest.approx(few.mean, rel=0.03)
+
+    def test_takes_weights_and_metrics_of_others(self):
+        proba = expit(problem()[0])
+        run = partial(calibration_noise_floor, y_proba=proba, outputs="sigmoid", n_draws=20, random_state=0)
+        weight = np.where(np.arange(len(proba)) < 100, 1.0, 0.0)
+        few = calibration_noise_floor(brier_score, proba[:100], outputs="sigmoid", random_state=0)
+        assert run(brier_score, sample_weight=weight).mean == pytest.approx(few.mean, rel=0.05)
+        foreign = run(lambda Y, p: np.square(Y - p).mean())
+        assert foreign == pytest.approx(run(partial(brier_score, average="micro")))
+
+    def test_refuses_what_are_no_labels(self):
+        proba = expit(problem()[0])
+        run = partial(calibration_noise_floor, outputs="sigmoid")
+        with pytest.raises(ValueError, match="two labels or more, where outputs='sigmoid'; got shape"):
+            run(brier_score, proba[:, 0])
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            run(brier_score, 2 * proba)
+        with pytest.raises(ValueError, match=r"several labels a sample .* got .*classwise_calibration_error"):
+            run(partial(classwise_calibration_error, n_bins=5), proba)
+        with pytest.raises(ValueError, match="outputs must be one of"):
+            run(brier_score, proba, outputs="labels")
+        with pytest.raises(ValueError, match="NaN alone in 1"):
+            run(brier_score, np.where(np.arange(4) == 1, np.nan, proba))
 
 
 def test_scorers_take_several_labels():

@@ -36,6 +36,8 @@ class Facts:
 
 # Of each metric, which says so itself.
 FACTS: dict[Callable, Facts] = {}
+# Those that take several labels a sample.
+OF_LABELS: set[Callable] = set()
 
 
 def facts_of(metric):
@@ -80,6 +82,7 @@ def of_labels(metric):
     # Not by wraps: whoever unwraps it, as scorers do, is to find this one.
     for name, value in told.items():
         setattr(of_any, name, value)
+    OF_LABELS.add(of_any)
     return of_any
 
 

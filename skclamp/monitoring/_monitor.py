@@ -48,7 +48,7 @@ class CalibrationMonitor(Watch):
     probability of a false alarm, ever, is at most `alpha`. It speaks of the labels that it was given: they may come
     late, or never, as long as whether and when they come doesn't depend on what they are. Labels have to be independent
     given their inputs, or their `groups` known. Of several labels that don't exclude each other a sample counts as one,
-    by those that are known, however they depend on each other.
+    by those that are known, however they depend on each other: others that are known later mustn't come in again.
 
     Parameters
     ----------
@@ -129,9 +129,9 @@ class CalibrationMonitor(Watch):
     Of a group the mean of its samples' e-values counts, which is one however dependent they are.
 
     Several labels a sample are two classes each, and bets on class frequencies have weights of each label. Given the
-    past the e-value of a label is at most 1 in expectation, by its own probability alone. So is the mean over a sample's
-    labels that are known, which is what counts: expectations add up however labels depend on each other. A product would
-    not do, as it takes them for independent.
+    past the e-value of a label is at most 1 in expectation, by its own probability alone. So is the mean over those
+    labels of a sample that are known, which is what counts: expectations add up however labels depend on each other. A
+    product would not do, as it takes them for independent.
 
     References
     ----------
