@@ -1,6 +1,6 @@
 """Neural clamping of several labels a sample: mosaics of digits, "which digits appear", as they are and changed.
 
-    python benchmarks/mosaics.py
+    python benchmarks/mosaics.py --changes contrast dark noise blur --seeds 10
     python benchmarks/mosaics.py --changes "as they are" --labels given drawn --seeds 20 --methods clamping
     python benchmarks/mosaics.py --changes "as they are" --labels correlated rare missing --seeds 100 --methods clamping
     python benchmarks/mosaics.py --summary

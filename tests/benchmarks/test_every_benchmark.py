@@ -179,5 +179,14 @@ FILES = [path for path in sorted(RESULTS.glob("*.csv")) if path.stem not in TABL
 def test_files_of_results_have_the_columns_of_their_benchmark(path):
     module = {"imagenet": "imagenet_corruptions", "thesis_float32": "thesis", "selecting_stratified": "selecting"}
     module |= {"depth": "pictures", "shift_tabular": "shift", "warps": "views", "norm_memory": "norm_cost"}
-    columns = importlib.import_module(module.get(path.stem, path.stem)).COLUMNS
+    module |= {"many_labels_coverage": "many_labels"}
+    benchmark = importlib.import_module(module.get(path.stem, path.stem))
+    columns = benchmark.OF_INTERVALS if path.stem.endswith("_coverage") else benchmark.COLUMNS
     assert list(pd.read_csv(path, nrows=1)) == list(columns)
+
+
+def test_intervals_of_labels_are_counted(tmp_path, capsys):
+    module = importlib.import_module("many_labels")
+    command(module.main, ["--coverage", "--seeds", "1", "--out", str(tmp_path / "labels.csv")])
+    assert capsys.readouterr().out.count(" of 1 ") == 6
+    assert list(pd.read_csv(tmp_path / "labels.csv")) == list(module.OF_INTERVALS)
