@@ -20,6 +20,7 @@ from skclamp import (
     PlattScaling,
     TemperatureScaling,
     VectorScaling,
+    compare_calibrators,
 )
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.modules import LogitsModule
@@ -340,3 +341,73 @@ def test_a_missing_class():
     with pytest.warns(CalibrationSetWarning, match="no sample"):
         found = VectorScaling().fit(logits, y)
     assert found.predict_proba(logits).shape == logits.shape
+
+
+def compared(logits, y, new, truth, **options):
+    options = {"n_resamples": 50, "n_draws": 20, "verbose": 0} | options
+    return compare_calibrators(None, logits, y, new, truth, **options)
+
+
+def test_compared_by_images(tmp_path):
+    (logits, y), (new, truth) = fields(), fields(seed=1)
+    maps = [TemperatureScaling(), VectorScaling()]
+    comparison = compared(logits, y, new, truth, calibrators=maps)
+    fitted = TemperatureScaling().fit(logits, y)
+    row = comparison["TemperatureScaling"]
+    assert row.nll == pytest.approx(nll(fitted, new, truth), rel=1e-5)
+    assert row.accuracy == pytest.approx(fitted.score(new, truth))
+    of_rows = compared(rows(logits), y.ravel(), rows(new), truth.ravel(), calibrators=maps)
+    for name in ("ece", "aece", "sce", "brier", "aurc", "auroc"):
+        assert getattr(row, name) == pytest.approx(getattr(of_rows["TemperatureScaling"], name), rel=1e-4)
+    # Copies of each pixel prove no more.
+    twice = compared(*(np.repeat(each, 4, -1) for each in (logits, y, new, truth)), calibrators=maps)
+    assert twice["TemperatureScaling"].nll_se == pytest.approx(row.nll_se, rel=1e-6)
+    assert twice["VectorScaling"].nll_difference_se == pytest.approx(
+        comparison["VectorScaling"].nll_difference_se, rel=0.05
+    )
+    assert "35 places of each test sample" in str(comparison)
+    comparison.to_html(tmp_path / "page.html")
+    calibrator = comparison.calibrators["TemperatureScaling"]
+    np.testing.assert_allclose(calibrator.predict_proba(new), fitted.predict_proba(new), atol=1e-6)
+
+
+def test_compared_without_what_is_ignored():
+    (logits, y), (new, truth) = fields(), fields(seed=1)
+    holes = np.random.default_rng(1).uniform(size=y.shape) < 0.3
+    masked = compared(logits, y, new, np.where(holes, -100, truth), calibrators=[TemperatureScaling()])
+    kept = TemperatureScaling().fit(logits, y).predict_log_proba(new)
+    expected = -np.take_along_axis(kept, truth[:, None], 1)[:, 0][~holes].mean()
+    assert masked["TemperatureScaling"].nll == pytest.approx(expected, rel=1e-5)
+    of_rows = compared(
+        *map(rows, (logits,)), y.ravel(), rows(new)[~holes.ravel()], truth[~holes], calibrators=[TemperatureScaling()]
+    )
+    assert masked["TemperatureScaling"].ece == pytest.approx(of_rows["TemperatureScaling"].ece, rel=1e-3)
+    assert masked["TemperatureScaling"].ece_floor == pytest.approx(of_rows["TemperatureScaling"].ece_floor, rel=0.3)
+
+
+def test_networks_are_compared_by_default(network, tmp_path):
+    (X, y), (new, truth) = (images(150, seed=k, network=network, gain=0.5, offset=0.3) for k in (0, 1))
+    options = {"n_resamples": 50, "n_draws": 20, "verbose": 0}
+    comparison = compare_calibrators(network, X, y, new, truth, **options)
+    assert {row.name for row in comparison.rows} >= {"uncalibrated", "TemperatureScaling", "NeuralClampingCalibrator"}
+    for name, calibrator in comparison.calibrators.items():
+        assert comparison[name].nll == pytest.approx(nll(calibrator, new, truth), rel=1e-4)
+    again = compare_calibrators(network, X, y, new, truth, calibrators=comparison.calibrators, **options)
+    assert again["NeuralClampingCalibrator"].nll == comparison["NeuralClampingCalibrator"].nll
+    comparison.to_html(tmp_path / "page.html")
+
+
+def test_a_monitor_counts_images_by_groups():
+    (logits, y), (new, truth) = fields(150), fields(150, temperature=4.0, seed=1)
+    calibrator = TemperatureScaling().fit(logits, y)
+    with pytest.raises(ValueError, match="groups"):
+        skclamp.CalibrationMonitor(calibrator).partial_fit(new, truth)
+
+    def watched(y):
+        monitor = skclamp.CalibrationMonitor(response="probabilities")
+        images_of_rows = np.repeat(np.arange(len(y)), y[0].size)
+        return monitor.partial_fit(rows(calibrator.predict_proba(new).astype(float)), y.ravel(), groups=images_of_rows)
+
+    assert watched(truth).alarm_
+    assert watched(truth).n_samples_ == 150
+    assert not watched(fields(150, seed=1)[1]).alarm_

@@ -95,7 +95,12 @@ def check_probabilistic(estimator, outputs="softmax"):
 
 
 def _check_of(estimator, outputs):
-    """Raise for a calibrator that was fitted to several labels a sample where classes are asked for."""
+    """Raise for a calibrator that was fitted to several labels or places a sample where a class is asked for."""
+    if getattr(estimator, "_is_dense", False):
+        raise ValueError(
+            f"estimator must say one class a sample; got a {type(estimator).__name__} of a class at each place of a "
+            "sample. Give the probabilities at some places as rows, and what sample each is of as groups"
+        )
     n_labels = getattr(estimator, "_n_labels", None)
     if n_labels and outputs == "softmax":
         raise ValueError(

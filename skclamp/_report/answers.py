@@ -147,6 +147,7 @@ def page_content(scoring, n_calibration, cells, answers, samples, calibrators, o
         "nSamples": len(samples.logits),
         "nClasses": len(scoring.classes),
         "areLabels": scoring.are_labels,
+        "nPlaces": scoring.n_places,
         "classNames": scoring.events,
         "event": scoring.event,
         "nBins": scoring.n_bins,

@@ -545,7 +545,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """Take an estimator's inputs from now on, having been fitted to the logits that it gave."""
         self.set_params(**params)
         self.__dict__.pop("module_", None)
-        del self.n_features_in_
+        self.__dict__.pop("n_features_in_", None)
         self._remember(samples)
         return self
 

@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 
-from .._pooling.candidates import MAPS, takers
+from .._pooling.candidates import MAPS, maps_for, takers
 from .._utils.parameters import by_name
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
@@ -13,14 +13,16 @@ from ..scaling import PlattScaling
 
 UNCALIBRATED = "uncalibrated"
 # What a comparison has for all of them.
-_SHARED = ("response", "classes", "cv", "device", "integer_scale", "outputs")
+_SHARED = ("response", "classes", "cv", "device", "integer_scale", "outputs", "ignore_index")
 # Of labels that don't exclude each other: samples that have each, and that don't, from which maps of one label learn.
 _LEAST_OF_LABEL = 100
 
 
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
-    if logits.outputs.n_labels:
+    if logits.outputs.is_dense:
+        suited = [(type(map_).__name__, map_) for _, map_ in maps_for(logits.calibration_samples.labelled)]
+    elif logits.outputs.n_labels:
         rarer = np.min([(logits.y_cal_encoded == value).sum(0) for value in (0, 1)])
         suited = [
             (kind.__name__, kind())
@@ -37,7 +39,7 @@ def default_calibrators(logits, random_state):
     if takes_part:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)
         # Without candidates it would be the same once more.
-        if shape is not None and views_of(shape):
+        if shape is not None and views_of(shape) and not logits.outputs.is_dense:
             chosen["NeuralClampingCalibrator, 2 views"] = NeuralClampingCalibrator(
                 max_views=2, random_state=random_state
             )

@@ -21,7 +21,7 @@ from .._utils.progress import progress_bar
 from .._utils.warnings import one_warning
 from ..base import BaseCalibrator
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
-from ._scoring import CalibratorScores, LabelScoring, Scoring, compare_losses
+from ._scoring import CalibratorScores, LabelScoring, PlaceScoring, Scoring, compare_losses
 from ._shared_logits import SharedLogits
 
 _WIDTH_OF_NOTES = 120
@@ -224,8 +224,9 @@ class CalibratorComparison:
         last = ("SCE %", ".3f", [100 * row.sce for row in rows])
         if self._event is not None:
             # The classwise error would say the same once more; where the mean lies, it doesn't.
-            totals = [self._content["cells"][row.name][2].confidence.sum() for row in rows]
-            last = (f"mean P({self._event}) %", ".2f", [100 * total / self._content["nSamples"] for total in totals])
+            cells = [self._content["cells"][row.name][2] for row in rows]
+            means = [100 * own.confidence.sum() / own.count.sum() for own in cells]
+            last = (f"mean P({self._event}) %", ".2f", means)
         return [
             ("calibrator", "", [row.name for row in rows]),
             ("acc. %", ".2f", [100 * row.accuracy for row in rows]),
@@ -257,11 +258,16 @@ class CalibratorComparison:
                 "probabilities together, SCE is the mean of each label's ECE; an answer is one of one label. Samples "
                 "are what is compared and resampled."
             )
+        if self._content is not None and self._content["nPlaces"]:
+            notes += (
+                f" All of this is of {self._content['nPlaces']:,} places of each test sample. Samples are what is "
+                "compared and resampled."
+            )
         if self._event is not None:
-            hits = self._content["cells"][self.best][2].hits.sum()
+            cells = self._content["cells"][self.best][2]
             notes += (
                 f" ECE, floor and AECE are of the probability of class {self._event}, "
-                f"which {100 * hits / self._content['nSamples']:.2f} % of the test set are."
+                f"which {100 * cells.hits.sum() / cells.count.sum():.2f} % of the test set are."
             )
         return notes
 
@@ -298,6 +304,7 @@ def compare_calibrators(
     batch_size="auto",
     integer_scale=None,
     outputs="auto",
+    ignore_index=-100,
 ):
     """Fit calibrators to one set of data, and compare them, and the uncalibrated network, on another.
 
@@ -309,9 +316,9 @@ def compare_calibrators(
         What to calibrate, as for every calibrator. None means that `X_cal` and `X_test` are logits.
     X_cal : array-like, torch.Tensor, dict, torch.utils.data.Dataset or DataLoader
         Inputs to calibrate with, none of which may have trained the network.
-    y_cal : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-        Their labels; of several labels a sample that don't exclude each other 0, 1, or NaN where it isn't known. May be
-        left out where `X_cal` brings them.
+    y_cal : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...), default=None
+        Their labels, or a class at each place, such as a pixel; of several labels a sample that don't exclude each
+        other 0, 1, or NaN where it isn't known. May be left out where `X_cal` brings them.
     X_test, y_test : as `X_cal` and `y_cal`
         What to compare on, which may not have trained the network either. `X_test` must be given:
         ``compare_calibrators(estimator, dataset, X_test=test_dataset)``.
@@ -354,6 +361,9 @@ def compare_calibrators(
     outputs : {"auto", "softmax", "sigmoid"}, default="auto"
         Whether logits are one softmax of classes, or a sigmoid for each of several labels that don't exclude each
         other. "auto" follows the shape of `y_cal`.
+    ignore_index : int, default=-100
+        The label of a place that isn't known, where `y_cal` has a class at each place of a sample. Some 50,000 places
+        of the test set are then compared, as many of each sample, which is what is resampled.
 
     Returns
     -------
@@ -426,6 +436,7 @@ def compare_calibrators(
         "batch_size": batch_size,
         "integer_scale": integer_scale,
         "outputs": outputs,
+        "ignore_index": ignore_index,
     }
     check_parameters(BaseCalibrator._parameter_constraints, {**shared, "verbose": verbose}, "compare_calibrators")
     chosen = None if calibrators is None else named(calibrators)
@@ -440,7 +451,7 @@ def compare_calibrators(
 def _compare(calibrators, logits, calibration, alpha, options):
     """The comparison of calibrators by name, the uncalibrated estimator's row among them."""
     y_proba, seconds = logits.uncalibrated()
-    kind = LabelScoring if logits.outputs.n_labels else Scoring
+    kind = PlaceScoring if logits.outputs.is_dense else LabelScoring if logits.outputs.n_labels else Scoring
     scoring = kind(logits.y_test_encoded, logits.classes, y_proba, **options)
     scored, fitted = {UNCALIBRATED: scoring(0.0, y_proba, seconds)}, {}
     bar = progress_bar(calibrators.items(), verbose=logits.verbose, unit="calibrator")
@@ -454,7 +465,7 @@ def _compare(calibrators, logits, calibration, alpha, options):
         bar.set_description(f"{name}, intervals")
         scored[name] = scoring(fit_time, *predicted)
     test, log_proba = logits.test_samples, None
-    if logits.estimator is None:
+    if logits.estimator is None and not logits.outputs.is_dense:
         log_proba = torch.log_softmax(logits.outputs.rows(logits.test[:MAX_TELLING].double()), 1)
     copies = copies_of(test.prints, torch.ones(len(logits.test)), test.X, log_proba)
     if copies is not None:

@@ -23,6 +23,8 @@ from ..metrics._binning import Probabilities
 from ..metrics._noise_floor import draw_labels
 from ..metrics._proper_scores import brier_losses, log_losses
 
+# Answers of single rows.
+_OF_ROWS = ("wrong", "sampled")
 # Classes with bins of their own, the most frequent ones, or the worst labels: what a page has room for.
 _MAX_CLASSES_BINNED = 24
 
@@ -101,9 +103,11 @@ class Scoring:
         Which of them the calibration errors are of; -1 is the most probable class.
     judging : slice or ndarray of shape (n_samples,), bool
         Which samples have losses.
+    n_places : int
+        Of each sample, where there are rows of them; else 0.
     """
 
-    are_labels = False
+    are_labels, n_places = False, 0
     judging: Any = slice(None)
 
     def __init__(self, y_encoded, classes, uncalibrated, *, n_bins, n_resamples, n_draws, random_state):
@@ -243,15 +247,7 @@ class LabelScoring(Scoring):
         known, p = self._known.ravel(), self._columns(proba)
         confidence, prediction = proba.top_label
         units = np.repeat(np.arange(len(p)), p.shape[1])[known]
-        hits = prediction == self.y_encoded
-
-        def of_event(probability, came_true, **options):
-            # One draw after another: of all labels they would be large together.
-            random = np.random.default_rng(self.seed)
-            drawn = (random.random(len(probability)) < probability for _ in range(self.n_draws))
-            options = {"counts": self.counts, "dtype": proba.dtype, **options}
-            return cells_of(probability, came_true, drawn, **options)
-
+        hits, of_event = prediction == self.y_encoded, partial(drawn_cells, scoring=self, dtype=proba.dtype)
         return [
             of_event(confidence[known], hits[known], is_top=True, units=units),
             of_event(p.ravel()[known], self.y_encoded[known] == 1, is_top=False, units=units),
@@ -260,6 +256,60 @@ class LabelScoring(Scoring):
                 for k, own in zip(self.columns, self._known.T[self.columns], strict=True)
             ),
         ]
+
+
+class PlaceScoring(Scoring):
+    """The same of a class at each place of a sample: each place is a row, and samples are resampled whole.
+
+    All places count alike. `places`, of shape (n_samples, n_places), are column indices, or -1 where it isn't known.
+    """
+
+    def __init__(self, places, classes, uncalibrated, **options):
+        self._known, self.judging = places >= 0, (places >= 0).any(1)
+        self.n_places = places.shape[1]
+        super().__init__(places.clip(0).ravel(), classes, uncalibrated, **options)
+
+    def _rows(self, y_proba):
+        weight = None if self._known.all() else self._known.ravel().astype(np.float64)
+        rows = np.moveaxis(y_proba, 1, -1).reshape(-1, y_proba.shape[1])
+        return Probabilities(rows, weight, rows_a_sample=self._known.shape[1])
+
+    def _most_telling(self, uncalibrated):
+        counts = np.bincount(self.y_encoded[self._known.ravel()], minlength=len(self.classes))
+        return np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
+
+    def _of_samples(self, values):
+        # What a sample adds to the mean over all places.
+        values = values.reshape(self._known.shape)
+        mean = values[self._known].mean()
+        parts = np.where(self._known, values - mean, 0).sum(1)[self.judging]
+        return mean + parts / self._known.sum(1)[self.judging].mean()
+
+    def _answers(self, proba, losses):
+        confidence, prediction = proba.top_label
+        known, n_places = self._known.ravel(), self._known.shape[1]
+        found = answers_of(confidence[known], prediction[known], self.y_encoded[known], self.classes)
+        images = np.flatnonzero(known) // n_places
+        told = {name: [{**each, "row": int(images[each["row"]])} for each in found[name]] for name in _OF_ROWS}
+        return {**found, **told}
+
+    def _cells(self, proba):
+        known = self._known.ravel()
+        units = np.repeat(np.arange(len(self._known)), self._known.shape[1])[known]
+        confidence, prediction = proba.top_label
+        hits = prediction == self.y_encoded
+        events = zip(proba.columns(self.columns), self.y_encoded == self.columns[:, None], strict=True)
+        return [
+            drawn_cells(p[known], came_true[known], self, proba.dtype, is_top=not place, units=units)
+            for place, (p, came_true) in enumerate([(confidence, hits), *events])
+        ]
+
+
+def drawn_cells(probability, came_true, scoring, dtype, **options):
+    """Cells of an event, its floors by one draw after another: of all rows they would be large together."""
+    random = np.random.default_rng(scoring.seed)
+    drawn = (random.random(len(probability)) < probability for _ in range(scoring.n_draws))
+    return cells_of(probability, came_true, drawn, counts=scoring.counts, dtype=dtype, **options)
 
 
 def _standard_error(values):

@@ -1,6 +1,7 @@
 """The logits that the calibrators of a comparison share, each set of them computed once."""
 
 import copy
+import math
 import time
 from collections import deque
 from types import SimpleNamespace
@@ -14,11 +15,11 @@ from sklearn.base import clone
 from .. import scaling
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import is_frozen
-from .._backbones.samples import read
+from .._backbones.samples import LabelledLogits, read, some_places
 from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows
 from .._utils.labels import encode_labels
-from .._utils.outputs import OutputLayer, check_columns, understood
+from .._utils.outputs import SOFTMAX, OutputLayer, check_columns, understood
 from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
@@ -27,6 +28,8 @@ from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from ..modules import frozen
 from ..modules._norm_layers import find_norm_layers
 
+# Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
+_MOST_ROWS = 50_000
 # An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
 _CHANCE_OF_ACCURACIES = 1e-4
 
@@ -59,8 +62,9 @@ class SharedLogits:
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
         self.estimator, self.shared, self.params, self.verbose = estimator, shared, params, verbose
         beside = "X_test", X_test
-        self.outputs, y_cal = understood(shared["outputs"], y_cal, beside, name="y_cal")
-        _, y_test = understood(self.outputs.kind, y_test, beside, name="y_test")
+        ignored = shared["ignore_index"]
+        self.outputs, y_cal = understood(shared["outputs"], y_cal, beside, ignored, "y_cal")
+        _, y_test = understood(self.outputs.kind, y_test, beside, ignored, "y_test")
         # What reads the samples, and looks at them, for all the calibrators.
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
         reader._take_on(self.outputs, ALONE)
@@ -70,8 +74,11 @@ class SharedLogits:
         found = timed(reader._read, X_cal, y_cal, names=("X_cal", "y_cal"), **told)
         self.calibration_samples, fit_seconds = found
         self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
-        options = {"any_order": y_test is None, "names": ("X_test", "y_test")}
-        found, test_seconds = timed(read, self.backbone, X_test, y_test, **options)
+        self.outputs = OutputLayer(self.outputs.n_labels, self.calibration_samples.labelled.is_dense)
+        options = {"any_order": y_test is None, "names": ("X_test", "y_test"), "ignore_index": ignored}
+        # What reads notes the places of dense outputs.
+        backbone = copy.copy(self.backbone) if self.outputs.is_dense else self.backbone
+        found, test_seconds = timed(read, backbone, X_test, y_test, **options)
         self.test_samples, self.test = SimpleNamespace(**found), found["logits"]
         self.seconds = fit_seconds, test_seconds
         n_columns = self.calibration.shape[1]
@@ -84,17 +91,33 @@ class SharedLogits:
         if self.outputs.n_labels:
             self.outputs = OutputLayer(n_columns)
             self.y_test_encoded = self._encoded_labels(self.test_samples.labels)
+        elif self.outputs.is_dense:
+            self._compare_some_places()
         else:
             self.y_test_encoded = encode_labels(self.test_samples.labels, self.classes, "y_test")
         self._look_for_the_same_samples(X_test is X_cal, self.test_samples.prints)
         if is_frozen(estimator):
             self._look_for_training_data()
         with one_warning() as notes:
-            if self.outputs.n_labels:
+            if self.outputs != SOFTMAX:
                 reader._look_for_probabilities(self.calibration_samples)
             looked = reader._look_at(self.calibration_samples)
             if looked is not None:
                 reader._look_back(looked, self.calibration_samples, notes)
+
+    def _compare_some_places(self):
+        """Go on with as many places of each test sample as resampling has time for, evenly among all."""
+        backbone, labels, n_samples = self.test_samples.backbone, self.test_samples.labels, len(self.test)
+        _, y, _ = labels.encoded(self.test, torch.ones(n_samples), backbone, self.classes, "y_test")
+        thin = LabelledLogits(self.test, y, torch.ones(n_samples)).thinned(max(1, _MOST_ROWS // n_samples))
+        self.test, self.y_test_encoded = thin.logits, thin.y.cpu().numpy()
+        kept = np.arange(math.prod(backbone.places))[backbone.kept]
+        self.places = kept[some_places(len(kept), thin.n_rows_each).numpy()]
+
+    def _at_places(self, y_proba):
+        """Predictions of whole samples at the places that are compared."""
+        shape = (*y_proba.shape[:2], -1)
+        return y_proba.reshape(shape)[:, :, self.places] if self.outputs.is_dense else y_proba
 
     def _encoded_labels(self, labels):
         """The test set's labels, 0, 1 or -1, of which each must be known somewhere."""
@@ -127,7 +150,7 @@ class SharedLogits:
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
         pairs = (self.calibration, self.y_cal_encoded), (self.test, self.y_test_encoded)
-        if any((y_encoded < 0).any() for _, y_encoded in pairs):
+        if self.outputs.is_dense or any((y_encoded < 0).any() for _, y_encoded in pairs):
             # A sample of which less is known is sooner all right.
             return
         hits = [self._hits(logits.cpu().numpy(), y_encoded) for logits, y_encoded in pairs]
@@ -179,12 +202,13 @@ class SharedLogits:
             return self.predicted(lambda logits: normalise(calibrator.transform_logits(logits)))
         if inner.estimator is None:
             X_test = self.outputs.proba(self.test.double()) if inner.response == "probabilities" else self.test
-        return timed(calibrator.predict_proba, X_test)
+        y_proba, seconds = timed(calibrator.predict_proba, X_test)
+        return (y_proba if inner.estimator is None else self._at_places(y_proba)), seconds
 
     def predicted(self, predict):
         """The test set's probabilities, an array or, of many, `ComputedRows`; and the seconds that one pass takes."""
         # What labels are scored by takes an array.
-        if self.outputs.n_labels or self.test.numel() <= self.most_kept:
+        if self.outputs != SOFTMAX or self.test.numel() <= self.most_kept:
             return timed(predict, self.test)
         computed = ComputedRows(predict, self.test)
         _, seconds = timed(deque, computed.parts(), 0)
@@ -205,7 +229,8 @@ class SharedLogits:
                 options["verbose"] = 0
             fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
             _, seconds = timed(fitted._learn, *calibration, weight, params, checks=False)
-            return fitted, seconds, timed(fitted.predict_proba, self.test_samples.X)
+            y_proba, predict_seconds = timed(fitted.predict_proba, self.test_samples.X)
+            return fitted, seconds, (self._at_places(y_proba), predict_seconds)
         fitted, seconds = timed(self.calibration_samples.labelled.fit, calibrator)
         # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
         predicted = self.predicted(copy.copy(fitted).predict_proba)
@@ -248,6 +273,8 @@ class SharedLogits:
 
 
 def _told(outputs):
+    if outputs.is_dense:
+        return "a class at each place of a sample"
     return f"{outputs.n_labels} labels a sample" if outputs.n_labels else "one label a sample"
 
 
