@@ -325,7 +325,7 @@ def test_gamma_is_refused(network):
         NeuralClampingCalibrator(network, gamma=1.0, perturbation="affine").fit(X, y)
 
 
-def test_some_places_of_many(monkeypatch):
+def test_some_places_of_many(monkeypatch, tmp_path):
     logits, y = fields(n_samples=40, places=(30, 30))
     whole = TemperatureScaling().fit(logits, y)
     monkeypatch.setattr("skclamp._backbones.backbone._MOST_PLACES", 40 * 400)
@@ -333,6 +333,9 @@ def test_some_places_of_many(monkeypatch):
     assert some.temperature_ != whole.temperature_
     assert some.temperature_ == pytest.approx(whole.temperature_, rel=0.05)
     assert some.predict_proba(logits).shape == logits.shape
+    assert "40 samples at 400 of 900 places each" in some.summary()
+    some.save(tmp_path / "some.safetensors")
+    assert skclamp.load(tmp_path / "some.safetensors").summary() == some.summary()
 
 
 def test_a_missing_class():

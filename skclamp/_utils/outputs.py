@@ -193,12 +193,11 @@ class Places:
         places, n_classes = tuple(self.values.shape[1:]), logits.shape[1]
         if backbone.places != places:
             raise ValueError(_other_places(name, places, backbone.places, n_classes))
-        values = self.values.reshape(len(self), -1)
         kept = slice(None) if backbone.kept is None else backbone.kept
-        known = _are_known(values, self.ignore_index)[:, kept]
+        values = self.values.reshape(len(self), -1)[:, kept]
+        known = _are_known(values, self.ignore_index)
         if self.mask is not None:
             known &= self.mask[:, kept]
-        values = values[:, kept]
         found = np.unique(values[known])
         if not len(found):
             raise ValueError(f"{name} must have a place whose class is known and has weight; got none")

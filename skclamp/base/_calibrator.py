@@ -310,6 +310,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             samples = replace(samples, logits=self._outputs.raised(samples.logits, self.least_probability_))
 
             self._n_samples = samples.shard.total
+            self._places = samples.labelled.n_rows_each, math.prod(samples.backbone.places)
             n_per_class = self._unjudged._n_per_class
             judged = bool(checks and are_classes and n_per_class and not notes.explained)
             hopeless = judged and is_hopeless(samples.weight, n_classes, n_per_class)
@@ -868,6 +869,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             for name, value in {**self.map_.learned(), **vars(self)}.items()
             if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
         ]
+        if self._outputs.is_dense and self._places[0] < self._places[1]:
+            learned += f" at {self._places[0]:,} of {self._places[1]:,} places each"
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
         yield from self._of_missing_classes()
 
