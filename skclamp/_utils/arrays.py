@@ -249,6 +249,44 @@ class ComputedRows:
         return map(self._function, self._values.split(max(1, _ENTRIES_OF_A_PART // self.shape[1])))
 
 
+class RowsOfPlaces:
+    """Rows (N, K) of an array or tensor (n, K, *places), one for each place of a sample after the other.
+
+    Those that are read are copied, never all of them.
+    """
+
+    ndim = 2
+
+    def __init__(self, values):
+        self._values = values.reshape(*values.shape[:2], -1)
+        n_samples, n_columns, self.n_places = self._values.shape
+        self.dtype, self.shape = values.dtype, (n_samples * self.n_places, n_columns)
+
+    def __getitem__(self, key):
+        """A slice of rows; of all rows one column, some columns, or an entry of each."""
+        values, size = self._values, self.n_places
+        if isinstance(key, tuple):
+            rows, columns = key
+            if not isinstance(rows, np.ndarray):
+                found = values[:, columns]
+                return found.reshape(-1) if found.ndim == 2 else _rows(found)
+            found, columns = to_numpy(values), columns.reshape(-1, 1, size)
+            return np.take_along_axis(found, columns, 1).reshape(-1)
+        start, stop, _ = key.indices(len(self))
+        first, last = start // size, -(-stop // size)
+        if last - first == 1:
+            return _rows(values[first:last, :, start - first * size : stop - first * size])
+        return _rows(values[first:last])[start - first * size : stop - first * size]
+
+    def __len__(self):
+        return self.shape[0]
+
+
+def _rows(values):
+    """Rows of an array or tensor (n, K, P)."""
+    return values.swapaxes(1, 2).reshape(-1, values.shape[1])
+
+
 def row_sum_tolerance(eps):
     """Largest difference of a row's sum from 1; float32 and float64 rows may have been half precision once."""
     return max(1e-3, 4 * eps)
@@ -283,16 +321,17 @@ def check_probability_rows(probabilities, name="X", tolerance=None, first_row=0,
 def as_probability_matrix(y_proba):
     """Probabilities as an array or tensor of shape (n, K >= 2), its values not yet looked at.
 
-    One dimension, or one column, holds the probabilities of the second of two classes.
+    One dimension, or one column, holds the probabilities of the second of two classes. Of shape (n, K, *places) they
+    are `RowsOfPlaces`.
     """
     proba = _as_floating(y_proba, "y_proba")
-    if proba.ndim == 0 or proba.ndim > 2 or 0 in proba.shape:
+    if proba.ndim == 0 or 0 in proba.shape:
         raise ValueError(
             "y_proba must have shape (n_samples, n_classes), or (n_samples,) for two classes, and not be empty; "
             f"got shape {tuple(proba.shape)}"
         )
-    if proba.ndim == 2 and proba.shape[1] > 1:
-        return proba
+    if proba.ndim > 1 and proba.shape[1] > 1:
+        return proba if proba.ndim == 2 else RowsOfPlaces(proba)
     second = proba.reshape(-1)
     stack = torch.stack if isinstance(proba, torch.Tensor) else np.stack
     return stack([1 - second, second], 1)

@@ -192,21 +192,13 @@ class Places:
             check_labels(self.values, name)
         places, n_classes = tuple(self.values.shape[1:]), logits.shape[1]
         if backbone.places != places:
-            raise ValueError(_other_places(name, places, backbone.places, n_classes))
+            raise ValueError(other_places(name, places, backbone.places, n_classes))
         kept = slice(None) if backbone.kept is None else backbone.kept
         values = self.values.reshape(len(self), -1)[:, kept]
-        known = _are_known(values, self.ignore_index)
+        known = are_known(values, self.ignore_index)
         if self.mask is not None:
             known &= self.mask[:, kept]
-        found = np.unique(values[known])
-        if not len(found):
-            raise ValueError(f"{name} must have a place whose class is known and has weight; got none")
-        found = check_labels(found, name)
-        if 255 in found.tolist() and self.ignore_index != 255 and n_classes <= 255 and len(found) > 1:
-            raise ValueError(
-                f"{name} must hold labels among the {n_classes} classes; got 255, by which many masks say that a place "
-                "isn't known: if it does, give ignore_index=255"
-            )
+        found = labels_found(values[known], n_classes, classes, self.ignore_index, name)
         known_classes = {"known": backbone.classes, "likely": backbone.likely_classes}
         classes = resolve_classes(found, n_classes, classes=classes, **known_classes)
         y = np.full(values.shape, -1)
@@ -215,19 +207,35 @@ class Places:
         return classes, y.to(logits.device), weight * (y >= 0).any(1)
 
 
-def _are_known(values, ignore_index):
+def labels_found(known, n_classes, classes, ignore_index, name="y"):
+    """Return the distinct labels among those of known places, checked; `classes` are what the user says, or None."""
+    found = np.unique(known)
+    if not len(found):
+        raise ValueError(f"{name} must have a place whose class is known and has weight; got none")
+    found = check_labels(found, name)
+    is_class = ignore_index == 255 or (classes is not None and 255 in to_numpy(classes).tolist())
+    if 255 in found.tolist() and not is_class and n_classes <= 255 and len(found) > 1:
+        raise ValueError(
+            f"{name} must hold labels among the {n_classes} classes; got 255, by which many masks say that a place "
+            "isn't known: if it does, give ignore_index=255"
+        )
+    return found
+
+
+def are_known(values, ignore_index):
     """Return which labels of places aren't the number, or NaN, that stands for no class."""
     known = values != ignore_index
     return known & ~np.isnan(values) if values.dtype.kind == "f" else known
 
 
-def _other_places(name, places, others, n_classes):
-    """The message where labels and logits aren't of the same places."""
-    message = f"{name} must have shape (n_samples, {', '.join(map(str, others))}), a class at each place of the logits"
+def other_places(name, places, others, n_classes, scores="the logits", mended="logits.movedim(-1, 1)"):
+    """The message where labels and logits, or probabilities, aren't of the same places."""
+    shape = ", ".join(map(str, ("n_samples", *others)))
+    message = f"{name} must have shape ({shape}), a class at each place of {scores}"
     if (n_classes, *others[:-1]) == places:
         return (
-            f"the logits must have their classes along axis 1, (n, K, *places), as torch has them; got "
-            f"{others[-1]} places last for {name} of places {places}: give logits.movedim(-1, 1)"
+            f"{scores} must have their classes along axis 1, (n, K, *places), as torch has them; got {others[-1]} "
+            f"classes last for {name} of places {places}: give {mended}"
         )
     if (n_classes, *others) == places:
         return f"one logit at each place must have an axis of classes of length 1, (n, 1, *places); got (n, {places})"

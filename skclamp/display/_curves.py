@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from .._judging.paired import n_effective
 from .._utils.parameters import check_whole_number
 from ..metrics._binning import bin_indices
-from ..metrics._resampling import grouped, resampling_weights
+from ..metrics._resampling import grouped, resampling_counts
 from ..metrics._smooth import cells_beside, cosines_of, pairs_smooth_error, smooth
 
 # Points of the curve are 1 / _N_CELLS apart.
@@ -57,32 +57,34 @@ class SmoothCurve:
 
 
 def resampler(proba, n_resamples, random_state):
-    """A function that yields the same bootstrap weights of the samples, in blocks, each time; none for 0 replicates."""
+    """A function that yields how often samples are drawn, in the same blocks each time; none for 0 replicates."""
     check_whole_number(n_resamples, "n_resamples", low=0)
     seed = check_random_state(random_state).randint(2**31 - 1)
-    return lambda: resampling_weights(proba, n_resamples, check_random_state(seed)) if n_resamples else iter(())
+    return lambda: resampling_counts(proba, n_resamples, check_random_state(seed)) if n_resamples else iter(())
 
 
 def smooth_curve(pairs, resamples=(), confidence_level=0.95):
     """Smoothed accuracy of pairs of confidence and hit; the bandwidth is the smooth calibration error, 0.03 at least.
 
-    `resamples` yields weights of the samples in bootstrap replicates, shape (n_replicates, n_samples); without any
+    `resamples` yields how often samples are drawn in bootstrap replicates, shape (n_replicates, n_samples); without any
     there is no band, which covers the accuracy at each confidence with probability `confidence_level`.
     """
     error = float(pairs_smooth_error(pairs))
     bandwidth = max(error, _MIN_BANDWIDTH)
     cells, confidence = cells_beside(pairs.confidence, _N_CELLS), np.arange(_N_CELLS + 1) / _N_CELLS
 
-    def accuracy_and_density(weight):
-        values = np.stack([weight * pairs.residual, weight]) / weight.sum()
-        residual, density = smooth(cosines_of(values @ cells), bandwidth)
+    of_samples = [pairs.of_samples @ each for each in (cells.multiply(pairs.residual[:, None]), cells)]
+
+    def accuracy_and_density(counts):
+        residual, mass = (counts @ each for each in of_samples)
+        residual, density = smooth(cosines_of(np.stack([residual, mass]) / mass.sum()), bandwidth)
         # The mean residual is 0 where there are no samples.
         mean = np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
         return np.clip(confidence + mean, 0, 1), density
 
-    accuracy, density = accuracy_and_density(pairs.masses)
+    accuracy, density = accuracy_and_density(np.ones(len(pairs.confidence) // pairs.rows_a_sample))
     shown = _is_supported(pairs, confidence, density * bandwidth)
-    replicates = [accuracy_and_density(weight)[0] for weights in resamples for weight in weights]
+    replicates = [accuracy_and_density(each)[0] for counts in resamples for each in counts]
     low, high = np.where(shown, _interval(replicates, confidence_level), np.nan) if replicates else (None, None)
     return SmoothCurve(confidence, np.where(shown, accuracy, np.nan), low, high, density, bandwidth, error)
 
@@ -98,10 +100,13 @@ def _is_supported(pairs, confidence, share):
 
 
 def counts_of(pairs, edges):
-    """Numbers of samples in the bins; of weighted ones, how many equally weighted would tell as much."""
-    place, n_bins = bin_indices(pairs.confidence, edges), len(edges) - 1
-    mass, square = (np.bincount(place, pairs.masses**power, n_bins) for power in (1, 2))
-    return mass**2 / np.where(square > 0, square, 1)
+    """Numbers of samples in the bins; of weighted ones, how many equally weighted would tell as much.
+
+    Of samples of several rows those count as weights that are in the bin.
+    """
+    mass = pairs.of_samples @ grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
+    total, square = mass.sum(0), mass.power(2).sum(0)
+    return total**2 / np.where(square > 0, square, 1)
 
 
 def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
@@ -113,9 +118,10 @@ def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
     """
     accuracy, groups = pairs.table(edges).accuracy, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
     intervals = wilson(accuracy, counts_of(pairs, edges), confidence_level)
+    hits, mass = (pairs.of_samples @ each for each in (groups.multiply(pairs.hits[:, None]), groups))
     with np.errstate(invalid="ignore"):
         # A replicate may miss a bin of few samples.
-        replicates = [(weights * pairs.hits) @ groups / (weights @ groups) for weights in resamples]
+        replicates = [(counts @ hits) / (counts @ mass) for counts in resamples]
     if replicates:
         varied = (accuracy > 0) & (accuracy < 1)
         intervals[:, varied] = _interval(np.concatenate(replicates)[:, varied], confidence_level)

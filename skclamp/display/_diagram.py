@@ -62,8 +62,8 @@ def draw_diagram(ax, display, ref_line=True):
     return bars, gaps
 
 
-def draw_histogram(ax, bins, event=None):
-    """Where the samples are, their accuracy and their mean confidence."""
+def draw_histogram(ax, bins, event=None, counted="samples"):
+    """Where the samples, or their places, are, their accuracy and their mean confidence."""
     left, width = _places(bins)
     ax.bar(left, 100 * bins.share, width, align="edge", **_HISTOGRAM)
     upwards, along = words_of(event)
@@ -75,7 +75,7 @@ def draw_histogram(ax, bins, event=None):
         mean = (bins.share * values).sum()
         ax.axvline(mean, linewidth=1.8, label=f"{name} {100 * mean:.1f} %", **line)
     without_frame(ax)
-    ax.set(xlabel=along, ylabel="labels (%)" if event == "" else "samples (%)")
+    ax.set(xlabel=along, ylabel="labels (%)" if event == "" else f"{counted} (%)")
     legend_above(ax)
 
 

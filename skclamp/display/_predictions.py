@@ -10,7 +10,8 @@ def predictions_of(estimator, X, y, name, sample_weight):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
     y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=sample_weight is not None)
     classes = getattr(estimator, "classes_", None)
-    return {
+    is_dense = y_proba.ndim > 2 and hasattr(estimator, "ignore_index")
+    return ({"ignore_index": estimator.ignore_index} if is_dense else {}) | {
         "y_true": y,
         "y_proba": y_proba,
         "labels": None if classes is None else to_numpy(classes),

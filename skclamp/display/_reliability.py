@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 
 from .._utils.arrays import to_numpy
-from .._utils.outputs import matrix_of
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import (
     NoiseFloor,
@@ -15,7 +14,7 @@ from ..metrics import (
     expected_calibration_error,
 )
 from ..metrics._binning import BinTable, Probabilities
-from ..metrics._metric import Events
+from ..metrics._metric import Events, PlaceRows, split_rows
 from ._axes import legend_above, new_axes, split_off_lower
 from ._curves import SmoothCurve, accuracy_intervals, counts_of, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, words_of
@@ -62,6 +61,8 @@ class ReliabilityDisplay:
         sample, whose events are shown together.
     few : ndarray of shape (n_bins,), dtype bool, default=None
         Bins to draw grey; None takes those of fewer than ten samples.
+    counted : str, default="samples"
+        What the histogram is of: "samples", or their "places".
 
     Attributes
     ----------
@@ -107,6 +108,7 @@ class ReliabilityDisplay:
     confidence_level: float = 0.95
     event: str | None = None
     few: np.ndarray | None = None
+    counted: str = "samples"
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, **kwargs):
@@ -119,8 +121,9 @@ class ReliabilityDisplay:
             `classes_` name the columns.
         X : array-like, tensor, dict, Dataset or DataLoader
             Inputs, as the estimator takes them.
-        y : array-like of shape (n_samples,), default=None
-            Class labels. May be left out where X brings them.
+        y : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...), default=None
+            Class labels, of which a calibrator's `ignore_index` are left out at places of a sample. May be left out
+            where X brings them.
         name : str, default=None
             Name shown in the legend; None takes that of the estimator's class.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -150,7 +153,7 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_estimator(GaussianNB().fit(X, y), X, y)
         >>> plt.close(display.figure_)
         """
-        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight), **kwargs)
+        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight) | kwargs)
 
     @classmethod
     def from_predictions(
@@ -162,6 +165,7 @@ class ReliabilityDisplay:
         strategy="uniform",
         labels=None,
         sample_weight=None,
+        ignore_index=-100,
         n_draws=200,
         n_resamples=0,
         confidence_level=0.95,
@@ -175,12 +179,14 @@ class ReliabilityDisplay:
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,) or (n_samples, n_labels)
+        y_true : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
             Class labels, or column indices. Or 0, 1 or NaN for each of several labels that don't exclude each other,
-            whose events are shown together, with intervals by 1,000 resamples where `n_resamples` is 0, and without a
-            noise floor.
+            whose events are shown together; or a class at each place of a sample, such as the pixels of an image. As
+            labels and places of a sample depend on each other, intervals are then those of 1,000 resamples of whole
+            samples where `n_resamples` is 0, and there is no noise floor.
         y_proba : array-like or tensor of shape (n_samples, n_classes), (n_samples, n_labels) or (n_samples,)
-            Probabilities whose rows sum to 1, but for labels; of one dimension, those of the second of two classes.
+            Probabilities whose rows sum to 1, but for labels; of one dimension, those of the second of two classes. At
+            each place of a sample, ``(n_samples, n_classes, *places)``.
         n_bins : int, default=15
             Number of bins.
         strategy : {"uniform", "quantile"}, default="uniform"
@@ -188,7 +194,9 @@ class ReliabilityDisplay:
         labels : array-like of shape (n_classes,), default=None
             Labels of the columns; see :func:`skclamp.metrics.expected_calibration_error`.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
+            Weights of the samples, or of their places.
+        ignore_index : int, default=-100
+            What stands for a class that isn't known at a place of a sample.
         n_draws : int, default=200
             Draws of labels for the noise floor; 0 shows none.
         n_resamples : int, default=0
@@ -232,17 +240,19 @@ class ReliabilityDisplay:
         check_choice(strategy, "strategy", _METRICS)
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
-        event, matrix = None, matrix_of(y_true)
-        if matrix is not None:
-            events = Events(matrix, y_proba, sample_weight)
-            y_true, proba, labels = events.hits, events.together, [0, 1]
-            # Labels of a sample depend on each other, which only resamples of whole samples know.
-            event, n_draws, n_resamples = "", 0, n_resamples or 1000
-        else:
+        event, rows = None, split_rows(y_true, y_proba, labels, sample_weight, ignore_index)
+        if rows is None:
             proba = Probabilities(y_proba, sample_weight).of_event()
-            if proba.is_event:
+        else:
+            # Labels or places of a sample depend on each other, which only resamples of whole samples know.
+            n_draws, n_resamples = 0, n_resamples or 1000
+            names, y_true, proba, labels = rows.names, rows.y_encoded, rows.together.of_event(), rows.labels
+        if isinstance(rows, Events):
+            event = ""
+        elif proba.is_event:
+            if rows is None:
                 names = np.unique(to_numpy(y_true)) if labels is None else to_numpy(labels)
-                event = str(names[1]) if len(names) == 2 else "1"
+            event = str(names[1]) if len(names) == 2 else "1"
         metric, metric_name = _METRICS[strategy]
         _, bins = metric(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         _, histogram = expected_calibration_error(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
@@ -261,6 +271,7 @@ class ReliabilityDisplay:
             noise_floor=floor,
             estimator_name=name,
             event=event,
+            counted="places" if isinstance(rows, PlaceRows) else "samples",
         )
         return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line)
 
@@ -303,7 +314,8 @@ class ReliabilityDisplay:
         self.figure_ = self.ax_.figure
         self.histogram_ax_ = split_off_lower(self.ax_)
         self.bars_, self.gaps_ = draw_diagram(self.ax_, self, ref_line)
-        draw_histogram(self.histogram_ax_, self.bins if self.histogram is None else self.histogram, self.event)
+        histogram = self.bins if self.histogram is None else self.histogram
+        draw_histogram(self.histogram_ax_, histogram, self.event, self.counted)
         self.ax_.set_ylabel(words_of(self.event)[0])
         self.ax_.tick_params(labelbottom=False)
         legend_above(self.ax_, self._summary(self.estimator_name if name is None else name))

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._utils.arrays import to_numpy
 from .._utils.parameters import by_name, check_number, check_whole_number
-from ..metrics._binning import Probabilities
+from ..metrics._metric import encoded_rows
 from ._axes import new_axes, split_off_lower, without_frame
 from ._curves import resampler
 from ._diagram import draw_diagram, words_of
@@ -131,9 +131,9 @@ class ReliabilityGridDisplay:
         ax : matplotlib Axes, default=None
             Axes for ``overlay=True``; None makes a figure.
         **kwargs
-            `n_bins`, `strategy`, `labels`, `sample_weight`, `n_draws`, `n_resamples`, `confidence_level`, `smooth` and
-            `random_state` as in :meth:`ReliabilityDisplay.from_predictions`; `smooth` is True where the curves are
-            what is drawn.
+            `n_bins`, `strategy`, `labels`, `sample_weight`, `ignore_index`, `n_draws`, `n_resamples`,
+            `confidence_level`, `smooth` and `random_state` as in :meth:`ReliabilityDisplay.from_predictions`; `smooth`
+            is True where the curves are what is drawn.
 
         Returns
         -------
@@ -178,6 +178,7 @@ class ReliabilityGridDisplay:
         n_bins=10,
         labels=None,
         sample_weight=None,
+        ignore_index=-100,
         n_resamples=0,
         confidence_level=0.95,
         smooth=False,
@@ -201,9 +202,11 @@ class ReliabilityGridDisplay:
             Labels of the columns, which are the titles.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
+        ignore_index : int, default=-100
+            Of a class at each place of a sample, what stands for one that isn't known.
         n_resamples : int, default=0
             Bootstrap replicates for intervals of the bins and the band of the curve; 0 takes Wilson's intervals, and no
-            band.
+            band; or 1,000 of a class at each place, as places of a sample depend on each other.
         confidence_level : float, default=0.95
             Of these.
         smooth : bool, default=False
@@ -240,8 +243,9 @@ class ReliabilityGridDisplay:
         ['virginica', 'versicolor', 'setosa']
         >>> plt.close(display.figure_)
         """
-        proba = Probabilities(y_proba, sample_weight)
-        y_encoded = proba.encode(y_true, labels)
+        y_encoded, proba = encoded_rows(y_true, y_proba, labels, sample_weight, ignore_index)
+        if proba.rows_a_sample > 1:
+            n_resamples = n_resamples or 1000
         edges = proba.equal_width_edges(n_bins)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
         resamples = resampler(proba, n_resamples, random_state)
@@ -250,7 +254,13 @@ class ReliabilityGridDisplay:
         names = np.arange(proba.n_classes) if labels is None else to_numpy(labels)
         displays = [
             ReliabilityDisplay._of_pairs(
-                pairs[k], tables[k], resamples, confidence_level, smooth, estimator_name=str(names[k])
+                pairs[k],
+                tables[k],
+                resamples,
+                confidence_level,
+                smooth,
+                estimator_name=str(names[k]),
+                counted="samples" if proba.rows_a_sample == 1 else "places",
             )
             for k in _chosen(columns, tables)
         ]

@@ -128,7 +128,7 @@ class RiskCoverageDisplay:
                     f"{estimator.costs_.tolist()}"
                 )
             kwargs = {"target_risk": estimator.verdict_.target_risk, "threshold": estimator.threshold_, **kwargs}
-        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight), **kwargs)
+        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight) | kwargs)
 
     @classmethod
     def from_predictions(
@@ -138,6 +138,7 @@ class RiskCoverageDisplay:
         *,
         labels=None,
         sample_weight=None,
+        ignore_index=-100,
         target_risk=None,
         threshold=None,
         name=None,
@@ -157,6 +158,9 @@ class RiskCoverageDisplay:
             Labels of the columns; see :func:`skclamp.metrics.expected_calibration_error`.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
+        ignore_index : int, default=-100
+            Of a class at each place of a sample, what stands for one that isn't known; see
+            :func:`skclamp.metrics.risk_coverage_curve`.
         target_risk : float, default=None
             Height of a line for the risk that is aimed at; None draws none.
         threshold : float, default=None
@@ -190,7 +194,8 @@ class RiskCoverageDisplay:
         >>> display = RiskCoverageDisplay.from_predictions([0, 0, 0, 1], y_proba, threshold=0.75)
         >>> plt.close(display.figure_)
         """
-        curve = risk_coverage_curve(y_true, y_proba, labels=labels, sample_weight=sample_weight)
+        data = {"labels": labels, "sample_weight": sample_weight, "ignore_index": ignore_index}
+        curve = risk_coverage_curve(y_true, y_proba, **data)
         display = cls(curve, target_risk=target_risk, threshold=threshold, estimator_name=name)
         return display.plot(ax=ax, ref_line=ref_line, **kwargs)
 

@@ -5,6 +5,7 @@ reduced; all else has one entry per sample or bin.
 """
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -102,12 +103,15 @@ class Pairs:
         Weights of the samples; None stands for ones.
     rows : ndarray of bool of shape (n_all_samples,), default=Ellipsis
         Which of all samples these are.
+    rows_a_sample : int, default=1
+        How many of all rows in succession are of one sample, as those of its places or labels are.
     """
 
     confidence: np.ndarray
     hits: np.ndarray
     weight: np.ndarray | None = None
     rows: Any = ...
+    rows_a_sample: int = 1
 
     @property
     def residual(self):
@@ -124,7 +128,16 @@ class Pairs:
         if threshold is None:
             return self
         kept = self.confidence > threshold
-        return Pairs(self.confidence[kept], self.hits[kept], None if self.weight is None else self.weight[kept], kept)
+        weight = None if self.weight is None else self.weight[kept]
+        return Pairs(self.confidence[kept], self.hits[kept], weight, kept, self.rows_a_sample)
+
+    @cached_property
+    def of_samples(self):
+        """Weight of each pair in its sample, a sparse matrix whose product with values of pairs sums up samples'."""
+        rows = np.arange(len(self.confidence)) if self.rows is ... else np.flatnonzero(self.rows)
+        n_rows = len(rows) if self.rows is ... else len(self.rows)
+        starts = np.searchsorted(rows, np.arange(0, n_rows + 1, self.rows_a_sample))
+        return csr_array((self.masses, np.arange(len(rows)), starts), shape=(len(starts) - 1, len(rows)))
 
     def table(self, edges, include_lowest=True):
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
@@ -154,24 +167,25 @@ class Probabilities:
 
     Parameters
     ----------
-    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities of any floating-point dtype; one dimension holds those of the second of two classes, which is then
-        the event that `pairs` are about. They are checked while they are first read.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
+    y_proba : array-like or tensor of shape (n_samples, n_classes, *places) or (n_samples,)
+        Probabilities of any floating-point dtype; one dimension, or one column, holds those of the second of two
+        classes, which is then the event that `pairs` are about. They are checked while they are first read. Each place
+        of a sample is a row, for which "sample" stands below.
+    sample_weight : array-like of shape (n_samples,) or (n_samples, *places), default=None
+        Weights of the samples, or of their places.
     rows_a_sample : int, default=1
-        How many rows in succession are of one sample, and resampled together.
+        How many rows in succession are of one sample, and resampled together, where `y_proba` is of rows already.
     """
 
     def __init__(self, y_proba, sample_weight=None, rows_a_sample=1):
-        self.rows_a_sample = rows_a_sample
         self._values = as_probability_matrix(y_proba)
+        shape = np.shape(y_proba)
+        self.rows_a_sample = math.prod(shape[2:]) if len(shape) > 2 else rows_a_sample
         self.dtype = self._values.dtype
-        self.is_event = np.shape(y_proba)[1:] in ((), (1,))
+        self.is_event = len(shape) == 1 or shape[1] == 1
         self.n_samples, self.n_classes = self._values.shape
         # Counting is faster than adding up ones.
-        given = sample_weight is not None
-        self.weight = check_sample_weight(sample_weight, self.n_samples).numpy() if given else None
+        self.weight = None if sample_weight is None else weights_of_rows(sample_weight, (shape[0], *shape[2:]))
         self._kept = {}
 
     @property
@@ -241,14 +255,26 @@ class Probabilities:
         else:
             confidence, predictions = self.kept(("top", top_k), partial(self._top_labels, top_k))
             hits = (predictions == y_encoded[:, None]).any(1)
-        return Pairs(confidence, hits.astype(np.float64), self.weight).above(threshold)
+        return self._pairs(confidence, hits, threshold)
+
+    def _pairs(self, confidence, hits, threshold):
+        hits = hits.astype(np.float64)
+        return Pairs(confidence, hits, self.weight, rows_a_sample=self.rows_a_sample).above(threshold)
 
     def class_pairs(self, y_encoded, threshold=None):
         """Yield the pairs of each class: its probability, and whether it is the label."""
         _ = self.top_label  # the pass that checks the values
         for k in range(self.n_classes):
             (column,) = self.columns([k])
-            yield Pairs(column, (y_encoded == k).astype(np.float64), self.weight).above(threshold)
+            yield self._pairs(column, y_encoded == k, threshold)
+
+    def samples(self):
+        """Yield a slice of rows and their probabilities for each sample of several rows."""
+        for start in range(0, self.n_samples, self.rows_a_sample):
+            rows = slice(start, start + self.rows_a_sample)
+            own = Probabilities(self._values[rows])
+            own.is_event, own.weight = self.is_event, None if self.weight is None else self.weight[rows]
+            yield rows, own
 
     def columns(self, classes):
         """Probabilities (float64) of some classes, a contiguous row of each."""
@@ -323,6 +349,18 @@ class Probabilities:
             predictions[rows] = columns.numpy()
             confidence[rows] = largest.double().sum(1).numpy()
         return confidence, predictions
+
+
+def weights_of_rows(sample_weight, shape):
+    """Weights of rows, in float64, from those of samples or of their places, of which `shape` tells how many."""
+    n_places, ndim = math.prod(shape[1:]), getattr(sample_weight, "ndim", None) or np.ndim(sample_weight)
+    if ndim < 2 or len(shape) == 1:
+        return check_sample_weight(sample_weight, shape[0]).repeat_interleave(n_places).numpy()
+    if np.shape(sample_weight) != shape:
+        raise ValueError(
+            f"sample_weight must have shape ({shape[0]},), or that of y_true, {shape}; got {np.shape(sample_weight)}"
+        )
+    return check_sample_weight(tensor_of(sample_weight, "sample_weight").reshape(-1), math.prod(shape)).numpy()
 
 
 def bin_indices(values, edges):

@@ -3,20 +3,18 @@
 import itertools
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length
-from .._utils.outputs import matrix_of
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
-from ._binning import Probabilities
-from ._metric import Events, as_probabilities, check_metric, facts_of, options_of
+from ._metric import Events, PlaceRows, as_probabilities, check_metric, facts_of, options_of, split_rows
 from ._noise_floor import draw_labels
-from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_weights
+from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_counts
 
 # As large an error in so many draws may be noise.
 _N_LARGER = 5
@@ -112,8 +110,9 @@ def bootstrap_interval(
         proper scores and the area under the risk-coverage curve of this package are resampled through sums over the
         samples; its others are computed anew for each replicate without passes over the probabilities where they have
         bins; other packages' metrics on copies of the rows.
-    y_true : array-like of shape (n_samples,)
-        Class labels, or column indices.
+    y_true : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
+        Class labels, or column indices; several labels a sample, or a class at each place of it, as the metric takes
+        them.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
     n_resamples : int, default=1000
@@ -148,6 +147,10 @@ def bootstrap_interval(
 
     Notes
     -----
+    Several labels a sample, and the places of a sample, such as the pixels of an image, aren't independent: samples are
+    resampled whole, and the interval is no narrower for more pixels that say the same. With ``average="samples"`` the
+    metric is a mean over samples, and its interval that of the bootstrap-t.
+
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
     labels drawn as for :func:`calibration_noise_floor`: in bins of few samples the replicates vary too little to tell.
@@ -219,8 +222,9 @@ def paired_bootstrap_test(
     ----------
     metric : callable
         As for :func:`bootstrap_interval`.
-    y_true : array-like of shape (n_samples,)
-        Class labels, or column indices.
+    y_true : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
+        Class labels, or column indices; several labels a sample, or a class at each place of it, as the metric takes
+        them.
     y_proba_1, y_proba_2 : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities of the two calibrators for the same samples.
     n_resamples : int, default=1000
@@ -294,23 +298,36 @@ def _check_parameters(metric, n_resamples, confidence_level, sample_weight):
 
 
 class _Sample:
-    """A metric of one sample, and the form in which it takes weights."""
+    """A metric of one sample, and the form in which it takes resamples."""
+
+    form: Any
+    proba: Any
 
     def __init__(self, metric, y_true, y_proba, labels, sample_weight):
         self.metric, facts = metric, facts_of(metric)
         self.is_error = facts is not None and facts.is_error
-        matrix = None if facts is None or isinstance(y_proba, Probabilities) else matrix_of(y_true)
-        if matrix is not None:
-            if options_of(metric).get("average") != "micro":
-                raise ValueError(
-                    "metric must have average='micro' fixed by functools.partial where y_true has several labels a "
-                    "sample: their events are resampled by the sample"
-                )
-            events = Events(matrix, y_proba, sample_weight)
-            y_true, y_proba, labels = events.hits, events.together, [0, 1]
+        options = {} if facts is None else options_of(metric)
+        data = {"labels": labels, "sample_weight": sample_weight, "ignore_index": options.get("ignore_index")}
+        rows = None if facts is None else split_rows(y_true, y_proba, **data)
+        if rows is not None:
+            y_true, y_proba, labels = rows.y_encoded, rows.together, rows.labels
+        average = options.get("average")
+        if isinstance(rows, PlaceRows) and average == "samples":
+            # A mean over samples, without bias whatever their values are.
+            each, self.is_error, self.proba = rows.each(metric), False, rows.together
+            value = rows.mean_of(each)
+            self.form = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), (0, np.inf))
+            return
+        if rows is not None and not rows.is_together(average):
+            raise ValueError(
+                "metric must have average='micro' fixed by functools.partial where y_true has several labels a "
+                "sample: their events are resampled by the sample"
+                if isinstance(rows, Events)
+                else f"metric must have one value, of all places or the mean over samples; got average={average!r}"
+            )
         self.proba = as_probabilities(y_proba, sample_weight)
         y_encoded = self.proba.encode(y_true, labels)
-        given = to_numpy(y_proba) if facts is None else self.proba
+        given: Any = to_numpy(y_proba) if facts is None else self.proba
         value = float(metric(y_encoded, given))
 
         def of_weight(weight):
@@ -322,15 +339,13 @@ class _Sample:
                 return metric(y_encoded[rows], given[rows])
 
         resampled = facts is not None and facts.resampled
-        form = resampled and resampled(value, y_encoded, self.proba, **options_of(metric))
-        self.form = form or AnyMetric(value, of_weight)
+        form = resampled and resampled(value, y_encoded, self.proba, **options)
+        self.form = form or AnyMetric(value, of_weight, self.proba)
 
 
 def _replicates(forms, proba, n_resamples, random_state):
     """Sums of each form in the same replicates."""
-    blocks = [
-        [form.sums(weights) for form in forms] for weights in resampling_weights(proba, n_resamples, random_state)
-    ]
+    blocks = [[form.sums(counts) for form in forms] for counts in resampling_counts(proba, n_resamples, random_state)]
     return [np.concatenate(sums) for sums in zip(*blocks, strict=True)]
 
 

@@ -4,11 +4,11 @@ import numpy as np
 
 from .._utils.parameters import check_whole_number
 from ._binning import BinTable, bin_indices, equal_mass_edges
-from ._metric import FACTS, Facts, as_probabilities, check_options, each_class, of_labels, some_pairs
-from ._resampling import ErrorOfPairs, ScaledError, grouped
+from ._metric import FACTS, Facts, as_probabilities, check_options, each_class, of_outputs, some_pairs
+from ._resampling import ErrorOfPairs, ScaledError, grouped, row_weights
 
 
-@of_labels
+@of_outputs
 def expected_calibration_error(
     y_true,
     y_proba,
@@ -105,7 +105,7 @@ def expected_calibration_error(
     return (ece, table) if return_bins else ece
 
 
-@of_labels
+@of_outputs
 def adaptive_expected_calibration_error(
     y_true,
     y_proba,
@@ -183,7 +183,7 @@ def adaptive_expected_calibration_error(
     return (aece, table) if return_bins else aece
 
 
-@of_labels
+@of_outputs
 def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, top_k=1, threshold=None):
     """Maximum calibration error (MCE): the largest gap between a bin's accuracy and mean confidence.
 
@@ -234,6 +234,7 @@ def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample
     )
 
 
+@of_outputs(takes_labels=False)
 def classwise_calibration_error(
     y_true,
     y_proba,
@@ -260,8 +261,9 @@ def classwise_calibration_error(
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
-    average : {"macro"} or None, default="macro"
-        The mean over the classes, or None for one value per class.
+    average : {"macro", "samples"} or None, default="macro"
+        The mean over the classes, or None for one value per class. Of a class at each place of a sample, "samples" is
+        the mean over samples of each one's own mean over the classes.
     norm : {"l1", "l2", "max"}, default="l1"
         Mean, root mean square or largest of the gaps of a class's bins.
     strategy : {"uniform", "quantile"}, default="uniform"
@@ -293,7 +295,7 @@ def classwise_calibration_error(
     array([0.2  , 0.225, 0.125])
     """
     if average not in ("macro", None):
-        raise ValueError(f"average must be 'macro' or None; got {average!r}")
+        raise ValueError(f"average must be 'macro', 'samples' or None; got {average!r}")
     check_options(norm=norm, strategy=strategy, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
     y_encoded = proba.encode(y_true, labels)
@@ -334,8 +336,8 @@ class _BinnedErrors(ErrorOfPairs):
         super().__init__(value, pairs, groups, pairs.counted_hits(edges, include_lowest) - pairs.confidence)
         self._norm, self._gap = norm, pairs.table(edges, include_lowest).gap[:, None]
 
-    def reduced(self, residual, weights):
-        return np.stack([residual, weights @ self.groups], 1)
+    def reduced(self, residual, mass):
+        return np.stack([residual, mass], 1)
 
     def values(self, sums, scale=1.0):
         residual, mass = np.moveaxis(sums, 0, -1)
@@ -347,15 +349,28 @@ class _ClasswiseErrors(ScaledError):
 
     def __init__(self, value, y_encoded, proba, edges, norm):
         super().__init__(value)
-        self._proba, self._edges, self._norm = proba, edges, norm
+        self._y_encoded, self._proba, self._edges, self._norm = y_encoded, proba, edges, norm
         self._gap = proba.classwise_table(y_encoded, edges).gap
-        self._labels = grouped(proba.label_places(y_encoded, edges), self._gap.size)
+        self._of_samples = None
+        if proba.rows_a_sample > 1:
+            # Its rows are summed up once.
+            each = [self._sums(own, y_encoded[rows], [own.masses[None]]) for rows, own in proba.samples()]
+            self._of_samples = np.concatenate(each)
 
-    def sums(self, weights):
-        hits = (weights @ self._labels).reshape(-1, *self._gap.shape)
-        mass, confidence = self._proba.class_sums(self._edges, weights)
-        mass[:, 0] = np.maximum(mass[:, 0], hits[:, 0])
-        return np.stack([hits - confidence, mass], 1)
+    def sums(self, counts):
+        if self._of_samples is not None:
+            return np.tensordot(counts, self._of_samples, 1)
+        return self._sums(self._proba, self._y_encoded, row_weights(counts, self._proba))
+
+    def _sums(self, proba, y_encoded, blocks):
+        """Sums under weightings of the rows, in blocks."""
+        labels, found = grouped(proba.label_places(y_encoded, self._edges), self._gap.size), []
+        for weights in blocks:
+            hits = (weights @ labels).reshape(-1, *self._gap.shape)
+            mass, confidence = proba.class_sums(self._edges, weights)
+            mass[:, 0] = np.maximum(mass[:, 0], hits[:, 0])
+            found.append(np.stack([hits - confidence, mass], 1))
+        return np.concatenate(found)
 
     def values(self, sums, scale=1.0):
         residual, mass = np.moveaxis(sums, (1, 2), (0, 1))

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from ._metric import FACTS, Facts, error_of_pairs, of_labels, some_pairs
+from ._metric import FACTS, Facts, error_of_pairs, of_outputs, some_pairs
 from ._resampling import ErrorOfPairs, grouped
 
 # Groups of neighbouring confidences between which replicates are looked at.
@@ -13,7 +13,7 @@ _MAX_GROUPS = 2**12
 _SMALL = np.finfo(np.float64).tiny
 
 
-@of_labels
+@of_outputs
 def ks_calibration_error(
     y_true, y_proba, *, mode="top-label", top_k=1, threshold=None, labels=None, sample_weight=None
 ):
@@ -85,8 +85,8 @@ class _KSErrors(ErrorOfPairs):
         self._path = self._shape = self.of_whole(self.residual)[0]
         self.estimate = np.abs(self._path).max()
 
-    def reduced(self, residual, weights):
-        return np.cumsum(super().reduced(residual, weights), 1)
+    def reduced(self, residual, mass):
+        return np.cumsum(super().reduced(residual, mass), 1)
 
     def values(self, sums, scale=1.0):
         moved = sums + (scale * self._shape - self._path)

@@ -5,10 +5,10 @@ from scipy.special import ndtr
 
 from .._utils.parameters import check_choice, check_whole_number
 from ._calibration import edges_of
-from ._metric import FACTS, Facts, as_probabilities, check_options, error_of_pairs, of_labels
+from ._metric import FACTS, Facts, as_probabilities, check_options, error_of_pairs, of_outputs
 
 
-@of_labels
+@of_outputs
 def debiased_calibration_error(
     y_true,
     y_proba,

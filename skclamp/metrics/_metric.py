@@ -6,12 +6,13 @@ from functools import partial
 from inspect import Parameter, isfunction, signature
 
 import numpy as np
+import torch
 
 from .._utils.arrays import to_numpy
-from .._utils.labels import check_same_length, check_sample_weight
-from .._utils.outputs import matrix_of
+from .._utils.labels import check_same_length, check_sample_weight, encode_labels, resolve_classes
+from .._utils.outputs import are_known, labels_found, matrix_of, other_places
 from .._utils.parameters import check_choice, check_number
-from ._binning import Probabilities
+from ._binning import Probabilities, weights_of_rows
 
 
 @dataclass(frozen=True)
@@ -46,44 +47,98 @@ def facts_of(metric):
     return FACTS.get(function) if isfunction(function) else None
 
 
-_AVERAGE = """    average : {"macro", "micro"} or None, default="macro"
+_AVERAGE = """    average : {"macro", "micro", "samples"} or None, default="macro"
+        Of a class at each place of a sample "macro" and "micro" both stand for the value of all places, which count
+        alike; "samples" is the mean over samples of each one's own value, and None an array of these, NaN where nothing
+        is known. Without effect on one class a sample."""
+_OF_LABELS = """
         Of several labels a sample that don't exclude each other: of `y_true`, 0, 1 or NaN, and `y_proba`, both of shape
-        (n_samples, n_labels), the mean over labels, the value of all labels' events together, or an array of each
-        label's value. NaN isn't known, and left out. Without effect on classes that exclude each other.
+        (n_samples, n_labels), the mean over labels, the value of all labels' events together ("micro"), or an array of
+        each label's value (None). NaN isn't known, and left out.
 """
+_IGNORE_INDEX = """    ignore_index : int, default=-100
+        Of a class at each place of a sample, such as the pixels of an image, what stands for one that isn't known.
+        `y_true` is then of shape ``(n_samples, *places)`` and `y_proba` of shape ``(n_samples, n_classes, *places)``
+        or, for the second of two classes, ``(n_samples, 1, *places)``; two axes of places or more don't need the 1.
+        `sample_weight` is of shape (n_samples,) or that of `y_true`.
+"""
+_AVERAGES = ("macro", "micro", "samples", None)
 
 
-def of_labels(metric):
-    """Let a metric of events take several labels a sample that don't exclude each other, put together by `average`."""
+def of_outputs(metric=None, *, takes_labels=True):
+    """Let a metric of rows take several a sample, put together by `average`.
 
-    def of_any(y_true, y_proba, *, average="macro", **options):
-        matrix = None if isinstance(y_proba, Probabilities) else matrix_of(y_true)
-        if average not in ("macro", "micro", None):
-            raise ValueError(f"average must be 'macro', 'micro' or None; got {average!r}")
-        if matrix is None:
-            return metric(y_true, y_proba, **options)
-        if options.get("return_bins") and average != "micro":
-            raise ValueError(f"return_bins needs average='micro', of which there are bins; got {average!r}")
-        events = Events(matrix, y_proba, options.pop("sample_weight", None))
-        if options.pop("labels", None) is not None:
-            raise ValueError("labels must be None where y_true has several labels a sample: they are columns")
-        if average == "micro":
-            return metric(events.hits, events.together, labels=[0, 1], **options)
-        each = [metric(hits, proba, labels=[0, 1], **options) for hits, proba in events.by_label()]
-        return np.array(each) if average is None else float(np.mean(each))
-
+    They are labels that don't exclude each other, unless the metric's `takes_labels` is False, or a class at each place
+    of a sample. An `average` of the metric's own is over classes: that of places knows "samples" beside it.
+    """
+    if metric is None:
+        return partial(of_outputs, takes_labels=takes_labels)
     own = signature(metric)
-    average = Parameter("average", Parameter.KEYWORD_ONLY, default="macro")
+    over_classes = "average" in own.parameters
+
+    def of_any(y_true, y_proba, *, average="macro", ignore_index=-100, **options):
+        data = {name: options.get(name) for name in ("labels", "sample_weight")}
+        rows = split_rows(y_true, y_proba, **data, ignore_index=ignore_index, takes_labels=takes_labels)
+        if over_classes:
+            options["average"] = average if average != "samples" else "macro"
+        else:
+            check_average(average, _AVERAGES if rows is None else rows.averages)
+        if rows is None:
+            return metric(y_true, y_proba, **options)
+        if isinstance(rows, Events) and options.get("labels") is not None:
+            raise ValueError("labels must be None where y_true has several labels a sample: they are columns")
+        options |= {"labels": rows.labels, "sample_weight": None}
+        if rows.is_together(average) or (over_classes and average is None):
+            return metric(rows.y_encoded, rows.together, **options)
+        for name in ("return_bins", "return_bandwidth"):
+            if options.get(name):
+                raise ValueError(f"{name} needs average='micro', of which there is one answer; got {average!r}")
+        each = rows.each(partial(metric, **options))
+        return each if average is None else rows.mean_of(each)
+
     told = {name: getattr(metric, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
+    added = {"ignore_index": -100} if over_classes else {"average": "macro", "ignore_index": -100}
     if metric.__doc__:
         before, heading, after = metric.__doc__.partition("\n    Returns\n")
-        told["__doc__"] = f"{before.rstrip()}\n{_AVERAGE}{heading}{after}"
-    told["__signature__"] = own.replace(parameters=[*own.parameters.values(), average])
+        of_labels = _OF_LABELS if takes_labels else "\n"
+        average = "" if over_classes else f"{_AVERAGE}{of_labels}"
+        told["__doc__"] = f"{before.rstrip()}\n{average}{_IGNORE_INDEX}{heading}{after}"
+    parameters = [Parameter(name, Parameter.KEYWORD_ONLY, default=value) for name, value in added.items()]
+    told["__signature__"] = own.replace(parameters=[*own.parameters.values(), *parameters])
     # Not by wraps: whoever unwraps it, as scorers do, is to find this one.
     for name, value in told.items():
         setattr(of_any, name, value)
     OF_LABELS.add(of_any)
     return of_any
+
+
+def check_average(average, known):
+    """Raise unless it is one of those that are known, None the last of them."""
+    if average not in known:
+        raise ValueError(f"average must be {', '.join(map(repr, known[:-1]))} or None; got {average!r}")
+
+
+def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-100, takes_labels=True):
+    """Return several rows a sample, as `Events` or `PlaceRows`; None where each sample is one, or told already."""
+    if isinstance(y_proba, Probabilities):
+        return None
+    if max(_n_axes(y_true, "y_true"), _n_axes(y_proba, "y_proba")) > 2:
+        return PlaceRows(y_true, y_proba, labels, sample_weight, ignore_index)
+    matrix = matrix_of(y_true) if takes_labels else None
+    return None if matrix is None else Events(matrix, y_proba, sample_weight)
+
+
+def _n_axes(values, name):
+    return values.ndim if hasattr(values, "ndim") else to_numpy(values, name).ndim
+
+
+def encoded_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-100):
+    """Return the column index of each row and the probabilities; each place of a sample is a row."""
+    rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False)
+    if rows is not None:
+        return rows.y_encoded, rows.together
+    proba = as_probabilities(y_proba, sample_weight)
+    return proba.encode(y_true, labels), proba
 
 
 class Events:
@@ -98,6 +153,8 @@ class Events:
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
     """
+
+    averages, labels, names = ("macro", "micro", None), (0, 1), (0, 1)
 
     def __init__(self, labels, y_proba, sample_weight=None):
         proba = to_numpy(y_proba, "y_proba")
@@ -117,8 +174,12 @@ class Events:
         weight = check_sample_weight(sample_weight, len(proba)).numpy()[:, None] * self._known
         self._labels, self._proba, self._weight = np.nan_to_num(labels).astype(int), proba, weight if given else None
 
+    def is_together(self, average):
+        """Return whether this average is the value of all events together."""
+        return average == "micro"
+
     @property
-    def hits(self):
+    def y_encoded(self):
         """Labels of each sample, in turn."""
         return self._labels.ravel()
 
@@ -128,10 +189,79 @@ class Events:
         weight = None if self._weight is None else self._weight.ravel()
         return Probabilities(self._proba.ravel(), weight, rows_a_sample=self._labels.shape[1])
 
-    def by_label(self):
-        """Yield hits and probabilities of each label."""
-        for label, (hits, proba) in enumerate(zip(self._labels.T, self._proba.T, strict=True)):
-            yield hits, Probabilities(proba, None if self._weight is None else self._weight[:, label])
+    def each(self, metric):
+        """Return the value of each label."""
+        weights = [None] * len(self._proba.T) if self._weight is None else self._weight.T
+        columns = zip(self._labels.T, self._proba.T, weights, strict=True)
+        return np.array([metric(hits, Probabilities(proba, weight)) for hits, proba, weight in columns])
+
+    def mean_of(self, each):
+        """Return the mean over labels."""
+        return float(np.mean(each))
+
+
+class PlaceRows:
+    """A class at each place of a sample, as rows: column indices, and probabilities with weights.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples, *places)
+        Class labels.
+    y_proba : array-like or tensor of shape (n_samples, n_classes, *places), (n_samples, 1, *places) or that of `y_true`
+        Probabilities, of the second of two classes where there is no axis of classes.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns.
+    sample_weight : array-like of shape (n_samples,) or (n_samples, *places), default=None
+        Weights of the samples, or of their places.
+    ignore_index : int, default=-100
+        What stands for a class that isn't known, whose place has no weight.
+    """
+
+    averages = _AVERAGES
+
+    def __init__(self, y_true, y_proba, labels=None, sample_weight=None, ignore_index=-100):
+        values = to_numpy(y_true, "y_true")
+        proba = y_proba if isinstance(y_proba, torch.Tensor) else to_numpy(y_proba, "y_proba")
+        if values.ndim < 2:
+            raise ValueError(
+                "y_proba must have shape (n_samples, n_classes), or (n_samples,) for two classes, where y_true has one "
+                f"class a sample; got shape {tuple(proba.shape)}"
+            )
+        check_same_length(values, len(proba), "y_true")
+        if proba.shape == values.shape:
+            proba = proba.reshape(len(proba), 1, *proba.shape[1:])
+        places, others, n_classes = values.shape[1:], tuple(proba.shape[2:]), max(2, proba.shape[1])
+        if others != places:
+            told = {"scores": "y_proba", "mended": "np.moveaxis(y_proba, -1, 1)"}
+            raise ValueError(other_places("y_true", places, others, proba.shape[1], **told))
+        flat = values.reshape(-1)
+        known = are_known(flat, ignore_index)
+        found = labels_found(flat[known], n_classes, labels, ignore_index, "y_true")
+        self.names = resolve_classes(found, n_classes, classes=labels, parameter="labels")
+        self.y_encoded = encode_labels(np.where(known, flat, found[0]), self.names, "y_true")
+        self._of_samples = to_numpy(sample_weight) if np.ndim(sample_weight) == 1 else None
+        if not known.all():
+            weight = 1.0 if sample_weight is None else weights_of_rows(sample_weight, values.shape)
+            sample_weight = (weight * known).reshape(values.shape)
+        self.labels, self.together = np.arange(n_classes), Probabilities(proba, sample_weight)
+
+    def is_together(self, average):
+        """Return whether this average is the value of all places together."""
+        return average in ("macro", "micro")
+
+    def each(self, metric):
+        """Return the value of each sample, NaN where none of its places has weight."""
+        samples = self.together.samples()
+        return np.array([metric(self.y_encoded[rows], own) if own.masses.any() else np.nan for rows, own in samples])
+
+    def weights_of(self, each):
+        """Return weights of samples, none where they have no value."""
+        weight = np.ones(len(each)) if self._of_samples is None else self._of_samples
+        return np.where(np.isnan(each), 0.0, weight)
+
+    def mean_of(self, each):
+        """Return the mean over samples."""
+        return float(np.average(np.nan_to_num(each), weights=self.weights_of(each)))
 
 
 def options_of(metric):

@@ -51,6 +51,10 @@ def calibration_noise_floor(
     "macro", and "micro" altogether, may be more than this floor says: of 100 calibrated sets with ten labels of
     correlation 0.7 up to 16 have a "micro" error above the quantile of 95 % (``benchmarks/many_labels.py --coverage``).
 
+    Those at the places of a sample, such as the pixels of an image, agree with their
+    neighbours where they aren't drawn: errors of calibrated probabilities are then far above this floor, and
+    :func:`bootstrap_interval`, which resamples whole samples, is what tells noise from miscalibration.
+
     Parameters
     ----------
     metric : callable
@@ -58,7 +62,8 @@ def calibration_noise_floor(
         ``functools.partial``. Metrics of this package read the probabilities once for all draws.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes. Of several labels a
-        sample, NaN where the label isn't known.
+        sample, NaN where the label isn't known. Or ``(n_samples, n_classes, *places)``, of classes at each place of a
+        sample.
     outputs : {"softmax", "sigmoid"}, default="softmax"
         Whether columns are classes that exclude each other, or labels that don't.
     n_draws : int, default=200

@@ -10,11 +10,11 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_of, tensor_over
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
-from ._metric import FACTS, Facts, as_probabilities, of_labels
+from ._metric import FACTS, Facts, as_probabilities, encoded_rows, of_outputs
 from ._resampling import MeanScore
 
 
-@of_labels
+@of_outputs
 def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None):
     """Negative log-likelihood (NLL, log loss): mean of ``-log p`` of each sample's class, in nats.
 
@@ -56,7 +56,7 @@ def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None)
     return proba.average(log_losses(proba, proba.encode(y_true, labels)))
 
 
-@of_labels
+@of_outputs
 def brier_score(y_true, y_proba, *, labels=None, sample_weight=None, scale_by_half="auto"):
     """Multiclass Brier score: mean squared distance between the probabilities and the label's unit vector.
 
@@ -108,9 +108,10 @@ def predictive_entropy(y_proba, *, sample_weight=None):
     Parameters
     ----------
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes. Or
+        ``(n_samples, n_classes, *places)``, of classes at each place of a sample, which count alike.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
+        Weights of the samples, or of their places.
 
     Returns
     -------
@@ -165,7 +166,16 @@ class CalibrationRefinement(NamedTuple):
     refinement: float
 
 
-def calibration_refinement(y_true, y_proba, *, score="log_loss", recalibration="auto", labels=None, sample_weight=None):
+def calibration_refinement(
+    y_true,
+    y_proba,
+    *,
+    score="log_loss",
+    recalibration="auto",
+    labels=None,
+    sample_weight=None,
+    ignore_index=-100,
+):
     """Decompose the negative log-likelihood or the Brier score into calibration and refinement.
 
     The score's expectation is the divergence of the probabilities from the true ones given the prediction, which is
@@ -189,6 +199,9 @@ def calibration_refinement(y_true, y_proba, *, score="log_loss", recalibration="
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`negative_log_likelihood`. All places count alike.
 
     Returns
     -------
@@ -227,8 +240,7 @@ def calibration_refinement(y_true, y_proba, *, score="log_loss", recalibration="
     """
     check_choice(score, "score", ("log_loss", "brier"))
     check_choice(recalibration, "recalibration", ("auto", "temperature", "isotonic"))
-    proba = as_probabilities(y_proba, sample_weight)
-    y_encoded = proba.encode(y_true, labels)
+    y_encoded, proba = encoded_rows(y_true, y_proba, labels, sample_weight, ignore_index)
     isotonic_is_possible = score == "brier" or proba.n_classes == 2
     if recalibration == "auto":
         recalibration = "isotonic" if isotonic_is_possible else "temperature"
@@ -292,12 +304,13 @@ def log_losses(proba, y_encoded):
 
 
 def _nll_resampled(value, y_encoded, proba, **_):
-    return MeanScore(value, log_losses(proba, y_encoded) - value, proba.weight, (0, -LOG_MIN_PROBABILITY))
+    residual, limits = log_losses(proba, y_encoded) - value, (0, -LOG_MIN_PROBABILITY)
+    return MeanScore(value, residual, proba.weight, limits, proba.rows_a_sample)
 
 
 def _brier_resampled(value, y_encoded, proba, *, scale_by_half, **_):
-    limits = 0, _largest_brier(proba, scale_by_half)
-    return MeanScore(value, brier_losses(proba, y_encoded, scale_by_half) - value, proba.weight, limits)
+    residual, limits = brier_losses(proba, y_encoded, scale_by_half) - value, (0, _largest_brier(proba, scale_by_half))
+    return MeanScore(value, residual, proba.weight, limits, proba.rows_a_sample)
 
 
 FACTS[negative_log_likelihood] = Facts(of_event=False, resampled=_nll_resampled, is_error=False)

@@ -1,11 +1,13 @@
-"""Forms that metrics take under many weightings of the samples: sums, linear in the weights, and a value of them.
+"""Forms that metrics take in many resamples: sums, linear in how often samples are drawn, and a value of them.
 
 Calibration errors are norms of residuals (hits minus confidence), so the sums also tell what the value would be if the
 sample's systematic residuals were larger or smaller by some factor while the noise stays. A form has the `value` of the
-sample itself; ``sums(weights)``, an array whose first axis is that of weights of shape (n_weightings, n_samples); and
-``values(sums)``, the metric of each weighting.
+sample itself; ``sums(counts)``, an array whose first axis is that of counts of shape (n_resamples, n_samples); and
+``values(sums)``, the metric of each resample. A sample's own weights belong to the form, and a sample may be several
+rows, such as the places of an image, which are summed up once: resamples take no longer for them.
 """
 
+import copy
 from functools import lru_cache
 
 import numpy as np
@@ -19,26 +21,30 @@ _LEAST_RATIO = 1 / 4
 class MeanScore:
     """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
-    `residual` are the values less their mean, `weight` those of the samples (None: 1 each), and `limits` what a mean
-    can be at the least and at the most.
+    `residual` are the values less their mean and `weight` their weights (None: 1 each), of which `size` in succession
+    are of one sample; `limits` are what a mean can be at the least and at the most.
     """
 
-    def __init__(self, value, residual, weight, limits=(-np.inf, np.inf)):
+    def __init__(self, value, residual, weight, limits=(-np.inf, np.inf), size=1):
         self.value, self.limits = value, limits
-        self._residual, self._weight = residual, np.ones(len(residual)) if weight is None else weight
+        weight = np.ones(len(residual)) if weight is None else weight
+        # Weighted, as a sample may have no weight.
+        self._residual, self._weight = (part.reshape(-1, size).sum(1) for part in (weight * residual, weight))
 
     def __sub__(self, other):
         """The same of the differences to another's values."""
-        return MeanScore(self.value - other.value, self._residual - other._residual, self._weight)
+        difference = copy.copy(self)
+        difference.value, difference.limits = self.value - other.value, (-np.inf, np.inf)
+        difference._residual = self._residual - other._residual
+        return difference
 
-    def sums(self, weights):
+    def sums(self, counts):
         """Sums of the weights, and of what means and standard errors are made of."""
         residual, weight = self._residual, self._weight
-        parts = [residual, np.ones(len(residual)), weight, weight * residual, weight * residual**2]
-        return weights @ np.stack(parts, 1)
+        return counts @ np.stack([residual, weight, weight**2, weight * residual, residual**2], 1)
 
     def values(self, sums):
-        """Mean of each weighting."""
+        """Mean of each resample."""
         return self.value + sums[:, 0] / sums[:, 1]
 
     def noise(self, sums):
@@ -47,26 +53,26 @@ class MeanScore:
         A replicate that has drawn hardly a mistake has next to no standard error: a quarter of the sample's is the
         least that counts.
         """
-        error = self._standard_errors(self.sums(self._weight[None]))[0]
+        error = self._standard_errors(self.sums(np.ones((1, len(self._weight)))))[0]
         ratio = np.maximum(self._standard_errors(sums) / error, _LEAST_RATIO) if error > 0 else 1.0
         return sums[:, 0] / sums[:, 1] / ratio
 
     def _standard_errors(self, sums):
-        """Standard errors of the means of weightings: the samples' own weights times how often they are drawn."""
+        """Standard errors of the means of resamples."""
         mean = sums[:, 0] / sums[:, 1]
         squares = sums[:, 4] - 2 * mean * sums[:, 3] + mean**2 * sums[:, 2]
         return np.sqrt(np.maximum(squares, 0)) / sums[:, 1]
 
 
 class AnyMetric:
-    """A metric that is computed anew for every weighting, by a function of the weights."""
+    """A metric that is computed anew for every resample, by a function of the weights of all rows of `proba`."""
 
-    def __init__(self, value, of_weight):
-        self.value, self._of_weight = value, of_weight
+    def __init__(self, value, of_weight, proba):
+        self.value, self._of_weight, self._proba = value, of_weight, proba
 
-    def sums(self, weights):
-        """Value of each weighting already."""
-        return np.array([self._of_weight(weight) for weight in weights])
+    def sums(self, counts):
+        """Value of each resample already."""
+        return np.array([self._of_weight(weight) for block in row_weights(counts, self._proba) for weight in block])
 
     def values(self, sums):
         """The same."""
@@ -81,7 +87,7 @@ class ScaledError:
         self.value = self.estimate = value
 
     def values(self, sums, scale=1.0):
-        """Error of each weighting with the sample's residuals scaled."""
+        """Error of each resample with the sample's residuals scaled."""
         raise NotImplementedError
 
     def at_scale(self, scale):
@@ -104,22 +110,21 @@ class ErrorOfPairs(ScaledError):
         super().__init__(value)
         self.pairs, self.groups = pairs, groups
         self.residual = pairs.residual if residual is None else residual
-        self._weighted = groups.multiply(self.residual[:, None]).tocsr()
+        self._of_samples = [pairs.of_samples @ each for each in (groups.multiply(self.residual[:, None]), groups)]
 
-    def sums(self, weights):
-        """Sums of each weighting of all samples."""
-        weights = weights[:, self.pairs.rows]
-        return self.reduced(weights @ self._weighted, weights)
+    def sums(self, counts):
+        """Sums of each resample of all samples."""
+        return self.reduced(*(counts @ each for each in self._of_samples))
 
-    def reduced(self, residual, weights):
-        """Sums of weightings of the pairs, from residuals by group; by default these over the weight of all."""
-        total = weights.sum(1, keepdims=True)
+    def reduced(self, residual, mass):
+        """Sums of resamples, from residuals and weights by group; by default the residuals over the weight of all."""
+        total = mass.sum(1, keepdims=True)
         return residual / np.where(total > 0, total, 1)
 
     def of_whole(self, residual):
         """Sums of the sample itself, with these residuals."""
-        weights = self.pairs.masses[None]
-        return self.reduced((weights * residual) @ self.groups, weights)
+        masses = self.pairs.masses[None]
+        return self.reduced((masses * residual) @ self.groups, masses @ self.groups)
 
     def of_drawn(self, generator):
         """Error under hits that are drawn from the confidences."""
@@ -134,18 +139,27 @@ def grouped(place, n_groups):
     return csr_array((np.ones(len(place)), place, np.arange(len(place) + 1)), shape=(len(place), n_groups))
 
 
-def resampling_weights(proba, n_resamples, random_state):
-    """Yield blocks of weights, shape (n_replicates, n_samples): how often a sample is drawn, times its own weight.
+def resampling_counts(proba, n_resamples, random_state):
+    """Yield blocks of how often each sample is drawn, shape (n_replicates, n_samples).
 
     Samples without weight are none, and aren't drawn.
     """
-    size = proba.rows_a_sample
-    seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(proba.masses.reshape(-1, size).any(1))
+    n_samples = proba.n_samples // proba.rows_a_sample
+    seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(proba.masses.reshape(n_samples, -1).any(1))
     blocks = _kept_counts if n_resamples * len(kept) <= BLOCK_SIZE else _counts
-    for counts in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // proba.n_samples)):
+    for drawn in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // n_samples)):
         # In the order of the samples, as sparse products take them.
-        weights = np.zeros((proba.n_samples, len(counts))).T
-        weights.T.reshape(-1, size, len(counts))[kept] = counts.T[:, None]
+        counts = np.zeros((n_samples, len(drawn))).T
+        counts.T[kept] = drawn.T
+        yield counts
+
+
+def row_weights(counts, proba):
+    """Yield blocks of weights of all rows, shape (n_replicates, n_rows): how often each is drawn, times its own."""
+    step = max(1, BLOCK_SIZE // proba.n_samples)
+    for start in range(0, len(counts), step):
+        block = counts[start : start + step]
+        weights = block if proba.rows_a_sample == 1 else np.repeat(block.T, proba.rows_a_sample, axis=0).T
         yield weights if proba.weight is None else weights * proba.weight
 
 

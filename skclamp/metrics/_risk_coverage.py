@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import digamma
 
-from ._metric import FACTS, Facts, as_probabilities
-from ._resampling import AnyMetric
+from ._metric import FACTS, Facts, encoded_rows, of_outputs
+from ._resampling import AnyMetric, row_weights
 
 # Of the greatest weight: less is no sample of its own.
 _LEAST_WEIGHT = np.finfo(np.float64).eps
@@ -51,7 +51,7 @@ class RiskCoverageCurve(NamedTuple):
     area_at_best: float
 
 
-def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
+def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None, ignore_index=-100):
     """Risk-coverage curve: how often answers are wrong if only the most confident ones are given.
 
     A sample's answer is its most probable class, and its confidence that class's probability. The risk is the share of
@@ -67,6 +67,9 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; see :func:`area_under_risk_coverage`.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`area_under_risk_coverage`. All places are answered, or not, by themselves.
 
     Returns
     -------
@@ -92,8 +95,8 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
     >>> curve.coverages, curve.risks, curve.thresholds
     (array([0.25, 0.5 , 1.  ]), array([0.  , 0.  , 0.25]), array([0.9, 0.8, 0.7]))
     """
-    proba = as_probabilities(y_proba, sample_weight)
-    wrong = proba.top_label[1] != proba.encode(y_true, labels)
+    y_encoded, proba = encoded_rows(y_true, y_proba, labels, sample_weight, ignore_index)
+    wrong = proba.top_label[1] != y_encoded
     (thresholds, group), masses = _ties(proba), proba.masses
     weights, errors = np.bincount(group, masses), np.bincount(group, masses * wrong)
     weighs = weights > 0
@@ -111,6 +114,7 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
     )
 
 
+@of_outputs(takes_labels=False)
 def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None):
     """Area under the risk-coverage curve (AURC): mean selective risk over the coverages 1/n, 2/n, ..., 1.
 
@@ -202,15 +206,18 @@ class _AreaOfWeights(AnyMetric):
     """Areas of many weightings, of samples that are put in the order of their confidences once."""
 
     def __init__(self, value, y_encoded, proba, **_):
+        super().__init__(value, None, proba)
         group = _ties(proba)[1]
-        self.value, self._order = value, np.argsort(group, kind="stable")
+        self._order = np.argsort(group, kind="stable")
         self._wrong = (proba.top_label[1] != y_encoded)[self._order].astype(np.float64)
         self._starts = np.flatnonzero(np.diff(group[self._order], prepend=-1))
         self._dtype = _COUNTS if proba.weight is None else np.float64
 
-    def sums(self, weights):
-        step = max(1, _ENTRIES_AT_ONCE // weights.shape[1])
-        return np.concatenate([self._areas_of(weights[i : i + step]) for i in range(0, len(weights), step)])
+    def sums(self, counts):
+        step = max(1, _ENTRIES_AT_ONCE // self._proba.n_samples)
+        blocks = row_weights(counts, self._proba)
+        areas = [self._areas_of(block[i : i + step]) for block in blocks for i in range(0, len(block), step)]
+        return np.concatenate(areas)
 
     def _areas_of(self, weights):
         masses = weights.astype(self._dtype).take(self._order, 1)

@@ -1,17 +1,17 @@
 """Scorers for model selection that know the classes of the columns."""
 
 from functools import partial
-from inspect import unwrap
+from inspect import signature, unwrap
 
 import numpy as np
 
 from .._utils.arrays import to_numpy
-from .._utils.labels import check_same_length, check_sample_weight, encode_targets, predict_labelled
+from .._utils.labels import predict_labelled
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import matrix_of
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
-from ._metric import facts_of
+from ._metric import encoded_rows, facts_of
 from ._proper_scores import brier_score
 from ._proper_scores import negative_log_likelihood as of_probabilities
 
@@ -22,7 +22,8 @@ class CalibrationScorer(BaseScorer):
     Made by :func:`make_calibration_scorer`. Of an estimator of two classes, calibration errors of this package get the
     probability of the second, as by scikit-learn's scorers, whatever labels `y` holds: another is not the second. With
     other metrics and estimators a class that only `y` holds, because a training fold missed it, has probability 0. An
-    estimator of a single class is one of two, even where `y` doesn't tell the other. `y` may be left out where the
+    estimator of a single class is one of two, even where `y` doesn't tell the other. Of an estimator of a class at each
+    place of a sample its `ignore_index` says which aren't known. `y` may be left out where the
     estimator is a calibrator and X a data set that brings its labels.
     """
 
@@ -37,6 +38,8 @@ class CalibrationScorer(BaseScorer):
         in_order = kwargs.get("sample_weight") is not None
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
         options = {**self._kwargs, **kwargs}
+        if response.ndim > 2:
+            return self._sign * self._score_of_places(y_true, response, estimator, **options)
         if (matrix := matrix_of(y_true)) is not None:
             return self._sign * self._score_of_labels(matrix, response, **options)
         labels = getattr(estimator, "classes_", None)
@@ -65,6 +68,14 @@ class CalibrationScorer(BaseScorer):
 
     def _score_of_labels(self, labels, response, **options):
         return self._score_func(labels, response, **options)
+
+    def _score_of_places(self, y_true, response, estimator, **options):
+        facts = facts_of(_innermost(self._score_func))
+        if facts is not None and facts.of_event and response.shape[1] == 2:
+            response = response[:, 1:]
+        if hasattr(estimator, "ignore_index") and "ignore_index" in signature(self._score_func).parameters:
+            options = {"ignore_index": estimator.ignore_index, **options}
+        return self._score_func(y_true, response, labels=getattr(estimator, "classes_", None), **options)
 
     def _response(self, estimator, X, y_true, **options):
         """Return the metric's argument for the samples, and their labels."""
@@ -140,15 +151,13 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
     return CalibrationScorer(metric, 1 if greater_is_better else -1, kwargs, "predict_proba")
 
 
-def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=None):
-    """Mean of ``-log p_y``, from log-probabilities of shape (n_samples, n_classes); the metric's floor is its own."""
-    y_encoded = encode_targets(y_true, log_proba.shape[1], labels)
-    check_same_length(y_encoded, len(log_proba), "y_true")
-    logs = log_proba[np.arange(len(y_encoded)), y_encoded].astype(np.float64)
+def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=None, ignore_index=-100):
+    """Mean of ``-log p_y``, from log-probabilities (n_samples, n_classes, *places); the metric's floor is its own."""
+    y_encoded, rows = encoded_rows(y_true, log_proba, labels, sample_weight, ignore_index)
+    logs = rows.of_label(y_encoded)
     if np.isnan(logs).any():
         raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
-    weight = check_sample_weight(sample_weight, len(y_encoded))
-    return float(-np.average(np.maximum(logs, LOG_MIN_PROBABILITY), weights=weight))
+    return -rows.average(np.maximum(logs, LOG_MIN_PROBABILITY))
 
 
 def _innermost(metric):

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 
 from .._utils.parameters import check_number
-from ._metric import FACTS, Facts, error_of_pairs, of_labels, some_pairs
+from ._metric import FACTS, Facts, error_of_pairs, of_outputs, some_pairs
 from ._resampling import ErrorOfPairs
 
 # Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.
@@ -18,7 +18,7 @@ _N_CELLS_RESAMPLED = 2**11
 _BANDWIDTH_TOLERANCE = 1e-7
 
 
-@of_labels
+@of_outputs
 def smooth_calibration_error(
     y_true,
     y_proba,
@@ -156,8 +156,8 @@ class _SmoothErrors(ErrorOfPairs):
         self._path = smooth(self._cosines, self._bandwidth)
         self.estimate = _integral(self._path)
 
-    def reduced(self, residual, weights):
-        return smooth(cosines_of(super().reduced(residual, weights)), self._bandwidth)
+    def reduced(self, residual, mass):
+        return smooth(cosines_of(super().reduced(residual, mass)), self._bandwidth)
 
     def values(self, sums, scale=1.0):
         return _integral(sums + (scale - 1) * self._path)

@@ -116,7 +116,7 @@ def test_entropy_refuses_what_are_no_probabilities(proba):
 
 
 def test_refuses_unknown_options():
-    with pytest.raises(ValueError, match="average must be 'macro' or None; got 'micro'"):
+    with pytest.raises(ValueError, match="average must be 'macro', 'samples' or None; got 'micro'"):
         classwise_calibration_error(*draw(), average="micro")
     with pytest.raises(ValueError, match="scale_by_half must be True, False or 'auto'; got 'no'"):
         brier_score(*draw(), scale_by_half="no")
