@@ -51,9 +51,9 @@ def calibration_noise_floor(
     "macro", and "micro" altogether, may be more than this floor says: of 100 calibrated sets with ten labels of
     correlation 0.7 up to 16 have a "micro" error above the quantile of 95 % (``benchmarks/many_labels.py --coverage``).
 
-    Those at the places of a sample, such as the pixels of an image, agree with their
-    neighbours where they aren't drawn: errors of calibrated probabilities are then far above this floor, and
-    :func:`bootstrap_interval`, which resamples whole samples, is what tells noise from miscalibration.
+    Those at the places of a sample, such as the pixels of an image, agree with their neighbours where they aren't
+    drawn: errors of calibrated probabilities are then far above this floor, and :func:`bootstrap_interval`, which
+    resamples whole samples, is what tells noise from miscalibration.
 
     Parameters
     ----------

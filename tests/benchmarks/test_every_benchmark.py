@@ -29,6 +29,7 @@ CASES = {
     ),
     "decision_chart": "",
     "demo": "--fogs 0.5 --seeds 1",
+    "dense_metrics": "--sizes 5 --draws 1 --kinds calibrated",
     "distributed_speed": "--size 60 --rounds 1",
     "drift": "--sizes 150 --methods temperature clamping new_model --seeds 50 --iterations 5",
     "families": "--networks cifar10_resnet20 --shifts darkness --families auto affine --sizes 60 --seeds 1",
