@@ -191,7 +191,11 @@ def _check_parameters(gamma, eps, reduction):
 def _check_shapes(logits, target, sample_weight):
     if logits.ndim not in (2, 3) or logits.shape[1] < 2:
         raise ValueError(f"logits must have shape (n_samples, n_classes >= 2), got {tuple(logits.shape)}")
-    if target.shape == (logits.shape if logits.ndim == 2 else logits.shape[::2]):
+    if logits.ndim == 3 and target.shape != logits.shape[::2]:
+        raise ValueError(
+            f"target must have shape {tuple(logits.shape[::2])}, one value per place, got {tuple(target.shape)}"
+        )
+    if target.ndim == 2 and target.shape == (logits.shape if logits.ndim == 2 else logits.shape[::2]):
         target = None
     for name, values in (("target", target), ("sample_weight", sample_weight)):
         if values is not None and values.shape != logits.shape[:1]:

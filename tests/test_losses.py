@@ -115,7 +115,7 @@ def test_agrees_with_the_reference(reference, gamma, dtype):
         ({"reduction": "average"}, r"reduction must be one of \('mean', 'sum', 'none'\), got 'average'"),
         ({"logits": torch.zeros(5)}, r"logits must have shape \(n_samples, n_classes >= 2\), got \(5,\)"),
         ({"logits": torch.zeros(5, 1)}, r"logits must have shape .*, got \(5, 1\)"),
-        ({"logits": torch.zeros(5, 3, 2)}, r"logits must have shape .*, got \(5, 3, 2\)"),
+        ({"logits": torch.zeros(5, 3, 2)}, r"target must have shape \(5, 2\), one value per place, got \(5,\)"),
         ({"target": torch.zeros(4).long()}, r"target must have shape \(5,\), one value per sample, got \(4,\)"),
         ({"sample_weight": torch.ones(6)}, r"sample_weight must have shape \(5,\), one value per sample, got \(6,\)"),
     ],

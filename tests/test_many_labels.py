@@ -561,7 +561,7 @@ class TestClamping:
         assert 0.95 < float(held_out) / float(in_sample) < 1.3
 
     def test_a_focal_loss_is_refused(self):
-        with pytest.raises(ValueError, match="gamma must be 0 where labels don't exclude each other; got 1"):
+        with pytest.raises(ValueError, match="gamma must be 0 where y has several labels or places a sample; got 1"):
             NeuralClampingCalibrator(NETWORK, gamma=1.0).fit(*self.data(1, True))
 
     def test_saves_and_loads(self, tmp_path):
