@@ -25,17 +25,19 @@ from ._scoring import CalibratorScores, LabelScoring, PlaceScoring, Scoring, com
 from ._shared_logits import SharedLogits
 
 _WIDTH_OF_NOTES = 120
+# Below the table that decides.
+_WORTH_KNOWING = "acc., ECE in %; floor: ECE if calibrated; ~: tied. More: to_string(wide=True)."
 
 
 class CalibratorComparison:
     """Calibrators side by side on one test set: what `compare_calibrators` returns.
 
-    Printed, it is a table, the lowest NLL first. "best" has it; those "tied" with the best can't be told from it: of
-    them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown with its bootstrap
-    interval and its noise floor, below which differences say nothing. Of two classes it is that of the second one's
-    probability, whose mean the table tells; of several labels a sample, of all their probabilities. The area under the
-    risk-coverage curve (AURC) tells what confidence is good for where the least confident answers aren't given. On a
-    terminal the table is broken to its width.
+    Printed, it is a table, the lowest NLL first. "best" has it; those tied with the best, by "~", can't be told from
+    it: of them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown beside its noise
+    floor, below which differences say nothing. Of two classes it is that of the second one's probability, whose mean
+    the wide table tells; of several labels a sample, of all their probabilities. The area under the risk-coverage curve
+    (AURC) tells what confidence is good for where the least confident answers aren't given. On a terminal the wide
+    table is broken to its width.
 
     Parameters
     ----------
@@ -178,9 +180,33 @@ class CalibratorComparison:
         page = page_of(self, self._content, **options)
         Path(path).write_text(page, encoding="utf-8")
 
+    def to_string(self, *, wide=False):
+        """The scores as a table of text.
+
+        Parameters
+        ----------
+        wide : bool, default=False
+            Whether it has all the scores, and says what they are. Without, it has what decides: accuracy, NLL, the
+            difference to the best one's with its standard error, and the ECE beside its noise floor; in 80 columns.
+
+        Returns
+        -------
+        str
+            The lowest NLL first.
+
+        Raises
+        ------
+        TypeError
+            If `wide` isn't True or False.
+        """
+        if check_flag(wide, "wide"):
+            notes = textwrap.fill(self._notes(), min(_width_of_output(), _WIDTH_OF_NOTES))
+            return f"{self._table()}\n\n{notes}"
+        event = "" if self._event is None else f"\nECE: of P({self._event})."
+        return f"{self._deciding_columns()}\n{_WORTH_KNOWING}{event}"
+
     def __str__(self):
-        notes = textwrap.fill(self._notes(), min(_width_of_output(), _WIDTH_OF_NOTES))
-        return f"{self._table()}\n\n{notes}"
+        return self.to_string()
 
     __repr__ = __str__
 
@@ -213,6 +239,19 @@ class CalibratorComparison:
                 blocks.append([names])
             blocks[-1].append(column)
         return "\n\n".join(_tabulated(block, "simple") for block in blocks)
+
+    def _deciding_columns(self):
+        """Those of `_columns` that say which calibrator to take, in words: 80 characters with the longest name."""
+        gaps = [f"{row.nll_difference:.3f} ± {row.nll_difference_se:.3f} {'~' * row.tied}" for row in self.rows]
+        gaps[0] = "best"
+        cells = {
+            "calibrator": [row.name for row in self.rows],
+            "acc.": [f"{100 * row.accuracy:.1f}" for row in self.rows],
+            "NLL": [f"{row.nll:.3f}" for row in self.rows],
+            "- best": gaps,
+            "ECE (floor)": [f"{100 * row.ece:.1f} ({100 * row.ece_floor:.1f})" for row in self.rows],
+        }
+        return tabulate(cells, headers="keys", tablefmt="simple", disable_numparse=True)
 
     def _columns(self):
         """Head, format and cells of each column."""

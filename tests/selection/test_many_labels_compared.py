@@ -330,8 +330,8 @@ class TestPage:
 
     def test_a_table_says_what_its_numbers_are_of(self):
         comparison, _, _ = framed()
-        assert "are means over labels" in str(comparison)
-        assert "P(" not in str(comparison)
+        assert "are means over labels" in comparison.to_string(wide=True)
+        assert "P(" not in comparison.to_string(wide=True)
         assert comparison.to_frame().loc["uncalibrated", "nll"] == comparison["uncalibrated"].nll
 
 

@@ -140,7 +140,7 @@ def test_network_runs_once_a_data_set(data):
 
 def test_prints_what_it_holds(digits):
     comparison = digits[0]
-    lines = str(comparison).splitlines()
+    lines = comparison.to_string(wide=True).splitlines()
     cells = {line.split()[0]: re.findall(r"[-+]?\d+\.\d+", line) for line in lines[2 : 2 + len(comparison.rows)]}
     assert list(cells) == [row.name for row in comparison.rows]
     for row in comparison.rows:
@@ -156,7 +156,12 @@ def test_prints_what_it_holds(digits):
         assert shown[12:] == pytest.approx([*areas, row.fit_time, row.predict_time], abs=0.00501)
     assert lines[2].split()[5] == "best"
     assert repr(comparison) == str(comparison)
-    assert "P(" not in str(comparison) and " SCE % " in str(comparison)
+    short = str(comparison).splitlines()
+    assert max(map(len, short)) <= 80
+    assert [line.split()[0] for line in short[2:-1]] == [row.name.split()[0] for row in comparison.rows]
+    assert f"{100 * comparison.rows[0].accuracy:.1f}" in short[2] and f"{comparison.rows[0].nll:.3f}" in short[2]
+    assert " best " in short[2] and " ± " in short[-2]
+    assert "P(" not in comparison.to_string(wide=True) and " SCE % " in comparison.to_string(wide=True)
     assert "<table>" in comparison._repr_html_() and "temperature" in comparison._repr_html_()
 
 

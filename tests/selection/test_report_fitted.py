@@ -55,7 +55,7 @@ def test_a_fitted_calibrator_is_compared_as_it_is(kind, tmp_path):
     assert row.nll == pytest.approx(-expected.mean(), rel=1e-5)
     assert np.isnan(row.fit_time)
     assert comparison["new"].fit_time > 0
-    lines = {line.split()[0]: line for line in str(comparison).splitlines() if line.strip()}
+    lines = {line.split()[0]: line for line in comparison.to_string(wide=True).splitlines() if line.strip()}
     assert "before" in lines["mine"]
     assert "before" not in lines["new"]
     assert "before" in comparison._repr_html_()

@@ -54,7 +54,7 @@ def test_table_figure_and_page_name_the_event(fraud, tmp_path):
     comparison, model, X, y = fraud
     data = read_page(comparison, tmp_path / "page.html").data
     assert data["classNames"][data["event"]] == "fraud"
-    text = str(comparison)
+    text = comparison.to_string(wide=True)
     head, *lines = text.splitlines()
     assert "ECE of P(fraud) % [95 %]" in head and "mean P(fraud) %" in head and "SCE" not in head
     cells = re.findall(r"\d+\.\d+", next(line for line in lines if line.startswith("uncalibrated")))
@@ -77,9 +77,9 @@ def test_a_notebook_shows_names_as_they_are():
 @pytest.mark.parametrize("columns", [40, 80, 100, 150])
 def test_tables_fit_the_terminal(fraud, monkeypatch, columns):
     comparison = fraud[0]
-    wide = str(comparison)
+    wide = comparison.to_string(wide=True)
     monkeypatch.setenv("COLUMNS", str(columns))
-    text = str(comparison)
+    text = comparison.to_string(wide=True)
     longest = max(map(len, text.splitlines()))
     assert longest <= columns or columns == 40 and longest < 50  # a name and a cell
     # Nothing is left out.
