@@ -189,17 +189,19 @@ def after_readme():
 
 def scores(table):
     """Accuracy and NLL by the name of the calibrator."""
-    rows = re.findall(r"^(\w+) +(\d+\.\d+) +(\d+\.\d+) ", table, flags=re.MULTILINE)
+    rows = re.findall(r"^(\w.*?)  +(\d+\.\d+)  +(\d+\.\d+)  ", table, flags=re.MULTILINE)
     return {name: (float(accuracy), float(nll)) for name, accuracy, nll in rows}
 
 
 def test_first_lines_of_the_readme_run_and_print_what_it_says(after_readme):
     said, printed = scores(README), scores(after_readme[1])
-    assert list(said) == list(printed) == ["NeuralClampingCalibrator", "TemperatureScaling", "uncalibrated"]
+    assert next(iter(said)) == next(iter(printed)) == "NeuralClampingCalibrator"
+    assert said.keys() == printed.keys() >= {"TemperatureScaling", "uncalibrated"}
     for name, (accuracy, nll) in said.items():
-        # README has means over seeds.
-        assert printed[name] == (pytest.approx(accuracy, abs=1.5), pytest.approx(nll, abs=0.03))
+        # Of a processor that rounds otherwise the second decimal may differ by one.
+        assert printed[name] == (pytest.approx(accuracy, abs=0.5), pytest.approx(nll, abs=0.0151))
     assert printed["NeuralClampingCalibrator"][1] < 0.5 * printed["TemperatureScaling"][1]
+    assert max(map(len, after_readme[1].splitlines())) <= 80
 
 
 # What a Python that has the package alone doesn't have.
@@ -260,9 +262,8 @@ def test_commands_of_the_readme_are_those_that_there_are():
 
 
 def answers():
-    """Code of the README's table: what each kind of reader writes."""
-    rows = [line.split(" | ") for line in README.splitlines() if line.startswith("| ") and line.count(" | ") == 2]
-    return [code for row in rows for code in re.findall(r"`([^`]+)`", row[1])]
+    """What each kind of reader writes, of the README's table and of the site's."""
+    return [line.split(" | ")[1] for line in tables.READERS.splitlines()]
 
 
 @pytest.fixture(scope="module")
