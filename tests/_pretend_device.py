@@ -173,7 +173,7 @@ def _as_strided_(tensor, size, stride, offset=None):
     return _set_(tensor, tensor.untyped_storage(), offset, size, stride)
 
 
-def _set_(tensor, storage, offset, size, stride):
+def _set_(tensor, storage, offset, size, stride=()):
     # The kernel for tensors without data asks for no storage that is large enough.
     return torch.ops.aten.set_.source_Storage_storage_offset.redispatch(_META, tensor, storage, offset, size, stride)
 

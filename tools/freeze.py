@@ -50,6 +50,7 @@ def flat(value, name=""):
         value = {**asdict(value), **{name: getattr(value, name) for name in properties}}
     elif hasattr(value, "_asdict"):
         value = value._asdict()
+    value = value.cpu() if isinstance(value, torch.Tensor) else value
     if isinstance(value, dict):
         for key, inner in value.items():
             if not str(key).endswith(("time", "params")):
