@@ -106,11 +106,9 @@ def margin_of(logits, target):
     column = target.unsqueeze(1)
     own = logits.gather(1, column).squeeze(1)
     rest = logits.scatter(1, column, -torch.inf)
-    others = rest.logsumexp(1)
     # Where the others are all of -inf, as those of classes that a sample doesn't have, nothing has a gradient.
-    if (alone := torch.isneginf(others)).any():
-        others = rest.masked_fill(alone[:, None], torch.finfo(rest.dtype).min).logsumexp(1)
-    return own - others
+    alone = torch.isneginf(rest.detach().amax(1, keepdim=True))
+    return own - rest.masked_fill(alone, torch.finfo(rest.dtype).min).logsumexp(1)
 
 
 def focal_of_margin(margin, gamma=0.0, eps=0.0):

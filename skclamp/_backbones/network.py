@@ -32,6 +32,9 @@ _SAME_IN_BATCHES = 0.1
 # Of predictions of dense outputs.
 _MANY_BYTES = 4e9
 
+# Logits that are summed up on the CPU in less time than a GPU takes to begin and to tell.
+_FEW = 2**20
+
 
 class NetworkBackbone(Backbone):
     """A frozen torch network, run in batches on its device.
@@ -166,9 +169,10 @@ class NetworkBackbone(Backbone):
         return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=non_blocking)
 
     def logits(self, inputs, transform=None, *, views=(), labelled=True):
-        """Logits of shape (n, K) on the network's device, and the labels where the inputs bring them, if wanted.
+        """Logits of shape (n, K), and the labels where the inputs bring them, if wanted.
 
-        `transform` is applied on the device to each batch of the inputs that are perturbed. `views` are pairs of a
+        Few logits come to the CPU, in one piece: what sums them up would wait longer for a GPU than it computes. Many
+        stay on the network's device. `transform` is applied on the device to each batch of the inputs that are perturbed. `views` are pairs of a
         module and a weight: the logits are then the weighted sum of those of each module's outputs, in turn.
         """
         n_samples = None if inputs.is_stream else len(inputs)
@@ -214,6 +218,7 @@ class NetworkBackbone(Backbone):
         if out is None:
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
         logits = out[:done] if n_samples is not None else torch.cat(parts)
+        logits = logits.cpu() if logits.numel() <= _FEW else logits
         try:
             check_logit_range(logits, "the network's output")
         except ValueError as error:
@@ -295,6 +300,7 @@ class ScoresBackbone(NetworkBackbone):
         opening, given = opening._replace(integer_scale=None, perturbs=False), opening
         super().__init__(LogitsModule(nn.Identity()), opening, guesses_response=given.response == "auto")
         self.scores = ArrayBackbone(given.response, given.device)
+        self.device = self.scores.device
 
     def open(self, X):
         logits = self.scores.logits(self.scores.open(X))[0]

@@ -57,12 +57,13 @@ class Measure:
         if not self.parts:
             return None
         lows, highs, magnitudes = zip(*self.parts, strict=True)
-        largest = torch.cat(magnitudes)
+        low, high = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()]).tolist()
+        largest = torch.cat(magnitudes).cpu()
         largest = largest[largest > 0]
         if not len(largest):
             return None
-        usual = np.quantile(largest.cpu().double().numpy(), _UNUSUAL)
-        return Scale(float(min(lows)), float(max(highs)), float(usual))
+        usual = np.quantile(largest.double().numpy(), _UNUSUAL)
+        return Scale(low, high, float(usual))
 
 
 def joined(scales):
@@ -78,7 +79,7 @@ def look_at_scale(x, scale):
     """Tell that a batch is on another scale than a fit's inputs, by a factor or as what was normalised."""
     if scale is None or x is None or not x.is_floating_point() or x.numel() < _MIN_ENTRIES:
         return
-    low, high = (bound.item() for bound in x.aminmax())
+    low, high = torch.stack(x.aminmax()).tolist()
     largest, beyond = max(-low, high), _FAR_BEYOND * max(-scale.low, scale.high)
     below = -_BELOW_ZERO * scale.high if scale.low >= 0 else -float("inf")
     if largest <= beyond and low >= below and largest >= scale.usual / _FAR_BELOW:

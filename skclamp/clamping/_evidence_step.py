@@ -72,6 +72,7 @@ class Gradients(NamedTuple):
 
     def moved(self, shift):
         """Return the loss and gradients that they foresee elsewhere, the parameters and log T so far from here."""
+        shift = shift.to(self.temperature)
         along = self.factor * (self.rows @ shift[:-1].to(self.rows)) + self.temperature * shift[-1]
         rise = ((self.left + along / 2) * along) @ self.weight / self.weight.sum()
         return self._replace(left=self.left + along, loss=self.loss + rise.item())
@@ -176,7 +177,7 @@ class AtIdentity(NamedTuple):
         """From a pass, in the network's own precision, `at` a temperature for each sample."""
         of_inputs = {name: family for name, family in families.items() if name != "norm"}
         norm = {name: family for name, family in families.items() if name == "norm"}
-        here = at.view(-1, *[1] * (problem.logits.ndim - 1)).to(problem.logits.device)
+        here = at.view(-1, *[1] * (problem.logits.ndim - 1))
         own, families = nn.Sequential(OrderedDict(norm)), norm | of_inputs
         _, margins = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
         ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
@@ -216,14 +217,15 @@ def _pass_back(problem, perturbation, temperature, extensions):
 
     The temperature is a number, or a column of numbers, one for each sample.
     """
-    norm, device, shard, done = norm_part(perturbation), problem.logits.device, problem.shard, 0
+    norm, device, shard, done = norm_part(perturbation), problem.backbone.device, problem.shard, 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
     dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
     gradients = [torch.zeros(shard.size, size, dtype=dtype, device=device) for size in sizes]
-    logits = problem.logits.new_zeros(shard.size, *problem.logits.shape[1:])
+    logits = problem.logits.new_zeros(shard.size, *problem.logits.shape[1:], device=device)
     if isinstance(temperature, torch.Tensor):
         temperature = temperature[shard.own]
-    margins, slopes = torch.zeros(2, shard.size, dtype=torch.float64, device=device)
+    sides = torch.zeros(2, shard.size, dtype=torch.float64, device=device)
+    margins, slopes = sides
     for x, others, y_encoded, weight in problem.labelled_batches():
         n_samples = len(y_encoded)
         rows = slice(done, done + n_samples)
@@ -240,7 +242,7 @@ def _pass_back(problem, perturbation, temperature, extensions):
             by_features = torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
         with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
-            at = temperature[rows].to(output.dtype) if isinstance(temperature, torch.Tensor) else temperature
+            at = temperature[rows].to(output) if isinstance(temperature, torch.Tensor) else temperature
             scaled = (output.detach().to(torch.promote_types(output.dtype, torch.float32)) / at).requires_grad_()
             margin = margin_of(scaled, y_encoded)
             (slope,) = torch.autograd.grad(margin.sum(), scaled)
@@ -264,7 +266,9 @@ def _pass_back(problem, perturbation, temperature, extensions):
         margins[rows], slopes[rows] = margin.detach(), -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
         for kept, part in zip(gradients, parts, strict=True):
             kept[rows] = part
-    logits, margins, slopes, *gradients = map(shard.all_gather, (logits, margins, slopes, *gradients))
+    # To where the logits are treated, in few pieces.
+    logits, sides, *gradients = (part.to(problem.logits.device) for part in (logits, sides, *gradients))
+    logits, margins, slopes, *gradients = map(shard.all_gather, (logits, *sides, *gradients))
     return logits, _Margins(margins, slopes, gradients)
 
 
@@ -327,7 +331,7 @@ def prior_precision_of(perturbation, x, generator, shard=None, *, diagonal=False
     # A size for directions that noise on few samples would leave without any.
     sizes = precision if diagonal else precision.diagonal()
     sizes.mul_(1 + _PRECISION_JITTER).add_(_PRECISION_JITTER * sizes.mean())
-    return precision
+    return precision.cpu()
 
 
 def _first_strength(curvature, size):
@@ -358,7 +362,7 @@ class Step:
 
     def prior(self, displacement):
         """Penalty on the mean loss for parameters this far from the identity."""
-        displacement = displacement.double()
+        displacement = displacement.to(self.precision)
         force = self.precision * displacement if self.precision.ndim == 1 else self.precision @ displacement
         return 0.5 * (displacement @ force).item() / self.n_effective
 
@@ -372,6 +376,7 @@ def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0, fitt
     penalty, on the norm of the displacement, has a slope and a curvature away from the identity. The prior is the most
     probable one where `fitted`, else the weak one that the search for it starts from.
     """
+    prior_precisions = [form.to(gradients.rows.device) for form in prior_precisions]
     if prior_precisions[0].ndim == 1:
         return _wide_step(gradients, displacement, prior_precisions[0], penalty)
     n, n_own = gradients.n_effective, len(displacement)

@@ -74,7 +74,7 @@ class Learner:
             if too_little:
                 return replace(state, untried=state.untried | {"norm": too_little})
         parts, start = [] if norm is identity else state.parts, [p.detach().clone() for p in learnable(identity)]
-        precision = torch.ones(n_learnable(norm), dtype=torch.float64, device=norm.gain.device)
+        precision = torch.ones(n_learnable(norm), dtype=torch.float64)
         features = State(norm, start, state.temperature, natural=True, wide=True, prior_precisions=[precision])
         features.gradients, features.parts = state.gradients, parts
         # The one that renews them lets the old ones go.
@@ -163,7 +163,7 @@ def make_perturbation(perturbation, problem):
     """
     if perturbation == "norm":
         dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
-        return NormPerturbation(problem.norm_layers or [], problem.layers_left_out).to(problem.logits.device, dtype)
+        return NormPerturbation(problem.norm_layers or [], problem.layers_left_out).to(problem.backbone.device, dtype)
     x = problem.example()
     dtype = torch.promote_types(x.dtype, torch.float32)
     if perturbation is None:

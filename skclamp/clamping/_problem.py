@@ -207,7 +207,7 @@ class Problem:
         return {"forward": forward, "backward": backward, **self.passes.beside}
 
     def labelled_batches(self):
-        """Yield (inputs, others, column indices, weights) of this process's samples, in order, on the network's device.
+        """Yield (inputs, others, column indices, weights) of this process's samples, in order, but for weights on its device.
 
         The inputs are those that are perturbed, and the others a dict of what the network takes with them by name.
         Weights are float64.
@@ -215,10 +215,10 @@ class Problem:
         done = self.shard.start
         for batch, _ in self.inputs.batches() if self.shard.size else ():
             x, others = self.backbone.to_device(batch)
-            rows = slice(done, done + len(next(iter(others.values())) if x is None else x))
+            given = next(iter(others.values())) if x is None else x
+            rows = slice(done, done + len(given))
             done = rows.stop
-            y_encoded = self.y_encoded[rows]
-            yield x, others, y_encoded, self.weight[rows].to(y_encoded.device)
+            yield x, others, self.y_encoded[rows].to(given.device), self.weight[rows]
 
     @property
     def input_shape(self):

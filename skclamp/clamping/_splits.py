@@ -168,8 +168,8 @@ def _entries(problem):
         if columns is None:
             drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
-        flat.append(x[:, columns].detach().float().cpu())
-    told = problem.shard.ranks.all_gather_object((flat, n_axes))
+        flat.append(x[:, columns].detach().float())
+    told = problem.shard.ranks.all_gather_object((flat and [torch.cat(flat).cpu()], n_axes))
     entries, one_unit = (
         torch.cat([part for parts, _ in told for part in parts]).numpy(),
         max(n_axes for _, n_axes in told) > 2,

@@ -76,10 +76,10 @@ class State:
 
     @property
     def displacement(self):
-        """The perturbation's parameters minus the identity, in one vector."""
+        """The perturbation's parameters minus the identity, in one vector on the CPU."""
         if not self.identity:
             return torch.empty(0)
-        return parameters_of(self.perturbation) - parameters_to_vector(self.identity)
+        return (parameters_of(self.perturbation) - parameters_to_vector(self.identity)).cpu()
 
     @property
     def perturbs(self):

@@ -201,8 +201,7 @@ def features_clamped(head, perturbation, rows=None):
         Zeros, to which ``backward`` of a loss, while they are held, adds each sample's gradients, by gain and by
         offset. ``torch.autograd.grad`` doesn't go back through reentrant checkpoints.
     """
-    moved = perturbation is not None and ((perturbation.gain != 1).any() or perturbation.offset.any())
-    if not moved and rows is None:
+    if rows is None and (perturbation is None or not ((perturbation.gain != 1).any() | perturbation.offset.any())):
         yield
         return
     parts = parts_of(head.module)
