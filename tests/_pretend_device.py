@@ -32,7 +32,7 @@ PACKAGE = str(Path(__file__).resolve().parents[1] / "skclamp")
 
 
 class Transfer(NamedTuple):
-    """Numbers that cross: to the "host", or to the "device"; and the lines of the package that ask for it, inmost first."""
+    """Numbers that cross to the "host" or the "device", and the lines of the package that ask, the inmost first."""
 
     to: str
     n_values: int
@@ -188,7 +188,9 @@ def _convolution(*args):
 
 def _convolution_backward(gradient, x, weight, *args):
     *settings, mask = args
-    found = _fallback(torch.ops.aten.convolution_backward.default, gradient, x, weight, None, *settings, [*mask[:2], False])
+    found = _fallback(
+        torch.ops.aten.convolution_backward.default, gradient, x, weight, None, *settings, [*mask[:2], False]
+    )
     return *found[:2], gradient.sum([0, *range(2, gradient.dim())]) if mask[2] else None
 
 

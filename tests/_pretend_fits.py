@@ -7,15 +7,15 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from unittest import mock
 
-import frozen_fits as problems
 import numpy as np
 import torch
 from _digits import convolutional_network, shifted, splits
 from _pretend_device import transfers
+
+import frozen_fits as problems
+import skclamp
 from freeze import flat, learned
 from frozen_fits import clamp, fit
-
-import skclamp
 from skclamp._backbones import network
 from skclamp.clamping import _evidence_step
 from skclamp.perturbations import HorizontalFlip
@@ -34,7 +34,10 @@ def predicted(make):
         if hasattr(calibrator, "module_"):
             module = calibrator.module_.to(device).eval()
             like = next(module.parameters(), torch.empty(0, device=device))
-            x = {name: torch.as_tensor(part).to(like) for name, part in (X.items() if isinstance(X, dict) else [("x", X)])}
+            x = {
+                name: torch.as_tensor(part).to(like)
+                for name, part in (X.items() if isinstance(X, dict) else [("x", X)])
+            }
             with torch.no_grad():
                 logits = module(**x) if isinstance(X, dict) else module(x["x"])
             assert logits.device.type == device
@@ -70,7 +73,10 @@ def compared(device):
     estimator, X, y, _ = problems.camera("gain", 1040)
     maps = [skclamp.TemperatureScaling(), skclamp.StructuredMatrixScaling(), skclamp.IsotonicCalibration()]
     options = {"calibrators": maps, "n_resamples": 20, "n_draws": 10, "device": device}
-    return {row.name: row for row in skclamp.compare_calibrators(estimator, X[:500], y[:500], X[500:], y[500:], **options).rows}
+    return {
+        row.name: row
+        for row in skclamp.compare_calibrators(estimator, X[:500], y[:500], X[500:], y[500:], **options).rows
+    }
 
 
 def watched(device):
@@ -196,7 +202,10 @@ def counted(data=problems.gain, **options):
         return back(*args, **kwargs)
 
     make = clamp(data, precision="float32", device="pretend", **options)
-    patches = mock.patch.object(network.NetworkBackbone, "logits", run), mock.patch.object(_evidence_step, "_pass_back", run_back)
+    patches = (
+        mock.patch.object(network.NetworkBackbone, "logits", run),
+        mock.patch.object(_evidence_step, "_pass_back", run_back),
+    )
     with patches[0], patches[1], transfers() as moved, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         make()

@@ -172,8 +172,9 @@ class NetworkBackbone(Backbone):
         """Logits of shape (n, K), and the labels where the inputs bring them, if wanted.
 
         Few logits come to the CPU, in one piece: what sums them up would wait longer for a GPU than it computes. Many
-        stay on the network's device. `transform` is applied on the device to each batch of the inputs that are perturbed. `views` are pairs of a
-        module and a weight: the logits are then the weighted sum of those of each module's outputs, in turn.
+        stay on the network's device. `transform` is applied there to each batch of the inputs that are perturbed.
+        `views` are pairs of a module and a weight: the logits are then the weighted sum of those of each module's
+        outputs, in turn.
         """
         n_samples = None if inputs.is_stream else len(inputs)
         is_short = n_samples is not None and n_samples <= inputs.batch_size

@@ -57,13 +57,10 @@ class Measure:
         if not self.parts:
             return None
         lows, highs, magnitudes = zip(*self.parts, strict=True)
-        low, high = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()]).tolist()
-        largest = torch.cat(magnitudes).cpu()
-        largest = largest[largest > 0]
-        if not len(largest):
-            return None
-        usual = np.quantile(largest.double().numpy(), _UNUSUAL)
-        return Scale(low, high, float(usual))
+        bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
+        low, high, *largest = torch.cat([bounds, *magnitudes]).tolist()
+        largest = [size for size in largest if size > 0]
+        return Scale(low, high, float(np.quantile(largest, _UNUSUAL))) if largest else None
 
 
 def joined(scales):

@@ -190,11 +190,9 @@ class AtIdentity(NamedTuple):
 
     def tells(self, perturbation, extensions):
         """Return whether a perturbation, and each that may follow it, is made of such families at the identity."""
-        return all(
-            (family := self.families.get(title_of(part))) is not None
-            and all(torch.equal(*pair) for pair in zip(part.parameters(), family.parameters(), strict=True))
-            for part in (*_parts(perturbation), *extensions)
-        )
+        parts = [*_parts(perturbation), *extensions]
+        families = [self.families.get(title_of(part)) for part in parts]
+        return None not in families and torch.equal(*(_flat(modules) for modules in (parts, families)))
 
     def margins_of(self, perturbation, extensions):
         """The samples as `_pass_back` has them."""
@@ -206,6 +204,12 @@ class AtIdentity(NamedTuple):
                 whole = pieces[0] if len(pieces) == 1 else torch.cat([whole[:, :0], *pieces], 1)
             rows.append(whole[self.positions])
         return _Margins(self.margin[self.positions], self.temperature[self.positions], rows)
+
+
+def _flat(modules):
+    """All parameters of some modules, in one vector that is compared at once."""
+    parameters = [p.detach().flatten() for part in modules for p in part.parameters()]
+    return torch.cat(parameters) if parameters else torch.empty(0)
 
 
 def _parts(perturbation):
@@ -220,7 +224,7 @@ def _pass_back(problem, perturbation, temperature, extensions):
     norm, device, shard, done = norm_part(perturbation), problem.backbone.device, problem.shard, 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
     dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
-    gradients = [torch.zeros(shard.size, size, dtype=dtype, device=device) for size in sizes]
+    gradients = torch.zeros(shard.size, sum(sizes), dtype=dtype, device=device)
     logits = problem.logits.new_zeros(shard.size, *problem.logits.shape[1:], device=device)
     if isinstance(temperature, torch.Tensor):
         temperature = temperature[shard.own]
@@ -264,12 +268,11 @@ def _pass_back(problem, perturbation, temperature, extensions):
             parts += [] if norm is not None else [per_sample_gradients(perturbation, x, cotangent)]
             parts += [per_sample_gradients(extension, perturbed.detach(), cotangent) for extension in extensions]
         margins[rows], slopes[rows] = margin.detach(), -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
-        for kept, part in zip(gradients, parts, strict=True):
-            kept[rows] = part
+        gradients[rows] = torch.cat(parts, 1)
     # To where the logits are treated, in few pieces.
-    logits, sides, *gradients = (part.to(problem.logits.device) for part in (logits, sides, *gradients))
-    logits, margins, slopes, *gradients = map(shard.all_gather, (logits, *sides, *gradients))
-    return logits, _Margins(margins, slopes, gradients)
+    logits, sides, gradients = (part.to(problem.logits.device) for part in (logits, sides, gradients))
+    logits, margins, slopes, gradients = map(shard.all_gather, (logits, *sides, gradients))
+    return logits, _Margins(margins, slopes, [part.contiguous() for part in gradients.split(sizes, 1)])
 
 
 def per_sample_gradients(perturbation, x, cotangent):

@@ -18,7 +18,7 @@ from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import of_layers
 from ._evidence_step import gradients_at_identity, gradients_of, most_samples
 from ._natural_gradient import descend, foresees_too_little
-from ._state import State
+from ._state import State, identity_of
 from ._torch_training import train
 
 logger = logging.getLogger("skclamp")
@@ -73,7 +73,7 @@ class Learner:
             too_little = foresees_too_little(gradients_at_identity(problem, "norm"), problem.units)
             if too_little:
                 return replace(state, untried=state.untried | {"norm": too_little})
-        parts, start = [] if norm is identity else state.parts, [p.detach().clone() for p in learnable(identity)]
+        parts, start = [] if norm is identity else state.parts, identity_of(identity)
         precision = torch.ones(n_learnable(norm), dtype=torch.float64)
         features = State(norm, start, state.temperature, natural=True, wide=True, prior_precisions=[precision])
         features.gradients, features.parts = state.gradients, parts
@@ -108,7 +108,7 @@ class Learner:
         elif settings.perturbation != "norm":
             # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
             state.perturbation = make_perturbation(settings.perturbation, problem).eval()
-            state.identity, optimizer = [p.detach().clone() for p in learnable(state.perturbation)], settings.optimizer
+            state.identity, optimizer = identity_of(state.perturbation), settings.optimizer
             limited = optimizer != "natural"
             state.wide = takes_wide_steps(state.perturbation, problem, settings.penalty, limited)
             # Natural steps where parameters, or samples, are few; else Adam.

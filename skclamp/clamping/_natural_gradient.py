@@ -29,7 +29,7 @@ from ._evidence_step import (
     products_of,
 )
 from ._problem import Problem
-from ._state import Settings, State, parameters_of
+from ._state import Settings, State, identity_of, parameters_of
 from ._torch_training import ClampingNet
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
@@ -125,7 +125,7 @@ class _Descent:
 
     state: State
     # T of the module that is trained.
-    temperature: nn.Parameter
+    parameter: nn.Parameter
     samples: Problem
     # Those of them that the gradients tell the logits of.
     seen: Problem
@@ -140,6 +140,10 @@ class _Descent:
     asked_all: bool = False
     # Where a step has ended, the parameters, and what `in_sample` tells of them.
     end: tuple | None = None
+
+    def __post_init__(self):
+        # What is asked on the CPU, and known there: T, and the perturbation's parameters as one vector.
+        self.temperature, self.parameters = self.parameter.detach().cpu(), parameters_of(self.state.perturbation)
 
     def step_on_few(self):
         """Make a step that few samples ask for, a new draw; None where it is time to ask all of them.
@@ -171,7 +175,7 @@ class _Descent:
         if too_little or step is None:
             self.note_unmoved(too_little)
             if state.identity and state.gradients is not None and state.gradients.logits is not None:
-                self.end = parameters_of(state.perturbation), self.seen.in_sample(state.gradients.logits, smooth=True)
+                self.end = self.parameters, self.seen.in_sample(state.gradients.logits, smooth=True)
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if settings.early_stopped:
@@ -212,7 +216,7 @@ class _Descent:
             state.untried[name] = untried
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
-        if self.settings.for_guard and not (self.subsampled or state.perturbs):
+        if self.settings.for_guard and not (self.subsampled or state.displacement_to(self.parameters).any()):
             if chosen is None and step is None and self.seen.at_identity is not None:
                 # A half says less than all the samples, which let the search begin; and the guard has the last word.
                 at_identity = {name: gradients_at_identity(self.seen, name) for name in steps}
@@ -252,11 +256,11 @@ class _Descent:
 
     def solve(self, gradients, name=None, *, fitted=True):
         """The step that gradients ask for, of the perturbation or followed by an extension, given by its name."""
-        state, penalty = self.state, self.settings.penalty
-        prior_precisions = state.prior_precisions
+        state, penalty, prior_precisions = self.state, self.settings.penalty, self.state.prior_precisions
         if name is not None:
             prior_precisions = [*prior_precisions, state.extensions[name][1]]
-        return natural_step(gradients, state.displacement, prior_precisions, penalty=penalty, fitted=fitted)
+        displacement = state.displacement_to(self.parameters)
+        return natural_step(gradients, displacement, prior_precisions, penalty=penalty, fitted=fitted)
 
     def extend(self, name):
         """Append a family to the perturbation."""
@@ -268,7 +272,8 @@ class _Descent:
             state.extensions.clear()
         state.perturbation.add_module(name, extension)
         state.prior_precisions.append(prior_precision)
-        state.identity.extend(p.detach().clone() for p in extension.parameters())
+        state.identity.extend(identity_of(extension))
+        self.parameters = parameters_of(state.perturbation)
 
     def note_unmoved(self, why):
         """Note of a perturbation that is still the identity why, if there is a reason."""
@@ -290,7 +295,7 @@ class _Descent:
         rows = _draw(pool, n_times * n_samples, self.generator)
         self.asked_all = len(rows) == pool.n_weighted
         samples, before = pool.take(rows), self.temperature.item()
-        start = parameters_of(self.state.perturbation)
+        start = self.parameters
         direction = step.direction.to(start)
         known = None if logits is None else logits[rows]
         tried = {0.0: self.try_at(start, step, samples, known)}
@@ -337,7 +342,7 @@ class _Descent:
         if logits is None:
             # So long a step.
             return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(samples),), math.inf))
-        gamma, displacement = self.settings.gamma, self.state.displacement
+        gamma, displacement = self.settings.gamma, self.state.displacement_to(parameters)
         solved = samples.solve(logits, gamma=gamma)
         temperature = solved.temperature
         if solved.at_bound:
@@ -349,13 +354,15 @@ class _Descent:
 
     def move(self, parameters, temperature=None):
         """Go to some parameters and, where it is given, to a T."""
-        vector_to_parameters(parameters, learnable(self.state.perturbation))
+        self.parameters, own = parameters, learnable(self.state.perturbation)
+        vector_to_parameters(parameters.to(own[0].device) if own else parameters, own)
         if temperature is not None:
-            self.temperature.data.fill_(temperature)
+            self.parameter.data.fill_(temperature)
+            self.temperature.fill_(temperature)
 
     def in_sample(self):
         """T of least smoothed loss of the last part of the samples, and the NLL, where the training ended at a step."""
-        if self.end is None or not torch.equal(self.end[0], parameters_of(self.state.perturbation)):
+        if self.end is None or not torch.equal(self.end[0], self.parameters):
             return None
         return self.end[1]
 

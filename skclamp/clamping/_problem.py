@@ -207,9 +207,10 @@ class Problem:
         return {"forward": forward, "backward": backward, **self.passes.beside}
 
     def labelled_batches(self):
-        """Yield (inputs, others, column indices, weights) of this process's samples, in order, but for weights on its device.
+        """Yield (inputs, others, column indices, weights) of this process's samples, in order.
 
-        The inputs are those that are perturbed, and the others a dict of what the network takes with them by name.
+        All but the weights are on the network's device. The inputs are those that are perturbed, and the others a dict
+        of what the network takes with them by name.
         Weights are float64.
         """
         done = self.shard.start

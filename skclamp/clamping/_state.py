@@ -77,9 +77,11 @@ class State:
     @property
     def displacement(self):
         """The perturbation's parameters minus the identity, in one vector on the CPU."""
-        if not self.identity:
-            return torch.empty(0)
-        return (parameters_of(self.perturbation) - parameters_to_vector(self.identity)).cpu()
+        return self.displacement_to(parameters_of(self.perturbation))
+
+    def displacement_to(self, parameters):
+        """Some parameters, as `parameters_of` has them, minus the identity."""
+        return parameters - parameters_to_vector(self.identity) if self.identity else torch.empty(0)
 
     @property
     def perturbs(self):
@@ -88,5 +90,11 @@ class State:
 
 
 def parameters_of(perturbation):
-    """A perturbation's learnable parameters as one vector."""
-    return parameters_to_vector([p.detach() for p in learnable(perturbation)])
+    """A perturbation's learnable parameters as one vector on the CPU."""
+    parameters = [p.detach() for p in learnable(perturbation)]
+    return parameters_to_vector(parameters).cpu() if parameters else torch.empty(0)
+
+
+def identity_of(perturbation):
+    """The learnable parameters of a perturbation that is the identity, on the CPU."""
+    return [p.detach().clone().cpu() for p in learnable(perturbation)]

@@ -168,7 +168,7 @@ class ClampingNet(NeuralNet):
         if not self.settings.penalty:
             return loss
         parameters = learnable(self.module_.perturbation)
-        displacement = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
+        displacement = [(p - at.to(p)).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
         return loss + self.settings.penalty * torch.linalg.vector_norm(torch.cat(displacement)) / self.ranks.size
 
     def train_step(self, batch, **fit_params):

@@ -267,7 +267,8 @@ def _features(problem, inputs, targets):
     """
     layers = [layer for layer in problem.norm_layers if layer.name in targets]
     found = NormPerturbation(layers, problem.layers_left_out)
-    found = found.to(problem.backbone.device, torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32))
+    dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
+    found = found.to(problem.backbone.device, dtype)
     problem.passes.forward += problem.shard.size
     problem.passes.beside["unlabelled_forward"] += 1
     measured = _passed(problem, inputs, layers, targets)
