@@ -1,6 +1,7 @@
 """Fits on a device and on the CPU, which test_pretend_device compares; run in a process that has the device."""
 
 import copy
+import importlib
 import tempfile
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,6 @@ from _pretend_device import transfers
 
 import frozen_fits as problems
 import skclamp
-from freeze import flat, learned
 from frozen_fits import clamp, fit
 from skclamp._backbones import network
 from skclamp.clamping import _evidence_step
@@ -49,7 +49,17 @@ def predicted(make):
 
 def predicted_on(run):
     """A row's results as numbers by name."""
-    return lambda device: dict(flat(run(device)))
+    return lambda device: dict(freeze().flat(run(device)))
+
+
+def learned(calibrator):
+    """What a fit has learned, by its public names."""
+    return freeze().learned(calibrator)
+
+
+def freeze():
+    """The tool, which asks for one thread where it is imported."""
+    return importlib.import_module("freeze")
 
 
 def clamped(data, params=lambda y: {}, **options):
