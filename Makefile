@@ -14,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test smoke check test-oldest check-oldest test-processors coverage fuzz mutants bench evidence tables docs lint dist clean help
+.PHONY: install demo test smoke check test-all test-oldest check-oldest check-dist browser test-processors coverage fuzz mutants bench evidence tables docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | smoke | test | check | test-oldest | check-oldest | test-processors | coverage | fuzz | mutants | bench | evidence | tables | docs | lint | dist | clean"
+	@echo "make install | demo | smoke | test | check | test-all | test-oldest | check-oldest | check-dist | browser | test-processors | coverage | fuzz | mutants | bench | evidence | tables | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -40,9 +40,19 @@ smoke: $(VENV)/installed-test
 test: $(VENV)/installed-test
 	$(PYTEST) $(ARGS)
 
-# Lint, the documentation without a warning, then every test, the slow ones among them.
-check: lint docs
+# Lint, the documentation without a warning, then every test.
+check: lint docs test-all
+
+# The slow ones among them; those of pages are skipped without a browser, those of the site without `make docs`.
+test-all: $(VENV)/installed-dev
 	$(PYTEST) $(EVERYTHING) $(ARGS)
+
+# From Debian or Ubuntu, for root. Where none is to be had it says so, and all is well.
+browser:
+	@command -v chromium >/dev/null \
+	  || { timeout 120 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -qq chromium; } \
+	     </dev/null >/dev/null && chromium --version --no-sandbox \
+	  || echo "no Chromium from apt: tests of pages will be skipped"
 
 # Lines and branches of the package; below what setup.cfg asks for it fails.
 coverage: $(VENV)/installed-dev
@@ -99,7 +109,15 @@ lint: $(VENV)/installed-dev
 	$(BIN)/python tools/docstrings.py
 
 dist: $(VENV)/installed-dev
+	rm -rf dist
 	$(BIN)/python -m build
+
+# The README's lines, with the wheel and what it brings alone.
+check-dist: dist
+	$(PYTHON) -m venv --clear build/environment
+	build/environment/bin/pip install --quiet dist/*.whl
+	sed -n '/^```python/,/^```/{/^```/!p}' README.md > build/readme.py
+	cd build && OMP_NUM_THREADS=1 environment/bin/python -W error readme.py
 
 clean:
 	rm -rf $(VENV) .venv-oldest build dist docs/_build docs/api/examples docs/api/generated docs/auto_examples *.egg-info

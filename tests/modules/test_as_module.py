@@ -1,5 +1,7 @@
 """scikit-learn's differentiable classifiers as torch modules: each against its own probabilities or scores."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -228,10 +230,9 @@ OLDER = hasattr(LogisticRegression(), "multi_class")
 
 
 @pytest.mark.skipif(not OLDER, reason="this scikit-learn has no multi_class any more")
-@pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("settings", [{"multi_class": "ovr"}, {"multi_class": "multinomial"}, {"solver": "liblinear"}])
-def test_older_strategies(settings, n_classes):
-    for seed in range(N_PROBLEMS):
+def test_older_strategies(settings):
+    for n_classes, seed in itertools.product((2, 4), range(N_PROBLEMS)):
         X, y, others = problem(seed, n_classes)
         classifier = LogisticRegression(**settings).fit(X, y)
         proba = softmax(logits_of(as_module(classifier), others), 1)

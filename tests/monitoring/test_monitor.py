@@ -93,7 +93,7 @@ def test_classifiers_of_any_package(package):
         classifier = LogisticRegression(max_iter=1000)
     else:
         module = pytest.importorskip(package)
-        few = {"n_estimators": 5, "n_jobs": 1}
+        few = {"n_estimators": 50, "n_jobs": 1}
         classifier = module.LGBMClassifier(verbose=-1, **few) if package == "lightgbm" else module.XGBClassifier(**few)
     X, y = load_iris(return_X_y=True, as_frame=True)
     classifier.fit(X, y)
