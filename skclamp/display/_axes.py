@@ -2,6 +2,10 @@
 
 import numpy as np
 
+# Lines that differ without colours, too.
+COLORS = ("#1d3f66", "#c4561e", "#4f9a72", "#8d6bb0", "#111111", "#b0903a")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 0.6)))
+
 
 def pyplot():
     """matplotlib.pyplot, or an ImportError that says what to install."""
@@ -21,24 +25,31 @@ def new_axes(n_panels=1, n_columns=1, *, size):
 
 
 def split_off_lower(ax):
-    """New axes on the lower part of the room that `ax` had, below the same horizontal axis."""
+    """New axes on the lower part of the room that `ax` had, below the same horizontal axis; once for each `ax`."""
     share, space = 0.27, 0.04
+    if getattr(lower := getattr(ax, "_split_off", None), "figure", None) is not None:
+        return lower
     spec = ax.get_subplotspec()
     if spec is None:
         left, bottom, width, height = ax.get_position().bounds
         ax.set_position([left, bottom + (share + space) * height, width, (1 - share - space) * height])
-        return ax.figure.add_axes([left, bottom, width, share * height], sharex=ax)
-    grid = spec.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=space)
-    ax.set_subplotspec(grid[0])
-    return ax.figure.add_subplot(grid[1], sharex=ax)
+        ax._split_off = ax.figure.add_axes([left, bottom, width, share * height], sharex=ax)
+    else:
+        grid = spec.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=space)
+        ax.set_subplotspec(grid[0])
+        ax._split_off = ax.figure.add_subplot(grid[1], sharex=ax)
+    return ax._split_off
 
 
 def legend_above(ax, title=None, ncols=2):
-    """The legend above axes and off their bars, within the room that they had."""
+    """The legend above axes and off their bars, within the room that they had; without a title it keeps the former."""
+    former = ax.get_legend()
+    title = former.get_title().get_text() if title is None and former else title
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": ncols, "frameon": False, "borderaxespad": 0.2}
     legend = ax.legend(title=title, alignment="left", fontsize="small", columnspacing=1, handlelength=1.2, **place)
     if ax.figure.get_layout_engine() is None:
-        left, bottom, width, height = ax.get_position().bounds
+        # The first legend's: a later one, for more lines, takes its place.
+        left, bottom, width, height = ax._room = getattr(ax, "_room", ax.get_position().bounds)
         share = legend.get_window_extent().height / ax.figure.bbox.height
         ax.set_position([left, bottom, width, max(height - share, 0.2 * height)])
 

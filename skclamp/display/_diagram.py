@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._axes import legend_above, without_frame
+from ._axes import COLORS, STYLES, legend_above, without_frame
 
 # Dark bars under a light hatched gap differ in print without colours, too.
 _ACCURACY = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
@@ -16,6 +16,8 @@ _BAND = {"color": "black", "alpha": 0.2, "linewidth": 0}
 _HISTOGRAM = {"color": "#b4bcc6", "edgecolor": "white", "linewidth": 0.8}
 # As on the page of a comparison.
 FEW = 10
+# By which lines of diagrams are known.
+_GID = "reliability"
 
 
 def words_of(event):
@@ -62,21 +64,51 @@ def draw_diagram(ax, display, ref_line=True):
     return bars, gaps
 
 
+def draw_line(ax, lower, display, label, ref_line=True):
+    """The diagram of a display as one line through its bins, whose place says which of those on `ax` it is.
+
+    Beneath, on `lower`, a line shows where the samples are. Returns the line above.
+    """
+    bins = display.bins
+    filled, n_before = bins.count > 0, sum(line.get_gid() == _GID for line in ax.lines) + 2 * bool(ax.patches)
+    color, style = COLORS[n_before % len(COLORS)], STYLES[n_before % len(STYLES)]
+    confidence, accuracy, place = bins.confidence[filled], bins.accuracy[filled], {"color": color, "linestyle": style}
+    if not n_before and ref_line:
+        ax.plot([0, 1], [0, 1], color="#8a8a8a", linewidth=1)
+    if display.intervals is not None:
+        ax.vlines(confidence, *display.intervals[:, filled], color=color, alpha=0.4, linewidth=1.2)
+    (line,) = ax.plot(confidence, accuracy, label=label, gid=_GID, marker="o", markersize=4, linewidth=1.8, **place)
+    if (curve := display.curve) is not None:
+        line.set_linestyle("none")
+        ax.plot(curve.confidence, curve.accuracy, linewidth=1.8, **place)
+        if curve.low is not None:
+            ax.fill_between(curve.confidence, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
+    histogram = bins if display.histogram is None else display.histogram
+    lower.stairs(100 * histogram.share, histogram.edges, linewidth=1.5, **place)
+    without_frame(ax, lower)
+    ax.set(xlim=(0, 1), ylim=(0, 1.01))
+    _name_axes_below(lower, display.event, display.counted)
+    return line
+
+
 def draw_histogram(ax, bins, event=None, counted="samples"):
     """Where the samples, or their places, are, their accuracy and their mean confidence."""
     left, width = _places(bins)
     ax.bar(left, 100 * bins.share, width, align="edge", **_HISTOGRAM)
-    upwards, along = words_of(event)
     means = (
-        (upwards, bins.accuracy, {"color": "#1d3f66"}),
+        (words_of(event)[0], bins.accuracy, {"color": "#1d3f66"}),
         ("mean confidence" if event is None else "mean probability", bins.confidence, _MEAN),
     )
     for name, values, line in means:
         mean = (bins.share * values).sum()
         ax.axvline(mean, linewidth=1.8, label=f"{name} {100 * mean:.1f} %", **line)
     without_frame(ax)
-    ax.set(xlabel=along, ylabel="labels (%)" if event == "" else f"{counted} (%)")
+    _name_axes_below(ax, event, counted)
     legend_above(ax)
+
+
+def _name_axes_below(ax, event, counted):
+    ax.set(xlabel=words_of(event)[1], ylabel="labels (%)" if event == "" else f"{counted} (%)", ylim=(0, None))
 
 
 def _places(bins):

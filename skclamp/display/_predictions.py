@@ -1,7 +1,12 @@
 """Predictions of a fitted classifier, as displays take them."""
 
+import numpy as np
+
 from .._backbones.samples import predict_labelled
-from .._utils.arrays import to_numpy
+from .._utils.arrays import tensor_of, to_numpy
+from .._utils.labels import check_labels, resolve_classes
+from .._utils.sklearn_private import take_rows
+from ..metrics._binning import Probabilities
 
 
 def predictions_of(estimator, X, y, name, sample_weight):
@@ -18,3 +23,39 @@ def predictions_of(estimator, X, y, name, sample_weight):
         "name": type(estimator).__name__ if name is None else name,
         "sample_weight": sample_weight,
     }
+
+
+def held_out_predictions(cv_results, X, y, name, sample_weight):
+    """Arguments of a display's ``from_predictions`` for the samples that folds of ``cross_validate`` held out."""
+    if not {"estimator", "indices"} <= set(cv_results):
+        raise ValueError(
+            "cv_results must hold estimators and indices: call cross_validate with return_estimator=True and "
+            f"return_indices=True; got {sorted(cv_results)}"
+        )
+    tests = cv_results["indices"]["test"]
+    rows = np.concatenate(tests)
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError("cv_results must hold out each sample once at most, since intervals count a sample once")
+    given = (X, y) if sample_weight is None else (X, y, np.asarray(sample_weight))
+    folds = []
+    for estimator, test in zip(cv_results["estimator"], tests, strict=True):
+        own, labels, *weight = (take_rows(values, test) for values in given)
+        folds.append(predictions_of(estimator, own, labels, name, *(weight or [None])))
+    classes = folds[0]["labels"]
+    if not all(np.array_equal(fold["labels"], classes) for fold in folds):
+        raise ValueError("cv_results must have folds that each learned every class; use a stratified splitter")
+    together = ("y_true", "y_proba") if sample_weight is None else ("y_true", "y_proba", "sample_weight")
+    return folds[0] | {key: np.concatenate([to_numpy(fold[key]) for fold in folds]) for key in together}
+
+
+def against_rest(y_true, y_proba, labels, pos_label):
+    """Whether each label is the one in question, 0 or 1, and its probability."""
+    proba, y = Probabilities(y_proba), check_labels(y_true, "y_true")
+    known = np.unique(y) if labels is None else to_numpy(labels)
+    if not proba.is_event:
+        known = resolve_classes(y, proba.n_classes, classes=labels, parameter="labels")
+        _ = proba.top_label  # the pass that checks the values
+    (column,) = np.nonzero(known == pos_label)
+    if not len(column):
+        raise ValueError(f"pos_label must be among the labels {known.tolist()}; got {pos_label!r}")
+    return (y == pos_label).astype(int), y_proba if proba.is_event else tensor_of(y_proba, "y_proba")[:, column[0]]

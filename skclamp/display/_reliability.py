@@ -17,8 +17,8 @@ from ..metrics._binning import BinTable, Probabilities
 from ..metrics._metric import Events, PlaceRows, split_rows
 from ._axes import legend_above, new_axes, split_off_lower
 from ._curves import SmoothCurve, accuracy_intervals, counts_of, resampler, smooth_curve
-from ._diagram import FEW, draw_diagram, draw_histogram, words_of
-from ._predictions import predictions_of
+from ._diagram import FEW, draw_diagram, draw_histogram, draw_line, words_of
+from ._predictions import against_rest, held_out_predictions, predictions_of
 
 # The kind of bins: the metric that averages their gaps, and its short name.
 _METRICS = {
@@ -33,10 +33,11 @@ UNDRAWN = object()
 class ReliabilityDisplay:
     """Reliability diagram: accuracy against confidence, bin by bin, over a histogram of the confidences.
 
-    Use :meth:`from_estimator` or :meth:`from_predictions` to make one. The confidence is the probability of the most
-    probable class. Of two classes it is that of the second one, and a bar is how often that comes true: the most
-    probable class would hide much. A gap above a bar means that the probability is too high, a gap within the bar the
-    contrary; what the interval reaches across may be chance, and bins of fewer than ten samples are grey.
+    Use :meth:`from_estimator`, :meth:`from_predictions` or :meth:`from_cv_results` to make one. The confidence is the
+    probability of the most probable class. Of two classes it is that of the second one, and a bar is how often that
+    comes true: the most probable class would hide much. A gap above a bar means that the probability is too high, a gap
+    within the bar the contrary; what the interval reaches across may be chance, and bins of fewer than ten samples are
+    grey. A second display on the same axes joins the first as a line.
 
     Parameters
     ----------
@@ -72,8 +73,10 @@ class ReliabilityDisplay:
         The histogram beneath.
     figure_ : matplotlib Figure
         Figure that holds both.
-    bars_, gaps_ : matplotlib BarContainer
-        Accuracies of the bins that hold samples, and what lies between them and the mean confidences.
+    bars_, gaps_ : matplotlib BarContainer or None
+        Accuracies of the bins that hold samples, and what lies between them and the mean confidences; None of a line.
+    line_ : matplotlib Line2D or None
+        Accuracies of these bins over their mean confidences, where the diagram is drawn as a line.
 
     See Also
     --------
@@ -156,6 +159,51 @@ class ReliabilityDisplay:
         return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight) | kwargs)
 
     @classmethod
+    def from_cv_results(cls, cv_results, X, y, *, name=None, sample_weight=None, **kwargs):
+        """Reliability diagram of cross-validated classifiers, each on the samples that its fold held out.
+
+        Parameters
+        ----------
+        cv_results : dict
+            What `sklearn.model_selection.cross_validate` returns with ``return_estimator=True`` and
+            ``return_indices=True``.
+        X : array-like or tensor
+            Inputs that were cross-validated.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Their labels.
+        name : str, default=None
+            Name shown in the legend; None takes that of the estimators' class.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+        **kwargs
+            Other parameters of :meth:`from_predictions`.
+
+        Returns
+        -------
+        ReliabilityDisplay
+            The display of all folds together, drawn.
+
+        Raises
+        ------
+        ValueError
+            If `cv_results` lacks the estimators or indices, a sample was held out twice, or folds have other classes;
+            and as :meth:`from_predictions`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.model_selection import cross_validate
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from skclamp.display import ReliabilityDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> cv_results = cross_validate(GaussianNB(), X, y, return_estimator=True, return_indices=True)
+        >>> display = ReliabilityDisplay.from_cv_results(cv_results, X, y)
+        >>> plt.close(display.figure_)
+        """
+        return cls.from_predictions(**held_out_predictions(cv_results, X, y, name, sample_weight), **kwargs)
+
+    @classmethod
     def from_predictions(
         cls,
         y_true,
@@ -164,6 +212,7 @@ class ReliabilityDisplay:
         n_bins=15,
         strategy="uniform",
         labels=None,
+        pos_label=None,
         sample_weight=None,
         ignore_index=-100,
         n_draws=200,
@@ -174,6 +223,7 @@ class ReliabilityDisplay:
         name=None,
         ax=None,
         ref_line=True,
+        line=None,
     ):
         """Reliability diagram of predicted probabilities.
 
@@ -193,6 +243,9 @@ class ReliabilityDisplay:
             Bins of equal width, as in the ECE, or of equal numbers of samples, as in the adaptive ECE.
         labels : array-like of shape (n_classes,), default=None
             Labels of the columns; see :func:`skclamp.metrics.expected_calibration_error`.
+        pos_label : int, float, bool or str, default=None
+            Class whose probability is shown, against all others; probabilities of one dimension are then of this class.
+            None shows the second of two classes, and of more the most probable one.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, or of their places.
         ignore_index : int, default=-100
@@ -212,9 +265,11 @@ class ReliabilityDisplay:
         name : str, default=None
             Name shown in the legend.
         ax : matplotlib Axes, default=None
-            Axes that the diagram and its histogram share; None makes a figure.
+            Axes that the diagram and its histogram share, as ``ax_`` of another display for both; None makes a figure.
         ref_line : bool, default=True
             Whether to draw the diagonal of perfect calibration.
+        line : bool, default=None
+            Whether to draw one line through the bins instead of bars. None draws one where `ax` has a diagram already.
 
         Returns
         -------
@@ -241,7 +296,13 @@ class ReliabilityDisplay:
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
         event, rows = None, split_rows(y_true, y_proba, labels, sample_weight, ignore_index)
+        if rows is not None and pos_label is not None:
+            raise ValueError(f"pos_label must be None for several labels or places a sample; got {pos_label!r}")
         if rows is None:
+            if pos_label is not None:
+                y_true, y_proba = against_rest(y_true, y_proba, labels, pos_label)
+                labels = ["the others", str(pos_label)]
+                y_true = np.array(labels)[y_true]
             proba = Probabilities(y_proba, sample_weight).of_event()
         else:
             # Labels or places of a sample depend on each other, which only resamples of whole samples know.
@@ -273,7 +334,7 @@ class ReliabilityDisplay:
             event=event,
             counted="places" if isinstance(rows, PlaceRows) else "samples",
         )
-        return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line)
+        return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line, line=line)
 
     @classmethod
     def _of_pairs(cls, pairs, bins, resamples, confidence_level, smooth, **shown):
@@ -287,7 +348,7 @@ class ReliabilityDisplay:
             **shown,
         )
 
-    def plot(self, *, ax=None, name=None, ref_line=True):
+    def plot(self, *, ax=None, name=None, ref_line=True, line=None):
         """Draw the diagram and the histogram.
 
         Parameters
@@ -299,6 +360,8 @@ class ReliabilityDisplay:
             Name shown in the legend; None takes `estimator_name`.
         ref_line : bool, default=True
             Whether to draw the diagonal of perfect calibration.
+        line : bool, default=None
+            Whether to draw one line through the bins instead of bars. None draws one where `ax` has a diagram already.
 
         Returns
         -------
@@ -312,13 +375,19 @@ class ReliabilityDisplay:
         """
         self.ax_ = new_axes(size=(6, 7))[0] if ax is None else ax
         self.figure_ = self.ax_.figure
+        line = hasattr(self.ax_, "_split_off") if line is None else line
         self.histogram_ax_ = split_off_lower(self.ax_)
-        self.bars_, self.gaps_ = draw_diagram(self.ax_, self, ref_line)
-        histogram = self.bins if self.histogram is None else self.histogram
-        draw_histogram(self.histogram_ax_, histogram, self.event, self.counted)
+        summary = self._summary(self.estimator_name if name is None else name)
+        self.bars_ = self.gaps_ = self.line_ = None
+        if line:
+            self.line_ = draw_line(self.ax_, self.histogram_ax_, self, summary.replace("\n", ", "), ref_line)
+        else:
+            self.bars_, self.gaps_ = draw_diagram(self.ax_, self, ref_line)
+            histogram = self.bins if self.histogram is None else self.histogram
+            draw_histogram(self.histogram_ax_, histogram, self.event, self.counted)
         self.ax_.set_ylabel(words_of(self.event)[0])
         self.ax_.tick_params(labelbottom=False)
-        legend_above(self.ax_, self._summary(self.estimator_name if name is None else name))
+        legend_above(self.ax_, None if line else summary, ncols=2 if self.ax_.patches else 1)
         return self
 
     def _summary(self, name):

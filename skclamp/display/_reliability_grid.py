@@ -5,15 +5,12 @@ import numpy as np
 from .._utils.arrays import to_numpy
 from .._utils.parameters import by_name, check_number, check_whole_number
 from ..metrics._metric import encoded_rows
-from ._axes import new_axes, split_off_lower, without_frame
+from ._axes import COLORS, STYLES, new_axes, split_off_lower, without_frame
 from ._curves import resampler
 from ._diagram import draw_diagram, words_of
 from ._predictions import predictions_of
 from ._reliability import UNDRAWN, ReliabilityDisplay
 
-# Lines that differ without colours, too.
-_COLORS = ("#1d3f66", "#c4561e", "#4f9a72", "#8d6bb0", "#111111", "#b0903a")
-_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 0.6)))
 # Inches; letters on wider figures become too small on a page.
 _WIDEST_PANEL, _WIDEST_FIGURE, _HEIGHT_TO_WIDTH = 2.6, 8.0, 1.12
 
@@ -326,10 +323,10 @@ class ReliabilityGridDisplay:
             raise ValueError(
                 "overlay must be False unless every display has a smooth curve; make them with smooth=True"
             )
-        if len(self.displays) > len(_COLORS):
-            raise ValueError(f"overlay must be False for more than {len(_COLORS)} curves; got {len(self.displays)}")
+        if len(self.displays) > len(COLORS):
+            raise ValueError(f"overlay must be False for more than {len(COLORS)} curves; got {len(self.displays)}")
         lower = split_off_lower(ax)
-        for display, color, style in zip(self.displays, _COLORS, _STYLES, strict=False):
+        for display, color, style in zip(self.displays, COLORS, STYLES, strict=False):
             curve, line = display.curve, {"color": color, "linestyle": style, "linewidth": 2.0}
             if curve.low is not None:
                 ax.fill_between(curve.confidence, curve.low, curve.high, color=color, alpha=0.15, lw=0)

@@ -9,6 +9,7 @@ from _metrics import draw
 from scipy.stats import binomtest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression, Perceptron
+from sklearn.model_selection import KFold, RepeatedStratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
@@ -220,6 +221,8 @@ def test_says_what_to_install_without_matplotlib(monkeypatch):
         ({"n_resamples": -1}, ValueError, "n_resamples must be a whole number of at least 0; got -1"),
         ({"n_resamples": 2.5}, TypeError, "n_resamples must be a whole number of at least 0; got 2.5"),
         ({"confidence_level": 1.5}, ValueError, "confidence_level must be .*; got 1.5"),
+        ({"pos_label": "x"}, ValueError, r"pos_label must be among the labels \[0, 1, 2, 3\]; got 'x'"),
+        ({"y_true": np.ones((300, 4)), "pos_label": 1}, ValueError, "pos_label must be None for several labels"),
         ({"bins": 3}, TypeError, "unexpected keyword argument 'bins'"),
     ],
 )
@@ -234,3 +237,75 @@ def test_refuses_what_has_no_probabilities():
     y, proba = draw(300, 4)
     with pytest.raises(TypeError, match="estimator must have predict_proba; got Perceptron, which has none"):
         ReliabilityDisplay.from_estimator(Perceptron().fit(proba, y), proba, y)
+
+
+def test_a_second_display_joins_the_first_as_a_line():
+    y, proba = draw(300, 4)
+    first = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, name="one")
+    second = ReliabilityDisplay.from_predictions(
+        y, proba**2 / (proba**2).sum(1, keepdims=True), ax=first.ax_, name="two"
+    )
+    assert (second.ax_, second.histogram_ax_) == (first.ax_, first.histogram_ax_) and len(first.figure_.axes) == 2
+    assert second.bars_ is None and first.line_ is None
+    filled = second.bins.count > 0
+    np.testing.assert_allclose(second.line_.get_xdata(), second.bins.confidence[filled])
+    np.testing.assert_allclose(second.line_.get_ydata(), second.bins.accuracy[filled])
+    title, entries = _legend(first.ax_)
+    assert title.startswith("one\nECE") and any(entry.startswith("two, ECE ") for entry in entries)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_lines_differ_and_leave_their_legend_room(layout):
+    figure, ax = plt.subplots(layout=layout)
+    top = ax.get_position().y1
+    shown = [
+        ReliabilityDisplay.from_predictions(
+            *draw(300, 4), ax=ax, line=True, smooth=smooth, n_resamples=5, name=str(smooth)
+        )
+        for smooth in (False, False, True)
+    ]
+    assert len({display.line_.get_color() for display in shown}) == 3
+    assert [display.line_.get_linestyle() for display in shown] == ["-", "--", "None"]
+    assert not ax.patches and len(_legend(ax)[1]) == 3 and len(figure.axes) == 2
+    figure.canvas.draw()
+    legend = ax.get_legend().get_window_extent()
+    assert ax.get_window_extent().y1 <= legend.y0 + 1
+    assert layout or legend.y1 == pytest.approx(top * figure.bbox.height, abs=3)
+    assert shown[0].histogram_ax_.get_xlabel() == "confidence"
+
+
+def test_pos_label_is_the_class_shown():
+    y, proba = draw(300, 4)
+    names = np.array(["ant", "bee", "cow", "dog"])
+    display = ReliabilityDisplay.from_predictions(names[y], torch.from_numpy(proba), pos_label="cow", n_draws=0)
+    _, bins = expected_calibration_error((y == 2).astype(int), proba[:, 2], return_bins=True)
+    np.testing.assert_array_equal(display.bins.accuracy, bins.accuracy)
+    assert display.ax_.get_ylabel() == "share of class cow"
+    flags, two = names[y] == "cow", np.stack([1 - proba[:, 2], proba[:, 2]], 1)
+    for given in (two, two[:, 1]):
+        other = ReliabilityDisplay.from_predictions(flags, given, pos_label=True, n_draws=0)
+        np.testing.assert_array_equal(other.bins.accuracy, bins.accuracy)
+    other = ReliabilityDisplay.from_predictions(flags, two, pos_label=False, n_draws=0)
+    assert (other.event, other.bins.expected_gap()) == ("False", expected_calibration_error(~flags, two[:, 0]))
+    model = LogisticRegression().fit(np.log(proba), names[y])
+    assert ReliabilityDisplay.from_estimator(model, np.log(proba), names[y], pos_label="ant", n_draws=0).event == "ant"
+
+
+def test_cross_validated_classifiers_are_shown_on_what_they_did_not_see():
+    X, y = load_iris(return_X_y=True)
+    model, weight = LogisticRegression(max_iter=500), np.arange(1.0, 151.0)
+    kept = {"return_estimator": True, "return_indices": True}
+    results = cross_validate(model, X, y, cv=3, **kept)
+    display = ReliabilityDisplay.from_cv_results(results, X, y, sample_weight=weight, n_draws=0)
+    proba = np.zeros((150, 3))
+    for fold, test in zip(results["estimator"], results["indices"]["test"], strict=True):
+        proba[test] = fold.predict_proba(X[test])
+    assert display.bins.expected_gap() == pytest.approx(expected_calibration_error(y, proba, sample_weight=weight))
+    assert display.estimator_name == "LogisticRegression"
+    for wrong, message in [
+        (cross_validate(model, X, y, cv=3), "return_estimator=True and return_indices=True; got .*'fit_time'"),
+        (cross_validate(model, X, y, cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=2), **kept), "once at most"),
+        (cross_validate(model, X, y, cv=KFold(3), error_score=0, **kept), "use a stratified splitter"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ReliabilityDisplay.from_cv_results(wrong, X, y)
