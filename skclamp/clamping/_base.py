@@ -59,7 +59,7 @@ from ._problem import Problem, check_differentiable, on_private_copies, with_nor
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
 from ._state import State
-from ._torch_training import resolve_optimizer
+from ._torch_training import check_callbacks, resolve_optimizer
 from ._unlabelled import Start, joined, learn_without_labels, open_unlabelled, proven_starts
 from ._views import candidate_views, find_views, one_view
 
@@ -140,7 +140,7 @@ class BaseClamping(BaseCalibrator):
     shuffle : bool, default=True
         Whether a torch optimiser sees the samples in a new order each epoch.
     callbacks : list of skorch.callbacks.Callback, default=None
-        Called in the final training.
+        Called in the final training, whose history has a "train_loss" and no "valid_loss" to wait for.
     response : {"auto", "logits", "probabilities"}, default="auto"
         What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
         skorch net what its criterion and nonlinearity say; of a classifier its decision function, if it has one.
@@ -265,6 +265,7 @@ class BaseClamping(BaseCalibrator):
         super()._validate_params()
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
+        check_callbacks(self.callbacks)
         for settings in self._candidates():
             # Both start without parameters.
             if isinstance(settings.perturbation, str) and settings.perturbation in ("auto", "norm"):

@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
@@ -264,3 +265,22 @@ def resolve_optimizer(optimizer):
             f"the calibrator; got {optimizer!r}"
         )
     return resolved
+
+
+def check_callbacks(callbacks):
+    """Refuse what skorch can't call, and what waits for a loss of held-out samples, which training doesn't have."""
+    for given in callbacks or ():
+        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
+        callback = callback() if isinstance(callback, type) else callback
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                "callbacks must be a list of skorch.callbacks.Callback; a function becomes one as the method "
+                f"on_epoch_end(self, net, **kwargs) of a subclass. Got {callback!r}"
+            )
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor.startswith("valid_"):
+            name, instead = type(callback).__name__, monitor.replace("valid_", "train_", 1)
+            raise ValueError(
+                f"callbacks must not wait for {monitor!r}, as {name} does: this training holds out no samples. Pass "
+                f"{name}(monitor={instead!r})"
+            )

@@ -9,6 +9,7 @@ from _plain_clamping import X, Y, clamping
 from _small_networks import bare_logits, convolutional, labels_of, logits, perceptron, snapshot, softmax, vectors
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
+from skorch.callbacks import Checkpoint, EarlyStopping
 from torch import nn
 from torch.optim import SGD
 
@@ -97,6 +98,8 @@ def test_probabilities_are_clamped_as_logits():
         ({"optimizer": partial(dict, lr=1)}, r"optimizer must be .* or a functools.partial of one; got .*'dict'"),
         ({"optimizer": partial(SGD, lr=0.1)}, r"optimizer must be a functools.partial .* without lr.* lr=0.1\)"),
         ({"optimizer": partial(SGD, [])}, r"optimizer must be a functools.partial with named arguments alone"),
+        ({"callbacks": [EarlyStopping()]}, r"must not wait for 'valid_loss', .* EarlyStopping\(monitor='train_loss'\)"),
+        ({"callbacks": [("best", Checkpoint)]}, r"'valid_loss_best', .* Checkpoint\(monitor='train_loss_best'\)"),
         ({"validation_fraction": 0.9}, r"'validation_fraction' parameter .* in the range \(0.0, 0.5\]"),
         ({"response": "scores"}, "'response' parameter .* Got 'scores'"),
         ({"output": "vector"}, "'output' parameter of NeuralClampingCalibrator must be .*BaseCalibrator"),
@@ -107,6 +110,16 @@ def test_probabilities_are_clamped_as_logits():
 def test_bad_parameters(network, settings, message):
     with pytest.raises(ValueError, match=message):
         clamping(network, **settings).fit(X, Y)
+
+
+def test_a_function_is_no_callback(network):
+    with pytest.raises(TypeError, match=r"callbacks must be .*; a function becomes one as the method on_epoch_end"):
+        clamping(network, callbacks=[print]).fit(X, Y)
+
+
+def test_callbacks_may_wait_for_the_loss_of_training(network, tmp_path):
+    waiting = [EarlyStopping("train_loss"), ("best", Checkpoint("train_loss_best", dirname=tmp_path))]
+    assert clamping(network, callbacks=waiting).fit(X, Y).n_iter_ and any(tmp_path.iterdir())
 
 
 class Constant(nn.Module):
