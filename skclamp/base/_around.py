@@ -15,6 +15,7 @@ from skorch import NeuralNet
 from .._backbones.opening import is_frozen
 from .._utils.encoding import register
 from .._utils.parameters import check_parameters
+from .._version import documentation
 
 # What scikit-learn's own methods set, which are neither parameters nor learned.
 _CONFIGURED = ("_metadata_request", "_sklearn_output_config")
@@ -27,6 +28,14 @@ class AroundEstimator(BaseEstimator):
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
 
     _parameter_constraints: ClassVar[dict] = {}
+
+    # Of the link in the HTML repr.
+    _doc_link_module = "skclamp"
+
+    @property
+    def _doc_link_template(self):
+        site = documentation()
+        return site and f"{site}/api/generated/skclamp.{{estimator_name}}.html"
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
