@@ -18,9 +18,9 @@ pytestmark = pytest.mark.slow
 N_SAMPLES, N_CLASSES = 4, 10
 
 
-def of_torchvision(name):
+def of_torchvision(name, **sizes):
     models = pytest.importorskip("torchvision", reason="needs torchvision: pip install 'skclamp[test]'").models
-    network = getattr(models, name)(weights=None, num_classes=N_CLASSES)
+    network = getattr(models, name)(num_classes=N_CLASSES, **sizes)
     # Some heads start at zero, where nothing depends on the input; and batch norms without a history let it fade.
     nn.init.normal_([part for part in network.modules() if isinstance(part, nn.Linear)][-1].weight, std=0.1)
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
@@ -55,8 +55,11 @@ def images():
     return np.random.default_rng(0).normal(size=(N_SAMPLES, 3, 224, 224)).astype(np.float32)
 
 
+# Layers like those of vit_b_16, which has twelve.
+VIT = {"image_size": 224, "patch_size": 16, "num_layers": 2, "num_heads": 12, "hidden_dim": 768, "mlp_dim": 3072}
 NETWORKS = {
-    **{name: functools.partial(of_torchvision, name) for name in ("resnet18", "mobilenet_v3_small", "vit_b_16")},
+    **{name: functools.partial(of_torchvision, name) for name in ("resnet18", "mobilenet_v3_small")},
+    "vision transformer": functools.partial(of_torchvision, "VisionTransformer", **VIT),
     "efficientnet_lite0": efficientnet_lite0,
     "sequence classifier": sequence_classifier,
 }
