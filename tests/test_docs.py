@@ -38,6 +38,7 @@ INDEX = (DOCS / "index.rst").read_text(encoding="utf-8")
 ASKED = {
     **{"rare event": "guide/two_classes", "ragged text": "guide/text", "out of memory": "guide/troubleshooting"},
     **{"FastAPI": "guide/deployment", "cross-fitting": "guide/cross_fitting", "refused": "guide/troubleshooting"},
+    "multilabel": "guide/many_labels",
 }
 
 DIRECTIVE = re.compile(r"(?P<indent> *)\.\. (?P<kind>code-block|literalinclude):: (?P<argument>\S+)")

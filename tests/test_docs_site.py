@@ -35,7 +35,7 @@ BEYOND = """
 TYPED = (
     *("uint8", "NHWC", "Hugging Face", "id2label", "LightGBM", "XGBoost", "timm", "BatchNorm", "slow", "out of memory"),
     *("T is 0.0001", "nothing was kept", "few samples", "training data", "device mismatch", "softmax", "n_jobs"),
-    *("class imbalance", "multilabel", "segmentation", "pickle", "GridSearchCV", "Keras"),
+    *("class imbalance", "segmentation", "pickle", "GridSearchCV", "Keras"),
 )
 
 
