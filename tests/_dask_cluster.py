@@ -20,7 +20,7 @@ def main():
     torch.set_num_threads(1)
     (X, y), (X_test, _) = calibration_and_test(0)
     calibrator = NeuralClampingCalibrator(convolutional_network(), perturbation="affine", random_state=0)
-    search = GridSearchCV(calibrator, {"gamma": [0, 1], "validation_fraction": [0.5, None]}, cv=2)
+    search = GridSearchCV(calibrator, {"validation_fraction": [0.5, None]}, cv=2)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         with joblib.parallel_config("dask"):
             search.fit(X, y)
