@@ -368,7 +368,7 @@ def test_compared_by_images(tmp_path):
     assert twice["VectorScaling"].nll_difference_se == pytest.approx(
         comparison["VectorScaling"].nll_difference_se, rel=0.05
     )
-    assert "35 places of each test sample" in comparison.to_string(wide=True)
+    assert "35 places of each test sample" in " ".join(comparison.to_string(wide=True).split())
     comparison.to_html(tmp_path / "page.html")
     calibrator = comparison.calibrators["TemperatureScaling"]
     np.testing.assert_allclose(calibrator.predict_proba(new), fitted.predict_proba(new), atol=1e-6)
