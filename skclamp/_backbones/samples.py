@@ -25,6 +25,7 @@ from .._utils.labels import (
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
 from .._utils.outputs import Labels, Places, matrix_of, rows_of, understood
+from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import num_samples, take_rows
 from ..distributed import ALONE, Shard
 from ..losses import log_likelihood_of_sample, share_of_places
@@ -96,14 +97,15 @@ class LabelledLogits(NamedTuple):
         each = logsigmoid(self.logits.double()) * (self.y >= 0)
         return torch.cat([together, each], 1), self.y[:, 0] * 0
 
-    def fit(self, calibrator):
-        """Return a clone of a calibrator without an estimator, fitted to these."""
+    def fit(self, calibrator, *, as_task=False):
+        """Return a clone of a calibrator without an estimator, fitted to these; `as_task` tells its callbacks."""
         bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
         y = self.y.cpu()
         bare.outputs, bare.ignore_index = "softmax" if self.is_dense else "auto", -1
         if self.n_labels:
             bare.outputs, y = "sigmoid", y.double().masked_fill(y < 0, np.nan)
-        return bare._learn(self.logits, y, self.weight, checks=False)
+        told = self.logits, y, self.weight
+        return fit_as_task(bare, bare._learn, *told, checks=False) if as_task else bare._learn(*told, checks=False)
 
 
 def some_places(n_places, n_kept):

@@ -1,4 +1,4 @@
-"""scikit-learn's private helpers, imported here alone."""
+"""scikit-learn's private helpers, and those that only some versions have, imported here alone."""
 
 from sklearn.metrics._scorer import _BaseScorer as BaseScorer
 from sklearn.utils import _safe_indexing as take_rows
@@ -12,8 +12,15 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import _check_method_params as check_method_params
 from sklearn.utils.validation import _num_samples as num_samples
 
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+    # Before 1.9 nobody can set any.
+    CallbackSupportMixin, with_callbacks = type("CallbackSupportMixin", (), {}), lambda method: method
+
 __all__ = [
     "BaseScorer",
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "InvalidParameterError",
@@ -22,4 +29,5 @@ __all__ = [
     "num_samples",
     "take_rows",
     "validate_parameter_constraints",
+    "with_callbacks",
 ]

@@ -34,7 +34,8 @@ from .._utils.labels import (
 )
 from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
-from .._utils.sklearn_private import Interval, num_samples, take_rows
+from .._utils.progress import fit_as_task
+from .._utils.sklearn_private import CallbackSupportMixin, Interval, num_samples, take_rows
 from .._utils.warnings import note, one_warning, silenced, tell
 from ..base import BaseCalibrator
 from ..base._around import AroundEstimator
@@ -47,7 +48,7 @@ from ._bound import OF_CLONES, RiskBound, reason_of
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SelectiveClassifier(ClassifierMixin, AroundEstimator):
+class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     """Answer only where the risk of the answers is proven to be within a target; abstain elsewhere.
 
     A sample is answered where its largest probability is above a threshold. `fit` finds the lowest threshold of which
@@ -228,6 +229,9 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         TrainingDataWarning
             If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
         """
+        return fit_as_task(self, self._learn, X, y, sample_weight, groups, params)
+
+    def _learn(self, X, y, sample_weight, groups, params):
         if current() is not ALONE:
             raise ValueError(
                 f"{type(self).__name__} can't be fitted where samples are sharded: each process would prove another "

@@ -18,7 +18,14 @@ from .._utils.parameters import check_parameters
 from .._version import documentation
 
 # What scikit-learn's own methods set, which are neither parameters nor learned.
-_CONFIGURED = ("_metadata_request", "_sklearn_output_config")
+_CONFIGURED = (
+    "_metadata_request",
+    "_sklearn_output_config",
+    "_skl_callbacks",
+    "_skl_callbacks_to_teardown",
+    "_callback_fit_ctx",
+    "_parent_callback_ctx",
+)
 
 
 class AroundEstimator(BaseEstimator):

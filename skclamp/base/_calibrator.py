@@ -34,8 +34,8 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
 from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, check_columns, understood
 from .._utils.parameters import Choices
-from .._utils.progress import VERBOSE
-from .._utils.sklearn_private import Interval
+from .._utils.progress import VERBOSE, fit_as_task
+from .._utils.sklearn_private import CallbackSupportMixin, Interval
 from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
 from ..distributed import ALONE, Shard, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
@@ -56,7 +56,7 @@ _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
-class BaseCalibrator(ClassifierMixin, AroundEstimator):
+class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     """The base of every calibrator.
 
     A calibrator of one's own implements ``_fit_logits``, which learns from logits, column indices and weights (1 where
@@ -268,7 +268,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         CalibrationWarning
             Others of its kind, see `skclamp.exceptions`.
         """
-        return self._learn(X, y, sample_weight, params)
+        return fit_as_task(self, self._learn, X, y, sample_weight, params)
 
     def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True):
         """Fit; as part of a fit that has looked at the samples, without `checks`.

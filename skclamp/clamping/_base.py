@@ -37,6 +37,7 @@ from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
 from .._utils.outputs import SOFTMAX
 from .._utils.parameters import Choices
+from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
@@ -328,7 +329,8 @@ class BaseClamping(BaseCalibrator):
         CalibrationWarning
             Of its kinds, see `skclamp.exceptions`.
         """
-        return self._learn(X, y, sample_weight, {"X_unlabelled": X_unlabelled, "X_reference": X_reference, **params})
+        params = {"X_unlabelled": X_unlabelled, "X_reference": X_reference, **params}
+        return fit_as_task(self, self._learn, X, y, sample_weight, params)
 
     def _learn(self, X, y=None, sample_weight=None, params=None, **options):
         params = params or {}

@@ -30,7 +30,7 @@ class Progress(Callback):
             self.bar_.total = self.bar_.n
         elif kind is None:
             # Nothing had to be trained.
-            self.bar_.update(self.bar_.total)
+            self.bar_.n = self.bar_.total
         self.bar_.refresh()
         self.bar_.close()
 

@@ -20,6 +20,7 @@ from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows
 from .._utils.labels import encode_labels
 from .._utils.outputs import SOFTMAX, OutputLayer, check_columns, understood
+from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
@@ -228,10 +229,10 @@ class SharedLogits:
             if not self.verbose and calibrator.verbose == "auto":
                 options["verbose"] = 0
             fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
-            _, seconds = timed(fitted._learn, *calibration, weight, params, checks=False)
+            _, seconds = timed(fit_as_task, fitted, fitted._learn, *calibration, weight, params, checks=False)
             y_proba, predict_seconds = timed(fitted.predict_proba, self.test_samples.X)
             return fitted, seconds, (self._at_places(y_proba), predict_seconds)
-        fitted, seconds = timed(self.calibration_samples.labelled.fit, calibrator)
+        fitted, seconds = timed(self.calibration_samples.labelled.fit, calibrator, as_task=True)
         # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
         predicted = self.predicted(copy.copy(fitted).predict_proba)
         return fitted._rebind(self.calibration_samples, estimator=self.estimator, **self.shared), seconds, predicted

@@ -1,0 +1,229 @@
+"""Scikit-learn's callbacks: every calibrator tells them of its fit, and of what has a progress bar in it."""
+
+import pickle
+from collections import Counter
+
+import pytest
+from _calibrators import CALIBRATORS, IMAGES, LOGITS, VECTORS, every_map
+from _small_networks import labels_of, perceptron
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import Callback
+
+import skclamp
+from skclamp import (
+    CalibratorSelector,
+    MatrixScaling,
+    NeuralClampingCalibrator,
+    SelectiveClassifier,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+from skclamp.exceptions import CalibrationSetWarning
+
+callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+
+Y = labels_of(LOGITS)
+CANDIDATES = [("temperature", TemperatureScaling()), ("matrix", MatrixScaling())]
+
+
+class Recorder:
+    """Writes down what it is told of; whatever is fitted inside is told it, too."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.told = []
+
+    def setup(self, estimator, context):
+        self.told.append(("setup", type(estimator).__name__))
+
+    def teardown(self, estimator, context):
+        self.told.append(("teardown", type(estimator).__name__))
+
+    def on_fit_task_begin(self, estimator, context):
+        self.told.append(("begin", context.task_name))
+
+    def on_fit_task_end(self, estimator, context):
+        self.told.append(("end", context.task_name))
+
+    def names(self):
+        return Counter(name for kind, name in self.told if kind == "begin")
+
+
+@every_map()
+def test_every_calibrator_tells_of_its_fit_once(case):
+    recorder, monitor = Recorder(), callback.ScoringMonitor(scoring="neg_log_loss")
+    calibrator = case.make()
+    before = calibrator.get_params()
+    fitted = calibrator.set_callbacks(recorder, monitor).fit(case.X, case.y)
+    assert fitted.get_params() == before
+    (row,) = monitor.get_logs().data
+    assert row["neg_log_loss"] == pytest.approx(-log_loss(case.y, fitted.predict_proba(case.X)))
+    name = type(calibrator).__name__
+    assert recorder.told[:2] == [("setup", name), ("begin", "fit")]
+    assert recorder.told[-2:] == [("end", "fit"), ("teardown", name)]
+    assert sum(kind == "setup" for kind, _ in recorder.told) == 1
+    begun, ended = (Counter(task for kind, task in recorder.told if kind == each) for each in ("begin", "end"))
+    assert begun == ended
+    assert "_callback_fit_ctx" not in vars(fitted)
+
+
+def test_what_has_a_bar_is_a_task_and_no_bar_is_drawn(capfd):
+    recorder = Recorder()
+    selector = CalibratorSelector(perceptron(), candidates=CANDIDATES, n_folds=3, verbose=1, batch_size=30)
+    selector.set_callbacks(recorder).fit(VECTORS, Y)
+    assert capfd.readouterr().err == ""
+    # Of 200 samples each hundredth; two candidates in each of three folds, whose own steps are theirs.
+    names = recorder.names()
+    assert names["network"] == names["out of fold"] == 1
+    assert names["sample"] == 100
+    assert names["intercept_penalty"] <= 1
+    steps = [name for kind, name in recorder.told if kind == "begin"]
+    first = steps.index("out of fold")
+    assert steps[first + 1 : first + 7] == ["fit"] * 6
+    selector.predict_proba(VECTORS)
+    assert "200/200" in capfd.readouterr().err
+
+
+def test_the_bar_of_scikit_learn(capfd):
+    pytest.importorskip("rich")
+    calibrator = CALIBRATORS["clamping without guard"].make()
+    calibrator.set_callbacks(callback.ProgressBar()).fit(IMAGES, Y)
+    shown, errors = capfd.readouterr()
+    assert "NeuralClampingCalibrator - fit" in shown
+    assert "NeuralClampingCalibrator - network #0" in shown
+    assert "NeuralClampingCalibrator - all samples #" in shown
+    assert errors == ""
+
+
+def test_epochs_are_steps_of_which_skorchs_callbacks_are_told_too():
+    class Epochs(Callback):
+        n = 0
+
+        def on_epoch_end(self, net, **kwargs):
+            self.n += 1
+
+    recorder, epochs = Recorder(), Epochs()
+    calibrator = CALIBRATORS["clamping without guard"].make().set_params(callbacks=[epochs])
+    calibrator.set_callbacks(recorder).fit(IMAGES, Y)
+    assert recorder.names()["epoch"] == calibrator.n_iter_ == epochs.n > 0
+    assert calibrator.get_params()["callbacks"] == [epochs]
+
+
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
+def test_in_a_search_and_a_pipeline(n_jobs):
+    # A monitor of the calibrator's own, and one that the search hands on.
+    recorder, monitor = Recorder(), callback.ScoringMonitor(scoring="neg_log_loss")
+    pipeline = make_pipeline(FunctionTransformer(), TemperatureScaling(perceptron()).set_callbacks(monitor))
+    search = GridSearchCV(pipeline, {"temperaturescaling__gamma": [0.0, 1.0]}, cv=2, n_jobs=n_jobs)
+    if n_jobs is None:
+        search.set_callbacks(recorder)
+        with pytest.warns(UserWarning, match="FunctionTransformer does not support callbacks") as caught:
+            search.fit(VECTORS, Y)
+        assert not [each for each in caught if "TemperatureScaling does" in str(each.message)]
+        # Two candidates on two folds, and all samples.
+        assert recorder.names()["network"] == 5
+        assert [each for each in recorder.told if each[0] in ("setup", "teardown")] == [
+            ("setup", "GridSearchCV"),
+            ("teardown", "GridSearchCV"),
+        ]
+    else:
+        search.fit(VECTORS, Y)
+    assert len(monitor.get_logs().data) == 5
+    assert "_skl_callbacks" not in vars(search.best_estimator_)
+
+
+def test_in_a_search_alone_nobody_warns():
+    recorder = Recorder()
+    search = GridSearchCV(TemperatureScaling(), {"gamma": [0.0, 1.0]}, cv=2).set_callbacks(recorder)
+    search.fit(LOGITS, Y)
+    assert recorder.names()["fit"] == 1 + 5
+    assert "_skl_callbacks" not in vars(search.best_estimator_)
+
+
+def test_calibrators_of_a_comparison_and_no_fit_inside():
+    recorder, monitor = Recorder(), callback.ScoringMonitor(scoring="neg_log_loss")
+    # Judged by cross-fits of clones of its own.
+    vector = VectorScaling().set_callbacks(recorder, monitor)
+    clamping = NeuralClampingCalibrator(perturbation="affine", random_state=0).set_callbacks(recorder)
+    options = {"calibrators": [vector, clamping], "n_draws": 2, "n_resamples": 2}
+    network = perceptron()
+    comparison = compare_calibrators(network, VECTORS[:100], Y[:100], VECTORS[100:], Y[100:], **options)
+    assert [each for each in recorder.told if each[0] == "setup"] == [
+        ("setup", "VectorScaling"),
+        ("setup", "NeuralClampingCalibrator"),
+    ]
+    loss = log_loss(Y[:100], comparison.calibrators["VectorScaling"].predict_proba(VECTORS[:100]))
+    assert monitor.get_logs().data[0]["neg_log_loss"] == pytest.approx(-loss)
+    recorder.told.clear()
+    candidates = [("vector", vector), ("temperature", TemperatureScaling().set_callbacks(recorder))]
+    CalibratorSelector(candidates=candidates, n_folds=2).fit(LOGITS, Y)
+    assert recorder.told == []
+
+
+def test_a_selective_classifier():
+    recorder = Recorder()
+    selective = SelectiveClassifier(TemperatureScaling(LogisticRegression(), cv=2), target_risk=0.5, cv=2)
+    with pytest.warns(CalibrationSetWarning, match="Not guaranteed") as caught:
+        selective.set_callbacks(recorder).fit(VECTORS, Y)
+    assert caught[0].filename == __file__
+    assert recorder.told == [
+        ("setup", "SelectiveClassifier"),
+        ("begin", "fit"),
+        ("end", "fit"),
+        ("teardown", "SelectiveClassifier"),
+    ]
+
+
+def test_sample_weights_are_told():
+    monitor = callback.ScoringMonitor(scoring="neg_log_loss")
+    weight = (Y + 1.0) ** 2
+    fitted = TemperatureScaling().set_callbacks(monitor).fit(LOGITS, Y, sample_weight=weight)
+    loss = log_loss(Y, fitted.predict_proba(LOGITS), sample_weight=weight)
+    assert monitor.get_logs().data[0]["neg_log_loss"] == pytest.approx(-loss)
+
+
+def test_an_error_keeps_an_earlier_fit_and_tears_down():
+    recorder = Recorder()
+    calibrator = TemperatureScaling(perceptron()).fit(VECTORS, Y)
+    before = calibrator.temperature_
+    calibrator.set_callbacks(recorder)
+    with pytest.raises(ValueError, match="samples"):
+        calibrator.fit(VECTORS, Y[:-1])
+    assert calibrator.temperature_ == before
+    assert recorder.told[-1] == ("teardown", "TemperatureScaling")
+    assert not {"_callback_fit_ctx", "_skl_callbacks_to_teardown"} & set(vars(calibrator))
+    assert recorder.names()["fit"] == 1
+    calibrator.set_callbacks().fit(VECTORS, Y)
+    assert recorder.names()["fit"] == 1
+
+
+def test_copies_have_them_and_files_have_not(tmp_path):
+    monitor = callback.ScoringMonitor(scoring="neg_log_loss")
+    calibrator = TemperatureScaling().set_callbacks(monitor).fit(LOGITS, Y)
+    assert clone(calibrator)._skl_callbacks == [monitor]
+    again = pickle.loads(pickle.dumps(calibrator))
+    assert (again.predict_proba(LOGITS) == calibrator.predict_proba(LOGITS)).all()
+    calibrator.save(tmp_path / "saved")
+    plain = TemperatureScaling().fit(LOGITS, Y)
+    plain.save(tmp_path / "plain")
+    assert (tmp_path / "saved").read_bytes() == (tmp_path / "plain").read_bytes()
+    assert not hasattr(skclamp.load(tmp_path / "saved"), "_skl_callbacks")
+
+
+def test_a_callback_may_save_what_was_fitted(tmp_path):
+    class Saver(Recorder):
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+            if fitted_estimator is not None:
+                fitted_estimator.save(tmp_path / "saved")
+
+    case = CALIBRATORS["temperature of a network"]
+    fitted = case.make().set_callbacks(Saver()).fit(case.X, case.y)
+    loaded = skclamp.load(tmp_path / "saved", fitted.estimator)
+    assert loaded.temperature_ == fitted.temperature_
