@@ -8,6 +8,7 @@ import torch
 from .._judging.paired import n_effective, student_below_zero
 from .._judging.splits import draw_folds
 from .._solvers.temperature import log_likelihoods, solve_temperature
+from .._utils.arrays import to_numpy
 from .._utils.warnings import silenced
 
 # So few samples for each number that a class asks for are too few, whatever they say.
@@ -53,7 +54,7 @@ def against_temperature(calibrator, samples):
         # Samples without weight are in no fold.
         train, held = (samples.take(rows & (weight > 0)) for rows in (~fold, fold))
         with silenced():
-            log_proba = train.fit(calibrator).predict_log_proba(held.logits)
+            log_proba = to_numpy(train.fit(calibrator).predict_log_proba(held.logits))
         temperature = solve_temperature(train.logits, train.y, sample_weight=train.weight).temperature
         losses = -log_proba[np.arange(len(log_proba)), held.y.cpu().numpy()]
         plain = -log_likelihoods(held.logits, held.y, temperature).cpu().numpy()

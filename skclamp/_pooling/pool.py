@@ -109,7 +109,7 @@ def _predicted(fitted, logits):
     outputs = fitted._outputs
     # Of labels log-odds tell both probabilities.
     predict = fitted.transform_logits if outputs.n_labels else fitted.predict_log_proba
-    predicted, logits = outputs.rows(torch.from_numpy(predict(logits))), outputs.rows(logits)
+    predicted, logits = outputs.rows(torch.as_tensor(predict(logits))), outputs.rows(logits)
     return log_probabilities(predicted.to(logits.device, torch.promote_types(logits.dtype, torch.float32)), logits)
 
 

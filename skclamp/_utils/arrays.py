@@ -8,6 +8,7 @@ from numbers import Real
 import numpy as np
 import torch
 from scipy.sparse import issparse
+from sklearn import get_config
 
 # float32's largest number: whatever a network yields. From there on float64's squares and quotients stay finite.
 LARGEST_LOGIT = torch.finfo(torch.float32).max
@@ -30,6 +31,15 @@ def to_numpy(values, name="an array"):
         ) from error
     # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def as_given(values, X):
+    """Return an array, or with scikit-learn's array API dispatch, where X is a tensor, a tensor on its device."""
+    if not isinstance(X, torch.Tensor) or not get_config()["array_api_dispatch"] or values.dtype.kind not in "biuf":
+        return values
+    # Apple's GPUs have no float64.
+    narrow = X.device.type == "mps" and values.dtype == np.float64
+    return torch.from_numpy(values).to(X.device, torch.float32 if narrow else None)
 
 
 def _unequal(values):

@@ -22,7 +22,7 @@ from .._judging.overlap import shared_share
 from .._judging.risk import best_unproven, mean_risk, prove
 from .._judging.splits import copies_of, joined
 from .._looks.diagnosis import look_for_errors
-from .._utils.arrays import tensor_of, to_numpy
+from .._utils.arrays import as_given, tensor_of, to_numpy
 from .._utils.labels import (
     accuracy,
     check_groups,
@@ -437,7 +437,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         columns, answered = self._answers(X)
         label = np.empty(1, self._dtype_of_answers())
         label[0] = self.abstain_label_
-        return np.where(answered, self.classes_[columns].astype(label.dtype), label)
+        return as_given(np.where(answered, self.classes_[columns].astype(label.dtype), label), X)
 
     def is_answered(self, X):
         """Return which samples are answered.
@@ -459,11 +459,11 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         ValueError, TypeError
             If X isn't what the estimator takes.
         """
-        return self._answers(X)[1]
+        return as_given(self._answers(X)[1], X)
 
     def _answers(self, X):
         """Column of the prediction for each sample, and whether it is answered."""
-        columns, scores = self._decide(self.predict_proba(X))
+        columns, scores = self._decide(to_numpy(self.predict_proba(X)))
         return columns, scores > self.threshold_
 
     def _dtype_of_answers(self):

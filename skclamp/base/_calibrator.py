@@ -13,6 +13,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch import NeuralNet
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -27,7 +28,7 @@ from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.temperature import solve_temperature
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_among
+from .._utils.arrays import absent_among, as_given, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in_for_zero
@@ -218,6 +219,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         # Of a network nobody knows.
         takes = inner is None or isinstance(inner, nn.Module) or get_tags(inner).classifier_tags.multi_label
         tags.classifier_tags.multi_label = takes and self._map_of_labels is not None
+        of_torch = inner is None or isinstance(inner, (nn.Module, NeuralNet))
+        tags.array_api_support = of_torch or get_tags(inner).array_api_support
         return tags
 
     # Fitting: open, understand, look, learn, look back.
@@ -598,7 +601,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        return self._map_rows(torch.softmax, X)[0]
+        return as_given(self._map_rows(torch.softmax, X)[0], X)
 
     def predict_log_proba(self, X):
         """Logarithm of the calibrated probabilities, exact where they underflow.
@@ -620,7 +623,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        return self._map_rows(torch.log_softmax, X)[0]
+        return as_given(self._map_rows(torch.log_softmax, X)[0], X)
 
     def transform_logits(self, logits):
         """Calibrated log-probabilities of logits that were computed before.
@@ -664,9 +667,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         check_is_fitted(self)
         backbone = ArrayBackbone("logits", outputs=self._outputs.kind)
         backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
-        logits, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
+        rows, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
         normalise = (lambda rows, _: rows - rows[:, :1]) if self._outputs.n_labels else torch.log_softmax
-        return self._transform_rows(normalise, logits, given=True)
+        return as_given(self._transform_rows(normalise, rows, given=True), logits)
 
     def predict(self, X):
         """The most probable class of each sample.
@@ -688,8 +691,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        log_proba = self.predict_log_proba(X)
-        return self._outputs.predict(log_proba, self.classes_)
+        log_proba = to_numpy(self.predict_log_proba(X))
+        return as_given(self._outputs.predict(log_proba, self.classes_), X)
 
     def score(self, X, y=None, sample_weight=None):
         """Accuracy: the share of samples whose most probable class is their label.
@@ -738,7 +741,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         y = self._outputs.targets(y, name) if y is not None or not brings_labels else None
         if getattr(type(self), method) is not getattr(BaseCalibrator, method):
             # One's own calibrator predicts as it likes, and knows nothing of labels.
-            predicted, labels = getattr(self, method)(X), read_labels(X) if brings_labels else None
+            predicted, labels = to_numpy(getattr(self, method)(X)), read_labels(X) if brings_labels else None
         else:
             normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
             rows, labels = self._map_rows(normalise, X, labelled=brings_labels)
@@ -764,6 +767,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                     f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
                     f"{'. If X holds logits, transform_logits(logits) takes them' if are_logits else ''}"
                 )
+        if isinstance(X, torch.Tensor) and hasattr(self, "estimator_"):
+            # The classifier that we fitted was given arrays.
+            X = to_numpy(X)
         logits, labels = self._logits(X, labelled)
         return self._transform_rows(normalise, logits, given=self.estimator is None), labels
 

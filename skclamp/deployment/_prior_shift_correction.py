@@ -218,7 +218,7 @@ class PriorShiftCorrection(BaseCalibrator):
             raise ValueError("adapt needs a fit to labelled samples, without source_priors: fit again")
         plain = copy.copy(self)
         plain.priors_ = self.labelled_priors_
-        log_proba = plain.predict_log_proba(dataset_behind(X, any_order=True))
+        log_proba = to_numpy(plain.predict_log_proba(dataset_behind(X, any_order=True)))
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
         self.accepted_, self.verdict_ = verdict.accepted, verdict

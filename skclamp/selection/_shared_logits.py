@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections import deque
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +18,7 @@ from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import is_frozen
 from .._backbones.samples import LabelledLogits, read, some_places
 from .._judging.overlap import shared_share
-from .._utils.arrays import ComputedRows
+from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels
 from .._utils.outputs import SOFTMAX, OutputLayer, check_columns, understood
 from .._utils.progress import fit_as_task
@@ -190,7 +191,7 @@ class SharedLogits:
         """As `predicted`, of the test set: the classifier's own where it gives any, whatever its scores would make."""
         of_classes = not (self.backbone.in_batches or self.outputs.n_labels)
         if of_classes and hasattr(self.backbone.classifier, "predict_proba"):
-            return timed(self.backbone.classifier.predict_proba, self.test_samples.X)
+            return timed(proba_of, self.backbone.classifier, self.test_samples.X)
         return self.predicted(lambda logits: self.outputs.proba(logits.double()).cpu().numpy())
 
     def calibrated(self, calibrator):
@@ -200,10 +201,10 @@ class SharedLogits:
         is_map = not isinstance(inner, BaseClamping) and not isinstance(inner._backbone, CalibratorBackbone)
         if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
             normalise = expit if self.outputs.n_labels else np.exp
-            return self.predicted(lambda logits: normalise(calibrator.transform_logits(logits)))
+            return self.predicted(lambda logits: normalise(to_numpy(calibrator.transform_logits(logits))))
         if inner.estimator is None:
             X_test = self.outputs.proba(self.test.double()) if inner.response == "probabilities" else self.test
-        y_proba, seconds = timed(calibrator.predict_proba, X_test)
+        y_proba, seconds = timed(proba_of, calibrator, X_test)
         return (y_proba if inner.estimator is None else self._at_places(y_proba)), seconds
 
     def predicted(self, predict):
@@ -230,11 +231,11 @@ class SharedLogits:
                 options["verbose"] = 0
             fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
             _, seconds = timed(fit_as_task, fitted, fitted._learn, *calibration, weight, params, checks=False)
-            y_proba, predict_seconds = timed(fitted.predict_proba, self.test_samples.X)
+            y_proba, predict_seconds = timed(proba_of, fitted, self.test_samples.X)
             return fitted, seconds, (self._at_places(y_proba), predict_seconds)
         fitted, seconds = timed(self.calibration_samples.labelled.fit, calibrator, as_task=True)
         # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
-        predicted = self.predicted(copy.copy(fitted).predict_proba)
+        predicted = self.predicted(partial(proba_of, copy.copy(fitted)))
         return fitted._rebind(self.calibration_samples, estimator=self.estimator, **self.shared), seconds, predicted
 
     def check_comparable(self, name, calibrator):
@@ -277,6 +278,11 @@ def _told(outputs):
     if outputs.is_dense:
         return "a class at each place of a sample"
     return f"{outputs.n_labels} labels a sample" if outputs.n_labels else "one label a sample"
+
+
+def proba_of(classifier, X):
+    """Return a classifier's probabilities as an array."""
+    return to_numpy(classifier.predict_proba(X))
 
 
 def timed(function, *args, **kwargs):

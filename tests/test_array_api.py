@@ -1,0 +1,141 @@
+"""Scikit-learn's array API dispatch: tensors in, tensors out, on their device.
+
+Scipy reads SCIPY_ARRAY_API as it is imported: where it isn't set, the tests run in a process where it is.
+"""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import scipy
+import sklearn
+import torch
+from _calibrators import CALIBRATORS, LOGITS, VECTORS, every_map
+from _small_networks import bare_logits, labels_of, perceptron
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils import get_tags
+from sklearn.utils.fixes import parse_version
+
+from skclamp import (
+    CalibratorSelector,
+    PriorShiftCorrection,
+    SelectiveClassifier,
+    TemperatureScaling,
+    compare_calibrators,
+)
+from skclamp.metrics import expected_calibration_error, neg_log_likelihood_scorer
+
+IS_ON = os.environ.get("SCIPY_ARRAY_API") == "1"
+if parse_version(scipy.__version__) < parse_version("1.14"):
+    pytest.skip("scikit-learn dispatches arrays from scipy 1.14 on", allow_module_level=True)
+
+dispatched = pytest.mark.skipif(not IS_ON, reason="SCIPY_ARRAY_API isn't set: runs in a process of its own")
+Y = labels_of(LOGITS)
+Y_OF_VECTORS = labels_of(bare_logits(perceptron(), VECTORS.astype(np.float32)))
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture
+def dispatch():
+    with sklearn.config_context(array_api_dispatch=True):
+        yield
+
+
+@pytest.mark.skipif(IS_ON, reason="SCIPY_ARRAY_API is set")
+def test_with_dispatch():
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rN", __file__]
+    done = subprocess.run(run, env={**os.environ, "SCIPY_ARRAY_API": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+@pytest.mark.parametrize("X", [LOGITS, torch.from_numpy(LOGITS)], ids=["array", "tensor"])
+def test_without_dispatch_and_of_arrays_there_are_arrays(X):
+    calibrator = TemperatureScaling().fit(X, Y)
+    for method in ("predict_proba", "predict_log_proba", "predict", "transform_logits"):
+        assert isinstance(getattr(calibrator, method)(X), np.ndarray)
+
+
+@dispatched
+@pytest.mark.parametrize("device", DEVICES)
+@every_map(lambda case: not isinstance(case.make().estimator, FrozenEstimator))
+def test_tensors_in_and_out(case, device, dispatch):
+    with sklearn.config_context(array_api_dispatch=False):
+        expected = case.fitted
+        arrays = [getattr(expected, name)(case.X) for name in ("predict_proba", "predict_log_proba", "predict")]
+    X = torch.from_numpy(case.X).to(device)
+    fitted = case.make().fit(X, torch.from_numpy(case.y).to(device))
+    proba, log_proba, labels = fitted.predict_proba(X), fitted.predict_log_proba(X), fitted.predict(X)
+    for values, array in zip((proba, log_proba, labels), arrays, strict=True):
+        assert isinstance(values, torch.Tensor)
+        assert values.device == X.device
+        assert values.cpu().numpy().dtype == array.dtype
+    np.testing.assert_allclose(proba.cpu(), arrays[0], atol=1e-4)
+    assert isinstance(fitted.score(X, torch.from_numpy(case.y).to(device)), float)
+    assert isinstance(fitted.predict_proba(case.X), np.ndarray)
+    transformed = fitted.transform_logits(log_proba)
+    assert isinstance(transformed, torch.Tensor)
+    assert transformed.device == X.device
+
+
+@dispatched
+@pytest.mark.parametrize("device", DEVICES)
+def test_of_a_classifier_that_was_fitted_to_tensors(device, dispatch):
+    X, y = (torch.from_numpy(values).to(device) for values in (VECTORS, Y_OF_VECTORS))
+    classifier = LogisticRegression().fit(X, y)
+    if not get_tags(classifier).array_api_support:
+        pytest.skip("scikit-learn's LogisticRegression takes tensors from 1.9 on")
+    proba = TemperatureScaling(FrozenEstimator(classifier)).fit(X, y).predict_proba(X)
+    assert isinstance(proba, torch.Tensor)
+    assert proba.device == X.device
+
+
+@dispatched
+def test_names_stay_an_array(dispatch):
+    names = np.array(["a", "b", "c", "d"])
+    fitted = TemperatureScaling(classes=names).fit(torch.from_numpy(LOGITS), names[Y])
+    assert fitted.predict(torch.from_numpy(LOGITS)).dtype.kind == "U"
+
+
+@dispatched
+def test_scores_are_floats(dispatch):
+    X, y = torch.from_numpy(VECTORS), torch.from_numpy(Y_OF_VECTORS)
+    fitted = TemperatureScaling(perceptron()).fit(X, y)
+    assert isinstance(expected_calibration_error(y, fitted.predict_proba(X)), float)
+    expected = neg_log_likelihood_scorer(fitted, VECTORS, Y_OF_VECTORS)
+    assert neg_log_likelihood_scorer(fitted, X, y) == pytest.approx(expected)
+    assert get_scorer("neg_log_loss")(fitted, X, y) == pytest.approx(expected)
+    assert get_scorer("accuracy")(fitted, X, y) == pytest.approx(fitted.score(VECTORS, Y_OF_VECTORS))
+    search = GridSearchCV(TemperatureScaling(perceptron()), {"gamma": [0.0, 1.0]}, scoring="neg_log_loss", cv=2)
+    assert isinstance(search.fit(X, y).predict_proba(X), torch.Tensor)
+
+
+@dispatched
+def test_what_is_around_calibrators(dispatch):
+    X, y = torch.from_numpy(VECTORS), torch.from_numpy(Y_OF_VECTORS)
+    calibrator = TemperatureScaling(perceptron()).fit(X, y)
+    with warnings.catch_warnings():
+        # The calibrator's own samples prove nothing.
+        warnings.simplefilter("ignore")
+        selective = SelectiveClassifier(calibrator, target_risk=0.9).fit(X, y)
+        comparison = compare_calibrators(perceptron(), X[:100], y[:100], X[100:], y[100:], n_draws=2, n_resamples=2)
+    assert isinstance(selective.predict(X), torch.Tensor)
+    assert selective.is_answered(X).dtype == torch.bool
+    assert len(comparison.rows) > 3
+    shifted = PriorShiftCorrection(calibrator).fit(X, y).adapt(X)
+    assert isinstance(shifted.predict_proba(X), torch.Tensor)
+    assert isinstance(CalibratorSelector(shifted).fit(X, y).predict_proba(X), torch.Tensor)
+
+
+def test_tags_say_so():
+    assert get_tags(TemperatureScaling()).array_api_support
+    assert get_tags(TemperatureScaling(perceptron())).array_api_support
+    assert CALIBRATORS["clamping of a skorch net"].make().__sklearn_tags__().array_api_support
+    classifier = LogisticRegression()
+    supported = get_tags(classifier).array_api_support
+    assert get_tags(TemperatureScaling(classifier, cv=2)).array_api_support == supported
