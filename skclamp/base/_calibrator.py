@@ -13,7 +13,6 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
-from skorch import NeuralNet
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -219,8 +218,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         # Of a network nobody knows.
         takes = inner is None or isinstance(inner, nn.Module) or get_tags(inner).classifier_tags.multi_label
         tags.classifier_tags.multi_label = takes and self._map_of_labels is not None
-        of_torch = inner is None or isinstance(inner, (nn.Module, NeuralNet))
-        tags.array_api_support = of_torch or get_tags(inner).array_api_support
         return tags
 
     # Fitting: open, understand, look, learn, look back.
