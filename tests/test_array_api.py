@@ -33,6 +33,11 @@ Y_OF_VECTORS = labels_of(bare_logits(perceptron(), VECTORS.astype(np.float32)))
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
+of_scikit_learn = pytest.mark.skipif(
+    not get_tags(LogisticRegression()).array_api_support, reason="scikit-learn's own classifiers don't take tensors yet"
+)
+
+
 @pytest.fixture
 def dispatch():
     with sklearn.config_context(array_api_dispatch=True):
@@ -67,12 +72,11 @@ def test_tensors_in_and_out(case, device, dispatch):
     assert transformed.device == X.device
 
 
+@of_scikit_learn
 @pytest.mark.parametrize("device", DEVICES)
 def test_of_a_classifier_that_was_fitted_to_tensors(device, dispatch):
     X, y = (torch.from_numpy(values).to(device) for values in (VECTORS, Y_OF_VECTORS))
     classifier = LogisticRegression().fit(X, y)
-    if not get_tags(classifier).array_api_support:
-        pytest.skip("scikit-learn's LogisticRegression takes tensors from 1.9 on")
     proba = TemperatureScaling(FrozenEstimator(classifier)).fit(X, y).predict_proba(X)
     assert isinstance(proba, torch.Tensor)
     assert proba.device == X.device
@@ -90,6 +94,13 @@ def test_scores_are_floats(dispatch):
     assert isinstance(expected_calibration_error(y, fitted.predict_proba(X)), float)
     expected = neg_log_likelihood_scorer(fitted, VECTORS, Y_OF_VECTORS)
     assert neg_log_likelihood_scorer(fitted, X, y) == pytest.approx(expected)
+
+
+@of_scikit_learn
+def test_scikit_learns_scores_and_searches(dispatch):
+    X, y = torch.from_numpy(VECTORS), torch.from_numpy(Y_OF_VECTORS)
+    fitted = TemperatureScaling(perceptron()).fit(X, y)
+    expected = neg_log_likelihood_scorer(fitted, VECTORS, Y_OF_VECTORS)
     assert get_scorer("neg_log_loss")(fitted, X, y) == pytest.approx(expected)
     assert get_scorer("accuracy")(fitted, X, y) == pytest.approx(fitted.score(VECTORS, Y_OF_VECTORS))
     search = GridSearchCV(TemperatureScaling(perceptron()), {"gamma": [0.0, 1.0]}, scoring="neg_log_loss", cv=2)
