@@ -122,7 +122,7 @@ def test_scores_from_lists_and_integers_are_floating_point(X):
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (np.zeros((2, 3, 4)), ValueError, r"X must hold one row of logits or probabilities .* got shape \(2, 3, 4\)"),
+        (np.zeros((2, 3, 4)), ValueError, r"y must have a class at each place of the logits, .*; got shape \(2,\)"),
         (np.zeros((2, 0)), ValueError, r"X must not be empty; got shape \(2, 0\)"),
         ([[0, np.nan]] * 2, ValueError, "X must be finite: Input X contains NaN or infinity; got nan"),
         ([[0, np.inf]] * 2, ValueError, "X must be finite: Input X contains NaN or infinity; got inf in row 0, col"),
