@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 # The ground, and the digits 0 to 4.
-N_CLASSES, SIZE, N_EPOCHS = 6, 32, 8
+N_CLASSES, SIZE, N_EPOCHS = 6, 32, 16
 
 images, labels = load_digits(n_class=N_CLASSES - 1, return_X_y=True)
 images = np.stack([zoom(image.reshape(8, 8) / 16, 2, order=1) for image in images]).astype(np.float32)

@@ -78,6 +78,11 @@ def is_missing(value):
         return True
 
 
+def n_axes(values, name):
+    """Return the number of axes of an array, a tensor or lists."""
+    return values.ndim if hasattr(values, "ndim") else to_numpy(values, name).ndim
+
+
 def shown_shapes(shapes):
     """Some of several shapes, as in a message."""
     return ", ".join(map(str, sorted(shapes)[:5])) + (", ..." if len(shapes) > 5 else "")

@@ -9,7 +9,7 @@ from scipy.sparse import issparse
 from torch.nn.functional import logsigmoid
 
 from ..losses import share_of_places
-from .arrays import is_missing, tensor_of, to_numpy
+from .arrays import is_missing, n_axes, tensor_of, to_numpy
 from .labels import check_class_names, check_labels, encode_labels, resolve_classes
 from .least_probability import raised
 
@@ -166,7 +166,7 @@ class Places:
 
     def weighted(self, sample_weight):
         """Return these, and weights of samples, of weights of samples or of the shape of y."""
-        if sample_weight is None or np.ndim(sample_weight) < 2:
+        if sample_weight is None or n_axes(sample_weight, "sample_weight") < 2:
             return self, sample_weight
         weight = to_numpy(sample_weight, "sample_weight")
         if weight.shape != self.values.shape:

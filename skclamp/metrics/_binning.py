@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from .._utils.arrays import (
     as_probability_matrix,
     check_probability_rows,
+    n_axes,
     row_sum_tolerance,
     tensor_of,
     tensor_over,
@@ -353,8 +354,8 @@ class Probabilities:
 
 def weights_of_rows(sample_weight, shape):
     """Weights of rows, in float64, from those of samples or of their places, of which `shape` tells how many."""
-    n_places, ndim = math.prod(shape[1:]), getattr(sample_weight, "ndim", None) or np.ndim(sample_weight)
-    if ndim < 2 or len(shape) == 1:
+    n_places = math.prod(shape[1:])
+    if len(shape) == 1 or n_axes(sample_weight, "sample_weight") < 2:
         return check_sample_weight(sample_weight, shape[0]).repeat_interleave(n_places).numpy()
     if np.shape(sample_weight) != shape:
         raise ValueError(

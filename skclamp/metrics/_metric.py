@@ -8,7 +8,7 @@ from inspect import Parameter, isfunction, signature
 import numpy as np
 import torch
 
-from .._utils.arrays import to_numpy
+from .._utils.arrays import n_axes, to_numpy
 from .._utils.labels import check_same_length, check_sample_weight, encode_labels, resolve_classes
 from .._utils.outputs import are_known, labels_found, matrix_of, other_places
 from .._utils.parameters import check_choice, check_number
@@ -122,14 +122,10 @@ def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-1
     """Return several rows a sample, as `Events` or `PlaceRows`; None where each sample is one, or told already."""
     if isinstance(y_proba, Probabilities):
         return None
-    if max(_n_axes(y_true, "y_true"), _n_axes(y_proba, "y_proba")) > 2:
+    if max(n_axes(y_true, "y_true"), n_axes(y_proba, "y_proba")) > 2:
         return PlaceRows(y_true, y_proba, labels, sample_weight, ignore_index)
     matrix = matrix_of(y_true) if takes_labels else None
     return None if matrix is None else Events(matrix, y_proba, sample_weight)
-
-
-def _n_axes(values, name):
-    return values.ndim if hasattr(values, "ndim") else to_numpy(values, name).ndim
 
 
 def encoded_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-100):
@@ -239,7 +235,11 @@ class PlaceRows:
         found = labels_found(flat[known], n_classes, labels, ignore_index, "y_true")
         self.names = resolve_classes(found, n_classes, classes=labels, parameter="labels")
         self.y_encoded = encode_labels(np.where(known, flat, found[0]), self.names, "y_true")
-        self._of_samples = to_numpy(sample_weight) if np.ndim(sample_weight) == 1 else None
+        self._of_samples = (
+            to_numpy(sample_weight)
+            if sample_weight is not None and n_axes(sample_weight, "sample_weight") == 1
+            else None
+        )
         if not known.all():
             weight = 1.0 if sample_weight is None else weights_of_rows(sample_weight, values.shape)
             sample_weight = (weight * known).reshape(values.shape)

@@ -235,7 +235,7 @@ def pair(features, logits):
 
 
 def entries(features, logits):
-    return {"features": features, "out": logits}
+    return {"features": features, "scores": logits}
 
 
 def inputs():
@@ -244,7 +244,7 @@ def inputs():
     return X, torch.multinomial(logits.softmax(1), 1, generator=torch.Generator().manual_seed(1))[:, 0].numpy()
 
 
-@pytest.mark.parametrize(("wrap", "key"), [(pair, 1), (entries, "out")])
+@pytest.mark.parametrize(("wrap", "key"), [(pair, 1), (entries, "scores")])
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
 def test_what_is_taken_of_several_things_is_said_and_can_be_chosen(kind, wrap, key, tmp_path):
     X, y = inputs()
@@ -273,7 +273,7 @@ def test_only_floating_point_tensors_could_be_meant_too(item):
     assert ["several things" in message for _, message in messages] == [True] * (item == "logits")
 
 
-@pytest.mark.parametrize(("wrap", "key"), [(pair, 1), (entries, "out")])
+@pytest.mark.parametrize(("wrap", "key"), [(pair, 1), (entries, "scores")])
 def test_the_chosen_item_is_exported(wrap, key):
     X, y = inputs()
     module = NeuralClampingCalibrator(LogitsModule(Returning(wrap), output_key=key)).fit(X, y).module_.eval()
@@ -283,7 +283,7 @@ def test_the_chosen_item_is_exported(wrap, key):
 
 def test_an_item_that_is_not_there():
     X, y = inputs()
-    for key in (2, "out"):
+    for key in (2, "scores"):
         with pytest.raises(TypeError, match=f"output_key must be an item .* got {key!r}, .* a tuple of 2 items"):
             TemperatureScaling(LogitsModule(Returning(pair), output_key=key)).fit(X, y)
 
