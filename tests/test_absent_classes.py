@@ -87,6 +87,7 @@ def test_what_takes_them():
         "DirichletCalibration",
         "EnsembleTemperatureScaling",
         "IntraOrderPreservingCalibration",
+        "LocalTemperatureScaling",
         "MatrixScaling",
         "NeuralClampingCalibrator",
         "NeuralClampingCalibratorCV",

@@ -20,6 +20,7 @@ from skclamp import (
     EnsembleTemperatureScaling,
     IntraOrderPreservingCalibration,
     IsotonicCalibration,
+    LocalTemperatureScaling,
     MatrixScaling,
     NeuralClampingCalibrator,
     ParameterizedTemperatureScaling,
@@ -36,6 +37,7 @@ from skclamp.metrics import negative_log_likelihood
 BLIND = [
     TemperatureScaling,
     EnsembleTemperatureScaling,
+    LocalTemperatureScaling,
     ParameterizedTemperatureScaling,
     IntraOrderPreservingCalibration,
     AccuracyPreservingIsotonic,

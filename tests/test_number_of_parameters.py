@@ -17,6 +17,8 @@ PARAMETRIC = {
     "DirichletCalibration": 4 * 4 + 4,
     "EnsembleTemperatureScaling": 1 + 2,
     "IntraOrderPreservingCalibration": 1 + 10 * (4 + 1) + 3 * (10 + 1),
+    # Where a temperature for each row isn't proven.
+    "LocalTemperatureScaling": 1,
     "MatrixScaling": 4 * 4 + 4,
     "ParameterizedTemperatureScaling": 1 + 5 * (4 + 1) + 5 * (5 + 1) + (5 + 1),
     "PlattScaling": 1 + 2 * 4,

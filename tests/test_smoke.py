@@ -155,7 +155,7 @@ def calibrates_two_classes(thing):
     calibrates(thing, cancer())
 
 
-@row("ParameterizedTemperatureScaling")
+@row("LocalTemperatureScaling", "ParameterizedTemperatureScaling")
 def calibrates_a_small_table(thing):
     calibrates(thing, wine())
 

@@ -2,6 +2,7 @@
 
 from ._affine import StructuredMatrixScaling, StructuredVectorScaling, VectorScaling
 from ._ensemble_temperature_scaling import EnsembleTemperatureScaling
+from ._local_temperature_scaling import LocalTemperatureScaling
 from ._matrix_scaling import DirichletCalibration, MatrixScaling
 from ._one_vs_rest_scaling import BetaCalibration, PlattScaling, QuadraticScaling
 from ._order_preserving import IntraOrderPreservingCalibration, ParameterizedTemperatureScaling
@@ -11,6 +12,7 @@ from ._temperature_scaling import TemperatureScaling
 __all__ = [
     "TemperatureScaling",
     "EnsembleTemperatureScaling",
+    "LocalTemperatureScaling",
     "ParameterizedTemperatureScaling",
     "IntraOrderPreservingCalibration",
     "StructuredVectorScaling",

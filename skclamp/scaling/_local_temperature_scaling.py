@@ -1,0 +1,210 @@
+"""LocalTemperatureScaling: a temperature for each row of logits, by how far it leads and how spread it is."""
+
+import numpy as np
+import torch
+from sklearn.model_selection import GroupKFold
+
+from .._backbones.samples import LabelledLogits
+from .._judging.paired import of_groups, student_below_zero
+from .._judging.splits import draw_folds, joined
+from .._solvers.newton import newton
+from .._solvers.temperature import log_likelihoods, solve_temperature, warn_of_bound
+from .._utils.arrays import absent_among, without
+from .._utils.docstrings import with_shared_docs
+from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.outputs import OutputLayer
+from .._utils.warnings import note_unconverged
+from ..base import BaseCalibrator, Map
+from ..base._map import Learned, OnOutputs, Temperature
+
+_N_FOLDS = 5
+# Of Student's test whether one T for each row has a lower loss: two standard errors where samples are many.
+_LEVEL = 0.025
+# A quadratic penalty counts as so many samples; features that vary less than this are constants.
+_PENALTY, _LEAST_SCALE = 10.0, 1e-3
+# Of dense outputs, rows that coefficients come from, at about the most; and entries at once, which stay in the cache.
+_MOST_ROWS, _CHUNK_SIZE = 1 << 20, 1 << 17
+_TOLERANCE = 1e-20
+
+
+class LocalTemperature(Map):
+    """Divides each row by ``temperature_`` and the exponential of what ``coef_`` make of its features."""
+
+    def transform(self, logits):
+        scaled = logits / self.temperature_
+        return scaled * torch.exp(-(features_of(scaled) @ self.coef_.to(logits)))[:, None]
+
+
+def features_of(scaled):
+    """Features (n, 3) of rows of temperature-scaled logits: a constant, log(1 + margin of the first two), entropy."""
+    log_proba = torch.log_softmax(scaled, 1).clamp(min=LOG_MIN_PROBABILITY)
+    first, second = log_proba.topk(2, 1).values.unbind(1)
+    entropy = -(log_proba.exp() * log_proba).sum(1)
+    return torch.stack([torch.ones_like(first), torch.log1p(first - second), entropy], 1)
+
+
+@with_shared_docs
+class LocalTemperatureScaling(BaseCalibrator):
+    """Calibration by a temperature for each sample, or place of one, that its own logits tell (LTS).
+
+    ``T = temperature_ * exp(coef_ @ [1, log(1 + m), h])``, where m is the margin between the two greatest logits of
+    temperature scaling, and h the entropy of its probabilities. The coefficients minimise the negative log-likelihood
+    with a quadratic penalty. They are kept only where folds over samples prove that they lower it: by Student's test of
+    the samples' paired losses, beyond two standard errors. Elsewhere it is `TemperatureScaling` to the bit. An image
+    with a class at each place is one sample, and so are those that share one of `fit`'s ``groups``. The predicted class
+    stays what it was.
+
+    Parameters
+    ----------
+    {estimator}
+    {shared_parameters}
+
+    Attributes
+    ----------
+    temperature_ : float
+        The T of temperature scaling.
+    coef_ : ndarray of shape (3,)
+        Of a constant, log(1 + m) and h in the logarithm of T over ``temperature_``; zeros where one T is kept.
+    accepted_ : bool
+        Whether folds prove that these lower the loss.
+    {shared_attributes}
+
+    Warns
+    -----
+    NotConvergedWarning
+        If the NLL still falls beyond the bounds of the temperature, 1e-4 and 1e4, or the solver stops early.
+
+    See Also
+    --------
+    TemperatureScaling : One temperature for all.
+    ParameterizedTemperatureScaling : A network tells the temperature of a row, unjudged.
+
+    Notes
+    -----
+    The paper's network sees the image and its logits around each place. This sees the logits of the place alone: few
+    samples set three numbers, not a network.
+
+    References
+    ----------
+    Z. Ding, X. Han, P. Liu and M. Niethammer, "Local Temperature Scaling for Probability Calibration", ICCV 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import LocalTemperatureScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(4000, 4))
+    >>> margin = np.diff(np.sort(logits)[:, -2:])
+    >>> y = (logits / (1 + margin) + rng.gumbel(size=logits.shape)).argmax(axis=1)  # the surer, the more too sure
+    >>> calibrator = LocalTemperatureScaling().fit(logits, y)
+    >>> calibrator.accepted_, bool(calibrator.coef_[1] > 0)
+    (True, True)
+    """
+
+    temperature_ = Learned()
+    _map_of_labels = "all"
+    _group = "temperatures"
+    _treats_classes_alike = True
+    _n_free = BaseCalibrator._n_parameters
+
+    @property
+    def coef_(self):
+        """Coefficients of the logarithm of T."""
+        return getattr(self.map_, "coef_", torch.zeros(3, dtype=torch.float64)).cpu().numpy()
+
+    @property
+    def accepted_(self):
+        """Whether T differs from row to row."""
+        return isinstance(self.map_, LocalTemperature)
+
+    def _routed_to(self):
+        # Its own folds, which go by groups where there are some.
+        return {**super()._routed_to(), "guard": GroupKFold()}
+
+    def _fit(self, samples, looked):
+        groups = samples.metadata.guard.get("groups")
+        groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
+        units = joined(samples.copies(are_scores=self.estimator is None), groups)
+        counted = samples.of_all().weight > 0
+        units = units if units is None else units[counted.numpy()]
+        self.map_ = self._judged(samples.of_all().take(counted), units)
+        self.map_.learn(least_probability=self.least_probability_)
+
+    def _judged(self, samples, units):
+        """Return the map of `LabelledLogits` with weight; `units` are shared by those that depend on each other."""
+        solution = _solve(samples)
+        warn_of_bound(solution)
+        samples = samples.thinned(max(1, _MOST_ROWS // len(samples.y)))
+        log_proba, labels = samples.drawn_by()
+        numbers = draw_folds(log_proba, labels, samples.weight, _N_FOLDS, units)
+        # Errors that are too few for one T are for several; and without folds nothing judges.
+        if not (solution.prior_strength or not numbers.any()):
+            differences = np.empty(len(numbers))
+            for k in range(numbers.max() + 1):
+                held_out = torch.from_numpy(numbers == k)
+                train, held = samples.take(~held_out), samples.take(held_out)
+                plain = Temperature(temperature_=_solve(train).temperature)
+                local = _localised(plain.temperature_, train.rows())
+                differences[held_out.numpy()] = _losses(local, held) - _losses(plain, held)
+            judged = of_groups(differences, samples.weight.cpu().numpy(), units)
+            *self._difference, p_value = student_below_zero(*judged)
+            if p_value < _LEVEL:
+                return _localised(solution.temperature, samples.rows())
+        return Temperature(temperature_=solution.temperature)
+
+    def _sentences(self):
+        yield from super()._sentences()
+        # Where some were held out.
+        if hasattr(self, "_difference"):
+            mean, error = self._difference
+            kept = "A T for each row is kept" if self.accepted_ else "One T is kept"
+            yield f"{kept}: out of fold, a T for each changes the NLL of a sample by {mean:+.2g} ± {error:.2g}."
+
+
+def _solve(samples):
+    logits, y, weight = samples.rows()
+    return solve_temperature(logits, y, sample_weight=weight, prior=True)
+
+
+def _losses(map_, samples):
+    """NLL of each sample under a map of rows."""
+    mapped = OnOutputs(map_, OutputLayer(samples.n_labels, samples.is_dense))(samples.logits.double())
+    return -log_likelihoods(mapped, samples.y, 1.0).cpu().numpy()
+
+
+def _localised(temperature, rows):
+    """Return the local map of least penalised NLL of rows of logits, from one temperature."""
+    size = max(1, _CHUNK_SIZE // rows.logits.shape[1])
+    total = rows.weight.sum().item()
+    chunks = [LabelledLogits(*parts) for parts in zip(*(values.split(size) for values in rows), strict=True)]
+    features = torch.cat([features_of(chunk.logits.double() / temperature) for chunk in chunks])
+    share = (rows.weight / total).to(features)
+    mean = share @ features
+    scale = (share @ (features - mean).square()).sqrt().clamp(min=_LEAST_SCALE)
+    # The constant stays.
+    mean[0], scale[0] = 0.0, 1.0
+    standardised = ((features - mean) / scale).split(size)
+    penalty = _PENALTY / total
+
+    def objective(theta):
+        value, gradient = penalty / 2 * theta.square().sum(1), penalty * theta
+        hessian = penalty * torch.eye(3).to(theta)[None]
+        for (logits, y, _), x, weight in zip(chunks, standardised, share.split(size), strict=True):
+            beta = torch.exp(-(x @ theta[0]))
+            scaled = torch.log_softmax(logits.double() / temperature, 1)
+            log_proba = torch.log_softmax(scaled * beta[:, None], 1)
+            proba, scaled = log_proba.exp(), without(scaled, absent_among(scaled))
+            expected = (proba * scaled).sum(1)
+            slope = beta * (scaled.gather(1, y[:, None])[:, 0] - expected)
+            # Fisher's information: what it leaves out of the Hessian has no sign, and a mean of zero under the map.
+            information = beta.square() * (proba * (scaled - expected[:, None]).square()).sum(1)
+            value = value - weight @ log_proba.gather(1, y[:, None])[:, 0]
+            gradient = gradient + (weight * slope) @ x
+            hessian = hessian + (x.T * (weight * information)) @ x
+        return value, gradient, hessian
+
+    theta, _, converged = newton(objective, torch.zeros(1, 3).to(features), _TOLERANCE)
+    note_unconverged(converged)
+    coef = theta[0] / scale
+    coef[0] -= mean @ coef
+    return LocalTemperature(temperature_=temperature, coef_=coef)
