@@ -52,7 +52,7 @@ class OutputLayer(NamedTuple):
     def of_rows(self, rows, logits):
         """Return what rows (N, K) say in the shape of the logits that they come from: of labels the second column."""
         if self.is_dense:
-            return rows.view(len(logits), *logits.shape[2:], -1).movedim(-1, 1)
+            return rows.view(logits.shape[0], *logits.shape[2:], -1).movedim(-1, 1)
         return rows if self.n_labels is None else rows[:, 1].view(-1, self.n_labels)
 
     def logits_of_rows(self, rows, logits):
