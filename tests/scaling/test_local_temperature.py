@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from _export import HOW, check_the_same
 from _small_networks import softmax
 from scipy.special import entr
 
+import skclamp
 from skclamp import LocalTemperatureScaling, TemperatureScaling
 
 
@@ -91,3 +94,15 @@ def test_groups_count_once():
     logits, y = drawn((2000, 4))
     assert LocalTemperatureScaling().fit(logits, y, groups=np.arange(2000) // 2).accepted_
     assert not LocalTemperatureScaling().fit(logits, y, groups=np.zeros(2000)).accepted_
+
+
+@HOW
+@pytest.mark.parametrize("shape", [(1000, 4), (40, 3, 8, 8)], ids=str)
+def test_what_was_learned_goes_elsewhere(shape, how, tmp_path):
+    logits, y = drawn(shape)
+    calibrator = LocalTemperatureScaling().fit(logits, y)
+    check_the_same(calibrator.module_.eval(), torch.from_numpy(logits), how, tmp_path)
+    calibrator.save(tmp_path / "saved")
+    loaded = skclamp.load(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.predict_proba(logits), calibrator.predict_proba(logits))
+    assert loaded.accepted_ and loaded.summary() == calibrator.summary()
