@@ -126,7 +126,7 @@ class LocalTemperatureScaling(BaseCalibrator):
         groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         units = joined(samples.copies(are_scores=self.estimator is None), groups)
         counted = samples.of_all().weight > 0
-        units = units if units is None else units[counted.numpy()]
+        units = units if units is None else units[counted.cpu().numpy()]
         self.map_ = self._judged(samples.of_all().take(counted), units)
         self.map_.learn(least_probability=self.least_probability_)
 
@@ -137,8 +137,8 @@ class LocalTemperatureScaling(BaseCalibrator):
         samples = samples.thinned(max(1, _MOST_ROWS // len(samples.y)))
         log_proba, labels = samples.drawn_by()
         numbers = draw_folds(log_proba, labels, samples.weight, _N_FOLDS, units)
-        # Errors that are too few for one T are for several; and without folds nothing judges.
-        if not (solution.prior_strength or not numbers.any()):
+        # Samples that say too little of one T do of several; and without folds nothing judges.
+        if numbers.any() and not (solution.prior_strength or solution.at_bound):
             differences = np.empty(len(numbers))
             for k in range(numbers.max() + 1):
                 held_out = torch.from_numpy(numbers == k)
@@ -174,7 +174,7 @@ def _losses(map_, samples):
 
 def _localised(temperature, rows):
     """Return the local map of least penalised NLL of rows of logits, from one temperature."""
-    size = max(1, _CHUNK_SIZE // rows.logits.shape[1])
+    rows, size = rows.take(rows.weight > 0), max(1, _CHUNK_SIZE // rows.logits.shape[1])
     total = rows.weight.sum().item()
     chunks = [LabelledLogits(*parts) for parts in zip(*(values.split(size) for values in rows), strict=True)]
     features = torch.cat([features_of(chunk.logits.double() / temperature) for chunk in chunks])
