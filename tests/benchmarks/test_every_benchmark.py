@@ -42,6 +42,7 @@ CASES = {
     "looks": '--only "three positives" --draws 2',
     "many_labels": '--methods uncalibrated PlattScaling "scikit-learn sigmoid" --sizes 60 --seeds 1',
     "matrix_speed": "--classes 2 --samples 60 --repeats 1",
+    "micrographs": "--losses Dice --steps 1 --seeds 1 --methods uncalibrated temperature local",
     "monitor": "--parts repeated time --scale 1000",
     "scenes": "--changes contrast --labels given correlated --methods temperature --sizes 40 --seeds 1",
     "mosaics": "--changes dark --labels given missing --methods temperature --sizes 60 --seeds 1",
@@ -99,6 +100,8 @@ def folder(tmp_path_factory):
     proba = rng.uniform(size=(1, 200, 3))
     labels = (rng.uniform(size=(200, 3)) < proba[0]).astype(np.uint8)
     np.savez(path / "multilabel_ecg.npz", probabilities=proba.astype(np.float32), labels=labels)
+    micrographs = rng.integers(0, 256, (20, 32, 32), dtype=np.uint8)
+    np.savez(path / "em_membranes.npz", images=micrographs, interior=np.packbits(micrographs > 99, axis=-1))
     for label in ("0007", "207", "985"):
         (path / "imagenet_sample" / label).mkdir(parents=True)
         for number in range(4):
@@ -121,6 +124,8 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
     monkeypatch.setattr("_imagenet.SIDES", (72, 64))
     for variable, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
         monkeypatch.setenv(variable, str(value))
+    # Where weights are kept.
+    monkeypatch.setattr(module, "DOWNLOAD_DIR", tmp_path / "kept", raising=False)
     parameters = module.main.__annotations__ | dict.fromkeys(module.main.__code__.co_varnames)
     path = tmp_path / "out" / ("records" if name == "peers" else f"{name}.csv")
     arguments = shlex.split(CASES[name])
