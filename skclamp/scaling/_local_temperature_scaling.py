@@ -23,7 +23,7 @@ _LEVEL = 0.025
 # A quadratic penalty counts as so many samples; features that vary less than this are constants.
 _PENALTY, _LEAST_SCALE = 10.0, 1e-3
 # Of dense outputs, rows that coefficients come from, at about the most; and entries at once, which stay in the cache.
-_MOST_ROWS, _CHUNK_SIZE = 1 << 20, 1 << 17
+_MOST_ROWS, _CHUNK_SIZE = 1 << 18, 1 << 17
 _TOLERANCE = 1e-20
 
 
