@@ -36,6 +36,18 @@ def test_digits_shows_what_it_says(tmp_path, monkeypatch):
     assert matplotlib.image.imread(path)[..., :3].std() > 0.1
 
 
+def test_candidates_of_calarena_fit_probabilities():
+    names = runpy.run_path(str(EXAMPLES / "calarena.py"))
+    losses = names["main"]()
+    assert max(losses["skclamp"], losses["skclamp-TS"], losses["skclamp-SMS"]) < 0.5 * losses["uncalibrated"]
+    p = np.random.default_rng(0).uniform(size=300)
+    y = (np.random.default_rng(1).uniform(size=300) < p).astype(int)
+    # Of two classes it gives the second one's probability, or both.
+    for given in (p, np.stack([1 - p, p], 1)):
+        for make in names["CUSTOM_CALIBRATORS"].values():
+            assert make().fit(given, y).predict_proba(given).shape == (300, 2)
+
+
 def first_calibration(names):
     likelihood, before, after, y = names["negative_log_likelihood"], names["before"], names["after"], names["y_test"]
     assert likelihood(y, after) < 0.8 * likelihood(y, before)
