@@ -8,6 +8,7 @@ __all__ = [
     "ForwardError",
     "InputShiftWarning",
     "InterruptedFitWarning",
+    "MemoryUseWarning",
     "NotConvergedWarning",
     "NotSavedWarning",
     "RankLostError",
@@ -71,6 +72,10 @@ class UnusedWeightWarning(CalibrationWarning):
 
 class UnusedParameterWarning(CalibrationWarning):
     """A parameter has no effect beside the others and the data."""
+
+
+class MemoryUseWarning(CalibrationWarning):
+    """Predictions at all places of samples, such as pixels, take more than 4 GB in one array."""
 
 
 class NotSavedWarning(CalibrationWarning):

@@ -259,7 +259,7 @@ def test_commands_of_the_readme_are_those_that_there_are():
     assert len(targets) >= 4 and [name for name in targets if not re.search(rf"^{name}:", rules, re.MULTILINE)] == []
     # An sdist has no settings of the CI.
     if (commands := ROOT / ".ci" / "run").exists():
-        (said,) = re.findall(r"CI runs `([^`]+)`", README)
+        (said,) = re.findall(r"CI ends with `([^`]+)`", README)
         assert said in commands.read_text(encoding="utf-8").splitlines()
 
 

@@ -14,7 +14,7 @@ from .._utils.arrays import as_rows, check_logit_range, has_absent
 from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
-from ..exceptions import CalibrationWarning, ForwardError
+from ..exceptions import ForwardError, MemoryUseWarning
 from ..modules import LogitsModule, logits_from
 from ..modules._clamped import weighted_sum
 from ..modules._frozen import evaluating
@@ -286,7 +286,7 @@ def warn_of_memory(n_bytes):
     warn_caller(
         f"predictions at all places take {n_bytes / 1e9:.1f} GB, in one array: module_ is a torch module that yields "
         "calibrated logits batch by batch",
-        CalibrationWarning,
+        MemoryUseWarning,
     )
 
 

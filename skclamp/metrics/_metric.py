@@ -108,7 +108,8 @@ def of_outputs(metric=None, *, takes_labels=True):
     # Not by wraps: whoever unwraps it, as scorers do, is to find this one.
     for name, value in told.items():
         setattr(of_any, name, value)
-    OF_LABELS.add(of_any)
+    if takes_labels:
+        OF_LABELS.add(of_any)
     return of_any
 
 

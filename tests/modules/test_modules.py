@@ -67,15 +67,20 @@ def test_outputs_without_logits_are_refused(wrap, found):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 5, 4, 4), r"the network must return one row of class scores per sample, .* got shape \(2, 5, 4, 4\)"),
-        ((2, 5, 7), r"got shape \(2, 5, 7\)"),
-        ((3, 5), r"shape \(2, n_classes\); got shape \(3, 5\)"),
+        ((3, 5, 4, 4), r"scores at each place, \(2, n_classes, \*places\); got shape \(3, 5, 4, 4\)"),
+        ((3, 5), r"one row of class scores per sample, shape \(2, n_classes\), .*; got shape \(3, 5\)"),
         ((), r"got shape \(\)"),
     ],
 )
 def test_outputs_of_other_shapes_are_refused(shape, message):
     with pytest.raises(ValueError, match=message):
         logits_from(torch.zeros(shape), "logits", n_samples=2)
+
+
+def test_outputs_at_places_stay_at_them():
+    assert logits_from(torch.zeros(2, 5, 4, 4), "logits", n_samples=2).shape == (2, 5, 4, 4)
+    single = logits_from(torch.full((2, 1, 7), 0.25), "probabilities", n_samples=2)
+    np.testing.assert_allclose(single.softmax(1)[:, 1], 0.25)
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
