@@ -38,6 +38,11 @@ for _kind in (*PERTURBATIONS.values(), NormPerturbation, *VIEWS):
 
 def write(calibrator, path, *, remember=False):
     """Write a fitted calibrator; see `BaseCalibrator.save`."""
+    if Path(os.fsdecode(path)).suffix in (".pkl", ".pickle", ".joblib"):
+        raise ValueError(
+            "path must not end as that of a pickle does: save writes a safetensors file, which skclamp.load reads; got "
+            f"{os.fsdecode(path)!r}. joblib.dump(calibrator, path) writes a pickle, network included"
+        )
     writer = Writer()
     content = writer.encode_object(calibrator, type(calibrator).__name__)
     seen = getattr(calibrator, "_rows_seen", None) if remember else None

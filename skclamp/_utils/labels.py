@@ -226,7 +226,8 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     if len(distinct) != n_columns:
         raise ValueError(
             f"{parameter} must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} "
-            f"kinds, one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
+            f"kinds, one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}. Give "
+            f"the names of all {n_columns} columns in their order, such as {parameter}=range({n_columns})"
         )
     return distinct
 
@@ -265,9 +266,12 @@ def encode_labels(y, classes, name="y"):
             f"and so do its voting and stacking: pass the columns' numbers as y, and classes=range({len(classes)})"
         )
         numbered = classes.dtype.kind not in "biuf" and _are_column_indices(y, len(classes))
+        unlabelled = y.dtype.kind in "if" and set(np.unique(y[unknown]).tolist()) == {-1}
+        if unlabelled:
+            advice = ". Where -1 stands for no label, leave these samples out, or give neural clamping X_unlabelled"
         raise ValueError(
             f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
-            f"{advice if numbered else ''}"
+            f"{advice if numbered or unlabelled else ''}"
         )
     return y_encoded.astype(np.int64, copy=False)
 

@@ -103,10 +103,12 @@ def check_number(value, name, low, high, closed="both"):
 
 
 def by_name(several, parameter):
-    """Estimators by name: of a dict, of pairs of a name and an estimator, or of a list.
+    """Estimators by name: of a dict, of pairs of a name and an estimator, of a list, or of one estimator.
 
     In a list they have their classes' names, numbered where a class comes several times.
     """
+    if hasattr(several, "get_params"):
+        several = [several]
     if isinstance(several, dict):
         pairs: list = list(several.items())
     elif isinstance(several, Iterable) and not isinstance(several, str):

@@ -16,6 +16,7 @@ from .._backbones.opening import is_frozen
 from .._utils.encoding import register
 from .._utils.parameters import check_parameters
 from .._version import documentation
+from ..persistence import load
 
 # What scikit-learn's own methods set, which are neither parameters nor learned.
 _CONFIGURED = (
@@ -47,6 +48,30 @@ class AroundEstimator(BaseEstimator):
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         register(cls, arguments_of)
+
+    @classmethod
+    def load(cls, path, estimator=None, **options):
+        """Read one of this class that was saved: `skclamp.load`, which reads any.
+
+        Parameters
+        ----------
+        path, estimator, **options
+            As of `skclamp.load`.
+
+        Returns
+        -------
+        object
+            What was saved, around the estimator.
+
+        Raises
+        ------
+        TypeError
+            If the file holds one of another class.
+        """
+        found = load(path, estimator, **options)
+        if not isinstance(found, cls):
+            raise TypeError(f"path must be a file of a {cls.__name__}; got that of a {type(found).__name__}")
+        return found
 
     def get_params(self, deep=True):
         """Get the parameters of this calibrator.
