@@ -55,8 +55,12 @@ class AroundEstimator(BaseEstimator):
 
         Parameters
         ----------
-        path, estimator, **options
-            As of `skclamp.load`.
+        path : str or path-like
+            The file.
+        estimator : object, default=None
+            What it was fitted around; None where that was nothing.
+        **options : dict
+            Others of `skclamp.load`.
 
         Returns
         -------
