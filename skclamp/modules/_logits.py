@@ -226,7 +226,7 @@ def check_floating(output):
 def logits_from(scores, response, *, n_samples, outputs="softmax"):
     """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1), (n,) or (n, K, 1, 1).
 
-    Of dense outputs, (n, K, *places) or (n, 1, *places), they are of shape (n, K, *places).
+    Of dense outputs, ``(n, K, *places)`` or ``(n, 1, *places)``, they are of shape ``(n, K, *places)``.
 
     Parameters
     ----------

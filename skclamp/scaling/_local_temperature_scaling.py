@@ -103,6 +103,8 @@ class LocalTemperatureScaling(BaseCalibrator):
 
     temperature_ = Learned()
     _map_of_labels = "all"
+    # Where nobody names it, one temperature does as well.
+    _compared_classes = 0
     _group = "temperatures"
     _treats_classes_alike = True
     _n_free = BaseCalibrator._n_parameters
