@@ -1,11 +1,14 @@
 """Dense outputs: a class at each place of a sample, such as the pixels of an image or the tokens of a text."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -22,7 +25,9 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
+from skclamp._backbones.samples import some_places
 from skclamp.exceptions import CalibrationSetWarning
+from skclamp.metrics import calibration_noise_floor, expected_calibration_error, neg_log_likelihood_scorer
 from skclamp.modules import LogitsModule
 
 MAPS = [TemperatureScaling, EnsembleTemperatureScaling, VectorScaling, PlattScaling, BetaCalibration]
@@ -414,3 +419,96 @@ def test_a_monitor_counts_images_by_groups():
     assert watched(truth).alarm_
     assert watched(truth).n_samples_ == 150
     assert not watched(fields(150, seed=1)[1]).alarm_
+
+
+@pytest.mark.parametrize(("side", "n_kept"), [(64, 64), (64, 65), (128, 128), (256, 256)])
+def test_some_places_are_no_line_of_pixels(side, n_kept):
+    kept = some_places(side**2, n_kept).numpy()
+    assert len(np.unique(kept)) == n_kept
+    for numbers in (kept // side, kept % side, (kept // side - kept % side) % side):
+        assert len(np.unique(numbers)) > 0.5 * n_kept
+
+
+def test_pairs_of_a_dataset_are_compared(network):
+    (X, y), (new, truth) = (images(60, seed=k, network=network) for k in (0, 1))
+    pairs, others = TensorDataset(X, torch.from_numpy(y)), TensorDataset(new, torch.from_numpy(truth))
+    options = {"calibrators": [TemperatureScaling()], "n_resamples": 20, "n_draws": 20}
+    found = compare_calibrators(network, pairs, X_test=others, **options)
+    expected = compare_calibrators(network, X, y, new, truth, **options)
+    assert found["TemperatureScaling"].nll == expected["TemperatureScaling"].nll
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda y: y[:, 0, 0], "y_test must have a class at each place"),
+        (lambda y: np.where(np.arange(len(y))[:, None, None], -100, y), "at least 2 samples"),
+    ],
+)
+def test_test_sets_that_cannot_be_compared(change, rule):
+    (logits, y), (new, truth) = fields(), fields(seed=1)
+    with pytest.raises(ValueError, match=rule):
+        compared(logits, y, new, change(truth), calibrators=[TemperatureScaling()])
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda y: y[:, 0], "a class at each place"),
+        (lambda y: y.swapaxes(1, 2), "a class at each place"),
+        (lambda y: np.full_like(y, -100), "a place whose class is known"),
+        (lambda y: None, "requires y to be passed"),
+    ],
+)
+def test_scores_check_what_they_are_given(change, rule):
+    logits, y = fields()
+    with pytest.raises(ValueError, match=rule):
+        TemperatureScaling().fit(logits, y).score(logits, change(y))
+
+
+def test_scores_take_what_fit_takes():
+    logits, y = fields()
+    calibrator, holes = TemperatureScaling().fit(logits, y), np.random.default_rng(0).uniform(size=y.shape) < 0.3
+    expected = (calibrator.predict(logits) == y)[~holes].mean()
+    assert calibrator.score(logits, np.where(holes, np.nan, y)) == pytest.approx(expected)
+    assert calibrator.score(logits, y, sample_weight=(~holes).astype(float)) == pytest.approx(expected)
+
+
+def test_sigmoids_taken_for_logits_are_told():
+    logits, y = fields(n_classes=2)
+    proba = 1 / (1 + np.exp(logits[:, :1] - logits[:, 1:]))
+    with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
+        TemperatureScaling().fit(proba, y)
+    with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
+        TemperatureScaling().fit(torch.softmax(torch.from_numpy(logits), 1), y)
+
+
+def test_what_stands_for_no_class_is_no_class_of_a_sample():
+    logits, y = fields()
+    with pytest.raises(ValueError, match="leave these samples out"):
+        TemperatureScaling().fit(rows(logits), np.where(y == 2, -100, y).ravel())
+    one_hot = np.moveaxis(np.eye(3, dtype=int)[y], -1, 1)
+    with pytest.raises(ValueError, match=r"give y\.argmax\(1\)"):
+        TemperatureScaling().fit(logits, one_hot)
+
+
+def test_class_frequencies_of_places_are_refused():
+    logits, y = fields()
+    with pytest.raises(ValueError, match="PriorShiftCorrection takes none"):
+        skclamp.PriorShiftCorrection().fit(logits, y)
+
+
+def test_noise_floors_of_single_images_are_refused():
+    logits, _ = fields()
+    proba = torch.softmax(torch.from_numpy(logits), 1).numpy()
+    with pytest.raises(ValueError, match="average='macro' or 'micro'"):
+        calibration_noise_floor(partial(expected_calibration_error, average="samples"), proba)
+
+
+def test_what_is_ignored_within_other_estimators():
+    logits, y = fields()
+    y = np.where(np.random.default_rng(0).uniform(size=y.shape) < 0.2, 255, y)
+    search = GridSearchCV(TemperatureScaling(ignore_index=255), {"gamma": [0.0]}, cv=3).fit(logits, y)
+    piped = make_pipeline(FunctionTransformer(), TemperatureScaling(ignore_index=255)).fit(logits, y)
+    for estimator in (search, piped):
+        assert np.isfinite(neg_log_likelihood_scorer(estimator, logits, y))

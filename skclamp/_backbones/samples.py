@@ -80,7 +80,7 @@ class LabelledLogits(NamedTuple):
         return self if self.y.ndim == 1 else LabelledLogits(*rows_of(*self))
 
     def thinned(self, n_places):
-        """The same at so many places of each sample, at the most, evenly among them."""
+        """The same at so many places of each sample, at the most, drawn once for all."""
         if not self.is_dense or self.y.shape[1] <= n_places:
             return self
         kept = some_places(self.y.shape[1], n_places).to(self.y.device)
@@ -109,8 +109,8 @@ class LabelledLogits(NamedTuple):
 
 
 def some_places(n_places, n_kept):
-    """Return numbers of some places, evenly among all."""
-    return torch.linspace(0, n_places - 1, n_kept, dtype=torch.float64).long()
+    """Return numbers of some places, drawn the same way each time: at equal steps they could be one line of pixels."""
+    return torch.from_numpy(np.sort(np.random.default_rng(0).choice(n_places, n_kept, replace=False)))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -194,7 +194,7 @@ class Samples:
             classes, y_encoded, weight = labels.encoded(logits, weight, backbone, classes, name)
         elif logits.ndim > 2:
             raise ValueError(
-                f"{name} must have a class at each place of the logits, shape (n_samples, *{backbone.places}); got "
+                f"{name} must have a class at each place of the logits, shape {(len(logits), *backbone.places)}; got "
                 f"shape {labels.shape}. If X are a network's inputs, give the network as estimator"
             )
         else:

@@ -312,6 +312,16 @@ def encode_targets(y_true, n_columns, labels=None):
     return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")
 
 
+def ignore_index_of(estimator):
+    """Return the label that stands for no class to an estimator, or to what a search or Pipeline has in it; or None."""
+    while not hasattr(estimator, "ignore_index"):
+        steps = getattr(estimator, "steps", None)
+        estimator = steps[-1][1] if steps else getattr(estimator, "best_estimator_", None)
+        if estimator is None:
+            return None
+    return estimator.ignore_index
+
+
 def check_groups(groups, n_samples):
     """Names of the samples' groups, an array; raises unless there is one for each sample."""
     names = to_numpy(groups, "groups")

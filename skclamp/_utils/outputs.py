@@ -61,7 +61,7 @@ class OutputLayer(NamedTuple):
 
     def targets(self, y, name="y"):
         """Return what scores are computed from: labels, checked, (n,), (n, L) or (n, *places)."""
-        if self.is_dense:
+        if self.is_dense and y is not None:
             return to_numpy(y, name)
         if self.n_labels is None:
             return check_labels(y, name)
@@ -238,7 +238,11 @@ def other_places(name, places, others, n_classes, scores="the logits", mended="l
             f"classes last for {name} of places {places}: give {mended}"
         )
     if (n_classes, *others) == places:
-        return f"one logit at each place must have an axis of classes of length 1, (n, 1, *places); got (n, {places})"
+        shape = ", ".join(map(str, places))
+        return (
+            f"{name} must have a class at each place, and not a column of each class: give {name}.argmax(1) of one-hot "
+            f"ones; or, if the logits are one at each place, logits[:, None]; got {name} of shape (n, {shape})"
+        )
     mend = ""
     if len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
         mend = f". skclamp.modules.LogitsModule(network, size={places}) upsamples the logits"
@@ -257,7 +261,13 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     if outputs == "softmax" or (outputs == "auto" and matrix is None):
         if (places := _places_of(y, ignore_index, given=outputs == "softmax", beside=beside)) is not None:
             return OutputLayer(is_dense=True), places
-        return SOFTMAX, None if y is None else check_labels(y, name, beside)
+        labels = None if y is None else check_labels(y, name, beside)
+        if labels is not None and labels.dtype.kind in "iuf" and ignore_index in labels:
+            raise ValueError(
+                f"{name} must have a class for each sample; got ignore_index={ignore_index}, which is for places of "
+                "samples: leave these samples out"
+            )
+        return SOFTMAX, labels
     if y is None:
         # Of how many, what brings them says.
         return OutputLayer(-1), None

@@ -32,13 +32,14 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
-from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, check_columns, understood
+from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE, fit_as_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
 from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
 from ..distributed import ALONE, Shard, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
+from ..metrics._binning import weights_of_rows
 from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
@@ -212,6 +213,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     # no such labels.
     _map_of_labels: ClassVar[Any] = "each"
 
+    # Whether it takes a class at each place of a sample.
+    _takes_places = True
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = self._frozen_part()
@@ -239,13 +243,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             where nothing else goes by the order. An IterableDataset is gone through once, which all calibrators can do
             but those that perturb the input. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's
             SliceDataset, a dict in its SliceDict.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+        y : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...), default=None
             Class labels. May be left out where X brings them, and must be the same otherwise, or other names for them,
-            such as strings for numbers. Or, of several labels that don't exclude each other, 0, 1 or NaN for each, a
-            sparse matrix too; NaN isn't known. Where X brings these, ``outputs`` must be "sigmoid".
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
-            as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
+            such as strings for numbers. Or a class at each place of a sample, such as a pixel. Or, of several labels
+            that don't exclude each other, 0, 1 or NaN for each, a sparse matrix too; NaN isn't known. Where X brings
+            these, ``outputs`` must be "sigmoid".
+        sample_weight : array-like of shape (n_samples,) or that of y, default=None
+            Weights of the samples, or a mask of places. They count as repetitions: what is smoothed or penalised by the
+            number of samples, as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
         **params : dict
             ``groups`` for splitters that go by them: `cv`, that of a guard, and a selector's folds; all else is for the
             ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, and the weights, go to
@@ -361,9 +366,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if checks and samples.backbone.guesses_response:
             if total:
                 note(words.probabilities(total), CalibrationSetWarning, explains=True)
-            elif self._outputs.n_labels and ((samples.logits >= 0) & (samples.logits <= 1)).all():
+            elif self._may_be_sigmoids(logits):
                 note(words.probabilities_of_labels(), CalibrationSetWarning, explains=True)
         return total > 0
+
+    def _may_be_sigmoids(self, logits):
+        """Return whether logits of labels, or of one column at each place, all lie between 0 and 1."""
+        if self._outputs.is_dense and (logits.shape[1] != 2 or logits[:, 0].any()):
+            return False
+        return self._outputs != SOFTMAX and bool(((logits >= 0) & (logits <= 1)).all())
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
@@ -464,6 +475,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if outputs == SOFTMAX:
             return
         if outputs.is_dense:
+            if not self._takes_places:
+                raise ValueError(
+                    f"y must be one label a sample; got a class at each place of a sample, of which "
+                    f"{type(self).__name__} takes none. Give some places as rows"
+                )
             if ranks is not ALONE:
                 raise ValueError("y must be one label a sample where samples are sharded")
             if not is_frozen(self.estimator):
@@ -589,7 +605,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float64
-            Columns in the order of ``classes_``; each row sums to 1, unless y had several labels a sample.
+            Columns in the order of ``classes_``; each row sums to 1, unless y had several labels a sample. Of a class
+            at each place it has shape (n_samples, n_classes, ...), float32.
 
         Raises
         ------
@@ -611,7 +628,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float64
-            Columns in the order of ``classes_``.
+            Columns in the order of ``classes_``. Of a class at each place (n_samples, n_classes, ...), float32.
 
         Raises
         ------
@@ -678,7 +695,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        ndarray of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
             Names of ``classes_``; of several labels 1 where the probability is at least 0.5, else 0.
 
         Raises
@@ -698,9 +715,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             As in `fit`.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Class labels. May be left out where X brings them. Of several labels all of a sample's must be right.
-        sample_weight : array-like of shape (n_samples,), default=None
+        y : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...), default=None
+            Class labels. May be left out where X brings them. Of several labels all of a sample's must be right; places
+            count one by one, those of ``ignore_index`` aside.
+        sample_weight : array-like of shape (n_samples,) or that of places, default=None
             Weights of the samples.
 
         Returns
@@ -718,8 +736,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
         if self._outputs.is_dense:
-            known = y != self.ignore_index
-            weight = None if sample_weight is None else _at_each_place(sample_weight, y.shape)[known]
+            known = are_known(y, self.ignore_index)
+            if not known.any():
+                raise ValueError(f"y must have a place whose class is known; got {self.ignore_index} alone")
+            weight = None
+            if sample_weight is not None:
+                weight = weights_of_rows(sample_weight, y.shape).reshape(y.shape)[known]
             return accuracy(y[known], predicted[known], weight)
         if self._outputs.n_labels and np.isnan(y).any():
             raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
@@ -746,6 +768,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if self._outputs != SOFTMAX:
             y = self._outputs.targets(labels if y is None else y, name)
             check_same_length(y, len(predicted), name)
+            places = predicted.shape[1 if method == "predict" else 2 :]
+            if self._outputs.is_dense and y.shape[1:] != places:
+                raise ValueError(other_places(name, y.shape[1:], places, len(self.classes_)))
             return predicted, y
         return predicted, labels_beside(labels, y, len(predicted), name)
 
@@ -978,9 +1003,3 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         shown = {name: f"{value!r} (hash {contents[name][:8]})" for name, value in given.items()}
         contents["sample_weight"] = "None" if sample_weight is None else "weights"
         ranks.check_alike(shown, calibrator=type(self).__name__, **contents)
-
-
-def _at_each_place(sample_weight, shape):
-    """Return weights of samples, or of the shape of y, at each place."""
-    weight = np.asarray(sample_weight)
-    return weight if weight.shape == shape else np.broadcast_to(weight.reshape(-1, *[1] * (len(shape) - 1)), shape)

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._backbones.samples import predict_labelled
 from .._utils.arrays import tensor_of, to_numpy
-from .._utils.labels import check_labels, resolve_classes
+from .._utils.labels import check_labels, ignore_index_of, resolve_classes
 from .._utils.sklearn_private import take_rows
 from ..metrics._binning import Probabilities
 
@@ -15,8 +15,8 @@ def predictions_of(estimator, X, y, name, sample_weight):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
     y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=sample_weight is not None)
     classes = getattr(estimator, "classes_", None)
-    is_dense = y_proba.ndim > 2 and hasattr(estimator, "ignore_index")
-    return ({"ignore_index": estimator.ignore_index} if is_dense else {}) | {
+    ignored = ignore_index_of(estimator) if y_proba.ndim > 2 else None
+    return ({} if ignored is None else {"ignore_index": ignored}) | {
         "y_true": y,
         "y_proba": y_proba,
         "labels": None if classes is None else to_numpy(classes),

@@ -201,7 +201,7 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_cv_results(cv_results, X, y)
         >>> plt.close(display.figure_)
         """
-        return cls.from_predictions(**held_out_predictions(cv_results, X, y, name, sample_weight), **kwargs)
+        return cls.from_predictions(**held_out_predictions(cv_results, X, y, name, sample_weight) | kwargs)
 
     @classmethod
     def from_predictions(

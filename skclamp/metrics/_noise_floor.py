@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from .._utils.arrays import tensor_of, to_numpy
+from .._utils.arrays import n_axes, tensor_of, to_numpy
 from .._utils.outputs import OUTPUTS
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._binning import Probabilities
-from ._metric import OF_LABELS, as_probabilities, check_metric, facts_of
+from ._metric import OF_LABELS, as_probabilities, check_metric, facts_of, options_of
 
 
 class NoiseFloor(NamedTuple):
@@ -114,6 +114,13 @@ def calibration_noise_floor(
         metric = metric if sample_weight is None else partial(metric, sample_weight=sample_weight)
     else:
         proba = as_probabilities(y_proba, sample_weight)
+        if n_axes(y_proba, "y_proba") > 2 and (
+            facts_of(metric) is None or options_of(metric).get("average") not in ("macro", "micro")
+        ):
+            raise ValueError(
+                "metric must be one of this package with average='macro' or 'micro' where y_proba has probabilities at "
+                f"each place of a sample; got {metric!r}"
+            )
         given, draws = y_proba if facts_of(metric) is None else proba, draw_labels(proba, n_draws, random_state)
     # What is odd about the labels is chance.
     with silenced():

@@ -6,7 +6,7 @@ from inspect import signature, unwrap
 import numpy as np
 
 from .._utils.arrays import to_numpy
-from .._utils.labels import predict_labelled
+from .._utils.labels import ignore_index_of, predict_labelled
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import matrix_of
 from .._utils.sklearn_private import BaseScorer
@@ -73,8 +73,9 @@ class CalibrationScorer(BaseScorer):
         facts = facts_of(_innermost(self._score_func))
         if facts is not None and facts.of_event and response.shape[1] == 2:
             response = response[:, 1:]
-        if hasattr(estimator, "ignore_index") and "ignore_index" in signature(self._score_func).parameters:
-            options = {"ignore_index": estimator.ignore_index, **options}
+        ignored = ignore_index_of(estimator)
+        if ignored is not None and "ignore_index" in signature(self._score_func).parameters:
+            options = {"ignore_index": ignored, **options}
         return self._score_func(y_true, response, labels=getattr(estimator, "classes_", None), **options)
 
     def _response(self, estimator, X, y_true, **options):

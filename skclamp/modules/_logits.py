@@ -131,6 +131,8 @@ class LogitsModule(nn.Module):
         output, n_samples = self._yielded(x, **others)
         logits = logits_from(output, self.response, n_samples=n_samples, outputs=self.outputs)
         if self.size is not None:
+            if logits.ndim != 2 + len(self.size) or logits.ndim == 2:
+                raise ValueError(f"size must have an axis for each of the places; got {self.size} for {logits.shape}")
             mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[logits.ndim]
             logits = nn.functional.interpolate(logits, size=tuple(self.size), mode=mode)
         return logits if self.kept is None else logits.flatten(2)[:, :, self.kept]

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold
+from sklearn.utils.validation import check_is_fitted
 
 from .._backbones.samples import LabelledLogits
 from .._judging.paired import of_groups, student_below_zero
@@ -30,9 +31,16 @@ _TOLERANCE = 1e-20
 class LocalTemperature(Map):
     """Divides each row by ``temperature_`` and the exponential of what ``coef_`` make of its features."""
 
+    @property
+    def n_parameters(self):
+        """Number of floats that the fit has set; the limits of features are none."""
+        return 1 + self.coef_.numel()
+
     def transform(self, logits):
         scaled = logits / self.temperature_
-        return scaled * torch.exp(-(features_of(scaled) @ self.coef_.to(logits)))[:, None]
+        # Beyond what the fit has seen nothing says how T goes on.
+        features = features_of(scaled).clamp(self.low_.to(logits), self.high_.to(logits))
+        return scaled * torch.exp(-(features @ self.coef_.to(logits)))[:, None]
 
 
 def features_of(scaled):
@@ -48,7 +56,8 @@ class LocalTemperatureScaling(BaseCalibrator):
     """Calibration by a temperature for each sample, or place of one, that its own logits tell (LTS).
 
     ``T = temperature_ * exp(coef_ @ [1, log(1 + m), h])``, where m is the margin between the two greatest logits of
-    temperature scaling, and h the entropy of its probabilities. The coefficients minimise the negative log-likelihood
+    temperature scaling, at most 36, and h the entropy of its probabilities, both held within what the fit has seen. The
+    coefficients minimise the negative log-likelihood
     with a quadratic penalty. They are kept only where folds over samples prove that they lower it: by Student's test of
     the samples' paired losses, beyond two standard errors. Elsewhere it is `TemperatureScaling` to the bit. An image
     with a class at each place is one sample, and so are those that share one of `fit`'s ``groups``. The predicted class
@@ -67,6 +76,8 @@ class LocalTemperatureScaling(BaseCalibrator):
         Of a constant, log(1 + m) and h in the logarithm of T over ``temperature_``; zeros where one T is kept.
     accepted_ : bool
         Whether folds prove that these lower the loss.
+    difference_ : list of two floats
+        Mean difference of the samples' NLL out of fold to one T, and its standard error; only where some were held out.
     {shared_attributes}
 
     Warns
@@ -112,11 +123,13 @@ class LocalTemperatureScaling(BaseCalibrator):
     @property
     def coef_(self):
         """Coefficients of the logarithm of T."""
+        check_is_fitted(self)
         return getattr(self.map_, "coef_", torch.zeros(3, dtype=torch.float64)).cpu().numpy()
 
     @property
     def accepted_(self):
         """Whether T differs from row to row."""
+        check_is_fitted(self)
         return isinstance(self.map_, LocalTemperature)
 
     def _routed_to(self):
@@ -149,7 +162,7 @@ class LocalTemperatureScaling(BaseCalibrator):
                 local = _localised(plain.temperature_, train.rows())
                 differences[held_out.numpy()] = _losses(local, held) - _losses(plain, held)
             judged = of_groups(differences, samples.weight.cpu().numpy(), units)
-            *self._difference, p_value = student_below_zero(*judged)
+            *self.difference_, p_value = student_below_zero(*judged)
             if p_value < _LEVEL:
                 return _localised(solution.temperature, samples.rows())
         return Temperature(temperature_=solution.temperature)
@@ -157,8 +170,8 @@ class LocalTemperatureScaling(BaseCalibrator):
     def _sentences(self):
         yield from super()._sentences()
         # Where some were held out.
-        if hasattr(self, "_difference"):
-            mean, error = self._difference
+        if hasattr(self, "difference_"):
+            mean, error = self.difference_
             kept = "A T for each row is kept" if self.accepted_ else "One T is kept"
             yield f"{kept}: out of fold, a T for each changes the NLL of a sample by {mean:+.2g} ± {error:.2g}."
 
@@ -209,4 +222,5 @@ def _localised(temperature, rows):
     note_unconverged(converged)
     coef = theta[0] / scale
     coef[0] -= mean @ coef
-    return LocalTemperature(temperature_=temperature, coef_=coef)
+    seen = {"low_": features.amin(0), "high_": features.amax(0)}
+    return LocalTemperature(temperature_=temperature, coef_=coef, **seen)

@@ -115,6 +115,8 @@ class Scoring:
         self.n_draws, self.counts = n_draws, counts_with(n_bins)
         self.seed = check_random_state(random_state).randint(2**31 - 1)
         self.interval = partial(bootstrap_interval, n_resamples=n_resamples, random_state=self.seed)
+        if self.judging is not None and np.size(self.judging) > 1 and np.sum(self.judging) < 2:
+            raise ValueError("y_test must know something of at least 2 samples; got one")
         proba = self._rows(uncalibrated)
         self._hits_before = proba.top_label[1] == y_encoded
         self.columns = self._most_telling(proba)[:_MAX_CLASSES_BINNED]

@@ -20,7 +20,7 @@ from .._backbones.samples import LabelledLogits, read, some_places
 from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels
-from .._utils.outputs import SOFTMAX, OutputLayer, check_columns, understood
+from .._utils.outputs import SOFTMAX, OutputLayer, Places, check_columns, understood
 from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
@@ -76,7 +76,9 @@ class SharedLogits:
         found = timed(reader._read, X_cal, y_cal, names=("X_cal", "y_cal"), **told)
         self.calibration_samples, fit_seconds = found
         self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
+        # Those of a Dataset are known by now.
         self.outputs = OutputLayer(self.outputs.n_labels, self.calibration_samples.labelled.is_dense)
+        reader._take_on(self.outputs, ALONE)
         options = {"any_order": y_test is None, "names": ("X_test", "y_test"), "ignore_index": ignored}
         # What reads notes the places of dense outputs.
         backbone = copy.copy(self.backbone) if self.outputs.is_dense else self.backbone
@@ -84,6 +86,9 @@ class SharedLogits:
         self.test_samples, self.test = SimpleNamespace(**found), found["logits"]
         self.seconds = fit_seconds, test_seconds
         n_columns = self.calibration.shape[1]
+        if isinstance(self.test_samples.labels, Places) != self.outputs.is_dense:
+            kind = "a class at each place" if self.outputs.is_dense else "one class a sample"
+            raise ValueError(f"y_test must have {kind}, as y_cal; got {type(self.test_samples.labels).__name__}")
         if self.test.shape[1] != n_columns:
             raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {self.test.shape[1]}")
         if len(self.test) < 2:
@@ -108,7 +113,7 @@ class SharedLogits:
                 reader._look_back(looked, self.calibration_samples, notes)
 
     def _compare_some_places(self):
-        """Go on with as many places of each test sample as resampling has time for, evenly among all."""
+        """Go on with as many places of each test sample as resampling has time for, drawn once for all."""
         backbone, labels, n_samples = self.test_samples.backbone, self.test_samples.labels, len(self.test)
         _, y, _ = labels.encoded(self.test, torch.ones(n_samples), backbone, self.classes, "y_test")
         thin = LabelledLogits(self.test, y, torch.ones(n_samples)).thinned(max(1, _MOST_ROWS // n_samples))
