@@ -59,7 +59,7 @@ class LabelledLogits(NamedTuple):
 
     @property
     def is_dense(self):
-        """Whether there is a class at each place of a sample."""
+        """Return whether there is a class at each place of a sample."""
         return self.logits.ndim == 3
 
     @property

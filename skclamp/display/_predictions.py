@@ -49,7 +49,7 @@ def held_out_predictions(cv_results, X, y, name, sample_weight):
 
 
 def against_rest(y_true, y_proba, labels, pos_label):
-    """Whether each label is the one in question, 0 or 1, and its probability."""
+    """Return whether each label is the one in question, 0 or 1, and its probability."""
     proba, y = Probabilities(y_proba), check_labels(y_true, "y_true")
     known = np.unique(y) if labels is None else to_numpy(labels)
     if not proba.is_event:

@@ -128,7 +128,7 @@ class LocalTemperatureScaling(BaseCalibrator):
 
     @property
     def accepted_(self):
-        """Whether T differs from row to row."""
+        """Return whether T differs from row to row."""
         check_is_fitted(self)
         return isinstance(self.map_, LocalTemperature)
 

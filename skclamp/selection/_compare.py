@@ -241,7 +241,7 @@ class CalibratorComparison:
         return "\n\n".join(_tabulated(block, "simple") for block in blocks)
 
     def _deciding_columns(self):
-        """Those of `_columns` that say which calibrator to take, in words: 80 characters with the longest name."""
+        """Return as text the columns that say which calibrator to take: 80 characters with the longest name."""
         gaps = [f"{row.nll_difference:.3f} ± {row.nll_difference_se:.3f} {'~' * row.tied}" for row in self.rows]
         gaps[0] = "best"
         cells = {
