@@ -20,6 +20,7 @@ from _runner import RESULTS, benchmark
 from skclamp import TemperatureScaling
 
 TRUE_TEMPERATURE = 2.0
+COLUMNS = ("method", "temperature", "passes", "gigabytes", "seconds")
 
 
 class Scenes(Dataset):
@@ -78,14 +79,14 @@ def of_all_places(net, data):
 @benchmark
 def main(samples=100, side=1000, out=RESULTS / "many_places.csv"):
     torch.set_num_threads(1)
-    net, data, before, start = network(), Scenes(samples, side), peak(), time.perf_counter()
-    calibrator = TemperatureScaling(net, batch_size=1).fit(data)
-    rows = [("TemperatureScaling", calibrator.temperature_, data.n_read / samples, peak() - before)]
+    net, scenes, before, start = network(), Scenes(samples, side), peak(), time.perf_counter()
+    calibrator = TemperatureScaling(net, batch_size=1).fit(scenes)
+    rows = [("TemperatureScaling", calibrator.temperature_, scenes.n_read / samples, peak() - before)]
     rows[0] += (time.perf_counter() - start,)
     start = time.perf_counter()
     temperature, n_passes = of_all_places(net, Scenes(samples, side))
     rows.append(("Newton steps on all pixels", temperature, n_passes, np.nan, time.perf_counter() - start))
-    table = pd.DataFrame(rows, columns=["method", "temperature", "passes", "gigabytes", "seconds"])
+    table = pd.DataFrame(rows, columns=COLUMNS)
     print(calibrator.summary())
     print(table.round(5).to_markdown(index=False))
     if str(out) not in ("", "."):

@@ -1,5 +1,6 @@
 """Accuracy, mean confidence and negative log-likelihood (NLL) of a fit's samples, before and after."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ class Mapped(NamedTuple):
         """Rows of raw logits and of samples with weight, or of some, drawn the same way each time; and of how many."""
         samples = self.samples.thinned(_FEW_PLACES)
         raw = self.samples._replace(logits=self.raw).thinned(_FEW_PLACES).logits
-        weight, n_logits = samples.weight, raw[0].numel()
+        weight, n_logits = samples.weight, math.prod(raw.shape[1:])
         part = min(int(weight.count_nonzero()) // _PART, _MOST_LOGITS // n_logits)
         rows = counted_rows(weight, max(_FEW_LOGITS // n_logits, _FEW_ROWS, part))
         return outputs.rows(raw[rows.to(raw.device)]), samples.take(rows).rows(), len(rows)

@@ -40,6 +40,7 @@ CASES = {
     "imagenet_corruptions": "--changes darkness drawn --methods temperature batch_norm --seeds 50 --n 6",
     "label_shift": '--designs "5 classes" --sizes 100x300 --draws 1',
     "looks": '--only "three positives" --draws 2',
+    "many_places": "--samples 2 --side 40",
     "many_labels": '--methods uncalibrated PlattScaling "scikit-learn sigmoid" --sizes 60 --seeds 1',
     "matrix_speed": "--classes 2 --samples 60 --repeats 1",
     "micrographs": "--losses Dice --steps 1 --seeds 1 --methods uncalibrated temperature local",

@@ -116,8 +116,8 @@ def test_refuses_bad_input(proba, held_out, fitted):
         ReliabilityGridDisplay.from_predictions(y, proba["vector"])
     with pytest.raises(ValueError, match="displays must hold at least one; got none"):
         ReliabilityGridDisplay.from_predictions(y, {})
-    with pytest.raises(TypeError, match="estimators must be a list, or a dict by name; got VectorScaling"):
-        ReliabilityGridDisplay.from_estimators(fitted["vector"], X, y)
+    with pytest.raises(TypeError, match="estimators must be a list, or a dict by name; got 'vector'"):
+        ReliabilityGridDisplay.from_estimators("vector", X, y)
     with pytest.raises(ValueError, match="estimators must hold at least one; got none"):
         ReliabilityGridDisplay.from_estimators([], X, y)
     with pytest.raises(TypeError, match="estimator must have predict_proba; got Perceptron"):

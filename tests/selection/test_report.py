@@ -267,7 +267,7 @@ def test_numbers_calibrators_of_one_class():
     [
         ({"calibrators": []}, ValueError, "calibrators must hold at least one; got none"),
         ({"calibrators": [("x", TemperatureScaling())] * 2}, ValueError, r"names of their own; got \['x', 'x'\]"),
-        ({"calibrators": TemperatureScaling()}, TypeError, r"must be a list, or a dict .*got TemperatureScaling"),
+        ({"calibrators": "temperature"}, TypeError, r"must be a list, or a dict .*got 'temperature'"),
         ({"calibrators": ["x"]}, TypeError, r"must be calibrators of skclamp, .*; got 'x'$"),
         ({"calibrators": [TemperatureScaling]}, TypeError, r"must be calibrators of skclamp, .*; got <class"),
         ({"calibrators": {"uncalibrated": TemperatureScaling()}}, ValueError, "must not be named 'uncalibrated'"),
