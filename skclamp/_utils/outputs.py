@@ -289,10 +289,11 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
 
 
 def check_columns(y, names, name="y"):
-    """Raise for a frame of labels, or `Labels` of one, that has these columns in another order."""
+    """Raise for a frame of labels, or `Labels` of one, that has these columns in another order, or beside others."""
     columns = getattr(y, "columns", getattr(y, "names", None))
     columns = list(names if columns is None else columns)
-    if columns != list(names) and set(columns) == set(names):
+    # Of entirely other names the user may have renamed all.
+    if columns != list(names) and set(columns) & set(names):
         raise ValueError(f"{name} must have its columns in the order of fit, {list(names)}; got {columns}")
 
 

@@ -301,8 +301,7 @@ class ReliabilityDisplay:
         if rows is None:
             if pos_label is not None:
                 y_true, y_proba = against_rest(y_true, y_proba, labels, pos_label)
-                labels = ["the others", str(pos_label)]
-                y_true = np.array(labels)[y_true]
+                labels = [0, 1]
             proba = Probabilities(y_proba, sample_weight).of_event()
         else:
             # Labels or places of a sample depend on each other, which only resamples of whole samples know.
@@ -314,6 +313,8 @@ class ReliabilityDisplay:
             if rows is None:
                 names = np.unique(to_numpy(y_true)) if labels is None else to_numpy(labels)
             event = str(names[1]) if len(names) == 2 else "1"
+        if pos_label is not None:
+            event = str(pos_label)
         metric, metric_name = _METRICS[strategy]
         _, bins = metric(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         _, histogram = expected_calibration_error(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)

@@ -278,6 +278,10 @@ def test_pos_label_is_the_class_shown():
     y, proba = draw(300, 4)
     names = np.array(["ant", "bee", "cow", "dog"])
     display = ReliabilityDisplay.from_predictions(names[y], torch.from_numpy(proba), pos_label="cow", n_draws=0)
+    rest = np.where(names == "cow", "the others", names)
+    same = ReliabilityDisplay.from_predictions(rest[y], proba, labels=rest, pos_label="the others", n_draws=0)
+    assert same.event == "the others"
+    np.testing.assert_array_equal(same.bins.accuracy, display.bins.accuracy)
     _, bins = expected_calibration_error((y == 2).astype(int), proba[:, 2], return_bins=True)
     np.testing.assert_array_equal(display.bins.accuracy, bins.accuracy)
     assert display.ax_.get_ylabel() == "share of class cow"
