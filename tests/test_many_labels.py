@@ -364,6 +364,10 @@ def test_labels_of_a_frame_and_of_a_dataset_have_to_fit():
     calibrator = PlattScaling().fit(Z, frame)
     with pytest.raises(ValueError, match=r"columns in the order of fit, \['a', 'b', 'c', 'd'\]"):
         calibrator.score(Z, frame[list("dcba")])
+    with pytest.raises(
+        ValueError, match=r"columns in the order of fit, \['a', 'b', 'c', 'd'\]; got \['b', 'q', 'c', 'd'\]"
+    ):
+        calibrator.score(Z, frame.rename(columns={"a": "q"})[list("bqcd")])
     with pytest.raises(ValueError, match="the columns of y"):
         PlattScaling().fit(Z, pd.DataFrame(Y, columns=list("aabc")))
     X, labels = tables()
