@@ -29,6 +29,7 @@ from skclamp._backbones.samples import some_places
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import calibration_noise_floor, expected_calibration_error, neg_log_likelihood_scorer
 from skclamp.modules import LogitsModule
+from skclamp.perturbations import HorizontalFlip, ImageShift, TimeShift
 
 MAPS = [TemperatureScaling, EnsembleTemperatureScaling, VectorScaling, PlattScaling, BetaCalibration]
 MAPS += [IsotonicCalibration, HistogramBinning]
@@ -318,10 +319,56 @@ def test_unlabelled_images(network):
     assert nll(found, new, truth) < nll(TemperatureScaling(network).fit(X, y), new, truth)
 
 
-def test_views_that_move_places_are_refused(network):
-    X, y = images(network=network)
-    with pytest.raises(ValueError, match="views must be a list of modules that leave each place where it is"):
-        NeuralClampingCalibrator(network, max_views=2).fit(X, y)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_views_that_move_places_move_logits_back(stride, tmp_path):
+    network = Segmenting()
+    if stride == 2:
+        network.layers.append(nn.AvgPool2d(2))
+    module = LogitsModule(network.eval())
+    flip = HorizontalFlip()
+
+    def labelled(seed):
+        """Labels are drawn from what the network makes of an image and its mirror image together."""
+        rng = np.random.default_rng(seed)
+        X = torch.from_numpy(rng.normal(size=(150, 2, 8 * stride, 8 * stride))).float()
+        with torch.no_grad():
+            logits = ((module(X) + module(X.flip(-1)).flip(-1)) / 3).double().numpy()
+        return X, (logits + rng.gumbel(size=logits.shape)).argmax(1)
+
+    X, y = labelled(0)
+    found = NeuralClampingCalibrator(network, perturbation=None, output=None, max_views=2, random_state=0).fit(X, y)
+    assert [type(view) for view in found.views_] == [nn.Identity, HorizontalFlip]
+    np.testing.assert_allclose(found.view_weights_, 0.5, atol=0.05)
+    assert found.temperature_ == pytest.approx(1.5, abs=0.1)
+    X, y = labelled(1)
+    assert nll(found, X, y) < nll(TemperatureScaling(network).fit(*labelled(0)), X, y) - 0.02
+    with torch.no_grad():
+        by_hand = found.view_weights_[0] * module(X) + found.view_weights_[1] * module(flip(X)).flip(-1)
+    np.testing.assert_allclose(found.predict_proba(X), (by_hand / found.temperature_).softmax(1), atol=1e-5)
+    np.testing.assert_allclose(found.module_.eval()(X).softmax(1).detach(), found.predict_proba(X), atol=1e-5)
+    found.save(tmp_path / "views.safetensors")
+    loaded = skclamp.load(tmp_path / "views.safetensors", network)
+    np.testing.assert_array_equal(loaded.predict_proba(X), found.predict_proba(X))
+
+
+@pytest.mark.parametrize("view", [ImageShift(2, -4), ImageShift(-2, 2, flip=True), TimeShift(2), HorizontalFlip()])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_views_move_back_what_they_have_moved(view, stride):
+    shape = (16,) if isinstance(view, TimeShift) else (12, 16)
+    x = torch.randn(1, 2, *shape, generator=torch.Generator().manual_seed(0))
+    pool = partial(nn.functional.avg_pool1d if len(shape) == 1 else nn.functional.avg_pool2d, kernel_size=stride)
+    # All but what came from over the border.
+    inside = (..., *[slice(4 // stride, -4 // stride)] * len(shape))
+    torch.testing.assert_close(view.moved_back(pool(view(x)), x)[inside], pool(x)[inside])
+
+
+def test_views_that_move_parts_of_places_are_refused():
+    network = Segmenting()
+    network.layers.append(nn.AvgPool2d(2))
+    X, _ = images(network=network)
+    y = np.random.default_rng(0).integers(3, size=(len(X), 4, 4))
+    with pytest.raises(ValueError, match=r"views must leave places where they are or move them as whole ones"):
+        NeuralClampingCalibrator(network, max_views=2, views=[ImageShift(1, 0)]).fit(X, y)
 
 
 def test_gamma_is_refused(network):

@@ -192,7 +192,7 @@ class NetworkBackbone(Backbone):
                     measure.add(seen)
                 passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
                 if views:
-                    viewed = (self._forward(view(passed_on), others) for view, _ in views)
+                    viewed = (self._forward(passed_on, others, view) for view, _ in views)
                     z = weighted_sum(viewed, [weight for _, weight in views])
                 else:
                     # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
@@ -258,11 +258,11 @@ class NetworkBackbone(Backbone):
                 # Some take batches of one size alone.
                 return None
 
-    def _forward(self, x, others, first_row=None):
+    def _forward(self, x, others, view=None, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
         try:
             if first_row is None or self.module.response != "probabilities":
-                return self.module(x, **others)
+                return self.module(x, **others) if view is None else self.module.seen_through(view, x, **others)
             output, n_samples = self.module._yielded(x, **others)
         except ForwardError as error:
             if others or x.is_floating_point():

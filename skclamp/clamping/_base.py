@@ -96,7 +96,8 @@ class BaseClamping(BaseCalibrator):
         Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with
         and without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height,
         width) and (channels, time). Modules must keep shapes, treat each sample alike, and learn nothing; those given
-        are copied.
+        are copied. Of a class at each place, logits of views that move places are moved back, by the view's method
+        ``moved_back(logits, x)``.
     output : "auto", BaseCalibrator or None, default="auto"
         What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
         temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
@@ -452,11 +453,6 @@ class BaseClamping(BaseCalibrator):
                 for settings in candidates
                 if settings.features or settings.perturbation != "auto"
             ]
-        if with_views and self._outputs.is_dense and isinstance(self.views, str):
-            raise ValueError(
-                "views must be a list of modules that leave each place where it is where y has a class at each place; "
-                f"got {self.views!r}, of which flips and shifts move them"
-            )
         if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         if not (candidates or with_views or (self.output is not None and self._guarded)):

@@ -152,9 +152,9 @@ class Problem:
         rows = self.nonzero_weight_indices()
         return self if len(rows) == len(self) else self.take(rows)
 
-    def logits_under(self, perturbation):
-        """Logits of the perturbed inputs."""
-        logits = self.try_logits_under(perturbation)
+    def logits_under(self, perturbation, view=None):
+        """Logits of the perturbed inputs, or of a view of them."""
+        logits = self.try_logits_under(perturbation, view)
         if logits is None:
             # At the identity they are finite.
             raise OverflowedLogits(
@@ -163,12 +163,13 @@ class Problem:
             )
         return logits
 
-    def try_logits_under(self, perturbation):
+    def try_logits_under(self, perturbation, view=None):
         """Logits of the perturbed inputs; None where the network's arithmetic overflows on any process."""
+        views = () if view is None else ((view, 1.0),)
         self.passes.forward += self.shard.size
         try:
             with features_clamped(self.backbone.module, norm_part(perturbation)):
-                logits = self.backbone.logits(self.inputs, perturbation)[0][: self.shard.size]
+                logits = self.backbone.logits(self.inputs, perturbation, views=views)[0][: self.shard.size]
         except OverflowedLogits:
             logits = None
         n_overflows = self.shard.ranks.sum(torch.tensor(float(logits is None))).item()

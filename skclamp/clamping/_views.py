@@ -15,7 +15,7 @@ from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
-from ._problem import Problem, Through
+from ._problem import Problem
 from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
@@ -50,13 +50,15 @@ def one_view(decision=None):
 @torch.no_grad()
 def candidate_views(views, problem):
     """Candidates by their names, from the parameter `views`; none where nothing is known of such inputs."""
-    x = problem.example(1)
+    x, places, candidates = problem.example(1), problem.backbone.places, views
     if isinstance(views, str):
-        views = views_of(x.shape[1:]) if problem.has_floating_inputs else []
+        candidates = views_of(x.shape[1:]) if problem.has_floating_inputs else []
     elif x is None:
         raise ValueError("input_key must name the entry of X that views look at, of floating-point numbers; got None")
-    views = [copy.deepcopy(view).to(x.device).eval() for view in views if type(view) is not nn.Identity]
-    for view in views:
+    candidates = [copy.deepcopy(view).to(x.device).eval() for view in candidates if type(view) is not nn.Identity]
+    if places and isinstance(views, str):
+        candidates = [view for view in candidates if view.moves_back(x.shape[2:], places)]
+    for view in candidates:
         try:
             seen = view(x)
         except RuntimeError as error:
@@ -67,7 +69,12 @@ def candidate_views(views, problem):
             raise ValueError(f"views must keep the shape of a batch, {tuple(x.shape)}; got {got} of {view!r}")
         if not torch.isfinite(seen).all():
             raise ValueError(f"views must yield finite inputs; got NaN or infinity of {view!r}")
-    return dict(zip(titles_of(views), views, strict=True))
+        if places and hasattr(view, "moves_back") and not view.moves_back(x.shape[2:], places):
+            raise ValueError(
+                f"views must leave places where they are or move them as whole ones; got {view!r}, inputs of places "
+                f"{tuple(x.shape[2:])} and logits at places {places}"
+            )
+    return dict(zip(titles_of(candidates), candidates, strict=True))
 
 
 def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_default):
@@ -162,7 +169,7 @@ class Looks:
         logits, seen = self._seen[name]
         new = rows[~seen[rows]]
         if len(new):
-            part = self.problem.take(new).logits_under(Through(self.perturbation, self.candidates[name]))
+            part = self.problem.take(new).logits_under(self.perturbation, self.candidates[name])
             logits[new] = part.to(logits)
             seen[new] = True
         return logits[rows]

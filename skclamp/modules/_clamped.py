@@ -179,7 +179,8 @@ class ClampedModule(nn.Module):
         with nullcontext() if stays else evaluating(self.logits):
             if self.views is None:
                 return self.logits(x, **others)
-            return weighted_sum((self.logits(view(x), **others) for view in self.views), self.view_weights.unbind())
+            viewed = (self.logits.seen_through(view, x, **others) for view in self.views)
+            return weighted_sum(viewed, self.view_weights.unbind())
 
     def fold(self, x=None):
         """An equivalent network that needs no more time than the original: a copy with other weights.

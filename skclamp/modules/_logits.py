@@ -128,13 +128,19 @@ class LogitsModule(nn.Module):
     @seen_by_exporters
     def forward(self, x=None, /, **others):
         """Logits of shape (n_samples, n_classes, ...); `others` go to the network by name, "x" among them."""
-        output, n_samples = self._yielded(x, **others)
+        return self.seen_through(None, x, **others)
+
+    def seen_through(self, view, x=None, /, **others):
+        """Return logits of a view of x; those at places that the view moves are moved back."""
+        output, n_samples = self._yielded(x if view is None else view(x), **others)
         logits = logits_from(output, self.response, n_samples=n_samples, outputs=self.outputs)
         if self.size is not None:
             if logits.ndim != 2 + len(self.size) or logits.ndim == 2:
                 raise ValueError(f"size must have an axis for each of the places; got {self.size} for {logits.shape}")
             mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[logits.ndim]
             logits = nn.functional.interpolate(logits, size=tuple(self.size), mode=mode)
+        if logits.ndim > 2 and hasattr(view, "moved_back"):
+            logits = view.moved_back(logits, x)
         return logits if self.kept is None else logits.flatten(2)[:, :, self.kept]
 
     def _yielded(self, x=None, /, **others):

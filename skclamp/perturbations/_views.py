@@ -13,7 +13,34 @@ def _moved(x, axis, steps):
     return x.index_select(axis, places)
 
 
-class HorizontalFlip(nn.Module):
+class _Moving(nn.Module):
+    """A view that moves places, such as pixels; logits at each of them are moved back."""
+
+    def moves_back(self, places, of_logits):
+        """Return whether logits at places (of_logits) of inputs of some places can be moved back."""
+        return len(places) == len(of_logits) and all(
+            steps * size % length == 0 for steps, size, length in zip(self._steps, of_logits, places, strict=True)
+        )
+
+    def moved_back(self, logits, x):
+        """Return logits of a view of x, of shape (n_samples, n_classes, *places), at the places of x.
+
+        Parameters
+        ----------
+        logits : torch.Tensor of shape (n_samples, n_classes, *places)
+            As many along each axis as the inputs have, or in proportion. Those that the view moved over the border are
+            taken from it.
+        x : torch.Tensor of shape (n_samples, n_channels, *places)
+            The inputs before the view.
+        """
+        logits = logits.flip(-1) if self.flip else logits
+        for axis, steps in enumerate(self._steps, 2):
+            if steps:
+                logits = _moved(logits, axis, -steps * logits.shape[axis] // x.shape[axis])
+        return logits
+
+
+class HorizontalFlip(_Moving):
     """Images mirrored left to right.
 
     See Also
@@ -34,6 +61,7 @@ class HorizontalFlip(nn.Module):
     """
 
     title = "flip"
+    flip, _steps = True, (0, 0)
 
     def __init__(self):
         super().__init__()
@@ -43,7 +71,7 @@ class HorizontalFlip(nn.Module):
         return x.flip(-1)
 
 
-class ImageShift(nn.Module):
+class ImageShift(_Moving):
     """Images moved by some pixels, with the border repeated, and mirrored if asked for.
 
     Parameters
@@ -70,6 +98,7 @@ class ImageShift(nn.Module):
         super().__init__()
         self.rows, self.columns = _whole(rows, "rows"), _whole(columns, "columns")
         self.flip = bool(flip)
+        self._steps = self.rows, self.columns
 
     @property
     def title(self):
@@ -88,7 +117,7 @@ class ImageShift(nn.Module):
         return x.flip(-1) if self.flip else x
 
 
-class TimeShift(nn.Module):
+class TimeShift(_Moving):
     """Sequences moved by some steps along their last axis, with the end repeated.
 
     Parameters
@@ -109,9 +138,12 @@ class TimeShift(nn.Module):
     tensor([[[2., 3., 3.]]])
     """
 
+    flip = False
+
     def __init__(self, steps):
         super().__init__()
         self.steps = _whole(steps, "steps")
+        self._steps = (self.steps,)
 
     @property
     def title(self):

@@ -39,7 +39,7 @@ def default_calibrators(logits, random_state):
     if takes_part:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)
         # Without candidates it would be the same once more.
-        if shape is not None and views_of(shape) and not logits.outputs.is_dense:
+        if shape is not None and views_of(shape):
             chosen["NeuralClampingCalibrator, 2 views"] = NeuralClampingCalibrator(
                 max_views=2, random_state=random_state
             )
