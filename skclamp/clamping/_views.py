@@ -14,7 +14,7 @@ from .._judging.paired import student_below_zero
 from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
-from ..perturbations._views import titles_of, views_of
+from ..perturbations._views import VIEWS, titles_of, views_of
 from ._problem import Problem
 from ._search import cross_examine, hold_out, pooled_logits
 
@@ -57,7 +57,7 @@ def candidate_views(views, problem):
         raise ValueError("input_key must name the entry of X that views look at, of floating-point numbers; got None")
     candidates = [copy.deepcopy(view).to(x.device).eval() for view in candidates if type(view) is not nn.Identity]
     if places and isinstance(views, str):
-        candidates = [view for view in candidates if view.moves_back(x.shape[2:], places)]
+        candidates = [view for view in candidates if view._moves_back(x.shape[2:], places)]
     for view in candidates:
         try:
             seen = view(x)
@@ -69,7 +69,7 @@ def candidate_views(views, problem):
             raise ValueError(f"views must keep the shape of a batch, {tuple(x.shape)}; got {got} of {view!r}")
         if not torch.isfinite(seen).all():
             raise ValueError(f"views must yield finite inputs; got NaN or infinity of {view!r}")
-        if places and hasattr(view, "moves_back") and not view.moves_back(x.shape[2:], places):
+        if places and isinstance(view, VIEWS) and not view._moves_back(x.shape[2:], places):
             raise ValueError(
                 f"views must leave places where they are or move them as whole ones; got {view!r}, inputs of places "
                 f"{tuple(x.shape[2:])} and logits at places {places}"

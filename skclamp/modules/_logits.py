@@ -131,7 +131,23 @@ class LogitsModule(nn.Module):
         return self.seen_through(None, x, **others)
 
     def seen_through(self, view, x=None, /, **others):
-        """Return logits of a view of x; those at places that the view moves are moved back."""
+        """Return logits of a view of x; those at places that the view moves are moved back.
+
+        Parameters
+        ----------
+        view : callable or None
+            Takes x to another of its shape. Of logits at places, its method ``moved_back(logits, x)``, where it has
+            one, takes them to the places of x.
+        x : torch.Tensor of shape (n_samples, ...), default=None
+            The input that is seen; None where all have names, and there is no view.
+        **others : torch.Tensor
+            What the network takes with it by name.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_classes, ...)
+            As of `forward`.
+        """
         output, n_samples = self._yielded(x if view is None else view(x), **others)
         logits = logits_from(output, self.response, n_samples=n_samples, outputs=self.outputs)
         if self.size is not None:

@@ -16,7 +16,10 @@ def _moved(x, axis, steps):
 class _Moving(nn.Module):
     """A view that moves places, such as pixels; logits at each of them are moved back."""
 
-    def moves_back(self, places, of_logits):
+    flip: bool
+    _steps: tuple[int, ...]
+
+    def _moves_back(self, places, of_logits):
         """Return whether logits at places (of_logits) of inputs of some places can be moved back."""
         return len(places) == len(of_logits) and all(
             steps * size % length == 0 for steps, size, length in zip(self._steps, of_logits, places, strict=True)
@@ -32,6 +35,11 @@ class _Moving(nn.Module):
             taken from it.
         x : torch.Tensor of shape (n_samples, n_channels, *places)
             The inputs before the view.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_classes, *places)
+            The same logits, moved.
         """
         logits = logits.flip(-1) if self.flip else logits
         for axis, steps in enumerate(self._steps, 2):
