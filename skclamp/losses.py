@@ -36,7 +36,8 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     target : torch.Tensor of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_places), dtype int64
         Column index of each sample's class. Or 0, 1, or -1 where it isn't known, for each of several labels that don't
         exclude each other; ``p_y`` is then that of all labels of a sample together, by independent sigmoids. Or the
-        column index, or -1, at each place, of which more than 16 count as 16 together.
+        column index, or -1, at each place, of which more than 16 count as 16 together; of labels there, of the shape of
+        the logits.
     gamma : float, default=0.0
         Focusing parameter, at least 0. At 0 the loss is exactly the cross-entropy.
     eps : float, default=0.0
@@ -76,7 +77,7 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     """
     _check_parameters(gamma, eps, reduction)
     _check_shapes(logits, target, sample_weight)
-    if gamma == eps == 0 and target.ndim == 2:
+    if gamma == eps == 0 and target.ndim > 1:
         loss = -log_likelihood_of_sample(logits, target)
     elif gamma == eps == 0:
         loss = F.cross_entropy(logits, target, reduction="none")
@@ -90,16 +91,17 @@ def log_likelihood_of_sample(logits, target):
 
     More than 16 places count as 16.
     """
-    if logits.ndim == 3:
-        of_places = F.cross_entropy(logits, target.clamp(min=0), reduction="none") * (target >= 0)
-        return -of_places.sum(1) * share_of_places(target.shape[1])
-    signs = (2 * target - 1).to(logits)
-    return (F.logsigmoid(signs * logits) * (target >= 0)).sum(1)
+    if target.ndim < logits.ndim:
+        of_rows = -F.cross_entropy(logits, target.clamp(min=0), reduction="none")
+    else:
+        of_rows = F.logsigmoid((2 * target - 1).to(logits) * logits)
+    together = (of_rows * (target >= 0)).flatten(1).sum(1)
+    return together if logits.ndim == 2 else together * share_of_places(logits.shape[2])
 
 
 def margin_of(logits, target):
     """Log-odds of each sample's own class, its logit less the log-sum-exp of all the others; or of all that it has."""
-    if target.ndim == 2:
+    if target.ndim > 1:
         # A sample without a label, or a sure one, has next to no loss.
         together = log_likelihood_of_sample(logits, target).clamp(max=-torch.finfo(logits.dtype).tiny)
         return together - torch.log(-torch.expm1(together))
@@ -189,11 +191,11 @@ def _check_parameters(gamma, eps, reduction):
 def _check_shapes(logits, target, sample_weight):
     if logits.ndim not in (2, 3) or logits.shape[1] < 2:
         raise ValueError(f"logits must have shape (n_samples, n_classes >= 2), got {tuple(logits.shape)}")
-    if logits.ndim == 3 and target.shape != logits.shape[::2]:
+    if logits.ndim == 3 and target.shape not in (logits.shape, logits.shape[::2]):
         raise ValueError(
             f"target must have shape {tuple(logits.shape[::2])}, one value per place, got {tuple(target.shape)}"
         )
-    if target.ndim == 2 and target.shape == (logits.shape if logits.ndim == 2 else logits.shape[::2]):
+    if target.shape == logits.shape or (logits.ndim == 3 and target.shape == logits.shape[::2]):
         target = None
     for name, values in (("target", target), ("sample_weight", sample_weight)):
         if values is not None and values.shape != logits.shape[:1]:

@@ -216,6 +216,99 @@ def test_weights_that_are_no_mask():
         TemperatureScaling().fit(logits, y, sample_weight=np.ones((60, 5)))
 
 
+def fields_of_labels(n_samples=80, places=(6, 5), n_labels=3, seed=0):
+    """Logits of labels at places, and labels drawn from half of them, shifted; some aren't known."""
+    rng = np.random.default_rng(seed)
+    logits = 3 * rng.normal(size=(n_samples, n_labels, *places))
+    y = (logits / 2 - 0.5 + rng.logistic(size=logits.shape) > 0).astype(float)
+    return logits, np.where(rng.random(y.shape) < 0.1, np.nan, y)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [TemperatureScaling, EnsembleTemperatureScaling, PlattScaling, BetaCalibration, IsotonicCalibration],
+    ids=lambda kind: kind.__name__,
+)
+def test_maps_of_labels_at_places_are_those_of_rows(kind, tmp_path):
+    logits, y = fields_of_labels()
+    found = kind(outputs="sigmoid").fit(logits, y)
+    expected = kind().fit(rows(logits), rows(y), sample_weight=np.full(y[:, 0].size, 16 / 30))
+    proba = found.predict_proba(logits)
+    assert proba.dtype == np.float32
+    np.testing.assert_allclose(rows(proba), expected.predict_proba(rows(logits)), atol=2e-5)
+    np.testing.assert_array_equal(found.predict(logits), proba >= 0.5)
+    with torch.no_grad():
+        np.testing.assert_allclose(found.module_.eval()(torch.from_numpy(logits)).sigmoid(), proba, atol=1e-6)
+    known = ~np.isnan(y)
+    assert found.score(logits, y) == pytest.approx(np.mean((proba >= 0.5)[known] == y[known]))
+    found.save(tmp_path / "labels.safetensors")
+    np.testing.assert_array_equal(skclamp.load(tmp_path / "labels.safetensors").predict_proba(logits), proba)
+
+
+def test_what_stands_for_unknown_labels_at_places():
+    logits, y = fields_of_labels()
+    mask = np.random.default_rng(1).random((80, 6, 5)) < 0.7
+    found = PlattScaling(outputs="sigmoid").fit(logits, y, sample_weight=mask)
+    numbers = np.where(np.isnan(y) | ~mask[:, None], 255, y).astype(int)
+    again = PlattScaling(outputs="sigmoid", ignore_index=255).fit(logits, numbers)
+    np.testing.assert_allclose(found.coef_, again.coef_, rtol=1e-9)
+    data = TensorDataset(torch.from_numpy(logits).float(), torch.from_numpy(numbers))
+    brought = PlattScaling(nn.Identity(), outputs="sigmoid", ignore_index=255).fit(data)
+    np.testing.assert_allclose(brought.coef_, again.coef_, rtol=1e-4)
+    weighted = found.score(logits, y, sample_weight=mask)
+    assert weighted == pytest.approx(found.score(logits, np.where(mask[:, None], y, np.nan)))
+
+
+MISTAKES_OF_LABELS = {
+    "outputs aren't given": ({"outputs": "auto"}, lambda y: np.nan_to_num(y).astype(int), "or outputs='sigmoid'"),
+    "a label less": ({}, lambda y: y[:, :2], r"y must have shape \(n_samples, 3, 6, 5\)"),
+    "one label": ({}, lambda y: y[:, 0], r"y must have shape \(n_samples, 3, 6, 5\)"),
+    "other places": ({}, lambda y: y[..., :4], r"y must have shape \(n_samples, 3, 6, 5\)"),
+    "numbers of classes": ({}, lambda y: y + 1, r"y must hold labels among the classes \[0, 1\]; got \[2"),
+    "nothing known": ({}, lambda y: y * np.nan, "y must have a label that is known"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES_OF_LABELS)
+def test_mistakes_of_labels_at_places(mistake):
+    parameters, change, rule = MISTAKES_OF_LABELS[mistake]
+    logits, y = fields_of_labels()
+    with pytest.raises(ValueError, match=rule):
+        PlattScaling(**{"outputs": "sigmoid", **parameters}).fit(logits, change(y))
+
+
+def test_clamping_of_labels_at_places(network, tmp_path):
+    def labelled(seed):
+        rng = np.random.default_rng(seed)
+        X = torch.from_numpy(rng.normal(size=(150, 2, 8, 8))).float()
+        with torch.no_grad():
+            logits = network.eval()(X).double().numpy()
+        y = (logits / 1.5 + rng.logistic(size=logits.shape) > 0).astype(float)
+        return X, np.where(rng.random(y.shape) < 0.1, np.nan, y)
+
+    (X, y), (X_new, y_new), options = labelled(0), labelled(1), {"outputs": "sigmoid"}
+    baseline = TemperatureScaling(network, **options).fit(X, y)
+    kept = NeuralClampingCalibrator(network, output=None, random_state=0, **options).fit(X, y)
+    assert not kept.accepted_
+    np.testing.assert_array_equal(kept.predict_proba(X), baseline.predict_proba(X))
+
+    def loss(calibrator):
+        found, known = calibrator.predict_proba(0.5 * X_new + 0.3), ~np.isnan(y_new)
+        return -np.log(np.where(y_new == 1, found, 1 - found)[known]).mean()
+
+    shifted = NeuralClampingCalibrator(network, random_state=0, **options).fit(0.5 * X + 0.3, y)
+    assert shifted.accepted_
+    assert loss(shifted) < min(
+        loss(kind(network, **options).fit(0.5 * X + 0.3, y)) for kind in (TemperatureScaling, PlattScaling)
+    )
+    shifted.save(tmp_path / "labels.safetensors")
+    loaded = skclamp.load(tmp_path / "labels.safetensors", network)
+    np.testing.assert_array_equal(loaded.predict_proba(X_new), shifted.predict_proba(X_new))
+    with torch.no_grad():
+        exported = torch.export.export(copy.deepcopy(shifted.module_.eval()), (X[:4],)).module()
+        np.testing.assert_allclose(exported(X[:4]).sigmoid(), shifted.predict_proba(X[:4]), atol=1e-5)
+
+
 def test_rows_where_fields_were_fitted():
     logits, y = fields()
     found = TemperatureScaling().fit(logits, y)

@@ -174,7 +174,7 @@ class ArrayBackbone(Backbone):
                 # Constants added to rows say nothing of the scale of logits.
                 several = rows.ndim == 2 and rows.shape[1] > 1 and self.outputs == "softmax"
                 self.look_at_scale(rows - rows.mean(1, keepdim=True) if several else rows)
-            if scores.ndim > 1 and scores.shape[1] > 1 and (scores.ndim == 2 or self.outputs == "softmax"):
+            if scores.ndim > 1 and scores.shape[1] > 1:
                 return scores, None
         return logits_from(scores, self.response, n_samples=len(scores), outputs=self.outputs), None
 

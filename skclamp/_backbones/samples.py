@@ -1,5 +1,6 @@
 """Samples: X is opened once, goes through the estimator once, and brings its labels or gets them beside."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from .._utils.labels import (
 )
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
-from .._utils.outputs import Labels, Places, matrix_of, rows_of, understood
+from .._utils.outputs import Labels, Places, matrix_of, outputs_of, rows_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import num_samples, take_rows
 from ..distributed import ALONE, Shard
@@ -41,7 +42,7 @@ from .rows import prints_of, recording, row_prints
 class LabelledLogits(NamedTuple):
     """Logits (n, K), column indices (n,) and weights (n,).
 
-    Of labels that don't exclude each other (n, L) twice, at places (n, K, P) and (n, P).
+    Of labels that don't exclude each other (n, L) twice; at places (n, K, P) and (n, P), of labels (n, L, P) twice.
     """
 
     logits: torch.Tensor
@@ -53,27 +54,32 @@ class LabelledLogits(NamedTuple):
         return LabelledLogits(*(values[rows.to(values.device)] for values in self))
 
     @property
+    def outputs(self):
+        """The output layer that the shapes tell."""
+        return outputs_of(self.logits, self.y)
+
+    @property
     def n_labels(self):
         """Number of labels a sample that don't exclude each other; None of classes."""
-        return None if self.y.ndim == 1 or self.is_dense else self.y.shape[1]
+        return self.outputs.n_labels
 
     @property
     def is_dense(self):
-        """Return whether there is a class at each place of a sample."""
-        return self.logits.ndim == 3
+        """Return whether there is a class, or labels, at each place of a sample."""
+        return self.outputs.is_dense
 
     @property
     def n_rows_each(self):
         """Number of rows of each sample."""
-        return 1 if self.y.ndim == 1 else self.y.shape[1]
+        return math.prod(self.y.shape[1:])
 
     @property
     def rows_a_sample(self):
         """Mean number of rows that a sample counts as: of labels, and classes of places, those that are known."""
         if self.y.ndim == 1:
             return 1.0
-        known = (self.weight @ (self.y >= 0).sum(1).to(self.weight) / self.weight.sum()).item()
-        return known * (share_of_places(self.y.shape[1]) if self.is_dense else 1.0)
+        known = (self.weight @ (self.y >= 0).flatten(1).sum(1).to(self.weight) / self.weight.sum()).item()
+        return known * (share_of_places(self.logits.shape[2]) if self.is_dense else 1.0)
 
     def rows(self):
         """The same, a row for each label, or place, of a sample."""
@@ -81,21 +87,23 @@ class LabelledLogits(NamedTuple):
 
     def thinned(self, n_places):
         """The same at so many places of each sample, at the most, drawn once for all."""
-        if not self.is_dense or self.y.shape[1] <= n_places:
+        if not self.is_dense or self.logits.shape[2] <= n_places:
             return self
-        kept = some_places(self.y.shape[1], n_places).to(self.y.device)
-        return LabelledLogits(self.logits[:, :, kept], self.y[:, kept], self.weight)
+        kept = some_places(self.logits.shape[2], n_places).to(self.y.device)
+        return LabelledLogits(self.logits[:, :, kept], self.y[..., kept], self.weight)
 
     def drawn_by(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities and column indices that `draw_folds` ranks samples by."""
         if self.y.ndim == 1:
             return torch.log_softmax(self.logits.double(), 1), self.y
         together = log_likelihood_of_sample(self.logits.double(), self.y)[:, None]
-        if self.is_dense:
-            return torch.cat([together, torch.log_softmax(self.logits, 1).double().mean(2)], 1), self.y[:, 0] * 0
-        # Unknown labels say nothing of which sample it is.
-        each = logsigmoid(self.logits.double()) * (self.y >= 0)
-        return torch.cat([together, each], 1), self.y[:, 0] * 0
+        if self.n_labels is None:
+            each = torch.log_softmax(self.logits, 1).double().mean(2)
+        else:
+            # Unknown labels say nothing of which sample it is.
+            each = logsigmoid(self.logits.double()) * (self.y >= 0)
+            each = each.mean(2) if self.is_dense else each
+        return torch.cat([together, each], 1), self.y.flatten(1)[:, 0] * 0
 
     def fit(self, calibrator, *, as_task=False):
         """Return a clone of a calibrator without an estimator, fitted to these; `as_task` tells its callbacks."""

@@ -31,14 +31,14 @@ def default_candidates():
 
 def maps_for(samples):
     """Names and maps that `LabelledLogits` are pooled of where nobody says; of several labels those that pool them."""
+    if samples.n_labels:
+        return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
     if samples.is_dense:
         return [
             (name, map_)
             for name, map_ in takers(default_candidates(), samples.logits)
             if name in ("temperature", "ensemble temperature", "structured vector")
         ]
-    if samples.n_labels:
-        return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
     return takers(default_candidates(), samples.logits)
 
 

@@ -19,7 +19,6 @@ from .._utils.progress import progress_bar
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
-from ..losses import share_of_places
 from ..scaling import TemperatureScaling
 from .candidates import FollowingMap
 
@@ -281,6 +280,6 @@ def _followed(mixed, numbers, samples, units, total):
 
 def _losses(log_proba, samples):
     """NLL of each sample: of several labels the sum of those that are known, and of places so."""
-    y, share = samples.y, share_of_places(samples.n_rows_each) if samples.is_dense else 1.0
-    of_rows = -log_proba.double().gather(1, y.clamp(min=0).reshape(-1, 1)).view(y.shape)
-    return (of_rows if y.ndim == 1 else share * (of_rows * (y >= 0)).sum(1)).cpu().numpy()
+    _, y, share = samples._replace(weight=torch.ones_like(samples.weight)).rows()
+    of_rows = -log_proba.double().gather(1, y[:, None])[:, 0] * share.to(log_proba.device)
+    return of_rows.view(len(samples.y), -1).sum(1).cpu().numpy()

@@ -162,7 +162,7 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
 
 def log_likelihoods(logits, y, temperature):
     """Log-probability of each sample's class, or labels, under ``softmax(logits / temperature)``, in float64."""
-    if y.ndim == 2:
+    if y.ndim > 1:
         return log_likelihood_of_sample(logits.double() / temperature, y)
     out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
     size = rows_a_chunk(logits)

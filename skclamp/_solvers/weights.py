@@ -76,7 +76,7 @@ def solve_weights(logits, y, *, sample_weight=None, smooth=False):
         falls without end, and so does the search, unconverged.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
-    if y.ndim == 2:
+    if y.ndim > 1:
         logits, (_, y, weight) = [rows_of(each, y, weight)[0] for each in logits], rows_of(logits[0], y, weight)
     return _descend(Sums(logits, y, weight), smooth)
 

@@ -1,6 +1,6 @@
 """Output layers: what a network's outputs mean. At the door they become rows of logits, and predictions come back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +17,15 @@ OUTPUTS = ("softmax", "sigmoid")
 
 
 class OutputLayer(NamedTuple):
-    """One softmax a sample, or at each place of it; or, of labels that don't exclude each other, a sigmoid for each.
+    """One softmax a sample, or a sigmoid for each of labels that don't exclude each other; or these at each place.
 
     Attributes
     ----------
     n_labels : int or None, default=None
         How many labels each have a sigmoid; None is one softmax of all columns.
     is_dense : bool, default=False
-        Whether a sample, such as an image, has a softmax at each of its places: logits (n, K, *places), y (n, *places).
+        Whether a sample, such as an image, has these at each of its places: logits (n, K, *places), y (n, *places) or,
+        of labels, (n, L, *places).
     """
 
     n_labels: int | None = None
@@ -36,9 +37,9 @@ class OutputLayer(NamedTuple):
         return "softmax" if self.n_labels is None else "sigmoid"
 
     def rows(self, logits):
-        """Return rows of logits (N, K) of a network's (n, K, *places), or of (n, L): the logarithms of 1 - p and p."""
+        """Return rows of logits (N, K) of a network's (n, K, *places), or of labels: the logarithms of 1 - p and p."""
         if self.is_dense:
-            return logits.movedim(1, -1).reshape(-1, logits.shape[1])
+            logits = logits.movedim(1, -1).reshape(-1, logits.shape[1])
         if self.n_labels is None:
             return logits
         return torch.stack([logsigmoid(-logits), logsigmoid(logits)], -1).view(-1, 2)
@@ -51,16 +52,15 @@ class OutputLayer(NamedTuple):
 
     def of_rows(self, rows, logits):
         """Return what rows (N, K) say in the shape of the logits that they come from: of labels the second column."""
-        if self.is_dense:
-            return rows.view(logits.shape[0], *logits.shape[2:], -1).movedim(-1, 1)
-        return rows if self.n_labels is None else rows[:, 1].view(-1, self.n_labels)
+        columns = rows if self.n_labels is None else rows[:, 1].view(-1, self.n_labels)
+        return columns.view(logits.shape[0], *logits.shape[2:], -1).movedim(-1, 1) if self.is_dense else columns
 
     def logits_of_rows(self, rows, logits):
         """Return a network's logits of rows of logits, in the shape of those that they come from."""
         return self.of_rows(rows if self.n_labels is None else rows - rows[:, :1], logits)
 
     def targets(self, y, name="y"):
-        """Return what scores are computed from: labels, checked, (n,), (n, L) or (n, *places)."""
+        """Return what scores are computed from: labels, checked, (n,), (n, L), or these at places."""
         if self.is_dense and y is not None:
             return to_numpy(y, name)
         if self.n_labels is None:
@@ -80,7 +80,7 @@ class OutputLayer(NamedTuple):
         """Return each sample's class from its log-probabilities or, of labels, 1 where p is at least 0.5."""
         if self.n_labels is None:
             return classes[values.argmax(1)]
-        return (values >= np.log(0.5)).astype(np.int64)
+        return (values >= np.log(0.5).astype(values.dtype)).astype(np.int64)
 
 
 SOFTMAX = OutputLayer()
@@ -94,10 +94,18 @@ def rows_of(logits, y, weight):
     """
     if y.ndim == 1:
         return logits, y, weight
+    outputs = outputs_of(logits, y)
+    if outputs.is_dense and outputs.n_labels:
+        # The labels of a place are next to each other.
+        y = y.movedim(1, -1).flatten(1)
     known = (y >= 0).to(weight.device)
-    outputs = OutputLayer(is_dense=True) if logits.ndim == 3 else OutputLayer(y.shape[1])
-    weight = weight[:, None] * (known * share_of_places(y.shape[1]) if outputs.is_dense else known)
+    weight = weight[:, None] * (known * share_of_places(logits.shape[2]) if outputs.is_dense else known)
     return outputs.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1)
+
+
+def outputs_of(logits, y):
+    """Return the output layer of samples, by the shapes of logits (n, K), or (n, K, P) at places, and of labels."""
+    return OutputLayer(y.shape[1] if y.ndim == logits.ndim else None, logits.ndim == 3)
 
 
 def numbers_of(y):
@@ -126,6 +134,11 @@ class Labels:
     def encoded(self, logits, classes, weight):
         """Return the labels' names, 0, 1 or -1 for each, as a tensor, and weights, none where nothing is known."""
         n_labels = self.values.shape[1]
+        if logits.ndim > 2:
+            raise ValueError(
+                f"y must have shape {tuple(logits.shape)}, that of the logits, where labels don't exclude each other; "
+                f"got shape {self.values.shape}. Of classes at each place give outputs='softmax'"
+            )
         if logits.shape[1] != n_labels:
             raise ValueError(
                 f"the logits must have one column per label: got {logits.shape[1]} columns for y of shape "
@@ -149,8 +162,8 @@ class Places:
 
     Attributes
     ----------
-    values : ndarray of shape (n_samples, *places)
-        Class labels.
+    values : ndarray of shape (n_samples, *places) or (n_samples, n_labels, *places)
+        Class labels; or, `of_labels` that don't exclude each other, 0 or 1.
     ignore_index : int
         What stands for a place that isn't known.
     mask : ndarray of shape (n_samples, n_places), bool, or None
@@ -160,19 +173,25 @@ class Places:
     values: np.ndarray
     ignore_index: int
     mask: np.ndarray | None = None
+    of_labels: bool = False
 
     def __len__(self):
         return len(self.values)
+
+    @property
+    def places(self):
+        """Shape of the places of a sample."""
+        return tuple(self.values.shape[2 if self.of_labels else 1 :])
 
     def weighted(self, sample_weight):
         """Return these, and weights of samples, of weights of samples or of the shape of y."""
         if sample_weight is None or n_axes(sample_weight, "sample_weight") < 2:
             return self, sample_weight
         weight = to_numpy(sample_weight, "sample_weight")
-        if weight.shape != self.values.shape:
+        if weight.shape != (len(self), *self.places):
             raise ValueError(
-                f"sample_weight must have shape ({len(self)},), or that of y, {self.values.shape}, as a mask; got "
-                f"{weight.shape}"
+                f"sample_weight must have shape ({len(self)},), or that of places, {(len(self), *self.places)}, as a "
+                f"mask; got {weight.shape}"
             )
         weight = weight.reshape(len(self), -1)
         of_samples = weight.max(1)
@@ -181,7 +200,7 @@ class Places:
                 "sample_weight of the shape of y must be a mask: 0 where a place doesn't count, and the same weight at "
                 "all other places of a sample; got several weights in one sample"
             )
-        return Places(self.values, self.ignore_index, weight > 0), of_samples
+        return replace(self, mask=weight > 0), of_samples
 
     def encoded(self, logits, weight, backbone, classes=None, name="y"):
         """Return the classes' names, column indices (n, P), -1 where unknown, and weights, none where nothing is known.
@@ -190,21 +209,34 @@ class Places:
         """
         if logits.ndim == 2:
             check_labels(self.values, name)
-        places, n_classes = tuple(self.values.shape[1:]), logits.shape[1]
-        if backbone.places != places:
-            raise ValueError(other_places(name, places, backbone.places, n_classes))
+        n_classes, n_labels = logits.shape[1], self.values.shape[1]
+        if self.of_labels and (n_labels, *self.places) != (n_classes, *backbone.places):
+            raise ValueError(
+                f"{name} must have shape (n_samples, {n_classes}, {', '.join(map(str, backbone.places))}), that of the "
+                f"logits, where outputs='sigmoid'; got shape {self.values.shape}"
+            )
+        if backbone.places != self.places:
+            raise ValueError(other_places(name, self.places, backbone.places, n_classes))
         kept = slice(None) if backbone.kept is None else backbone.kept
-        values = self.values.reshape(len(self), -1)[:, kept]
+        values = self.values.reshape(len(self), *[n_labels] * self.of_labels, -1)[..., kept]
         known = are_known(values, self.ignore_index)
         if self.mask is not None:
-            known &= self.mask[:, kept]
-        found = labels_found(values[known], n_classes, classes, self.ignore_index, name)
-        known_classes = {"known": backbone.classes, "likely": backbone.likely_classes}
-        classes = resolve_classes(found, n_classes, classes=classes, **known_classes)
+            mask = self.mask[:, kept]
+            known &= mask[:, None] if self.of_labels else mask
         y = np.full(values.shape, -1)
-        y[known] = encode_labels(values[known], classes, name)
+        if self.of_labels:
+            y[known] = encode_labels(values[known], np.arange(2), name)
+            names = np.arange(n_labels)
+            classes = names if classes is None else check_class_names(to_numpy(classes), n_labels, "classes")
+        else:
+            found = labels_found(values[known], n_classes, classes, self.ignore_index, name)
+            known_classes = {"known": backbone.classes, "likely": backbone.likely_classes}
+            classes = resolve_classes(found, n_classes, classes=classes, **known_classes)
+            y[known] = encode_labels(values[known], classes, name)
+        if not known.any():
+            raise ValueError(f"{name} must have a label that is known and has weight; got none")
         y = tensor_of(y, name)
-        return classes, y.to(logits.device), weight * (y >= 0).any(1)
+        return classes, y.to(logits.device), weight * (y >= 0).flatten(1).any(1)
 
 
 def labels_found(known, n_classes, classes, ignore_index, name="y"):
@@ -241,7 +273,8 @@ def other_places(name, places, others, n_classes, scores="the logits", mended="l
         shape = ", ".join(map(str, places))
         return (
             f"{name} must have a class at each place, and not a column of each class: give {name}.argmax(1) of one-hot "
-            f"ones; or, if the logits are one at each place, logits[:, None]; got {name} of shape (n, {shape})"
+            f"ones; or outputs='sigmoid', if they are labels that don't exclude each other; or, if the logits are one "
+            f"at each place, logits[:, None]; got {name} of shape (n, {shape})"
         )
     mend = ""
     if len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
@@ -271,11 +304,14 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     if y is None:
         # Of how many, what brings them says.
         return OutputLayer(-1), None
+    shape = np.shape(y)
+    if len(shape) > 2 and shape[1] > 1 and (places := _places_of(y, ignore_index, given=True)) is not None:
+        return OutputLayer(shape[1], is_dense=True), replace(places, of_labels=True)
     if matrix is None:
         raise ValueError(
-            f"{name} must be of shape (n_samples, n_labels), two labels or more, each 0, 1 or NaN, where "
-            f"outputs='sigmoid'; got shape {np.shape(y)}. One label alone is a problem of two classes, which needs no "
-            "outputs"
+            f"{name} must be of shape (n_samples, n_labels), or (n_samples, n_labels, ...) at places, two labels or "
+            f"more, each 0, 1 or NaN, where outputs='sigmoid'; got shape {np.shape(y)}. One label alone is a problem "
+            "of two classes, which needs no outputs"
         )
     if outputs == "auto" and (matrix.sum(1) == 1).all():
         raise ValueError(

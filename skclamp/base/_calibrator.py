@@ -27,7 +27,7 @@ from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.temperature import solve_temperature
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_among, as_given, to_numpy
+from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in_for_zero
@@ -295,11 +295,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
             samples = self._read(X, y, any_order=y is None and alone, **told)
-            if outputs.n_labels:
+            if samples.labelled.outputs != outputs:
                 # Those of a Dataset are known by now.
-                self._n_labels = samples.labelled.n_labels
-            elif samples.labelled.is_dense and not outputs.is_dense:
-                self._take_on(OutputLayer(is_dense=True), ranks)
+                self._take_on(samples.labelled.outputs, ranks)
             n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
             are_classes = self._outputs == SOFTMAX
             self._like_probabilities = self._look_for_probabilities(samples, checks)
@@ -361,8 +359,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _look_for_probabilities(self, samples, checks=True):
         """Return whether logits add up as probabilities of classes do; tell where any are taken for logits unasked."""
-        logits = self._outputs.rows(samples.logits[:, :, :_FEW_PLACES]) if self._outputs.is_dense else samples.logits
-        total = 0.0 if self._outputs.n_labels else total_of_probabilities(logits)
+        logits = samples.logits[:, :, :_FEW_PLACES] if self._outputs.is_dense else samples.logits
+        total = 0.0 if self._outputs.n_labels else total_of_probabilities(self._outputs.rows(logits))
         if checks and samples.backbone.guesses_response:
             if total:
                 note(words.probabilities(total), CalibrationSetWarning, explains=True)
@@ -372,7 +370,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _may_be_sigmoids(self, logits):
         """Return whether logits of labels, or of one column at each place, all lie between 0 and 1."""
-        if self._outputs.is_dense and (logits.shape[1] != 2 or logits[:, 0].any()):
+        if self._outputs.is_dense and not self._outputs.n_labels and (logits.shape[1] != 2 or logits[:, 0].any()):
             return False
         return self._outputs != SOFTMAX and bool(((logits >= 0) & (logits <= 1)).all())
 
@@ -485,7 +483,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             if not is_frozen(self.estimator):
                 raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
             self._is_dense = True
-            return
+            if outputs.n_labels is None:
+                return
         if self._map_of_labels is None:
             raise ValueError(
                 "y must be one label a sample; got several labels that don't exclude each other, which "
@@ -741,6 +740,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 raise ValueError(f"y must have a place whose class is known; got {self.ignore_index} alone")
             weight = None
             if sample_weight is not None:
+                if self._outputs.n_labels and n_axes(sample_weight, "sample_weight") > 1:
+                    sample_weight = np.repeat(to_numpy(sample_weight)[:, None], y.shape[1], 1)
                 weight = weights_of_rows(sample_weight, y.shape).reshape(y.shape)[known]
             return accuracy(y[known], predicted[known], weight)
         if self._outputs.n_labels and np.isnan(y).any():
@@ -768,7 +769,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if self._outputs != SOFTMAX:
             y = self._outputs.targets(labels if y is None else y, name)
             check_same_length(y, len(predicted), name)
-            places = predicted.shape[1 if method == "predict" else 2 :]
+            places = predicted.shape[1 if method == "predict" or self._outputs.n_labels else 2 :]
             if self._outputs.is_dense and y.shape[1:] != places:
                 raise ValueError(other_places(name, y.shape[1:], places, len(self.classes_)))
             return predicted, y
@@ -823,14 +824,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _transform_places(self, normalise, logits, given):
         """The same at all places of samples, in float32; a network's logits make room for what becomes of them."""
-        own = not given and logits.device.type == "cpu" and logits.dtype == torch.float32
+        own = not given and logits.device.type == "cpu" and logits.dtype == torch.float32 and logits.is_contiguous()
         out = logits if own else torch.empty(tuple(logits.shape), dtype=torch.float32)
         n_rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         n_samples = max(1, n_rows // math.prod(logits.shape[2:]))
         for chunk, place in zip(logits.split(n_samples), out.split(n_samples), strict=True):
-            rows = self._outputs.rows(chunk).split(n_rows)
-            mapped = [self._mapped(normalise, part.to(torch.float64, copy=True)).float() for part in rows]
-            place.copy_(self._outputs.of_rows(mapped[0] if len(mapped) == 1 else torch.cat(mapped), chunk))
+            for part, some in zip(chunk.flatten(2).split(n_rows, 2), place.flatten(2).split(n_rows, 2), strict=True):
+                mapped = self._mapped(normalise, self._outputs.rows(part.to(torch.float64, copy=True)))
+                some.copy_(self._outputs.of_rows(mapped, part))
         return out.numpy()
 
     def _mapped(self, normalise, rows):

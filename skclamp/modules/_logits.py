@@ -287,12 +287,7 @@ def logits_from(scores, response, *, n_samples, outputs="softmax"):
             f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes), or scores at "
             f"each place, ({n_samples}, n_classes, *places); got shape {tuple(scores.shape)}"
         )
-    if outputs == "sigmoid" and scores.ndim > 2:
-        raise ValueError(
-            "the network must return one row of scores per sample where labels don't exclude each other; got shape "
-            f"{tuple(scores.shape)}. Of classes at each place, one of them alone too, give outputs='softmax'"
-        )
-    if outputs == "sigmoid" and scores.ndim == 2:
+    if outputs == "sigmoid" and scores.ndim >= 2:
         return scores if response == "logits" else log_of(scores) - log_of(1 - scores)
     if scores.ndim == 1 or scores.shape[1] == 1:
         score = scores.reshape(n_samples, *scores.shape[2:])

@@ -13,7 +13,6 @@ from .._solvers.temperature import log_likelihoods, solve_temperature, warn_of_b
 from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import LOG_MIN_PROBABILITY
-from .._utils.outputs import OutputLayer
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, OnOutputs, Temperature
@@ -183,7 +182,7 @@ def _solve(samples):
 
 def _losses(map_, samples):
     """NLL of each sample under a map of rows."""
-    mapped = OnOutputs(map_, OutputLayer(samples.n_labels, samples.is_dense))(samples.logits.double())
+    mapped = OnOutputs(map_, samples.outputs)(samples.logits.double())
     return -log_likelihoods(mapped, samples.y, 1.0).cpu().numpy()
 
 

@@ -190,12 +190,12 @@ class PlattScaling(OneVsRestScaling):
     def _fit_labels(self, samples):
         if self.pooling == "none":
             return super()._fit_labels(samples)
-        z, y = samples.logits.double().T, samples.y.T
-        weight = samples.weight.to(y.device) * (y >= 0)
+        n_labels, rows = samples.n_labels, samples.rows()
+        z = samples.logits.double().movedim(1, -1).reshape(-1, n_labels).T
+        hit, weight = rows.y.double().view(-1, n_labels).T, rows.weight.to(z.device).view(-1, n_labels).T
         # Of logits of another scale the prior would hold what is wrong.
-        temperature = solve_temperature(*samples[:2], sample_weight=samples.weight, prior=True).temperature
+        temperature = solve_temperature(*rows[:2], sample_weight=rows.weight, prior=True).temperature
         unit = 1.0 if 1 / _SAME_SCALE < temperature < _SAME_SCALE else temperature
-        hit = y.clamp(min=0).double()
         pairs, shared, self.n_iter_ = fit_pooled_platt(z / unit, hit, weight, self.pooling)
         scale = torch.tensor([1 / unit, 1.0], dtype=torch.float64)
         return PlattMapOfLabels(coef_=pairs[:, 0] / unit, intercept_=pairs[:, 1], shared_=shared * scale)

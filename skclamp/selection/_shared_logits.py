@@ -77,7 +77,12 @@ class SharedLogits:
         self.calibration_samples, fit_seconds = found
         self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
         # Those of a Dataset are known by now.
-        self.outputs = OutputLayer(self.outputs.n_labels, self.calibration_samples.labelled.is_dense)
+        self.outputs = self.calibration_samples.labelled.outputs
+        if self.outputs.is_dense and self.outputs.n_labels:
+            raise ValueError(
+                "y_cal must be one class a sample or place, or several labels a sample; got several labels at each "
+                "place. Compare one of them: y_cal[:, 0] with the logits X_cal[:, :1]"
+            )
         reader._take_on(self.outputs, ALONE)
         options = {"any_order": y_test is None, "names": ("X_test", "y_test"), "ignore_index": ignored}
         # What reads notes the places of dense outputs.
