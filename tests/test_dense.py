@@ -545,20 +545,54 @@ def test_networks_are_compared_by_default(network, tmp_path):
     comparison.to_html(tmp_path / "page.html")
 
 
-def test_a_monitor_counts_images_by_groups():
+def test_a_monitor_counts_images(tmp_path):
     (logits, y), (new, truth) = fields(150), fields(150, temperature=4.0, seed=1)
-    calibrator = TemperatureScaling().fit(logits, y)
-    with pytest.raises(ValueError, match="groups"):
-        skclamp.CalibrationMonitor(calibrator).partial_fit(new, truth)
+    calibrator = TemperatureScaling(ignore_index=255).fit(logits, y)
+    true = np.where(np.random.default_rng(0).random(y.shape) < 0.1, 255, fields(150, seed=1)[1])
+    monitor = skclamp.CalibrationMonitor(calibrator).fit(logits, y)
+    assert not monitor.never_true_
+    monitor.partial_fit(new[:100], true[:100])
+    monitor.save(tmp_path / "monitor.safetensors")
+    monitor = skclamp.load(tmp_path / "monitor.safetensors", calibrator)
+    monitor.partial_fit(new[100:], np.where(np.arange(50)[:, None, None] < 3, 255, true[100:]))
+    assert (monitor.alarm_, monitor.n_samples_, monitor.n_missing_) == (False, 147, 3)
+    assert "No alarm after 147 samples" in monitor.summary()
+    assert monitor.partial_fit(new, truth).alarm_
 
-    def watched(y):
-        monitor = skclamp.CalibrationMonitor(response="probabilities")
-        images_of_rows = np.repeat(np.arange(len(y)), y[0].size)
-        return monitor.partial_fit(rows(calibrator.predict_proba(new).astype(float)), y.ravel(), groups=images_of_rows)
+    # As rows, the places of an image are a group.
+    by_rows = skclamp.CalibrationMonitor(response="probabilities")
+    proba, images_of_rows = rows(calibrator.predict_proba(new)).astype(float), np.repeat(np.arange(150), y[0].size)
+    by_rows.partial_fit(proba / proba.sum(1, keepdims=True), truth.ravel(), groups=images_of_rows)
+    by_images = skclamp.CalibrationMonitor(calibrator).partial_fit(new, truth)
+    assert by_images.log_e_value_ == pytest.approx(by_rows.log_e_value_, rel=1e-4)
+    of_logits = skclamp.CalibrationMonitor().partial_fit(new / calibrator.temperature_, truth)
+    assert of_logits.log_e_value_ == pytest.approx(by_rows.log_e_value_, rel=1e-4)
 
-    assert watched(truth).alarm_
-    assert watched(truth).n_samples_ == 150
-    assert not watched(fields(150, seed=1)[1]).alarm_
+
+def test_a_monitor_of_images_takes_copies_and_groups():
+    logits, y = fields(100, temperature=1.0)
+    with pytest.warns(CalibrationSetWarning, match="groups"):
+        skclamp.CalibrationMonitor().partial_fit(np.tile(logits, (3, 1, 1, 1)), np.tile(y, (3, 1, 1)))
+    groups = np.tile(np.arange(100), 3)
+    monitor = skclamp.CalibrationMonitor()
+    assert monitor.partial_fit(np.tile(logits, (3, 1, 1, 1)), np.tile(y, (3, 1, 1)), groups=groups).n_samples_ == 100
+    assert monitor.log_e_value_ == pytest.approx(skclamp.CalibrationMonitor().partial_fit(logits, y).log_e_value_)
+    with pytest.raises(ValueError, match="y must have shape"):
+        skclamp.CalibrationMonitor().partial_fit(logits, y[:, :3])
+    with pytest.raises(ValueError, match="several labels at each place"):
+        of_labels = TemperatureScaling(outputs="sigmoid").fit(*fields_of_labels())
+        skclamp.CalibrationMonitor(of_labels).partial_fit(*fields_of_labels())
+
+
+def test_a_monitor_of_dependent_places_has_few_false_alarms():
+    n_alarms = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        logits = np.repeat(3 * rng.normal(size=(200, 3, 1)), 20, 2)
+        # All places of an image are of one class.
+        y = np.repeat((logits[..., 0] + rng.gumbel(size=(200, 3))).argmax(1)[:, None], 20, 1)
+        n_alarms += skclamp.CalibrationMonitor(alpha=0.1).partial_fit(logits, y).alarm_
+    assert n_alarms <= 9
 
 
 @pytest.mark.parametrize(("side", "n_kept"), [(64, 64), (64, 65), (128, 128), (256, 256)])

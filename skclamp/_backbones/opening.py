@@ -47,7 +47,7 @@ def open_backbone(estimator, opening):
         return PipelineBackbone(estimator, opening)
     # A calibrator of ours, whatever methods others have.
     if opening.exact and hasattr(type(estimator), "_map_rows"):
-        _check_of(estimator, opening.outputs)
+        _check_of(estimator, opening.outputs, opening.exact)
         return CalibratorBackbone(estimator, response, opening.outputs)
     return ClassifierBackbone(estimator, response, opening.outputs)
 
@@ -80,7 +80,7 @@ def check_classifier(estimator):
         )
 
 
-def check_probabilistic(estimator, outputs="softmax"):
+def check_probabilistic(estimator, outputs="softmax", takes_places=False):
     """Raise unless an estimator is a calibrator or a classifier that has probabilities, fitted or not."""
     if estimator is None or isinstance(estimator, nn.Module):
         what = "None" if estimator is None else f"a network alone, {type(estimator).__name__}"
@@ -89,14 +89,14 @@ def check_probabilistic(estimator, outputs="softmax"):
             "TemperatureScaling(network).fit(X, y)"
         )
     check_classifier(estimator)
-    _check_of(estimator, outputs)
+    _check_of(estimator, outputs, takes_places)
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
 
 
-def _check_of(estimator, outputs):
+def _check_of(estimator, outputs, takes_places=False):
     """Raise for a calibrator that was fitted to several labels or places a sample where a class is asked for."""
-    if getattr(estimator, "_is_dense", False):
+    if getattr(estimator, "_is_dense", False) and not takes_places:
         raise ValueError(
             f"estimator must say one class a sample; got a {type(estimator).__name__} of a class at each place of a "
             "sample. Give the probabilities at some places as rows, and what sample each is of as groups"

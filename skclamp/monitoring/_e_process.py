@@ -15,7 +15,7 @@ from ._starts import StartsMixture, means
 _TERMS_AT_ONCE = 1 << 19
 # And groups, since what is forgotten is divided by what is kept.
 _MAX_GROUPS = 500
-# Of several labels a sample: 7 MB of sums.
+# Of several labels, or places, a sample: 7 MB of sums.
 _MAX_ROWS = 10_000
 # Samples a class that bets on class frequencies remember.
 _MEMORY = 100
@@ -74,7 +74,7 @@ class CalibrationBets(StartsMixture):
         """
         n_terms = log_p.shape[1] * (_N + len(null_betas(self.tolerance)))
         n_rows = min(_MAX_GROUPS, max(1, _TERMS_AT_ONCE // n_terms))
-        n_groups = min(n_rows, max(1, _MAX_ROWS // len(self.frequencies)))
+        n_groups = min(n_rows, max(1, _MAX_ROWS // max(len(self.frequencies), sizes.max(initial=1))))
         ends, paths = np.append(0, np.cumsum(sizes)), [np.empty((2, 0))]
         for first in range(0, len(sizes), n_groups):
             those = sizes[first : first + n_groups]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.labels import encode_labels, group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
-from .._utils.outputs import OUTPUTS, OutputLayer, check_columns, matrix_of, understood
+from .._utils.outputs import OUTPUTS, OutputLayer, are_known, check_columns, matrix_of, understood
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, tell
@@ -31,8 +31,6 @@ from ._watched import log_odds_of_copies, read_watched
 _FEWEST_LOGITS = 20
 # Probabilities above 1 less this.
 _CERTAIN = 5e-6
-# Maps with offsets.
-_MAPS = {"label": "StructuredVectorScaling", "sample": "PlattScaling"}
 # Of copies among the samples; what it bets on is seldom so by chance.
 _MAX_LOG_ODDS = math.log(1000)
 
@@ -47,8 +45,9 @@ class CalibrationMonitor(Watch):
     long quiet past as after a short one. What the mixture has won is an e-value: however often one looks, the
     probability of a false alarm, ever, is at most `alpha`. It speaks of the labels that it was given: they may come
     late, or never, as long as whether and when they come doesn't depend on what they are. Labels have to be independent
-    given their inputs, or their `groups` known. Of several labels that don't exclude each other a sample counts as one,
-    by those that are known, however they depend on each other: others that are known later mustn't come in again.
+    given their inputs, or their `groups` known. Of several labels that don't exclude each other, or of a class at each
+    place, a sample counts as one, by those that are known, however they depend on each other: others that are known
+    later mustn't come in again.
 
     Parameters
     ----------
@@ -71,6 +70,9 @@ class CalibrationMonitor(Watch):
         calibrator or the shape of y.
     classes : array-like of shape (n_classes,), default=None
         Names of the columns. Needed unless the labels are 0 ... n_classes - 1, or the estimator has ``classes_``.
+    ignore_index : int, default=-100
+        The label of a place that isn't known, where y has a class at each place of a sample; of a calibrator its own
+        counts.
 
     Attributes
     ----------
@@ -131,7 +133,8 @@ class CalibrationMonitor(Watch):
     Several labels a sample are two classes each, and bets on class frequencies have weights of each label. Given the
     past the e-value of a label is at most 1 in expectation, by its own probability alone. So is the mean over those
     labels of a sample that are known, which is what counts: expectations add up however labels depend on each other. A
-    product would not do, as it takes them for independent.
+    product would not do, as it takes them for independent. Of a class at each place the same mean is over up to 1,024
+    places, drawn once.
 
     References
     ----------
@@ -162,6 +165,7 @@ class CalibrationMonitor(Watch):
     response: str = "auto"
     outputs: str = "auto"
     classes: object = None
+    ignore_index: int = -100
 
     _parameter_constraints: ClassVar[dict] = {
         "estimator": "no_validation",
@@ -171,6 +175,7 @@ class CalibrationMonitor(Watch):
         "response": [Choices("auto", "logits", "probabilities")],
         "outputs": [Choices("auto", *OUTPUTS)],
         "classes": ["array-like", torch.Tensor, None],
+        "ignore_index": [Integral],
     }
 
     @property
@@ -180,7 +185,17 @@ class CalibrationMonitor(Watch):
 
     @property
     def _unit(self):
-        return "sample" if self._several else "label"
+        return "sample" if self._several or self._at_places else "label"
+
+    @property
+    def _map(self):
+        """Name a map with offsets."""
+        return "PlattScaling" if self._several else "StructuredVectorScaling"
+
+    @property
+    def _at_places(self):
+        """Return whether there is a class at each place of a sample."""
+        return getattr(self, "_is_dense", False)
 
     def _understand(self, X, y):
         if hasattr(self, "_evidence"):
@@ -194,14 +209,24 @@ class CalibrationMonitor(Watch):
                     f"{asked!r}"
                 )
             asked = own
+            if getattr(estimator, "_is_dense", False):
+                if own == "sigmoid":
+                    raise ValueError(
+                        "estimator must say one class at each place, or labels of whole samples; got a "
+                        f"{type(estimator).__name__} of several labels at each place. Watch one of them by itself"
+                    )
+                self._is_dense = True
+                return
         if asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
             self._n_labels = understood(asked, y, beside=("X", X))[0].n_labels
+        elif estimator is None and getattr(X, "ndim", 0) > 2:
+            self._is_dense = True
 
     def _open_backbone(self):
         estimator, outputs = self._frozen_part(), "sigmoid" if self._several else "softmax"
         if estimator is None or isinstance(estimator, NeuralNet):
             return open_backbone(estimator, Opening(self.response, outputs=outputs))
-        check_probabilistic(estimator, outputs)
+        check_probabilistic(estimator, outputs, takes_places=True)
         if not is_frozen(estimator):
             raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(estimator).__name__}")
         if self.response == "logits":
@@ -213,7 +238,8 @@ class CalibrationMonitor(Watch):
 
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)
-        logits, labels, missing = read_watched(self._backbone, X, y)
+        ignored = getattr(self._frozen_part(), "ignore_index", self.ignore_index)
+        logits, labels, missing = read_watched(self._backbone, X, y, self._at_places, ignored)
         columns, known = np.arange(logits.shape[1]), self._backbone.classes
         if self._several:
             self._n_labels, known = len(columns), self._names_of_labels(y, columns)
@@ -225,7 +251,7 @@ class CalibrationMonitor(Watch):
             shape = (2, self._n_labels) if self._several else (len(classes),)
             self._start(CalibrationBets.of_none(self.tolerance, *shape))
             if self._backbone.guesses_response:
-                self._look_for_probabilities(logits)
+                self._look_for_probabilities(OutputLayer(is_dense=self._at_places).rows(logits))
         elif not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
@@ -234,7 +260,12 @@ class CalibrationMonitor(Watch):
         keys = None if groups is None else group_keys(groups, len(logits))[~missing]
         logits, skipped = logits[torch.from_numpy(~missing)], {"n_missing_": int(missing.sum())}
         if self._several:
-            self._take_on_labels(logits, labels, keys, skipped)
+            y_encoded = np.where(np.isnan(labels), -1, labels).astype(np.int64)
+            self._take_on_rows(OutputLayer(self._n_labels), logits, y_encoded, keys, skipped)
+        elif self._at_places:
+            y_encoded, there = np.full(labels.shape, -1), are_known(labels, ignored)
+            y_encoded[there] = encode_labels(labels[there], classes)
+            self._take_on_rows(OutputLayer(is_dense=True), logits, y_encoded, keys, skipped)
         else:
             self._take_on_classes(logits, labels, keys, skipped, known)
         self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
@@ -257,21 +288,21 @@ class CalibrationMonitor(Watch):
             self._look_for_copies(log_p, y_encoded[:, None], log_p[np.arange(len(log_p)), y_encoded])
         self._take_on((log_p, y_encoded, np.zeros_like(y_encoded)), keys, skipped)
 
-    def _take_on_labels(self, logits, labels, keys, skipped):
-        """Watch a row for each label that is known, of two classes; a sample is a group of them."""
-        known, n_labels = ~np.isnan(labels), self._n_labels
-        y_encoded = np.where(known, labels, 0).astype(np.int64)
-        log_p = OutputLayer(n_labels).rows(logits.double().cpu()).clamp_(min=LOG_MIN_PROBABILITY).numpy()
+    def _take_on_rows(self, outputs, logits, y_encoded, keys, skipped):
+        """Watch a row for each label, or place, of a sample that is known, not -1; a sample is a group of them."""
+        known, n_each = y_encoded >= 0, y_encoded.shape[1]
+        log_p = torch.log_softmax(outputs.rows(logits.double().cpu()), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
         if keys is None:
-            # Labels that are certain, or unknown, say nothing of copies. All of a sample are as they are with no larger
+            # What is certain, or unknown, says nothing of copies. All rows of a sample are as they are with no larger
             # probability than any one of them, however they depend on each other.
-            each = log_p.reshape(-1, n_labels, 2)
+            each = log_p.reshape(len(known), n_each, log_p.shape[1])
             unsure = each.max(2) < -_CERTAIN
-            of_label = np.where(known & unsure, np.take_along_axis(each, y_encoded[..., None], 2)[..., 0], 0.0)
-            told = np.where(unsure[..., None], each, LOG_MIN_PROBABILITY).reshape(-1, 2 * n_labels)
-            self._look_for_copies(told, np.where(known, y_encoded, -1), of_label.min(1))
-        rows = log_p[known.ravel()], y_encoded[known], np.nonzero(known)[1]
-        self._take_on(rows, keys, skipped, known.sum(1))
+            own = np.take_along_axis(each, y_encoded.clip(0)[..., None], 2)[..., 0]
+            told = np.where(unsure[..., None], each, LOG_MIN_PROBABILITY).reshape(len(known), n_each * log_p.shape[1])
+            of_label = np.where(known & unsure, own, 0.0).min(1, initial=0.0)
+            self._look_for_copies(told, y_encoded, of_label)
+        label = np.nonzero(known)[1] if outputs.n_labels else np.zeros(known.sum(), dtype=np.int64)
+        self._take_on((log_p[known.ravel()], y_encoded[known], label), keys, skipped, known.sum(1))
 
     def _names_of_labels(self, y, columns):
         """Return the labels' names: those watched so far, the calibrator's, the columns of a frame, or numbers."""
@@ -306,7 +337,7 @@ class CalibrationMonitor(Watch):
         return f"labels (most of all {self.classes_[most]}: {seen}) have"
 
     def _never_true(self):
-        return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_, map=_MAPS[self._unit])
+        return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_, map=self._map)
 
     def _sentences(self):
         n_missing, evidence, temperature = self.n_missing_, self._evidence, self.temperature_
@@ -351,6 +382,6 @@ class CalibrationMonitor(Watch):
             whose = "label" if self._several else "class"
             yield (
                 f"T alone would not do: {self._which()} other frequencies than predicted, and bets on them have won "
-                f"{more / n_since:.2g} nats a label more. A map with an offset per {whose}, such as {_MAPS[unit]}, "
-                "takes that in."
+                f"{more / n_since:.2g} nats a label more. A map with an offset per {whose}, such as {self._map}, takes "
+                "that in."
             )

@@ -18,7 +18,17 @@ from ._watched import one_after_another
 UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 
 # What fit forgets beside the attributes that users see.
-_OF_A_WATCH = ["_n_labels", "_evidence", "_fresh", "_held_out", "_latest", "_rules", "_watched", "_answered_by"]
+_OF_A_WATCH = [
+    "_n_labels",
+    "_is_dense",
+    "_evidence",
+    "_fresh",
+    "_held_out",
+    "_latest",
+    "_rules",
+    "_watched",
+    "_answered_by",
+]
 
 
 class Watch(AroundEstimator):
@@ -99,8 +109,8 @@ class Watch(AroundEstimator):
         y : array-like of shape (n_samples,), default=None
             Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
             skipped, and may come again once the label is there. A `CalibrationMonitor` takes labels that X brings where
-            there are no others, and several labels a sample that don't exclude each other, of shape (n_samples,
-            n_labels), each 0, 1 or NaN.
+            there are no others, several labels a sample that don't exclude each other, of shape (n_samples, n_labels),
+            each 0, 1 or NaN, and a class at each place of a sample, of shape (n_samples, ...).
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other beyond what the classifier knows, such as frames of a video or visits
             of a patient: a name for each of what it belongs to. A group counts as one sample, by the mean over its own,

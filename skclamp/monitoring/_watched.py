@@ -1,24 +1,43 @@
 """Watched samples: logits and the labels that are there, groups together, and copies among them."""
 
+import math
+
 import numpy as np
 from torch.utils.data import Dataset
 
 from .._backbones.rows import row_prints
-from .._backbones.samples import labels_beside
+from .._backbones.samples import labels_beside, some_places
+from .._utils.arrays import to_numpy
 from .._utils.labels import check_labels, check_same_length, split_missing
-from .._utils.outputs import Labels, OutputLayer
+from .._utils.outputs import Labels, OutputLayer, are_known, other_places
+
+# Of each sample's places: neighbours agree.
+_MOST_PLACES = 1024
 
 
-def read_watched(backbone, X, y):
-    """Logits of X, labels of those samples that have one, and which lack it; X as `dataset_behind` returns it."""
+def read_watched(backbone, X, y, is_dense=False, ignore_index=-100):
+    """Logits of X, labels of those samples that have one, and which lack it; X as `dataset_behind` returns it.
+
+    Of a class at each place logits are of some places, (n, K, P), and labels `Places` of the same.
+    """
     several = backbone.outputs == "sigmoid"
-    given = None if y is None or several else split_missing(y, beside=("X", X))
+    given = None if y is None or several or is_dense else split_missing(y, beside=("X", X))
     logits, brought = backbone.logits(backbone.open(X), labelled=True)
     if isinstance(X, Dataset) and brought is None and y is None:
         raise ValueError(
             "requires y to be passed: X brings no labels. None stands for a missing label in y alone, not in a "
             "Dataset: give its labels as y"
         )
+    if is_dense:
+        y = to_numpy(brought if y is None else y, "y")
+        check_same_length(y, len(logits), "y")
+        if logits.ndim < 3 or y.shape[1:] != logits.shape[2:]:
+            raise ValueError(other_places("y", y.shape[1:], tuple(logits.shape[2:]), logits.shape[1]))
+        n_places = math.prod(y.shape[1:])
+        kept = some_places(n_places, min(_MOST_PLACES, n_places))
+        y = y.reshape(len(y), -1)[:, kept.numpy()]
+        missing = ~are_known(y, ignore_index).any(1)
+        return logits.flatten(2)[:, :, kept], y[~missing], missing
     if several:
         labels = OutputLayer(logits.shape[1]).targets(check_labels(y) if y is brought else brought if y is None else y)
         labels_beside(None if y is None else brought, Labels(labels, None), len(logits))
