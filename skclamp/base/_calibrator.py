@@ -247,8 +247,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             Class labels. May be left out where X brings them, and must be the same otherwise, or other names for them,
             such as strings for numbers. Or a class at each place of a sample, such as a pixel. Or, of several labels
             that don't exclude each other, 0, 1 or NaN for each, a sparse matrix too; NaN isn't known. Where X brings
-            these, ``outputs`` must be "sigmoid".
-        sample_weight : array-like of shape (n_samples,) or that of y, default=None
+            these, or at places, (n_samples, n_labels, ...), ``outputs`` must be "sigmoid".
+        sample_weight : array-like of shape (n_samples,) or (n_samples, ...), default=None
             Weights of the samples, or a mask of places. They count as repetitions: what is smoothed or penalised by the
             number of samples, as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
         **params : dict
@@ -313,7 +313,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             samples = replace(samples, logits=self._outputs.raised(samples.logits, self.least_probability_))
 
             self._n_samples = samples.shard.total
-            self._places = samples.labelled.n_rows_each, math.prod(samples.backbone.places)
+            self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
             n_per_class = self._unjudged._n_per_class
             judged = bool(checks and are_classes and n_per_class and not notes.explained)
             hopeless = judged and is_hopeless(samples.weight, n_classes, n_per_class)
@@ -882,7 +882,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         scores = getattr(self, "_scores", None)
-        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._held_out)]
+        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._held_out, self._places[0])]
         sentences += self._sentences()
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")

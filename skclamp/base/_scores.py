@@ -61,15 +61,17 @@ class Scores(NamedTuple):
     n_samples: int
     out_of_fold: float | None
 
-    def sentence(self, n_samples, held_out):
-        """In words, beside how many samples there are in all, and what those are that were held out."""
+    def sentence(self, n_samples, held_out, n_places=1):
+        """In words, beside how many samples, and places of each, there are in all, and what was held out."""
         accuracy, confidence, nll = zip(self.before, self.after, strict=True)
         parts = [_changed("accuracy", accuracy, ".1%"), _changed("mean confidence", confidence, ".1%")]
         parts.append(f"{_changed('NLL', nll, '.4g')} in sample")
         if self.out_of_fold is not None:
             parts.append(f"{self.out_of_fold:.4g} {held_out}")
         sentence = ", ".join(parts)
-        on = f" (on {self.n_samples:,} of them)" if self.n_samples < n_samples else ""
+        some = [f"on {self.n_samples:,} of them"] * (self.n_samples < n_samples)
+        some += [f"at {_FEW_PLACES:,} places of each"] * (n_places > _FEW_PLACES)
+        on = f" ({', '.join(some)})" if some else ""
         return f"{sentence[0].upper()}{sentence[1:]}{on}."
 
 
