@@ -20,7 +20,7 @@ from .._utils.warnings import silenced
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
 from ..scaling import TemperatureScaling
-from .candidates import FollowingMap
+from .candidates import FollowingMap, fitted_to
 
 # Likelihood-ratio statistics of T against 1 at which the base begins to leave 1, and where it is T. Between these the
 # garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just seen half as much
@@ -194,12 +194,13 @@ def units_of(samples, copies, groups):
     return joined(copies, groups)
 
 
-def learn_pool(trial, names, maps, base, samples, units, temperature=None):
+def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature=None):
     """Learn weights of named maps from what they said out of fold, as `Pooled`.
 
     `base` is the row of the temperature scaling that the others join; a `temperature` that is known takes its place in
     the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count as one; None where
-    all are independent. An order-preserving map follows where it earns its price too.
+    all are independent. `everywhere` are the samples that the pool is fitted to, of dense outputs at more places. An
+    order-preserving map follows where it earns its price too.
     """
     whole, (logits, y, weight) = samples, samples.rows()
     if samples.y.ndim > 1:
@@ -241,7 +242,7 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
         last_weight=last_weight,
     )
     weights[base] = share * max(0.0, 1 - weights.sum())
-    return Pooled(whole.fit(pool), weights, prices, _losses(followed, whole))
+    return Pooled(fitted_to(everywhere).fit(pool), weights, prices, _losses(followed, whole))
 
 
 def _n_telling(log_proba, y, weight, units):

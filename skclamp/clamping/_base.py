@@ -31,7 +31,7 @@ from .._judging.words import (
     verdict_of,
 )
 from .._looks.words import ruled_out
-from .._pooling.candidates import POOLED_PLACES
+from .._pooling.candidates import tried
 from .._pooling.pool import Pool
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
@@ -587,7 +587,7 @@ class BaseClamping(BaseCalibrator):
         if not self._guarded and asked is not None:
             return state, solved, logits, Judged(solved.labelled(logits).fit(asked))
         pools = self.output is not None and outcome.splits and self.refit_temperature
-        n_rows = solved.labelled(logits).thinned(POOLED_PLACES).y.numel() if self._outputs.is_dense else len(solved)
+        n_rows = tried(solved.labelled(logits)).y.numel() if self._outputs.is_dense else len(solved)
         pools = pools and suits_pool(n_rows, logits.shape[1])
         if not self._guarded or (asked is None and not pools):
             return state, solved, logits, Judged(None)

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds, joined
-from .._pooling.candidates import POOLED_PLACES, maps_for
+from .._pooling.candidates import maps_for, tried
 from .._pooling.pool import learn_pool, try_out, units_of
 from .._utils.warnings import note
 from ..base import BaseCalibrator
@@ -54,7 +54,8 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     Where none was `asked` for, it is a pool of the default maps; where one was, a refusal is told. Maps are fitted to
     what all but one of the `splits`, training and held-out rows, hold out; where there are none, folds are drawn.
     """
-    samples = problem.labelled(logits).thinned(POOLED_PLACES)
+    everywhere = problem.labelled(logits)
+    samples = tried(everywhere)
     others = [(type(asked).__name__, asked)]
     if asked is None:
         others = [own for own in maps_for(samples) if not isinstance(own[1], TemperatureScaling)]
@@ -78,14 +79,15 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
         of_temperature, losses = trial.losses(samples)
         plain, loss = (np.average(each, weights=weight) / samples.rows_a_sample for each in (of_temperature, losses))
         if loss <= plain:
-            return Judged(problem.labelled(logits).fit(asked), losses, weight, dependent)
+            return Judged(everywhere.fit(asked), losses, weight, dependent)
         note(
             f"output={names[1]}(...) is left out, and a temperature takes its place: on samples that it wasn't fitted "
             f"to its NLL is {loss:.4g}, temperature scaling's {plain:.4g}",
             CalibrationSetWarning,
         )
         return Judged(None, of_temperature, weight, dependent)
-    found = learn_pool(trial, names, maps, 0, samples, units_of(samples, problem.copies, groups), temperature)
+    units = units_of(samples, problem.copies, groups)
+    found = learn_pool(trial, names, maps, 0, samples, units, everywhere, temperature)
     earned = found.weights[1:].any() or found.pool.last is not None
     return Judged(found.pool if earned else None, found.losses, weight, dependent)
 

@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold
 
 from .._judging.paired import student_below_zero
 from .._judging.splits import draw_folds, joined
-from .._pooling.candidates import POOLED_PLACES, maps_for
+from .._pooling.candidates import maps_for, tried
 from .._pooling.pool import Pool, learn_pool, try_out, units_of
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -180,7 +180,7 @@ class CalibratorSelector(BaseCalibrator):
 
     def _select(self, samples, told, copies, groups):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
-        samples = samples.thinned(POOLED_PLACES)
+        everywhere, samples = samples, tried(samples)
         if samples.y.ndim > 1 and self.scoring is not None:
             raise ValueError(
                 "scoring must be None where y has several labels or places a sample, whose maps are pooled by NLL; got "
@@ -196,7 +196,7 @@ class CalibratorSelector(BaseCalibrator):
         log_proba, labels = samples.drawn_by()
         numbers = draw_folds(log_proba, labels, weight, self.n_folds, joined(copies, groups))
         if not numbers.any():
-            self.best_estimator_, self.weights_ = samples.fit(maps[base]), np.eye(len(maps))[base]
+            self.best_estimator_, self.weights_ = everywhere.fit(maps[base]), np.eye(len(maps))[base]
             warn_caller(
                 "the calibration set has no two distinct samples (or groups) with weight, of which one could be held "
                 "out: temperature scaling is taken unseen",
@@ -213,7 +213,7 @@ class CalibratorSelector(BaseCalibrator):
             self.best_estimator_, self.best_score_ = samples.fit(maps[best]), float(scores[best] @ shares)
             self.weights_ = np.eye(len(maps))[best]
         else:
-            pooled = learn_pool(trial, names, maps, base, samples, units_of(samples, copies, groups))
+            pooled = learn_pool(trial, names, maps, base, samples, units_of(samples, copies, groups), everywhere)
             losses, loss = trial.losses(samples) / samples.rows_a_sample, pooled.losses / samples.rows_a_sample
             means = [np.average(losses[:, fold.numpy()], axis=1, weights=weight[fold]) for fold in trial.folds]
             scores = -np.array(means).T
