@@ -260,18 +260,21 @@ class CalibrationMonitor(Watch):
         keys = None if groups is None else group_keys(groups, len(logits))[~missing]
         logits, skipped = logits[torch.from_numpy(~missing)], {"n_missing_": int(missing.sum())}
         if self._several:
-            y_encoded = np.where(np.isnan(labels), -1, labels).astype(np.int64)
-            self._take_on_rows(OutputLayer(self._n_labels), logits, y_encoded, keys, skipped)
-        elif self._at_places:
-            y_encoded, there = np.full(labels.shape, -1), are_known(labels, ignored)
-            y_encoded[there] = encode_labels(labels[there], classes)
-            self._take_on_rows(OutputLayer(is_dense=True), logits, y_encoded, keys, skipped)
+            outputs, y_encoded = OutputLayer(self._n_labels), np.where(np.isnan(labels), -1, labels).astype(np.int64)
         else:
-            self._take_on_classes(logits, labels, keys, skipped, known)
+            # A class a sample is one at a single place.
+            outputs = OutputLayer(is_dense=True)
+            if not self._at_places:
+                logits, labels = logits[:, :, None], labels[:, None]
+            there = are_known(labels, ignored) if self._at_places else np.ones(labels.shape, dtype=bool)
+            y_encoded = np.full(labels.shape, -1)
+            y_encoded[there] = self._encoded(labels[there], logits, known)
+        self._take_on_rows(outputs, logits, y_encoded, keys, skipped)
         self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
         self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
-    def _take_on_classes(self, logits, labels, keys, skipped, known):
+    def _encoded(self, labels, logits, known):
+        """Column indices of labels; tells, at the first, where the logits look like those of other classes."""
         classes = self.classes_
         try:
             y_encoded = encode_labels(labels, classes)
@@ -280,13 +283,10 @@ class CalibrationMonitor(Watch):
                 raise
             message = "Unless labels are column numbers, name the columns by classes=..., a parameter of the monitor"
             raise ValueError(f"{error}. {message}") from error
-        if known is None and not self._evidence.n_samples and len(y_encoded):
-            best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
+        if known is None and not (self._evidence.n_samples or self._at_places) and len(y_encoded):
+            best, weight = logits.argmax(1)[:, 0].cpu().numpy(), np.ones(len(y_encoded))
             tell(look_at_width(best, y_encoded, weight, len(classes)))
-        log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
-        if keys is None:
-            self._look_for_copies(log_p, y_encoded[:, None], log_p[np.arange(len(log_p)), y_encoded])
-        self._take_on((log_p, y_encoded, np.zeros_like(y_encoded)), keys, skipped)
+        return y_encoded
 
     def _take_on_rows(self, outputs, logits, y_encoded, keys, skipped):
         """Watch a row for each label, or place, of a sample that is known, not -1; a sample is a group of them."""
@@ -300,7 +300,7 @@ class CalibrationMonitor(Watch):
             own = np.take_along_axis(each, y_encoded.clip(0)[..., None], 2)[..., 0]
             told = np.where(unsure[..., None], each, LOG_MIN_PROBABILITY).reshape(len(known), n_each * log_p.shape[1])
             of_label = np.where(known & unsure, own, 0.0).min(1, initial=0.0)
-            self._look_for_copies(told, y_encoded, of_label)
+            self._look_for_copies(told, np.where(unsure, y_encoded, -1), of_label)
         label = np.nonzero(known)[1] if outputs.n_labels else np.zeros(known.sum(), dtype=np.int64)
         self._take_on((log_p[known.ravel()], y_encoded[known], label), keys, skipped, known.sum(1))
 
