@@ -18,8 +18,8 @@ _N_WRONG, _N_CLASSES = 12, 10
 _N_SAMPLED, _MAX_WRONG_IMAGES = 8, 40
 
 
-def answers_of(confidence, prediction, y_encoded, classes):
-    """A calibrator's answers as a page takes them, by name.
+def answers_of(confidence, prediction, y_encoded, classes, units):
+    """A calibrator's answers as a page takes them, by name; `units` are the samples that they are of.
 
     They are the wrong ones given with most confidence, the surest first; the worst classes, the worst first; some
     samples' at equal distances.
@@ -27,22 +27,19 @@ def answers_of(confidence, prediction, y_encoded, classes):
     names = [str(name) for name in classes]
     hits = prediction == y_encoded
 
-    def answers(rows):
-        return [
-            {
-                "row": int(row),
-                "label": names[y_encoded[row]],
-                "prediction": names[prediction[row]],
-                "confidence": float(confidence[row]),
-            }
-            for row in rows
-        ]
+    def answers(places):
+        return [_answer(units[k], names[y_encoded[k]], names[prediction[k]], confidence[k]) for k in places]
 
     return {
         "wrong": answers(_surest(~hits, confidence)),
         "classes": _worst_classes(prediction, confidence, y_encoded, names),
         "sampled": answers(_sampled(len(hits))),
     }
+
+
+def _answer(row, label, prediction, confidence=None):
+    confidence = None if confidence is None else float(confidence)
+    return {"row": int(row), "label": label, "prediction": prediction, "confidence": confidence}
 
 
 def answers_of_labels(proba, labels, losses, classes):
@@ -69,13 +66,7 @@ def answers_of_labels(proba, labels, losses, classes):
     means = np.where(known, losses, 0).sum(0) / known.sum(0)
     return {
         "wrong": [
-            {
-                "row": row,
-                "label": words(k, labels[row, k]),
-                "prediction": words(k, predicted[row, k]),
-                "confidence": float(confidence[row, k]),
-            }
-            for row, k in wrong
+            _answer(row, words(k, labels[row, k]), words(k, predicted[row, k]), confidence[row, k]) for row, k in wrong
         ],
         "classes": [
             {
@@ -90,13 +81,7 @@ def answers_of_labels(proba, labels, losses, classes):
             for k in np.argsort(-means, kind="stable")[:_N_CLASSES]
         ],
         "sampled": [
-            {
-                "row": int(row),
-                "label": those(labels[row] == 1),
-                "prediction": those(predicted[row] & known[row]),
-                "confidence": None,
-            }
-            for row in _sampled(len(labels))
+            _answer(row, those(labels[row] == 1), those(predicted[row] & known[row])) for row in _sampled(len(labels))
         ],
     }
 

@@ -21,7 +21,7 @@ from .._utils.progress import progress_bar
 from .._utils.warnings import one_warning
 from ..base import BaseCalibrator
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
-from ._scoring import CalibratorScores, LabelScoring, PlaceScoring, Scoring, compare_losses
+from ._scoring import CalibratorScores, Scoring, compare_losses
 from ._shared_logits import SharedLogits
 
 _WIDTH_OF_NOTES = 120
@@ -490,8 +490,7 @@ def compare_calibrators(
 def _compare(calibrators, logits, calibration, alpha, options):
     """The comparison of calibrators by name, the uncalibrated estimator's row among them."""
     y_proba, seconds = logits.uncalibrated()
-    kind = PlaceScoring if logits.outputs.is_dense else LabelScoring if logits.outputs.n_labels else Scoring
-    scoring = kind(logits.y_test_encoded, logits.classes, y_proba, **options)
+    scoring = Scoring(logits.y_test_encoded, logits.outputs, logits.classes, y_proba, **options)
     scored, fitted = {UNCALIBRATED: scoring(0.0, y_proba, seconds)}, {}
     bar = progress_bar(calibrators.items(), verbose=logits.verbose, unit="calibrator")
     for name, calibrator in bar:

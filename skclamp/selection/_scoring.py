@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -23,8 +22,6 @@ from ..metrics._binning import Probabilities
 from ..metrics._noise_floor import draw_labels
 from ..metrics._proper_scores import brier_losses, log_losses
 
-# Answers of single rows.
-_OF_ROWS = ("wrong", "sampled")
 # Classes with bins of their own, the most frequent ones, or the worst labels: what a page has room for.
 _MAX_CLASSES_BINNED = 24
 
@@ -93,7 +90,22 @@ class CalibratorScores:
 class Scoring:
     """Scores probabilities of one test set; draws and resamples are the same for all of them.
 
-    `uncalibrated` are the probabilities of the estimator itself.
+    A sample is a row of probabilities or, where it has several labels that don't exclude each other, one of two classes
+    for each, or one for each of its places. Its rows are resampled, compared and counted together, and count nowhere
+    where they aren't known.
+
+    Parameters
+    ----------
+    target : ndarray of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_places)
+        Column indices; of labels 0 or 1; -1 where it isn't known.
+    outputs : OutputLayer
+        Which of these they are.
+    classes : ndarray of shape (n_classes,) or (n_labels,)
+        Names of the columns.
+    uncalibrated : array-like
+        Probabilities of the estimator itself.
+    n_bins, n_resamples, n_draws, random_state
+        As for `compare_calibrators`.
 
     Attributes
     ----------
@@ -101,58 +113,68 @@ class Scoring:
         Names of what has cells of its own beside the most probable class.
     event : int
         Which of them the calibration errors are of; -1 is the most probable class.
-    judging : slice or ndarray of shape (n_samples,), bool
+    judging : ndarray of shape (n_samples,), bool
         Which samples have losses.
     n_places : int
         Of each sample, where there are rows of them; else 0.
     """
 
-    are_labels, n_places = False, 0
-    judging: Any = slice(None)
-
-    def __init__(self, y_encoded, classes, uncalibrated, *, n_bins, n_resamples, n_draws, random_state):
-        self.y_encoded, self.classes, self.n_bins = y_encoded, classes, n_bins
-        self.n_draws, self.counts = n_draws, counts_with(n_bins)
+    def __init__(self, target, outputs, classes, uncalibrated, *, n_bins, n_resamples, n_draws, random_state):
+        self.classes, self.n_bins, self.n_draws, self.counts = classes, n_bins, n_draws, counts_with(n_bins)
         self.seed = check_random_state(random_state).randint(2**31 - 1)
         self.interval = partial(bootstrap_interval, n_resamples=n_resamples, random_state=self.seed)
-        if self.judging is not None and np.size(self.judging) > 1 and np.sum(self.judging) < 2:
+        target = target.reshape(len(target), -1)
+        self._known, self._y = target >= 0, target.clip(0).ravel()
+        self._n_each = target.shape[1]
+        self.n_places = self._n_each if outputs.is_dense else 0
+        self.are_labels, self.judging = bool(outputs.n_labels), self._known.any(1)
+        if self.judging.sum() < 2:
             raise ValueError("y_test must know something of at least 2 samples; got one")
-        proba = self._rows(uncalibrated)
-        self._hits_before = proba.top_label[1] == y_encoded
-        self.columns = self._most_telling(proba)[:_MAX_CLASSES_BINNED]
+        # Rows that are known, and of which label each is.
+        self._rows = np.flatnonzero(self._known)
+        self._labels = self._rows % self._n_each
+        proba = self._probabilities(uncalibrated)
+        self._hits_before = proba.top_label[1] == self._y
+        if self.are_labels:
+            columns = np.argsort(-self._means(log_losses(proba, self._y)), kind="stable")
+        else:
+            counts = np.bincount(self._y[self._rows], minlength=len(classes))
+            columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
+        self.columns = columns[:_MAX_CLASSES_BINNED]
         # Of two classes the most probable one hides much.
         self.events, self.event = [str(classes[k]) for k in self.columns], 1 if len(classes) == 2 else -1
+        if self.are_labels:
+            self.events, self.event = ["all labels", *self.events], 0
 
     # The labels are column indices, whichever of them the test set misses.
     @silenced()
     def __call__(self, fit_time, y_proba, predict_time):
         """Scores by name, the loss of each sample, and of a page the cells and the answers."""
-        proba, y_encoded, n_bins = self._rows(y_proba), self.y_encoded, self.n_bins
+        proba, y, rows, n_bins = self._probabilities(y_proba), self._y, self._rows, self.n_bins
         event = proba.of_event()
-        interval = self.interval(partial(expected_calibration_error, n_bins=n_bins), y_encoded, event)
-        area = self.interval(area_under_risk_coverage, y_encoded, proba)
-        of_rows = log_losses(proba, y_encoded)
+        interval = self.interval(partial(expected_calibration_error, n_bins=n_bins), y, event)
+        area = self.interval(area_under_risk_coverage, y, proba)
+        of_rows = log_losses(proba, y)
         losses = self._of_samples(of_rows)
         confidence, prediction = proba.top_label
-        hits = prediction == y_encoded
+        hits = prediction == y
         cells = self._cells(proba)
         floor, floor_quantile = cells[self.event + 1].floors[0, self.counts.index(n_bins)]
-        judged = slice(None) if proba.weight is None else proba.weight > 0
-        both = 0 < hits[judged].sum() < len(hits[judged])
+        both = 0 < hits[rows].sum() < len(rows)
         gains = self._of_samples(hits.astype(float) - self._hits_before)
         scores = {
             "accuracy": float(self._of_samples(hits).mean()),
             "nll": float(losses.mean()),
             "nll_se": _standard_error(losses),
-            "brier": float(self._of_samples(brier_losses(proba, y_encoded)).mean()),
+            "brier": float(self._of_samples(brier_losses(proba, y)).mean()),
             "ece": interval.value,
             "ece_low": interval.low,
             "ece_high": interval.high,
             "ece_floor": float(floor),
             "ece_floor_quantile": float(floor_quantile),
-            "aece": adaptive_expected_calibration_error(y_encoded, event, n_bins=n_bins),
+            "aece": adaptive_expected_calibration_error(y, event, n_bins=n_bins),
             "sce": self._classwise(proba),
-            "auroc": float(roc_auc_score(hits[judged], confidence[judged])) if both else float("nan"),
+            "auroc": float(roc_auc_score(hits[rows], confidence[rows])) if both else float("nan"),
             "aurc": area.value,
             "aurc_low": area.low,
             "aurc_high": area.high,
@@ -162,156 +184,73 @@ class Scoring:
         told = {"accuracy_gain": float(gains.mean()), "accuracy_gain_se": _standard_error(gains)}
         return scores, losses, cells, {**told, **self._answers(proba, of_rows)}
 
-    def _rows(self, y_proba):
-        """Hook: the probabilities that are judged."""
-        return Probabilities(y_proba)
-
-    def _most_telling(self, uncalibrated):
-        """Hook: the columns that a page shows if it hasn't room for more, in its order."""
-        counts = np.bincount(self.y_encoded, minlength=len(self.classes))
-        return np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
-
-    def _of_samples(self, values):
-        """Hook: values of rows as those of samples that are independent."""
-        return values
-
-    def _classwise(self, proba):
-        """Hook: the mean over columns of the error of each one's probability."""
-        return classwise_calibration_error(self.y_encoded, proba, n_bins=self.n_bins)
-
-    def _answers(self, proba, losses):
-        """Hook: the answers; `losses` are those of the rows."""
-        confidence, prediction = proba.top_label
-        return answers_of(confidence, prediction, self.y_encoded, self.classes)
-
-    def _cells(self, proba):
-        """Cells of the most probable class and of each of the classes that have some."""
-        confidence, prediction = proba.top_label
-        draws = draw_labels(proba, self.n_draws, check_random_state(self.seed))
-        of_event = partial(cells_of, counts=self.counts, dtype=proba.dtype)
-        return [
-            of_event(confidence, prediction == self.y_encoded, draws == prediction, is_top=True),
-            *(
-                of_event(column, self.y_encoded == k, draws == k, is_top=False)
-                for k, column in zip(self.columns, proba.columns(self.columns), strict=True)
-            ),
-        ]
-
-
-class LabelScoring(Scoring):
-    """The same of several labels a sample that don't exclude each other: each is a row of two classes.
-
-    Samples are resampled whole, and judge by the mean over their labels. `labels`, of shape (n_samples, n_labels), are
-    0, 1, or -1 where it isn't known, which counts nowhere.
-    """
-
-    are_labels = True
-
-    def __init__(self, labels, classes, uncalibrated, **options):
-        self._labels, self._known, self.judging = labels, labels >= 0, (labels >= 0).any(1)
-        super().__init__(labels.clip(0).ravel(), classes, uncalibrated, **options)
-        self.events, self.event = ["all labels", *self.events], 0
-
-    def _rows(self, y_proba):
-        p = np.asarray(y_proba, np.float64)
-        weight = None if self._known.all() else self._known.ravel().astype(np.float64)
-        proba = Probabilities(np.stack([1 - p, p], -1).reshape(-1, 2), weight, rows_a_sample=p.shape[1])
+    def _probabilities(self, y_proba):
+        """Probabilities of all rows, those without weight that aren't known."""
+        weight = None if self._known.all() else self._known.astype(np.float64)
+        if not self.are_labels:
+            return Probabilities(y_proba, weight)
+        p = np.asarray(y_proba, np.float64).reshape(-1, 1)
+        weight = None if weight is None else weight.ravel()
+        proba = Probabilities(np.hstack([1 - p, p]), weight, rows_a_sample=self._n_each)
         # As predictions have it, 1 where both are as probable.
-        proba.top_label = proba.top_label[0], (p >= 0.5).ravel().astype(np.int64)
+        proba.top_label = proba.top_label[0], (p[:, 0] >= 0.5).astype(np.int64)
         return proba
 
-    def _most_telling(self, uncalibrated):
-        return np.argsort(-self._means(log_losses(uncalibrated, self.y_encoded)), kind="stable")
-
     def _means(self, values):
-        """Mean of each label."""
-        return np.where(self._known, values.reshape(self._known.shape), 0).sum(0) / self._known.sum(0)
+        """Mean over the rows of each label, or over all of them."""
+        return np.mean(values.reshape(self._known.shape), 0 if self.are_labels else None, where=self._known)
 
     def _of_samples(self, values):
-        # What a sample adds to the mean over labels, of which each may be known of other samples.
+        """Values of rows as what each sample adds to their mean: over labels that of each one's rows, else over all."""
+        if self._n_each == 1:
+            return values
         means = self._means(values)
-        parts = np.where(self._known, values.reshape(self._known.shape) - means, 0) / self._known.mean(0)
-        return means.mean() + (parts.mean(1) * self.judging.mean())[self.judging]
+        parts = np.where(self._known, values.reshape(self._known.shape) - means, 0)
+        # Each label may be known of other samples.
+        parts = parts / self._known.sum(0 if self.are_labels else None)
+        return means.mean() + (parts.sum(1) * (self.judging.sum() / means.size))[self.judging]
 
     def _classwise(self, proba):
-        by_label = zip(self._known.T, self._labels.T, self._columns(proba).T, strict=True)
-        error = partial(expected_calibration_error, n_bins=self.n_bins, labels=[0, 1])
-        return float(np.mean([error(y[known], p[known]) for known, y, p in by_label]))
+        """The mean over classes, or labels, of the error of each one's probability."""
+        if not self.are_labels:
+            return classwise_calibration_error(self._y, proba, n_bins=self.n_bins)
+        (p,), error = proba.columns([1]), partial(expected_calibration_error, n_bins=self.n_bins, labels=[0, 1])
+        return float(np.mean([error(self._y[rows], p[rows]) for rows in self._rows_of_labels(range(self._n_each))]))
 
-    def _columns(self, proba):
-        """Probabilities of the labels, a column of each."""
-        return proba.columns([1]).reshape(self._known.shape)
-
-    def _answers(self, proba, losses):
-        return answers_of_labels(self._columns(proba), self._labels, losses.reshape(self._known.shape), self.classes)
-
-    def _cells(self, proba):
-        known, p = self._known.ravel(), self._columns(proba)
-        confidence, prediction = proba.top_label
-        units = np.repeat(np.arange(len(p)), p.shape[1])[known]
-        hits, of_event = prediction == self.y_encoded, partial(drawn_cells, scoring=self, dtype=proba.dtype)
-        return [
-            of_event(confidence[known], hits[known], is_top=True, units=units),
-            of_event(p.ravel()[known], self.y_encoded[known] == 1, is_top=False, units=units),
-            *(
-                of_event(p[own, k], self._labels[own, k] == 1, is_top=False)
-                for k, own in zip(self.columns, self._known.T[self.columns], strict=True)
-            ),
-        ]
-
-
-class PlaceScoring(Scoring):
-    """The same of a class at each place of a sample: each place is a row, and samples are resampled whole.
-
-    All places count alike. `places`, of shape (n_samples, n_places), are column indices, or -1 where it isn't known.
-    """
-
-    def __init__(self, places, classes, uncalibrated, **options):
-        self._known, self.judging = places >= 0, (places >= 0).any(1)
-        self.n_places = places.shape[1]
-        super().__init__(places.clip(0).ravel(), classes, uncalibrated, **options)
-
-    def _rows(self, y_proba):
-        weight = None if self._known.all() else self._known.ravel().astype(np.float64)
-        rows = np.moveaxis(y_proba, 1, -1).reshape(-1, y_proba.shape[1])
-        return Probabilities(rows, weight, rows_a_sample=self._known.shape[1])
-
-    def _most_telling(self, uncalibrated):
-        counts = np.bincount(self.y_encoded[self._known.ravel()], minlength=len(self.classes))
-        return np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
-
-    def _of_samples(self, values):
-        # What a sample adds to the mean over all places.
-        values = values.reshape(self._known.shape)
-        mean = values[self._known].mean()
-        parts = np.where(self._known, values - mean, 0).sum(1)[self.judging]
-        return mean + parts / self._known.sum(1)[self.judging].mean()
+    def _rows_of_labels(self, labels):
+        return [self._rows[self._labels == k] for k in labels]
 
     def _answers(self, proba, losses):
+        """The answers; `losses` are those of the rows."""
+        shape, rows = self._known.shape, self._rows
+        if self.are_labels:
+            labels, p = np.where(self._known, self._y.reshape(shape), -1), proba.columns([1]).reshape(shape)
+            return answers_of_labels(p, labels, losses.reshape(shape), self.classes)
         confidence, prediction = proba.top_label
-        known, n_places = self._known.ravel(), self._known.shape[1]
-        found = answers_of(confidence[known], prediction[known], self.y_encoded[known], self.classes)
-        images = np.flatnonzero(known) // n_places
-        told = {name: [{**each, "row": int(images[each["row"]])} for each in found[name]] for name in _OF_ROWS}
-        return {**found, **told}
+        own = confidence[rows], prediction[rows], self._y[rows]
+        return answers_of(*own, self.classes, rows // self._n_each)
 
     def _cells(self, proba):
-        known = self._known.ravel()
-        units = np.repeat(np.arange(len(self._known)), self._known.shape[1])[known]
+        """Cells of the most probable class and of each of the events."""
         confidence, prediction = proba.top_label
-        hits = prediction == self.y_encoded
-        events = zip(proba.columns(self.columns), self.y_encoded == self.columns[:, None], strict=True)
-        return [
-            drawn_cells(p[known], came_true[known], self, proba.dtype, is_top=not place, units=units)
-            for place, (p, came_true) in enumerate([(confidence, hits), *events])
-        ]
+        if self.are_labels:
+            (p,) = proba.columns([1])
+            events = [(rows, p, 1) for rows in (self._rows, *self._rows_of_labels(self.columns))]
+        else:
+            events = [(self._rows, *own) for own in zip(proba.columns(self.columns), self.columns, strict=True)]
+        of_all, cells = partial(cells_of, counts=self.counts, dtype=proba.dtype), []
+        # Draws of all rows would be large together, where a sample has several.
+        draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
+        for rows, p, answer in [(self._rows, confidence, prediction), *events]:
+            drawn = self._drawn(p[rows]) if draws is None else draws == answer
+            came_true, units = (self._y == answer)[rows], rows // self._n_each
+            cells.append(of_all(p[rows], came_true, drawn, is_top=not cells, units=units))
+        return cells
 
-
-def drawn_cells(probability, came_true, scoring, dtype, **options):
-    """Cells of an event, its floors by one draw after another: of all rows they would be large together."""
-    random = np.random.default_rng(scoring.seed)
-    drawn = (random.random(len(probability)) < probability for _ in range(scoring.n_draws))
-    return cells_of(probability, came_true, drawn, counts=scoring.counts, dtype=dtype, **options)
+    def _drawn(self, probability):
+        """Draws of whether events come true, one after the other."""
+        random = np.random.default_rng(self.seed)
+        return (random.random(len(probability)) < probability for _ in range(self.n_draws))
 
 
 def _standard_error(values):
