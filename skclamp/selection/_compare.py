@@ -273,7 +273,9 @@ class CalibratorComparison:
             ("- best", "+.4f", [row.nll_difference for row in rows]),
             ("s.e.", ".4f", [row.nll_difference_se for row in rows]),
             ("tied", "", tied),
+            ("D² NLL", ".4f", [row.d2_log_loss for row in rows]),
             ("Brier", ".4f", [row.brier for row in rows]),
+            ("D² Brier", ".4f", [row.d2_brier for row in rows]),
             (f"{self._error_name} % [95 %]", "", ece),
             ("floor (95 %)", "", floor),
             ("AECE %", ".2f", [100 * row.aece for row in rows]),
@@ -287,13 +289,14 @@ class CalibratorComparison:
         calibration, test = self.network_times
         notes = (
             f"tied: not told from the best by its NLL (paired losses, Tukey's range test, {self.alpha:g}). "
+            "D²: share of the NLL, or Brier score, of the test set's class frequencies that is saved. "
             "floor: ECE of perfectly calibrated probabilities like these, mean and 95 % quantile. AURC: area under the "
             "curve of risk over coverage, the mean share of errors among the most confident answers. Times of output "
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
         if self._are_labels:
             notes += (
-                " Accuracy, NLL and Brier score are means over labels, ECE, floor and AECE of all labels' "
+                " Accuracy, NLL, Brier score and D² are means over labels, ECE, floor and AECE of all labels' "
                 "probabilities together, SCE is the mean of each label's ECE; an answer is one of one label. Samples "
                 "are what is compared and resampled."
             )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from scipy.special import entr
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
@@ -42,6 +43,10 @@ class CalibratorScores:
         all labels together (``average="micro"``), and `sce` is the mean over labels of each one's own ECE.
     nll_se : float
         Standard error of the NLL.
+    d2_log_loss, d2_brier : float
+        Shares of the NLL, and of the Brier score, of the test set's class frequencies that the calibrator saves, as by
+        scikit-learn's `d2_log_loss_score` and `d2_brier_score`: 1 at best, 0 for these frequencies. Of several labels a
+        sample the mean over those that some samples have and others don't. NaN where all samples are of one class.
     auroc : float
         Area under the ROC curve of the confidence as a sign of right answers: how often a right one is surer than a
         wrong one. NaN if there is only one kind. Of several labels a sample each label is an answer, here and in the
@@ -67,7 +72,9 @@ class CalibratorScores:
     accuracy: float
     nll: float
     nll_se: float
+    d2_log_loss: float
     brier: float
+    d2_brier: float
     ece: float
     ece_low: float
     ece_high: float
@@ -137,9 +144,15 @@ class Scoring:
         self._hits_before = proba.top_label[1] == self._y
         if self.are_labels:
             columns = np.argsort(-self._means(log_losses(proba, self._y)), kind="stable")
+            positives = self._means(self._y)
+            frequencies = np.stack([1 - positives, positives], 1)
         else:
             counts = np.bincount(self._y[self._rows], minlength=len(classes))
             columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
+            frequencies = counts[None] / len(self._rows)
+        # NLL and Brier score of these frequencies.
+        largest = 1 if frequencies.shape[1] == 2 else 2
+        self._of_frequencies = entr(frequencies).sum(1), (1 - np.square(frequencies).sum(1)) * largest / 2
         self.columns = columns[:_MAX_CLASSES_BINNED]
         # Of two classes the most probable one hides much.
         self.events, self.event = [str(classes[k]) for k in self.columns], 1 if len(classes) == 2 else -1
@@ -154,7 +167,8 @@ class Scoring:
         event = proba.of_event()
         interval = self.interval(partial(expected_calibration_error, n_bins=n_bins), y, event)
         area = self.interval(area_under_risk_coverage, y, proba)
-        of_rows = log_losses(proba, y)
+        of_rows, distances = log_losses(proba, y), brier_losses(proba, y)
+        d2_log_loss, d2_brier = map(self._gain, (of_rows, distances), self._of_frequencies)
         losses = self._of_samples(of_rows)
         confidence, prediction = proba.top_label
         hits = prediction == y
@@ -166,7 +180,9 @@ class Scoring:
             "accuracy": float(self._of_samples(hits).mean()),
             "nll": float(losses.mean()),
             "nll_se": _standard_error(losses),
-            "brier": float(self._of_samples(brier_losses(proba, y)).mean()),
+            "d2_log_loss": d2_log_loss,
+            "brier": float(self._of_samples(distances).mean()),
+            "d2_brier": d2_brier,
             "ece": interval.value,
             "ece_low": interval.low,
             "ece_high": interval.high,
@@ -199,6 +215,12 @@ class Scoring:
     def _means(self, values):
         """Mean over the rows of each label, or over all of them."""
         return np.mean(values.reshape(self._known.shape), 0 if self.are_labels else None, where=self._known)
+
+    def _gain(self, values, of_frequencies):
+        """The share of the losses of the frequencies that these are less; of labels the mean."""
+        varied = of_frequencies > 0
+        gains = 1 - np.atleast_1d(self._means(values))[varied] / of_frequencies[varied]
+        return float(gains.mean()) if varied.any() else float("nan")
 
     def _of_samples(self, values):
         """Values of rows as what each sample adds to their mean: over labels that of each one's rows, else over all."""

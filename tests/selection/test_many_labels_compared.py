@@ -12,6 +12,7 @@ from scipy.special import expit
 from scipy.stats import sem
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import d2_log_loss_score
 from sklearn.multioutput import MultiOutputClassifier
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -77,11 +78,17 @@ class TestScores:
         together = partial(expected_calibration_error, average="micro")
         seed = np.random.RandomState(SEED).randint(2**31 - 1)
         interval = bootstrap_interval(together, Y_test, proba, n_resamples=50, random_state=seed)
+        of_each = negative_log_likelihood(Y_test, proba, average=None)
+        frequencies = np.where(np.isnan(Y_test), np.nan, np.nanmean(Y_test, 0))
+        entropies = negative_log_likelihood(Y_test, frequencies, average=None)
+        distances, spreads = (brier_score(Y_test, p, average=None) for p in (proba, frequencies))
         right = np.where(np.isnan(Y_test), np.nan, (proba >= 0.5) == Y_test)
         expected = {
             "accuracy": np.nanmean(right, 0).mean(),
             "nll": negative_log_likelihood(Y_test, proba),
+            "d2_log_loss": np.mean(1 - of_each / entropies),
             "brier": brier_score(Y_test, proba),
+            "d2_brier": np.mean(1 - distances / spreads),
             "ece": together(Y_test, proba),
             "ece_low": interval.low,
             "ece_high": interval.high,
@@ -90,6 +97,16 @@ class TestScores:
         }
         row = comparison[name]
         assert {key: getattr(row, key) for key in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+    def test_gains_leave_out_labels_of_one_kind(self):
+        Z_cal, Y_cal, Z_test, Y_test = halves()
+        Y_test[:, 1] = 1
+        row = compared(Z_cal, Y_cal, Z_test, Y_test)["uncalibrated"]
+        kept = [0, 2, 3]
+        scores = [d2_log_loss_score(y, p) for y, p in zip(Y_test.T[kept], expit(Z_test).T[kept], strict=True)]
+        assert row.d2_log_loss == pytest.approx(np.mean(scores))
+        one_kind = compared(Z_cal, Y_cal, Z_test, np.ones_like(Y_test), outputs="sigmoid")["uncalibrated"]
+        assert np.isnan([one_kind.d2_log_loss, one_kind.d2_brier]).all()
 
     def test_standard_errors_are_those_of_samples(self):
         Z_cal, Y_cal, Z_test, Y_test = halves()

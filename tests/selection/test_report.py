@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import d2_log_loss_score, roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 
 from skclamp import (
@@ -55,7 +55,9 @@ def test_scores_are_those_of_the_metrics(digits, name):
     expected = {
         "accuracy": (proba.argmax(1) == y).mean(),
         "nll": negative_log_likelihood(y, proba),
+        "d2_log_loss": d2_log_loss_score(y, proba),
         "brier": brier_score(y, proba),
+        "d2_brier": 1 - brier_score(y, proba) / brier_score(y, np.tile(np.bincount(y) / len(y), (len(y), 1))),
         "ece": ece(y, proba),
         "ece_low": interval.low,
         "ece_high": interval.high,
@@ -145,15 +147,14 @@ def test_prints_what_it_holds(digits):
     assert list(cells) == [row.name for row in comparison.rows]
     for row in comparison.rows:
         shown = [float(cell) for cell in cells[row.name]]
+        gains = row.d2_log_loss, row.brier, row.d2_brier
         percent = (row.ece, row.ece_low, row.ece_high, row.ece_floor, row.ece_floor_quantile, row.aece)
         assert shown[0] == pytest.approx(100 * row.accuracy, abs=0.005)
-        assert shown[1:5] == pytest.approx(
-            [row.nll, row.nll_difference, row.nll_difference_se, row.brier], abs=0.5001e-4
-        )
-        assert shown[5:11] == pytest.approx([100 * value for value in percent], abs=0.00501)
-        assert shown[11] == pytest.approx(100 * row.sce, abs=0.000501)
+        assert shown[1:7] == pytest.approx([row.nll, row.nll_difference, row.nll_difference_se, *gains], abs=0.5001e-4)
+        assert shown[7:13] == pytest.approx([100 * value for value in percent], abs=0.00501)
+        assert shown[13] == pytest.approx(100 * row.sce, abs=0.000501)
         areas = [100 * value for value in (row.aurc, row.aurc_low, row.aurc_high)]
-        assert shown[12:] == pytest.approx([*areas, row.fit_time, row.predict_time], abs=0.00501)
+        assert shown[14:] == pytest.approx([*areas, row.fit_time, row.predict_time], abs=0.00501)
     assert lines[2].split()[5] == "best"
     assert repr(comparison) == str(comparison)
     short = str(comparison).splitlines()

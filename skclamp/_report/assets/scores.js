@@ -20,7 +20,9 @@ const COLUMNS = [
           ],
   },
   { head: "accuracy %", down: true, of: (row) => row.accuracy, cell: (row) => tellPercent(row.accuracy) },
+  d2Column("D² NLL", "d2_log_loss"),
   { head: "Brier", of: (row) => row.brier, cell: (row) => tell(row.brier, digits(row.brier, 4)) },
+  d2Column("D² Brier", "d2_brier"),
   {
     head: `${scoreName} % [95 %]`,
     of: (row) => row.ece,
@@ -56,6 +58,12 @@ const COLUMNS = [
     cell: (row) => tell(row.predict_time, digits(row.predict_time, 2)),
   },
 ];
+
+function d2Column(head, name) {
+  const cell = (row) => (row[name] === null ? "–" : tell(row[name], digits(row[name], 4)));
+  return { head, down: true, of: (row) => row[name] ?? -Infinity, cell };
+}
+
 // Groups are for many.
 const sorting = { column: 1, down: false, grouped: data.rows.length > 6 };
 
@@ -115,7 +123,7 @@ function showNotes() {
       `The picture shows the ${scoreName} (${data.nBins} bins) as a diamond, its 95 % interval as a line, and the ` +
       "noise floor as a grey bar: a diamond on the bar says nothing." +
       (data.areLabels
-        ? " Accuracy, NLL and Brier score are means over labels, ECE and AECE are of all labels’ probabilities together."
+        ? " Accuracy, NLL, Brier score and D² are means over labels, ECE and AECE are of all labels’ probabilities together."
         : ""),
   );
   $("page-note").replaceChildren(
