@@ -15,6 +15,7 @@ from .._solvers.pool import deviations, pooled, solve_pool
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import numbers_of
+from .._utils.parallel import in_parallel
 from .._utils.progress import progress_bar
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator, Map
@@ -144,23 +145,29 @@ class Trial(NamedTuple):
         return [max(fit._n_parameters for fit in fits) for fits in zip(*self.fitted, strict=True)]
 
 
-def try_out(maps, samples, numbers, *, verbose=0, desc=None):
+def try_out(maps, samples, numbers, *, verbose=0, desc=None, n_jobs=None):
     """Fit maps to `LabelledLogits` without each fold, of which `numbers` has that of each sample, as a `Trial`."""
     logits, n_each = samples.logits, samples.n_rows_each
     dtype, n_columns = torch.promote_types(logits.dtype, torch.float32), 2 if samples.n_labels else logits.shape[1]
     log_proba = torch.empty((len(maps), len(logits) * n_each, n_columns), dtype=dtype, device=logits.device)
     trial = Trial(log_proba, [], numbers)
-    with progress_bar(verbose=verbose, total=(numbers.max() + 1) * len(maps), desc=desc, unit="fit") as bar:
+
+    def tasks():
         for fold in trial.folds:
             rows, learning = fold.to(logits.device), samples.take(~fold)
-            trial.fitted.append([])
-            for of_map, calibrator in zip(log_proba, maps, strict=True):
-                # Of weak fits to a part of the samples; that to all of them warns by itself.
-                with silenced():
-                    fitted = learning.fit(calibrator)
-                trial.fitted[-1].append(fitted)
-                bar.update()
-                of_map[rows.repeat_interleave(n_each)] = _predicted(fitted, logits[rows])
+            yield from ((rows, learning, *of_map) for of_map in zip(log_proba, maps, strict=True))
+
+    def fit(task):
+        rows, learning, of_map, calibrator = task
+        # Of weak fits to a part of the samples; that to all of them warns by itself.
+        with silenced():
+            fitted = learning.fit(calibrator)
+        of_map[rows.repeat_interleave(n_each)] = _predicted(fitted, logits[rows])
+        return fitted
+
+    total = len(trial.folds) * len(maps)
+    fits = progress_bar(in_parallel(fit, tasks(), n_jobs), verbose=verbose, total=total, desc=desc, unit="fit")
+    trial.fitted.extend(map(list, zip(*[iter(fits)] * len(maps), strict=True)))
     return trial
 
 
@@ -194,7 +201,7 @@ def units_of(samples, copies, groups):
     return joined(copies, groups)
 
 
-def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature=None):
+def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature=None, n_jobs=None):
     """Learn weights of named maps from what they said out of fold, as `Pooled`.
 
     `base` is the row of the temperature scaling that the others join; a `temperature` that is known takes its place in
@@ -229,7 +236,7 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     last, last_weight, followed = None, 0.0, mixed
     if whole.y.ndim == 1:
-        last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, total)
+        last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, total, n_jobs)
     pool = Pool(
         calibrators=[
             maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature)),
@@ -265,14 +272,14 @@ def _weights(log_proba, samples, units, total):
     return solve_pool(log_proba, samples.y, samples.weight, total, np.array(spreads))
 
 
-def _followed(mixed, numbers, samples, units, total):
+def _followed(mixed, numbers, samples, units, total, n_jobs):
     """The map that follows pooled log-probabilities, what it weighs, and these behind it; None if it isn't worth it."""
     samples, following = samples._replace(logits=mixed), FollowingMap(tol=1e-5)
     with silenced():
         last = samples.fit(following)
     # What gains nothing on its own samples gains nothing on others.
     if _weights([mixed, _predicted(last, mixed)], samples, units, total)[0].any():
-        parts = [mixed, *try_out([following], samples, numbers).log_proba]
+        parts = [mixed, *try_out([following], samples, numbers, n_jobs=n_jobs).log_proba]
         found, _ = _weights(parts, samples, units, total)
         if found.any():
             return FrozenEstimator(last), float(found[0]), log_probabilities(pooled(parts, found), mixed)

@@ -31,6 +31,9 @@ def warn_caller(message, category):
     notes = _NOTES.get()
     if notes is not None and notes.silent:
         return
+    if notes is not None and notes.said is not None:
+        notes.said.append((message, category))
+        return
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(_NOT_CALLERS):
         frame, level = frame.f_back, level + 1
@@ -73,6 +76,16 @@ class _Notes(list):
     rarity: str | None = None
     # Whether a cause was noted, beside which what it leads to is no news; and what may have any of the usual causes.
     explained = puzzled = False
+    # Messages and categories of what another thread would have said at once.
+    said: list | None = None
+
+    def tell(self):
+        """Tell what was kept apart."""
+        for message, category in self.said or ():
+            warn_caller(message, category)
+        tell(self)
+        if self.rarity is not None:
+            Finding(self.rarity, suspected=True).tell()
 
 
 _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
@@ -117,6 +130,20 @@ def silenced():
     """Leave aside what the package warns of, in this thread alone, as Python's filters couldn't."""
     notes = _Notes()
     notes.silent = True
+    token = _NOTES.set(notes)
+    try:
+        yield notes
+    finally:
+        _NOTES.reset(token)
+
+
+@contextlib.contextmanager
+def kept_apart():
+    """Keep what is warned of in another thread, whose stack doesn't lead to the caller; yield the notes to tell."""
+    around, notes = _NOTES.get(), _Notes()
+    notes.said = []
+    if around is not None:
+        notes.silent, notes.explained, notes.puzzled = around.silent, around.explained, around.puzzled
     token = _NOTES.set(notes)
     try:
         yield notes

@@ -10,7 +10,8 @@ from sklearn.utils import check_random_state
 
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length
-from .._utils.parameters import check_choice, check_number, check_whole_number
+from .._utils.parallel import N_JOBS, in_parallel
+from .._utils.parameters import check_choice, check_number, check_parameters, check_whole_number
 from .._utils.warnings import silenced
 from ._metric import Events, PlaceRows, as_probabilities, check_metric, facts_of, options_of, split_rows
 from ._noise_floor import draw_labels
@@ -91,6 +92,7 @@ def bootstrap_interval(
     labels=None,
     sample_weight=None,
     random_state=None,
+    n_jobs=None,
 ):
     """Confidence interval of a metric by the bootstrap, with the bias of calibration errors taken into account.
 
@@ -130,6 +132,9 @@ def bootstrap_interval(
         Weights of the samples, for metrics of this package.
     random_state : int, RandomState instance or None, default=None
         Seed of the resampling.
+    n_jobs : int, default=None
+        Number of replicates, or of blocks of them where they are resampled through sums, to compute at a time, in
+        threads. None means 1 unless in a `joblib.parallel_config`, -1 all processors.
 
     Returns
     -------
@@ -179,10 +184,11 @@ def bootstrap_interval(
     (0.0, True)
     """
     check_choice(method, "method", ("debiased", "percentile", "basic"))
+    check_parameters({"n_jobs": N_JOBS}, {"n_jobs": n_jobs}, "bootstrap_interval")
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     random_state = check_random_state(random_state)
     sample = _Sample(metric, y_true, y_proba, labels, sample_weight)
-    (sums,) = _replicates([sample.form], sample.proba, n_resamples, random_state)
+    (sums,) = _replicates([sample.form], sample.proba, n_resamples, random_state, n_jobs)
     replicates, value = sample.form.values(sums), sample.form.value
     tail = (1 - confidence_level) / 2
     if method == "debiased" and isinstance(sample.form, ScaledError):
@@ -343,10 +349,14 @@ class _Sample:
         self.form = form or AnyMetric(value, of_weight, self.proba)
 
 
-def _replicates(forms, proba, n_resamples, random_state):
+def _replicates(forms, proba, n_resamples, random_state, n_jobs=None):
     """Sums of each form in the same replicates."""
-    blocks = [[form.sums(counts) for form in forms] for counts in resampling_counts(proba, n_resamples, random_state)]
-    return [np.concatenate(sums) for sums in zip(*blocks, strict=True)]
+    blocks = resampling_counts(proba, n_resamples, random_state)
+    if isinstance(forms[0], AnyMetric):
+        # Each replicate takes a while.
+        blocks = (counts[None] for block in blocks for counts in block)
+    parts = in_parallel(lambda counts: [form.sums(counts) for form in forms], blocks, n_jobs)
+    return [np.concatenate(sums) for sums in zip(*parts, strict=True)]
 
 
 def _may_be_noise(sample, tail, random_state):

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from html import escape
+from itertools import chain
 from math import isnan, nan
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from .._report.answers import page_content
 from .._report.figure import draw_comparison
 from .._report.page import page_of
 from .._utils.outputs import numbers_of
+from .._utils.parallel import N_JOBS, in_parallel
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import one_warning
 from ..base import BaseCalibrator
+from ..clamping._base import BaseClamping
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
 from ._shared_logits import SharedLogits
@@ -338,6 +341,7 @@ def compare_calibrators(
     n_draws=200,
     alpha=0.05,
     random_state=0,
+    n_jobs=None,
     verbose="auto",
     response="auto",
     classes=None,
@@ -385,6 +389,10 @@ def compare_calibrators(
     random_state : int, RandomState instance or None, default=0
         Seed of the resamples and draws, which are the same for all calibrators, and of neural clamping where
         `calibrators` is None.
+    n_jobs : int, default=None
+        Number of maps of the output to fit and score at a time, in threads that share the logits and divide torch's
+        own, which makes the times that the table tells longer. What uses the network itself follows one by one. None
+        means 1 unless in a `joblib.parallel_config`, -1 all processors.
     verbose : int or "auto", default="auto"
         "auto" shows progress bars, of the network's batches and of the calibrators, after five seconds of work, where a
         terminal or a notebook listens; 0 shows nothing; 1 shows them at once, whoever listens.
@@ -480,31 +488,45 @@ def compare_calibrators(
         "outputs": outputs,
         "ignore_index": ignore_index,
     }
-    check_parameters(BaseCalibrator._parameter_constraints, {**shared, "verbose": verbose}, "compare_calibrators")
+    rules = {**BaseCalibrator._parameter_constraints, "n_jobs": N_JOBS}
+    check_parameters(rules, {**shared, "verbose": verbose, "n_jobs": n_jobs}, "compare_calibrators")
     chosen = None if calibrators is None else named(calibrators)
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
         logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {}, verbose)
         if chosen is None:
             chosen = default_calibrators(logits, random_state)
-        return _compare(chosen, logits, (X_cal, y_cal), alpha, options)
+        return _compare(chosen, logits, (X_cal, y_cal), alpha, options, n_jobs)
 
 
-def _compare(calibrators, logits, calibration, alpha, options):
+def _compare(calibrators, logits, calibration, alpha, options, n_jobs):
     """The comparison of calibrators by name, the uncalibrated estimator's row among them."""
     y_proba, seconds = logits.uncalibrated()
     scoring = Scoring(logits.y_test_encoded, logits.outputs, logits.classes, y_proba, **options)
-    scored, fitted = {UNCALIBRATED: scoring(0.0, y_proba, seconds)}, {}
-    bar = progress_bar(calibrators.items(), verbose=logits.verbose, unit="calibrator")
-    for name, calibrator in bar:
+
+    def compared(name):
+        calibrator = calibrators[name]
         bar.set_description(name)
         if is_fitted(calibrator):
             logits.check_comparable(name, calibrator)
-            fitted[name], fit_time, predicted = calibrator, nan, logits.calibrated(calibrator)
+            fit, fit_time, predicted = calibrator, nan, logits.calibrated(calibrator)
         else:
-            fitted[name], fit_time, predicted = logits.fit(calibrator, calibration)
+            fit, fit_time, predicted = logits.fit(calibrator, calibration)
         bar.set_description(f"{name}, intervals")
-        scored[name] = scoring(fit_time, *predicted)
+        return name, fit, scoring(fit_time, *predicted)
+
+    # The network is one, and has torch's threads for itself.
+    of_network = {name for name, own in calibrators.items() if isinstance(own, BaseClamping) or is_fitted(own)}
+    of_logits = [name for name in calibrators if name not in of_network]
+    rest = map(compared, (name for name in calibrators if name in of_network))
+    bar = progress_bar(verbose=logits.verbose, total=len(calibrators), unit="calibrator")
+    found = {}
+    with bar:
+        for name, *both in chain(in_parallel(compared, of_logits, n_jobs), rest):
+            found[name] = both
+            bar.update()
+    fitted = {name: found[name][0] for name in calibrators}
+    scored = {UNCALIBRATED: scoring(0.0, y_proba, seconds), **{name: found[name][1] for name in calibrators}}
     test, log_proba = logits.test_samples, None
     if logits.estimator is None and not logits.outputs.is_dense:
         log_proba = torch.log_softmax(logits.outputs.rows(logits.test[:MAX_TELLING].double()), 1)

@@ -22,6 +22,7 @@ from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import group_keys
 from .._utils.metadata import of_rows, routing_enabled
+from .._utils.parallel import N_JOBS
 from .._utils.parameters import Choices, by_name
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
@@ -74,6 +75,9 @@ class CalibratorSelector(BaseCalibrator):
     n_folds : int, default=5
         Folds, at least 2: not stratified by class, since class frequencies that all folds shared would flatter maps
         that learn them; dependent samples kept together, drawn the same way whatever the order of the samples.
+    n_jobs : int, default=None
+        Number of fits to run at a time, in threads that share the logits and divide torch's own. None means 1 unless in
+        a `joblib.parallel_config`, -1 all processors.
     {shared_parameters}
 
     Attributes
@@ -137,12 +141,14 @@ class CalibratorSelector(BaseCalibrator):
     candidates: Sequence[tuple[str, BaseCalibrator]] | None = None
     scoring: str | Callable | None = None
     n_folds: int = 5
+    n_jobs: int | None = None
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
         "scoring": [Choices(*get_scorer_names()), callable, None],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
+        "n_jobs": N_JOBS,
     }
 
     _group = "selected"
@@ -203,7 +209,7 @@ class CalibratorSelector(BaseCalibrator):
                 CalibrationSetWarning,
             )
             return
-        trial = try_out(maps, samples, numbers, verbose=self.verbose, desc="out of fold")
+        trial = try_out(maps, samples, numbers, verbose=self.verbose, desc="out of fold", n_jobs=self.n_jobs)
         shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
         if self.scoring is not None:
             scores, found = _scores(trial, self._scorer(), told, samples), {}
@@ -213,7 +219,8 @@ class CalibratorSelector(BaseCalibrator):
             self.best_estimator_, self.best_score_ = samples.fit(maps[best]), float(scores[best] @ shares)
             self.weights_ = np.eye(len(maps))[best]
         else:
-            pooled = learn_pool(trial, names, maps, base, samples, units_of(samples, copies, groups), everywhere)
+            units = units_of(samples, copies, groups)
+            pooled = learn_pool(trial, names, maps, base, samples, units, everywhere, n_jobs=self.n_jobs)
             losses, loss = trial.losses(samples) / samples.rows_a_sample, pooled.losses / samples.rows_a_sample
             means = [np.average(losses[:, fold.numpy()], axis=1, weights=weight[fold]) for fold in trial.folds]
             scores = -np.array(means).T

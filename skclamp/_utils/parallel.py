@@ -1,0 +1,43 @@
+"""Work shared among threads, as an `n_jobs` asks for it."""
+
+from contextvars import copy_context
+from numbers import Integral
+
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn import config_context, get_config
+
+from .sklearn_private import Interval
+from .warnings import kept_apart
+
+#: The rule of a parameter `n_jobs`.
+N_JOBS = [Interval(Integral, 1, None, closed="left"), Interval(Integral, None, -1, closed="right"), None]
+
+
+def in_parallel(function, items, n_jobs=None):
+    """Yield what a function returns of each item, in their order, by as many threads at a time as `n_jobs` says.
+
+    None is one, unless a `joblib.parallel_config` says otherwise, and -1 as many as there are processors. Threads share
+    arrays, networks and functions, which processes would copy or couldn't take; torch's own are divided among them.
+    Each item sees the context and configuration of the caller, who is told what it warns of once it is its turn.
+    """
+    n_threads = effective_n_jobs(n_jobs)
+    if n_threads == 1:
+        yield from map(function, items)
+        return
+    context, config, of_torch = copy_context(), get_config(), torch.get_num_threads()
+
+    def run(item):
+        # Not by scikit-learn's `delayed`, whose tasks reset the filters of warnings, which threads have in common.
+        with config_context(**config), kept_apart() as notes:
+            return function(item), notes
+
+    # New threads take over the number.
+    torch.set_num_threads(max(1, of_torch // n_threads))
+    try:
+        results = Parallel(n_threads, require="sharedmem", return_as="generator")
+        for result, notes in results(delayed(context.copy().run)(run, item) for item in items):
+            notes.tell()
+            yield result
+    finally:
+        torch.set_num_threads(of_torch)
