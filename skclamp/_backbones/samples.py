@@ -105,14 +105,17 @@ class LabelledLogits(NamedTuple):
             each = each.mean(2) if self.is_dense else each
         return torch.cat([together, each], 1), self.y.flatten(1)[:, 0] * 0
 
-    def fit(self, calibrator, *, as_task=False):
-        """Return a clone of a calibrator without an estimator, fitted to these; `as_task` tells its callbacks."""
+    def fit(self, calibrator, params=None, *, as_task=False):
+        """Return a clone of a calibrator without an estimator, fitted to these; `as_task` tells its callbacks.
+
+        `params` are metadata by name.
+        """
         bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
         y = self.y.cpu()
         bare.outputs, bare.ignore_index = "softmax" if self.is_dense else "auto", -1
         if self.n_labels:
             bare.outputs, y = "sigmoid", y.double().masked_fill(y < 0, np.nan)
-        told = self.logits, y, self.weight
+        told = self.logits, y, self.weight, params
         return fit_as_task(bare, bare._learn, *told, checks=False) if as_task else bare._learn(*told, checks=False)
 
 

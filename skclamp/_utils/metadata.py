@@ -79,14 +79,14 @@ def _by_name(owner, params, classifier=None, scorer=None, **splitters):
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
-    split, guard = (groups if _takes_groups(splitters.get(part)) else {} for part in ("splitter", "guard"))
+    split, guard = (groups if takes_groups(splitters.get(part)) else {} for part in ("splitter", "guard"))
     # What folds nothing itself leaves it to the calibrator inside to take groups, or not.
     untaken = groups if not split and not guard and (splitters or classifier is None) else {}
     if untaken or (others and classifier is None):
         raise TypeError(_untaken(owner, sorted({**others, **untaken})))
     if classifier is None:
         return Metadata({}, split, guard, score=weight, given={})
-    inside = groups if not splitters or _takes_groups(classifier) else {}
+    inside = groups if not splitters or takes_groups(classifier) else {}
     told = {**others, **inside}
     if weight and has_fit_parameter(classifier, "sample_weight"):
         told |= weight
@@ -110,10 +110,10 @@ def _untaken(owner, others):
     )
 
 
-def _takes_groups(splitter):
+def takes_groups(splitter):
     """Return whether a splitter goes by ``groups``, or those of a calibrator that isn't fitted do."""
     if hasattr(splitter, "_routed_to"):
-        return any(map(_takes_groups, splitter._routed_to().values()))
+        return any(map(takes_groups, splitter._routed_to().values()))
     if not is_splitter(splitter):
         return False
     if hasattr(splitter, "get_metadata_routing"):

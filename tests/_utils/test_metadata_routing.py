@@ -460,3 +460,26 @@ def test_a_table_stays_whole_where_samples_without_weight_go(routing):
     sites = dict.fromkeys(range(N_SAMPLES), 0)
     calibrator.fit(X.astype(np.float32), Y, sample_weight=np.arange(N_SAMPLES) >= 10, sites=sites)
     assert len(calibrator.verdict_.folds) == 3
+
+
+def test_groups_in_a_comparison_reach_those_that_go_by_them():
+    network = perceptron()
+    calibrators = {
+        "temperature": TemperatureScaling(),
+        "pool": CalibratorSelector(n_folds=3),
+        "by groups": NeuralClampingCalibrator(validation_fraction=GroupKFold(3), max_epochs=1, random_state=0),
+        "drawn": NeuralClampingCalibrator(max_epochs=1, random_state=0),
+    }
+    X_new = X.astype(np.float32)
+    few = {"n_resamples": 2, "n_draws": 2, "params": {"groups": GROUPS, "sample_weight": None}}
+    parts = X_new, Y, X_new[1:] + 0.1, Y[1:]
+    with pytest.warns(UserWarning, match="torn apart by the folds of validation_fraction='auto'"):
+        found = compare_calibrators(network, *parts, calibrators=calibrators, **few).calibrators
+    alone, other = (CalibratorSelector(network, n_folds=3).fit(X_new, Y, groups=g) for g in (GROUPS, None))
+    for own in ("split0_test_score", "mean_test_score"):
+        np.testing.assert_allclose(found["pool"].cv_results_[own], alone.cv_results_[own], rtol=1e-6)
+        assert not np.allclose(other.cv_results_[own], alone.cv_results_[own])
+    with pytest.warns(UserWarning, match="torn apart by the folds of cv=3"):
+        compare_calibrators(LogisticRegression(), *parts, calibrators=[CalibratorSelector(n_folds=3)], cv=3, **few)
+    with pytest.raises(TypeError, match="params must have groups only where cv or a calibrator goes by them"):
+        compare_calibrators(network, *parts, calibrators=[TemperatureScaling()], **few)
