@@ -505,7 +505,7 @@ def test_compared_by_images(tmp_path):
     assert row.nll == pytest.approx(nll(fitted, new, truth), rel=1e-5)
     assert row.accuracy == pytest.approx(fitted.score(new, truth))
     of_rows = compared(rows(logits), y.ravel(), rows(new), truth.ravel(), calibrators=maps)
-    for name in ("ece", "aece", "sce", "brier", "aurc", "auroc"):
+    for name in ("d2_log_loss", "ece", "aece", "sce", "brier", "d2_brier", "aurc", "auroc"):
         assert getattr(row, name) == pytest.approx(getattr(of_rows["TemperatureScaling"], name), rel=1e-4)
     # Copies of each pixel prove no more.
     twice = compared(*(np.repeat(each, 4, -1) for each in (logits, y, new, truth)), calibrators=maps)
@@ -537,7 +537,15 @@ def test_networks_are_compared_by_default(network, tmp_path):
     (X, y), (new, truth) = (images(150, seed=k, network=network, gain=0.5, offset=0.3) for k in (0, 1))
     options = {"n_resamples": 50, "n_draws": 20, "verbose": 0}
     comparison = compare_calibrators(network, X, y, new, truth, **options)
-    assert {row.name for row in comparison.rows} >= {"uncalibrated", "TemperatureScaling", "NeuralClampingCalibrator"}
+    assert {row.name for row in comparison.rows} == {
+        "uncalibrated",
+        "TemperatureScaling",
+        "EnsembleTemperatureScaling",
+        "LocalTemperatureScaling",
+        "StructuredVectorScaling",
+        "VectorScaling",
+        "NeuralClampingCalibrator",
+    }
     for name, calibrator in comparison.calibrators.items():
         assert comparison[name].nll == pytest.approx(nll(calibrator, new, truth), rel=1e-4)
     again = compare_calibrators(network, X, y, new, truth, calibrators=comparison.calibrators, **options)

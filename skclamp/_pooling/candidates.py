@@ -35,11 +35,8 @@ def maps_for(samples):
     if samples.n_labels:
         return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
     if samples.is_dense:
-        return [
-            (name, map_)
-            for name, map_ in takers(default_candidates(), samples.logits)
-            if name in ("temperature", "ensemble temperature", "structured vector")
-        ]
+        pairs = [(name, map_) for name, map_ in default_candidates() if map_._where_dense == "pooled"]
+        return takers(pairs, samples.logits)
     return takers(default_candidates(), samples.logits)
 
 

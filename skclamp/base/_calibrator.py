@@ -204,7 +204,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     # Comparisons and selectors have it up to so many classes where nobody names it; comparisons, from so many samples
     # for each.
     _compared_classes = math.inf
-    _compared_samples = 0
+    _compared_samples: ClassVar[Any] = 0
+
+    # Of a class at each place of a sample: "pooled" where pools and comparisons have it where nobody names it,
+    # "compared" where comparisons alone do.
+    _where_dense: ClassVar[Any] = None
 
     # What a selector chooses from where nobody says: parameters of maps of this kind by name, from few numbers to many.
     _default_candidates: ClassVar[dict[str, dict]] = {}

@@ -157,6 +157,7 @@ class VectorScaling(AffineScaling):
     _n_free = AffineScaling._n_parameters
     _group = "scales and shifts per class"
     _default_candidates: ClassVar = {"vector": {}}
+    _where_dense = "compared"
 
     def _solve(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
@@ -240,6 +241,7 @@ class StructuredVectorScaling(AffineScaling):
     _map = SmoothedMap
     _group = "scales and shifts per class"
     _default_candidates: ClassVar = {"structured vector": {}}
+    _where_dense = "pooled"
 
     def _solve(self, map_, features, y, sample_weight):
         unit = features.shape[1] / map_.n_effective

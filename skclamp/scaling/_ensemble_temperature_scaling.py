@@ -92,6 +92,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     _treats_classes_alike = True
     _n_free = BaseCalibrator._n_parameters
     _default_candidates: ClassVar = {"ensemble temperature": {}}
+    _where_dense = "pooled"
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)

@@ -1,5 +1,7 @@
 """LocalTemperatureScaling: a temperature for each row of logits, by how far it leads and how spread it is."""
 
+import math
+
 import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold
@@ -113,8 +115,9 @@ class LocalTemperatureScaling(BaseCalibrator):
 
     temperature_ = Learned()
     _map_of_labels = "all"
-    # Where nobody names it, one temperature does as well.
-    _compared_classes = 0
+    # One class a sample has one temperature, where nobody names it.
+    _compared_samples = math.inf
+    _where_dense = "compared"
     _group = "temperatures"
     _treats_classes_alike = True
     _n_free = BaseCalibrator._n_parameters

@@ -99,6 +99,7 @@ class TemperatureScaling(BaseCalibrator):
     _map_of_labels = "all"
     _n_free = 1
     _default_candidates: ClassVar = {"temperature": {}}
+    _where_dense = "pooled"
 
     @property
     def _treats_classes_alike(self):

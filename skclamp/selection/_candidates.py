@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 
-from .._pooling.candidates import MAPS, maps_for, takers
+from .._pooling.candidates import MAPS, takers
 from .._utils.parameters import by_name
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
@@ -20,21 +20,18 @@ _LEAST_OF_LABEL = 100
 
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
+    n_samples, suited = len(logits.calibration), MAPS
     if logits.outputs.is_dense:
-        suited = [(type(map_).__name__, map_) for _, map_ in maps_for(logits.calibration_samples.labelled)]
-    elif logits.outputs.n_labels:
-        rarer = np.min([(logits.y_cal_encoded == value).sum(0) for value in (0, 1)])
-        suited = [
-            (kind.__name__, kind())
-            for kind in MAPS
-            if kind._map_of_labels == "all"
-            or kind is PlattScaling
-            or (kind._map_of_labels and rarer >= _LEAST_OF_LABEL)
-        ]
+        suited = [kind for kind in suited if kind._where_dense]
     else:
-        n_classes, n_samples = len(logits.classes), len(logits.calibration)
-        suited = [(kind.__name__, kind()) for kind in MAPS if n_samples >= kind._compared_samples * n_classes]
-    chosen = dict(takers(suited, *map(logits.outputs.rows, (logits.calibration, logits.test))))
+        n_classes = 1 if logits.outputs.n_labels else len(logits.classes)
+        suited = [kind for kind in suited if n_samples >= kind._compared_samples * n_classes]
+    if logits.outputs.n_labels:
+        rarer = np.min([(logits.y_cal_encoded == value).sum(0) for value in (0, 1)])
+        taken = ("all", "each") if rarer >= _LEAST_OF_LABEL else ("all",)
+        suited = [kind for kind in suited if kind._map_of_labels in taken or kind is PlattScaling]
+    by_kind = [(kind.__name__, kind()) for kind in suited]
+    chosen = dict(takers(by_kind, *map(logits.outputs.rows, (logits.calibration, logits.test))))
     takes_part, shape = logits.clampable()
     if takes_part:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)

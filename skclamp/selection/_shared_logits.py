@@ -64,6 +64,7 @@ class SharedLogits:
     most_kept = 1 << 26
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
+        params = {name: value for name, value in params.items() if value is not None}
         self.estimator, self.shared, self.params, self.verbose = estimator, shared, params, verbose
         beside = "X_test", X_test
         ignored = shared["ignore_index"]
