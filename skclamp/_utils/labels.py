@@ -141,7 +141,7 @@ def columns_of_labels(found, classes, none=0.0):
     columns = []
     for each, values in zip(found, classes, strict=True):
         if not set(np.asarray(values).tolist()) <= {0, 1}:
-            raise ValueError(f"estimator must have labels of 0 and 1 each; got classes_ {list(values)}")
+            raise ValueError(f"estimator must have labels of 0 and 1 each; got classes_ {np.asarray(values).tolist()}")
         of_one = to_numpy(each)[:, np.asarray(values) == 1]
         columns.append(of_one[:, 0] if of_one.shape[1] else np.full(len(of_one), none))
     return np.column_stack(columns)

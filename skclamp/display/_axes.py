@@ -24,10 +24,18 @@ def new_axes(n_panels=1, n_columns=1, *, size):
     return np.array([figure.add_subplot(n_rows, n_columns, place + 1) for place in range(n_panels)])
 
 
+def is_drawn_on(ax):
+    """Return whether axes have a diagram, which wasn't cleared away."""
+    return hasattr(ax, "_split_off") and bool(ax.patches or ax.lines)
+
+
 def split_off_lower(ax):
     """New axes on the lower part of the room that `ax` had, below the same horizontal axis; once for each `ax`."""
     share, space = 0.27, 0.04
-    if getattr(lower := getattr(ax, "_split_off", None), "figure", None) is not None:
+    lower = getattr(ax, "_split_off", None)
+    if lower is not None and lower.figure is not None:
+        if not is_drawn_on(ax):
+            lower.clear()
         return lower
     spec = ax.get_subplotspec()
     if spec is None:

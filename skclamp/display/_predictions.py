@@ -5,7 +5,7 @@ import numpy as np
 from .._backbones.samples import predict_labelled
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import check_labels, ignore_index_of, resolve_classes
-from .._utils.sklearn_private import take_rows
+from .._utils.sklearn_private import num_samples, take_rows
 from ..metrics._binning import Probabilities
 
 
@@ -27,15 +27,21 @@ def predictions_of(estimator, X, y, name, sample_weight):
 
 def held_out_predictions(cv_results, X, y, name, sample_weight):
     """Arguments of a display's ``from_predictions`` for the samples that folds of ``cross_validate`` held out."""
-    if not {"estimator", "indices"} <= set(cv_results):
+    if not {"estimator", "indices"} <= set(cv_results or ()):
         raise ValueError(
             "cv_results must hold estimators and indices: call cross_validate with return_estimator=True and "
-            f"return_indices=True; got {sorted(cv_results)}"
+            f"return_indices=True; got {sorted(cv_results or ())}"
         )
     tests = cv_results["indices"]["test"]
     rows = np.concatenate(tests)
     if len(np.unique(rows)) < len(rows):
         raise ValueError("cv_results must hold out each sample once at most, since intervals count a sample once")
+    lengths = num_samples(X), num_samples(y)
+    if min(lengths) <= rows.max():
+        raise ValueError(
+            f"X and y must be those that were cross-validated, {rows.max() + 1} samples at least; got {lengths[0]} and "
+            f"{lengths[1]}"
+        )
     given = (X, y) if sample_weight is None else (X, y, np.asarray(sample_weight))
     folds = []
     for estimator, test in zip(cv_results["estimator"], tests, strict=True):

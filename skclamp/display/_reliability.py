@@ -15,7 +15,7 @@ from ..metrics import (
 )
 from ..metrics._binning import BinTable, Probabilities
 from ..metrics._metric import Events, PlaceRows, split_rows
-from ._axes import legend_above, new_axes, split_off_lower
+from ._axes import is_drawn_on, legend_above, new_axes, split_off_lower
 from ._curves import SmoothCurve, accuracy_intervals, counts_of, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, draw_line, words_of
 from ._predictions import against_rest, held_out_predictions, predictions_of
@@ -316,14 +316,15 @@ class ReliabilityDisplay:
         if pos_label is not None:
             event = str(pos_label)
         metric, metric_name = _METRICS[strategy]
-        _, bins = metric(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
-        _, histogram = expected_calibration_error(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
+        y_encoded, options = proba.encode(y_true, labels), {"n_bins": n_bins, "labels": np.arange(proba.n_classes)}
+        _, bins = metric(y_encoded, proba, **options, return_bins=True)
+        _, histogram = expected_calibration_error(y_encoded, proba, **options, return_bins=True)
         floor = None
         if n_draws:
             error = partial(metric, n_bins=n_bins)
             floor = calibration_noise_floor(error, proba, n_draws=n_draws, random_state=random_state)
         display = cls._of_pairs(
-            proba.pairs(proba.encode(y_true, labels)),
+            proba.pairs(y_encoded),
             bins,
             resampler(proba, n_resamples, random_state),
             confidence_level,
@@ -376,7 +377,7 @@ class ReliabilityDisplay:
         """
         self.ax_ = new_axes(size=(6, 7))[0] if ax is None else ax
         self.figure_ = self.ax_.figure
-        line = hasattr(self.ax_, "_split_off") if line is None else line
+        line = is_drawn_on(self.ax_) if line is None else line
         self.histogram_ax_ = split_off_lower(self.ax_)
         summary = self._summary(self.estimator_name if name is None else name)
         self.bars_ = self.gaps_ = self.line_ = None

@@ -8,6 +8,8 @@ import torch
 from _metrics import draw
 from scipy.stats import binomtest
 from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.model_selection import KFold, RepeatedStratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -310,6 +312,34 @@ def test_cross_validated_classifiers_are_shown_on_what_they_did_not_see():
         (cross_validate(model, X, y, cv=3), "return_estimator=True and return_indices=True; got .*'fit_time'"),
         (cross_validate(model, X, y, cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=2), **kept), "once at most"),
         (cross_validate(model, X, y, cv=KFold(3), error_score=0, **kept), "use a stratified splitter"),
+        (None, r"return_indices=True; got \[\]"),
     ]:
         with pytest.raises(ValueError, match=message):
             ReliabilityDisplay.from_cv_results(wrong, X, y)
+    with pytest.raises(ValueError, match="X and y must be those that were cross-validated, 150 samples .* 150 and 99"):
+        ReliabilityDisplay.from_cv_results(results, X, y[:99])
+    two = np.stack([y, (y + 1) % 3], 1)
+    results = cross_validate(RandomForestClassifier(3), X, two, cv=3, scoring=lambda *_: 0.0, **kept)
+    with pytest.raises(ValueError, match=r"labels of 0 and 1 each; got classes_ \[0, 1, 2\]"):
+        ReliabilityDisplay.from_cv_results(results, X, two)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_cleared_axes_are_drawn_on_anew(layout):
+    y, proba = draw(300, 4)
+    figure, ax = plt.subplots(layout=layout)
+    first = ReliabilityDisplay.from_predictions(y, proba, ax=ax, n_draws=0)
+    places, drawn = [own.get_position().bounds for own in figure.axes], len(first.histogram_ax_.patches)
+    ax.clear()
+    again = ReliabilityDisplay.from_predictions(y, proba, ax=ax, n_draws=0)
+    assert again.line_ is None and len(again.bars_) == len(first.bars_)
+    assert [own.get_position().bounds for own in figure.axes] == places
+    assert len(again.histogram_ax_.patches) == drawn
+    assert ReliabilityDisplay.from_predictions(y, proba, ax=ax, n_draws=0).line_ is not None
+
+
+def test_a_column_of_labels_is_told_once():
+    y, proba = draw(300, 4)
+    with pytest.warns(DataConversionWarning) as told:
+        ReliabilityDisplay.from_predictions(y[:, None], proba, n_draws=0)
+    assert len(told) == 1
