@@ -14,18 +14,18 @@ from .thumbnails import thumbnails_of
 
 # Of each calibrator: wrong answers, and classes, that a page shows.
 _N_WRONG, _N_CLASSES = 12, 10
-# Images shown before and after a perturbation, and with the wrong answers.
-_N_SAMPLED, _MAX_WRONG_IMAGES = 8, 40
+# Images shown before and after a perturbation, with the wrong answers, and with a class at each of their pixels.
+_N_SAMPLED, _MAX_WRONG_IMAGES, _MAX_SCENES = 8, 40, 8
 
 
-def answers_of(confidence, prediction, y_encoded, classes, units):
+def answers_of(confidence, prediction, y_encoded, classes, units, n_samples):
     """A calibrator's answers as a page takes them, by name; `units` are the samples that they are of.
 
     They are the wrong ones given with most confidence, the surest first; the worst classes, the worst first; some
-    samples' at equal distances.
+    samples' at equal distances: the share of right ones where each has several.
     """
     names = [str(name) for name in classes]
-    hits = prediction == y_encoded
+    hits, sampled = prediction == y_encoded, _sampled(n_samples)
 
     def answers(places):
         return [_answer(units[k], names[y_encoded[k]], names[prediction[k]], confidence[k]) for k in places]
@@ -33,8 +33,12 @@ def answers_of(confidence, prediction, y_encoded, classes, units):
     return {
         "wrong": answers(_surest(~hits, confidence)),
         "classes": _worst_classes(prediction, confidence, y_encoded, names),
-        "sampled": answers(_sampled(len(hits))),
+        "sampled": answers(sampled) if len(hits) == n_samples else [_share_right(k, hits[units == k]) for k in sampled],
     }
+
+
+def _share_right(row, hits):
+    return {"row": int(row), "label": f"row {row}", "right": float(hits.mean()) if len(hits) else None}
 
 
 def _answer(row, label, prediction, confidence=None):
@@ -118,21 +122,25 @@ def _sampled(n_samples):
     return np.unique(np.linspace(0, n_samples - 1, _N_SAMPLED).astype(int))
 
 
-def page_content(scoring, n_calibration, cells, answers, samples, calibrators, order):
+def page_content(scoring, n_calibration, cells, answers, samples, calibrators, order, fields=None):
     """Content of a page beside the scores, under the names of its script.
 
     `cells` and `answers` are by calibrator, cells first of the most probable class, then of the `scoring`'s events.
-    Of wrong answers those of calibrators named first in `order` are pictured first. The date has ISO 8601's format.
+    Of wrong answers those of calibrators named first in `order` are pictured first. `fields` is as in `thumbnails_of`.
+    The date has ISO 8601's format.
     """
     wrong = list(dict.fromkeys(answer["row"] for name in order for answer in answers[name]["wrong"]))
     sampled = _sampled(len(samples.logits))
-    rows = np.union1d(wrong[:_MAX_WRONG_IMAGES], sampled).astype(int)
+    wrong = wrong[: _MAX_WRONG_IMAGES if fields is None else _MAX_SCENES]
+    rows = np.union1d(wrong, sampled).astype(int)
+    pictured = rows, sampled, *(() if fields is None else (wrong, fields))
     return {
         "nCalibration": n_calibration,
         "nSamples": len(samples.logits),
         "nClasses": len(scoring.classes),
         "areLabels": scoring.are_labels,
         "nPlaces": scoring.n_places,
+        "columns": [str(name) for name in scoring.classes] if fields is not None else None,
         "classNames": scoring.events,
         "event": scoring.event,
         "nBins": scoring.n_bins,
@@ -140,7 +148,7 @@ def page_content(scoring, n_calibration, cells, answers, samples, calibrators, o
         "thresholds": THRESHOLDS,
         "cells": cells,
         "answers": answers,
-        "thumbnails": thumbnails_of(samples, calibrators, rows, sampled),
+        "thumbnails": thumbnails_of(samples, calibrators, *pictured),
         "versions": {
             "skclamp": __version__,
             "torch": torch.__version__,

@@ -24,7 +24,7 @@ MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
 _SCRIPTS = (
     *("numbers", "charts", "panels", "state", "head", "reliability", "classes", "mistakes"),
-    *("risk", "threshold", "scores", "download", "images", "perturbations", "page"),
+    *("risk", "threshold", "scores", "download", "images", "scenes", "perturbations", "page"),
 )
 # What a picture on the page can show.
 _MAX_PIXELS, _MAX_BARS = 256, 512

@@ -1,6 +1,7 @@
-"""Small pictures of a few test images, as they are and as neural clamping passes them on."""
+"""Small pictures of a few test images, as they are, as neural clamping passes them on, and of what is said of them."""
 
 import base64
+import colorsys
 import io
 
 import numpy as np
@@ -10,16 +11,23 @@ from torch.nn import functional as F
 from ..clamping._base import BaseClamping
 from ..perturbations._norm import changes_inputs
 
-_MAX_PIXELS = 64
+# Along a side, and of images with a class at each pixel.
+_MAX_PIXELS, _MAX_PIXELS_OF_SCENES = 64, 128
 _CHANNELS = (1, 3)
+# Where nothing is known.
+_GREY = (128, 128, 128)
 
 
 @torch.no_grad()
-def thumbnails_of(samples, calibrators, rows, perturbed_rows):
+def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows=(), fields=None):
     """Pictures of some rows of a test set, and of fewer behind each perturbation; None where inputs aren't images.
 
     Their files' bytes, in base64, are by the images' rows: "before", and "after" by the name of each calibrator that
     perturbs images. "limits" are, for each channel, what is black and what is white; what lies beyond is cut off.
+
+    Where a class is at each pixel, ``fields(row, inputs)`` returns column indices, -1 where it isn't known, and
+    probabilities by calibrator: "scenes" then has, for each of `scene_rows`, a mask and, by calibrator, where its
+    confidence is wrong, the darker the surer, with the share of pixels that are right. "colors" are those of columns.
     """
     try:
         from PIL import Image
@@ -40,12 +48,16 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows):
     key = next(iter(keys.values()), None)
     before: dict = {}
     after: dict = {name: {} for name in keys if keys[name] == key}
-    for row, x in zip(rows.tolist(), _images(samples, rows, key), strict=False):
-        before[row] = _shrunk(x)
+    scenes: dict = {"masks": {}, "wrong": {}, "right": {}}
+    most = _MAX_PIXELS if fields is None else _MAX_PIXELS_OF_SCENES
+    for row, (x, inputs) in zip(rows.tolist(), _images(samples, rows, key), strict=False):
+        before[row] = _shrunk(x, most)
+        if row in scene_rows:
+            _add_scene(scenes, row, *fields(row, inputs))
         for name in after if row in perturbed_rows else ():
             perturbation = perturbing[name].perturbation_
             place = next(perturbation.parameters(), x)
-            after[name][row] = _shrunk(perturbation(x.to(place.device)))
+            after[name][row] = _shrunk(perturbation(x.to(place.device)), most)
     if not before:
         return None
     # Black and white in each channel: 0 and 1 if all lies between, else the extremes.
@@ -54,22 +66,54 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows):
     if low.min() >= 0 and high.max() <= 1:
         low, high = np.zeros_like(low), np.ones_like(high)
 
-    def png(image):
-        share = (image - low) / np.where(high > low, high - low, 1.0)
-        pixels, file = np.rint(255 * share.clip(0, 1)).astype(np.uint8), io.BytesIO()
+    def png(shares):
+        pixels, file = np.rint(255 * shares.clip(0, 1)).astype(np.uint8), io.BytesIO()
         # Of one channel it takes two axes alone.
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
         return base64.b64encode(file.getvalue()).decode()
 
+    def scaled(image):
+        return png((image - low) / np.where(high > low, high - low, 1.0))
+
     return {
-        "before": {row: png(image) for row, image in before.items()},
-        "after": {name: {row: png(image) for row, image in images.items()} for name, images in after.items()},
+        "before": {row: scaled(image) for row, image in before.items()},
+        "after": {name: {row: scaled(image) for row, image in images.items()} for name, images in after.items()},
         "limits": np.stack([low, high], axis=1).tolist(),
+        "scenes": _drawn(scenes, png) if scenes["masks"] else None,
     }
 
 
+def _add_scene(scenes, row, y, proba):
+    """Add the labels of an image, and what each calibrator says of it, shrunk by leaving out pixels."""
+    share = min(1.0, _MAX_PIXELS_OF_SCENES / max(y.shape))
+    some = np.ix_(*((np.arange(max(1, round(share * side))) / share).astype(int) for side in y.shape))
+    scenes["masks"][row] = y[some]
+    for name, own in proba.items():
+        is_wrong = (own.argmax(0) != y) & (y >= 0)
+        scenes["wrong"].setdefault(name, {})[row] = (own.max(0) * is_wrong)[some]
+        known = (y >= 0).sum()
+        scenes["right"].setdefault(name, {})[row] = float(1 - is_wrong.sum() / known) if known else None
+
+
+def _drawn(scenes, png):
+    """The same as files, and the colours of the columns that masks show."""
+    shown = np.unique(np.concatenate([mask.ravel() for mask in scenes["masks"].values()]))
+    palette = np.array([_color(k) for k in range(shown.max() + 1)] + [_GREY]) / 255
+    wrong = {
+        name: {row: png(1 - own[..., None]) for row, own in images.items()} for name, images in scenes["wrong"].items()
+    }
+    masks = {row: png(palette[mask]) for row, mask in scenes["masks"].items()}
+    return {**scenes, "masks": masks, "wrong": wrong, "colors": {int(k): _color(k) for k in shown if k >= 0}}
+
+
+def _color(k):
+    """The colour of a column: hues a golden section apart, which differ however many there are."""
+    red_green_blue = colorsys.hsv_to_rgb(0.58 + k * 0.618034, 0.6, (0.85, 0.6)[k % 2])
+    return [round(255 * part) for part in red_green_blue]
+
+
 def _images(samples, rows, key):
-    """The entry `key` of these rows, or the first that is an image, one by one: their sizes may differ."""
+    """The entry `key` of these rows, or the first that is an image, and all, one by one: their sizes may differ."""
     for batch, _ in samples.inputs.take(rows).batches(1):
         x, others = samples.backbone.to_device(batch)
         entries = others if x is None else {samples.backbone.module.input_key: x, **others}
@@ -78,13 +122,13 @@ def _images(samples, rows, key):
         image = next(images, None)
         if image is None:
             return
-        yield image
+        yield image, batch
 
 
-def _shrunk(x):
+def _shrunk(x, most):
     """A batch of one image as an array of at most so many pixels along either side, channels last."""
     height, width = x.shape[2:]
-    share = min(1.0, _MAX_PIXELS / max(height, width))
+    share = min(1.0, most / max(height, width))
     size = [max(1, round(share * side)) for side in (height, width)]
     shrunk = F.interpolate(x.float(), size, mode="area") if share < 1 else x.float()
     return shrunk[0].permute(1, 2, 0).cpu().numpy()

@@ -4,6 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from html import escape
 from itertools import chain
 from math import isnan, nan
@@ -155,7 +156,8 @@ class CalibratorComparison:
 
         The file holds sums over the test set, 20 answers at most of each calibrator with their rows and labels, and 48
         small images where the inputs are images of one or three channels and Pillow is installed, as by
-        ``pip install "skclamp[plot]"``.
+        ``pip install "skclamp[plot]"``. Of a class at each pixel they are eight with surely wrong pixels, of 128 pixels
+        a side at most, each with its classes and with where a calibrator's confidence is wrong.
 
         Parameters
         ----------
@@ -544,5 +546,7 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs):
     cells, answers = (dict(zip(scored, of_all, strict=True)) for of_all in shown)
     # A page opens with these two.
     order = [UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))]
-    content = page_content(scoring, len(logits.calibration), cells, answers, logits.test_samples, fitted, order)
+    fields = partial(logits.at_all_places, fitted) if len(logits.test_samples.backbone.places) == 2 else None
+    about = logits.test_samples, fitted, order, fields
+    content = page_content(scoring, len(logits.calibration), cells, answers, *about)
     return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, content=content)

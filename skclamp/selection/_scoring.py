@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.special import entr
@@ -250,7 +251,7 @@ class Scoring:
             return answers_of_labels(p, labels, losses.reshape(shape), self.classes)
         confidence, prediction = proba.top_label
         own = confidence[rows], prediction[rows], self._y[rows]
-        return answers_of(*own, self.classes, rows // self._n_each)
+        return answers_of(*own, self.classes, rows // self._n_each, len(self._known))
 
     def _cells(self, proba):
         """Cells of the most probable class and of each of the events."""
@@ -260,7 +261,7 @@ class Scoring:
             events = [(rows, p, 1) for rows in (self._rows, *self._rows_of_labels(self.columns))]
         else:
             events = [(self._rows, *own) for own in zip(proba.columns(self.columns), self.columns, strict=True)]
-        of_all, cells = partial(cells_of, counts=self.counts, dtype=proba.dtype), []
+        of_all, cells = partial(cells_of, counts=self.counts, dtype=proba.dtype), list[Any]()
         # Draws of all rows would be large together, where a sample has several.
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
         for rows, p, answer in [(self._rows, confidence, prediction), *events]:

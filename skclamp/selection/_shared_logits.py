@@ -21,16 +21,16 @@ from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels
 from .._utils.metadata import takes_groups
-from .._utils.outputs import SOFTMAX, OutputLayer, Places, check_columns, understood
+from .._utils.outputs import SOFTMAX, OutputLayer, Places, are_known, check_columns, understood
 from .._utils.progress import fit_as_task
-from .._utils.warnings import note, one_warning
+from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from ..modules import frozen
 from ..modules._norm_layers import find_norm_layers
-from ._candidates import is_fitted
+from ._candidates import UNCALIBRATED, is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
@@ -218,10 +218,27 @@ class SharedLogits:
         if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
             normalise = expit if self.outputs.n_labels else np.exp
             return self.predicted(lambda logits: normalise(to_numpy(calibrator.transform_logits(logits))))
-        if inner.estimator is None:
-            X_test = self.outputs.proba(self.test.double()) if inner.response == "probabilities" else self.test
-        y_proba, seconds = timed(proba_of, calibrator, X_test)
+        y_proba, seconds = timed(proba_of, calibrator, self._seen_by(calibrator, X_test, self.test))
         return (y_proba if inner.estimator is None else self._at_places(y_proba)), seconds
+
+    def _seen_by(self, calibrator, X, logits):
+        """What a calibrator predicts from, of inputs and their logits."""
+        inner = self._innermost(calibrator)
+        if inner.estimator is not None:
+            return X
+        return self.outputs.proba(logits.double()) if inner.response == "probabilities" else logits
+
+    @silenced()
+    def at_all_places(self, calibrators, row, inputs):
+        """Column index of each place of a test sample, -1 where it isn't known, and probabilities by name."""
+        labels, backbone = self.test_samples.labels, self.test_samples.deployed
+        values = labels.values[row]
+        known = are_known(values, labels.ignore_index)
+        y = np.where(known, encode_labels(np.where(known, values, self.classes[0]), self.classes, "y_test"), -1)
+        logits, _ = backbone.logits(backbone.open(inputs))
+        found = {name: proba_of(own, self._seen_by(own, inputs, logits)) for name, own in calibrators.items()}
+        found = {UNCALIBRATED: to_numpy(self.outputs.proba(logits.double())), **found}
+        return y, {name: proba[0] for name, proba in found.items()}
 
     def predicted(self, predict):
         """The test set's probabilities, an array or, of many, `ComputedRows`; and the seconds that one pass takes."""

@@ -35,7 +35,9 @@ function beforeAndAfter(own, then, png) {
   );
 }
 
-function answerWords({ label, prediction, confidence }) {
+function answerWords({ label, prediction, confidence, right: share }) {
+  // Of many places of an image nobody says each.
+  if (share !== undefined) return make("span", {}, share === null ? "–" : [tellPercent(share, 1), " % right"]);
   const right = prediction === label;
   return make(
     "span",

@@ -15,8 +15,13 @@ function showMistakes() {
   );
   $("wrong-card").hidden = !data.samples;
   $("worst-card").hidden = classes.length === 0;
-  const pictured = data.thumbnails && wrong.some(({ row }) => row in data.thumbnails.before);
-  $("wrong").replaceChildren(...(wrong.length === 0 ? [] : [pictured ? wrongPictures(wrong) : wrongTable(wrong)]));
+  $("wrong").replaceChildren(...(wrong.length === 0 ? [] : wrongOf(wrong)));
+}
+
+function wrongOf(wrong) {
+  if (data.thumbnails?.scenes) return [...scenesOf(names[state.mistaken]), wrongTable(wrong)];
+  const pictured = data.thumbnails && !data.nPlaces && wrong.some(({ row }) => row in data.thumbnails.before);
+  return [pictured ? wrongPictures(wrong) : wrongTable(wrong)];
 }
 
 function separationWords(row) {
