@@ -318,8 +318,8 @@ def test_cross_validated_classifiers_are_shown_on_what_they_did_not_see():
             ReliabilityDisplay.from_cv_results(wrong, X, y)
     with pytest.raises(ValueError, match="X and y must be those that were cross-validated, 150 samples .* 150 and 99"):
         ReliabilityDisplay.from_cv_results(results, X, y[:99])
-    two = np.stack([y, (y + 1) % 3], 1)
-    results = cross_validate(RandomForestClassifier(3), X, two, cv=3, scoring=lambda *_: 0.0, **kept)
+    two, shuffled = np.stack([y, (y + 1) % 3], 1), KFold(3, shuffle=True, random_state=0)
+    results = cross_validate(RandomForestClassifier(3), X, two, cv=shuffled, scoring=lambda *_: 0.0, **kept)
     with pytest.raises(ValueError, match=r"labels of 0 and 1 each; got classes_ \[0, 1, 2\]"):
         ReliabilityDisplay.from_cv_results(results, X, two)
 

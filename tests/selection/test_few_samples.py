@@ -76,9 +76,9 @@ def units_of(monkeypatch, estimator, X, y, groups=None, **options):
     """What a selector takes for samples that depend on each other, and the fold of each sample."""
     given = []
 
-    def spy(trial, *arguments):
+    def spy(trial, *arguments, **options):
         given.append((arguments[4], trial.numbers))
-        return learn_pool(trial, *arguments)
+        return learn_pool(trial, *arguments, **options)
 
     monkeypatch.setattr(_selector, "learn_pool", spy)
     CalibratorSelector(estimator, candidates=CANDIDATES, **options).fit(X, y, groups=groups)
