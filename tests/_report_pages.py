@@ -5,8 +5,10 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import torch
 from _families import PERTURBATIONS
 from _small_networks import labels_of, logits
+from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
 
@@ -68,6 +70,22 @@ def nasty_comparison():
 def of_every_family():
     options = {"validation_fraction": None, "max_epochs": 1, "random_state": 0}
     return {name: NeuralClampingCalibrator(perturbation=name, **options) for name in PERTURBATIONS}
+
+
+class OfPixels(nn.Module):
+    """Four logits of each pixel, from its brightness."""
+
+    def forward(self, x):
+        return 20 * (x.mean(1, keepdim=True) - torch.tensor([0.2, 0.4, 0.6, 0.8]).view(1, 4, 1, 1)).square().neg()
+
+
+def scenes(*shape, seed, n=20):
+    """Images, and a class of each pixel that a network is too sure of, 9 where it isn't known."""
+    X, rng = torch.rand(n, *shape, generator=torch.Generator().manual_seed(seed)), np.random.default_rng(seed)
+    logits = OfPixels()(X).numpy()
+    y = (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1)
+    y[:, :2] = 9
+    return X, y
 
 
 def choose(page, *, n_bins=None, strategy=None, **selected):

@@ -86,7 +86,8 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows=(), fie
 def _add_scene(scenes, row, y, proba):
     """Add the labels of an image, and what each calibrator says of it, shrunk by leaving out pixels."""
     share = min(1.0, _MAX_PIXELS_OF_SCENES / max(y.shape))
-    some = np.ix_(*((np.arange(max(1, round(share * side))) / share).astype(int) for side in y.shape))
+    sizes = [max(1, round(share * side)) for side in y.shape]
+    some = np.ix_(*(np.arange(size) * side // size for size, side in zip(sizes, y.shape, strict=True)))
     scenes["masks"][row] = y[some]
     for name, own in proba.items():
         is_wrong = (own.argmax(0) != y) & (y >= 0)

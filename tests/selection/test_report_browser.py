@@ -11,6 +11,7 @@ from _report_pages import (
     FEW,
     NASTY,
     SEED,
+    OfPixels,
     assert_contrast,
     choose,
     choose_threshold,
@@ -20,6 +21,7 @@ from _report_pages import (
     numbers,
     of_every_family,
     rgb,
+    scenes,
 )
 from scipy.stats import binomtest
 
@@ -156,8 +158,8 @@ def test_scores_can_be_sorted(digits, open_page):
         return table.locator("tbody th[scope=row]").all_text_contents()
 
     assert order() == [row.name for row in comparison.rows]
-    for heading, key, first in (("Brier", "brier", "ascending"), ("accuracy", "accuracy", "descending")):
-        button = table.get_by_role("button", name=heading)
+    for heading, key, first in (("Brier", "brier", "ascending"), ("accuracy %", "accuracy", "descending")):
+        button = table.get_by_role("button", name=heading, exact=True)
         for direction in (first, {"ascending": "descending", "descending": "ascending"}[first]):
             button.press("Enter")
             values = [getattr(comparison[name], key) for name in order()]
@@ -166,8 +168,18 @@ def test_scores_can_be_sorted(digits, open_page):
             assert page.evaluate("document.activeElement.textContent").startswith(heading)
     row = comparison["temperature"]
     values, _ = numbers(table.locator("tbody tr").filter(has_text="temperature"))
-    expected = [row.nll, row.nll_difference, row.nll_difference_se, row.accuracy, row.brier, row.ece, row.ece_low]
-    expected += [row.ece_high, row.ece_floor, row.ece_floor_quantile, row.aece, row.sce, row.auroc]
+    expected = [row.nll, row.nll_difference, row.nll_difference_se, row.accuracy, row.d2_log_loss, row.brier]
+    expected += [
+        row.d2_brier,
+        row.ece,
+        row.ece_low,
+        row.ece_high,
+        row.ece_floor,
+        row.ece_floor_quantile,
+        row.aece,
+        row.sce,
+        row.auroc,
+    ]
     expected += [row.aurc, row.aurc_low, row.aurc_high, row.fit_time, row.predict_time]
     assert values == expected
 
@@ -275,6 +287,28 @@ def test_shows_the_wrong_answers_with_their_images(digits, open_page):
         values, _ = numbers(rows.first)
         assert values[:2] == [worst[0]["count"], worst[0]["hits"] / worst[0]["count"]]
         assert values[-1] == worst[0]["times"]
+
+
+def test_shows_scenes_with_their_classes_and_wrong_confidence(open_page):
+    X, y = scenes(3, 12, 10, seed=1)
+    comparison = compare_calibrators(
+        OfPixels(), *scenes(3, 12, 10, seed=0), X, y, calibrators=[TemperatureScaling()], ignore_index=9, **FEW
+    )
+    page = open_page(comparison)
+    found = comparison._content["thumbnails"]["scenes"]
+    for name in (comparison.best, "uncalibrated"):
+        page.select_option("#mistaken", label=name)
+        figures = page.locator("#wrong .scenes figure")
+        assert figures.count() == len(found["masks"])
+        for k, row in enumerate(found["masks"]):
+            sources = figures.nth(k).locator("img").evaluate_all("all => all.map(own => own.src.split(',')[1])")
+            pictures = comparison._content["thumbnails"]["before"], found["masks"], found["wrong"][name]
+            assert sources == [own[row] for own in pictures]
+            assert numbers(figures.nth(k))[0] == pytest.approx([row, found["right"][name][row]], rel=1e-5)
+        assert page.locator("#wrong tbody tr").count() == 12
+    colors = page.locator("#wrong .swatch").evaluate_all("all => all.map(own => getComputedStyle(own).backgroundColor)")
+    assert [rgb(color) for color in colors] == [*found["colors"].values()]
+    assert assert_contrast(page)
 
 
 def test_shows_images_before_and_after_clamping(digits, open_page):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
-from _report_pages import FEW, labels_for, logits_of, read_page, small_comparison
+from _report_pages import FEW, OfPixels, labels_for, logits_of, read_page, scenes, small_comparison
 from scipy.stats import binomtest, sem
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, TensorDataset, default_collate
@@ -255,3 +255,83 @@ def test_little_of_the_test_set_is_kept(tmp_path):
 def test_without_pillow_a_page_has_no_pictures(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert _thumbnails(_Pooled(), _images(3, 8, 8), tmp_path) is None
+
+
+# ---- a class at each pixel
+
+
+def _compared_scenes(*shape, n=20, **options):
+    (X_cal, y_cal), (X_test, y_test) = (scenes(*shape, seed=seed, n=n) for seed in (0, 1))
+    y_test[3] = 9
+    of_logits = TemperatureScaling(ignore_index=9).fit(OfPixels()(X_cal), y_cal)
+    calibrators = {"temperature": TemperatureScaling(), "of logits": of_logits}
+    options = {"calibrators": calibrators, "ignore_index": 9, "verbose": 0, **FEW, **options}
+    return compare_calibrators(OfPixels(), X_cal, y_cal, X_test, y_test, **options), X_test, y_test
+
+
+def test_pixels_are_pictured_by_class_and_by_where_confidence_is_wrong(tmp_path):
+    comparison, X, y = _compared_scenes(3, 12, 10)
+    data = read_page(comparison, tmp_path / "report.html").data
+    drawn, pictures = data["thumbnails"]["scenes"], data["thumbnails"]
+    answers = comparison._content["answers"]
+    order = ["uncalibrated", *(row.name for row in comparison.rows)]
+    named = dict.fromkeys(answer["row"] for name in order for answer in answers[name]["wrong"])
+    rows = [int(row) for row in drawn["masks"]]
+    assert 0 < len(rows) <= 8 and {*rows} == {*list(named)[:8]} and 3 not in rows
+    assert data["columns"] == ["0", "1", "2", "3"]
+    proba = {name: own.predict_proba(X) for name, own in comparison.calibrators.items() if name == "temperature"}
+    proba["uncalibrated"] = torch.softmax(OfPixels()(X), 1).numpy()
+    colors = np.array([drawn["colors"][str(k)] for k in range(4)] + 5 * [[0, 0, 0]] + [[128, 128, 128]])
+    for row in rows:
+        np.testing.assert_array_equal(_pixels(drawn["masks"][str(row)]), colors[y[row]])
+        np.testing.assert_allclose(_pixels(pictures["before"][str(row)]), 255 * X[row].permute(1, 2, 0), atol=0.51)
+        for name, own in proba.items():
+            is_wrong = (own[row].argmax(0) != y[row]) & (y[row] != 9)
+            expected = 255 * (1 - own[row].max(0) * is_wrong)
+            np.testing.assert_allclose(_pixels(drawn["wrong"][name][str(row)])[..., 0], expected, atol=0.51)
+            share = (own[row].argmax(0) == y[row])[y[row] != 9].mean()
+            assert drawn["right"][name][str(row)] == pytest.approx(share, rel=1e-5)
+    assert {*drawn["wrong"]} == {"uncalibrated", "temperature", "of logits"}
+    sampled = {answer["row"]: answer["right"] for answer in data["answers"][0]["sampled"]}
+    assert list(sampled) == [int(k) for k in np.linspace(0, len(X) - 1, 8)]
+
+
+def test_large_scenes_are_shrunk_and_classes_stay_classes(tmp_path):
+    comparison, _, y = _compared_scenes(1, 200, 300, n=4)
+    data = read_page(comparison, tmp_path / "report.html").data
+    drawn, pictures = data["thumbnails"]["scenes"], data["thumbnails"]
+    some = np.ix_(np.arange(85) * 200 // 85, np.arange(128) * 300 // 128)
+    colors = np.array([drawn["colors"][str(k)] for k in range(4)] + 5 * [[0, 0, 0]] + [[128, 128, 128]])
+    for row, mask in drawn["masks"].items():
+        np.testing.assert_array_equal(_pixels(mask), colors[y[int(row)][some]])
+        assert _pixels(pictures["before"][row]).shape == (85, 128, 1)
+        assert _pixels(drawn["wrong"]["temperature"][row]).shape == (85, 128, 1)
+    assert (tmp_path / "report.html").stat().st_size < 1e6
+
+
+@pytest.mark.parametrize("form", ["Dataset", "DataLoader"])
+def test_scenes_of_a_dataset_are_pictured(form, tmp_path):
+    (X_cal, y_cal), (X_test, y_test) = (scenes(3, 8, 8, seed=seed) for seed in (0, 1))
+    sets = [FORMS[form](X, torch.from_numpy(y))[0] for X, y in ((X_cal, y_cal), (X_test, y_test))]
+    options = {"calibrators": [TemperatureScaling()], "ignore_index": 9, "verbose": 0, **FEW}
+    found = read_page(compare_calibrators(OfPixels(), sets[0], X_test=sets[1], **options), tmp_path / "a.html").data
+    arrays = compare_calibrators(OfPixels(), X_cal, y_cal, X_test, y_test, **options)
+    if form == "Dataset":
+        expected = read_page(arrays, tmp_path / "b.html").data
+        assert found["thumbnails"]["scenes"]["masks"] == expected["thumbnails"]["scenes"]["masks"]
+    assert found["thumbnails"]["scenes"]["masks"]
+
+
+def test_what_is_no_scene_has_no_masks(tmp_path, monkeypatch):
+    comparison, X, y = _compared_scenes(2, 8, 8)
+    assert read_page(comparison, tmp_path / "report.html").data["thumbnails"] is None
+    logits = OfPixels()(X), y, OfPixels()(X) + 0.1, y
+    options = {"calibrators": [TemperatureScaling()], "ignore_index": 9, **FEW}
+    comparison = compare_calibrators(None, *logits, **options)
+    assert read_page(comparison, tmp_path / "report.html").data["thumbnails"] is None
+    comparison, _, _ = _compared_scenes(3, 8, 8)
+    assert read_page(comparison, tmp_path / "report.html", samples=False).data["thumbnails"] is None
+    assert _thumbnails(_Pooled(), _images(3, 8, 8), tmp_path)["scenes"] is None
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    comparison, _, _ = _compared_scenes(3, 8, 8)
+    assert read_page(comparison, tmp_path / "report.html").data["thumbnails"] is None
