@@ -545,6 +545,7 @@ def test_networks_are_compared_by_default(network, tmp_path):
         "StructuredVectorScaling",
         "VectorScaling",
         "NeuralClampingCalibrator",
+        "NeuralClampingCalibrator, 2 views",
     }
     for name, calibrator in comparison.calibrators.items():
         assert comparison[name].nll == pytest.approx(nll(calibrator, new, truth), rel=1e-4)

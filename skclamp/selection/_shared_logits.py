@@ -21,7 +21,7 @@ from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels
 from .._utils.metadata import takes_groups
-from .._utils.outputs import SOFTMAX, OutputLayer, Places, are_known, check_columns, understood
+from .._utils.outputs import SOFTMAX, Places, are_known, check_columns, understood
 from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
@@ -107,7 +107,6 @@ class SharedLogits:
         self.classes = self.calibration_samples.classes
         self.y_cal_encoded = self.calibration_samples.y_encoded.cpu().numpy()
         if self.outputs.n_labels:
-            self.outputs = OutputLayer(n_columns)
             self.y_test_encoded = self._encoded_labels(self.test_samples.labels)
         elif self.outputs.is_dense:
             self._compare_some_places()
