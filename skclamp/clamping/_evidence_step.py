@@ -21,6 +21,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from .._solvers.newton import factored
 from .._utils.arrays import absent_among, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
@@ -37,8 +38,6 @@ _ROWS_PER_PARAMETER, _MOST_ROWS = 8, 4096
 # 32 MB in float64.
 _BLOCK = 2**22
 _PRECISION_JITTER = 1e-3
-# What is added, one after another, to the unit diagonal of a precision that rounding errors leave singular.
-_JITTERS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
 # The search for the factor of a prior precision, and between which bounds that is.
 _ITERATIONS = 30
 _SETTLED = 0.02
@@ -423,22 +422,9 @@ def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
 
 
 def _inverse(precision):
-    """Inverse of a positive definite matrix, whose diagonal powers of two bring near 1 first."""
-    scale = torch.exp2(-(precision.diagonal().log2() / 2).round())
-    scaled = precision * scale[:, None] * scale
-    for jitter in _JITTERS:
-        factor, failed = torch.linalg.cholesky_ex(scaled + jitter * torch.eye(len(scaled)).to(scaled))
-        if not failed:
-            return torch.cholesky_inverse(factor) * scale[:, None] * scale
-    raise _infinite_curvature(precision)
-
-
-def _infinite_curvature(curvature):
-    """The error of gradients that are too large to compute with."""
-    return ValueError(
-        "X must hold inputs, and the network yield logits, small enough for finite gradients of a perturbation "
-        f"in the network's dtype; got a curvature with entries up to {curvature.abs().max().item():g}"
-    )
+    """Inverse of a positive definite matrix."""
+    scale, factor = factored(precision[None])
+    return torch.cholesky_inverse(factor[0]) * scale.T * scale
 
 
 def _wide_step(gradients, displacement, prior_precision, penalty):
@@ -503,7 +489,10 @@ class Design:
             block = self.block(columns=piece) if self.dual else self.block(rows=piece).T
             self.gram = self.gram + block @ block.T
         if not self.gram.isfinite().all():
-            raise _infinite_curvature(self.gram)
+            raise ValueError(
+                "X must hold inputs, and the network yield logits, small enough for finite gradients of a perturbation "
+                f"in the network's dtype; got a curvature with entries up to {self.gram.abs().max().item():g}"
+            )
 
     def block(self, rows=slice(None), columns=slice(None)):
         """Some rows and columns of it."""
