@@ -148,14 +148,6 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
     return (design.gram if design.dual else design.block()).cpu().numpy(), design.root.cpu().numpy()
 
 
-class _Margins(NamedTuple):
-    """Margins of samples, and gradients of these by log T and by the parameters of perturbations."""
-
-    margin: torch.Tensor
-    temperature: torch.Tensor
-    rows: list
-
-
 class AtIdentity(NamedTuple):
     """Gradients of the margins of samples at the identity, of several families, from one pass."""
 
@@ -178,10 +170,10 @@ class AtIdentity(NamedTuple):
         norm = {name: family for name, family in families.items() if name == "norm"}
         here = at.view(-1, *[1] * (problem.logits.ndim - 1))
         own, families = nn.Sequential(OrderedDict(norm)), norm | of_inputs
-        _, margins = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
+        _, (margin, slope, rows) = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
         ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
         columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(families)}
-        return cls(families, torch.cat(margins.rows, 1), columns, margins.margin, margins.temperature, at)
+        return cls(families, torch.cat(rows, 1), columns, margin, slope, at)
 
     def take(self, rows):
         """Return those of some samples."""
@@ -202,7 +194,7 @@ class AtIdentity(NamedTuple):
             if names != [*self.columns]:
                 whole = pieces[0] if len(pieces) == 1 else torch.cat([whole[:, :0], *pieces], 1)
             rows.append(whole[self.positions])
-        return _Margins(self.margin[self.positions], self.temperature[self.positions], rows)
+        return self.margin[self.positions], self.temperature[self.positions], rows
 
 
 def _flat(modules):
@@ -216,9 +208,10 @@ def _parts(perturbation):
 
 
 def _pass_back(problem, perturbation, temperature, extensions):
-    """Take the samples with weight through the network and back: logits, 0 of whole batches without, and `_Margins`.
+    """Take the samples with weight through the network and back: logits, 0 of whole batches without, and margins.
 
-    The temperature is a number, or a column of numbers, one for each sample.
+    These are the samples' margins, and gradients of them by log T and, a list, by the parameters of the perturbation
+    and of each extension. The temperature is a number, or a column of numbers, one for each sample.
     """
     norm, device, shard, done = norm_part(perturbation), problem.backbone.device, problem.shard, 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
@@ -271,7 +264,7 @@ def _pass_back(problem, perturbation, temperature, extensions):
     # To where the logits are treated, in few pieces.
     logits, sides, gradients = (part.to(problem.logits.device) for part in (logits, sides, gradients))
     logits, margins, slopes, gradients = map(shard.all_gather, (logits, *sides, gradients))
-    return logits, _Margins(margins, slopes, [part.contiguous() for part in gradients.split(sizes, 1)])
+    return logits, (margins, slopes, [part.contiguous() for part in gradients.split(sizes, 1)])
 
 
 def per_sample_gradients(perturbation, x, cotangent):

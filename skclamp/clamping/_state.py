@@ -74,11 +74,6 @@ class State:
     # and the mean NLL there.
     in_sample: tuple[float, float] | None = None
 
-    @property
-    def displacement(self):
-        """The perturbation's parameters minus the identity, in one vector on the CPU."""
-        return self.displacement_to(parameters_of(self.perturbation))
-
     def displacement_to(self, parameters):
         """Some parameters, as `parameters_of` has them, minus the identity."""
         return parameters - parameters_to_vector(self.identity) if self.identity else torch.empty(0)
@@ -86,7 +81,7 @@ class State:
     @property
     def perturbs(self):
         """Return whether the perturbation is another than the identity."""
-        return bool(self.displacement.any())
+        return bool(self.displacement_to(parameters_of(self.perturbation)).any())
 
 
 def parameters_of(perturbation):
