@@ -39,26 +39,18 @@ class ClassifierBackbone(Backbone):
     def logits(self, X, *, labelled=False):
         self.look_at_scale(finite_rows(X))
         name = f"{type(self.classifier).__name__}.{self.method}(X)"
-        scores = getattr(self.classifier, self.method)(X)
-        if self.outputs == "sigmoid":
-            return self._logits_of_labels(scores, name), None
-        scores = check_scores(scores, name)
-        if scores.ndim == 2 and scores.shape[1] != len(self.classes):
+        scores, of_labels = getattr(self.classifier, self.method)(X), self.outputs == "sigmoid"
+        scores = check_scores(columns_of_labels(scores, self.classes) if of_labels else scores, name)
+        if scores.ndim == 2 and not of_labels and scores.shape[1] != len(self.classes):
             raise ValueError(
                 f"estimator must give one score per class; {self.method} gave {scores.shape[1]} columns for "
                 f"{len(self.classes)} classes. For a support vector machine set decision_function_shape='ovr'"
             )
-        if self.method == "decision_function":
-            return logits_from(scores, "logits", n_samples=len(scores)), None
-        check_probabilities(scores, name)
-        return logits_from(scores.double(), "probabilities", n_samples=len(scores)), None
-
-    def _logits_of_labels(self, scores, name):
-        scores = check_scores(columns_of_labels(scores, self.classes), name)
         response = "logits" if self.method == "decision_function" else "probabilities"
         if response == "probabilities":
-            check_probabilities(scores, name, outputs="sigmoid")
-        return logits_from(scores.double(), response, n_samples=len(scores), outputs="sigmoid")
+            check_probabilities(scores, name, outputs=self.outputs)
+        scores = scores.double() if of_labels or response == "probabilities" else scores
+        return logits_from(scores, response, n_samples=len(scores), outputs=self.outputs), None
 
     def as_module(self, owner):
         if self.outputs == "sigmoid":
