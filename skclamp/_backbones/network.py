@@ -15,7 +15,7 @@ from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
 from ..exceptions import ForwardError, MemoryUseWarning
-from ..modules import LogitsModule, logits_from
+from ..modules import LogitsModule
 from ..modules._clamped import weighted_sum
 from ..modules._frozen import evaluating
 from ..modules._unwrap import unwrapped
@@ -261,9 +261,7 @@ class NetworkBackbone(Backbone):
     def _forward(self, x, others, view=None, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
         try:
-            if first_row is None or self.module.response != "probabilities":
-                return self.module(x, **others) if view is None else self.module.seen_through(view, x, **others)
-            output, n_samples = self.module._yielded(x, **others)
+            output, n_samples = self.module._yielded(x if view is None else view(x), **others)
         except ForwardError as error:
             if others or x.is_floating_point():
                 raise
@@ -271,13 +269,12 @@ class NetworkBackbone(Backbone):
                 "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
                 f"that the network can't take: {error.__cause__}"
             ) from error.__cause__
-        outputs, scores = self.module.outputs, as_rows(output) if output.ndim > 2 else output
-        name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
-        if scores.ndim > 2:
-            check_probabilities(scores.movedim(1, -1).flatten(0, -2), name, self.dtype, outputs)
-            return self.module(x, **others)
-        logits = logits_from(output, "probabilities", n_samples=n_samples, outputs=outputs)
-        check_probabilities(scores, name, self.dtype, outputs)
+        logits = self.module._logits_of(output, n_samples, view, x)
+        if first_row is not None and self.module.response == "probabilities":
+            scores = as_rows(output) if output.ndim > 2 else output
+            scores = scores if scores.ndim < 3 else scores.movedim(1, -1).flatten(0, -2)
+            name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
+            check_probabilities(scores, name, self.dtype, self.outputs)
         return logits
 
 

@@ -148,7 +148,10 @@ class LogitsModule(nn.Module):
         torch.Tensor of shape (n_samples, n_classes, ...)
             As of `forward`.
         """
-        output, n_samples = self._yielded(x if view is None else view(x), **others)
+        return self._logits_of(*self._yielded(x if view is None else view(x), **others), view, x)
+
+    def _logits_of(self, output, n_samples, view=None, x=None):
+        """Return the logits in what `_yielded` has returned, of a view of x."""
         logits = logits_from(output, self.response, n_samples=n_samples, outputs=self.outputs)
         if self.size is not None:
             if logits.ndim != 2 + len(self.size) or logits.ndim == 2:
