@@ -353,15 +353,6 @@ def labels_beside(brought, y, n_samples, name="y"):
     Both must say the same. Where y is given, what can't be labels is left aside, and so is the one number that data
     sets without labels have in their place.
     """
-    if isinstance(y, Places):
-        check_same_length(y, n_samples, name)
-        return y
-    if isinstance(y, Labels):
-        check_same_length(y, n_samples, name)
-        other = matrix_of(brought)
-        if other is not None and other.shape == y.values.shape and (np.abs(other - y.values) > 0).any():
-            raise ValueError(f"{name} must be the labels that X brings, or be left out; got others")
-        return y
     if y is None and brought is None:
         raise ValueError(
             f"requires {name} to be passed: X brings no labels. Items of a Dataset must be (input, label) pairs, or "
@@ -369,7 +360,11 @@ def labels_beside(brought, y, n_samples, name="y"):
         )
     labels = check_labels(brought, name) if y is None else y
     check_same_length(labels, n_samples, name)
-    if y is None or brought is None:
+    if isinstance(y, Labels):
+        other = matrix_of(brought)
+        if other is not None and other.shape == y.values.shape and (np.abs(other - y.values) > 0).any():
+            raise ValueError(f"{name} must be the labels that X brings, or be left out; got others")
+    if isinstance(y, Labels | Places) or y is None or brought is None:
         return labels
     try:
         brought = check_labels(brought)
