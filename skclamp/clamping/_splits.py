@@ -67,16 +67,11 @@ def _given(validation_fraction, problem):
     splits = []
     for pair in pairs:
         try:
-            train, held_out = pair
-        except (TypeError, ValueError):
-            raise ValueError(f"validation_fraction must have splits of the form (train, test); got {pair!r}") from None
-        try:
-            split = tuple(places[list(part)] for part in (train, held_out))
-        except (TypeError, IndexError) as error:
-            raise ValueError(
-                f"validation_fraction must have splits of positions among {len(places)} samples: {error}"
-            ) from error
-        splits.append(tuple(rows[rows >= 0] for rows in split))
+            train, held_out = (places[list(part)] for part in pair)
+        except (TypeError, ValueError, IndexError) as error:
+            rule = f"splits of the form (train, test), positions among {len(places)} samples"
+            raise ValueError(f"validation_fraction must have {rule}: {error}") from error
+        splits.append((train[train >= 0], held_out[held_out >= 0]))
     check_disjoint(splits, problem.n_weighted)
     # A splitter may draw.
     return problem.shard.ranks.all_gather_object(splits)[0]

@@ -216,7 +216,7 @@ def test_views_beside_a_time_series(seen):
         ([(np.arange(400), [])], "got 400 to train on and 0 held out in split 0"),
         ([], "validation_fraction must have at least one split; got none"),
         ([np.arange(3)], r"validation_fraction must have splits of the form \(train, test\)"),
-        ([([0, 1], [400])], "validation_fraction must have splits of positions among 400 samples"),
+        ([([0, 1], [400])], r"must have splits of the form \(train, test\), positions among 400 samples"),
         (KFold(500), "Cannot have number of splits n_splits=500 greater than the number of samples"),
         (GroupKFold(3), "'groups' parameter should not be None"),
         ("half", "a splitter, an iterable of"),
