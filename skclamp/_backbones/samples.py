@@ -28,6 +28,7 @@ from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
 from .._utils.outputs import Labels, Places, matrix_of, outputs_of, rows_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import num_samples, take_rows
+from .._utils.warnings import silenced
 from ..distributed import ALONE, Shard
 from ..losses import log_likelihood_of_sample, share_of_places
 from ..modules._from_sklearn import flat_steps
@@ -341,7 +342,9 @@ def fit_folds(classifier, X, y, cv, metadata):
     # Without metadata routing groups have an argument of their own.
     told = {"params": metadata.given} if routing_enabled() else {"params": metadata.fit, **metadata.split}
     asked = {"return_estimator": True, "return_indices": True, "error_score": "raise"}
-    results = cross_validate(clone(classifier), X, y, cv=cv, scoring=lambda *_: 0.0, **told, **asked)
+    # Of weak fits to a part of the samples; that to all of them warns by itself.
+    with silenced():
+        results = cross_validate(clone(classifier), X, y, cv=cv, scoring=lambda *_: 0.0, **told, **asked)
     splits = list(zip(results["indices"]["train"], results["indices"]["test"], strict=True))
     check_partition([rows for _, rows in splits], len(y))
     return results["estimator"], splits

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
@@ -17,7 +16,7 @@ from .._backbones.backbone import Opening
 from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
 from .._backbones.opening import check_probabilistic, check_samples, is_frozen, open_backbone
 from .._backbones.rows import prints_of, recording, row_prints
-from .._backbones.samples import fit_folds, predict_labelled
+from .._backbones.samples import cross_fit, predict_labelled
 from .._judging.overlap import shared_share
 from .._judging.risk import best_unproven, mean_risk, prove
 from .._judging.splits import copies_of, joined
@@ -35,8 +34,8 @@ from .._utils.labels import (
 from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
 from .._utils.progress import fit_as_task
-from .._utils.sklearn_private import CallbackSupportMixin, Interval, num_samples, take_rows
-from .._utils.warnings import note, one_warning, silenced, tell
+from .._utils.sklearn_private import CallbackSupportMixin, Interval
+from .._utils.warnings import note, one_warning, tell
 from ..base import BaseCalibrator
 from ..base._around import AroundEstimator
 from ..distributed import ALONE, current
@@ -45,6 +44,8 @@ from ..modules import SelectiveModule
 from ..modules._from_sklearn import flat_steps
 from ..persistence import write
 from ._bound import OF_CLONES, RiskBound, reason_of
+
+_OPENING = Opening("probabilities", exact=True)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -304,28 +305,18 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
 
     def _out_of_fold(self, X, y, sample_weight, groups, params):
         """Labels, what clones say of samples that weren't theirs, and hashes of these; the estimator has all."""
-        X = dataset_behind(X)
-        check_no_dataset(X, UNFITTED)
+        check_no_dataset(dataset_behind(X), UNFITTED)
         y = check_labels(y, beside=("X", X))
-        (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
-        check_same_length(y, num_samples(X), "y")
         if groups is not None:
             check_groups(groups, len(y))
         metadata = self._route({"sample_weight": sample_weight, "groups": groups, **params})
-        with silenced():
-            clones, splits = fit_folds(self.estimator, X, y, self._splitter(groups), metadata)
-        self.estimator_ = clone(self.estimator).fit(X, y, **metadata.fit)
-        classes = np.asarray(self.estimator_.classes_)
-        proba = np.zeros((len(y), len(classes)))
-        for fitted, (_, rows) in zip(clones, splits, strict=True):
-            columns = encode_labels(np.asarray(fitted.classes_), classes)
-            proba[np.ix_(rows, columns)] = fitted.predict_proba(take_rows(X, rows))
-        return y, proba, row_prints(X)
+        found = cross_fit(self.estimator, _OPENING, X, y, metadata, cv=self._splitter(groups))
+        self.estimator_ = found["estimator"]
+        return y, found["logits"].double().exp().numpy(), found["prints"]
 
     def _splitter(self, groups):
-        if groups is not None and (self.cv is None or isinstance(self.cv, Integral)):
-            return StratifiedGroupKFold(self.cv or 5)
-        return self.cv
+        cv = 5 if self.cv is None else self.cv
+        return cv if groups is None or not isinstance(cv, Integral) else StratifiedGroupKFold(cv)
 
     def _check_costs(self):
         """The costs as an array, or None."""
@@ -582,7 +573,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             # Of one that load is given.
             check_probabilistic(self._frozen_part())
             self.estimator_ = self._frozen_part()
-        return open_backbone(self.estimator_, Opening("probabilities", exact=True))
+        return open_backbone(self.estimator_, _OPENING)
 
     def _route(self, params):
         params = {name: value for name, value in params.items() if value is not None}

@@ -263,7 +263,7 @@ def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
             AffinePerturbation((6,)),
             "first layer lends its weights to no other operation",
         ),
-        (hooked(1, lambda _, x, y: y + x[0]), AffinePerturbation((6,)), "a first layer without hooks; this Linear has some"),
+        (hooked(1, lambda _, x, y: y + x[0]), AffinePerturbation((6,)), "layer without hooks; this Linear has some"),
         (
             hooked(1, lambda _, x: (x[0] / 2,), pre=True),
             AffinePerturbation((6,)),
