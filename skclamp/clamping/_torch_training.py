@@ -251,18 +251,18 @@ class _Batches:
 def resolve_optimizer(optimizer):
     """Return a class of torch's optimisers, or a partial of one, from its name or itself; refuse anything else."""
     resolved = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
-    kind = resolved.func if isinstance(resolved, partial) else resolved
-    if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
+    is_partial = isinstance(resolved, partial)
+    kind, misused = (
+        resolved.func if is_partial else resolved,
+        is_partial and (resolved.args or "lr" in resolved.keywords),
+    )
+    if misused or not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
         # The repr of an optimiser has many lines.
         got = f"an instance of {type(kind).__name__}" if isinstance(kind, torch.optim.Optimizer) else repr(optimizer)
         raise ValueError(
             f"optimizer must be 'auto', 'natural', one of {list(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or a "
-            f"functools.partial of one; got {got}.{did_you_mean(optimizer, ('auto', 'natural', *OPTIMIZERS))}"
-        )
-    if isinstance(resolved, partial) and (resolved.args or "lr" in resolved.keywords):
-        raise ValueError(
-            "optimizer must be a functools.partial with named arguments alone, and without lr, which is a parameter of "
-            f"the calibrator; got {optimizer!r}"
+            "functools.partial of one with named arguments alone, and without lr, which is a parameter of the "
+            f"calibrator; got {got}.{did_you_mean(optimizer, ('auto', 'natural', *OPTIMIZERS))}"
         )
     return resolved
 
