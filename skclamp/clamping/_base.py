@@ -270,7 +270,7 @@ class BaseClamping(BaseCalibrator):
         check_callbacks(self.callbacks)
         for settings in self._candidates():
             # Both start without parameters.
-            if isinstance(settings.perturbation, str) and settings.perturbation in ("auto", "norm"):
+            if settings.perturbation in ("auto", "norm"):
                 where = f"where perturbation is {settings.perturbation!r}"
                 if not (isinstance(settings.init, str) and settings.init == "zeros"):
                     raise ValueError(f"init must be 'zeros' {where}; got {settings.init!r}. Name a family of inputs")
@@ -484,11 +484,9 @@ class BaseClamping(BaseCalibrator):
         if any(settings.features for settings in candidates):
             searched = with_norm_layers(searched)
             if not searched.norm_layers:
-                if isinstance(asked := getattr(self, "perturbation", None), str) and asked == "norm":
-                    message = (
-                        f"perturbation='norm' is left out, and features stay as they are: {without_layers(searched)}"
-                    )
-                    note(message, CalibrationSetWarning)
+                if getattr(self, "perturbation", None) == "norm":
+                    left_out = "perturbation='norm' is left out, and features stay as they are"
+                    note(f"{left_out}: {without_layers(searched)}", CalibrationSetWarning)
                 # What has nothing to clamp is no candidate beside the inputs alone.
                 candidates = without_appended_features(candidates) or candidates
         for settings in candidates:

@@ -195,16 +195,16 @@ class NeuralClampingCalibrator(BaseClamping):
             return []
         gammas = AUTO_GAMMAS if isinstance(self.gamma, str) else [self.gamma]
         candidates = [Settings.of(self, gamma=gamma) for gamma in gammas]
-        if isinstance(self.perturbation, str) and self.perturbation == "norm":
+        if self.perturbation == "norm":
             return [replace(settings, features=True) for settings in candidates]
-        if isinstance(self.perturbation, str) and self.perturbation == "auto":
+        if self.perturbation == "auto":
             candidates.append(replace(candidates[0], features=True))
         return candidates
 
     @property
     def _inputs_stay(self):
         """Return whether features alone are clamped, and nothing looks at the inputs."""
-        return isinstance(self.perturbation, str) and self.perturbation == "norm" and self.max_views == 1
+        return self.perturbation == "norm" and self.max_views == 1
 
     @property
     def _guarded(self):
@@ -214,7 +214,7 @@ class NeuralClampingCalibrator(BaseClamping):
     @property
     def _is_auto(self):
         """Return whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
-        return self._guarded and isinstance(self.perturbation, str) and self.perturbation == "auto"
+        return self._guarded and self.perturbation == "auto"
 
     def _draws_folds(self, problem):
         """Return whether folds are drawn at random, not the user's."""

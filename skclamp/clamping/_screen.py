@@ -46,7 +46,7 @@ def with_gradients(problem, candidates, splits):
 def _families(problem, candidates, n_samples):
     """The families that so many samples of a problem may teach, by name, and why others are none of them."""
     settings, untried = candidates[0], {}
-    if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+    if settings.perturbation == "auto":
         families, untried = competing_families(problem, settings.penalty, n_samples)
     else:
         families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem)}

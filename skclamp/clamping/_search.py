@@ -124,7 +124,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     settings, evidence = outcome.settings or candidates[0], outcome.evidence
     decision = outcome.decision if guarded else None
     # "auto" may well be temperature scaling.
-    by_name = not (isinstance(settings.perturbation, str) and settings.perturbation == "auto")
+    by_name = settings.perturbation != "auto"
     if decision is not None and decision.unheard and by_name:
         note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
     if evidence:
@@ -176,7 +176,7 @@ def _judge(problem, candidates, tries, learner, level, scored, found):
     if asked_for:
         settings, families = candidates[0], scored.at_identity.families
         alone = [replace(settings, weak_prior=True)] * len(asked_for)
-        if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+        if settings.perturbation == "auto":
             modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
             alone = [replace(settings, weak_prior=True, perturbation=module) for module in modules]
         learner.progress.expect(len(alone) * len(tries[-1]) + 1)
