@@ -58,9 +58,9 @@ class Measure:
             return None
         lows, highs, magnitudes = zip(*self.parts, strict=True)
         bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
-        low, high, *largest = torch.cat([bounds, *magnitudes]).tolist()
-        largest = [size for size in largest if size > 0]
-        return Scale(low, high, float(np.quantile(largest, _UNUSUAL))) if largest else None
+        told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
+        (low, high), largest = told[:2].tolist(), told[2:]
+        return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL))) if largest.any() else None
 
 
 def joined(scales):
