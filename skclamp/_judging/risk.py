@@ -88,7 +88,10 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     ends = _ends(ordered)
     weight = np.ones(n) if weight is None else weight[order]
     groups = np.arange(n) if groups is None else groups[order]
-    units, per_unit = _n_groups(groups)[ends - 1], 1.0
+    first = np.zeros(n, dtype=np.int64)
+    first[np.unique(groups, return_index=True)[1]] = 1
+    # How many groups the first samples are of, up to each end.
+    units, per_unit = first.cumsum()[ends - 1], 1.0
     predicted = None
     if test == "exact binomial":
         p_values = stats.binom.cdf(losses.cumsum()[ends - 1], ends, target)
@@ -176,13 +179,6 @@ def _one_per_group(scores, losses, expected, weight, groups, zero_one):
         np.maximum.at(largest, groups, losses)
         return lowest, largest, expected, None
     return lowest, np.bincount(groups, losses) / counts, expected, None
-
-
-def _n_groups(groups):
-    """Return how many groups the first samples are of, up to each."""
-    first = np.zeros(len(groups), dtype=np.int64)
-    first[np.unique(groups, return_index=True)[1]] = 1
-    return first.cumsum()
 
 
 def _means_of_groups(values, groups):

@@ -18,12 +18,10 @@ def probabilities(total=1):
     )
 
 
-def probabilities_of_labels():
-    """Of logits of labels that are probabilities."""
-    return (
-        "X, or what the network makes of it, lies between 0 and 1 everywhere, and is taken for logits: if it is "
-        'probabilities, say response="probabilities"; if not, response="logits"'
-    )
+PROBABILITIES_OF_LABELS = (
+    "X, or what the network makes of it, lies between 0 and 1 everywhere, and is taken for logits: if it is "
+    'probabilities, say response="probabilities"; if not, response="logits"'
+)
 
 
 def new_probabilities(total=1):

@@ -29,7 +29,10 @@ def with_shared_docs(calibrator):
     calibrator.__doc__ = doc
     # Without one of its own, it has the constructor of its base, and its order.
     if "__init__" in vars(calibrator):
-        calibrator.__init__.__signature__ = _in_order(inspect.signature(calibrator.__init__), doc)
+        order = {name: place for place, name in enumerate(["self", *_entries(doc, "Parameters")])}
+        signature = inspect.signature(calibrator.__init__)
+        parameters = sorted(signature.parameters.values(), key=lambda parameter: order.get(parameter.name, 0))
+        calibrator.__init__.__signature__ = signature.replace(parameters=parameters)
     return calibrator
 
 
@@ -42,11 +45,3 @@ def _entries(doc, sections):
 
 def _names(several):
     return re.split(r",\s+", several)
-
-
-def _in_order(signature, doc):
-    """A constructor's signature in the order of the parameters in a docstring."""
-    order = {name: place for place, name in enumerate(["self", *_entries(doc, "Parameters")])}
-    return signature.replace(
-        parameters=sorted(signature.parameters.values(), key=lambda parameter: order.get(parameter.name, 0))
-    )

@@ -199,11 +199,7 @@ def _by_name(value):
     return _ByName(f"{type(value).__name__}(...)") if isinstance(value, (torch.nn.Module, NeuralNet)) else value
 
 
-class _ByName:
+class _ByName(str):
     """Stands for a network, or for what is around one, in a calibrator's repr."""
 
-    def __init__(self, name):
-        self.name = name
-
-    def __repr__(self):
-        return self.name
+    __repr__ = str.__str__

@@ -366,17 +366,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         logits = samples.logits[:, :, :_FEW_PLACES] if self._outputs.is_dense else samples.logits
         total = 0.0 if self._outputs.n_labels else total_of_probabilities(self._outputs.rows(logits))
         if checks and samples.backbone.guesses_response:
+            # Of one column at each place.
+            single = self._outputs.is_dense and logits.shape[1] == 2 and not logits[:, 0].any()
             if total:
                 note(words.probabilities(total), CalibrationSetWarning, explains=True)
-            elif self._may_be_sigmoids(logits):
-                note(words.probabilities_of_labels(), CalibrationSetWarning, explains=True)
+            elif (single or self._outputs.n_labels) and ((logits >= 0) & (logits <= 1)).all():
+                note(words.PROBABILITIES_OF_LABELS, CalibrationSetWarning, explains=True)
         return total > 0
-
-    def _may_be_sigmoids(self, logits):
-        """Return whether logits of labels, or of one column at each place, all lie between 0 and 1."""
-        if self._outputs.is_dense and not self._outputs.n_labels and (logits.shape[1] != 2 or logits[:, 0].any()):
-            return False
-        return self._outputs != SOFTMAX and bool(((logits >= 0) & (logits <= 1)).all())
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""

@@ -111,21 +111,14 @@ def gradients_of(problem, perturbation, temperature, gammas, extensions=()):
     rows = [own, *(torch.cat([own, more], 1) if own.shape[1] else more for more in added)]
     told = []
     for gamma in gammas:
-        losses, factor = _losses_and_factor(margin, gamma)
-        loss = (losses.double() @ weight / weight.sum()).item()
+        with torch.enable_grad():
+            losses = focal_of_margin(leaf := margin.clone().requires_grad_(), gamma)
+            (factor,) = torch.autograd.grad(losses.sum(), leaf)
+        loss = (losses.detach().double() @ weight / weight.sum()).item()
         others = factor, factor * slopes, weight, torch.ones_like(weight), loss
         own, *extended = [Gradients(part, *others) for part in rows]
         told.append(Pass(logits, own, extended))
     return told
-
-
-def _losses_and_factor(margin, gamma):
-    """Focal loss of each sample, and what its margin's gradient is to be multiplied by for that of the loss."""
-    margin = margin.clone().requires_grad_()
-    with torch.enable_grad():
-        losses = focal_of_margin(margin, gamma)
-        (factor,) = torch.autograd.grad(losses.sum(), margin)
-    return losses.detach(), factor
 
 
 def gradients_at_identity(problem, *names):

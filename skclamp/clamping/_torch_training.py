@@ -251,11 +251,8 @@ class _Batches:
 def resolve_optimizer(optimizer):
     """Return a class of torch's optimisers, or a partial of one, from its name or itself; refuse anything else."""
     resolved = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
-    is_partial = isinstance(resolved, partial)
-    kind, misused = (
-        resolved.func if is_partial else resolved,
-        is_partial and (resolved.args or "lr" in resolved.keywords),
-    )
+    kind = resolved.func if isinstance(resolved, partial) else resolved
+    misused = isinstance(resolved, partial) and (resolved.args or "lr" in resolved.keywords)
     if misused or not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
         # The repr of an optimiser has many lines.
         got = f"an instance of {type(kind).__name__}" if isinstance(kind, torch.optim.Optimizer) else repr(optimizer)

@@ -128,16 +128,13 @@ def kept_with_features_clamped(head, perturbation):
     values += [part for part in held if isinstance(part, torch.Tensor) and part.numel() <= len(perturbation.gain)]
     clamped, held_then, values_then = _KEPT.get(head, (None, [], []))
     same = len(held) == len(held_then) and all(map(operator.is_, held, held_then))
-    if same and all(map(_are_equal, values, values_then)):
+    pairs = zip(values, values_then, strict=False)
+    if same and all(a.device == b.device and a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs):
         return clamped
     clamped = with_features_clamped(head, perturbation)
     if all(isinstance(part, _UNCHANGED) for part in held):
         _KEPT[head] = clamped, held, [value.detach().clone() for value in values]
     return clamped
-
-
-def _are_equal(tensor, other):
-    return tensor.device == other.device and tensor.dtype == other.dtype and torch.equal(tensor, other)
 
 
 def _held_by(network):

@@ -314,7 +314,7 @@ class CalibrationMonitor(Watch):
     def _look_for_probabilities(self, logits):
         """Warn where what is taken for logits looks like probabilities."""
         if self._several and logits.numel() >= _FEWEST_LOGITS and ((logits >= 0) & (logits <= 1)).all():
-            note(words.probabilities_of_labels(), CalibrationSetWarning, explains=True)
+            note(words.PROBABILITIES_OF_LABELS, CalibrationSetWarning, explains=True)
         elif not self._several and (total := total_of_probabilities(logits)):
             note(words.probabilities(total), CalibrationSetWarning, explains=True)
 

@@ -22,9 +22,12 @@ def in_words(perturbation):
     """Tell what becomes of inputs and features under a perturbation: its families and their numbers, in order."""
     parts = flattened(perturbation)
     of_inputs = [_in_words(part) for part in parts if not family_of(part).of_features]
-    of_features = [_of_layers(part) for part in parts if family_of(part).of_features]
+    of_features = [part for part in parts if family_of(part).of_features]
     inputs = f"inputs pass through {', then '.join(of_inputs)}" if of_inputs else "inputs stay as they are"
-    return ", ".join([inputs, *(f"features pass through {words}" for words in of_features)])
+    for norm in of_features:
+        others = f"; not others: {_reasons(norm.left_out)}" if norm.left_out else ""
+        inputs += f", features pass through norm ({layers_in_words(norm, 'normalisation layer')}{others})"
+    return inputs
 
 
 def _in_words(part):
@@ -36,11 +39,6 @@ def _in_words(part):
             low, high = parameter.aminmax()
             numbers.append(f"{name} of {parameter.numel():,} numbers from {low:.4g} to {high:.4g}")
     return f"{title_of(part)} ({', '.join(numbers)})"
-
-
-def _of_layers(norm):
-    others = f"; not others: {_reasons(norm.left_out)}" if norm.left_out else ""
-    return f"norm ({layers_in_words(norm, 'normalisation layer')}{others})"
 
 
 def layers_in_words(norm, noun):
