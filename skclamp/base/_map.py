@@ -10,11 +10,10 @@ from torch import nn
 from .._utils.arrays import absent_again, absent_among, is_exporting, to_numpy
 from .._utils.encoding import register_whole
 from .._utils.least_probability import raised
-from ._seen_classes import SeenClasses
 
 # What `fit` has every map learn.
 _OWN: dict[str, tuple[type, ...]] = {
-    "seen": (SeenClasses, type(None)),
+    "seen": (nn.Module, type(None)),
     "least_probability": (int, float),
     "refused_by": (str,),
 }

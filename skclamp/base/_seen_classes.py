@@ -2,17 +2,16 @@
 
 import numpy as np
 import torch
-from torch import nn
 
 from .._solvers.temperature import solve_temperature
-from .._utils.encoding import register_whole
+from ._map import Map
 
 # A class is missing by chance where as few samples as are expected of it are none more often than this.
 _LEVEL = 1e-3
 _ROWS = 4096
 
 
-class SeenClasses(nn.Module):
+class SeenClasses(Map):
     """The classes with samples, whose map is learned among them, and the temperature that sets what the others have.
 
     Attributes
@@ -25,15 +24,8 @@ class SeenClasses(nn.Module):
         That of temperature scaling of all columns.
     """
 
-    columns: torch.Tensor
-    places: torch.Tensor
-    temperature: torch.Tensor
-
-    def __init__(self, columns, places, temperature):
-        super().__init__()
-        self.register_buffer("columns", columns)
-        self.register_buffer("places", places)
-        self.register_buffer("temperature", torch.as_tensor(temperature, dtype=torch.float64))
+    # The map that is learned among them counts alone.
+    n_parameters = 0
 
     @classmethod
     def of(cls, logits, y, weight):
@@ -44,7 +36,8 @@ class SeenClasses(nn.Module):
         columns = counts.nonzero()[:, 0]
         places = len(columns) + torch.arange(len(counts))
         places[columns] = torch.arange(len(columns))
-        return cls(columns, places, solve_temperature(logits, y, sample_weight=weight, prior=True).temperature)
+        temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature
+        return cls(columns=columns, places=places, temperature=np.array(temperature))
 
     @property
     def mask(self):
@@ -86,6 +79,3 @@ class SeenClasses(nn.Module):
             n_expected += of_part @ torch.softmax(part.double() / self.temperature, 1)
         most = n_expected.cpu().numpy()[~self.mask].max()
         return bool(np.exp(-most) * len(self.places) >= _LEVEL)
-
-
-register_whole(SeenClasses, lambda seen: dict(seen.named_buffers()))
