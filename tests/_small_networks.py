@@ -122,11 +122,18 @@ def smoothed_nll(logits, y):
     return nn.functional.cross_entropy(torch.as_tensor(logits).double(), targets)
 
 
-def smoothed_temperature(logits, y):
-    """T of the least smoothed NLL."""
-    logits = torch.as_tensor(logits).double()
+def smoothed_temperature(scores, y, weight=None, gamma=0.0):
+    """T at which labels of probability 1 - 1 / (n + 2), the others sharing the rest, lose least; n is Kish's."""
+    weight = np.ones(len(y)) if weight is None else weight
+    spread = 1 / (weight.sum() ** 2 / (weight**2).sum() + 2)
+    others = torch.ones(scores.shape, dtype=torch.float64)
+    others[np.arange(len(y)), y] = 0
 
     def loss(log_temperature):
-        return smoothed_nll(logits / np.exp(log_temperature), y).item()
+        log_proba = torch.log_softmax(torch.as_tensor(scores).double() / np.exp(log_temperature), 1)
+        own = log_proba[np.arange(len(y)), y]
+        mean_of_others = (log_proba * others).sum(1) / others.sum(1)
+        focal = -((-torch.expm1(own)) ** gamma) * own
+        return np.average(focal + spread * (own - mean_of_others), weights=weight)
 
-    return np.exp(minimize_scalar(loss, bounds=(-6, 6), options={"xatol": 1e-9}).x)
+    return np.exp(minimize_scalar(loss, bounds=(-8, 8), options={"xatol": 1e-10}).x)

@@ -4,6 +4,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from _small_networks import smoothed_temperature
 from scipy.optimize import brentq
 from scipy.special import softmax
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -329,3 +330,52 @@ def test_integer_weights_equal_repetition(gamma):
     assert weighted.loss == pytest.approx(repeated.loss, rel=1e-12)
     scaled = solve_temperature(logits, y, sample_weight=1e-3 * weight, gamma=gamma)
     assert scaled.temperature == pytest.approx(weighted.temperature, rel=1e-9)
+
+
+# Smoothed labels.
+
+
+def separable(n_samples, n_classes, dtype=torch.float64):
+    """Logits whose largest is the label's."""
+    rng = np.random.default_rng(0)
+    scores = torch.as_tensor(rng.normal(size=(n_samples, n_classes)), dtype=dtype)
+    return scores, scores.argmax(1)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("n_classes", [2, 5, 60])
+def test_flawless_samples_have_an_inner_optimum(n_classes, gamma):
+    scores, y = separable(80, n_classes)
+    weight = torch.rand(80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert solve_temperature(scores, y, sample_weight=weight, gamma=gamma).at_bound
+    found = solve_temperature(scores, y, sample_weight=weight, gamma=gamma, smooth=True)
+    assert found.converged
+    assert not found.at_bound
+    assert found.temperature == pytest.approx(smoothed_temperature(scores, y, weight.numpy(), gamma), rel=1e-5)
+
+
+def test_binary_targets_are_platts_for_balanced_classes():
+    """His target for one of n samples of a class is (n + 1) / (n + 2)."""
+    scores = torch.tensor([[0.0, -1.0]] * 40)
+    found = solve_temperature(scores, torch.zeros(40, dtype=torch.int64), smooth=True)
+    assert torch.sigmoid(torch.tensor(1 / found.temperature)).item() == pytest.approx(41 / 42)
+
+
+def test_smoothing_knows_no_units_of_weight():
+    scores, y = separable(50, 4)
+    solved = [
+        solve_temperature(scores, y, sample_weight=torch.full((50,), unit), smooth=True).temperature
+        for unit in (1.0, 1e-6, 1e6)
+    ]
+    assert solved == pytest.approx([solve_temperature(scores, y, smooth=True).temperature] * 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_rows_go_the_same_way(dtype, gamma):
+    """Too many are centred anew in each pass, and a few of them give the first guess."""
+    scores, y = separable(90_000, 50, dtype)
+    found = solve_temperature(scores, y, gamma=gamma, smooth=True)
+    assert found.converged
+    assert found.temperature == pytest.approx(smoothed_temperature(scores, y.numpy(), gamma=gamma), rel=1e-4)

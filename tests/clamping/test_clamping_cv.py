@@ -10,7 +10,6 @@ from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit, Stratifie
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
-from skclamp.clamping import _evidence_step
 from skclamp.metrics import neg_log_likelihood_scorer
 from skclamp.perturbations import AffinePerturbation
 
@@ -128,7 +127,7 @@ def test_it_shares_passes():
 def test_several_gammas_share_a_pass_over_any_number_of_samples(monkeypatch):
     settings = {"perturbations": ["full"], "cv": 2}
     expected = search(**settings).fit(X, LABELS)
-    monkeypatch.setattr(_evidence_step, "MAX_ENTRIES", 2**11)
+    monkeypatch.setattr("skclamp.clamping._evidence_step.MAX_ENTRIES", 2**11)
     found = search(**settings).fit(X, LABELS)
     assert found.cost_ == expected.cost_
     np.testing.assert_array_equal(found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"])

@@ -7,15 +7,12 @@ import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import linear
-from _small_networks import bare_logits, labels_of, nll, vectors
-from scipy.optimize import minimize_scalar
+from _small_networks import bare_logits, labels_of, nll, smoothed_temperature, vectors
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from torch.nn.utils import parameters_to_vector
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
-from skclamp._solvers.temperature import solve_temperature
-from skclamp.clamping._natural_gradient import _Descent
 
 NETWORK = linear(6)
 X = vectors(300)
@@ -31,23 +28,6 @@ class Recorder(TemperatureScaling):
         learned = super()._fit_logits(logits, y, sample_weight)
         self.seen_ = logits.double().numpy(), y.numpy(), None if sample_weight is None else sample_weight.numpy()
         return learned
-
-
-def smoothed(scores, y, weight=None, gamma=0.0):
-    """T at which labels of probability 1 - 1 / (n + 2), the others sharing the rest, lose least; n is Kish's."""
-    weight = np.ones(len(y)) if weight is None else weight
-    spread = 1 / (weight.sum() ** 2 / (weight**2).sum() + 2)
-    others = torch.ones(scores.shape, dtype=torch.float64)
-    others[np.arange(len(y)), y] = 0
-
-    def loss(log_temperature):
-        log_proba = torch.log_softmax(torch.as_tensor(scores).double() / np.exp(log_temperature), 1)
-        own = log_proba[np.arange(len(y)), y]
-        mean_of_others = (log_proba * others).sum(1) / others.sum(1)
-        focal = -((-torch.expm1(own)) ** gamma) * own
-        return np.average(focal + spread * (own - mean_of_others), weights=weight)
-
-    return np.exp(minimize_scalar(loss, bounds=(-8, 8), options={"xatol": 1e-10}).x)
 
 
 def clamping(estimator=NETWORK, **settings):
@@ -132,7 +112,7 @@ def test_the_guard_solves_t_and_the_output_out_of_fold(settings, weight):
     scores, y, seen_weight = found.output_.seen_
     np.testing.assert_array_equal(y, Y)
     np.testing.assert_array_equal(seen_weight, np.ones(len(Y)) if weight is None else weight)
-    assert found.temperature_ == pytest.approx(smoothed(scores, Y, weight), rel=1e-6)
+    assert found.temperature_ == pytest.approx(smoothed_temperature(scores, Y, weight), rel=1e-6)
     # Each fold had its own perturbation, the result has another.
     assert (np.abs(scores - perturbed(found, SHIFTED)).max(1) > 1e-3).all()
     alone = clamping(**settings).fit(SHIFTED, Y, sample_weight=weight)
@@ -173,7 +153,7 @@ def test_the_search_solves_t_out_of_fold():
     found = search.fit(SHIFTED, Y, sample_weight=WEIGHT)
     assert found.accepted_
     scores, _, _ = found.output_.seen_
-    assert found.temperature_ == pytest.approx(smoothed(scores, Y, WEIGHT), rel=1e-6)
+    assert found.temperature_ == pytest.approx(smoothed_temperature(scores, Y, WEIGHT), rel=1e-6)
     assert (np.abs(scores - perturbed(found, SHIFTED)).max(1) > 1e-3).all()
 
 
@@ -184,7 +164,7 @@ def test_what_gradients_learned_without_a_guard_has_plain_labels():
     adam = clamping(validation_fraction=None, optimizer="adam", batch_size=300, max_epochs=3).fit(SHIFTED, Y)
     plain = TemperatureScaling().fit(perturbed(adam, SHIFTED), Y).temperature_
     assert adam.temperature_ == pytest.approx(plain, rel=1e-5)
-    assert smoothed(perturbed(adam, SHIFTED), Y) > plain * 1.001
+    assert smoothed_temperature(perturbed(adam, SHIFTED), Y) > plain * 1.001
 
 
 @pytest.mark.parametrize(("n_samples", "seeds", "rel"), [(200, 1, 1e-6), (2600, 12, 0.005)])
@@ -197,7 +177,7 @@ def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_sa
         settings = {"precision": "float32", "output": Recorder(), "random_state": seed}
         found = clamping(**settings).fit(x + np.float32(0.8), y)
         with monkeypatch.context() as patched:
-            patched.setattr(_Descent, "in_sample", lambda self: None)
+            patched.setattr("skclamp.clamping._natural_gradient._Descent.in_sample", lambda self: None)
             expected = clamping(**settings).fit(x + np.float32(0.8), y)
         assert found.accepted_
         assert found.cost_["backward"] == expected.cost_["backward"]
@@ -217,52 +197,3 @@ def test_where_nothing_is_learned_t_is_temperature_scalings():
         found = clamping(**settings).fit(X, Y)
         assert not found.accepted_
         assert found.temperature_ == plain
-
-
-# The solver.
-
-
-def separable(n_samples, n_classes, dtype=torch.float64):
-    """Logits whose largest is the label's."""
-    rng = np.random.default_rng(0)
-    scores = torch.as_tensor(rng.normal(size=(n_samples, n_classes)), dtype=dtype)
-    return scores, scores.argmax(1)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-@pytest.mark.parametrize("n_classes", [2, 5, 60])
-def test_flawless_samples_have_an_inner_optimum(n_classes, gamma):
-    scores, y = separable(80, n_classes)
-    weight = torch.rand(80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert solve_temperature(scores, y, sample_weight=weight, gamma=gamma).at_bound
-    found = solve_temperature(scores, y, sample_weight=weight, gamma=gamma, smooth=True)
-    assert found.converged
-    assert not found.at_bound
-    assert found.temperature == pytest.approx(smoothed(scores, y, weight.numpy(), gamma), rel=1e-5)
-
-
-def test_binary_targets_are_platts_for_balanced_classes():
-    """His target for one of n samples of a class is (n + 1) / (n + 2)."""
-    scores = torch.tensor([[0.0, -1.0]] * 40)
-    found = solve_temperature(scores, torch.zeros(40, dtype=torch.int64), smooth=True)
-    assert torch.sigmoid(torch.tensor(1 / found.temperature)).item() == pytest.approx(41 / 42)
-
-
-def test_smoothing_knows_no_units_of_weight():
-    scores, y = separable(50, 4)
-    solved = [
-        solve_temperature(scores, y, sample_weight=torch.full((50,), unit), smooth=True).temperature
-        for unit in (1.0, 1e-6, 1e6)
-    ]
-    assert solved == pytest.approx([solve_temperature(scores, y, smooth=True).temperature] * 3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_many_rows_go_the_same_way(dtype, gamma):
-    """Too many are centred anew in each pass, and a few of them give the first guess."""
-    scores, y = separable(90_000, 50, dtype)
-    found = solve_temperature(scores, y, gamma=gamma, smooth=True)
-    assert found.converged
-    assert found.temperature == pytest.approx(smoothed(scores, y.numpy(), gamma=gamma), rel=1e-4)

@@ -20,7 +20,6 @@ from skclamp import (
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.modules import ClampedModule
 from skclamp.perturbations import NormPerturbation
-from skclamp.perturbations._norm import norm_part
 
 
 def noisy(x, seed=0, sd=0.5):
@@ -243,7 +242,7 @@ def test_it_follows_the_users_network():
         lambda: network[0].register_forward_hook(lambda part, inputs, output: 2 * output),
         another_head,
         lambda: network.load_state_dict({k: 1.5 * v.float() for k, v in network.state_dict().items()}, assign=True),
-        lambda: norm_part(calibrator.perturbation_).gain.data.add_(0.5),
+        lambda: calibrator.perturbation_.norm.gain.data.add_(0.5),
     ]
     before = calibrator.predict_proba(X)
     for change in changes:

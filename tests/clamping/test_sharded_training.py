@@ -1,15 +1,13 @@
-"""Training spread over processes: what one of them does with all the samples, and which part of a batch each takes."""
+"""Training spread over processes: what one of them does with all the samples."""
 
 import numpy as np
 import pytest
-import torch
 import torch.distributed as dist
 from _problems import flat, linear
 from _small_networks import bare_logits, labels_of, vectors
 
 from skclamp import NeuralClampingCalibrator
-from skclamp.clamping._torch_training import _Batches
-from skclamp.distributed import ALONE, Shard, sharded
+from skclamp.distributed import sharded
 
 NETWORK = linear(6)
 CLEAN = vectors(300)
@@ -39,15 +37,3 @@ def test_a_group_of_one_learns_what_one_process_does(how, weight, group_of_one):
     assert found.temperature_ == pytest.approx(alone.temperature_, rel=1e-5)
     if weight is None:
         assert found.history_[:, "train_loss"] == pytest.approx(alone.history_[:, "train_loss"], rel=1e-5)
-
-
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_each_process_takes_its_part_of_every_batch(shuffle):
-    def batches(start, size):
-        return _Batches(Shard(ALONE, start, size, 8), 3, shuffle, torch.Generator().manual_seed(1))
-
-    whole, first, last = batches(0, 8), batches(0, 5), batches(5, 3)
-    assert len(whole) == len(first) == len(last) == 3
-    for everything, some, others in zip(whole, first, last, strict=True):
-        assert some == ([row for row in everything if row < 5] or [-1])
-        assert others == ([row - 5 for row in everything if row >= 5] or [-1])

@@ -21,7 +21,6 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp._solvers import penalty_path, softmax_regression
 
 ODIR = [MatrixScaling, DirichletCalibration]
 FREE_OF_FOLDS = {"off_diagonal_penalty": 0.3, "intercept_penalty": 0.2}
@@ -149,9 +148,9 @@ def test_newton_for_all_folds_at_once_finds_what_a_search_for_each_does(
     logits, y = mixed(n_samples, n_classes)
     weight = np.random.default_rng(1).integers(0, 3, n_samples) if weighted else None
     together = calibrator().fit(logits, y, sample_weight=weight)
-    monkeypatch.setattr(softmax_regression, "_NEWTON_SIZE", 0)
+    monkeypatch.setattr("skclamp._solvers.softmax_regression._NEWTON_SIZE", 0)
     # Losses of two classes tie but for what a search leaves.
-    monkeypatch.setattr(penalty_path, "_TOLERANCE", 1e-10)
+    monkeypatch.setattr("skclamp._solvers.penalty_path._TOLERANCE", 1e-10)
     apart = calibrator().fit(logits, y, sample_weight=weight)
     for name in FREE_OF_FOLDS:
         assert getattr(together, f"{name}_") == pytest.approx(getattr(apart, f"{name}_"))

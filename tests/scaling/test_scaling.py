@@ -28,9 +28,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp import _solvers as solvers
 from skclamp.exceptions import CalibrationWarning, NotConvergedWarning
-from skclamp.scaling import _ensemble_temperature_scaling
 
 
 def draw(n_samples=2000, n_classes=5, *, temperature=2.0, scale=3.0, seed=0):
@@ -229,10 +227,10 @@ def test_inputs_of_a_network_must_be_as_wide_as_in_fit():
 
 
 LIMITS = {
-    "temperature": (solvers.temperature, "_MAX_PASSES"),
-    "L-BFGS": (solvers.softmax_regression, "_MAX_ITERATIONS"),
-    "Newton": (solvers.newton, "_MAX_STEPS"),
-    "ensemble": (_ensemble_temperature_scaling._OPTIONS, "maxiter"),
+    "temperature": ("skclamp._solvers.temperature._MAX_PASSES", 1),
+    "L-BFGS": ("skclamp._solvers.softmax_regression._MAX_ITERATIONS", 1),
+    "Newton": ("skclamp._solvers.newton._MAX_STEPS", 1),
+    "ensemble": ("skclamp.scaling._ensemble_temperature_scaling._OPTIONS", {"maxiter": 1}),
 }
 REGRESSIONS = VectorScaling, StructuredVectorScaling, StructuredMatrixScaling, MatrixScaling, DirichletCalibration
 ONE_VS_REST = PlattScaling, BetaCalibration, QuadraticScaling
@@ -248,10 +246,9 @@ SEARCHES = [
 
 @pytest.mark.parametrize(("limit", "make"), SEARCHES)
 def test_searches_that_end_early_are_told(limit, make, monkeypatch):
-    place, name = LIMITS[limit]
-    (monkeypatch.setitem if isinstance(place, dict) else monkeypatch.setattr)(place, name, 1)
+    monkeypatch.setattr(*LIMITS[limit])
     if limit == "L-BFGS":
-        monkeypatch.setattr(solvers.softmax_regression, "_NEWTON_SIZE", 0)
+        monkeypatch.setattr("skclamp._solvers.softmax_regression._NEWTON_SIZE", 0)
     Z, y = draw(300)
     with pytest.warns(NotConvergedWarning, match="the loss hadn't converged") as caught:
         make().fit(3 * Z + np.arange(5) ** 2 / 4, y)
