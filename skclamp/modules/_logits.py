@@ -148,7 +148,8 @@ class LogitsModule(nn.Module):
         torch.Tensor of shape (n_samples, n_classes, ...)
             As of `forward`.
         """
-        return self._logits_of(*self._yielded(x if view is None else view(x), **others), view, x)
+        output, n_samples = self._yielded(x if view is None else view(x), **others)
+        return self._logits_of(output, n_samples, view, x)
 
     def _logits_of(self, output, n_samples, view=None, x=None):
         """Return the logits in what `_yielded` has returned, of a view of x."""
