@@ -8,7 +8,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import config_context, get_config
 
 from .sklearn_private import Interval
-from .warnings import kept_apart
+from .warnings import kept_apart, tell
 
 #: The rule of a parameter `n_jobs`.
 N_JOBS = [Interval(Integral, 1, None, closed="left"), Interval(Integral, None, -1, closed="right"), None]
@@ -37,7 +37,7 @@ def in_parallel(function, items, n_jobs=None):
     try:
         results = Parallel(n_threads, require="sharedmem", return_as="generator")
         for result, notes in results(delayed(context.copy().run)(run, item) for item in items):
-            notes.tell()
+            tell(notes)
             yield result
     finally:
         torch.set_num_threads(of_torch)

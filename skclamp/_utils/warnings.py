@@ -29,10 +29,8 @@ CAUSES_OF_FLAWLESSNESS = _FEW, _TRAINING
 def warn_caller(message, category):
     """Warn as if the first line outside the package had caused it, however deep within a fit another one is."""
     notes = _NOTES.get()
-    if notes is not None and notes.silent:
-        return
-    if notes is not None and notes.said is not None:
-        notes.said.append((message, category))
+    if notes is not None and (notes.silent or notes.apart):
+        notes.append(Finding(message, category, at_once=True))
         return
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(_NOT_CALLERS):
@@ -52,6 +50,7 @@ class Finding(NamedTuple):
     explains: bool = False
     puzzles: tuple = ()
     suspected: bool = False
+    at_once: bool = False
 
     def tell(self):
         """Have it said in the one warning of the fit that is going on; outside of fits it is said at once.
@@ -59,12 +58,11 @@ class Finding(NamedTuple):
         A cause makes guesses at the causes of others needless, and gives the warning its category.
         """
         notes = _NOTES.get()
-        if self.suspected:
-            if notes is not None:
-                notes.rarity = self.message
-        elif notes is None:
+        if notes is not None and self.suspected and not notes.apart:
+            notes.rarity = self.message
+        elif self.at_once or (notes is None and not self.suspected):
             warn_caller(self.message, self.category)
-        else:
+        elif notes is not None:
             notes.append(self)
             notes.explained, notes.puzzled = notes.explained or self.explains, notes.puzzled or bool(self.puzzles)
 
@@ -73,19 +71,11 @@ class _Notes(list):
     """Notes of the fits that are going on, one within the other; `rarity` is the cause that rare classes would be."""
 
     silent = False
+    # Whether another thread is to tell them.
+    apart = False
     rarity: str | None = None
     # Whether a cause was noted, beside which what it leads to is no news; and what may have any of the usual causes.
     explained = puzzled = False
-    # Messages and categories of what another thread would have said at once.
-    said: list | None = None
-
-    def tell(self):
-        """Tell what was kept apart."""
-        for message, category in self.said or ():
-            warn_caller(message, category)
-        tell(self)
-        if self.rarity is not None:
-            Finding(self.rarity, suspected=True).tell()
 
 
 _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
@@ -109,46 +99,39 @@ def note_unconverged(converged, cause="the data may be separable"):
 
 
 @contextlib.contextmanager
+def _noting(**facts):
+    """Yield notes of these facts, in which all is told from now on."""
+    notes = _Notes()
+    vars(notes).update(facts)
+    token = _NOTES.set(notes)
+    try:
+        yield notes
+    finally:
+        _NOTES.reset(token)
+
+
+@contextlib.contextmanager
 def one_warning():
     """Give one warning of all that is noted in a fit, and in fits within it, once it has succeeded; yield the notes."""
     around = _NOTES.get()
     if around is not None:
         yield around
         return
-    notes = _Notes()
-    token = _NOTES.set(notes)
-    try:
+    with _noting() as notes:
         yield notes
-    finally:
-        _NOTES.reset(token)
     if notes:
         _tell(list(dict.fromkeys(notes)), notes.rarity)
 
 
-@contextlib.contextmanager
 def silenced():
     """Leave aside what the package warns of, in this thread alone, as Python's filters couldn't."""
-    notes = _Notes()
-    notes.silent = True
-    token = _NOTES.set(notes)
-    try:
-        yield notes
-    finally:
-        _NOTES.reset(token)
+    return _noting(silent=True)
 
 
-@contextlib.contextmanager
 def kept_apart():
-    """Keep what is warned of in another thread, whose stack doesn't lead to the caller; yield the notes to tell."""
-    around, notes = _NOTES.get(), _Notes()
-    notes.said = []
-    if around is not None:
-        notes.silent, notes.explained, notes.puzzled = around.silent, around.explained, around.puzzled
-    token = _NOTES.set(notes)
-    try:
-        yield notes
-    finally:
-        _NOTES.reset(token)
+    """Keep what is warned of for another thread to `tell`, whose stack leads to the caller; yields the notes."""
+    around = _NOTES.get()
+    return _noting(apart=True) if around is None else _noting(**{**vars(around), "apart": True})
 
 
 def _tell(notes, rarity):

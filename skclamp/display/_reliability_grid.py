@@ -5,7 +5,7 @@ import numpy as np
 from .._utils.arrays import to_numpy
 from .._utils.parameters import by_name, check_number, check_whole_number
 from ..metrics._metric import encoded_rows
-from ._axes import COLORS, STYLES, new_axes, split_off_lower, without_frame
+from ._axes import COLORS, new_axes
 from ._curves import resampler
 from ._diagram import draw_diagram, words_of
 from ._predictions import predictions_of
@@ -16,7 +16,7 @@ _WIDEST_PANEL, _WIDEST_FIGURE, _HEIGHT_TO_WIDTH = 2.6, 8.0, 1.12
 
 
 class ReliabilityGridDisplay:
-    """Several reliability diagrams in one figure: small multiples, or the smoothed curves on the same axes.
+    """Several reliability diagrams in one figure: small multiples, or lines on the same axes.
 
     Use :meth:`from_estimators` or :meth:`from_predictions` for several calibrators on the same data, and
     :meth:`from_classes` for the classes of one, each against the rest.
@@ -29,7 +29,7 @@ class ReliabilityGridDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        One a diagram, or one alone for the curves.
+        One a diagram; of lines those that they share, and those of the confidences beneath.
     figure_ : matplotlib Figure
         Figure that holds them.
 
@@ -122,15 +122,15 @@ class ReliabilityGridDisplay:
         y_proba : dict of array-likes or tensors of shape (n_samples, n_classes) or (n_samples,)
             Probabilities by the calibrators' names.
         overlay : bool, default=False
-            Draw the smoothed curves on one pair of axes instead of a panel for each. Up to six can be told apart.
+            Draw a line for each on one pair of axes instead of a panel. Up to six can be told apart.
         n_columns : int, default=3
             Panels side by side.
         ax : matplotlib Axes, default=None
             Axes for ``overlay=True``; None makes a figure.
         **kwargs
             `n_bins`, `strategy`, `labels`, `sample_weight`, `ignore_index`, `n_draws`, `n_resamples`,
-            `confidence_level`, `smooth` and `random_state` as in :meth:`ReliabilityDisplay.from_predictions`; `smooth`
-            is True where the curves are what is drawn.
+            `confidence_level`, `smooth` and `random_state` as in :meth:`ReliabilityDisplay.from_predictions`; with
+            ``overlay=True`` `smooth` is True unless it is given.
 
         Returns
         -------
@@ -160,9 +160,8 @@ class ReliabilityGridDisplay:
     @classmethod
     def _of(cls, given, *, overlay=False, n_columns=3, ax=None, **kwargs):
         """The diagrams of some predictions, drawn."""
-        if overlay:
-            kwargs["smooth"] = True
-        displays = [ReliabilityDisplay.from_predictions(**own, **kwargs, ax=UNDRAWN) for own in given]
+        kwargs = {"smooth": overlay, **kwargs, "ax": UNDRAWN}
+        displays = [ReliabilityDisplay.from_predictions(**own, **kwargs) for own in given]
         return cls(displays).plot(overlay=overlay, n_columns=n_columns, ax=ax)
 
     @classmethod
@@ -269,11 +268,11 @@ class ReliabilityGridDisplay:
         Parameters
         ----------
         overlay : bool, default=False
-            Draw the smoothed curves on one pair of axes instead of a panel for each diagram.
+            Draw a line for each diagram on one pair of axes, or its smoothed curve if it has one, instead of a panel.
         n_columns : int, default=3
             Panels side by side.
         ax : matplotlib Axes, default=None
-            Axes for ``overlay=True``, shared by the curves and the confidences beneath; None makes a figure.
+            Axes for ``overlay=True``, shared by the lines and the confidences beneath; None makes a figure.
         xlabel : str, default=None
             What the horizontal axis is called; None takes what the diagrams show.
         ylabel : str, default=None
@@ -289,15 +288,21 @@ class ReliabilityGridDisplay:
         ImportError
             If matplotlib isn't installed.
         ValueError
-            If there is nothing to draw, or `n_columns` is less than 1; with ``overlay=True``, if a display has no
-            curve, or there are more than six.
+            If there is nothing to draw, or `n_columns` is less than 1; with ``overlay=True``, if there are more than
+            six.
         """
         if not self.displays:
             raise ValueError("displays must hold at least one; got none")
         words = words_of(self.displays[0].event)
         xlabel, ylabel = words[1] if xlabel is None else xlabel, words[0] if ylabel is None else ylabel
         if overlay:
-            self._plot_curves(new_axes(size=(6, 7))[0] if ax is None else ax, xlabel, ylabel)
+            if len(self.displays) > len(COLORS):
+                raise ValueError(f"overlay must be False for more than {len(COLORS)} lines; got {len(self.displays)}")
+            for display in self.displays:
+                ax = display.plot(ax=ax, line=True).ax_
+            self.axes_ = np.array([ax, display.histogram_ax_])
+            ax.set_ylabel(ylabel)
+            display.histogram_ax_.set_xlabel(xlabel)
         else:
             self._plot_panels(check_whole_number(n_columns, "n_columns"), xlabel, ylabel)
         self.figure_ = self.axes_[0].figure
@@ -317,29 +322,6 @@ class ReliabilityGridDisplay:
         figure.supxlabel(xlabel, fontsize="medium")
         figure.supylabel(ylabel, fontsize="medium")
         figure.legend(*self.axes_[0].get_legend_handles_labels(), loc="outside upper left", **legend)
-
-    def _plot_curves(self, ax, xlabel, ylabel):
-        if any(display.curve is None for display in self.displays):
-            raise ValueError(
-                "overlay must be False unless every display has a smooth curve; make them with smooth=True"
-            )
-        if len(self.displays) > len(COLORS):
-            raise ValueError(f"overlay must be False for more than {len(COLORS)} curves; got {len(self.displays)}")
-        lower = split_off_lower(ax)
-        for display, color, style in zip(self.displays, COLORS, STYLES, strict=False):
-            curve, line = display.curve, {"color": color, "linestyle": style, "linewidth": 2.0}
-            if curve.low is not None:
-                ax.fill_between(curve.confidence, curve.low, curve.high, color=color, alpha=0.15, lw=0)
-            label = f"{display.estimator_name}: smooth ECE {100 * curve.error:.2f} %"
-            ax.plot(curve.confidence, curve.accuracy, label=label, **line)
-            lower.plot(curve.confidence, curve.density, **line)
-        ax.plot([0, 1], [0, 1], color="#8a8a8a", linewidth=1)
-        ax.set(xlim=(0, 1), ylim=(0, 1.01), ylabel=ylabel)
-        ax.tick_params(labelbottom=False)
-        ax.legend(loc="upper left", handlelength=3)
-        lower.set(xlabel=xlabel, ylabel="density", ylim=(0, None))
-        without_frame(ax, lower)
-        self.axes_ = np.array([ax, lower])
 
 
 def _chosen(columns, tables, most=12):

@@ -54,14 +54,18 @@ def test_overlay_shows_each_curve(proba, held_out):
     upper, lower = grid.axes_
     labels = [text.get_text() for text in upper.get_legend().get_texts()]
     assert labels == [
-        f"{name}: smooth ECE {100 * smooth_calibration_error(y, own):.2f} %" for name, own in proba.items()
+        f"{name}, ECE {100 * expected_calibration_error(y, own):.2f} %, "
+        f"smooth ECE {100 * smooth_calibration_error(y, own):.2f} %"
+        for name, own in proba.items()
     ]
-    for display, line, below in zip(grid.displays, upper.lines, lower.lines, strict=False):
-        np.testing.assert_array_equal(line.get_ydata(), display.curve.accuracy)
-        np.testing.assert_array_equal(below.get_ydata(), display.curve.density)
-    assert len(upper.collections) == 2
-    styles = [(line.get_linestyle(), line.get_color()) for line in lower.lines]
-    assert len(set(styles)) == 2
+    curves = [line for line in upper.lines if len(line.get_xdata()) > 100]
+    for display, curve, below in zip(grid.displays, curves, lower.patches, strict=True):
+        np.testing.assert_array_equal(curve.get_ydata(), display.curve.accuracy)
+        np.testing.assert_array_equal(below.get_data().values, 100 * display.histogram.share)
+    styles = [(line.get_linestyle(), line.get_color()) for line in curves]
+    assert len(set(styles)) == len(curves) == 2
+    plain = ReliabilityGridDisplay(ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0).displays)
+    assert all(display.line_ is not None for display in plain.plot(overlay=True).displays)
     own = plt.figure().add_subplot()
     assert ReliabilityGridDisplay.from_predictions(y, proba, overlay=True, n_draws=0, ax=own).axes_[0] is own
 
@@ -132,9 +136,6 @@ def test_refuses_bad_input(proba, held_out, fitted):
         ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0, n_columns=0)
     with pytest.raises(ValueError, match=r"columns must be among 0 \.\.\. 9; got 10"):
         ReliabilityGridDisplay.from_classes(y, proba["vector"], columns=[10])
-    displays = ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0).displays
-    with pytest.raises(ValueError, match="overlay must be False unless every display has a smooth curve"):
-        ReliabilityGridDisplay(displays).plot(overlay=True)
-    with pytest.raises(ValueError, match="overlay must be False for more than 6 curves; got 7"):
+    with pytest.raises(ValueError, match="overlay must be False for more than 6 lines; got 7"):
         many = {str(k): proba["vector"] for k in range(7)}
         ReliabilityGridDisplay.from_predictions(y, many, overlay=True, n_draws=0)
