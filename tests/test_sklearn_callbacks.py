@@ -91,6 +91,20 @@ def test_what_has_a_bar_is_a_task_and_no_bar_is_drawn(capfd):
     assert "200/200" in capfd.readouterr().err
 
 
+def test_threads_tell_the_same():
+    told = {}
+    for n_jobs in (None, 2):
+        recorder, inside = Recorder(), Recorder()
+        selector = CalibratorSelector(candidates=CANDIDATES, n_folds=3, n_jobs=n_jobs)
+        selector.set_callbacks(recorder).fit(LOGITS, Y)
+        calibrators = {"vector": VectorScaling().set_callbacks(inside), "temperature": TemperatureScaling()}
+        few = {"n_draws": 2, "n_resamples": 2, "n_jobs": n_jobs}
+        compare_calibrators(None, LOGITS, Y, LOGITS + 0.1, Y, calibrators=calibrators, **few)
+        told[n_jobs] = recorder.told, inside.told
+    assert told[None] == told[2]
+    assert told[2][0] and told[2][1]
+
+
 def test_the_bar_of_scikit_learn(capfd):
     pytest.importorskip("rich")
     calibrator = CALIBRATORS["clamping without guard"].make()

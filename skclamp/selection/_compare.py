@@ -504,30 +504,28 @@ def compare_calibrators(
 
 def _compare(calibrators, logits, calibration, alpha, options, n_jobs):
     """The comparison of calibrators by name, the uncalibrated estimator's row among them."""
+    is_known = {name: is_fitted(calibrator) for name, calibrator in calibrators.items()}
+    for name in filter(is_known.get, calibrators):
+        logits.check_comparable(name, calibrators[name])
     y_proba, seconds = logits.uncalibrated()
     scoring = Scoring(logits.y_test_encoded, logits.outputs, logits.classes, y_proba, **options)
 
     def compared(name):
         calibrator = calibrators[name]
         bar.set_description(name)
-        if is_fitted(calibrator):
-            logits.check_comparable(name, calibrator)
+        if is_known[name]:
             fit, fit_time, predicted = calibrator, nan, logits.calibrated(calibrator)
         else:
             fit, fit_time, predicted = logits.fit(calibrator, calibration)
         bar.set_description(f"{name}, intervals")
-        return name, fit, scoring(fit_time, *predicted)
+        return name, (fit, scoring(fit_time, *predicted))
 
     # The network is one, and has torch's threads for itself.
-    of_network = {name for name, own in calibrators.items() if isinstance(own, BaseClamping) or is_fitted(own)}
-    of_logits = [name for name in calibrators if name not in of_network]
-    rest = map(compared, (name for name in calibrators if name in of_network))
-    bar = progress_bar(verbose=logits.verbose, total=len(calibrators), unit="calibrator")
-    found = {}
-    with bar:
-        for name, *both in chain(in_parallel(compared, of_logits, n_jobs), rest):
-            found[name] = both
-            bar.update()
+    of_logits = [name for name in calibrators if not (is_known[name] or isinstance(calibrators[name], BaseClamping))]
+    rest = [name for name in calibrators if name not in of_logits]
+    results = chain(in_parallel(compared, of_logits, n_jobs), map(compared, rest))
+    bar = progress_bar(results, verbose=logits.verbose, total=len(calibrators), unit="calibrator")
+    found = dict(bar)
     fitted = {name: found[name][0] for name in calibrators}
     scored = {UNCALIBRATED: scoring(0.0, y_proba, seconds), **{name: found[name][1] for name in calibrators}}
     test, log_proba = logits.test_samples, None

@@ -276,8 +276,9 @@ class SharedLogits:
                 options["verbose"] = 0
             fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
             taken = self._params_of(fitted, params)
-            if len(taken) < len(params):
-                fitted._note_torn_groups("validation_fraction")
+            # Nothing is held out where it is None.
+            if len(taken) < len(params) and getattr(fitted, "validation_fraction", "cv") is not None:
+                fitted._note_torn_groups("validation_fraction" if hasattr(fitted, "validation_fraction") else "cv")
             _, seconds = timed(fit_as_task, fitted, fitted._learn, *calibration, weight, taken, checks=False)
             y_proba, predict_seconds = timed(proba_of, fitted, self.test_samples.X)
             return fitted, seconds, (self._at_places(y_proba), predict_seconds)
