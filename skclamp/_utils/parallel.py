@@ -4,7 +4,8 @@ from contextvars import copy_context
 from numbers import Integral
 
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 from sklearn import config_context, get_config
 
 from .sklearn_private import Interval
@@ -17,11 +18,13 @@ N_JOBS = [Interval(Integral, 1, None, closed="left"), Interval(Integral, None, -
 def in_parallel(function, items, n_jobs=None):
     """Yield what a function returns of each item, in their order, by as many threads at a time as `n_jobs` says.
 
-    None is one, unless a `joblib.parallel_config` says otherwise, and -1 as many as there are processors. Threads share
-    arrays, networks and functions, which processes would copy or couldn't take; torch's own are divided among them.
-    Each item sees the context and configuration of the caller, who is told what it warns of once it is its turn.
+    None is one, unless a `joblib.parallel_config` of threads says otherwise, and -1 as many as there are processors.
+    Threads share arrays, networks and functions, which processes would copy or couldn't take; torch's own are divided
+    among them. Each item sees the context and configuration of the caller, who is told what it warns of once it is its
+    turn.
     """
-    n_threads = effective_n_jobs(n_jobs)
+    backend, of_config = get_active_backend(require="sharedmem")
+    n_threads = backend.effective_n_jobs(of_config if n_jobs is None else n_jobs)
     if n_threads == 1:
         yield from map(function, items)
         return

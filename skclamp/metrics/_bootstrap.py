@@ -134,7 +134,7 @@ def bootstrap_interval(
         Seed of the resampling.
     n_jobs : int, default=None
         Number of replicates, or of blocks of them where they are resampled through sums, to compute at a time, in
-        threads. None means 1 unless in a `joblib.parallel_config`, -1 all processors.
+        threads. None means 1 unless in a `joblib.parallel_config` of threads, -1 all processors.
 
     Returns
     -------

@@ -394,7 +394,7 @@ def compare_calibrators(
     n_jobs : int, default=None
         Number of maps of the output to fit and score at a time, in threads that share the logits and divide torch's
         own, which makes the times that the table tells longer. What uses the network itself follows one by one. None
-        means 1 unless in a `joblib.parallel_config`, -1 all processors.
+        means 1 unless in a `joblib.parallel_config` of threads, -1 all processors.
     verbose : int or "auto", default="auto"
         "auto" shows progress bars, of the network's batches and of the calibrators, after five seconds of work, where a
         terminal or a notebook listens; 0 shows nothing; 1 shows them at once, whoever listens.

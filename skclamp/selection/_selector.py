@@ -77,7 +77,7 @@ class CalibratorSelector(BaseCalibrator):
         that learn them; dependent samples kept together, drawn the same way whatever the order of the samples.
     n_jobs : int, default=None
         Number of fits to run at a time, in threads that share the logits and divide torch's own. None means 1 unless in
-        a `joblib.parallel_config`, -1 all processors.
+        a `joblib.parallel_config` of threads, -1 all processors.
     {shared_parameters}
 
     Attributes

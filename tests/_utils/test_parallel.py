@@ -55,11 +55,16 @@ def test_jobs_run_side_by_side_with_their_share_of_torchs_threads(three_threads)
 
 
 def test_none_asks_joblib():
-    with joblib.parallel_config(n_jobs=2):
-        (found,) = in_parallel(lambda _: threading.get_ident(), [0])
-    assert found != threading.get_ident()
-    (found,) = in_parallel(lambda _: threading.get_ident(), [0])
-    assert found == threading.get_ident()
+    def is_another_thread():
+        return next(in_parallel(lambda _: threading.get_ident(), [0])) != threading.get_ident()
+
+    assert not is_another_thread()
+    with joblib.parallel_config("threading", n_jobs=2):
+        assert is_another_thread()
+        # Within its own tasks there is one.
+        assert joblib.Parallel()(2 * [joblib.delayed(is_another_thread)()]) == [False, False]
+    with joblib.parallel_config("loky", n_jobs=2):
+        assert not is_another_thread()
 
 
 def test_errors_come_through(three_threads):
