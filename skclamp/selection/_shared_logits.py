@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from .. import scaling
 from .._backbones.classifier import CalibratorBackbone
+from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import LabelledLogits, read, some_places
 from .._judging.overlap import shared_share
@@ -234,7 +235,7 @@ class SharedLogits:
         values = labels.values[row]
         known = are_known(values, labels.ignore_index)
         y = np.where(known, encode_labels(np.where(known, values, self.classes[0]), self.classes, "y_test"), -1)
-        logits, _ = backbone.logits(backbone.open(inputs))
+        logits, _ = backbone.logits(backbone.open(dataset_behind(inputs)))
         found = {name: proba_of(own, self._seen_by(own, inputs, logits)) for name, own in calibrators.items()}
         found = {UNCALIBRATED: to_numpy(self.outputs.proba(logits.double())), **found}
         return y, {name: proba[0] for name, proba in found.items()}

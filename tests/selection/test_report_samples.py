@@ -322,6 +322,30 @@ def test_scenes_of_a_dataset_are_pictured(form, tmp_path):
     assert found["thumbnails"]["scenes"]["masks"]
 
 
+class _NamedPixels(OfPixels):
+    def forward(self, pixels, more):
+        return super().forward(pixels) + 0 * more.view(-1, 1, 1, 1)
+
+
+def test_scenes_by_name_and_of_named_classes_are_pictured(tmp_path):
+    """Also as bytes, on a stated scale."""
+    names, sets = np.array(["sky", "car", "road", "tree"]), []
+    for seed in (0, 1):
+        X, y = scenes(3, 8, 8, seed=seed)
+        sets += [{"pixels": (255 * X).byte(), "more": torch.zeros(len(X))[:, None]}, names[y.clip(max=3)]]
+    options = {"calibrators": [TemperatureScaling()], "classes": names, "integer_scale": {"pixels": 1 / 255}, **FEW}
+    data = read_page(compare_calibrators(_NamedPixels(), *sets, **options), tmp_path / "report.html").data
+    drawn, pictures = data["thumbnails"]["scenes"], data["thumbnails"]
+    assert data["columns"] == names.tolist()
+    for row, mask in drawn["masks"].items():
+        colors = {tuple(color): names[int(k)] for k, color in drawn["colors"].items()}
+        shown = [[colors[tuple(pixel)] for pixel in line] for line in _pixels(mask).tolist()]
+        np.testing.assert_array_equal(shown, sets[3][int(row)])
+        np.testing.assert_array_equal(
+            _pixels(pictures["before"][row]), sets[2]["pixels"][int(row)].permute(1, 2, 0).numpy()
+        )
+
+
 def test_what_is_no_scene_has_no_masks(tmp_path, monkeypatch):
     comparison, X, y = _compared_scenes(2, 8, 8)
     assert read_page(comparison, tmp_path / "report.html").data["thumbnails"] is None
