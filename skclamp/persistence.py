@@ -174,6 +174,8 @@ def _check_kind(written, estimator):
 def _read(path):
     """The header, and the arrays by name."""
     name_of_file = os.fsdecode(path)
+    if os.path.isdir(name_of_file):
+        raise ValueError(f"{path} must be a file that a calibrator's save wrote; got a folder")
     if is_zipfile(name_of_file):
         raise ValueError(f"{path} is no file of skclamp's, which a calibrator's save writes, but a zip, as torch's are")
     with _damage_told(path), _safetensors().safe_open(name_of_file, framework="np") as file:

@@ -1,11 +1,21 @@
 """What users try first: it is taken, or its message has the mend."""
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.special import softmax
 
 import skclamp
-from skclamp import SelectiveClassifier, TemperatureScaling, VectorScaling, compare_calibrators
+from skclamp import PlattScaling, SelectiveClassifier, TemperatureScaling, VectorScaling, compare_calibrators
+from skclamp.display import ReliabilityDisplay
+from skclamp.metrics import (
+    brier_score,
+    classwise_calibration_error,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
 
 
 def drawn(n_samples=300, seed=0):
@@ -51,3 +61,118 @@ def test_classes_that_are_missing_are_asked_for():
     logits, _ = drawn()
     with pytest.raises(ValueError, match=r"such as classes=range\(3\)"):
         skclamp.TemperatureScaling().fit(logits, np.arange(300) % 2 + 5)
+
+
+def of_places(n_classes=3):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=3.0, size=(40, n_classes, 4, 5))
+    return logits, (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+@pytest.mark.parametrize("number", ["255", True, 1.5, None])
+def test_what_stands_for_no_class_is_a_whole_number(number):
+    logits, y = of_places()
+    with pytest.raises((TypeError, ValueError), match="ignore_index"):
+        TemperatureScaling(ignore_index=number).fit(logits, y)
+    with pytest.raises(TypeError, match=r"ignore_index must be a whole number, as labels are; got"):
+        brier_score(y, softmax(logits, axis=1), ignore_index=number)
+
+
+def test_masks_of_objects_are_masks():
+    logits, y = of_places()
+    column = np.empty(len(y), object)
+    column[:] = list(y)
+    temperature, brier = TemperatureScaling().fit(logits, y).temperature_, brier_score(y, softmax(logits, axis=1))
+    for masks in (y.astype(object), column, pd.Series(list(y))):
+        assert TemperatureScaling().fit(logits, masks).temperature_ == temperature
+        assert brier_score(masks, softmax(logits, axis=1)) == brier
+    column[0] = column[0][:2]
+    with pytest.raises(ValueError, match=r"y must hold numbers or names in equal rows; got rows of shapes"):
+        TemperatureScaling().fit(logits, column)
+
+
+def test_masks_of_0_and_255_are_two_classes():
+    logits, y = of_places(2)
+    with pytest.raises(ValueError, match=r"got 0 and 255, as files of images keep masks: give y // 255 or, if 255"):
+        TemperatureScaling().fit(logits, (255 * y).astype(np.uint8))
+
+
+def test_a_class_that_does_not_count_is_not_missed():
+    logits, y = of_places()
+    calibrator = TemperatureScaling(ignore_index=0).fit(logits, y)  # and no warning
+    assert calibrator.classes_.tolist() == [0, 1, 2]
+
+
+def test_masked_labels_are_not_labels():
+    logits, y = drawn()
+    with pytest.raises(ValueError, match="y must have no masked entries, which would count; got"):
+        TemperatureScaling().fit(logits, np.ma.masked_equal(y, 2))
+
+
+def test_one_class_a_sample_has_no_average_over_samples():
+    logits, y = drawn()
+    with pytest.raises(ValueError, match="where y_true has one class a sample; got 'samples'"):
+        classwise_calibration_error(y, softmax(logits, axis=1), average="samples")
+
+
+def test_metrics_tell_what_is_swapped():
+    logits, y = drawn()
+    with pytest.raises(ValueError, match="y_proba and y_true look swapped"):
+        expected_calibration_error(softmax(logits, axis=1), y)
+
+
+def test_names_of_columns_are_those_of_classes():
+    logits, y = drawn()
+    names = np.array(["cat", "ant", "bee"])
+    frame, proba = pd.DataFrame(logits, columns=names), softmax(logits, axis=1)
+    calibrator = TemperatureScaling().fit(frame, names[y])
+    assert calibrator.classes_.tolist() == names.tolist()
+    assert calibrator.temperature_ == TemperatureScaling().fit(logits, y).temperature_
+    expected = negative_log_likelihood(y, proba)
+    assert negative_log_likelihood(names[y], pd.DataFrame(proba, columns=names)) == expected
+    reordered = frame[sorted(names)]
+    comparison = {"calibrators": VectorScaling(), "n_resamples": 20, "n_draws": 20}
+    with pytest.raises(ValueError, match="X_test must have its columns in the order of X_cal"):
+        compare_calibrators(None, frame, names[y], reordered, names[y], **comparison)
+
+
+def test_the_event_is_that_of_the_second_named_column():
+    logits, y = drawn()
+    names, y = np.array(["yes", "no"]), (y > 0).astype(int)
+    proba = pd.DataFrame(softmax(logits[:, :2], axis=1), columns=names)
+    display = ReliabilityDisplay.from_predictions(names[y], proba, n_draws=0)
+    assert display.event == "no"
+    of_one = ReliabilityDisplay.from_predictions(names[y], proba, pos_label="no", n_draws=0)
+    np.testing.assert_array_equal(of_one.bins.accuracy, display.bins.accuracy)
+    plt.close("all")
+
+
+def test_frames_of_labels_and_probabilities_have_one_order():
+    rng = np.random.default_rng(0)
+    logits = pd.DataFrame(rng.normal(scale=2.0, size=(300, 3)), columns=list("abc"))
+    labels = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(int)
+    with pytest.raises(ValueError, match=r"y must have its columns in the order of X, \['a', 'b', 'c'\]"):
+        PlattScaling().fit(logits, labels[list("cba")])
+    with pytest.raises(ValueError, match="y_true must have its columns in the order of y_proba"):
+        negative_log_likelihood(labels[list("cba")], 1 / (1 + np.exp(-logits)))
+
+
+def test_samples_and_labels_are_two_arguments():
+    with pytest.raises(TypeError, match=r"got a tuple of 2 as X: give X\[0\], X\[1\]"):
+        TemperatureScaling().fit(drawn())
+
+
+def test_lists_of_labels_are_made_columns():
+    with pytest.raises(ValueError, match="MultiLabelBinarizer"):
+        PlattScaling().fit(drawn()[0], [[]] * 100 + [[0]] * 100 + [[1, 2]] * 100)
+
+
+def test_one_sample_has_an_axis():
+    logits, y = drawn()
+    with pytest.raises(ValueError, match=r"a single sample is X\[None\]"):
+        TemperatureScaling().fit(logits, y).predict_proba(logits[0])
+
+
+def test_folders_are_no_files(tmp_path):
+    with pytest.raises(ValueError, match="must be a file that a calibrator's save wrote; got a folder"):
+        skclamp.load(tmp_path)

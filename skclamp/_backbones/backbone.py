@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .._utils.arrays import check_probability_rows, check_scores, check_unit_interval, row_sum_tolerance
+from .._utils.labels import names_of_columns
 from ..modules import LogitsModule, logits_from
 from .inputs import check_no_dataset
 from .scale import Measure, finite_rows, look_at_scale
@@ -157,6 +158,7 @@ class ArrayBackbone(Backbone):
 
     def open(self, X):
         check_no_dataset(X, "where there is no estimator")
+        self.likely_classes = names_of_columns(X)
         return check_scores(X).to(self.device)
 
     def logits(self, scores, *, labelled=False):

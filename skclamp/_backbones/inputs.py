@@ -65,7 +65,9 @@ def dataset_behind(X, *, any_order=False):
 
 
 def check_items(X, y=None):
-    """Raise for a list or tuple of a Dataset's items, and for several inputs side by side."""
+    """Raise for a list or tuple of a Dataset's items, for several inputs side by side, and for inputs beside labels."""
+    if y is None and isinstance(X, tuple) and len(X) > 1:
+        raise TypeError(f"X must be samples, and y their labels; got a tuple of {len(X)} as X: give X[0], X[1]")
     first = X[0] if len(X) else None
     pairs = isinstance(first, tuple) and getattr(next(iter(first), None), "ndim", 0) > 0
     if isinstance(X, list) and (pairs or isinstance(first, Mapping)):
@@ -81,7 +83,8 @@ def check_no_dataset(X, where, name="X"):
     """Raise for a Dataset where only an array will do."""
     if isinstance(X, Dataset):
         X = X.dataset if isinstance(X, LoadedDataset) else X
-        raise TypeError(f"{name} must be an array {where}; got the Dataset {type(X).__name__}")
+        kind = "a dict" if isinstance(X, NamedArrays) else f"the Dataset {type(X).__name__}"
+        raise TypeError(f"{name} must be an array {where}; got {kind}")
 
 
 def _fetch(dataset, indices):

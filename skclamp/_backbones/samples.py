@@ -25,7 +25,7 @@ from .._utils.labels import (
 )
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
-from .._utils.outputs import Labels, Places, matrix_of, outputs_of, rows_of, understood
+from .._utils.outputs import Labels, Places, check_columns, matrix_of, outputs_of, rows_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import num_samples, take_rows
 from .._utils.warnings import silenced
@@ -201,6 +201,8 @@ class Samples:
             seen = np.concatenate(ranks.all_gather_object(np.unique(labels)))
         weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
         if isinstance(labels, Labels):
+            if backbone.likely_classes is not None:
+                check_columns(labels, backbone.likely_classes.tolist(), name, "X")
             classes, y_encoded, weight = labels.encoded(logits, classes, weight)
         elif isinstance(labels, Places):
             classes, y_encoded, weight = labels.encoded(logits, weight, backbone, classes, name)

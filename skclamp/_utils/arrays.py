@@ -23,6 +23,11 @@ def to_numpy(values, name="an array"):
         # numpy has no bfloat16, nor what is narrower.
         foreign = values.is_floating_point() and values.dtype not in (torch.float16, torch.float32, torch.float64)
         return (values.float() if foreign else values).numpy()
+    if isinstance(values, np.ma.MaskedArray) and (n_masked := np.ma.count_masked(values)):
+        raise ValueError(
+            f"{name} must have no masked entries, which would count; got {n_masked}: leave these samples out or, where "
+            "labels at places are masked, give .filled(-100)"
+        )
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -46,7 +51,11 @@ def _unequal(values):
     """Words on samples of several shapes; None where they are alike, or can't be gone through."""
     rows = values if isinstance(values, (list, tuple, np.ndarray)) else ()
     shapes = {tuple(getattr(row, "shape", (len(row),) if isinstance(row, (list, tuple)) else ())) for row in rows}
-    return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
+    if len(shapes) <= 1:
+        return None
+    are_tags = all(isinstance(row, (list, tuple)) for row in rows)
+    tags = ". Lists of a sample's labels become columns by scikit-learn's MultiLabelBinarizer" if are_tags else ""
+    return f"; got rows of shapes {shown_shapes(shapes)}{tags}"
 
 
 def _as_numbers(array):

@@ -115,6 +115,13 @@ def accuracy(y, predicted, sample_weight=None):
     return float(found)
 
 
+def names_of_columns(frame):
+    """Return the names of a frame's columns; None of what has none, or the numbers that columns have without names."""
+    columns = list(getattr(frame, "columns", ()))
+    names = np.array(columns)
+    return names if columns != list(range(len(columns))) and names.ndim == 1 else None
+
+
 def first_difference(y, others):
     """Position of the first label that is neither the other one nor, of strings and numbers, its name; None for none.
 
@@ -175,7 +182,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     known : array-like of shape (K,), default=None
         What the estimator knows (its ``classes_``).
     likely : array-like of shape (K,), default=None
-        What the network's makers call the columns: their names where all labels are among these, which are strings.
+        What the network's makers, or a frame of logits, call the columns: their names where all labels are among these.
     parameter : str, default="classes"
         What the user calls `classes`, for messages.
 
@@ -306,10 +313,14 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     return weight.where(weight >= _MIN_PART * most, 0.0)
 
 
-def encode_targets(y_true, n_columns, labels=None):
-    """Column index of each label that a metric is given, int64; `labels` names the columns."""
-    y = check_labels(y_true, "y_true")
-    return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")
+def encode_targets(y_true, n_columns, labels=None, likely=None, beside=None):
+    """Column index of each label that a metric is given, int64; `labels` or, as a frame's, `likely` names the columns.
+
+    `beside` is as in `check_labels`.
+    """
+    y = check_labels(y_true, "y_true", beside)
+    names = resolve_classes(y, n_columns, classes=labels, likely=likely, parameter="labels")
+    return encode_labels(y, names, "y_true")
 
 
 def ignore_index_of(estimator):

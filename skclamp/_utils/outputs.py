@@ -12,6 +12,7 @@ from ..losses import share_of_places
 from .arrays import is_missing, n_axes, tensor_of, to_numpy
 from .labels import check_class_names, check_labels, encode_labels, resolve_classes
 from .least_probability import raised
+from .parameters import check_label_number
 
 OUTPUTS = ("softmax", "sigmoid")
 
@@ -231,7 +232,10 @@ class Places:
         else:
             found = labels_found(values[known], n_classes, classes, self.ignore_index, name)
             known_classes = {"known": backbone.classes, "likely": backbone.likely_classes}
-            classes = resolve_classes(found, n_classes, classes=classes, **known_classes)
+            # Where 0 doesn't count, it isn't missed.
+            are_columns = self.ignore_index == 0 and found.dtype.kind in "iu" and found.max() < n_classes
+            named = np.append(found, 0) if are_columns else found
+            classes = resolve_classes(named, n_classes, classes=classes, **known_classes)
             y[known] = encode_labels(values[known], classes, name)
         if not known.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
@@ -247,6 +251,11 @@ def labels_found(known, n_classes, classes, ignore_index, name="y"):
     found = check_labels(found, name)
     is_class = ignore_index == 255 or (classes is not None and 255 in to_numpy(classes).tolist())
     if 255 in found.tolist() and not is_class and n_classes <= 255 and len(found) > 1:
+        if n_classes == 2 and found.tolist() == [0, 255]:
+            raise ValueError(
+                f"{name} must hold labels among the 2 classes; got 0 and 255, as files of images keep masks: give "
+                f"{name} // 255 or, if 255 says that a place isn't known, ignore_index=255"
+            )
         raise ValueError(
             f"{name} must hold labels among the {n_classes} classes; got 255, by which many masks say that a place "
             "isn't known: if it does, give ignore_index=255"
@@ -287,6 +296,7 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
 
     `name` and `beside` are as in `check_labels`, and `ignore_index` stands for no class where y has one at each place.
     """
+    check_label_number(ignore_index, "ignore_index")
     matrix = matrix_of(y)
     if matrix is not None and beside is not None and getattr(beside[1], "shape", None) == (len(matrix),):
         # Binary features, swapped with the labels.
@@ -324,13 +334,16 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     return OutputLayer(matrix.shape[1]), Labels(matrix, names)
 
 
-def check_columns(y, names, name="y"):
-    """Raise for a frame of labels, or `Labels` of one, that has these columns in another order, or beside others."""
+def check_columns(y, names, name="y", owner="fit"):
+    """Raise for a frame of labels, or `Labels` of one, that has these columns in another order, or beside others.
+
+    `owner` has the columns, for the message.
+    """
     columns = getattr(y, "columns", getattr(y, "names", None))
     columns = list(names if columns is None else columns)
     # Of entirely other names the user may have renamed all.
     if columns != list(names) and set(columns) & set(names):
-        raise ValueError(f"{name} must have its columns in the order of fit, {list(names)}; got {columns}")
+        raise ValueError(f"{name} must have its columns in the order of {owner}, {list(names)}; got {columns}")
 
 
 def matrix_of(y):
@@ -352,8 +365,17 @@ def matrix_of(y):
     return values.astype(np.float64)
 
 
+def array_of_places(y, name="y"):
+    """Return an array of labels; of objects, such as a column of masks, of what these hold."""
+    values = to_numpy(y, name)
+    if values.dtype.kind == "O" and (values.ndim > 1 or getattr(next(iter(values), None), "ndim", 0)):
+        values = to_numpy(values.tolist(), name)
+    return values
+
+
 def _places_of(y, ignore_index, *, given, beside=None):
     """Labels at each place of a sample as `Places`; None where y is anything else."""
+    y = array_of_places(y) if getattr(getattr(y, "dtype", None), "kind", "") == "O" else y
     shape = np.shape(y) if y is None or hasattr(y, "shape") else np.shape(to_numpy(y, "y"))
     if len(shape) < 2 or 0 in shape or all(size == 1 for size in shape[1:]) or issparse(y):
         return None

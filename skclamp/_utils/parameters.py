@@ -78,6 +78,12 @@ def check_whole_number(value, name, low=1):
     return int(value)
 
 
+def check_label_number(value, name):
+    """Raise TypeError unless a label that stands for no class is a whole number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be a whole number, as labels are; got {value!r}")
+
+
 def check_flag(value, name):
     """A bool; TypeError if `value` isn't one, of Python's or numpy's."""
     if not isinstance(value, (bool, np.bool_)):

@@ -809,6 +809,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             raise ValueError(
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
                 f"{len(self.classes_)} features as input"
+                f"{'. Of one dimension X is one column; a single sample is X[None]' if logits.shape[1] == 2 else ''}"
             )
         outputs = self._outputs
         if given and not self._like_probabilities and outputs == SOFTMAX:

@@ -59,7 +59,7 @@ def against_rest(y_true, y_proba, labels, pos_label):
     proba, y = Probabilities(y_proba), check_labels(y_true, "y_true")
     known = np.unique(y) if labels is None else to_numpy(labels)
     if not proba.is_event:
-        known = resolve_classes(y, proba.n_classes, classes=labels, parameter="labels")
+        known = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
         _ = proba.top_label  # the pass that checks the values
     (column,) = np.nonzero(known == pos_label)
     if not len(column):

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from .._utils.arrays import to_numpy
+from .._utils.labels import check_labels, resolve_classes
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import (
     NoiseFloor,
@@ -311,8 +311,9 @@ class ReliabilityDisplay:
             event = ""
         elif proba.is_event:
             if rows is None:
-                names = np.unique(to_numpy(y_true)) if labels is None else to_numpy(labels)
-            event = str(names[1]) if len(names) == 2 else "1"
+                y = check_labels(y_true, "y_true")
+                names = resolve_classes(y, 2, classes=labels, likely=proba.names, parameter="labels")
+            event = str(names[1])
         if pos_label is not None:
             event = str(pos_label)
         metric, metric_name = _METRICS[strategy]

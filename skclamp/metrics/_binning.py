@@ -22,7 +22,7 @@ from .._utils.arrays import (
     tensor_of,
     tensor_over,
 )
-from .._utils.labels import check_same_length, check_sample_weight, encode_targets
+from .._utils.labels import check_same_length, check_sample_weight, encode_targets, names_of_columns
 from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
@@ -180,7 +180,8 @@ class Probabilities:
 
     def __init__(self, y_proba, sample_weight=None, rows_a_sample=1):
         self._values = as_probability_matrix(y_proba)
-        shape = np.shape(y_proba)
+        self.shape = shape = np.shape(y_proba)
+        self.names = names_of_columns(y_proba)
         self.rows_a_sample = math.prod(shape[2:]) if len(shape) > 2 else rows_a_sample
         self.dtype = self._values.dtype
         self.is_event = len(shape) == 1 or shape[1] == 1
@@ -196,7 +197,7 @@ class Probabilities:
 
     def encode(self, y_true, labels=None):
         """Column index of each sample's label."""
-        y_encoded = encode_targets(y_true, self.n_classes, labels)
+        y_encoded = encode_targets(y_true, self.n_classes, labels, self.names, ("y_proba", self))
         check_same_length(y_encoded, self.n_samples, "y_true")
         return y_encoded
 

@@ -313,7 +313,7 @@ class _Sample:
         self.metric, facts = metric, facts_of(metric)
         self.is_error = facts is not None and facts.is_error
         options = {} if facts is None else options_of(metric)
-        data = {"labels": labels, "sample_weight": sample_weight, "ignore_index": options.get("ignore_index")}
+        data = {"labels": labels, "sample_weight": sample_weight, "ignore_index": options.get("ignore_index", -100)}
         rows = None if facts is None else split_rows(y_true, y_proba, **data)
         if rows is not None:
             y_true, y_proba, labels = rows.y_encoded, rows.together, rows.labels

@@ -10,8 +10,8 @@ import torch
 
 from .._utils.arrays import n_axes, to_numpy
 from .._utils.labels import check_same_length, check_sample_weight, encode_labels, resolve_classes
-from .._utils.outputs import are_known, labels_found, matrix_of, other_places
-from .._utils.parameters import check_choice, check_number
+from .._utils.outputs import are_known, array_of_places, check_columns, labels_found, matrix_of, other_places
+from .._utils.parameters import check_choice, check_label_number, check_number
 from ._binning import Probabilities, weights_of_rows
 
 
@@ -80,6 +80,8 @@ def of_outputs(metric=None, *, takes_labels=True):
         data = {name: options.get(name) for name in ("labels", "sample_weight")}
         rows = split_rows(y_true, y_proba, **data, ignore_index=ignore_index, takes_labels=takes_labels)
         if over_classes:
+            if rows is None and average == "samples":
+                raise ValueError("average must be 'macro' or None where y_true has one class a sample; got 'samples'")
             options["average"] = average if average != "samples" else "macro"
         else:
             check_average(average, _AVERAGES if rows is None else rows.averages)
@@ -123,9 +125,12 @@ def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-1
     """Return several rows a sample, as `Events` or `PlaceRows`; None where each sample is one, or told already."""
     if isinstance(y_proba, Probabilities):
         return None
+    check_label_number(ignore_index, "ignore_index")
     if max(n_axes(y_true, "y_true"), n_axes(y_proba, "y_proba")) > 2:
         return PlaceRows(y_true, y_proba, labels, sample_weight, ignore_index)
     matrix = matrix_of(y_true) if takes_labels else None
+    if matrix is not None and hasattr(y_proba, "columns"):
+        check_columns(y_true, list(y_proba.columns), "y_true", "y_proba")
     return None if matrix is None else Events(matrix, y_proba, sample_weight)
 
 
@@ -217,7 +222,7 @@ class PlaceRows:
     averages = _AVERAGES
 
     def __init__(self, y_true, y_proba, labels=None, sample_weight=None, ignore_index=-100):
-        values = to_numpy(y_true, "y_true")
+        values = array_of_places(y_true, "y_true")
         proba = y_proba if isinstance(y_proba, torch.Tensor) else to_numpy(y_proba, "y_proba")
         if values.ndim < 2:
             raise ValueError(

@@ -92,6 +92,8 @@ class SharedLogits:
             )
         reader._take_on(self.outputs, ALONE)
         options = {"any_order": y_test is None, "names": ("X_test", "y_test"), "ignore_index": ignored}
+        if estimator is None and hasattr(X_cal, "columns") and hasattr(X_test, "columns"):
+            check_columns(X_test, list(X_cal.columns), "X_test", "X_cal")
         # What reads notes the places of dense outputs.
         backbone = copy.copy(self.backbone) if self.outputs.is_dense else self.backbone
         found, test_seconds = timed(read, backbone, X_test, y_test, **options)
