@@ -19,7 +19,9 @@ import pandas as pd
 from tabulate import tabulate
 
 import _thesis_tables
+import boxes
 import corruptions
+import errors_needed
 import growth
 import sample_sizes
 import shift
@@ -406,6 +408,64 @@ def imagenet_rows(results):
             found = own is not None
             cells.append(f"{own.ratio.mean():.3f}, {own.points.mean():+.1f} ({len(own)})" if found else "not measured")
         yield " | ".join((title, *cells))
+
+
+@table(
+    "errors needed",
+    "errors_needed.csv",
+    "calibrated with | CIFAR-100 WideResNet-16-4 | CIFAR-100 ResNet-50 | CIFAR-10 ResNet-20 | CIFAR-10 ResNet-34 | "
+    "gas sensors",
+)
+def errors_needed_rows(results):
+    """Of each count T's error and the NLL above that of the best T; the first row says how many are right."""
+    names = ("cifar100_wideresnet-16-4", "cifar100_resnet50", "cifar10_resnet20", "cifar10_resnet34", "gas sensors")
+    right = results.groupby("record").accuracy.mean()
+    yield " | ".join(("right, %", *(f"{right[name]:.0f}" for name in names)))
+    for what, row in errors_needed.table(results).reindex(columns=names).iterrows():
+        yield " | ".join((what, *row.fillna("too few")))
+
+
+@table(
+    "fit times",
+    "fit_times.csv",
+    "pixels | samples | temperature scaling: time | nothing changed: passes, time | half of the contrast: passes, time",
+)
+def fit_times_rows(results):
+    """Times in plain forward passes over the samples."""
+    for (side, n), part in results.groupby(["side", "n"]):
+        own = part[part.method == "clamping"].set_index("change")
+        cells = [f"{part[part.method == 'temperature'].relative_time.mean():.1f}"]
+        for change in ("none", "contrast"):
+            fit = own.loc[change]
+            cells.append(f"{fit.forward:.0f} + {fit.backward:.0f}, {fit.relative_time:.0f}")
+        yield " | ".join((f"{side} × {side}", f"{n:,}", *cells))
+
+
+@table(
+    "small networks",
+    "small_networks.csv",
+    "network | temperature scaling: accuracy %, NLL | clamping alone: kept | its NLL ratio, accuracy won | "
+    "maps of the logits: NLL ratio, accuracy won | clamping as it comes: kept | NLL ratio, accuracy won",
+)
+def small_networks_rows(results):
+    """Where nothing has changed: the input clamped with a temperature behind it, and what the logits alone allow."""
+    for network, part in results.groupby("network", sort=False):
+        means = part.groupby("method")[["nll", "accuracy", "accepted"]].mean()
+        plain, n = means.loc["temperature"], part.seed.nunique()
+        cells = [network, f"{plain.accuracy:.1f}, {plain.nll:.3f}"]
+        for method in ("clamping alone", "selector", "clamping"):
+            own = {name: part[part.method == name].sort_values("seed") for name in (method, "temperature")}
+            ratio = ratio_estimate(*(each.nll for each in own.values()))
+            points = means.accuracy[method] - plain.accuracy
+            kept = [] if method == "selector" else [f"{n * means.accepted[method]:.0f} of {n}"]
+            cells += [*kept, f"{ratio.mean:.2f} ± {short(ratio.standard_error, 2)}, {points:+.1f}"]
+        yield " | ".join(cells)
+
+
+@table("boxes", "boxes.csv", "confidence of boxes | NLL | less the scores as they are | ECE % (floor)")
+def boxes_rows(results):
+    for row in boxes.table(results).itertuples(index=False):
+        yield " | ".join(("the scores as they are" if row[0] == "uncalibrated" else row[0], *row[1:]))
 
 
 @table("front", "front.csv", "corruption | temperature scaling: accuracy %, NLL | neural clamping: accuracy %, NLL")

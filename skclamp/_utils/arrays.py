@@ -31,8 +31,10 @@ def to_numpy(values, name="an array"):
     try:
         array = np.asarray(values)
     except ValueError as error:
+        tags = ". Lists of a sample's labels become columns by scikit-learn's MultiLabelBinarizer"
         raise ValueError(
             f"{name} must hold numbers or names in equal rows{_unequal(values) or f': {error}'}"
+            f"{tags if name.startswith('y') and all(isinstance(row, (list, tuple)) for row in values) else ''}"
         ) from error
     # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
@@ -51,11 +53,7 @@ def _unequal(values):
     """Words on samples of several shapes; None where they are alike, or can't be gone through."""
     rows = values if isinstance(values, (list, tuple, np.ndarray)) else ()
     shapes = {tuple(getattr(row, "shape", (len(row),) if isinstance(row, (list, tuple)) else ())) for row in rows}
-    if len(shapes) <= 1:
-        return None
-    are_tags = all(isinstance(row, (list, tuple)) for row in rows)
-    tags = ". Lists of a sample's labels become columns by scikit-learn's MultiLabelBinarizer" if are_tags else ""
-    return f"; got rows of shapes {shown_shapes(shapes)}{tags}"
+    return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
 
 
 def _as_numbers(array):
