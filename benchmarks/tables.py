@@ -434,31 +434,30 @@ def fit_times_rows(results):
     """Times in plain forward passes over the samples."""
     for (side, n), part in results.groupby(["side", "n"]):
         own = part[part.method == "clamping"].set_index("change")
-        cells = [f"{part[part.method == 'temperature'].relative_time.mean():.1f}"]
+        cells = [f"{part[part.method == 'temperature'].relative_cpu.mean():.1f}"]
         for change in ("none", "contrast"):
             fit = own.loc[change]
-            cells.append(f"{fit.forward:.0f} + {fit.backward:.0f}, {fit.relative_time:.0f}")
+            cells.append(f"{fit.forward:.0f} + {fit.backward:.0f}, {fit.relative_cpu:.0f}")
         yield " | ".join((f"{side} × {side}", f"{n:,}", *cells))
 
 
 @table(
     "small networks",
     "small_networks.csv",
-    "network | temperature scaling: accuracy %, NLL | clamping alone: kept | its NLL ratio, accuracy won | "
-    "maps of the logits: NLL ratio, accuracy won | clamping as it comes: kept | NLL ratio, accuracy won",
+    "network | temperature scaling: accuracy %, NLL | the input alone | maps of the logits alone | both, the default",
 )
 def small_networks_rows(results):
-    """Where nothing has changed: the input clamped with a temperature behind it, and what the logits alone allow."""
+    """Where nothing has changed: in how many fits the input was, NLL over temperature scaling's, accuracy won."""
     for network, part in results.groupby("network", sort=False):
-        means = part.groupby("method")[["nll", "accuracy", "accepted"]].mean()
-        plain, n = means.loc["temperature"], part.seed.nunique()
-        cells = [network, f"{plain.accuracy:.1f}, {plain.nll:.3f}"]
+        by_method = {name: own.sort_values("seed") for name, own in part.groupby("method")}
+        plain = by_method["temperature"]
+        cells = [network, f"{plain.accuracy.mean():.1f}, {plain.nll.mean():.3f}"]
         for method in ("clamping alone", "selector", "clamping"):
-            own = {name: part[part.method == name].sort_values("seed") for name in (method, "temperature")}
-            ratio = ratio_estimate(*(each.nll for each in own.values()))
-            points = means.accuracy[method] - plain.accuracy
-            kept = [] if method == "selector" else [f"{n * means.accepted[method]:.0f} of {n}"]
-            cells += [*kept, f"{ratio.mean:.2f} ± {short(ratio.standard_error, 2)}, {points:+.1f}"]
+            own = by_method[method]
+            ratio = ratio_estimate(own.nll, plain.nll)
+            kept = "" if method == "selector" else f"{own.accepted.sum()} of {len(own)}: "
+            points = own.accuracy.mean() - plain.accuracy.mean()
+            cells.append(f"{kept}{ratio.mean:.2f} ± {short(ratio.standard_error, 2)}, {points:+.1f}")
         yield " | ".join(cells)
 
 

