@@ -472,28 +472,23 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         self.__dict__.pop("_is_dense", None)
         if outputs == SOFTMAX:
             return
+        places, labels = "a class at each place of a sample", "several labels that don't exclude each other"
+        maps = "PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
+        for asked, taken, got, mend in (
+            (outputs.is_dense, self._takes_places, places, "Give some places as rows"),
+            (outputs.n_labels, self._map_of_labels, labels, maps),
+        ):
+            if asked and not taken:
+                name = type(self).__name__
+                raise ValueError(f"y must be one label a sample; got {got}, which {name} takes none of. {mend}")
+            if asked and ranks is not ALONE:
+                raise ValueError(f"y must be one label a sample where samples are sharded; got {got}")
+        if outputs.is_dense and not is_frozen(self.estimator):
+            raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
         if outputs.is_dense:
-            if not self._takes_places:
-                raise ValueError(
-                    f"y must be one label a sample; got a class at each place of a sample, of which "
-                    f"{type(self).__name__} takes none. Give some places as rows"
-                )
-            if ranks is not ALONE:
-                raise ValueError("y must be one label a sample where samples are sharded")
-            if not is_frozen(self.estimator):
-                raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
             self._is_dense = True
-            if outputs.n_labels is None:
-                return
-        if self._map_of_labels is None:
-            raise ValueError(
-                "y must be one label a sample; got several labels that don't exclude each other, which "
-                f"{type(self).__name__} takes none of. PlattScaling, BetaCalibration, TemperatureScaling and the "
-                "nonparametric calibrators do"
-            )
-        if ranks is not ALONE:
-            raise ValueError("y must be one label a sample where samples are sharded")
-        self._n_labels = outputs.n_labels
+        if outputs.n_labels:
+            self._n_labels = outputs.n_labels
 
     def _fit_labels(self, samples):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
