@@ -26,11 +26,9 @@ class Progress(Callback):
         return self
 
     def __exit__(self, kind, *error):
-        if kind is None and self.bar_.n:
-            self.bar_.total = self.bar_.n
-        elif kind is None:
-            # Nothing had to be trained.
-            self.bar_.n = self.bar_.total
+        if kind is None:
+            # Where nothing had to be trained, all is done.
+            self.bar_.n = self.bar_.total = self.bar_.n or self.bar_.total
         self.bar_.refresh()
         self.bar_.close()
 
