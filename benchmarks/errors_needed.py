@@ -8,6 +8,7 @@ many errors, or so many of them. Beside the T that they give stands the one that
 """
 
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,6 @@ from strong_networks import sensors
 STRONG = ("cifar10_resnet34", "cifar100_resnet50")
 STORED = ("cifar100_wideresnet-16-4", "cifar10_resnet20", "cifar10_resnet32")
 RECORDS = (*STORED, *STRONG, "gas sensors")
-COUNTS = {"errors": (3, 10, 30, 100, 300), "samples": (100, 300, 1000, 3000)}
 COLUMNS = ("record", "by", "count", "seed", "n", "errors", "accuracy", "temperature", "best_temperature", "nll", "best")
 
 
@@ -46,7 +46,15 @@ def table(results):
 
 
 @benchmark
-def main(data=None, records: RECORDS = RECORDS, seeds=20, out=RESULTS / "errors_needed.csv", summary=False):
+def main(
+    data=None,
+    records: RECORDS = RECORDS,
+    errors=(3, 10, 30, 100, 300),
+    samples=(100, 300, 1000, 3000),
+    seeds=20,
+    out=RESULTS / "errors_needed.csv",
+    summary=False,
+):
     problem = lru_cache(maxsize=1)(lambda name: load(name, data))
 
     @lru_cache(maxsize=1)
@@ -68,7 +76,7 @@ def main(data=None, records: RECORDS = RECORDS, seeds=20, out=RESULTS / "errors_
         told = {"n": n, "errors": wrong[:n].sum(), "temperature": temperature, "best_temperature": best}
         return {**told, **found[temperature], "best": found[best]["nll"]}
 
-    counts = [(by, count) for by, several in COUNTS.items() for count in several]
+    counts = [*product(["errors"], errors), *product(["samples"], samples)]
     order = [(name, *cell, seed) for name in records for seed in range(seeds) for cell in counts]
     cells = () if summary else order
     results = record(out, COLUMNS, cells, lambda name, by, count, seed: measure(name, seed, by, count))
