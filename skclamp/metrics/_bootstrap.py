@@ -274,7 +274,10 @@ def paired_bootstrap_test(
     """
     check_choice(alternative, "alternative", ("two-sided", "less", "greater"))
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
-    samples = [_Sample(metric, y_true, y_proba, labels, sample_weight) for y_proba in (y_proba_1, y_proba_2)]
+    samples = [_Sample(metric, y_true, y_proba_1, labels, sample_weight)]
+    # What is odd about the labels was told.
+    with silenced():
+        samples.append(_Sample(metric, y_true, y_proba_2, labels, sample_weight))
     check_same_length(np.empty(samples[1].proba.n_samples), samples[0].proba.n_samples, "y_proba_2")
     first, second, random_state = samples[0].form, samples[1].form, check_random_state(random_state)
     if isinstance(first, MeanScore) and isinstance(second, MeanScore):
@@ -310,7 +313,7 @@ class _Sample:
     proba: Any
 
     def __init__(self, metric, y_true, y_proba, labels, sample_weight):
-        self.metric, facts = metric, facts_of(metric)
+        facts = facts_of(metric)
         self.is_error = facts is not None and facts.is_error
         options = {} if facts is None else options_of(metric)
         data = {"labels": labels, "sample_weight": sample_weight, "ignore_index": options.get("ignore_index", -100)}
@@ -320,7 +323,7 @@ class _Sample:
         average = options.get("average")
         if isinstance(rows, PlaceRows) and average == "samples":
             # A mean over samples, without bias whatever their values are.
-            each, self.is_error, self.proba = rows.each(metric), False, rows.together
+            each, self.is_error, self.proba = rows.each(partial(metric, labels=rows.labels)), False, rows.together
             value = rows.mean_of(each)
             self.form = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), (0, np.inf))
             return
@@ -333,6 +336,10 @@ class _Sample:
             )
         self.proba = as_probabilities(y_proba, sample_weight)
         y_encoded = self.proba.encode(y_true, labels)
+        if facts is not None:
+            # What is odd about the labels was told as they were encoded.
+            metric = partial(metric, labels=np.arange(self.proba.n_classes))
+        self.metric = metric
         given: Any = to_numpy(y_proba) if facts is None else self.proba
         value = float(metric(y_encoded, given))
 

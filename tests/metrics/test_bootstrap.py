@@ -11,6 +11,7 @@ from scipy.stats import norm
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.utils import check_random_state
 
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     area_under_risk_coverage,
@@ -45,6 +46,24 @@ REPLICATED = {
     "brier": brier_score,
     "aurc": area_under_risk_coverage,
 }
+
+
+def test_labels_that_miss_a_class_are_told_once():
+    """And of each sample's places not at all, which may miss any."""
+    rng = np.random.default_rng(0)
+    proba, y = rng.dirichlet([1, 1, 1], size=40), rng.integers(1, 3, size=40)
+    for metric in REPLICATED.values():
+        with pytest.warns(CalibrationSetWarning, match="are taken for column indices") as told:
+            bootstrap_interval(metric, y, proba, n_resamples=5, random_state=0)
+        assert len(told) == 1
+    with pytest.warns(CalibrationSetWarning, match="are taken for column indices") as told:
+        paired_bootstrap_test(brier_score, y, proba, proba[::-1], n_resamples=5, random_state=0)
+    assert len(told) == 1
+    places = np.moveaxis(rng.dirichlet([1, 1, 1], size=(30, 2, 2)), -1, 1)
+    of_samples = partial(expected_calibration_error, average="samples")
+    bootstrap_interval(of_samples, rng.integers(3, size=(30, 2, 2)), places, n_resamples=5, random_state=0)
+
+
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, 400)
 
 
