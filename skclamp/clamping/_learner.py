@@ -6,13 +6,12 @@ from collections import OrderedDict
 from dataclasses import replace
 from itertools import groupby
 
-import numpy as np
 import torch
 from skorch.history import History
 from torch import nn
 
 from .._judging.verdict import Objection, Reason
-from .._utils.arrays import absent_among, without
+from .._utils.arrays import absent_among, tensor_of, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import of_layers
@@ -276,10 +275,7 @@ def _initialise(state, settings, generator, problem):
 
 
 def _as_value_of(parameter, init):
-    try:
-        value = torch.as_tensor(init if isinstance(init, torch.Tensor) else np.asarray(init, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"init must be an array of numbers: {error}") from error
+    value = tensor_of(init, "init")
     if value.shape != parameter.shape:
         raise ValueError(
             f"init must have the shape of the perturbation's parameter, {tuple(parameter.shape)}; got "

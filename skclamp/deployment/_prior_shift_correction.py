@@ -22,7 +22,7 @@ from .._judging.class_frequencies import (
 )
 from .._judging.words import verdict_of_frequencies
 from .._solvers.temperature import solve_temperature, warn_of_bound
-from .._utils.arrays import to_numpy
+from .._utils.arrays import tensor_of, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import resolve_classes
 from .._utils.least_probability import MIN_PROBABILITY
@@ -444,10 +444,7 @@ def _frequencies(name, given, classes=None):
         if set(by_class) != set(names):
             raise ValueError(f"{name} must have a frequency for each of the classes {names}; got {by_class}")
         priors = [by_class[each] for each in names]
-    try:
-        values = np.array(to_numpy(priors), dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
+    values = tensor_of(priors, name).cpu().double().numpy()
     least, are_enough = "of at least 0", values >= 0
     if name == "source_priors":
         least, are_enough = "above 0", values > 0
