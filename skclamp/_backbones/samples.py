@@ -227,8 +227,7 @@ class Samples:
 
     def of_all(self):
         """Logits, column indices and weights of the samples of all processes."""
-        own = self.labelled
-        return own if self.shard.ranks is ALONE else LabelledLogits(*map(self.shard.all_gather, own))
+        return LabelledLogits(*map(self.shard.all_gather, self.labelled))
 
     def prints_of_all(self):
         """Hashes of the rows of the samples of all processes; None if unknown."""

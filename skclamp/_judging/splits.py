@@ -173,10 +173,9 @@ def check_disjoint(splits, n_samples):
                 f"validation_fraction must have samples with weight in both parts of each split; got {len(train)} to "
                 f"train on and {len(rows)} held out in split {k}"
             )
-    check_partition([rows for _, rows in splits], n_samples, "validation_fraction", "at most once")
-    for k, (train, rows) in enumerate(splits):
         if len(both := np.intersect1d(train, rows)):
             raise ValueError(
                 "validation_fraction must hold out samples that aren't trained on; got sample "
                 f"{both[0]} in both parts of split {k}"
             )
+    check_partition([rows for _, rows in splits], n_samples, "validation_fraction", "at most once")
