@@ -249,7 +249,7 @@ def test_bad_dicts(X, error, message):
     ],
 )
 def test_names_are_for_networks(estimator, where):
-    with pytest.raises(TypeError, match=f"X must be an array where {where}; got the Dataset NamedArrays"):
+    with pytest.raises(TypeError, match=f"X must be an array where {where}; got a dict"):
         TemperatureScaling(estimator).fit(NAMED, ROLLED_Y)
 
 
