@@ -111,6 +111,7 @@ def example_of(head, shape):
 def _first_layer(head, shape):
     """The layer that takes the inputs, and whether it does so in their own shape."""
     x = example_of(head, shape)
+    hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
     # The network is handed a copy, which it may overwrite.
     handed = []
     with head.module.register_forward_pre_hook(lambda _, arguments: handed.extend(arguments)):
@@ -121,8 +122,15 @@ def _first_layer(head, shape):
         got = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
         raise ValueError(f"fold needs a linear layer or a convolution to come first; got {got}")
     layer = first.layer
-    if layer._forward_hooks or layer._forward_pre_hooks:
-        raise ValueError(f"fold needs a first layer without hooks; this {type(layer).__name__} has some")
+    reason = ""
+    if [call.layer for call in calls].count(layer) > 1:
+        reason = "is used again"
+    elif layer in hooked:
+        reason = "has hooks"
+    elif _uses_weights_elsewhere(head, first, x, logits):
+        reason = "lends its weights to another operation"
+    if reason:
+        raise ValueError(f"fold needs a first layer that does nothing else; this {type(layer).__name__} {reason}")
     # What others than their layer make of other inputs shows.
     if not all(_gives(head, first, torch.full_like(x, other), logits) for other in (math.nan, 0.0, 1e4, -1e4)):
         raise ValueError("fold needs a network with one first layer; other operations take its inputs too")
@@ -133,6 +141,18 @@ def _holds(tensor, x):
     """Return whether a tensor is the inputs, unchanged, or a view that reshapes each of them."""
     same = tensor.data_ptr() == x.data_ptr() and tensor.shape[:1] == x.shape[:1] and tensor.numel() == x.numel()
     return same and tensor._version == 0 and tensor.is_contiguous()
+
+
+def _uses_weights_elsewhere(head, call, x, logits):
+    """Return whether other weights of a layer change the logits while it gives the same."""
+    weights = dict(call.layer.named_parameters())
+    for name, parameter in weights.items():
+        setattr(call.layer, name, _like(torch.full_like(parameter, math.nan), parameter))
+    try:
+        return not _gives(head, call, x, logits)
+    finally:
+        for name, parameter in weights.items():
+            setattr(call.layer, name, parameter)
 
 
 def _gives(head, call, x, logits):
@@ -180,10 +200,7 @@ def check_the_same(module, absorbed, x):
     expected = module(x)
     dtype = next((weight.dtype for weight in module.logits.parameters()), expected.dtype)
     if not _close(absorbed(x), expected, dtype):
-        raise ValueError(
-            "fold needs a network that gives the same logits from the same inputs, and whose first layer lends its "
-            "weights to no other operation; the folded one gives others"
-        )
+        raise ValueError("fold needs a network that gives the same logits from the same inputs; the folded one doesn't")
 
 
 def _absorb_into_convolution(layer, perturbation):

@@ -255,15 +255,15 @@ def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
         (
             Net(lambda net, x: linear(torch.tanh(net.body(x)), net.body.weight)),
             AffinePerturbation((6,)),
-            "first layer lends its weights to no other operation",
+            "does nothing else; this Linear lends its weights to another operation",
         ),
         (hooked(0, lambda _, x: (torch.tanh(x[0]),), pre=True), AffinePerturbation((6,)), "to come first; got none"),
         (
             Net(lambda net, x: net.body(x) + net.body.weight.square().sum().tanh() * torch.ones(6).cumsum(0)),
             AffinePerturbation((6,)),
-            "first layer lends its weights to no other operation",
+            "this Linear lends its weights to another operation",
         ),
-        (hooked(1, lambda _, x, y: y + x[0]), AffinePerturbation((6,)), "layer without hooks; this Linear has some"),
+        (hooked(1, lambda _, x, y: y + x[0]), AffinePerturbation((6,)), "nothing else; this Linear has hooks"),
         (
             hooked(1, lambda _, x: (x[0] / 2,), pre=True),
             AffinePerturbation((6,)),
@@ -278,7 +278,7 @@ def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
         (
             Net(lambda net, x: net.body(net.body(x))),
             AffinePerturbation((6,)),
-            "one first layer; other operations take its inputs",
+            "a first layer that does nothing else; this Linear is used again",
         ),
         (
             Net(lambda net, x: net.body(x) if x.sum() > 0 else -net.body(x)),
