@@ -26,8 +26,15 @@ from skclamp import (
     compare_calibrators,
 )
 from skclamp._backbones.samples import some_places
+from skclamp.display import ReliabilityDisplay
 from skclamp.exceptions import CalibrationSetWarning
-from skclamp.metrics import calibration_noise_floor, expected_calibration_error, neg_log_likelihood_scorer
+from skclamp.metrics import (
+    calibration_noise_floor,
+    expected_calibration_error,
+    neg_expected_calibration_error_scorer,
+    neg_log_likelihood_scorer,
+    negative_log_likelihood,
+)
 from skclamp.modules import LogitsModule
 from skclamp.perturbations import HorizontalFlip, ImageShift, TimeShift
 
@@ -307,6 +314,53 @@ def test_clamping_of_labels_at_places(network, tmp_path):
     with torch.no_grad():
         exported = torch.export.export(copy.deepcopy(shifted.module_.eval()), (X[:4],)).module()
         np.testing.assert_allclose(exported(X[:4]).sigmoid(), shifted.predict_proba(X[:4]), atol=1e-5)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_scores_of_labels_at_places(n_labels):
+    logits, y = fields_of_labels(n_labels=n_labels)
+    found = TemperatureScaling(outputs="sigmoid").fit(logits, y)
+    proba, known = found.predict_proba(logits), ~np.isnan(y)
+    expected = -np.log(np.where(y == 1, proba, 1 - proba)[known]).mean()
+    assert neg_log_likelihood_scorer(found, logits, y) == pytest.approx(-expected, rel=1e-5)
+    assert negative_log_likelihood(y, proba) == pytest.approx(expected, rel=1e-5)
+    error = expected_calibration_error(y[known], proba[known])
+    assert neg_expected_calibration_error_scorer(found, logits, y) == pytest.approx(-error, rel=1e-4)
+    with pytest.raises(ValueError, match="several labels at each place"):
+        ReliabilityDisplay.from_estimator(found, logits, y)
+    with pytest.raises(ValueError, match="several labels at each place"):
+        compare_calibrators(None, logits, y, logits, y, outputs="sigmoid")
+
+
+def test_strings_of_places_are_there():
+    logits, y = fields()
+    names = np.array(["ant", "bee", "cow"], dtype=object)[y]
+    assert list(TemperatureScaling().fit(logits, names).classes_) == ["ant", "bee", "cow"]
+    names[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="missing strings"):
+        TemperatureScaling().fit(logits, names)
+
+
+def test_masks_are_weights_of_comparisons():
+    (logits, y), (new, truth) = fields(), fields(seed=1)
+    mask = np.random.default_rng(0).random(y.shape) < 0.5
+    options = {"calibrators": [TemperatureScaling()], "params": {"sample_weight": mask}, "n_resamples": 20}
+    found = compare_calibrators(None, logits, y, new, truth, **options).calibrators["TemperatureScaling"]
+    expected = TemperatureScaling().fit(logits, y, sample_weight=mask)
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
+
+
+def test_features_of_dense_networks_are_clamped(network):
+    X, y = images(240, network=network)
+    trained = copy.deepcopy(network)
+    norm = next(layer for layer in trained.modules() if isinstance(layer, nn.BatchNorm2d))
+    with torch.no_grad():
+        norm.weight.mul_(torch.linspace(0.0, 2.0, 8))
+        norm.bias.add_(torch.linspace(2.0, -1.0, 8))
+    found = NeuralClampingCalibrator(trained, perturbation="norm", output=None, random_state=0).fit(X, y)
+    assert found.accepted_
+    new, truth = images(240, seed=1, network=network)
+    assert nll(found, new, truth) < 0.8 * nll(TemperatureScaling(trained).fit(X, y), new, truth)
 
 
 def test_rows_where_fields_were_fitted():

@@ -66,7 +66,7 @@ def dataset_behind(X, *, any_order=False):
 
 def check_items(X, y=None):
     """Raise for a list or tuple of a Dataset's items, for several inputs side by side, and for inputs beside labels."""
-    if y is None and isinstance(X, tuple) and len(X) > 1:
+    if y is None and isinstance(X, tuple) and len(X) == 2 and _are_pair(*X):
         raise TypeError(f"X must be samples, and y their labels; got a tuple of {len(X)} as X: give X[0], X[1]")
     first = X[0] if len(X) else None
     pairs = isinstance(first, tuple) and getattr(next(iter(first), None), "ndim", 0) > 0
@@ -77,6 +77,12 @@ def check_items(X, y=None):
         )
     if y is not None and len(X) != len(y) and all(getattr(part, "shape", ())[:1] == (len(y),) for part in X):
         raise TypeError(f"X must be one array, or a dict of several by name; got a {type(X).__name__} of {len(X)}")
+
+
+def _are_pair(X, y):
+    """Return whether these are samples and a label for each."""
+    shape, other = tuple(getattr(X, "shape", ())), tuple(getattr(y, "shape", ()))
+    return len(shape) > len(other) > 0 and shape[:1] == other[:1]
 
 
 def check_no_dataset(X, where, name="X"):

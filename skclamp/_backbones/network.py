@@ -310,6 +310,11 @@ class ScoresBackbone(NetworkBackbone):
             )
         return super().open(logits)
 
+    @property
+    def likely_classes(self):
+        """Return the names of a frame's columns."""
+        return self.scores.likely_classes
+
     def fingerprint(self):
         """None: there is no network."""
 

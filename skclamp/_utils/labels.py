@@ -116,10 +116,9 @@ def accuracy(y, predicted, sample_weight=None):
 
 
 def names_of_columns(frame):
-    """Return the names of a frame's columns; None of what has none, or the numbers that columns have without names."""
-    columns = list(getattr(frame, "columns", ()))
-    names = np.array(columns)
-    return names if columns != list(range(len(columns))) and names.ndim == 1 else None
+    """Return the names of a frame's columns; None of one alone, and of numbers, which may be what a slice left."""
+    names = np.array(list(getattr(frame, "columns", ())))
+    return names if names.dtype.kind in "US" and names.ndim == 1 and len(names) > 1 else None
 
 
 def first_difference(y, others):
@@ -323,14 +322,12 @@ def encode_targets(y_true, n_columns, labels=None, likely=None, beside=None):
     return encode_labels(y, names, "y_true")
 
 
-def ignore_index_of(estimator):
-    """Return the label that stands for no class to an estimator, or to what a search or Pipeline has in it; or None."""
-    while not hasattr(estimator, "ignore_index"):
+def calibrator_in(estimator):
+    """Return what takes classes of places, the estimator or what a search or Pipeline has in it; or None."""
+    while estimator is not None and not hasattr(estimator, "ignore_index"):
         steps = getattr(estimator, "steps", None)
         estimator = steps[-1][1] if steps else getattr(estimator, "best_estimator_", None)
-        if estimator is None:
-            return None
-    return estimator.ignore_index
+    return estimator
 
 
 def check_groups(groups, n_samples):

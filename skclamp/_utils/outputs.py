@@ -232,9 +232,7 @@ class Places:
         else:
             found = labels_found(values[known], n_classes, classes, self.ignore_index, name)
             known_classes = {"known": backbone.classes, "likely": backbone.likely_classes}
-            # Where 0 doesn't count, it isn't missed.
-            are_columns = self.ignore_index == 0 and found.dtype.kind in "iu" and found.max() < n_classes
-            named = np.append(found, 0) if are_columns else found
+            named = with_ignored(found, n_classes, self.ignore_index)
             classes = resolve_classes(named, n_classes, classes=classes, **known_classes)
             y[known] = encode_labels(values[known], classes, name)
         if not known.any():
@@ -261,6 +259,12 @@ def labels_found(known, n_classes, classes, ignore_index, name="y"):
             "isn't known: if it does, give ignore_index=255"
         )
     return found
+
+
+def with_ignored(found, n_classes, ignore_index):
+    """Return the labels that were found, and 0 where it doesn't count and would be missed among column indices."""
+    are_columns = ignore_index == 0 and found.dtype.kind in "iu" and found.max() < n_classes
+    return np.append(found, 0) if are_columns else found
 
 
 def are_known(values, ignore_index):
@@ -314,6 +318,7 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     if y is None:
         # Of how many, what brings them says.
         return OutputLayer(-1), None
+    y = array_of_places(y, name) if getattr(getattr(y, "dtype", None), "kind", "") == "O" and matrix is None else y
     shape = np.shape(y)
     if len(shape) > 2 and shape[1] > 1 and (places := _places_of(y, ignore_index, given=True)) is not None:
         return OutputLayer(shape[1], is_dense=True), replace(places, of_labels=True)
@@ -369,7 +374,9 @@ def array_of_places(y, name="y"):
     """Return an array of labels; of objects, such as a column of masks, of what these hold."""
     values = to_numpy(y, name)
     if values.dtype.kind == "O" and (values.ndim > 1 or getattr(next(iter(values), None), "ndim", 0)):
-        values = to_numpy(values.tolist(), name)
+        objects, values = values.tolist(), to_numpy(values.tolist(), name)
+        if values.dtype.kind in "OUS" and any(map(is_missing, np.array(objects, dtype=object).ravel())):
+            raise ValueError(f"{name} must be numbers, or strings that are there, at each place; got missing strings")
     return values
 
 

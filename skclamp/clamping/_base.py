@@ -481,6 +481,9 @@ class BaseClamping(BaseCalibrator):
         searched, tries = self._splits_for(problem, candidates, learner)
         if any(not (settings.features and settings.perturbation == "norm") for settings in candidates):
             check_differentiable(searched)
+        if self._is_auto and self._outputs.is_dense:
+            # Features of these are often worth a change where nothing has changed: that is for who asks for it.
+            candidates = without_appended_features(candidates) or candidates
         if any(settings.features for settings in candidates):
             searched = with_norm_layers(searched)
             if not searched.norm_layers:

@@ -66,8 +66,9 @@ class NeuralClampingCalibrator(BaseClamping):
         per channel after each normalisation layer of the network, batch, layer, group, instance and RMS norms alike, at
         no cost in prediction. It is the one for integers, such as tokens, to which nothing can be added. "auto" appends
         families of the inputs that the gradients ask for, one after another, to a table of many features one alone; and
-        "norm" on top of them where folds say so. A module that starts as the identity, keeps shapes and treats each
-        sample alike is copied. None leaves the inputs as they are; with ``output=None`` that is temperature scaling.
+        "norm" on top of them where folds say so, but not where y has a class at each place. A module that starts as the
+        identity, keeps shapes and treats each sample alike is copied. None leaves the inputs as they are; with
+        ``output=None`` that is temperature scaling.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these gained
         beyond their error but proved nothing. A number is the part that each holds out, drawn at random, at most a

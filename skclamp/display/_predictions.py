@@ -4,7 +4,7 @@ import numpy as np
 
 from .._backbones.samples import predict_labelled
 from .._utils.arrays import tensor_of, to_numpy
-from .._utils.labels import check_labels, ignore_index_of, resolve_classes
+from .._utils.labels import calibrator_in, check_labels, resolve_classes
 from .._utils.sklearn_private import num_samples, take_rows
 from ..metrics._binning import Probabilities
 
@@ -15,7 +15,12 @@ def predictions_of(estimator, X, y, name, sample_weight):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
     y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=sample_weight is not None)
     classes = getattr(estimator, "classes_", None)
-    ignored = ignore_index_of(estimator) if y_proba.ndim > 2 else None
+    ignored = getattr(calibrator_in(estimator), "ignore_index", None) if y_proba.ndim > 2 else None
+    if np.ndim(y) == y_proba.ndim > 2:
+        raise ValueError(
+            "y must have one class at each place, or several labels a sample; got several labels at each place. Draw "
+            "one of them by from_predictions(y[:, 0], y_proba[:, 0])"
+        )
     return ({} if ignored is None else {"ignore_index": ignored}) | {
         "y_true": y,
         "y_proba": y_proba,

@@ -10,7 +10,15 @@ import torch
 
 from .._utils.arrays import n_axes, to_numpy
 from .._utils.labels import check_same_length, check_sample_weight, encode_labels, resolve_classes
-from .._utils.outputs import are_known, array_of_places, check_columns, labels_found, matrix_of, other_places
+from .._utils.outputs import (
+    are_known,
+    array_of_places,
+    check_columns,
+    labels_found,
+    matrix_of,
+    other_places,
+    with_ignored,
+)
 from .._utils.parameters import check_choice, check_label_number, check_number
 from ._binning import Probabilities, weights_of_rows
 
@@ -59,7 +67,9 @@ _OF_LABELS = """
 _IGNORE_INDEX = """    ignore_index : int, default=-100
         Of a class at each place of a sample, such as the pixels of an image, what stands for one that isn't known.
         `y_true` is then of shape ``(n_samples, *places)`` and `y_proba` of shape ``(n_samples, n_classes, *places)``
-        or, for the second of two classes, ``(n_samples, 1, *places)``; two axes of places or more don't need the 1.
+        or, for the second of two classes, ``(n_samples, 1, *places)``; two axes of places or more don't need the 1. Of
+        several labels at each place, both of shape ``(n_samples, n_labels, *places)``, all are events together: for
+        each label's value give one, ``y_true[:, k]`` and ``y_proba[:, k]``.
         `sample_weight` is of shape (n_samples,) or that of `y_true`.
 """
 _AVERAGES = ("macro", "micro", "samples", None)
@@ -239,7 +249,8 @@ class PlaceRows:
         flat = values.reshape(-1)
         known = are_known(flat, ignore_index)
         found = labels_found(flat[known], n_classes, labels, ignore_index, "y_true")
-        self.names = resolve_classes(found, n_classes, classes=labels, parameter="labels")
+        named = with_ignored(found, n_classes, ignore_index)
+        self.names = resolve_classes(named, n_classes, classes=labels, parameter="labels")
         self.y_encoded = encode_labels(np.where(known, flat, found[0]), self.names, "y_true")
         self._of_samples = (
             to_numpy(sample_weight)

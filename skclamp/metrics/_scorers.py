@@ -6,9 +6,9 @@ from inspect import signature, unwrap
 import numpy as np
 
 from .._utils.arrays import to_numpy
-from .._utils.labels import ignore_index_of, predict_labelled
+from .._utils.labels import calibrator_in, predict_labelled
 from .._utils.least_probability import LOG_MIN_PROBABILITY
-from .._utils.outputs import matrix_of
+from .._utils.outputs import are_known, matrix_of
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
 from ._metric import encoded_rows, facts_of
@@ -70,10 +70,14 @@ class CalibrationScorer(BaseScorer):
         return self._score_func(labels, response, **options)
 
     def _score_of_places(self, y_true, response, estimator, **options):
+        ignored = getattr(calibrator_in(estimator), "ignore_index", None)
+        if np.ndim(y_true) == response.ndim:
+            # Of several labels at each place all are events.
+            known = are_known(y_true, ignored)
+            return self._score_of_labels(np.where(known, y_true, -100), response, **options)
         facts = facts_of(_innermost(self._score_func))
         if facts is not None and facts.of_event and response.shape[1] == 2:
             response = response[:, 1:]
-        ignored = ignore_index_of(estimator)
         if ignored is not None and "ignore_index" in signature(self._score_func).parameters:
             options = {"ignore_index": ignored, **options}
         return self._score_func(y_true, response, labels=getattr(estimator, "classes_", None), **options)

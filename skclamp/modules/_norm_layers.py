@@ -364,7 +364,7 @@ class _Probe:
 
 def _summed(logits):
     """Distinct weights: the plain sum of logits may be constant by design."""
-    return (logits @ torch.linspace(1.0, 2.0, logits.shape[1]).to(logits)).sum()
+    return (logits.movedim(1, -1) @ torch.linspace(1.0, 2.0, logits.shape[1]).to(logits)).sum()
 
 
 def _affine(probe, names):

@@ -15,7 +15,7 @@ from .._backbones.opening import check_probabilistic, is_frozen, open_backbone
 from .._looks import words
 from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.arrays import to_numpy
-from .._utils.labels import encode_labels, group_keys, resolve_classes
+from .._utils.labels import calibrator_in, encode_labels, group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
 from .._utils.outputs import OUTPUTS, OutputLayer, are_known, check_columns, matrix_of, understood
 from .._utils.parameters import Choices
@@ -209,18 +209,24 @@ class CalibrationMonitor(Watch):
                     f"{asked!r}"
                 )
             asked = own
-            if getattr(estimator, "_is_dense", False):
-                if own == "sigmoid":
-                    raise ValueError(
-                        "estimator must say one class at each place, or labels of whole samples; got a "
-                        f"{type(estimator).__name__} of several labels at each place. Watch one of them by itself"
-                    )
-                self._is_dense = True
-                return
+        calibrator = calibrator_in(estimator)
+        if getattr(calibrator, "_is_dense", False):
+            if getattr(calibrator, "_n_labels", None):
+                raise ValueError(
+                    "estimator must say one class at each place, or labels of whole samples; got a "
+                    f"{type(calibrator).__name__} of several labels at each place. Watch one of them by itself"
+                )
+            if self.ignore_index not in (-100, calibrator.ignore_index):
+                raise ValueError(
+                    f"ignore_index must be {calibrator.ignore_index}, as of the {type(calibrator).__name__} that is "
+                    f"watched, or left out; got {self.ignore_index}"
+                )
+            self._is_dense = True
+            return
         if asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
             self._n_labels = understood(asked, y, beside=("X", X))[0].n_labels
-        elif estimator is None and getattr(X, "ndim", 0) > 2:
-            self._is_dense = True
+        elif estimator is None or isinstance(estimator, NeuralNet):
+            self._is_dense = math.prod(getattr(y, "shape", ())[1:]) > 1
 
     def _open_backbone(self):
         estimator, outputs = self._frozen_part(), "sigmoid" if self._several else "softmax"
@@ -238,14 +244,19 @@ class CalibrationMonitor(Watch):
 
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)
-        ignored = getattr(self._frozen_part(), "ignore_index", self.ignore_index)
+        ignored = getattr(calibrator_in(self._frozen_part()), "ignore_index", self.ignore_index)
         logits, labels, missing = read_watched(self._backbone, X, y, self._at_places, ignored)
         columns, known = np.arange(logits.shape[1]), self._backbone.classes
         if self._several:
             self._n_labels, known = len(columns), self._names_of_labels(y, columns)
+        elif (likely := self._backbone.likely_classes) is not None and np.isin(labels, likely).all():
+            # Names of a frame's columns.
+            known = likely
         classes = resolve_classes(columns, len(columns), classes=self.classes, known=known)
         if self._several:
             check_columns(y, classes)
+            if self._backbone.likely_classes is not None:
+                check_columns(y, self._backbone.likely_classes.tolist(), owner="X")
         if not hasattr(self, "_evidence"):
             self.classes_ = classes
             shape = (2, self._n_labels) if self._several else (len(classes),)

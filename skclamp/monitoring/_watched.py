@@ -7,9 +7,8 @@ from torch.utils.data import Dataset
 
 from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside, some_places
-from .._utils.arrays import to_numpy
 from .._utils.labels import check_labels, check_same_length, split_missing
-from .._utils.outputs import Labels, OutputLayer, are_known, other_places
+from .._utils.outputs import Labels, OutputLayer, are_known, array_of_places, other_places
 
 # Of each sample's places: neighbours agree.
 _MOST_PLACES = 1024
@@ -29,7 +28,7 @@ def read_watched(backbone, X, y, is_dense=False, ignore_index=-100):
             "Dataset: give its labels as y"
         )
     if is_dense:
-        y = to_numpy(brought if y is None else y, "y")
+        y = array_of_places(brought if y is None else y)
         check_same_length(y, len(logits), "y")
         if logits.ndim < 3 or y.shape[1:] != logits.shape[2:]:
             raise ValueError(other_places("y", y.shape[1:], tuple(logits.shape[2:]), logits.shape[1]))

@@ -66,11 +66,15 @@ class SharedLogits:
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
         params = {name: value for name, value in params.items() if value is not None}
-        self.estimator, self.shared, self.params, self.verbose = estimator, shared, params, verbose
+        self.estimator, self.shared, self.verbose = estimator, shared, verbose
         beside = "X_test", X_test
         ignored = shared["ignore_index"]
         self.outputs, y_cal = understood(shared["outputs"], y_cal, beside, ignored, "y_cal")
+        if self.outputs.is_dense:
+            y_cal, params["sample_weight"] = y_cal.weighted(params.pop("sample_weight", None))
+            params = {name: value for name, value in params.items() if value is not None}
         _, y_test = understood(self.outputs.kind, y_test, beside, ignored, "y_test")
+        self.params = params
         # What reads the samples, and looks at them, for all the calibrators.
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
         reader._take_on(self.outputs, ALONE)

@@ -224,3 +224,13 @@ class TestEstimators:
         assert "after 600 labels" in watched.fit(self.Z, calm).summary()
         with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
             watch(expit(self.Z), self.Y)
+
+
+def test_columns_of_labels_are_in_the_order_of_those_of_logits():
+    rng = np.random.default_rng(0)
+    logits = 2 * rng.normal(size=(100, 3)) + [-2, 0, 2]
+    labels = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(int)
+    X, Y = (pd.DataFrame(values, columns=list("abc")) for values in (logits, labels))
+    assert not CalibrationMonitor().partial_fit(X, Y).alarm_
+    with pytest.raises(ValueError, match="order of X"):
+        CalibrationMonitor().partial_fit(X, Y[list("cab")])
