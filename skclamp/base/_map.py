@@ -245,4 +245,6 @@ def _n_floats(value):
         return sum(map(_n_floats, value.values() if isinstance(value, dict) else value))
     if isinstance(value, torch.Tensor):
         return value.numel() if value.is_floating_point() else 0
+    if isinstance(value, np.ndarray):
+        return value.size if value.dtype.kind == "f" else 0
     return int(isinstance(value, float))
