@@ -26,19 +26,19 @@ class _Moving(nn.Module):
         )
 
     def moved_back(self, logits, x):
-        """Return logits of a view of x, of shape (n_samples, n_classes, *places), at the places of x.
+        """Return logits of a view of x, of shape (n_samples, n_classes, ...), at the places of x.
 
         Parameters
         ----------
-        logits : torch.Tensor of shape (n_samples, n_classes, *places)
+        logits : torch.Tensor of shape (n_samples, n_classes, ...)
             As many along each axis as the inputs have, or in proportion. Those that the view moved over the border are
             taken from it.
-        x : torch.Tensor of shape (n_samples, n_channels, *places)
+        x : torch.Tensor of shape (n_samples, n_channels, ...)
             The inputs before the view.
 
         Returns
         -------
-        torch.Tensor of shape (n_samples, n_classes, *places)
+        torch.Tensor of shape (n_samples, n_classes, ...)
             The same logits, moved.
         """
         logits = logits.flip(-1) if self.flip else logits
