@@ -225,7 +225,9 @@ class CalibrationMonitor(Watch):
             return
         if asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
             self._n_labels = understood(asked, y, beside=("X", X))[0].n_labels
-        elif estimator is None or isinstance(estimator, NeuralNet):
+        elif estimator is None:
+            self._is_dense = getattr(X, "ndim", 0) > 2
+        elif isinstance(estimator, NeuralNet):
             self._is_dense = math.prod(getattr(y, "shape", ())[1:]) > 1
 
     def _open_backbone(self):
