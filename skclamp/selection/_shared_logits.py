@@ -228,7 +228,7 @@ class SharedLogits:
         return (y_proba if inner.estimator is None else self._at_places(y_proba)), seconds
 
     def _seen_by(self, calibrator, X, logits):
-        """What a calibrator predicts from, of inputs and their logits."""
+        """Return what a calibrator predicts from, of inputs and their logits."""
         inner = self._innermost(calibrator)
         if inner.estimator is not None:
             return X
