@@ -620,6 +620,7 @@ def test_a_monitor_counts_images(tmp_path):
     monitor.partial_fit(new[100:], np.where(np.arange(50)[:, None, None] < 3, 255, true[100:]))
     assert (monitor.alarm_, monitor.n_samples_, monitor.n_missing_) == (False, 147, 3)
     assert "No alarm after 147 samples" in monitor.summary()
+    assert "nats a place" in monitor.summary()
     assert monitor.partial_fit(new, truth).alarm_
 
     # As rows, the places of an image are a group.

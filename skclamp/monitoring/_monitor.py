@@ -355,6 +355,7 @@ class CalibrationMonitor(Watch):
     def _sentences(self):
         n_missing, evidence, temperature = self.n_missing_, self._evidence, self.temperature_
         unit, were = self._unit, "was missing" if n_missing == 1 else "were missing"
+        each = "place" if self._at_places else "label"
         if self._several:
             were = "had none"
         if not self.n_samples_:
@@ -367,7 +368,7 @@ class CalibrationMonitor(Watch):
                 "counts as that; if it was 0, no T undoes it."
             )
         bound = ", the bound of what is searched," if abs(math.log(temperature)) >= LOG_TEMPERATURES[-1] - 1e-9 else ","
-        won = f"to {temperature:.3g}{bound} would win {self.gain_:.2g} nats a label"
+        won = f"to {temperature:.3g}{bound} would win {self.gain_:.2g} nats a {each}"
         if evidence.since is None:
             yield f"A refit of T, {won}."
             return
@@ -395,6 +396,6 @@ class CalibrationMonitor(Watch):
             whose = "label" if self._several else "class"
             yield (
                 f"T alone would not do: {self._which()} other frequencies than predicted, and bets on them have won "
-                f"{more / n_since:.2g} nats a label more. A map with an offset per {whose}, such as {self._map}, takes "
-                "that in."
+                f"{more / n_since:.2g} nats a {each} more. A map with an offset per {whose}, such as {self._map}, "
+                "takes that in."
             )
