@@ -35,7 +35,7 @@ function separationWords(row) {
   return [...told, "; uncalibrated in ", tellPercent(uncalibrated.auroc, 1), " %."];
 }
 
-const CLASS_HEADS = ["class", "samples", "accuracy % [95 %]", "mean confidence %", "most often taken for"];
+const CLASS_HEADS = ["class", data.nPlaces ? "places" : "samples", "accuracy % [95 %]", "mean confidence %", "most often taken for"];
 
 function classRow(own) {
   const [low, high] = wilson(own.hits, own.count);

@@ -59,7 +59,7 @@ const scoreName = data.event < 0 || data.areLabels ? "ECE" : `ECE of P(${data.cl
 const className = () => data.classNames[state.event];
 // Of all labels together a sample has several; of one, this is what is counted.
 const ofAll = () => data.areLabels && state.event === data.event;
-const counted = () => (ofAll() ? "label" : "sample");
+const counted = () => (ofAll() ? "label" : data.nPlaces ? "place" : "sample");
 const probabilityName = () =>
   ofAll() ? "probability of a label" : `probability of ${data.areLabels ? "" : "class "}${className()}`;
 const [shareName, cameTrue] = data.areLabels
