@@ -648,6 +648,12 @@ def test_a_monitor_of_images_takes_copies_and_groups():
         skclamp.CalibrationMonitor(of_labels).partial_fit(*fields_of_labels())
 
 
+def test_frequencies_of_classes_at_places_are_refused_by_name():
+    logits, y = fields()
+    with pytest.raises(ValueError, match="estimator must say one class a sample; got a TemperatureScaling"):
+        skclamp.PriorShiftCorrection(TemperatureScaling().fit(logits, y)).fit(logits)
+
+
 def test_a_monitor_of_dependent_places_has_few_false_alarms():
     n_alarms = 0
     for seed in range(40):

@@ -41,6 +41,8 @@ class Opening(NamedTuple):
         only entry.
     exact : bool
         Whether a calibrator's log-probabilities are taken as they are, and not as any classifier's probabilities.
+    takes_places : bool
+        Whether a calibrator may say a class at each place of a sample.
     batch_size, integer_scale, verbose
         How a network's inputs are read, see `NetworkBackbone`.
     """
@@ -52,6 +54,7 @@ class Opening(NamedTuple):
     inputs_stay: bool = False
     input_key: str | None = None
     exact: bool = False
+    takes_places: bool = False
     batch_size: int | str = "auto"
     integer_scale: float | dict | None = None
     verbose: int | str = 0

@@ -47,7 +47,7 @@ def open_backbone(estimator, opening):
         return PipelineBackbone(estimator, opening)
     # A calibrator of ours, whatever methods others have.
     if opening.exact and hasattr(type(estimator), "_map_rows"):
-        _check_of(estimator, opening.outputs, opening.exact)
+        _check_of(estimator, opening.outputs, opening.takes_places)
         return CalibratorBackbone(estimator, response, opening.outputs)
     return ClassifierBackbone(estimator, response, opening.outputs)
 

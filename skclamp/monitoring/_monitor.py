@@ -242,7 +242,7 @@ class CalibrationMonitor(Watch):
                 "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
                 f"{self.response!r} for {type(estimator).__name__}"
             )
-        return open_backbone(estimator, Opening("probabilities", outputs=outputs, exact=True))
+        return open_backbone(estimator, Opening("probabilities", outputs=outputs, exact=True, takes_places=True))
 
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)
