@@ -10,6 +10,7 @@ from scipy.special import softmax
 import skclamp
 from skclamp import PlattScaling, SelectiveClassifier, TemperatureScaling, VectorScaling, compare_calibrators
 from skclamp.display import ReliabilityDisplay
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
     brier_score,
     classwise_calibration_error,
@@ -176,3 +177,13 @@ def test_one_sample_has_an_axis():
 def test_folders_are_no_files(tmp_path):
     with pytest.raises(ValueError, match="must be a file that a calibrator's save wrote; got a folder"):
         skclamp.load(tmp_path)
+
+
+@pytest.mark.parametrize("of", ["all", "each class", "labels"])
+def test_normalized_weights_are_told(of):
+    X, y = drawn()
+    weight = np.full(len(y), 1 / len(y)) if of != "each class" else 1 / np.bincount(y)[y]
+    y = np.eye(3, dtype=int)[y] | (X > 3) if of == "labels" else y
+    with pytest.warns(CalibrationSetWarning, match=r"adds up to [13] for 300 samples.* Give sample_weight \* len"):
+        PlattScaling().fit(X, y, sample_weight=weight)
+    PlattScaling().fit(X, y, sample_weight=weight * len(y) / weight.sum())

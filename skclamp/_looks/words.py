@@ -81,6 +81,11 @@ NO_ERRORS = (
     "the network makes no error on the {n_samples} samples of the calibration set: if they trained it, {purpose} "
     "on others, since how sure to be of its errors can't be learned from these"
 )
+NORMALIZED_WEIGHTS = (
+    "sample_weight adds up to {total:.3g} for {n_samples:,} samples, and a weight counts as so many samples: maps that "
+    "hold back on few samples, nearly all but one temperature, see far fewer. Give sample_weight * len(y) / "
+    "sample_weight.sum()"
+)
 COPIES = (
     "samples are repeated, labels and all: copies, such as frames of a still video, are no evidence of their own, "
     "and alarms of them may be false. Pass groups=..., a name for each sample of what it is a copy of"
