@@ -13,7 +13,6 @@ from functools import partial
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from .._backbones.inputs import TrainingSet
@@ -42,8 +41,7 @@ def train(state, problem, settings, generator):
     optimizer = resolve_optimizer("adam" if settings.optimizer == "auto" else settings.optimizer)
     lr = DEFAULT_LR if settings.lr == "auto" else settings.lr
     start = problem.losses(state.temperature, problem.logits, settings.gamma).mean().item()
-    kind = ClampingNet if problem.shard.ranks is ALONE else ShardedNet
-    net = kind.around(state, problem, settings, generator, optimizer=optimizer, lr=lr)
+    net = ClampingNet.around(state, problem, settings, generator, optimizer=optimizer, lr=lr)
     with net.training():
         net.fit_loop(net.dataset)
     if net.history and net.history[0]["batches"] and "train_loss" in net.history[-1]:
@@ -53,24 +51,28 @@ def train(state, problem, settings, generator):
 
 
 class ClampingNet(NeuralNet):
-    """A net of skorch around a ClampedModule whose network is frozen already."""
+    """A net of skorch around a ClampedModule whose network is frozen already; processes share each batch."""
 
     ended_by_callback = False
-    share_: float | torch.Tensor = 1.0
 
     @classmethod
     def around(cls, state, problem, settings, generator, **extra):
         """A net that trains a state, with its arguments for skorch."""
-        dataset, loading = cls.reading(problem, settings, generator)
+        shard, inputs = problem.shard, problem.inputs
+        # This process's samples, and one more that weighs nothing, for batches that have none of them.
+        targets = [part[shard.own].cpu() for part in (problem.y_encoded, problem.weight)]
+        dataset = TrainingSet(inputs, *(torch.cat([part, part.new_zeros(1, *part.shape[1:])]) for part in targets))
+        batches = _Batches(shard, inputs.batch_size, settings.shuffle, generator)
+        loading = {"batch_sampler": batches, "batch_size": 1, **inputs.loading}
+        loading |= {"generator": generator, "collate_fn": TrainingSet.collate}
         module = ClampedModule(problem.backbone.module, temperature=state.temperature)
         # What clamps features does so by hooks meanwhile.
         module.perturbation = state.perturbation
-        loading |= {**problem.inputs.loading, "generator": generator, "collate_fn": TrainingSet.collate}
         net = cls(
             module,
             criterion=FocalLoss(gamma=settings.gamma, eps=settings.loss_eps),
             max_epochs=settings.max_epochs,
-            batch_size=problem.inputs.batch_size,
+            batch_size=inputs.batch_size,
             callbacks=settings.callbacks,
             verbose=0 if settings.verbose == "auto" else max(0, settings.verbose - 1),
             train_split=None,
@@ -80,15 +82,8 @@ class ClampingNet(NeuralNet):
             **extra,
         )
         net.state, net.problem, net.settings, net.dataset = state, problem, settings, dataset
-        net.ranks = problem.shard.ranks
+        net.ranks = shard.ranks
         return net.initialize()
-
-    @staticmethod
-    def reading(problem, settings, generator):
-        """A Dataset of (input, targets), and how torch's DataLoader is to read it."""
-        loading = {"batch_size": problem.inputs.batch_size, "shuffle": settings.shuffle}
-        weight = () if (problem.weight == 1).all() else (problem.weight,)
-        return TrainingSet(problem.inputs, problem.y_encoded.cpu(), *weight), loading
 
     @contextmanager
     def training(self):
@@ -161,16 +156,34 @@ class ClampingNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean focal loss plus the penalty; of several processes each has its share, and their sum is the whole."""
-        y_encoded, *weight = (target.to(y_pred.device) for target in y_true)
+        y_encoded, weight = y_true
+        self.batch_weight_ = self.ranks.sum(weight.sum())
         loss = y_pred.sum() * 0.0
-        if self.share_:
+        if weight.any():
             logits = y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred
-            loss = self.criterion_(logits, y_encoded, *weight) * self.share_
+            share = (weight.sum() / self.batch_weight_).item()
+            loss = self.criterion_(logits, y_encoded.to(logits.device), weight.to(logits)) * share
         if not self.settings.penalty:
             return loss
         parameters = learnable(self.module_.perturbation)
         displacement = [(p - at.to(p)).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
         return loss + self.settings.penalty * torch.linalg.vector_norm(torch.cat(displacement)) / self.ranks.size
+
+    def train_step_single(self, batch, **fit_params):
+        """Loss and gradients of a batch, summed over the processes."""
+        step = super().train_step_single(batch, **fit_params)
+        parameters = [p for _, p in self.get_all_learnable_params()]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        parts = [step["loss"].detach()[None], *(gradient.flatten() for gradient in gradients)]
+        loss, *sums = self.ranks.sum(torch.cat([part.double() for part in parts])).split([len(part) for part in parts])
+        for parameter, total in zip(parameters, sums, strict=True):
+            parameter.grad = total.view_as(parameter).to(parameter)
+        return {**step, "loss": loss[0]}
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        """Have the history count each batch for its weight with all processes, as its means of losses need it."""
+        super().on_batch_end(net, batch=batch, training=training, **kwargs)
+        self.history.record_batch("train_batch_size", self.batch_weight_.item())
 
     def train_step(self, batch, **fit_params):
         """One step of the optimiser; stops where the loss is no longer a number."""
@@ -194,40 +207,6 @@ class ClampingNet(NeuralNet):
         super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
         if training:
             self.history.record("temperature", self.module_.temperature.item())
-
-
-class ShardedNet(ClampingNet):
-    """A net of skorch whose every batch is spread over processes."""
-
-    @staticmethod
-    def reading(problem, settings, generator):
-        """Of this process's samples, and of one more that weighs nothing, for batches that have none of them."""
-        targets = [F.pad(part[problem.shard.own].cpu(), (0, 1)) for part in (problem.y_encoded, problem.weight)]
-        batches = _Batches(problem.shard, problem.inputs.batch_size, settings.shuffle, generator)
-        return TrainingSet(problem.inputs, *targets), {"batch_sampler": batches, "batch_size": 1}
-
-    def get_loss(self, y_pred, y_true, X=None, training=False):
-        """The part that this process's samples have in the mean focal loss of a batch, and of the penalty."""
-        own = y_true[1].sum()
-        self.batch_weight_ = self.ranks.sum(own)
-        self.share_ = (own / self.batch_weight_).to(y_pred)
-        return super().get_loss(y_pred, y_true)
-
-    def train_step_single(self, batch, **fit_params):
-        """Loss and gradients of a batch, summed over the processes."""
-        step = super().train_step_single(batch, **fit_params)
-        parameters = [p for _, p in self.get_all_learnable_params()]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        parts = [step["loss"].detach()[None], *(gradient.flatten() for gradient in gradients)]
-        loss, *sums = self.ranks.sum(torch.cat([part.double() for part in parts])).split([len(part) for part in parts])
-        for parameter, total in zip(parameters, sums, strict=True):
-            parameter.grad = total.view_as(parameter).to(parameter)
-        return {**step, "loss": loss[0]}
-
-    def on_batch_end(self, net, batch=None, training=False, **kwargs):
-        """Have the history count each batch for its weight with all processes, as its means of losses need it."""
-        super().on_batch_end(net, batch=batch, training=training, **kwargs)
-        self.history.record_batch("train_batch_size", self.batch_weight_.item())
 
 
 class _Batches:
