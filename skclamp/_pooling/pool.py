@@ -209,11 +209,11 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     all are independent. `everywhere` are the samples that the pool is fitted to, of dense outputs at more places. An
     order-preserving map follows where it earns its price too.
     """
-    whole, (logits, y, weight) = samples, samples.rows()
-    if samples.y.ndim > 1:
+    whole, samples = samples, samples.rows()
+    logits, y, weight = samples
+    if whole.y.ndim > 1:
         # Labels and places of a sample depend on each other.
         units = np.repeat(np.arange(len(whole.y)) if units is None else units, whole.n_rows_each)
-        samples = LabelledLogits(logits, y, weight)
     weight = weight.cpu().numpy()
     total = n_effective(of_groups(weight, weight, units)[1])
     of_base, share = trial.log_proba[base], 1.0

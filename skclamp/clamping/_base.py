@@ -566,6 +566,7 @@ class BaseClamping(BaseCalibrator):
             options["smooth"] = True
         elif outcome.state is None:
             # Temperature scaling.
+            problem = problem.at_all_places()
             logits, options["prior"] = problem.logits, True
         else:
             problem, logits = outcome.problem, outcome.logits
@@ -574,9 +575,6 @@ class BaseClamping(BaseCalibrator):
                 return state, problem, logits
             # So few parameters, driven so far, may separate the samples, which then promise certainty.
             options |= {"prior": True, "smooth": self._guarded or (state.natural and state.perturbs)}
-        if outcome.state is None and views.logits is None:
-            problem = problem.at_all_places()
-            logits = problem.logits
         solution = problem.solve(logits, **options)
         warn_of_bound(solution)
         return replace(state, temperature=solution.temperature), problem, logits

@@ -26,7 +26,7 @@ from .._utils.arrays import absent_among, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
 from ..modules._norm_layers import features_clamped
-from ..perturbations._families import n_learnable
+from ..perturbations._families import flattened, n_learnable
 from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
 
@@ -174,14 +174,14 @@ class AtIdentity(NamedTuple):
 
     def tells(self, perturbation, extensions):
         """Return whether a perturbation, and each that may follow it, is made of such families at the identity."""
-        parts = [*_parts(perturbation), *extensions]
+        parts = [*flattened(perturbation), *extensions]
         families = [self.families.get(title_of(part)) for part in parts]
         return None not in families and torch.equal(*(_flat(modules) for modules in (parts, families)))
 
     def margins_of(self, perturbation, extensions):
         """The samples as `_pass_back` has them."""
         rows = []
-        for parts in (_parts(perturbation), *([extension] for extension in extensions)):
+        for parts in (flattened(perturbation), *([extension] for extension in extensions)):
             names = [title_of(part) for part in parts]
             whole, pieces = self.gradients, [self.gradients[:, self.columns[name]] for name in names]
             if names != [*self.columns]:
@@ -194,10 +194,6 @@ def _flat(modules):
     """All parameters of some modules, in one vector that is compared at once."""
     parameters = [p.detach().flatten() for part in modules for p in part.parameters()]
     return torch.cat(parameters) if parameters else torch.empty(0)
-
-
-def _parts(perturbation):
-    return [*perturbation] if isinstance(perturbation, nn.Sequential) else [perturbation]
 
 
 def _pass_back(problem, perturbation, temperature, extensions):

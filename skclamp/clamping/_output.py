@@ -95,10 +95,7 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
 def _fold_numbers(problem, samples, splits):
     """Number of the fold that holds out each sample."""
     if splits:
-        everyone = np.sort(np.concatenate([rows for _, rows in splits]))
-        numbers = np.zeros(len(everyone), dtype=np.int64)
-        for k, (_, rows) in enumerate(splits):
-            numbers[np.searchsorted(everyone, rows)] = k
-        return numbers
+        parts = [rows for _, rows in splits]
+        return np.repeat(np.arange(len(parts)), [*map(len, parts)])[np.argsort(np.concatenate(parts))]
     log_proba, labels = samples.drawn_by()
     return draw_folds(log_proba, labels, samples.weight, _N_FOLDS, problem.units)

@@ -189,12 +189,12 @@ class Problem:
     def in_sample(self, logits=None, **options):
         """The exact temperature of some logits, and their mean NLL there, of labels that aren't smoothed."""
         temperature = self.solve(logits, **options).temperature
-        losses = -self.log_likelihoods(temperature, logits).cpu()
-        return temperature, float(np.average(losses, weights=self.weight))
+        return temperature, float(np.average(self.nll(temperature, logits), weights=self.weight))
 
-    def log_likelihoods(self, temperature, logits=None):
-        """Log-probability of each label."""
-        return log_likelihoods(self.logits if logits is None else logits, self.y_encoded, temperature)
+    def nll(self, temperature, logits=None):
+        """NLL of each sample, an array."""
+        logits = self.logits if logits is None else logits
+        return -log_likelihoods(logits, self.y_encoded, temperature).cpu().numpy()
 
     def losses(self, temperature, logits, gamma=0.0):
         """Focal loss of each sample times its weight over the mean weight."""
@@ -238,7 +238,7 @@ class Problem:
         """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
         backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
         for each in (backbone, exact) if exact is not None else (backbone,):
-            each.before = perturbation if each.before is None else Through(each.before, perturbation)
+            each.before = perturbation if each.before is None else nn.Sequential(each.before, perturbation)
         return replace(self, backbone=backbone, exact=exact, at_identity=None)
 
     def in_full_precision(self):
@@ -312,15 +312,3 @@ def on_private_copies(problem):
     backbone, exact = copy.copy(problem.backbone), copy.copy(problem.exact or problem.backbone)
     backbone.module, exact.module = private_copy(backbone.module), private_copy(exact.module)
     return replace(problem, backbone=backbone, exact=exact)
-
-
-class Through(nn.Module):
-    """A transform, and then another of what it gives, in the precision of the inputs."""
-
-    def __init__(self, first, second):
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, x):
-        """The batch after both."""
-        return self.second(self.first(x).to(x.dtype))

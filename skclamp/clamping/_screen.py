@@ -90,13 +90,12 @@ def scores_of(problem):
     uniform = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(logits.device)
     scaled = logits / known.at.view(-1, *[1] * (logits.ndim - 1)).to(logits.device)
     if logits.ndim == y_encoded.ndim:
-        labels = torch.where(y_encoded < 0, y_encoded, (uniform < scaled.sigmoid()).long())
+        labels = (uniform < scaled.sigmoid()).long()
     else:
         cumulative = scaled.softmax(1).cumsum(1)
         uniform = uniform.view(len(logits), 1, *y_encoded.shape[1:])
         labels = (cumulative <= uniform * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
-        labels = torch.where(y_encoded < 0, y_encoded, labels)
-    drawn = replace(problem, y_encoded=labels)
+    drawn = replace(problem, y_encoded=torch.where(y_encoded < 0, y_encoded, labels))
     drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, known.at))
     scores: dict[str, Score] = {}
     for name in families:

@@ -324,7 +324,7 @@ def hold_out(train, held_out, perturbation=None, in_sample=None):
     else:
         temperature, own = in_sample or train.in_sample(train.logits_under(perturbation), smooth=True)
         logits = exact.logits_under(perturbation)
-    losses = -exact.log_likelihoods(temperature, logits).cpu().numpy()
+    losses = exact.nll(temperature, logits)
     return HeldOut(losses, temperature, logits, n_train=len(train), train_loss=own)
 
 

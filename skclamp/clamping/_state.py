@@ -21,7 +21,6 @@ class Settings:
     init: object
     init_scale: float
     init_temperature: str | float
-    refit_temperature: bool
     gamma: float
     loss_eps: float
     penalty: float
@@ -29,7 +28,6 @@ class Settings:
     lr: str | float
     max_epochs: int
     shuffle: bool
-    precision: str
     callbacks: list | None
     verbose: int | str
     # Whether a gain and an offset after each normalisation layer follow what else is learned.

@@ -366,8 +366,7 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
             part, unseen = other.take(train_rows), other.take(rows)
             temperature = part.solve(smooth=True).temperature
             told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
-            losses = -unseen.log_likelihoods(temperature).cpu().numpy()
-            seen.append(HeldOut(losses, temperature, name=name, moved=True, told=told))
+            seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
         return hold_out(train, held_out), seen
 
     evidence = cross_examine(searched, splits, learn)

@@ -94,13 +94,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     if why is not None:
         return one_view(nothing_tried(why) if guarded else None)
     searched, perturbs = outcome.searched, outcome.state is not None
-    exact = searched.in_full_precision()
-
-    def looks_under(perturbation):
-        return Looks(exact, perturbation if perturbs else nn.Identity(), candidates)
-
+    look = Looks(searched.in_full_precision(), outcome.state.perturbation if perturbs else nn.Identity(), candidates)
     if not guarded:
-        look = looks_under(perturbs and outcome.state.perturbation)
         base = outcome.in_sample if perturbs else searched.logits
         chosen, _ = choose_views(searched, look, np.arange(len(searched)), base, most, seed)
         names, weights, logits = _weighed(searched, chosen, most)
@@ -110,8 +105,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     else:
         # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
         perturbed = outcome.by_fold() if perturbs else [None] * len(outcome.splits)
-        looks = [looks_under(seen.learned.perturbation) for seen in outcome.by_fold()] if perturbs else []
-        looks = looks or [looks_under(None)] * len(outcome.splits)
+        looks = [Looks(look.problem, seen.learned.perturbation, candidates) if seen else look for seen in perturbed]
 
         def learn(fold, train, held_out):
             rows, held_out_rows = map(np.sort, outcome.splits[fold])
@@ -128,7 +122,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
             if views:
                 averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
                 temperature = 1 / weights.sum()
-                seen = HeldOut(-judging.log_likelihoods(temperature, averaged).cpu().numpy(), temperature, averaged)
+                seen = HeldOut(judging.nll(temperature, averaged), temperature, averaged)
             told = {"views": names, "temperature": float(seen.temperature)}
             facts = {"name": " + ".join(sorted(views)), "moved": bool(views), "told": told, "untried": untried}
             return baseline, [seen._replace(learned=logits, **facts)]
@@ -266,5 +260,5 @@ def _losses(problem, splits, views):
     for train, rows in splits:
         weights = _weights(problem.take(train), [view[train] for view in views])
         averaged = weighted_sum([view[rows] for view in views], weights.tolist())
-        losses[rows] = -problem.take(rows).log_likelihoods(1.0, averaged).cpu().numpy()
+        losses[rows] = problem.take(rows).nll(1.0, averaged)
     return losses

@@ -16,8 +16,19 @@ def _moved(x, axis, steps):
 class _Moving(nn.Module):
     """A view that moves places, such as pixels; logits at each of them are moved back."""
 
-    flip: bool
-    _steps: tuple[int, ...]
+    def __init__(self, flip=False, **steps):
+        super().__init__()
+        for name, value in steps.items():
+            if int(value) != value:
+                raise ValueError(f"{name} must be a whole number; got {value!r}")
+            setattr(self, name, int(value))
+        self.flip, self._steps = bool(flip), tuple(map(int, steps.values()))
+
+    def forward(self, x):
+        """Moved batch, of the same shape."""
+        for axis, steps in enumerate(self._steps, -len(self._steps)):
+            x = _moved(x, axis, steps) if steps else x
+        return x.flip(-1) if self.flip else x
 
     def _moves_back(self, places, of_logits):
         """Return whether logits at places (of_logits) of inputs of some places can be moved back."""
@@ -69,14 +80,9 @@ class HorizontalFlip(_Moving):
     """
 
     title = "flip"
-    flip, _steps = True, (0, 0)
 
     def __init__(self):
-        super().__init__()
-
-    def forward(self, x):
-        """Mirrored batch, of the same shape."""
-        return x.flip(-1)
+        super().__init__(True, rows=0, columns=0)
 
 
 class ImageShift(_Moving):
@@ -103,10 +109,7 @@ class ImageShift(_Moving):
     """
 
     def __init__(self, rows, columns, flip=False):
-        super().__init__()
-        self.rows, self.columns = _whole(rows, "rows"), _whole(columns, "columns")
-        self.flip = bool(flip)
-        self._steps = self.rows, self.columns
+        super().__init__(flip, rows=rows, columns=columns)
 
     @property
     def title(self):
@@ -115,14 +118,6 @@ class ImageShift(_Moving):
 
     def extra_repr(self):
         return f"rows={self.rows}, columns={self.columns}, flip={self.flip}"
-
-    def forward(self, x):
-        """Moved batch, of the same shape."""
-        if self.rows:
-            x = _moved(x, -2, self.rows)
-        if self.columns:
-            x = _moved(x, -1, self.columns)
-        return x.flip(-1) if self.flip else x
 
 
 class TimeShift(_Moving):
@@ -146,12 +141,8 @@ class TimeShift(_Moving):
     tensor([[[2., 3., 3.]]])
     """
 
-    flip = False
-
     def __init__(self, steps):
-        super().__init__()
-        self.steps = _whole(steps, "steps")
-        self._steps = (self.steps,)
+        super().__init__(steps=steps)
 
     @property
     def title(self):
@@ -160,16 +151,6 @@ class TimeShift(_Moving):
 
     def extra_repr(self):
         return f"steps={self.steps}"
-
-    def forward(self, x):
-        """Moved batch, of the same shape."""
-        return _moved(x, -1, self.steps)
-
-
-def _whole(value, name):
-    if int(value) != value:
-        raise ValueError(f"{name} must be a whole number; got {value!r}")
-    return int(value)
 
 
 VIEWS = (HorizontalFlip, ImageShift, TimeShift)
