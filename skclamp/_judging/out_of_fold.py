@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.optimize import bisect
 from scipy.special import logsumexp
 
-from .paired import n_effective, of_groups, student_below_zero
+from .paired import n_effective, numbered, of_groups, student_below_zero
 from .verdict import Decision, Objection, Reason, Verdict
 
 # A candidate that does nothing passes this rarely.
@@ -102,9 +102,8 @@ class Evidence:
 
     def sizes(self):
         """Return how many samples, or groups, of equal weight would tell as much as each fold's."""
-        groups = [None if self.groups is None else self.groups[rows] for rows in self.folds]
-        weights = [self.weight[rows] for rows in self.folds]
-        return [n_effective(of_groups(w, w, g)[1]) for w, g in zip(weights, groups, strict=True)]
+        groups = numbered(self.groups, len(self.weight))
+        return [n_effective(np.bincount(groups[rows], self.weight[rows])) for rows in self.folds]
 
     def log_likelihood_ratio(self, candidate):
         """Logarithm of the folds' mean likelihood ratio, of a candidate to the baseline at whatever temperature.
@@ -138,13 +137,15 @@ class Evidence:
         """Why the others weren't tried, by name, each in the fold that came nearest to it."""
         fitted = {family for name in tried for family in name.split(" + ")}
         nearest: dict[str, Objection] = {}
-        order = {reason: k for k, reason in enumerate(Reason)}
+        order = list(Reason)
+
+        def rank(why):
+            return why.lack, order.index(why.reason), why.value
+
         for held_out in chain.from_iterable(self.held_out):
             for name, why in held_out.untried.items():
                 if name not in fitted:
-                    nearest[name] = min(
-                        nearest.get(name, why), why, key=lambda each: (each.lack, order[each.reason], each.value)
-                    )
+                    nearest[name] = min(nearest.get(name, why), why, key=rank)
         return nearest
 
 

@@ -45,8 +45,8 @@ class Score(NamedTuple):
         statistic = (n - 1) / n * float(np.square(total @ whitened).sum())
         leverages = np.square(drawn @ _whitening(drawn)[0]).sum(1)
         n_told = float(n_effective(leverages)) if leverages.any() else 0.0
-        _, weights = of_groups(weight, weight, groups)
-        return cls(statistic, n_parameters, float(n_effective(weights[weights > 0])), n_told)
+        n_samples = float(n_effective(of_groups(weight, weight, groups)[1]))
+        return cls(statistic, n_parameters, n_samples, n_told)
 
     @property
     def takes_part(self):

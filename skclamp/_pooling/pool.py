@@ -237,11 +237,9 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     last, last_weight, followed = None, 0.0, mixed
     if whole.y.ndim == 1:
         last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, total, n_jobs)
+    of_temperature = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
     pool = Pool(
-        calibrators=[
-            maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature)),
-            *(maps[row] for row in used),
-        ],
+        calibrators=[of_temperature, *(maps[row] for row in used)],
         names=[names[row] for row in (base, *used)],
         weights=weights[used].tolist(),
         share=share,

@@ -237,7 +237,6 @@ class NeuralClampingCalibrator(BaseClamping):
 
     def _route(self, y, params, *ranks):
         metadata = super()._route(y, params, *ranks)
-        drawn = isinstance(self.validation_fraction, Real | str)
-        if params.get("groups") is not None and "groups" not in metadata.guard and drawn:
+        if params.get("groups") is not None and "groups" not in metadata.guard and self._draws_folds(None):
             self._note_torn_groups("validation_fraction")
         return metadata

@@ -74,8 +74,8 @@ class Learner:
                 return replace(state, untried=state.untried | {"norm": too_little})
         parts, start = [] if norm is identity else state.parts, identity_of(identity)
         precision = torch.ones(n_learnable(norm), dtype=torch.float64)
-        features = State(norm, start, state.temperature, natural=True, wide=True, prior_precisions=[precision])
-        features.gradients, features.parts = state.gradients, parts
+        known = {"prior_precisions": [precision], "gradients": state.gradients, "parts": parts}
+        features = State(norm, start, state.temperature, natural=True, wide=True, **known)
         # The one that renews them lets the old ones go.
         state.gradients, state.parts = None, []
         beneath = problem.behind(nn.Sequential(OrderedDict(others))) if others else problem

@@ -75,13 +75,8 @@ def descend(state, problem, settings, generator):
         halves = torch.randperm(len(problem), generator=generator).tensor_split(2)
         state.parts = [(half.sort().values, None) for half in halves]
     samples = problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator))
-    measured = partial(
-        prior_precision_of,
-        x=samples.example(len(samples)),
-        generator=generator,
-        shard=samples.shard,
-        diagonal=state.wide,
-    )
+    x = samples.example(len(samples))
+    measured = partial(prior_precision_of, x=x, generator=generator, shard=samples.shard, diagonal=state.wide)
     if state.identity and not state.prior_precisions:
         state.prior_precisions.append(measured(state.perturbation))
     for name, (extension, precision) in state.extensions.items():
@@ -110,7 +105,9 @@ def descend(state, problem, settings, generator):
                 break
     state.gradients = None
     state.parts = [(rows, gradients) for rows, gradients in state.parts if gradients is not None]
-    state.in_sample = descent.in_sample()
+    # Where the training ended at a step.
+    end = descent.end
+    state.in_sample = end[1] if end is not None and torch.equal(end[0], descent.parameters) else None
 
 
 def _draw(problem, n_samples, generator):
@@ -138,7 +135,7 @@ class _Descent:
     step_size: float | None = None
     # Whether the last step was tried on all that it could be tried on.
     asked_all: bool = False
-    # Where a step has ended, the parameters, and what `in_sample` tells of them.
+    # Where a step has ended, the parameters, and T of least smoothed loss of the last part of the samples, and the NLL.
     end: tuple | None = None
 
     def __post_init__(self):
@@ -359,12 +356,6 @@ class _Descent:
         if temperature is not None:
             self.parameter.data.fill_(temperature)
             self.temperature.fill_(temperature)
-
-    def in_sample(self):
-        """T of least smoothed loss of the last part of the samples, and the NLL, where the training ended at a step."""
-        if self.end is None or not torch.equal(self.end[0], self.parameters):
-            return None
-        return self.end[1]
 
 
 def foresees_too_little(gradients, units, n_errors=ERRORS):

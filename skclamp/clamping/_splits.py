@@ -164,10 +164,7 @@ def _entries(problem):
             drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
         flat.append(x[:, columns].detach().float())
-    told = problem.shard.ranks.all_gather_object((flat and [torch.cat(flat).cpu()], n_axes))
-    entries, one_unit = (
-        torch.cat([part for parts, _ in told for part in parts]).numpy(),
-        max(n_axes for _, n_axes in told) > 2,
-    )
+    told, axes = zip(*problem.shard.ranks.all_gather_object((flat and [torch.cat(flat).cpu()], n_axes)), strict=True)
+    entries, one_unit = torch.cat(sum(told, [])).numpy(), max(axes) > 2
     deviations = np.ones(1) if one_unit else entries.std(0, dtype=np.float64)
     return entries / np.where(deviations > 0, deviations, 1.0).astype(entries.dtype), one_unit

@@ -209,22 +209,18 @@ class ClampingNet(NeuralNet):
             self.history.record("temperature", self.module_.temperature.item())
 
 
-class _Batches:
+class _Batches(BatchSampler):
     """Each batch of all the samples as the positions of this process's own; -1, the sample without weight, for none."""
 
     def __init__(self, shard, batch_size, shuffle, generator):
         everything = range(shard.total)
         order = RandomSampler(everything, generator=generator) if shuffle else SequentialSampler(everything)
-        self.batches = BatchSampler(order, batch_size, drop_last=False)
-        self.shard = shard
-
-    def __len__(self):
-        return len(self.batches)
+        super().__init__(order, batch_size, drop_last=False)
+        self.own = everything[shard.own]
 
     def __iter__(self):
-        own = range(self.shard.start, self.shard.start + self.shard.size)
-        for batch in self.batches:
-            yield [row - self.shard.start for row in batch if row in own] or [-1]
+        for batch in super().__iter__():
+            yield [row - self.own.start for row in batch if row in self.own] or [-1]
 
 
 def resolve_optimizer(optimizer):

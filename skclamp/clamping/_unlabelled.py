@@ -21,8 +21,9 @@ from .._judging.verdict import Decision, Objection, Reason
 from .._utils.encoding import register
 from ..modules._norm_layers import attached, parts_of, private_copy, with_features_clamped
 from ..perturbations._families import AffinePerturbation, FilterPerturbation, flattened
-from ..perturbations._norm import NormPerturbation, changes_inputs, norm_part
+from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import title_of
+from ._learner import make_perturbation
 from ._problem import Problem, with_norm_layers
 from ._search import cross_examine, hold_out
 
@@ -125,16 +126,14 @@ def _summary(backbone, inputs):
             power = power + spectrum.abs().square().sum(0, dtype=torch.float64)
     size = n * math.prod(shape[1:])
     mean = sums / size
-    std = (squares / size - mean**2).clamp_min(0).sqrt()
+    std, radial = (squares / size - mean**2).clamp_min(0).sqrt(), None
     if len(shape) > 1:
         # Of what the mean leaves: frequency 0 alone knows of it.
         power.flatten(1)[:, 0] -= size * mean**2
         distance = _distances(shape).to(mean.device)
         counts = distance.flatten().bincount()
-        power = torch.stack([(distance.flatten().bincount(each.flatten()) / counts / n) for each in power])
-    return ReferenceSummary(
-        mean.cpu().numpy(), std.cpu().numpy(), power.cpu().numpy() if len(shape) > 1 else None, shape, n
-    )
+        radial = torch.stack([distance.flatten().bincount(each.flatten()) / counts / n for each in power]).cpu().numpy()
+    return ReferenceSummary(mean.cpu().numpy(), std.cpu().numpy(), radial, shape, n)
 
 
 def _distances(shape):
@@ -266,9 +265,7 @@ def _features(problem, inputs, targets):
     Each batch's own moments do so while they are measured, so that a layer sees what those before it will give.
     """
     layers = [layer for layer in problem.norm_layers if layer.name in targets]
-    found = NormPerturbation(layers, problem.layers_left_out)
-    dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
-    found = found.to(problem.backbone.device, dtype)
+    found = make_perturbation("norm", replace(problem, norm_layers=layers))
     problem.passes.forward += problem.shard.size
     problem.passes.beside["unlabelled_forward"] += 1
     measured = _passed(problem, inputs, layers, targets)
@@ -288,12 +285,11 @@ def _filled(found, gains, offsets):
 def _to_target(moments, target, has_offset):
     """Gain and offset that take a mean and a mean square to those of a target; a gain alone takes the latter."""
     (mean, square), (target_mean, target_std) = moments, target
-    flat = _FLAT * target_std.square().mean()
+    flat, old, now = _FLAT * target_std.square().mean(), target_std**2, (square - mean**2).clamp_min(0)
     if not has_offset:
-        old = target_mean**2 + target_std**2
-        return ((old + flat) / (square + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN), None
-    gain = ((target_std**2 + flat) / ((square - mean**2).clamp_min(0) + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN)
-    return gain, target_mean - gain * mean
+        old, now = old + target_mean**2, square
+    gain = ((old + flat) / (now + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN)
+    return gain, target_mean - gain * mean if has_offset else None
 
 
 def _passed(problem, inputs, layers, targets=None):
@@ -331,9 +327,7 @@ def _passed(problem, inputs, layers, targets=None):
 
 def after(problem, perturbation, logits=None):
     """The same problem on a network that sees inputs, and has features, as a perturbation leaves them."""
-    norm, problem = norm_part(perturbation), replace(problem, backbone=copy.copy(problem.backbone))
-    if changes_inputs(perturbation):
-        problem = problem.behind(perturbation)
+    problem, norm = problem.behind(perturbation), norm_part(perturbation)
     if norm is not None:
         problem.backbone.module = with_features_clamped(problem.backbone.module, norm).eval()
     if logits is None:

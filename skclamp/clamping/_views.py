@@ -154,9 +154,7 @@ class Looks:
 
     def __init__(self, problem, perturbation, candidates):
         self.problem, self.perturbation, self.candidates = problem, perturbation, candidates
-        self._seen = {
-            name: (torch.zeros_like(problem.logits), np.zeros(len(problem), dtype=bool)) for name in candidates
-        }
+        self._seen = {name: (torch.zeros_like(problem.logits), np.zeros(len(problem), bool)) for name in candidates}
 
     def __call__(self, name, rows):
         """Logits of some samples under a view."""
