@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -395,7 +396,7 @@ class BaseClamping(BaseCalibrator):
             held_out = judged.loss
             if held_out is None and views.logits is None:
                 held_out = outcome.held_out_loss()
-            alone = ranks is ALONE and problem.backbone.splits is None and problem.n_weighted > 0
+            alone = ranks is ALONE and problem.backbone.splits is None
             looks = outcome.accepted and state.identity and taught is None and alone
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
@@ -637,21 +638,18 @@ class BaseClamping(BaseCalibrator):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
         if self._inputs_stay or not x.is_floating_point():
             return x
-        expected, shape, perturbed, cause = tuple(self._input_shape), tuple(x.shape), None, None
+        expected, shape = tuple(self._input_shape), tuple(x.shape)
+        if shape[1:] == expected:
+            return self.perturbation_(x).to(x.dtype)
         # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
-        if shape[1:] == expected or (len(shape) == len(expected) + 1 and family_of(self.perturbation_).any_size):
-            try:
+        if len(shape) == len(expected) + 1 and family_of(self.perturbation_).any_size:
+            with suppress(RuntimeError):
                 perturbed = self.perturbation_(x)
-            except RuntimeError as error:
-                if shape[1:] == expected:
-                    raise
-                cause = error
-        if perturbed is None or perturbed.shape != x.shape:
-            one = f"X of shape {shape} looks like one sample: X[None]"
-            got = one if shape == expected else f"got inputs of shape {shape[1:]}"
-            rule = f"X must have inputs of the shape that the perturbation was fitted to, {expected}"
-            raise ValueError(f"{rule}; {got}") from cause
-        return perturbed.to(x.dtype)
+                if perturbed.shape == x.shape:
+                    return perturbed.to(x.dtype)
+        one = f"X of shape {shape} looks like one sample: X[None]"
+        got = one if shape == expected else f"got inputs of shape {shape[1:]}"
+        raise ValueError(f"X must have inputs of the shape that the perturbation was fitted to, {expected}; {got}")
 
     def _before_and_after(self, X, n_samples):
         """The first inputs as a batch has them and as the perturbation leaves them: arrays of one sample each."""
@@ -683,8 +681,7 @@ class BaseClamping(BaseCalibrator):
             logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
         if getattr(self, "_undoes", None) is not None:
-            sentence = undoing(self._undoes)
-            yield f"{sentence[0].upper()}{sentence[1:]}"
+            yield undoing(self._undoes).replace("the", "The", 1)
         if not self._verdicts() and (self.accepted_ or self._has_views):
             yield "No guard judged this."
 

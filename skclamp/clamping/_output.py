@@ -63,12 +63,8 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     numbers = _fold_numbers(problem, samples, splits)
     if not numbers.any():
         if asked is not None:
-            note(
-                f"output={names[1]}(...) is left out, and a temperature takes its place: the folds hold out one part, "
-                "which leaves none to judge it by. Have it unjudged with NeuralClampingCalibrator's "
-                "validation_fraction=None",
-                CalibrationSetWarning,
-            )
+            mend = "Have it unjudged with NeuralClampingCalibrator's validation_fraction=None"
+            _note_left_out(names[1], f"the folds hold out one part, which leaves none to judge it by. {mend}")
         return Judged(None)
     weight, groups = samples.weight.numpy(), problem.split_params.get("groups")
     groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -80,16 +76,17 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
         plain, loss = (np.average(each, weights=weight) / samples.rows_a_sample for each in (of_temperature, losses))
         if loss <= plain:
             return Judged(everywhere.fit(asked), losses, weight, dependent)
-        note(
-            f"output={names[1]}(...) is left out, and a temperature takes its place: on samples that it wasn't fitted "
-            f"to its NLL is {loss:.4g}, temperature scaling's {plain:.4g}",
-            CalibrationSetWarning,
-        )
+        nlls = f"{loss:.4g}, temperature scaling's {plain:.4g}"
+        _note_left_out(names[1], f"on samples that it wasn't fitted to its NLL is {nlls}")
         return Judged(None, of_temperature, weight, dependent)
     units = units_of(samples, problem.copies, groups)
     found = learn_pool(trial, names, maps, 0, samples, units, everywhere, temperature)
     earned = found.weights[1:].any() or found.pool.last is not None
     return Judged(found.pool if earned else None, found.losses, weight, dependent)
+
+
+def _note_left_out(name, why):
+    note(f"output={name}(...) is left out, and a temperature takes its place: {why}", CalibrationSetWarning)
 
 
 def _fold_numbers(problem, samples, splits):

@@ -124,8 +124,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     settings, evidence = outcome.settings or candidates[0], outcome.evidence
     decision = outcome.decision if guarded else None
     # "auto" may well be temperature scaling.
-    by_name = settings.perturbation != "auto"
-    if decision is not None and decision.unheard and by_name:
+    if decision is not None and decision.unheard and settings.perturbation != "auto":
         note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
     if evidence:
         _tell_of_divergence(settings, [held_out.learned for held_out in outcome.by_fold()])

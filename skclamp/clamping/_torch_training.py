@@ -202,11 +202,10 @@ class ClampingNet(NeuralNet):
     def _diverged(self, sign):
         return ValueError(f"training diverged: {sign} in epoch {len(self.history)}; lower lr, got {self.lr}")
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """An epoch, and T at its end."""
-        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
-        if training:
-            self.history.record("temperature", self.module_.temperature.item())
+    def on_epoch_end(self, net, **kwargs):
+        """Have the history tell T."""
+        super().on_epoch_end(net, **kwargs)
+        self.history.record("temperature", self.module_.temperature.item())
 
 
 class _Batches(BatchSampler):
