@@ -161,21 +161,3 @@ def check_partition(parts, n_samples, name="cv", how_often="exactly once"):
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(f"{name} must hold out each sample {how_often}; got sample {row} {held_out[row]} times")
-
-
-def check_disjoint(splits, n_samples):
-    """Raise where a split lacks a part, or a sample is held out several times, or is in both parts of a split."""
-    if not splits:
-        raise ValueError("validation_fraction must have at least one split; got none")
-    for k, (train, rows) in enumerate(splits):
-        if not (len(train) and len(rows)):
-            raise ValueError(
-                f"validation_fraction must have samples with weight in both parts of each split; got {len(train)} to "
-                f"train on and {len(rows)} held out in split {k}"
-            )
-        if len(both := np.intersect1d(train, rows)):
-            raise ValueError(
-                "validation_fraction must hold out samples that aren't trained on; got sample "
-                f"{both[0]} in both parts of split {k}"
-            )
-    check_partition([rows for _, rows in splits], n_samples, "validation_fraction", "at most once")

@@ -1,11 +1,11 @@
 """Fits a perturbation and a temperature to a problem, as the settings say: start, optimiser, warm starts."""
 
 import copy
-import logging
 from collections import OrderedDict
 from dataclasses import replace
 from itertools import groupby
 
+import numpy as np
 import torch
 from skorch.history import History
 from torch import nn
@@ -19,8 +19,6 @@ from ._evidence_step import gradients_at_identity, gradients_of, most_samples
 from ._natural_gradient import descend, foresees_too_little
 from ._state import State, identity_of
 from ._torch_training import train
-
-logger = logging.getLogger("skclamp")
 
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. Of more, which
 # "auto" chooses for tables alone, the gradients themselves are, where samples are few.
@@ -189,6 +187,17 @@ def make_perturbation(perturbation, problem):
     return made
 
 
+def with_values(problem, family, values):
+    """Return a perturbation of one family with such parameters, in the place and precision of a problem's inputs."""
+    x = problem.example(1)
+    family = family.to(x.device, torch.promote_types(x.dtype, torch.float32))
+    with torch.no_grad():
+        for name, value in values.items():
+            parameter = getattr(family, name)
+            parameter.copy_(torch.tensor(np.array(value)).view_as(parameter))
+    return nn.Sequential(OrderedDict({family.name: family}))
+
+
 def takes_wide_steps(perturbation, problem, penalty, limited=True):
     """Return whether natural steps are made from the samples' own gradients, for a perturbation of many parameters.
 
@@ -229,9 +238,6 @@ def competing_families(problem, penalty=0.0, n_samples=None):
             untried[name] = Objection(reason, n, MAX_PARAMETERS, lack=n - most)
         else:
             untried[name] = Objection(Reason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples, n - most)
-    if not made:
-        why = "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples"
-        logger.info(why, shape, n_samples)
     return made, untried
 
 

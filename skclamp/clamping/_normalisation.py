@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from .._utils.arrays import drawn_rows
 from ..perturbations._families import AffinePerturbation
+from ._learner import with_values
 from ._problem import Passes
 
 # Means and standard deviations of channels that images are normalised by.
@@ -40,10 +42,8 @@ def undone_normalisation(problem, perturbation):
     for name, (mean, std) in _STATISTICS.items():
         if len(mean) not in (1, shape[0]):
             continue
-        plain = AffinePerturbation(shape).to(problem.backbone.device)
-        for parameter, values in ((plain.gain, std), (plain.offset, mean)):
-            parameter.copy_(torch.tensor(values).reshape(-1, 1, 1).expand_as(parameter))
-        logits = part.try_logits_under(plain)
+        values = {"gain": np.resize(std, shape[0]), "offset": np.resize(mean, shape[0])}
+        logits = part.try_logits_under(with_values(part, AffinePerturbation(shape), values))
         if logits is not None and (loss := part.in_sample(logits)[1]) < least:
             least, found = loss, name
     return found

@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold
 
 from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
-from .._judging.splits import are_categories, check_disjoint
+from .._judging.splits import are_categories, check_partition
 from .._utils.outputs import numbers_of
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
@@ -65,14 +65,25 @@ def _given(validation_fraction, problem):
     places = np.full(len(problem), -1)
     places[problem.nonzero_weight_indices().numpy()] = np.arange(problem.n_weighted)
     splits = []
-    for pair in pairs:
+    for k, pair in enumerate(pairs):
         try:
-            train, held_out = (places[list(part)] for part in pair)
+            train, rows = (places[list(part)] for part in pair)
         except (TypeError, ValueError, IndexError) as error:
             rule = f"splits of the form (train, test), positions among {len(places)} samples"
             raise ValueError(f"validation_fraction must have {rule}: {error}") from error
-        splits.append((train[train >= 0], held_out[held_out >= 0]))
-    check_disjoint(splits, problem.n_weighted)
+        train, rows = train[train >= 0], rows[rows >= 0]
+        if not (len(train) and len(rows)):
+            raise ValueError(
+                f"validation_fraction must have samples with weight in both parts of each split; got {len(train)} to "
+                f"train on and {len(rows)} held out in split {k}"
+            )
+        if len(both := np.intersect1d(train, rows)):
+            rule = "validation_fraction must hold out samples that aren't trained on"
+            raise ValueError(f"{rule}; got sample {both[0]} in both parts of split {k}")
+        splits.append((train, rows))
+    if not splits:
+        raise ValueError("validation_fraction must have at least one split; got none")
+    check_partition([rows for _, rows in splits], problem.n_weighted, "validation_fraction", "at most once")
     # A splitter may draw.
     return problem.shard.ranks.all_gather_object(splits)[0]
 

@@ -23,7 +23,7 @@ from ..modules._norm_layers import attached, parts_of, private_copy, with_featur
 from ..perturbations._families import AffinePerturbation, FilterPerturbation, flattened
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import title_of
-from ._learner import make_perturbation
+from ._learner import make_perturbation, with_values
 from ._problem import Problem, with_norm_layers
 from ._search import cross_examine, hold_out
 
@@ -180,11 +180,11 @@ def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator
         # Each channel's mean and standard deviation are brought to what they were.
         gain = _gain(summary.std, now.std)
         affine = {"gain": gain, "offset": summary.mean - gain * now.mean}
-        found["moments"] = _set(problem, "affine", AffinePerturbation(now.shape), affine)
+        found["moments"] = with_values(problem, AffinePerturbation(now.shape), affine)
         width = next((width for width, side in _FILTERS.items() if min(now.shape[1:], default=0) >= side), None)
         if width is not None:
-            values = _spectrum(now, summary, width)
-            found["moments, spectrum"] = _set(problem, "filter", FilterPerturbation(now.shape, width), values)
+            filtered = FilterPerturbation(now.shape, width)
+            found["moments, spectrum"] = with_values(problem, filtered, _spectrum(now, summary, width))
     problem = with_norm_layers(problem)
     targets = _feature_targets(problem, reference)
     if targets:
@@ -194,16 +194,6 @@ def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator
             norm = _features(after(problem, before, logits=problem.logits), everything, targets)
             found[f"{name}, features"] = nn.Sequential(OrderedDict([*before.named_children(), ("norm", norm)]))
     return found
-
-
-def _set(problem, name, family, values):
-    """Return a perturbation of one family with such parameters, in the place and precision of the inputs."""
-    x = problem.example(1)
-    family = family.to(x.device, torch.promote_types(x.dtype, torch.float32))
-    with torch.no_grad():
-        for parameter, value in values.items():
-            getattr(family, parameter).copy_(torch.tensor(np.array(value)).view_as(getattr(family, parameter)))
-    return nn.Sequential(OrderedDict({name: family}))
 
 
 def _gain(before, now):

@@ -204,8 +204,6 @@ class AffinePerturbation(Perturbation):
     torch.Size([2, 5])
     """
 
-    gain: nn.Parameter
-    offset: nn.Parameter
     name = "affine"
     tried_on_tables = tried_on_signals = True
     special_cases = ("channel",)
