@@ -193,6 +193,8 @@ def test_a_mean_over_samples_has_an_interval_of_its_own():
     assert test.difference > 0
     with pytest.raises(ValueError, match="metric must have one value.*average=None"):
         bootstrap_interval(partial(metric, average=None), y, proba)
+    by_class = partial(classwise_calibration_error, average="samples")
+    assert bootstrap_interval(by_class, y, proba, random_state=0).value == close(by_class(y, proba))
 
 
 def test_classes_by_themselves():

@@ -312,16 +312,6 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     return weight.where(weight >= _MIN_PART * most, 0.0)
 
 
-def encode_targets(y_true, n_columns, labels=None, likely=None, beside=None):
-    """Column index of each label that a metric is given, int64; `labels` or, as a frame's, `likely` names the columns.
-
-    `beside` is as in `check_labels`.
-    """
-    y = check_labels(y_true, "y_true", beside)
-    names = resolve_classes(y, n_columns, classes=labels, likely=likely, parameter="labels")
-    return encode_labels(y, names, "y_true")
-
-
 def calibrator_in(estimator):
     """Return what takes classes of places, the estimator or what a search or Pipeline has in it; or None."""
     while estimator is not None and not hasattr(estimator, "ignore_index"):

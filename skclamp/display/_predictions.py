@@ -61,6 +61,8 @@ def held_out_predictions(cv_results, X, y, name, sample_weight):
 
 def against_rest(y_true, y_proba, labels, pos_label):
     """Return whether each label is the one in question, 0 or 1, and its probability."""
+    if np.shape(y_true)[1:] not in ((), (1,)):
+        raise ValueError(f"pos_label must be None for several labels or places a sample; got {pos_label!r}")
     proba, y = Probabilities(y_proba), check_labels(y_true, "y_true")
     known = np.unique(y) if labels is None else to_numpy(labels)
     if not proba.is_event:

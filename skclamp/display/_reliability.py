@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 
-from .._utils.labels import check_labels, resolve_classes
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import (
     NoiseFloor,
@@ -13,8 +12,8 @@ from ..metrics import (
     calibration_noise_floor,
     expected_calibration_error,
 )
-from ..metrics._binning import BinTable, Probabilities
-from ..metrics._metric import Events, PlaceRows, split_rows
+from ..metrics._binning import BinTable
+from ..metrics._metric import split_rows
 from ._axes import is_drawn_on, legend_above, new_axes, split_off_lower
 from ._curves import SmoothCurve, accuracy_intervals, counts_of, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, draw_line, words_of
@@ -295,31 +294,18 @@ class ReliabilityDisplay:
         check_choice(strategy, "strategy", _METRICS)
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
-        event, rows = None, split_rows(y_true, y_proba, labels, sample_weight, ignore_index)
-        if rows is not None and pos_label is not None:
-            raise ValueError(f"pos_label must be None for several labels or places a sample; got {pos_label!r}")
-        if rows is None:
-            if pos_label is not None:
-                y_true, y_proba = against_rest(y_true, y_proba, labels, pos_label)
-                labels = [0, 1]
-            proba = Probabilities(y_proba, sample_weight).of_event()
-        else:
+        if pos_label is not None:
+            y_true, y_proba = against_rest(y_true, y_proba, labels, pos_label)
+            labels = [0, 1]
+        rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index)
+        if rows.kind != "classes":
             # Labels or places of a sample depend on each other, which only resamples of whole samples know.
             n_draws, n_resamples = 0, n_resamples or 1000
-            names, y_true, proba, labels = rows.names, rows.y_encoded, rows.together.of_event(), rows.labels
-        if isinstance(rows, Events):
-            event = ""
-        elif proba.is_event:
-            if rows is None:
-                y = check_labels(y_true, "y_true")
-                names = resolve_classes(y, 2, classes=labels, likely=proba.names, parameter="labels")
-            event = str(names[1])
-        if pos_label is not None:
-            event = str(pos_label)
+        y_encoded, proba = rows.y_encoded, rows.proba.of_event()
+        event = str(rows.names[1] if pos_label is None else pos_label) if proba.is_event else None
         metric, metric_name = _METRICS[strategy]
-        y_encoded, options = proba.encode(y_true, labels), {"n_bins": n_bins, "labels": np.arange(proba.n_classes)}
-        _, bins = metric(y_encoded, proba, **options, return_bins=True)
-        _, histogram = expected_calibration_error(y_encoded, proba, **options, return_bins=True)
+        _, bins = metric(y_encoded, proba, n_bins=n_bins, return_bins=True)
+        _, histogram = expected_calibration_error(y_encoded, proba, n_bins=n_bins, return_bins=True)
         floor = None
         if n_draws:
             error = partial(metric, n_bins=n_bins)
@@ -334,8 +320,8 @@ class ReliabilityDisplay:
             metric_name=metric_name,
             noise_floor=floor,
             estimator_name=name,
-            event=event,
-            counted="places" if isinstance(rows, PlaceRows) else "samples",
+            event="" if rows.kind == "labels" else event,
+            counted="places" if rows.kind == "places" else "samples",
         )
         return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line, line=line)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._utils.arrays import to_numpy
 from .._utils.parameters import by_name, check_number, check_whole_number
-from ..metrics._metric import encoded_rows
+from ..metrics._metric import split_rows
 from ._axes import COLORS, new_axes
 from ._curves import resampler
 from ._diagram import draw_diagram, words_of
@@ -239,13 +239,14 @@ class ReliabilityGridDisplay:
         ['virginica', 'versicolor', 'setosa']
         >>> plt.close(display.figure_)
         """
-        y_encoded, proba = encoded_rows(y_true, y_proba, labels, sample_weight, ignore_index)
-        if proba.rows_a_sample > 1:
+        rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False)
+        proba = rows.proba
+        if rows.kind == "places":
             n_resamples = n_resamples or 1000
         edges = proba.equal_width_edges(n_bins)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
         resamples = resampler(proba, n_resamples, random_state)
-        pairs = list(proba.class_pairs(y_encoded))
+        pairs = list(proba.class_pairs(rows.y_encoded))
         tables = [of_class.table(edges) for of_class in pairs]
         names = np.arange(proba.n_classes) if labels is None else to_numpy(labels)
         displays = [
@@ -256,7 +257,7 @@ class ReliabilityGridDisplay:
                 confidence_level,
                 smooth,
                 estimator_name=str(names[k]),
-                counted="samples" if proba.rows_a_sample == 1 else "places",
+                counted="places" if rows.kind == "places" else "samples",
             )
             for k in _chosen(columns, tables)
         ]

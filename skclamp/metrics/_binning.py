@@ -22,7 +22,7 @@ from .._utils.arrays import (
     tensor_of,
     tensor_over,
 )
-from .._utils.labels import check_same_length, check_sample_weight, encode_targets, names_of_columns
+from .._utils.labels import check_sample_weight, names_of_columns
 from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
@@ -195,12 +195,6 @@ class Probabilities:
         """Weight of each sample."""
         return np.ones(self.n_samples) if self.weight is None else self.weight
 
-    def encode(self, y_true, labels=None):
-        """Column index of each sample's label."""
-        y_encoded = encode_targets(y_true, self.n_classes, labels, self.names, ("y_proba", self))
-        check_same_length(y_encoded, self.n_samples, "y_true")
-        return y_encoded
-
     def chunks(self):
         """Yield (slice of rows, checked C-contiguous array of float32 or float64) over all rows."""
         finfo = torch.finfo if isinstance(self.dtype, torch.dtype) else np.finfo
@@ -270,13 +264,16 @@ class Probabilities:
             (column,) = self.columns([k])
             yield self._pairs(column, y_encoded == k, threshold)
 
-    def samples(self):
-        """Yield a slice of rows and their probabilities for each sample of several rows."""
-        for start in range(0, self.n_samples, self.rows_a_sample):
-            rows = slice(start, start + self.rows_a_sample)
+    def parts(self, y_encoded, of_labels=False):
+        """Yield column indices and probabilities of each sample's rows or, of several labels, of each label's."""
+        size = self.rows_a_sample
+        parts = [slice(start, start + size) for start in range(0, self.n_samples, size)]
+        if of_labels:
+            parts = [slice(label, None, size) for label in range(size)]
+        for rows in parts:
             own = Probabilities(self._values[rows])
             own.is_event, own.weight = self.is_event, None if self.weight is None else self.weight[rows]
-            yield rows, own
+            yield y_encoded[rows], own
 
     def columns(self, classes):
         """Probabilities (float64) of some classes, a contiguous row of each."""

@@ -13,7 +13,7 @@ from .._utils.labels import check_same_length
 from .._utils.parallel import N_JOBS, in_parallel
 from .._utils.parameters import check_choice, check_number, check_parameters, check_whole_number
 from .._utils.warnings import silenced
-from ._metric import Events, PlaceRows, as_probabilities, check_metric, facts_of, options_of, split_rows
+from ._metric import check_metric, facts_of, options_of, rows_of_classes, split_rows
 from ._noise_floor import draw_labels
 from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_counts
 
@@ -316,29 +316,24 @@ class _Sample:
         facts = facts_of(metric)
         self.is_error = facts is not None and facts.is_error
         options = {} if facts is None else options_of(metric)
-        data = {"labels": labels, "sample_weight": sample_weight, "ignore_index": options.get("ignore_index", -100)}
-        rows = None if facts is None else split_rows(y_true, y_proba, **data)
-        if rows is not None:
-            y_true, y_proba, labels = rows.y_encoded, rows.together, rows.labels
-        average = options.get("average")
-        if isinstance(rows, PlaceRows) and average == "samples":
+        if facts is None:
+            rows = rows_of_classes(y_true, y_proba, labels)
+        else:
+            rows = split_rows(y_true, y_proba, labels, sample_weight, options["ignore_index"])
+        self.proba, y_encoded, average = rows.proba, rows.y_encoded, options.get("average")
+        if rows.kind == "places" and average == "samples":
             # A mean over samples, without bias whatever their values are.
-            each, self.is_error, self.proba = rows.each(partial(metric, labels=rows.labels)), False, rows.together
+            each, self.is_error = rows.each(partial(metric, average="macro")), False
             value = rows.mean_of(each)
             self.form = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), (0, np.inf))
             return
-        if rows is not None and not rows.is_together(average):
+        if not rows.are_together(average):
             raise ValueError(
                 "metric must have average='micro' fixed by functools.partial where y_true has several labels a "
                 "sample: their events are resampled by the sample"
-                if isinstance(rows, Events)
+                if rows.kind == "labels"
                 else f"metric must have one value, of all places or the mean over samples; got average={average!r}"
             )
-        self.proba = as_probabilities(y_proba, sample_weight)
-        y_encoded = self.proba.encode(y_true, labels)
-        if facts is not None:
-            # What is odd about the labels was told as they were encoded.
-            metric = partial(metric, labels=np.arange(self.proba.n_classes))
         self.metric = metric
         given: Any = to_numpy(y_proba) if facts is None else self.proba
         value = float(metric(y_encoded, given))

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._utils.parameters import check_whole_number
 from ._binning import BinTable, bin_indices, equal_mass_edges
-from ._metric import FACTS, Facts, as_probabilities, check_options, each_class, of_outputs, some_pairs
+from ._metric import FACTS, Facts, check_options, each_class, of_outputs, some_pairs
 from ._resampling import ErrorOfPairs, ScaledError, grouped, row_weights
 
 
@@ -14,8 +14,6 @@ def expected_calibration_error(
     y_proba,
     *,
     n_bins=15,
-    labels=None,
-    sample_weight=None,
     return_bins=False,
     norm="l1",
     top_k=1,
@@ -40,11 +38,6 @@ def expected_calibration_error(
         in place of the most probable class.
     n_bins : int, default=15
         Number of bins (0, 1/n_bins], ..., closed on the right; a confidence of 0 would be in the first.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns, in their order. Not needed where `y_true` holds column indices or every label at least
-        once; then the columns are in the labels' sorted order.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
     return_bins : bool, default=False
         Whether to return the bins too.
     norm : {"l1", "l2", "max"}, default="l1"
@@ -98,9 +91,7 @@ def expected_calibration_error(
     0.35
     """
     check_options(norm=norm, threshold=threshold)
-    proba = as_probabilities(y_proba, sample_weight)
-    pairs = some_pairs(proba, proba.encode(y_true, labels), top_k, threshold)
-    table = pairs.table(proba.equal_width_edges(n_bins))
+    table = some_pairs(y_proba, y_true, top_k, threshold).table(y_proba.equal_width_edges(n_bins))
     ece = float(table.error(norm))
     return (ece, table) if return_bins else ece
 
@@ -111,8 +102,6 @@ def adaptive_expected_calibration_error(
     y_proba,
     *,
     n_bins=15,
-    labels=None,
-    sample_weight=None,
     include_lowest="auto",
     return_bins=False,
     norm="l1",
@@ -133,10 +122,6 @@ def adaptive_expected_calibration_error(
         in place of the most probable class.
     n_bins : int, default=15
         Number of bins.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
     include_lowest : bool or "auto", default="auto"
         Whether samples of the lowest confidence count. False leaves the first bin open on the left, as widespread
         implementations and the reference implementation of neural clamping do: the least confident sample then counts
@@ -176,15 +161,14 @@ def adaptive_expected_calibration_error(
     0.05
     """
     check_options(norm=norm, threshold=threshold)
-    proba = as_probabilities(y_proba, sample_weight)
-    pairs = some_pairs(proba, proba.encode(y_true, labels), top_k, threshold)
-    table = pairs.table(*_adaptive_bins(pairs, proba, n_bins, include_lowest))
+    pairs = some_pairs(y_proba, y_true, top_k, threshold)
+    table = pairs.table(*_adaptive_bins(pairs, y_proba, n_bins, include_lowest))
     aece = float(table.error(norm))
     return (aece, table) if return_bins else aece
 
 
 @of_outputs
-def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, top_k=1, threshold=None):
+def maximum_calibration_error(y_true, y_proba, *, n_bins=15, top_k=1, threshold=None):
     """Maximum calibration error (MCE): the largest gap between a bin's accuracy and mean confidence.
 
     Bins of few samples dominate it; prefer an average where you compare classifiers.
@@ -198,10 +182,6 @@ def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample
         in place of the most probable class.
     n_bins : int, default=15
         Number of bins of equal width, closed on the right.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
     top_k : int, default=1
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None
@@ -228,10 +208,7 @@ def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample
     >>> round(maximum_calibration_error([0, 0, 0, 1], y_proba, n_bins=5), 4)
     0.4
     """
-    data = {"labels": labels, "sample_weight": sample_weight}
-    return expected_calibration_error(
-        y_true, y_proba, n_bins=n_bins, norm="max", top_k=top_k, threshold=threshold, **data
-    )
+    return expected_calibration_error(y_true, y_proba, n_bins=n_bins, norm="max", top_k=top_k, threshold=threshold)
 
 
 @of_outputs(takes_labels=False)
@@ -240,8 +217,6 @@ def classwise_calibration_error(
     y_proba,
     *,
     n_bins=15,
-    labels=None,
-    sample_weight=None,
     average="macro",
     norm="l1",
     strategy="uniform",
@@ -257,10 +232,6 @@ def classwise_calibration_error(
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
     n_bins : int, default=15
         Number of bins of equal width, closed on the right.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
     average : {"macro", "samples"} or None, default="macro"
         The mean over the classes, or None for one value per class. Of a class at each place of a sample, "samples" is
         the mean over samples of each one's own mean over the classes.
@@ -297,17 +268,15 @@ def classwise_calibration_error(
     if average not in ("macro", None):
         raise ValueError(f"average must be 'macro', 'samples' or None; got {average!r}")
     check_options(norm=norm, strategy=strategy, threshold=threshold)
-    proba = as_probabilities(y_proba, sample_weight)
-    y_encoded = proba.encode(y_true, labels)
     if strategy == "uniform" and threshold is None:
-        per_class = proba.classwise_table(y_encoded, proba.equal_width_edges(n_bins)).error(norm)
+        per_class = y_proba.classwise_table(y_true, y_proba.equal_width_edges(n_bins)).error(norm)
     else:
         check_whole_number(n_bins, "n_bins")
 
         def error(pairs):
-            return pairs.table(edges_of(pairs, proba, n_bins, strategy)).error(norm)
+            return pairs.table(edges_of(pairs, y_proba, n_bins, strategy)).error(norm)
 
-        per_class = each_class(error, proba, y_encoded, threshold)
+        per_class = each_class(error, y_proba, y_true, threshold)
     return float(per_class.mean()) if average else per_class
 
 
@@ -354,7 +323,7 @@ class _ClasswiseErrors(ScaledError):
         self._of_samples = None
         if proba.rows_a_sample > 1:
             # Its rows are summed up once.
-            each = [self._sums(own, y_encoded[rows], [own.masses[None]]) for rows, own in proba.samples()]
+            each = [self._sums(own, y, [own.masses[None]]) for y, own in proba.parts(y_encoded)]
             self._of_samples = np.concatenate(each)
 
     def sums(self, counts):

@@ -14,9 +14,7 @@ _SMALL = np.finfo(np.float64).tiny
 
 
 @of_outputs
-def ks_calibration_error(
-    y_true, y_proba, *, mode="top-label", top_k=1, threshold=None, labels=None, sample_weight=None
-):
+def ks_calibration_error(y_true, y_proba, *, mode="top-label", top_k=1, threshold=None):
     """Kolmogorov-Smirnov (KS) calibration error: no bins, no kernel, nothing to choose.
 
     Confidence and hits are summed up in the order of the confidences; the largest difference of the sums, over the
@@ -36,10 +34,6 @@ def ks_calibration_error(
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None
         Only confidences above it count; it lies in [0, 1).
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
 
     Returns
     -------
@@ -62,8 +56,7 @@ def ks_calibration_error(
     >>> round(ks_calibration_error([0, 0, 0, 1], y_proba), 4)
     0.1
     """
-    shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
-    return error_of_pairs(pairs_ks_error, y_true, y_proba, **shared)
+    return error_of_pairs(pairs_ks_error, y_true, y_proba, mode=mode, top_k=top_k, threshold=threshold)
 
 
 def pairs_ks_error(pairs):

@@ -5,7 +5,7 @@ from scipy.special import ndtr
 
 from .._utils.parameters import check_choice, check_whole_number
 from ._calibration import edges_of
-from ._metric import FACTS, Facts, as_probabilities, check_options, error_of_pairs, of_outputs
+from ._metric import FACTS, Facts, check_options, error_of_pairs, of_outputs
 
 
 @of_outputs
@@ -19,8 +19,6 @@ def debiased_calibration_error(
     mode="top-label",
     top_k=1,
     threshold=None,
-    labels=None,
-    sample_weight=None,
 ):
     """Binned calibration error less what the noise of the labels adds to it.
 
@@ -48,10 +46,6 @@ def debiased_calibration_error(
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None
         Only confidences above it count; it lies in [0, 1).
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        How many samples each stands for. Their scale matters, as the noise depends on the number of samples.
 
     Returns
     -------
@@ -63,6 +57,10 @@ def debiased_calibration_error(
     ValueError, TypeError
         As :func:`expected_calibration_error`; if `norm`, `strategy` or `mode` is unknown, or `top_k` isn't 1 where
         every class is its own.
+
+    Notes
+    -----
+    Weights say how many samples each stands for: the noise depends on the number of samples, and so on their scale.
 
     References
     ----------
@@ -82,17 +80,16 @@ def debiased_calibration_error(
     check_choice(norm, "norm", ("l1", "l2"))
     check_options(strategy=strategy)
     check_whole_number(n_bins, "n_bins")
-    proba = as_probabilities(y_proba, sample_weight)
 
     def unbiased_power(pairs):
-        table = pairs.table(edges_of(pairs, proba, n_bins, strategy))
+        table = pairs.table(edges_of(pairs, y_proba, n_bins, strategy))
         gap, variance, count = table.gap, table.accuracy * (1 - table.accuracy), table.count
         # Without the variance of the accuracy.
         unbiased = gap**2 - variance / np.maximum(count - 1, 1) if norm == "l2" else _absolutes(gap, variance, count)
         return (table.share * unbiased)[count >= 2].sum()
 
-    shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": None}
-    mean = max(error_of_pairs(unbiased_power, y_true, proba, **shared), 0.0)
+    error = error_of_pairs(unbiased_power, y_true, y_proba, mode=mode, top_k=top_k, threshold=threshold)
+    mean = max(error, 0.0)
     return mean if norm == "l1" else mean**0.5
 
 

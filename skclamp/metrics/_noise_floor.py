@@ -12,7 +12,7 @@ from .._utils.outputs import OUTPUTS
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._binning import Probabilities
-from ._metric import OF_LABELS, as_probabilities, check_metric, facts_of, options_of
+from ._metric import OF_LABELS, check_metric, facts_of, options_of
 
 
 class NoiseFloor(NamedTuple):
@@ -113,7 +113,7 @@ def calibration_noise_floor(
         given, draws = _of_labels(y_proba, n_draws, random_state)
         metric = metric if sample_weight is None else partial(metric, sample_weight=sample_weight)
     else:
-        proba = as_probabilities(y_proba, sample_weight)
+        proba = y_proba if isinstance(y_proba, Probabilities) else Probabilities(y_proba, sample_weight)
         if n_axes(y_proba, "y_proba") > 2 and (
             facts_of(metric) is None or options_of(metric).get("average") not in ("macro", "micro")
         ):

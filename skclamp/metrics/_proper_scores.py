@@ -10,12 +10,13 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_of, tensor_over
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
-from ._metric import FACTS, Facts, as_probabilities, encoded_rows, of_outputs
+from ._binning import Probabilities
+from ._metric import FACTS, Facts, of_outputs, split_rows
 from ._resampling import MeanScore
 
 
 @of_outputs
-def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None):
+def negative_log_likelihood(y_true, y_proba):
     """Negative log-likelihood (NLL, log loss): mean of ``-log p`` of each sample's class, in nats.
 
     A proper score: the true probabilities minimise it in expectation. A probability below 2.2e-16, float64's epsilon,
@@ -27,10 +28,6 @@ def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
 
     Returns
     -------
@@ -52,12 +49,11 @@ def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None)
     >>> round(negative_log_likelihood([0, 2], [[0.8, 0.1, 0.1], [0.2, 0.3, 0.5]]), 4)
     0.4581
     """
-    proba = as_probabilities(y_proba, sample_weight)
-    return proba.average(log_losses(proba, proba.encode(y_true, labels)))
+    return y_proba.average(log_losses(y_proba, y_true))
 
 
 @of_outputs
-def brier_score(y_true, y_proba, *, labels=None, sample_weight=None, scale_by_half="auto"):
+def brier_score(y_true, y_proba, *, scale_by_half="auto"):
     """Multiclass Brier score: mean squared distance between the probabilities and the label's unit vector.
 
     A proper score: the true probabilities minimise it in expectation.
@@ -68,10 +64,6 @@ def brier_score(y_true, y_proba, *, labels=None, sample_weight=None, scale_by_ha
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
     scale_by_half : bool or "auto", default="auto"
         Whether to halve the sum over classes, so that the worst score is 1 instead of 2. "auto" halves it for two
         classes, as ``sklearn.metrics.brier_score_loss`` does.
@@ -98,8 +90,7 @@ def brier_score(y_true, y_proba, *, labels=None, sample_weight=None, scale_by_ha
     """
     if scale_by_half not in (True, False, "auto"):
         raise ValueError(f"scale_by_half must be True, False or 'auto'; got {scale_by_half!r}")
-    proba = as_probabilities(y_proba, sample_weight)
-    return proba.average(brier_losses(proba, proba.encode(y_true, labels), scale_by_half))
+    return y_proba.average(brier_losses(y_proba, y_true, scale_by_half))
 
 
 def predictive_entropy(y_proba, *, sample_weight=None):
@@ -133,7 +124,7 @@ def predictive_entropy(y_proba, *, sample_weight=None):
     >>> round(predictive_entropy([[0.5, 0.5], [1.0, 0.0]]), 4)
     0.3466
     """
-    proba = as_probabilities(y_proba, sample_weight)
+    proba = Probabilities(y_proba, sample_weight)
     entropy = np.empty(proba.n_samples)
     for rows, chunk in proba.chunks():
         logs = np.log(np.maximum(chunk, np.finfo(chunk.dtype).tiny))
@@ -240,7 +231,8 @@ def calibration_refinement(
     """
     check_choice(score, "score", ("log_loss", "brier"))
     check_choice(recalibration, "recalibration", ("auto", "temperature", "isotonic"))
-    y_encoded, proba = encoded_rows(y_true, y_proba, labels, sample_weight, ignore_index)
+    rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False)
+    y_encoded, proba = rows.y_encoded, rows.proba
     isotonic_is_possible = score == "brier" or proba.n_classes == 2
     if recalibration == "auto":
         recalibration = "isotonic" if isotonic_is_possible else "temperature"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import digamma
 
-from ._metric import FACTS, Facts, encoded_rows, of_outputs
+from ._metric import FACTS, Facts, of_outputs, split_rows
 from ._resampling import AnyMetric, row_weights
 
 # Of the greatest weight: less is no sample of its own.
@@ -95,8 +95,9 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None, ign
     >>> curve.coverages, curve.risks, curve.thresholds
     (array([0.25, 0.5 , 1.  ]), array([0.  , 0.  , 0.25]), array([0.9, 0.8, 0.7]))
     """
-    y_encoded, proba = encoded_rows(y_true, y_proba, labels, sample_weight, ignore_index)
-    wrong = proba.top_label[1] != y_encoded
+    rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False)
+    proba = rows.proba
+    wrong = proba.top_label[1] != rows.y_encoded
     (thresholds, group), masses = _ties(proba), proba.masses
     weights, errors = np.bincount(group, masses), np.bincount(group, masses * wrong)
     weighs = weights > 0
@@ -115,7 +116,7 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None, ign
 
 
 @of_outputs(takes_labels=False)
-def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None):
+def area_under_risk_coverage(y_true, y_proba):
     """Area under the risk-coverage curve (AURC): mean selective risk over the coverages 1/n, 2/n, ..., 1.
 
     It falls with the error rate, and with how well confidence tells right answers from wrong ones: maps that keep the
@@ -128,11 +129,6 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples. The least positive one stands for one sample, and its multiples for as many of the same
-        confidence.
 
     Returns
     -------
@@ -163,7 +159,7 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
     >>> round(area_under_risk_coverage([0, 1, 0, 0], y_proba), 4)  # risks of 0, 0, 1/3 and 1/4
     0.1458
     """
-    return risk_coverage_curve(y_true, y_proba, labels=labels, sample_weight=sample_weight).area
+    return risk_coverage_curve(y_true, y_proba).area
 
 
 def _ties(proba):

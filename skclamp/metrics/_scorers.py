@@ -11,7 +11,7 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import are_known, matrix_of
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
-from ._metric import encoded_rows, facts_of
+from ._metric import facts_of, split_rows
 from ._proper_scores import brier_score
 from ._proper_scores import negative_log_likelihood as of_probabilities
 
@@ -37,15 +37,20 @@ class CalibrationScorer(BaseScorer):
         self._warn_overlap("The scorer's own parameters are given again as metadata.", kwargs)
         in_order = kwargs.get("sample_weight") is not None
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
-        options = {**self._kwargs, **kwargs}
-        if response.ndim > 2:
-            return self._sign * self._score_of_places(y_true, response, estimator, **options)
-        if (matrix := matrix_of(y_true)) is not None:
-            return self._sign * self._score_of_labels(matrix, response, **options)
-        labels = getattr(estimator, "classes_", None)
+        labels, options = getattr(estimator, "classes_", None), {**self._kwargs, **kwargs}
+        ignored = getattr(calibrator_in(estimator), "ignore_index", None)
         facts = facts_of(_innermost(self._score_func))
         of_event = facts is not None and facts.of_event
-        if labels is not None:
+        if response.ndim == np.ndim(y_true) > 2:
+            # Of several labels at each place all are events.
+            y_true = np.where(are_known(y_true, ignored), y_true, -100)
+            return self._sign * self._score_func(y_true, response, **options)
+        if response.ndim < 3 and (matrix := matrix_of(y_true)) is not None:
+            return self._sign * self._score_func(matrix, response, **options)
+        if response.ndim > 2:
+            if ignored is not None and "ignore_index" in signature(self._score_func).parameters:
+                options = {"ignore_index": ignored, **options}
+        elif labels is not None:
             arrays = map(to_numpy, (labels, y_true))
             labels, y_true = (np.array(each.tolist()) if each.dtype.kind == "O" else each for each in arrays)
             # A test fold may hold only the class that a single one lacks.
@@ -62,25 +67,9 @@ class CalibrationScorer(BaseScorer):
                     unseen = (labels == 0).astype(labels.dtype) if is_number else np.array([f"not {labels[0]}"])
                 response = np.hstack([response, np.full((len(response), len(unseen)), self.fill, response.dtype)])
                 labels = np.concatenate([labels, unseen])
-        if of_event and response.shape[1:] == (2,):
-            response = response[:, 1]
+        if of_event and response.shape[1:2] == (2,):
+            response = response[:, 1] if response.ndim == 2 else response[:, 1:]
         return self._sign * self._score_func(y_true, response, labels=labels, **options)
-
-    def _score_of_labels(self, labels, response, **options):
-        return self._score_func(labels, response, **options)
-
-    def _score_of_places(self, y_true, response, estimator, **options):
-        ignored = getattr(calibrator_in(estimator), "ignore_index", None)
-        if np.ndim(y_true) == response.ndim:
-            # Of several labels at each place all are events.
-            known = are_known(y_true, ignored)
-            return self._score_of_labels(np.where(known, y_true, -100), response, **options)
-        facts = facts_of(_innermost(self._score_func))
-        if facts is not None and facts.of_event and response.shape[1] == 2:
-            response = response[:, 1:]
-        if ignored is not None and "ignore_index" in signature(self._score_func).parameters:
-            options = {"ignore_index": ignored, **options}
-        return self._score_func(y_true, response, labels=getattr(estimator, "classes_", None), **options)
 
     def _response(self, estimator, X, y_true, **options):
         """Return the metric's argument for the samples, and their labels."""
@@ -105,9 +94,6 @@ class LogLikelihoodScorer(CalibrationScorer):
                 return predict_labelled(estimator, "predict_log_proba", X, y_true, **options)
             proba, y_true = super()._response(estimator, X, y_true, **options)
             return np.log(proba.astype(np.float64)), y_true
-
-    def _score_of_labels(self, labels, response, **options):
-        return of_probabilities(labels, np.exp(response), **options)
 
     def __repr__(self):
         return "LogLikelihoodScorer()"
@@ -158,11 +144,14 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
 
 def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=None, ignore_index=-100):
     """Mean of ``-log p_y``, from log-probabilities (n_samples, n_classes, *places); the metric's floor is its own."""
-    y_encoded, rows = encoded_rows(y_true, log_proba, labels, sample_weight, ignore_index)
-    logs = rows.of_label(y_encoded)
+    if np.shape(y_true) == log_proba.shape:
+        # Of several labels, whose 1 - p isn't given.
+        return of_probabilities(y_true, np.exp(log_proba), sample_weight=sample_weight)
+    rows = split_rows(y_true, log_proba, labels, sample_weight, ignore_index, takes_labels=False)
+    logs = rows.proba.of_label(rows.y_encoded)
     if np.isnan(logs).any():
         raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
-    return -rows.average(np.maximum(logs, LOG_MIN_PROBABILITY))
+    return -rows.proba.average(np.maximum(logs, LOG_MIN_PROBABILITY))
 
 
 def _innermost(metric):

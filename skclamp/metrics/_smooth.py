@@ -27,8 +27,6 @@ def smooth_calibration_error(
     mode="top-label",
     top_k=1,
     threshold=None,
-    labels=None,
-    sample_weight=None,
     return_bandwidth=False,
 ):
     """Smooth expected calibration error (smECE): no bins, and no bandwidth to choose.
@@ -54,10 +52,6 @@ def smooth_calibration_error(
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None
         Only confidences above it count; it lies in [0, 1).
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
     return_bandwidth : bool, default=False
         Whether to return the bandwidth too; only with ``mode="top-label"``.
 
@@ -90,8 +84,8 @@ def smooth_calibration_error(
         check_number(bandwidth, "bandwidth", 0, 1, closed="right")
     if return_bandwidth and mode == "classwise":
         raise ValueError("return_bandwidth must be False with mode='classwise', where every class has its own")
-    shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
-    error = error_of_pairs(partial(pairs_smooth_error, bandwidth=bandwidth), y_true, y_proba, **shared)
+    smooth_error, shared = partial(pairs_smooth_error, bandwidth=bandwidth), {"top_k": top_k, "threshold": threshold}
+    error = error_of_pairs(smooth_error, y_true, y_proba, mode=mode, **shared)
     if return_bandwidth:
         return error, error if bandwidth is None else float(bandwidth)
     return error
