@@ -32,7 +32,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
-from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, are_known, check_columns, other_places, understood
+from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE, fit_as_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
@@ -464,11 +464,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         self.map_ = copy.deepcopy(learned).learn(
             seen=seen, least_probability=self.least_probability_, refused_by=refused_by
         )
-
-    @property
-    def _outputs(self):
-        """Return the `OutputLayer` that the fit went by."""
-        return OutputLayer(self.__dict__.get("_n_labels"), self.__dict__.get("_is_dense", False))
 
     def _take_on(self, outputs, ranks):
         """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""

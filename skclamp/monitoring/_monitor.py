@@ -17,7 +17,7 @@ from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.labels import calibrator_in, encode_labels, group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
-from .._utils.outputs import OUTPUTS, OutputLayer, are_known, check_columns, matrix_of, understood
+from .._utils.outputs import OUTPUTS, SOFTMAX, check_columns, matrix_of, understood
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, tell
@@ -179,30 +179,20 @@ class CalibrationMonitor(Watch):
     }
 
     @property
-    def _several(self):
-        """Return how many labels a sample has, -1 as long as that isn't known; None of classes."""
-        return getattr(self, "_n_labels", None)
-
-    @property
     def _unit(self):
-        return "sample" if self._several or self._at_places else "label"
+        return "label" if self._outputs == SOFTMAX else "sample"
 
     @property
     def _map(self):
         """Name a map with offsets."""
-        return "PlattScaling" if self._several else "StructuredVectorScaling"
-
-    @property
-    def _at_places(self):
-        """Return whether there is a class at each place of a sample."""
-        return getattr(self, "_is_dense", False)
+        return "PlattScaling" if self._outputs.n_labels else "StructuredVectorScaling"
 
     def _understand(self, X, y):
         if hasattr(self, "_evidence"):
             return
         estimator, asked = self._frozen_part(), self.outputs
         if hasattr(type(estimator), "_map_rows"):
-            own = "sigmoid" if getattr(estimator, "_n_labels", None) else "softmax"
+            own = estimator._outputs.kind
             if asked not in ("auto", own):
                 raise ValueError(
                     f"outputs must be {own!r}, as of the {type(estimator).__name__} that is watched, or 'auto'; got "
@@ -231,7 +221,7 @@ class CalibrationMonitor(Watch):
             self._is_dense = math.prod(getattr(y, "shape", ())[1:]) > 1
 
     def _open_backbone(self):
-        estimator, outputs = self._frozen_part(), "sigmoid" if self._several else "softmax"
+        estimator, outputs = self._frozen_part(), self._outputs.kind
         if estimator is None or isinstance(estimator, NeuralNet):
             return open_backbone(estimator, Opening(self.response, outputs=outputs))
         check_probabilistic(estimator, outputs, takes_places=True)
@@ -247,42 +237,37 @@ class CalibrationMonitor(Watch):
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)
         ignored = getattr(calibrator_in(self._frozen_part()), "ignore_index", self.ignore_index)
-        logits, labels, missing = read_watched(self._backbone, X, y, self._at_places, ignored)
-        columns, known = np.arange(logits.shape[1]), self._backbone.classes
-        if self._several:
-            self._n_labels, known = len(columns), self._names_of_labels(y, columns)
-        elif (likely := self._backbone.likely_classes) is not None and np.isin(labels, likely).all():
+        logits, labels, known = read_watched(self._backbone, X, y, self._outputs, ignored)
+        columns, names = np.arange(logits.shape[1]), self._backbone.classes
+        likely = self._backbone.likely_classes
+        if self._outputs.n_labels:
+            self._n_labels = len(columns)
+            if not hasattr(type(self._frozen_part()), "_map_rows"):
+                names = self.classes_ if hasattr(self, "_evidence") else to_numpy(getattr(y, "columns", columns))
+        elif likely is not None and np.isin(labels, likely).all():
             # Names of a frame's columns.
-            known = likely
-        classes = resolve_classes(columns, len(columns), classes=self.classes, known=known)
-        if self._several:
+            names = likely
+        classes = resolve_classes(columns, len(columns), classes=self.classes, known=names)
+        if self._outputs.n_labels:
             check_columns(y, classes)
-            if self._backbone.likely_classes is not None:
-                check_columns(y, self._backbone.likely_classes.tolist(), owner="X")
+            if likely is not None:
+                check_columns(y, likely.tolist(), owner="X")
         if not hasattr(self, "_evidence"):
             self.classes_ = classes
-            shape = (2, self._n_labels) if self._several else (len(classes),)
+            shape = (2, self._n_labels) if self._outputs.n_labels else (len(classes),)
             self._start(CalibrationBets.of_none(self.tolerance, *shape))
             if self._backbone.guesses_response:
-                self._look_for_probabilities(OutputLayer(is_dense=self._at_places).rows(logits))
+                self._look_for_probabilities(logits)
         elif not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
                 f"got {classes.tolist()}. fit starts a new watch"
             )
-        keys = None if groups is None else group_keys(groups, len(logits))[~missing]
-        logits, skipped = logits[torch.from_numpy(~missing)], {"n_missing_": int(missing.sum())}
-        if self._several:
-            outputs, y_encoded = OutputLayer(self._n_labels), np.where(np.isnan(labels), -1, labels).astype(np.int64)
-        else:
-            # A class a sample is one at a single place.
-            outputs = OutputLayer(is_dense=True)
-            if not self._at_places:
-                logits, labels = logits[:, :, None], labels[:, None]
-            there = are_known(labels, ignored) if self._at_places else np.ones(labels.shape, dtype=bool)
-            y_encoded = np.full(labels.shape, -1)
-            y_encoded[there] = self._encoded(labels[there], logits, known)
-        self._take_on_rows(outputs, logits, y_encoded, keys, skipped)
+        there, y_encoded = known.any(1), np.full(known.shape, -1)
+        keys = None if groups is None else group_keys(groups, len(logits))[there]
+        logits = logits[torch.from_numpy(there)]
+        y_encoded[known] = labels if self._outputs.n_labels else self._encoded(labels, logits, names)
+        self._take_on_rows(logits, y_encoded[there], keys, {"n_missing_": int((~there).sum())})
         self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
         self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
@@ -296,14 +281,14 @@ class CalibrationMonitor(Watch):
                 raise
             message = "Unless labels are column numbers, name the columns by classes=..., a parameter of the monitor"
             raise ValueError(f"{error}. {message}") from error
-        if known is None and not (self._evidence.n_samples or self._at_places) and len(y_encoded):
-            best, weight = logits.argmax(1)[:, 0].cpu().numpy(), np.ones(len(y_encoded))
+        if known is None and not (self._evidence.n_samples or self._outputs.is_dense) and len(y_encoded):
+            best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
             tell(look_at_width(best, y_encoded, weight, len(classes)))
         return y_encoded
 
-    def _take_on_rows(self, outputs, logits, y_encoded, keys, skipped):
+    def _take_on_rows(self, logits, y_encoded, keys, skipped):
         """Watch a row for each label, or place, of a sample that is known, not -1; a sample is a group of them."""
-        known, n_each = y_encoded >= 0, y_encoded.shape[1]
+        known, n_each, outputs = y_encoded >= 0, y_encoded.shape[1], self._outputs
         log_p = torch.log_softmax(outputs.rows(logits.double().cpu()), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
         if keys is None:
             # What is certain, or unknown, says nothing of copies. All rows of a sample are as they are with no larger
@@ -317,18 +302,12 @@ class CalibrationMonitor(Watch):
         label = np.nonzero(known)[1] if outputs.n_labels else np.zeros(known.sum(), dtype=np.int64)
         self._take_on((log_p[known.ravel()], y_encoded[known], label), keys, skipped, known.sum(1))
 
-    def _names_of_labels(self, y, columns):
-        """Return the labels' names: those watched so far, the calibrator's, the columns of a frame, or numbers."""
-        estimator = self._frozen_part()
-        if hasattr(type(estimator), "_map_rows"):
-            return estimator.classes_
-        return self.classes_ if hasattr(self, "_evidence") else to_numpy(getattr(y, "columns", columns))
-
     def _look_for_probabilities(self, logits):
         """Warn where what is taken for logits looks like probabilities."""
-        if self._several and logits.numel() >= _FEWEST_LOGITS and ((logits >= 0) & (logits <= 1)).all():
-            note(words.PROBABILITIES_OF_LABELS, CalibrationSetWarning, explains=True)
-        elif not self._several and (total := total_of_probabilities(logits)):
+        if self._outputs.n_labels:
+            if logits.numel() >= _FEWEST_LOGITS and ((logits >= 0) & (logits <= 1)).all():
+                note(words.PROBABILITIES_OF_LABELS, CalibrationSetWarning, explains=True)
+        elif total := total_of_probabilities(self._outputs.rows(logits)):
             note(words.probabilities(total), CalibrationSetWarning, explains=True)
 
     def _look_for_copies(self, log_p, y, of_label):
@@ -342,7 +321,7 @@ class CalibrationMonitor(Watch):
 
     def _which(self):
         """Tell what has other frequencies: of several labels the one that is furthest off among the latest samples."""
-        if not self._several:
+        if not self._outputs.n_labels:
             return "the classes have"
         found, predicted = self._evidence.frequencies[..., 1].T
         most = (np.abs(found - predicted) / np.sqrt(predicted + PRIOR_COUNT)).argmax()
@@ -355,8 +334,8 @@ class CalibrationMonitor(Watch):
     def _sentences(self):
         n_missing, evidence, temperature = self.n_missing_, self._evidence, self.temperature_
         unit, were = self._unit, "was missing" if n_missing == 1 else "were missing"
-        each = "place" if self._at_places else "label"
-        if self._several:
+        each = "place" if self._outputs.is_dense else "label"
+        if self._outputs.n_labels:
             were = "had none"
         if not self.n_samples_:
             yield f"No label has come yet ({n_missing:,} {were})."
@@ -393,7 +372,7 @@ class CalibrationMonitor(Watch):
         if more < -math.log(self._rules["alpha"]):
             yield "Bets on class frequencies have won no more than T alone would; other changes aren't tested."
         else:
-            whose = "label" if self._several else "class"
+            whose = "label" if self._outputs.n_labels else "class"
             yield (
                 f"T alone would not do: {self._which()} other frequencies than predicted, and bets on them have won "
                 f"{more / n_since:.2g} nats a {each} more. A map with an offset per {whose}, such as {self._map}, "

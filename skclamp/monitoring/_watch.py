@@ -17,19 +17,6 @@ from ._watched import one_after_another
 
 UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 
-# What fit forgets beside the attributes that users see.
-_OF_A_WATCH = [
-    "_n_labels",
-    "_is_dense",
-    "_evidence",
-    "_fresh",
-    "_held_out",
-    "_latest",
-    "_rules",
-    "_watched",
-    "_answered_by",
-]
-
 
 class Watch(AroundEstimator):
     """A stream of samples, the evidence in it, and the first alarm.
@@ -90,7 +77,7 @@ class Watch(AroundEstimator):
         100
         """
         with self._kept_on_error(anew=True), one_warning():
-            for name in _OF_A_WATCH:
+            for name in {*self._learned(), *self._not_saved}:
                 self.__dict__.pop(name, None)
             self.partial_fit(X, y, groups=groups, **params)
             self._held_out, self.never_true_ = True, self.alarm_

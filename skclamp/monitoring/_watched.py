@@ -8,26 +8,25 @@ from torch.utils.data import Dataset
 from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside, some_places
 from .._utils.labels import check_labels, check_same_length, split_missing
-from .._utils.outputs import Labels, OutputLayer, are_known, array_of_places, other_places
+from .._utils.outputs import SOFTMAX, Labels, OutputLayer, are_known, array_of_places, other_places
 
 # Of each sample's places: neighbours agree.
 _MOST_PLACES = 1024
 
 
-def read_watched(backbone, X, y, is_dense=False, ignore_index=-100):
-    """Logits of X, labels of those samples that have one, and which lack it; X as `dataset_behind` returns it.
+def read_watched(backbone, X, y, outputs, ignore_index):
+    """Logits of X, the labels that are known, one after another, and which are; X as `dataset_behind` returns it.
 
-    Of a class at each place logits are of some places, (n, K, P), and labels `Places` of the same.
+    Which are known, (n, R), is of the class of each sample, of its labels, or of some places, of which logits are, too.
     """
-    several = backbone.outputs == "sigmoid"
-    given = None if y is None or several or is_dense else split_missing(y, beside=("X", X))
+    given = None if y is None or outputs != SOFTMAX else split_missing(y, beside=("X", X))
     logits, brought = backbone.logits(backbone.open(X), labelled=True)
     if isinstance(X, Dataset) and brought is None and y is None:
         raise ValueError(
             "requires y to be passed: X brings no labels. None stands for a missing label in y alone, not in a "
             "Dataset: give its labels as y"
         )
-    if is_dense:
+    if outputs.is_dense:
         y = array_of_places(brought if y is None else y)
         check_same_length(y, len(logits), "y")
         if logits.ndim < 3 or y.shape[1:] != logits.shape[2:]:
@@ -35,18 +34,18 @@ def read_watched(backbone, X, y, is_dense=False, ignore_index=-100):
         n_places = math.prod(y.shape[1:])
         kept = some_places(n_places, min(_MOST_PLACES, n_places))
         y = y.reshape(len(y), -1)[:, kept.numpy()]
-        missing = ~are_known(y, ignore_index).any(1)
-        return logits.flatten(2)[:, :, kept], y[~missing], missing
-    if several:
+        known = are_known(y, ignore_index)
+        return logits.flatten(2)[:, :, kept], y[known], known
+    if outputs.n_labels:
         labels = OutputLayer(logits.shape[1]).targets(check_labels(y) if y is brought else brought if y is None else y)
         labels_beside(None if y is None else brought, Labels(labels, None), len(logits))
-        missing = np.isnan(labels).all(1)
-        return logits, labels[~missing], missing
+        known = ~np.isnan(labels)
+        return logits, labels[known].astype(np.int64), known
     labels, missing = split_missing(brought) if given is None else given
     check_same_length(missing, len(logits), "y")
     if y is not None and brought is not None:
         labels_beside(brought[~missing], labels, len(labels))
-    return logits, labels, missing
+    return logits, labels, ~missing[:, None]
 
 
 def one_after_another(keys, seen):
