@@ -203,7 +203,7 @@ class Samples:
         if isinstance(labels, Labels):
             if backbone.likely_classes is not None:
                 check_columns(labels, backbone.likely_classes.tolist(), name, "X")
-            classes, y_encoded, weight = labels.encoded(logits, classes, weight)
+            classes, y_encoded, weight = labels.encoded(logits, classes, weight, name)
         elif isinstance(labels, Places):
             classes, y_encoded, weight = labels.encoded(logits, weight, backbone, classes, name)
         elif logits.ndim > 2:

@@ -132,17 +132,17 @@ class Labels:
     def __len__(self):
         return len(self.values)
 
-    def encoded(self, logits, classes, weight):
+    def encoded(self, logits, classes, weight, name="y"):
         """Return the labels' names, 0, 1 or -1 for each, as a tensor, and weights, none where nothing is known."""
         n_labels = self.values.shape[1]
         if logits.ndim > 2:
             raise ValueError(
-                f"y must have shape {tuple(logits.shape)}, that of the logits, where labels don't exclude each other; "
-                f"got shape {self.values.shape}. Of classes at each place give outputs='softmax'"
+                f"{name} must have shape {tuple(logits.shape)}, that of the logits, where labels don't exclude each "
+                f"other; got shape {self.values.shape}. Of classes at each place give outputs='softmax'"
             )
         if logits.shape[1] != n_labels:
             raise ValueError(
-                f"the logits must have one column per label: got {logits.shape[1]} columns for y of shape "
+                f"the logits must have one column per label: got {logits.shape[1]} columns for {name} of shape "
                 f"{self.values.shape}"
             )
         if not torch.isfinite(logits).all():
@@ -150,7 +150,7 @@ class Labels:
         y = torch.from_numpy(self.values).nan_to_num(-1).long()
         weight = weight * (y >= 0).any(1)
         if not weight.any():
-            raise ValueError("y must have a label that is known and has weight; got none")
+            raise ValueError(f"{name} must have a label that is known and has weight; got none")
         names = np.arange(n_labels) if self.names is None else self.names
         if classes is not None:
             names = check_class_names(to_numpy(classes), n_labels, "classes")

@@ -27,6 +27,7 @@ class Watch(AroundEstimator):
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
 
     alarm_: bool
+    classes_: np.ndarray
 
     @property
     def _unit(self):

@@ -10,10 +10,8 @@ from itertools import chain
 from math import isnan, nan
 from pathlib import Path
 
-import torch
 from tabulate import tabulate
 
-from .._judging.splits import MAX_TELLING, copies_of
 from .._report.answers import page_content
 from .._report.figure import draw_comparison
 from .._report.page import page_of
@@ -528,10 +526,7 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs):
     found = dict(bar)
     fitted = {name: found[name][0] for name in calibrators}
     scored = {UNCALIBRATED: scoring(0.0, y_proba, seconds), **{name: found[name][1] for name in calibrators}}
-    test, log_proba = logits.test_samples, None
-    if logits.estimator is None and not logits.outputs.is_dense:
-        log_proba = torch.log_softmax(logits.outputs.rows(logits.test[:MAX_TELLING].double()), 1)
-    copies = copies_of(test.prints, torch.ones(len(logits.test)), test.X, log_proba)
+    copies = logits.test_samples.copies(are_scores=logits.estimator is None)
     if copies is not None:
         # Those of several labels are several samples.
         numbers = numbers_of(logits.y_test_encoded)

@@ -5,7 +5,6 @@ import math
 import time
 from collections import deque
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from .. import scaling
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
-from .._backbones.samples import LabelledLogits, read, some_places
+from .._backbones.samples import Samples, read, some_places
 from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels
@@ -101,24 +100,26 @@ class SharedLogits:
         # What reads notes the places of dense outputs.
         backbone = copy.copy(self.backbone) if self.outputs.is_dense else self.backbone
         found, test_seconds = timed(read, backbone, X_test, y_test, **options)
-        self.test_samples, self.test = SimpleNamespace(**found), found["logits"]
-        self.seconds = fit_seconds, test_seconds
-        n_columns = self.calibration.shape[1]
-        if isinstance(self.test_samples.labels, Places) != self.outputs.is_dense:
+        self.test, self.test_labels, self.seconds = found["logits"], found["labels"], (fit_seconds, test_seconds)
+        n_columns, self.classes = self.calibration.shape[1], self.calibration_samples.classes
+        if isinstance(self.test_labels, Places) != self.outputs.is_dense:
             kind = "a class at each place" if self.outputs.is_dense else "one class a sample"
-            raise ValueError(f"y_test must have {kind}, as y_cal; got {type(self.test_samples.labels).__name__}")
+            raise ValueError(f"y_test must have {kind}, as y_cal; got {type(self.test_labels).__name__}")
         if self.test.shape[1] != n_columns:
             raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {self.test.shape[1]}")
         if len(self.test) < 2:
             raise ValueError(f"X_test must hold at least 2 samples; got {len(self.test)}")
-        self.classes = self.calibration_samples.classes
-        self.y_cal_encoded = self.calibration_samples.y_encoded.cpu().numpy()
         if self.outputs.n_labels:
-            self.y_test_encoded = self._encoded_labels(self.test_samples.labels)
-        elif self.outputs.is_dense:
+            check_columns(self.test_labels, self.classes, "y_test")
+        self.test_samples = Samples.of(**found, classes=self.classes, name="y_test")
+        encoded = self.calibration_samples.y_encoded, self.test_samples.y_encoded
+        self.y_cal_encoded, self.y_test_encoded = (y.cpu().numpy() for y in encoded)
+        if self.outputs.is_dense:
             self._compare_some_places()
-        else:
-            self.y_test_encoded = encode_labels(self.test_samples.labels, self.classes, "y_test")
+        elif self.outputs.n_labels and (unknown := (self.y_test_encoded < 0).all(0)).any():
+            raise ValueError(
+                f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown].tolist()}"
+            )
         self._look_for_the_same_samples(X_test is X_cal, self.test_samples.prints)
         if is_frozen(estimator):
             self._look_for_training_data()
@@ -131,9 +132,8 @@ class SharedLogits:
 
     def _compare_some_places(self):
         """Go on with as many places of each test sample as resampling has time for, drawn once for all."""
-        backbone, labels, n_samples = self.test_samples.backbone, self.test_samples.labels, len(self.test)
-        _, y, _ = labels.encoded(self.test, torch.ones(n_samples), backbone, self.classes, "y_test")
-        thin = LabelledLogits(self.test, y, torch.ones(n_samples)).thinned(max(1, _MOST_ROWS // n_samples))
+        backbone = self.test_samples.backbone
+        thin = self.test_samples.labelled.thinned(max(1, _MOST_ROWS // len(self.test)))
         self.test, self.y_test_encoded = thin.logits, thin.y.cpu().numpy()
         kept = np.arange(math.prod(backbone.places))[backbone.kept]
         self.places = kept[some_places(len(kept), thin.n_rows_each).numpy()]
@@ -142,18 +142,6 @@ class SharedLogits:
         """Predictions of whole samples at the places that are compared."""
         shape = (*y_proba.shape[:2], -1)
         return y_proba.reshape(shape)[:, :, self.places] if self.outputs.is_dense else y_proba
-
-    def _encoded_labels(self, labels):
-        """The test set's labels, 0, 1 or -1, of which each must be known somewhere."""
-        if labels.values.shape[1] != len(self.classes):
-            raise ValueError(f"y_test must have {len(self.classes)} columns, as y_cal; got {labels.values.shape[1]}")
-        check_columns(labels, self.classes, "y_test")
-        unknown = np.isnan(labels.values)
-        if unknown.all(0).any():
-            raise ValueError(
-                f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown.all(0)].tolist()}"
-            )
-        return np.where(unknown, -1, labels.values).astype(np.int64)
 
     def _look_for_the_same_samples(self, same, prints):
         """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
@@ -177,7 +165,10 @@ class SharedLogits:
         if self.outputs.is_dense or any((y_encoded < 0).any() for _, y_encoded in pairs):
             # A sample of which less is known is sooner all right.
             return
-        hits = [self._hits(logits.cpu().numpy(), y_encoded) for logits, y_encoded in pairs]
+        hits = []
+        for logits, y_encoded in pairs:
+            predicted = (logits >= 0 if self.outputs.n_labels else logits.argmax(1)).cpu().numpy()
+            hits.append((predicted == y_encoded).reshape(len(y_encoded), -1).all(1))
         counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
             what = "share of samples whose labels are all right" if self.outputs.n_labels else "accuracy"
@@ -188,12 +179,6 @@ class SharedLogits:
                 TrainingDataWarning,
                 explains=True,
             )
-
-    def _hits(self, logits, y_encoded):
-        """Return which samples are right, in all their labels."""
-        if self.outputs.n_labels:
-            return ((logits >= 0) == y_encoded).all(1)
-        return logits.argmax(1) == y_encoded
 
     def clampable(self):
         """Return whether clamping suits a torch network, and the shape of the input that it perturbs, or None."""
@@ -237,7 +222,7 @@ class SharedLogits:
     @silenced()
     def at_all_places(self, calibrators, row, inputs):
         """Column index of each place of a test sample, -1 where it isn't known, and probabilities by name."""
-        labels, backbone = self.test_samples.labels, self.test_samples.deployed
+        labels, backbone = self.test_labels, self.test_samples.deployed
         values = labels.values[row]
         known = are_known(values, labels.ignore_index)
         y = np.where(known, encode_labels(np.where(known, values, self.classes[0]), self.classes, "y_test"), -1)
