@@ -320,17 +320,30 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
 
     def _check_costs(self):
         """The costs as an array, or None."""
-        costs, low, high, limits = None, 0.0, 1.0, "0 and 1"
-        if self.costs is not None:
-            costs, shape = np.asarray(to_numpy(self.costs, "costs"), dtype=np.float64), (len(self.classes_),) * 2
-            if costs.shape != shape or not np.isfinite(costs).all():
-                got = f"shape {costs.shape}" if costs.shape != shape else "NaN or infinity"
-                raise ValueError(f"costs must be finite, one for each pair of classes, shape {shape}; got {got}")
-            low, high = float(costs.min()), float(costs.max())
-            limits = f"the least and the largest cost, {low:g} and {high:g}"
-        if not low < self.target_risk < high:
-            raise ValueError(f"target_risk must lie between {limits}; got {self.target_risk!r}")
+        if self.costs is None:
+            return None
+        costs, shape = np.asarray(to_numpy(self.costs, "costs"), dtype=np.float64), (len(self.classes_),) * 2
+        if costs.shape != shape or not np.isfinite(costs).all():
+            got = f"shape {costs.shape}" if costs.shape != shape else "NaN or infinity"
+            raise ValueError(f"costs must be finite, one for each pair of classes, shape {shape}; got {got}")
         return costs
+
+    def _scale(self, target_risk):
+        """Return the target, checked, on a scale of losses from 0 to 1, the least loss, and the range of all."""
+        costs = np.arange(2.0) if self.costs_ is None else self.costs_
+        low, span = float(costs.min()), float(np.ptp(costs))
+        if not low < target_risk < low + span:
+            raise ValueError(
+                f"target_risk must lie between the least and the largest loss, {low:g} and {low + span:g}; got "
+                f"{target_risk!r}"
+            )
+        return float(target_risk - low) / span, low, span
+
+    def _losses(self, y_encoded, columns, low, span):
+        """Losses of predictions, on the scale from 0 to 1."""
+        if self.costs_ is None:
+            return (columns != y_encoded).astype(np.float64)
+        return (self.costs_[y_encoded, columns] - low) / span
 
     def _choose_label(self):
         """Return the label that stands for no answer."""
@@ -350,14 +363,12 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if groups is not None:
             groups = np.unique(group_keys(groups, len(weight))[counted], return_inverse=True)[1]
         (columns, scores), y_encoded, weight = self._decide(proba[counted]), y_encoded[counted], weight[counted]
-        low, span, zero_one = 0.0, 1.0, True
-        losses, expected = (columns != y_encoded).astype(np.float64), 1 - scores
+        target, low, span = self._scale(self.target_risk)
+        losses, floor = self._losses(y_encoded, columns, low, span), self._floor()
+        expected, zero_one = 1 - scores, True
         if self.costs_ is not None:
-            low, span = float(self.costs_.min()), float(np.ptp(self.costs_))
-            losses, expected = self.costs_[y_encoded, columns], -scores
+            expected = (-scores - low) / span
             zero_one = bool(np.isin((self.costs_ - low) / span, (0.0, 1.0)).all())
-        losses, expected = (losses - low) / span, (expected - low) / span
-        target, floor = (self.target_risk - low) / span, self._floor()
         # Equal weights are none.
         told = {"weight": weight if np.ptp(weight) else None, "groups": joined(copies, groups), "expected": expected}
         answered = prove(scores, losses, target, 1 - self.confidence, floor=floor, zero_one=zero_one, **told)

@@ -133,11 +133,14 @@ class RiskMonitor(Watch):
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None: labels are taken from y alone")
         labels, missing = split_missing(y, beside=("X", X))
-        columns, answered = self._backbone.selective._answers(X)
+        selective = self._backbone.selective
+        columns, answered = selective._answers(X)
         check_same_length(missing, len(answered), "y")
-        threshold, scale = float(self._backbone.selective.threshold_), self._backbone.scale(self.target_risk)
+        # What it was fitted with, whatever its parameters are by now.
+        risk = selective.verdict_.target_risk if self.target_risk is None else self.target_risk
+        threshold, scale = float(selective.threshold_), selective._scale(risk)
         if not hasattr(self, "_evidence"):
-            self.classes_, self._answered_by = self._backbone.classes, (threshold, *scale)
+            self.classes_, self._answered_by = to_numpy(selective.classes_), (threshold, *scale)
             self._start(RiskBets.of_none(*scale))
         elif self._answered_by != (threshold, *scale):
             raise ValueError(
@@ -147,7 +150,8 @@ class RiskMonitor(Watch):
             )
         counted = answered & ~missing
         keys = None if groups is None else group_keys(groups, len(answered))[counted]
-        losses = self._backbone.losses(labels[answered[~missing]], columns[counted])
+        y_encoded = encode_labels(labels[answered[~missing]], self.classes_)
+        losses = selective._losses(y_encoded, columns[counted], *scale[1:])
         skipped = {"n_abstained_": int((~answered).sum()), "n_missing_": int((answered & missing).sum())}
         self._take_on((losses,), keys, skipped)
         n_samples = self.n_samples_
@@ -178,7 +182,7 @@ class RiskMonitor(Watch):
 
 
 class _Answers:
-    """A selective classifier's answers, and their losses."""
+    """A selective classifier, whose answers are watched."""
 
     def __init__(self, selective):
         if not hasattr(selective, "_answers"):
@@ -189,29 +193,9 @@ class _Answers:
         if not is_frozen(selective):
             raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(selective).__name__}")
         self.selective = selective
-        self.classes = to_numpy(selective.classes_)
-        # What it was fitted with, whatever its parameters are by now.
-        costs = 1.0 - np.eye(2) if selective.costs_ is None else selective.costs_
-        self.low, self.span = float(costs.min()), float(np.ptp(costs))
-        # Of each class and answer; None where any other class is a loss of 1.
-        self.loss_table = None if selective.costs_ is None else (costs - self.low) / self.span
-
-    def losses(self, y, columns):
-        """Of labels and columns of answers, from 0 to 1."""
-        y = encode_labels(y, self.classes)
-        return (y != columns).astype(np.float64) if self.loss_table is None else self.loss_table[y, columns]
-
-    def scale(self, target_risk):
-        """The target on the scale of losses from 0 to 1, and what takes them to the user's."""
-        risk = self.selective.verdict_.target_risk if target_risk is None else target_risk
-        if not self.low < risk < self.low + self.span:
-            raise ValueError(
-                f"target_risk must be between the least and the largest loss, {self.low:g} and "
-                f"{self.low + self.span:g}; got {risk}"
-            )
-        return float(risk - self.low) / self.span, self.low, self.span
 
     def fingerprint(self):
         """Identity of a classifier, which tells it from another."""
-        rest = [self.classes, float(self.selective.threshold_), self.loss_table]
-        return Digest().arrays(self.selective.estimator_).value(rest).hex()
+        own = self.selective
+        rest = [to_numpy(own.classes_), float(own.threshold_), own.costs_]
+        return Digest().arrays(own.estimator_).value(rest).hex()

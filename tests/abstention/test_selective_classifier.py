@@ -501,8 +501,8 @@ def test_metadata_routing():
 WRONG = {
     "network": ({"estimator": NETWORK}, TypeError, "estimator must be a classifier; got a network alone, Sequential"),
     "none": ({"estimator": None}, TypeError, "estimator must be a classifier; got None"),
-    "risk": ({"target_risk": 1.5}, ValueError, "target_risk must lie between 0 and 1; got 1.5"),
-    "risk in costs": ({"costs": COSTS, "target_risk": 3}, ValueError, "the least and the largest cost, 0 and 3; got 3"),
+    "risk": ({"target_risk": 1.5}, ValueError, "target_risk must lie between .* loss, 0 and 1; got 1.5"),
+    "risk in costs": ({"costs": COSTS, "target_risk": 3}, ValueError, "the least and the largest loss, 0 and 3; got 3"),
     "confidence": ({"confidence": 1.0}, ValueError, "'confidence' parameter"),
     "costs": ({"costs": COSTS[:3]}, ValueError, r"costs must be finite, .* shape \(4, 4\); got shape \(3, 4\)"),
     "NaN": ({"costs": np.full((4, 4), np.nan)}, ValueError, "costs must be finite, .*; got NaN or infinity"),

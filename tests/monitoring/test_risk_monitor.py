@@ -336,8 +336,8 @@ def test_what_the_estimator_was_fitted_with_stays():
     ("params", "error", "message"),
     [
         ({"alpha": 0}, ValueError, "alpha"),
-        ({"target_risk": 0}, ValueError, "target_risk must be between the least and the largest loss, 0 and 1; got 0"),
-        ({"target_risk": 1.0}, ValueError, "target_risk must be between .*; got 1.0"),
+        ({"target_risk": 0}, ValueError, "target_risk must lie between the least and the largest loss, 0 and 1; got 0"),
+        ({"target_risk": 1.0}, ValueError, "target_risk must lie between .*; got 1.0"),
         ({"target_risk": "low"}, ValueError, "target_risk"),
         ({"average_run_length": 0}, ValueError, "average_run_length"),
         ({"estimator": None}, TypeError, "estimator must be a fitted SelectiveClassifier, .*; got NoneType"),
