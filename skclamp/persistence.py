@@ -27,7 +27,7 @@ from .perturbations._views import VIEWS
 
 __all__ = ["load", "register"]
 
-FORMAT = 7
+FORMAT = 8
 _KEY = "skclamp"
 # What says where and how a network runs, and nothing of what was learned.
 _RUNNING = ("batch_size", "device", "verbose")
@@ -143,8 +143,8 @@ def load(path, estimator=None, *, strict=True, **params):
         calibrator = reader.decode_arguments(content)
         restore = calibrator._restore
         # How the estimator is opened goes by these.
-        outputs = {name: content["state"][name] for name in ("_n_labels", "_is_dense") if name in content["state"]}
-        vars(calibrator).update(outputs)
+        if "_outputs" in content["state"]:
+            calibrator._outputs = reader.decode(content["state"]["_outputs"])
     _check_kind(written, estimator)
     calibrator.set_params(estimator=estimator, **params)
     calibrator._validate_params()

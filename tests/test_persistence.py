@@ -347,10 +347,10 @@ def change(path, edit, **arrays):
     save_file(arrays, path, {"skclamp": json.dumps(header)})
 
 
-@pytest.mark.parametrize(("number", "version"), [(6, "0.1.0"), (8, "8.0")])
+@pytest.mark.parametrize(("number", "version"), [(7, "0.1.0"), (9, "9.0")])
 def test_another_format_is_refused(number, version, saved):
     change(saved, lambda header: header.update(format=number, version=version))
-    with pytest.raises(ValueError, match=f"must have format 7; got {number}, which skclamp {version} wrote. This is"):
+    with pytest.raises(ValueError, match=f"must have format 8; got {number}, which skclamp {version} wrote. This is"):
         skclamp.load(saved)
 
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
+from .._utils.outputs import SOFTMAX
 from ..modules import LogitsModule
 from ..modules._from_sklearn import flat_steps
 from .backbone import ArrayBackbone
@@ -96,16 +97,16 @@ def check_probabilistic(estimator, outputs="softmax", takes_places=False):
 
 def _check_of(estimator, outputs, takes_places=False):
     """Raise for a calibrator that was fitted to several labels or places a sample where a class is asked for."""
-    if getattr(estimator, "_is_dense", False) and not takes_places:
+    own = getattr(estimator, "_outputs", SOFTMAX)
+    if own.is_dense and not takes_places:
         raise ValueError(
             f"estimator must say one class a sample; got a {type(estimator).__name__} of a class at each place of a "
             "sample. Give the probabilities at some places as rows, and what sample each is of as groups"
         )
-    n_labels = getattr(estimator, "_n_labels", None)
-    if n_labels and outputs == "softmax":
+    if own.n_labels and outputs == "softmax":
         raise ValueError(
             f"estimator must tell classes apart that exclude each other; got a {type(estimator).__name__} of "
-            f"{n_labels} labels that don't. Calibrate each label by itself, as one of two classes"
+            f"{own.n_labels} labels that don't. Calibrate each label by itself, as one of two classes"
         )
 
 

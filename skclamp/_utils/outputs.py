@@ -10,6 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from ..losses import share_of_places
 from .arrays import is_missing, n_axes, tensor_of, to_numpy
+from .encoding import register
 from .labels import check_class_names, check_labels, encode_labels, resolve_classes
 from .least_probability import raised
 from .parameters import check_label_number
@@ -17,6 +18,7 @@ from .parameters import check_label_number
 OUTPUTS = ("softmax", "sigmoid")
 
 
+@register
 class OutputLayer(NamedTuple):
     """One softmax a sample, or a sigmoid for each of labels that don't exclude each other; or these at each place.
 

@@ -3,7 +3,7 @@
 import copy
 from contextlib import contextmanager
 from html import escape
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator, clone
@@ -14,7 +14,7 @@ from skorch import NeuralNet
 
 from .._backbones.opening import is_frozen
 from .._utils.encoding import register
-from .._utils.outputs import OutputLayer
+from .._utils.outputs import SOFTMAX
 from .._utils.parameters import check_parameters
 from .._version import documentation
 from ..persistence import load
@@ -40,6 +40,9 @@ class AroundEstimator(BaseEstimator):
 
     # Of the link in the HTML repr.
     _doc_link_module = "skclamp"
+
+    # What the fit went by.
+    _outputs: Any = SOFTMAX
 
     @property
     def _doc_link_template(self):
@@ -149,11 +152,6 @@ class AroundEstimator(BaseEstimator):
     def _frozen_part(self):
         """The estimator itself, taken out of scikit-learn's wrapper."""
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
-
-    @property
-    def _outputs(self):
-        """Return the `OutputLayer` that the fit went by."""
-        return OutputLayer(self.__dict__.get("_n_labels"), self.__dict__.get("_is_dense", False))
 
     def _validate_params(self):
         # Defaults are valid, and checks of them all would take as long as a small fit's solve.

@@ -467,10 +467,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _take_on(self, outputs, ranks):
         """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
-        self.__dict__.pop("_n_labels", None)
-        self.__dict__.pop("_is_dense", None)
-        if outputs == SOFTMAX:
-            return
         places, labels = "a class at each place of a sample", "several labels that don't exclude each other"
         maps = "PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
         for asked, taken, got, mend in (
@@ -484,10 +480,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 raise ValueError(f"y must be one label a sample where samples are sharded; got {got}")
         if outputs.is_dense and not is_frozen(self.estimator):
             raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
-        if outputs.is_dense:
-            self._is_dense = True
-        if outputs.n_labels:
-            self._n_labels = outputs.n_labels
+        self._outputs = outputs
 
     def _fit_labels(self, samples):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""

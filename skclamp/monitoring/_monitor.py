@@ -17,7 +17,7 @@ from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.labels import calibrator_in, encode_labels, group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
-from .._utils.outputs import OUTPUTS, SOFTMAX, check_columns, matrix_of, understood
+from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, check_columns, matrix_of, understood
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, tell
@@ -200,8 +200,8 @@ class CalibrationMonitor(Watch):
                 )
             asked = own
         calibrator = calibrator_in(estimator)
-        if getattr(calibrator, "_is_dense", False):
-            if getattr(calibrator, "_n_labels", None):
+        if (own := getattr(calibrator, "_outputs", SOFTMAX)).is_dense:
+            if own.n_labels:
                 raise ValueError(
                     "estimator must say one class at each place, or labels of whole samples; got a "
                     f"{type(calibrator).__name__} of several labels at each place. Watch one of them by itself"
@@ -211,14 +211,14 @@ class CalibrationMonitor(Watch):
                     f"ignore_index must be {calibrator.ignore_index}, as of the {type(calibrator).__name__} that is "
                     f"watched, or left out; got {self.ignore_index}"
                 )
-            self._is_dense = True
+            self._outputs = own
             return
         if asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
-            self._n_labels = understood(asked, y, beside=("X", X))[0].n_labels
+            self._outputs, _ = understood(asked, y, beside=("X", X))
         elif estimator is None:
-            self._is_dense = getattr(X, "ndim", 0) > 2
+            self._outputs = OutputLayer(is_dense=getattr(X, "ndim", 0) > 2)
         elif isinstance(estimator, NeuralNet):
-            self._is_dense = math.prod(getattr(y, "shape", ())[1:]) > 1
+            self._outputs = OutputLayer(is_dense=math.prod(getattr(y, "shape", ())[1:]) > 1)
 
     def _open_backbone(self):
         estimator, outputs = self._frozen_part(), self._outputs.kind
@@ -241,7 +241,7 @@ class CalibrationMonitor(Watch):
         columns, names = np.arange(logits.shape[1]), self._backbone.classes
         likely = self._backbone.likely_classes
         if self._outputs.n_labels:
-            self._n_labels = len(columns)
+            self._outputs = OutputLayer(len(columns))
             if not hasattr(type(self._frozen_part()), "_map_rows"):
                 names = self.classes_ if hasattr(self, "_evidence") else to_numpy(getattr(y, "columns", columns))
         elif likely is not None and np.isin(labels, likely).all():
@@ -254,7 +254,7 @@ class CalibrationMonitor(Watch):
                 check_columns(y, likely.tolist(), owner="X")
         if not hasattr(self, "_evidence"):
             self.classes_ = classes
-            shape = (2, self._n_labels) if self._outputs.n_labels else (len(classes),)
+            shape = (2, len(columns)) if self._outputs.n_labels else (len(classes),)
             self._start(CalibrationBets.of_none(self.tolerance, *shape))
             if self._backbone.guesses_response:
                 self._look_for_probabilities(logits)
