@@ -788,7 +788,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         return self._backbone.logits(self._backbone.open(X), labelled=labelled)
 
     def _transform_rows(self, normalise, logits, *, given):
-        """From logits in the network's precision, a chunk at a time; `given` are those that no network yields here."""
+        """From logits in the network's precision, a chunk at a time; `given` are those that no network yields here.
+
+        Those of places become float32, and a network's own logits make room for them. Raises where none of a sample's
+        classes is left.
+        """
         if (logits.ndim > 2) != self._outputs.is_dense:
             kind = "at each place of a sample" if self._outputs.is_dense else "of one row a sample"
             raise ValueError(f"X must have logits {kind}, as in fit; got logits of shape {tuple(logits.shape)}")
@@ -801,37 +805,26 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         outputs = self._outputs
         if given and not self._like_probabilities and outputs == SOFTMAX:
             tell(look_at_new(logits))
-        if outputs.is_dense:
-            return self._transform_places(normalise, logits, given)
-        out = np.empty(tuple(logits.shape))
-        rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
-        for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
-            mapped = self._mapped(normalise, outputs.rows(chunk.to(torch.float64, copy=True)))
-            place.copy_(outputs.of_rows(mapped, chunk))
-        return out
-
-    def _transform_places(self, normalise, logits, given):
-        """The same at all places of samples, in float32; a network's logits make room for what becomes of them."""
-        own = not given and logits.device.type == "cpu" and logits.dtype == torch.float32 and logits.is_contiguous()
-        out = logits if own else torch.empty(tuple(logits.shape), dtype=torch.float32)
+        dtype = torch.float32 if outputs.is_dense else torch.float64
+        own = outputs.is_dense and not given and logits.device.type == "cpu" and logits.dtype == dtype
+        out = logits if own and logits.is_contiguous() else torch.empty(tuple(logits.shape), dtype=dtype)
         n_rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         n_samples = max(1, n_rows // math.prod(logits.shape[2:]))
-        for chunk, place in zip(logits.split(n_samples), out.split(n_samples), strict=True):
-            for part, some in zip(chunk.flatten(2).split(n_rows, 2), place.flatten(2).split(n_rows, 2), strict=True):
-                mapped = self._mapped(normalise, self._outputs.rows(part.to(torch.float64, copy=True)))
-                some.copy_(self._outputs.of_rows(mapped, part))
-        return out.numpy()
 
-    def _mapped(self, normalise, rows):
-        """Return rows of float64 logits calibrated and normalised; raises where none of the classes of one is left."""
-        absent = absent_among(rows)
-        mapped = self.map_(rows)
-        if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
-            row = int(lost.nonzero()[0])
-            raise ValueError(
-                f"{type(self).__name__} leaves no class to a sample with logits of -inf; got {rows[row].tolist()}"
-            )
-        return normalise(mapped, 1)
+        def parts(values):
+            for some in values.split(n_samples):
+                yield from some.flatten(2).split(n_rows, 2) if outputs.is_dense else [some]
+
+        for part, place in zip(parts(logits), parts(out), strict=True):
+            rows = outputs.rows(part.to(torch.float64, copy=True))
+            absent, mapped = absent_among(rows), self.map_(rows)
+            if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
+                row = rows[int(lost.nonzero()[0])]
+                raise ValueError(
+                    f"{type(self).__name__} leaves no class to a sample with logits of -inf; got {row.tolist()}"
+                )
+            place.copy_(outputs.of_rows(normalise(mapped, 1), part))
+        return out.numpy()
 
     @cached_property
     def module_(self):
