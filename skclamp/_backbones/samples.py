@@ -25,7 +25,7 @@ from .._utils.labels import (
 )
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
-from .._utils.outputs import Labels, Places, check_columns, matrix_of, outputs_of, rows_of, understood
+from .._utils.outputs import Targets, check_columns, matrix_of, outputs_of, rows_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import num_samples, take_rows
 from .._utils.warnings import silenced
@@ -183,7 +183,7 @@ class Samples:
         Parameters
         ----------
         logits : torch.Tensor of shape (n_samples, n_classes)
-        labels : ndarray of shape (n_samples,), Labels or Places
+        labels : ndarray of shape (n_samples,) or Targets
         backbone : Backbone
         classes, sample_weight : array-like, default=None
             As the user gave them.
@@ -200,11 +200,9 @@ class Samples:
             ranks.check_alike(number_of_classes=n_classes, network=backbone.fingerprint(), **kinds)
             seen = np.concatenate(ranks.all_gather_object(np.unique(labels)))
         weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
-        if isinstance(labels, Labels):
+        if isinstance(labels, Targets):
             if backbone.likely_classes is not None:
                 check_columns(labels, backbone.likely_classes.tolist(), name, "X")
-            classes, y_encoded, weight = labels.encoded(logits, classes, weight, name)
-        elif isinstance(labels, Places):
             classes, y_encoded, weight = labels.encoded(logits, weight, backbone, classes, name)
         elif logits.ndim > 2:
             raise ValueError(
@@ -255,7 +253,7 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"),
 
     Parameters
     ----------
-    y : ndarray of shape (n_samples,), Labels or Places, default=None
+    y : ndarray of shape (n_samples,) or Targets, default=None
         Labels, as `understood` returns them; None where a Dataset is to bring them.
     any_order : bool, default=False
         See `dataset_behind`.
@@ -307,7 +305,7 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     check_no_dataset(X, UNFITTED, names[0])
     check_labels_of(X, y, names[1])
     targets = y
-    if isinstance(y, Labels):
+    if isinstance(y, Targets):
         if np.isnan(y.values).any():
             raise ValueError(f"{names[1]} must be known everywhere where the classifier isn't fitted; got NaN")
         targets = y.values.astype(np.int64)
@@ -364,11 +362,11 @@ def labels_beside(brought, y, n_samples, name="y"):
         )
     labels = check_labels(brought, name) if y is None else y
     check_same_length(labels, n_samples, name)
-    if isinstance(y, Labels):
-        other = matrix_of(brought)
+    if isinstance(y, Targets):
+        other = matrix_of(brought) if y.of_labels else None
         if other is not None and other.shape == y.values.shape and (np.abs(other - y.values) > 0).any():
             raise ValueError(f"{name} must be the labels that X brings, or be left out; got others")
-    if isinstance(y, Labels | Places) or y is None or brought is None:
+    if isinstance(y, Targets) or y is None or brought is None:
         return labels
     try:
         brought = check_labels(brought)

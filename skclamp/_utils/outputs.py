@@ -9,7 +9,7 @@ from scipy.sparse import issparse
 from torch.nn.functional import logsigmoid
 
 from ..losses import share_of_places
-from .arrays import is_missing, n_axes, tensor_of, to_numpy
+from .arrays import is_missing, n_axes, to_numpy
 from .encoding import register
 from .labels import check_class_names, check_labels, encode_labels, resolve_classes
 from .least_probability import raised
@@ -117,73 +117,34 @@ def numbers_of(y):
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Targets of labels that don't exclude each other.
+class Targets:
+    """Several targets a sample: a class at each place, such as a pixel, or labels that don't exclude each other.
 
     Attributes
     ----------
-    values : ndarray of shape (n_samples, n_labels), float64
-        0, 1, or NaN where it isn't known.
-    names : ndarray of shape (n_labels,) or None
-        Columns of the frame that they came in.
-    """
-
-    values: np.ndarray
-    names: np.ndarray | None
-
-    def __len__(self):
-        return len(self.values)
-
-    def encoded(self, logits, classes, weight, name="y"):
-        """Return the labels' names, 0, 1 or -1 for each, as a tensor, and weights, none where nothing is known."""
-        n_labels = self.values.shape[1]
-        if logits.ndim > 2:
-            raise ValueError(
-                f"{name} must have shape {tuple(logits.shape)}, that of the logits, where labels don't exclude each "
-                f"other; got shape {self.values.shape}. Of classes at each place give outputs='softmax'"
-            )
-        if logits.shape[1] != n_labels:
-            raise ValueError(
-                f"the logits must have one column per label: got {logits.shape[1]} columns for {name} of shape "
-                f"{self.values.shape}"
-            )
-        if not torch.isfinite(logits).all():
-            raise ValueError("logits of labels that don't exclude each other must be finite; got -inf among them")
-        y = torch.from_numpy(self.values).nan_to_num(-1).long()
-        weight = weight * (y >= 0).any(1)
-        if not weight.any():
-            raise ValueError(f"{name} must have a label that is known and has weight; got none")
-        names = np.arange(n_labels) if self.names is None else self.names
-        if classes is not None:
-            names = check_class_names(to_numpy(classes), n_labels, "classes")
-        return names, y.to(logits.device), weight
-
-
-@dataclass(frozen=True)
-class Places:
-    """Targets at each place of a sample, such as the pixels of an image.
-
-    Attributes
-    ----------
-    values : ndarray of shape (n_samples, *places) or (n_samples, n_labels, *places)
-        Class labels; or, `of_labels` that don't exclude each other, 0 or 1.
-    ignore_index : int
-        What stands for a place that isn't known.
+    values : ndarray of shape (n_samples, *places), (n_samples, n_labels) or (n_samples, n_labels, *places)
+        Class labels; or, `of_labels` that don't exclude each other, 0 or 1. NaN isn't known.
+    ignore_index : int, default=-100
+        What else stands for what isn't known.
+    of_labels : bool, default=False
     mask : ndarray of shape (n_samples, n_places), bool, or None
         Which places count; None is all that are known.
+    names : ndarray of shape (n_labels,) or None
+        Columns of the frame that labels came in.
     """
 
     values: np.ndarray
-    ignore_index: int
-    mask: np.ndarray | None = None
+    ignore_index: int = -100
     of_labels: bool = False
+    mask: np.ndarray | None = None
+    names: np.ndarray | None = None
 
     def __len__(self):
         return len(self.values)
 
     @property
     def places(self):
-        """Shape of the places of a sample."""
+        """Shape of the places of a sample; empty where it has none."""
         return tuple(self.values.shape[2 if self.of_labels else 1 :])
 
     def weighted(self, sample_weight):
@@ -206,22 +167,28 @@ class Places:
         return replace(self, mask=weight > 0), of_samples
 
     def encoded(self, logits, weight, backbone, classes=None, name="y"):
-        """Return the classes' names, column indices (n, P), -1 where unknown, and weights, none where nothing is known.
+        """Return names, column indices or 0 and 1, -1 where unknown, and weights, none where nothing is known.
 
-        `logits` (n, K, P) are of the places that the backbone has kept.
+        `logits` (n, K) or, of the places that the backbone has kept, (n, K, P) tell the shape (n, L), (n, P) or
+        (n, L, P).
         """
-        if logits.ndim == 2:
+        if logits.ndim == 2 and not self.of_labels:
             check_labels(self.values, name)
         n_classes, n_labels = logits.shape[1], self.values.shape[1]
         if self.of_labels and (n_labels, *self.places) != (n_classes, *backbone.places):
+            mend = ". Of classes at each place give outputs='softmax'" if backbone.places and not self.places else ""
+            shape = ", ".join(map(str, ("n_samples", n_classes, *backbone.places)))
             raise ValueError(
-                f"{name} must have shape (n_samples, {n_classes}, {', '.join(map(str, backbone.places))}), that of the "
-                f"logits, where outputs='sigmoid'; got shape {self.values.shape}"
+                f"{name} must have shape ({shape}), that of the logits, one column per label: got {n_classes} columns "
+                f"for {name} of shape {self.values.shape}{mend}"
             )
+        if self.of_labels and not torch.isfinite(logits).all():
+            raise ValueError("logits of labels that don't exclude each other must be finite; got -inf among them")
         if backbone.places != self.places:
             raise ValueError(other_places(name, self.places, backbone.places, n_classes))
-        kept = slice(None) if backbone.kept is None else backbone.kept
-        values = self.values.reshape(len(self), *[n_labels] * self.of_labels, -1)[..., kept]
+        values, kept = self.values, slice(None) if backbone.kept is None else backbone.kept
+        if self.places:
+            values = values.reshape(len(self), *[n_labels] * self.of_labels, -1)[..., kept]
         known = are_known(values, self.ignore_index)
         if self.mask is not None:
             mask = self.mask[:, kept]
@@ -229,7 +196,7 @@ class Places:
         y = np.full(values.shape, -1)
         if self.of_labels:
             y[known] = encode_labels(values[known], np.arange(2), name)
-            names = np.arange(n_labels)
+            names = np.arange(n_labels) if self.names is None else self.names
             classes = names if classes is None else check_class_names(to_numpy(classes), n_labels, "classes")
         else:
             found = labels_found(values[known], n_classes, classes, self.ignore_index, name)
@@ -237,10 +204,11 @@ class Places:
             named = with_ignored(found, n_classes, self.ignore_index)
             classes = resolve_classes(named, n_classes, classes=classes, **known_classes)
             y[known] = encode_labels(values[known], classes, name)
-        if not known.any():
+        y_encoded = torch.from_numpy(y)
+        weight = weight * (y_encoded >= 0).flatten(1).any(1)
+        if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
-        y = tensor_of(y, name)
-        return classes, y.to(logits.device), weight * (y >= 0).flatten(1).any(1)
+        return classes, y_encoded.to(logits.device), weight
 
 
 def labels_found(known, n_classes, classes, ignore_index, name="y"):
@@ -338,11 +306,11 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     names = to_numpy(y.columns) if hasattr(y, "columns") else None
     if names is not None:
         check_class_names(names, len(names), f"the columns of {name}")
-    return OutputLayer(matrix.shape[1]), Labels(matrix, names)
+    return OutputLayer(matrix.shape[1]), Targets(matrix, ignore_index, of_labels=True, names=names)
 
 
 def check_columns(y, names, name="y", owner="fit"):
-    """Raise for a frame of labels, or `Labels` of one, that has these columns in another order, or beside others.
+    """Raise for a frame of labels, or `Targets` of one, that has these columns in another order, or beside others.
 
     `owner` has the columns, for the message.
     """
@@ -383,7 +351,7 @@ def array_of_places(y, name="y"):
 
 
 def _places_of(y, ignore_index, *, given, beside=None):
-    """Labels at each place of a sample as `Places`; None where y is anything else."""
+    """Labels at each place of a sample as `Targets`; None where y is anything else."""
     y = array_of_places(y) if getattr(getattr(y, "dtype", None), "kind", "") == "O" else y
     shape = np.shape(y) if y is None or hasattr(y, "shape") else np.shape(to_numpy(y, "y"))
     if len(shape) < 2 or 0 in shape or all(size == 1 for size in shape[1:]) or issparse(y):
@@ -394,4 +362,4 @@ def _places_of(y, ignore_index, *, given, beside=None):
     likely = values.ndim > 2 or given or values.dtype.kind in "iu"
     if swapped or not likely or values.dtype.kind not in "biufU":
         return None
-    return Places(values, ignore_index)
+    return Targets(values, ignore_index)

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside, some_places
 from .._utils.labels import check_labels, check_same_length, split_missing
-from .._utils.outputs import SOFTMAX, Labels, OutputLayer, are_known, array_of_places, other_places
+from .._utils.outputs import SOFTMAX, OutputLayer, Targets, are_known, array_of_places, other_places
 
 # Of each sample's places: neighbours agree.
 _MOST_PLACES = 1024
@@ -38,7 +38,7 @@ def read_watched(backbone, X, y, outputs, ignore_index):
         return logits.flatten(2)[:, :, kept], y[known], known
     if outputs.n_labels:
         labels = OutputLayer(logits.shape[1]).targets(check_labels(y) if y is brought else brought if y is None else y)
-        labels_beside(None if y is None else brought, Labels(labels, None), len(logits))
+        labels_beside(None if y is None else brought, Targets(labels, of_labels=True), len(logits))
         known = ~np.isnan(labels)
         return logits, labels[known].astype(np.int64), known
     labels, missing = split_missing(brought) if given is None else given

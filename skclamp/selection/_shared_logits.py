@@ -21,7 +21,7 @@ from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels
 from .._utils.metadata import takes_groups
-from .._utils.outputs import SOFTMAX, Places, are_known, check_columns, understood
+from .._utils.outputs import SOFTMAX, are_known, check_columns, understood
 from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
@@ -102,7 +102,7 @@ class SharedLogits:
         found, test_seconds = timed(read, backbone, X_test, y_test, **options)
         self.test, self.test_labels, self.seconds = found["logits"], found["labels"], (fit_seconds, test_seconds)
         n_columns, self.classes = self.calibration.shape[1], self.calibration_samples.classes
-        if isinstance(self.test_labels, Places) != self.outputs.is_dense:
+        if bool(getattr(self.test_labels, "places", ())) != self.outputs.is_dense:
             kind = "a class at each place" if self.outputs.is_dense else "one class a sample"
             raise ValueError(f"y_test must have {kind}, as y_cal; got {type(self.test_labels).__name__}")
         if self.test.shape[1] != n_columns:
