@@ -60,16 +60,6 @@ class LabelledLogits(NamedTuple):
         return outputs_of(self.logits, self.y)
 
     @property
-    def n_labels(self):
-        """Number of labels a sample that don't exclude each other; None of classes."""
-        return self.outputs.n_labels
-
-    @property
-    def is_dense(self):
-        """Return whether there is a class, or labels, at each place of a sample."""
-        return self.outputs.is_dense
-
-    @property
     def n_rows_each(self):
         """Number of rows of each sample."""
         return math.prod(self.y.shape[1:])
@@ -80,7 +70,7 @@ class LabelledLogits(NamedTuple):
         if self.y.ndim == 1:
             return 1.0
         known = (self.weight @ (self.y >= 0).flatten(1).sum(1).to(self.weight) / self.weight.sum()).item()
-        return known * (share_of_places(self.logits.shape[2]) if self.is_dense else 1.0)
+        return known * (share_of_places(self.logits.shape[2]) if self.outputs.is_dense else 1.0)
 
     def rows(self):
         """The same, a row for each label, or place, of a sample."""
@@ -88,7 +78,7 @@ class LabelledLogits(NamedTuple):
 
     def thinned(self, n_places):
         """The same at so many places of each sample, at the most, drawn once for all."""
-        if not self.is_dense or self.logits.shape[2] <= n_places:
+        if self.logits.ndim < 3 or self.logits.shape[2] <= n_places:
             return self
         kept = some_places(self.logits.shape[2], n_places).to(self.y.device)
         return LabelledLogits(self.logits[:, :, kept], self.y[..., kept], self.weight)
@@ -98,12 +88,12 @@ class LabelledLogits(NamedTuple):
         if self.y.ndim == 1:
             return torch.log_softmax(self.logits.double(), 1), self.y
         together = log_likelihood_of_sample(self.logits.double(), self.y)[:, None]
-        if self.n_labels is None:
+        if self.outputs.n_labels is None:
             each = torch.log_softmax(self.logits, 1).double().mean(2)
         else:
             # Unknown labels say nothing of which sample it is.
             each = logsigmoid(self.logits.double()) * (self.y >= 0)
-            each = each.mean(2) if self.is_dense else each
+            each = each.mean(2) if self.outputs.is_dense else each
         return torch.cat([together, each], 1), self.y.flatten(1)[:, 0] * 0
 
     def fit(self, calibrator, params=None, *, as_task=False):
@@ -112,9 +102,9 @@ class LabelledLogits(NamedTuple):
         `params` are metadata by name.
         """
         bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
-        y = self.y.cpu()
-        bare.outputs, bare.ignore_index = "softmax" if self.is_dense else "auto", -1
-        if self.n_labels:
+        y, outputs = self.y.cpu(), self.outputs
+        bare.outputs, bare.ignore_index = "softmax" if outputs.is_dense else "auto", -1
+        if outputs.n_labels:
             bare.outputs, y = "sigmoid", y.double().masked_fill(y < 0, np.nan)
         told = self.logits, y, self.weight, params
         return fit_as_task(bare, bare._learn, *told, checks=False) if as_task else bare._learn(*told, checks=False)
@@ -242,7 +232,7 @@ class Samples:
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
         X, of_all = self.X if self.shard.ranks is ALONE else None, self.of_all()
-        are_scores = are_scores and not of_all.is_dense
+        are_scores = are_scores and not of_all.outputs.is_dense
         some = of_all.take(torch.arange(min(len(of_all.logits), MAX_TELLING))).rows()
         log_proba = torch.log_softmax(some.logits.double(), 1) if are_scores else None
         return copies_of(self.prints_of_all(), of_all.weight, X, log_proba)

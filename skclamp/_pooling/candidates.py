@@ -32,9 +32,9 @@ def default_candidates():
 
 def maps_for(samples):
     """Names and maps that `LabelledLogits` are pooled of where nobody says; of several labels those that pool them."""
-    if samples.n_labels:
+    if samples.outputs.n_labels:
         return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
-    if samples.is_dense:
+    if samples.outputs.is_dense:
         pairs = [(name, map_) for name, map_ in default_candidates() if map_._where_dense == "pooled"]
         return takers(pairs, samples.logits)
     return takers(default_candidates(), samples.logits)

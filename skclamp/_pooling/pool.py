@@ -148,7 +148,8 @@ class Trial(NamedTuple):
 def try_out(maps, samples, numbers, *, verbose=0, desc=None, n_jobs=None):
     """Fit maps to `LabelledLogits` without each fold, of which `numbers` has that of each sample, as a `Trial`."""
     logits, n_each = samples.logits, samples.n_rows_each
-    dtype, n_columns = torch.promote_types(logits.dtype, torch.float32), 2 if samples.n_labels else logits.shape[1]
+    n_columns = 2 if samples.outputs.n_labels else logits.shape[1]
+    dtype = torch.promote_types(logits.dtype, torch.float32)
     log_proba = torch.empty((len(maps), len(logits) * n_each, n_columns), dtype=dtype, device=logits.device)
     trial = Trial(log_proba, [], numbers)
 

@@ -190,7 +190,7 @@ class PlattScaling(OneVsRestScaling):
     def _fit_labels(self, samples):
         if self.pooling == "none":
             return super()._fit_labels(samples)
-        n_labels, rows = samples.n_labels, samples.rows()
+        n_labels, rows = samples.outputs.n_labels, samples.rows()
         z = samples.logits.double().movedim(1, -1).reshape(-1, n_labels).T
         hit, weight = rows.y.double().view(-1, n_labels).T, rows.weight.to(z.device).view(-1, n_labels).T
         # Of logits of another scale the prior would hold what is wrong.
