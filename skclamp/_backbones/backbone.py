@@ -13,7 +13,7 @@ from .._utils.arrays import check_probability_rows, check_scores, check_unit_int
 from .._utils.labels import names_of_columns
 from ..modules import LogitsModule, logits_from
 from .inputs import check_no_dataset
-from .scale import Measure, finite_rows, look_at_scale
+from .scale import finite_rows, look_at_scale, scale_of, sizes_of
 
 # Rows of logits by which their scale is told.
 _FEWEST_ROWS = 20
@@ -141,9 +141,7 @@ class Backbone(ABC):
     def look_at_scale(self, x):
         """Measure floating-point inputs or, once fitted, tell that they are on another scale than those of the fit."""
         if self.scale_of_fit is None and self.scale is None:
-            measure = Measure()
-            measure.add(x)
-            self.scale = measure.scale()
+            self.scale = scale_of([sizes_of(x)])
         look_at_scale(x, self.scale_of_fit)
 
 

@@ -22,7 +22,7 @@ from ..modules._unwrap import unwrapped
 from .backbone import ArrayBackbone, Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
-from .scale import Measure, look_at_scale
+from .scale import MAX_SAMPLES, look_at_scale, scale_of, sizes_of
 
 # How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
 _N_REPEATED = 4
@@ -179,8 +179,8 @@ class NetworkBackbone(Backbone):
         n_samples = None if inputs.is_stream else len(inputs)
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
-        out, parts, labels, done = None, [], [], 0
-        measure = Measure() if self.scale is None and self.scale_of_fit is None and transform is None else None
+        out, parts, labels, done, sizes = None, [], [], 0, []
+        measures = self.scale is None and self.scale_of_fit is None and transform is None
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
@@ -188,8 +188,8 @@ class NetworkBackbone(Backbone):
                 seen = x if x is not None else next(floats, None)
                 if out is None:
                     look_at_scale(seen, self.scale_of_fit)
-                if measure is not None:
-                    measure.add(seen)
+                if measures and done < MAX_SAMPLES:
+                    sizes.append(sizes_of(seen))
                 passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
                 if views:
                     viewed = (self._forward(passed_on, others, view) for view, _ in views)
@@ -207,7 +207,11 @@ class NetworkBackbone(Backbone):
                 if out is None:
                     out = z.new_empty(n_samples or 0, *z.shape[1:])
                     if z.ndim > 2 and self.kept is None and out.nbytes > _MANY_BYTES:
-                        warn_of_memory(out.nbytes)
+                        warn_caller(
+                            f"predictions at all places take {out.nbytes / 1e9:.1f} GB, in one array: module_ is a "
+                            "torch module that yields calibrated logits batch by batch",
+                            MemoryUseWarning,
+                        )
                 # Copies: some networks hand out memory that they use again. Streams don't say how many are to come.
                 if n_samples is None:
                     parts.append(z.clone())
@@ -224,8 +228,8 @@ class NetworkBackbone(Backbone):
             check_logit_range(logits, "the network's output")
         except ValueError as error:
             raise OverflowedLogits(*error.args) from None
-        if measure is not None:
-            self.scale = measure.scale()
+        if measures:
+            self.scale = scale_of(sizes)
         return logits, joined_labels(labels) if labelled else None
 
     def as_module(self, owner):
@@ -276,15 +280,6 @@ class NetworkBackbone(Backbone):
             name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
             check_probabilities(scores, name, self.dtype, self.outputs)
         return logits
-
-
-def warn_of_memory(n_bytes):
-    """Tell that predictions of dense outputs take much memory."""
-    warn_caller(
-        f"predictions at all places take {n_bytes / 1e9:.1f} GB, in one array: module_ is a torch module that yields "
-        "calibrated logits batch by batch",
-        MemoryUseWarning,
-    )
 
 
 class ScoresBackbone(NetworkBackbone):

@@ -11,7 +11,7 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 
 # Of more samples the record is of the first.
-_MAX_SAMPLES = 2048
+MAX_SAMPLES = 2048
 # So small a share of samples that aren't all 0 may have smaller largest entries than is usual.
 _UNUSUAL = 0.05
 # A single row of a table with fewer entries may be anything.
@@ -40,33 +40,27 @@ class Scale(NamedTuple):
     usual: float
 
 
-class Measure:
-    """Makes the scale of inputs, batch by batch."""
+def sizes_of(x):
+    """Least and largest entry of floating-point inputs, and each sample's magnitude, on their device; else None."""
+    if x is None or not x.is_floating_point() or not x.numel():
+        return None
+    return *x.aminmax(), x.reshape(len(x), -1).abs().amax(1)
 
-    def __init__(self):
-        self.n_samples, self.parts = 0, []
 
-    def add(self, x):
-        """Take in floating-point inputs, which stay on their device."""
-        if self.n_samples < _MAX_SAMPLES and x is not None and x.is_floating_point() and x.numel():
-            self.n_samples += len(x)
-            self.parts.append((*x.aminmax(), x.reshape(len(x), -1).abs().amax(1)))
-
-    def scale(self):
-        """The scale of all that was taken in; None of nothing, and where all of it is 0."""
-        if not self.parts:
-            return None
-        lows, highs, magnitudes = zip(*self.parts, strict=True)
-        bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
-        told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
-        (low, high), largest = told[:2].tolist(), told[2:]
-        return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL))) if largest.any() else None
+def scale_of(sizes):
+    """The scale of batches, from the sizes of each or None; None of nothing, and where all of it is 0."""
+    if not (sizes := list(filter(None, sizes))):
+        return None
+    lows, highs, magnitudes = zip(*sizes, strict=True)
+    bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
+    told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
+    (low, high), largest = told[:2].tolist(), told[2:]
+    return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL))) if largest.any() else None
 
 
 def joined(scales):
     """The scale of inputs of which several processes have a part each."""
-    scales = [scale for scale in scales if scale is not None]
-    if not scales:
+    if not (scales := list(filter(None, scales))):
         return None
     lows, highs, usual = zip(*scales, strict=True)
     return Scale(min(lows), max(highs), min(usual))
@@ -98,7 +92,7 @@ def look_at_scale(x, scale):
 def finite_rows(values):
     """The first rows of what holds numbers, as floats, with 0 for infinity and NaN; None of anything else."""
     try:
-        rows = tensor_of(values[:_MAX_SAMPLES], "X")
+        rows = tensor_of(values[:MAX_SAMPLES], "X")
     except (TypeError, ValueError, LookupError, NotImplementedError):
         return None
     return torch.nan_to_num(rows if rows.is_floating_point() else rows.double(), 0.0, 0.0, 0.0)
