@@ -3,7 +3,6 @@
 import zlib
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import issparse
@@ -27,7 +26,7 @@ def row_prints(X):
     """
     entries = [X[name] for name in sorted(X, key=str)] if isinstance(X, dict) and not issparse(X) else [X]
     try:
-        sums = [_sums(_rows_of(values), seed) for seed, values in enumerate(entries)]
+        sums = [_sums(values, seed) for seed, values in enumerate(entries)]
         return (np.sum(sums, axis=0, dtype=np.uint64) >> np.uint64(32)).astype(np.uint32)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         # No fit fails for the want of a hash.
@@ -63,17 +62,15 @@ def prints_of(X, recorded, n_samples):
     return prints if prints is not None and len(prints) == n_samples else None
 
 
-def _rows_of(values):
-    """Return what can be sliced by rows, of numbers or of names."""
-    if issparse(values):
-        return values.tocsr()
-    return values if hasattr(values, "detach") else to_numpy(values)
-
-
 def _sums(values, seed):
     """Of each row the sum of products, modulo 2**64."""
+    if issparse(values):
+        values = values.tocsr()
+    elif not hasattr(values, "detach"):
+        values = to_numpy(values)
     n_columns = int(np.prod(values.shape[1:]))
-    factors, step = _factors(seed, n_columns), max(1, _ENTRIES_AT_ONCE // max(1, n_columns))
+    # The stream of the bit generator itself, which stays the same from one numpy to the next.
+    factors, step = np.random.PCG64(seed).random_raw(n_columns), max(1, _ENTRIES_AT_ONCE // max(1, n_columns))
     sums = np.empty(values.shape[0], dtype=np.uint64)
     for start in range(0, len(sums), step):
         rows = values[start : start + step]
@@ -111,9 +108,3 @@ def _word_of(name):
         return _words(np.array([float({"True": 1, "False": 0}.get(name, name))]))[0]
     except ValueError:
         return np.uint32(zlib.crc32(name.encode()))
-
-
-@lru_cache(maxsize=8)
-def _factors(seed, n):
-    # The stream of the bit generator itself, which stays the same from one numpy to the next.
-    return np.random.PCG64(seed).random_raw(n)
