@@ -191,13 +191,25 @@ class LogitsModule(nn.Module):
             raise failure from error
 
     def _taken_from(self, output):
+        """Return the tensor that is taken; where nobody said which, `guessed` names it if others could be meant."""
         if self.output_key is not None:
             return check_floating(_item(output, self.output_key))
-        taken, guess = _tensor_in(output)
+        guess = None
+        if isinstance(output, Mapping) and output:
+            # As Hugging Face's models and torchvision's of segmentation have it.
+            name = next((name for name in ("logits", "out") if name in output), None) or next(iter(output))
+            guess = None if name in ("logits", "out") else f"the entry {name!r} of {_shown(output)}"
+            output = output[name]
+        elif hasattr(output, "logits"):
+            output = output.logits
+        elif isinstance(output, (tuple, list)) and output:
+            if sum(isinstance(item, torch.Tensor) and item.is_floating_point() for item in output) > 1:
+                guess = f"item 0 of {_shown(output)}"
+            output = output[0]
         # Compilers and exporters record what happens to tensors, and nothing else.
         if guess != self.guessed and not torch.compiler.is_compiling():
             self.guessed = guess
-        return taken
+        return check_floating(output)
 
 
 def _item(output, key):
@@ -214,23 +226,6 @@ def _item(output, key):
 def _copied(value):
     """Return a copy for a network whose first operation may work in place, on the user's own memory or on a leaf."""
     return value.clone() if isinstance(value, torch.Tensor) else value
-
-
-def _tensor_in(output):
-    """The tensor that is taken where nobody said which, and what it is where others could be meant, else None."""
-    guess = None
-    if isinstance(output, Mapping) and output:
-        # As Hugging Face's models and torchvision's of segmentation have it.
-        name = next((name for name in ("logits", "out") if name in output), None) or next(iter(output))
-        guess = None if name in ("logits", "out") else f"the entry {name!r} of {_shown(output)}"
-        output = output[name]
-    elif hasattr(output, "logits"):
-        output = output.logits
-    elif isinstance(output, (tuple, list)) and output:
-        if sum(isinstance(item, torch.Tensor) and item.is_floating_point() for item in output) > 1:
-            guess = f"item 0 of {_shown(output)}"
-        output = output[0]
-    return check_floating(output), guess
 
 
 def _shown(output):
