@@ -75,7 +75,7 @@ def test_what_stands_for_no_class_is_a_whole_number(number):
     logits, y = of_places()
     with pytest.raises((TypeError, ValueError), match="ignore_index"):
         TemperatureScaling(ignore_index=number).fit(logits, y)
-    with pytest.raises(TypeError, match=r"ignore_index must be a whole number, as labels are; got"):
+    with pytest.raises(TypeError, match=r"ignore_index must be a whole number; got"):
         brier_score(y, softmax(logits, axis=1), ignore_index=number)
 
 

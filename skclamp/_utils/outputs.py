@@ -12,8 +12,7 @@ from ..losses import share_of_places
 from .arrays import is_missing, n_axes, to_numpy
 from .encoding import register
 from .labels import check_class_names, check_labels, encode_labels, resolve_classes
-from .least_probability import raised
-from .parameters import check_label_number
+from .parameters import check_whole_number
 
 OUTPUTS = ("softmax", "sigmoid")
 
@@ -46,12 +45,6 @@ class OutputLayer(NamedTuple):
         if self.n_labels is None:
             return logits
         return torch.stack([logsigmoid(-logits), logsigmoid(logits)], -1).view(-1, 2)
-
-    def raised(self, logits, least_probability):
-        """Logits of which no probability is below the least one; see `least_probability.raised`."""
-        if not least_probability or self.n_labels is None:
-            return raised(logits, least_probability)
-        return self.logits_of_rows(raised(self.rows(logits), least_probability), logits)
 
     def of_rows(self, rows, logits):
         """Return what rows (N, K) say in the shape of the logits that they come from: of labels the second column."""
@@ -270,7 +263,7 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
 
     `name` and `beside` are as in `check_labels`, and `ignore_index` stands for no class where y has one at each place.
     """
-    check_label_number(ignore_index, "ignore_index")
+    check_whole_number(ignore_index, "ignore_index", low=None)
     matrix = matrix_of(y)
     if matrix is not None and beside is not None and getattr(beside[1], "shape", None) == (len(matrix),):
         # Binary features, swapped with the labels.

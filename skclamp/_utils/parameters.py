@@ -70,18 +70,13 @@ def check_parameters(constraints, params, owner):
 
 
 def check_whole_number(value, name, low=1):
-    """An int of at least `low`; TypeError if `value` isn't a whole number, ValueError if it is less."""
+    """An int of at least `low`, or any; TypeError if `value` isn't a whole number, ValueError if it is less."""
+    rule = f"{name} must be a whole number{'' if low is None else f' of at least {low}'}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be a whole number of at least {low}; got {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be a whole number of at least {low}; got {value}")
+        raise TypeError(f"{rule}; got {value!r}")
+    if low is not None and value < low:
+        raise ValueError(f"{rule}; got {value}")
     return int(value)
-
-
-def check_label_number(value, name):
-    """Raise TypeError unless a label that stands for no class is a whole number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be a whole number, as labels are; got {value!r}")
 
 
 def check_flag(value, name):

@@ -30,7 +30,7 @@ from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
-from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, stand_in_for_zero
+from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
 from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices
@@ -314,7 +314,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             if are_classes:
                 self._check_absent(samples)
             self.least_probability_ = self._least_probability(samples)
-            samples = replace(samples, logits=self._outputs.raised(samples.logits, self.least_probability_))
+            if self.least_probability_:
+                rows = raised(self._outputs.rows(samples.logits), self.least_probability_)
+                samples = replace(samples, logits=self._outputs.logits_of_rows(rows, samples.logits))
 
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)

@@ -19,7 +19,7 @@ from .._utils.outputs import (
     other_places,
     with_ignored,
 )
-from .._utils.parameters import check_choice, check_label_number, check_number
+from .._utils.parameters import check_choice, check_number, check_whole_number
 from ._binning import Probabilities, weights_of_rows
 
 
@@ -179,7 +179,7 @@ def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-1
     """Return the `Rows` of what a metric is given; of `Probabilities` `y_true` are column indices."""
     if isinstance(y_proba, Probabilities):
         return Rows("classes", y_true, y_proba)
-    check_label_number(ignore_index, "ignore_index")
+    check_whole_number(ignore_index, "ignore_index", low=None)
     if max(n_axes(y_true, "y_true"), n_axes(y_proba, "y_proba")) > 2:
         return _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index)
     matrix = matrix_of(y_true) if takes_labels else None
