@@ -85,7 +85,7 @@ class TemperingMap(Map):
 class Tempering(TemperatureScaling):
     """Whose temperature is multiplied by a factor; subclasses say how they come by it."""
 
-    _parameter_constraints: ClassVar[dict] = {**TemperatureScaling._parameter_constraints, "factor": [float]}
+    _parameter_constraints: ClassVar[dict] = {"factor": [float]}
 
     def _fit_logits(self, logits, y, sample_weight):
         learned = super()._fit_logits(logits, y, sample_weight).learned()

@@ -36,6 +36,7 @@ class AroundEstimator(BaseEstimator):
     # Learned attributes that a file does without, or that are made anew from the rest and the estimator.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
 
+    # A class has those of its bases, and its own.
     _parameter_constraints: ClassVar[dict] = {}
 
     # Of the link in the HTML repr.
@@ -51,6 +52,7 @@ class AroundEstimator(BaseEstimator):
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
+        cls._parameter_constraints = {**super(cls, cls)._parameter_constraints, **cls._parameter_constraints}
         register(cls, arguments_of)
 
     @classmethod

@@ -236,7 +236,6 @@ class BaseClamping(BaseCalibrator):
     views: str | Sequence[nn.Module] = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
         "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
         "init": [Choices("zeros", "normal", "gradient"), "array-like", torch.Tensor],
         "init_scale": [Interval(Real, 0, None, closed="left")],

@@ -181,7 +181,6 @@ class NeuralClampingCalibrator(BaseClamping):
     validation_fraction: float | str | BaseCrossValidator | Iterable | None = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseClamping._parameter_constraints,
         "perturbation": [Choices("auto", *PERTURBATIONS, "norm"), nn.Module, None],
         "gamma": [Choices("auto"), GAMMA_RULE],
         "penalty": [Interval(Real, 0, None, closed="left")],

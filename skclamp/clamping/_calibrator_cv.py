@@ -108,10 +108,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
     lrs: Sequence[float | str] = ("auto",)
     cv: object = 3
 
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseClamping._parameter_constraints,
-        **{name: ["array-like"] for name in _GRIDS},
-    }
+    _parameter_constraints: ClassVar[dict] = {name: ["array-like"] for name in _GRIDS}
 
     _inputs_stay, _guarded, _is_auto, _gradients_may_prove = False, True, False, False
 

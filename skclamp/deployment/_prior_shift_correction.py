@@ -171,10 +171,9 @@ class PriorShiftCorrection(BaseCalibrator):
     _takes_places = False
     _mend_by_class = "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
-        **dict.fromkeys(("priors", "source_priors"), ["array-like", dict, torch.Tensor, None]),
-    }
+    _parameter_constraints: ClassVar[dict] = dict.fromkeys(
+        ("priors", "source_priors"), ["array-like", dict, torch.Tensor, None]
+    )
 
     priors_, labelled_priors_, temperature_ = Learned(), Learned(), Learned()
 

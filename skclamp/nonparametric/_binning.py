@@ -11,7 +11,6 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from ..base import BaseCalibrator
 from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, distinct_values
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples per bin on average.
@@ -96,7 +95,6 @@ class HistogramBinning(OneVsRestCalibrator):
     prior_strength: float = 1.0
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
         "n_bins": [Interval(Integral, 1, None, closed="left")],
         "strategy": [Choices("quantile", "uniform")],
         "prior_strength": [Interval(Real, 0, None, closed="left")],
@@ -174,10 +172,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
 
     prior_strength: float = 2.0
 
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
-        "prior_strength": [Interval(Real, 0, None, closed="neither")],
-    }
+    _parameter_constraints: ClassVar[dict] = {"prior_strength": [Interval(Real, 0, None, closed="neither")]}
 
     _map = StepMaps
 

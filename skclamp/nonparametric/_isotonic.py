@@ -149,10 +149,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     _takes_absent = False
     _group = "order-preserving"
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
-        "slope": [Interval(Real, 0, None, closed="neither"), None],
-    }
+    _parameter_constraints: ClassVar[dict] = {"slope": [Interval(Real, 0, None, closed="neither"), None]}
 
     _treats_classes_alike = True
     slope_ = Learned()

@@ -9,7 +9,6 @@ import torch
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
-from ..base import BaseCalibrator
 from ._one_vs_rest import SAME, MapsByClass, OneVsRestCalibrator, distinct_values
 
 
@@ -86,10 +85,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
     _n_per_class = 3
     # Its time grows as the square of the samples.
     _compared_classes = 0
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
-        "precision": [Interval(Integral, 0, 15, closed="both"), None],
-    }
+    _parameter_constraints: ClassVar[dict] = {"precision": [Interval(Integral, 0, 15, closed="both"), None]}
 
     def _fit_class(self, proba, hit, weight):
         if self.precision is not None:

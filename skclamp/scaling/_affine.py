@@ -233,7 +233,6 @@ class StructuredVectorScaling(AffineScaling):
     intercept_penalty: float = 1.0
 
     _parameter_constraints: ClassVar[dict] = {
-        **AffineScaling._parameter_constraints,
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,
     }
@@ -325,7 +324,6 @@ class StructuredMatrixScaling(AffineScaling):
     intercept_penalty: float = 1.0
 
     _parameter_constraints: ClassVar[dict] = {
-        **AffineScaling._parameter_constraints,
         "off_diagonal_penalty": _STRENGTH,
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,

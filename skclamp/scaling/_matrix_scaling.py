@@ -59,7 +59,6 @@ class OdirScaling(AffineScaling):
     n_folds: int = 5
 
     _parameter_constraints: ClassVar[dict] = {
-        **AffineScaling._parameter_constraints,
         "off_diagonal_penalty": [Interval(Real, 0, None, closed="left"), None],
         "intercept_penalty": [Interval(Real, 0, None, closed="left"), None],
         "n_folds": [Interval(Integral, 2, None, closed="left")],

@@ -179,10 +179,7 @@ class PlattScaling(OneVsRestScaling):
 
     pooling: str = "partial"
 
-    _parameter_constraints: ClassVar[dict] = {
-        **OneVsRestScaling._parameter_constraints,
-        "pooling": [Choices("partial", "complete", "none")],
-    }
+    _parameter_constraints: ClassVar[dict] = {"pooling": [Choices("partial", "complete", "none")]}
 
     coef_ = Learned()
     shared_ = Learned()
@@ -275,7 +272,6 @@ class QuadraticScaling(OneVsRestScaling):
     n_folds: int = 5
 
     _parameter_constraints: ClassVar[dict] = {
-        **OneVsRestScaling._parameter_constraints,
         "penalty": [Interval(Real, 0, None, closed="left"), None],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
     }

@@ -219,7 +219,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
 
     _map_of_labels = None
     _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
         "hidden_layer_sizes": ["array-like"],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -345,10 +344,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     variant: str = "order-invariant"
     hidden_layer_sizes: Sequence[int] = (10,)
 
-    _parameter_constraints: ClassVar[dict] = {
-        **OrderPreservingCalibrator._parameter_constraints,
-        "variant": [Choices("order-invariant", "order-preserving")],
-    }
+    _parameter_constraints: ClassVar[dict] = {"variant": [Choices("order-invariant", "order-preserving")]}
 
     _group = "order-preserving"
 
@@ -416,10 +412,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
     n_top: int = 10
     hidden_layer_sizes: Sequence[int] = (5, 5)
 
-    _parameter_constraints: ClassVar[dict] = {
-        **OrderPreservingCalibrator._parameter_constraints,
-        "n_top": [Interval(Integral, 1, None, closed="left")],
-    }
+    _parameter_constraints: ClassVar[dict] = {"n_top": [Interval(Integral, 1, None, closed="left")]}
 
     _group = "temperatures"
     _treats_classes_alike = True

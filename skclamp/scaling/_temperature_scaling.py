@@ -90,7 +90,6 @@ class TemperatureScaling(BaseCalibrator):
     bounds: tuple[float, float] = DEFAULT_BOUNDS
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
         "gamma": [Interval(Real, 0, None, closed="left")],
         "bounds": ["array-like"],
     }

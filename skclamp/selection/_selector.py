@@ -144,7 +144,6 @@ class CalibratorSelector(BaseCalibrator):
     n_jobs: int | None = None
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
         "scoring": [Choices(*get_scorer_names()), callable, None],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
