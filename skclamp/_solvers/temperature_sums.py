@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import torch
 
+from .._utils.least_probability import LOG_MIN_PROBABILITY
+
 # A chunk and its exponentials stay in the second-level cache of a processor's core; a GPU wants fewer, longer kernels.
 _CHUNK_SIZE = 2**17
 _GPU_CHUNK_SIZE = 2**20
@@ -110,14 +112,25 @@ class LogitRows:
         return self._average(errors(), shape=())
 
     def smoothing(self, n_samples):
-        """By how much a label leads the other classes' mean, times the probability that so many samples leave these."""
+        """By how much a label leads the other classes' mean, times the probability that so many samples leave these.
+
+        Far below what is common between the first two classes, and below the least probability at T = 1, others are
+        left out: they are masked, or of no account.
+        """
+
+        def gaps():
+            for centred, _, weight in self._chunks():
+                first, second = centred.topk(2, self.dim).values.unbind(self.dim)
+                yield weight @ (first - second).double()
+
+        floor = LOG_MIN_PROBABILITY * max(1.0, self._average(gaps(), shape=()))
 
         def leads():
             for centred, label, weight in self._chunks():
-                # As low as that is only what stands for a logit of -inf.
-                present = centred > torch.finfo(self.dtype).min
-                n_others = (present.sum(self.dim) - 1).clamp_(min=1)
-                yield weight @ (label - (centred.where(present, 0).sum(self.dim) - label) / n_others).double()
+                present, label = centred > floor, label.clamp_min(floor)
+                n_others = present.sum(self.dim) - (label > floor).to(torch.int64)
+                others = centred.where(present, 0).sum(self.dim) - label.where(label > floor, 0)
+                yield weight @ (label - (others / n_others).where(n_others > 0, floor)).double()
 
         return self._average(leads(), shape=()) / (n_samples + 2)
 

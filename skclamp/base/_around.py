@@ -3,7 +3,7 @@
 import copy
 from contextlib import contextmanager
 from html import escape
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from sklearn.base import BaseEstimator, clone
@@ -14,7 +14,6 @@ from skorch import NeuralNet
 
 from .._backbones.opening import is_frozen
 from .._utils.encoding import register
-from .._utils.outputs import SOFTMAX
 from .._utils.parameters import check_parameters
 from .._version import documentation
 from ..persistence import load
@@ -41,9 +40,6 @@ class AroundEstimator(BaseEstimator):
 
     # Of the link in the HTML repr.
     _doc_link_module = "skclamp"
-
-    # What the fit went by.
-    _outputs: Any = SOFTMAX
 
     @property
     def _doc_link_template(self):

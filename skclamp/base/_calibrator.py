@@ -347,7 +347,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _opening(self):
         """Hook: how the estimator is opened."""
-        opening = Opening(self.response, self._outputs.kind, self.device, batch_size=self.batch_size)
+        # A forged file may lack them.
+        outputs = getattr(self, "_outputs", SOFTMAX).kind
+        opening = Opening(self.response, outputs, self.device, batch_size=self.batch_size)
         return opening._replace(integer_scale=self.integer_scale, verbose=self.verbose)
 
     def _open_backbone(self):

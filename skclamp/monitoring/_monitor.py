@@ -190,9 +190,10 @@ class CalibrationMonitor(Watch):
     def _understand(self, X, y):
         if hasattr(self, "_evidence"):
             return
+        self._outputs = SOFTMAX
         estimator, asked = self._frozen_part(), self.outputs
         if hasattr(type(estimator), "_map_rows"):
-            own = estimator._outputs.kind
+            own = getattr(estimator, "_outputs", SOFTMAX).kind
             if asked not in ("auto", own):
                 raise ValueError(
                     f"outputs must be {own!r}, as of the {type(estimator).__name__} that is watched, or 'auto'; got "
@@ -214,7 +215,7 @@ class CalibrationMonitor(Watch):
             self._outputs = own
             return
         if asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
-            self._outputs, _ = understood(asked, y, beside=("X", X))
+            self._outputs = OutputLayer(understood(asked, y, beside=("X", X))[0].n_labels)
         elif estimator is None:
             self._outputs = OutputLayer(is_dense=getattr(X, "ndim", 0) > 2)
         elif isinstance(estimator, NeuralNet):

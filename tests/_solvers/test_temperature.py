@@ -112,6 +112,21 @@ def test_zero_weights_hide_rows_even_from_the_sample():
     assert found.temperature == pytest.approx(solve_temperature(logits[8:40], y[8:40]).temperature, rel=1e-9)
 
 
+@pytest.mark.parametrize("masked", [-math.inf, -1e3, -1e4, -1e9])
+@pytest.mark.parametrize("smoothed", [{"smooth": True}, {"prior": True}])
+def test_masked_classes_smooth_nothing(masked, smoothed):
+    """Of few errors, so that there is a prior; some classes are masked in all rows, and one in every other row."""
+    logits, y = draw(400, 3, temperature=0.05, scale=10.0)
+    assert 0 < (logits.argmax(1) != y).sum() < 10
+    expected = solve_temperature(logits, y, **smoothed).temperature
+    rows = torch.nn.functional.pad(logits, (0, 2), value=masked)
+    assert solve_temperature(rows, y, **smoothed).temperature == pytest.approx(expected, rel=1e-9)
+    some = torch.cat([logits, torch.where(torch.arange(400) % 2 == 0, masked, logits.min(1).values - 1)[:, None]], 1)
+    least = torch.where(some < -100, -math.inf, some)
+    expected = solve_temperature(least, y, **smoothed).temperature
+    assert solve_temperature(some, y, **smoothed).temperature == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 @pytest.mark.parametrize(
     ("n_samples", "scale", "dtype"),
