@@ -33,7 +33,7 @@ _BLOCK_SIZE = 256
 ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BinTable:
     """Count, confidence and accuracy of each bin; ``pandas.DataFrame(dataclasses.asdict(table))`` shows it.
 

@@ -92,6 +92,12 @@ class CalibratorComparison:
         """Scores of one calibrator."""
         return {row.name: row for row in self.rows}[name]
 
+    def __iter__(self):
+        return (row.name for row in self.rows)
+
+    def __len__(self):
+        return len(self.rows)
+
     @property
     def best(self):
         """Name of the row with the lowest NLL."""

@@ -45,12 +45,13 @@ class CalibratorSelector(BaseCalibrator):
     least 0 and a sum of at most 1. l_0 is temperature scaling. The weights minimise the total negative log-likelihood
     (NLL) out of fold plus a price, ``sum_j c_j w_j``. The price of a candidate is 3 nats, or two standard deviations of
     what its gain varies by where nothing is to be gained, if that is more; one and a half of two classes. So what helps
-    comes in smoothly, and where nothing earns its price all weights are exactly 0: the result is temperature scaling to
-    the bit. The same rule decides whether an order-preserving map follows the pool. What was chosen is then fitted to
-    all the samples.
+    comes in smoothly, and where nothing earns its price the weights of all others are exactly 0. The same rule decides
+    whether an order-preserving map follows the pool. What was chosen is then fitted to all the samples.
 
     Temperature scaling has to earn its place too. Where T gains less than 4 nats in all over the logits as they are,
-    1 / T is drawn to 1, and it is 1 where T gains less than half a nat, as it does by chance.
+    1 / T is drawn to 1, and it is 1 where T gains less than half a nat, as it does by chance. So where nothing earns
+    its price the result is temperature scaling to the bit if T gains more than that, and else lies between it and the
+    logits as they are; the weights add up to less than 1 by what these have.
 
     Samples that depend on each other, of equal inputs and labels or of one of the ``groups`` that `fit` takes, share a
     fold, and count as one; equal logits that are given in the inputs' place do so too, unless they are votes.
