@@ -143,6 +143,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
             else:
                 splits = list(folds.split(y_encoded, y_encoded, **problem.split_params))
             check_partition([rows for _, rows in splits], len(problem))
+        # In the order of the samples, as processes that share them need it.
+        splits = [tuple(map(np.sort, split)) for split in splits]
         if not drawn:
             look_for_torn_copies(problem, [splits], "cv")
         return problem, [splits]

@@ -35,8 +35,7 @@ def with_gradients(problem, candidates, splits):
     exact = problem.in_full_precision()
     at = torch.full((len(problem),), exact.solve(prior=True).temperature, dtype=torch.float64)
     for train, _ in splits if are_apart(splits, len(problem)) else ():
-        rows = torch.as_tensor(np.sort(train))
-        at[rows] = exact.take(rows).solve(prior=True).temperature
+        at[train] = exact.take(train).solve(prior=True).temperature
     rows = drawn_rows(len(problem), most).sort().values
     if len(rows) < len(problem):
         problem = problem.take(rows)

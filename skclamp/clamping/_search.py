@@ -260,11 +260,9 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
     """Evidence of candidates, learned in each fold and judged out of fold.
 
     `learn` takes the number of a fold, its training and its held-out part, both a Problem, to the HeldOut of the
-    baseline and a list of those of candidates. The splits are training and held-out rows, none held out twice.
+    baseline and a list of those of candidates. The splits are training and held-out rows in order, none of these twice.
     `until_lost` leaves out the folds after a half, or several parts, that gained nothing.
     """
-    # In the order of the samples, as processes that share them need it.
-    splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
     weight = problem.weight.numpy()
     for k, (train, rows) in enumerate(splits):
         for part, what in ((train, "to train on"), (rows, "held out")):
@@ -352,7 +350,7 @@ def _warm_start(outcome):
     for state, place, (train, _) in zip(states, places, outcome.splits, strict=True):
         shift = F.pad(there - place, (0, 1), value=np.log(start.temperature / state.temperature)).double()
         foreseen = joined([gradients.moved(shift) for _, gradients in state.parts])
-        start.parts.append((torch.as_tensor(np.sort(train)), foreseen))
+        start.parts.append((torch.as_tensor(train), foreseen))
     start.gradients, start.extensions = Pass(None, joined([gradients for _, gradients in start.parts]), []), {}
     # They may be large, and aren't asked again.
     for state in states:

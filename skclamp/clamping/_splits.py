@@ -42,10 +42,8 @@ def tries_of(validation_fraction, problem, learner):
         if numbers[0] > (n_samples := max(n_distinct, MIN_SAMPLES)):
             rule = f"validation_fraction must hold out at least one of {n_samples} samples"
             raise ValueError(f"{rule}; got {validation_fraction}")
-    elif problem.n_weighted >= MIN_SAMPLES:
-        return [_given(validation_fraction, problem)]
     else:
-        return []
+        return [_given(validation_fraction, problem)] if problem.n_weighted >= MIN_SAMPLES else []
     if n_distinct < MIN_SAMPLES and validation_fraction is not None:
         return []
     # Random folds, copies kept together.
@@ -80,7 +78,8 @@ def _given(validation_fraction, problem):
         if len(both := np.intersect1d(train, rows)):
             rule = "validation_fraction must hold out samples that aren't trained on"
             raise ValueError(f"{rule}; got sample {both[0]} in both parts of split {k}")
-        splits.append((train, rows))
+        # In the order of the samples, as processes that share them need it.
+        splits.append((np.sort(train), np.sort(rows)))
     if not splits:
         raise ValueError("validation_fraction must have at least one split; got none")
     check_partition([rows for _, rows in splits], problem.n_weighted, "validation_fraction", "at most once")

@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -344,10 +345,9 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
 
     def learn(k, train, held_out):
-        train_rows, rows = map(np.sort, splits[k])
         seen = []
         for name, other in problems.items():
-            part, unseen = other.take(train_rows), other.take(rows)
+            part, unseen = map(other.take, splits[k])
             temperature = part.solve(smooth=True).temperature
             told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
             seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
@@ -380,13 +380,11 @@ def joined(taught, learned):
     norms = [norm for norm in (norm_part(taught), norm_part(learned)) if norm is not None]
     parts = [part for module in (taught, learned) for part in flattened(module) if norm_part(part) is None]
     named = [(f"{title_of(part)}{k or ''}", part) for k, part in enumerate(parts)]
-    return nn.Sequential(OrderedDict([*named, *[("norm", norm) for norm in [_merged(*norms)] if norms]]))
+    return nn.Sequential(OrderedDict([*named, *([("norm", reduce(_merged, norms))] if norms else [])]))
 
 
-def _merged(first=None, second=None):
+def _merged(first, second):
     """One clamp of features in the place of two, one after the other."""
-    if second is None:
-        return first
     values = {layer.name: (layer, gain, offset) for layer, gain, offset in first.by_layer()}
     for layer, gain, offset in second.by_layer():
         _, before, shift = values.get(layer.name, (layer, torch.ones_like(gain), None))

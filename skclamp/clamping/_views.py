@@ -52,12 +52,11 @@ def candidate_views(views, problem):
     """Candidates by their names, from the parameter `views`; none where nothing is known of such inputs."""
     x, places, candidates = problem.example(1), problem.backbone.places, views
     if isinstance(views, str):
-        candidates = views_of(x.shape[1:]) if problem.has_floating_inputs else []
+        known = views_of(x.shape[1:]) if problem.has_floating_inputs else []
+        candidates = [view for view in known if not places or view._moves_back(x.shape[2:], places)]
     elif x is None:
         raise ValueError("input_key must name the entry of X that views look at, of floating-point numbers; got None")
     candidates = [copy.deepcopy(view).to(x.device).eval() for view in candidates if type(view) is not nn.Identity]
-    if places and isinstance(views, str):
-        candidates = [view for view in candidates if view._moves_back(x.shape[2:], places)]
     for view in candidates:
         try:
             seen = view(x)
@@ -108,7 +107,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         looks = [Looks(look.problem, seen.learned.perturbation, candidates) if seen else look for seen in perturbed]
 
         def learn(fold, train, held_out):
-            rows, held_out_rows = map(np.sort, outcome.splits[fold])
+            rows, held_out_rows = outcome.splits[fold]
             rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
             look, judging = looks[fold], held_out.in_full_precision()
             base = train.logits_under(look.perturbation) if perturbs else train.logits
