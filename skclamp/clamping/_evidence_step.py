@@ -220,11 +220,9 @@ def _pass_back(problem, perturbation, temperature, extensions):
         with torch.no_grad():
             # Detached anew: the identity returns the batch itself, which must not start to record.
             perturbed: Any = None if x is None else perturbation(x).to(x.dtype).detach()
-        by_features = None
         if norm is None or extensions:
             perturbed.requires_grad_()
-        if norm is not None:
-            by_features = torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
+        by_features: Any = None if norm is None else torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
         with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
             at = temperature[rows].to(output) if isinstance(temperature, torch.Tensor) else temperature
@@ -243,11 +241,9 @@ def _pass_back(problem, perturbation, temperature, extensions):
         problem.passes.forward += n_samples
         problem.passes.backward += n_samples
         logits[rows] = output.detach()
-        parts: list[Any] = [] if norm is None else [by_features]
-        if cotangent is not None:
-            cotangent = cotangent.contiguous()
-            parts += [] if norm is not None else [per_sample_gradients(perturbation, x, cotangent)]
-            parts += [per_sample_gradients(extension, perturbed.detach(), cotangent) for extension in extensions]
+        cotangent = cotangent if cotangent is None else cotangent.contiguous()
+        parts = [per_sample_gradients(perturbation, x, cotangent) if norm is None else by_features]
+        parts += [per_sample_gradients(extension, perturbed.detach(), cotangent) for extension in extensions]
         margins[rows], slopes[rows] = margin.detach(), -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
         gradients[rows] = torch.cat(parts, 1)
     # To where the logits are treated, in few pieces.

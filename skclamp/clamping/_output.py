@@ -56,10 +56,9 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     """
     everywhere = problem.labelled(logits)
     samples = tried(everywhere)
-    others = [(type(asked).__name__, asked)]
-    if asked is None:
-        others = [own for own in maps_for(samples) if not isinstance(own[1], TemperatureScaling)]
-    names, maps = zip(("temperature", TemperatureScaling()), *others, strict=True)
+    # The temperature comes first.
+    given = [("temperature", TemperatureScaling()), (type(asked).__name__, asked)]
+    names, maps = zip(*(maps_for(samples) if asked is None else given), strict=True)
     numbers = _fold_numbers(problem, samples, splits)
     if not numbers.any():
         if asked is not None:
