@@ -172,6 +172,8 @@ class ClampingNet(NeuralNet):
     def train_step_single(self, batch, **fit_params):
         """Loss and gradients of a batch, summed over the processes."""
         step = super().train_step_single(batch, **fit_params)
+        if self.ranks is ALONE:
+            return step
         parameters = [p for _, p in self.get_all_learnable_params()]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         parts = [step["loss"].detach()[None], *(gradient.flatten() for gradient in gradients)]
