@@ -10,6 +10,8 @@ from .._utils.encoding import register
 # Below this p value inputs are said to have changed, beside class frequencies.
 SURE_LEVEL = 0.001
 
+_TRIED_BY_NAME = "a perturbation that is asked for by name, such as 'affine', is tried all the same"
+
 
 class Reason(Enum):
     """Reasons against a candidate, in words around what an `Objection` tells."""
@@ -19,9 +21,7 @@ class Reason(Enum):
     LITTLE_EVIDENCE = "evidence of {value:z.2f} nats, needs {needed:g}"
     LESS_EVIDENCE_THAN_ANOTHER = "evidence of {value:z.2f} nats, less than that of {about}"
     LITTLE_GAIN = "its first step promises a gain of {value:.2f} nats, needs {needed:g}"
-    NO_GAIN_FOR_OTHERS = (
-        "gradients of some samples foresee a change of {value:+.2g} nats for others, needs below {needed:.2g}"
-    )
+    NO_GAIN_FOR_OTHERS = "gradients of some samples foresee {value:+.2g} nats for others, needs below {needed:.2g}"
     NO_DESCENT = "no step along its gradient lowers the loss"
     TOO_MANY_PARAMETERS = "{value:,} parameters, at most {needed:,}"
     TOO_MANY_PARAMETERS_WITH_PENALTY = "{value:,} parameters, at most {needed:,} with a penalty"
@@ -41,21 +41,13 @@ class Reason(Enum):
     NO_VIEWS_GIVEN = "views holds none beside the inputs as they are"
     NO_VIEWS_KNOWN = "no views are known of inputs of shape {about}: views may be a list of modules"
     NO_VIEWS_OF_INTEGERS = "no views are known of integers such as tokens"
-    GUESSES = (
-        "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
-        "for by name, such as 'affine', is tried all the same"
-    )
-    RANDOM = (
-        "the network draws at random, so that its gradients and its losses are those of other networks; a "
-        "perturbation that is asked for by name is tried all the same"
-    )
+    GUESSES = f"the network is no better than guessing, and says much the same of all samples; {_TRIED_BY_NAME}"
+    RANDOM = f"the network draws at random: its gradients and its losses are those of other networks; {_TRIED_BY_NAME}"
     ANOTHER_ORDER = (
         "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "
         "into wrong ones: pass classes=..., a name for each column"
     )
-    NO_STATISTICS = (
-        "the network has no batch norm, whose statistics would tell, and X_reference gives none to compare with"
-    )
+    NO_STATISTICS = "the network has no batch norm, whose statistics would tell, and X_reference gives none"
     LABELS_TEACH_MORE = "but the labelled samples alone are expected to teach more"
     MAPS_DO_AS_WELL = (
         "but maps of the network's own logits do as well (with it their held-out NLL changes by {value:+.2g} nats, "
@@ -79,23 +71,17 @@ class Reason(Enum):
         "needs {needed:.2f})"
     )
     CHANCE_GRADIENTS = "gradients that ask for {about} may be chance (p = {value:.2g}, needs below {needed:.2g})"
-    NO_GAIN_ALONG_GRADIENTS = (
-        "the gradients ask for {about} beyond chance (p = {value:.2g}), but it didn't lower the held-out NLL"
-    )
+    NO_GAIN_ALONG_GRADIENTS = "gradients ask for {about} (p = {value:.2g}), but it didn't lower the held-out NLL"
     # Doubts about new class frequencies.
     FLAWED_PROBABILITIES = "{about}"
     INPUTS_CHANGED = "the inputs have changed too, since no mixture of the classes looks like these (p = {value:.2g})"
-    FEW_UNLABELLED = (
-        "other inputs would look the same, for there are too few samples to tell: {value:,} unlabelled samples "
-        "(needs {needed})"
-    )
+    FEW_UNLABELLED = "too few samples to tell other inputs: {value:,} unlabelled samples (needs {needed})"
     FEW_LABELLED = (
-        "other inputs would look the same, for there are too few samples to tell: {value:,} labelled samples (needs "
-        "{needed:,} for {about:,} classes)"
+        "too few samples to tell other inputs: {value:,} labelled samples (needs {needed:,} for {about:,} classes)"
     )
     FEW_OF_FREQUENT_CLASSES = (
-        "other inputs would look the same, for there are too few samples to tell: labelled samples of the classes "
-        "that are frequent now, which say as much as {value:.0f} (needs {needed})"
+        "too few samples to tell other inputs: labelled samples of the classes that are frequent now, which say as "
+        "much as {value:.0f} (needs {needed})"
     )
     CHANCE_FREQUENCIES = "chance alone may do as much (p = {value:.2g}, needs below {needed:g})"
     INPUTS_MAY_HAVE_CHANGED = (

@@ -74,11 +74,8 @@ def _reason(decision, phrases):
         return f"Passed over, so {phrases.otherwise}: {gain} ({spread}), {decision.unheard}."
     if verdict.accepted:
         where = f"{'each' if decision.n_gains == n_folds else decision.n_gains} of {folds}"
-        if decision.by_score:
-            return (
-                f"Kept: {gain} ({spread}), in {where}, and its gradients are beyond chance (p = {verdict.p_value:.2g})."
-            )
-        return f"Kept: {gain} ({spread}), in {where} and beyond chance (adjusted p = {verdict.p_value:.2g})."
+        proof = ", and its gradients are beyond chance (p" if decision.by_score else " and beyond chance (adjusted p"
+        return f"Kept: {gain} ({spread}), in {where}{proof} = {verdict.p_value:.2g})."
     objections = "; ".join(map(str, decision.objections))
     why = f", which proves nothing: {objections}" if verdict.difference < 0 else ""
     return f"{refused}: {gain} ({spread}, {folds}){why}."

@@ -33,9 +33,7 @@ def new_probabilities(total=1):
     )
 
 
-ONE_CLASS = (
-    "all labels are of one class, {name!r}, of {n_classes}: how sure to be of the others can't be learned from them"
-)
+ONE_CLASS = "all labels are of one class, {name!r}, of {n_classes}: how sure to be of others can't be learned"
 
 
 def rare_classes(n_samples, few, more):
