@@ -159,8 +159,8 @@ class AtIdentity(NamedTuple):
     @classmethod
     def of(cls, problem, families, at):
         """From a pass, in the network's own precision, `at` a temperature for each sample."""
-        of_inputs = {name: family for name, family in families.items() if name != "norm"}
-        norm = {name: family for name, family in families.items() if name == "norm"}
+        of_inputs = dict(families)
+        norm = {"norm": of_inputs.pop("norm")} if "norm" in families else {}
         here = at.view(-1, *[1] * (problem.logits.ndim - 1))
         own, families = nn.Sequential(OrderedDict(norm)), norm | of_inputs
         _, (margin, slope, rows) = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])

@@ -303,8 +303,8 @@ def with_norm_layers(problem):
     # What all processes that have samples to tell find, in one order.
     told = [each for each in problem.shard.ranks.all_gather_object(found) if each is not None]
     layers = [layer for layer in told[0][0] if all(layer in other for other, _ in told)] if told else []
-    left_out = {name: why for _, reasons in told for name, why in reasons.items()}
-    return replace(problem, norm_layers=layers, layers_left_out={name: why.value for name, why in left_out.items()})
+    left_out = {name: why.value for _, reasons in told for name, why in reasons.items()}
+    return replace(problem, norm_layers=layers, layers_left_out=left_out)
 
 
 def on_private_copies(problem):
