@@ -133,7 +133,6 @@ def page_content(scoring, n_calibration, cells, answers, samples, calibrators, o
     sampled = _sampled(len(samples.logits))
     wrong = wrong[: _MAX_WRONG_IMAGES if fields is None else _MAX_SCENES]
     rows = np.union1d(wrong, sampled).astype(int)
-    pictured = rows, sampled, *(() if fields is None else (wrong, fields))
     return {
         "nCalibration": n_calibration,
         "nSamples": len(samples.logits),
@@ -148,7 +147,7 @@ def page_content(scoring, n_calibration, cells, answers, samples, calibrators, o
         "thresholds": THRESHOLDS,
         "cells": cells,
         "answers": answers,
-        "thumbnails": thumbnails_of(samples, calibrators, *pictured),
+        "thumbnails": thumbnails_of(samples, calibrators, rows, sampled, wrong, fields),
         "versions": {
             "skclamp": __version__,
             "torch": torch.__version__,

@@ -19,7 +19,7 @@ _GREY = (128, 128, 128)
 
 
 @torch.no_grad()
-def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows=(), fields=None):
+def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows, fields):
     """Pictures of some rows of a test set, and of fewer behind each perturbation; None where inputs aren't images.
 
     Their files' bytes, in base64, are by the images' rows: "before", and "after" by the name of each calibrator that
@@ -48,12 +48,19 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows=(), fie
     key = next(iter(keys.values()), None)
     before: dict = {}
     after: dict = {name: {} for name in keys if keys[name] == key}
-    scenes: dict = {"masks": {}, "wrong": {}, "right": {}}
+    scenes: dict = {"masks": {}, "wrong": {}, "right": {}, "colors": {}}
     most = _MAX_PIXELS if fields is None else _MAX_PIXELS_OF_SCENES
+
+    def png(shares):
+        pixels, file = np.rint(255 * shares.clip(0, 1)).astype(np.uint8), io.BytesIO()
+        # Of one channel it takes two axes alone.
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
+        return base64.b64encode(file.getvalue()).decode()
+
     for row, (x, inputs) in zip(rows.tolist(), _images(samples, rows, key), strict=False):
         before[row] = _shrunk(x, most)
-        if row in scene_rows:
-            _add_scene(scenes, row, *fields(row, inputs))
+        if fields is not None and row in scene_rows:
+            _add_scene(scenes, png, row, *fields(row, inputs))
         for name in after if row in perturbed_rows else ():
             perturbation = perturbing[name].perturbation_
             place = next(perturbation.parameters(), x)
@@ -66,11 +73,8 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows=(), fie
     if low.min() >= 0 and high.max() <= 1:
         low, high = np.zeros_like(low), np.ones_like(high)
 
-    def png(shares):
-        pixels, file = np.rint(255 * shares.clip(0, 1)).astype(np.uint8), io.BytesIO()
-        # Of one channel it takes two axes alone.
-        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
-        return base64.b64encode(file.getvalue()).decode()
+    # As the page has them, by number.
+    scenes["colors"] = dict(sorted(scenes["colors"].items()))
 
     def scaled(image):
         return png((image - low) / np.where(high > low, high - low, 1.0))
@@ -79,32 +83,23 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows=(), fie
         "before": {row: scaled(image) for row, image in before.items()},
         "after": {name: {row: scaled(image) for row, image in images.items()} for name, images in after.items()},
         "limits": np.stack([low, high], axis=1).tolist(),
-        "scenes": _drawn(scenes, png) if scenes["masks"] else None,
+        "scenes": scenes if scenes["masks"] else None,
     }
 
 
-def _add_scene(scenes, row, y, proba):
+def _add_scene(scenes, png, row, y, proba):
     """Add the labels of an image, and what each calibrator says of it, shrunk by leaving out pixels."""
     share = min(1.0, _MAX_PIXELS_OF_SCENES / max(y.shape))
     sizes = [max(1, round(share * side)) for side in y.shape]
     some = np.ix_(*(np.arange(size) * side // size for size, side in zip(sizes, y.shape, strict=True)))
-    scenes["masks"][row] = y[some]
+    known, mask = (y >= 0).sum(), y[some]
+    palette = np.array([_color(k) for k in range(mask.max() + 1)] + [_GREY]) / 255
+    scenes["masks"][row] = png(palette[mask])
+    scenes["colors"] |= {int(k): _color(k) for k in np.unique(mask) if k >= 0}
     for name, own in proba.items():
         is_wrong = (own.argmax(0) != y) & (y >= 0)
-        scenes["wrong"].setdefault(name, {})[row] = (own.max(0) * is_wrong)[some]
-        known = (y >= 0).sum()
+        scenes["wrong"].setdefault(name, {})[row] = png(1 - (own.max(0) * is_wrong)[some][..., None])
         scenes["right"].setdefault(name, {})[row] = float(1 - is_wrong.sum() / known) if known else None
-
-
-def _drawn(scenes, png):
-    """The same as files, and the colours of the columns that masks show."""
-    shown = np.unique(np.concatenate([mask.ravel() for mask in scenes["masks"].values()]))
-    palette = np.array([_color(k) for k in range(shown.max() + 1)] + [_GREY]) / 255
-    wrong = {
-        name: {row: png(1 - own[..., None]) for row, own in images.items()} for name, images in scenes["wrong"].items()
-    }
-    masks = {row: png(palette[mask]) for row, mask in scenes["masks"].items()}
-    return {**scenes, "masks": masks, "wrong": wrong, "colors": {int(k): _color(k) for k in shown if k >= 0}}
 
 
 def _color(k):

@@ -87,6 +87,7 @@ class CalibratorComparison:
         self.network_times = network_times
         self.alpha = alpha
         self._content = content
+        self._about = content or {"event": -1, "areLabels": False, "nPlaces": 0}
 
     def __getitem__(self, name):
         """Scores of one calibrator."""
@@ -225,13 +226,8 @@ class CalibratorComparison:
     @property
     def _event(self):
         """Name of the second of two classes; None of others."""
-        if self._content is None or self._content["event"] < 0 or self._are_labels:
-            return None
-        return self._content["classNames"][1]
-
-    @property
-    def _are_labels(self):
-        return self._content is not None and self._content["areLabels"]
+        about = self._about
+        return None if about["event"] < 0 or about["areLabels"] else about["classNames"][1]
 
     @property
     def _error_name(self):
@@ -303,15 +299,15 @@ class CalibratorComparison:
             "curve of risk over coverage, the mean share of errors among the most confident answers. Times of output "
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
-        if self._are_labels:
+        if self._about["areLabels"]:
             notes += (
                 " Accuracy, NLL, Brier score and D² are means over labels, ECE, floor and AECE of all labels' "
                 "probabilities together, SCE is the mean of each label's ECE; an answer is one of one label. Samples "
                 "are what is compared and resampled."
             )
-        if self._content is not None and self._content["nPlaces"]:
+        if self._about["nPlaces"]:
             notes += (
-                f" All of this is of {self._content['nPlaces']:,} places of each test sample. Samples are what is "
+                f" All of this is of {self._about['nPlaces']:,} places of each test sample. Samples are what is "
                 "compared and resampled."
             )
         if self._event is not None:

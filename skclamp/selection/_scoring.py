@@ -21,6 +21,7 @@ from ..metrics import (
     expected_calibration_error,
 )
 from ..metrics._binning import Probabilities
+from ..metrics._metric import Rows
 from ..metrics._noise_floor import draw_labels
 from ..metrics._proper_scores import brier_losses, log_losses
 
@@ -166,7 +167,12 @@ class Scoring:
         """Scores by name, the loss of each sample, and of a page the cells and the answers."""
         proba, y, rows, n_bins = self._probabilities(y_proba), self._y, self._rows, self.n_bins
         event = proba.of_event()
-        interval = self.interval(partial(expected_calibration_error, n_bins=n_bins), y, event)
+        ece = partial(expected_calibration_error, n_bins=n_bins)
+        interval = self.interval(ece, y, event)
+        if self.are_labels:
+            sce = float(Rows("labels", y, event).each(ece).mean())
+        else:
+            sce = classwise_calibration_error(y, proba, n_bins=n_bins)
         area = self.interval(area_under_risk_coverage, y, proba)
         of_rows, distances = log_losses(proba, y), brier_losses(proba, y)
         d2_log_loss, d2_brier = map(self._gain, (of_rows, distances), self._of_frequencies)
@@ -190,7 +196,7 @@ class Scoring:
             "ece_floor": float(floor),
             "ece_floor_quantile": float(floor_quantile),
             "aece": adaptive_expected_calibration_error(y, event, n_bins=n_bins),
-            "sce": self._classwise(proba),
+            "sce": sce,
             "auroc": float(roc_auc_score(hits[rows], confidence[rows])) if both else float("nan"),
             "aurc": area.value,
             "aurc_low": area.low,
@@ -233,16 +239,6 @@ class Scoring:
         parts = parts / self._known.sum(0 if self.are_labels else None)
         return means.mean() + (parts.sum(1) * (self.judging.sum() / means.size))[self.judging]
 
-    def _classwise(self, proba):
-        """The mean over classes, or labels, of the error of each one's probability."""
-        if not self.are_labels:
-            return classwise_calibration_error(self._y, proba, n_bins=self.n_bins)
-        (p,), error = proba.columns([1]), partial(expected_calibration_error, n_bins=self.n_bins, labels=[0, 1])
-        return float(np.mean([error(self._y[rows], p[rows]) for rows in self._rows_of_labels(range(self._n_each))]))
-
-    def _rows_of_labels(self, labels):
-        return [self._rows[self._labels == k] for k in labels]
-
     def _answers(self, proba, losses):
         """The answers; `losses` are those of the rows."""
         shape, rows = self._known.shape, self._rows
@@ -258,7 +254,7 @@ class Scoring:
         confidence, prediction = proba.top_label
         if self.are_labels:
             (p,) = proba.columns([1])
-            events = [(rows, p, 1) for rows in (self._rows, *self._rows_of_labels(self.columns))]
+            events = [(rows, p, 1) for rows in (self._rows, *(self._rows[self._labels == k] for k in self.columns))]
         else:
             events = [(self._rows, *own) for own in zip(proba.columns(self.columns), self.columns, strict=True)]
         of_all, cells = partial(cells_of, counts=self.counts, dtype=proba.dtype), list[Any]()
