@@ -232,6 +232,10 @@ def test_a_display_shows_the_events_of_all_labels():
     Z, Y = problem()
     display = ReliabilityDisplay.from_predictions(Y, expit(Z), ax=plt.figure().gca())
     assert display.bins.count.sum() == Y.size
+    calibrator = PlattScaling().fit(Z, Y)
+    found = ReliabilityDisplay.from_estimator(calibrator, Z, Y)
+    expected = ReliabilityDisplay.from_predictions(Y, calibrator.predict_proba(Z))
+    assert found.bins.error() == expected.bins.error()
     plt.close("all")
 
 

@@ -101,6 +101,8 @@ def of_outputs(metric=None, *, takes_labels=True):
         elif average not in rows.averages:
             *known, _ = map(repr, rows.averages)
             raise ValueError(f"average must be {', '.join(known)} or None; got {average!r}")
+        if rows.kind == "labels" and labels is not None:
+            raise ValueError("labels must be None where y_true has several labels a sample: they are columns")
         if rows.are_together(average) or (over_classes and average is None):
             return metric(rows.y_encoded, rows.proba, **options)
         for name in ("return_bins", "return_bandwidth"):
@@ -187,8 +189,6 @@ def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-1
         return rows_of_classes(y_true, y_proba, labels, sample_weight)
     if hasattr(y_proba, "columns"):
         check_columns(y_true, list(y_proba.columns), "y_true", "y_proba")
-    if labels is not None:
-        raise ValueError("labels must be None where y_true has several labels a sample: they are columns")
     return _rows_of_labels(matrix, y_proba, sample_weight)
 
 
