@@ -16,12 +16,12 @@ def with_shared_docs(calibrator):
         return calibrator
     doc = inspect.cleandoc(calibrator.__doc__)
     places = re.findall(r"^\{([\w,\s]+)\}", doc, re.MULTILINE)
-    told = _entries(doc, "Parameters|Attributes").keys() | {name for place in places for name in _names(place)}
+    told = entries_of(calibrator, "Parameters|Attributes").keys() | {name for place in places for name in _names(place)}
     texts: dict[str, str] = {}
     for section in ("Parameters", "Attributes"):
         inherited: dict[str, str] = {}
         for base in reversed(calibrator.__mro__[1:]):
-            inherited |= _entries(inspect.cleandoc(base.__doc__ or ""), section)
+            inherited |= entries_of(base, section)
         rest = [text for name, text in inherited.items() if name not in told]
         texts |= inherited | {f"shared_{section.lower()}": "\n".join(dict.fromkeys(rest))}
     for place in places:
@@ -29,15 +29,16 @@ def with_shared_docs(calibrator):
     calibrator.__doc__ = doc
     # Without one of its own, it has the constructor of its base, and its order.
     if "__init__" in vars(calibrator):
-        order = {name: place for place, name in enumerate(["self", *_entries(doc, "Parameters")])}
+        order = {name: place for place, name in enumerate(["self", *entries_of(calibrator, "Parameters")])}
         signature = inspect.signature(calibrator.__init__)
         parameters = sorted(signature.parameters.values(), key=lambda parameter: order.get(parameter.name, 0))
         calibrator.__init__.__signature__ = signature.replace(parameters=parameters)
     return calibrator
 
 
-def _entries(doc, sections):
+def entries_of(documented, sections):
     """Texts of the entries of some sections of a docstring, "Other Parameters" among its parameters, by name."""
+    doc = inspect.cleandoc(documented.__doc__ or "")
     found = re.findall(rf"^(?:Other )?(?:{sections})\n-+\n(.*?)(?:\n\n|\Z)", doc, re.MULTILINE | re.DOTALL)
     entries = [entry for section in found for entry in re.split(r"\n(?=[^\s{])", section)]
     return {name: entry for entry in entries for name in _names(entry.partition(" : ")[0])}

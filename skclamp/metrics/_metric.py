@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from inspect import Parameter, isfunction, signature
+from inspect import isfunction, signature
+from textwrap import indent
 
 import numpy as np
 import torch
 
 from .._utils.arrays import n_axes, to_numpy
+from .._utils.docstrings import entries_of
 from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
 from .._utils.outputs import (
     are_known,
@@ -45,39 +47,12 @@ class Facts:
 
 # Of each metric, which says so itself.
 FACTS: dict[Callable, Facts] = {}
-# Those that take several labels a sample.
-OF_LABELS: set[Callable] = set()
 
 
 def facts_of(metric):
     """Return `Facts` of a metric, its options fixed or not; None for another package's, or a function around one."""
     function = metric.func if isinstance(metric, partial) else metric
     return FACTS.get(function) if isfunction(function) else None
-
-
-_DATA = """    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns, in their order. Not needed where `y_true` holds column indices or every label at least
-        once; then the columns are in the labels' sorted order.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-"""
-_AVERAGE = """    average : {"macro", "micro", "samples"} or None, default="macro"
-        Of a class at each place of a sample "macro" and "micro" both stand for the value of all places, which count
-        alike; "samples" is the mean over samples of each one's own value, and None an array of these, NaN where nothing
-        is known. Without effect on one class a sample."""
-_OF_LABELS = """
-        Of several labels a sample that don't exclude each other: of `y_true`, 0, 1 or NaN, and `y_proba`, both of shape
-        (n_samples, n_labels), the mean over labels, the value of all labels' events together ("micro"), or an array of
-        each label's value (None). NaN isn't known, and left out.
-"""
-_IGNORE_INDEX = """    ignore_index : int, default=-100
-        Of a class at each place of a sample, such as the pixels of an image, what stands for one that isn't known.
-        `y_true` is then of shape ``(n_samples, *places)`` and `y_proba` of shape ``(n_samples, n_classes, *places)``
-        or, for the second of two classes, ``(n_samples, 1, *places)``; two axes of places or more don't need the 1. Of
-        several labels at each place, both of shape ``(n_samples, n_labels, *places)``, all are events together: for
-        each label's value give one, ``y_true[:, k]`` and ``y_proba[:, k]``.
-        `sample_weight` is of shape (n_samples,) or that of `y_true`.
-"""
 
 
 def of_outputs(metric=None, *, takes_labels=True):
@@ -93,6 +68,31 @@ def of_outputs(metric=None, *, takes_labels=True):
     over_classes = "average" in own.parameters
 
     def of_any(y_true, y_proba, *, labels=None, sample_weight=None, average="macro", ignore_index=-100, **options):
+        """Value of the metric; its docstring is told the following.
+
+        Parameters
+        ----------
+        labels : array-like of shape (n_classes,), default=None
+            Labels of the columns, in their order. Not needed where `y_true` holds column indices or every label at
+            least once; then the columns are in the labels' sorted order.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+        average : {"macro", "micro", "samples"} or None, default="macro"
+            Of a class at each place of a sample "macro" and "micro" both stand for the value of all places, which count
+            alike; "samples" is the mean over samples of each one's own value, and None an array of these, NaN where
+            nothing is known. Without effect on one class a sample.
+            Of several labels a sample that don't exclude each other: of `y_true`, 0, 1 or NaN, and `y_proba`, both of
+            shape (n_samples, n_labels), the mean over labels, the value of all labels' events together ("micro"), or an
+            array of each label's value (None). NaN isn't known, and left out.
+        ignore_index : int, default=-100
+            Of a class at each place of a sample, such as the pixels of an image, what stands for one that isn't known.
+            `y_true` is then of shape ``(n_samples, *places)`` and `y_proba` of shape
+            ``(n_samples, n_classes, *places)`` or, for the second of two classes, ``(n_samples, 1, *places)``; two axes
+            of places or more don't need the 1. Of several labels at each place, both of shape
+            ``(n_samples, n_labels, *places)``, all are events together: for each label's value give one,
+            ``y_true[:, k]`` and ``y_proba[:, k]``.
+            `sample_weight` is of shape (n_samples,) or that of `y_true`.
+        """
         rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels)
         if over_classes:
             if rows.kind == "classes" and average == "samples":
@@ -111,22 +111,19 @@ def of_outputs(metric=None, *, takes_labels=True):
         each = rows.each(partial(metric, **options))
         return each if average is None else rows.mean_of(each)
 
-    told = {name: getattr(metric, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
-    added = {"labels": None, "sample_weight": None, "average": "macro", "ignore_index": -100}
-    if metric.__doc__:
-        before, heading, after = metric.__doc__.partition("\n    Returns\n")
-        of_labels = _OF_LABELS if takes_labels else "\n"
-        average = "" if over_classes else f"{_AVERAGE}{of_labels}"
-        told["__doc__"] = f"{before.rstrip()}\n{_DATA}{average}{_IGNORE_INDEX}{heading}{after}"
-    parameters = dict(own.parameters)
-    for name, value in added.items():
-        parameters.setdefault(name, Parameter(name, Parameter.KEYWORD_ONLY, default=value))
-    told["__signature__"] = own.replace(parameters=list(parameters.values()))
+    shared = {name: text for name, text in entries_of(of_any, "Parameters").items() if name not in own.parameters}
+    if not (takes_labels or over_classes):
+        shared["average"] = shared["average"].partition("\n    Of several labels")[0]
+    before, heading, after = metric.__doc__.partition("\n    Returns\n")
+    about, parameters = indent("\n".join(shared.values()), " " * 4), signature(of_any).parameters
+    told = {name: getattr(metric, name) for name in ("__name__", "__qualname__", "__module__")} | {
+        "__doc__": f"{before.rstrip()}\n{about}\n{heading}{after}",
+        "__signature__": own.replace(parameters=[*own.parameters.values(), *(parameters[name] for name in shared)]),
+        "takes_labels": takes_labels,
+    }
     # Not by wraps: whoever unwraps it, as scorers do, is to find this one.
     for name, value in told.items():
         setattr(of_any, name, value)
-    if takes_labels:
-        OF_LABELS.add(of_any)
     return of_any
 
 

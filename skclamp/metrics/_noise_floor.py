@@ -12,7 +12,7 @@ from .._utils.outputs import OUTPUTS
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._binning import Probabilities
-from ._metric import OF_LABELS, check_metric, facts_of, options_of
+from ._metric import check_metric, facts_of, options_of
 
 
 class NoiseFloor(NamedTuple):
@@ -108,7 +108,7 @@ def calibration_noise_floor(
     check_number(quantile, "quantile", 0, 1)
     random_state = check_random_state(random_state)
     if outputs == "sigmoid":
-        if facts_of(metric) is not None and getattr(metric, "func", metric) not in OF_LABELS:
+        if facts_of(metric) is not None and not getattr(metric, "func", metric).takes_labels:
             raise ValueError(f"metric must take several labels a sample where outputs='sigmoid'; got {metric!r}")
         given, draws = _of_labels(y_proba, n_draws, random_state)
         metric = metric if sample_weight is None else partial(metric, sample_weight=sample_weight)
