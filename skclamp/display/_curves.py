@@ -99,33 +99,28 @@ def _is_supported(pairs, confidence, share):
     return inside & (n_below_kernel >= min(_MIN_SAMPLES, n_samples / 4))
 
 
-def counts_of(pairs, edges):
-    """Numbers of samples in the bins; of weighted ones, how many equally weighted would tell as much.
-
-    Of samples of several rows those count as weights that are in the bin.
-    """
-    mass = pairs.of_samples @ grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
-    total, square = mass.sum(0), mass.power(2).sum(0)
-    return total**2 / np.where(square > 0, square, 1)
-
-
 def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
-    """Intervals of the bins' accuracies, shape (2, n_bins), by Wilson's formula or the bootstrap; NaN in empty bins.
+    """Intervals of the bins' accuracies, shape (2, n_bins), by Wilson's formula or the bootstrap, and their counts.
+
+    Counts are numbers of samples; of weighted ones, how many equally weighted would tell as much. Of samples of several
+    rows those count as weights that are in the bin. Intervals of empty bins are NaN.
 
     Wilson's (Journal of the American Statistical Association 22, 1927) are taken without `resamples`, which are as for
     `smooth_curve`, and in bins whose samples are all right, or all wrong: replicates are so, too, every time. The bins
     stay as they are.
     """
     accuracy, groups = pairs.table(edges).accuracy, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
-    intervals = wilson(accuracy, counts_of(pairs, edges), confidence_level)
     hits, mass = (pairs.of_samples @ each for each in (groups.multiply(pairs.hits[:, None]), groups))
+    squares = mass.power(2).sum(0)
+    counts = mass.sum(0) ** 2 / np.where(squares > 0, squares, 1)
+    intervals = wilson(accuracy, counts, confidence_level)
     with np.errstate(invalid="ignore"):
         # A replicate may miss a bin of few samples.
-        replicates = [(counts @ hits) / (counts @ mass) for counts in resamples]
+        replicates = [(drawn @ hits) / (drawn @ mass) for drawn in resamples]
     if replicates:
         varied = (accuracy > 0) & (accuracy < 1)
         intervals[:, varied] = _interval(np.concatenate(replicates)[:, varied], confidence_level)
-    return intervals
+    return intervals, counts
 
 
 def wilson(share, count, confidence_level=0.95):

@@ -146,11 +146,6 @@ def _draw_photo(ax, images, limits):
     ax.set_axis_off()
 
 
-def _draw_message(ax, text):
-    ax.set_axis_off()
-    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
-
-
 def _channel_names(names, n_channels, numbered="{}"):
     if names is None:
         return [numbered.format(k) for k in range(n_channels)]
@@ -238,6 +233,6 @@ _DRAWN: dict[str, Callable] = {
     "image": _draw_image,
     "curves": _draw_curves,
     "history": _draw_history,
-    "message": _draw_message,
+    "nothing": lambda ax: ax.set_axis_off(),
     "photo": _draw_photo,
 }

@@ -47,16 +47,15 @@ def held_out_predictions(cv_results, X, y, name, sample_weight):
             f"X and y must be those that were cross-validated, {rows.max() + 1} samples at least; got {lengths[0]} and "
             f"{lengths[1]}"
         )
-    given = (X, y) if sample_weight is None else (X, y, np.asarray(sample_weight))
-    folds = []
-    for estimator, test in zip(cv_results["estimator"], tests, strict=True):
-        own, labels, *weight = (take_rows(values, test) for values in given)
-        folds.append(predictions_of(estimator, own, labels, name, *(weight or [None])))
+    folds = [
+        predictions_of(estimator, take_rows(X, test), take_rows(y, test), name, None)
+        for estimator, test in zip(cv_results["estimator"], tests, strict=True)
+    ]
     classes = folds[0]["labels"]
     if not all(np.array_equal(fold["labels"], classes) for fold in folds):
         raise ValueError("cv_results must have folds that each learned every class; use a stratified splitter")
-    together = ("y_true", "y_proba") if sample_weight is None else ("y_true", "y_proba", "sample_weight")
-    return folds[0] | {key: np.concatenate([to_numpy(fold[key]) for fold in folds]) for key in together}
+    found = {key: np.concatenate([to_numpy(fold[key]) for fold in folds]) for key in ("y_true", "y_proba")}
+    return folds[0] | found | {"sample_weight": None if sample_weight is None else np.asarray(sample_weight)[rows]}
 
 
 def against_rest(y_true, y_proba, labels, pos_label):

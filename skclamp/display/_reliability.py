@@ -15,7 +15,7 @@ from ..metrics import (
 from ..metrics._binning import BinTable
 from ..metrics._metric import split_rows
 from ._axes import is_drawn_on, legend_above, new_axes, split_off_lower
-from ._curves import SmoothCurve, accuracy_intervals, counts_of, resampler, smooth_curve
+from ._curves import SmoothCurve, accuracy_intervals, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, draw_line, words_of
 from ._predictions import against_rest, held_out_predictions, predictions_of
 
@@ -328,12 +328,13 @@ class ReliabilityDisplay:
     @classmethod
     def _of_pairs(cls, pairs, bins, resamples, confidence_level, smooth, **shown):
         """The display of pairs in bins, with what replicates tell of them; `resamples` yields these each time."""
+        intervals, counts = accuracy_intervals(pairs, bins.edges, resamples(), confidence_level)
         return cls(
             bins,
-            intervals=accuracy_intervals(pairs, bins.edges, resamples(), confidence_level),
+            intervals=intervals,
             curve=smooth_curve(pairs, resamples(), confidence_level) if smooth else None,
             confidence_level=confidence_level,
-            few=counts_of(pairs, bins.edges) < FEW,
+            few=counts < FEW,
             **shown,
         )
 

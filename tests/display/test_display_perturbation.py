@@ -87,7 +87,7 @@ def test_says_that_nothing_was_kept():
     (X, y), _ = calibration_and_test(0)
     calibrator = NeuralClampingCalibrator(convolutional_network(), perturbation=None).fit(X, y)
     display = PerturbationDisplay.from_estimator(calibrator)
-    assert [text.get_text() for text in display.axes_[0].texts] == ["no perturbation kept"]
+    assert [ax.get_title() for ax in display.axes_] == ["no perturbation kept"]
     assert len(display.axes_) == 1 and not display.axes_[0].patches
 
 
