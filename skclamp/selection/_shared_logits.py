@@ -64,16 +64,15 @@ class SharedLogits:
     most_kept = 1 << 26
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
-        params = {name: value for name, value in params.items() if value is not None}
         self.estimator, self.shared, self.verbose = estimator, shared, verbose
         beside = "X_test", X_test
         ignored = shared["ignore_index"]
         self.outputs, y_cal = understood(shared["outputs"], y_cal, beside, ignored, "y_cal")
         if self.outputs.is_dense:
-            y_cal, params["sample_weight"] = y_cal.weighted(params.pop("sample_weight", None))
-            params = {name: value for name, value in params.items() if value is not None}
+            y_cal, weight = y_cal.weighted(params.get("sample_weight"))
+            params = {**params, "sample_weight": weight}
         _, y_test = understood(self.outputs.kind, y_test, beside, ignored, "y_test")
-        self.params = params
+        self.params = params = {name: value for name, value in params.items() if value is not None}
         # What reads the samples, and looks at them, for all the calibrators.
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
         reader._take_on(self.outputs, ALONE)
@@ -120,7 +119,7 @@ class SharedLogits:
             raise ValueError(
                 f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown].tolist()}"
             )
-        self._look_for_the_same_samples(X_test is X_cal, self.test_samples.prints)
+        self._look_for_the_same_samples(X_test is X_cal)
         if is_frozen(estimator):
             self._look_for_training_data()
         with one_warning() as notes:
@@ -143,12 +142,12 @@ class SharedLogits:
         shape = (*y_proba.shape[:2], -1)
         return y_proba.reshape(shape)[:, :, self.places] if self.outputs.is_dense else y_proba
 
-    def _look_for_the_same_samples(self, same, prints):
+    def _look_for_the_same_samples(self, same):
         """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
         # Of few categories rows don't tell; equal logits do, but where these are out of fold.
         same = same or torch.equal(self.test, self.calibration)
         share = float(same and np.array_equal(self.y_cal_encoded, self.y_test_encoded))
-        seen = self.calibration_samples.rows_seen()
+        seen, prints = self.calibration_samples.rows_seen(), self.test_samples.prints
         if not share and seen is not None and prints is not None:
             share = shared_share(prints, seen)
         if share:
