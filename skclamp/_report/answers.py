@@ -18,27 +18,52 @@ _N_WRONG, _N_CLASSES = 12, 10
 _N_SAMPLED, _MAX_WRONG_IMAGES, _MAX_SCENES = 8, 40, 8
 
 
-def answers_of(confidence, prediction, y_encoded, classes, units, n_samples):
-    """A calibrator's answers as a page takes them, by name; `units` are the samples that they are of.
+def answers_of(confidence, prediction, y_encoded, losses, *, classes, are_labels):
+    """A calibrator's answers as a page takes them, by name: one a sample, or one for each of its labels or places.
 
-    They are the wrong ones given with most confidence, the surest first; the worst classes, the worst first; some
-    samples' at equal distances: the share of right ones where each has several.
+    They are the wrong ones given with most confidence, the surest first; the worst classes or labels, the worst first;
+    some samples' at equal distances: the share of right ones where each has several places.
+
+    Parameters
+    ----------
+    confidence, prediction, y_encoded, losses : ndarray of shape (n_samples, n_answers)
+        Column indices of classes or, of labels that don't exclude each other, whether a sample has them, -1 where it
+        isn't known; negative log-probabilities of what is true.
+    classes : ndarray of shape (n_classes,) or (n_labels,)
+        Names of the columns.
+    are_labels : bool
+        Whether each answer is about a label of its own.
     """
-    names = [str(name) for name in classes]
-    hits, sampled = prediction == y_encoded, _sampled(n_samples)
+    names, known = [str(name) for name in classes], y_encoded >= 0
+    hits, places = prediction == y_encoded, np.flatnonzero(known & (prediction != y_encoded))
+    surest = places[np.argsort(-confidence.ravel()[places], kind="stable")[:_N_WRONG]]
 
-    def answers(places):
-        return [_answer(units[k], names[y_encoded[k]], names[prediction[k]], confidence[k]) for k in places]
+    def word(k, column):
+        if are_labels:
+            return names[k] if column else f"no {names[k]}"
+        return names[column]
 
+    def answer(row, k):
+        return _answer(row, word(k, y_encoded[row, k]), word(k, prediction[row, k]), confidence[row, k])
+
+    def of_sample(row):
+        if are_labels:
+            both = (y_encoded[row] == 1), known[row] & (prediction[row] == 1)
+            return _answer(row, *(", ".join(names[k] for k in np.flatnonzero(those)) or "none" for those in both))
+        if known.shape[1] == 1:
+            return answer(row, 0)
+        right = float(hits[row][known[row]].mean()) if known[row].any() else None
+        return {"row": int(row), "label": f"row {row}", "right": right}
+
+    if are_labels:
+        worst = _worst_labels(confidence, prediction, y_encoded, losses, names)
+    else:
+        worst = _worst_classes(prediction[known], confidence[known], y_encoded[known], names)
     return {
-        "wrong": answers(_surest(~hits, confidence)),
-        "classes": _worst_classes(prediction, confidence, y_encoded, names),
-        "sampled": answers(sampled) if len(hits) == n_samples else [_share_right(k, hits[units == k]) for k in sampled],
+        "wrong": [answer(*divmod(place, known.shape[1])) for place in surest.tolist()],
+        "classes": worst,
+        "sampled": [of_sample(row) for row in _sampled(len(known))],
     }
-
-
-def _share_right(row, hits):
-    return {"row": int(row), "label": f"row {row}", "right": float(hits.mean()) if len(hits) else None}
 
 
 def _answer(row, label, prediction, confidence=None):
@@ -46,54 +71,23 @@ def _answer(row, label, prediction, confidence=None):
     return {"row": int(row), "label": label, "prediction": prediction, "confidence": confidence}
 
 
-def answers_of_labels(proba, labels, losses, classes):
-    """The same where labels don't exclude each other: an answer for each, whether a sample has it.
-
-    Parameters
-    ----------
-    proba, labels, losses : ndarray of shape (n_samples, n_labels)
-        Probabilities; 0, 1, or -1 where it isn't known; and negative log-probabilities of what is true.
-    classes : ndarray of shape (n_labels,)
-        Names of the labels.
-    """
-    names = [str(name) for name in classes]
-    known, predicted, confidence = labels >= 0, proba >= 0.5, np.maximum(proba, 1 - proba)
-    false = known & (predicted != labels)
-
-    def words(k, is_there):
-        return names[k] if is_there else f"no {names[k]}"
-
-    def those(has):
-        return ", ".join(name for name, there in zip(names, has, strict=True) if there) or "none"
-
-    wrong = [divmod(int(place), len(names)) for place in _surest(false.ravel(), confidence.ravel())]
+def _worst_labels(confidence, prediction, y_encoded, losses, names):
+    """Labels of the largest mean losses."""
+    known, missed, alarmed = y_encoded >= 0, (y_encoded == 1) & (prediction == 0), (y_encoded == 0) & (prediction == 1)
+    proba = np.where(prediction == 1, confidence, 1 - confidence)
     means = np.where(known, losses, 0).sum(0) / known.sum(0)
-    return {
-        "wrong": [
-            _answer(row, words(k, labels[row, k]), words(k, predicted[row, k]), confidence[row, k]) for row, k in wrong
-        ],
-        "classes": [
-            {
-                "name": names[k],
-                "count": int(known[:, k].sum()),
-                "positives": int((labels[:, k] == 1).sum()),
-                "nll": float(means[k]),
-                "probability": float(proba[known[:, k], k].mean()),
-                "missed": int((false & ~predicted)[:, k].sum()),
-                "false_alarms": int((false & predicted)[:, k].sum()),
-            }
-            for k in np.argsort(-means, kind="stable")[:_N_CLASSES]
-        ],
-        "sampled": [
-            _answer(row, those(labels[row] == 1), those(predicted[row] & known[row])) for row in _sampled(len(labels))
-        ],
-    }
-
-
-def _surest(wrong, confidence):
-    """Places of the wrong answers given with most confidence, the surest first."""
-    places = np.flatnonzero(wrong)
-    return places[np.argsort(-confidence[places], kind="stable")[:_N_WRONG]]
+    return [
+        {
+            "name": names[k],
+            "count": int(known[:, k].sum()),
+            "positives": int((y_encoded[:, k] == 1).sum()),
+            "nll": float(means[k]),
+            "probability": float(proba[known[:, k], k].mean()),
+            "missed": int(missed[:, k].sum()),
+            "false_alarms": int(alarmed[:, k].sum()),
+        }
+        for k in np.argsort(-means, kind="stable")[:_N_CLASSES]
+    ]
 
 
 def _worst_classes(prediction, confidence, y_encoded, names):

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values
-from .._report.answers import answers_of, answers_of_labels
+from .._report.answers import answers_of
 from .._report.cells import cells_of, counts_with
 from .._utils.warnings import silenced
 from ..metrics import (
@@ -205,7 +205,9 @@ class Scoring:
             "predict_time": predict_time,
         }
         told = {"accuracy_gain": float(gains.mean()), "accuracy_gain_se": _standard_error(gains)}
-        return scores, losses, cells, {**told, **self._answers(proba, of_rows)}
+        given = confidence, prediction, np.where(self._known.ravel(), y, -1), of_rows
+        each = (values.reshape(self._known.shape) for values in given)
+        return scores, losses, cells, {**told, **answers_of(*each, classes=self.classes, are_labels=self.are_labels)}
 
     def _probabilities(self, y_proba):
         """Probabilities of all rows, those without weight that aren't known."""
@@ -238,16 +240,6 @@ class Scoring:
         # Each label may be known of other samples.
         parts = parts / self._known.sum(0 if self.are_labels else None)
         return means.mean() + (parts.sum(1) * (self.judging.sum() / means.size))[self.judging]
-
-    def _answers(self, proba, losses):
-        """The answers; `losses` are those of the rows."""
-        shape, rows = self._known.shape, self._rows
-        if self.are_labels:
-            labels, p = np.where(self._known, self._y.reshape(shape), -1), proba.columns([1]).reshape(shape)
-            return answers_of_labels(p, labels, losses.reshape(shape), self.classes)
-        confidence, prediction = proba.top_label
-        own = confidence[rows], prediction[rows], self._y[rows]
-        return answers_of(*own, self.classes, rows // self._n_each, len(self._known))
 
     def _cells(self, proba):
         """Cells of the most probable class and of each of the events."""
