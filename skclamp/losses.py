@@ -191,14 +191,9 @@ def _check_parameters(gamma, eps, reduction):
 def _check_shapes(logits, target, sample_weight):
     if logits.ndim not in (2, 3) or logits.shape[1] < 2:
         raise ValueError(f"logits must have shape (n_samples, n_classes >= 2), got {tuple(logits.shape)}")
-    if logits.ndim == 3 and target.shape not in (logits.shape, logits.shape[::2]):
-        raise ValueError(
-            f"target must have shape {tuple(logits.shape[::2])}, one value per place, got {tuple(target.shape)}"
-        )
-    if target.shape == logits.shape or (logits.ndim == 3 and target.shape == logits.shape[::2]):
-        target = None
-    for name, values in (("target", target), ("sample_weight", sample_weight)):
-        if values is not None and values.shape != logits.shape[:1]:
-            raise ValueError(
-                f"{name} must have shape ({len(logits)},), one value per sample, got {tuple(values.shape)}"
-            )
+    # Of labels the target has the logits' own shape.
+    of_target = logits.shape if target.shape == logits.shape else logits.shape[::2]
+    for name, values, shape in (("target", target, of_target), ("sample_weight", sample_weight, logits.shape[:1])):
+        if values is not None and values.shape != shape:
+            each = "sample" if len(shape) == 1 else "place"
+            raise ValueError(f"{name} must have shape {tuple(shape)}, one value per {each}, got {tuple(values.shape)}")

@@ -215,6 +215,12 @@ def test_mistakes_have_a_message(Y, settings, message):
         PlattScaling(**settings).fit(problem()[0], Y)
 
 
+def test_the_number_of_places_that_are_ignored_is_no_label():
+    Z, Y = problem()
+    fits = [TemperatureScaling(ignore_index=number).fit(Z, Y) for number in (-100, 0, 1)]
+    assert len({calibrator.temperature_ for calibrator in fits}) == 1
+
+
 def test_probabilities_for_logits_are_told():
     Z, Y = problem()
     with pytest.warns(CalibrationSetWarning, match="lies between 0 and 1 everywhere, and is taken for logits"):

@@ -86,7 +86,7 @@ def test_new_inputs_of_another_shape(mistake):
 
 def test_a_single_image_beside_its_label():
     network, X, y = problem()
-    with pytest.raises(ValueError, match=r"X has shape \(3, 8, 8\), first axis the samples; a single one is X\[None\]"):
+    with pytest.raises(ValueError, match=r", 3 and 1\. The first axis of X is the samples: a single one is X\[None\]"):
         TemperatureScaling(network).fit(X[0], y[:1])
     with pytest.raises(ValueError, match=r"Reshape your data.* A single sample is X\[None\]"):
         TemperatureScaling(network).fit(X, y).predict(X[0, 0, 0])

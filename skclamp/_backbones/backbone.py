@@ -140,9 +140,10 @@ class Backbone(ABC):
 
     def look_at_scale(self, x):
         """Measure floating-point inputs or, once fitted, tell that they are on another scale than those of the fit."""
-        if self.scale_of_fit is None and self.scale is None:
+        if self.scale_of_fit is not None:
+            look_at_scale(x, self.scale_of_fit)
+        elif self.scale is None:
             self.scale = scale_of([sizes_of(x)])
-        look_at_scale(x, self.scale_of_fit)
 
 
 class ArrayBackbone(Backbone):

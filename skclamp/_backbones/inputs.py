@@ -214,13 +214,12 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
     if isinstance(X, NamedArrays):
         return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"], most=loading.get("most"))
     if isinstance(X, Dataset):
-        if not isinstance(X, IterableDataset):
-            if not hasattr(X, "__len__"):
-                raise TypeError(
-                    f"X must be a Dataset with a length, or an IterableDataset; got {type(X).__name__}, which has "
-                    "neither length nor order"
-                )
-        else:
+        if not isinstance(X, IterableDataset) and not hasattr(X, "__len__"):
+            raise TypeError(
+                f"X must be a Dataset with a length, or an IterableDataset; got {type(X).__name__}, which has neither "
+                "length nor order"
+            )
+        if isinstance(X, IterableDataset):
             # Several workers would each go through the stream, or change the order of one that they share.
             loading["num_workers"] = min(1, loading.get("num_workers", 0))
         return DatasetInputs(X, of_one_size=of_one_size, **loading)

@@ -184,8 +184,7 @@ class NetworkBackbone(Backbone):
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
-                floats = (entry for entry in others.values() if entry.is_floating_point())
-                seen = x if x is not None else next(floats, None)
+                seen = x if x is not None else next(filter(torch.is_floating_point, others.values()), None)
                 if out is None:
                     look_at_scale(seen, self.scale_of_fit)
                 if measures and done < MAX_SAMPLES:

@@ -225,9 +225,7 @@ class Samples:
     def rows_seen(self):
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""
         prints = self.prints_of_all()
-        if prints is None:
-            return None
-        return prints[self.of_all().weight.cpu().numpy() > 0]
+        return None if prints is None else prints[self.of_all().weight.cpu().numpy() > 0]
 
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
@@ -387,11 +385,5 @@ def predict_labelled(estimator, method, X, y, *, in_order=False):
 def check_labels_of(X, y, name="y"):
     """Labels of an array's rows; raises unless there is one for each, before anyone spends time on them."""
     y = check_labels(y, name) if y is None else y
-    n_samples = num_samples(X)
-    if len(y) == 1 < n_samples:
-        raise ValueError(
-            f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
-            f"{n_samples} and 1. X has shape {to_numpy(X, 'X').shape}, first axis the samples; a single one is X[None]"
-        )
-    check_same_length(y, n_samples, name)
+    check_same_length(y, num_samples(X), name)
     return y

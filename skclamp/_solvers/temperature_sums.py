@@ -104,7 +104,7 @@ class LogitRows:
         """Return the share of errors, in which a label that leads has a part: its best rival's squared odds."""
 
         def errors():
-            for centred, label, weight in self._chunks():
+            for centred, label, weight in self.kept or self._centred():
                 # Of a label that leads, the greatest logit of the other classes is the second.
                 rival = centred.topk(2, self.dim).values.select(self.dim, 1).where(label == 0, 0)
                 yield weight @ (-2 * beta * (label - rival).double()).clamp_(max=0.0).exp_()
@@ -119,14 +119,14 @@ class LogitRows:
         """
 
         def gaps():
-            for centred, _, weight in self._chunks():
+            for centred, _, weight in self.kept or self._centred():
                 first, second = centred.topk(2, self.dim).values.unbind(self.dim)
                 yield weight @ (first - second).double()
 
         floor = LOG_MIN_PROBABILITY * max(1.0, self._average(gaps(), shape=()))
 
         def leads():
-            for centred, label, weight in self._chunks():
+            for centred, label, weight in self.kept or self._centred():
                 present, label = centred > floor, label.clamp_min(floor)
                 n_others = present.sum(self.dim) - (label > floor).to(torch.int64)
                 others = centred.where(present, 0).sum(self.dim) - label.where(label > floor, 0)
@@ -135,14 +135,14 @@ class LogitRows:
         return self._average(leads(), shape=()) / (n_samples + 2)
 
     def _nll(self, beta):
-        for label, weight, total, *moments in self._moments(beta, n_powers=3):
-            mean, square, cube = (moment.div_(total) for moment in moments)
+        for label, weight, (total, *moments) in self._moments(beta, n_powers=3):
+            mean, square, cube = torch.stack(moments).div_(total)
             weighted = weight * mean
             table = torch.stack([label, total.log_(), mean, square, cube])
             yield table @ torch.stack([weight, weighted, weighted * mean], 1)
 
     def _focal(self, beta, gamma):
-        for label, weight, total, first in self._moments(beta, n_powers=1):
+        for label, weight, (total, first) in self._moments(beta, n_powers=1):
             log_p = (beta * label - total.log()).clamp_(max=0.0)
             miss = -torch.expm1(log_p)
             factor = miss**gamma
@@ -161,20 +161,18 @@ class LogitRows:
 
         j is 0 ... n_powers; all are in float64.
         """
-        for centred, label, weight in self._chunks():
+        for centred, label, weight in self.kept or self._centred():
             terms = (beta * centred).exp_()
             sums = [terms.sum(self.dim)]
             for _ in range(n_powers):
                 sums.append(terms.mul_(centred).sum(self.dim))
-            yield label.double(), weight, *(each.double() for each in sums)
-
-    def _chunks(self):
-        """Chunks centred, with their labels' entries and weights: those that are kept, or new ones, one by one."""
-        return self._centred() if self.kept is None else self.kept
+            yield label.double(), weight, torch.stack(sums).double()
 
     def _centred(self):
+        """Yield chunks centred, with their labels' entries and weights."""
         size = rows_a_chunk(self.logits)
-        for part, y, weight in zip(*(each.split(size) for each in (self.logits, self.y, self.weight)), strict=True):
+        parts = self.logits.split(size), self.y.split(size), self.weight.split(size)
+        for part, y, weight in zip(*parts, strict=True):
             part = part.to(self.dtype)
             part = part.T.contiguous() if self.dim == 0 else part
             # Twice the largest number is infinite.

@@ -56,13 +56,11 @@ def _unequal(values):
     return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
 
 
-def _as_numbers(array):
+def as_numbers(array):
     """An array of objects, such as a nullable frame is, as one of numbers, with NaN for what is missing.
 
-    One that holds anything else stays as it is, and so do others.
+    One that holds anything else stays as it is.
     """
-    if array.dtype.kind != "O":
-        return array
     values = [math.nan if is_missing(value) else value for value in array.ravel().tolist()]
     if not all(isinstance(value, (Real, Decimal, np.bool_)) for value in values):
         return array
@@ -108,17 +106,13 @@ def check_finite(values, name, first_row=0):
     # One sum tells nearly always; only when it overflows or meets NaN is a second, exact look needed.
     if torch.isfinite(values.sum()) or torch.isfinite(values).all():
         return
-    where = f"Input {name} contains" if name.isidentifier() else "it contains"
-    raise ValueError(f"{name} must be finite: {where} NaN or infinity; got {first_not_finite(values, first_row)}")
-
-
-def first_not_finite(values, first_row=0):
-    """The first entry that is NaN or infinite, and where it is, counted from 0."""
+    contains = f"Input {name} contains" if name.isidentifier() else "it contains"
     place = (~torch.isfinite(values)).nonzero()[0].tolist()
     row, *others = place
     row += first_row
     where = f"sample {row}, at {others}" if len(others) > 1 else ", column ".join(map(str, [f"row {row}", *others]))
-    return f"{values[tuple(place)].item()} in {where}"
+    got = values[tuple(place)].item()
+    raise ValueError(f"{name} must be finite: {contains} NaN or infinity; got {got} in {where}")
 
 
 def check_logit_range(logits, name):
@@ -233,13 +227,12 @@ def tensor_of(values, name):
     values = to_numpy(values, name)
     if values.dtype.kind == "O" and values.ndim == 1 and (unequal := _unequal(values)):
         raise ValueError(f"{name} must hold numbers in equal rows{unequal}")
-    values = _as_numbers(values)
+    values = as_numbers(values) if values.dtype.kind == "O" else values
     if values.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
-    values = np.asarray(values, order="C")
-    return tensor_over(values)
+    return tensor_over(np.asarray(values, order="C"))
 
 
 class ComputedRows:
@@ -367,7 +360,8 @@ def _as_floating(values, name):
         if values.is_complex():
             raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
         return values.detach() if values.is_floating_point() else values.double()
-    array = _as_numbers(to_numpy(values, name))
+    array = to_numpy(values, name)
+    array = as_numbers(array) if array.dtype.kind == "O" else array
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)

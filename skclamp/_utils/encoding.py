@@ -227,8 +227,13 @@ class Reader:
             return content
         ((tag, inner),) = content.items()
         if tag == "object":
-            value = self.decode_arguments(inner)
-            _set_state(value, self.decode_state(inner))
+            value, state = self.decode_arguments(inner), self.decode_state(inner)
+            if isinstance(value, nn.Module) and state:
+                value.load_state_dict(state["tensors"], assign=True)
+                for name in state["fixed"]:
+                    value.get_parameter(name).requires_grad_(False)
+            elif state:
+                value._restore(state)
             return value
         return self.arrays[inner] if tag == "array" else _FORMS[tag].up(self.decode(inner))
 
@@ -254,12 +259,3 @@ def _state(value):
         fixed = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
         return {"tensors": dict(value.state_dict()), "fixed": fixed}
     return value._learned() if hasattr(value, "_learned") else {}
-
-
-def _set_state(value, state):
-    if isinstance(value, nn.Module) and state:
-        value.load_state_dict(state["tensors"], assign=True)
-        for name in state["fixed"]:
-            value.get_parameter(name).requires_grad_(False)
-    elif state:
-        value._restore(state)

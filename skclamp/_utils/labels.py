@@ -102,9 +102,10 @@ def _likely_mistake(y, name, beside):
 def check_same_length(y, n_samples, name="y"):
     """Raise unless there is one value per sample."""
     if len(y) != n_samples:
+        single = ". The first axis of X is the samples: a single one is X[None]" if len(y) == 1 else ""
         raise ValueError(
             f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
-            f"{n_samples} and {len(y)}"
+            f"{n_samples} and {len(y)}{single}"
         )
 
 

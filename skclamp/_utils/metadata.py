@@ -83,7 +83,13 @@ def _by_name(owner, params, classifier=None, scorer=None, **splitters):
     # What folds nothing itself leaves it to the calibrator inside to take groups, or not.
     untaken = groups if not split and not guard and (splitters or classifier is None) else {}
     if untaken or (others and classifier is None):
-        raise TypeError(_untaken(owner, sorted({**others, **untaken})))
+        got, named = sorted({**others, **untaken}), inspect.signature(owner.fit).parameters.values()
+        names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
+        meant = did_you_mean(got[0], names)
+        raise TypeError(
+            f"{type(owner).__name__}.fit takes {', '.join(names)}, what an estimator that isn't fitted takes, and "
+            f"groups beside a splitter that goes by them, such as GroupKFold(); got {got}{meant and '.'}{meant}"
+        )
     if classifier is None:
         return Metadata({}, split, guard, score=weight, given={})
     inside = groups if not splitters or takes_groups(classifier) else {}
@@ -96,18 +102,6 @@ def _by_name(owner, params, classifier=None, scorer=None, **splitters):
             UnusedWeightWarning,
         )
     return Metadata(told, split, guard, score=weight, given={})
-
-
-def _untaken(owner, others):
-    """Tell what a ``fit`` takes, and which argument may have been meant."""
-    named = inspect.signature(owner.fit).parameters.values()
-    names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
-    meant = did_you_mean(others[0], names)
-    return (
-        f"{type(owner).__name__}.fit takes {', '.join(names)}, what an estimator that isn't fitted takes, and groups "
-        f"beside a splitter that goes by them, such as GroupKFold(); got {others}"
-        f"{meant and '.'}{meant}"
-    )
 
 
 def takes_groups(splitter):

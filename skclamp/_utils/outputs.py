@@ -9,7 +9,7 @@ from scipy.sparse import issparse
 from torch.nn.functional import logsigmoid
 
 from ..losses import share_of_places
-from .arrays import is_missing, n_axes, to_numpy
+from .arrays import as_numbers, is_missing, n_axes, to_numpy
 from .encoding import register
 from .labels import check_class_names, check_labels, encode_labels, resolve_classes
 from .parameters import check_whole_number
@@ -118,7 +118,7 @@ class Targets:
     values : ndarray of shape (n_samples, *places), (n_samples, n_labels) or (n_samples, n_labels, *places)
         Class labels; or, `of_labels` that don't exclude each other, 0 or 1. NaN isn't known.
     ignore_index : int, default=-100
-        What else stands for what isn't known.
+        What else stands for a place that isn't known.
     of_labels : bool, default=False
     mask : ndarray of shape (n_samples, n_places), bool, or None
         Which places count; None is all that are known.
@@ -186,17 +186,14 @@ class Targets:
         if self.mask is not None:
             mask = self.mask[:, kept]
             known &= mask[:, None] if self.of_labels else mask
-        y = np.full(values.shape, -1)
         if self.of_labels:
+            y = np.full(values.shape, -1)
             y[known] = encode_labels(values[known], np.arange(2), name)
             names = np.arange(n_labels) if self.names is None else self.names
             classes = names if classes is None else check_class_names(to_numpy(classes), n_labels, "classes")
         else:
-            found = labels_found(values[known], n_classes, classes, self.ignore_index, name)
-            known_classes = {"known": backbone.classes, "likely": backbone.likely_classes}
-            named = with_ignored(found, n_classes, self.ignore_index)
-            classes = resolve_classes(named, n_classes, classes=classes, **known_classes)
-            y[known] = encode_labels(values[known], classes, name)
+            told = {"classes": classes, "known": backbone.classes, "likely": backbone.likely_classes}
+            classes, y = encode_places(values, known, n_classes, self.ignore_index, name, **told)
         y_encoded = torch.from_numpy(y)
         weight = weight * (y_encoded >= 0).flatten(1).any(1)
         if not weight.any():
@@ -204,12 +201,16 @@ class Targets:
         return classes, y_encoded.to(logits.device), weight
 
 
-def labels_found(known, n_classes, classes, ignore_index, name="y"):
-    """Return the distinct labels among those of known places, checked; `classes` are what the user says, or None."""
-    found = np.unique(known)
+def encode_places(values, there, n_classes, ignore_index, name="y", **told):
+    """Return names of classes, and the column index of each place's label, -1 where it isn't `there`.
+
+    `told` is what is known of the names, as `resolve_classes` takes it.
+    """
+    found = np.unique(values[there])
     if not len(found):
         raise ValueError(f"{name} must have a place whose class is known and has weight; got none")
     found = check_labels(found, name)
+    classes = told.get("classes")
     is_class = ignore_index == 255 or (classes is not None and 255 in to_numpy(classes).tolist())
     if 255 in found.tolist() and not is_class and n_classes <= 255 and len(found) > 1:
         if n_classes == 2 and found.tolist() == [0, 255]:
@@ -221,13 +222,12 @@ def labels_found(known, n_classes, classes, ignore_index, name="y"):
             f"{name} must hold labels among the {n_classes} classes; got 255, by which many masks say that a place "
             "isn't known: if it does, give ignore_index=255"
         )
-    return found
-
-
-def with_ignored(found, n_classes, ignore_index):
-    """Return the labels that were found, and 0 where it doesn't count and would be missed among column indices."""
+    # Where 0 doesn't count it would be missed among column indices.
     are_columns = ignore_index == 0 and found.dtype.kind in "iu" and found.max() < n_classes
-    return np.append(found, 0) if are_columns else found
+    names = resolve_classes(np.append(found, 0) if are_columns else found, n_classes, **told)
+    y = np.full(values.shape, -1)
+    y[there] = encode_labels(values[there], names, name)
+    return names, y
 
 
 def are_known(values, ignore_index):
@@ -299,7 +299,7 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     names = to_numpy(y.columns) if hasattr(y, "columns") else None
     if names is not None:
         check_class_names(names, len(names), f"the columns of {name}")
-    return OutputLayer(matrix.shape[1]), Targets(matrix, ignore_index, of_labels=True, names=names)
+    return OutputLayer(matrix.shape[1]), Targets(matrix, of_labels=True, names=names)
 
 
 def check_columns(y, names, name="y", owner="fit"):
@@ -326,8 +326,7 @@ def matrix_of(y):
     if getattr(y, "ndim", None) != 2 or y.shape[1] < 2:
         return None
     values = to_numpy(y, "y")
-    if values.dtype.kind == "O":
-        values = np.array([[np.nan if is_missing(each) else each for each in row] for row in values.tolist()])
+    values = as_numbers(values) if values.dtype.kind == "O" else values
     if values.dtype.kind not in "biuf" or not np.isin(values[~np.isnan(values)], (0, 1)).all():
         return None
     return values.astype(np.float64)

@@ -23,10 +23,6 @@ class Choices(StrOptions):
     def __str__(self):
         return f"a str among {{{', '.join(map(repr, self.choices))}}}"
 
-    def meant_by(self, value):
-        """Ask whether a similar choice was meant; empty if none is near."""
-        return did_you_mean(value, self.choices)
-
 
 # What has a method of that name, or can be gone through, but splits no samples.
 _NO_SPLITS = (str, bytes, dict, np.ndarray, torch.Tensor)
@@ -65,7 +61,8 @@ def check_parameters(constraints, params, owner):
         try:
             validate_parameter_constraints(constraints, {name: value}, caller_name=owner)
         except InvalidParameterError as error:
-            meant = "".join(rule.meant_by(value) for rule in constraints[name] if isinstance(rule, Choices))
+            rules = (rule for rule in constraints[name] if isinstance(rule, Choices))
+            meant = "".join(did_you_mean(value, rule.choices) for rule in rules)
             raise InvalidParameterError(f"{error}{meant}") from None
 
 

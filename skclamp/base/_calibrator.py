@@ -449,10 +449,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         `looked` is what diagnostics saw, a `Looked` or None. What it returns says what the map takes, a `Mapped`; None
         is the estimator's logits.
         """
-        logits, y, weight = samples.of_all().rows() if self._outputs.is_dense else samples.of_all()
         if self._outputs.n_labels:
             self.map_ = self._fit_labels(samples.labelled).learn(least_probability=self.least_probability_)
             return
+        logits, y, weight = samples.of_all().rows()
         seen = SeenClasses.of(logits, y, weight) if self._learns_by_class else None
         if self._learns_by_class:
             self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
@@ -540,11 +540,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         self.classes_ = samples.classes
         if samples.estimator is not None:
             self.estimator_ = samples.estimator
-        if not isinstance(X, Dataset):
-            shape = np.shape(X)
-            # Images have no number of features: what is told one tries the estimator on rows of so many.
-            if len(shape) <= 2:
-                self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
+        # Images have no number of features: what is told one tries the estimator on rows of so many.
+        if not isinstance(X, Dataset) and len(shape := np.shape(X)) <= 2:
+            self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True)
 

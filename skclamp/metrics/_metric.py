@@ -16,10 +16,9 @@ from .._utils.outputs import (
     are_known,
     array_of_places,
     check_columns,
-    labels_found,
+    encode_places,
     matrix_of,
     other_places,
-    with_ignored,
 )
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ._binning import Probabilities, weights_of_rows
@@ -237,10 +236,10 @@ def _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index):
         raise ValueError(other_places("y_true", places, others, proba.shape[1], **told))
     flat = values.reshape(-1)
     known = are_known(flat, ignore_index)
-    found = labels_found(flat[known], n_classes, labels, ignore_index, "y_true")
-    named = with_ignored(found, n_classes, ignore_index)
-    names = resolve_classes(named, n_classes, classes=labels, parameter="labels")
-    y_encoded = encode_labels(np.where(known, flat, found[0]), names, "y_true")
+    told = {"classes": labels, "parameter": "labels"}
+    names, y_encoded = encode_places(flat, known, n_classes, ignore_index, "y_true", **told)
+    # What isn't known has no weight.
+    y_encoded = y_encoded.clip(min=0)
     of_samples = None
     if sample_weight is not None and n_axes(sample_weight, "sample_weight") == 1:
         of_samples = to_numpy(sample_weight)

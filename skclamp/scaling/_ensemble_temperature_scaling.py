@@ -8,7 +8,6 @@ import torch
 from scipy.optimize import minimize
 
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
-from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
@@ -26,8 +25,8 @@ class EnsembleMap(Map):
     """Shares ``weights_`` of tempered, plain and uniform probabilities."""
 
     def transform(self, logits):
-        parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1)]
-        parts.append(absent_again(-n_present(logits).log().expand_as(logits), absent_among(logits)))
+        uniform = -n_present(logits).log().expand_as(logits)
+        parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1), uniform]
         shares = self.weights_.to(logits).log()
         return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 
