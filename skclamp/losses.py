@@ -12,6 +12,8 @@ REDUCTIONS = ("mean", "sum", "none")
 
 # Places of a sample, such as the pixels of an image, agree with their neighbours: more of them tell as much as so many.
 _MOST_PLACES = 16
+# A mean over samples without a label would count them: they are refused at any gamma.
+_NONE = torch.iinfo(torch.int64).min
 
 
 def share_of_places(n_places):
@@ -80,7 +82,7 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     if gamma == eps == 0 and target.ndim > 1:
         loss = -log_likelihood_of_sample(logits, target)
     elif gamma == eps == 0:
-        loss = F.cross_entropy(logits, target, reduction="none")
+        loss = F.cross_entropy(logits, target, reduction="none", ignore_index=_NONE)
     else:
         loss = focal_of_margin(margin_of(logits, target), gamma, eps)
     return _reduce(loss, sample_weight, reduction)

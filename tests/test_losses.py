@@ -127,3 +127,11 @@ def test_refuses_bad_input(given, match):
     if "gamma" in given:
         with pytest.raises(ValueError, match=match):
             FocalLoss(**given)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_a_sample_without_a_label_is_refused(gamma):
+    logits, target = _logits(n=5)
+    target[2] = -100
+    with pytest.raises((IndexError, RuntimeError), match="-100 is out of bounds"):
+        focal_loss(logits, target, gamma=gamma)
