@@ -16,6 +16,8 @@ _KEPT_SIZE = 2**22
 _SMALL_SIZE, _FEW_ROWS = 2**16, 2**11
 # Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
 _WIDE = 48
+# Between the first two logits, on average; where all are equal none is far below.
+_LEAST_GAP = 1e-30
 
 
 class Point(NamedTuple):
@@ -114,8 +116,8 @@ class LogitRows:
     def smoothing(self, n_samples):
         """By how much a label leads the other classes' mean, times the probability that so many samples leave these.
 
-        Far below what is common between the first two classes, and below the least probability at T = 1, others are
-        left out: they are masked, or of no account.
+        Classes that lie 36 times as far below the first as the second does on average are on their way out, and gone at
+        twice that: masked ones say nothing, whatever stands for them.
         """
 
         def gaps():
@@ -123,14 +125,14 @@ class LogitRows:
                 first, second = centred.topk(2, self.dim).values.unbind(self.dim)
                 yield weight @ (first - second).double()
 
-        floor = LOG_MIN_PROBABILITY * max(1.0, self._average(gaps(), shape=()))
+        far = -LOG_MIN_PROBABILITY * max(self._average(gaps(), shape=()), _LEAST_GAP)
 
         def leads():
             for centred, label, weight in self.kept or self._centred():
-                present, label = centred > floor, label.clamp_min(floor)
-                n_others = present.sum(self.dim) - (label > floor).to(torch.int64)
-                others = centred.where(present, 0).sum(self.dim) - label.where(label > floor, 0)
-                yield weight @ (label - (others / n_others).where(n_others > 0, floor)).double()
+                share, own = ((2 + logits / far).clamp_(0, 1) for logits in (centred, label))
+                n_others, label = share.sum(self.dim) - own, label.clamp_min(-2 * far)
+                mean = ((share * centred).sum(self.dim) - own * label) / n_others
+                yield weight @ (label - mean.where(n_others > 0, -2 * far).clamp_(-2 * far, 0)).double()
 
         return self._average(leads(), shape=()) / (n_samples + 2)
 

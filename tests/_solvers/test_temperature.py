@@ -112,6 +112,26 @@ def test_zero_weights_hide_rows_even_from_the_sample():
     assert found.temperature == pytest.approx(solve_temperature(logits[8:40], y[8:40]).temperature, rel=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-2, 10.0])
+def test_smoothing_has_no_scale(unit):
+    logits, y = draw(400, 6, temperature=2.0, scale=30.0)
+    expected = solve_temperature(logits, y, smooth=True).temperature
+    assert solve_temperature(unit * logits, y, smooth=True).temperature == pytest.approx(unit * expected, rel=1e-6)
+
+
+def test_a_class_that_falls_leaves_the_smoothing_bit_by_bit():
+    """Of samples without an error, whose temperature smoothing alone holds."""
+    logits, _ = draw(400, 3, scale=5.0)
+    y, best = logits.argmax(1), logits.amax(1, keepdim=True)
+    gap = -(logits.topk(2).values.diff(dim=1)).mean()
+    found = [
+        solve_temperature(torch.cat([logits, best - far * gap], 1), y, smooth=True).temperature
+        for far in np.linspace(30, 80, 501)
+    ]
+    assert np.abs(np.diff(np.log(found))).max() < 0.1
+    assert found[-1] == pytest.approx(solve_temperature(logits, y, smooth=True).temperature, rel=1e-6)
+
+
 @pytest.mark.parametrize("masked", [-math.inf, -1e3, -1e4, -1e9])
 @pytest.mark.parametrize("smoothed", [{"smooth": True}, {"prior": True}])
 def test_masked_classes_smooth_nothing(masked, smoothed):
