@@ -3,7 +3,6 @@
 import copy
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -640,15 +639,20 @@ class BaseClamping(BaseCalibrator):
         expected, shape = tuple(self._input_shape), tuple(x.shape)
         if shape[1:] == expected:
             return self.perturbation_(x).to(x.dtype)
+        cause = None
         # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
         if len(shape) == len(expected) + 1 and family_of(self.perturbation_).any_size:
-            with suppress(RuntimeError):
+            try:
                 perturbed = self.perturbation_(x)
                 if perturbed.shape == x.shape:
                     return perturbed.to(x.dtype)
+            except RuntimeError as error:
+                cause = error
         one = f"X of shape {shape} looks like one sample: X[None]"
         got = one if shape == expected else f"got inputs of shape {shape[1:]}"
-        raise ValueError(f"X must have inputs of the shape that the perturbation was fitted to, {expected}; {got}")
+        raise ValueError(
+            f"X must have inputs of the shape that the perturbation was fitted to, {expected}; {got}"
+        ) from cause
 
     def _before_and_after(self, X, n_samples):
         """The first inputs as a batch has them and as the perturbation leaves them: arrays of one sample each."""

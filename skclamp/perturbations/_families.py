@@ -450,5 +450,16 @@ def is_ours(perturbation):
     return type(perturbation).__module__.startswith(__package__)
 
 
-# Every family of transforms of the inputs by its name, in the order in which "auto" tries them: that of the classes.
-PERTURBATIONS = {family.name: family for family in Perturbation.__subclasses__()}
+# Every family of transforms of the inputs by its name, in the order in which "auto" tries them.
+PERTURBATIONS = {
+    family.name: family
+    for family in (
+        FullPerturbation,
+        ChannelPerturbation,
+        AffinePerturbation,
+        CurvePerturbation,
+        ColorPerturbation,
+        FilterPerturbation,
+        GridPerturbation,
+    )
+}
