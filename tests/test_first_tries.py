@@ -186,6 +186,19 @@ def test_normalized_weights_are_told(of):
     X, y = drawn()
     weight = np.full(len(y), 1 / len(y)) if of != "each class" else 1 / np.bincount(y)[y]
     y = np.eye(3, dtype=int)[y] | (X > 3) if of == "labels" else y
-    with pytest.warns(CalibrationSetWarning, match=r"adds up to [13] for 300 samples.* Give sample_weight \* len"):
+    with pytest.warns(CalibrationSetWarning, match=r"adds up to [13] for 300 samples.* Give sample_weight / "):
         PlattScaling().fit(X, y, sample_weight=weight)
-    PlattScaling().fit(X, y, sample_weight=weight * len(y) / weight.sum())
+    PlattScaling().fit(X, y, sample_weight=weight / weight[weight > 0].mean())
+
+
+def test_normalized_weights_of_few_samples_and_of_places_are_mended_as_told():
+    X, y = drawn()
+    weight = np.where(np.arange(300) < 100, 0.01, 0.0)
+    with pytest.warns(CalibrationSetWarning, match="adds up to 1 for 100 samples"):
+        PlattScaling().fit(X, y, sample_weight=weight)
+    PlattScaling().fit(X, y, sample_weight=weight / weight[weight > 0].mean())
+    logits, y = X.reshape(75, 4, 3).transpose(0, 2, 1), y.reshape(75, 4)
+    weight = np.full(y.shape, 1e-3)
+    with pytest.warns(CalibrationSetWarning, match="adds up to 0.075 for 75 samples"):
+        VectorScaling().fit(logits, y, sample_weight=weight)
+    VectorScaling().fit(logits, y, sample_weight=weight / weight[weight > 0].mean())

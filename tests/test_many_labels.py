@@ -629,6 +629,16 @@ class TestMetrics:
         together = metric(Y.ravel(), proba.ravel(), sample_weight=np.repeat(weight, N_LABELS))
         assert metric(Y, proba, average="micro", sample_weight=weight) == pytest.approx(together)
 
+    def test_a_label_without_weight_has_no_value_and_adds_none(self, metric):
+        Z, Y = problem()
+        proba, known, weight = expit(Z), Y.astype(float), (np.arange(len(Y)) < 100).astype(float)
+        known[:100, 1] = np.nan
+        expected = metric(known[:100, [0, *range(2, N_LABELS)]], proba[:100, [0, *range(2, N_LABELS)]], average="micro")
+        assert metric(known, proba, average="micro", sample_weight=weight) == pytest.approx(expected)
+        for average in ("macro", None):
+            with pytest.raises(ValueError, match=r"leave each label a sample .* got none for label 1"):
+                metric(known, proba, average=average, sample_weight=weight)
+
     def test_labels_that_arent_known_are_left_out(self, metric):
         Z, Y = problem()
         proba, known = expit(Z), Y.astype(float)

@@ -50,7 +50,7 @@ def answers_of(confidence, prediction, y_encoded, losses, *, classes, are_labels
         if are_labels:
             both = (y_encoded[row] == 1), known[row] & (prediction[row] == 1)
             return _answer(row, *(", ".join(names[k] for k in np.flatnonzero(those)) or "none" for those in both))
-        if known.shape[1] == 1:
+        if known.shape[1] == 1 and known[row, 0]:
             return answer(row, 0)
         right = float(hits[row][known[row]].mean()) if known[row].any() else None
         return {"row": int(row), "label": f"row {row}", "right": right}

@@ -335,7 +335,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if not low < target_risk < low + span:
             raise ValueError(
                 f"target_risk must lie between the least and the largest loss, {low:g} and {low + span:g}; got "
-                f"{target_risk!r}"
+                f"{float(target_risk)}"
             )
         return float(target_risk - low) / span, low, span
 

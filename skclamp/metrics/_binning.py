@@ -164,7 +164,8 @@ class Pairs:
 class Probabilities:
     """Class probabilities of one data set, and what a pass over them yields, computed once and kept.
 
-    Every metric takes one in the place of an array, so that several metrics, or many draws of labels, share a pass.
+    Every metric takes one in the place of an array, beside column indices, so that several metrics, or many draws of
+    labels, share a pass.
 
     Parameters
     ----------

@@ -161,6 +161,13 @@ class Rows:
 
     def each(self, metric):
         """Return the value of each label or, of places, of each sample; NaN of one that has no weight."""
+        if self.kind == "labels" and self.proba.weight is not None:
+            there = self.proba.weight.reshape(-1, self.proba.rows_a_sample).any(0)
+            if not there.all():
+                raise ValueError(
+                    "sample_weight must leave each label a sample of which it is known, unless average is 'micro'; got "
+                    f"none for label {there.argmin()}"
+                )
         parts = self.proba.parts(self.y_encoded, of_labels=self.kind == "labels")
         return np.array([metric(y, proba) if proba.masses.any() else np.nan for y, proba in parts])
 
@@ -209,10 +216,8 @@ def _rows_of_labels(matrix, y_proba, sample_weight):
         )
     known = ~np.isnan(matrix)
     weight = check_sample_weight(sample_weight, len(proba)).numpy()[:, None] * known
-    if not weight.any(0).all():
-        raise ValueError(
-            f"y_true must know each label of some sample that has weight; got NaN alone in {(~weight.any(0)).argmax()}"
-        )
+    if not known.any(0).all():
+        raise ValueError(f"y_true must know each label of some sample; got NaN alone in {(~known).all(0).argmax()}")
     weight = None if sample_weight is None and known.all() else weight.ravel()
     y_encoded = np.nan_to_num(matrix).astype(int).ravel()
     return Rows("labels", y_encoded, Probabilities(proba.ravel(), weight, matrix.shape[1]), np.arange(2))

@@ -144,7 +144,8 @@ def area_under_risk_coverage(y_true, y_proba):
     -----
     Samples of one confidence come in random order, over which the area is the expectation. Of m samples, e of them
     wrong, behind a others, E of them wrong, the risks sum up to ``e + (E - e a / m) (H(a + m) - H(a))`` with the
-    harmonic numbers H, which the digamma function continues to weights that aren't whole.
+    harmonic numbers H, which the digamma function continues to weights that aren't whole: the least positive weight
+    stands for one sample, and its multiples for as many of the same confidence.
 
     References
     ----------

@@ -47,7 +47,7 @@ class SharedLogits:
     ----------
     classes : ndarray of shape (n_classes,)
         Names of the columns.
-    calibration_samples, test_samples : Samples, SimpleNamespace
+    calibration_samples, test_samples : Samples
         They, and what `read` made of them.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
@@ -103,7 +103,8 @@ class SharedLogits:
         n_columns, self.classes = self.calibration.shape[1], self.calibration_samples.classes
         if bool(getattr(self.test_labels, "places", ())) != self.outputs.is_dense:
             kind = "a class at each place" if self.outputs.is_dense else "one class a sample"
-            raise ValueError(f"y_test must have {kind}, as y_cal; got {type(self.test_labels).__name__}")
+            values = getattr(self.test_labels, "values", self.test_labels)
+            raise ValueError(f"y_test must have {kind}, as y_cal; got shape {values.shape}")
         if self.test.shape[1] != n_columns:
             raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {self.test.shape[1]}")
         if len(self.test) < 2:
