@@ -16,8 +16,6 @@ _KEPT_SIZE = 2**22
 _SMALL_SIZE, _FEW_ROWS = 2**16, 2**11
 # Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
 _WIDE = 48
-# Between the first two logits, on average; where all are equal none is far below.
-_LEAST_GAP = 1e-30
 
 
 class Point(NamedTuple):
@@ -116,23 +114,23 @@ class LogitRows:
     def smoothing(self, n_samples):
         """By how much a label leads the other classes' mean, times the probability that so many samples leave these.
 
-        Classes that lie 36 times as far below the first as the second does on average are on their way out, and gone at
+        Classes that lie 36 times as far below the first as the second mostly does are on their way out, and gone at
         twice that: masked ones say nothing, whatever stands for them.
         """
-
-        def gaps():
-            for centred, _, weight in self.kept or self._centred():
-                first, second = centred.topk(2, self.dim).values.unbind(self.dim)
-                yield weight @ (first - second).double()
-
-        far = -LOG_MIN_PROBABILITY * max(self._average(gaps(), shape=()), _LEAST_GAP)
+        gaps = []
+        for centred, _, weight in self.kept or self._centred():
+            gap = -centred.topk(2, self.dim).values.select(self.dim, 1)
+            tells = (weight > 0) & (gap > 0) & (gap < torch.finfo(self.dtype).max)
+            gaps.append(gap.where(tells, torch.nan))
+        far = -LOG_MIN_PROBABILITY * torch.cat(gaps).nanmedian().nan_to_num(1.0)
 
         def leads():
             for centred, label, weight in self.kept or self._centred():
                 share, own = ((2 + logits / far).clamp_(0, 1) for logits in (centred, label))
                 n_others, label = share.sum(self.dim) - own, label.clamp_min(-2 * far)
                 mean = ((share * centred).sum(self.dim) - own * label) / n_others
-                yield weight @ (label - mean.where(n_others > 0, -2 * far).clamp_(-2 * far, 0)).double()
+                mean = mean.where(n_others > 0, -2 * far).clamp_min_(-2 * far).clamp_max_(0)
+                yield weight @ (label - mean).double()
 
         return self._average(leads(), shape=()) / (n_samples + 2)
 

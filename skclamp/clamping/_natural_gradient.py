@@ -104,9 +104,7 @@ def descend(state, problem, settings, generator):
                 break
     state.gradients = None
     state.parts = [(rows, gradients) for rows, gradients in state.parts if gradients is not None]
-    # Where the training ended at a step.
-    end = descent.end
-    state.in_sample = end[1] if end is not None and torch.equal(end[0], descent.parameters) else None
+    state.in_sample = descent.in_sample()
 
 
 def _draw(problem, n_samples, generator):
@@ -355,6 +353,12 @@ class _Descent:
         if temperature is not None:
             self.parameter.data.fill_(temperature)
             self.temperature.fill_(temperature)
+
+    def in_sample(self):
+        """T of least smoothed loss of the last part of the samples, and the NLL, where the training ended at a step."""
+        if self.end is None or not torch.equal(self.end[0], self.parameters):
+            return None
+        return self.end[1]
 
 
 def foresees_too_little(gradients, units, n_errors=ERRORS):

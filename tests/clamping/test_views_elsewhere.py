@@ -63,7 +63,7 @@ def test_files_and_pickles_keep_views(tmp_path):
 
 def test_displays_show_weights():
     display = PerturbationDisplay.from_estimator(FITTED)
-    assert [ax.get_title() for ax in display.axes_] == ["", "views: weight"]
+    assert [ax.get_title() for ax in display.axes_] == ["no perturbation kept", "views: weight"]
     assert [label.get_text() for label in display.axes_[1].get_xticklabels()] == ["as it is", "flip"]
 
 
