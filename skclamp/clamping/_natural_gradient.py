@@ -95,7 +95,8 @@ def descend(state, problem, settings, generator):
                 net.history.pop()
                 break
             loss, step, length, last = made
-            for name, value in {"train_loss": loss, "gain": step.gain, "step": length}.items():
+            record = {"train_loss": loss, "temperature": descent.temperature.item(), "gain": step.gain, "step": length}
+            for name, value in record.items():
                 net.history.record(name, value)
             net.notify("on_epoch_end", **datasets)
             # Each step lowers the loss; the one in the history is that before it.

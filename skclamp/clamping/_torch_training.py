@@ -206,9 +206,10 @@ class ClampingNet(NeuralNet):
         return ValueError(f"training diverged: {sign} in epoch {len(self.history)}; lower lr, got {self.lr}")
 
     def on_epoch_end(self, net, **kwargs):
-        """Have the history tell T."""
+        """Have the history tell T, where steps of another kind haven't."""
         super().on_epoch_end(net, **kwargs)
-        self.history.record("temperature", self.module_.temperature.item())
+        if "temperature" not in self.history[-1]:
+            self.history.record("temperature", self.module_.temperature.item())
 
 
 class _Batches(BatchSampler):
