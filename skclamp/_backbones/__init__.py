@@ -1,1 +1,1 @@
-"""Whatever the user has becomes logits: its inputs, its device, its network or classifier."""
+"""Ways to logits from all that a user may have: its inputs, its device, its network or classifier."""

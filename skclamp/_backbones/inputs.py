@@ -1,4 +1,4 @@
-"""Whatever holds samples becomes batches of a network's inputs: arrays, dicts of arrays, Datasets and streams alike."""
+"""Batches of a network's inputs, of arrays, dicts of arrays, Datasets and streams alike."""
 
 import copy
 import math

@@ -80,9 +80,8 @@ NO_ERRORS = (
     "on others, since how sure to be of its errors can't be learned from these"
 )
 NORMALIZED_WEIGHTS = (
-    "sample_weight adds up to {total:.3g} for {n_samples:,} samples, and a weight counts as so many samples: maps that "
-    "hold back on few samples, nearly all but one temperature, see far fewer. Give sample_weight / "
-    "sample_weight[sample_weight > 0].mean()"
+    "sample_weight adds up to {total:.3g} for {n_samples:,} samples, and a weight counts as so many samples: what "
+    "holds back on few samples sees far fewer. Give sample_weight / sample_weight[sample_weight > 0].mean()"
 )
 COPIES = (
     "samples are repeated, labels and all: copies, such as frames of a still video, are no evidence of their own, "

@@ -89,13 +89,16 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units=None):
         residuals[:, 0] = 0
     errors = np.array([errors, _errors(residuals, upper, masses)]) / len(order)
     floors = np.stack([errors.mean(-1), np.quantile(errors, 0.95, axis=-1)], axis=-1)
-    residuals, effect = hits - confidence, 1.0
-    residuals -= residuals.mean()
-    if units is not None and residuals.any():
-        # Variance of their sum over what it were if rows of a unit were independent (L. Kish, 1965).
-        effect = max(1.0, float(np.square(np.bincount(units, residuals)).sum() / np.square(residuals).sum()))
+    effect = 1.0 if units is None else _design_effect(hits - confidence, units)
     # Draws are independent, and their sums vary less than those of rows that aren't.
     return Cells(np.searchsorted(thresholds, upper), upper, total, count, in_cells, floors * effect**0.5, effect)
+
+
+def _design_effect(residuals, units):
+    """Variance of the residuals' sum over what it were if rows of a unit were independent (L. Kish, 1965)."""
+    residuals = residuals - residuals.mean()
+    variance = np.square(residuals).sum()
+    return max(1.0, float(np.square(np.bincount(units, residuals)).sum() / variance)) if variance else 1.0
 
 
 def _errors(residuals, upper, bins):

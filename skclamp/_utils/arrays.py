@@ -59,8 +59,10 @@ def _unequal(values):
 def as_numbers(array):
     """An array of objects, such as a nullable frame is, as one of numbers, with NaN for what is missing.
 
-    One that holds anything else stays as it is.
+    One that holds anything else stays as it is, and so do others.
     """
+    if array.dtype.kind != "O":
+        return array
     values = [math.nan if is_missing(value) else value for value in array.ravel().tolist()]
     if not all(isinstance(value, (Real, Decimal, np.bool_)) for value in values):
         return array
@@ -227,7 +229,7 @@ def tensor_of(values, name):
     values = to_numpy(values, name)
     if values.dtype.kind == "O" and values.ndim == 1 and (unequal := _unequal(values)):
         raise ValueError(f"{name} must hold numbers in equal rows{unequal}")
-    values = as_numbers(values) if values.dtype.kind == "O" else values
+    values = as_numbers(values)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
@@ -360,8 +362,7 @@ def _as_floating(values, name):
         if values.is_complex():
             raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
         return values.detach() if values.is_floating_point() else values.double()
-    array = to_numpy(values, name)
-    array = as_numbers(array) if array.dtype.kind == "O" else array
+    array = as_numbers(to_numpy(values, name))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)

@@ -325,8 +325,7 @@ def matrix_of(y):
         y = to_numpy(y, "y")
     if getattr(y, "ndim", None) != 2 or y.shape[1] < 2:
         return None
-    values = to_numpy(y, "y")
-    values = as_numbers(values) if values.dtype.kind == "O" else values
+    values = as_numbers(to_numpy(y, "y"))
     if values.dtype.kind not in "biuf" or not np.isin(values[~np.isnan(values)], (0, 1)).all():
         return None
     return values.astype(np.float64)

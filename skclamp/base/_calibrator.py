@@ -395,9 +395,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             )
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
-        # Normalized over all samples, or over those of each class.
+        # Normalized over all samples, or over those of each class. Temperatures are the same at any scale.
         n_samples, total, n_columns = int((samples.weight > 0).sum()), samples.weight.sum(), samples.logits.shape[1]
-        if self._learns and total < n_columns + 0.5 and n_samples >= words.MIN_SAMPLES_PER_PARAMETER * n_columns:
+        matter = self._learns and self._group != "temperatures"
+        if matter and total < n_columns + 0.5 and n_samples >= words.MIN_SAMPLES_PER_PARAMETER * n_columns:
             note(words.NORMALIZED_WEIGHTS.format(total=total, n_samples=n_samples), CalibrationSetWarning)
         # What is known of classes says nothing of labels.
         if not self._learns or self._outputs != SOFTMAX:

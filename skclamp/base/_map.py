@@ -84,22 +84,24 @@ class Map(nn.Module):
             If a name is one that the map has for something else.
         """
         for name, value in learned.items():
-            value, default = _taken_on(value), getattr(type(self), name, None)
-            taken = name in _OF_MAPS or not name.isidentifier() or callable(default) or isinstance(default, property)
-            # What the class has by this name would hide a buffer or a part.
-            of_class = hasattr(type(self), name)
-            hidden = of_class and isinstance(value, (torch.Tensor, nn.Module))
-            if hidden or (not isinstance(value, _OWN[name]) if name in _OWN else taken):
-                kind = type(self).__name__
-                raise TypeError(f"{name!r} is no name for what {kind} learns: it has it for something else")
+            value = _taken_on(value)
+            self._check_name(name, value)
             # What is of another kind would be in the way; of buffers the order stays.
-            if hasattr(self, name) and not (of_class or (name in self._buffers and isinstance(value, torch.Tensor))):
+            if name in self.learned() and not (name in self._buffers and isinstance(value, torch.Tensor)):
                 delattr(self, name)
             if isinstance(value, torch.Tensor):
                 self.register_buffer(name, value)
             else:
                 setattr(self, name, value)
         return self
+
+    def _check_name(self, name, value):
+        default = getattr(type(self), name, None)
+        taken = name in _OF_MAPS or not name.isidentifier() or callable(default) or isinstance(default, property)
+        # What the class has by this name would hide a buffer or a part.
+        hidden = hasattr(type(self), name) and isinstance(value, (torch.Tensor, nn.Module))
+        if hidden or (not isinstance(value, _OWN[name]) if name in _OWN else taken):
+            raise TypeError(f"{name!r} is no name for what {type(self).__name__} learns: it has it for something else")
 
     def learned(self):
         """Return what the map holds, by name.

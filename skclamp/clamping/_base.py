@@ -684,7 +684,8 @@ class BaseClamping(BaseCalibrator):
             logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
         if getattr(self, "_undoes", None) is not None:
-            yield undoing(self._undoes).replace("the", "The", 1)
+            sentence = undoing(self._undoes)
+            yield f"{sentence[0].upper()}{sentence[1:]}"
         if not self._verdicts() and (self.accepted_ or self._has_views):
             yield "No guard judged this."
 

@@ -390,7 +390,8 @@ def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
         before, strengths = strengths, []
         prior = torch.block_diag(*[p * form for p, form in zip(before, prior_precisions, strict=True)])
         posterior = curvature + prior
-        covariance = _inverse(posterior)
+        scale, factor = factored(posterior[None])
+        covariance = torch.cholesky_inverse(factor[0]) * scale.T * scale
         mode = covariance @ linear_term
         for form, block, p in zip(prior_precisions, blocks, before, strict=True):
             n_effective_parameters = len(block) - p * (covariance[block][:, block] * form).sum().item()
@@ -398,12 +399,6 @@ def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
         if all(abs(new / old - 1) < _SETTLED for new, old in zip(strengths, before, strict=True)):
             break
     return prior, posterior, covariance, mode
-
-
-def _inverse(precision):
-    """Inverse of a positive definite matrix."""
-    scale, factor = factored(precision[None])
-    return torch.cholesky_inverse(factor[0]) * scale.T * scale
 
 
 def _wide_step(gradients, displacement, prior_precision, penalty):

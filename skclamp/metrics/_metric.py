@@ -110,16 +110,18 @@ def of_outputs(metric=None, *, takes_labels=True):
         each = rows.each(partial(metric, **options))
         return each if average is None else rows.mean_of(each)
 
-    shared = {name: text for name, text in entries_of(of_any, "Parameters").items() if name not in own.parameters}
-    if not (takes_labels or over_classes):
-        shared["average"] = shared["average"].partition("\n    Of several labels")[0]
-    before, heading, after = metric.__doc__.partition("\n    Returns\n")
-    about, parameters = indent("\n".join(shared.values()), " " * 4), signature(of_any).parameters
-    told = {name: getattr(metric, name) for name in ("__name__", "__qualname__", "__module__")} | {
-        "__doc__": f"{before.rstrip()}\n{about}\n{heading}{after}",
-        "__signature__": own.replace(parameters=[*own.parameters.values(), *(parameters[name] for name in shared)]),
-        "takes_labels": takes_labels,
-    }
+    added = [each for each in signature(of_any).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    added = [each for each in added if each.name not in own.parameters]
+    told = {name: getattr(metric, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
+    if metric.__doc__:
+        texts = entries_of(of_any, "Parameters")
+        if not takes_labels:
+            texts["average"] = texts["average"].partition("\n    Of several labels")[0]
+        before, heading, after = metric.__doc__.partition("\n    Returns\n")
+        about = indent("\n".join(texts[each.name] for each in added), " " * 4)
+        told["__doc__"] = f"{before.rstrip()}\n{about}\n{heading}{after}"
+    told["__signature__"] = own.replace(parameters=[*own.parameters.values(), *added])
+    told["takes_labels"] = takes_labels
     # Not by wraps: whoever unwraps it, as scorers do, is to find this one.
     for name, value in told.items():
         setattr(of_any, name, value)

@@ -190,7 +190,6 @@ def test_the_summary_asks_for_errors(tmp_path):
     assert skclamp.load(tmp_path / "map").summary() == calibrator.summary()
 
 
-@pytest.mark.filterwarnings("ignore:sample_weight adds up to 0.1:UserWarning")
 def test_equal_weights_of_any_size_have_the_same_prior():
     X, y, *_ = few_errors(2, seed=0)
     expected = TemperatureScaling().fit(X, y).temperature_
