@@ -268,10 +268,9 @@ class Probabilities:
     def parts(self, y_encoded, of_labels=False):
         """Yield column indices and probabilities of each sample's rows or, of several labels, of each label's."""
         size = self.rows_a_sample
-        parts = [slice(start, start + size) for start in range(0, self.n_samples, size)]
-        if of_labels:
-            parts = [slice(label, None, size) for label in range(size)]
-        for rows in parts:
+        labels, samples = range(size), range(0, self.n_samples, size)
+        for first in labels if of_labels else samples:
+            rows = slice(first, None, size) if of_labels else slice(first, first + size)
             own = Probabilities(self._values[rows])
             own.is_event, own.weight = self.is_event, None if self.weight is None else self.weight[rows]
             yield y_encoded[rows], own

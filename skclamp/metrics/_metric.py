@@ -171,7 +171,7 @@ class Rows:
                     f"none for label {there.argmin()}"
                 )
         parts = self.proba.parts(self.y_encoded, of_labels=self.kind == "labels")
-        return np.array([metric(y, proba) if proba.masses.any() else np.nan for y, proba in parts])
+        return np.array([metric(y, own) if own.weight is None or own.weight.any() else np.nan for y, own in parts])
 
     def weights_of(self, each):
         """Return weights of these values, none of NaN."""
