@@ -10,12 +10,12 @@ from scipy.optimize import minimize
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator
+from skclamp._solvers.newton import factored
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.clamping._evidence_step import (
     MAX_ENTRIES,
     MAX_ORDER,
     Gradients,
-    _inverse,
     gradients_of,
     joined,
     most_samples,
@@ -231,10 +231,11 @@ def test_each_block_has_a_prior_of_its_own_as_wide_as_what_it_lets_be_determined
     assert determined.item() == pytest.approx(whole.n_effective_parameters, rel=0.05)
 
 
-def test_a_singular_curvature_is_inverted_alike_in_any_units():
-    singular, units = torch.ones(2, 2).double(), torch.tensor([2.0**-40, 2.0**20]).double()
-    scaled = _inverse(singular * units.outer(units))
-    torch.testing.assert_close(scaled * units.outer(units), _inverse(singular), rtol=1e-6, atol=0)
+def test_a_singular_curvature_has_the_same_factor_in_any_units():
+    singular, units = torch.ones(1, 2, 2).double(), torch.tensor([2.0**-40, 2.0**20]).double()
+    scale, factor = factored(singular * units.outer(units))
+    assert torch.equal(scale * units, torch.ones(1, 2).double())
+    assert torch.equal(factor, factored(singular)[1])
 
 
 @pytest.mark.parametrize("name", PERTURBATIONS)
