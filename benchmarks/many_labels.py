@@ -30,7 +30,7 @@ from _peers import log_odds
 from _runner import RESULTS, benchmark, record
 from _timing import measure
 from choosing import cell
-from skclamp import BetaCalibration, PlattScaling, TemperatureScaling
+from skclamp import BetaCalibration, CalibratorSelector, PlattScaling, TemperatureScaling
 from skclamp.metrics import (
     bootstrap_interval,
     calibration_noise_floor,
@@ -142,6 +142,7 @@ METHODS = {
     "PlattScaling(complete)": partial(PlattScaling, response="probabilities", pooling="complete"),
     "PlattScaling(none)": partial(PlattScaling, response="probabilities", pooling="none"),
     "BetaCalibration": partial(BetaCalibration, response="probabilities"),
+    "CalibratorSelector": partial(CalibratorSelector, response="probabilities"),
     "scikit-learn sigmoid": partial(LabelByLabel, sklearn_sigmoid),
     "MultiOutputClassifier, sigmoid": partial(MultiOutput, "sigmoid"),
     "MultiOutputClassifier, isotonic": partial(MultiOutput, "isotonic"),

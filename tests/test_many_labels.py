@@ -307,6 +307,17 @@ def test_pooled_pairs_know_no_scale(scale):
     np.testing.assert_allclose(rescaled.predict_proba(scale * Z), proba, atol=0.03)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_independent_labels_are_each_a_proof_to_the_selector_and_copies_are_one(seed):
+    rng = np.random.default_rng(seed)
+    Z = 2 * rng.normal(size=(100, 6)) - 1
+    Y = (rng.random(Z.shape) < expit(Z + 0.8)).astype(int)
+    several, two, six = (CalibratorSelector().fit(Z[:, of], Y[:, of]).weights_ for of in (range(6), [0] * 2, [0] * 6))
+    assert several[1] > 0.7
+    assert two[1] == six[1] == 0
+    np.testing.assert_allclose(two, six)
+
+
 def test_the_selector_pools_by_samples_and_not_by_labels():
     """Ten times the same label are no ten proofs."""
     Z, Y = problem(200)

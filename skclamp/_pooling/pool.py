@@ -11,8 +11,8 @@ from torch import nn
 from .._backbones.samples import LabelledLogits
 from .._judging.paired import n_effective, of_groups
 from .._judging.splits import joined
-from .._solvers.pool import deviations, pooled, solve_pool
-from .._utils.arrays import absent_again, absent_among, without
+from .._solvers.pool import leads, pooled, solve_pool
+from .._utils.arrays import absent_again, absent_among
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import numbers_of
 from .._utils.parallel import in_parallel
@@ -206,23 +206,21 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     """Learn weights of named maps from what they said out of fold, as `Pooled`.
 
     `base` is the row of the temperature scaling that the others join; a `temperature` that is known takes its place in
-    the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count as one; None where
-    all are independent. `everywhere` are the samples that the pool is fitted to, of dense outputs at more places. An
-    order-preserving map follows where it earns its price too.
+    the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count for less the more
+    they agree; None where all are independent. `everywhere` are the samples that the pool is fitted to, of dense
+    outputs at more places. An order-preserving map follows where it earns its price too.
     """
     whole, samples = samples, samples.rows()
-    logits, y, weight = samples
+    logits, _, weight = samples
     if whole.y.ndim > 1:
         # Labels and places of a sample depend on each other.
         units = np.repeat(np.arange(len(whole.y)) if units is None else units, whole.n_rows_each)
-    weight = weight.cpu().numpy()
-    total = n_effective(of_groups(weight, weight, units)[1])
     of_base, share = trial.log_proba[base], 1.0
     if temperature is None:
         fitted = whole.fit(maps[base])
         identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
-        gain = np.average(_losses(identity, samples) - _losses(scaled, samples), weights=weight)
-        statistic = max(_SEEN, 2 * gain * _n_telling(scaled, y, weight, units))
+        gain = np.average(_losses(identity, samples) - _losses(scaled, samples), weights=weight.cpu().numpy())
+        statistic = max(_SEEN, 2 * gain * _n_telling(leads(scaled, identity)[0], samples, units))
         earned = min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN))
         # Of what a prior has left of T.
         share = float(fitted._prior_strength + (1 - fitted._prior_strength) * earned)
@@ -230,14 +228,14 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
         of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
     log_proba = [of_base, *(trial.log_proba[row] for row in others)]
-    found, others_prices = _weights(log_proba, samples, units, total)
+    found, others_prices = _weights(log_proba, samples, units)
     weights, prices = np.zeros(len(maps)), np.zeros(len(maps))
     weights[others], prices[others] = found, others_prices
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     last, last_weight, followed = None, 0.0, mixed
     if whole.y.ndim == 1:
-        last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, total, n_jobs)
+        last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, n_jobs)
     of_temperature = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
     pool = Pool(
         calibrators=[of_temperature, *(maps[row] for row in used)],
@@ -251,35 +249,36 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     return Pooled(fitted_to(everywhere).fit(pool), weights, prices, _losses(followed, whole))
 
 
-def _n_telling(log_proba, y, weight, units):
-    """Number of independent samples that would tell as much of T: fewer where slopes along log T agree within units."""
-    n, told = n_effective(weight), without(log_proba.double(), absent_among(log_proba))
-    expected = (log_proba.double().exp() * told).sum(1)
-    slopes = (told.gather(1, y[:, None])[:, 0] - expected).cpu().numpy()
+def _n_telling(lead, samples, units):
+    """Number of independent samples that would tell as much of a lead: fewer by the design effect of its slopes."""
+    weight = samples.weight.cpu().numpy()
+    slopes, n = lead.gather(1, samples.y[:, None])[:, 0].cpu().numpy(), n_effective(weight)
     means, totals = of_groups(slopes, weight, units)
     inflation = np.square(means * totals).sum() / max(np.square(weight * slopes).sum(), np.finfo(float).tiny)
     return float(np.clip(n / max(inflation, 1.0), n_effective(totals), n))
 
 
-def _weights(log_proba, samples, units, total):
+def _weights(log_proba, samples, units):
     """Weights of all but the first, and what a unit of each costs."""
-    weight, spreads = samples.weight.cpu().numpy(), []
+    weight, totals, spreads = samples.weight.cpu().numpy(), [], []
+    share = weight / weight.sum()
     for other in log_proba[1:]:
-        deviation, share = of_groups(deviations(log_proba[0], other), weight, units)
-        share = share / share.sum()
-        spreads.append(total * np.sqrt(share**2 @ deviation**2))
-    return solve_pool(log_proba, samples.y, samples.weight, total, np.array(spreads))
+        lead, deviation = leads(log_proba[0], other)
+        totals.append(_n_telling(lead, samples, units))
+        inflation = n_effective(weight) / totals[-1]
+        spreads.append(totals[-1] * np.sqrt(inflation * (share**2 @ deviation.cpu().numpy() ** 2)))
+    return solve_pool(log_proba, samples.y, samples.weight, np.array(totals), np.array(spreads))
 
 
-def _followed(mixed, numbers, samples, units, total, n_jobs):
+def _followed(mixed, numbers, samples, units, n_jobs):
     """The map that follows pooled log-probabilities, what it weighs, and these behind it; None if it isn't worth it."""
     samples, following = samples._replace(logits=mixed), FollowingMap(tol=1e-5)
     with silenced():
         last = samples.fit(following)
     # What gains nothing on its own samples gains nothing on others.
-    if _weights([mixed, _predicted(last, mixed)], samples, units, total)[0].any():
+    if _weights([mixed, _predicted(last, mixed)], samples, units)[0].any():
         parts = [mixed, *try_out([following], samples, numbers, n_jobs=n_jobs).log_proba]
-        found, _ = _weights(parts, samples, units, total)
+        found, _ = _weights(parts, samples, units)
         if found.any():
             return FrozenEstimator(last), float(found[0]), log_probabilities(pooled(parts, found), mixed)
     return None, 0.0, mixed

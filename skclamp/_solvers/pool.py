@@ -34,7 +34,7 @@ def pooled(log_proba, weights):
     return absent_again(base, absent)
 
 
-def solve_pool(log_proba, y, weight, total, spreads):
+def solve_pool(log_proba, y, weight, totals, spreads):
     """Weights of all but the first of several log-probabilities, and their prices.
 
     Parameters
@@ -45,17 +45,18 @@ def solve_pool(log_proba, y, weight, total, spreads):
         Column index of each sample's class.
     weight : torch.Tensor of shape (n_samples,)
         Non-negative weights with a positive sum.
-    total : float
-        How many independent samples these are, by which the mean NLL is multiplied.
+    totals : ndarray of shape (n_candidates,)
+        How many independent samples these are to each of the others, by which it multiplies the mean NLL.
     spreads : ndarray of shape (n_candidates,)
-        Standard deviation of the slope of the total NLL at 0, where nothing is to be gained: see `deviations`.
+        Standard deviation of the slope of the total NLL at 0, where nothing is to be gained: see `leads`.
 
     Returns
     -------
     weights, prices : ndarray of shape (n_candidates,)
         w, and what a unit of each costs, in nats.
     """
-    sums, start = Sums(log_proba, y, weight), np.zeros(len(spreads))
+    sums, start, total = Sums(log_proba, y, weight), np.zeros(len(spreads)), max(totals, default=1.0)
+    shares = totals / total
 
     def point(w):
         loss, gradient, _ = sums(np.r_[1 - w.sum(), w])
@@ -64,13 +65,14 @@ def solve_pool(log_proba, y, weight, total, spreads):
     loss, gradient = point(start)
     n_deviations = _DEVIATIONS_OF_TWO if log_proba[0].shape[1] == 2 else _DEVIATIONS
     prices = np.maximum(_LEAST_PRICE, n_deviations * spreads)
-    if (gradient + prices >= 0).all():
+    if (shares * gradient + prices >= 0).all():
         return start, prices
-    prices = np.maximum(_LEAST_PRICE, prices * np.minimum(1.0, prices / np.maximum(-gradient, _LEAST_PRICE)))
+    prices = np.maximum(_LEAST_PRICE, prices * np.minimum(1.0, prices / np.maximum(-shares * gradient, _LEAST_PRICE)))
+    costs = prices / shares
 
     def gained(w):
         reached, slope = point(w)
-        return reached - loss + prices @ w, slope + prices
+        return reached - loss + costs @ w, slope + costs
 
     w = minimize(
         gained,
@@ -84,9 +86,9 @@ def solve_pool(log_proba, y, weight, total, spreads):
     return np.where(w < _LEAST_WEIGHT, 0.0, w) / max(1.0, w.sum()), prices
 
 
-def deviations(base, other):
-    """Standard deviation, under a base's probabilities, of what another says of each sample's classes beyond it."""
+def leads(base, other):
+    """What another says of each sample's classes beyond a base: less its mean, and its deviation, under the base."""
     absent, proba = absent_among(base), base.double().exp()
     lead = without(other, absent).double() - without(base, absent).double()
     lead -= (proba * lead).sum(1, keepdim=True)
-    return (proba * lead.square()).sum(1).sqrt().cpu().numpy()
+    return lead, (proba * lead.square()).sum(1).sqrt()

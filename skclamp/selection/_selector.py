@@ -54,7 +54,8 @@ class CalibratorSelector(BaseCalibrator):
     logits as they are; the weights add up to less than 1 by what these have.
 
     Samples that depend on each other, of equal inputs and labels or of one of the ``groups`` that `fit` takes, share a
-    fold, and count as one; equal logits that are given in the inputs' place do so too, unless they are votes.
+    fold, and so do the labels or places of a sample. They count for less the more their gains agree, by their design
+    effect (Kish): copies as one, as equal logits that are given in the inputs' place are, unless they are votes.
     Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
     less than the least that isn't 0. Half of that stands for them, in all that the candidates see.
 
@@ -124,8 +125,8 @@ class CalibratorSelector(BaseCalibrator):
     References
     ----------
     D. H. Wolpert, "Stacked generalization", Neural Networks 5, 1992. L. Breiman, "Better subset regression using the
-    nonnegative garrote", Technometrics 37, 1995. R. Ranjan and T. Gneiting, "Combining probability forecasts", Journal
-    of the Royal Statistical Society B 72, 2010 (recalibrating a pool).
+    nonnegative garrote", Technometrics 37, 1995. L. Kish, "Survey Sampling", Wiley, 1965. R. Ranjan and T. Gneiting,
+    "Combining probability forecasts", Journal of the Royal Statistical Society B 72, 2010 (recalibrating a pool).
 
     Examples
     --------

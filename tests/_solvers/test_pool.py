@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from skclamp._solvers.pool import deviations, pooled, solve_pool
+from skclamp._solvers.pool import leads, pooled, solve_pool
 
 
 def draw(truth, n=600, seed=0):
@@ -21,11 +21,14 @@ def priced(parts, y, prices, w):
     return -torch.log_softmax(pooled(list(parts), w), 1)[torch.arange(len(y)), y].sum().item() + prices @ w
 
 
+@pytest.mark.parametrize("told", [[1.0, 1.0], [0.5, 1.0]])
 @pytest.mark.parametrize("truth", [[0.6, 0.0], [0.4, 0.4], [0.0, 1.0]])
-def test_weights_are_the_optimum_of_the_priced_loss(truth):
+def test_weights_are_the_optimum_of_the_priced_loss(truth, told):
+    """Of what tells half as much a unit costs twice as much."""
     parts, y = draw(truth)
     spreads = np.array([1.0, 2.0])
-    w, prices = solve_pool(list(parts), y, torch.ones(len(y), dtype=torch.float64), len(y), spreads)
+    w, prices = solve_pool(list(parts), y, torch.ones(len(y), dtype=torch.float64), len(y) * np.array(told), spreads)
+    prices = prices / told
     assert (w >= 0).all() and w.sum() <= 1 + 1e-12
     best = min(
         (
@@ -47,11 +50,13 @@ def test_weights_are_the_optimum_of_the_priced_loss(truth):
 def test_nothing_that_does_not_earn_its_price_has_weight():
     parts, y = draw([0.0, 0.0])
     weight = torch.ones(len(y), dtype=torch.float64)
-    assert solve_pool(list(parts), y, weight, len(y), np.full(2, 1e3))[0].tolist() == [0.0, 0.0]
+    assert solve_pool(list(parts), y, weight, np.full(2, len(y)), np.full(2, 1e3))[0].tolist() == [0.0, 0.0]
 
 
-def test_deviations_are_those_of_the_gain_under_the_base():
+def test_leads_have_no_mean_under_the_base_and_its_deviation():
     parts, _ = draw([0.0, 0.0], n=50)
-    proba, lead = parts[0].exp(), parts[1] - parts[0]
-    variance = (proba * lead**2).sum(1) - (proba * lead).sum(1) ** 2
-    np.testing.assert_allclose(deviations(parts[0], parts[1]), variance.sqrt(), rtol=1e-9)
+    proba, difference = parts[0].exp(), parts[1] - parts[0]
+    lead, deviation = leads(parts[0], parts[1])
+    torch.testing.assert_close(lead, difference - (proba * difference).sum(1, keepdim=True))
+    variance = (proba * difference**2).sum(1) - (proba * difference).sum(1) ** 2
+    np.testing.assert_allclose(deviation, variance.sqrt(), rtol=1e-9)
