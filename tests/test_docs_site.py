@@ -51,7 +51,7 @@ def test_no_page_is_wider_than_a_telephone(browser):
     assert len(page.evaluate(BEYOND)) >= 2
     found = {}
     for path in SITE.rglob("*.html"):
-        page.goto(path.as_uri())
+        page.goto(path.as_uri(), wait_until="domcontentloaded")
         if beyond := page.evaluate(BEYOND):
             found[str(path.relative_to(SITE))] = beyond
     page.close()

@@ -22,8 +22,6 @@ WITH_MANY_LOGITS = [
     "clamping: affine",
     "clamping: norm",
     "clamping: Adam",
-    "clamping: views",
-    "clamping: classifier",
     "other: network",
     "other: unlabelled",
 ]
