@@ -181,6 +181,13 @@ def test_the_order_of_train_test_split():
         compare_calibrators(network, X[:60], X[60:], y[:60], y[60:])
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, np.ndarray.tolist], ids=["array", "tensor", "list"])
+def test_logits_in_the_place_of_the_estimator(kind):
+    logits, y = kind(np.zeros((20, 3))), np.arange(20) % 3
+    with pytest.raises(TypeError, match=r"Of logits write compare_calibrators\(None, X_cal, y_cal, X_test, y_test\)"):
+        compare_calibrators(logits, y, logits, y)
+
+
 def test_wrong_names_of_inputs():
     _, X, y = table()
     network = Named()

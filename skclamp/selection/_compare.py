@@ -473,6 +473,11 @@ def compare_calibrators(
     >>> comparison.calibrators[comparison.best].predict_proba(X_test).shape
     (597, 10)
     """
+    if hasattr(estimator, "__array__") or isinstance(estimator, (list, tuple)):
+        raise TypeError(
+            f"estimator must be what to calibrate, or None; got {type(estimator).__name__}. Of logits write "
+            "compare_calibrators(None, X_cal, y_cal, X_test, y_test)"
+        )
     if X_test is None:
         raise ValueError("X_test must be set; got None. Write compare_calibrators(estimator, X_cal, X_test=X_test)")
     n_bins = check_whole_number(n_bins, "n_bins", 1)
