@@ -488,6 +488,25 @@ def test_classifiers_fitted_and_not(classifier):
         proba = calibrator.predict_proba(new[200:])
         assert proba.shape == (200, 3)
         assert loss(proba, labels[200:]) < loss(np.clip(raw, 1e-15, 1 - 1e-15), labels)[None] + 0.02
+    with pytest.raises(ValueError, match="of 3 labels that don't. Give a column of y for each label"):
+        TemperatureScaling(fitted.estimator).fit(new, labels[:, 0])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("scaler", [(), (StandardScaler(),)], ids=["alone", "pipeline"])
+def test_clamping_of_a_perceptron(scaler):
+    X = np.random.default_rng(0).normal(size=(3, 800, 4))
+    Y = (X[..., :3] ** 2 + np.random.default_rng(1).logistic(scale=0.3, size=(3, 800, 3)) > 1).astype(int)
+    classifier = make_pipeline(*scaler, MLPClassifier(32, alpha=1.0, max_iter=300, random_state=0)).fit(X[0], Y[0])
+    moved, labels, elsewhere, truth = X[1] + 1, Y[1], X[2] + 1, Y[2]
+    platt = PlattScaling(classifier).fit(moved, labels)
+    clamped = NeuralClampingCalibrator(classifier, random_state=0).fit(moved, labels)
+    assert clamped.accepted_
+    assert loss(clamped.predict_proba(elsewhere), truth) < 0.9 * loss(platt.predict_proba(elsewhere), truth)
+    for calibrator in (platt, clamped):
+        with torch.no_grad():
+            proba = calibrator.module_(torch.from_numpy(elsewhere)).sigmoid()
+        np.testing.assert_allclose(proba, calibrator.predict_proba(elsewhere), atol=1e-9)
 
 
 def test_votes_of_labels_are_no_certainties():

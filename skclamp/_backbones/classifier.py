@@ -13,7 +13,7 @@ from .._utils.arrays import check_scores, to_numpy
 from .._utils.labels import columns_of_labels
 from .._utils.least_probability import LOG_MIN_PROBABILITY, floored
 from ..modules import LogitsModule, as_module, logits_from
-from ..modules._from_sklearn import check_steps, flat_steps, transformer_layers
+from ..modules._from_sklearn import check_steps, flat_steps, tells_labels, transformer_layers
 from .backbone import Backbone, check_probabilities
 from .fingerprint import Digest
 from .inputs import NamedArrays, check_no_dataset
@@ -53,11 +53,6 @@ class ClassifierBackbone(Backbone):
         return logits_from(scores, response, n_samples=len(scores), outputs=self.outputs), None
 
     def as_module(self, owner):
-        if self.outputs == "sigmoid":
-            raise AttributeError(
-                f"{owner} has module_ of several labels where the estimator is a torch network or None; got "
-                f"{type(self.classifier).__name__}"
-            )
         return LogitsModule(module_of(self.classifier, self.response, owner))
 
     def fingerprint(self):
@@ -201,7 +196,9 @@ def network_of(classifier, response):
     # The scores of the calibrators that see outputs alone: without a perturbation the result is theirs.
     method = scoring_method(classifier, response)
     network = as_module(classifier, response_method=method)
-    return network if method == "decision_function" else nn.Sequential(network, _LogProbabilities())
+    if method == "decision_function" or tells_labels(net):
+        return network
+    return nn.Sequential(network, _LogProbabilities())
 
 
 class _Cast(nn.Module):

@@ -13,7 +13,7 @@ from torch import nn
 
 from .._utils.outputs import SOFTMAX
 from ..modules import LogitsModule
-from ..modules._from_sklearn import flat_steps
+from ..modules._from_sklearn import flat_steps, tells_labels
 from .backbone import ArrayBackbone
 from .classifier import CalibratorBackbone, ClassifierBackbone, DifferentiableBackbone, PipelineBackbone
 from .network import NetworkBackbone, ScoresBackbone, on_device, skorch_logits
@@ -42,13 +42,13 @@ def open_backbone(estimator, opening):
         head = LogitsModule(on_device(estimator, device), **reading)
         return NetworkBackbone(head, opening, guesses_response=guessed)
     check_classifier(estimator)
+    _check_of(estimator, opening.outputs, opening.takes_places)
     if opening.perturbs:
         return DifferentiableBackbone(estimator, opening)
     if response != "probabilities" and isinstance(flat_steps(estimator)[-1], NeuralNet):
         return PipelineBackbone(estimator, opening)
     # A calibrator of ours, whatever methods others have.
     if opening.exact and hasattr(type(estimator), "_map_rows"):
-        _check_of(estimator, opening.outputs, opening.takes_places)
         return CalibratorBackbone(estimator, response, opening.outputs)
     return ClassifierBackbone(estimator, response, opening.outputs)
 
@@ -96,17 +96,18 @@ def check_probabilistic(estimator, outputs="softmax", takes_places=False):
 
 
 def _check_of(estimator, outputs, takes_places=False):
-    """Raise for a calibrator that was fitted to several labels or places a sample where a class is asked for."""
+    """Raise for what was fitted to several labels or places a sample where a class is asked for."""
     own = getattr(estimator, "_outputs", SOFTMAX)
     if own.is_dense and not takes_places:
         raise ValueError(
             f"estimator must say one class a sample; got a {type(estimator).__name__} of a class at each place of a "
             "sample. Give the probabilities at some places as rows, and what sample each is of as groups"
         )
-    if own.n_labels and outputs == "softmax":
+    if outputs == "softmax" and (own.n_labels or tells_labels(flat_steps(estimator)[-1])):
         raise ValueError(
             f"estimator must tell classes apart that exclude each other; got a {type(estimator).__name__} of "
-            f"{own.n_labels} labels that don't. Calibrate each label by itself, as one of two classes"
+            f"{len(estimator.classes_)} labels that don't. Give a column of y for each label, or calibrate each by "
+            "itself, as one of two classes"
         )
 
 

@@ -47,14 +47,14 @@ def as_module(estimator, *, response_method="auto"):
     -------
     torch.nn.Module
         Maps float64 inputs of shape (n_samples, n_features) to logits of shape (n_samples, n_classes), columns in the
-        order of ``classes_``; of two classes the first has logit 0.
+        order of ``classes_``; of two classes the first has logit 0. Several labels have their log-odds.
 
     Raises
     ------
     TypeError
         If the estimator, or a step of it, is of another kind.
     ValueError
-        If it lacks `response_method`, or tells labels that don't exclude each other.
+        If it lacks `response_method`, or tells labels that don't exclude each other without their probabilities.
     NotFittedError
         If it isn't fitted.
 
@@ -88,11 +88,11 @@ def as_module(estimator, *, response_method="auto"):
     check_is_fitted(classifier)
     layers += _CLASSIFIERS[kind](classifier)
     n_columns = layers[-1].out_features
-    binarizer = getattr(classifier, "_label_binarizer", None)
-    if len(classifier.classes_) < 2 or getattr(binarizer, "y_type_", "").startswith("multilabel"):
+    # Other scores than a perceptron's aren't log-odds of several labels.
+    if len(classifier.classes_) < 2 or (tells_labels(classifier) and response_method == "decision_function"):
         raise ValueError(
-            f"estimator must tell two or more classes apart that exclude each other; got {kind.__name__} with "
-            f"{n_columns} scores for the labels {list(classifier.classes_)}"
+            "estimator must tell two or more classes apart that exclude each other, or have the probability of each of "
+            f"several labels; got {kind.__name__} with {n_columns} scores for the labels {classifier.classes_.tolist()}"
         )
     if response_method == "predict_proba":
         layers += _link(classifier)
@@ -100,6 +100,13 @@ def as_module(estimator, *, response_method="auto"):
         # A single score as the logits (0, z).
         layers.append(nn.ConstantPad1d((1, 0), 0.0))
     return nn.Sequential(*layers)
+
+
+def tells_labels(classifier):
+    """Return True where a fitted classifier tells several labels that don't exclude each other."""
+    binarizer = getattr(classifier, "_label_binarizer", None)
+    of_perceptron = getattr(binarizer, "y_type_", "").startswith("multilabel")
+    return of_perceptron or getattr(classifier, "multilabel_", isinstance(getattr(classifier, "classes_", None), list))
 
 
 def check_steps(transformers, classifiers=()):

@@ -172,6 +172,16 @@ class Shy(LogisticRegression):
         return super().decision_function(X) / 2
 
 
+@pytest.mark.parametrize("n_labels", [2, 4])
+def test_a_perceptron_of_several_labels_has_their_log_odds(n_labels):
+    X, _, new = problem(0, 2)
+    labels = np.random.default_rng(0).integers(0, 2, (len(X), n_labels))
+    classifier = perceptron().fit(X, labels)
+    with torch.no_grad():
+        proba = as_module(classifier)(torch.from_numpy(new)).sigmoid()
+    np.testing.assert_allclose(proba, classifier.predict_proba(new), atol=1e-12)
+
+
 KNOWN = (
     "estimator must be a scikit-learn classifier .* classifiers known are LogisticRegression, .*, MLPClassifier; got"
 )
@@ -193,7 +203,6 @@ NO_LABELS = np.random.default_rng(0).integers(0, 2, (60, 3))
             "transformers known are StandardScaler, .*, PCA; got FunctionTransformer",
         ),
         (RidgeClassifier(), NO_LABELS, {}, ValueError, "tell two or more classes apart that exclude each other"),
-        (perceptron(), NO_LABELS, {}, ValueError, "tell two or more classes apart that exclude each other"),
         *(
             (classifier, None, {"response_method": method}, ValueError, message)
             for classifier, method, message in [
