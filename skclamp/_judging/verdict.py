@@ -53,6 +53,10 @@ class Reason(Enum):
         "but maps of the network's own logits do as well (with it their held-out NLL changes by {value:+.2g} nats, "
         "standard error {needed:.2g})"
     )
+    STRAYED = (
+        "fitted to all the samples it ended elsewhere than in the folds, where the NLL is higher by {value:.2g} nats, "
+        "standard error {needed:.2g}"
+    )
     GRADIENTS_BY_CHANCE = (
         "gradients with respect to {about:,} numbers may be chance (p = {value:.2g}, needs at most {needed:g})"
     )

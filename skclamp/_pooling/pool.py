@@ -284,6 +284,14 @@ def _followed(mixed, numbers, samples, units, n_jobs):
     return None, 0.0, mixed
 
 
+def losses_under(fitted, temperature, samples):
+    """NLL of each of some samples under a fitted map or, without one, a temperature."""
+    if fitted is not None:
+        return _losses(_predicted(fitted, samples.logits), samples)
+    logits = samples.rows().logits
+    return _losses(log_probabilities(logits.double() / temperature, logits), samples)
+
+
 def _losses(log_proba, samples):
     """NLL of each sample: of several labels the sum of those that are known, and of places so."""
     _, y, share = samples._replace(weight=torch.ones_like(samples.weight)).rows()

@@ -4,7 +4,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from numbers import Integral, Real
 from typing import ClassVar
@@ -55,7 +55,7 @@ from ..perturbations._words import in_words, undoing
 from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
 from ._normalisation import undone_normalisation
-from ._output import Judged, judge_output, suits_pool
+from ._output import Judged, judge_output, strayed, suits_pool
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
@@ -378,15 +378,21 @@ class BaseClamping(BaseCalibrator):
                 start, outcome, views = self._search_all(starts, learner, unheard)
                 problem, taught = start.problem, start.taught
                 state, solved, logits, judged = self._conclude(problem, outcome, views, learner)
-                unasked = self._is_auto and self._output_by_name is None and views.logits is None
-                if judged.losses is not None and unasked and outcome.accepted:
-                    # What nobody asked for has to gain beyond what maps of the network's own logits do.
-                    with silenced():
-                        *_, plain = self._conclude(problem, replace(outcome, state=None), views, learner)
-                    lead, error = judged.lead_over(plain)
-                    if lead > -error:
-                        decision = outcome.decision.refused(unheard=Objection(Reason.MAPS_DO_AS_WELL, lead, error))
-                        outcome, judged = replace(outcome, state=None, decision=decision), plain
+                if outcome.accepted and views.logits is None:
+
+                    @cache
+                    def plain():
+                        with silenced():
+                            state, *_, judged = self._conclude(problem, replace(outcome, state=None), views, learner)
+                        return judged, state.temperature
+
+                    why = strayed(judged, state, solved, logits, plain, generator)
+                    if why is None and self._is_auto and self._output_by_name is None:
+                        # What nobody asked for has to gain beyond what maps of the network's own logits do.
+                        why = judged.passed_over_for(plain()[0])
+                    if why:
+                        judged, _ = plain()
+                        outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
                         state, solved, logits = self._with_temperature(problem, outcome, views)
                 if judged.output is not None:
                     self.output_ = judged.output

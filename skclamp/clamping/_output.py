@@ -3,11 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from .._judging.paired import of_groups, student_below_zero
+from .._judging.screen import ERRORS
 from .._judging.splits import draw_folds, joined
+from .._judging.verdict import Objection, Reason
 from .._pooling.candidates import maps_for, tried
-from .._pooling.pool import learn_pool, try_out, units_of
+from .._pooling.pool import learn_pool, losses_under, try_out, units_of
 from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
@@ -17,6 +20,8 @@ from ..scaling import TemperatureScaling
 # six seconds, and win next to nothing. Of ten classes a pool takes less than the passes of clamping do.
 _MAX_CLASSES, _MAX_PRODUCT = 200, 100_000_000
 _N_FOLDS = 5
+# How many samples tell whether the last fit has ended where those of the folds did.
+_N_ASKED = 256
 
 
 class Judged(NamedTuple):
@@ -35,12 +40,12 @@ class Judged(NamedTuple):
         """Mean NLL out of fold, if known."""
         return None if self.losses is None else float(np.average(self.losses, weights=self.weight))
 
-    def lead_over(self, other):
-        """Mean of the losses less another's of the same samples, and its standard error; -inf beside none."""
-        if other.losses is None:
-            return -np.inf, 0.0
+    def passed_over_for(self, other):
+        """An `Objection` where the losses aren't below another's of the same samples beyond their error; else None."""
+        if self.losses is None or other.losses is None:
+            return None
         mean, error, _ = student_below_zero(*of_groups(self.losses - other.losses, self.weight, self.units))
-        return mean, error
+        return Objection(Reason.MAPS_DO_AS_WELL, mean, error) if mean > -error else None
 
 
 def suits_pool(n_samples, n_classes):
@@ -82,6 +87,32 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     found = learn_pool(trial, names, maps, 0, samples, units, everywhere, temperature)
     earned = found.weights[1:].any() or found.pool.last is not None
     return Judged(found.pool if earned else None, found.losses, weight, dependent)
+
+
+def strayed(judged, state, problem, logits, plain, generator):
+    """An `Objection` where the last fit ended elsewhere than its folds, and gains nothing there; else None.
+
+    Folds vouch for a last fit that ends where theirs did. Of a loss with several valleys it may end in another, and the
+    map behind it then takes logits that are unlike all that it was fitted to. So some samples are asked: those that
+    taught it shouldn't lose more than they did when they were held out. `plain` returns what there is without it, a
+    `Judged` map and T.
+    """
+    rows = problem.nonzero_weight_indices()
+    rows = rows[torch.randperm(len(rows), generator=generator)[:_N_ASKED].sort().values]
+    part = problem.take(rows)
+
+    def losses(judged, temperature, logits):
+        return losses_under(judged.output, temperature, part.labelled(logits))
+
+    def lead(losses, others):
+        return student_below_zero(*of_groups(losses - others, part.weight.numpy(), part.units))
+
+    of_all = losses(judged, state.temperature, part.in_full_precision().logits_under(state.perturbation))
+    lost, error, _ = lead(of_all, losses(judged, state.temperature, logits[rows]))
+    if lost <= ERRORS * error:
+        return None
+    gained, its_error, _ = lead(of_all, losses(*plain(), part.logits))
+    return None if gained < -ERRORS * its_error else Objection(Reason.STRAYED, lost, error)
 
 
 def _note_left_out(name, why):

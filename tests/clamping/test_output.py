@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
+from _problems import pose
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold, KFold
+from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 from skclamp import (
@@ -25,8 +27,11 @@ from skclamp import (
     VectorScaling,
     load,
 )
+from skclamp.clamping._output import Judged, strayed
+from skclamp.clamping._state import State
 from skclamp.datasets import load_fogged_digits
 from skclamp.exceptions import CalibrationSetWarning, NotConvergedWarning
+from skclamp.perturbations import AffinePerturbation
 
 NETWORK = perceptron()
 X = vectors(700)
@@ -36,8 +41,8 @@ BIASED = labels_of(bare_logits(NETWORK, X) + np.array([2.0, 0.0, -1.5, 0.0]), te
 FOG = load_fogged_digits()
 
 
-def clamping(estimator=NETWORK, **settings):
-    return NeuralClampingCalibrator(estimator, random_state=0, **settings)
+def clamping(estimator=NETWORK, random_state=0, **settings):
+    return NeuralClampingCalibrator(estimator, random_state=random_state, **settings)
 
 
 def nll(calibrator, data):
@@ -252,3 +257,39 @@ def test_where_maps_would_take_long_they_are_not_pooled(n_classes, pools):
     y = labels_of(Z + 3 * np.sin(np.arange(n_classes)), temperature=1.0)
     fitted = NeuralClampingCalibrator(perturbation=None, classes=np.arange(n_classes)).fit(Z, y)
     assert hasattr(fitted, "output_") == pools
+
+
+@pytest.mark.parametrize(("gain", "shift", "strays"), [(1.0, 0.0, False), (-1.0, 0.0, True), (0.7, 3.0, False)])
+def test_a_last_fit_that_gains_nothing_where_folds_did_is_told(gain, shift, strays):
+    """Folds that undid the shift vouch for a last fit that nearly does, and for none that turns all around."""
+    problem = pose(NETWORK, X + shift, Y)
+    perturbation = AffinePerturbation(X.shape[1:])
+    with torch.no_grad():
+        perturbation.gain.fill_(gain)
+        perturbation.offset.fill_(-shift * gain)
+    state, of_folds = State(perturbation, [], 1.5), torch.from_numpy(bare_logits(NETWORK, X))
+    found = strayed(Judged(None), state, problem, of_folds, lambda: (Judged(None), 1.5), torch.Generator())
+    assert bool(found) == strays
+    if strays:
+        assert "ended elsewhere than in the folds, where the NLL is higher by" in str(found)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("random_state", range(3))
+def test_of_several_valleys_the_last_fit_takes_none_that_folds_did_not_judge(random_state):
+    """Squares, which inputs on one side of 0 alone tell as little of as a network that takes them for both."""
+
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(800, 6)).astype(np.float32)
+        return x, (x[:, :3] ** 2 + rng.logistic(scale=0.3, size=(800, 3)) > 1).astype(int)
+
+    network = MLPClassifier(32, alpha=1.0, max_iter=500, random_state=0).fit(*draw(0))
+    (x, y), (new, truth) = draw(1), draw(2)
+
+    def loss(calibrator):
+        proba = calibrator.fit(0.3 * x + 1, y).predict_proba(0.3 * new + 1)
+        return np.mean([log_loss(of_label, p) for of_label, p in zip(truth.T, proba.T, strict=True)])
+
+    clamped, temperature = loss(clamping(network, random_state=random_state)), loss(TemperatureScaling(network))
+    assert clamped < temperature + 0.01
