@@ -87,7 +87,7 @@ def solve_pool(log_proba, y, weight, totals, spreads):
 
 
 def leads(base, other):
-    """What another says of each sample's classes beyond a base: less its mean, and its deviation, under the base."""
+    """Return how far another is above a base in each class, less its mean under the base, and its deviation there."""
     absent, proba = absent_among(base), base.double().exp()
     lead = without(other, absent).double() - without(base, absent).double()
     lead -= (proba * lead).sum(1, keepdim=True)

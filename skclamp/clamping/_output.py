@@ -111,7 +111,8 @@ def strayed(judged, state, problem, logits, plain, generator):
     lost, error, _ = lead(of_all, losses(judged, state.temperature, logits[rows]))
     if lost <= ERRORS * error:
         return None
-    gained, its_error, _ = lead(of_all, losses(*plain(), part.logits))
+    without, temperature = plain()
+    gained, its_error, _ = lead(of_all, losses(without, temperature, part.logits))
     return None if gained < -ERRORS * its_error else Objection(Reason.STRAYED, lost, error)
 
 
