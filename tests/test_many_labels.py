@@ -312,10 +312,14 @@ def test_independent_labels_are_each_a_proof_to_the_selector_and_copies_are_one(
     rng = np.random.default_rng(seed)
     Z = 2 * rng.normal(size=(100, 6)) - 1
     Y = (rng.random(Z.shape) < expit(Z + 0.8)).astype(int)
-    several, two, six = (CalibratorSelector().fit(Z[:, of], Y[:, of]).weights_ for of in (range(6), [0] * 2, [0] * 6))
+    fitted = [CalibratorSelector().fit(Z[:, of], Y[:, of]) for of in (range(6), [0] * 2, [0] * 6)]
+    several, two, six = (selector.weights_ for selector in fitted)
     assert several[1] > 0.7
     assert two[1] == six[1] == 0
     np.testing.assert_allclose(two, six)
+    n_several, *n_copies = (selector.cv_results_["n_effective"][1] for selector in fitted)
+    assert n_several > 200
+    assert n_copies == pytest.approx([100, 100])
 
 
 def test_the_selector_pools_by_samples_and_not_by_labels():
@@ -488,7 +492,7 @@ def test_classifiers_fitted_and_not(classifier):
         proba = calibrator.predict_proba(new[200:])
         assert proba.shape == (200, 3)
         assert loss(proba, labels[200:]) < loss(np.clip(raw, 1e-15, 1 - 1e-15), labels)[None] + 0.02
-    with pytest.raises(ValueError, match="of 3 labels that don't. Give a column of y for each label"):
+    with pytest.raises(ValueError, match="of 3 labels that don't. Give y a column for each label"):
         TemperatureScaling(fitted.estimator).fit(new, labels[:, 0])
 
 
@@ -503,10 +507,23 @@ def test_clamping_of_a_perceptron(scaler):
     clamped = NeuralClampingCalibrator(classifier, random_state=0).fit(moved, labels)
     assert clamped.accepted_
     assert loss(clamped.predict_proba(elsewhere), truth) < 0.9 * loss(platt.predict_proba(elsewhere), truth)
-    for calibrator in (platt, clamped):
-        with torch.no_grad():
-            proba = calibrator.module_(torch.from_numpy(elsewhere)).sigmoid()
-        np.testing.assert_allclose(proba, calibrator.predict_proba(elsewhere), atol=1e-9)
+    with torch.no_grad():
+        proba = clamped.module_(torch.from_numpy(elsewhere)).sigmoid()
+    np.testing.assert_allclose(proba, clamped.predict_proba(elsewhere), atol=1e-9)
+    assert not hasattr(platt, "module_")
+
+
+def test_a_list_of_classes_is_no_list_of_labels():
+    class Listing(LogisticRegression):
+        def fit(self, X, y):
+            super().fit(X, y)
+            self.classes_ = self.classes_.tolist()
+            return self
+
+    X, Y = tables()
+    y = Y[:, 0] + 2 * Y[:, 1]
+    found = TemperatureScaling(Listing().fit(X, y)).fit(X, y)
+    assert found.temperature_ == TemperatureScaling(LogisticRegression().fit(X, y)).fit(X, y).temperature_
 
 
 def test_votes_of_labels_are_no_certainties():

@@ -53,6 +53,12 @@ class ClassifierBackbone(Backbone):
         return logits_from(scores, response, n_samples=len(scores), outputs=self.outputs), None
 
     def as_module(self, owner):
+        if self.outputs == "sigmoid":
+            # Where its probabilities are 1 in floating point, a classifier of labels doesn't say what its network does.
+            raise AttributeError(
+                f"{owner} has module_ of several labels where the estimator is a torch network or None; got "
+                f"{type(self.classifier).__name__}"
+            )
         return LogitsModule(module_of(self.classifier, self.response, owner))
 
     def fingerprint(self):

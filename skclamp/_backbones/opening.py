@@ -42,7 +42,7 @@ def open_backbone(estimator, opening):
         head = LogitsModule(on_device(estimator, device), **reading)
         return NetworkBackbone(head, opening, guesses_response=guessed)
     check_classifier(estimator)
-    _check_of(estimator, opening.outputs, opening.takes_places)
+    _check_of(estimator, opening.outputs, opening.takes_places, ". Give y a column for each label, or calibrate")
     if opening.perturbs:
         return DifferentiableBackbone(estimator, opening)
     if response != "probabilities" and isinstance(flat_steps(estimator)[-1], NeuralNet):
@@ -95,7 +95,7 @@ def check_probabilistic(estimator, outputs="softmax", takes_places=False):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
 
 
-def _check_of(estimator, outputs, takes_places=False):
+def _check_of(estimator, outputs, takes_places=False, mend=". Calibrate"):
     """Raise for what was fitted to several labels or places a sample where a class is asked for."""
     own = getattr(estimator, "_outputs", SOFTMAX)
     if own.is_dense and not takes_places:
@@ -106,8 +106,7 @@ def _check_of(estimator, outputs, takes_places=False):
     if outputs == "softmax" and (own.n_labels or tells_labels(flat_steps(estimator)[-1])):
         raise ValueError(
             f"estimator must tell classes apart that exclude each other; got a {type(estimator).__name__} of "
-            f"{len(estimator.classes_)} labels that don't. Give a column of y for each label, or calibrate each by "
-            "itself, as one of two classes"
+            f"{len(estimator.classes_)} labels that don't{mend} each label by itself, as one of two classes"
         )
 
 

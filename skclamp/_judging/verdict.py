@@ -54,8 +54,8 @@ class Reason(Enum):
         "standard error {needed:.2g})"
     )
     STRAYED = (
-        "fitted to all the samples it ended elsewhere than in the folds, where the NLL is higher by {value:.2g} nats, "
-        "standard error {needed:.2g}"
+        "but the fit to all the samples ended elsewhere than those of the folds, and loses {value:.2g} nats per sample "
+        "against them (standard error {needed:.2g})"
     )
     GRADIENTS_BY_CHANCE = (
         "gradients with respect to {about:,} numbers may be chance (p = {value:.2g}, needs at most {needed:g})"

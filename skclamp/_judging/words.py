@@ -25,6 +25,8 @@ WITHOUT_VIEWS = Phrases("a prediction takes one pass")
 WITHOUT_LABELS = Phrases("nothing is learned from unlabelled samples", "what unlabelled samples teach")
 TAUGHT_WITHOUT_LABELS = Phrases("what unlabelled samples taught stays as it is", on="what unlabelled samples taught")
 
+# Why what folds had kept isn't taken after all.
+_PASSED_OVER = Reason.LABELS_TEACH_MORE, Reason.MAPS_DO_AS_WELL, Reason.STRAYED
 _WEIGHED = Reason.LITTLE_EVIDENCE, Reason.LESS_EVIDENCE_THAN_ANOTHER
 # Why a view didn't join.
 _OF_VIEWS = Reason.GAINED_LITTLE, Reason.WITHOUT_WEIGHT, Reason.BETTER_ONE_JOINED, Reason.BETTER_ONES_ON_FEW
@@ -46,7 +48,7 @@ def verdict_of(decision, phrases):
 def _reason(decision, phrases):
     refused, nothing_was_tried = f"Refused, so {phrases.otherwise}", f"Nothing was tried, so {phrases.otherwise}"
     verdict = decision.verdict
-    passed_over = decision.unheard and decision.unheard.reason in (Reason.LABELS_TEACH_MORE, Reason.MAPS_DO_AS_WELL)
+    passed_over = decision.unheard and decision.unheard.reason in _PASSED_OVER
     if decision.unheard and not passed_over:
         return f"{refused if verdict.tried else nothing_was_tried} ({decision.unheard})."
     n_candidates, n_folds = decision.n_candidates, len(verdict.folds)

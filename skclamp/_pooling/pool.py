@@ -179,8 +179,9 @@ class Pooled(NamedTuple):
     ----------
     pool : Pool
         Fitted.
-    weights, prices : ndarray of shape (n_maps,)
-        What each map weighs, the base too, and what a unit of that costs, in nats; the base's is free.
+    weights, prices, totals : ndarray of shape (n_maps,)
+        What each map weighs, the base too; what a unit of that costs, in nats, the base's nothing; and of how many
+        independent samples, by a design effect that isn't centred, which counts fewer where they gain.
     losses : ndarray of shape (n_samples,)
         NLL of each sample out of fold, under the pool of these weights.
     """
@@ -188,6 +189,7 @@ class Pooled(NamedTuple):
     pool: Pool
     weights: np.ndarray
     prices: np.ndarray
+    totals: np.ndarray
     losses: np.ndarray
 
 
@@ -228,9 +230,9 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
         of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
     log_proba = [of_base, *(trial.log_proba[row] for row in others)]
-    found, others_prices = _weights(log_proba, samples, units)
-    weights, prices = np.zeros(len(maps)), np.zeros(len(maps))
-    weights[others], prices[others] = found, others_prices
+    weights, prices, totals = told = np.zeros((3, len(maps)))
+    told[:, others] = _weights(log_proba, samples, units)
+    found = weights[others]
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     last, last_weight, followed = None, 0.0, mixed
@@ -246,7 +248,7 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
         last_weight=last_weight,
     )
     weights[base] = share * max(0.0, 1 - weights.sum())
-    return Pooled(fitted_to(everywhere).fit(pool), weights, prices, _losses(followed, whole))
+    return Pooled(fitted_to(everywhere).fit(pool), weights, prices, totals, _losses(followed, whole))
 
 
 def _n_telling(lead, samples, units):
@@ -259,7 +261,7 @@ def _n_telling(lead, samples, units):
 
 
 def _weights(log_proba, samples, units):
-    """Weights of all but the first, and what a unit of each costs."""
+    """Weights of all but the first, what a unit of each costs, and how many independent samples tell of it."""
     weight, totals, spreads = samples.weight.cpu().numpy(), [], []
     share = weight / weight.sum()
     for other in log_proba[1:]:
@@ -267,7 +269,7 @@ def _weights(log_proba, samples, units):
         totals.append(_n_telling(lead, samples, units))
         inflation = n_effective(weight) / totals[-1]
         spreads.append(totals[-1] * np.sqrt(inflation * (share**2 @ deviation.cpu().numpy() ** 2)))
-    return solve_pool(log_proba, samples.y, samples.weight, np.array(totals), np.array(spreads))
+    return *solve_pool(log_proba, samples.y, samples.weight, np.array(totals), np.array(spreads)), totals
 
 
 def _followed(mixed, numbers, samples, units, n_jobs):
@@ -278,7 +280,7 @@ def _followed(mixed, numbers, samples, units, n_jobs):
     # What gains nothing on its own samples gains nothing on others.
     if _weights([mixed, _predicted(last, mixed)], samples, units)[0].any():
         parts = [mixed, *try_out([following], samples, numbers, n_jobs=n_jobs).log_proba]
-        found, _ = _weights(parts, samples, units)
+        found, *_ = _weights(parts, samples, units)
         if found.any():
             return FrozenEstimator(last), float(found[0]), log_probabilities(pooled(parts, found), mixed)
     return None, 0.0, mixed

@@ -377,23 +377,8 @@ class BaseClamping(BaseCalibrator):
                     unheard = Reason.RANDOM if looked.random else hopeless
                 start, outcome, views = self._search_all(starts, learner, unheard)
                 problem, taught = start.problem, start.taught
-                state, solved, logits, judged = self._conclude(problem, outcome, views, learner)
-                if outcome.accepted and views.logits is None:
-
-                    @cache
-                    def plain():
-                        with silenced():
-                            state, *_, judged = self._conclude(problem, replace(outcome, state=None), views, learner)
-                        return judged, state.temperature
-
-                    why = strayed(judged, state, solved, logits, plain, generator)
-                    if why is None and self._is_auto and self._output_by_name is None:
-                        # What nobody asked for has to gain beyond what maps of the network's own logits do.
-                        why = judged.passed_over_for(plain()[0])
-                    if why:
-                        judged, _ = plain()
-                        outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
-                        state, solved, logits = self._with_temperature(problem, outcome, views)
+                outcome, views, concluded = self._settle(problem, outcome, views, learner)
+                state, solved, logits, judged = concluded
                 if judged.output is not None:
                     self.output_ = judged.output
                 self._tell(start, outcome.decision, views, progress)
@@ -604,6 +589,32 @@ class BaseClamping(BaseCalibrator):
             judging = judging, judging.logits
         splits = () if self._draws_folds(problem) else outcome.splits
         return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)
+
+    def _settle(self, problem, outcome, views, learner):
+        """What is kept in the end, the outcome and views, and what `_conclude` says of them."""
+        concluded = self._conclude(problem, outcome, views, learner)
+        if not outcome.accepted:
+            return outcome, views, concluded
+
+        @cache
+        def plain():
+            with silenced():
+                state, *_, judged = self._conclude(problem, replace(outcome, state=None), one_view(), learner)
+            return judged, state.temperature
+
+        state, solved, logits, judged = concluded
+        seen = () if views.logits is None else [*zip(views.modules, views.shares.tolist(), strict=True)]
+        why = strayed(judged, state, solved, logits, plain, learner.generator, seen)
+        if why and seen:
+            return self._settle(problem, outcome, one_view(views.decision.refused(unheard=why)), learner)
+        unasked = self._is_auto and self._output_by_name is None and judged.losses is not None
+        if why is None and unasked and not seen:
+            # What nobody asked for has to gain beyond what maps of the network's own logits do.
+            why = judged.passed_over_for(plain()[0])
+        if why:
+            outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
+            concluded = self._conclude(problem, outcome, views, learner)
+        return outcome, views, concluded
 
     def _set_derived(self, network):
         delta = additive_part(self.perturbation_, self._input_shape)

@@ -152,9 +152,9 @@ class Problem:
         rows = self.nonzero_weight_indices()
         return self if len(rows) == len(self) else self.take(rows)
 
-    def logits_under(self, perturbation, view=None):
-        """Logits of the perturbed inputs, or of a view of them."""
-        logits = self.try_logits_under(perturbation, view)
+    def logits_under(self, perturbation, views=()):
+        """Logits of the perturbed inputs or, of views of them with their shares, the weighted sums."""
+        logits = self.try_logits_under(perturbation, views)
         if logits is None:
             # At the identity they are finite.
             raise OverflowedLogits(
@@ -163,9 +163,8 @@ class Problem:
             )
         return logits
 
-    def try_logits_under(self, perturbation, view=None):
+    def try_logits_under(self, perturbation, views=()):
         """Logits of the perturbed inputs; None where the network's arithmetic overflows on any process."""
-        views = () if view is None else ((view, 1.0),)
         self.passes.forward += self.shard.size
         try:
             with features_clamped(self.backbone.module, norm_part(perturbation)):

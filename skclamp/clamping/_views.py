@@ -160,7 +160,7 @@ class Looks:
         logits, seen = self._seen[name]
         new = rows[~seen[rows]]
         if len(new):
-            part = self.problem.take(new).logits_under(self.perturbation, self.candidates[name])
+            part = self.problem.take(new).logits_under(self.perturbation, [(self.candidates[name], 1.0)])
             logits[new] = part.to(logits)
             seen[new] = True
         return logits[rows]

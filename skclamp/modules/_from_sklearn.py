@@ -104,9 +104,11 @@ def as_module(estimator, *, response_method="auto"):
 
 def tells_labels(classifier):
     """Return True where a fitted classifier tells several labels that don't exclude each other."""
-    binarizer = getattr(classifier, "_label_binarizer", None)
+    classifier = getattr(classifier, "best_estimator_", classifier)
+    binarizer, classes = getattr(classifier, "_label_binarizer", None), getattr(classifier, "classes_", None)
     of_perceptron = getattr(binarizer, "y_type_", "").startswith("multilabel")
-    return of_perceptron or getattr(classifier, "multilabel_", isinstance(getattr(classifier, "classes_", None), list))
+    of_several_outputs = isinstance(classes, list) and all(np.ndim(each) for each in classes)
+    return of_perceptron or getattr(classifier, "multilabel_", of_several_outputs)
 
 
 def check_steps(transformers, classifiers=()):

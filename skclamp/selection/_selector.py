@@ -97,9 +97,9 @@ class CalibratorSelector(BaseCalibrator):
         As GridSearchCV's, one row per candidate: ``params``, ``param_candidate``, ``n_parameters``,
         ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
         weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a nonparametric
-        map too. ``mean_test_gain`` is the mean score less temperature scaling's, and ``price`` what a unit of a
-        candidate's weight costs, in nats of the total NLL; without `scoring` alone. Absent, with `best_score_`, where
-        nothing could be held out.
+        map too. ``mean_test_gain`` is the mean score less temperature scaling's; ``price`` is what a unit of a
+        candidate's weight costs, in nats of the total NLL of ``n_effective`` samples, as many independent ones as tell
+        as much of it; these three without `scoring` alone. Absent, with `best_score_`, where nothing could be held out.
     {shared_attributes}
 
     Raises
@@ -228,6 +228,7 @@ class CalibratorSelector(BaseCalibrator):
             self.best_estimator_, self.weights_ = pooled.pool, pooled.weights
             self.best_score_ = -float(np.average(loss, weights=weight))
             found = {"mean_test_gain": (scores - scores[base]) @ shares, "price": pooled.prices}
+            found["n_effective"] = pooled.totals
         means = scores @ shares
         # In the form of GridSearchCV's.
         self.cv_results_ = {
