@@ -22,6 +22,8 @@ WITH_MANY_LOGITS = [
     "clamping: affine",
     "clamping: norm",
     "clamping: Adam",
+    "clamping: views",
+    "clamping: classifier",
     "other: network",
     "other: unlabelled",
 ]

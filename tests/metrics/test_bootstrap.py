@@ -214,7 +214,7 @@ def coverage(metric, design, n_draws):
 )
 def test_intervals_of_proper_scores_cover_the_truth(metric, design):
     """Three standard errors about 95 %: of few errors percentiles cover 88 to 92 %."""
-    n_draws = 1000 if design == "few errors" else 600
+    n_draws = 1000
     covered = coverage(metric, design, n_draws)
     assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / n_draws))
 
