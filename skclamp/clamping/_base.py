@@ -591,7 +591,7 @@ class BaseClamping(BaseCalibrator):
         return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)
 
     def _settle(self, problem, outcome, views, learner):
-        """What is kept in the end, the outcome and views, and what `_conclude` says of them."""
+        """Return the outcome and the views that are kept in the end, and what `_conclude` says of them."""
         concluded = self._conclude(problem, outcome, views, learner)
         if not outcome.accepted:
             return outcome, views, concluded
