@@ -8,7 +8,7 @@ import pytest
 import torch
 from _export import HOW, check_the_same
 from _output_maps import PUBLIC
-from _small_networks import labels_of
+from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.datasets import load_digits
 from sklearn.naive_bayes import GaussianNB
 
@@ -21,6 +21,7 @@ from skclamp import (
     IsotonicCalibration,
     MatrixScaling,
     NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
     PlattScaling,
     StructuredMatrixScaling,
     StructuredVectorScaling,
@@ -211,20 +212,93 @@ def test_the_state_dict_of_a_module_has_the_classes_seen():
     np.testing.assert_allclose(found[:, 2], first.predict_proba(X)[:, 2], rtol=1e-6)
 
 
-def test_a_perturbation_that_may_rule_classes_out_is_told():
-    """Held-out samples have none of the class either; of a class that chance left out nothing is said."""
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(50, 32), torch.nn.ReLU(), torch.nn.Linear(32, 5)).eval()
-    X = np.random.default_rng(0).normal(size=(900, 50)).astype(np.float32)
-    with torch.no_grad():
-        network[-1].weight.mul_(10)
-        logits = network(torch.from_numpy(X)).numpy()
-    y = labels_of(logits, temperature=1.5)
-    there = y != 3
-    calibrator = NeuralClampingCalibrator(network, classes=range(5), random_state=0)
-    with pytest.warns(CalibrationSetWarning, match="1 of 5 classes .* may have learned to rule them out"):
-        assert calibrator.fit(X[there], y[there]).accepted_
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        calibrator.fit(X + 0.7, y)
+class Shifted:
+    """Tables as a network knows them, and with another zero; labels by chance."""
+
+    def __init__(self, n_classes=4, seed=0):
+        self.network = perceptron(seed, n_outputs=n_classes)
+        self.before = vectors(4000, seed=seed)
+        self.y = labels_of(bare_logits(self.network, self.before), temperature=0.7, seed=seed)
+        self.now = 1.3 * self.before + 0.7
+        self.classes = range(n_classes)
+
+    def fitted(self, make, X, missing, **options):
+        """The calibrator of a half without some classes, and its NLL on the other half, with all."""
+        rows = np.flatnonzero(~np.isin(self.y[:2000], missing))
+        calibrator = make(classes=self.classes, **{"estimator": self.network} | options).fit(X[rows], self.y[rows])
+        losses = -calibrator.predict_log_proba(X[2000:])[np.arange(2000), self.y[2000:]]
+        return calibrator, losses.mean()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"perturbation": "affine"},
+        {"perturbation": "affine", "optimizer": "adam", "max_epochs": 5},
+        {"perturbation": "affine", "gamma": "auto"},
+        {"output": None},
+        {"output": VectorScaling()},
+        {"refit_temperature": False},
+        {"validation_fraction": 0.25},
+        {"max_views": 2, "views": [torch.nn.Hardtanh(-2.0, 2.0)]},
+        {"response": "probabilities"},
+    ],
+    ids=str,
+)
+def test_clamping_does_them_no_harm(options):
+    """What would rule a class out lowers the NLL of samples that have none of it, those that are held out too."""
+    problem, missing = Shifted(), [2]
+    options = {"random_state": 0} | options
+    if "response" in options:
+        options["estimator"] = torch.nn.Sequential(problem.network, torch.nn.Softmax(1))
+    _, plain = problem.fitted(TemperatureScaling, problem.before, missing)
+    calibrator, nll = problem.fitted(NeuralClampingCalibrator, problem.before, missing, **options)
+    assert not calibrator.accepted_
+    assert nll <= 1.02 * plain
+    _, plain = problem.fitted(TemperatureScaling, problem.now, missing)
+    told = "1 of 4 classes .* learned and judged among the others alone"
+    with pytest.warns(CalibrationSetWarning, match=told):
+        calibrator, nll = problem.fitted(NeuralClampingCalibrator, problem.now, missing, **options)
+    assert calibrator.accepted_
+    assert nll < 0.95 * plain
+
+
+def test_a_grid_does_them_no_harm():
+    problem, options = Shifted(), {"perturbations": ["affine"], "gammas": [0.0, 1.0], "random_state": 0}
+    calibrator, nll = problem.fitted(NeuralClampingCalibratorCV, problem.now, [2], **options)
+    _, plain = problem.fitted(TemperatureScaling, problem.now, [2])
+    assert calibrator.accepted_
+    assert len(calibrator.cv_results_["params"]) == 2
+    assert nll < 0.95 * plain
+
+
+def test_unlabelled_samples_do_them_no_harm():
+    """They have samples of all classes, as those of the reference do; the labelled ones, which judge, don't."""
+    problem = Shifted()
+    there = np.flatnonzero(problem.y[:2000] != 2)
+    _, plain = problem.fitted(TemperatureScaling, problem.now, [2])
+    for X, is_kept in ((problem.before, False), (problem.now, True)):
+        calibrator = NeuralClampingCalibrator(problem.network, classes=range(4), perturbation=None, random_state=0)
+        beside = {"X_unlabelled": X[2000:3000], "X_reference": problem.before[:1000]}
+        calibrator.fit(X[there], problem.y[there], **beside)
+        assert calibrator.unlabelled_verdict_.accepted == is_kept
+    losses = -calibrator.predict_log_proba(X[3000:])[np.arange(1000), problem.y[3000:]]
+    assert losses.mean() < 0.95 * plain
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_samples_of_one_class_teach_no_perturbation(n_classes):
+    problem = Shifted(n_classes)
+    missing = np.arange(1, n_classes)
+    calibrator, nll = problem.fitted(NeuralClampingCalibrator, problem.now, missing, random_state=0)
+    _, plain = problem.fitted(TemperatureScaling, problem.now, missing)
+    assert "all samples are of one class" in calibrator.verdict_.reason
+    assert nll == pytest.approx(plain)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_that_chance_left_out_is_as_others():
+    problem = Shifted()
+    calibrator = NeuralClampingCalibrator(problem.network, random_state=0).fit(problem.now[:2000], problem.y[:2000])
     assert calibrator.accepted_

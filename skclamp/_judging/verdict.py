@@ -47,6 +47,7 @@ class Reason(Enum):
         "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "
         "into wrong ones: pass classes=..., a name for each column"
     )
+    ONE_CLASS = "all samples are of one class, and what rules out the others would lower their NLL"
     NO_STATISTICS = "the network has no batch norm, whose statistics would tell, and X_reference gives none"
     LABELS_TEACH_MORE = "but the labelled samples alone are expected to teach more"
     MAPS_DO_AS_WELL = (

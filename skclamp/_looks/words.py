@@ -66,12 +66,12 @@ def missing_classes(seen):
     )
 
 
-def ruled_out(seen):
+def learned_among(seen):
     """Of classes that no sample is of, though the network expects some, where a perturbation was kept."""
     return (
-        f"{without_samples(seen)}, though the network expects some: the perturbation may have learned to rule them "
-        "out, and held-out samples, of which none is of these either, can't tell. Collect samples of all classes, or "
-        "use TemperatureScaling"
+        f"{without_samples(seen)}, though the network expects some: the perturbation was learned and judged among the "
+        "others alone, and no sample tells what it does to these. Collect samples of all classes, or use "
+        "TemperatureScaling"
     )
 
 

@@ -30,7 +30,7 @@ from .._judging.words import (
     sentences,
     verdict_of,
 )
-from .._looks.words import ruled_out
+from .._looks.words import learned_among
 from .._pooling.candidates import tried
 from .._pooling.pool import Pool
 from .._solvers.temperature import warn_of_bound
@@ -369,8 +369,13 @@ class BaseClamping(BaseCalibrator):
                 # A DataLoader may have another batch size than the parameter.
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
-                learner = Learner(generator, progress)
+                learner, everyone = Learner(generator, progress), problem.labelled(problem.logits)
                 unheard = Reason.ANOTHER_ORDER if looked and looked.misordered else None
+                seen = SeenClasses.of(*everyone) if self._guarded and self._outputs == SOFTMAX else None
+                if seen is not None and not seen.are_missing_by_chance(everyone.logits, everyone.weight):
+                    problem = replace(problem, seen=seen.mask)
+                if seen is not None and len(seen.columns) == 1:
+                    unheard = unheard or Reason.ONE_CLASS
                 starts = self._starts(problem, learner, X_unlabelled, X_reference, unheard)
                 if unheard is None and self._is_auto and looked and (looked.random or looked.guesses):
                     hopeless = None if starts[0].taught is not None else Reason.GUESSES
@@ -390,11 +395,8 @@ class BaseClamping(BaseCalibrator):
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
-            if outcome.accepted and self._outputs == SOFTMAX:
-                everyone = problem.labelled(problem.logits)
-                seen = SeenClasses.of(*everyone)
-                if seen is not None and not seen.are_missing_by_chance(everyone.logits, everyone.weight):
-                    note(ruled_out(seen.mask), CalibrationSetWarning)
+            if outcome.accepted and problem.seen is not None:
+                note(learned_among(problem.seen), CalibrationSetWarning)
             if taught is not None:
                 state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
             self.views_, self.view_weights_ = views.modules, views.shares
@@ -596,11 +598,14 @@ class BaseClamping(BaseCalibrator):
         if not outcome.accepted:
             return outcome, views, concluded
 
+        def one_pass(problem, outcome):
+            with silenced():
+                state, *_, judged = self._conclude(problem, outcome, one_view(), learner)
+            return judged, state.temperature
+
         @cache
         def plain():
-            with silenced():
-                state, *_, judged = self._conclude(problem, replace(outcome, state=None), one_view(), learner)
-            return judged, state.temperature
+            return one_pass(problem, replace(outcome, state=None))
 
         state, solved, logits, judged = concluded
         seen = () if views.logits is None else [*zip(views.modules, views.shares.tolist(), strict=True)]
@@ -610,7 +615,13 @@ class BaseClamping(BaseCalibrator):
         unasked = self._is_auto and self._output_by_name is None and judged.losses is not None
         if why is None and unasked and not seen:
             # What nobody asked for has to gain beyond what maps of the network's own logits do.
-            why = judged.passed_over_for(plain()[0])
+            without, _ = plain()
+            if problem.seen is not None:
+                among = problem.among_seen(), outcome.among_seen()
+                (judged, _), (without, _) = (
+                    one_pass(among[0], each) for each in (among[1], replace(among[1], state=None))
+                )
+            why = judged.passed_over_for(without)
         if why:
             outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
             concluded = self._conclude(problem, outcome, views, learner)

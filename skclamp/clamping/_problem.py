@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ class Problem:
     layers_left_out: dict[str, str] = field(default_factory=dict)
     # Gradients of the samples at the identity, an `AtIdentity`, where a pass told them.
     at_identity: Any = None
+    # A mask of the classes that a perturbation is learned and judged among; None where these are all.
+    seen: np.ndarray | None = None
     # The network's, before it was taught anything.
     raw: torch.Tensor = field(kw_only=True)
     # The samples at all places of dense outputs, where others are at some.
@@ -240,6 +243,19 @@ class Problem:
             each.before = perturbation if each.before is None else nn.Sequential(each.before, perturbation)
         return replace(self, backbone=backbone, exact=exact, at_identity=None)
 
+    def among_seen(self):
+        """The same problem as if the network had the classes that have samples alone."""
+        if self.seen is None:
+            return self
+        absent = torch.from_numpy(~self.seen)
+        backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
+        for each in (backbone, exact) if exact is not None else (backbone,):
+            head = each.module
+            without = partial(_without, absent.to(each.device), head.nonlinearity, head.response)
+            each.module = type(head)(head.module, **head.reading | {"nonlinearity": without})
+        logits = self.logits.masked_fill(absent.to(self.logits.device), -math.inf)
+        return replace(self, backbone=backbone, exact=exact, logits=logits, at_identity=None, seen=None)
+
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""
         return self if self.exact is None else replace(self, backbone=self.exact, exact=None)
@@ -252,6 +268,12 @@ class Problem:
         """Return a few inputs, and what the network takes with them by name."""
         batch, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
         return self.backbone.to_device(batch)
+
+
+def _without(absent, nonlinearity, response, output):
+    """What a network yields, after its nonlinearity, but for some classes."""
+    output = output if nonlinearity is None else nonlinearity(output)
+    return output.masked_fill(absent, 0.0 if response == "probabilities" else -math.inf)
 
 
 def check_differentiable(problem):

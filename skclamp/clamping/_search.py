@@ -54,6 +54,8 @@ class Outcome:
     # Logits of all the samples under the state's perturbation, where they are known, and their T, where folds kept it.
     in_sample: torch.Tensor | None = None
     temperature: float | None = None
+    # Of the best candidate among all classes, where the other evidence is among those with samples.
+    among_all: Evidence | None = None
 
     @property
     def accepted(self):
@@ -62,14 +64,22 @@ class Outcome:
 
     def by_fold(self):
         """Return the `HeldOut` of the best candidate in each fold."""
+        if self.among_all is not None:
+            return self.among_all.of(0)
         return self.evidence.of(self.best) if self.evidence else []
 
     def held_out_loss(self):
         """NLL out of fold of what was kept or, of nothing, of temperature scaling; None where none were held out."""
-        if self.evidence is None:
+        evidence, best = (self.evidence, self.best) if self.searched.seen is None else (self.among_all, 0)
+        if evidence is None:
             return None
-        losses = self.evidence.plain if self.state is None else self.evidence.losses[self.best]
-        return float(np.average(losses, weights=self.evidence.weight))
+        losses = evidence.plain if self.state is None else evidence.losses[best]
+        return float(np.average(losses, weights=evidence.weight))
+
+    def among_seen(self):
+        """The same outcome, of what folds held out, among the classes with samples."""
+        problem = replace(self.problem, logits=self.logits).among_seen()
+        return replace(self, searched=self.searched.among_seen(), problem=problem, logits=problem.logits)
 
     def expected_loss(self):
         """NLL to expect of what folds have proved, once all the samples teach it, or of what they began at."""
@@ -92,10 +102,12 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows;
     without any, the first candidate is the best. Where `guarded`, held-out samples have to prove, at `level` over the
     number of tries, that the best candidate beats temperature scaling; where samples, or their groups, are
-    `independent`, gradients of all may as well. Where it is `screened`, these have to promise something first.
+    `independent`, gradients of all may as well. Where it is `screened`, these have to promise something first. Of
+    classes without samples, which would best be ruled out, nothing is learned.
     """
     if not candidates:
         return Outcome(problem, tries[0] if tries else [])
+    everything, problem = problem, problem.among_seen()
     told, found, settings = None, None, candidates[0]
     # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
     at_identity = isinstance(settings.init, str) and settings.init == "zeros" and problem.backbone.splits is None
@@ -110,7 +122,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         if why := found.objection:
             untried = untried | dict.fromkeys(told.at_identity.families, why._replace(lack=0.0))
             decision = nothing_tried(why, untried, found.detectable_gain)
-            return Outcome(problem, tries[0], decision=decision)
+            return Outcome(everything, tries[0], decision=decision)
     if told is not None and len(told) == len(problem):
         problem = told
     outcome = Outcome(problem, settings=candidates[0])
@@ -120,7 +132,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
         untried = {title_of(candidate.perturbation): too_few for candidate in candidates}
         outcome = replace(outcome, decision=nothing_tried(too_few, untried))
-    outcome = replace(outcome, searched=replace(problem, at_identity=None))
+    outcome = replace(outcome, searched=everything)
     settings, evidence = outcome.settings or candidates[0], outcome.evidence
     decision = outcome.decision if guarded else None
     # "auto" may well be temperature scaling.
@@ -240,9 +252,11 @@ def fit_to_all(outcome, learner):
         start = None
     learner.progress.expect(1)
     learner.progress.begin("all samples")
-    state = learner.fit(problem, settings, start)
+    state = learner.fit(problem.among_seen(), settings, start)
     if not state.identity:
         return outcome
+    if problem.seen is not None:
+        outcome, state = _judged_among_all(outcome), replace(state, in_sample=None)
     _tell_of_divergence(settings, [state])
     pooled = outcome.decision is not None and evidence is not None
     # The final fit scales logits differently than folds did.
@@ -254,6 +268,18 @@ def fit_to_all(outcome, learner):
         judging, logits = pooled_logits(problem, evidence.folds, outcome.by_fold(), temperature)
     found = {"problem": judging, "logits": logits, "in_sample": in_sample, "temperature": temperature}
     return replace(outcome, state=state, **found)
+
+
+def _judged_among_all(outcome):
+    """The outcome with evidence among all classes of what folds have learned among those with samples."""
+    learned = outcome.by_fold()
+
+    def judge(k, train, held_out):
+        own = hold_out(train, held_out, learned[k].learned.perturbation)
+        told = {name: getattr(own, name) for name in ("losses", "temperature", "logits", "train_loss")}
+        return hold_out(train, held_out), [learned[k]._replace(**told)]
+
+    return replace(outcome, among_all=cross_examine(outcome.searched, outcome.splits, judge))
 
 
 def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):

@@ -343,17 +343,18 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
     `learns_features`, enough labels teach these better than statistics do: a start without them is the second.
     """
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
+    judged = {name: other.among_seen() for name, other in problems.items()}
 
     def learn(k, train, held_out):
         seen = []
-        for name, other in problems.items():
+        for name, other in judged.items():
             part, unseen = map(other.take, splits[k])
             temperature = part.solve(smooth=True).temperature
             told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
             seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
         return hold_out(train, held_out), seen
 
-    evidence = cross_examine(searched, splits, learn)
+    evidence = cross_examine(searched.among_seen(), splits, learn)
     decisions = {name: decide(evidence, k, level) for k, name in enumerate(taught)}
 
     def start_at(names):
