@@ -545,6 +545,20 @@ def test_a_missing_class():
     assert found.predict_proba(logits).shape == logits.shape
 
 
+@pytest.mark.filterwarnings("ignore:1 of 3 classes have no sample:UserWarning")
+@pytest.mark.parametrize("size", [None, (16, 16)])
+def test_clamping_does_a_missing_class_no_harm(size):
+    """Places of a class that nobody has labelled would best be ruled out."""
+    network = Segmenting() if size is None else LogitsModule(Segmenting(), size=size)
+    X, truth = images(400, network=network, temperature=0.7)
+    y = np.where(truth == 2, -100, truth)[:200]
+    for X, is_kept in ((X, False), (0.5 * X + 0.5, True)):
+        clamping = NeuralClampingCalibrator(network, random_state=0).fit(X[:200], y)
+        plain, found = TemperatureScaling(network).fit(X[:200], y), nll(clamping, X[200:], truth[200:])
+        assert clamping.accepted_ == is_kept
+        assert found <= (0.9 if is_kept else 1.02) * nll(plain, X[200:], truth[200:])
+
+
 def compared(logits, y, new, truth, **options):
     options = {"n_resamples": 50, "n_draws": 20, "verbose": 0} | options
     return compare_calibrators(None, logits, y, new, truth, **options)

@@ -369,10 +369,12 @@ class BaseClamping(BaseCalibrator):
                 # A DataLoader may have another batch size than the parameter.
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
-                learner, everyone = Learner(generator, progress), problem.labelled(problem.logits)
+                learner = Learner(generator, progress)
                 unheard = Reason.ANOTHER_ORDER if looked and looked.misordered else None
-                seen = SeenClasses.of(*everyone) if self._guarded and self._outputs == SOFTMAX else None
-                if seen is not None and not seen.are_missing_by_chance(everyone.logits, everyone.weight):
+                rows = problem.labelled(problem.logits).rows()
+                seen = SeenClasses.of(*rows) if self._guarded and self._outputs.n_labels is None else None
+                # Weights may be of any scale, and places that are alike rule a class out as well as others.
+                if seen is not None and not seen.are_missing_by_chance(rows.logits, (rows.weight > 0).double()):
                     problem = replace(problem, seen=seen.mask)
                 if seen is not None and len(seen.columns) == 1:
                     unheard = unheard or Reason.ONE_CLASS
@@ -598,16 +600,20 @@ class BaseClamping(BaseCalibrator):
         if not outcome.accepted:
             return outcome, views, concluded
 
-        def one_pass(problem, outcome):
+        # Of other classes nothing was learned, so that nothing is judged by what becomes of them.
+        among, judging = (problem, outcome, views), concluded
+        if problem.seen is not None:
+            among = problem.among_seen(), outcome.among_seen(), views.among_seen()
             with silenced():
-                state, *_, judged = self._conclude(problem, outcome, one_view(), learner)
-            return judged, state.temperature
+                judging = self._conclude(*among, learner)
 
         @cache
         def plain():
-            return one_pass(problem, replace(outcome, state=None))
+            with silenced():
+                state, *_, judged = self._conclude(among[0], replace(among[1], state=None), one_view(), learner)
+            return judged, state.temperature
 
-        state, solved, logits, judged = concluded
+        state, solved, logits, judged = judging
         seen = () if views.logits is None else [*zip(views.modules, views.shares.tolist(), strict=True)]
         why = strayed(judged, state, solved, logits, plain, learner.generator, seen)
         if why and seen:
@@ -615,13 +621,7 @@ class BaseClamping(BaseCalibrator):
         unasked = self._is_auto and self._output_by_name is None and judged.losses is not None
         if why is None and unasked and not seen:
             # What nobody asked for has to gain beyond what maps of the network's own logits do.
-            without, _ = plain()
-            if problem.seen is not None:
-                among = problem.among_seen(), outcome.among_seen()
-                (judged, _), (without, _) = (
-                    one_pass(among[0], each) for each in (among[1], replace(among[1], state=None))
-                )
-            why = judged.passed_over_for(without)
+            why = judged.passed_over_for(plain()[0])
         if why:
             outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
             concluded = self._conclude(problem, outcome, views, learner)

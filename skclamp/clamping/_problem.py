@@ -3,7 +3,6 @@
 import copy
 import math
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
 from ..distributed import Shard
 from ..losses import focal_loss
+from ..modules._logits import without_absent
 from ..modules._norm_layers import features_clamped, find_norm_layers, private_copy
 from ..perturbations._norm import NormLayer, norm_part
 
@@ -247,13 +247,11 @@ class Problem:
         """The same problem as if the network had the classes that have samples alone."""
         if self.seen is None:
             return self
-        absent = torch.from_numpy(~self.seen)
         backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
         for each in (backbone, exact) if exact is not None else (backbone,):
-            head = each.module
-            without = partial(_without, absent.to(each.device), head.nonlinearity, head.response)
-            each.module = type(head)(head.module, **head.reading | {"nonlinearity": without})
-        logits = self.logits.masked_fill(absent.to(self.logits.device), -math.inf)
+            each.module = copy.copy(each.module)
+            each.module.absent = torch.from_numpy(~self.seen).to(each.device)
+        logits = without_absent(self.logits, backbone.module.absent.to(self.logits.device))
         return replace(self, backbone=backbone, exact=exact, logits=logits, at_identity=None, seen=None)
 
     def in_full_precision(self):
@@ -268,12 +266,6 @@ class Problem:
         """Return a few inputs, and what the network takes with them by name."""
         batch, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
         return self.backbone.to_device(batch)
-
-
-def _without(absent, nonlinearity, response, output):
-    """What a network yields, after its nonlinearity, but for some classes."""
-    output = output if nonlinearity is None else nonlinearity(output)
-    return output.masked_fill(absent, 0.0 if response == "probabilities" else -math.inf)
 
 
 def check_differentiable(problem):

@@ -1,7 +1,7 @@
 """The views of a fit: chosen within each fold, judged on what it held out, and weighed with all the samples."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -40,6 +40,13 @@ class Views:
     # judged the views, those that were held out, out of fold. None where there is no view but the inputs as they are.
     problem: Problem | None = None
     logits: torch.Tensor | None = None
+
+    def among_seen(self):
+        """The same views, of what T comes from, among the classes with samples."""
+        if self.logits is None:
+            return self
+        problem = replace(self.problem, logits=self.logits).among_seen()
+        return replace(self, problem=problem, logits=problem.logits)
 
 
 def one_view(decision=None):

@@ -112,6 +112,8 @@ class LogitsModule(nn.Module):
         self.size = size
         self.kept = kept
         self.guessed = None
+        # A mask of classes that no sample is to have, while nothing is to be learned of them.
+        self.absent = None
 
     @property
     def reading(self):
@@ -161,7 +163,8 @@ class LogitsModule(nn.Module):
             logits = nn.functional.interpolate(logits, size=tuple(self.size), mode=mode)
         if logits.ndim > 2 and hasattr(view, "moved_back"):
             logits = view.moved_back(logits, x)
-        return logits if self.kept is None else logits.flatten(2)[:, :, self.kept]
+        logits = logits if self.kept is None else logits.flatten(2)[:, :, self.kept]
+        return logits if self.absent is None else without_absent(logits, self.absent)
 
     def _yielded(self, x=None, /, **others):
         """Return the network's output after the nonlinearity, and the number of samples."""
@@ -210,6 +213,11 @@ class LogitsModule(nn.Module):
         if guess != self.guessed and not torch.compiler.is_compiling():
             self.guessed = guess
         return check_floating(output)
+
+
+def without_absent(logits, absent):
+    """Logits (n, K, ...), minus infinity for the classes in a mask."""
+    return logits.masked_fill(absent.view(-1, *[1] * (logits.ndim - 2)), -torch.inf)
 
 
 def _item(output, key):
