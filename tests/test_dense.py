@@ -550,9 +550,9 @@ def test_a_missing_class():
 def test_clamping_does_a_missing_class_no_harm(size):
     """Places of a class that nobody has labelled would best be ruled out."""
     network = Segmenting() if size is None else LogitsModule(Segmenting(), size=size)
-    X, truth = images(400, network=network, temperature=0.7)
+    before, truth = images(400, network=network, temperature=0.7)
     y = np.where(truth == 2, -100, truth)[:200]
-    for X, is_kept in ((X, False), (0.5 * X + 0.5, True)):
+    for X, is_kept in ((before, False), (0.5 * before + 0.5, True)):
         clamping = NeuralClampingCalibrator(network, random_state=0).fit(X[:200], y)
         plain, found = TemperatureScaling(network).fit(X[:200], y), nll(clamping, X[200:], truth[200:])
         assert clamping.accepted_ == is_kept
