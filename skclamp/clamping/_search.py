@@ -3,6 +3,7 @@
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Outcome:
     state: State | None = None
     # What T comes from, samples and the logits of their perturbed inputs: all of them, or those that were held out, out
     # of fold, where folds kept the perturbation.
-    problem: Problem | None = None
+    problem: Any = None
     logits: torch.Tensor | None = None
     # Logits of all the samples under the state's perturbation, where they are known, and their T, where folds kept it.
     in_sample: torch.Tensor | None = None

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import VIEWS, titles_of, views_of
-from ._problem import Problem
 from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
@@ -38,7 +38,7 @@ class Views:
     decision: Decision | None = None
     # What T comes from, samples and weighted sums of logits of them: all the samples or, where folds
     # judged the views, those that were held out, out of fold. None where there is no view but the inputs as they are.
-    problem: Problem | None = None
+    problem: Any = None
     logits: torch.Tensor | None = None
 
     def among_seen(self):

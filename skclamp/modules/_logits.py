@@ -61,6 +61,8 @@ class LogitsModule(nn.Module):
     ----------
     guessed : str or None
         What was taken in the last ``forward`` of what the network returned, where others could be meant.
+    absent : torch.Tensor of shape (n_classes,), dtype bool, or None
+        A mask of classes whose logits become minus infinity, as of samples that can't have them. None, at first, is none.
 
     Raises
     ------
@@ -112,7 +114,6 @@ class LogitsModule(nn.Module):
         self.size = size
         self.kept = kept
         self.guessed = None
-        # A mask of classes that no sample is to have, while nothing is to be learned of them.
         self.absent = None
 
     @property
