@@ -62,7 +62,7 @@ class LogitsModule(nn.Module):
     guessed : str or None
         What was taken in the last ``forward`` of what the network returned, where others could be meant.
     absent : torch.Tensor of shape (n_classes,), dtype bool, or None
-        A mask of classes whose logits become minus infinity, as of samples that can't have them. None, at first, is none.
+        A mask of classes whose logits become minus infinity, as of samples that can't have them; none by default.
 
     Raises
     ------
