@@ -261,6 +261,7 @@ def test_clamping_does_them_no_harm(options):
     with pytest.warns(CalibrationSetWarning, match=told):
         calibrator, nll = problem.fitted(NeuralClampingCalibrator, problem.now, missing, **options)
     assert calibrator.accepted_
+    assert "among the 3 classes with samples" in calibrator.summary()
     assert nll < 0.95 * plain
 
 

@@ -10,11 +10,15 @@ from .verdict import Reason
 
 
 class Phrases(NamedTuple):
-    """Of a verdict's sentences: what it is where nothing is kept, what made the candidates, and on what they build."""
+    """Of a verdict's sentences: what it is where nothing is kept; what made the candidates, and on what they build.
+
+    And of how many classes the NLL is, where others have no samples; 0 is all.
+    """
 
     otherwise: str
     made_by: str = ""
     on: str = ""
+    n_seen: int = 0
 
 
 WITHOUT_PERTURBATION = Phrases("this is temperature scaling")
@@ -71,6 +75,7 @@ def _reason(decision, phrases):
     verb = "lowered" if verdict.difference < 0 else "raised"
     gain = f"{which} {verb} the held-out NLL by {abs(verdict.difference):.3g} nats per sample"
     gain += f" on top of {phrases.on}" if phrases.on else ""
+    gain += f" among the {phrases.n_seen} classes with samples" if phrases.n_seen else ""
     spread = f"standard error {verdict.standard_error:.2g}"
     if passed_over:
         return f"Passed over, so {phrases.otherwise}: {gain} ({spread}), {decision.unheard}."

@@ -532,13 +532,15 @@ class BaseClamping(BaseCalibrator):
 
     def _tell(self, start, decision, views, progress):
         """Set, log and show the verdicts, where a guard decided."""
+        n_seen = 0 if start.problem.seen is None else int(start.problem.seen.sum())
         if start.decision is not None:
-            self.unlabelled_verdict_ = verdict_of(start.decision, WITHOUT_LABELS)
+            self.unlabelled_verdict_ = verdict_of(start.decision, WITHOUT_LABELS._replace(n_seen=n_seen))
         if decision is not None:
             # Without a perturbation, but with views, this isn't temperature scaling.
             phrases = BESIDE_MAPS if hasattr(self, "output_") else WITHOUT_PERTURBATION
             phrases = phrases if views.logits is None else BESIDE_VIEWS
-            self.verdict_ = verdict_of(decision, phrases if start.taught is None else TAUGHT_WITHOUT_LABELS)
+            phrases = phrases if start.taught is None else TAUGHT_WITHOUT_LABELS
+            self.verdict_ = verdict_of(decision, phrases._replace(n_seen=n_seen))
         if views.decision is not None:
             self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
         for verdict in self._verdicts().values():
