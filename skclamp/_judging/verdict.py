@@ -123,9 +123,10 @@ class Verdict:
     accepted, reason : bool, str
         Whether the perturbation is kept; why it was kept or refused, or none was tried.
     difference, standard_error : float
-        Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error; where
-        classes that the network expects have no samples, among the others. Of class frequencies, the negative mean log-likelihood ratio of all unlabelled samples, less what chance gains
-        (Akaike's), and 0, since their test needs none.
+        Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error;
+        where classes that the network expects have no samples, among the others. Of class frequencies, the negative
+        mean log-likelihood ratio of all unlabelled samples, less what chance gains (Akaike's), and 0, since their test
+        needs none.
     p_value : float
         Of the tests against "not below zero", Student's and that of universal inference, the larger one, adjusted for
         the number of candidates; where the gradients kept it, of the score test. Of class frequencies, Hotelling's.
