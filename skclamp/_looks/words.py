@@ -66,12 +66,13 @@ def missing_classes(seen):
     )
 
 
-def learned_among(seen):
-    """Of classes that no sample is of, though the network expects some, where a perturbation was kept."""
+def perturbed_without(seen, is_guarded):
+    """Of classes that no sample is of, though the network expects some, where inputs or features are perturbed."""
+    how = "was learned and judged among the others alone, and no sample tells what it does to these"
+    how = how if is_guarded else "may have learned to rule them out, and no guard judged it"
     return (
-        f"{without_samples(seen)}, though the network expects some: the perturbation was learned and judged among the "
-        "others alone, and no sample tells what it does to these. Collect samples of all classes, or use "
-        "TemperatureScaling"
+        f"{without_samples(seen)}, though the network expects some: the perturbation {how}. Collect samples of all "
+        "classes, or use TemperatureScaling"
     )
 
 

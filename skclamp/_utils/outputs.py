@@ -94,7 +94,11 @@ def rows_of(logits, y, weight):
     if outputs.is_dense and outputs.n_labels:
         # The labels of a place are next to each other.
         y = y.movedim(1, -1).flatten(1)
-    known = (y >= 0).to(weight.device)
+    known = y >= 0
+    if outputs.is_dense and not outputs.n_labels and not known.all():
+        # A class that the place has: no weight makes the logarithm of a masked one finite.
+        y = torch.where(known, y, logits.argmax(1))
+    known = known.to(weight.device)
     weight = weight[:, None] * (known * share_of_places(logits.shape[2]) if outputs.is_dense else known)
     return outputs.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1)
 

@@ -6,8 +6,9 @@ import torch
 from .._solvers.temperature import solve_temperature
 from ._map import Map
 
-# A class is missing by chance where as few samples as are expected of it are none more often than this.
+# Classes are missing by chance where it leaves out as much more often than this; and slopes that its bound is taken at.
 _LEVEL = 1e-3
+_SLOPES = np.linspace(0.05, 0.95, 19)
 _ROWS = 4096
 
 
@@ -73,9 +74,15 @@ class SeenClasses(Map):
         return torch.cat([among, log_proba], 1).index_select(1, places)
 
     def are_missing_by_chance(self, logits, weight):
-        """Return whether none of the missing classes is so probable among these samples that chance leaves it some."""
+        """Return whether chance may leave out as many expected samples as the classes that are missing have.
+
+        A class of n expected samples is left out with a probability of exp(-n). The sum of n over classes that are left
+        out is bounded by Chernoff's inequality, with weights that count as samples of their own where they aren't 0.
+        """
+        counted = weight > 0
         n_expected = torch.zeros(len(self.places), dtype=torch.float64, device=logits.device)
-        for part, of_part in zip(logits.split(_ROWS), weight.to(logits.device).split(_ROWS), strict=True):
-            n_expected += of_part @ torch.softmax(part.double() / self.temperature, 1)
-        most = n_expected.cpu().numpy()[~self.mask].max()
-        return bool(np.exp(-most) * len(self.places) >= _LEVEL)
+        for part, there in zip(logits.split(_ROWS), counted.to(logits.device).split(_ROWS), strict=True):
+            n_expected += there.double() @ torch.softmax(part.double() / self.temperature, 1)
+        n, slope = n_expected.cpu().numpy(), _SLOPES[:, None]
+        log_moments = np.log1p(np.exp((slope - 1) * n) - np.exp(-n)).sum(1)
+        return bool((log_moments - _SLOPES * n[~self.mask].sum()).min() >= np.log(_LEVEL))

@@ -30,7 +30,7 @@ from .._judging.words import (
     sentences,
     verdict_of,
 )
-from .._looks.words import learned_among
+from .._looks.words import perturbed_without
 from .._pooling.candidates import tried
 from .._pooling.pool import Pool
 from .._solvers.temperature import warn_of_bound
@@ -372,12 +372,11 @@ class BaseClamping(BaseCalibrator):
                 learner = Learner(generator, progress)
                 unheard = Reason.ANOTHER_ORDER if looked and looked.misordered else None
                 rows = problem.labelled(problem.logits).rows()
-                seen = SeenClasses.of(*rows) if self._guarded and self._outputs.n_labels is None else None
-                # Weights may be of any scale, and places that are alike rule a class out as well as others.
-                if seen is not None and not seen.are_missing_by_chance(rows.logits, (rows.weight > 0).double()):
-                    problem = replace(problem, seen=seen.mask)
-                if seen is not None and len(seen.columns) == 1:
+                seen = SeenClasses.of(*rows) if self._outputs.n_labels is None else None
+                if seen is not None and self._guarded and len(seen.columns) == 1:
                     unheard = unheard or Reason.ONE_CLASS
+                seen = None if seen is None or seen.are_missing_by_chance(rows.logits, rows.weight) else seen.mask
+                problem = replace(problem, seen=seen if self._guarded else None)
                 starts = self._starts(problem, learner, X_unlabelled, X_reference, unheard)
                 if unheard is None and self._is_auto and looked and (looked.random or looked.guesses):
                     hopeless = None if starts[0].taught is not None else Reason.GUESSES
@@ -397,10 +396,10 @@ class BaseClamping(BaseCalibrator):
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
-            if outcome.accepted and problem.seen is not None:
-                note(learned_among(problem.seen), CalibrationSetWarning)
             if taught is not None:
                 state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
+            if state.identity and seen is not None:
+                note(perturbed_without(seen, self._guarded), CalibrationSetWarning)
             self.views_, self.view_weights_ = views.modules, views.shares
             self.temperature_, self.perturbation_ = state.temperature, state.perturbation
             self._input_shape, self._input_key = problem.input_shape, samples.deployed.module.input_key
@@ -435,8 +434,10 @@ class BaseClamping(BaseCalibrator):
         """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""
         if unheard is not None:
             decision = nothing_tried(Objection(unheard))
-            # Labels of another order teach views nonsense too.
-            about_views = decision if unheard is Reason.ANOTHER_ORDER and self.max_views > 1 else None
+            # Labels of another order, or all of one class, teach views nonsense too.
+            about_views = (
+                decision if unheard in (Reason.ANOTHER_ORDER, Reason.ONE_CLASS) and self.max_views > 1 else None
+            )
             return starts[0], Outcome(starts[0].problem, decision=decision), one_view(about_views)
         # All problems differ in what unlabelled inputs taught alone. Search and views share the guard's level.
         candidates, with_views, problem = self._candidates(), self.max_views > 1, starts[0].problem
@@ -602,12 +603,12 @@ class BaseClamping(BaseCalibrator):
         if not outcome.accepted:
             return outcome, views, concluded
 
-        # Of other classes nothing was learned, so that nothing is judged by what becomes of them.
-        among, judging = (problem, outcome, views), concluded
+        # Nothing was learned of classes without samples, whose probabilities may differ from fit to fit.
+        among, judging = (problem, outcome), concluded
         if problem.seen is not None:
-            among = problem.among_seen(), outcome.among_seen(), views.among_seen()
+            among = problem.among_seen(), outcome.among_seen()
             with silenced():
-                judging = self._conclude(*among, learner)
+                judging = self._conclude(*among, views, learner)
 
         @cache
         def plain():

@@ -247,12 +247,17 @@ class Problem:
         """The same problem as if the network had the classes that have samples alone."""
         if self.seen is None:
             return self
+        absent = torch.from_numpy(~self.seen)
         backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
         for each in (backbone, exact) if exact is not None else (backbone,):
             each.module = copy.copy(each.module)
-            each.module.absent = torch.from_numpy(~self.seen).to(each.device)
-        logits = without_absent(self.logits, backbone.module.absent.to(self.logits.device))
-        return replace(self, backbone=backbone, exact=exact, logits=logits, at_identity=None, seen=None)
+            each.module.absent = absent.to(each.device)
+        # Samples, and places, without weight may be of these classes.
+        y_encoded, known = self.y_encoded, int(self.seen.argmax())
+        y_encoded = torch.where(absent.to(y_encoded.device)[y_encoded] & (y_encoded >= 0), known, y_encoded)
+        logits = without_absent(self.logits, absent)
+        found = {"backbone": backbone, "exact": exact, "y_encoded": y_encoded, "logits": logits}
+        return replace(self, **found, at_identity=None, seen=None)
 
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .._judging.out_of_fold import LEVEL, MAX_UNANIMOUS, MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score
+from .._judging.paired import of_groups, student_below_zero
 from .._judging.score import combined_p_value
 from .._judging.screen import ERRORS
 from .._judging.verdict import Decision, Objection, Reason, nothing_tried
@@ -134,6 +135,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         untried = {title_of(candidate.perturbation): too_few for candidate in candidates}
         outcome = replace(outcome, decision=nothing_tried(too_few, untried))
     outcome = replace(outcome, searched=everything)
+    outcome = outcome if everything.seen is None else _judged_among_all(outcome)
     settings, evidence = outcome.settings or candidates[0], outcome.evidence
     decision = outcome.decision if guarded else None
     # "auto" may well be temperature scaling.
@@ -257,7 +259,8 @@ def fit_to_all(outcome, learner):
     if not state.identity:
         return outcome
     if problem.seen is not None:
-        outcome, state = _judged_among_all(outcome), replace(state, in_sample=None)
+        # It is among some of the classes.
+        state = replace(state, in_sample=None)
     _tell_of_divergence(settings, [state])
     pooled = outcome.decision is not None and evidence is not None
     # The final fit scales logits differently than folds did.
@@ -272,15 +275,28 @@ def fit_to_all(outcome, learner):
 
 
 def _judged_among_all(outcome):
-    """The outcome with evidence among all classes of what folds have learned among those with samples."""
-    learned = outcome.by_fold()
+    """The outcome with evidence among all classes, too; refused where it takes samples for those that have none."""
+    if outcome.evidence is None:
+        return outcome
+    learned, kept = outcome.by_fold(), outcome.accepted
 
     def judge(k, train, held_out):
-        own = hold_out(train, held_out, learned[k].learned.perturbation)
+        plain = hold_out(train, held_out)
+        own = hold_out(train, held_out, learned[k].learned.perturbation) if kept else plain
         told = {name: getattr(own, name) for name in ("losses", "temperature", "logits", "train_loss")}
-        return hold_out(train, held_out), [learned[k]._replace(**told)]
+        return plain, [learned[k]._replace(**told)]
 
-    return replace(outcome, among_all=cross_examine(outcome.searched, outcome.splits, judge))
+    evidence = cross_examine(outcome.searched, outcome.splits[: len(learned)], judge)
+    worse = worse_among_all(evidence, 0) if kept else None
+    decision = outcome.decision.refused(worse) if worse else outcome.decision
+    return replace(outcome, among_all=evidence, decision=decision)
+
+
+def worse_among_all(evidence, candidate):
+    """An `Objection` to a candidate that raises the NLL among all classes beyond its error; else None."""
+    differences = evidence.losses[candidate] - evidence.plain
+    rise, error, _ = student_below_zero(*of_groups(differences, evidence.weight, evidence.groups))
+    return Objection(Reason.WORSE_AMONG_ALL, rise, error) if rise > error else None
 
 
 def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):

@@ -26,7 +26,7 @@ from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import title_of
 from ._learner import make_perturbation, with_values
 from ._problem import Problem, with_norm_layers
-from ._search import cross_examine, hold_out
+from ._search import cross_examine, hold_out, worse_among_all
 
 # Widths of a filter that mends a spectrum, and the shortest side of an input that has it.
 _FILTERS = {5: 10, 3: 6}
@@ -343,19 +343,26 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
     `learns_features`, enough labels teach these better than statistics do: a start without them is the second.
     """
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
-    judged = {name: other.among_seen() for name, other in problems.items()}
 
-    def learn(k, train, held_out):
-        seen = []
-        for name, other in judged.items():
-            part, unseen = map(other.take, splits[k])
-            temperature = part.solve(smooth=True).temperature
-            told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
-            seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
-        return hold_out(train, held_out), seen
+    def judged(searched, problems):
+        def learn(k, train, held_out):
+            seen = []
+            for name, other in problems.items():
+                part, unseen = map(other.take, splits[k])
+                temperature = part.solve(smooth=True).temperature
+                told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
+                seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
+            return hold_out(train, held_out), seen
 
-    evidence = cross_examine(searched.among_seen(), splits, learn)
+        return cross_examine(searched, splits, learn)
+
+    evidence = judged(searched.among_seen(), {name: other.among_seen() for name, other in problems.items()})
     decisions = {name: decide(evidence, k, level) for k, name in enumerate(taught)}
+    if searched.seen is not None:
+        among_all = judged(searched, problems)
+        for k, (name, decision) in enumerate(decisions.items()):
+            worse = worse_among_all(among_all, k) if decision.verdict.accepted else None
+            decisions[name] = decision.refused(worse) if worse else decision
 
     def start_at(names):
         best = min(names, key=lambda name: decisions[name].verdict.difference)

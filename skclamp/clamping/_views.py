@@ -1,9 +1,8 @@
 """The views of a fit: chosen within each fold, judged on what it held out, and weighed with all the samples."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import VIEWS, titles_of, views_of
+from ._problem import Problem
 from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
@@ -38,15 +38,8 @@ class Views:
     decision: Decision | None = None
     # What T comes from, samples and weighted sums of logits of them: all the samples or, where folds
     # judged the views, those that were held out, out of fold. None where there is no view but the inputs as they are.
-    problem: Any = None
+    problem: Problem | None = None
     logits: torch.Tensor | None = None
-
-    def among_seen(self):
-        """The same views, of what T comes from, among the classes with samples."""
-        if self.logits is None:
-            return self
-        problem = replace(self.problem, logits=self.logits).among_seen()
-        return replace(self, problem=problem, logits=problem.logits)
 
 
 def one_view(decision=None):
@@ -95,6 +88,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         why = Objection(reason, about=problem.input_shape)
     elif not candidates:
         why = Objection(Reason.NO_VIEWS_GIVEN)
+    elif outcome.searched.seen is not None:
+        why = Objection(Reason.CLASSES_MISSING, int((~outcome.searched.seen).sum()), len(outcome.searched.seen))
     elif outcome.searched.n_distinct < MIN_SAMPLES:
         why = Objection(Reason.FEW_FOR_VIEWS, outcome.searched.n_distinct, MIN_SAMPLES)
     if why is not None:

@@ -218,7 +218,7 @@ class LogitsModule(nn.Module):
 
 def without_absent(logits, absent):
     """Logits (n, K, ...), minus infinity for the classes in a mask."""
-    return logits.masked_fill(absent.view(-1, *[1] * (logits.ndim - 2)), -torch.inf)
+    return logits.masked_fill(absent.to(logits.device).view(-1, *[1] * (logits.ndim - 2)), -torch.inf)
 
 
 def _item(output, key):
