@@ -105,6 +105,25 @@ def test_a_class_whose_samples_all_weigh_nothing_is_missing(name):
     np.testing.assert_allclose(weighted.predict_proba(NEW), expected.predict_proba(NEW), rtol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_pool_is_worse_than_temperature_scaling_for_them(seed):
+    """Maps that treat classes alike would rule out those without samples, which most new samples may be of."""
+    rng = np.random.default_rng(seed)
+    # Frequencies that the network doesn't know, for maps of each class to learn.
+    logits = 2 * rng.normal(size=(4600, 10)) @ rng.normal(size=(10, 10)) / 3
+    y = labels_of(logits + 1.5 * rng.normal(size=10), temperature=0.7, seed=seed)
+    missing = np.argsort(-np.bincount(y, minlength=10))[:3]
+    there = ~np.isin(y[:2000], missing)
+    selector, plain = (
+        make(classes=range(10)).fit(logits[:2000][there], y[:2000][there])
+        for make in (CalibratorSelector, TemperatureScaling)
+    )
+    proba, expected = (each.predict_proba(logits[2000:]) for each in (selector, plain))
+    np.testing.assert_allclose(proba[:, missing], expected[:, missing], rtol=1e-6, atol=1e-12)
+    assert negative_log_likelihood(y[2000:], proba) < negative_log_likelihood(y[2000:], expected)
+    assert f"3 of 10 {MISSING}: their probabilities are temperature scaling's" in selector.summary()
+
+
 @pytest.mark.parametrize("missing", [[3], [0, 4, 9]])
 @pytest.mark.parametrize("make", [*PARAMETRIC, CalibratorSelector])
 def test_no_map_is_worse_than_temperature_scaling_for_a_missing_class(make, missing):

@@ -20,6 +20,7 @@ from .._utils.progress import progress_bar
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
+from ..base._seen_classes import SeenClasses
 from ..scaling import TemperatureScaling
 from .candidates import FollowingMap, fitted_to
 
@@ -72,6 +73,10 @@ class Pool(BaseCalibrator):
     last_weight: float = 0.0
 
     temperature_ = Learned()
+
+    def _learned_among(self, logits, y, weight):
+        # Maps that treat classes alike would best rule out those without samples, as temperatures of each sample do.
+        return SeenClasses.beyond_chance(logits, y, weight) if self.weights else None
 
     def _fit_logits(self, logits, y, sample_weight):
         return self._fit_labels(LabelledLogits(logits, y, sample_weight))
@@ -210,7 +215,7 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     `base` is the row of the temperature scaling that the others join; a `temperature` that is known takes its place in
     the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count for less the more
     they agree; None where all are independent. `everywhere` are the samples that the pool is fitted to, of dense
-    outputs at more places. An order-preserving map follows where it earns its price too.
+    outputs at more places. An order-preserving map follows where it earns its price too, and no class is missing.
     """
     whole, samples = samples, samples.rows()
     logits, _, weight = samples
@@ -236,7 +241,7 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     last, last_weight, followed = None, 0.0, mixed
-    if whole.y.ndim == 1:
+    if whole.y.ndim == 1 and SeenClasses.beyond_chance(*samples) is None:
         last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, n_jobs)
     of_temperature = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
     pool = Pool(

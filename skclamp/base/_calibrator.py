@@ -454,7 +454,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self.map_ = self._fit_labels(samples.labelled).learn(least_probability=self.least_probability_)
             return
         logits, y, weight = samples.of_all().rows()
-        seen = SeenClasses.of(logits, y, weight) if self._learns_by_class else None
+        seen = self._learned_among(logits, y, weight)
         if self._learns_by_class:
             self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
         if seen is not None:
@@ -469,6 +469,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         self.map_ = copy.deepcopy(learned).learn(
             seen=seen, least_probability=self.least_probability_, refused_by=refused_by
         )
+
+    def _learned_among(self, logits, y, weight):
+        """Hook: the classes that a map is learned among, where others have no samples; None where it is among all."""
+        return SeenClasses.of(logits, y, weight) if self._learns_by_class else None
 
     def _take_on(self, outputs, ranks):
         """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""

@@ -40,6 +40,12 @@ class SeenClasses(Map):
         temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature
         return cls(columns=columns, places=places, temperature=np.array(temperature))
 
+    @classmethod
+    def beyond_chance(cls, logits, y, weight):
+        """The same where chance leaves so many expected samples out too rarely; else None."""
+        seen = cls.of(logits, y, weight)
+        return None if seen is None or seen.are_missing_by_chance(logits, weight) else seen
+
     @property
     def mask(self):
         """Return whether each class has samples, as an array."""
