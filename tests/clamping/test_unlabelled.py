@@ -255,7 +255,9 @@ def test_layer_norms_and_tables_and_tokens_need_inputs_of_before():
     network = nn.Sequential(nn.Linear(6, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 4)).eval()
     with torch.no_grad():
         network[3].weight.mul_(8)
-    x = vectors(1500, 6)
+        x = vectors(1500, 6)
+        # So that samples are of all classes.
+        network[3].bias -= torch.from_numpy(bare_logits(network, x)).mean(0)
     y = labels_of(bare_logits(network, x), 0.1)
     moved = x + np.float32(3)
     calibrator = NeuralClampingCalibrator(network, perturbation=None, output=None, random_state=0)
