@@ -29,7 +29,7 @@ import strong_networks
 import unlabelled
 import views
 from _data import RECORDS
-from _estimates import ratio_estimate
+from _estimates import ratio_estimate, resampled_estimate
 from _numbers import NUMBERS
 from _runner import RESULTS
 from _scores import beside_temperature
@@ -406,7 +406,8 @@ def imagenet_rows(results):
         for method in ("batch_norm", "input_clamping", "clamping"):
             own = by_method.get(method)
             found = own is not None
-            cells.append(f"{own.ratio.mean():.3f}, {own.points.mean():+.1f} ({len(own)})" if found else "not measured")
+            told = f"{resampled_estimate(own.ratio):.3f}, {own.points.mean():+.1f} ({len(own)})" if found else ""
+            cells.append(told or "not measured")
         yield " | ".join((title, *cells))
 
 
