@@ -121,6 +121,8 @@ def test_no_pool_is_worse_than_temperature_scaling_for_them(seed):
     proba, expected = (each.predict_proba(logits[2000:]) for each in (selector, plain))
     np.testing.assert_allclose(proba[:, missing], expected[:, missing], rtol=1e-6, atol=1e-12)
     assert negative_log_likelihood(y[2000:], proba) < negative_log_likelihood(y[2000:], expected)
+    told = negative_log_likelihood(y[:2000][there], selector.predict_proba(logits[:2000][there]))
+    assert -selector.best_score_ == pytest.approx(told, rel=0.03)
     assert f"3 of 10 {MISSING}: their probabilities are temperature scaling's" in selector.summary()
 
 

@@ -241,8 +241,11 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     last, last_weight, followed = None, 0.0, mixed
-    if whole.y.ndim == 1 and SeenClasses.beyond_chance(*samples) is None:
+    seen = SeenClasses.beyond_chance(*samples)
+    if whole.y.ndim == 1 and seen is None:
         last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, n_jobs)
+    elif seen is not None and len(used):
+        followed = seen.beside(mixed[:, seen.columns.to(mixed.device)], trial.log_proba[base])
     of_temperature = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
     pool = Pool(
         calibrators=[of_temperature, *(maps[row] for row in used)],

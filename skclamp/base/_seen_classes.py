@@ -71,10 +71,14 @@ class SeenClasses(Map):
         log_proba = torch.log_softmax(logits / self.temperature.to(logits), 1)
         if len(self.columns) == 1:
             return log_proba
-        columns, places = self.columns.to(logits.device), self.places.to(logits.device)
+        return self.beside(transform(logits.index_select(1, self.columns.to(logits.device))), log_proba)
+
+    def beside(self, mapped, log_proba):
+        """Log-probabilities of all classes: those without samples as they are, mapped logits in what they leave."""
+        columns, places = self.columns.to(log_proba.device), self.places.to(log_proba.device)
         # By index_select: torch.export of torch 2.6 takes a slice of all rows for a bound on their number.
         together = log_proba.index_select(1, columns).logsumexp(1, keepdim=True)
-        among = torch.log_softmax(transform(logits.index_select(1, columns)), 1) + together
+        among = torch.log_softmax(mapped, 1) + together
         # A sample may have none of these classes.
         among = torch.where(together == -torch.inf, together, among)
         return torch.cat([among, log_proba], 1).index_select(1, places)
