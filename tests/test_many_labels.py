@@ -817,3 +817,13 @@ def test_modules_fold(calibrator):
     X, Y = tables(seed=1)
     module, x = calibrator.fit(X, Y).module_.eval(), torch.from_numpy(X)
     torch.testing.assert_close(module.fold(x[:8])(x), module(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*labels are 0 in all samples:UserWarning")
+def test_a_pool_of_labels_that_are_all_0_tells_its_own_loss():
+    """They are no missing class, whose probabilities temperature scaling would set."""
+    logits = 2 * np.random.default_rng(0).normal(size=(400, 3))
+    y = np.zeros((400, 3), dtype=int)
+    selector = CalibratorSelector(outputs="sigmoid").fit(logits, y)
+    told = -np.log1p(-selector.predict_proba(logits)).mean()
+    assert -selector.best_score_ == pytest.approx(told, abs=0.002)

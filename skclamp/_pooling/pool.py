@@ -241,7 +241,8 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     last, last_weight, followed = None, 0.0, mixed
-    seen = SeenClasses.beyond_chance(*samples)
+    # Labels that don't exclude each other are 0 or 1, and may all be 0.
+    seen = None if whole.outputs.n_labels else SeenClasses.beyond_chance(*samples)
     if whole.y.ndim == 1 and seen is None:
         last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, n_jobs)
     elif seen is not None and len(used):
