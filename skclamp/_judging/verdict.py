@@ -54,8 +54,7 @@ class Reason(Enum):
     NO_STATISTICS = "the network has no batch norm, whose statistics would tell, and X_reference gives none"
     LABELS_TEACH_MORE = "but the labelled samples alone are expected to teach more"
     MAPS_DO_AS_WELL = (
-        "but maps of the network's own logits do as well (with it their held-out NLL changes by {value:+.2g} nats, "
-        "standard error {needed:.2g})"
+        "but maps of the network's own logits do as well (with it their held-out NLL changes by {value:+.2g} nats)"
     )
     STRAYED = (
         "but the fit to all the samples ended elsewhere than those of the folds, and loses {value:.2g} nats per sample "

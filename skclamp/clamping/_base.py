@@ -178,8 +178,8 @@ class BaseClamping(BaseCalibrator):
     delta_ : ndarray of one input's shape
         What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
     accepted_ : bool
-        Whether a perturbation was kept: what "auto" found has to beat temperature scaling and, by more than a standard
-        error, what `output` makes of the network's own logits.
+        Whether a perturbation was kept: what "auto" found has to beat temperature scaling beyond chance, and its
+        held-out NLL with `output` has to be below that of `output` alone.
     verdict_ : Verdict
         What the guard found; only where one was asked for. ``accepted`` : bool, which is False below 100 samples;
         ``reason`` : str; ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
@@ -621,9 +621,9 @@ class BaseClamping(BaseCalibrator):
         why = strayed(judged, state, solved, logits, plain, learner.generator, seen)
         if why and seen:
             return self._settle(problem, outcome, one_view(views.decision.refused(unheard=why)), learner)
-        unasked = self._is_auto and self._output_by_name is None and judged.losses is not None
+        unasked = self._is_auto and self._output_by_name is None and judged.loss is not None
         if why is None and unasked and not seen:
-            # What nobody asked for has to gain beyond what maps of the network's own logits do.
+            # What nobody asked for has to lose less than maps of the network's own logits do.
             why = judged.passed_over_for(plain()[0])
         if why:
             outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))

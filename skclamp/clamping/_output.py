@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._judging.paired import of_groups, student_below_zero
-from .._judging.splits import draw_folds, joined
+from .._judging.splits import draw_folds
 from .._judging.verdict import Objection, Reason
 from .._pooling.candidates import maps_for, tried
 from .._pooling.pool import learn_pool, losses_under, try_out, units_of
@@ -29,23 +29,14 @@ class Judged(NamedTuple):
 
     # Fitted; None where the temperature does as well.
     output: BaseCalibrator | None
-    # NLL of each sample out of fold under what is kept, and weights; None where nothing was held out.
-    losses: np.ndarray | None = None
-    weight: np.ndarray | None = None
-    # Labels of samples that count as one; None where each counts.
-    units: np.ndarray | None = None
-
-    @property
-    def loss(self):
-        """Mean NLL out of fold, if known."""
-        return None if self.losses is None else float(np.average(self.losses, weights=self.weight))
+    # Mean NLL out of fold under what is kept; None where nothing was held out.
+    loss: float | None = None
 
     def passed_over_for(self, other):
-        """An `Objection` where the losses aren't below another's of the same samples beyond their error; else None."""
-        if other.losses is None:
+        """An `Objection` where another's loss of the same samples is no higher; else None."""
+        if other.loss is None or self.loss < other.loss:
             return None
-        mean, error, _ = student_below_zero(*of_groups(self.losses - other.losses, self.weight, self.units))
-        return Objection(Reason.MAPS_DO_AS_WELL, mean, error) if mean > -error else None
+        return Objection(Reason.MAPS_DO_AS_WELL, self.loss - other.loss)
 
 
 def suits_pool(n_samples, n_classes):
@@ -72,21 +63,20 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
         return Judged(None)
     weight, groups = samples.weight.numpy(), problem.split_params.get("groups")
     groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
-    dependent = joined(problem.copies, groups)
     verbose = 0 if problem.shard.ranks.rank else verbose
     trial = try_out(maps, samples, numbers, verbose=verbose, desc="output maps")
     if asked is not None:
-        of_temperature, losses = trial.losses(samples)
-        plain, loss = (np.average(each, weights=weight) / samples.rows_a_sample for each in (of_temperature, losses))
+        plain, loss = (float(np.average(each, weights=weight)) for each in trial.losses(samples))
         if loss <= plain:
-            return Judged(everywhere.fit(asked), losses, weight, dependent)
-        nlls = f"{loss:.4g}, temperature scaling's {plain:.4g}"
+            return Judged(everywhere.fit(asked), loss)
+        n_rows = samples.rows_a_sample
+        nlls = f"{loss / n_rows:.4g}, temperature scaling's {plain / n_rows:.4g}"
         _note_left_out(names[1], f"on samples that it wasn't fitted to its NLL is {nlls}")
-        return Judged(None, of_temperature, weight, dependent)
+        return Judged(None, plain)
     units = units_of(samples, problem.copies, groups)
     found = learn_pool(trial, names, maps, 0, samples, units, everywhere, temperature)
     earned = found.weights[1:].any() or found.pool.last is not None
-    return Judged(found.pool if earned else None, found.losses, weight, dependent)
+    return Judged(found.pool if earned else None, float(np.average(found.losses, weights=weight)))
 
 
 def strayed(judged, state, problem, logits, plain, generator, views=()):
