@@ -121,10 +121,9 @@ def gradients_of(problem, perturbation, temperature, gammas, extensions=()):
     return told
 
 
-def gradients_at_identity(problem, *names):
-    """Gradients of the NLL of a problem's samples, of families that a pass told of; of all by default."""
-    families = problem.at_identity.families
-    perturbation = nn.Sequential(OrderedDict((name, families[name]) for name in names or families))
+def gradients_at_identity(problem, name):
+    """Gradients of the NLL of a problem's samples, of a family that a pass told of."""
+    perturbation = nn.Sequential(OrderedDict({name: problem.at_identity.families[name]}))
     return gradients_of(problem, perturbation, None, [0.0])[0].own
 
 

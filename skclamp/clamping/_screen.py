@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .._judging.score import Score
-from .._judging.screen import Screen, forecast
+from .._judging.screen import LEVEL, Screen, flips, forecast
 from .._utils.arrays import drawn_rows
 from ..perturbations._families import n_learnable
 from ..perturbations._words import title_of
@@ -68,12 +68,13 @@ def are_apart(splits, n_samples):
 
 def screen_of(problem, level):
     """Return the `Screen` of some samples before a search; folds have to prove at `level` what it finds."""
-    gradients = gradients_at_identity(problem)
-    found = Screen.of(*products_of(gradients), gradients.rows.shape[1], level, problem.units)
+    families, units = problem.at_identity.families, problem.units
+    own = {name: gradients_at_identity(problem, name) for name in families}
+    tests = [flips(*products_of(part), LEVEL / len(own), level, units) for part in own.values()]
+    found = Screen.of(tests, sum(map(n_learnable, families.values())))
     if found.may_be_chance:
         return found
-    own = {name: gradients_at_identity(problem, name) for name in problem.at_identity.families}
-    return found._replace(forecasts={name: forecast(*products_of(part), problem.units) for name, part in own.items()})
+    return found._replace(forecasts={name: forecast(*products_of(part), units) for name, part in own.items()})
 
 
 def scores_of(problem):
