@@ -473,7 +473,7 @@ class BaseClamping(BaseCalibrator):
 
     def _search(self, problem, candidates, learner, level):
         """Return the `Outcome` of the candidates on one problem."""
-        searched, tries = self._splits_for(problem, candidates, learner)
+        searched, tries = self._splits_for(problem, candidates)
         if any(not (settings.features and settings.perturbation == "norm") for settings in candidates):
             check_differentiable(searched)
         if self._is_auto and self._outputs.is_dense:
@@ -515,7 +515,7 @@ class BaseClamping(BaseCalibrator):
         learner.progress.begin("unlabelled samples")
         given = {"X_unlabelled": X_unlabelled, "X_reference": X_reference}
         opened = [open_unlabelled(name, X, problem) for name, X in given.items()]
-        searched, tries = self._splits_for(problem, [], learner)
+        searched, tries = self._splits_for(problem, [])
         if not tries:
             n_samples = searched.n_distinct
             few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
@@ -576,7 +576,7 @@ class BaseClamping(BaseCalibrator):
         warn_of_bound(solution)
         return replace(state, temperature=solution.temperature), problem, logits
 
-    def _conclude(self, problem, outcome, views, learner):
+    def _conclude(self, problem, outcome, views):
         """The state with its last T, the problem and the logits that this comes from, and the `Judged` output map."""
         state, solved, logits = self._with_temperature(problem, outcome, views)
         asked = self._output_by_name
@@ -590,7 +590,7 @@ class BaseClamping(BaseCalibrator):
         judging = solved, logits
         if outcome.state is None and views.logits is None:
             # The network's own, copies merged; of folds that are given those that they hold out.
-            judging = self._splits_for(problem, [], learner)[0] if outcome.searched is problem else outcome.searched
+            judging = self._splits_for(problem, [])[0] if outcome.searched is problem else outcome.searched
             if outcome.splits:
                 judging = judging.take(np.sort(np.concatenate([rows for _, rows in outcome.splits])))
             judging = judging, judging.logits
@@ -599,7 +599,7 @@ class BaseClamping(BaseCalibrator):
 
     def _settle(self, problem, outcome, views, learner):
         """Return the outcome and the views that are kept in the end, and what `_conclude` says of them."""
-        concluded = self._conclude(problem, outcome, views, learner)
+        concluded = self._conclude(problem, outcome, views)
         if not outcome.accepted:
             return outcome, views, concluded
 
@@ -608,12 +608,12 @@ class BaseClamping(BaseCalibrator):
         if problem.seen is not None:
             among = problem.among_seen(), outcome.among_seen()
             with silenced():
-                judging = self._conclude(*among, views, learner)
+                judging = self._conclude(*among, views)
 
         @cache
         def plain():
             with silenced():
-                state, *_, judged = self._conclude(among[0], replace(among[1], state=None), one_view(), learner)
+                state, *_, judged = self._conclude(among[0], replace(among[1], state=None), one_view())
             return judged, state.temperature
 
         state, solved, logits, judged = judging
@@ -627,7 +627,7 @@ class BaseClamping(BaseCalibrator):
             why = judged.passed_over_for(plain()[0])
         if why:
             outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
-            concluded = self._conclude(problem, outcome, views, learner)
+            concluded = self._conclude(problem, outcome, views)
         return outcome, views, concluded
 
     def _set_derived(self, network):

@@ -220,12 +220,12 @@ class NeuralClampingCalibrator(BaseClamping):
         """Return whether folds are drawn at random, not the user's."""
         return isinstance(self.validation_fraction, Real | str)
 
-    def _splits_for(self, problem, candidates, learner):
+    def _splits_for(self, problem, candidates):
         # Folds and draws of samples without weight would say less than of as many others.
         weighted, drawn = problem.weighted(), self._draws_folds(problem)
         if drawn:
             problem = weighted = merged(weighted)
-        tries = tries_of(self.validation_fraction, problem, learner) if self._guarded or len(candidates) > 1 else []
+        tries = tries_of(self.validation_fraction, problem) if self._guarded or len(candidates) > 1 else []
         if not drawn:
             look_for_torn_copies(weighted, tries, "validation_fraction")
         return weighted, tries

@@ -128,7 +128,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         """Return whether folds are drawn at random, not the user's."""
         return isinstance(self.cv, Integral) and problem.backbone.splits is None
 
-    def _splits_for(self, problem, candidates, learner):
+    def _splits_for(self, problem, candidates):
         drawn = self._draws_folds(problem)
         problem = merged(problem) if drawn else problem
         splits = problem.backbone.splits

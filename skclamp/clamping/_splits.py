@@ -5,11 +5,10 @@ from numbers import Real
 
 import numpy as np
 import torch
-from sklearn.model_selection import KFold
 
 from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
-from .._judging.splits import are_categories, check_partition
+from .._judging.splits import are_categories, check_partition, draw_folds
 from .._utils.outputs import numbers_of
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
@@ -27,7 +26,7 @@ _MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
 _FAR, _FAR_OF_ONE_UNIT, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 2.0, 0.6, 1.25
 
 
-def tries_of(validation_fraction, problem, learner):
+def tries_of(validation_fraction, problem):
     """Return splits of each try of the guard, positions among the samples with weight; none of too few samples."""
     n_distinct = problem.n_distinct
     if validation_fraction is None:
@@ -46,10 +45,10 @@ def tries_of(validation_fraction, problem, learner):
         return [_given(validation_fraction, problem)] if problem.n_weighted >= MIN_SAMPLES else []
     if n_distinct < MIN_SAMPLES and validation_fraction is not None:
         return []
-    # Random folds, copies kept together.
-    seed, places = learner.draw_seed(), problem.places
-    tries = (KFold(n_folds, shuffle=True, random_state=seed).split(np.arange(n_distinct)) for n_folds in numbers)
-    return [[tuple(np.flatnonzero(np.isin(places, part)) for part in split) for split in splits] for splits in tries]
+    # The same ones whatever the order of the samples is, and whatever is drawn.
+    log_proba, labels = problem.labelled(problem.logits).drawn_by()
+    tries = [draw_folds(log_proba, labels, problem.weight, n_folds, problem.units) for n_folds in numbers]
+    return [[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)] for fold in tries]
 
 
 def _given(validation_fraction, problem):
