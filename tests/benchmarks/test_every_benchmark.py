@@ -63,6 +63,7 @@ CASES = {
     "speed": "--sizes 200x3 --only KS",
     "strong_networks": '--networks "gas sensors" --methods TemperatureScaling --sizes 60 --seeds 1',
     "thesis": "--methods uncalibrated vector temperature --sizes 60 --gammas 0 1 --resamples 9",
+    "truth": '--problems "near-copies, 300" --draws 1',
     "two_classes": "--shares 0.3 --positives 30 --seeds 1",
     "unlabelled": (
         "--corruptions none frequencies --n-labels 30 --draws 1 --n-unlabelled 80 --n-test 50 "
