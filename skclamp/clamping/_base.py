@@ -90,8 +90,9 @@ class BaseClamping(BaseCalibrator):
     device : str or torch.device, default=None
         Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
     random_state : int, RandomState instance or None, default=None
-        Of noise, folds, the order of samples, and the samples that steps are tried on; None draws anew each time. What
-        your own code draws, such as an augmenting Dataset, comes from the global states, as in loops of torch.
+        Of noise, the order of samples, those that steps are tried on, and the parts that choose views; None draws anew
+        each time. What your own code draws, such as an augmenting Dataset, comes from the global states, as in loops of
+        torch.
     views : "auto" or list of torch.nn.Module, default="auto"
         Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with
         and without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height,
@@ -454,7 +455,7 @@ class BaseClamping(BaseCalibrator):
             return starts[0], Outcome(problem), one_view()
         views = candidate_views(self.views, problem) if with_views else {}
         level = LEVEL / max(1, bool(candidates) + bool(views) + (starts[0].decision is not None))
-        # The same folds and draws for all.
+        # The same draws for all.
         drawn = learner.generator.get_state()
         outcomes = []
         for start in starts:

@@ -71,13 +71,13 @@ class NeuralClampingCalibrator(BaseClamping):
         ``output=None`` that is temperature scaling.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these gained
-        beyond their error but proved nothing. A number is the part that each holds out, drawn at random, at most a
-        half: 0.5 is two folds, 0.2 five. None trains on all the data without a guard. Below 100 samples the result is
-        temperature scaling. Samples should be independent: neighbours in time on both sides of a split prove nothing.
-        Where they aren't, a splitter of scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``,
-        which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each
-        sample at most once. Equal inputs share a fold and count as one, as each of the `groups` of `fit` does; so do
-        near-copies, such as frames, which are told.
+        beyond their error but proved nothing. A number is the part that each holds out, at most a half: 0.5 is two
+        folds, 0.2 five. The samples draw them, whatever their order and `random_state`. None trains on all the data
+        without a guard. Below 100 samples the result is temperature scaling. Samples should be independent: neighbours
+        in time on both sides of a split prove nothing. Where they aren't, a splitter of scikit-learn says what is held
+        out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of
+        (train, test) positions, which hold out each sample at most once. Equal inputs share a fold and count as one, as
+        each of the `groups` of `fit` does; so do near-copies, such as frames, which are told.
     {max_views, device, random_state}
 
     Attributes
@@ -217,7 +217,7 @@ class NeuralClampingCalibrator(BaseClamping):
         return self._guarded and self.perturbation == "auto"
 
     def _draws_folds(self, problem):
-        """Return whether folds are drawn at random, not the user's."""
+        """Return whether folds are drawn, not the user's."""
         return isinstance(self.validation_fraction, Real | str)
 
     def _splits_for(self, problem, candidates):

@@ -45,8 +45,8 @@ def tries_of(validation_fraction, problem):
         return [_given(validation_fraction, problem)] if problem.n_weighted >= MIN_SAMPLES else []
     if n_distinct < MIN_SAMPLES and validation_fraction is not None:
         return []
-    # The same ones whatever the order of the samples is, and whatever is drawn.
-    log_proba, labels = problem.labelled(problem.logits).drawn_by()
+    # The same ones whatever the order of the samples is, whatever is drawn, and whatever unlabelled ones taught.
+    log_proba, labels = problem.labelled(problem.raw).drawn_by()
     tries = [draw_folds(log_proba, labels, problem.weight, n_folds, problem.units) for n_folds in numbers]
     return [[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)] for fold in tries]
 
