@@ -53,13 +53,13 @@ class Digest:
         network = unwrapped(head.module)
         nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
         self.value((head.response, nonlinearity, head.output_key))
-        for name, part in network.named_modules():
+        for name, part in nn.Module.named_modules(network):
             if isinstance(part, LogitsModule):
                 self.value((part.response, part.output_key))
             if not hasattr(part, "_orig_mod"):
                 self.value((_uncompiled(name), type(part).__qualname__))
         # Some buffers aren't in the state dict, and what quantised layers hold is only there.
-        tensors = {**dict(network.named_buffers()), **network.state_dict()}
+        tensors = {**dict(nn.Module.named_buffers(network)), **network.state_dict()}
         return self.value({_uncompiled(name): value for name, value in tensors.items()})
 
     def arrays(self, value, seen=None):

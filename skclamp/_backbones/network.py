@@ -323,7 +323,7 @@ def place_of(module):
     ValueError if it has no weights yet.
     """
     device = dtype = None
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+    for name, tensor in (*nn.Module.named_parameters(module), *nn.Module.named_buffers(module)):
         if is_lazy(tensor):
             raise ValueError(
                 f"estimator must be a trained network; got one whose {name.removeprefix('module.')!r} doesn't exist "

@@ -174,7 +174,7 @@ class ClampedModule(nn.Module):
         x = None if x is None else self.perturbation(x).to(x.dtype)
         # Whoever compiles or exports has it in the mode that is wanted.
         stays = torch.compiler.is_compiling() or not any(
-            getattr(part, "training", False) for part in self.logits.module.modules()
+            getattr(part, "training", False) for part in nn.Module.modules(self.logits.module)
         )
         with nullcontext() if stays else evaluating(self.logits):
             if self.views is None:
@@ -229,7 +229,7 @@ class ClampedModule(nn.Module):
         with _LOCK:
             copied = copy.deepcopy(network)
             # Weights take gradients as nobody held them.
-            for twin, parameter in zip(copied.parameters(), network.parameters(), strict=True):
+            for twin, parameter in zip(nn.Module.parameters(copied), nn.Module.parameters(network), strict=True):
                 twin.requires_grad_(takes_gradient(parameter))
         head = LogitsModule(copied, **head.reading).eval()
         take_on(head, self.perturbation)

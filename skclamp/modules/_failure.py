@@ -67,14 +67,14 @@ def _advice(network, x):
     if not isinstance(x, torch.Tensor):
         return ""
     # Of the last layer that tells how many outputs it has.
-    widths = [getattr(part, "out_features", getattr(part, "out_channels", None)) for part in network.modules()]
+    widths = [getattr(part, "out_features", getattr(part, "out_channels", None)) for part in nn.Module.modules(network)]
     n_outputs = next((width for width in reversed(widths) if width is not None), None)
     if x.ndim == 2 and x.is_floating_point() and x.shape[1] == n_outputs:
         return (
             f". Its outputs have {x.shape[1]} columns too: if X holds logits, leave out the estimator, "
             "TemperatureScaling().fit(logits, y); once fitted, transform_logits(logits) takes them"
         )
-    if not any(isinstance(part, _OF_IMAGES) for part in network.modules()):
+    if not any(isinstance(part, _OF_IMAGES) for part in nn.Module.modules(network)):
         return ""
     rule = ". Images must be (n, channels, height, width)"
     if x.ndim == 3:

@@ -4,6 +4,8 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from torch import nn
+
 from ._logits import LogitsModule, set_mode
 
 
@@ -33,7 +35,7 @@ def frozen(module):
     (True, True)
     """
     # What was made in inference mode takes no gradient, and its flag couldn't be given back.
-    with evaluating(module, [parameter for parameter in module.parameters() if not parameter.is_inference()]):
+    with evaluating(module, [parameter for parameter in nn.Module.parameters(module) if not parameter.is_inference()]):
         yield module
 
 
@@ -42,7 +44,7 @@ def evaluating(module, parameters=()):
     """Hold a network in eval mode, and these parameters without gradient; give back every flag as it was."""
     network = module.module if isinstance(module, LogitsModule) else module
     # What torch.jit.freeze made has no mode.
-    parts = [part for part in network.modules() if hasattr(part, "training")]
+    parts = [part for part in nn.Module.modules(network) if hasattr(part, "training")]
     still = [*((part, "training") for part in parts), *((parameter, "requires_grad") for parameter in parameters)]
     with _LOCK:
         for thing, name in still:

@@ -56,7 +56,7 @@ def shared_copy(network, *, private=False):
     A private one has buffers of its own, which a layer may change as it runs, and its weights take no gradient.
     """
     shared: dict[int, object] = {}
-    for part in network.modules():
+    for part in nn.Module.modules(network):
         if isinstance(part, torch.jit.ScriptModule):
             shared[id(part)] = part
             continue
@@ -71,8 +71,8 @@ def shared_copy(network, *, private=False):
 def private_copy(head):
     """A head of the same kind around a private copy of its network, whose hooks nothing goes past."""
     network = shared_copy(unwrapped(head.module), private=True)
-    for part in [*network.modules()]:
-        for name, child in part.named_children():
+    for part in [*nn.Module.modules(network)]:
+        for name, child in nn.Module.named_children(part):
             if hasattr(child, "_orig_mod"):
                 setattr(part, name, child._orig_mod)
         for kind, name in _SHORTCUTS:
@@ -140,7 +140,7 @@ def kept_with_features_clamped(head, perturbation):
 def _held_by(network):
     """All that the parts of a network hold, in dicts, lists and tuples too."""
     held, seen = [], set()
-    for part in network.modules():
+    for part in nn.Module.modules(network):
         holders = [vars(part)]
         for holder in holders:
             for value in holder.values() if isinstance(holder, dict) else holder:
@@ -153,7 +153,7 @@ def _held_by(network):
 
 def parts_of(network):
     """Parts of a network by name, whatever compiles or spreads it."""
-    return {name.replace("._orig_mod", ""): part for name, part in unwrapped(network).named_modules()}
+    return {name.replace("._orig_mod", ""): part for name, part in nn.Module.named_modules(unwrapped(network))}
 
 
 def _own(part):
@@ -248,7 +248,7 @@ def _add_gradients(h, layer, rows, places, gradient):
 def attached(part, before, change):
     """Have ``change(h)`` for what a layer gives, or for what a child of it takes; the handle that ends it."""
     if before:
-        child = part.get_submodule(before)
+        child = nn.Module.get_submodule(part, before)
         return child.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]), *inputs[1:]))
     return part.register_forward_hook(lambda _part, _inputs, h: change(h))
 
@@ -405,7 +405,7 @@ def _verified(name, part, args, kwargs, output, axis):
     gain, offset = (torch.randn(shape, generator=generator).to(output) for _ in range(2))
     # A layer may refuse other weights in its own way.
     with suppress(Exception):
-        for before in ("", *[child for child, _ in part.named_children()]):
+        for before in ("", *[child for child, _ in nn.Module.named_children(part)]):
             h = _given(part, args, kwargs, before)
             # What it doesn't give twice, or what a hook of the user's changed, no other weights give.
             if h is None or h.shape != output.shape or not (before or _close(h, output)):

@@ -93,7 +93,9 @@ def _run(network, x):
         if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor):
             calls.append(_Call(layer, inputs[0], output))
 
-    handles = [part.register_forward_hook(note) for part in network.modules() if not any(part.children())]
+    handles = [
+        part.register_forward_hook(note) for part in nn.Module.modules(network) if not any(nn.Module.children(part))
+    ]
     try:
         return calls, network(x)
     finally:

@@ -191,6 +191,37 @@ def test_scripts_keep_their_mode(posed, form):
     assert network.training
 
 
+class Keeps(nn.Module):
+    """Layers in lists, each under a name that torch has for a method, beside a normalisation that can be clamped."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.layers = nn.Sequential(network, nn.LayerNorm(4))
+        for name in ("modules", "parameters", "buffers"):
+            setattr(self.layers, name, [*network])
+            setattr(self, name, [*network])
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("perturbation", ["full", "norm"])
+def test_attributes_of_a_network_may_be_called_as_torch_calls_its_methods(perturbation, tmp_path):
+    pytest.importorskip("safetensors")
+    posed = Posed("vectors")
+    plain = nn.Sequential(posed.network, nn.LayerNorm(4)).eval()
+    network = Keeps(posed.network).train()
+    options = {"perturbation": perturbation, "validation_fraction": None, "output": None, "random_state": 0}
+    found, expected = (NeuralClampingCalibrator(of, **options).fit(posed.X, posed.y) for of in (network, plain))
+    proba = expected.predict_proba(posed.X)
+    np.testing.assert_allclose(found.predict_proba(posed.X), proba, rtol=0, atol=1e-6)
+    assert found.accepted_
+    found.save(tmp_path / "saved")
+    np.testing.assert_allclose(skclamp.load(tmp_path / "saved", network).predict_proba(posed.X), proba, atol=1e-6)
+    with pytest.raises(ForwardError, match="the network failed on a batch"):
+        TemperatureScaling(network).fit(posed.X[:, 1:], posed.y)
+
+
 # Networks that no gradient comes back through
 
 
