@@ -5,10 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from _small_networks import labels_of
 from scipy.special import softmax
+from torch import nn
+from torch.utils.data import DataLoader
 
 import skclamp
-from skclamp import PlattScaling, SelectiveClassifier, TemperatureScaling, VectorScaling, compare_calibrators
+from skclamp import (
+    NeuralClampingCalibrator,
+    PlattScaling,
+    SelectiveClassifier,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
 from skclamp.display import ReliabilityDisplay
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
@@ -202,3 +212,83 @@ def test_normalized_weights_of_few_samples_and_of_places_are_mended_as_told():
     with pytest.warns(CalibrationSetWarning, match="adds up to 0.075 for 75 samples"):
         VectorScaling().fit(logits, y, sample_weight=weight)
     VectorScaling().fit(logits, y, sample_weight=weight / weight[weight > 0].mean())
+
+
+class Reader(nn.Module):
+    """A small model as Hugging Face's are: tokens and their mask by name, and an output with logits."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(20, 16)
+        self.encoder = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+        self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 3)
+        with torch.no_grad():
+            self.head.weight.mul_(8)
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        hidden = self.encoder(self.embedding(input_ids), src_key_padding_mask=attention_mask == 0)
+        pooled = (hidden * attention_mask[:, :, None]).sum(1) / attention_mask.sum(1, keepdim=True)
+        return {"logits": self.head(self.norm(pooled))}
+
+
+def padded(rows):
+    """A batch, padded to its longest text."""
+    ids = nn.utils.rnn.pad_sequence([row["input_ids"] for row in rows], batch_first=True)
+    return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": torch.tensor([row["label"] for row in rows])}
+
+
+def texts(model, seed, n_samples=300, written=lambda ids: ids):
+    """A loader of ragged texts, labelled by the model itself; they are `written` otherwise than those that it read."""
+    rng = np.random.default_rng(seed)
+    ids = [torch.from_numpy(rng.integers(1, 20, size=rng.integers(3, 12))) for _ in range(n_samples)]
+    batch = padded([{"input_ids": row, "label": 0} for row in ids])
+    with torch.no_grad():
+        y = labels_of(model(batch["input_ids"], batch["attention_mask"])["logits"], seed=seed)
+    rows = [{"input_ids": written(row), "label": int(label)} for row, label in zip(ids, y, strict=True)]
+    return DataLoader(rows, batch_size=32, collate_fn=padded)
+
+
+def test_the_row_of_readme_on_texts():
+    """Ragged tokens by the defaults: fitted, predicted and compared."""
+    model = Reader().eval()
+    loader, test = texts(model, 0), texts(model, 1)
+    assert NeuralClampingCalibrator(model, random_state=0).fit(loader).predict_proba(test).shape == (300, 3)
+    comparison = compare_calibrators(model, loader, X_test=test, n_resamples=20, n_draws=20)
+    assert "NeuralClampingCalibrator" in comparison
+    # What was padded in memory is predicted in batches of their own lengths too.
+    calibrator = NeuralClampingCalibrator(model, random_state=0).fit(padded(loader.dataset))
+    expected = calibrator.predict_proba(padded(test.dataset))
+    np.testing.assert_allclose(calibrator.predict_proba(test), expected, rtol=0, atol=1e-4)
+
+
+def test_texts_that_are_written_otherwise():
+    model = Reader().eval()
+    # Every word is taken for its neighbour.
+    loader, test = (texts(model, seed, 600, lambda ids: ids % 19 + 1) for seed in (0, 1))
+    calibrator = NeuralClampingCalibrator(model, random_state=0).fit(loader)
+    assert calibrator.perturbation_.norm.gain.numel() == 48
+    assert calibrator.score(test) > TemperatureScaling(model).fit(loader).score(test)
+
+
+def test_a_message_names_inputs_and_leaves_labels_out():
+    model = Reader().eval()
+    with pytest.raises(TypeError, match="takes by name, 'input_ids', 'attention_mask', or a Dataset"):
+        TemperatureScaling(model).fit(torch.ones(30, 4, dtype=torch.int64), np.arange(30) % 3)
+
+
+def test_a_comparison_says_what_it_leaves_out():
+    """Of a network that gradients don't come back through, all but clamping is compared."""
+
+    class Rounding(nn.Linear):
+        def forward(self, x):
+            with torch.no_grad():
+                return super().forward(x)
+
+    network, (X, y) = Rounding(3, 3).eval(), drawn()
+    with pytest.warns(CalibrationSetWarning, match="NeuralClampingCalibrator is left out .*: the network's output must"):
+        found = compare_calibrators(network, X, y, X + 1e-3, y, n_resamples=20, n_draws=20)
+    assert "TemperatureScaling" in found
+    assert "NeuralClampingCalibrator" not in found
+    with pytest.raises(ValueError, match="the network's output must depend on its input"):
+        compare_calibrators(network, X, y, X + 1e-3, y, calibrators=[NeuralClampingCalibrator()])

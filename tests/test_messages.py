@@ -553,8 +553,8 @@ def test_inputs_of_several_sizes():
     pooled = Named()
     pooled.network = nn.Sequential(nn.Linear(6, 4), Mean())
     assert TemperatureScaling(pooled).fit(loader).temperature_ > 0
-    with pytest.raises(ValueError, match="Resize, crop or pad them, in the collate_fn to one size$"):
-        NeuralClampingCalibrator(pooled).fit(loader)
+    with pytest.raises(ValueError, match="crop or pad them, in the collate_fn to one size; or clamp the features, pe"):
+        NeuralClampingCalibrator(pooled, perturbation="channel").fit(loader)
 
 
 class Mean(nn.Module):

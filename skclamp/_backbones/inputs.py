@@ -24,10 +24,9 @@ from torch.utils.data import (
 )
 
 from .._utils.arrays import check_finite, shown_shapes, tensor_of, to_numpy
+from .._utils.labels import LABELS
 from .rows import record
 
-# What Hugging Face's models call their labels, and their data sets mostly do.
-LABELS = ("labels", "label")
 # Where inputs of several sizes are made alike, batch by batch.
 _BY_COLLATING = "or have a DataLoader pad each batch: DataLoader(dataset, collate_fn=...)"
 # What torch's DataLoader takes only where there are workers. Persistent ones would change the order of an epoch.
@@ -199,12 +198,12 @@ def _entry(values, name):
     return tensor
 
 
-def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
+def open_inputs(X, *, batch_size="auto", on_cpu=True):
     """Wrap what `dataset_behind` returns as ArrayInputs or DatasetInputs.
 
     Arrays have any rank from two on, first axis the samples. A Dataset holds inputs or (input, label) pairs, inputs
     being arrays or dicts of arrays. A DataLoader's settings win over `batch_size`; its memory isn't pinned where it
-    stays, `on_cpu`. Batches that its own collate_fn makes may differ in size, unless all must be `of_one_size`.
+    stays, `on_cpu`. Batches that its own collate_fn makes may differ in size.
     """
     loading = {"batch_size": batch_size}
     if batch_size == "auto":
@@ -222,7 +221,7 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
         if isinstance(X, IterableDataset):
             # Several workers would each go through the stream, or change the order of one that they share.
             loading["num_workers"] = min(1, loading.get("num_workers", 0))
-        return DatasetInputs(X, of_one_size=of_one_size, **loading)
+        return DatasetInputs(X, **loading)
     if isinstance(X, (list, tuple)):
         check_items(X)
     try:
@@ -245,7 +244,7 @@ class ArrayInputs:
     """
 
     loading: ClassVar[dict] = {}
-    is_stream = False
+    is_stream = is_ragged = False
 
     def __init__(self, values, labels=None, rows=None, batch_size=BATCH_SIZE, most=None):
         self.values, self.labels, self.rows, self.batch_size, self.most = values, labels, rows, batch_size, most
@@ -281,14 +280,15 @@ class DatasetInputs:
     """Samples of a Dataset, read again each time by a DataLoader of ours, which takes the options `loading` beside.
 
     Those of an IterableDataset are a stream of unknown length, which can only be gone through. `collate_fn` is a
-    loader's own; None is ours, whose batches are `of_one_size` always. `most` is how many numbers a batch may hold,
-    None any.
+    loader's own; None is ours, whose batches must be of one size. `most` is how many numbers a batch may hold, None
+    any.
     """
 
-    def __init__(self, dataset, *, batch_size=BATCH_SIZE, most=None, collate_fn=None, of_one_size=True, **loading):
+    def __init__(self, dataset, *, batch_size=BATCH_SIZE, most=None, collate_fn=None, **loading):
         self.dataset, self.batch_size, self.most, self.loading = dataset, batch_size, most, loading
         self.is_stream = isinstance(dataset, IterableDataset)
-        self._of_one_size, self._sizes = of_one_size or collate_fn is None, None
+        # Of the batches that were read, each once; those that are taken share them.
+        self._sizes: list[dict] = []
         self._collate = _collate if collate_fn is None else partial(_own_batch, collate_fn)
 
     def batches(self, batch_size=None):
@@ -301,10 +301,10 @@ class DatasetInputs:
             loaded = iter(DataLoader(self.dataset, generator=torch.Generator(), **options))
         n_before = 0
         for inputs, labels in loaded:
-            if self._of_one_size:
-                self._sizes = self._sizes or _sizes(inputs)
-                where = _BY_COLLATING if self._collate is _collate else "in the collate_fn to one size"
-                _check_sizes([self._sizes, _sizes(inputs)], where)
+            if (sizes := _sizes(inputs)) not in self._sizes:
+                self._sizes.append(sizes)
+                if self._collate is _collate:
+                    _check_sizes(self._sizes, _BY_COLLATING)
             _check_finite(inputs, n_before)
             record(inputs)
             n_loaded = len(next(iter(_named(inputs).values())))
@@ -317,6 +317,15 @@ class DatasetInputs:
 
     def __len__(self):
         return len(self.dataset)
+
+    @property
+    def is_ragged(self):
+        """Return whether batches that were read differ in size."""
+        return len(self._sizes) > 1
+
+    def check_one_size(self):
+        """Raise where batches that were read differ in size."""
+        _check_sizes(self._sizes, "in the collate_fn to one size; or clamp the features, perturbation='norm'")
 
     def take(self, indices):
         """The samples at these positions, as a view of the Dataset."""

@@ -110,7 +110,7 @@ class NetworkBackbone(Backbone):
 
     def open(self, X):
         on_cpu = self.device is None or self.device.type == "cpu"
-        return open_inputs(X, batch_size=self.batch_size, on_cpu=on_cpu, of_one_size=self.perturbs)
+        return open_inputs(X, batch_size=self.batch_size, on_cpu=on_cpu)
 
     def to_device(self, batch):
         """A batch of inputs as the network takes it: the input that is perturbed, and a dict of those it takes by name.

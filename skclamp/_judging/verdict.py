@@ -43,7 +43,7 @@ class Reason(Enum):
     )
     NO_VIEWS_GIVEN = "views holds none beside the inputs as they are"
     NO_VIEWS_KNOWN = "no views are known of inputs of shape {about}: views may be a list of modules"
-    NO_VIEWS_OF_INTEGERS = "no views are known of integers such as tokens"
+    NO_VIEWS_OF_INTEGERS = "no views are known of integers such as tokens, nor of inputs of several sizes"
     GUESSES = f"the network is no better than guessing, and says much the same of all samples; {_TRIED_BY_NAME}"
     RANDOM = f"the network draws at random: its gradients and its losses are those of other networks; {_TRIED_BY_NAME}"
     ANOTHER_ORDER = (

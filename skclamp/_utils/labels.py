@@ -13,6 +13,9 @@ from ..exceptions import CalibrationSetWarning
 from .arrays import is_missing, tensor_of, to_numpy
 from .warnings import note
 
+# What Hugging Face's models call their labels, and their data sets mostly do.
+LABELS = ("labels", "label")
+
 # Where the largest weight lies between these, sums of weights and of their squares are neither 0 nor infinite; weights
 # that are less than this part of it are 0 beside it.
 _WEIGHT_LIMITS = (1e-100, 1e100)

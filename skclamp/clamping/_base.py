@@ -49,7 +49,7 @@ from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule, frozen
 from ..modules._norm_layers import kept_with_features_clamped
 from ..perturbations._families import additive_part, family_of
-from ..perturbations._norm import norm_part
+from ..perturbations._norm import changes_inputs, norm_part
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words, undoing
 from ._acceleration import accelerate
@@ -443,7 +443,7 @@ class BaseClamping(BaseCalibrator):
         # All problems differ in what unlabelled inputs taught alone. Search and views share the guard's level.
         candidates, with_views, problem = self._candidates(), self.max_views > 1, starts[0].problem
         if not problem.has_floating_inputs:
-            # Nothing can be added to integers such as tokens.
+            # Nothing can be added to integers such as tokens, nor to inputs of many sizes.
             candidates = [
                 replace(settings, perturbation="norm") if settings.features else settings
                 for settings in candidates
@@ -666,7 +666,7 @@ class BaseClamping(BaseCalibrator):
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
-        if self._inputs_stay or not x.is_floating_point():
+        if not (x.is_floating_point() and changes_inputs(self.perturbation_)):
             return x
         expected, shape = tuple(self._input_shape), tuple(x.shape)
         if shape[1:] == expected:

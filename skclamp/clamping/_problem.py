@@ -232,9 +232,9 @@ class Problem:
 
     @property
     def has_floating_inputs(self):
-        """Return whether there is something that a perturbation can be added to."""
+        """Return whether there is something that a perturbation can be added to, of one size."""
         x = self.example(1)
-        return x is not None and x.is_floating_point()
+        return x is not None and x.is_floating_point() and not self.inputs.is_ragged
 
     def behind(self, perturbation):
         """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
@@ -288,6 +288,8 @@ def check_differentiable(problem):
         )
     x, others = problem.example_batch()
     if not problem.has_floating_inputs:
+        if x is not None and x.is_floating_point():
+            problem.inputs.check_one_size()
         raise TypeError(
             "X must hold floating-point inputs: a perturbation can't be added to "
             f"{'integers' if x is None else x.dtype}. Clamp the features, perturbation='norm'; give the network's "

@@ -154,7 +154,7 @@ def open_unlabelled(name, X, problem):
             raise TypeError("inputs without labels must be an array or a map-style Dataset; got a stream")
         for batch, _ in inputs.batches():
             x, _ = problem.backbone.to_device(batch)
-            if x is not None and tuple(x.shape[1:]) != problem.input_shape:
+            if problem.has_floating_inputs and tuple(x.shape[1:]) != problem.input_shape:
                 raise ValueError(f"inputs must have the shape of X's, {problem.input_shape}; got {tuple(x.shape[1:])}")
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError

@@ -5,6 +5,7 @@ import inspect
 import torch
 from torch import nn
 
+from .._utils.labels import LABELS
 from ..exceptions import ForwardError
 
 # What torch and the layers of others raise for inputs that don't suit them. Classes of the user's own, and torch's for
@@ -35,13 +36,13 @@ def _shown(value):
 
 
 def names_taken(network):
-    """Names of the inputs that a network's forward takes; None where it can't tell."""
+    """Names of the inputs, labels aside, that a network's forward takes; None where it can't tell."""
     try:
         parameters = inspect.signature(network.forward).parameters.values()
     except (TypeError, ValueError):
         return None
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [parameter.name for parameter in parameters if parameter.kind not in variadic]
+    return [each.name for each in parameters if each.kind not in variadic and each.name not in LABELS]
 
 
 def _of_names(taken, others, input_key):

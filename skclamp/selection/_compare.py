@@ -19,9 +19,10 @@ from .._utils.outputs import numbers_of
 from .._utils.parallel import N_JOBS, in_parallel
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import progress_bar
-from .._utils.warnings import one_warning
+from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
+from ..exceptions import CalibrationSetWarning
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
 from ._shared_logits import SharedLogits
@@ -374,8 +375,8 @@ def compare_calibrators(
         Calibrators that aren't fitted and have no estimator, which are cloned and fitted to `X_cal`; those of a list,
         all of different classes, go by their classes' names. One that is fitted is compared as it is: around the same
         estimator, or to logits, of which it gets this estimator's. None takes those of the package that suit the number
-        of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which takes
-        several times as long as its candidates, isn't. Of several labels a sample, maps of one label each are among
+        of classes and of samples, neural clamping among them for a torch network, unless a warning says why not;
+        `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of several labels a sample, maps of one label each are among
         them only if each label is 0 of 100 samples and 1 of 100 others.
     params : dict, default=None
         What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``, or ``groups`` for those that
@@ -431,7 +432,7 @@ def compare_calibrators(
     Warns
     -----
     CalibrationSetWarning
-        If `X_test` holds samples of `X_cal`, in any order.
+        If `X_test` holds samples of `X_cal`, in any order; if neural clamping, which nobody asked for, is left out.
     TrainingDataWarning
         If a fitted estimator is more often right on `X_cal` than on `X_test`, by Fisher's exact test at 0.01 %: it
         knows `X_cal` from its training, or `X_test` is of another kind.
@@ -497,18 +498,21 @@ def compare_calibrators(
     }
     rules = {**BaseCalibrator._parameter_constraints, "n_jobs": N_JOBS}
     check_parameters(rules, {**shared, "verbose": verbose, "n_jobs": n_jobs}, "compare_calibrators")
-    chosen = None if calibrators is None else named(calibrators)
+    chosen, unasked = None if calibrators is None else named(calibrators), calibrators is None
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
         logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {}, verbose)
-        if chosen is None:
+        if unasked:
             chosen = default_calibrators(logits, random_state)
         logits.check_groups(chosen)
-        return _compare(chosen, logits, (X_cal, y_cal), alpha, options, n_jobs)
+        return _compare(chosen, logits, (X_cal, y_cal), alpha, options, n_jobs, unasked)
 
 
-def _compare(calibrators, logits, calibration, alpha, options, n_jobs):
-    """The comparison of calibrators by name, the uncalibrated estimator's row among them."""
+def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
+    """The comparison of calibrators by name, the uncalibrated estimator's row among them.
+
+    Of those that were `unasked` for, such clamping is left out as the network or its inputs don't allow.
+    """
     is_known = {name: is_fitted(calibrator) for name, calibrator in calibrators.items()}
     for name in filter(is_known.get, calibrators):
         logits.check_comparable(name, calibrators[name])
@@ -521,7 +525,13 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs):
         if is_known[name]:
             fit, fit_time, predicted = calibrator, nan, logits.calibrated(calibrator)
         else:
-            fit, fit_time, predicted = logits.fit(calibrator, calibration)
+            try:
+                fit, fit_time, predicted = logits.fit(calibrator, calibration)
+            except (TypeError, ValueError) as error:
+                if not (unasked and isinstance(calibrator, BaseClamping)):
+                    raise
+                note(f"{name} is left out of the comparison: {error}", CalibrationSetWarning)
+                return name, None
         bar.set_description(f"{name}, intervals")
         return name, (fit, scoring(fit_time, *predicted))
 
@@ -531,8 +541,8 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs):
     results = chain(in_parallel(compared, of_logits, n_jobs), map(compared, rest))
     bar = progress_bar(results, verbose=logits.verbose, total=len(calibrators), unit="calibrator")
     found = dict(bar)
-    fitted = {name: found[name][0] for name in calibrators}
-    scored = {UNCALIBRATED: scoring(0.0, y_proba, seconds), **{name: found[name][1] for name in calibrators}}
+    fitted = {name: found[name][0] for name in calibrators if found[name]}
+    scored = {UNCALIBRATED: scoring(0.0, y_proba, seconds), **{name: found[name][1] for name in fitted}}
     copies = logits.test_samples.copies(are_scores=logits.estimator is None)
     if copies is not None:
         # Those of several labels are several samples.

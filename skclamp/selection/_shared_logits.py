@@ -186,7 +186,7 @@ class SharedLogits:
             return False, None
         batch, _ = next(iter(self.calibration_samples.inputs.batches(3)))
         x, others = self.backbone.to_device(batch)
-        if x is not None and x.is_floating_point():
+        if x is not None and x.is_floating_point() and not self.calibration_samples.inputs.is_ragged:
             return True, tuple(x.shape[1:])
         # Clamping asks which of several inputs is perturbed, and nobody says.
         if x is None and len(others) > 1 and any(entry.is_floating_point() for entry in others.values()):

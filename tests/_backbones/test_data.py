@@ -459,7 +459,10 @@ def test_batches_padded_to_their_own_length():
     whole["labels"] = y
     calibrator, expected = temperature(network).fit(loader), temperature(network).fit(whole)
     np.testing.assert_allclose(calibrator.predict_proba(loader), expected.predict_proba(whole), rtol=0, atol=1e-5)
-    # A perturbation is for inputs of one shape.
+    # A perturbation of inputs is for those of one shape; "auto" is left with features, of which there are none.
+    auto = NeuralClampingCalibrator(network, input_key="x", random_state=0).fit(loader)
+    assert "no normalisation layer" in auto.verdict_.reason
+    np.testing.assert_allclose(auto.predict_proba(loader), auto.predict_proba(whole), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="'x' of X must hold inputs of one size; got .*pad them"):
         natural(network, input_key="x").fit(loader)
 
