@@ -6,7 +6,6 @@ import numpy as np
 from scipy import linalg, stats
 
 from .paired import numbered, of_groups
-from .score import combined_p_value
 from .verdict import Objection, Reason
 
 # Gradients have to be beyond chance at the first level, and what they foresee below zero by so many standard errors; at
@@ -22,7 +21,7 @@ _RIDGES = np.geomspace(3e-4, 3, 5)
 class Screen(NamedTuple):
     """The word of gradients at the baseline on a search, before any."""
 
-    # Of the tests that the sum of each family's is no longer than those with random signs, in one.
+    # Of the test that the sum of no family's is longer than those with random signs.
     p_value: float
     # How many numbers the gradients are with respect to.
     n_parameters: int
@@ -38,11 +37,15 @@ class Screen(NamedTuple):
         return self.p_value > LEVEL
 
     @classmethod
-    def of(cls, tests, n_parameters):
-        """From what `flips` says of each family: of all at once, many numbers that say nothing would drown few."""
-        p_values, gains = zip(*tests, strict=True)
+    def of(cls, squares, gains, n_parameters):
+        """From what `flips` says of each family: their squared sums, the first one as it is, and gains.
+
+        How rare is a family's sum, under the same signs, as the rarest? Of all numbers at once, many that say nothing
+        would drown few that do.
+        """
+        rarest = stats.rankdata(-np.array(squares), "max", axis=1).min(0)
         told = [gain for gain in gains if gain is not None]
-        return cls(combined_p_value(p_values), n_parameters, min(told, default=None))
+        return cls(float(np.mean(rarest <= rarest[0])), n_parameters, min(told, default=None))
 
     @property
     def is_clear(self):
@@ -62,17 +65,18 @@ class Screen(NamedTuple):
 
 
 def flips(products, root, share, level, groups=None):
-    """A p value of a family's gradients, against random signs, and the gain that they would show at a `share` of it.
+    """Squared lengths of the sum of a family's gradients, as they are and with random signs; and the detectable gain.
 
     From their inner products (n, n) or, where parameters are fewer, the gradients (n, p) themselves: those of losses,
     T's direction projected out and each parameter scaled to equal size, times the square roots `root` of the weights.
-    `level` is that at which folds have to prove a gain. `groups` are labels of samples that count as one.
+    The gain is that of NLL per sample which half of such sets would have shown, with so rare a sum as a `share` of the
+    others; None without gradients. `level` is that at which folds have to prove it. `groups` are labels of samples that
+    count as one.
     """
     units = numbered(groups, len(root))
     n_units, n, dual = units.max() + 1, np.square(root).sum(), products.shape[1] == len(root)
 
     def squares(signs):
-        """Squared lengths of the gradients' weighted sums."""
         signed = signs * root
         sums = signed @ products
         return (sums * (signed if dual else sums)).sum(1)
@@ -80,14 +84,13 @@ def flips(products, root, share, level, groups=None):
     rng, step = np.random.default_rng(0), max(1, _BLOCK // len(root))
     signs = (rng.choice([-1.0, 1.0], (min(step, _N_FLIPS - k), n_units)) for k in range(0, _N_FLIPS, step))
     flipped = np.concatenate([squares(some[:, units]) for some in signs])
-    seen = squares(np.ones((1, len(root))))[0]
-    p_value = float((1 + np.count_nonzero(flipped >= seen)) / (_N_FLIPS + 1))
     # A gain g of a step along a parameter of mean curvature adds so many times g to the square.
     strength = 2 * n * np.square(products if dual else products.T @ products).sum() / max(flipped.mean(), 1e-300)
     missing = np.quantile(flipped, 1 - share) - flipped.mean()
     # And log-likelihood ratios of mean g have a variance of 2 g.
     of_folds = 2 * stats.norm.isf(level) ** 2 / n
-    return p_value, float(max(missing / strength, of_folds)) if flipped.any() else None
+    gain = float(max(missing / strength, of_folds)) if flipped.any() else None
+    return np.append(squares(np.ones((1, len(root)))), flipped), gain
 
 
 def forecast(products, root, groups=None):

@@ -16,7 +16,8 @@ def rows(seed, shift=0.0, n=300, p=12):
 
 
 def screened(gradients, root=ROOT, groups=None):
-    found = Screen.of([flips(gradients, root, LEVEL, 0.01, groups)], gradients.shape[1])
+    squares, gain = flips(gradients, root, LEVEL, 0.01, groups)
+    found = Screen.of([squares], [gain], gradients.shape[1])
     return found._replace(forecasts={"all": forecast(gradients, root, groups)})
 
 
@@ -71,22 +72,21 @@ def test_copies_of_samples_prove_no_more_than_one():
 
 
 def test_without_gradients_nothing_is_seen():
-    p_value, gain = flips(np.zeros((50, 3)), np.ones(50), LEVEL, 0.01)
-    assert p_value == 1
-    assert gain is None
-    found = Screen.of([(p_value, gain)], 3)
+    found = screened(np.zeros((50, 3)), np.ones(50))
+    assert found.p_value == 1
     assert found.detectable_gain is None
     assert found.may_be_chance
 
 
 def test_numbers_that_say_nothing_drown_no_others():
     """A thousand without a mean, beside twelve with a small one, for which a test of all at once is blind."""
-    n_together, n_apart = np.zeros((2, 20))
+    n_together, n_apart, n_none = 0, 0, 0
     for seed in range(20):
-        few, many = rows(seed, 0.1), rows(1000 + seed, p=1000)
+        few, many, none = rows(seed, 0.1), rows(1000 + seed, p=1000), rows(2000 + seed)
         together = np.hstack([few * np.sqrt(12), many * np.sqrt(1000)]) / np.sqrt(1012)
-        n_together[seed] = flips(together @ together.T, ROOT, LEVEL, 0.01)[0] <= LEVEL
-        tests = [flips(few, ROOT, LEVEL, 0.01), flips(many @ many.T, ROOT, LEVEL, 0.01)]
-        n_apart[seed] = not Screen.of(tests, 1012).may_be_chance
-    assert n_together.sum() <= 10
-    assert n_apart.sum() >= 18
+        n_together += not screened(together @ together.T).may_be_chance
+        squares = [flips(each, ROOT, LEVEL, 0.01)[0] for each in (few, none, many @ many.T)]
+        n_apart += not Screen.of([squares[0], squares[2]], [None], 1012).may_be_chance
+        n_none += not Screen.of(squares[1:], [None], 1012).may_be_chance
+    assert max(n_together, n_none) <= 10
+    assert n_apart >= 18
