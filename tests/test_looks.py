@@ -314,34 +314,34 @@ def test_summaries_begin_with_scores_that_the_metrics_confirm():
         losses = [negative_log_likelihood(y, each) for each in (before, proba)]
         confidences = [each.max(1).mean() for each in (before, proba)]
         summary = calibrator.summary()
-        assert summary.startswith(f"Accuracy {(before.argmax(1) == y).mean():.1%}")
+        assert summary.startswith(f"In sample accuracy {(before.argmax(1) == y).mean():.1%}")
         assert f"mean confidence {confidences[0]:.1%} -> {confidences[1]:.1%}, " in summary
-        assert f"NLL {losses[0]:.4g} -> {losses[1]:.4g} in sample" in summary
+        assert f"NLL {losses[0]:.4g} -> {losses[1]:.4g}. " in summary
 
 
 def test_summaries_have_the_loss_out_of_fold_where_there_is_one():
     X, y = problem(400, 4)
     candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
     selector = CalibratorSelector(candidates=candidates).fit(X, y)
-    assert f", {-selector.best_score_:.4g} in the folds that chose it. " in selector.summary()
+    assert selector.summary().startswith(f"NLL {-selector.best_score_:.4g} in the folds that chose it; in sample acc")
     assert "out of fold" not in selector.summary()
     few = problem(110, 10)
     matrix = MatrixScaling(classes=range(10))
     told(matrix, *few)
-    assert " out of fold, save for the penalties. " in matrix.summary()
+    assert " out of fold, save for the penalties; in sample " in matrix.summary()
     told(matrix.set_params(off_diagonal_penalty=1.0, intercept_penalty=1.0), *few)
-    assert " out of fold. " in matrix.summary()
+    assert " out of fold; in sample " in matrix.summary()
     network = perceptron()
     X = vectors(400)
     y = np.random.default_rng(0).permutation(bare_logits(network, X).argmax(1))
     y[:300] = bare_logits(network, X)[:300].argmax(1)
     clamped = NeuralClampingCalibrator(network, random_state=0)
-    assert " in the folds that chose it. NeuralClampingCalibrator: inputs " in clamped.fit(X + 2, y).summary()
+    assert " in the folds that chose it; in sample " in clamped.fit(X + 2, y).summary()
     clamped.set_params(output=None)
-    assert " out of fold. NeuralClampingCalibrator: inputs " in clamped.fit(X + 2, y).summary()
+    assert " out of fold; in sample " in clamped.fit(X + 2, y).summary()
     assert "out of fold" not in TemperatureScaling(network).fit(X, y).summary()
 
 
 def test_a_summary_of_many_samples_says_how_many_it_saw():
     X, y = problem(30000, 2)
-    assert " in sample (on 8,192 of them). " in TemperatureScaling().fit(X, y).summary()
+    assert " (on 8,192 of them). " in TemperatureScaling().fit(X, y).summary()

@@ -618,7 +618,8 @@ class TestClamping:
     def test_the_summary_speaks_of_a_label_everywhere(self, output):
         X, Y = self.data(1, True)
         told = NeuralClampingCalibrator(NETWORK, output=output, random_state=0).fit(X, Y).summary()
-        in_sample, held_out = re.search(r"-> ([\d.]+) in sample, ([\d.]+) (?:out of fold|in the folds)", told).groups()
+        words = r"NLL ([\d.]+) (?:out of fold|in the folds that chose it); in sample .* NLL .* -> ([\d.]+)\. Neural"
+        held_out, in_sample = re.match(words, told).groups()
         assert 0.95 < float(held_out) / float(in_sample) < 1.3
 
     def test_a_focal_loss_is_refused(self):

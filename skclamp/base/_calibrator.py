@@ -865,7 +865,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         >>> logits = rng.normal(scale=3.0, size=(1000, 3))
         >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
         >>> print(TemperatureScaling().fit(logits, y).summary())
-        Accuracy 68.8%, mean confidence 82.1% -> 68.6%, NLL 0.8513 -> 0.7198 in sample. TemperatureScaling learned 1
+        In sample accuracy 68.8%, mean confidence 82.1% -> 68.6%, NLL 0.8513 -> 0.7198. TemperatureScaling learned 1
         number from 1,000 samples: temperature_ = 2.016.
         """
         check_is_fitted(self)

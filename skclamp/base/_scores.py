@@ -65,10 +65,10 @@ class Scores(NamedTuple):
         """In words, beside how many samples, and places of each, there are in all, and what was held out."""
         accuracy, confidence, nll = zip(self.before, self.after, strict=True)
         parts = [_changed("accuracy", accuracy, ".1%"), _changed("mean confidence", confidence, ".1%")]
-        parts.append(f"{_changed('NLL', nll, '.4g')} in sample")
+        parts.append(_changed("NLL", nll, ".4g"))
+        sentence = f"in sample {', '.join(parts)}"
         if self.out_of_fold is not None:
-            parts.append(f"{self.out_of_fold:.4g} {held_out}")
-        sentence = ", ".join(parts)
+            sentence = f"NLL {self.out_of_fold:.4g} {held_out}; {sentence}"
         some = [f"on {self.n_samples:,} of them"] * (self.n_samples < n_samples)
         some += [f"at {_FEW_PLACES:,} places of each"] * (n_places > _FEW_PLACES)
         on = f" ({', '.join(some)})" if some else ""
