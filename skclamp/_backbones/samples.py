@@ -21,10 +21,11 @@ from .._utils.labels import (
     check_sample_weight,
     encode_labels,
     first_difference,
+    group_keys,
     resolve_classes,
 )
 from .._utils.labels import predict_labelled as labels_and_predictions
-from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
+from .._utils.metadata import NO_METADATA, Metadata, keeping_together, routing_enabled
 from .._utils.outputs import Targets, check_columns, matrix_of, outputs_of, rows_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import num_samples, take_rows
@@ -227,6 +228,12 @@ class Samples:
         prints = self.prints_of_all()
         return None if prints is None else prints[self.of_all().weight.cpu().numpy() > 0]
 
+    @property
+    def groups(self):
+        """Numbers of the samples' groups, from 0 on; None where none were given."""
+        groups = self.metadata.groups
+        return None if groups is None else np.unique(group_keys(groups, len(self.logits)), return_inverse=True)[1]
+
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
         X, of_all = self.X if self.shard.ranks is ALONE else None, self.of_all()
@@ -300,6 +307,7 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
     whole = clone(classifier).fit(X, targets, **metadata.fit)
     deployed = open_backbone(whole, opening)
+    cv = keeping_together(cv, metadata.groups, stratified=targets is y)
     classifiers, splits = fit_folds(classifier, X, targets, cv, metadata)
     about = {"labels": y, "deployed": deployed, "X": X, "estimator": whole, "prints": row_prints(X)}
     if opening.perturbs:

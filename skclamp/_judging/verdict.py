@@ -36,8 +36,8 @@ class Reason(Enum):
     BETTER_ONE_JOINED = "another view did better"
     BETTER_ONES_ON_FEW = "others did better on {about} samples"
     # Why held-out folds weren't used.
-    FEW_FOR_THE_GUARD = "the guard needs {needed} samples with weight, got {value}"
-    FEW_FOR_VIEWS = "views need {needed} samples with weight, got {value}"
+    FEW_FOR_THE_GUARD = "the guard needs {needed} independent samples with weight, got {value}"
+    FEW_FOR_VIEWS = "views need {needed} independent samples with weight, got {value}"
     CLASSES_MISSING = (
         "{value} of {needed} classes that the network expects have no samples, and views may hide what tells them"
     )

@@ -2,14 +2,16 @@
 
 With ``sklearn.set_config(enable_metadata_routing=True)`` metadata go to whoever requests them, and to nobody else: to
 the ``fit`` of a classifier that isn't fitted, to the splitter that folds for it, to that of a guard, to a scorer.
-Without, ``groups`` go to the splitters that take them, those of a calibrator that is fitted inside among them, and all
-else to the classifier, the weights where it takes any.
+Without, ``groups`` go to the splitters that take them, and to a calibrator that is fitted inside, and all else to the
+classifier, the weights where it takes any. A calibrator itself takes ``groups`` either way.
 """
 
 import inspect
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 from sklearn import get_config
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
 
@@ -23,7 +25,7 @@ class Metadata(NamedTuple):
     """Dicts of values by name, for each receiver: the classifier's ``fit``, the splitter, the guard's, the scorer.
 
     `given` is what goes to classifier or splitter, under the names that the user gave: with routing enabled,
-    `cross_validate` takes it so.
+    `cross_validate` takes it so. `groups` are those of the samples, as the user gave them, or None.
     """
 
     fit: dict
@@ -31,6 +33,7 @@ class Metadata(NamedTuple):
     guard: dict
     score: dict
     given: dict
+    groups: Any = None
 
 
 NO_METADATA = Metadata({}, {}, {}, {}, {})
@@ -80,20 +83,17 @@ def _by_name(owner, params, classifier=None, scorer=None, **splitters):
     groups = {name: value for name, value in params.items() if name == "groups"}
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
     split, guard = (groups if takes_groups(splitters.get(part)) else {} for part in ("splitter", "guard"))
-    # What folds nothing itself leaves it to the calibrator inside to take groups, or not.
-    untaken = groups if not split and not guard and (splitters or classifier is None) else {}
-    if untaken or (others and classifier is None):
-        got, named = sorted({**others, **untaken}), inspect.signature(owner.fit).parameters.values()
-        names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
-        meant = did_you_mean(got[0], names)
-        raise TypeError(
-            f"{type(owner).__name__}.fit takes {', '.join(names)}, what an estimator that isn't fitted takes, and "
-            f"groups beside a splitter that goes by them, such as GroupKFold(); got {got}{meant and '.'}{meant}"
-        )
     if classifier is None:
+        if others:
+            got, named = sorted(others), inspect.signature(owner.fit).parameters.values()
+            names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
+            meant = did_you_mean(got[0], names)
+            raise TypeError(
+                f"{type(owner).__name__}.fit takes {', '.join(names)}, and what an estimator that isn't fitted takes; "
+                f"got {got}{meant and '.'}{meant}"
+            )
         return Metadata({}, split, guard, score=weight, given={})
-    inside = groups if not splitters or takes_groups(classifier) else {}
-    told = {**others, **inside}
+    told = {**others, **(groups if takes_groups(classifier) else {})}
     if weight and has_fit_parameter(classifier, "sample_weight"):
         told |= weight
     elif weight:
@@ -105,14 +105,21 @@ def _by_name(owner, params, classifier=None, scorer=None, **splitters):
 
 
 def takes_groups(splitter):
-    """Return whether a splitter goes by ``groups``, or those of a calibrator that isn't fitted do."""
+    """Return whether a splitter, or a calibrator, takes ``groups``."""
     if hasattr(splitter, "_routed_to"):
-        return any(map(takes_groups, splitter._routed_to().values()))
+        return True
     if not is_splitter(splitter):
         return False
     if hasattr(splitter, "get_metadata_routing"):
         return "groups" in get_routing_for_object(splitter).consumes("split", ["groups"])
     return "groups" in inspect.signature(splitter.split).parameters
+
+
+def keeping_together(cv, groups, stratified=True):
+    """What splits for an estimator that isn't fitted: in place of a number of folds, folds that go by groups."""
+    if groups is None or not (cv is None or isinstance(cv, Integral)):
+        return cv
+    return (StratifiedGroupKFold if stratified else GroupKFold)(cv or 5)
 
 
 def of_rows(metadata, rows, n_samples):

@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
@@ -31,7 +30,7 @@ from .._utils.labels import (
     encode_labels,
     group_keys,
 )
-from .._utils.metadata import NO_METADATA, route, router_of
+from .._utils.metadata import NO_METADATA, keeping_together, route, router_of
 from .._utils.parameters import Choices
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
@@ -315,8 +314,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         return y, found["logits"].double().exp().numpy(), found["prints"]
 
     def _splitter(self, groups):
-        cv = 5 if self.cv is None else self.cv
-        return cv if groups is None or not isinstance(cv, Integral) else StratifiedGroupKFold(cv)
+        return keeping_together(5 if self.cv is None else self.cv, groups)
 
     def _check_costs(self):
         """The costs as an array, or None."""

@@ -31,9 +31,9 @@ from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
-from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
+from .._utils.metadata import NO_METADATA, keeping_together, route, router_of, routing_enabled
 from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
-from .._utils.parameters import Choices
+from .._utils.parameters import Choices, is_splitter
 from .._utils.progress import VERBOSE, fit_as_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
 from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
@@ -230,7 +230,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     # Fitting: open, understand, look, learn, look back.
 
-    def fit(self, X, y=None, sample_weight=None, **params):
+    # As of splitters that go by them, with scikit-learn's metadata routing, unless somebody says otherwise.
+    __metadata_request__fit: ClassVar = {"groups": True}
+
+    def fit(self, X, y=None, sample_weight=None, groups=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.
 
         Parameters
@@ -255,10 +258,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         sample_weight : array-like of shape (n_samples,) or (n_samples, ...), default=None
             Weights of the samples, or a mask of places. They count as repetitions: what is smoothed or penalised by the
             number of samples, as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
+        groups : array-like of shape (n_samples,), default=None
+            Of samples that depend on each other, such as frames of a video or visits of a patient: a name or number for
+            each of what it belongs to. Wherever samples are held out a group stays together: in the folds of `cv`, of a
+            guard, of a selector, and in those that choose a penalty or judge a map. Where a gain has to be proved, a
+            group counts as one sample. What is learned from all the samples is the same. Splitters that go by groups,
+            such as ``GroupKFold()``, get them.
         **params : dict
-            ``groups`` for splitters that go by them: `cv`, that of a guard, and a selector's folds; all else is for the
-            ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, and the weights, go to
-            whoever requests them.
+            For the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, the weights
+            and the groups go to whoever requests them.
 
         Returns
         -------
@@ -277,14 +285,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         CalibrationWarning
             Others of its kind, see `skclamp.exceptions`.
         """
-        return fit_as_task(self, self._learn, X, y, sample_weight, params)
+        return fit_as_task(self, self._learn, X, y, sample_weight, {"groups": groups, **params})
 
     def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True):
         """Fit; as part of a fit that has looked at the samples, without `checks`.
 
         `params` are metadata by name, `beside` what `_fit` takes beside the samples.
         """
-        params = params or {}
+        params = {name: value for name, value in (params or {}).items() if value is not None}
         ranks = current()
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
@@ -295,7 +303,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 y, sample_weight = y.weighted(sample_weight)
             if ranks is not ALONE:
                 self._check_alike(ranks, sample_weight, params)
-            alone = sample_weight is None and not any(value is not None for value in params.values())
+            alone = sample_weight is None and not params
             metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
             samples = self._read(X, y, any_order=y is None and alone, **told)
@@ -947,24 +955,20 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
-        metadata = route(self, params, **self._routed_to())
-        groups = {**metadata.split, **metadata.guard}.get("groups")
+        parts = self._routed_to(params.get("groups"))
+        metadata = route(self, params, **parts)
+        groups = {**metadata.split, **metadata.guard, **params}.get("groups")
         if groups is not None and y is not None:
             check_groups(groups, len(y))
-        torn = "groups" in metadata.guard and "groups" not in metadata.split and "splitter" in self._routed_to()
-        # Splits that are given may go by them.
-        if torn and not hasattr(self.cv, "__iter__"):
-            self._note_torn_groups("cv")
-        return metadata
-
-    def _note_torn_groups(self, name):
-        """Tell that folds tear apart what one splitter holds together; with metadata routing the user has said so."""
-        if not routing_enabled():
+        # With metadata routing the user has said so.
+        torn = groups is not None and "groups" not in metadata.split and not routing_enabled()
+        if torn and "classifier" in parts and is_splitter(parts.get("splitter")):
             note(
-                f"groups are torn apart by the folds of {name}={getattr(self, name)!r}, which don't go by them: give "
-                "it a splitter that does, such as GroupKFold()",
+                f"groups are torn apart by the folds of cv={self.cv!r}, which don't go by them: give it a splitter "
+                "that does, such as GroupKFold()",
                 CalibrationSetWarning,
             )
+        return metadata._replace(groups=groups)
 
     def get_metadata_routing(self):
         """Who gets the metadata that `fit` is given.
@@ -976,9 +980,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         return router_of(self, **self._routed_to()).add_self_request(self)
 
-    def _routed_to(self):
+    def _routed_to(self, groups=None):
         """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""
-        return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
+        if is_frozen(self.estimator):
+            return {}
+        stratified = getattr(self, "_outputs", SOFTMAX) == SOFTMAX
+        return {"classifier": self.estimator, "splitter": keeping_together(self.cv, groups, stratified)}
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""

@@ -293,7 +293,7 @@ class BaseClamping(BaseCalibrator):
         # A few steps of training may leave T where it began.
         return self.temperature_ if self.refit_temperature else None
 
-    def fit(self, X, y=None, sample_weight=None, *, X_unlabelled=None, X_reference=None, **params):
+    def fit(self, X, y=None, sample_weight=None, groups=None, *, X_unlabelled=None, X_reference=None, **params):
         """Learn the perturbation and the temperature on held-out data; the network stays as it is.
 
         Parameters
@@ -304,6 +304,11 @@ class BaseClamping(BaseCalibrator):
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions.
+        groups : array-like of shape (n_samples,), default=None
+            Of samples that depend on each other, such as frames of a video or visits of a patient: a name or number for
+            each of what it belongs to. The guard's folds keep groups together, whatever draws them, and each counts as
+            one sample in its tests: below 100 groups random folds keep nothing. A splitter that is given should go by
+            them, such as ``GroupKFold()``.
         X_unlabelled : array-like, torch.Tensor, dict, Dataset or DataLoader, default=None
             More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
             brings back the statistics of the inputs, and of the network's features, is learned from them in closed
@@ -313,7 +318,7 @@ class BaseClamping(BaseCalibrator):
             Inputs of the old camera, or what `skclamp.reference_summary` made of them. Without it only batch norm's
             own statistics tell what was.
         **params : dict
-            ``groups`` for splitters that go by them, and what `TemperatureScaling.fit` takes.
+            What `TemperatureScaling.fit` takes.
 
         Returns
         -------
@@ -330,7 +335,7 @@ class BaseClamping(BaseCalibrator):
         CalibrationWarning
             Of its kinds, see `skclamp.exceptions`.
         """
-        params = {"X_unlabelled": X_unlabelled, "X_reference": X_reference, **params}
+        params = {"groups": groups, "X_unlabelled": X_unlabelled, "X_reference": X_reference, **params}
         return fit_as_task(self, self._learn, X, y, sample_weight, params)
 
     def _learn(self, X, y=None, sample_weight=None, params=None, **options):

@@ -230,12 +230,6 @@ class NeuralClampingCalibrator(BaseClamping):
             look_for_torn_copies(weighted, tries, "validation_fraction")
         return weighted, tries
 
-    def _routed_to(self):
+    def _routed_to(self, groups=None):
         guard = {"guard": self.validation_fraction} if is_splitter(self.validation_fraction) else {}
-        return super()._routed_to() | guard
-
-    def _route(self, y, params, *ranks):
-        metadata = super()._route(y, params, *ranks)
-        if params.get("groups") is not None and "groups" not in metadata.guard and self._draws_folds(None):
-            self._note_torn_groups("validation_fraction")
-        return metadata
+        return super()._routed_to(groups) | guard

@@ -112,8 +112,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
 
     _inputs_stay, _guarded, _is_auto, _gradients_may_prove = False, True, False, False
 
-    def _routed_to(self):
-        return {**super()._routed_to(), "splitter": self.cv, "guard": self.cv}
+    def _routed_to(self, groups=None):
+        return {"splitter": self.cv, "guard": self.cv, **super()._routed_to(groups)}
 
     def _candidates(self):
         """The grid, checked, in an order in which neighbours resemble each other."""
@@ -135,9 +135,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
         if splits is None:
             y_encoded = problem.y_encoded.cpu().numpy()
             folds = check_cv(self.cv, y_encoded, classifier=True)
-            if isinstance(self.cv, Integral) and problem.copies is not None:
-                # Copies follow the first of them.
-                _, first, place = np.unique(problem.copies, return_index=True, return_inverse=True)
+            if isinstance(self.cv, Integral) and problem.units is not None:
+                # Copies, and groups, follow the first of them.
+                _, first, place = np.unique(problem.units, return_index=True, return_inverse=True)
                 parts = folds.split(first, y_encoded[first])
                 splits = [tuple(np.flatnonzero(np.isin(place, part)) for part in split) for split in parts]
             else:

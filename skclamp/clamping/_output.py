@@ -61,8 +61,7 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
             mend = "Have it unjudged with NeuralClampingCalibrator's validation_fraction=None"
             _note_left_out(names[1], f"the folds hold out one part, which leaves none to judge it by. {mend}")
         return Judged(None)
-    weight, groups = samples.weight.numpy(), problem.split_params.get("groups")
-    groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    weight = samples.weight.numpy()
     verbose = 0 if problem.shard.ranks.rank else verbose
     trial = try_out(maps, samples, numbers, verbose=verbose, desc="output maps")
     if asked is not None:
@@ -73,7 +72,7 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
         nlls = f"{loss / n_rows:.4g}, temperature scaling's {plain / n_rows:.4g}"
         _note_left_out(names[1], f"on samples that it wasn't fitted to its NLL is {nlls}")
         return Judged(None, plain)
-    units = units_of(samples, problem.copies, groups)
+    units = units_of(samples, problem.copies, problem.groups)
     found = learn_pool(trial, names, maps, 0, samples, units, everywhere, temperature)
     earned = found.weights[1:].any() or found.pool.last is not None
     return Judged(found.pool if earned else None, float(np.average(found.losses, weights=weight)))

@@ -12,6 +12,8 @@ from torch import nn
 from .._backbones.inputs import ArrayInputs, DatasetInputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
 from .._backbones.samples import LabelledLogits, some_places
+from .._judging.paired import numbered
+from .._judging.splits import joined
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
 from ..distributed import Shard
@@ -57,6 +59,8 @@ class Problem:
     split_params: dict = field(default_factory=dict)
     # Labels that samples of equal inputs share; None where that isn't known, or all inputs differ.
     copies: np.ndarray | None = None
+    # Numbers of the samples' groups; None where none were given.
+    groups: np.ndarray | None = None
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
@@ -90,6 +94,7 @@ class Problem:
             Passes(forward=shard.size),
             split_params=samples.metadata.guard,
             copies=samples.copies(),
+            groups=samples.groups,
             raw=logits,
             everywhere=None if thin is whole else whole,
         )
@@ -108,19 +113,18 @@ class Problem:
 
     @property
     def places(self):
-        """Numbers from 0 on of the samples that count; copies share one."""
-        copies = np.arange(len(self)) if self.copies is None else self.copies
-        return np.unique(copies[self.nonzero_weight_indices().numpy()], return_inverse=True)[1]
+        """Numbers from 0 on of the samples that count; those that count as one share one."""
+        units = numbered(self.units, len(self))
+        return np.unique(units[self.nonzero_weight_indices().numpy()], return_inverse=True)[1]
 
     @property
     def units(self):
-        """Labels that samples which count as one share: their groups or, without, copies; None where each counts."""
-        groups = self.split_params.get("groups")
-        return self.copies if groups is None else np.asarray(groups)
+        """Labels that samples which count as one share, copies and those of a group; None where each counts."""
+        return joined(self.copies, self.groups)
 
     @property
     def n_distinct(self):
-        """Number of samples that count, copies counted once."""
+        """Number of samples that count, copies and groups counted once."""
         return int(self.places.max(initial=-1)) + 1
 
     def take(self, rows):
@@ -140,6 +144,7 @@ class Problem:
             everywhere=None,
             split_params=of_rows(self.split_params, rows.numpy(), len(self)),
             copies=None if self.copies is None else self.copies[rows.numpy()],
+            groups=None if self.groups is None else self.groups[rows.numpy()],
             at_identity=self.at_identity and self.at_identity.take(rows),
         )
 

@@ -30,8 +30,8 @@ def tries_of(validation_fraction, problem):
     """Return splits of each try of the guard, positions among the samples with weight; none of too few samples."""
     n_distinct = problem.n_distinct
     if validation_fraction is None:
-        if problem.n_weighted < 2:
-            raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {problem.n_weighted}")
+        if n_distinct < 2:
+            raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {n_distinct}")
         numbers = [2]
     elif isinstance(validation_fraction, str):
         numbers = [2, 5] if n_distinct < FEW_SAMPLES else [2]
@@ -112,18 +112,19 @@ def _merged(problem):
 
 
 def look_for_torn_copies(problem, tries, name):
-    """Note splits of the user's that have copies of the same samples on both sides."""
+    """Note splits of the user's that have copies of the same samples, or samples of a group, on both sides."""
     # Of fewer nothing is kept anyway.
-    if problem.copies is None or problem.n_distinct < MIN_SAMPLES:
+    if problem.units is None or problem.n_weighted < MIN_SAMPLES:
         return
-    held_out, torn = np.zeros((2, len(problem)), dtype=bool)
+    units, (held_out, torn) = problem.units, np.zeros((2, len(problem)), dtype=bool)
     for train, rows in (split for splits in tries for split in splits):
         held_out[rows] = True
-        torn[rows] = np.isin(problem.copies[rows], problem.copies[train])
+        torn[rows] = np.isin(units[rows], units[train])
     if torn.sum() > _MANY_TORN * held_out.sum():
+        shared = "equal inputs" if problem.groups is None else "others of their groups"
         note(
-            f"{torn.sum()} of {held_out.sum()} samples that {name} holds out have equal inputs among those that are "
-            "learned from, so that they prove nothing: keep copies together by groups=... and a splitter that goes by "
+            f"{torn.sum()} of {held_out.sum()} samples that {name} holds out have {shared} among those that are "
+            "learned from, so that they prove nothing: keep these together by groups=... and a splitter that goes by "
             "them, such as GroupKFold()",
             CalibrationSetWarning,
             explains=True,
@@ -151,11 +152,14 @@ def _with_near_copies(problem):
     if n_seen < _MIN_SEEN or share - by_chance <= _MANY_CLUSTERED:
         return problem
     found = replace(problem, copies=clusters(_entries(problem)[0], _FAR_OF_UNITS))
+    if found.n_distinct > (1 - _MANY_TORN) * problem.n_distinct:
+        # Of the groups that were given.
+        return problem
     note(
         f"{share:.0%} of the samples have others of their class at a fraction of the distance to the rest, as frames "
         "of a video and altered copies have. Each cluster of them counts as one sample, "
-        f"{found.n_distinct} in place of {len(problem)}. Where you know what belongs together, give fit the groups, "
-        "and validation_fraction (or cv) a splitter that goes by them, such as GroupKFold()",
+        f"{found.n_distinct} in place of {problem.n_distinct}. Where you know what belongs together, give fit the "
+        "groups",
         CalibrationSetWarning,
     )
     return found

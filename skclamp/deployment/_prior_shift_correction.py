@@ -326,8 +326,8 @@ class PriorShiftCorrection(BaseCalibrator):
     def _learns(self):
         return self.source_priors is None
 
-    def _routed_to(self):
-        routed = super()._routed_to()
+    def _routed_to(self, groups=None):
+        routed = super()._routed_to(groups)
         if self._corrects_a_calibrator:
             # Which is fitted to all samples, once.
             routed.pop("splitter", None)

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from .._backbones.samples import LabelledLogits
@@ -134,14 +133,8 @@ class LocalTemperatureScaling(BaseCalibrator):
         check_is_fitted(self)
         return isinstance(self.map_, LocalTemperature)
 
-    def _routed_to(self):
-        # Its own folds, which go by groups where there are some.
-        return {**super()._routed_to(), "guard": GroupKFold()}
-
     def _fit(self, samples, looked):
-        groups = samples.metadata.guard.get("groups")
-        groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
-        units = joined(samples.copies(are_scores=self.estimator is None), groups)
+        units = joined(samples.copies(are_scores=self.estimator is None), samples.groups)
         counted = samples.of_all().weight > 0
         units = units if units is None else units[counted.cpu().numpy()]
         self.map_ = self._judged(samples.of_all().take(counted), units)

@@ -376,11 +376,11 @@ def compare_calibrators(
         all of different classes, go by their classes' names. One that is fitted is compared as it is: around the same
         estimator, or to logits, of which it gets this estimator's. None takes those of the package that suit the number
         of classes and of samples, neural clamping among them for a torch network, unless a warning says why not;
-        `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of several labels a sample, maps of one label each are among
-        them only if each label is 0 of 100 samples and 1 of 100 others.
+        `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of several labels a sample,
+        maps of one label each are among them only if each label is 0 of 100 samples and 1 of 100 others.
     params : dict, default=None
-        What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``, or ``groups`` for those that
-        go by them. The test set's samples count alike.
+        What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight`` or ``groups``. The test set's
+        samples count alike.
     n_bins : int, default=15
         Bins of the calibration errors.
     n_resamples : int, default=1000
@@ -504,7 +504,6 @@ def compare_calibrators(
         logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {}, verbose)
         if unasked:
             chosen = default_calibrators(logits, random_state)
-        logits.check_groups(chosen)
         return _compare(chosen, logits, (X_cal, y_cal), alpha, options, n_jobs, unasked)
 
 

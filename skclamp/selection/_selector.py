@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.metrics import get_scorer, get_scorer_names
-from sklearn.model_selection import GroupKFold
 
 from .._judging.paired import student_below_zero
 from .._judging.splits import draw_folds, joined
@@ -20,7 +19,6 @@ from .._pooling.candidates import maps_for, tried
 from .._pooling.pool import Pool, learn_pool, try_out, units_of
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
-from .._utils.labels import group_keys
 from .._utils.metadata import of_rows, routing_enabled
 from .._utils.parallel import N_JOBS
 from .._utils.parameters import Choices, by_name
@@ -157,9 +155,8 @@ class CalibratorSelector(BaseCalibrator):
 
     map_ = property(attrgetter("best_estimator_.map_"))
 
-    def _routed_to(self):
-        # Its own folds, which go by groups where there are some.
-        return {**super()._routed_to(), "guard": GroupKFold(), "scorer": self._scorer()}
+    def _routed_to(self, groups=None):
+        return {**super()._routed_to(groups), "scorer": self._scorer()}
 
     def _scorer(self):
         return None if self.scoring is None else get_scorer(self.scoring)
@@ -175,10 +172,7 @@ class CalibratorSelector(BaseCalibrator):
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
             _check_takes_weights(self._scorer())
-        groups = samples.metadata.guard.get("groups")
-        if groups is not None:
-            groups = np.unique(group_keys(groups, len(samples.logits)), return_inverse=True)[1]
-        self._select(of_all, told, samples.copies(are_scores=self.estimator is None), groups)
+        self._select(of_all, told, samples.copies(are_scores=self.estimator is None), samples.groups)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         self.map_.learn(least_probability=self.least_probability_)

@@ -20,7 +20,6 @@ from .._backbones.samples import Samples, read, some_places
 from .._judging.overlap import shared_share
 from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels
-from .._utils.metadata import takes_groups
 from .._utils.outputs import SOFTMAX, are_known, check_columns, understood
 from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning, silenced
@@ -30,7 +29,7 @@ from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from ..modules import frozen
 from ..modules._norm_layers import find_norm_layers
-from ._candidates import UNCALIBRATED, is_fitted
+from ._candidates import UNCALIBRATED
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
@@ -77,10 +76,7 @@ class SharedLogits:
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
         reader._take_on(self.outputs, ALONE)
         told = {"classes": shared["classes"], "sample_weight": params.get("sample_weight")}
-        beside, self._cv_takes_groups = self._params_of(reader, params), takes_groups(reader)
-        if len(beside) < len(params) and not (is_frozen(estimator) or hasattr(reader.cv, "__iter__")):
-            reader._note_torn_groups("cv")
-        told |= {"any_order": y_cal is None and not params, "metadata": reader._route(y_cal, beside)}
+        told |= {"any_order": y_cal is None and not params, "metadata": reader._route(y_cal, params)}
         # Out of fold where the estimator has to be fitted.
         found = timed(reader._read, X_cal, y_cal, names=("X_cal", "y_cal"), **told)
         self.calibration_samples, fit_seconds = found
@@ -240,19 +236,6 @@ class SharedLogits:
         _, seconds = timed(deque, computed.parts(), 0)
         return computed, seconds
 
-    def check_groups(self, calibrators):
-        """Raise for groups that nobody goes by."""
-        unfitted = (own for own in calibrators.values() if not is_fitted(own))
-        if self.params.get("groups") is not None and not (self._cv_takes_groups or any(map(takes_groups, unfitted))):
-            raise TypeError(
-                "params must have groups only where cv or a calibrator goes by them, such as CalibratorSelector() or "
-                f"NeuralClampingCalibrator(validation_fraction=GroupKFold()); got groups for {list(calibrators)}"
-            )
-
-    def _params_of(self, calibrator, params):
-        """Of metadata those that a calibrator takes: groups only if it goes by them."""
-        return {name: value for name, value in params.items() if name != "groups" or takes_groups(calibrator)}
-
     def fit(self, calibrator, calibration):
         """Return a fitted clone of a calibrator, the seconds that its fit took, and what `predicted` returns of it.
 
@@ -267,15 +250,11 @@ class SharedLogits:
             if not self.verbose and calibrator.verbose == "auto":
                 options["verbose"] = 0
             fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
-            taken = self._params_of(fitted, params)
-            # Nothing is held out where it is None.
-            if len(taken) < len(params) and getattr(fitted, "validation_fraction", "cv") is not None:
-                fitted._note_torn_groups("validation_fraction" if hasattr(fitted, "validation_fraction") else "cv")
-            _, seconds = timed(fit_as_task, fitted, fitted._learn, *calibration, weight, taken, checks=False)
+            _, seconds = timed(fit_as_task, fitted, fitted._learn, *calibration, weight, params, checks=False)
             y_proba, predict_seconds = timed(proba_of, fitted, self.test_samples.X)
             return fitted, seconds, (self._at_places(y_proba), predict_seconds)
         # What is left goes to the estimator alone.
-        taken = self._params_of(calibrator, {name: value for name, value in params.items() if name == "groups"})
+        taken = {name: value for name, value in params.items() if name == "groups"}
         fitted, seconds = timed(self.calibration_samples.labelled.fit, calibrator, taken, as_task=True)
         # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
         predicted = self.predicted(partial(proba_of, copy.copy(fitted)))

@@ -1,5 +1,7 @@
 """Metadata reach whom they are for, with scikit-learn's routing and without."""
 
+import warnings
+
 import numpy as np
 import pytest
 import sklearn
@@ -26,7 +28,7 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp.exceptions import UnusedWeightWarning
+from skclamp.exceptions import CalibrationWarning, UnusedWeightWarning
 
 RNG = np.random.default_rng(0)
 N_SAMPLES = 300
@@ -151,7 +153,7 @@ def test_what_nobody_requests_is_an_error(routing):
         with pytest.raises(TypeError, match="TemperatureScaling.fit got unexpected argument.* {'colour'}"):
             calibrator.fit(X, Y, colour=WEIGHT)
     with pytest.raises(TypeError, match="unexpected argument.* {'groups'}"):
-        TemperatureScaling(perceptron()).fit(X, Y, groups=GROUPS)
+        TemperatureScaling(perceptron()).set_fit_request(groups=False).fit(X, Y, groups=GROUPS)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -200,7 +202,7 @@ def test_weights_and_groups_through_cross_validate(kind, routing):
     params = {"sample_weight": WEIGHT, "groups": GROUPS}
     found = cross_validate(calibrator, X, Y, scoring=scorer, cv=GroupKFold(2), params=params, error_score="raise")
     for score, (train, test) in zip(found["test_score"], GroupKFold(2).split(X, Y, GROUPS), strict=True):
-        fitted = clone(calibrator).fit(X[train], Y[train], sample_weight=WEIGHT[train])
+        fitted = clone(calibrator).fit(X[train], Y[train], sample_weight=WEIGHT[train], groups=GROUPS[train])
         assert score == pytest.approx(scorer(fitted, X[test], Y[test], sample_weight=WEIGHT[test]))
 
 
@@ -346,13 +348,17 @@ def test_groups_reach_the_splitter_of_a_calibrator_inside(kind, splitter, enable
     assert fitted.verdict_ == whole.verdict_
 
 
-def test_what_a_calibrator_inside_says_of_groups_is_its_own():
-    inside = NeuralClampingCalibrator(NETWORK)
-    with pytest.raises(TypeError, match=r"^NeuralClamping.*fit takes .* groups beside a splitter .* got \['groups'\]$"):
-        PriorShiftCorrection(inside).fit(X.astype(np.float32), Y, groups=GROUPS)
-    by_groups = NeuralClampingCalibrator(NETWORK, validation_fraction=GroupKFold(3))
-    with pytest.raises(TypeError, match=r"^TemperatureScaling.fit takes .* groups beside a splitter .*'groups'\]$"):
-        TemperatureScaling(by_groups).fit(X.astype(np.float32), Y, groups=GROUPS)
+@pytest.mark.parametrize("enabled", [True, False], ids=["routing", "without"])
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_calibrator_takes_groups(name, enabled):
+    """Those that hold nothing out learn the same with them."""
+    logits = np.repeat(bare_logits(NETWORK, X.astype(np.float32)), 2, axis=0) + RNG.normal(size=(2 * N_SAMPLES, 4))
+    groups = np.repeat(np.arange(N_SAMPLES), 2).astype(str)
+    with sklearn.config_context(enable_metadata_routing=enabled), warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        fitted = PUBLIC[name]().fit(logits, np.repeat(Y, 2), groups=groups)
+        assert "groups" in fitted.get_metadata_routing().consumes("fit", ["groups"])
+    assert fitted.predict_proba(logits).shape == logits.shape
 
 
 def test_without_routing_the_classifier_gets_all_else():
@@ -381,25 +387,18 @@ def test_without_routing_a_typo_is_an_error():
     [
         (
             TemperatureScaling,
-            "groups",
-            r"groups beside a splitter .*, such as GroupKFold\(\); got \['groups'\]$",
-        ),
-        (NeuralClampingCalibrator, "groups", r"such as GroupKFold\(\); got \['groups'\]$"),
-        (NeuralClampingCalibratorCV, "groups", r"such as GroupKFold\(\); got \['groups'\]$"),
-        (
-            TemperatureScaling,
             "weights",
-            r"X, y, sample_weight, what .*'weights'\]. Did you mean 'sample_weight'\?$",
+            r"X, y, sample_weight, groups, and what .*'weights'\]. Did you mean 'sample_weight'\?$",
         ),
         (
             NeuralClampingCalibrator,
             "X_unlabeled",
-            r"X, y, sample_weight, X_unlabelled, X_reference, what .* Did you mean 'X_unlabelled'\?$",
+            r"X, y, sample_weight, groups, X_unlabelled, X_reference, and what .* Did you mean 'X_unlabelled'\?$",
         ),
         (
             NeuralClampingCalibratorCV,
             "zzz",
-            r"X_reference, what an estimator that isn't fitted takes, and groups .*; got \['zzz'\]$",
+            r"X_reference, and what an estimator that isn't fitted takes; got \['zzz'\]$",
         ),
     ],
 )
@@ -462,7 +461,7 @@ def test_a_table_stays_whole_where_samples_without_weight_go(routing):
     assert len(calibrator.verdict_.folds) == 3
 
 
-def test_groups_in_a_comparison_reach_those_that_go_by_them():
+def test_groups_in_a_comparison_reach_all_that_hold_samples_out():
     network = perceptron()
     calibrators = {
         "temperature": TemperatureScaling(),
@@ -473,13 +472,12 @@ def test_groups_in_a_comparison_reach_those_that_go_by_them():
     X_new = X.astype(np.float32)
     few = {"n_resamples": 2, "n_draws": 2, "params": {"groups": GROUPS, "sample_weight": None}}
     parts = X_new, Y, X_new[1:] + 0.1, Y[1:]
-    with pytest.warns(UserWarning, match="torn apart by the folds of validation_fraction='auto'"):
-        found = compare_calibrators(network, *parts, calibrators=calibrators, **few).calibrators
+    found = compare_calibrators(network, *parts, calibrators=calibrators, **few).calibrators
     alone, other = (CalibratorSelector(network, n_folds=3).fit(X_new, Y, groups=g) for g in (GROUPS, None))
     for own in ("split0_test_score", "mean_test_score"):
         np.testing.assert_allclose(found["pool"].cv_results_[own], alone.cv_results_[own], rtol=1e-6)
         assert not np.allclose(other.cv_results_[own], alone.cv_results_[own])
-    with pytest.warns(UserWarning, match="torn apart by the folds of cv=3"):
-        compare_calibrators(LogisticRegression(), *parts, calibrators=[CalibratorSelector(n_folds=3)], cv=3, **few)
-    with pytest.raises(TypeError, match="params must have groups only where cv or a calibrator goes by them"):
-        compare_calibrators(network, *parts, calibrators=[TemperatureScaling()], **few)
+    alone = {"calibrators": [TemperatureScaling()], **few}
+    with pytest.warns(UserWarning, match=r"torn apart by the folds of cv=KFold\(n_splits=3"):
+        compare_calibrators(LogisticRegression(), *parts, cv=KFold(3), **alone)
+    compare_calibrators(LogisticRegression(), *parts, cv=3, **alone)

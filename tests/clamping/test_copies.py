@@ -78,7 +78,7 @@ def test_copies_of_samples_without_some_class():
 def test_fewer_than_a_hundred_distinct_samples_prove_nothing():
     found = fitted(np.tile(SHIFTED[:99], (4, 1)), np.tile(Y[:99], 4))
     assert not found.accepted_
-    assert "needs 100 samples with weight, got 99" in found.verdict_.reason
+    assert "needs 100 independent samples with weight, got 99" in found.verdict_.reason
     # With other labels as well.
     relabelled = labels_of(np.tile(bare_logits(NETWORK, X[:99]), (4, 1)))
     assert "got 99" in fitted(np.tile(SHIFTED[:99], (4, 1)), relabelled).verdict_.reason
@@ -100,7 +100,7 @@ def test_copies_of_several_labels_are_samples_of_one_fold():
 def test_copies_of_a_cross_fit_share_a_fold_of_the_guard():
     rows = np.tile(np.arange(90), 3)
     found = NeuralClampingCalibrator(LogisticRegression(), cv=3, random_state=0).fit(X[rows], Y[rows])
-    assert "needs 100 samples with weight, got 90" in found.verdict_.reason
+    assert "needs 100 independent samples with weight, got 90" in found.verdict_.reason
 
 
 def test_the_cv_form_keeps_copies_together():

@@ -13,7 +13,15 @@ from _two_views import Y as IMAGE_LABELS
 from _two_views import moved, two_views
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    PredefinedSplit,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
@@ -282,19 +290,54 @@ def test_groups_go_to_splitters_and_never_to_the_classifier():
     both = {"cv": GroupKFold(4), "validation_fraction": GroupKFold(3)}
     calibrator = NeuralClampingCalibrator(LogisticRegression(), perturbation="affine", random_state=0, **both)
     assert calibrator.fit(X, Y, groups=GROUPS).verdict_.n_samples == 400
-    for torn, given in (("validation_fraction='auto'", {"validation_fraction": "auto"}), ("cv=None", {"cv": None})):
-        with pytest.warns(CalibrationSetWarning, match=f"groups are torn apart by the folds of {torn}"):
-            clone(calibrator).set_params(**given).fit(X, Y, groups=GROUPS)
     splits = list(GroupKFold(4).split(X, Y, GROUPS))
     expected = TemperatureScaling(LogisticRegression(), cv=splits).fit(X, Y)
     found = TemperatureScaling(LogisticRegression(), cv=GroupKFold(4)).fit(X, Y, groups=GROUPS)
     assert found.temperature_ == expected.temperature_
 
 
-@pytest.mark.parametrize("estimator", [NETWORK, LogisticRegression()], ids=["fitted", "not fitted"])
-def test_groups_that_nobody_goes_by_are_refused(estimator):
-    with pytest.raises(TypeError, match=r"groups beside a splitter that goes by them, .*; got \['groups'\]"):
-        fitted(network=estimator, groups=GROUPS, validation_fraction=KFold(3))
+@pytest.mark.parametrize("settings", [{}, {"validation_fraction": 0.2}], ids=["auto", "five folds"])
+def test_random_folds_keep_groups_together_and_count_them(settings):
+    """As the folds of `merged` copies do: two hundred pairs, told by their numbers alone."""
+    pairs = np.arange(400) // 2
+    found, alone = (fitted(groups=groups, **settings) for groups in (pairs, None))
+    n_folds = len(found.verdict_.folds)
+    assert n_folds == len(alone.verdict_.folds)
+    assert found.accepted_
+    assert found.verdict_.difference != alone.verdict_.difference
+    assert all(fold["n_samples"] % 2 == 0 for fold in found.verdict_.folds)
+    few = fitted(groups=np.arange(400) // 8, **settings)
+    assert not few.accepted_
+    assert "the guard needs 100 independent samples with weight, got 50" in few.verdict_.reason
+
+
+def test_copies_of_a_group_are_no_evidence_of_their_own():
+    """Sixty samples, each ten times with noise: with their groups nothing is kept, whatever draws the folds."""
+    rows = np.repeat(np.arange(60), 10)
+    x = SHIFTED[rows] + 1e-3 * np.random.default_rng(0).normal(size=SHIFTED[rows].shape).astype(np.float32)
+    assert not fitted(x, Y[rows], groups=rows, perturbation="affine").accepted_
+    search = NeuralClampingCalibratorCV(NETWORK, perturbations=["channel"], gammas=[0.0], random_state=0)
+    search.fit(SHIFTED, Y, groups=np.arange(400) // 4)
+    splits = search.verdict_.folds
+    assert sum(fold["n_samples"] for fold in splits) == 400
+    assert all(fold["n_samples"] % 4 == 0 for fold in splits)
+
+
+def test_splitters_that_tear_groups_apart_are_told():
+    pairs = np.arange(400) % 200
+    with pytest.warns(CalibrationSetWarning, match="400 of 400 samples that validation_fraction holds out have others"):
+        fitted(groups=pairs, validation_fraction=KFold(4, shuffle=True, random_state=0))
+
+
+def test_folds_of_an_unfitted_classifier_keep_groups_together():
+    groups = np.arange(400) // 4
+    for cv in (None, 4):
+        splits = list(StratifiedGroupKFold(cv or 5).split(X, Y, groups))
+        expected = TemperatureScaling(LogisticRegression(), cv=splits).fit(X, Y)
+        found = TemperatureScaling(LogisticRegression(), cv=cv).fit(X, Y, groups=groups)
+        assert found.temperature_ == expected.temperature_
+    with pytest.warns(CalibrationSetWarning, match=r"groups are torn apart by the folds of cv=KFold\(n_splits=3"):
+        TemperatureScaling(LogisticRegression(), cv=KFold(3)).fit(X, Y, groups=groups)
 
 
 def test_groups_reach_the_cv_form_without_routing():

@@ -398,7 +398,7 @@ def test_few_labels_decide_nothing():
     with pytest.warns(CalibrationSetWarning, match="X_unlabelled has no effect: it takes 100 labelled samples"):
         calibrator.fit(pool[:99], LABELS[POOL[:99]], X_unlabelled=pool[99:], X_reference=IMAGES[REFERENCE])
     assert not calibrator.accepted_
-    assert "the guard needs 100 samples with weight, got 99" in calibrator.unlabelled_verdict_.reason
+    assert "the guard needs 100 independent samples with weight, got 99" in calibrator.unlabelled_verdict_.reason
 
 
 WITH_NAN = IMAGES[POOL]

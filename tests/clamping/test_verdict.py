@@ -109,7 +109,7 @@ def test_families_of_images():
 @pytest.mark.parametrize("perturbation", ["auto", "channel", AffinePerturbation((6,))])
 def test_few_samples_are_told(perturbation):
     verdict = fitted(X[:60], Y[:60], perturbation=perturbation).verdict_
-    few = "the guard needs 100 samples with weight, got 60"
+    few = "the guard needs 100 independent samples with weight, got 60"
     assert verdict.reason == f"Nothing was tried, so this is temperature scaling ({few})."
     assert verdict.not_tried == {"affine" if isinstance(perturbation, nn.Module) else perturbation: few}
     assert (verdict.n_samples, verdict.detectable_gain) == (0, None)

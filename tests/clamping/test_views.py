@@ -101,7 +101,7 @@ def test_tokens_have_no_views():
 
 def test_below_100_samples_there_are_none():
     calibrator = two_views().fit(X[:99], Y[:99])
-    assert "views need 100 samples with weight, got 99" in calibrator.views_verdict_.reason
+    assert "views need 100 independent samples with weight, got 99" in calibrator.views_verdict_.reason
     assert two_views().fit(X[:140], Y[:140]).views_verdict_.accepted
     weight = (np.arange(140) < 99).astype(float)
     assert not two_views().fit(X[:140], Y[:140], sample_weight=weight).views_verdict_.accepted
