@@ -105,7 +105,7 @@ def left_out(perturbation, n_samples):
     """Return the warning of a family that was asked for in vain."""
     name = repr(perturbation) if isinstance(perturbation, str) else f"{type(perturbation).__name__}(...)"
     return (
-        f"perturbation={name} is left out, and temperature scaling it is: {n_samples} samples are fewer than the "
-        f"{MIN_SAMPLES} of which held-out ones could prove that it helps. Collect more, or have it unproven with "
-        "NeuralClampingCalibrator's validation_fraction=None"
+        f"perturbation={name} is left out, and temperature scaling it is: {n_samples} independent samples are fewer "
+        f"than the {MIN_SAMPLES} of which held-out ones could prove that it helps. Collect more, or have it unproven "
+        "with NeuralClampingCalibrator's validation_fraction=None"
     )

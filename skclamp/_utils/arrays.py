@@ -226,15 +226,25 @@ def tensor_of(values, name):
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
         return values.detach()
     check_dense(values, name)
+    columns = list(getattr(values, "columns", ()))
     values = to_numpy(values, name)
     if values.dtype.kind == "O" and values.ndim == 1 and (unequal := _unequal(values)):
         raise ValueError(f"{name} must hold numbers in equal rows{unequal}")
     values = as_numbers(values)
     if values.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
+        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}{_text_in(values, columns)}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return tensor_over(np.asarray(values, order="C"))
+
+
+def _text_in(values, columns):
+    """Words on the first column of an array that holds a string; none where nothing does."""
+    for column, entries in enumerate(values.T if values.ndim == 2 else ()):
+        text = next((entry for entry in entries if isinstance(entry, str)), None)
+        if text is not None:
+            return f", such as {text[:20]!r} in column {columns[column] if columns else column!r}"
+    return ""
 
 
 class ComputedRows:

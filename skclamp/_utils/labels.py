@@ -20,6 +20,11 @@ LABELS = ("labels", "label")
 # that are less than this part of it are 0 beside it.
 _WEIGHT_LIMITS = (1e-100, 1e100)
 _MIN_PART = 1e-50
+_UNLABELLED = ". Where -1 stands for no label, leave these samples out, or give neural clamping X_unlabelled"
+_SOFT_LABELS = (
+    ". Soft labels aren't taken: give the likeliest class; or each sample once for each class, with its probability as "
+    "sample_weight"
+)
 
 
 def check_labels(y, name="y", beside=None):
@@ -47,12 +52,11 @@ def check_labels(y, name="y", beside=None):
     if y.ndim != 1:
         y = column_or_1d(y, warn=True)
     if y.dtype.kind in "Of":
-        numbers = y if y.dtype.kind == "f" else [label if isinstance(label, float) else 0.0 for label in y]
-        bad = np.flatnonzero(~np.isfinite(numbers))
+        bad = np.flatnonzero(~np.isfinite(y) if y.dtype.kind == "f" else [*map(_is_no_label, y.tolist())])
         if len(bad):
             raise ValueError(
-                f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity; got {y[bad[0]]} for "
-                f"sample {bad[0]}"
+                f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity, or a label is missing; "
+                f"got {y[bad[0]]} for sample {bad[0]}"
             )
     if y.dtype.kind == "O" and all(isinstance(label, (Real, np.bool_)) for label in y):
         y = np.array(y.tolist())
@@ -65,8 +69,13 @@ def check_labels(y, name="y", beside=None):
     if len(fractions):
         raise ValueError(
             f"Unknown label type: continuous. {name} must hold class labels; got real values such as {fractions[0]}"
+            f"{_SOFT_LABELS if y.min() >= 0 and y.max() <= 1 else ''}"
         )
     return y
+
+
+def _is_no_label(value):
+    return is_missing(value) or (isinstance(value, float) and not np.isfinite(value))
 
 
 def split_missing(y, beside=None):
@@ -96,6 +105,8 @@ def _likely_mistake(y, name, beside):
         return ". A class at each place of a sample is for logits at each, (n_samples, n_classes, *places)"
     if not y.ndim:
         return ""
+    if y.dtype.kind == "f" and ((y >= 0) & (y <= 1)).all() and (y != np.round(y)).any():
+        return f". Got {y[y != np.round(y)][0]:.4g} in it{_SOFT_LABELS}"
     several = (
         "Several labels, each 0, 1 or NaN, are for calibrators (outputs='sigmoid' where X brings them) and metrics"
     )
@@ -231,7 +242,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
         alone = f". One dimension, shape ({len(y)},), is read as the second of two classes: {width}"
         raise ValueError(
             f"{scores} must have one column per class: got {n_columns} columns for {len(distinct)} distinct labels "
-            f"in y: {_some(distinct)}{alone if n_columns == 2 else ''}"
+            f"in y: {_some(distinct)}{alone if n_columns == 2 else ''}{_UNLABELLED if -1 in distinct.tolist() else ''}"
         )
     if len(distinct) != n_columns:
         raise ValueError(
@@ -278,7 +289,7 @@ def encode_labels(y, classes, name="y"):
         numbered = classes.dtype.kind not in "biuf" and _are_column_indices(y, len(classes))
         unlabelled = y.dtype.kind in "if" and set(np.unique(y[unknown]).tolist()) == {-1}
         if unlabelled:
-            advice = ". Where -1 stands for no label, leave these samples out, or give neural clamping X_unlabelled"
+            advice = _UNLABELLED
         raise ValueError(
             f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
             f"{advice if numbered or unlabelled else ''}"

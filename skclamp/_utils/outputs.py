@@ -222,16 +222,23 @@ def encode_places(values, there, n_classes, ignore_index, name="y", **told):
                 f"{name} must hold labels among the 2 classes; got 0 and 255, as files of images keep masks: give "
                 f"{name} // 255 or, if 255 says that a place isn't known, ignore_index=255"
             )
-        raise ValueError(
-            f"{name} must hold labels among the {n_classes} classes; got 255, by which many masks say that a place "
-            "isn't known: if it does, give ignore_index=255"
-        )
+        _refuse_void(255, n_classes, name)
+    # Where 0 is a class too, -1 is hardly the first one.
+    if found.dtype.kind in "if" and {-1, 0} <= set(found.tolist()) and classes is None and found.max() < n_classes:
+        _refuse_void(-1, n_classes, name)
     # Where 0 doesn't count it would be missed among column indices.
     are_columns = ignore_index == 0 and found.dtype.kind in "iu" and found.max() < n_classes
     names = resolve_classes(np.append(found, 0) if are_columns else found, n_classes, **told)
     y = np.full(values.shape, -1)
     y[there] = encode_labels(values[there], names, name)
     return names, y
+
+
+def _refuse_void(number, n_classes, name):
+    raise ValueError(
+        f"{name} must hold labels among the {n_classes} classes; got {number}, by which many masks say that a place "
+        f"isn't known: if it does, give ignore_index={number}; if it is a class, give classes"
+    )
 
 
 def are_known(values, ignore_index):
@@ -256,7 +263,7 @@ def other_places(name, places, others, n_classes, scores="the logits", mended="l
             f"ones; or outputs='sigmoid', if they are labels that don't exclude each other; or, if the logits are one "
             f"at each place, logits[:, None]; got {name} of shape (n, {shape})"
         )
-    mend = ""
+    mend = {(1, *others): f": give {name}[:, 0]", (*others, 1): f": give {name}[..., 0]"}.get(places, "")
     if len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
         mend = f". skclamp.modules.LogitsModule(network, size={places}) upsamples the logits"
     return f"{message}; got places {places}{mend}"

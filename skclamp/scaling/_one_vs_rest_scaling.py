@@ -72,6 +72,14 @@ class BetaMap(OneVsRestMap):
         return [log_p, -log_rest]
 
 
+class PlattMap(OneVsRestMap):
+    """A gain and an offset of each class's log-odds in units of the logits: of two classes, of their difference."""
+
+    def transform(self, logits):
+        log_odds = self.temperature_ * self.terms(logits / self.temperature_)[0]
+        return logsigmoid(scores_of([self.coef_, self.intercept_], [log_odds]))
+
+
 class PlattMapOfLabels(Map):
     """A gain and an offset of each label's log-odds: rows are the labels of a sample in turn."""
 
@@ -106,10 +114,11 @@ class OneVsRestScaling(TemperatureFirst):
 class PlattScaling(OneVsRestScaling):
     """Platt scaling, one class against the rest: a sigmoid of each class's log-odds, renormalised.
 
-    With p = softmax(logits / T), T the optimal temperature, class k gets
-    ``sigmoid(coef_k * log(p_k / (1 - p_k)) + intercept_k)``, a logistic regression on whether the label is k, and a row
-    is divided by its sum. ``coef = 1, intercept = 0`` is temperature scaling, where the search starts. The targets are
-    Platt's, as if one sample more had come out either way: few samples of a class, or separable ones, need them.
+    With p = softmax(logits / T), T the optimal temperature, and z_k = T * log(p_k / (1 - p_k)), class k gets
+    ``sigmoid(coef_k * z_k + intercept_k)``, a logistic regression on whether the label is k, and a row is divided by
+    its sum. z has the scale of the logits: of two classes it is their difference, or the single logit that was given.
+    ``coef = 1 / T, intercept = 0`` is temperature scaling, where the search starts. The targets are Platt's, as if one
+    sample more had come out either way: few samples of a class, or separable ones, need them.
 
     Of labels that don't exclude each other, y of shape (n_samples, n_labels), label l gets
     ``sigmoid(coef_l * z_l + intercept_l)``, z its logit. Most labels are rare, so that their pairs are drawn to one
@@ -129,7 +138,7 @@ class PlattScaling(OneVsRestScaling):
     Attributes
     ----------
     coef_ : ndarray of shape (n_classes,) or (n_labels,)
-        Gains of the log-odds. Of labels with ``pooling="none"`` ``map_.maps`` has them.
+        Gains of z, on the scale of the logits. Of labels with ``pooling="none"`` ``map_.maps`` has them.
     intercept_ : ndarray of shape (n_classes,) or (n_labels,)
         Offsets, in nats.
     shared_ : ndarray of shape (2,)
@@ -165,8 +174,8 @@ class PlattScaling(OneVsRestScaling):
     >>> margin = rng.normal(scale=3.0, size=5000)  # two classes: the logit of the second
     >>> y = (margin / 2.0 + 1.0 + rng.logistic(size=5000) > 0).astype(int)
     >>> calibrator = PlattScaling().fit(margin, y)
-    >>> calibrator.intercept_.round(1)
-    array([-1.,  1.])
+    >>> calibrator.coef_.round(1), calibrator.intercept_.round(1)
+    (array([0.5, 0.5]), array([-1.,  1.]))
 
     Of three labels that don't exclude each other:
 
@@ -181,8 +190,14 @@ class PlattScaling(OneVsRestScaling):
 
     _parameter_constraints: ClassVar[dict] = {"pooling": [Choices("partial", "complete", "none")]}
 
+    _map = PlattMap
     coef_ = Learned()
     shared_ = Learned()
+
+    def _fit_map(self, map_, logits, y, sample_weight):
+        solution = super()._fit_map(map_, logits, y, sample_weight)
+        map_.learn(coef_=map_.coef_ / map_.temperature_)
+        return solution
 
     def _fit_labels(self, samples):
         if self.pooling == "none":

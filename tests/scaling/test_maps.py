@@ -192,7 +192,9 @@ def test_a_map_by_class_is_a_logistic_regression_a_class(calibrator, weighted):
     columns = []
     for k in range(4):
         by_platt = calibrator is PlattScaling
-        x = np.stack([log_p[:, k] - log_rest[:, k]] if by_platt else [log_p[:, k], -log_rest[:, k]], 1)
+        # On the scale of the logits.
+        log_odds = fitted.temperature_ * (log_p[:, k] - log_rest[:, k])
+        x = np.stack([log_odds] if by_platt else [log_p[:, k], -log_rest[:, k]], 1)
         n_hits = weight @ (y == k)
         target = np.where(y == k, (n_hits + 1) / (n_hits + 2), 1 / (weight.sum() - n_hits + 2))
         parts = np.r_[weight * target, weight * (1 - target)]
