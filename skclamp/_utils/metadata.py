@@ -67,8 +67,12 @@ def route(owner, params, **parts):
     `parts` are those of `router_of` that a calibrator, the owner, has. With routing enabled, it is an error as well if
     nobody has said whether the classifier or another part requests one.
     """
-    if not routing_enabled():
-        return _by_name(owner, params, **parts)
+    found = (_as_requested if routing_enabled() else _by_name)(owner, params, **parts)
+    return found._replace(groups={**found.split, **found.guard, **params}.get("groups"))
+
+
+def _as_requested(owner, params, **parts):
+    """Send metadata where they are requested."""
     routed = process_routing(router_of(owner, **parts).add_self_request(owner), "fit", **params)
     classifier, splitter = parts.get("classifier"), parts.get("splitter")
     taken = router_of(owner, classifier=classifier, splitter=splitter).consumes("fit", params)

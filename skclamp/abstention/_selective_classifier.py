@@ -30,7 +30,7 @@ from .._utils.labels import (
     encode_labels,
     group_keys,
 )
-from .._utils.metadata import NO_METADATA, keeping_together, route, router_of
+from .._utils.metadata import NO_METADATA, route
 from .._utils.parameters import Choices
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
@@ -309,12 +309,9 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if groups is not None:
             check_groups(groups, len(y))
         metadata = self._route({"sample_weight": sample_weight, "groups": groups, **params})
-        found = cross_fit(self.estimator, _OPENING, X, y, metadata, cv=self._splitter(groups))
+        found = cross_fit(self.estimator, _OPENING, X, y, metadata, cv=5 if self.cv is None else self.cv)
         self.estimator_ = found["estimator"]
         return y, found["logits"].double().exp().numpy(), found["prints"]
-
-    def _splitter(self, groups):
-        return keeping_together(5 if self.cv is None else self.cv, groups)
 
     def _check_costs(self):
         """The costs as an array, or None."""
@@ -587,16 +584,3 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     def _route(self, params):
         params = {name: value for name, value in params.items() if value is not None}
         return route(self, params, **self._routed_to(params.get("groups"))) if params else NO_METADATA
-
-    def get_metadata_routing(self):
-        """Who gets the metadata that `fit` is given.
-
-        Returns
-        -------
-        MetadataRouter
-            An estimator that isn't fitted, and the splitter that folds for it.
-        """
-        return router_of(self, **self._routed_to()).add_self_request(self)
-
-    def _routed_to(self, groups=None):
-        return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self._splitter(groups)}

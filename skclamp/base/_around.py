@@ -14,6 +14,8 @@ from skorch import NeuralNet
 
 from .._backbones.opening import is_frozen
 from .._utils.encoding import register
+from .._utils.metadata import keeping_together, router_of
+from .._utils.outputs import SOFTMAX
 from .._utils.parameters import check_parameters
 from .._version import documentation
 from ..persistence import load
@@ -34,6 +36,9 @@ class AroundEstimator(BaseEstimator):
 
     # Learned attributes that a file does without, or that are made anew from the rest and the estimator.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
+
+    # With scikit-learn's metadata routing, unless somebody says otherwise, as of splitters that go by groups.
+    __metadata_request__fit: ClassVar = {"groups": True}
 
     # A class has those of its bases, and its own.
     _parameter_constraints: ClassVar[dict] = {}
@@ -141,6 +146,23 @@ class AroundEstimator(BaseEstimator):
         for name, value in vars(self).items():
             setattr(shown, name, _by_name(value))
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
+
+    def get_metadata_routing(self):
+        """Who gets the metadata that `fit` is given.
+
+        Returns
+        -------
+        MetadataRouter
+            To an estimator that isn't fitted, to the splitter that folds for it, and to that of a guard.
+        """
+        return router_of(self, **self._routed_to()).add_self_request(self)
+
+    def _routed_to(self, groups=None):
+        """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""
+        if is_frozen(self.estimator):
+            return {}
+        stratified = getattr(self, "_outputs", SOFTMAX) == SOFTMAX
+        return {"classifier": self.estimator, "splitter": keeping_together(self.cv, groups, stratified)}
 
     def _html_repr(self):
         """Return scikit-learn's diagram for notebooks and, once fitted, the summary below it."""

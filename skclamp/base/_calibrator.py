@@ -31,7 +31,7 @@ from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
-from .._utils.metadata import NO_METADATA, keeping_together, route, router_of, routing_enabled
+from .._utils.metadata import NO_METADATA, route, routing_enabled
 from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices, is_splitter
 from .._utils.progress import VERBOSE, fit_as_task
@@ -229,9 +229,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         return tags
 
     # Fitting: open, understand, look, learn, look back.
-
-    # As of splitters that go by them, with scikit-learn's metadata routing, unless somebody says otherwise.
-    __metadata_request__fit: ClassVar = {"groups": True}
 
     def fit(self, X, y=None, sample_weight=None, groups=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.
@@ -957,35 +954,17 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             check_classifier(self.estimator)
         parts = self._routed_to(params.get("groups"))
         metadata = route(self, params, **parts)
-        groups = {**metadata.split, **metadata.guard, **params}.get("groups")
-        if groups is not None and y is not None:
-            check_groups(groups, len(y))
+        if metadata.groups is not None and y is not None:
+            check_groups(metadata.groups, len(y))
         # With metadata routing the user has said so.
-        torn = groups is not None and "groups" not in metadata.split and not routing_enabled()
+        torn = metadata.groups is not None and "groups" not in metadata.split and not routing_enabled()
         if torn and "classifier" in parts and is_splitter(parts.get("splitter")):
             note(
                 f"groups are torn apart by the folds of cv={self.cv!r}, which don't go by them: give it a splitter "
                 "that does, such as GroupKFold()",
                 CalibrationSetWarning,
             )
-        return metadata._replace(groups=groups)
-
-    def get_metadata_routing(self):
-        """Who gets the metadata that `fit` is given.
-
-        Returns
-        -------
-        MetadataRouter
-            To a classifier that isn't fitted, to the splitter that folds for it, and to that of a guard.
-        """
-        return router_of(self, **self._routed_to()).add_self_request(self)
-
-    def _routed_to(self, groups=None):
-        """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""
-        if is_frozen(self.estimator):
-            return {}
-        stratified = getattr(self, "_outputs", SOFTMAX) == SOFTMAX
-        return {"classifier": self.estimator, "splitter": keeping_together(self.cv, groups, stratified)}
+        return metadata
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""

@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 from torch import nn
 
 from .._judging.out_of_fold import MIN_SAMPLES, HeldOut, decide
-from .._judging.paired import of_groups, student_below_zero
+from .._judging.paired import student_below_zero
 from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
@@ -231,10 +231,8 @@ def _screened(problem, base, logits, most, n_kept):
 
 def _grown(problem, base, logits, most, seed):
     """Logits of views joined one by one, as long as the best of those left gains on inner folds; why others didn't."""
-    # Copies, and groups, stay together.
-    weight, places, folds = problem.weight.numpy(), problem.places, KFold(2, shuffle=True, random_state=seed)
-    splits = folds.split(np.arange(problem.n_distinct))
-    halves = [tuple(np.flatnonzero(np.isin(places, part)) for part in split) for split in splits]
+    weight = problem.weight.numpy()
+    halves = [*KFold(2, shuffle=True, random_state=seed).split(weight)]
     chosen, left = {AS_IT_IS: base}, dict(logits)
     untried: dict[str, Objection] = {}
     present = _losses(problem, halves, [base])
@@ -242,7 +240,7 @@ def _grown(problem, base, logits, most, seed):
         losses = {name: _losses(problem, halves, [*chosen.values(), part]) for name, part in left.items()}
         best = min(losses, key=lambda name: np.average(losses[name], weights=weight))
         for name in losses:
-            mean, error, _ = student_below_zero(*of_groups(losses[name] - present, weight, problem.units))
+            mean, error, _ = student_below_zero(losses[name] - present, weight)
             needed = _ERRORS * error
             reason = Reason.GAINED_LITTLE if error else Reason.WITHOUT_WEIGHT
             untried[name] = Objection(reason, -mean, needed, lack=mean + needed)
