@@ -39,13 +39,13 @@ def is_doubtful(weight, n_classes, enough):
     return n_classes <= MAX_CLASSES and n_effective(weight.cpu().numpy()) < enough * n_classes
 
 
-def against_temperature(calibrator, samples):
+def against_temperature(calibrator, samples, groups=None):
     """Fit a map, and a temperature, without each fold of the samples, and judge both on it; None without folds.
 
-    The map is fitted as a clone of `calibrator` to `LabelledLogits`.
+    The map is fitted as a clone of `calibrator` to `LabelledLogits`; `groups` are numbers of what stays together.
     """
     logits, y, weight = samples
-    numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, weight, _N_FOLDS)
+    numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, weight, _N_FOLDS, groups)
     if not numbers.any():
         return None
     judged = []

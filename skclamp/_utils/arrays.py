@@ -239,12 +239,11 @@ def tensor_of(values, name):
 
 
 def _text_in(values, columns):
-    """Words on the first column of an array that holds a string; none where nothing does."""
-    for column, entries in enumerate(values.T if values.ndim == 2 else ()):
-        text = next((entry for entry in entries if isinstance(entry, str)), None)
-        if text is not None:
-            return f", such as {text[:20]!r} in column {columns[column] if columns else column!r}"
-    return ""
+    """Words on the first string in an array, and its column; none where nothing is one."""
+    place = next((place for place, entry in np.ndenumerate(values) if isinstance(entry, str)), None)
+    if not place:
+        return ""
+    return f", such as {values[place][:20]!r} in column {columns[place[-1]] if columns else place[-1]!r}"
 
 
 class ComputedRows:

@@ -22,6 +22,7 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import LabelledLogits, Samples, cross_fit, labels_beside, read, read_labels
 from .._backbones.scale import joined
+from .._judging.paired import numbered
 from .._looks import words
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
@@ -177,6 +178,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
+
+    # Whether `_fit_logits` holds samples out, and takes ``groups``, their numbers or None.
+    _holds_out = False
 
     # Whether anything is learned from samples: labels then say something, and scores do.
     _learns: ClassVar[Any] = True
@@ -337,7 +341,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             rival, enough = None, n_per_class * self._unjudged._enough_per_number
             judged = judged and not hopeless and not notes.explained
             if judged and is_doubtful(mapped.samples.weight, n_classes, enough):
-                rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples)
+                rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples, samples.groups)
             if rival is not None and rival.worse:
                 losses = rival.loss, rival.of_temperature
                 message = words.worse_than_temperature(n_samples, self._unjudged._n_free, *losses, self._owner)
@@ -458,16 +462,21 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if self._outputs.n_labels:
             self.map_ = self._fit_labels(samples.labelled).learn(least_probability=self.least_probability_)
             return
-        logits, y, weight = samples.of_all().rows()
+        of_all, groups = samples.of_all(), samples.groups
+        logits, y, weight = of_all.rows()
+        if of_all.n_rows_each > 1:
+            # The places of a sample stay together.
+            groups = np.repeat(numbered(groups, len(of_all.y)), of_all.n_rows_each)
         seen = self._learned_among(logits, y, weight)
         if self._learns_by_class:
             self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
         if seen is not None:
             if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, weight):
                 note(words.missing_classes(seen.mask), CalibrationSetWarning)
-            logits, y, weight = seen.among(logits, y, weight)
+            logits, y, weight, groups = seen.among(logits, y, weight, groups)
         refused_by = "" if self._takes_absent else type(self).__name__
-        learned = self._fit_logits(logits, y, weight)
+        told = {"groups": groups} if self._holds_out else {}
+        learned = self._fit_logits(logits, y, weight, **told)
         if not isinstance(learned, Map):
             raise TypeError(f"_fit_logits must return a skclamp.base.Map; got {type(learned).__name__}")
         # A copy: what was returned may be another calibrator's.

@@ -51,7 +51,7 @@ class SeenClasses(Map):
         """Return whether each class has samples, as an array."""
         return (self.places < len(self.columns)).cpu().numpy()
 
-    def among(self, logits, y, weight):
+    def among(self, logits, y, weight, groups=None):
         """Samples with weight as they were without the other classes; of a single class, which needs no map, as given.
 
         Parameters
@@ -59,12 +59,15 @@ class SeenClasses(Map):
         logits : torch.Tensor of shape (n_samples, n_classes)
         y : torch.Tensor of shape (n_samples,), dtype int64
         weight : torch.Tensor of shape (n_samples,)
+        groups : ndarray of shape (n_samples,), default=None
+            Numbers of their groups.
         """
         if len(self.columns) == 1:
-            return logits, y, weight
+            return logits, y, weight, groups
         rows = weight > 0
         there = rows.to(y.device)
-        return logits[there][:, self.columns.to(y.device)], self.places.to(y.device)[y[there]], weight[rows]
+        groups = None if groups is None else groups[rows.cpu().numpy()]
+        return logits[there][:, self.columns.to(y.device)], self.places.to(y.device)[y[there]], weight[rows], groups
 
     def mapped(self, transform, logits):
         """Log-probabilities: the others' by temperature, and the map's among those with samples in what they leave."""

@@ -76,9 +76,9 @@ class AffineScaling(TemperatureFirst):
     _map = AffineMap
     coef_, intercept_ = Learned(), Learned()
 
-    def _fit_map(self, map_, logits, y, sample_weight):
+    def _fit_map(self, map_, logits, y, sample_weight, **told):
         map_.learn(n_effective=sample_weight.sum().item())
-        return self._solve(map_, map_.features(logits), y, sample_weight)
+        return self._solve(map_, map_.features(logits), y, sample_weight, **told)
 
 
 def learn_affine(map_, solution, unit=1.0):

@@ -65,11 +65,12 @@ class OdirScaling(AffineScaling):
     }
 
     _n_per_class = 2
+    _holds_out = True
     _group = "matrices"
     # Full matrices of more classes take minutes.
     _compared_classes = 50
 
-    def _solve(self, map_, features, y, sample_weight):
+    def _solve(self, map_, features, y, sample_weight, groups=None):
         n_classes = features.shape[1]
         unit = unit_of(map_.temperature_, features, y, sample_weight)
         data = features / unit, y, sample_weight.to(features)
@@ -77,7 +78,7 @@ class OdirScaling(AffineScaling):
         units = n_classes * (n_classes - 1) * unit**2, n_classes
         penalties = self.off_diagonal_penalty, self.intercept_penalty
         given = [None if penalty is None else penalty / one for penalty, one in zip(penalties, units, strict=True)]
-        off_diagonal, intercept = self._chosen(data, *given)
+        off_diagonal, intercept = self._chosen(data, groups, *given)
         self.off_diagonal_penalty_, self.intercept_penalty_ = off_diagonal * units[0], intercept * units[1]
         gains = minimise(SoftmaxRegression(*data, mixes=False), [0.0, intercept]).parameters
         strengths = strengths_by_role(n_classes, off_diagonal, intercept=intercept)
@@ -102,14 +103,15 @@ class OdirScaling(AffineScaling):
         strengths = {name: getattr(self, f"{name}_") for name in ("off_diagonal_penalty", "intercept_penalty")}
         return clone(self).set_params(**strengths)
 
-    def _chosen(self, data, off_diagonal, intercept):
+    def _chosen(self, data, groups, off_diagonal, intercept):
         """Strengths of least out-of-fold loss: of the intercepts with gains alone, then off the diagonal."""
         if off_diagonal is not None and intercept is not None:
             return float(off_diagonal), float(intercept)
         features, y, weight = data
         n_classes = features.shape[1]
         unit = n_classes / weight.sum().item()
-        folds = folds_with_weight(draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds), weight)
+        numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds, groups)
+        folds = folds_with_weight(numbers, weight)
         if len(folds) < 2:
             off_diagonal = unit * (n_classes - 1) if off_diagonal is None else off_diagonal
             return float(off_diagonal), float(unit if intercept is None else intercept)
@@ -194,7 +196,7 @@ class MatrixScaling(OdirScaling):
 
     _map = CentredMap
 
-    def _solve(self, map_, features, y, sample_weight):
+    def _solve(self, map_, features, y, sample_weight, groups=None):
         largest, temperature = largest_of(features), unit_of(map_.temperature_, features, y, sample_weight)
         if largest > _LARGEST_RATIO * temperature > _LARGEST_RATIO * DEFAULT_BOUNDS[0]:
             raise ValueError(
@@ -202,7 +204,7 @@ class MatrixScaling(OdirScaling):
                 f"their row are lost in its mean; got {largest:g} at a temperature of {temperature:g}. Clip what "
                 "stands for a class that is impossible, or take DirichletCalibration"
             )
-        return super()._solve(map_, features, y, sample_weight)
+        return super()._solve(map_, features, y, sample_weight, groups)
 
 
 @with_shared_docs

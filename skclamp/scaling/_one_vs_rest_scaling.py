@@ -293,13 +293,14 @@ class QuadraticScaling(OneVsRestScaling):
 
     _n_per_class = 0
     _n_free = 1
+    _holds_out = True
     _monotone = True
     _map = QuadraticMap
     slope_low_, slope_high_, range_ = Learned(), Learned(), Learned()
     _compared_classes = 2
     _default_candidates: ClassVar = {"quadratic": {}}
 
-    def _fit_map(self, map_, logits, y, sample_weight):
+    def _fit_map(self, map_, logits, y, sample_weight, groups=None):
         log_odds = _log_odds(logits / map_.temperature_)[(sample_weight > 0).to(logits.device)]
         map_.learn(range_=torch.stack([log_odds.amin(0), log_odds.amax(0)]).cpu())
         terms = map_.terms(logits / map_.temperature_)
@@ -308,7 +309,7 @@ class QuadraticScaling(OneVsRestScaling):
         unit = terms[0].shape[1] / n_effective
         if penalty is None:
             log_proba = torch.log_softmax(logsigmoid(sum(terms)), 1)
-            folds = folds_with_weight(draw_folds(log_proba, y, weight, self.n_folds), weight)
+            folds = folds_with_weight(draw_folds(log_proba, y, weight, self.n_folds, groups), weight)
             # Nothing can be held out where one fold holds all the weight.
             tried = _MULTIPLES[: None if len(folds) > 1 else 1]
             losses = (out_of_fold_losses(terms, y, weight, folds, multiple * unit) for multiple in tried)

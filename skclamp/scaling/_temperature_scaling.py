@@ -149,9 +149,9 @@ class TemperatureFirst(BaseCalibrator):
     temperature_ = Learned()
     _map: type[Map]
 
-    def _fit_logits(self, logits, y, sample_weight):
+    def _fit_logits(self, logits, y, sample_weight, **told):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
         map_ = self._map(temperature_=solution.temperature)
-        self.n_iter_ = self._fit_map(map_, logits.double(), y, sample_weight).n_evaluations
+        self.n_iter_ = self._fit_map(map_, logits.double(), y, sample_weight, **told).n_evaluations
         return map_
