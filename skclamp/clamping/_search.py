@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.history import History
 from torch import nn
 from torch.nn import functional as F
 
@@ -253,9 +254,15 @@ def fit_to_all(outcome, learner):
     else:
         # Other optimisers go on from the beginning.
         start = None
-    learner.progress.expect(1)
-    learner.progress.begin("all samples")
-    state = learner.fit(problem.among_seen(), settings, start)
+    fewest = min((len(train) for train, _ in outcome.splits), default=0)
+    if start is not None and start.wide and 2 * fewest > len(problem):
+        # So many parameters never converge: what each fold has learned from most samples is proved, and further steps
+        # fit noise.
+        state = replace(start, in_sample=None, history=History())
+    else:
+        learner.progress.expect(1)
+        learner.progress.begin("all samples")
+        state = learner.fit(problem.among_seen(), settings, start)
     if not state.identity:
         return outcome
     if problem.seen is not None:
