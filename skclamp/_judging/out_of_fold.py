@@ -16,8 +16,6 @@ from .verdict import Decision, Objection, Reason, Verdict
 LEVEL = 0.02
 # With fewer samples no difference of a plausible size can be told from chance, and the baseline it is.
 MIN_SAMPLES = 100
-# Each of so many folds must gain; of more, each of fewer samples, one may well lose by chance.
-MAX_UNANIMOUS = 2
 _N_DRAWS = 1000
 
 
@@ -149,6 +147,11 @@ class Evidence:
         return nearest
 
 
+def may_lose(n_folds):
+    """How many folds may lose by chance: one in three, so that of two each must gain."""
+    return n_folds // 3
+
+
 def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     """Return the `Decision` whether a candidate, the best of all, beats the baseline in one of several tries.
 
@@ -164,8 +167,8 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     universal, needed = float(np.exp(min(0.0, -log_ratio))) * n_tests, float(np.log(n_tests / level))
     n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
     objections, unheard = [], None
-    if n_gains < n_folds <= MAX_UNANIMOUS:
-        objections.append(Objection(Reason.LOST_FOLDS, n_gains, n_folds))
+    if n_gains < (least := n_folds - may_lose(n_folds)):
+        objections.append(Objection(Reason.LOST_FOLDS, n_gains, least, n_folds))
     if not student < level:
         objections.append(Objection(Reason.CHANCE, min(1.0, student), level))
     if not universal < level:
@@ -220,7 +223,7 @@ def detectable_gain(standard_error, n_effective, head_starts, level):
     def majority(gain):
         by_fold = gain + noise
         universal = np.logaddexp.reduce(n * (by_fold - head_starts), axis=1)
-        gained = (by_fold > 0).all(1) | (len(n) > MAX_UNANIMOUS)
+        gained = (by_fold <= 0).sum(1) <= may_lose(len(n))
         return np.mean(gained & (by_fold @ shares > student) & (universal > needed)) - 0.5
 
     high = standard_error

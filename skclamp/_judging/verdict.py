@@ -68,7 +68,7 @@ class Reason(Enum):
         "sample, needs below {needed:.2g}"
     )
     # Doubts about a candidate that folds have judged.
-    LOST_FOLDS = "it fell in {value} of {needed} folds, needs all"
+    LOST_FOLDS = "it fell in {value} of {about} folds, needs {needed}"
     WORSE_AMONG_ALL = (
         "among all classes, those without samples too, it changes the held-out NLL by {value:+.2g} nats per sample "
         "(standard error {needed:.2g})"

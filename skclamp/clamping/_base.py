@@ -137,7 +137,8 @@ class BaseClamping(BaseCalibrator):
         partial sets arguments other than `lr`. The perturbation "auto" takes natural steps alone.
     max_epochs : int, default=10
         Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most
-        so many natural-gradient steps, 5 of them for features and 4 from the folds' mean. Natural-gradient training
+        so many natural-gradient steps, 5 of them for features and 4 from the mean of halves. Where each fold learned
+        many parameters from more than half of the samples, the mean is kept as it is. Natural-gradient training
         stops by itself when the gradients are no larger than chance makes them. Ctrl-C in the last training, after the
         guard's, keeps the best epoch with a warning; before that, it ends the fit.
     shuffle : bool, default=True
@@ -213,7 +214,7 @@ class BaseClamping(BaseCalibrator):
     history_ : skorch.history.History
         Of the final training: one row per epoch. The "train_loss" of a natural step is that before it.
     n_iter_ : int
-        Epochs of the final training.
+        Epochs of the final training; 0 where the mean of folds is kept.
     cost_ : dict
         Passes "forward" and "backward": how often each sample went through the network during `fit`, on average; with
         `X_unlabelled` also "unlabelled_forward" and "reference_forward", of its inputs and those of `X_reference`.

@@ -11,7 +11,7 @@ from skorch.history import History
 from torch import nn
 from torch.nn import functional as F
 
-from .._judging.out_of_fold import LEVEL, MAX_UNANIMOUS, MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score
+from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score, may_lose
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.score import combined_p_value
 from .._judging.screen import ERRORS
@@ -333,7 +333,7 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
             plain_loss, *means = np.average([plain[rows], *losses[:, rows]], axis=1, weights=weight[rows])
             best = int(np.argmin(means))
             progress.held_out(candidates[best], means[best], plain_loss)
-        enough = np.count_nonzero(judging) >= MIN_SAMPLES and (k > 0 or len(splits) <= MAX_UNANIMOUS)
+        enough = np.count_nonzero(judging) >= MIN_SAMPLES and k >= may_lose(len(splits))
         if until_lost and enough and ((plain - losses) @ judging).max() <= 0:
             break
     return Evidence(plain, losses, judging, [rows for _, rows in splits[: len(folds)]], least, folds, problem.units)

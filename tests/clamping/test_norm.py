@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network
-from _small_networks import bare_logits, labels_of, snapshot
+from _small_networks import bare_logits, labels_of, nll, snapshot
 from sklearn.metrics import log_loss
 from torch import nn
 
@@ -109,6 +109,20 @@ def test_steps_on_halves_foresee_the_loss_and_gain_less_and_less():
     np.testing.assert_allclose(fits[-1].history_[1:, "train_loss"], losses, atol=0.05)
     gains = fits[-1].history_[:, "gain"]
     assert gains == sorted(gains, reverse=True)
+
+
+def test_what_is_deployed_gains_what_folds_have_proved():
+    """Many parameters, learned on by all of so few samples, would fit noise, and T with them."""
+    (network, _), n = problem_of("tokens", 1), 120
+    for seed in range(4):
+        X = np.random.default_rng(seed).integers(20, size=(n + 1000, 10))
+        y = labels_of(bare_logits(disturbed(network, 0.5), X), temperature=1.0)
+        options = {"validation_fraction": 0.2, "output": None, "random_state": 0}
+        clamped = NeuralClampingCalibrator(network, perturbation="norm", **options).fit(X[:n], y[:n])
+        plain = TemperatureScaling(network).fit(X[:n], y[:n])
+        losses = [nll(fit.predict_log_proba(X[n:]), y[n:]) for fit in (clamped, plain)]
+        assert clamped.accepted_
+        assert losses[0] - losses[1] < clamped.verdict_.difference
 
 
 def test_auto_puts_it_on_top_of_what_it_learned_of_the_inputs():

@@ -45,7 +45,7 @@ def test_no_gain_in_one_fold_is_told_whatever_the_mean():
     assert verdict.p_value == 1
     assert not verdict.accepted
     assert "channel lowered the held-out NLL" in verdict.reason
-    assert "which proves nothing: it fell in 1 of 2 folds, needs all" in verdict.reason
+    assert "which proves nothing: it fell in 1 of 2 folds, needs 2" in verdict.reason
     assert re.search(r"Student's p = \S+, adjusted for the tests made, needs below 0.02\)", verdict.reason)
     assert "a temperature chosen for the held-out samples may do as well" in verdict.reason
 
