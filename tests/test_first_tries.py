@@ -235,7 +235,11 @@ class Reader(nn.Module):
 def padded(rows):
     """A batch, padded to its longest text."""
     ids = nn.utils.rnn.pad_sequence([row["input_ids"] for row in rows], batch_first=True)
-    return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": torch.tensor([row["label"] for row in rows])}
+    return {
+        "input_ids": ids,
+        "attention_mask": (ids > 0).long(),
+        "labels": torch.tensor([row["label"] for row in rows]),
+    }
 
 
 def texts(model, seed, n_samples=300, written=lambda ids: ids):
@@ -286,7 +290,7 @@ def test_a_comparison_says_what_it_leaves_out():
                 return super().forward(x)
 
     network, (X, y) = Rounding(3, 3).eval(), drawn()
-    with pytest.warns(CalibrationSetWarning, match="NeuralClampingCalibrator is left out .*: the network's output must"):
+    with pytest.warns(CalibrationSetWarning, match="NeuralClampingCalibrator is left out .*: the network's output"):
         found = compare_calibrators(network, X, y, X + 1e-3, y, n_resamples=20, n_draws=20)
     assert "TemperatureScaling" in found
     assert "NeuralClampingCalibrator" not in found

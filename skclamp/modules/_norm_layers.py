@@ -13,7 +13,7 @@ from collections import OrderedDict
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from types import BuiltinFunctionType, FunctionType
 from weakref import WeakKeyDictionary
 
@@ -213,7 +213,9 @@ def _clamp(layer, gain, offset, rows, places):
     """A function of what a layer gives; on the way back it adds each sample's gradients to `rows`, if there are any."""
 
     def clamp(h):
-        clamped = _clamped(h, gain.to(h), None if offset is None else offset.to(h))
+        # Of half precision a gain would be rounded by more than it moves.
+        precise = h.to(torch.promote_types(h.dtype, torch.float32))
+        clamped = _clamped(precise, gain.to(precise), None if offset is None else offset.to(precise)).to(h.dtype)
         if rows is None or not torch.is_grad_enabled():
             return clamped
         if not clamped.requires_grad:
@@ -455,7 +457,10 @@ def _with_right_gradients(probe, layers):
     together, logits = probe.gradients(perturbation, probe.all)
     alone, _ = probe.gradients(perturbation, probe.again)
     gradient = together.sum(0)
-    dtypes = [logits.dtype, *[p.dtype for p in probe.head.parameters() if p.is_floating_point()]]
+    # A network may have an autocast of its own.
+    given = probe.calls(probe.parts, probe.all, lambda _name, _part, _args, _kwargs, h, _k: h)
+    tensors = [logits, *probe.head.parameters(), *chain(*given.values())]
+    dtypes = [h.dtype for h in tensors if isinstance(h, torch.Tensor) and h.is_floating_point()]
     coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
     for layer, places in zip(layers, perturbation.places(), strict=True):
         columns = torch.cat([torch.arange(p.start, p.stop) for p in places if p is not None])

@@ -503,6 +503,37 @@ def test_other_precisions(name, dtype):
     torch.testing.assert_close(folded, hooked, rtol=0, atol=tolerance * hooked.abs().max().item())
 
 
+class OwnAutocast(nn.Module):
+    """Blocks that the network itself runs in bfloat16, each on what the norm of half, or of full, precision gives."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        torch.manual_seed(0)
+        self.dtype, self.first, self.head = dtype, nn.Linear(6, 32), nn.Linear(32, 100)
+        self.norms = nn.ModuleList([nn.LayerNorm(32) for _ in range(7)])
+        self.layers = nn.ModuleList([nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 32)) for _ in range(7)])
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            h = self.first(x).to(self.dtype)
+            for norm, layer in zip(self.norms, self.layers, strict=True):
+                h = h + layer(norm(h))
+        return self.head(h.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_networks_with_an_autocast_of_their_own(dtype):
+    head, x = LogitsModule(OwnAutocast(dtype).eval().requires_grad_(False)), torch.randn(3, 6)
+    layers, left_out = find_norm_layers(head, x, {})
+    assert (len(layers), left_out) == (7, {})
+    # Moves that bfloat16 can't tell from none, of a gain, are told.
+    perturbation, private = NormPerturbation(layers), private_copy(head)
+    with torch.no_grad():
+        perturbation.gain.mul_(1.003)
+        with features_clamped(private, perturbation):
+            assert (private(x) - head(x)).abs().max() > 0
+
+
 def places(network):
     return {name: tensor.data_ptr() for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
 
