@@ -71,13 +71,13 @@ def drifted(seed, n_features=60, n_samples=110):
     rng = np.random.default_rng(seed)
     network, x = perceptron(0, n_features), vectors(n_samples + 1000, n_features, seed)
     y = labels_of(bare_logits(network, x), temperature=0.3, seed=seed)
-    x = x + np.float32(0.4) * rng.normal(size=n_features).astype(np.float32)
+    x = x + np.float32(0.3) * rng.normal(size=n_features).astype(np.float32)
     return network, (x[:n_samples], y[:n_samples]), (x[n_samples:], y[n_samples:])
 
 
 def test_fifths_prove_what_halves_do_not():
-    """In some of twenty draws; which ones, the random folds decide."""
-    for seed in range(5, 25):
+    """In some of twenty draws."""
+    for seed in range(20):
         network, (x, y), (x_test, y_test) = drifted(seed)
         both = fitted(x, y, network, perturbation="auto")
         if both.accepted_ and "of 5 folds and beyond chance" in both.verdict_.reason:
@@ -116,11 +116,10 @@ def test_the_first_try_is_that_of_halves():
 
 def test_views_are_searched_with_the_splits_of_the_try_that_counts():
     """Of the first where it kept a perturbation, or where none did; else of the second."""
-    for seen in (moved, np.asarray):
-        found = two_views(perturbation="affine", penalty=1e-9).fit(seen(IMAGES), IMAGE_LABELS)
-        assert found.accepted_ == (seen is moved)
-        assert "in each of 2 folds" in found.views_verdict_.reason
-    # Fifths alone prove about one draw in five; which ones, the random folds decide.
+    found = two_views(perturbation="affine", penalty=1e-9).fit(moved(IMAGES), IMAGE_LABELS)
+    assert found.accepted_
+    assert "in each of 2 folds" in found.views_verdict_.reason
+    # Fifths alone prove about one draw in five.
     judged = set()
     for seed in range(40):
         found = fitted(*seen_both_ways(seed), max_views=2, views=[Backwards()], penalty=1e-9)
