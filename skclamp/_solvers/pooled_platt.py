@@ -2,7 +2,7 @@
 
 import torch
 from torch.linalg import vecdot
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .._utils.warnings import note_unconverged
 from .newton import newton
@@ -17,7 +17,7 @@ _TOLERANCE, _BETWEEN = 1e-9, 1e-3
 _CHUNK_SIZE = 2**18
 
 
-def fit_pooled_platt(z, hit, weight, pooling="partial"):
+def fit_pooled_platt(z, hit, weight, teach, pooling="partial"):
     """Return the gain and the offset of each label, the shared pair, and how often the losses were evaluated.
 
     Parameters
@@ -26,6 +26,8 @@ def fit_pooled_platt(z, hit, weight, pooling="partial"):
         Logits.
     hit, weight : torch.Tensor of shape (n_labels, n_samples)
         Labels, 0 or 1, and non-negative weights, 0 where a label isn't known.
+    teach : torch.Tensor of shape (n_labels,), dtype bool
+        Whether a label teaches what all share; one that doesn't is drawn to that as at the start.
     pooling : {"partial", "complete"}
         Whether each label has a pair of its own around the shared one.
 
@@ -36,25 +38,28 @@ def fit_pooled_platt(z, hit, weight, pooling="partial"):
     n_evaluations : int
     """
     z, hit, weight = z.contiguous(), hit.contiguous(), weight.contiguous()
-    held, precision = torch.tensor(_HELD).to(z), torch.tensor(_START).to(z)
+    held, start = torch.tensor(_HELD).to(z), torch.tensor(_START).to(z)
     one = torch.tensor([[1.0, 0.0]]).to(z)
     # All labels as one.
-    shared, _, n_evaluations, converged = _fitted(
-        one, z.reshape(1, -1), hit.reshape(1, -1), weight.reshape(1, -1), one, held, _TOLERANCE
-    )
-    pairs = shared.expand(len(z), 2)
+    together = (values.reshape(1, -1) for values in (z, hit, weight * teach[:, None]))
+    shared, _, n_evaluations, converged = _fitted(one, *together, one, held, _TOLERANCE)
+    pairs, precision = shared.expand(len(z), 2), start
     if pooling == "partial":
         for last in [False] * (_ROUNDS - 1) + [True]:
             tolerance, parts = _TOLERANCE if last else _BETWEEN, []
+            drawn = torch.where(teach[:, None], precision, start)
             for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
                 data = z[labels], hit[labels], weight[labels]
-                parts.append(_fitted(pairs[labels], *data, shared, precision, tolerance))
-            pairs, variances = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-            n_evaluations += max(part[2] for part in parts)
-            converged = converged and all(part[3] for part in parts)
+                parts.append(_fitted(pairs[labels], *data, shared, drawn[labels], tolerance))
+            *found, evaluations, ends = zip(*parts, strict=True)
+            pairs, variances = map(torch.cat, found)
+            n_evaluations += max(evaluations)
+            converged = converged and all(ends)
             if not last:
-                shared = (precision * pairs.sum(0) + held * one) / (precision * len(z) + held)
-                precision = 1 / ((pairs - shared).square() + variances).mean(0).clamp(min=_LEAST_VARIANCE)
+                taught = pairs[teach]
+                shared = (precision * taught.sum(0) + held * one) / (precision * len(taught) + held)
+                spread = (taught - shared).square() + variances[teach]
+                precision = 1 / spread.mean(0).clamp(min=_LEAST_VARIANCE)
     note_unconverged(converged)
     return pairs.cpu(), shared[0].cpu(), n_evaluations
 
@@ -67,12 +72,12 @@ def _fitted(start, z, hit, weight, centre, precision, tolerance):
         score, offset = torch.addcmul(pairs[:, 1:], pairs[:, :1], z), pairs - centre
         proba = torch.sigmoid(score)
         slope = (proba - hit).mul_(weight)
-        loss = logsigmoid(score).sub_(score.mul_(1 - hit)).mul_(weight).sum(1).neg_()
+        loss = binary_cross_entropy_with_logits(score, hit, weight, reduction="none").sum(1)
         gradient = torch.stack([vecdot(slope, z), slope.sum(1)], 1)
         curve = torch.addcmul(proba, proba, proba, value=-1, out=proba).mul_(weight)
         slanted = torch.mul(curve, z, out=slope)
         entries = vecdot(slanted, z), slanted.sum(1), slanted.sum(1), curve.sum(1)
-        hessian = torch.stack(entries, 1).view(-1, 2, 2) + torch.diag(precision)
+        hessian = torch.stack(entries, 1).view(-1, 2, 2) + precision.diag_embed()
         hessians[:] = [hessian]
         return loss + (precision * offset.square()).sum(1) / 2, gradient + precision * offset, hessian
 

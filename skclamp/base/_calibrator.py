@@ -26,7 +26,6 @@ from .._judging.paired import numbered
 from .._looks import words
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
-from .._solvers.temperature import solve_temperature
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -46,7 +45,7 @@ from ..persistence import write
 from ._around import AroundEstimator, arguments_of
 from ._map import Map, MapsByLabel, OnOutputs, Temperature, refuse_absent
 from ._scores import Mapped, Scores, scored
-from ._seen_classes import SeenClasses
+from ._seen_classes import SeenClasses, labels_that_teach
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
@@ -507,21 +506,16 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _fit_labels(self, samples):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
-        rows = samples.rows()
+        rows, n_labels = samples.rows(), self._outputs.n_labels
+        varies, _, weight, temperature = labels_that_teach(rows, n_labels)
         if self._map_of_labels == "all":
-            return self._fit_logits(*rows)
-        n_labels, maps, shared = self._outputs.n_labels, [], None
+            return self._fit_logits(*rows[:2], weight)
+        maps, shared = [], Temperature(temperature_=temperature)
         for label in range(n_labels):
             of_one = LabelledLogits(*(values[label::n_labels] for values in rows))
-            if torch.bincount(of_one.y[(of_one.weight > 0).to(of_one.y.device)], minlength=2).all():
-                maps.append(of_one.fit(self).map_)
-                continue
-            if shared is None:
-                solution = solve_temperature(*rows[:2], sample_weight=rows.weight, prior=True)
-                shared = Temperature(temperature_=solution.temperature)
-            maps.append(shared)
-        if shared is not None:
-            note(words.labels_of_one_value([each is shared for each in maps]), CalibrationSetWarning)
+            maps.append(of_one.fit(self).map_ if varies[label] else shared)
+        if not varies.all():
+            note(words.labels_of_one_value((~varies).tolist()), CalibrationSetWarning)
         return MapsByLabel(maps=nn.ModuleList(maps))
 
     def _fit_logits(self, logits, y, sample_weight):

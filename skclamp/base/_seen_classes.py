@@ -1,12 +1,14 @@
 """SeenClasses: the classes that the calibration set has samples of; nothing is learned of the others."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
-from .._solvers.temperature import solve_temperature
+from .._solvers.temperature import log_likelihoods, solve_temperature
 from ._map import Map
 
-# Classes are missing by chance where it leaves out as much more often than this; and slopes that its bound is taken at.
+# Classes are missing, and labels of one value, by chance where it leaves out as much more often than this; and slopes that its bound is taken at.
 _LEVEL = 1e-3
 _SLOPES = np.linspace(0.05, 0.95, 19)
 _ROWS = 4096
@@ -99,3 +101,21 @@ class SeenClasses(Map):
         n, slope = n_expected.cpu().numpy(), _SLOPES[:, None]
         log_moments = np.log1p(np.exp((slope - 1) * n) - np.exp(-n)).sum(1)
         return bool((log_moments - _SLOPES * n[~self.mask].sum()).min() >= np.log(_LEVEL))
+
+
+def labels_that_teach(rows, n_labels):
+    """Which of several labels vary, which teach what all share, the rows' weights for that, and a temperature of these.
+
+    A label teaches nothing where it is 0, or 1, in all samples, and chance hardly makes it so.
+    """
+    logits, y, weight = rows
+    solve = partial(solve_temperature, logits, y, prior=True)
+    log_likelihood = log_likelihoods(logits, y, solve(sample_weight=weight).temperature)
+    values = weight.to(log_likelihood) * torch.stack([y, 1 - y, log_likelihood])
+    hits, misses, log_chance = values.view(3, -1, n_labels).sum(1).to(weight.device)
+    varies = hits * misses > 0
+    teach = varies | (log_chance > np.log(_LEVEL))
+    # Where none does, all do.
+    teach |= ~teach.any()
+    weight = (weight.view(-1, n_labels) * teach).view(-1)
+    return varies, teach, weight, solve(sample_weight=weight).temperature

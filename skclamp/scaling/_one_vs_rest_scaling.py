@@ -12,12 +12,12 @@ from .._judging.splits import draw_folds
 from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
 from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._solvers.pooled_platt import fit_pooled_platt
-from .._solvers.temperature import solve_temperature
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from ..base import Map
 from ..base._map import Learned
+from ..base._seen_classes import labels_that_teach
 from ._temperature_scaling import TemperatureFirst
 
 # Multiples of the strength that structured vector scaling fixes, K / n; and what each has to gain out of fold over the
@@ -206,9 +206,9 @@ class PlattScaling(OneVsRestScaling):
         z = samples.logits.double().movedim(1, -1).reshape(-1, n_labels).T
         hit, weight = rows.y.double().view(-1, n_labels).T, rows.weight.to(z.device).view(-1, n_labels).T
         # Of logits of another scale the prior would hold what is wrong.
-        temperature = solve_temperature(*rows[:2], sample_weight=rows.weight, prior=True).temperature
+        _, teach, _, temperature = labels_that_teach(rows, n_labels)
         unit = 1.0 if 1 / _SAME_SCALE < temperature < _SAME_SCALE else temperature
-        pairs, shared, self.n_iter_ = fit_pooled_platt(z / unit, hit, weight, self.pooling)
+        pairs, shared, self.n_iter_ = fit_pooled_platt(z / unit, hit, weight, teach.to(z.device), self.pooling)
         scale = torch.tensor([1 / unit, 1.0], dtype=torch.float64)
         return PlattMapOfLabels(coef_=pairs[:, 0] / unit, intercept_=pairs[:, 1], shared_=shared * scale)
 
