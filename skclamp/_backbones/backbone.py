@@ -19,7 +19,7 @@ from .scale import finite_rows, look_at_scale, scale_of, sizes_of
 _FEWEST_ROWS = 20
 # Of dense outputs, places of all samples that a fit looks at, so many samples of a stream being expected; and those
 # that tell the scale.
-_MOST_PLACES, _EXPECTED, _MOST_SEEN = 1 << 23, 1000, 1 << 20
+_MOST_PLACES, _EXPECTED, _MOST_SEEN = 1 << 20, 1000, 1 << 20
 
 
 class Opening(NamedTuple):

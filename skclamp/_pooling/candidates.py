@@ -4,8 +4,8 @@ from .. import nonparametric, scaling
 from .._utils.arrays import has_absent
 
 # Of dense outputs, places of each sample that maps are tried on, which agree with their neighbours; and rows that few
-# samples have at all of these, and those that what has proved itself is fitted to.
-_TRIED_PLACES, _TRIED_ROWS, _FITTED_ROWS = 128, 1 << 15, 1 << 20
+# samples have at all of these.
+_TRIED_PLACES, _TRIED_ROWS = 128, 1 << 15
 # Every map of the output, in the order in which comparisons have them.
 MAPS = [getattr(room, name) for room in (scaling, nonparametric) for name in room.__all__]
 
@@ -43,11 +43,6 @@ def maps_for(samples):
 def tried(samples):
     """Return `LabelledLogits` at the places of dense outputs that maps are tried on."""
     return samples.thinned(max(_TRIED_PLACES, _TRIED_ROWS // len(samples.y)))
-
-
-def fitted_to(samples):
-    """Return `LabelledLogits` at the places of dense outputs that a pool is fitted to."""
-    return samples.thinned(max(_TRIED_PLACES, _FITTED_ROWS // len(samples.y)))
 
 
 def takers(pairs, *logits):

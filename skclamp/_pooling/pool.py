@@ -22,7 +22,7 @@ from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
 from ..base._seen_classes import SeenClasses
 from ..scaling import TemperatureScaling
-from .candidates import FollowingMap, fitted_to
+from .candidates import FollowingMap
 
 # Likelihood-ratio statistics of T against 1 at which the base begins to leave 1, and where it is T. Between these the
 # garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just seen half as much
@@ -257,7 +257,7 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
         last_weight=last_weight,
     )
     weights[base] = share * max(0.0, 1 - weights.sum())
-    return Pooled(fitted_to(everywhere).fit(pool), weights, prices, totals, _losses(followed, whole))
+    return Pooled(everywhere.fit(pool), weights, prices, totals, _losses(followed, whole))
 
 
 def _n_telling(lead, samples, units):
