@@ -130,6 +130,8 @@ def page_content(scoring, n_calibration, cells, answers, samples, calibrators, o
     return {
         "nCalibration": n_calibration,
         "nSamples": len(samples.logits),
+        # 0 where each sample is one.
+        "nGroups": len(np.unique(scoring.units)) % len(scoring.units),
         "nClasses": len(scoring.classes),
         "areLabels": scoring.are_labels,
         "nPlaces": scoring.n_places,

@@ -335,14 +335,16 @@ def calibrator_in(estimator):
     return estimator
 
 
-def check_groups(groups, n_samples):
+def check_groups(groups, n_samples, parameter="groups"):
     """Names of the samples' groups, an array; raises unless there is one for each sample."""
-    names = to_numpy(groups, "groups")
+    names = to_numpy(groups, parameter)
     if names.shape != (n_samples,):
-        raise ValueError(f"groups must have shape ({n_samples},), a name or number a sample; got shape {names.shape}")
+        raise ValueError(
+            f"{parameter} must have shape ({n_samples},), a name or number a sample; got shape {names.shape}"
+        )
     for name in dict.fromkeys(names.tolist()):
         if is_missing(name):
-            raise ValueError(f"groups must name the group of every sample; got {name}")
+            raise ValueError(f"{parameter} must name the group of every sample; got {name}")
     return names
 
 

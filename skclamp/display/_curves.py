@@ -82,7 +82,7 @@ def smooth_curve(pairs, resamples=(), confidence_level=0.95):
         mean = np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
         return np.clip(confidence + mean, 0, 1), density
 
-    accuracy, density = accuracy_and_density(np.ones(len(pairs.confidence) // pairs.rows_a_sample))
+    accuracy, density = accuracy_and_density(np.ones(pairs.of_samples.shape[0]))
     shown = _is_supported(pairs, confidence, density * bandwidth)
     replicates = [accuracy_and_density(each)[0] for counts in resamples for each in counts]
     low, high = np.where(shown, _interval(replicates, confidence_level), np.nan) if replicates else (None, None)
@@ -102,7 +102,7 @@ def _is_supported(pairs, confidence, share):
 def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
     """Intervals of the bins' accuracies, shape (2, n_bins), by Wilson's formula or the bootstrap, and their counts.
 
-    Counts are numbers of samples; of weighted ones, how many equally weighted would tell as much. Of samples of several
+    Counts are numbers of units; of weighted ones, how many equally weighted would tell as much. Of units of several
     rows those count as weights that are in the bin. Intervals of empty bins are NaN.
 
     Wilson's (Journal of the American Statistical Association 22, 1927) are taken without `resamples`, which are as for

@@ -3,17 +3,17 @@
 import numpy as np
 
 from .._backbones.samples import predict_labelled
-from .._utils.arrays import tensor_of, to_numpy
-from .._utils.labels import calibrator_in, check_labels, resolve_classes
+from .._utils.arrays import to_numpy
+from .._utils.labels import calibrator_in
 from .._utils.sklearn_private import num_samples, take_rows
-from ..metrics._binning import Probabilities
 
 
-def predictions_of(estimator, X, y, name, sample_weight):
-    """Arguments of a display's ``from_predictions`` for a fitted classifier on data."""
+def predictions_of(estimator, X, y, name, **beside):
+    """Arguments of a display's ``from_predictions`` for a fitted classifier on data; `beside` have a value a sample."""
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
-    y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=sample_weight is not None)
+    in_order = any(each is not None for each in beside.values())
+    y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order)
     classes = getattr(estimator, "classes_", None)
     ignored = getattr(calibrator_in(estimator), "ignore_index", None) if y_proba.ndim > 2 else None
     if np.ndim(y) == y_proba.ndim > 2:
@@ -21,16 +21,19 @@ def predictions_of(estimator, X, y, name, sample_weight):
             "y must have one class at each place, or several labels a sample; got several labels at each place. Draw "
             "one of them by from_predictions(y[:, 0], y_proba[:, 0])"
         )
-    return ({} if ignored is None else {"ignore_index": ignored}) | {
-        "y_true": y,
-        "y_proba": y_proba,
-        "labels": None if classes is None else to_numpy(classes),
-        "name": type(estimator).__name__ if name is None else name,
-        "sample_weight": sample_weight,
-    }
+    return (
+        ({} if ignored is None else {"ignore_index": ignored})
+        | beside
+        | {
+            "y_true": y,
+            "y_proba": y_proba,
+            "labels": None if classes is None else to_numpy(classes),
+            "name": type(estimator).__name__ if name is None else name,
+        }
+    )
 
 
-def held_out_predictions(cv_results, X, y, name, sample_weight):
+def held_out_predictions(cv_results, X, y, name, **beside):
     """Arguments of a display's ``from_predictions`` for the samples that folds of ``cross_validate`` held out."""
     if not {"estimator", "indices"} <= set(cv_results or ()):
         raise ValueError(
@@ -48,26 +51,11 @@ def held_out_predictions(cv_results, X, y, name, sample_weight):
             f"{lengths[1]}"
         )
     folds = [
-        predictions_of(estimator, take_rows(X, test), take_rows(y, test), name, None)
+        predictions_of(estimator, take_rows(X, test), take_rows(y, test), name)
         for estimator, test in zip(cv_results["estimator"], tests, strict=True)
     ]
     classes = folds[0]["labels"]
     if not all(np.array_equal(fold["labels"], classes) for fold in folds):
         raise ValueError("cv_results must have folds that each learned every class; use a stratified splitter")
     found = {key: np.concatenate([to_numpy(fold[key]) for fold in folds]) for key in ("y_true", "y_proba")}
-    return folds[0] | found | {"sample_weight": None if sample_weight is None else np.asarray(sample_weight)[rows]}
-
-
-def against_rest(y_true, y_proba, labels, pos_label):
-    """Return whether each label is the one in question, 0 or 1, and its probability."""
-    if np.shape(y_true)[1:] not in ((), (1,)):
-        raise ValueError(f"pos_label must be None for several labels or places a sample; got {pos_label!r}")
-    proba, y = Probabilities(y_proba), check_labels(y_true, "y_true")
-    known = np.unique(y) if labels is None else to_numpy(labels)
-    if not proba.is_event:
-        known = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
-        _ = proba.top_label  # the pass that checks the values
-    (column,) = np.nonzero(known == pos_label)
-    if not len(column):
-        raise ValueError(f"pos_label must be among the labels {known.tolist()}; got {pos_label!r}")
-    return (y == pos_label).astype(int), y_proba if proba.is_event else tensor_of(y_proba, "y_proba")[:, column[0]]
+    return folds[0] | found | {key: np.asarray(each)[rows] for key, each in beside.items() if each is not None}

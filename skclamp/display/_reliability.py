@@ -17,7 +17,7 @@ from ..metrics._metric import split_rows
 from ._axes import is_drawn_on, legend_above, new_axes, split_off_lower
 from ._curves import SmoothCurve, accuracy_intervals, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, draw_line, words_of
-from ._predictions import against_rest, held_out_predictions, predictions_of
+from ._predictions import held_out_predictions, predictions_of
 
 # The kind of bins: the metric that averages their gaps, and its short name.
 _METRICS = {
@@ -113,7 +113,7 @@ class ReliabilityDisplay:
     counted: str = "samples"
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, **kwargs):
+    def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, groups=None, **kwargs):
         """Reliability diagram of a fitted classifier on data.
 
         Parameters
@@ -130,6 +130,8 @@ class ReliabilityDisplay:
             Name shown in the legend; None takes that of the estimator's class.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
+        groups : array-like of shape (n_samples,), default=None
+            What each sample belongs to, such as a patient; see :meth:`from_predictions`.
         **kwargs
             Other parameters of :meth:`from_predictions`.
 
@@ -155,10 +157,11 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_estimator(GaussianNB().fit(X, y), X, y)
         >>> plt.close(display.figure_)
         """
-        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight) | kwargs)
+        beside = {"sample_weight": sample_weight, "groups": groups}
+        return cls.from_predictions(**predictions_of(estimator, X, y, name, **beside) | kwargs)
 
     @classmethod
-    def from_cv_results(cls, cv_results, X, y, *, name=None, sample_weight=None, **kwargs):
+    def from_cv_results(cls, cv_results, X, y, *, name=None, sample_weight=None, groups=None, **kwargs):
         """Reliability diagram of cross-validated classifiers, each on the samples that its fold held out.
 
         Parameters
@@ -174,6 +177,8 @@ class ReliabilityDisplay:
             Name shown in the legend; None takes that of the estimators' class.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
+        groups : array-like of shape (n_samples,), default=None
+            What each sample belongs to, such as a patient; see :meth:`from_predictions`.
         **kwargs
             Other parameters of :meth:`from_predictions`.
 
@@ -200,7 +205,8 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_cv_results(cv_results, X, y)
         >>> plt.close(display.figure_)
         """
-        return cls.from_predictions(**held_out_predictions(cv_results, X, y, name, sample_weight) | kwargs)
+        beside = {"sample_weight": sample_weight, "groups": groups}
+        return cls.from_predictions(**held_out_predictions(cv_results, X, y, name, **beside) | kwargs)
 
     @classmethod
     def from_predictions(
@@ -213,6 +219,7 @@ class ReliabilityDisplay:
         labels=None,
         pos_label=None,
         sample_weight=None,
+        groups=None,
         ignore_index=-100,
         n_draws=200,
         n_resamples=0,
@@ -247,6 +254,10 @@ class ReliabilityDisplay:
             None shows the second of two classes, and of more the most probable one.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, or of their places.
+        groups : array-like of shape (n_samples,), default=None
+            What each sample belongs to, such as a patient: names or numbers, two at least. Samples of a group, which
+            may depend on each other, are resampled together, 1,000 times where `n_resamples` is 0; a bin's count is
+            that of as many groups. The noise floor is as :func:`~skclamp.metrics.calibration_noise_floor` has it.
         ignore_index : int, default=-100
             What stands for a class that isn't known at a place of a sample.
         n_draws : int, default=200
@@ -294,14 +305,11 @@ class ReliabilityDisplay:
         check_choice(strategy, "strategy", _METRICS)
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
-        if pos_label is not None:
-            y_true, y_proba = against_rest(y_true, y_proba, labels, pos_label)
-            labels = [0, 1]
-        rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index)
-        if rows.kind != "classes":
+        rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, pos_label=pos_label)
+        if rows.kind != "classes" or groups is not None:
             # Labels or places of a sample depend on each other, which only resamples of whole samples know.
-            n_draws, n_resamples = 0, n_resamples or 1000
-        y_encoded, proba = rows.y_encoded, rows.proba.of_event()
+            n_draws, n_resamples = n_draws * (rows.kind == "classes"), n_resamples or 1000
+        y_encoded, proba = rows.y_encoded, rows.proba.in_units(groups).of_event()
         event = str(rows.names[1] if pos_label is None else pos_label) if proba.is_event else None
         metric, metric_name = _METRICS[strategy]
         _, bins = metric(y_encoded, proba, n_bins=n_bins, return_bins=True)
@@ -309,7 +317,8 @@ class ReliabilityDisplay:
         floor = None
         if n_draws:
             error = partial(metric, n_bins=n_bins)
-            floor = calibration_noise_floor(error, proba, n_draws=n_draws, random_state=random_state)
+            about = {} if groups is None else {"y_true": y_encoded, "groups": groups}
+            floor = calibration_noise_floor(error, proba, n_draws=n_draws, random_state=random_state, **about)
         display = cls._of_pairs(
             proba.pairs(y_encoded),
             bins,

@@ -59,7 +59,7 @@ class ReliabilityGridDisplay:
         self.displays = displays
 
     @classmethod
-    def from_estimators(cls, estimators, X, y=None, *, sample_weight=None, **kwargs):
+    def from_estimators(cls, estimators, X, y=None, *, sample_weight=None, groups=None, **kwargs):
         """Diagrams of several fitted classifiers on the same data.
 
         Parameters
@@ -73,6 +73,8 @@ class ReliabilityGridDisplay:
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
+        groups : array-like of shape (n_samples,), default=None
+            What each sample belongs to, such as a patient; see :meth:`ReliabilityDisplay.from_predictions`.
         **kwargs
             Other parameters of :meth:`from_predictions`.
 
@@ -108,7 +110,8 @@ class ReliabilityGridDisplay:
         for name, classes in known.items():
             if not np.array_equal(classes, first):
                 raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
-        given = [predictions_of(model, X, y, name, sample_weight) for name, model in named.items()]
+        beside = {"sample_weight": sample_weight, "groups": groups}
+        given = [predictions_of(model, X, y, name, **beside) for name, model in named.items()]
         return cls._of(given, **kwargs)
 
     @classmethod
@@ -128,9 +131,9 @@ class ReliabilityGridDisplay:
         ax : matplotlib Axes, default=None
             Axes for ``overlay=True``; None makes a figure.
         **kwargs
-            `n_bins`, `strategy`, `labels`, `sample_weight`, `ignore_index`, `n_draws`, `n_resamples`,
-            `confidence_level`, `smooth` and `random_state` as in :meth:`ReliabilityDisplay.from_predictions`; with
-            ``overlay=True`` `smooth` is True unless it is given.
+            `n_bins`, `strategy`, `labels`, `pos_label`, `sample_weight`, `groups`, `ignore_index`, `n_draws`,
+            `n_resamples`, `confidence_level`, `smooth` and `random_state` as in
+            :meth:`ReliabilityDisplay.from_predictions`; with ``overlay=True`` `smooth` is True unless it is given.
 
         Returns
         -------
@@ -174,6 +177,7 @@ class ReliabilityGridDisplay:
         n_bins=10,
         labels=None,
         sample_weight=None,
+        groups=None,
         ignore_index=-100,
         n_resamples=0,
         confidence_level=0.95,
@@ -198,11 +202,13 @@ class ReliabilityGridDisplay:
             Labels of the columns, which are the titles.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
+        groups : array-like of shape (n_samples,), default=None
+            What each sample belongs to, such as a patient; see :meth:`ReliabilityDisplay.from_predictions`.
         ignore_index : int, default=-100
             Of a class at each place of a sample, what stands for one that isn't known.
         n_resamples : int, default=0
             Bootstrap replicates for intervals of the bins and the band of the curve; 0 takes Wilson's intervals, and no
-            band; or 1,000 of a class at each place, as places of a sample depend on each other.
+            band; or 1,000 of a class at each place, or of `groups`, which depend on each other.
         confidence_level : float, default=0.95
             Of these.
         smooth : bool, default=False
@@ -240,8 +246,8 @@ class ReliabilityGridDisplay:
         >>> plt.close(display.figure_)
         """
         rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False)
-        proba = rows.proba
-        if rows.kind == "places":
+        proba = rows.proba.in_units(groups)
+        if rows.kind == "places" or groups is not None:
             n_resamples = n_resamples or 1000
         edges = proba.equal_width_edges(n_bins)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")

@@ -128,7 +128,7 @@ class RiskCoverageDisplay:
                     f"{estimator.costs_.tolist()}"
                 )
             kwargs = {"target_risk": estimator.verdict_.target_risk, "threshold": estimator.threshold_, **kwargs}
-        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight) | kwargs)
+        return cls.from_predictions(**predictions_of(estimator, X, y, name, sample_weight=sample_weight) | kwargs)
 
     @classmethod
     def from_predictions(
@@ -137,6 +137,7 @@ class RiskCoverageDisplay:
         y_proba,
         *,
         labels=None,
+        pos_label=None,
         sample_weight=None,
         ignore_index=-100,
         target_risk=None,
@@ -156,6 +157,8 @@ class RiskCoverageDisplay:
             Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
         labels : array-like of shape (n_classes,), default=None
             Labels of the columns; see :func:`skclamp.metrics.expected_calibration_error`.
+        pos_label : int, float, bool or str, default=None
+            Class that probabilities of one dimension are of; see :func:`skclamp.metrics.risk_coverage_curve`.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
         ignore_index : int, default=-100
@@ -194,8 +197,8 @@ class RiskCoverageDisplay:
         >>> display = RiskCoverageDisplay.from_predictions([0, 0, 0, 1], y_proba, threshold=0.75)
         >>> plt.close(display.figure_)
         """
-        data = {"labels": labels, "sample_weight": sample_weight, "ignore_index": ignore_index}
-        curve = risk_coverage_curve(y_true, y_proba, **data)
+        data = {"labels": labels, "pos_label": pos_label, "sample_weight": sample_weight}
+        curve = risk_coverage_curve(y_true, y_proba, ignore_index=ignore_index, **data)
         display = cls(curve, target_risk=target_risk, threshold=threshold, estimator_name=name)
         return display.plot(ax=ax, ref_line=ref_line, **kwargs)
 

@@ -22,7 +22,7 @@ from .._utils.arrays import (
     tensor_of,
     tensor_over,
 )
-from .._utils.labels import check_sample_weight, names_of_columns
+from .._utils.labels import check_groups, check_sample_weight, names_of_columns
 from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
@@ -104,15 +104,15 @@ class Pairs:
         Weights of the samples; None stands for ones.
     rows : ndarray of bool of shape (n_all_samples,), default=Ellipsis
         Which of all samples these are.
-    rows_a_sample : int, default=1
-        How many of all rows in succession are of one sample, as those of its places or labels are.
+    unit : ndarray of shape (n_all_samples,), default=None
+        Of each sample, which may have several rows in succession: the first of those that depend on each other.
     """
 
     confidence: np.ndarray
     hits: np.ndarray
     weight: np.ndarray | None = None
     rows: Any = ...
-    rows_a_sample: int = 1
+    unit: np.ndarray | None = None
 
     @property
     def residual(self):
@@ -130,15 +130,18 @@ class Pairs:
             return self
         kept = self.confidence > threshold
         weight = None if self.weight is None else self.weight[kept]
-        return Pairs(self.confidence[kept], self.hits[kept], weight, kept, self.rows_a_sample)
+        return Pairs(self.confidence[kept], self.hits[kept], weight, kept, self.unit)
 
     @cached_property
     def of_samples(self):
-        """Weight of each pair in its sample, a sparse matrix whose product with values of pairs sums up samples'."""
-        rows = np.arange(len(self.confidence)) if self.rows is ... else np.flatnonzero(self.rows)
-        n_rows = len(rows) if self.rows is ... else len(self.rows)
-        starts = np.searchsorted(rows, np.arange(0, n_rows + 1, self.rows_a_sample))
-        return csr_array((self.masses, np.arange(len(rows)), starts), shape=(len(starts) - 1, len(rows)))
+        """Weight of each pair in its unit, a sparse matrix whose product with values of pairs sums up units'.
+
+        Its rows are the samples: the first of a unit has all, and the others have none.
+        """
+        n_rows = len(self.confidence) if self.rows is ... else len(self.rows)
+        unit = np.arange(n_rows) if self.unit is None else self.unit
+        places = unit[np.arange(n_rows)[self.rows] // (n_rows // len(unit))], np.arange(len(self.confidence))
+        return csr_array((self.masses, places), shape=(len(unit), len(self.confidence)))
 
     def table(self, edges, include_lowest=True):
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
@@ -177,6 +180,12 @@ class Probabilities:
         Weights of the samples, or of their places.
     rows_a_sample : int, default=1
         How many rows in succession are of one sample, and resampled together, where `y_proba` is of rows already.
+
+    Attributes
+    ----------
+    unit : ndarray of shape (n_samples,)
+        Of each sample, of several rows or of one, the first of those that depend on each other and are resampled
+        together: itself, unless `in_units` has been told groups.
     """
 
     def __init__(self, y_proba, sample_weight=None, rows_a_sample=1):
@@ -189,7 +198,17 @@ class Probabilities:
         self.n_samples, self.n_classes = self._values.shape
         # Counting is faster than adding up ones.
         self.weight = None if sample_weight is None else weights_of_rows(sample_weight, (shape[0], *shape[2:]))
+        self.unit = np.arange(self.n_samples // self.rows_a_sample)
         self._kept = {}
+
+    def in_units(self, groups):
+        """Return these, the samples of a group one unit; None leaves each one by itself."""
+        if groups is not None:
+            _, first, number = np.unique(check_groups(groups, len(self.unit)), return_index=True, return_inverse=True)
+            if len(first) < 2:
+                raise ValueError("groups must name 2 groups at least, as one says nothing of how they vary; got one")
+            self.unit = first[number]
+        return self
 
     @property
     def masses(self):
@@ -256,7 +275,7 @@ class Probabilities:
 
     def _pairs(self, confidence, hits, threshold):
         hits = hits.astype(np.float64)
-        return Pairs(confidence, hits, self.weight, rows_a_sample=self.rows_a_sample).above(threshold)
+        return Pairs(confidence, hits, self.weight, unit=self.unit).above(threshold)
 
     def class_pairs(self, y_encoded, threshold=None):
         """Yield the pairs of each class: its probability, and whether it is the label."""

@@ -13,7 +13,7 @@ from .._utils.labels import check_same_length
 from .._utils.parallel import N_JOBS, in_parallel
 from .._utils.parameters import check_choice, check_number, check_parameters, check_whole_number
 from .._utils.warnings import silenced
-from ._metric import check_metric, facts_of, options_of, rows_of_classes, split_rows
+from ._metric import against_rest, check_metric, facts_of, options_of, rows_of_classes, split_rows
 from ._noise_floor import draw_labels
 from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_counts
 
@@ -90,7 +90,9 @@ def bootstrap_interval(
     confidence_level=0.95,
     method="debiased",
     labels=None,
+    pos_label=None,
     sample_weight=None,
+    groups=None,
     random_state=None,
     n_jobs=None,
 ):
@@ -128,8 +130,13 @@ def bootstrap_interval(
         which takes off part of the bias only.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples, for metrics of this package.
+    groups : array-like of shape (n_samples,), default=None
+        What each sample belongs to, such as a patient: names or numbers, two at least. Samples of a group, which may
+        depend on each other, are resampled together.
     random_state : int, RandomState instance or None, default=None
         Seed of the resampling.
     n_jobs : int, default=None
@@ -187,7 +194,7 @@ def bootstrap_interval(
     check_parameters({"n_jobs": N_JOBS}, {"n_jobs": n_jobs}, "bootstrap_interval")
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     random_state = check_random_state(random_state)
-    sample = _Sample(metric, y_true, y_proba, labels, sample_weight)
+    sample = _Sample(metric, y_true, y_proba, labels, pos_label, sample_weight, groups)
     (sums,) = _replicates([sample.form], sample.proba, n_resamples, random_state, n_jobs)
     replicates, value = sample.form.values(sums), sample.form.value
     tail = (1 - confidence_level) / 2
@@ -195,7 +202,13 @@ def bootstrap_interval(
         debiased, low, high = _invert(sample.form, sums, tail)
     elif method == "debiased" and isinstance(sample.form, MeanScore):
         noise = np.quantile(sample.form.noise(sums), [1 - tail, tail])
-        debiased, (low, high) = value, np.clip(value - noise, *sample.form.limits)
+        if groups is not None:
+            # Of few groups of several sizes resamples alone end too soon.
+            half = sample.form.half_of_students(tail)
+            noise = max(noise[0], half), min(noise[1], -half)
+        low, high = value - np.array(noise)
+        high = high if sample.form.few is None else max(high, sample.form.few(tail))
+        debiased, (low, high) = value, np.clip([low, high], *sample.form.limits)
     else:
         debiased, (low, high) = value, np.quantile(replicates, [tail, 1 - tail])
         if method == "basic" or (method == "debiased" and sample.is_error):
@@ -216,7 +229,9 @@ def paired_bootstrap_test(
     confidence_level=0.95,
     alternative="two-sided",
     labels=None,
+    pos_label=None,
     sample_weight=None,
+    groups=None,
     random_state=None,
 ):
     """Test whether two calibrators differ in a metric on the same samples, resampled together.
@@ -241,8 +256,13 @@ def paired_bootstrap_test(
         Whether the first's metric is expected to be another than, less or greater than the second's.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples, for metrics of this package.
+    groups : array-like of shape (n_samples,), default=None
+        What each sample belongs to, such as a patient: names or numbers, two at least. Samples of a group, which may
+        depend on each other, are resampled together.
     random_state : int, RandomState instance or None, default=None
         Seed of the resampling.
 
@@ -274,10 +294,11 @@ def paired_bootstrap_test(
     """
     check_choice(alternative, "alternative", ("two-sided", "less", "greater"))
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
-    samples = [_Sample(metric, y_true, y_proba_1, labels, sample_weight)]
+    about = labels, pos_label, sample_weight, groups
+    samples = [_Sample(metric, y_true, y_proba_1, *about)]
     # What is odd about the labels was told.
     with silenced():
-        samples.append(_Sample(metric, y_true, y_proba_2, labels, sample_weight))
+        samples.append(_Sample(metric, y_true, y_proba_2, *about))
     check_same_length(np.empty(samples[1].proba.n_samples), samples[0].proba.n_samples, "y_proba_2")
     first, second, random_state = samples[0].form, samples[1].form, check_random_state(random_state)
     if isinstance(first, MeanScore) and isinstance(second, MeanScore):
@@ -312,20 +333,23 @@ class _Sample:
     form: Any
     proba: Any
 
-    def __init__(self, metric, y_true, y_proba, labels, sample_weight):
+    def __init__(self, metric, y_true, y_proba, labels, pos_label, sample_weight, groups):
         facts = facts_of(metric)
         self.is_error = facts is not None and facts.is_error
         options = {} if facts is None else options_of(metric)
+        pos_label = options.get("pos_label") if pos_label is None else pos_label
+        y_true, y_proba, labels = against_rest(y_true, y_proba, labels, pos_label)
         if facts is None:
             rows = rows_of_classes(y_true, y_proba, labels)
         else:
             rows = split_rows(y_true, y_proba, labels, sample_weight, options["ignore_index"])
-        self.proba, y_encoded, average = rows.proba, rows.y_encoded, options.get("average")
+        self.proba, y_encoded, average = rows.proba.in_units(groups), rows.y_encoded, options.get("average")
         if rows.kind == "places" and average == "samples":
             # A mean over samples, without bias whatever their values are.
             each, self.is_error = rows.each(partial(metric, average="macro")), False
             value = rows.mean_of(each)
-            self.form = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), (0, np.inf))
+            residual, weight = np.nan_to_num(each - value), rows.weights_of(each)
+            self.form = MeanScore(value, residual, weight, self.proba.unit, (0, np.inf))
             return
         if not rows.are_together(average):
             raise ValueError(

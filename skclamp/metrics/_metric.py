@@ -9,7 +9,7 @@ from textwrap import indent
 import numpy as np
 import torch
 
-from .._utils.arrays import n_axes, to_numpy
+from .._utils.arrays import n_axes, tensor_of, to_numpy
 from .._utils.docstrings import entries_of
 from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
 from .._utils.outputs import (
@@ -66,7 +66,17 @@ def of_outputs(metric=None, *, takes_labels=True):
     own = signature(metric)
     over_classes = "average" in own.parameters
 
-    def of_any(y_true, y_proba, *, labels=None, sample_weight=None, average="macro", ignore_index=-100, **options):
+    def of_any(
+        y_true,
+        y_proba,
+        *,
+        labels=None,
+        pos_label=None,
+        sample_weight=None,
+        average="macro",
+        ignore_index=-100,
+        **options,
+    ):
         """Value of the metric; its docstring is told the following.
 
         Parameters
@@ -74,6 +84,10 @@ def of_outputs(metric=None, *, takes_labels=True):
         labels : array-like of shape (n_classes,), default=None
             Labels of the columns, in their order. Not needed where `y_true` holds column indices or every label at
             least once; then the columns are in the labels' sorted order.
+        pos_label : int, float, bool or str, default=None
+            Class whose probability is looked at, against all others, as of two classes; probabilities of one dimension
+            are then of this class. None takes them for those of the second of `labels` or, of numbers, of the larger
+            one; of strings one of the two must be given.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
         average : {"macro", "micro", "samples"} or None, default="macro"
@@ -92,7 +106,7 @@ def of_outputs(metric=None, *, takes_labels=True):
             ``y_true[:, k]`` and ``y_proba[:, k]``.
             `sample_weight` is of shape (n_samples,) or that of `y_true`.
         """
-        rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels)
+        rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels, pos_label)
         if over_classes:
             if rows.kind == "classes" and average == "samples":
                 raise ValueError("average must be 'macro' or None where y_true has one class a sample; got 'samples'")
@@ -182,11 +196,12 @@ class Rows:
         return float(np.average(np.nan_to_num(each), weights=self.weights_of(each)))
 
 
-def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-100, takes_labels=True):
+def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-100, takes_labels=True, pos_label=None):
     """Return the `Rows` of what a metric is given; of `Probabilities` `y_true` are column indices."""
     if isinstance(y_proba, Probabilities):
         return Rows("classes", y_true, y_proba)
     check_whole_number(ignore_index, "ignore_index", low=None)
+    y_true, y_proba, labels = against_rest(y_true, y_proba, labels, pos_label)
     if max(n_axes(y_true, "y_true"), n_axes(y_proba, "y_proba")) > 2:
         return _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index)
     matrix = matrix_of(y_true) if takes_labels else None
@@ -202,9 +217,36 @@ def rows_of_classes(y_true, y_proba, labels=None, sample_weight=None):
     proba = Probabilities(y_proba, sample_weight)
     y = check_labels(y_true, "y_true", ("y_proba", proba))
     names = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
+    if proba.is_event and labels is None and names.dtype.kind not in "biuf":
+        raise ValueError(
+            "pos_label must name the class that y_proba, of one column, is the probability of, where labels are "
+            f"strings; got None for {names.tolist()}. Or give labels, the positive class last"
+        )
     y_encoded = encode_labels(y, names, "y_true")
     check_same_length(y_encoded, proba.n_samples, "y_true")
     return Rows("classes", y_encoded, proba, names)
+
+
+def against_rest(y_true, y_proba, labels, pos_label):
+    """Return whether each label is the one in question, 0 or 1, its probability, and these labels.
+
+    All are returned as they are where `pos_label` is None.
+    """
+    if pos_label is None:
+        return y_true, y_proba, labels
+    if np.shape(y_true)[1:] not in ((), (1,)):
+        raise ValueError(f"pos_label must be None for several labels or places a sample; got {pos_label!r}")
+    proba, y = Probabilities(y_proba), check_labels(y_true, "y_true", ("y_proba", y_proba))
+    known = np.unique(y) if labels is None else to_numpy(labels)
+    if not proba.is_event:
+        known = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
+        _ = proba.top_label  # the pass that checks the values
+    column = np.flatnonzero([name == pos_label for name in known.tolist()])
+    # Where no sample is positive, one dimension is of what isn't there.
+    if not len(column) and (labels is not None or len(known) > 1):
+        raise ValueError(f"pos_label must be among the labels {known.tolist()}; got {pos_label!r}")
+    of_label = y_proba if proba.is_event else tensor_of(y_proba, "y_proba")[:, column[0]]
+    return (y == pos_label).astype(int), of_label, [0, 1]
 
 
 def _rows_of_labels(matrix, y_proba, sample_weight):

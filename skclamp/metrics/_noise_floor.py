@@ -12,7 +12,7 @@ from .._utils.outputs import OUTPUTS
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._binning import Probabilities
-from ._metric import check_metric, facts_of, options_of
+from ._metric import check_metric, facts_of, options_of, split_rows
 
 
 class NoiseFloor(NamedTuple):
@@ -38,7 +38,16 @@ class NoiseFloor(NamedTuple):
 
 
 def calibration_noise_floor(
-    metric, y_proba, *, outputs="softmax", n_draws=200, quantile=0.95, sample_weight=None, random_state=None
+    metric,
+    y_proba,
+    *,
+    outputs="softmax",
+    n_draws=200,
+    quantile=0.95,
+    sample_weight=None,
+    y_true=None,
+    groups=None,
+    random_state=None,
 ):
     """Distribution of a metric when the labels are drawn from the probabilities themselves.
 
@@ -72,6 +81,11 @@ def calibration_noise_floor(
         Which quantile of the draws to return, in [0, 1].
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples, for metrics of this package; others take theirs with ``functools.partial``.
+    y_true : array-like, default=None
+        Labels, or column indices, needed beside `groups`: they tell how much samples of a group agree.
+    groups : array-like of shape (n_samples,), default=None
+        What each sample belongs to, such as a patient: names or numbers, two at least. The floor of a calibration error
+        is then widened by how much more the sum of a group's residuals varies than that of as many independent samples.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
@@ -122,11 +136,29 @@ def calibration_noise_floor(
                 f"each place of a sample; got {metric!r}"
             )
         given, draws = y_proba if facts_of(metric) is None else proba, draw_labels(proba, n_draws, random_state)
+    spread = 1.0
+    if groups is not None:
+        facts = facts_of(metric)
+        if y_true is None or facts is None or not facts.is_error:
+            raise ValueError(
+                "groups must be None where y_true isn't given, or metric isn't a calibration error of ours"
+            )
+        rows = split_rows(y_true, y_proba, sample_weight=sample_weight)
+        proba, masses = rows.proba.in_units(groups), rows.proba.masses
+        residuals = masses * proba.pairs(rows.y_encoded).residual
+        spread = design_effect(residuals, np.repeat(proba.unit, proba.rows_a_sample)) ** 0.5
     # What is odd about the labels is chance.
     with silenced():
-        values = [metric(labels, given) for labels in draws]
+        values = [spread * metric(labels, given) for labels in draws]
     mean, quantile = np.mean(values, 0), np.quantile(values, quantile, 0)
     return NoiseFloor(mean, quantile) if np.ndim(mean) else NoiseFloor(float(mean), float(quantile))
+
+
+def design_effect(residuals, units):
+    """Variance of the residuals' sum over what it were if rows of a unit were independent (L. Kish, 1965)."""
+    residuals = residuals - residuals.mean()
+    variance = np.square(residuals).sum()
+    return max(1.0, float(np.square(np.bincount(units, residuals)).sum() / variance)) if variance else 1.0
 
 
 def _of_labels(y_proba, n_draws, random_state):

@@ -1,18 +1,26 @@
 """Proper scores, what recalibration could save of them, and Shannon's entropy."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import beta
 from sklearn.isotonic import IsotonicRegression
 
+from .._judging.paired import n_effective
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_of, tensor_over
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
+from .._utils.warnings import note
+from ..exceptions import CalibrationSetWarning
 from ._binning import Probabilities
 from ._metric import FACTS, Facts, of_outputs, split_rows
 from ._resampling import MeanScore
+
+# From here on resamples tell the tail of a mean loss.
+_ENOUGH_EVENTS = 5
 
 
 @of_outputs
@@ -164,6 +172,7 @@ def calibration_refinement(
     score="log_loss",
     recalibration="auto",
     labels=None,
+    pos_label=None,
     sample_weight=None,
     ignore_index=-100,
 ):
@@ -188,6 +197,8 @@ def calibration_refinement(
         where that is possible.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class that probabilities of one dimension are of; see :func:`negative_log_likelihood`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
     ignore_index : int, default=-100
@@ -231,7 +242,7 @@ def calibration_refinement(
     """
     check_choice(score, "score", ("log_loss", "brier"))
     check_choice(recalibration, "recalibration", ("auto", "temperature", "isotonic"))
-    rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False)
+    rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
     y_encoded, proba = rows.y_encoded, rows.proba
     isotonic_is_possible = score == "brier" or proba.n_classes == 2
     if recalibration == "auto":
@@ -295,15 +306,42 @@ def log_losses(proba, y_encoded):
     return -np.clip(logs, LOG_MIN_PROBABILITY, 0.0)
 
 
-def _nll_resampled(value, y_encoded, proba, **_):
-    residual, limits = log_losses(proba, y_encoded) - value, (0, -LOG_MIN_PROBABILITY)
-    return MeanScore(value, residual, proba.weight, limits, proba.rows_a_sample)
+def _mean_of(losses, largest, value, y_encoded, proba, **_):
+    """Form of a mean of `losses`, of which one is the `largest`; of two classes it knows what few events hide."""
+    score = MeanScore(value, losses(proba, y_encoded) - value, proba.weight, proba.unit, (0, largest))
+    if proba.n_classes == 2:
+        events = [MeanScore(0.0, y_encoded == column, proba.weight, proba.unit) for column in range(2)]
+        n_events, rare = min((np.count_nonzero(own.residual), column) for column, own in enumerate(events))
+        if n_events < _ENOUGH_EVENTS:
+            note(
+                f"y_true has {n_events} samples, or groups with some, of one of two classes, fewer than "
+                f"{_ENOUGH_EVENTS}: what these add to a mean loss is hardly known. The upper end of its interval "
+                "allows for as many more as chance may hide; a test of a difference doesn't",
+                CalibrationSetWarning,
+            )
+            score.few = _few_events(losses, y_encoded == rare, rare, proba, n_effective(score.weight))
+    return score
+
+
+def _few_events(losses, is_event, rare, proba, n_units):
+    """Return a function of a tail's probability: the mean loss at as many events of a class as it leaves possible.
+
+    That is the upper end of C. J. Clopper and E. S. Pearson (Biometrika 26, 1934), of units that are all events or
+    none. An event costs what those that came do and those that the probabilities expect.
+    """
+    rest, of_event = (losses(proba, np.full(len(is_event), column)) for column in (1 - rare, rare))
+    (expected,) = proba.columns([rare])
+    # Where nothing is expected, and nothing came, any sample may be the event.
+    cost = np.average(of_event - rest, weights=proba.masses * (is_event + expected + MIN_PROBABILITY))
+    n_events = n_units * proba.average(is_event)
+    return lambda tail: proba.average(rest) + cost * beta.isf(tail, n_events + 1, n_units - n_events)
 
 
 def _brier_resampled(value, y_encoded, proba, *, scale_by_half, **_):
-    residual, limits = brier_losses(proba, y_encoded, scale_by_half) - value, (0, _largest_brier(proba, scale_by_half))
-    return MeanScore(value, residual, proba.weight, limits, proba.rows_a_sample)
+    losses = partial(brier_losses, scale_by_half=scale_by_half)
+    return _mean_of(losses, _largest_brier(proba, scale_by_half), value, y_encoded, proba)
 
 
+_nll_resampled = partial(_mean_of, log_losses, -LOG_MIN_PROBABILITY)
 FACTS[negative_log_likelihood] = Facts(of_event=False, resampled=_nll_resampled, is_error=False)
 FACTS[brier_score] = Facts(of_event=False, resampled=_brier_resampled, is_error=False)

@@ -9,9 +9,13 @@ rows, such as the places of an image, which are summed up once: resamples take n
 
 import copy
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from scipy import stats
 from scipy.sparse import csr_array
+
+from .._judging.paired import n_effective
 
 # Weights of a block of replicates: 32 MB.
 BLOCK_SIZE = 2**22
@@ -21,26 +25,35 @@ _LEAST_RATIO = 1 / 4
 class MeanScore:
     """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
-    `residual` are the values less their mean and `weight` their weights (None: 1 each), of which `size` in succession
-    are of one sample; `limits` are what a mean can be at the least and at the most.
+    The `residual` given are the values less their mean and `weight` their weights (None: 1 each), of one row or several for each
+    entry of `unit`, as in `Probabilities`; `limits` are what a mean can be at the least and at the most. `few` is what
+    few events hide.
     """
 
-    def __init__(self, value, residual, weight, limits=(-np.inf, np.inf), size=1):
+    few: Any = None
+
+    def __init__(self, value, residual, weight, unit, limits=(-np.inf, np.inf)):
         self.value, self.limits = value, limits
         weight = np.ones(len(residual)) if weight is None else weight
-        # Weighted, as a sample may have no weight.
-        self._residual, self._weight = (part.reshape(-1, size).sum(1) for part in (weight * residual, weight))
+        # Weighted, as a sample may have no weight; what a unit has is its first sample's.
+        sums = [part.reshape(len(unit), -1).sum(1) for part in (weight * residual, weight)]
+        self.residual, self.weight = (np.bincount(unit, part, len(unit)) for part in sums)
+
+    @property
+    def _error(self):
+        """Standard error of the sample's mean."""
+        return self._standard_errors(self.sums(np.ones((1, len(self.weight)))))[0]
 
     def __sub__(self, other):
         """The same of the differences to another's values."""
         difference = copy.copy(self)
         difference.value, difference.limits = self.value - other.value, (-np.inf, np.inf)
-        difference._residual = self._residual - other._residual
+        difference.residual = self.residual - other.residual
         return difference
 
     def sums(self, counts):
         """Sums of the weights, and of what means and standard errors are made of."""
-        residual, weight = self._residual, self._weight
+        residual, weight = self.residual, self.weight
         return counts @ np.stack([residual, weight, weight**2, weight * residual, residual**2], 1)
 
     def values(self, sums):
@@ -53,9 +66,13 @@ class MeanScore:
         A replicate that has drawn hardly a mistake has next to no standard error: a quarter of the sample's is the
         least that counts.
         """
-        error = self._standard_errors(self.sums(np.ones((1, len(self._weight)))))[0]
+        error = self._error
         ratio = np.maximum(self._standard_errors(sums) / error, _LEAST_RATIO) if error > 0 else 1.0
         return sums[:, 0] / sums[:, 1] / ratio
+
+    def half_of_students(self, tail):
+        """Half of Student's interval, each end of which is missed with a probability `tail` by normal means."""
+        return stats.t.isf(tail, n_effective(self.weight) - 1) * self._error
 
     def _standard_errors(self, sums):
         """Standard errors of the means of resamples."""
@@ -140,18 +157,18 @@ def grouped(place, n_groups):
 
 
 def resampling_counts(proba, n_resamples, random_state):
-    """Yield blocks of how often each sample is drawn, shape (n_replicates, n_samples).
+    """Yield blocks of how often each sample is drawn, shape (n_replicates, n_samples): as often as its unit.
 
     Samples without weight are none, and aren't drawn.
     """
-    n_samples = proba.n_samples // proba.rows_a_sample
-    seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(proba.masses.reshape(n_samples, -1).any(1))
+    n_samples = len(proba.unit)
+    seed, kept = random_state.randint(2**31 - 1), np.unique(proba.unit[proba.masses.reshape(n_samples, -1).any(1)])
     blocks = _kept_counts if n_resamples * len(kept) <= BLOCK_SIZE else _counts
     for drawn in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // n_samples)):
+        counts = np.zeros((n_samples, len(drawn)))
+        counts[kept] = drawn.T
         # In the order of the samples, as sparse products take them.
-        counts = np.zeros((n_samples, len(drawn))).T
-        counts.T[kept] = drawn.T
-        yield counts
+        yield counts[proba.unit].T
 
 
 def row_weights(counts, proba):

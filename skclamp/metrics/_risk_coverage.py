@@ -51,7 +51,7 @@ class RiskCoverageCurve(NamedTuple):
     area_at_best: float
 
 
-def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None, ignore_index=-100):
+def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_weight=None, ignore_index=-100):
     """Risk-coverage curve: how often answers are wrong if only the most confident ones are given.
 
     A sample's answer is its most probable class, and its confidence that class's probability. The risk is the share of
@@ -65,6 +65,8 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None, ign
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class that probabilities of one dimension are of; see :func:`area_under_risk_coverage`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; see :func:`area_under_risk_coverage`.
     ignore_index : int, default=-100
@@ -95,7 +97,7 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None, ign
     >>> curve.coverages, curve.risks, curve.thresholds
     (array([0.25, 0.5 , 1.  ]), array([0.  , 0.  , 0.25]), array([0.9, 0.8, 0.7]))
     """
-    rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False)
+    rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
     proba = rows.proba
     wrong = proba.top_label[1] != rows.y_encoded
     (thresholds, group), masses = _ties(proba), proba.masses

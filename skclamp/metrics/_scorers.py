@@ -11,7 +11,7 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import are_known, matrix_of
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
-from ._metric import facts_of, split_rows
+from ._metric import facts_of, options_of, split_rows
 from ._proper_scores import brier_score
 from ._proper_scores import negative_log_likelihood as of_probabilities
 
@@ -35,12 +35,14 @@ class CalibrationScorer(BaseScorer):
     def _score(self, method_caller, estimator, X, y_true=None, **kwargs):
         """Score of an estimator; `method_caller` would hand on one column where there are two classes."""
         self._warn_overlap("The scorer's own parameters are given again as metadata.", kwargs)
-        in_order = kwargs.get("sample_weight") is not None
+        in_order = any(kwargs.get(name) is not None for name in ("sample_weight", "groups"))
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
         labels, options = getattr(estimator, "classes_", None), {**self._kwargs, **kwargs}
         ignored = getattr(calibrator_in(estimator), "ignore_index", None)
         facts = facts_of(_innermost(self._score_func))
+        # One that is told its event finds it among all columns.
         of_event = facts is not None and facts.of_event
+        of_event = of_event and {**options_of(self._score_func), **options}.get("pos_label") is None
         if response.ndim == np.ndim(y_true) > 2:
             # Of several labels at each place all are events.
             y_true = np.where(are_known(y_true, ignored), y_true, -100)

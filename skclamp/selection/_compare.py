@@ -15,7 +15,6 @@ from tabulate import tabulate
 from .._report.answers import page_content
 from .._report.figure import draw_comparison
 from .._report.page import page_of
-from .._utils.outputs import numbers_of
 from .._utils.parallel import N_JOBS, in_parallel
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import progress_bar
@@ -88,7 +87,7 @@ class CalibratorComparison:
         self.network_times = network_times
         self.alpha = alpha
         self._content = content
-        self._about = content or {"event": -1, "areLabels": False, "nPlaces": 0}
+        self._about = content or {"event": -1, "areLabels": False, "nPlaces": 0, "nGroups": 0}
 
     def __getitem__(self, name):
         """Scores of one calibrator."""
@@ -311,6 +310,8 @@ class CalibratorComparison:
                 f" All of this is of {self._about['nPlaces']:,} places of each test sample. Samples are what is "
                 "compared and resampled."
             )
+        if self._about["nGroups"]:
+            notes += f" Test samples are of {self._about['nGroups']:,} groups, each compared and resampled as one."
         if self._event is not None:
             cells = self._content["cells"][self.best][2]
             notes += (
@@ -339,6 +340,8 @@ def compare_calibrators(
     *,
     calibrators=None,
     params=None,
+    groups=None,
+    groups_test=None,
     n_bins=15,
     n_resamples=1000,
     n_draws=200,
@@ -379,8 +382,13 @@ def compare_calibrators(
         `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of several labels a sample,
         maps of one label each are among them only if each label is 0 of 100 samples and 1 of 100 others.
     params : dict, default=None
-        What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight`` or ``groups``. The test set's
-        samples count alike.
+        What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
+        alike.
+    groups : array-like of shape (n_samples,), default=None
+        What each sample of the calibration set belongs to, such as a patient, for the ``fit`` of calibrators.
+    groups_test : array-like of shape (n_samples,), default=None
+        The same of the test set: names or numbers, two at least. Samples of a group, which may depend on each other,
+        are compared, resampled and counted together.
     n_bins : int, default=15
         Bins of the calibration errors.
     n_resamples : int, default=1000
@@ -444,8 +452,8 @@ def compare_calibrators(
     Rows are rejected from the worst down, each among those that are left. That `alpha` bounds how often any of equal
     calibrators is called worse is proven for independent losses (Hayter, 1984), and conjectured for paired ones: at 5 %
     it was at most 6.5 % of our simulations.
-    Samples of equal inputs and labels count as one; so do those of equal scores that are given in the inputs' place,
-    unless these are votes.
+    Samples of equal inputs and labels count as one group; so do those of equal scores that are given in the inputs'
+    place, unless these are votes.
     Of several labels a sample, accuracy, NLL and Brier score are means over labels, as those of the metrics'
     ``average="macro"``, while the ECE and its floor are of the probabilities of all labels together. A sample, whose
     labels may depend on each other, is what is resampled, compared and counted. The noise floor draws labels by
@@ -501,7 +509,8 @@ def compare_calibrators(
     chosen, unasked = None if calibrators is None else named(calibrators), calibrators is None
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
-        logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {}, verbose)
+        params = {"groups": groups, **(params or {})}
+        logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose)
         if unasked:
             chosen = default_calibrators(logits, random_state)
         return _compare(chosen, logits, (X_cal, y_cal), alpha, options, n_jobs, unasked)
@@ -516,7 +525,7 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
     for name in filter(is_known.get, calibrators):
         logits.check_comparable(name, calibrators[name])
     y_proba, seconds = logits.uncalibrated()
-    scoring = Scoring(logits.y_test_encoded, logits.outputs, logits.classes, y_proba, **options)
+    scoring = Scoring(logits.y_test_encoded, logits.outputs, logits.classes, y_proba, logits.units, **options)
 
     def compared(name):
         calibrator = calibrators[name]
@@ -542,15 +551,10 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
     found = dict(bar)
     fitted = {name: found[name][0] for name in calibrators if found[name]}
     scored = {UNCALIBRATED: scoring(0.0, y_proba, seconds), **{name: found[name][1] for name in fitted}}
-    copies = logits.test_samples.copies(are_scores=logits.estimator is None)
-    if copies is not None:
-        # Those of several labels are several samples.
-        numbers = numbers_of(logits.y_test_encoded)
-        copies = (copies * (numbers.max() + 1) + numbers)[scoring.judging]
     scores, losses, *shown = zip(*scored.values(), strict=True)
     rows = [
         CalibratorScores(name, **own, **difference)
-        for name, own, difference in zip(scored, scores, compare_losses(losses, alpha, copies), strict=True)
+        for name, own, difference in zip(scored, scores, compare_losses(losses, alpha, scoring.units), strict=True)
     ]
     cells, answers = (dict(zip(scored, of_all, strict=True)) for of_all in shown)
     # A page opens with these two.

@@ -9,7 +9,7 @@ from scipy.special import entr
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from .._judging.paired import of_groups, ranged_p_values
+from .._judging.paired import of_groups, ranged_p_values, student_below_zero
 from .._report.answers import answers_of
 from .._report.cells import cells_of, counts_with
 from .._utils.warnings import silenced
@@ -113,6 +113,8 @@ class Scoring:
         Names of the columns.
     uncalibrated : array-like
         Probabilities of the estimator itself.
+    unit : ndarray of shape (n_samples,), int
+        A number for each sample, shared by those that depend on each other.
     n_bins, n_resamples, n_draws, random_state
         As for `compare_calibrators`.
 
@@ -124,19 +126,22 @@ class Scoring:
         Which of them the calibration errors are of; -1 is the most probable class.
     judging : ndarray of shape (n_samples,), bool
         Which samples have losses.
+    units : ndarray of int
+        Of these samples, the numbers that those share which depend on each other.
     n_places : int
         Of each sample, where there are rows of them; else 0.
     """
 
-    def __init__(self, target, outputs, classes, uncalibrated, *, n_bins, n_resamples, n_draws, random_state):
+    def __init__(self, target, outputs, classes, uncalibrated, unit, *, n_bins, n_resamples, n_draws, random_state):
         self.classes, self.n_bins, self.n_draws, self.counts = classes, n_bins, n_draws, counts_with(n_bins)
         self.seed = check_random_state(random_state).randint(2**31 - 1)
         self.interval = partial(bootstrap_interval, n_resamples=n_resamples, random_state=self.seed)
         target = target.reshape(len(target), -1)
         self._known, self._y = target >= 0, target.clip(0).ravel()
         self._n_each = target.shape[1]
-        self.n_places = self._n_each if outputs.is_dense else 0
+        self.n_places, self._unit = self._n_each if outputs.is_dense else 0, unit
         self.are_labels, self.judging = bool(outputs.n_labels), self._known.any(1)
+        self.units = unit[self.judging]
         if self.judging.sum() < 2:
             raise ValueError("y_test must know something of at least 2 samples; got one")
         # Rows that are known, and of which label each is.
@@ -177,16 +182,17 @@ class Scoring:
         of_rows, distances = log_losses(proba, y), brier_losses(proba, y)
         d2_log_loss, d2_brier = map(self._gain, (of_rows, distances), self._of_frequencies)
         losses = self._of_samples(of_rows)
+        nll, nll_se = self._mean(losses)
         confidence, prediction = proba.top_label
         hits = prediction == y
         cells = self._cells(proba)
         floor, floor_quantile = cells[self.event + 1].floors[0, self.counts.index(n_bins)]
         both = 0 < hits[rows].sum() < len(rows)
-        gains = self._of_samples(hits.astype(float) - self._hits_before)
+        gains = self._mean(self._of_samples(hits.astype(float) - self._hits_before))
         scores = {
             "accuracy": float(self._of_samples(hits).mean()),
-            "nll": float(losses.mean()),
-            "nll_se": _standard_error(losses),
+            "nll": nll,
+            "nll_se": nll_se,
             "d2_log_loss": d2_log_loss,
             "brier": float(self._of_samples(distances).mean()),
             "d2_brier": d2_brier,
@@ -204,7 +210,7 @@ class Scoring:
             "fit_time": fit_time,
             "predict_time": predict_time,
         }
-        told = {"accuracy_gain": float(gains.mean()), "accuracy_gain_se": _standard_error(gains)}
+        told = dict(zip(("accuracy_gain", "accuracy_gain_se"), gains, strict=True))
         given = confidence, prediction, np.where(self._known.ravel(), y, -1), of_rows
         each = (values.reshape(self._known.shape) for values in given)
         return scores, losses, cells, {**told, **answers_of(*each, classes=self.classes, are_labels=self.are_labels)}
@@ -213,10 +219,10 @@ class Scoring:
         """Probabilities of all rows, those without weight that aren't known."""
         weight = None if self._known.all() else self._known.astype(np.float64)
         if not self.are_labels:
-            return Probabilities(y_proba, weight)
+            return Probabilities(y_proba, weight).in_units(self._unit)
         p = np.asarray(y_proba, np.float64).reshape(-1, 1)
         weight = None if weight is None else weight.ravel()
-        proba = Probabilities(np.hstack([1 - p, p]), weight, rows_a_sample=self._n_each)
+        proba = Probabilities(np.hstack([1 - p, p]), weight, rows_a_sample=self._n_each).in_units(self._unit)
         # As predictions have it, 1 where both are as probable.
         proba.top_label = proba.top_label[0], (p[:, 0] >= 0.5).astype(np.int64)
         return proba
@@ -241,6 +247,11 @@ class Scoring:
         parts = parts / self._known.sum(0 if self.are_labels else None)
         return means.mean() + (parts.sum(1) * (self.judging.sum() / means.size))[self.judging]
 
+    def _mean(self, values):
+        """Mean of samples' values, and its standard error."""
+        mean, error, _ = student_below_zero(*of_groups(values, np.ones(len(values)), self.units))
+        return mean, error
+
     def _cells(self, proba):
         """Cells of the most probable class and of each of the events."""
         confidence, prediction = proba.top_label
@@ -254,7 +265,7 @@ class Scoring:
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
         for rows, p, answer in [(self._rows, confidence, prediction), *events]:
             drawn = self._drawn(p[rows]) if draws is None else draws == answer
-            came_true, units = (self._y == answer)[rows], rows // self._n_each
+            came_true, units = (self._y == answer)[rows], self._unit[rows // self._n_each]
             cells.append(of_all(p[rows], came_true, drawn, is_top=not cells, units=units))
         return cells
 
@@ -264,19 +275,15 @@ class Scoring:
         return (random.random(len(probability)) < probability for _ in range(self.n_draws))
 
 
-def _standard_error(values):
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def compare_losses(losses, alpha, copies=None):
+def compare_losses(losses, alpha, units=None):
     """Compare each calibrator's losses, a row, with the best one's: a dict of the comparison's fields for each.
 
-    `alpha` is the chance of calling any calibrator worse that isn't. `copies` are labels that only copies share, which
-    count as one sample of their total weight; None where all samples differ.
+    `alpha` is the chance of calling any calibrator worse that isn't. Samples that share one of the `units` count as one
+    of their total weight; None where all are independent.
     """
     losses = np.asarray(losses)
     best = losses.mean(1).argmin()
-    grouped = [of_groups(row, np.ones(len(row)), copies) for row in losses - losses[best]]
+    grouped = [of_groups(row, np.ones(len(row)), units) for row in losses - losses[best]]
     columns = ranged_p_values(np.array([values for values, _ in grouped]), grouped[best][1], best)
     return [
         {"nll_difference": float(d), "nll_difference_se": float(e), "p_value": float(p), "tied": bool(p > alpha)}

@@ -18,9 +18,11 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import Samples, read, some_places
 from .._judging.overlap import shared_share
+from .._judging.paired import numbered
+from .._judging.splits import joined
 from .._utils.arrays import ComputedRows, to_numpy
-from .._utils.labels import encode_labels
-from .._utils.outputs import SOFTMAX, are_known, check_columns, understood
+from .._utils.labels import check_groups, encode_labels
+from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
@@ -54,6 +56,8 @@ class SharedLogits:
         What a row of logits means.
     y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,) or (n_samples, n_labels)
         Column index of each label; of labels that don't exclude each other 0, 1, or -1 where one isn't known.
+    units : ndarray of shape (n_samples,), int
+        Numbers that test samples share which are copies or of one group.
     seconds : tuple of float
         What the logits of either set took.
     """
@@ -62,7 +66,7 @@ class SharedLogits:
     # times until a calibrator is scored.
     most_kept = 1 << 26
 
-    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test=None, verbose=0):
         self.estimator, self.shared, self.verbose = estimator, shared, verbose
         beside = "X_test", X_test
         ignored = shared["ignore_index"]
@@ -89,7 +93,11 @@ class SharedLogits:
                 "place. Compare one of them: y_cal[:, 0] with the logits X_cal[:, :1]"
             )
         reader._take_on(self.outputs, ALONE)
-        options = {"any_order": y_test is None, "names": ("X_test", "y_test"), "ignore_index": ignored}
+        options = {
+            "any_order": y_test is None and groups_test is None,
+            "names": ("X_test", "y_test"),
+            "ignore_index": ignored,
+        }
         if estimator is None and hasattr(X_cal, "columns") and hasattr(X_test, "columns"):
             check_columns(X_test, list(X_cal.columns), "X_test", "X_cal")
         # What reads notes the places of dense outputs.
@@ -116,6 +124,14 @@ class SharedLogits:
             raise ValueError(
                 f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown].tolist()}"
             )
+        copies = self.test_samples.copies(are_scores=estimator is None)
+        if copies is not None:
+            # Those of several labels are several samples.
+            numbers = numbers_of(self.y_test_encoded)
+            copies = copies * (numbers.max() + 1) + numbers
+        if groups_test is not None:
+            groups_test = numbered(check_groups(groups_test, len(self.test), "groups_test"), len(self.test))
+        self.units = numbered(joined(copies, groups_test), len(self.test))
         self._look_for_the_same_samples(X_test is X_cal)
         if is_frozen(estimator):
             self._look_for_training_data()
@@ -161,11 +177,13 @@ class SharedLogits:
         if self.outputs.is_dense or any((y_encoded < 0).any() for _, y_encoded in pairs):
             # A sample of which less is known is sooner all right.
             return
-        hits = []
-        for logits, y_encoded in pairs:
+        hits, counts = [], []
+        for (logits, y_encoded), units in zip(pairs, (self.params.get("groups"), self.units), strict=True):
             predicted = (logits >= 0 if self.outputs.n_labels else logits.argmax(1)).cpu().numpy()
             hits.append((predicted == y_encoded).reshape(len(y_encoded), -1).all(1))
-        counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
+            # A group's samples count as one together.
+            n_hits = round(hits[-1].mean() * (n_units := len(np.unique(numbered(units, len(hits[-1]))))))
+            counts.append([n_hits, n_units - n_hits])
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
             what = "share of samples whose labels are all right" if self.outputs.n_labels else "accuracy"
             note(

@@ -164,6 +164,7 @@ def test_intervals_of_proper_scores_are_the_bootstrap_ts(metric, weight):
     assert (paired.low, paired.high) == pytest.approx(expected - constant, rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:y_true has [01] samples:skclamp.exceptions.CalibrationSetWarning")
 @pytest.mark.parametrize("metric", [negative_log_likelihood, brier_score])
 @pytest.mark.parametrize("n", [1, 2, 5, 20])
 def test_intervals_of_few_sure_answers_are_scores(metric, n):

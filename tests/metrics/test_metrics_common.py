@@ -80,7 +80,12 @@ def test_one_dimension_is_the_second_of_two_classes(name):
     expected = METRICS[name](y, np.stack([1 - second, second], 1))
     for given in (second, second[:, None], torch.from_numpy(second), list(second)):
         assert METRICS[name](y, given) == expected
-    assert METRICS[name](np.where(y == 1, "yes", "no"), second) == expected
+    named = np.where(y == 1, "yes", "no")
+    assert METRICS[name](named, second, labels=["no", "yes"]) == expected
+    assert METRICS[name](named, second, pos_label="yes") == expected
+    # Of which of two words it is the probability isn't guessed from their order.
+    with pytest.raises(ValueError, match=r"pos_label must name the class .* of one column, .* got None for \['no', 'y"):
+        METRICS[name](named, second)
 
 
 @every_metric

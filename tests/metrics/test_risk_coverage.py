@@ -85,7 +85,7 @@ def test_columns_names_and_one_dimension():
     first = risk_coverage_curve(y, proba)
     for given in (
         risk_coverage_curve(names[y], proba[:, ::-1], labels=names[::-1]),
-        risk_coverage_curve(names[y], proba[:, 1]),
+        risk_coverage_curve(names[y], proba[:, 1], pos_label="yes"),
     ):
         assert given.area == close(first.area)
         np.testing.assert_allclose(given.risks, first.risks)

@@ -128,6 +128,7 @@ function showNotes() {
   );
   $("page-note").replaceChildren(
     (data.nPlaces ? `Rows are ${data.nPlaces.toLocaleString("en")} places of each test sample. ` : "") +
+    (data.nGroups ? `Test samples are of ${data.nGroups.toLocaleString("en")} groups, each resampled as one. ` : "") +
     `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, ` +
       `${data.samples ? sampleWords() : "neither the samples nor their predictions"}, and loads nothing. ` +
       `Times of output maps come on top of the network’s, ${digits(calibration, 2)} s for the ` +
