@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..metrics._binning import bin_indices, edges_at_ranks
-from ..metrics._noise_floor import design_effect
 
 # Bins that every page offers, beside the comparison's own.
 _COUNTS = (*range(1, 21), 25, 30, 40, 50)
@@ -90,9 +89,16 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units=None):
         residuals[:, 0] = 0
     errors = np.array([errors, _errors(residuals, upper, masses)]) / len(order)
     floors = np.stack([errors.mean(-1), np.quantile(errors, 0.95, axis=-1)], axis=-1)
-    effect = 1.0 if units is None else design_effect(hits - confidence, units)
+    effect = 1.0 if units is None else _design_effect(hits - confidence, units)
     # Draws are independent, and their sums vary less than those of rows that aren't.
     return Cells(np.searchsorted(thresholds, upper), upper, total, count, in_cells, floors * effect**0.5, effect)
+
+
+def _design_effect(residuals, units):
+    """Variance of the residuals' sum over what it were if rows of a unit were independent (L. Kish, 1965)."""
+    residuals = residuals - residuals.mean()
+    variance = np.square(residuals).sum()
+    return max(1.0, float(np.square(np.bincount(units, residuals)).sum() / variance)) if variance else 1.0
 
 
 def _errors(residuals, upper, bins):

@@ -73,16 +73,16 @@ def smooth_curve(pairs, resamples=(), confidence_level=0.95):
     bandwidth = max(error, _MIN_BANDWIDTH)
     cells, confidence = cells_beside(pairs.confidence, _N_CELLS), np.arange(_N_CELLS + 1) / _N_CELLS
 
-    of_samples = [pairs.of_samples @ each for each in (cells.multiply(pairs.residual[:, None]), cells)]
+    of_units = [pairs.of_units @ each for each in (cells.multiply(pairs.residual[:, None]), cells)]
 
     def accuracy_and_density(counts):
-        residual, mass = (counts @ each for each in of_samples)
+        residual, mass = (counts @ each for each in of_units)
         residual, density = smooth(cosines_of(np.stack([residual, mass]) / mass.sum()), bandwidth)
         # The mean residual is 0 where there are no samples.
         mean = np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
         return np.clip(confidence + mean, 0, 1), density
 
-    accuracy, density = accuracy_and_density(np.ones(pairs.of_samples.shape[0]))
+    accuracy, density = accuracy_and_density(np.ones(pairs.n_units))
     shown = _is_supported(pairs, confidence, density * bandwidth)
     replicates = [accuracy_and_density(each)[0] for counts in resamples for each in counts]
     low, high = np.where(shown, _interval(replicates, confidence_level), np.nan) if replicates else (None, None)
@@ -110,7 +110,7 @@ def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
     stay as they are.
     """
     accuracy, groups = pairs.table(edges).accuracy, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
-    hits, mass = (pairs.of_samples @ each for each in (groups.multiply(pairs.hits[:, None]), groups))
+    hits, mass = (pairs.of_units @ each for each in (groups.multiply(pairs.hits[:, None]), groups))
     squares = mass.power(2).sum(0)
     counts = mass.sum(0) ** 2 / np.where(squares > 0, squares, 1)
     intervals = wilson(accuracy, counts, confidence_level)

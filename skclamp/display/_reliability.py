@@ -317,8 +317,7 @@ class ReliabilityDisplay:
         floor = None
         if n_draws:
             error = partial(metric, n_bins=n_bins)
-            about = {} if groups is None else {"y_true": y_encoded, "groups": groups}
-            floor = calibration_noise_floor(error, proba, n_draws=n_draws, random_state=random_state, **about)
+            floor = calibration_noise_floor(error, proba, n_draws=n_draws, groups=groups, random_state=random_state)
         display = cls._of_pairs(
             proba.pairs(y_encoded),
             bins,

@@ -102,17 +102,17 @@ class Pairs:
         1 where the event came true, else 0.
     weight : ndarray of shape (n_samples,), default=None
         Weights of the samples; None stands for ones.
-    rows : ndarray of bool of shape (n_all_samples,), default=Ellipsis
-        Which of all samples these are.
-    unit : ndarray of shape (n_all_samples,), default=None
-        Of each sample, which may have several rows in succession: the first of those that depend on each other.
+    unit : ndarray of shape (n_samples,), default=None
+        Numbers that samples share which depend on each other.
+    n_units : int, default=0
+        How many numbers there are, those of other samples among them.
     """
 
     confidence: np.ndarray
     hits: np.ndarray
     weight: np.ndarray | None = None
-    rows: Any = ...
-    unit: np.ndarray | None = None
+    unit: Any = None
+    n_units: int = 0
 
     @property
     def residual(self):
@@ -130,18 +130,13 @@ class Pairs:
             return self
         kept = self.confidence > threshold
         weight = None if self.weight is None else self.weight[kept]
-        return Pairs(self.confidence[kept], self.hits[kept], weight, kept, self.unit)
+        return Pairs(self.confidence[kept], self.hits[kept], weight, self.unit[kept], self.n_units)
 
     @cached_property
-    def of_samples(self):
-        """Weight of each pair in its unit, a sparse matrix whose product with values of pairs sums up units'.
-
-        Its rows are the samples: the first of a unit has all, and the others have none.
-        """
-        n_rows = len(self.confidence) if self.rows is ... else len(self.rows)
-        unit = np.arange(n_rows) if self.unit is None else self.unit
-        places = unit[np.arange(n_rows)[self.rows] // (n_rows // len(unit))], np.arange(len(self.confidence))
-        return csr_array((self.masses, places), shape=(len(unit), len(self.confidence)))
+    def of_units(self):
+        """Weight of each pair in its unit, a sparse matrix whose product with values of pairs sums up units'."""
+        places = self.unit, np.arange(len(self.unit))
+        return csr_array((self.masses, places), shape=(self.n_units, len(self.unit)))
 
     def table(self, edges, include_lowest=True):
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
@@ -183,9 +178,11 @@ class Probabilities:
 
     Attributes
     ----------
-    unit : ndarray of shape (n_samples,)
-        Of each sample, of several rows or of one, the first of those that depend on each other and are resampled
-        together: itself, unless `in_units` has been told groups.
+    unit : ndarray of shape (n_rows,)
+        Number that rows share which depend on each other and are resampled together: those of a sample or, once
+        `in_units` has been told them, of a group.
+    n_units : int
+        How many numbers there are.
     """
 
     def __init__(self, y_proba, sample_weight=None, rows_a_sample=1):
@@ -198,17 +195,20 @@ class Probabilities:
         self.n_samples, self.n_classes = self._values.shape
         # Counting is faster than adding up ones.
         self.weight = None if sample_weight is None else weights_of_rows(sample_weight, (shape[0], *shape[2:]))
-        self.unit = np.arange(self.n_samples // self.rows_a_sample)
+        self._number(np.arange(self.n_samples // self.rows_a_sample))
         self._kept = {}
 
     def in_units(self, groups):
         """Return these, the samples of a group one unit; None leaves each one by itself."""
         if groups is not None:
-            _, first, number = np.unique(check_groups(groups, len(self.unit)), return_index=True, return_inverse=True)
-            if len(first) < 2:
+            n_samples = self.n_samples // self.rows_a_sample
+            self._number(np.unique(check_groups(groups, n_samples), return_inverse=True)[1])
+            if self.n_units < 2:
                 raise ValueError("groups must name 2 groups at least, as one says nothing of how they vary; got one")
-            self.unit = first[number]
         return self
+
+    def _number(self, units):
+        self.unit, self.n_units = np.repeat(units, self.rows_a_sample), units.max() + 1
 
     @property
     def masses(self):
@@ -275,7 +275,7 @@ class Probabilities:
 
     def _pairs(self, confidence, hits, threshold):
         hits = hits.astype(np.float64)
-        return Pairs(confidence, hits, self.weight, unit=self.unit).above(threshold)
+        return Pairs(confidence, hits, self.weight, self.unit, self.n_units).above(threshold)
 
     def class_pairs(self, y_encoded, threshold=None):
         """Yield the pairs of each class: its probability, and whether it is the label."""

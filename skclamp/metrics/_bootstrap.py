@@ -201,12 +201,7 @@ def bootstrap_interval(
     if method == "debiased" and isinstance(sample.form, ScaledError):
         debiased, low, high = _invert(sample.form, sums, tail)
     elif method == "debiased" and isinstance(sample.form, MeanScore):
-        noise = np.quantile(sample.form.noise(sums), [1 - tail, tail])
-        if groups is not None:
-            # Of few groups of several sizes resamples alone end too soon.
-            half = sample.form.half_of_students(tail)
-            noise = max(noise[0], half), min(noise[1], -half)
-        low, high = value - np.array(noise)
+        low, high = value - sample.form.noise_between(sums, tail)
         high = high if sample.form.few is None else max(high, sample.form.few(tail))
         debiased, (low, high) = value, np.clip([low, high], *sample.form.limits)
     else:
@@ -349,7 +344,7 @@ class _Sample:
             each, self.is_error = rows.each(partial(metric, average="macro")), False
             value = rows.mean_of(each)
             residual, weight = np.nan_to_num(each - value), rows.weights_of(each)
-            self.form = MeanScore(value, residual, weight, self.proba.unit, (0, np.inf))
+            self.form = MeanScore(value, residual, weight, self.proba.unit[:: self.proba.rows_a_sample], (0, np.inf))
             return
         if not rows.are_together(average):
             raise ValueError(

@@ -328,7 +328,7 @@ class _ClasswiseErrors(ScaledError):
 
     def sums(self, counts):
         if self._of_samples is not None:
-            return np.tensordot(counts, self._of_samples, 1)
+            return np.tensordot(counts.T[self._proba.unit[:: self._proba.rows_a_sample]].T, self._of_samples, 1)
         return self._sums(self._proba, self._y_encoded, row_weights(counts, self._proba))
 
     def _sums(self, proba, y_encoded, blocks):

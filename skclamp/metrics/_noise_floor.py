@@ -12,7 +12,7 @@ from .._utils.outputs import OUTPUTS
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._binning import Probabilities
-from ._metric import check_metric, facts_of, options_of, split_rows
+from ._metric import check_metric, facts_of, options_of
 
 
 class NoiseFloor(NamedTuple):
@@ -45,7 +45,6 @@ def calibration_noise_floor(
     n_draws=200,
     quantile=0.95,
     sample_weight=None,
-    y_true=None,
     groups=None,
     random_state=None,
 ):
@@ -81,11 +80,10 @@ def calibration_noise_floor(
         Which quantile of the draws to return, in [0, 1].
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples, for metrics of this package; others take theirs with ``functools.partial``.
-    y_true : array-like, default=None
-        Labels, or column indices, needed beside `groups`: they tell how much samples of a group agree.
     groups : array-like of shape (n_samples,), default=None
-        What each sample belongs to, such as a patient: names or numbers, two at least. The floor of a calibration error
-        is then widened by how much more the sum of a group's residuals varies than that of as many independent samples.
+        What each sample belongs to, such as a patient: names or numbers, two at least. Labels of a group are then drawn
+        by one random number, and agree as far as the probabilities let them: a value above this floor isn't noise,
+        however much samples of a group depend on each other. None draws each label by itself.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
@@ -124,7 +122,7 @@ def calibration_noise_floor(
     if outputs == "sigmoid":
         if facts_of(metric) is not None and not getattr(metric, "func", metric).takes_labels:
             raise ValueError(f"metric must take several labels a sample where outputs='sigmoid'; got {metric!r}")
-        given, draws = _of_labels(y_proba, n_draws, random_state)
+        given, draws = _of_labels(y_proba, groups, n_draws, random_state)
         metric = metric if sample_weight is None else partial(metric, sample_weight=sample_weight)
     else:
         proba = y_proba if isinstance(y_proba, Probabilities) else Probabilities(y_proba, sample_weight)
@@ -135,33 +133,16 @@ def calibration_noise_floor(
                 "metric must be one of this package with average='macro' or 'micro' where y_proba has probabilities at "
                 f"each place of a sample; got {metric!r}"
             )
-        given, draws = y_proba if facts_of(metric) is None else proba, draw_labels(proba, n_draws, random_state)
-    spread = 1.0
-    if groups is not None:
-        facts = facts_of(metric)
-        if y_true is None or facts is None or not facts.is_error:
-            raise ValueError(
-                "groups must be None where y_true isn't given, or metric isn't a calibration error of ours"
-            )
-        rows = split_rows(y_true, y_proba, sample_weight=sample_weight)
-        proba, masses = rows.proba.in_units(groups), rows.proba.masses
-        residuals = masses * proba.pairs(rows.y_encoded).residual
-        spread = design_effect(residuals, np.repeat(proba.unit, proba.rows_a_sample)) ** 0.5
+        given = y_proba if facts_of(metric) is None else proba
+        draws = draw_labels(proba.in_units(groups), n_draws, random_state, alike=groups is not None)
     # What is odd about the labels is chance.
     with silenced():
-        values = [spread * metric(labels, given) for labels in draws]
+        values = [metric(labels, given) for labels in draws]
     mean, quantile = np.mean(values, 0), np.quantile(values, quantile, 0)
     return NoiseFloor(mean, quantile) if np.ndim(mean) else NoiseFloor(float(mean), float(quantile))
 
 
-def design_effect(residuals, units):
-    """Variance of the residuals' sum over what it were if rows of a unit were independent (L. Kish, 1965)."""
-    residuals = residuals - residuals.mean()
-    variance = np.square(residuals).sum()
-    return max(1.0, float(np.square(np.bincount(units, residuals)).sum() / variance)) if variance else 1.0
-
-
-def _of_labels(y_proba, n_draws, random_state):
+def _of_labels(y_proba, groups, n_draws, random_state):
     """Return probabilities of several labels a sample, without NaN, and a generator of draws, which have it."""
     proba = to_numpy(y_proba, "y_proba")
     if proba.ndim != 2 or proba.shape[1] < 2:
@@ -171,17 +152,20 @@ def _of_labels(y_proba, n_draws, random_state):
         )
     known = ~np.isnan(proba)
     proba = np.where(known, proba, 0.5)
-    draws = draw_labels(Probabilities(proba.ravel()), n_draws, random_state).reshape(-1, *proba.shape)
+    rows = Probabilities(proba.ravel(), None, proba.shape[1]).in_units(groups)
+    draws = draw_labels(rows, n_draws, random_state, alike=groups is not None).reshape(-1, *proba.shape)
     return proba, (np.where(known, labels, np.nan) for labels in draws)
 
 
-def draw_labels(proba, n_draws, random_state):
-    """Column indices drawn from each row's probabilities, shape (n_draws, n_samples)."""
+def draw_labels(proba, n_draws, random_state, *, alike=False):
+    """Column indices drawn from each row's probabilities, (n_draws, n_samples); those of a unit may be `alike`."""
     labels = np.empty((n_draws, proba.n_samples), np.int32)
+    shared = random_state.random_sample((proba.n_units, n_draws)) if alike else None
     for rows, chunk in proba.chunks():
         cumulative = tensor_of(chunk, "y_proba").cumsum(1, dtype=torch.float64)
         # By inversion of each row's distribution function; the product may round up to the sum, beyond the last class.
-        places = torch.from_numpy(random_state.random_sample((len(chunk), n_draws))) * cumulative[:, -1:]
+        parts = shared[proba.unit[rows]] if alike else random_state.random_sample((len(chunk), n_draws))
+        places = torch.from_numpy(parts) * cumulative[:, -1:]
         drawn = torch.searchsorted(cumulative, places, right=True).clamp(max=proba.n_classes - 1)
         labels[:, rows] = drawn.T
     return labels

@@ -310,8 +310,8 @@ def _mean_of(losses, largest, value, y_encoded, proba, **_):
     """Form of a mean of `losses`, of which one is the `largest`; of two classes it knows what few events hide."""
     score = MeanScore(value, losses(proba, y_encoded) - value, proba.weight, proba.unit, (0, largest))
     if proba.n_classes == 2:
-        events = [MeanScore(0.0, y_encoded == column, proba.weight, proba.unit) for column in range(2)]
-        n_events, rare = min((np.count_nonzero(own.residual), column) for column, own in enumerate(events))
+        sums = [np.bincount(proba.unit, proba.masses * (y_encoded == column)) for column in range(2)]
+        n_events, rare = min((np.count_nonzero(own), column) for column, own in enumerate(sums))
         if n_events < _ENOUGH_EVENTS:
             note(
                 f"y_true has {n_events} samples, or groups with some, of one of two classes, fewer than "

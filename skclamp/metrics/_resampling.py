@@ -2,9 +2,9 @@
 
 Calibration errors are norms of residuals (hits minus confidence), so the sums also tell what the value would be if the
 sample's systematic residuals were larger or smaller by some factor while the noise stays. A form has the `value` of the
-sample itself; ``sums(counts)``, an array whose first axis is that of counts of shape (n_resamples, n_samples); and
-``values(sums)``, the metric of each resample. A sample's own weights belong to the form, and a sample may be several
-rows, such as the places of an image, which are summed up once: resamples take no longer for them.
+sample itself; ``sums(counts)``, an array whose first axis is that of counts of shape (n_resamples, n_units); and
+``values(sums)``, the metric of each resample. A sample's own weights belong to the form, and a unit may be several
+rows, such as the places of an image or the samples of a patient, which are summed up once.
 """
 
 import copy
@@ -25,9 +25,9 @@ _LEAST_RATIO = 1 / 4
 class MeanScore:
     """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
-    The `residual` given are the values less their mean and `weight` their weights (None: 1 each), of one row or several for each
-    entry of `unit`, as in `Probabilities`; `limits` are what a mean can be at the least and at the most. `few` is what
-    few events hide.
+    `residual` are the values less their mean, `weight` their weights (None: 1 each) and `unit` numbers that those which
+    depend on each other share; `limits` are what a mean can be at the least and at the most. `few` is what few events
+    hide.
     """
 
     few: Any = None
@@ -35,14 +35,9 @@ class MeanScore:
     def __init__(self, value, residual, weight, unit, limits=(-np.inf, np.inf)):
         self.value, self.limits = value, limits
         weight = np.ones(len(residual)) if weight is None else weight
-        # Weighted, as a sample may have no weight; what a unit has is its first sample's.
-        sums = [part.reshape(len(unit), -1).sum(1) for part in (weight * residual, weight)]
-        self.residual, self.weight = (np.bincount(unit, part, len(unit)) for part in sums)
-
-    @property
-    def _error(self):
-        """Standard error of the sample's mean."""
-        return self._standard_errors(self.sums(np.ones((1, len(self.weight)))))[0]
+        # Weighted, as a unit may have no weight.
+        self.residual, self.weight = (np.bincount(unit, part) for part in (weight * residual, weight))
+        self._is_clustered = len(self.weight) < len(weight)
 
     def __sub__(self, other):
         """The same of the differences to another's values."""
@@ -66,13 +61,19 @@ class MeanScore:
         A replicate that has drawn hardly a mistake has next to no standard error: a quarter of the sample's is the
         least that counts.
         """
-        error = self._error
+        error = self._standard_errors(self.sums(np.ones((1, len(self.weight)))))[0]
         ratio = np.maximum(self._standard_errors(sums) / error, _LEAST_RATIO) if error > 0 else 1.0
         return sums[:, 0] / sums[:, 1] / ratio
 
-    def half_of_students(self, tail):
-        """Half of Student's interval, each end of which is missed with a probability `tail` by normal means."""
-        return stats.t.isf(tail, n_effective(self.weight) - 1) * self._error
+    def noise_between(self, sums, tail):
+        """Largest and least error, each of which an end of an interval misses with a probability `tail`."""
+        noise = self.noise(sums)
+        high, low = np.quantile(noise, [1 - tail, tail])
+        if self._is_clustered:
+            # Of few units, which may be of several sizes, resamples alone end too soon.
+            half = stats.t.isf(tail, n_effective(self.weight) - 1) * self.values(sums).std()
+            high, low = max(high, half), min(low, -half)
+        return np.array([high, low])
 
     def _standard_errors(self, sums):
         """Standard errors of the means of resamples."""
@@ -127,11 +128,11 @@ class ErrorOfPairs(ScaledError):
         super().__init__(value)
         self.pairs, self.groups = pairs, groups
         self.residual = pairs.residual if residual is None else residual
-        self._of_samples = [pairs.of_samples @ each for each in (groups.multiply(self.residual[:, None]), groups)]
+        self._of_units = [pairs.of_units @ each for each in (groups.multiply(self.residual[:, None]), groups)]
 
     def sums(self, counts):
-        """Sums of each resample of all samples."""
-        return self.reduced(*(counts @ each for each in self._of_samples))
+        """Sums of each resample."""
+        return self.reduced(*(counts @ each for each in self._of_units))
 
     def reduced(self, residual, mass):
         """Sums of resamples, from residuals and weights by group; by default the residuals over the weight of all."""
@@ -157,18 +158,17 @@ def grouped(place, n_groups):
 
 
 def resampling_counts(proba, n_resamples, random_state):
-    """Yield blocks of how often each sample is drawn, shape (n_replicates, n_samples): as often as its unit.
+    """Yield blocks of how often each unit is drawn, shape (n_replicates, n_units).
 
-    Samples without weight are none, and aren't drawn.
+    Units without weight are none, and aren't drawn.
     """
-    n_samples = len(proba.unit)
-    seed, kept = random_state.randint(2**31 - 1), np.unique(proba.unit[proba.masses.reshape(n_samples, -1).any(1)])
+    seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(np.bincount(proba.unit, proba.weight))
     blocks = _kept_counts if n_resamples * len(kept) <= BLOCK_SIZE else _counts
-    for drawn in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // n_samples)):
-        counts = np.zeros((n_samples, len(drawn)))
-        counts[kept] = drawn.T
-        # In the order of the samples, as sparse products take them.
-        yield counts[proba.unit].T
+    for drawn in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // proba.n_units)):
+        # In the order of the units, as sparse products take them.
+        counts = np.zeros((proba.n_units, len(drawn))).T
+        counts.T[kept] = drawn.T
+        yield counts
 
 
 def row_weights(counts, proba):
@@ -176,7 +176,7 @@ def row_weights(counts, proba):
     step = max(1, BLOCK_SIZE // proba.n_samples)
     for start in range(0, len(counts), step):
         block = counts[start : start + step]
-        weights = block if proba.rows_a_sample == 1 else np.repeat(block.T, proba.rows_a_sample, axis=0).T
+        weights = block if proba.n_units == proba.n_samples else block.T[proba.unit].T
         yield weights if proba.weight is None else weights * proba.weight
 
 

@@ -265,7 +265,7 @@ class Scoring:
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
         for rows, p, answer in [(self._rows, confidence, prediction), *events]:
             drawn = self._drawn(p[rows]) if draws is None else draws == answer
-            came_true, units = (self._y == answer)[rows], self._unit[rows // self._n_each]
+            came_true, units = (self._y == answer)[rows], proba.unit[rows]
             cells.append(of_all(p[rows], came_true, drawn, is_top=not cells, units=units))
         return cells
 

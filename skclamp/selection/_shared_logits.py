@@ -182,7 +182,8 @@ class SharedLogits:
             predicted = (logits >= 0 if self.outputs.n_labels else logits.argmax(1)).cpu().numpy()
             hits.append((predicted == y_encoded).reshape(len(y_encoded), -1).all(1))
             # A group's samples count as one together.
-            n_hits = round(hits[-1].mean() * (n_units := len(np.unique(numbered(units, len(hits[-1]))))))
+            n_units = numbered(units, len(hits[-1])).max() + 1
+            n_hits = round(hits[-1].mean() * n_units)
             counts.append([n_hits, n_units - n_hits])
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
             what = "share of samples whose labels are all right" if self.outputs.n_labels else "accuracy"

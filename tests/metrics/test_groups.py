@@ -67,7 +67,7 @@ def test_groups_are_resampled_as_images_are(metric):
     np.testing.assert_allclose(test, expected, rtol=1e-9, atol=1e-12)
     # Not in succession, and under names, of which a frame has a column.
     labels, rows, scene = flat(y, proba, np.arange(N * P).reshape(N, P).T.ravel())
-    names = pd.Series([f"patient {number}" for number in scene])
+    names = pd.Series([f"patient {number:02d}" for number in scene])
     found = bootstrap_interval(metric, torch.from_numpy(labels), torch.from_numpy(rows), groups=names, **options)
     np.testing.assert_allclose(found, interval, rtol=1e-6, atol=1e-9)
 
@@ -143,24 +143,20 @@ def test_refuses_what_are_no_groups(groups, match):
     with pytest.raises(ValueError, match=match):
         paired_bootstrap_test(brier_score, y, proba, proba, groups=groups)
     with pytest.raises(ValueError, match=match):
-        calibration_noise_floor(expected_calibration_error, proba, y_true=y, groups=groups)
+        calibration_noise_floor(expected_calibration_error, proba, groups=groups)
 
 
-def test_the_noise_floor_widens_as_samples_of_a_group_agree():
+def test_the_noise_floor_is_that_of_labels_which_agree():
     y, proba = draw_calibrated(300, 3)
     ece, options = expected_calibration_error, {"random_state": 0}
     alone = calibration_noise_floor(ece, proba, **options)
-    given = np.repeat(proba, 9, axis=0), np.repeat(y, 9), np.repeat(range(300), 9)
-    narrow = calibration_noise_floor(ece, given[0], **options)
-    copied = calibration_noise_floor(ece, given[0], y_true=given[1], groups=given[2], **options)
-    assert 2 * narrow.quantile < alone.quantile == pytest.approx(copied.quantile, rel=0.15)
-    # Of independent samples groups are next to nothing.
-    apart = calibration_noise_floor(ece, proba, y_true=y, groups=np.arange(300) // 3, **options)
-    assert alone.mean <= apart.mean < 1.2 * alone.mean
-    for options in ({}, {"y_true": y}):
-        metric = ece if not options else brier_score
-        with pytest.raises(ValueError, match="groups must be None where y_true isn't given, or metric isn't a calib"):
-            calibration_noise_floor(metric, proba, groups=np.arange(300) // 3, **options)
+    given, groups = np.repeat(proba, 9, axis=0), np.repeat(range(300), 9)
+    assert 2 * calibration_noise_floor(ece, given, **options).quantile < alone.quantile
+    copied = calibration_noise_floor(ece, given, groups=groups, **options)
+    np.testing.assert_allclose(copied, alone, rtol=1e-9)
+    labels = given[:, :2]
+    floor = calibration_noise_floor(partial(ece, average="micro"), labels, outputs="sigmoid", groups=groups, **options)
+    assert floor.mean > calibration_noise_floor(partial(ece, average="micro"), labels, outputs="sigmoid").quantile
 
 
 def test_scorers_are_given_groups_by_routing():
