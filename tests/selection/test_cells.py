@@ -39,7 +39,7 @@ def _cells(kind, event):
     confidence = (proba.max(1) if is_top else proba[:, event]).astype(np.float64)
     hits, drawn = y_encoded == column, draw_labels(Probabilities(proba), 30, np.random.RandomState(3)) == column
     cells = cells_of(confidence, hits, drawn, COUNTS, dtype=proba.dtype, is_top=is_top)
-    return cells, Pairs(confidence, hits.astype(np.float64)), proba
+    return cells, Pairs(confidence, hits.astype(np.float64), unit=np.arange(len(hits)), n_units=len(hits)), proba
 
 
 @pytest.mark.parametrize("kind", ["smooth", "ties", "float32"])
