@@ -1,0 +1,142 @@
+"""Test sets of groups: what rows of a patient tell counts once, whoever compares."""
+
+import re
+
+import numpy as np
+import pytest
+from _report_pages import read_page
+from scipy.special import expit
+
+from skclamp import PlattScaling, TemperatureScaling, VectorScaling, compare_calibrators
+from skclamp.display import ReliabilityDisplay, ReliabilityGridDisplay
+from skclamp.exceptions import TrainingDataWarning
+
+FEW = {"n_resamples": 100, "n_draws": 20, "verbose": 0}
+
+
+def problem(n, seed, copies=1, jitter=0):
+    """Logits that are too sure and their labels, each some times under other noise, and the number of each."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2, size=(n, 3))
+    y = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    rows = np.repeat(np.arange(n), copies)
+    return 2 * logits[rows] + jitter * rng.normal(size=(n * copies, 3)), y[rows], rows
+
+
+def test_groups_of_near_copies_tell_what_one_of_each_does():
+    X_cal, y_cal, _ = problem(300, 0)
+    X, y, patient = problem(150, 1, copies=8, jitter=1e-4)
+    maps = [TemperatureScaling(), VectorScaling()]
+    fit = {"calibrators": maps, **FEW}
+    alone = compare_calibrators(None, X_cal, y_cal, X[::8], y[::8], **fit)
+    found = compare_calibrators(None, X_cal, y_cal, X, y, groups_test=patient, **fit)
+    by_rows = compare_calibrators(None, X_cal, y_cal, X, y, **fit)
+    for name in alone:
+        one, own, rows = (each[name] for each in (alone, found, by_rows))
+        for score in ("nll", "nll_se", "ece_low", "ece_high", "aurc_low", "aurc_high", "nll_difference_se", "p_value"):
+            assert getattr(own, score) == pytest.approx(getattr(one, score), rel=0.02, abs=2e-3), (name, score)
+        assert own.tied == one.tied
+        assert 2 * rows.nll_se < own.nll_se
+        assert own.ece_floor > rows.ece_floor
+    assert "Test samples are of 150 groups" in found.to_string(wide=True).replace("\n", " ")
+    assert "groups" not in by_rows.to_string(wide=True)
+
+
+def test_copies_are_groups_without_a_word():
+    X_cal, y_cal, _ = problem(300, 0)
+    X, y, _ = problem(150, 1, copies=8)
+    fit = {"calibrators": [TemperatureScaling()], **FEW}
+    alone, found = (compare_calibrators(None, X_cal, y_cal, *data, **fit) for data in ((X[::8], y[::8]), (X, y)))
+    for name in alone:
+        assert found[name].nll_se == pytest.approx(alone[name].nll_se)
+        assert (found[name].ece_low, found[name].ece_high) == pytest.approx((alone[name].ece_low, alone[name].ece_high))
+
+
+def test_a_page_tells_groups(tmp_path):
+    X_cal, y_cal, _ = problem(300, 0)
+    X, y, patient = problem(60, 1, copies=5, jitter=0.1)
+    names = [f"patient {number}" for number in patient]
+    found = compare_calibrators(None, X_cal, y_cal, X, y, groups_test=names, calibrators=[TemperatureScaling()], **FEW)
+    page = read_page(found, tmp_path / "page.html")
+    assert page.data["nGroups"] == 60
+    assert min(page.data["effects"]) > 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "match"),
+    [
+        (range(9), r"groups_test must have shape \(100,\), a name or number a sample; got shape \(9,\)"),
+        ([None] * 100, "groups_test must name the group of every sample; got None"),
+        (["a"] * 100, "groups.* must name 2 groups at least"),
+    ],
+)
+def test_refuses_what_are_no_groups(groups, match):
+    X, y, _ = problem(100, 0)
+    with pytest.raises(ValueError, match=match):
+        compare_calibrators(None, X, y, X + 1, y, groups_test=groups, calibrators=[TemperatureScaling()], **FEW)
+
+
+def test_equal_maps_of_patients_are_seldom_called_different():
+    """By rows they are in every other draw."""
+    gap, grid = 0.5, np.repeat(np.linspace(-8, 8, 201), 2)
+    second, proba = np.arange(len(grid)) % 2, expit(grid - 1.0)
+    # It lowers log-odds by twice the gap: with these raised by it, both are off as much.
+    lowering = PlattScaling().fit(grid, second, sample_weight=1e4 * np.where(second, proba, 1 - proba))
+    different = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        patient = np.repeat(np.arange(60), rng.integers(1, 61, size=60))
+        z = 1.4 * (rng.normal(size=60)[patient] + rng.normal(size=len(patient)))
+        shared = rng.uniform(size=len(z)) < 0.5
+        y = (z > np.where(shared, rng.logistic(size=60)[patient], rng.logistic(size=len(z)))).astype(int)
+        data = [-4.0, -1, 1, 4], [0, 1, 0, 1], z + gap, y
+        few = {"n_resamples": 2, "n_draws": 1, "verbose": 0}
+        found = compare_calibrators(None, *data, calibrators=[lowering], groups_test=patient, **few)
+        different.append(not all(row.tied for row in found.rows))
+    assert np.mean(different) <= 0.1
+
+
+def test_diagrams_take_groups():
+    X, y, patient = problem(100, 1, copies=6, jitter=1e-6)
+    p = np.exp(X) / np.exp(X).sum(1, keepdims=True)
+    draw, few = ReliabilityDisplay.from_predictions, {"n_bins": 4, "smooth": True, "n_draws": 20}
+    alone, found, rows = (
+        draw(y[::6], p[::6], n_resamples=1000, **few),
+        draw(y, p, groups=patient, **few),
+        draw(y, p, n_resamples=1000, **few),
+    )
+    np.testing.assert_allclose(found.intervals, alone.intervals, atol=1e-9)
+    np.testing.assert_allclose(found.curve.low, alone.curve.low, atol=1e-3)
+    assert found.noise_floor == pytest.approx(alone.noise_floor, rel=1e-3)
+    assert (np.ptp(found.intervals[:, 1:], axis=0) > 1.5 * np.ptp(rows.intervals[:, 1:], axis=0)).all()
+    np.testing.assert_array_equal(found.few, alone.few)
+    grid = [
+        ReliabilityGridDisplay.from_classes(y, p, groups=patient, n_bins=4),
+        ReliabilityGridDisplay.from_classes(y[::6], p[::6], n_resamples=1000, n_bins=4),
+    ]
+    for own, other in zip(*(each.displays for each in grid), strict=True):
+        np.testing.assert_allclose(own.intervals, other.intervals, atol=1e-9)
+    model = TemperatureScaling().fit(X, y)
+    shown = ReliabilityDisplay.from_estimator(model, X, y, groups=patient, n_bins=4)
+    assert re.match("ECE", shown.metric_name) and shown.intervals is not None
+    ReliabilityGridDisplay.from_estimators({"T": model}, X, y, groups=patient, n_bins=4)
+
+
+def test_chance_of_few_patients_isnt_taken_for_training(recwarn):
+    """Accuracies of two sets of 15 patients differ by chance as rows of their number wouldn't."""
+    rng = np.random.default_rng(0)
+    told = []
+    for seed in range(5):
+        sets = []
+        for wrong in (0.05, 0.3):
+            patient = np.repeat(np.arange(15), 40)
+            hit = rng.uniform(size=15) > wrong
+            X = rng.normal(size=(600, 3))
+            y = np.where(hit[patient], X.argmax(1), X.argmin(1))
+            sets.append((X, y, patient))
+        (X_cal, y_cal, cal), (X, y, test) = sets
+        fit = {"calibrators": [TemperatureScaling()], "random_state": seed, **FEW}
+        recwarn.clear()
+        compare_calibrators(None, X_cal, y_cal, X, y, groups=cal, groups_test=test, **fit)
+        told += [each for each in recwarn if issubclass(each.category, TrainingDataWarning)]
+    assert not told
