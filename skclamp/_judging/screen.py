@@ -10,12 +10,15 @@ from .verdict import Objection, Reason
 
 # Gradients have to be beyond chance at the first level, and what they foresee below zero by so many standard errors; at
 # the second level merely below zero.
-LEVEL, _SURE, ERRORS = 0.1, 0.01, 1.2
+LEVEL, _SURE, ERRORS = 0.05, 0.01, 1.2
 _N_FLIPS, _N_FOLDS = 999, 5
 # Signs at a time: 8 MB.
 _BLOCK = 2**20
 # Of a ridge regression, as parts of the mean square of a sample's gradient.
 _RIDGES = np.geomspace(3e-4, 3, 5)
+# With so many samples a parameter gradients are whitened, with such a ridge: no direction in which they vary much hides
+# others. With fewer a sum of skewed gradients, as of a network that seldom errs, would look rarer than it is.
+_SAMPLES_PER_PARAMETER, _WHITENING = 5, 0.03
 
 
 class Screen(NamedTuple):
@@ -75,6 +78,9 @@ def flips(products, root, share, level, groups=None):
     """
     units = numbered(groups, len(root))
     n_units, n, dual = units.max() + 1, np.square(root).sum(), products.shape[1] == len(root)
+    if not dual and _SAMPLES_PER_PARAMETER * products.shape[1] <= n_units:
+        ridged = products.T @ products + _WHITENING * n * np.eye(products.shape[1])
+        products = linalg.solve_triangular(linalg.cholesky(ridged, lower=True), products.T, lower=True).T
 
     def squares(signs):
         signed = signs * root

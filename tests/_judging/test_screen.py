@@ -22,7 +22,7 @@ def screened(gradients, root=ROOT, groups=None):
 
 
 def test_gradients_and_their_products_say_the_same():
-    gradients, root = rows(0, 0.1), np.sqrt(np.random.default_rng(1).uniform(0.5, 1.5, 300))
+    gradients, root = rows(0, 0.1, p=200), np.sqrt(np.random.default_rng(1).uniform(0.5, 1.5, 300))
     groups = np.arange(300) // 2
     for given in (None, groups):
         one, other = (screened(each, root, given) for each in (gradients, gradients @ gradients.T))
@@ -35,7 +35,7 @@ def test_level():
     """Of gradients without a mean few are beyond chance, and nearly none foresee anything as well."""
     found = [screened(rows(seed)) for seed in range(200)]
     n_beyond = sum(each.p_value <= LEVEL for each in found)
-    assert 4 <= n_beyond <= 37
+    assert 1 <= n_beyond <= 22
     assert sum(each.objection is None for each in found) <= n_beyond
 
 
@@ -58,7 +58,7 @@ def test_gradients_that_foresee_nothing_are_refused():
         assert refused.objection.needed == pytest.approx(needed)
         assert refused.objection.about == "other"
         assert refused._replace(forecasts={"one": (0.002, 0.01), "other": (-0.02, 0.01)}).objection is None
-    assert found._replace(p_value=0.11).objection.reason is Reason.GRADIENTS_BY_CHANCE
+    assert found._replace(p_value=0.06).objection.reason is Reason.GRADIENTS_BY_CHANCE
 
 
 def test_copies_of_samples_prove_no_more_than_one():
@@ -90,3 +90,14 @@ def test_numbers_that_say_nothing_drown_no_others():
         n_none += not Screen.of(squares[1:], [None], 1012).may_be_chance
     assert max(n_together, n_none) <= 10
     assert n_apart >= 18
+
+
+def test_a_direction_in_which_gradients_vary_much_hides_no_other():
+    """Eleven parameters that nearly are one, and a twelfth with a small mean."""
+    n_seen = 0
+    for seed in range(20):
+        gradients = np.random.default_rng(seed).normal(size=(300, 12))
+        gradients[:, :11] = gradients[:, :1] + 0.1 * gradients[:, :11]
+        gradients[:, 11] += 0.2
+        n_seen += not screened(gradients / np.sqrt(np.square(gradients).mean(0) * 12)).may_be_chance
+    assert n_seen >= 15
