@@ -157,8 +157,8 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_estimator(GaussianNB().fit(X, y), X, y)
         >>> plt.close(display.figure_)
         """
-        beside = {"sample_weight": sample_weight, "groups": groups}
-        return cls.from_predictions(**predictions_of(estimator, X, y, name, **beside) | kwargs)
+        given = predictions_of(estimator, X, y, name, sample_weight=sample_weight, groups=groups)
+        return cls.from_predictions(**given | kwargs)
 
     @classmethod
     def from_cv_results(cls, cv_results, X, y, *, name=None, sample_weight=None, groups=None, **kwargs):
@@ -205,8 +205,8 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_cv_results(cv_results, X, y)
         >>> plt.close(display.figure_)
         """
-        beside = {"sample_weight": sample_weight, "groups": groups}
-        return cls.from_predictions(**held_out_predictions(cv_results, X, y, name, **beside) | kwargs)
+        given = held_out_predictions(cv_results, X, y, name, sample_weight=sample_weight, groups=groups)
+        return cls.from_predictions(**given | kwargs)
 
     @classmethod
     def from_predictions(

@@ -1,5 +1,7 @@
 """ReliabilityGridDisplay: several calibrators, or every class, in one figure."""
 
+from functools import partial
+
 import numpy as np
 
 from .._utils.arrays import to_numpy
@@ -110,8 +112,8 @@ class ReliabilityGridDisplay:
         for name, classes in known.items():
             if not np.array_equal(classes, first):
                 raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
-        beside = {"sample_weight": sample_weight, "groups": groups}
-        given = [predictions_of(model, X, y, name, **beside) for name, model in named.items()]
+        predict = partial(predictions_of, sample_weight=sample_weight, groups=groups)
+        given = [predict(model, X, y, name) for name, model in named.items()]
         return cls._of(given, **kwargs)
 
     @classmethod

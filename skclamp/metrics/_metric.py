@@ -241,12 +241,13 @@ def against_rest(y_true, y_proba, labels, pos_label):
     if not proba.is_event:
         known = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
         _ = proba.top_label  # the pass that checks the values
-    column = np.flatnonzero([name == pos_label for name in known.tolist()])
+    names = known.tolist()
     # Where no sample is positive, one dimension is of what isn't there.
-    if not len(column) and (labels is not None or len(known) > 1):
-        raise ValueError(f"pos_label must be among the labels {known.tolist()}; got {pos_label!r}")
-    of_label = y_proba if proba.is_event else tensor_of(y_proba, "y_proba")[:, column[0]]
-    return (y == pos_label).astype(int), of_label, [0, 1]
+    if pos_label not in names and (labels is not None or len(names) > 1):
+        raise ValueError(f"pos_label must be among the labels {names}; got {pos_label!r}")
+    if not proba.is_event:
+        y_proba = tensor_of(y_proba, "y_proba")[:, names.index(pos_label)]
+    return (y == pos_label).astype(int), y_proba, [0, 1]
 
 
 def _rows_of_labels(matrix, y_proba, sample_weight):

@@ -1,7 +1,7 @@
 """The noise floor of a metric: what a perfectly calibrated classifier would show on a sample of this size."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -160,7 +160,7 @@ def _of_labels(y_proba, groups, n_draws, random_state):
 def draw_labels(proba, n_draws, random_state, *, alike=False):
     """Column indices drawn from each row's probabilities, (n_draws, n_samples); those of a unit may be `alike`."""
     labels = np.empty((n_draws, proba.n_samples), np.int32)
-    shared = random_state.random_sample((proba.n_units, n_draws)) if alike else None
+    shared: Any = random_state.random_sample((proba.n_units, n_draws)) if alike else None
     for rows, chunk in proba.chunks():
         cumulative = tensor_of(chunk, "y_proba").cumsum(1, dtype=torch.float64)
         # By inversion of each row's distribution function; the product may round up to the sum, beyond the last class.

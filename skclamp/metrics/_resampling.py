@@ -145,7 +145,14 @@ class ErrorOfPairs(ScaledError):
         return self.reduced((masses * residual) @ self.groups, masses @ self.groups)
 
     def of_drawn(self, generator):
-        """Error under hits that are drawn from the confidences."""
+        """Error under hits that are drawn from the confidences or, of units of several rows, under signs of residuals.
+
+        Rows of a unit may agree more than draws of each would: were they calibrated, either sign were as likely.
+        """
+        if self.pairs.n_units < len(self.residual):
+            residual, mass = self._of_units
+            signs = generator.choice([-1.0, 1.0], (1, self.pairs.n_units))
+            return self.values(self.reduced(signs @ residual, np.ones_like(signs) @ mass))[0]
         hits = generator.random(len(self.residual)) < self.pairs.confidence
         # A sample without residual counts as calibrated, whatever is drawn.
         residual = np.where(self.residual == 0, 0.0, hits - self.pairs.confidence)

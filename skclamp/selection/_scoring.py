@@ -249,8 +249,7 @@ class Scoring:
 
     def _mean(self, values):
         """Mean of samples' values, and its standard error."""
-        mean, error, _ = student_below_zero(*of_groups(values, np.ones(len(values)), self.units))
-        return mean, error
+        return student_below_zero(*of_groups(values, np.ones(len(values)), self.units))[:2]
 
     def _cells(self, proba):
         """Cells of the most probable class and of each of the events."""

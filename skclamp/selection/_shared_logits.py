@@ -178,7 +178,7 @@ class SharedLogits:
             # A sample of which less is known is sooner all right.
             return
         hits, counts = [], []
-        for (logits, y_encoded), units in zip(pairs, (self.params.get("groups"), self.units), strict=True):
+        for (logits, y_encoded), units in zip(pairs, (self.calibration_samples.groups, self.units), strict=True):
             predicted = (logits >= 0 if self.outputs.n_labels else logits.argmax(1)).cpu().numpy()
             hits.append((predicted == y_encoded).reshape(len(y_encoded), -1).all(1))
             # A group's samples count as one together.

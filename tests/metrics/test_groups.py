@@ -201,3 +201,16 @@ def test_intervals_and_tests_of_patients_keep_their_level():
         test = paired_bootstrap_test(negative_log_likelihood, y, *pair, **options)
         missed.append((not low <= truth <= high, test.pvalue < 0.05))
     assert (np.mean(missed, axis=0) <= 0.07).all()
+
+
+def test_the_lower_end_allows_for_patients_of_one_probability():
+    """Few patients have a bin to themselves, and residuals of one are all of a sign, if their labels agree."""
+    above = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        patient = np.repeat(np.arange(60), rng.integers(1, 61, size=60))
+        z, shared = 2 * rng.logistic(size=60)[patient], rng.uniform(size=len(patient)) < 0.7
+        y = (z > np.where(shared, rng.logistic(size=60)[patient], rng.logistic(size=len(patient)))).astype(int)
+        options = {"groups": patient, "n_resamples": 100, "random_state": seed}
+        above += bootstrap_interval(expected_calibration_error, y, 1 / (1 + np.exp(-z)), **options).low > 0
+    assert above <= 4
