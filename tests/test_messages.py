@@ -663,3 +663,72 @@ def test_a_rare_class_that_separates(given):
     (said,) = [str(each.message) for each in caught]
     assert "Few of the 1000 samples are of class 'fraud' (3): how sure to be of a class can't be" in said
     assert "Likely causes" not in said
+
+
+# Labels, and columns of text
+
+
+SCENES = np.random.default_rng(0).normal(size=(12, 3, 8, 8))
+MASKS = (SCENES + np.random.default_rng(1).gumbel(size=SCENES.shape)).argmax(1)
+SOFT = r"Soft labels aren't taken: give the likeliest class; or each sample once for each class, with .* sample_weight$"
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (MASKS[:, None], r"got places \(1, 8, 8\): give y\[:, 0\]$"),
+        (MASKS[..., None], r"got places \(8, 8, 1\): give y\[\.\.\., 0\]$"),
+        (np.eye(3, dtype=int)[MASKS], r"got places \(8, 8, 3\): give y.argmax\(-1\) of one-hot ones$"),
+        (np.where(MASKS == 2, -1, MASKS), "got -1, by which many masks say .* give ignore_index=-1; if it is a class"),
+        (np.where(SCENES[:, 0] > 1, -1.0, MASKS), "got -1, by which many masks say .* give ignore_index=-1"),
+    ],
+)
+def test_masks_that_calibrators_do_not_take(y, message):
+    with pytest.raises(ValueError, match=message):
+        TemperatureScaling().fit(SCENES, y)
+
+
+def test_minus_one_at_a_place_can_be_told_to_be_unknown_or_a_class():
+    y = np.where(MASKS == 2, -1, MASKS)
+    TemperatureScaling(ignore_index=-1).fit(SCENES, y)
+    named = TemperatureScaling(classes=[0, 1, -1]).fit(SCENES, y)
+    assert named.temperature_ == TemperatureScaling().fit(SCENES, MASKS).temperature_
+
+
+def test_labels_that_are_no_class_are_named():
+    _, X, y = table()
+    logits = np.random.default_rng(0).normal(size=(len(y), 4))
+    y = np.arange(len(y)) % 4
+    for missing in ([None, *y[1:].tolist()], [None, *np.array(list("abcd"))[y[1:]]]):
+        with pytest.raises(ValueError, match="a label is missing; got None for sample 0$"):
+            TemperatureScaling().fit(logits, missing)
+    soft = softmax(logits)
+    for given, value in ((soft, soft[0, 0]), (0.9 * np.eye(4)[y] + 0.025, 0.925)):
+        with pytest.raises(ValueError, match=f"Got {value:.4g} in it. {SOFT}"):
+            TemperatureScaling().fit(logits, given)
+    with pytest.raises(ValueError, match=f"real values such as {soft[0, 0]}. {SOFT}"):
+        TemperatureScaling().fit(logits[:, :2], soft[:, 0])
+    with pytest.raises(ValueError, match="4 columns for 5 distinct labels .* Where -1 stands for no label, leave"):
+        TemperatureScaling().fit(logits, np.where(np.arange(len(y)) < 9, -1, y))
+
+
+def test_soft_labels_are_samples_with_weights():
+    """As the message says."""
+    logits = np.random.default_rng(0).normal(size=(200, 3))
+    target = softmax(logits / 2)
+    each = {"X": np.repeat(logits, 3, axis=0), "y": np.tile(np.arange(3), 200), "sample_weight": target.ravel()}
+    assert TemperatureScaling().fit(**each).temperature_ == pytest.approx(2, rel=0.05)
+
+
+def test_a_column_of_text_is_named():
+    frame = pytest.importorskip("pandas").DataFrame({"age": np.arange(40.0), "name": ["some one"] * 40})
+    for data, where in ((frame, "'name'"), (frame.to_numpy(), "1")):
+        with pytest.raises(
+            TypeError, match=f"^X must be numeric and real; got .*, such as 'some one' in column {where}$"
+        ):
+            TemperatureScaling(nn.Linear(2, 4)).fit(data, np.arange(40) % 4)
+    items = [({"ids": torch.arange(3), "text": "some one"}, k % 4) for k in range(40)]
+    with pytest.raises(
+        TypeError, match="^entry 'text' of X .* type str, 'some one'. Give numbers, .* leave it out$"
+    ) as got:
+        TemperatureScaling(Named()).fit(DataLoader(items))

@@ -416,9 +416,8 @@ def _tensor(value, name, lists=False):
     numeric = isinstance(value, (torch.Tensor, np.ndarray, np.generic, Number))
     if not numeric and not (lists and _is_sequence(value)):
         raise TypeError(
-            f"{name} must be a tensor or an array in each item of a Dataset, an item, or what a collate_fn returns, "
-            "being one input, or a tuple of an input and a label; got inputs of type "
-            f"{type(value).__name__}{_remedy(value)}"
+            f"{name} must be a tensor or an array in each item of a Dataset, or of what a collate_fn returns; got "
+            f"inputs of type {type(value).__name__}{_remedy(value)}"
         )
     return tensor_of(value, name)
 
@@ -426,7 +425,12 @@ def _tensor(value, name, lists=False):
 def _remedy(value):
     """The names that several inputs lack, or the transform that a Dataset of pictures lacks."""
     if _is_sequence(value):
-        return ". Several inputs go into a dict, by the names under which the network takes them"
+        return (
+            ". An item is an input, or a tuple of an input and a label. Several inputs go into a dict, by the names "
+            "under which the network takes them"
+        )
+    if isinstance(value, str):
+        return f", {value[:20]!r}. Give numbers, such as tokens, in its place or, of a column beside them, leave it out"
     if not type(value).__module__.startswith("PIL."):
         return ""
     return (

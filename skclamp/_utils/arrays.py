@@ -241,9 +241,10 @@ def tensor_of(values, name):
 def _text_in(values, columns):
     """Words on the first string in an array, and its column; none where nothing is one."""
     place = next((place for place, entry in np.ndenumerate(values) if isinstance(entry, str)), None)
-    if not place:
+    if place is None:
         return ""
-    return f", such as {values[place][:20]!r} in column {columns[place[-1]] if columns else place[-1]!r}"
+    where = [f"column {columns[k] if columns else k!r}" for k in place[1:]]
+    return f", such as {values[place][:20]!r}{' in ' * bool(where)}{', '.join(where)}"
 
 
 class ComputedRows:

@@ -263,7 +263,8 @@ def other_places(name, places, others, n_classes, scores="the logits", mended="l
             f"ones; or outputs='sigmoid', if they are labels that don't exclude each other; or, if the logits are one "
             f"at each place, logits[:, None]; got {name} of shape (n, {shape})"
         )
-    mend = {(1, *others): f": give {name}[:, 0]", (*others, 1): f": give {name}[..., 0]"}.get(places, "")
+    one = {(1, *others): "[:, 0]", (*others, 1): "[..., 0]", (*others, n_classes): ".argmax(-1) of one-hot ones"}
+    mend = f": give {name}{one[places]}" if places in one else ""
     if len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
         mend = f". skclamp.modules.LogitsModule(network, size={places}) upsamples the logits"
     return f"{message}; got places {places}{mend}"

@@ -252,7 +252,7 @@ def item_of(function):
         (
             DataLoader(Stream(list(PAIRS)), collate_fn=list),
             TypeError,
-            "what a collate_fn returns, .* got inputs of type tuple",
+            "what a collate_fn returns; got inputs of type tuple",
         ),
         (Stream(list(X[:9])), ValueError, "y must have one value per sample: .* 9 and 150"),
     ],
@@ -473,8 +473,8 @@ def test_batches_padded_to_their_own_length():
         (lambda items: doubled(items[:-1]), ValueError, "keeps each sample, along the first axis; of 64 it made 63"),
         (lambda items: (doubled(items)[0], [0]), ValueError, "keeps each sample.* of 64 it made 1 and 64"),
         (lambda items: doubled(items)[0].sum(), ValueError, "keeps each sample.* of 64 it made"),
-        (lambda items: items, TypeError, "what a collate_fn returns, being one input, .* got inputs of type tuple"),
-        (str, TypeError, "what a collate_fn returns, being one input, .* got inputs of type str"),
+        (lambda items: items, TypeError, "what a collate_fn returns; got inputs of type tuple. An item is"),
+        (str, TypeError, "what a collate_fn returns; got inputs of type str, .*Give numbers"),
     ],
 )
 def test_a_collate_fn_that_breaks_a_rule(collate_fn, error, message):

@@ -296,7 +296,10 @@ def test_weights_through_a_comparison(enabled):
 def test_groups_and_weights_through_a_comparison_of_an_unfitted_classifier(routing):
     classifier = LogisticRegression().set_fit_request(sample_weight=True)
     params = {"sample_weight": WEIGHT, "groups": GROUPS}
-    found = comparison(classifier, params, cv=GroupKFold(3))
+    clamping = NeuralClampingCalibrator(perturbation="affine", validation_fraction=GroupKFold(3), random_state=0)
+    found = comparison(
+        classifier, params, cv=GroupKFold(3), calibrators={"T": TemperatureScaling(), "clamped": clamping}
+    )
     for calibrator in found.values():
         expected = clone(calibrator).fit(X, Y, **params)
         np.testing.assert_allclose(calibrator.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-9)

@@ -212,6 +212,22 @@ def test_a_map_by_class_is_a_logistic_regression_a_class(calibrator, weighted):
     )
 
 
+@pytest.mark.parametrize("temperature", [0.2, 3.0])
+def test_platts_gain_is_on_the_scale_of_the_logits(temperature):
+    """Of two classes as of labels: whoever carries both numbers elsewhere needs nothing else."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(scale=3.0, size=4000)
+    y = (z / temperature - 1.0 + rng.logistic(size=4000) > 0).astype(int)
+    of_classes = PlattScaling().fit(z, y)
+    np.testing.assert_allclose(
+        of_classes.predict_proba(z)[:, 1], expit(of_classes.coef_[1] * z + of_classes.intercept_[1])
+    )
+    assert of_classes.coef_[1] == pytest.approx(1 / temperature, rel=0.15)
+    other = (z - 1.0 + rng.logistic(size=4000) > 0).astype(int)
+    of_labels = PlattScaling(pooling="none").fit(np.stack([z, z], 1), np.stack([y, other], 1))
+    assert of_labels.map_.maps[0].coef_[1] == pytest.approx(of_classes.coef_[1], rel=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("calibrator", [PlattScaling, BetaCalibration])
 def test_separable_classes_have_an_optimum_that_is_found(calibrator):
