@@ -728,7 +728,5 @@ def test_a_column_of_text_is_named():
         ):
             TemperatureScaling(nn.Linear(2, 4)).fit(data, np.arange(40) % 4)
     items = [({"ids": torch.arange(3), "text": "some one"}, k % 4) for k in range(40)]
-    with pytest.raises(
-        TypeError, match="^entry 'text' of X .* type str, 'some one'. Give numbers, .* leave it out$"
-    ) as got:
+    with pytest.raises(TypeError, match="^entry 'text' of X .* type str, 'some one'. Give numbers, .* leave it out$"):
         TemperatureScaling(Named()).fit(DataLoader(items))
