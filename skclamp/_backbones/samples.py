@@ -13,7 +13,7 @@ from skorch import NeuralNet
 from torch.nn.functional import logsigmoid
 from torch.utils.data import Dataset
 
-from .._judging.splits import MAX_TELLING, check_partition, copies_of
+from .._judging.splits import MAX_TELLING, check_partition, copies_of, joined
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
     check_labels,
@@ -151,6 +151,10 @@ class Samples:
         The clone that was fitted to all of them; None where it was given fitted.
     prints : ndarray of shape (n_samples,), uint32, or None
         Hashes of the rows of X; None where it isn't known what these are.
+    near_copies : ndarray of shape (n_samples,) or None
+        Labels that only near-copies share, of the samples of all processes; None where none were found.
+    stretches : ndarray of shape (n_samples,) or None
+        Numbers of stretches of a recording, each of which counts as one sample; None where they aren't one.
     """
 
     logits: torch.Tensor
@@ -166,6 +170,8 @@ class Samples:
     unseen: torch.Tensor | None = None
     estimator: Any = None
     prints: np.ndarray | None = None
+    near_copies: np.ndarray | None = None
+    stretches: np.ndarray | None = None
 
     @classmethod
     def of(cls, logits, labels, backbone, *, classes=None, sample_weight=None, ranks=ALONE, name="y", **rest):
@@ -230,17 +236,17 @@ class Samples:
 
     @property
     def groups(self):
-        """Numbers of the samples' groups, from 0 on; None where none were given."""
+        """Numbers of the samples' groups, from 0 on, or of stretches; None where none were given, or found."""
         groups = self.metadata.groups
-        return None if groups is None else np.unique(group_keys(groups, len(self.logits)), return_inverse=True)[1]
+        return self.stretches if groups is None else np.unique(group_keys(groups, len(self.logits)), return_inverse=True)[1]
 
     def copies(self, *, are_scores=False):
-        """Labels that only samples of equal inputs share, of those of all processes; see `copies_of`."""
+        """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""
         X, of_all = self.X if self.shard.ranks is ALONE else None, self.of_all()
         are_scores = are_scores and not of_all.outputs.is_dense
         some = of_all.take(torch.arange(min(len(of_all.logits), MAX_TELLING))).rows()
         log_proba = torch.log_softmax(some.logits.double(), 1) if are_scores else None
-        return copies_of(self.prints_of_all(), of_all.weight, X, log_proba)
+        return joined(copies_of(self.prints_of_all(), of_all.weight, X, log_proba), self.near_copies)
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"), ignore_index=-100):

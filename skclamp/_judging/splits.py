@@ -54,7 +54,7 @@ def copies_of(prints, weight, X=None, log_proba=None):
         return None
     counted, copies = np.flatnonzero(weight.cpu().numpy() > 0), np.arange(len(prints))
     _, number, counts = np.unique(prints[counted], return_inverse=True, return_counts=True)
-    rows, columns = counted[counts[number] > 1], _columns_of(X, len(prints))
+    rows, columns = counted[counts[number] > 1], columns_of(X, len(prints))
     if not len(rows):
         return None
     if columns is None:
@@ -75,11 +75,11 @@ def copies_of(prints, weight, X=None, log_proba=None):
     return copies
 
 
-def _columns_of(X, n_samples):
+def columns_of(X, n_samples):
     """All columns of an array, a list, a frame, a TensorDataset or a dict of such; None of others."""
     X = X.tensors[0] if isinstance(X, TensorDataset) else X
     if isinstance(X, dict) and not issparse(X) and len(X):
-        parts = [_columns_of(values, n_samples) for values in X.values()]
+        parts = [columns_of(values, n_samples) for values in X.values()]
         return None if any(part is None for part in parts) else np.concatenate(parts, 1)
     if isinstance(X, (np.ndarray, torch.Tensor, list, tuple)) or hasattr(X, "to_numpy"):
         return to_numpy(X).reshape(n_samples, -1)

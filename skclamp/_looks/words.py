@@ -88,6 +88,11 @@ COPIES = (
     "samples are repeated, labels and all: copies, such as frames of a still video, are no evidence of their own, "
     "and alarms of them may be false. Pass groups=..., a name for each sample of what it is a copy of"
 )
+RECORDING = (
+    "the order of the samples looks like a recording, such as frames of a drive, since the losses of neighbours agree: "
+    "its samples are few independent ones, and what is learned from them may fail on another. Give groups=..., a name "
+    "for each sample of what it belongs to"
+)
 NEVER_TRUE = (
     "the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
     "anew, on more samples or by a map with more parameters, such as {map}; summary says how they are off"

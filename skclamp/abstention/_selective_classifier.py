@@ -16,6 +16,7 @@ from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
 from .._backbones.opening import check_probabilistic, check_samples, is_frozen, open_backbone
 from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import cross_fit, predict_labelled
+from .._judging.near_duplicates import near_copies
 from .._judging.overlap import shared_share
 from .._judging.risk import best_unproven, mean_risk, prove
 from .._judging.splits import copies_of, joined
@@ -42,7 +43,7 @@ from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
 from ..modules._from_sklearn import flat_steps
 from ..persistence import write
-from ._bound import OF_CLONES, RiskBound, reason_of
+from ._bound import OF_CLONES, OF_NEAR_COPIES, RiskBound, reason_of
 
 _OPENING = Opening("probabilities", exact=True)
 
@@ -257,6 +258,9 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             are_scores = getattr(self.estimator_, "estimator", self) is None
             rows = dataset_behind(X, any_order=True)
             copies = copies_of(prints, torch.from_numpy(weight), rows, log_proba if are_scores else None)
+            near = near_copies(rows, y_encoded, weight, log_proba) if groups is None else None
+            if near is not None:
+                copies, doubt = joined(copies, near), doubt or OF_NEAR_COPIES
             self._choose_threshold(proba, y_encoded, weight, copies, groups, doubt)
             self._backbone = self._open_backbone()
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:

@@ -24,6 +24,7 @@ from .._backbones.samples import LabelledLogits, Samples, cross_fit, labels_besi
 from .._backbones.scale import joined
 from .._judging.paired import numbered
 from .._looks import words
+from .._looks.dependence import look_for_dependence
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
@@ -184,6 +185,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     # Whether anything is learned from samples: labels then say something, and scores do.
     _learns: ClassVar[Any] = True
 
+    # Whether samples that depend on each other mislead it, as they do maps of many numbers; "proof" is what judges its
+    # own parts by them.
+    _needs_independence: ClassVar[Any] = True
+
     # Whether the map treats all classes alike, so that it can't make one more frequent.
     _treats_classes_alike: ClassVar[Any] = False
 
@@ -325,6 +330,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             if self.least_probability_:
                 rows = raised(self._outputs.rows(samples.logits), self.least_probability_)
                 samples = replace(samples, logits=self._outputs.logits_of_rows(rows, samples.logits))
+
+            if self._needs_independence and (checks or self._reads_again) and params.get("groups") is None:
+                samples = look_for_dependence(samples, self._needs_independence == "proof")
 
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)

@@ -261,6 +261,11 @@ class BaseClamping(BaseCalibrator):
     _group = "neural clamping"
     _mend_by_class = "A temperature can't mend it: {name} with output=StructuredVectorScaling() can"
 
+    @property
+    def _needs_independence(self):
+        # Splits of the user's are for what isn't independent.
+        return self._draws_folds and "proof"
+
     def _opening(self):
         return super()._opening()._replace(input_key=self.input_key, perturbs=True, inputs_stay=self._inputs_stay)
 
@@ -507,9 +512,9 @@ class BaseClamping(BaseCalibrator):
         if searched.norm_layers:
             searched = on_private_copies(searched)
         # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
-        independent = self._draws_folds(searched) or "groups" in searched.split_params
+        independent = self._draws_folds or "groups" in searched.split_params
         options = {"guarded": self._guarded, "screened": self._is_auto}
-        options["independent"] = self._gradients_may_prove and independent
+        options["independent"] = self._gradients_may_prove and independent and not searched.is_recording
         return search(searched, candidates, tries, learner, level=level, **options)
 
     def _starts(self, problem, learner, X_unlabelled, X_reference, unheard):
@@ -601,7 +606,7 @@ class BaseClamping(BaseCalibrator):
             if outcome.splits:
                 judging = judging.take(np.sort(np.concatenate([rows for _, rows in outcome.splits])))
             judging = judging, judging.logits
-        splits = () if self._draws_folds(problem) else outcome.splits
+        splits = () if self._draws_folds else outcome.splits
         return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)
 
     def _settle(self, problem, outcome, views, learner):

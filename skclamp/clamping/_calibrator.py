@@ -216,13 +216,14 @@ class NeuralClampingCalibrator(BaseClamping):
         """Return whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
         return self._guarded and self.perturbation == "auto"
 
-    def _draws_folds(self, problem):
+    @property
+    def _draws_folds(self):
         """Return whether folds are drawn, not the user's."""
         return isinstance(self.validation_fraction, Real | str)
 
     def _splits_for(self, problem, candidates):
         # Folds and draws of samples without weight would say less than of as many others.
-        weighted, drawn = problem.weighted(), self._draws_folds(problem)
+        weighted, drawn = problem.weighted(), self._draws_folds
         if drawn:
             problem = weighted = merged(weighted)
         tries = tries_of(self.validation_fraction, problem) if self._guarded or len(candidates) > 1 else []

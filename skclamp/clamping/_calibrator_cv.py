@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.model_selection import check_cv
 
+from .._backbones.opening import is_frozen
 from .._judging.splits import check_partition
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import check_grid
@@ -124,12 +125,13 @@ class NeuralClampingCalibratorCV(BaseClamping):
         rows = [dict(zip(_GRIDS.values(), values, strict=True)) for values in grid]
         return [Settings.of(self, **row, features=row["perturbation"] in ("auto", "norm")) for row in rows]
 
-    def _draws_folds(self, problem):
+    @property
+    def _draws_folds(self):
         """Return whether folds are drawn at random, not the user's."""
-        return isinstance(self.cv, Integral) and problem.backbone.splits is None
+        return isinstance(self.cv, Integral) and is_frozen(self.estimator)
 
     def _splits_for(self, problem, candidates):
-        drawn = self._draws_folds(problem)
+        drawn = self._draws_folds
         problem = merged(problem) if drawn else problem
         splits = problem.backbone.splits
         if splits is None:

@@ -57,10 +57,11 @@ class Problem:
     exact: NetworkBackbone | None = None
     # What the guard's splitter is told beside the labels.
     split_params: dict = field(default_factory=dict)
-    # Labels that samples of equal inputs share; None where that isn't known, or all inputs differ.
+    # Labels that samples of equal inputs, or near-copies, share; None where that isn't known, or all inputs differ.
     copies: np.ndarray | None = None
-    # Numbers of the samples' groups; None where none were given.
+    # Numbers of the samples' groups, or of the stretches of a recording; None where they have none.
     groups: np.ndarray | None = None
+    is_recording: bool = False
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
@@ -95,6 +96,7 @@ class Problem:
             split_params=samples.metadata.guard,
             copies=samples.copies(),
             groups=samples.groups,
+            is_recording=samples.stretches is not None,
             raw=logits,
             everywhere=None if thin is whole else whole,
         )

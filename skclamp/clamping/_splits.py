@@ -6,9 +6,8 @@ from numbers import Real
 import numpy as np
 import torch
 
-from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
-from .._judging.splits import are_categories, check_partition, draw_folds
+from .._judging.splits import check_partition, draw_folds
 from .._utils.outputs import numbers_of
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
@@ -18,12 +17,6 @@ from ..exceptions import CalibrationSetWarning
 FEW_SAMPLES = 1000
 # A few equal rows of a table mislead nobody.
 _MANY_TORN = 0.1
-_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
-# So many times as far as the others of a cluster is the next sample: in tables, whose columns have units of their own,
-# and in images and sequences, which have one. Of gas sensors up to half of the samples look so, of digits and CIFAR's
-# images 0.00; of five or ten frames of a video at least 0.8. Where so many do, clusters that are less clear are units
-# too: torn apart they would prove.
-_FAR, _FAR_OF_ONE_UNIT, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 2.0, 0.6, 1.25
 
 
 def tries_of(validation_fraction, problem):
@@ -48,6 +41,9 @@ def tries_of(validation_fraction, problem):
     # The same ones whatever the order of the samples is, whatever is drawn, and whatever unlabelled ones taught.
     log_proba, labels = problem.labelled(problem.raw).drawn_by()
     tries = [draw_folds(log_proba, labels, problem.weight, n_folds, problem.units) for n_folds in numbers]
+    if problem.is_recording:
+        # Whole parts.
+        tries = [problem.places * n_folds // n_distinct for n_folds in numbers]
     return [[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)] for fold in tries]
 
 
@@ -92,15 +88,6 @@ def merged(problem):
     Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples,
     and so do those that several classifiers of a cross-fit see.
     """
-    if problem.copies is not None:
-        # Of a Dataset the columns weren't known.
-        entries, _ = _entries(problem)
-        if entries.shape[1] < _MAX_ENTRIES and are_categories(entries, problem.n_distinct):
-            problem = replace(problem, copies=None)
-    return _merged(_with_near_copies(_merged(problem)))
-
-
-def _merged(problem):
     if problem.copies is None or problem.backbone.splits is not None:
         return problem
     y_encoded = numbers_of(problem.y_encoded.cpu().numpy())
@@ -129,55 +116,3 @@ def look_for_torn_copies(problem, tries, name):
             CalibrationSetWarning,
             explains=True,
         )
-
-
-def _with_near_copies(problem):
-    """Return the problem whose near-copies, such as frames of a video, are copies too; say so where there are any."""
-    # Numbers of tokens tell no distance.
-    if len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
-        return problem
-    # Some samples in succession of all, sorted by class and within a class by their logits.
-    y_encoded = numbers_of(problem.y_encoded.cpu().numpy())
-    logits = torch.nan_to_num(problem.logits.double(), neginf=0.0)
-    if logits.ndim == 3:
-        # No two have all places alike.
-        y_encoded, logits = np.zeros_like(y_encoded), logits.mean(2)
-    mix = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape[1])).to(logits.device)
-    order = np.lexsort([(logits @ mix).cpu().numpy(), y_encoded])
-    start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
-    rows = np.sort(order[start : start + _MAX_SEEN])
-    entries, one_unit = _entries(problem.take(rows))
-    far = _FAR_OF_ONE_UNIT if one_unit else _FAR
-    share, by_chance, n_seen = share_of_near_duplicates(entries, y_encoded[rows], far)
-    if n_seen < _MIN_SEEN or share - by_chance <= _MANY_CLUSTERED:
-        return problem
-    found = replace(problem, copies=clusters(_entries(problem)[0], _FAR_OF_UNITS))
-    if found.n_distinct > (1 - _MANY_TORN) * problem.n_distinct:
-        # Of the groups that were given.
-        return problem
-    note(
-        f"{share:.0%} of the samples have others of their class at a fraction of the distance to the rest, as frames "
-        "of a video and altered copies have. Each cluster of them counts as one sample, "
-        f"{found.n_distinct} in place of {problem.n_distinct}. Where you know what belongs together, give fit the "
-        "groups",
-        CalibrationSetWarning,
-    )
-    return found
-
-
-def _entries(problem):
-    """Some entries of each input, and whether these have one unit, as images and sequences have; else in deviations."""
-    flat, columns, n_axes = [], None, 0
-    for x, others, *_ in problem.labelled_batches():
-        # Of a cross-fit others are the numbers of folds.
-        others = {} if problem.backbone.splits is not None else others
-        parts = [*([] if x is None else [x]), *(others[name] for name in sorted(others))]
-        n_axes, x = parts[0].ndim, torch.cat([part.reshape(len(part), -1) for part in parts], 1)
-        if columns is None:
-            drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
-            columns = torch.from_numpy(np.sort(drawn)).to(x.device)
-        flat.append(x[:, columns].detach().float())
-    told, axes = zip(*problem.shard.ranks.all_gather_object((flat and [torch.cat(flat).cpu()], n_axes)), strict=True)
-    entries, one_unit = torch.cat(sum(told, [])).numpy(), max(axes) > 2
-    deviations = np.ones(1) if one_unit else entries.std(0, dtype=np.float64)
-    return entries / np.where(deviations > 0, deviations, 1.0).astype(entries.dtype), one_unit

@@ -168,7 +168,7 @@ class PriorShiftCorrection(BaseCalibrator):
     source_priors: object = None
 
     _map_of_labels = None
-    _takes_places = False
+    _takes_places = _needs_independence = False
     _mend_by_class = "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
     _parameter_constraints: ClassVar[dict] = dict.fromkeys(

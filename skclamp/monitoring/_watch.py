@@ -8,6 +8,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from .._backbones.opening import check_samples
+from .._backbones.rows import row_prints
+from .._judging.near_duplicates import near_copies
+from .._utils.arrays import to_numpy
 from .._utils.warnings import note, one_warning
 from ..base._around import AroundEstimator, arguments_of
 from ..display import MonitorDisplay
@@ -127,6 +130,11 @@ class Watch(AroundEstimator):
             if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
                 # A table has the columns of the first one.
                 validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
+            if groups is None and getattr(X, "shape", ())[:1] == getattr(y, "shape", None):
+                labels = np.unique(to_numpy(y).astype(str), return_inverse=True)[1]
+                near = near_copies(X, labels, labels + 1)
+                # One of a cluster names it.
+                groups = None if near is None else row_prints(X)[near]
             self._watch(X, y, groups)
         return self
 

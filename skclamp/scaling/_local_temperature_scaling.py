@@ -118,6 +118,7 @@ class LocalTemperatureScaling(BaseCalibrator):
     _compared_samples = math.inf
     _where_dense = "compared"
     _group = "temperatures"
+    _needs_independence = False
     _treats_classes_alike = True
     _n_free = BaseCalibrator._n_parameters
 

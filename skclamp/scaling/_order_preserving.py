@@ -415,6 +415,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
     _parameter_constraints: ClassVar[dict] = {"n_top": [Interval(Integral, 1, None, closed="left")]}
 
     _group = "temperatures"
+    _needs_independence = False
     _treats_classes_alike = True
 
     def _network(self, n_classes, hidden_layer_sizes):

@@ -95,6 +95,7 @@ class TemperatureScaling(BaseCalibrator):
     }
 
     _group = "temperatures"
+    _needs_independence = False
     _map_of_labels = "all"
     _n_free = 1
     _default_candidates: ClassVar = {"temperature": {}}

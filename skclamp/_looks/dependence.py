@@ -1,0 +1,36 @@
+"""Dependence: near-copies among samples, and an order that looks like a recording's, of which few are independent."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .._judging.near_duplicates import near_copies
+from .._judging.recordings import stretch_of
+from .._solvers.temperature import log_likelihoods
+from .._utils.warnings import note
+from ..distributed import ALONE
+from ..exceptions import CalibrationSetWarning
+from . import words
+
+# So many in succession tell of all; and of each so many places, since neighbours agree.
+_MAX_SEEN, _MAX_PLACES = 2000, 256
+
+
+def look_for_dependence(samples, thoroughly):
+    """Return the samples with what is found, which is noted; near-copies `thoroughly`, or where their order is odd."""
+    of_all = samples.of_all()
+    weight = of_all.weight.numpy()
+    rows = np.flatnonzero(weight)
+    logits, y, _ = of_all.thinned(_MAX_PLACES).take(torch.from_numpy(rows[:_MAX_SEEN]))
+    losses = -log_likelihoods(logits, y, 1.0).cpu().numpy()
+    hardness = -logits.double().log_softmax(1).amax(1).view(len(y), -1).mean(1).cpu().numpy()
+    classes = of_all.y.cpu().numpy() if y.ndim == 1 else np.zeros(len(weight))
+    length = stretch_of(losses, hardness, classes[rows[:_MAX_SEEN]])
+    if length or thoroughly:
+        X = samples.X if samples.shard.ranks is ALONE else None
+        samples = replace(samples, near_copies=near_copies(X, classes, weight, of_all.logits))
+    if not length or samples.near_copies is not None:
+        return samples
+    note(words.RECORDING, CalibrationSetWarning)
+    return replace(samples, stretches=np.searchsorted(rows, np.arange(len(weight))) // length)

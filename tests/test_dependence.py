@@ -1,0 +1,176 @@
+"""Samples that depend on each other, near-copies and frames in their order, are told, and prove what few do."""
+
+import warnings
+
+import numpy as np
+import pytest
+from _small_networks import bare_logits, labels_of, perceptron
+from scipy.signal import lfilter
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, KFold
+
+from skclamp import (
+    CalibrationMonitor,
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    RiskMonitor,
+    SelectiveClassifier,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.exceptions import CalibrationSetWarning
+
+NEAR, RECORDING = "have others of their class at a fraction", "looks like a recording"
+
+
+def drawn(seed, n_patients, n_rows=1, jitter=1e-3, scale=2.0):
+    """Logits twice as sure as they should be, of patients with several rows each, and labels of these."""
+    rng = np.random.default_rng(seed)
+    logits, patients = rng.normal(scale=scale, size=(n_patients, 3)), np.repeat(np.arange(n_patients), n_rows)
+    y = (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1)
+    return logits[patients] + jitter * rng.normal(size=(len(patients), 3)), y[patients], patients
+
+
+def told(fit, *args, **kwargs):
+    """What a fit made, and which of the two it tells."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted = fit(*args, **kwargs)
+    return fitted, [what for what in (NEAR, RECORDING) if any(what in str(each.message) for each in caught)]
+
+
+NEW, *_ = drawn(99, 2000)
+
+
+def divergence(calibrator):
+    p = softmax(NEW / 2, axis=1)
+    return (p * (np.log(p) - calibrator.predict_log_proba(NEW))).sum(1).mean()
+
+
+# Near-copies
+
+
+def test_a_selector_counts_near_copies_as_one():
+    found = []
+    for seed in range(5):
+        X, y, patients = drawn(seed, 60, 15)
+        selector, what = told(CalibratorSelector(verbose=0).fit, X, y)
+        assert what == [NEAR]
+        temperature = TemperatureScaling().fit(X, y)
+        found.append([divergence(selector), divergence(temperature)])
+        assert not told(CalibratorSelector(verbose=0).fit, X, y, groups=patients)[1]
+    of_selector, of_temperature = np.mean(found, axis=0)
+    assert of_selector < 2 * of_temperature
+
+
+def test_nothing_is_guaranteed_on_near_copies_unasked():
+    calibrator = TemperatureScaling().fit(*drawn(7, 500)[:2])
+    X, y, patients = drawn(0, 300, 4)
+    selective = SelectiveClassifier(calibrator, target_risk=0.3)
+    assert told(selective.fit, X, y)[1] == [NEAR]
+    assert not selective.guaranteed_
+    assert "near-copies, and nobody has said" in selective.verdict_.reason
+    threshold = selective.threshold_
+    assert not told(selective.fit, X, y, groups=patients)[1]
+    assert selective.guaranteed_
+    assert selective.threshold_ == pytest.approx(threshold, abs=1e-2)
+
+
+def test_monitors_count_near_copies_as_one():
+    calibrator = TemperatureScaling().fit(*drawn(7, 500)[:2])
+    selective = SelectiveClassifier(calibrator, target_risk=0.3).fit(*drawn(8, 600)[:2])
+    for seed in range(5):
+        X, y, patients = drawn(seed, 60, 15)
+        for monitor, rows in ((CalibrationMonitor(), X / 2), (RiskMonitor(selective), X)):
+            assert told(monitor.fit, rows, y)[1] == [NEAR]
+            assert not monitor.never_true_
+            assert monitor.partial_fit(rows[:0], y[:0]).n_samples_ == 0
+            expected = type(monitor)(monitor.estimator).fit(rows, y, groups=patients)
+            assert told(monitor.fit, rows, y)[0].n_samples_ == expected.n_samples_
+
+
+def test_monitors_know_near_copies_of_a_classifier_s_inputs():
+    """Of two classes logits tell nothing: inputs do."""
+    rng = np.random.default_rng(0)
+    X, patients = rng.normal(size=(60, 5)), np.repeat(np.arange(60), 15)
+    y = (X[:, 0] + rng.logistic(size=60) > 0).astype(int)
+    classifier = LogisticRegression().fit(X, y)
+    near = X[patients] + 1e-3 * rng.normal(size=(900, 5))
+    assert told(CalibrationMonitor(classifier).partial_fit, near, y[patients])[1] == [NEAR]
+    assert told(SelectiveClassifier(classifier, target_risk=0.45).fit, near, y[patients])[1] == [NEAR]
+
+
+# Recordings
+
+
+def steady(rng, n, n_columns, phi=0.95):
+    """Columns of unit variance that move steadily."""
+    noise = np.sqrt(1 - phi**2) * rng.normal(size=(n + 200, n_columns))
+    return lfilter([1], [1, -phi], noise, axis=0)[200:]
+
+
+def stream(seed, n=600):
+    """Logits of frames, and labels whose chance moves as steadily."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * steady(rng, n, 5)
+    return logits, (logits / 1.5 + steady(rng, n, 5)).argmax(1)
+
+
+CALIBRATORS = [CalibratorSelector(verbose=0), StructuredVectorScaling(), VectorScaling()]
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS, ids=lambda each: type(each).__name__)
+def test_frames_in_their_order_are_told(calibrator):
+    X, y = stream(0)
+    with pytest.warns(CalibrationSetWarning, match=RECORDING):
+        calibrator.fit(X, y)
+    shuffled = np.random.default_rng(1).permutation(len(y))
+    assert not told(calibrator.fit, X[shuffled], y[shuffled])[1]
+    assert not told(TemperatureScaling().fit, X, y)[1]
+
+
+@pytest.mark.parametrize("n", [300, 1000])
+def test_most_recordings_are_known_and_others_hardly_ever(n):
+    calibrator = StructuredVectorScaling()
+    recordings, others = [], []
+    for seed in range(20):
+        X, y = stream(seed, n)
+        recordings.append(told(calibrator.fit, X, y)[1] == [RECORDING])
+        rows = np.random.default_rng(seed).permutation(n)
+        for order in (
+            rows,
+            np.argsort(y, kind="stable"),
+            np.lexsort([X.max(1), y[rows]]),
+            np.argsort(softmax(X, 1).max(1)),
+        ):
+            others.append(told(calibrator.fit, X[rows][order], y[rows][order])[1] == [RECORDING])
+    assert np.mean(recordings) >= 0.9
+    assert np.mean(others) <= 0.02
+
+
+def test_samples_in_any_other_order_are_no_recording():
+    """Sorted by class or by confidence, and repeated."""
+    for seed in range(10):
+        X, y, _ = drawn(seed, 400)
+        for order in (np.argsort(y, kind="stable"), softmax(X, axis=1).max(1).argsort()):
+            for rows in (order, np.lexsort([X.max(1), y]), np.repeat(order, 3), np.tile(order, 3)):
+                assert not told(StructuredVectorScaling().fit, X[rows], y[rows])[1]
+
+
+def drive(seed, n=800):
+    """Frames, and labels of them as another camera, which moves too, would see them."""
+    rng, network = np.random.default_rng(seed), perceptron()
+    X, moved = steady(rng, n, 6, 0.97), steady(rng, n, 6, 0.99)
+    return network, X.astype(np.float32), labels_of(bare_logits(network, (X + 1.5 * moved).astype(np.float32)))
+
+
+def test_clamping_keeps_nothing_that_whole_parts_of_a_recording_refuse():
+    network, X, y = drive(3)
+    clamping = NeuralClampingCalibrator(network, output=None, random_state=0, perturbation="affine")
+    assert told(clamping.fit, X, y)[1] == [RECORDING]
+    assert not clamping.accepted_
+    by_scene = clamping.set_params(validation_fraction=GroupKFold(4))
+    assert not told(by_scene.fit, X, y, groups=np.arange(800) // 200)[1]
+    assert not told(clamping.set_params(validation_fraction=KFold(2)).fit, X, y)[1]
