@@ -238,7 +238,11 @@ class Samples:
     def groups(self):
         """Numbers of the samples' groups, from 0 on, or of stretches; None where none were given, or found."""
         groups = self.metadata.groups
-        return self.stretches if groups is None else np.unique(group_keys(groups, len(self.logits)), return_inverse=True)[1]
+        return (
+            self.stretches
+            if groups is None
+            else np.unique(group_keys(groups, len(self.logits)), return_inverse=True)[1]
+        )
 
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-# In standard deviations; fewer samples tell little.
-_MIN_DEVIATIONS, _MIN_SAMPLES = 2.8, 50
+# Of chance.
+_DEVIATIONS = 2.8
 # Samples of one class, about equally hard, that a loss is compared with, in an order of these.
 _ALIKE = -3, -2, -1, 1, 2, 3
 
@@ -18,13 +18,11 @@ def stretch_of(losses, hardness, y):
     # Copies are told elsewhere.
     first = np.sort(np.unique(losses.round(4), return_index=True)[1])
     losses, hardness, y = losses[first], hardness[first], y[first]
-    if len(y) < _MIN_SAMPLES:
-        return 0
     order = np.lexsort([hardness, y])
     sorted_losses, surprise = losses[order], np.empty(len(y))
     surprise[order] = sorted_losses - np.mean([np.roll(sorted_losses, shift) for shift in _ALIKE], axis=0)
     products = np.concatenate([surprise[lag:] * surprise[:-lag] for lag in (1, 2)])
-    if products.sum() <= _MIN_DEVIATIONS * np.linalg.norm(products):
+    if products.sum() <= _DEVIATIONS * np.linalg.norm(products):
         return 0
     centred = losses - losses.mean()
     # From no lag up to the first at which nothing is left.
