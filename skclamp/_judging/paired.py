@@ -37,6 +37,11 @@ def n_effective(weight):
     return weight.sum() ** 2 / (weight**2).sum()
 
 
+def deviations(values):
+    """Return sums along the first axis in standard errors, where values have mean 0; 0 where all are."""
+    return values.sum(0) / np.maximum(np.sqrt((values**2).sum(0)), np.finfo(float).tiny)
+
+
 def numbered(groups, n_samples):
     """Return the number of each sample's group, from 0 on; each sample is one where groups is None."""
     return np.arange(n_samples) if groups is None else np.unique(groups, return_inverse=True)[1]

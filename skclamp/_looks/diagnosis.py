@@ -1,6 +1,7 @@
 """Silent nonsense: findings of a misuse that logits and labels show, and no single value."""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import betainc
 
 from .._judging.class_frequencies import ClassMeans
-from .._judging.paired import n_effective
+from .._judging.paired import deviations, n_effective, of_groups
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance, top_columns
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
@@ -28,7 +29,7 @@ _MAX_COLUMNS = 2048
 _LEVEL = 1e-3
 _DEVIATIONS = 3.09  # of that level, one-sided
 # Of an order with the labels, beyond chance: Cohen's kappa.
-_MIN_AGREEMENT = 0.5
+_MIN_AGREEMENT = 0.4
 _MAX_RARE = 3
 # To tell guesses from what is a little better: samples, and samples of other classes than the most frequent one.
 _MIN_GUESSES, _MIN_OTHERS = 50, 20
@@ -45,6 +46,11 @@ _MIN_T, _MAX_T = 0.05, 20.0
 # Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
 _SHARP_T, _NEARLY_ALWAYS = 0.3, 0.998
 _DOUBLE_SOFTMAX_T = 0.3
+# Learned by heart: at most so many errors, among so many of the least sure samples on average, and a T below this over
+# the root of log K. Forests that haven't seen their samples come near to it, the more so the more classes share votes.
+_FEW_ERRORS, _HEART_T = 0.1, 0.25
+# Of places, the share of a class that may be none, and what part of it the network expects of one that it never learned.
+_MIN_VOID, _PART_OF_VOID = 0.01, 0.05
 # Of what is a softmax's outputs but for a constant, the least lies by this part of 1 / K below the mean, or by more.
 _FAR_FROM_EQUAL = 0.8
 # Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
@@ -88,7 +94,11 @@ def diagnose(samples, *, fitted):
 
     `samples` are `Samples`; `fitted` says whether their estimator was given fitted, so that it may have seen them.
     """
-    logits, y_encoded, weight, backbone = samples.logits, samples.y_encoded, samples.weight, samples.backbone
+    thinned, backbone = samples.labelled.thinned(max(1, _MAX_ROWS // len(samples.weight))), samples.backbone
+    # Rows of one image are no independent ones.
+    units = np.arange(len(thinned.weight)).repeat(thinned.n_rows_each)
+    logits, y_encoded, weight = thinned.rows()
+    samples = replace(samples, logits=logits, y_encoded=y_encoded, weight=weight)
     counted = weight > 0
     n_samples = int(counted.sum())
     seen = y_encoded if n_samples == len(weight) else y_encoded[counted.to(y_encoded.device)]
@@ -104,26 +114,46 @@ def diagnose(samples, *, fitted):
     if why:
         findings.append(Finding(varies[why], explains=True))
     few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * logits.shape[1]), _MAX_ROWS)
-    looked, misfits = _look_at_columns(samples, n_samples, few)
+    looked, misfits = _look_at_columns(samples, units, n_samples, few)
     if misfits and n_samples > few:
-        looked, misfits = _look_at_columns(samples, n_samples, _MAX_ROWS)
+        looked, misfits = _look_at_columns(samples, units, n_samples, _MAX_ROWS)
     return findings + misfits, looked._replace(random=why == "random")
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
     """Look for many samples without an error, as of those that trained a network; to what `purpose` they are."""
     n_samples = int((weight > 0).sum())
-    if n_samples < MANY_SAMPLES or _has_errors(logits, y_encoded, weight):
+    if n_samples < MANY_SAMPLES:
         return []
-    message = words.NO_ERRORS.format(n_samples=n_samples, purpose=purpose)
-    return [Finding(message, TrainingDataWarning, explains=True)]
+    seen, told = words.NO_ERRORS, {"n_samples": n_samples, "purpose": purpose}
+    if _has_errors(logits, y_encoded, weight):
+        rows = counted_rows(weight, _FEW_ROWS).to(logits.device)
+        seen, temperature = words.NEAR_MISSES, _of_near_misses(logits[rows], y_encoded[rows])
+        if temperature * math.sqrt(math.log(logits.shape[1])) >= _HEART_T:
+            return []
+        told["temperature"] = temperature
+    return [Finding(seen.format(**told), TrainingDataWarning, explains=True)]
 
 
-def _look_at_columns(samples, n_samples, most):
-    """A look at `most` of the `n_samples` with weight, and findings of columns that fit no labels, or of guesses."""
+def _of_near_misses(logits, y_encoded):
+    """Return the best temperature where errors are few and among the least sure, as those are in training; else 1."""
+    confidence, best = torch.log_softmax(logits.double(), 1).max(1)
+    wrong = (best != y_encoded).double()
+    if max(wrong.mean(), wrong @ confidence.argsort().argsort().double() / wrong.sum() / len(wrong)) > _FEW_ERRORS:
+        return 1.0
+    return solve_temperature(logits, y_encoded, prior=True).temperature
+
+
+def _look_at_columns(samples, units, n_samples, most):
+    """A look at `most` of the `n_samples` with weight, and findings of columns that fit no labels, or of guesses.
+
+    `units` are the numbers of what is independent, such as the images that places are of.
+    """
     logits, y_encoded, weight, backbone = samples.logits, samples.y_encoded, samples.weight, samples.backbone
     if min(most, n_samples) < len(y_encoded):
-        logits, y_encoded, weight = samples.labelled.take(counted_rows(weight, most))
+        drawn = counted_rows(weight, most)
+        logits, y_encoded, weight = samples.labelled.take(drawn)
+        units = units[drawn]
     weight = weight.cpu()
     best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
@@ -131,17 +161,27 @@ def _look_at_columns(samples, n_samples, most):
     misfits, order = [], None
     # An estimator that knows its classes has them in its order.
     if backbone.classes is None:
-        order = better_order(best, labels, weights)
+        order = better_order(best, labels, weights, units)
         if order is not None:
             permuted = float(np.average(order[best] == labels, weights=weights))
             message = words.another_order(accuracy, permuted, samples.classes, order)
             misfits.append(Finding(message, explains=True))
         misfits += look_at_width(best, labels, weights, len(samples.classes))
-    guesses = False
-    if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights):
-        message = words.GUESSES.format(accuracy=accuracy, n=n_effective(weights), n_classes=logits.shape[1])
+    if not misfits and backbone.places:
+        misfits += _look_for_void(logits, labels, weights, samples.classes)
+    guesses, n_units = False, n_effective(of_groups(weights, weights, units)[1])
+    if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights, units, n_units):
+        message = words.GUESSES.format(accuracy=accuracy, n=n_units, n_classes=logits.shape[1])
         misfits, guesses = [Finding(message, explains=True)], _are_alike(logits, weights)
     return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses, order is not None), misfits
+
+
+def _look_for_void(logits, labels, weight, classes):
+    """Look for a class of many places that the network never expects, as of what stands for none in its training."""
+    share = np.bincount(labels, weight, len(classes)) / weight.sum()
+    expected = np.average(logits.float().softmax(1).cpu().numpy(), axis=0, weights=weight)
+    void = np.flatnonzero((share > _MIN_VOID) & (expected < _PART_OF_VOID * share))
+    return [Finding(words.VOID.format(classes.tolist()[k], share[k], expected[k]), explains=True) for k in void]
 
 
 def _of_classes(seen, logits, y_encoded, weight, classes):
@@ -169,52 +209,54 @@ def _has_errors(logits, y_encoded, weight):
     return False
 
 
-def better_order(best, labels, weight):
+def better_order(best, labels, weight, units):
     """Where each column goes in an order that fits the labels significantly better; None where there is none.
 
     It is found on one half of the samples and tested on the other. `best` and `labels` are the columns of the greatest
-    logits and of the labels; the weights are positive.
+    logits and of the labels. Those of a unit, see `_look_at_columns`, are one observation.
     """
     # Of fewer errors even flawless mending isn't significant.
     if (best != labels).sum() < -np.log2(_LEVEL):
         return None
-    there = np.bincount(best, minlength=labels.max() + 1) > 0
-    there[labels] = True
-    columns, places = np.flatnonzero(there), np.cumsum(there) - 1
+    columns, places = np.unique([best, labels], return_inverse=True)
     if len(columns) > _MAX_COLUMNS:
         return None
-    best, labels = places[best], places[labels]
-    first = np.random.default_rng(0).random(len(best)) < 0.5
-    shape = len(columns), len(columns)
-    counts = np.bincount(best * len(columns) + labels, weight * first, math.prod(shape)).reshape(shape)
+    best, labels = places.reshape(2, -1)
+    first = (np.random.default_rng(0).random(len(best)) < 0.5)[units]
+    counts = np.zeros((len(columns), len(columns)))
+    np.add.at(counts, (best, labels), weight * first)
     # Each column goes to one label at the best, which bounds the accuracy of every order; most nonsense ends here.
     if counts.max(1).sum() <= _MIN_AGREEMENT * counts.sum():
         return None
     # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
     excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
     order, second = linear_sum_assignment(excess, maximize=True)[1], ~first
-    if not _is_better(order, best[second], labels[second], weight[second]):
+    if not _is_better(order, best[second], labels[second], weight[second], units[second]):
         return None
     wanted = np.arange(columns[-1] + 1)
     wanted[columns] = columns[order]
     return wanted
 
 
-def _is_better(order, best, labels, weight):
-    """Return True where an order is more accurate, by a sign test of samples on which the two differ, beyond chance."""
+def _is_better(order, best, labels, weight, units):
+    """Return True where an order is more accurate, by a sign test of units on which the two differ, beyond chance."""
     gain = (order[best] == labels).astype(float) - (best == labels)
-    differ = gain != 0
+    gains, total = of_groups(gain, weight, units)
+    differ = gains != 0
     if not differ.any():
         return False
-    effective = n_effective(weight[differ])
-    n_better = effective * np.average(gain[differ] > 0, weights=weight[differ])
+    effective = n_effective(total[differ])
+    n_better = effective * np.average(gains[differ] > 0, weights=total[differ])
     if n_better == 0 or betainc(n_better, effective - n_better + 1, 0.5) >= _LEVEL:
         return False
     share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
     surplus = weight * (gain - (share[order[best]] - share[best]))
-    if surplus.sum() <= _DEVIATIONS * np.sqrt((surplus**2).sum()):
+    if deviations(np.bincount(units, surplus)) <= _DEVIATIONS:
         return False
-    # Inputs that have shifted confuse classes as well, but the right order makes a network worth its calibration.
+    # Inputs that have shifted confuse classes as well, and what is moved then is mostly wrong again.
+    if 2 * (weight @ (gain > 0)) <= weight @ (order[best] != best):
+        return False
+    # And the right order makes a network worth its calibration.
     hits, chance = np.average([order[best] == labels, share[order[best]]], axis=1, weights=weight)
     return hits - chance > _MIN_AGREEMENT * (1 - chance)
 
@@ -234,9 +276,8 @@ def look_at_width(best, labels, weight, n_columns):
     return [Finding(message, explains=True)]
 
 
-def _are_no_better_than_guesses(accuracy, logits, labels, weight):
+def _are_no_better_than_guesses(accuracy, logits, labels, weight, units, n):
     """Return True where the most frequent class is as accurate a guess, and the outputs say nothing of the labels."""
-    n = n_effective(weight)
     share = np.bincount(labels, weight, minlength=logits.shape[1]) / weight.sum()
     if n < _MIN_GUESSES or n * (1 - share.max()) < _MIN_OTHERS:
         return False
@@ -249,7 +290,7 @@ def _are_no_better_than_guesses(accuracy, logits, labels, weight):
     # Where one class is frequent accuracy tells little: labels must have higher probabilities than others would.
     centred = proba - np.average(proba, axis=0, weights=weight)
     excess = weight * (centred[np.arange(len(labels)), labels] - centred @ share)
-    if not better and excess.sum() <= _DEVIATIONS_OF_GUESSES * np.sqrt((excess**2).sum()):
+    if not better and deviations(np.bincount(units, excess)) <= _DEVIATIONS_OF_GUESSES:
         return True
     if not lucky:
         return False

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 MIN_SAMPLES_PER_PARAMETER = 20
-_MAX_SHOWN = 20
+MAX_SHOWN = 20
 _NO_CHANCE = 1e-16
 
 
@@ -80,6 +80,10 @@ NO_ERRORS = (
     "the network makes no error on the {n_samples} samples of the calibration set: if they trained it, {purpose} "
     "on others, since how sure to be of its errors can't be learned from these"
 )
+NEAR_MISSES = (
+    "the few errors on the calibration set are near misses, and a temperature of {temperature:.2g} is the best: if "
+    "these {n_samples} samples trained the network, {purpose} on others, since new ones have other errors"
+)
 NORMALIZED_WEIGHTS = (
     "sample_weight adds up to {total:.3g} for {n_samples:,} samples, and a weight counts as so many samples: what "
     "holds back on few samples sees far fewer. Give sample_weight / sample_weight[sample_weight > 0].mean()"
@@ -123,7 +127,7 @@ def another_order(as_given, permuted, classes, order):
     names = [*classes[order].tolist(), *classes[len(order) :].tolist()]
     return (
         f"the columns may be in another order: the accuracy is {as_given:.1%} with classes [{shown}], and "
-        f"{permuted:.1%} were the columns permuted: pass classes={names if len(names) <= _MAX_SHOWN else '...'}, a "
+        f"{permuted:.1%} were the columns permuted: pass classes={names if len(names) <= MAX_SHOWN else '...'}, a "
         "name for each column in its order"
     )
 
@@ -132,6 +136,19 @@ EMPTY_COLUMNS = (
     "there are {n_columns} columns for {n_distinct} distinct labels, and {astray:.0%} of the predictions are in "
     "columns that no label has: what the network returns may be features, not logits, or the labels those of "
     "another problem"
+)
+VOID = (
+    "class {!r} is {:.1%} of the places, and the network expects {:.2%}: if it says that a place isn't known, as void "
+    "pixels do, name it by ignore_index=..."
+)
+LABELS_IN_ANOTHER_ORDER = "the labels fit the columns better in another order: y[:, {}]"
+UPSIDE_DOWN = (
+    "labels may be upside down, since their probabilities are higher where they are 0: {}. If 1 says that a sample "
+    "doesn't have the label, give 1 - y"
+)
+SIGMOID_TWICE = (
+    "all probabilities lie between 0.5 and 0.74, as those of a sigmoid that was applied twice do, and labels are rarer: "
+    "give the outputs of one sigmoid"
 )
 GUESSES = (
     "the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "

@@ -199,6 +199,12 @@ class Targets:
             told = {"classes": classes, "known": backbone.classes, "likely": backbone.likely_classes}
             classes, y = encode_places(values, known, n_classes, self.ignore_index, name, **told)
         y_encoded = torch.from_numpy(y)
+        if set(self.places) == {n_classes} and not self.of_labels and isinstance(kept, slice):
+            # Of equal axes labels tell which one is that of classes.
+            moved = logits.unflatten(2, (-1, n_classes)).movedim(-1, 1).flatten(2)
+            right, along_last = ((each.argmax(1).cpu() == y_encoded).sum() for each in (logits, moved))
+            if along_last >= right:
+                raise ValueError(other_places(name, self.places, self.places, n_classes))
         weight = weight * (y_encoded >= 0).flatten(1).any(1)
         if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
@@ -223,9 +229,11 @@ def encode_places(values, there, n_classes, ignore_index, name="y", **told):
                 f"{name} // 255 or, if 255 says that a place isn't known, ignore_index=255"
             )
         _refuse_void(255, n_classes, name)
-    # Where 0 is a class too, -1 is hardly the first one.
-    if found.dtype.kind in "if" and {-1, 0} <= set(found.tolist()) and classes is None and found.max() < n_classes:
-        _refuse_void(-1, n_classes, name)
+    # Where 0 is a class too, -1 is hardly the first one, nor is their number the last.
+    labels = set(found.tolist())
+    for void in (-1, n_classes):
+        if {void, 0} <= labels <= {void, *range(n_classes)} and all(names is None for names in told.values()):
+            _refuse_void(void, n_classes, name)
     # Where 0 doesn't count it would be missed among column indices.
     are_columns = ignore_index == 0 and found.dtype.kind in "iu" and found.max() < n_classes
     names = resolve_classes(np.append(found, 0) if are_columns else found, n_classes, **told)

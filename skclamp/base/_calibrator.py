@@ -26,6 +26,7 @@ from .._judging.paired import numbered
 from .._looks import words
 from .._looks.dependence import look_for_dependence
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
+from .._looks.labels import look_at_labels
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
@@ -358,7 +359,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self._scores = None if notes.silent or not self._learns else self._score(samples, mapped, checks, notes)
             self._remember(samples)
             if checks and looked is not None:
-                self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
+                self._look_back(looked, samples, notes, few=hopeless or self._outputs.is_dense or (rival is not None and rival.worse))
         return self
 
     def _opening(self):
@@ -386,11 +387,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         logits = samples.logits[:, :, :_FEW_PLACES] if self._outputs.is_dense else samples.logits
         total = 0.0 if self._outputs.n_labels else total_of_probabilities(self._outputs.rows(logits))
         if checks and samples.backbone.guesses_response:
-            # Of one column at each place.
-            single = self._outputs.is_dense and logits.shape[1] == 2 and not logits[:, 0].any()
             if total:
                 note(words.probabilities(total), CalibrationSetWarning, explains=True)
-            elif (single or self._outputs.n_labels) and ((logits >= 0) & (logits <= 1)).all():
+            elif self._outputs.n_labels and ((logits >= 0) & (logits <= 1)).all():
                 note(words.PROBABILITIES_OF_LABELS, CalibrationSetWarning, explains=True)
         return total > 0
 
@@ -416,10 +415,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         matter = self._learns and self._group != "temperatures"
         if matter and total < n_columns + 0.5 and n_samples >= words.MIN_SAMPLES_PER_PARAMETER * n_columns:
             note(words.NORMALIZED_WEIGHTS.format(total=total, n_samples=n_samples), CalibrationSetWarning)
-        # What is known of classes says nothing of labels.
-        if not self._learns or self._outputs != SOFTMAX:
+        if not self._learns:
             return None
-        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
+        if self._outputs.n_labels:
+            tell(look_at_labels(samples))
+            return None
+        # Errors of neighbouring places come together.
+        fitted = self.estimator is not None and samples.estimator is None and not self._outputs.is_dense
+        findings, looked = diagnose(samples, fitted=fitted)
         tell(findings)
         return looked
 

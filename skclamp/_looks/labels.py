@@ -1,0 +1,46 @@
+"""Looks at labels that don't exclude each other: columns in another order, upside down, or a sigmoid too much."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import rankdata
+
+from .._judging.paired import deviations
+from .._utils.arrays import counted_rows
+from .._utils.warnings import Finding
+from . import words
+
+# Looks at more samples, or at more labels, would take long.
+_MAX_SAMPLES, _MAX_LABELS = 5000, 2048
+# So many times as well must labels fit in another order: such as come together fit each other's columns.
+_TIMES = 2
+# Standard errors beyond chance: of an order, and of one of many labels.
+_OF_ORDER, _OF_LABEL = 3.09, 4.0
+# The log-odds of sigmoid(1) are 1, but for rounding; and how often labels are 1 whose probabilities are all above that.
+_MOST, _HALF = 1.001, 0.5
+
+
+def look_at_labels(samples):
+    """Findings of labels that the columns fit in another order, or the other way round; at places, of one of each.
+
+    An order is found on one half of the samples and tested on the other.
+    """
+    labelled = samples.labelled.take(counted_rows(samples.weight, _MAX_SAMPLES)).thinned(1)
+    log_odds, y = (values.flatten(1).cpu().numpy() for values in labelled[:2])
+    n_samples, n_labels = y.shape
+    if n_samples < words.MIN_SAMPLES_PER_PARAMETER or n_labels > _MAX_LABELS:
+        return []
+    known = y >= 0
+    share = (known * y).sum(0) / known.sum(0).clip(1)
+    inside = 0 <= log_odds.min() <= log_odds.max() <= _MOST
+    if inside and share.mean() < _HALF and not samples.backbone.guesses_response:
+        return [Finding(words.SIGMOID_TWICE, explains=True)]
+    deviation, ranks = known * (y - share), rankdata(log_odds, axis=0) - n_samples / 2
+    fit, second = deviation * ranks, np.random.default_rng(0).random(n_samples) < _HALF
+    order = linear_sum_assignment(deviation[~second].T @ ranks[~second], maximize=True)[1]
+    moved = order != np.arange(n_labels)
+    before, after = (each[second][:, moved].sum(1) for each in (fit, deviation * ranks[:, order]))
+    if after.sum() > _TIMES * abs(before.sum()) and deviations(after - before) > _OF_ORDER:
+        shown = order.argsort().tolist() if n_labels <= words.MAX_SHOWN else "..."
+        return [Finding(words.LABELS_IN_ANOTHER_ORDER.format(shown), explains=True)]
+    against = samples.classes[deviations(fit) < -_OF_LABEL].tolist()
+    return [Finding(words.UPSIDE_DOWN.format(against), explains=True)] if against else []
