@@ -775,3 +775,63 @@ def test_what_is_ignored_within_other_estimators():
     piped = make_pipeline(FunctionTransformer(), TemperatureScaling(ignore_index=255)).fit(logits, y)
     for estimator in (search, piped):
         assert np.isfinite(neg_log_likelihood_scorer(estimator, logits, y))
+
+
+SUSPECTED = {
+    "two classes swapped": (lambda z, y: (z[:, [1, 0, 2]], y), r"another order.*pass classes=\[1, 0, 2\]"),
+    "names sorted": (lambda z, y: (z, np.array(["road", "car", "sky"])[y]), "another order"),
+    "masks of other images": (lambda z, y: (z, np.roll(y, 1, axis=0)), "on 80 samples no better than guessing"),
+    "void learned": (
+        lambda z, y: (np.insert(z, 3, -25.0, axis=1), np.where(np.arange(36).reshape(6, 6) < 3, 3, y)),
+        r"class 3 is 8\.3% of the places, and the network expects 0\.00%.*ignore_index",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, VectorScaling])
+@pytest.mark.parametrize("mistake", SUSPECTED)
+def test_what_does_not_fit_the_places_is_told(mistake, kind):
+    change, rule = SUSPECTED[mistake]
+    for seed in range(3):
+        z, y = fields(80, (6, 6), temperature=1.0, seed=seed)
+        z = z - z.mean((2, 3), keepdims=True)
+        y = (z + np.random.default_rng(seed).gumbel(size=z.shape)).argmax(1)
+        with pytest.warns(CalibrationSetWarning, match=rule):
+            kind().fit(*change(z, y))
+        kind().fit(z, y)  # and no warning
+
+
+def test_masks_that_are_transposed_are_told():
+    for seed in range(3):
+        z = 6 * np.random.default_rng(seed).normal(size=(60, 3, 16, 16))
+        y = (z / 2 + np.random.default_rng(seed + 9).gumbel(size=z.shape)).argmax(1)
+        with pytest.warns(CalibrationSetWarning, match="no better than guessing|is extreme"):
+            TemperatureScaling().fit(z, y.transpose(0, 2, 1))
+        assert TemperatureScaling().fit(z, y).temperature_ == pytest.approx(2, rel=0.05)  # and no warning
+
+
+def test_a_rare_class_that_a_weak_network_never_predicts_is_no_void():
+    for seed in range(5):
+        z, _ = fields(100, (5, 6), seed=seed)
+        z = 0.3 * z - [[[0.0]], [[0.0]], [[3.0]]]
+        y = (z + np.random.default_rng(seed).gumbel(size=z.shape)).argmax(1)
+        assert (y == 2).mean() < 0.06
+        assert (z.argmax(1) == 2).mean() < 0.02
+        TemperatureScaling().fit(z, y)  # and no warning
+
+
+@pytest.mark.parametrize("places", [(3,), (3, 3)])
+def test_of_equal_axes_labels_tell_which_is_that_of_classes(places):
+    logits, y = fields(200, places)
+    calibrator = TemperatureScaling(outputs="softmax").fit(logits, y)  # and no warning
+    with pytest.raises(ValueError, match=r"classes along axis 1.*give logits\.movedim\(-1, 1\)"):
+        calibrator.fit(np.moveaxis(logits, 1, -1).copy(), y)
+
+
+def test_labels_beyond_the_columns_are_named_as_void():
+    logits, y = fields()
+    void = np.where(y[:, :1] == 0, 3, y)
+    with pytest.raises(ValueError, match="got 3, by which many masks say .* give ignore_index=3"):
+        TemperatureScaling().fit(logits, void)
+    found = TemperatureScaling(ignore_index=3).fit(logits, void)
+    assert found.temperature_ == TemperatureScaling(ignore_index=-1).fit(logits, np.where(void == 3, -1, y)).temperature_

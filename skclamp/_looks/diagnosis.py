@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import betainc
 
 from .._judging.class_frequencies import ClassMeans
-from .._judging.paired import deviations, n_effective, of_groups
+from .._judging.paired import deviations, n_effective
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance, top_columns
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
@@ -26,8 +26,9 @@ _MAX_ROWS, _FEW_ROWS, _ROWS_PER_CLASS = 1 << 16, 5000, 50
 _MAX_ROWS_FOR_T = 2000
 # The Hungarian method takes time with the cube of the columns.
 _MAX_COLUMNS = 2048
-_LEVEL = 1e-3
-_DEVIATIONS = 3.09  # of that level, one-sided
+_DEVIATIONS = 3.09  # of a level of 1e-3, one-sided
+# Of fewer even flawless mending isn't significant.
+_MIN_ERRORS = 10
 # Of an order with the labels, beyond chance: Cohen's kappa.
 _MIN_AGREEMENT = 0.4
 _MAX_RARE = 3
@@ -49,7 +50,7 @@ _DOUBLE_SOFTMAX_T = 0.3
 # Learned by heart: at most so many errors, among so many of the least sure samples on average, and a T below this over
 # the root of log K. Forests that haven't seen their samples come near to it, the more so the more classes share votes.
 _FEW_ERRORS, _HEART_T = 0.1, 0.25
-# Of places, the share of a class that may be none, and what part of it the network expects of one that it never learned.
+# Of places, the share of a class that may be none, and of what it never learned, the part that the network expects.
 _MIN_VOID, _PART_OF_VOID = 0.01, 0.05
 # Of what is a softmax's outputs but for a constant, the least lies by this part of 1 / K below the mean, or by more.
 _FAR_FROM_EQUAL = 0.8
@@ -125,23 +126,23 @@ def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
     n_samples = int((weight > 0).sum())
     if n_samples < MANY_SAMPLES:
         return []
-    seen, told = words.NO_ERRORS, {"n_samples": n_samples, "purpose": purpose}
+    seen = words.NO_ERRORS
     if _has_errors(logits, y_encoded, weight):
         rows = counted_rows(weight, _FEW_ROWS).to(logits.device)
-        seen, temperature = words.NEAR_MISSES, _of_near_misses(logits[rows], y_encoded[rows])
-        if temperature * math.sqrt(math.log(logits.shape[1])) >= _HEART_T:
+        if not _are_near_misses(logits[rows], y_encoded[rows]):
             return []
-        told["temperature"] = temperature
-    return [Finding(seen.format(**told), TrainingDataWarning, explains=True)]
+        seen = words.NEAR_MISSES
+    return [Finding(seen.format(n_samples=n_samples, purpose=purpose), TrainingDataWarning, explains=True)]
 
 
-def _of_near_misses(logits, y_encoded):
-    """Return the best temperature where errors are few and among the least sure, as those are in training; else 1."""
+def _are_near_misses(logits, y_encoded):
+    """Return True where errors are few, among the least sure samples, and wrong by little, as those are in training."""
     confidence, best = torch.log_softmax(logits.double(), 1).max(1)
-    wrong = (best != y_encoded).double()
-    if max(wrong.mean(), wrong @ confidence.argsort().argsort().double() / wrong.sum() / len(wrong)) > _FEW_ERRORS:
-        return 1.0
-    return solve_temperature(logits, y_encoded, prior=True).temperature
+    wrong = best != y_encoded
+    if max(wrong.sum(), confidence.argsort().argsort()[wrong].double().mean()) > _FEW_ERRORS * len(wrong):
+        return False
+    temperature = solve_temperature(logits, y_encoded, prior=True).temperature
+    return temperature < _HEART_T / math.sqrt(math.log(logits.shape[1]))
 
 
 def _look_at_columns(samples, units, n_samples, most):
@@ -169,7 +170,7 @@ def _look_at_columns(samples, units, n_samples, most):
         misfits += look_at_width(best, labels, weights, len(samples.classes))
     if not misfits and backbone.places:
         misfits += _look_for_void(logits, labels, weights, samples.classes)
-    guesses, n_units = False, n_effective(of_groups(weights, weights, units)[1])
+    guesses, n_units = False, n_effective(np.bincount(units, weights))
     if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights, units, n_units):
         message = words.GUESSES.format(accuracy=accuracy, n=n_units, n_classes=logits.shape[1])
         misfits, guesses = [Finding(message, explains=True)], _are_alike(logits, weights)
@@ -180,8 +181,10 @@ def _look_for_void(logits, labels, weight, classes):
     """Look for a class of many places that the network never expects, as of what stands for none in its training."""
     share = np.bincount(labels, weight, len(classes)) / weight.sum()
     expected = np.average(logits.float().softmax(1).cpu().numpy(), axis=0, weights=weight)
-    void = np.flatnonzero((share > _MIN_VOID) & (expected < _PART_OF_VOID * share))
-    return [Finding(words.VOID.format(classes.tolist()[k], share[k], expected[k]), explains=True) for k in void]
+    excess = share - expected / _PART_OF_VOID
+    void = int(excess.argmax())
+    message = words.VOID.format(classes.tolist()[void], share[void], expected[void])
+    return [Finding(message, explains=True)] if excess[void] > _MIN_VOID else []
 
 
 def _of_classes(seen, logits, y_encoded, weight, classes):
@@ -215,8 +218,7 @@ def better_order(best, labels, weight, units):
     It is found on one half of the samples and tested on the other. `best` and `labels` are the columns of the greatest
     logits and of the labels. Those of a unit, see `_look_at_columns`, are one observation.
     """
-    # Of fewer errors even flawless mending isn't significant.
-    if (best != labels).sum() < -np.log2(_LEVEL):
+    if (best != labels).sum() < _MIN_ERRORS:
         return None
     columns, places = np.unique([best, labels], return_inverse=True)
     if len(columns) > _MAX_COLUMNS:
@@ -239,16 +241,8 @@ def better_order(best, labels, weight, units):
 
 
 def _is_better(order, best, labels, weight, units):
-    """Return True where an order is more accurate, by a sign test of units on which the two differ, beyond chance."""
+    """Return True where an order is more accurate on units, beyond chance and beyond what the shares of labels make."""
     gain = (order[best] == labels).astype(float) - (best == labels)
-    gains, total = of_groups(gain, weight, units)
-    differ = gains != 0
-    if not differ.any():
-        return False
-    effective = n_effective(total[differ])
-    n_better = effective * np.average(gains[differ] > 0, weights=total[differ])
-    if n_better == 0 or betainc(n_better, effective - n_better + 1, 0.5) >= _LEVEL:
-        return False
     share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
     surplus = weight * (gain - (share[order[best]] - share[best]))
     if deviations(np.bincount(units, surplus)) <= _DEVIATIONS:

@@ -81,8 +81,8 @@ NO_ERRORS = (
     "on others, since how sure to be of its errors can't be learned from these"
 )
 NEAR_MISSES = (
-    "the few errors on the calibration set are near misses, and a temperature of {temperature:.2g} is the best: if "
-    "these {n_samples} samples trained the network, {purpose} on others, since new ones have other errors"
+    "the network's few errors on the {n_samples} samples of the calibration set are near misses, as after training on "
+    "them: if they trained it, {purpose} on others, since errors on new samples are no near misses"
 )
 NORMALIZED_WEIGHTS = (
     "sample_weight adds up to {total:.3g} for {n_samples:,} samples, and a weight counts as so many samples: what "
@@ -147,7 +147,7 @@ UPSIDE_DOWN = (
     "doesn't have the label, give 1 - y"
 )
 SIGMOID_TWICE = (
-    "all probabilities lie between 0.5 and 0.74, as those of a sigmoid that was applied twice do, and labels are rarer: "
+    "all probabilities lie between 0.5 and 0.74, as those of a sigmoid that was applied twice, and labels are rarer: "
     "give the outputs of one sigmoid"
 )
 GUESSES = (

@@ -359,7 +359,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self._scores = None if notes.silent or not self._learns else self._score(samples, mapped, checks, notes)
             self._remember(samples)
             if checks and looked is not None:
-                self._look_back(looked, samples, notes, few=hopeless or self._outputs.is_dense or (rival is not None and rival.worse))
+                self._look_back(
+                    looked,
+                    samples,
+                    notes,
+                    few=hopeless or self._outputs.is_dense or (rival is not None and rival.worse),
+                )
         return self
 
     def _opening(self):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from _digits import convolutional_network, splits
-from sklearn.datasets import load_breast_cancer, load_digits
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification
+from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -18,6 +18,7 @@ from torch import nn
 from skclamp import (
     IsotonicCalibration,
     NeuralClampingCalibrator,
+    PlattScaling,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
@@ -69,6 +70,57 @@ def test_what_learned_the_digits_by_heart_is_told(kind):
     assert given(TemperatureScaling(fitted), X, y) == [TrainingDataWarning]
     assert given(IsotonicCalibration(fitted), X, y) == [TrainingDataWarning]
     assert TrainingDataWarning not in given(TemperatureScaling(fitted), X[: MANY_SAMPLES - 1], y[: MANY_SAMPLES - 1])
+
+
+def noisy(seed):
+    """Samples of two classes, an eighth of them of the wrong one."""
+    X, y = make_classification(2000, n_informative=8, flip_y=0.25, class_sep=0.7, random_state=seed)
+    return train_test_split(X, y, train_size=0.5, random_state=seed)
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, PlattScaling, IsotonicCalibration])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed: RandomForestClassifier(10, random_state=seed),
+        lambda seed: RandomForestClassifier(60, min_samples_leaf=3, random_state=seed),
+        lambda seed: BaggingClassifier(n_estimators=10, random_state=seed),
+        lambda seed: HistGradientBoostingClassifier(max_iter=20, learning_rate=0.3, random_state=seed),
+    ],
+    ids=["forest", "leaves of three", "bagged trees", "boosted trees"],
+)
+def test_few_errors_in_training_are_near_misses(make, kind):
+    for seed in range(3):
+        X_train, X, y_train, y = noisy(seed)
+        fitted = make(seed).fit(X_train, y_train)
+        assert 0.9 < fitted.score(X_train, y_train) < 1
+        assert given(kind(fitted), X_train, y_train) == [TrainingDataWarning]
+        assert given(kind(fitted), X, y) == []
+
+
+def smoothed_network(X, y, mix):
+    """A perceptron of smoothed labels, or of mixed-up samples, which is never sure."""
+    torch.manual_seed(0)
+    X, targets = torch.as_tensor(X).float(), torch.eye(int(y.max()) + 1)[torch.as_tensor(y)]
+    network = nn.Sequential(nn.Linear(X.shape[1], 64), nn.ReLU(), nn.Linear(64, targets.shape[1]))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(80):
+        others, share = torch.randperm(len(X)), mix * torch.rand(len(X), 1)
+        x, soft = (part * (1 - share) + part[others] * share for part in (X, targets))
+        soft = soft if mix else 0.8 * soft + 0.2 / targets.shape[1]
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(x), soft).backward()
+        optimizer.step()
+    return network
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.5], ids=["label smoothing", "mixup"])
+def test_networks_that_are_honestly_less_sure_are_not_suspected(mix):
+    for seed in range(3):
+        X_train, X, y_train, y = halves("digits", seed)
+        calibrator = TemperatureScaling(smoothed_network(X_train, y_train, mix))
+        assert given(calibrator, X.astype(np.float32), y) == []
+        assert calibrator.temperature_ < 0.8
 
 
 def trained_network(n_epochs):
