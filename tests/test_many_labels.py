@@ -12,7 +12,7 @@ import torch
 from _export import HOW, check_the_same
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
-from scipy.special import expit, logit
+from scipy.special import expit, logit, rel_entr
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -267,6 +267,57 @@ def test_rare_labels_are_pooled_and_a_map_of_each_says_what_it_lacks():
     np.testing.assert_allclose(
         alone.predict_proba(Z)[:, 0], expit(Z[:, 0] / TemperatureScaling().fit(Z, Y).temperature_)
     )
+
+
+class TestALabelOfOneValueBeyondChance:
+    """The network gives it 17 %, or 83 %, and of a hundred samples none has it, or all have."""
+
+    @staticmethod
+    def draw(seed, value=0):
+        """Labels from the logits' own probabilities, but for the first."""
+        rng = np.random.default_rng(seed)
+        Z = rng.normal(-3.0, 2.0, (100, 5))
+        Y = (rng.uniform(size=Z.shape) < expit(Z)).astype(float)
+        Z[:, 0], Y[:, 0] = (1 - 2 * value) * rng.normal(-2.2, 1.5, 100), value
+        return Z, Y
+
+    @pytest.mark.parametrize("value", [0, 1])
+    @pytest.mark.parametrize(
+        "calibrator",
+        [TemperatureScaling(), EnsembleTemperatureScaling(), PlattScaling(), PlattScaling(pooling="complete")],
+        ids=repr,
+    )
+    def test_teaches_nothing_of_what_all_share(self, calibrator, value):
+        Z, Y = self.draw(0, value)
+        # Neither what has no weight nor what isn't known makes it vary.
+        Y[:2, 0], weight = (1 - value, np.nan), np.ones(100)
+        weight[0] = 0
+        found = clone(calibrator).fit(Z, Y, sample_weight=weight).predict_proba(Z)
+        others = clone(calibrator).fit(Z[:, 1:], Y[:, 1:], sample_weight=weight).predict_proba(Z[:, 1:])
+        np.testing.assert_allclose(found[:, 1:], others, rtol=0.01)
+
+    def test_is_learned_by_itself_where_pooling_is_partial(self):
+        Z, Y = self.draw(0)
+        assert PlattScaling().fit(Z, Y).predict_proba(Z)[:, 0].mean() < 0.05
+
+    def test_costs_the_other_labels_of_a_selector_nothing(self):
+        new, without, beside = np.random.default_rng(1).normal(-3.0, 2.0, (5000, 5)), [], []
+        truth = expit(new[:, 1:])
+
+        def excess(proba):
+            return (rel_entr(truth, proba) + rel_entr(1 - truth, 1 - proba)).mean()
+
+        for seed in range(8):
+            Z, Y = self.draw(seed)
+            without.append(excess(CalibratorSelector().fit(Z[:, 1:], Y[:, 1:]).predict_proba(new[:, 1:])))
+            beside.append(excess(CalibratorSelector().fit(Z, Y).predict_proba(new)[:, 1:]))
+        assert np.mean(beside) < np.mean(without) + 0.0005
+
+    def test_that_chance_explains_teaches(self):
+        Z, Y = self.draw(0)
+        Z[:, 0] -= 3
+        without, beside = PlattScaling().fit(Z[:, 1:], Y[:, 1:]), PlattScaling().fit(Z, Y)
+        assert beside.shared_[1] < without.shared_[1] - 0.01
 
 
 def posterior_mode(z, y, centre, precision):

@@ -34,10 +34,10 @@ def maps_for(samples):
     """Names and maps that `LabelledLogits` are pooled of where nobody says; of several labels those that pool them."""
     if samples.outputs.n_labels:
         return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
+    pairs = default_candidates()
     if samples.outputs.is_dense:
-        pairs = [(name, map_) for name, map_ in default_candidates() if map_._where_dense == "pooled"]
-        return takers(pairs, samples.logits)
-    return takers(default_candidates(), samples.logits)
+        pairs = [(name, map_) for name, map_ in pairs if map_._where_dense == "pooled"]
+    return takers(pairs, samples.logits)
 
 
 def tried(samples):

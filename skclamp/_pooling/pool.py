@@ -20,7 +20,7 @@ from .._utils.progress import progress_bar
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
-from ..base._seen_classes import SeenClasses
+from ..base._seen_classes import SeenClasses, labels_that_teach
 from ..scaling import TemperatureScaling
 from .candidates import FollowingMap
 
@@ -87,18 +87,24 @@ class Pool(BaseCalibrator):
         temperature = temperature if share == 1 else 1 / (share / temperature + 1 - share)
         if not self.weights and self.last is None:
             return Temperature(temperature_=temperature)
-        last, last_weight = (None, None) if self.last is None else (self.last.estimator.map_, self.last_weight)
-        parts = {"parts": nn.ModuleList([fit.map_ for fit in others]), "weights": self.weights}
-        return PoolMap(temperature_=temperature, **parts, last=last, last_weight=last_weight)
+        return PoolMap(
+            temperature_=temperature,
+            parts=nn.ModuleList([fit.map_ for fit in others]),
+            weights=self.weights,
+            last=None if self.last is None else self.last.estimator.map_,
+            last_weight=self.last_weight,
+        )
 
     def in_words(self):
         """Its parts at their weights."""
         of_base = max(0.0, 1 - sum(self.weights))
-        parts = zip(self.names, (self.share * of_base, *self.weights), strict=True)
-        by_weight = sorted(((weight, name) for name, weight in parts), reverse=True)
-        shown = [", ".join(f"{name!r} {weight:.2f}" for weight, name in by_weight if weight >= 0.005)]
+        shares = self.share * of_base, *self.weights
+        by_weight = sorted(zip(shares, map(repr, self.names), strict=True), reverse=True)
+        shown = [", ".join(f"{name} {weight:.2f}" for weight, name in by_weight if weight >= 0.005)]
         rest = (1 - self.share) * of_base
-        words = " and ".join([*filter(None, shown), *[f"the logits as they are {rest:.2f}"] * (rest >= 0.005)])
+        if rest >= 0.005:
+            shown.append(f"the logits as they are {rest:.2f}")
+        words = " and ".join(filter(None, shown))
         last = "" if self.last is None else f", followed by an order-preserving map at {self.last_weight:.2f}"
         return f"{words}{last}"
 
@@ -217,7 +223,9 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     they agree; None where all are independent. `everywhere` are the samples that the pool is fitted to, of dense
     outputs at more places. An order-preserving map follows where it earns its price too, and no class is missing.
     """
-    whole, samples = samples, samples.rows()
+    whole, samples, n_labels = samples, samples.rows(), samples.outputs.n_labels
+    if n_labels:
+        samples = samples._replace(weight=labels_that_teach(samples, n_labels)[2])
     logits, _, weight = samples
     if whole.y.ndim > 1:
         # Labels and places of a sample depend on each other.
@@ -242,7 +250,7 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     last, last_weight, followed = None, 0.0, mixed
     # Labels that don't exclude each other are 0 or 1, and may all be 0.
-    seen = None if whole.outputs.n_labels else SeenClasses.beyond_chance(*samples)
+    seen = None if n_labels else SeenClasses.beyond_chance(*samples)
     if whole.y.ndim == 1 and seen is None:
         last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, n_jobs)
     elif seen is not None and len(used):

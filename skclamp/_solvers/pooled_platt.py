@@ -37,7 +37,7 @@ def fit_pooled_platt(z, hit, weight, teach, pooling="partial"):
     shared : torch.Tensor of shape (2,)
     n_evaluations : int
     """
-    z, hit, weight = z.contiguous(), hit.contiguous(), weight.contiguous()
+    z, hit, weight = (values.contiguous() for values in (z, hit, weight))
     held, start = torch.tensor(_HELD).to(z), torch.tensor(_START).to(z)
     one = torch.tensor([[1.0, 0.0]]).to(z)
     # All labels as one.
