@@ -221,7 +221,8 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     `base` is the row of the temperature scaling that the others join; a `temperature` that is known takes its place in
     the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count for less the more
     they agree; None where all are independent. `everywhere` are the samples that the pool is fitted to, of dense
-    outputs at more places. An order-preserving map follows where it earns its price too, and no class is missing.
+    outputs at more places. An order-preserving map follows where it earns its price too, and no class is missing. Of
+    several labels those teach the weights that teach what all share.
     """
     whole, samples, n_labels = samples, samples.rows(), samples.outputs.n_labels
     if n_labels:

@@ -124,7 +124,9 @@ class PlattScaling(OneVsRestScaling):
     ``sigmoid(coef_l * z_l + intercept_l)``, z its logit. Most labels are rare, so that their pairs are drawn to one
     that all labels share, the more so the less the labels differ. That one is held near (1, 0) by a prior of precisions
     4 and 0.25, or near (1 / T, 0) where the temperature T of all labels is above 4 or below 1/4. The precisions around
-    it are those that empirical Bayes finds in eight rounds.
+    it are those that empirical Bayes finds in eight rounds. A label that is 0 in all samples, or 1 in all, teaches
+    nothing of what is shared where chance makes that rarer than 1 in 1,000. Its own pair is drawn to the shared one by
+    precisions of 4 and 1.
 
     Parameters
     ----------
