@@ -169,7 +169,7 @@ def _look_at_columns(samples, units, n_samples, most):
             misfits.append(Finding(message, explains=True))
         misfits += look_at_width(best, labels, weights, len(samples.classes))
     if not misfits and backbone.places:
-        misfits += _look_for_void(logits, labels, weights, samples.classes)
+        misfits += _look_for_void(accuracy, logits, labels, weights, samples.classes)
     guesses, n_units = False, n_effective(np.bincount(units, weights))
     if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights, units, n_units):
         message = words.GUESSES.format(accuracy=accuracy, n=n_units, n_classes=logits.shape[1])
@@ -177,14 +177,18 @@ def _look_at_columns(samples, units, n_samples, most):
     return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses, order is not None), misfits
 
 
-def _look_for_void(logits, labels, weight, classes):
-    """Look for a class of many places that the network never expects, as of what stands for none in its training."""
+def _look_for_void(accuracy, logits, labels, weight, classes):
+    """Look for a first or last class of many places that a network never expects, which is right about the others.
+
+    What stands for no class in its training is such.
+    """
     share = np.bincount(labels, weight, len(classes)) / weight.sum()
     expected = np.average(logits.float().softmax(1).cpu().numpy(), axis=0, weights=weight)
     excess = share - expected / _PART_OF_VOID
     void = int(excess.argmax())
-    message = words.VOID.format(classes.tolist()[void], share[void], expected[void])
-    return [Finding(message, explains=True)] if excess[void] > _MIN_VOID else []
+    if excess[void] <= _MIN_VOID or void % (len(classes) - 1) or 2 * accuracy < 1 - share[void]:
+        return []
+    return [Finding(words.VOID.format(classes.tolist()[void], share[void], expected[void]), explains=True)]
 
 
 def _of_classes(seen, logits, y_encoded, weight, classes):
