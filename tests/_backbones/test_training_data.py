@@ -85,7 +85,7 @@ def noisy(seed):
         lambda seed: RandomForestClassifier(10, random_state=seed),
         lambda seed: RandomForestClassifier(60, min_samples_leaf=3, random_state=seed),
         lambda seed: BaggingClassifier(n_estimators=10, random_state=seed),
-        lambda seed: HistGradientBoostingClassifier(max_iter=20, learning_rate=0.3, random_state=seed),
+        lambda seed: HistGradientBoostingClassifier(max_iter=15, learning_rate=0.3, random_state=seed),
     ],
     ids=["forest", "leaves of three", "bagged trees", "boosted trees"],
 )
