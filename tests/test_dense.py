@@ -537,6 +537,19 @@ def test_some_places_of_many(monkeypatch, tmp_path):
     assert skclamp.load(tmp_path / "some.safetensors").summary() == some.summary()
 
 
+def test_a_million_places_do():
+    logits, y = fields(20, places=(256, 256), n_classes=2)
+    assert "from 20 samples at 52,428 of 65,536 places each" in TemperatureScaling().fit(logits, y).summary()
+
+
+def test_a_hundred_images_are_clamped_at_the_cost_of_two_folds(network):
+    X, y = images(101, network=network, gain=0.7)
+    found = NeuralClampingCalibrator(network, random_state=0).fit(X, y)
+    assert found.accepted_
+    assert found.cost_["forward"] < 30
+    assert found.cost_["backward"] < 10
+
+
 def test_a_missing_class():
     logits, y = fields()
     y[y == 2] = 1

@@ -27,7 +27,8 @@ def tries_of(validation_fraction, problem):
             raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {n_distinct}")
         numbers = [2]
     elif isinstance(validation_fraction, str):
-        numbers = [2, 5] if n_distinct < FEW_SAMPLES else [2]
+        # Half of some hundred images teaches enough where each place has a class.
+        numbers = [2, 5] if n_distinct < FEW_SAMPLES and problem.logits.ndim < 3 else [2]
     elif isinstance(validation_fraction, Real):
         numbers = [max(2, round(1 / float(validation_fraction)))]
         # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
