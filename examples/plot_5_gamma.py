@@ -61,18 +61,15 @@ print(f"test NLL: {negative_log_likelihood(y_test, search.predict_proba(X_test))
 # %%
 # The quicker way
 # ---------------
-# ``NeuralClampingCalibratorCV`` searches the same grid, but shares what the candidates have in common, and guards the
+# ``gamma="auto"`` takes the best of 0, 0.5, 1 and 2 on the folds of the guard, in one fit. The guard also judges the
 # winner: it must beat temperature scaling, and the more clearly the more candidates there were.
 
 from time import perf_counter
 
-from skclamp import NeuralClampingCalibratorCV
-
 results, start = search.cv_results_, perf_counter()
-quick = NeuralClampingCalibratorCV(network, perturbations=["affine"], gammas=gammas, random_state=0).fit(X_cal, y_cal)
-print(f"{perf_counter() - start:.1f} s for {len(gammas)} candidates and the guard", end="; ")
+quick = NeuralClampingCalibrator(network, perturbation="affine", gamma="auto", random_state=0).fit(X_cal, y_cal)
+print(f"{perf_counter() - start:.1f} s for four gammas and the guard", end="; ")
 print(f"GridSearchCV took {results['mean_fit_time'].sum() * search.n_splits_:.1f} s for {len(results['params'])}")
-print("best:", quick.best_params_)
 print(f"test NLL: {negative_log_likelihood(y_test, quick.predict_proba(X_test)):.3f}")
 print("perturbation kept:", quick.accepted_)
 

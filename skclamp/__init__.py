@@ -6,7 +6,6 @@ from .abstention import SelectiveClassifier
 from .clamping import (
     REFERENCE_SETTINGS,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     ReferenceSummary,
     reference_summary,
 )
@@ -17,12 +16,14 @@ from .persistence import load
 from .scaling import *
 from .selection import CalibratorComparison, CalibratorSelector, compare_calibrators, default_candidates
 
+# What there was, and what serves in its place.
+_REMOVED = {"NeuralClampingCalibratorCV": "GridSearchCV over NeuralClampingCalibrator, or its gamma='auto'"}
+
 __all__ = [
     "CalibrationMonitor",
     "CalibratorComparison",
     "CalibratorSelector",
     "NeuralClampingCalibrator",
-    "NeuralClampingCalibratorCV",
     "PriorShiftCorrection",
     "REFERENCE_SETTINGS",
     "ReferenceSummary",
@@ -36,3 +37,8 @@ __all__ = [
     *nonparametric.__all__,
     *scaling.__all__,
 ]
+
+
+def __getattr__(name):
+    mend = f": use {_REMOVED[name]}" if name in _REMOVED else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{mend}")

@@ -19,7 +19,6 @@ from skclamp import (
     DirichletCalibration,
     HistogramBinning,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     PriorShiftCorrection,
     SplineCalibration,
     TemperatureScaling,
@@ -107,9 +106,7 @@ CALIBRATORS = {
     "clamping of a skorch net": Case(lambda: NeuralClampingCalibrator(initialised_skorch_net(), **PLAIN), IMAGES),
     "clamping of logits": Case(lambda: NeuralClampingCalibrator(random_state=0), LOGITS),
     "clamping, chosen": Case(
-        lambda: NeuralClampingCalibratorCV(
-            convolutional(), perturbations=["affine", "channel"], gammas=[0.0, 1.0], cv=2, random_state=0
-        ),
+        lambda: NeuralClampingCalibrator(convolutional(), perturbation="affine", gamma="auto", random_state=0),
         IMAGES,
     ),
     "clamping of a fitted classifier": Case(
@@ -119,8 +116,8 @@ CALIBRATORS = {
         lambda: NeuralClampingCalibrator(LogisticRegression(), cv=2, random_state=0), VECTORS
     ),
     "clamping of an unfitted classifier, chosen": Case(
-        lambda: NeuralClampingCalibratorCV(
-            LogisticRegression(), perturbations=["channel"], gammas=[0.0, 1.0], cv=2, random_state=0
+        lambda: NeuralClampingCalibrator(
+            LogisticRegression(), perturbation="channel", gamma="auto", cv=2, random_state=0
         ),
         VECTORS,
     ),

@@ -14,7 +14,6 @@ from skclamp import (
     HistogramBinning,
     IntraOrderPreservingCalibration,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
@@ -69,7 +68,6 @@ def public_calibrators():
 
 
 PUBLIC = public_calibrators()
-CLAMPING = (skclamp.NeuralClampingCalibrator, skclamp.NeuralClampingCalibratorCV)
 FEW = [("temperature", TemperatureScaling()), ("structured", StructuredVectorScaling()), ("vector", VectorScaling())]
 CHOICE = "may choose a map that does"
 BINS = {"changes_predictions": BY_CLASS, "warns": frozenset()}
@@ -114,7 +112,7 @@ FURTHER = {
 OUTPUT_MAPS = {
     name: OutputMap(**{"make": cls, **KNOWN.get(name, {})})
     for name, cls in PUBLIC.items()
-    if not issubclass(cls, CLAMPING)
+    if cls is not NeuralClampingCalibrator
 } | FURTHER
 
 
@@ -137,16 +135,8 @@ class Clamping:
 SGD = partial(torch.optim.SGD, momentum=0.9)
 WHOLE = {"optimizer": SGD, "lr": 0.02, "batch_size": 4096, "max_epochs": 20, "precision": "float32"}
 MOVED = partial(NeuralClampingCalibrator, perturbation="affine", validation_fraction=None, random_state=0, **WHOLE)
-KNOWN_CLAMPING = {
-    "NeuralClampingCalibrator": Clamping(MOVED),
-    "NeuralClampingCalibratorCV": Clamping(
-        partial(NeuralClampingCalibratorCV, perturbations=["affine", "channel"], gammas=[0.0, 1.0], random_state=0),
-        "folds",
-    ),
-}
 CLAMPING = {
-    name: KNOWN_CLAMPING.get(name, Clamping(cls)) for name, cls in PUBLIC.items() if issubclass(cls, CLAMPING)
-} | {
+    "NeuralClampingCalibrator": Clamping(MOVED),
     "clamping with an output map": Clamping(partial(MOVED, output=StructuredVectorScaling())),
     "guarded natural steps": Clamping(
         partial(NeuralClampingCalibrator, output=None, random_state=0), "halves and batches"

@@ -22,7 +22,6 @@ from skclamp import (
     REFERENCE_SETTINGS,
     CalibratorSelector,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     TemperatureScaling,
     VectorScaling,
 )
@@ -106,7 +105,7 @@ FITS = {
     ),
     "dataset": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, **SETTINGS),
     "copies": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
-    "search": NeuralClampingCalibratorCV(perturbations=["channel", "affine"], gammas=[0, 1], **SETTINGS),
+    "search": NeuralClampingCalibrator(perturbation="affine", gamma="auto", **SETTINGS),
     "seeds": NeuralClampingCalibrator(
         NETWORK, perturbation="affine", precision="float32", validation_fraction=KFold(2, shuffle=True)
     ),

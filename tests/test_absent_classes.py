@@ -90,7 +90,6 @@ def test_what_takes_them():
         "LocalTemperatureScaling",
         "MatrixScaling",
         "NeuralClampingCalibrator",
-        "NeuralClampingCalibratorCV",
         "ParameterizedTemperatureScaling",
         "PriorShiftCorrection",
         "StructuredMatrixScaling",

@@ -15,7 +15,7 @@ from _sharded_fits import FITS, WEIGHTED, calibration_data
 from _small_networks import convolutional
 from sklearn.model_selection import GroupKFold
 
-from skclamp import NeuralClampingCalibratorCV, SelectiveClassifier, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, SelectiveClassifier, TemperatureScaling
 from skclamp.distributed import ALONE, current, sharded
 
 pytestmark = pytest.mark.slow
@@ -205,7 +205,7 @@ def test_a_selective_classifier_is_refused(group_of_one):
 
 def test_groups_for_a_splitter_are_refused(group_of_one):
     X, y, _ = calibration_data()
-    search = NeuralClampingCalibratorCV(convolutional(), cv=GroupKFold(2))
+    search = NeuralClampingCalibrator(convolutional(), validation_fraction=GroupKFold(2))
     refused = pytest.raises(ValueError, match=r"metadata must be sample_weight alone .* got \['groups'\]")
     with sklearn.config_context(enable_metadata_routing=True), sharded(), refused:
         search.fit(X, y, groups=y)

@@ -15,7 +15,6 @@ from skclamp import (
     CalibratorSelector,
     HistogramBinning,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     PriorShiftCorrection,
     TemperatureScaling,
     VectorScaling,
@@ -37,7 +36,6 @@ SLIPS = [
     (NeuralClampingCalibrator(perceptron(), optimizer="Adam"), "adam"),
     (NeuralClampingCalibrator(perceptron(), gamma="autp"), "auto"),
     (NeuralClampingCalibrator(perceptron(), init="zero"), "zeros"),
-    (NeuralClampingCalibratorCV(perceptron(), perturbations=["afine"]), "affine"),
     (TemperatureScaling(perceptron(), response="proba"), "probabilities"),
     (HistogramBinning(strategy="Uniform"), "uniform"),
     (scoring_of("log_loss"), "neg_log_loss"),
@@ -135,7 +133,6 @@ def test_parameters_with_effect():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         TemperatureScaling(LogisticRegression(), cv=3).fit(X, y)
-        NeuralClampingCalibratorCV(perceptron(), gammas=[0.0], cv=3).fit(X, y)
         TemperatureScaling(Named(), integer_scale={"pixels": 1 / 16}).fit({"pixels": np.int64(X * 16)}, y)
 
 

@@ -60,6 +60,12 @@ def test_what_is_public_works(name):
     ROWS[name](thing)
 
 
+def test_names_that_are_gone_tell_what_serves_in_their_place():
+    with pytest.raises(AttributeError, match="'NeuralClampingCalibratorCV': use GridSearchCV over"):
+        skclamp.NeuralClampingCalibratorCV  # noqa: B018
+    assert not hasattr(skclamp, "NeuralClampingCalibratorVC")
+
+
 # Real problems: an over-confident classifier, (X, y) to calibrate with, and (X, y) to test on.
 
 
@@ -141,12 +147,6 @@ def tell_of_another_camera(thing):
     pale = (0.3 * images + np.float32(0.6) for images in (X_cal[:200], X))
     calibrator = clamping.fit(next(pale), y_cal[:200], X_unlabelled=next(pale), X_reference=summary)
     assert calibrator.accepted_
-
-
-@row("NeuralClampingCalibratorCV")
-def searches(thing):
-    calibrator = calibrates(thing, digits(), perturbations=["affine"], gammas=[0, 1], random_state=0)
-    assert calibrator.best_params_["perturbation"] == "affine"
 
 
 @row("BayesianBinningIntoQuantiles", "BetaCalibration", "HistogramBinning", "IsotonicCalibration", "PlattScaling")

@@ -18,7 +18,6 @@ import skclamp
 from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     TemperatureScaling,
     VectorScaling,
 )
@@ -90,15 +89,6 @@ def test_clamping_tells_what_takes_the_places_of_guard_and_temperature():
 def test_clamping_tells_no_guard_where_there_was_nothing_to_judge():
     summary = clamped(perturbation=None, output=TemperatureScaling()).summary()
     assert "logits pass through TemperatureScaling (1 number). The fit took" in summary
-
-
-def test_a_grid_tells_its_best_row():
-    grid = NeuralClampingCalibratorCV(NETWORK, perturbations=[AffinePerturbation((6,))], gammas=[0], random_state=0)
-    assert (
-        grid.fit(X + 2, Y)
-        .summary()
-        .endswith("The best of the grid was perturbation affine, penalty 0.0, lr auto, gamma 0.")
-    )
 
 
 @every_map()

@@ -126,11 +126,3 @@ def by_name(several, parameter):
     if not named:
         raise ValueError(f"{parameter} must hold at least one; got none")
     return named
-
-
-def check_grid(values, name, constraints, owner):
-    """Raise unless a grid has values and each is one that the parameter of a single estimator may take."""
-    if not len(values):
-        raise ValueError(f"{name} must hold at least one value; got an empty grid")
-    for place, value in enumerate(values):
-        check_parameters({f"{name}[{place}]": constraints}, {f"{name}[{place}]": value}, owner)

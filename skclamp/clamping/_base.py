@@ -440,7 +440,7 @@ class BaseClamping(BaseCalibrator):
     def _treats_classes_alike(self):
         if hasattr(self, "output_"):
             return self.output_._treats_classes_alike
-        return self.refit_temperature or not getattr(self, "gamma", 0)
+        return self.refit_temperature or not self.gamma
 
     def _search_all(self, starts, learner, unheard):
         """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""
@@ -494,7 +494,7 @@ class BaseClamping(BaseCalibrator):
         if any(settings.features for settings in candidates):
             searched = with_norm_layers(searched)
             if not searched.norm_layers:
-                if getattr(self, "perturbation", None) == "norm":
+                if self.perturbation == "norm":
                     left_out = "perturbation='norm' is left out, and features stay as they are"
                     note(f"{left_out}: {without_layers(searched)}", CalibrationSetWarning)
                 # What has nothing to clamp is no candidate beside the inputs alone.
@@ -502,20 +502,16 @@ class BaseClamping(BaseCalibrator):
         for settings in candidates:
             check_settings(searched, settings)
             if settings.gamma and self._outputs != SOFTMAX:
-                raise ValueError(
-                    f"gamma must be 0 where y has several labels or places a sample; got {settings.gamma}. Of "
-                    "NeuralClampingCalibratorCV give gammas=[0.0]"
-                )
+                raise ValueError(f"gamma must be 0 where y has several labels or places a sample; got {self.gamma!r}")
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         if searched.backbone.splits is None:
             searched = accelerate(searched, self.precision)
         if searched.norm_layers:
             searched = on_private_copies(searched)
         # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
-        independent = self._draws_folds or "groups" in searched.split_params
+        independent = (self._draws_folds or "groups" in searched.split_params) and not searched.is_recording
         options = {"guarded": self._guarded, "screened": self._is_auto}
-        options["independent"] = self._gradients_may_prove and independent and not searched.is_recording
-        return search(searched, candidates, tries, learner, level=level, **options)
+        return search(searched, candidates, tries, learner, level=level, independent=independent, **options)
 
     def _starts(self, problem, learner, X_unlabelled, X_reference, unheard):
         """Return where a search may start: at what unlabelled inputs taught, as far as labelled ones prove it."""
@@ -568,7 +564,7 @@ class BaseClamping(BaseCalibrator):
     def _with_temperature(self, problem, outcome, views):
         """The state with its last T, and the problem and the logits that this comes from."""
         state = outcome.state or State(nn.Identity(), [], 1.0)
-        gamma = getattr(self, "gamma", 0.0) if outcome.state is None else outcome.settings.gamma
+        gamma = self.gamma if outcome.state is None else outcome.settings.gamma
         options = {"gamma": 0.0 if self.refit_temperature or isinstance(gamma, str) else gamma}
         if views.logits is not None:
             problem, logits = views.problem.in_full_precision(), views.logits

@@ -40,7 +40,6 @@ REFERENCE_SETTINGS = {
 }
 
 AUTO_GAMMAS = (0.0, 0.5, 1.0, 2.0)
-GAMMA_RULE = Interval(Real, 0, None, closed="left")
 
 
 @with_shared_docs
@@ -115,7 +114,6 @@ class NeuralClampingCalibrator(BaseClamping):
 
     See Also
     --------
-    NeuralClampingCalibratorCV : Chooses gamma, penalty, learning rate and family from a grid.
     TemperatureScaling : The same without a perturbation, for any classifier.
     skclamp.modules.as_module : Which of scikit-learn's classifiers can be clamped.
 
@@ -182,13 +180,11 @@ class NeuralClampingCalibrator(BaseClamping):
 
     _parameter_constraints: ClassVar[dict] = {
         "perturbation": [Choices("auto", *PERTURBATIONS, "norm"), nn.Module, None],
-        "gamma": [Choices("auto"), GAMMA_RULE],
+        "gamma": [Choices("auto"), Interval(Real, 0, None, closed="left")],
         "penalty": [Interval(Real, 0, None, closed="left")],
         "lr": [Choices("auto"), Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Choices("auto"), Interval(Real, 0, 0.5, closed="right"), Splits(), None],
     }
-
-    _gradients_may_prove = True
 
     def _candidates(self):
         if self.perturbation is None:

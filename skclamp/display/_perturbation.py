@@ -95,7 +95,7 @@ class PerturbationDisplay:
 
         Parameters
         ----------
-        estimator : NeuralClampingCalibrator or NeuralClampingCalibratorCV
+        estimator : NeuralClampingCalibrator
             Fitted.
         X : array-like, tensor, dict, Dataset or DataLoader, default=None
             Images as the estimator takes them, of one or three channels, of which the first three are shown before and

@@ -9,7 +9,7 @@ from _small_networks import bare_logits, convolutional, labels_of
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
 
 N_SAMPLES = 200
 SCALE = 1 / 64
@@ -31,8 +31,8 @@ CALIBRATORS = {
         random_state=0,
         **options,
     ),
-    "search": lambda network, **options: NeuralClampingCalibratorCV(
-        network, perturbations=["channel"], gammas=[0.0], cv=2, random_state=0, **options
+    "search": lambda network, **options: NeuralClampingCalibrator(
+        network, perturbation="channel", gamma="auto", random_state=0, **options
     ),
 }
 

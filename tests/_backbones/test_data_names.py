@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
 
 N_SAMPLES, N_CLASSES = 240, 4
 
@@ -90,8 +90,8 @@ CALIBRATORS = {
     "Adam": lambda network, **key: NeuralClampingCalibrator(
         network, perturbation="affine", optimizer="adam", validation_fraction=None, **EXACT, **key
     ),
-    "search": lambda network, **key: NeuralClampingCalibratorCV(
-        network, perturbations=["channel"], gammas=[0.0, 1.0], cv=KFold(2), **EXACT, **key
+    "search": lambda network, **key: NeuralClampingCalibrator(
+        network, perturbation="channel", gamma="auto", validation_fraction=KFold(2), **EXACT, **key
     ),
 }
 

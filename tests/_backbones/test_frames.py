@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
 
 NAMES = ["a", "b", "c", "d"]
 X = np.random.default_rng(0).normal(size=(300, 4))
@@ -24,8 +24,8 @@ MAKES = {
     "temperature of a network": lambda: TemperatureScaling(perceptron(0, 4)),
     "temperature of an unfitted classifier": lambda: TemperatureScaling(LogisticRegression(), cv=2),
     "clamped network": lambda: NeuralClampingCalibrator(perceptron(0, 4), random_state=0),
-    "clamped network, chosen": lambda: NeuralClampingCalibratorCV(
-        perceptron(0, 4), perturbations=["affine"], gammas=[0.0], random_state=0
+    "clamped network, chosen": lambda: NeuralClampingCalibrator(
+        perceptron(0, 4), perturbation="affine", gamma="auto", random_state=0
     ),
 }
 

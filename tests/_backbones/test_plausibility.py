@@ -16,7 +16,6 @@ from skclamp import (
     IsotonicCalibration,
     MatrixScaling,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     PlattScaling,
     TemperatureScaling,
     VectorScaling,
@@ -97,7 +96,7 @@ def test_columns_in_another_order(kind):
         {"perturbation": "affine", "validation_fraction": None},
         {"max_views": 2, "views": [nn.Identity(), nn.Tanh()]},
         {"X_unlabelled": True},
-        {"perturbations": ["affine"], "gammas": [0.0]},
+        {"perturbation": "affine", "gamma": "auto"},
     ],
     ids=str,
 )
@@ -106,9 +105,9 @@ def test_labels_that_a_permutation_explains_teach_no_perturbation(options):
     logits, y = problem(1000, margin=2.0)
     network = nn.Linear(10, 10, bias=False)
     nn.init.eye_(network.weight)
-    X, kind = logits.astype(np.float32), NeuralClampingCalibratorCV if "gammas" in options else NeuralClampingCalibrator
+    X = logits.astype(np.float32)
     beside = {"X_unlabelled": X} if options.pop("X_unlabelled", None) else {}
-    calibrator = kind(network, random_state=0, **options)
+    calibrator = NeuralClampingCalibrator(network, random_state=0, **options)
     messages = [message for _, message in given(calibrator, X, (y + 1) % 10, **beside)]
     assert any("the columns may be in another order" in message for message in messages)
     assert not calibrator.accepted_ and len(calibrator.views_) == 1

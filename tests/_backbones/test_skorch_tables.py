@@ -18,7 +18,6 @@ import skclamp
 from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
@@ -65,11 +64,11 @@ def test_an_unfitted_net_is_cloned_and_cross_fitted_as_classifiers_are(make, sca
     assert calibrator.score(x, Y) > 0.95
 
 
-@pytest.mark.parametrize(("make", "scaled"), [(NeuralClampingCalibrator, True), (NeuralClampingCalibratorCV, False)])
-def test_clamping_sends_each_sample_through_the_net_that_has_not_seen_it(make, scaled):
+@pytest.mark.parametrize(("gamma", "scaled"), [(0.0, True), ("auto", False)])
+def test_clamping_sends_each_sample_through_the_net_that_has_not_seen_it(gamma, scaled):
     given = make_pipeline(StandardScaler(), net()) if scaled else net()
     x = X if scaled else StandardScaler().fit_transform(X).astype(np.float32)
-    calibrator = make(given, cv=3, random_state=0).fit(x, Y)
+    calibrator = NeuralClampingCalibrator(given, gamma=gamma, cv=3, random_state=0).fit(x, Y)
     assert calibrator.score(x, Y) > 0.95
     # What it is without a perturbation, it is of the logits out of fold.
     plain = NeuralClampingCalibrator(given, cv=3, perturbation=None).fit(x, Y)
@@ -199,13 +198,12 @@ def test_large_numbers_are_scaled_before_they_are_rounded():
     np.testing.assert_allclose(clamped.predict_proba(large), maps.predict_proba(large), atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [NeuralClampingCalibrator, NeuralClampingCalibratorCV])
-def test_a_step_that_has_no_gradient_is_named(make):
+def test_a_step_that_has_no_gradient_is_named():
     fitted = make_pipeline(QuantileTransformer(n_quantiles=20), net(max_epochs=1)).fit(X_TRAIN, Y_TRAIN)
     with pytest.raises(TypeError, match="The transformers known are StandardScaler, .*; got QuantileTransformer"):
-        make(fitted).fit(X_VAL, Y_VAL)
+        NeuralClampingCalibrator(fitted).fit(X_VAL, Y_VAL)
     with pytest.raises(TypeError, match="got QuantileTransformer"):
-        make(clone(fitted), cv=2).fit(X_VAL, Y_VAL)
+        NeuralClampingCalibrator(clone(fitted), cv=2).fit(X_VAL, Y_VAL)
     calibrator = TemperatureScaling(fitted).fit(X_VAL, Y_VAL)
     assert calibrator.score(X_VAL, Y_VAL) == fitted.score(X_VAL, Y_VAL)
     with pytest.raises(AttributeError, match="TemperatureScaling has module_ where .* got QuantileTransformer"):

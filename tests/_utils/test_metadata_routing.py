@@ -21,7 +21,6 @@ from sklearn.preprocessing import StandardScaler
 from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     PriorShiftCorrection,
     SelectiveClassifier,
     TemperatureScaling,
@@ -70,8 +69,8 @@ UNFITTED = {
     "selector": lambda classifier, cv: CalibratorSelector(
         classifier, candidates=[("a", TemperatureScaling()), ("b", VectorScaling())], cv=cv
     ),
-    "clamping, chosen": lambda classifier, cv: NeuralClampingCalibratorCV(
-        classifier, cv=cv, perturbations=["affine"], gammas=[0.0], output=None, random_state=0
+    "clamping": lambda classifier, cv: NeuralClampingCalibrator(
+        classifier, cv=cv, perturbation="affine", validation_fraction=None, output=None, random_state=0
     ),
 }
 
@@ -140,12 +139,13 @@ def test_groups_reach_the_splitter(kind, routing):
 
 
 def test_groups_reach_the_guard_of_a_network(routing):
-    search = NeuralClampingCalibratorCV(perceptron(), perturbations=["affine"], gammas=[0.0], random_state=0)
-    found = clone(search).set_params(cv=GroupKFold(3)).fit(X, Y, groups=GROUPS)
-    expected = clone(search).set_params(cv=list(GroupKFold(3).split(X, Y, GROUPS))).fit(X, Y)
-    assert found.best_score_ == expected.best_score_
+    guarded = NeuralClampingCalibrator(perceptron(), perturbation="affine", random_state=0)
+    found = clone(guarded).set_params(validation_fraction=GroupKFold(3)).fit(X, Y, groups=GROUPS)
+    splits = list(GroupKFold(3).split(X, Y, GROUPS))
+    expected = clone(guarded).set_params(validation_fraction=splits).fit(X, Y)
+    assert found.verdict_.difference == expected.verdict_.difference
     with pytest.raises(ValueError, match="'groups' parameter should not be None"):
-        clone(search).set_params(cv=GroupKFold(3)).fit(X, Y)
+        clone(guarded).set_params(validation_fraction=GroupKFold(3)).fit(X, Y)
 
 
 def test_what_nobody_requests_is_an_error(routing):
@@ -399,7 +399,7 @@ def test_without_routing_a_typo_is_an_error():
             r"X, y, sample_weight, groups, X_unlabelled, X_reference, and what .* Did you mean 'X_unlabelled'\?$",
         ),
         (
-            NeuralClampingCalibratorCV,
+            NeuralClampingCalibrator,
             "zzz",
             r"X_reference, and what an estimator that isn't fitted takes; got \['zzz'\]$",
         ),
@@ -415,7 +415,6 @@ def test_hints_name_what_this_fit_takes(kind, mistake, told):
     [
         TemperatureScaling(LogisticRegression(), cv=GroupKFold(3)),
         NeuralClampingCalibrator(perceptron(), validation_fraction=GroupKFold(3)),
-        NeuralClampingCalibratorCV(perceptron(), cv=GroupKFold(3)),
         SelectiveClassifier(LogisticRegression(), target_risk=0.1),
         CalibratorSelector(perceptron()),
     ],

@@ -26,7 +26,6 @@ from skclamp import (
     HistogramBinning,
     IsotonicCalibration,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     SplineCalibration,
     StructuredMatrixScaling,
     TemperatureScaling,
@@ -159,25 +158,6 @@ def test_clamping_with_any_options_calibrates_or_refuses(kind, form, options, n,
         assert calibrator.temperature_ > 0 and np.isfinite(calibrator.temperature_)
         again = NeuralClampingCalibrator(network, **options.arguments(), **key).fit(X, y, sample_weight=weight)
         np.testing.assert_array_equal(again.predict_proba(X), proba)
-
-
-@cases(
-    3,
-    kind=st.sampled_from(KINDS),
-    families=st.lists(choice(*PERTURBATIONS, None), min_size=1, max_size=3, unique_by=str),
-    gammas=st.lists(choice(0.0, 1.0), min_size=1, max_size=2),
-    optimizer=choice("auto", "sgd"),
-    n=st.sampled_from([2, 20, 110]),
-    cv=choice(2, 3),
-    seed=seeds(),
-)
-def test_searches_with_any_grid_calibrate_or_refuse(kind, families, gammas, optimizer, n, cv, seed):
-    network, X, y = given_as(kind, "C", n, seed, 0)
-    search = NeuralClampingCalibratorCV(
-        network, perturbations=families, gammas=gammas, optimizer=optimizer, max_epochs=1, cv=cv, random_state=seed
-    )
-    with keeping(X, y, network=network):
-        check_fitted(search.fit(X, y), X, n)
 
 
 @cases(

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")
 
@@ -118,21 +118,21 @@ def exploding(*args, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("classifier", "search", "wrap"),
+    ("classifier", "wrap"),
     [
-        (RandomForestClassifier(2), NeuralClampingCalibrator, lambda each: each),
-        (KNeighborsClassifier(), NeuralClampingCalibratorCV, lambda each: make_pipeline(StandardScaler(), each)),
+        (RandomForestClassifier(2), lambda each: each),
+        (KNeighborsClassifier(), lambda each: make_pipeline(StandardScaler(), each)),
     ],
     ids=["forest", "neighbours"],
 )
-def test_what_has_no_gradient_is_refused_before_any_work(classifier, wrap, search, monkeypatch):
+def test_what_has_no_gradient_is_refused_before_any_work(classifier, wrap, monkeypatch):
     message = f"output has a gradient .* got {type(classifier).__name__}. Calibrate .* with TemperatureScaling"
     fitted = wrap(clone(classifier)).fit(X, Y)
     for method in ("fit", "predict_proba"):
         monkeypatch.setattr(type(classifier), method, exploding)
     for estimator in (fitted, FrozenEstimator(fitted), wrap(clone(classifier))):
         with pytest.raises(TypeError, match=message):
-            search(estimator).fit(X, Y)
+            NeuralClampingCalibrator(estimator).fit(X, Y)
 
 
 def test_a_step_without_a_known_gradient_is_refused():
@@ -183,16 +183,13 @@ def test_folds_go_with_their_samples_whatever_the_scale_of_integers(integer_scal
     np.testing.assert_array_equal(calibrator.fit(X, Y).predict_proba(X), expected.predict_proba(X))
 
 
-@pytest.mark.parametrize(
-    ("search", "optimizer"), [(NeuralClampingCalibrator, "natural"), (NeuralClampingCalibratorCV, "adam")]
-)
-def test_what_an_unfitted_classifier_gets_wrong_is_mended(search, optimizer):
+@pytest.mark.parametrize(("gamma", "optimizer"), [(0.0, "natural"), ("auto", "adam")])
+def test_what_an_unfitted_classifier_gets_wrong_is_mended(gamma, optimizer):
     """Discriminants of the wrong class frequencies err by a constant, which a moved input undoes."""
     X, y = samples(1200)
     classifier = LinearDiscriminantAnalysis(priors=[0.02, 0.49, 0.49])
-    family = {"perturbation": "channel"} if search is NeuralClampingCalibrator else {"perturbations": ["channel"]}
-    settings = {"optimizer": optimizer, "batch_size": 200, "cv": 3, "output": None, "random_state": 0, **family}
-    calibrator = search(classifier, **settings).fit(X[:600], y[:600])
+    settings = {"perturbation": "channel", "gamma": gamma, "optimizer": optimizer, "batch_size": 200, "cv": 3}
+    calibrator = NeuralClampingCalibrator(classifier, output=None, random_state=0, **settings).fit(X[:600], y[:600])
     assert calibrator.accepted_
     assert calibrator.estimator is classifier
     assert not hasattr(classifier, "coef_")
@@ -244,14 +241,3 @@ def test_folds_must_hold_out_each_sample_once():
         clamping(LogisticRegression(), cv=RepeatedKFold(n_splits=2, n_repeats=2)).fit(X, Y)
     with pytest.raises(ValueError, match="'cv' parameter of NeuralClampingCalibrator must be .* Got 1"):
         clamping(LogisticRegression(), cv=1).fit(X, Y)
-
-
-def test_a_search_and_its_classifier_share_their_folds():
-    """So that splits that can be read but once do for both."""
-    kwargs = {"perturbations": ["channel"], "gammas": [0.0], "random_state": 0}
-    search = NeuralClampingCalibratorCV(LogisticRegression(), cv=FOLDS.split(X, Y), **kwargs).fit(X, Y)
-    again = NeuralClampingCalibratorCV(LogisticRegression(), cv=list(FOLDS.split(X, Y)), **kwargs).fit(X, Y)
-    for k in range(3):
-        scores = [each.cv_results_[f"split{k}_test_score"] for each in (search, again)]
-        np.testing.assert_array_equal(*scores)
-    assert "split3_test_score" not in search.cv_results_

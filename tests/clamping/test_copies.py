@@ -6,10 +6,10 @@ import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold
 from torch.utils.data import TensorDataset
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from skclamp import NeuralClampingCalibrator
 from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = perceptron()
@@ -103,27 +103,6 @@ def test_copies_of_a_cross_fit_share_a_fold_of_the_guard():
     assert "needs 100 independent samples with weight, got 90" in found.verdict_.reason
 
 
-def test_the_cv_form_keeps_copies_together():
-    options = {"perturbations": ["affine"], "gammas": [0.0], "random_state": 0}
-    rows = np.repeat(np.arange(300), 3)
-    expected = NeuralClampingCalibratorCV(NETWORK, **options).fit(SHIFTED, Y)
-    found = NeuralClampingCalibratorCV(NETWORK, **options).fit(SHIFTED[rows], Y[rows])
-    assert_same_verdict(found, expected)
-
-
-def test_the_cv_form_moves_copies_alone():
-    """A pair of several labels leaves the others where StratifiedKFold has them."""
-    rows = np.r_[np.arange(300), 7]
-    y = np.r_[Y, (Y[7] + 1) % 4]
-    moved = [tuple(np.flatnonzero(np.isin(rows, p)) for p in split) for split in StratifiedKFold(3).split(X, Y)]
-    options = {"perturbations": ["affine"], "gammas": [0.0], "random_state": 0}
-    found, expected = (
-        NeuralClampingCalibratorCV(NETWORK, cv=cv, **options).fit(SHIFTED[rows], y).cv_results_ for cv in (3, moved)
-    )
-    for k in range(3):
-        np.testing.assert_allclose(found[f"split{k}_test_score"], expected[f"split{k}_test_score"], rtol=1e-6)
-
-
 def test_rows_of_categories_all_count():
     x = np.random.default_rng(0).integers(0, 3, (600, 4)).astype(np.float32)
     network = perceptron(n_features=4)
@@ -135,8 +114,6 @@ def test_a_splitter_that_tears_copies_apart_is_told():
     torn = KFold(2, shuffle=True, random_state=0)
     with pytest.warns(CalibrationSetWarning, match=f"samples that validation_fraction holds out {LOST}"):
         fitted(SHIFTED[rows], Y[rows], validation_fraction=torn)
-    with pytest.warns(CalibrationSetWarning, match=f"samples that cv holds out {LOST}"):
-        NeuralClampingCalibratorCV(NETWORK, perturbations=["affine"], gammas=[0.0], cv=torn).fit(SHIFTED[rows], Y[rows])
     fitted(SHIFTED[rows], Y[rows], validation_fraction=GroupKFold(2), groups=rows)
 
 
@@ -158,14 +135,6 @@ def test_frames_prove_what_one_of_them_does(n_frames, jitter, seen):
     # Clusters may be near each other, and a frame far from its own. What gradients refuse no sample judges.
     assert found.verdict_.n_samples == 0 or 270 <= found.verdict_.n_samples <= 330
     assert found.verdict_.n_samples or not found.accepted_
-
-
-@pytest.mark.filterwarnings(f"ignore:.*{NEAR}")
-def test_the_cv_form_keeps_frames_together():
-    options = {"perturbations": ["full"], "gammas": [0.0], "random_state": 0}
-    found = NeuralClampingCalibratorCV(NETWORK, **options).fit(*frames_of(X, 5, 0.05))
-    assert 270 <= found.verdict_.n_samples <= 330
-    assert not found.accepted_
 
 
 @pytest.mark.parametrize(("n_frames", "how"), [(2, {}), (5, {"validation_fraction": 0.2})])

@@ -24,7 +24,7 @@ from sklearn.model_selection import (
 )
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.exceptions import CalibrationSetWarning, NotSavedWarning
 
 NETWORK = perceptron()
@@ -317,11 +317,6 @@ def test_copies_of_a_group_are_no_evidence_of_their_own():
     x = SHIFTED[rows] + 1e-3 * np.random.default_rng(0).normal(size=SHIFTED[rows].shape).astype(np.float32)
     with pytest.warns(CalibrationSetWarning, match="60 independent samples are fewer than the 100"):
         assert not fitted(x, Y[rows], groups=rows).accepted_
-    search = NeuralClampingCalibratorCV(NETWORK, perturbations=["channel"], gammas=[0.0], random_state=0)
-    search.fit(SHIFTED, Y, groups=np.arange(400) // 4)
-    splits = search.verdict_.folds
-    assert sum(fold["n_samples"] for fold in splits) == 400
-    assert all(fold["n_samples"] % 4 == 0 for fold in splits)
 
 
 def test_splitters_that_tear_groups_apart_are_told():
@@ -339,11 +334,3 @@ def test_folds_of_an_unfitted_classifier_keep_groups_together():
         assert found.temperature_ == expected.temperature_
     with pytest.warns(CalibrationSetWarning, match=r"groups are torn apart by the folds of cv=KFold\(n_splits=3"):
         TemperatureScaling(LogisticRegression(), cv=KFold(3)).fit(X, Y, groups=groups)
-
-
-def test_groups_reach_the_cv_form_without_routing():
-    splits = list(GroupKFold(3).split(X, Y, GROUPS))
-    options = {"perturbations": ["channel"], "gammas": [0.0], "random_state": 0}
-    found = NeuralClampingCalibratorCV(NETWORK, cv=GroupKFold(3), **options).fit(SHIFTED, Y, groups=GROUPS)
-    expected = NeuralClampingCalibratorCV(NETWORK, cv=splits, **options).fit(SHIFTED, Y)
-    assert found.verdict_.difference == pytest.approx(expected.verdict_.difference)

@@ -12,7 +12,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from torch.nn.utils import parameters_to_vector
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 NETWORK = linear(6)
 X = vectors(300)
@@ -149,7 +149,7 @@ def test_what_a_fold_says_depends_on_none_of_its_labels():
 
 
 def test_the_search_solves_t_out_of_fold():
-    search = NeuralClampingCalibratorCV(NETWORK, perturbations=["channel"], output=Recorder(), random_state=0)
+    search = clamping(perturbation="channel", gamma="auto", output=Recorder())
     found = search.fit(SHIFTED, Y, sample_weight=WEIGHT)
     assert found.accepted_
     scores, _, _ = found.output_.seen_

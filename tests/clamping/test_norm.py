@@ -13,7 +13,6 @@ from torch import nn
 
 from skclamp import (
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     TemperatureScaling,
     compare_calibrators,
 )
@@ -188,17 +187,6 @@ def test_a_penalty_keeps_it_near_the_identity():
         return torch.cat([norm.gain - 1, norm.offset]).norm().item()
 
     assert 0 < distance(0.02) < 0.8 * distance(0.0)
-
-
-def test_a_grid_may_have_it():
-    network, X = problem_of("table")
-    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
-    search = NeuralClampingCalibratorCV(
-        network, perturbations=["channel", "norm", "auto"], gammas=[0, 1], random_state=0
-    )
-    search.fit(X, y)
-    assert search.accepted_
-    assert search.best_params_["perturbation"] in ("norm", "auto")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from skclamp import (
     CalibratorSelector,
     IsotonicCalibration,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
@@ -151,11 +150,6 @@ def test_it_takes_its_pool_everywhere(tmp_path):
     found.save(tmp_path / "found.safetensors")
     np.testing.assert_array_equal(load(tmp_path / "found.safetensors", network).predict_proba(new), expected)
     np.testing.assert_array_equal(clone(found).fit(x, y).predict_proba(new), expected)
-
-
-def test_the_cv_form_has_one_too():
-    search = NeuralClampingCalibratorCV(NETWORK, perturbations=["affine"], gammas=[0.0], random_state=0).fit(X, BIASED)
-    assert search.output_.weights
 
 
 @pytest.mark.filterwarnings("ignore:class frequencies are off")

@@ -9,7 +9,7 @@ from _digits import calibration_and_test, convolutional_network
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from skclamp import NeuralClampingCalibrator
 
 (IMAGES, Y), _ = calibration_and_test(0)
 FOGGED = np.float32(0.25) + np.float32(0.5) * IMAGES
@@ -57,8 +57,8 @@ def test_a_bar_is_full_where_the_screen_leaves_nothing_to_train(capsys):
 
 
 def test_a_search_counts_all_its_trainings(capsys):
-    search = NeuralClampingCalibratorCV(
-        convolutional_network(), perturbations=["channel", "affine"], gammas=[0.0], cv=2, random_state=0, verbose=1
+    search = NeuralClampingCalibrator(
+        convolutional_network(), perturbation="affine", gamma="auto", random_state=0, verbose=1
     )
     search.fit(FOGGED, Y)
     done, total = map(int, re.search(r" (\d+)/(\d+) ", last_bar(capsys.readouterr())).groups())

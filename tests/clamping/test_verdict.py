@@ -9,7 +9,7 @@ from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.model_selection import KFold
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from skclamp import NeuralClampingCalibrator
 from skclamp.perturbations import AffinePerturbation
 
 NETWORK = perceptron()
@@ -70,9 +70,6 @@ def test_families_that_were_not_tried_are_told_with_the_reason():
     assert weak.pop("norm") == "the network has no normalisation layer at all"
     assert weak.keys() == {"channel", "affine"}
     assert all(why.startswith("gradients with respect to 18 numbers may be chance") for why in weak.values())
-    grid = NeuralClampingCalibratorCV(NETWORK, perturbations=["auto"], gammas=[0.0], random_state=0).fit(X, Y)
-    weak = [why for name, why in grid.verdict_.not_tried.items() if name != "norm"]
-    assert all(why.startswith("evidence of ") and why.endswith(("needs 3", "needs 1")) for why in weak)
 
 
 def test_what_the_gradients_do_not_ask_for_is_told_with_what_would_have_been_seen():
@@ -113,12 +110,3 @@ def test_few_samples_are_told(perturbation):
     assert verdict.reason == f"Nothing was tried, so this is temperature scaling ({few})."
     assert verdict.not_tried == {"affine" if isinstance(perturbation, nn.Module) else perturbation: few}
     assert (verdict.n_samples, verdict.detectable_gain) == (0, None)
-
-
-def test_a_grid_tells_each_family_at_its_best():
-    grid = {"perturbations": ["channel", "affine"], "gammas": [0.0, 1.0]}
-    found = NeuralClampingCalibratorCV(NETWORK, **grid, random_state=0).fit(X + 2, Y)
-    verdict = found.verdict_
-    assert verdict.tried.keys() == {"channel", "affine"}
-    assert min(verdict.tried.values()) == pytest.approx(verdict.difference, rel=0.05)
-    assert "the best of 4 candidates" in verdict.reason

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import skclamp
-from skclamp import NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
 from skclamp.display import PerturbationDisplay
 from skclamp.perturbations import ImageShift
 
@@ -80,13 +80,13 @@ def test_comparisons_have_a_row_and_a_page(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:perturbation=.* is left out:UserWarning")
-def test_the_search_over_a_grid_takes_views():
-    options = {"perturbations": ["channel"], "gammas": [0, 1], "max_views": 2, "random_state": 0}
+def test_a_choice_of_gamma_takes_views():
+    options = {"perturbation": "channel", "gamma": "auto", "max_views": 2, "random_state": 0}
     weight = np.random.default_rng(0).integers(0, 3, N)
-    search = NeuralClampingCalibratorCV(NETWORK, **options).fit(X, Y, sample_weight=weight)
+    search = NeuralClampingCalibrator(NETWORK, **options).fit(X, Y, sample_weight=weight)
     assert search.views_verdict_.accepted
     assert nll(search) == pytest.approx(nll(FITTED), abs=0.01)
-    few = NeuralClampingCalibratorCV(NETWORK, **options).fit(X[:60], Y[:60])
+    few = NeuralClampingCalibrator(NETWORK, **options).fit(X[:60], Y[:60])
     assert "views need 100 samples" in few.views_verdict_.reason
 
 

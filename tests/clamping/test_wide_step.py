@@ -6,7 +6,7 @@ import torch
 from _small_networks import bare_logits, labels_of, nll, perceptron, vectors
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from skclamp import NeuralClampingCalibrator
 
 WIDE = 600
 
@@ -82,11 +82,9 @@ def test_a_penalty_has_no_room_in_wide_steps(table):
     assert np.linalg.norm(much.delta_) < np.linalg.norm(little.delta_)
 
 
-def test_a_grid_of_gammas_shares_the_gradients(table):
+def test_gammas_share_the_gradients(table):
     network, x, y = table
-    search = NeuralClampingCalibratorCV(
-        network, perturbations=["channel"], gammas=[0.0, 1.0], output=None, random_state=0
-    )
+    search = NeuralClampingCalibrator(network, perturbation="channel", gamma="auto", output=None, random_state=0)
     search.fit(x[:400], y[:400])
     assert search.accepted_
     assert is_natural(search)

@@ -195,7 +195,7 @@ def flags_and_state(network):
 
 @pytest.mark.parametrize(
     ("name", "around"),
-    [(name, False) for name in sorted(set(PUBLIC) - {"NeuralClampingCalibratorCV"})] + [("VectorScaling", True)],
+    [(name, False) for name in sorted(PUBLIC)] + [("VectorScaling", True)],
 )
 @pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
 def test_a_network_in_train_mode_stays_as_it_is(name, around):

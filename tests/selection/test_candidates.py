@@ -5,12 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
+from _small_networks import labels_of, logits
 
 from skclamp import (
     CalibratorSelector,
-    NeuralClampingCalibratorCV,
-    compare_calibrators,
     default_candidates,
 )
 from skclamp._utils.outputs import SOFTMAX
@@ -37,16 +35,6 @@ def test_quadratic_scaling_is_a_candidate_of_two_classes():
     scores = dict(zip(selector.cv_results_["param_candidate"], selector.cv_results_["mean_test_score"], strict=True))
     assert scores["quadratic"] > scores["temperature"] + 0.003
     assert selector.best_score_ > scores["quadratic"] - 0.001
-
-
-@pytest.mark.filterwarnings("ignore:cv has no effect:UserWarning")
-def test_a_searchs_own_folds_stay_around_a_fitted_network():
-    network, X = perceptron(), vectors(220, 6)
-    y = labels_of(bare_logits(network, X))
-    search = NeuralClampingCalibratorCV(perturbations=["channel"], gammas=[0.0], max_epochs=1, cv=3, random_state=0)
-    parts, few = (X[:120], y[:120], X[120:], y[120:]), {"n_resamples": 5, "n_draws": 5}
-    found = compare_calibrators(network, *parts, calibrators={"search": search}, cv=2, **few).calibrators["search"]
-    assert found.cv == 3 and "split2_test_score" in found.cv_results_
 
 
 def test_structured_matrices_differ_in_strength():

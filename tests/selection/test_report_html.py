@@ -24,7 +24,6 @@ from _report_pages import (
 from skclamp import (
     CalibratorComparison,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     compare_calibrators,
 )
 from skclamp._report.page import _bars, _image, page_of
@@ -170,13 +169,11 @@ def test_tells_what_every_family_learned(tmp_path):
 def test_tells_what_was_refused_and_not_asked_for(tmp_path):
     calibrators = {
         "refused": NeuralClampingCalibrator(random_state=0),
-        "grid": NeuralClampingCalibratorCV(gammas=(0.0,), random_state=0),
         "not asked for": NeuralClampingCalibrator(perturbation=None),
     }
     found, fitted = _perturbations(calibrators, tmp_path, shift="none", n=300)
-    for name in ("refused", "grid"):
-        told = {"about": "perturbation", "accepted": False, "reason": fitted[name].verdict_.reason}
-        assert (found[name]["verdicts"], found[name]["panels"]) == ([told], [])
+    told = {"about": "perturbation", "accepted": False, "reason": fitted["refused"].verdict_.reason}
+    assert (found["refused"]["verdicts"], found["refused"]["panels"]) == ([told], [])
     assert found["not asked for"]["verdicts"] == []
 
 

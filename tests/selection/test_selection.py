@@ -15,7 +15,6 @@ from skclamp import (
     CalibratorSelector,
     MatrixScaling,
     NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -304,7 +303,6 @@ def test_the_logits_are_computed_once():
         ),
         # Only its temperature would be applied.
         ([*TWO, ("n", NeuralClampingCalibrator())], TypeError, "candidates must be maps of the output, .* for 'n'"),
-        ([("n", NeuralClampingCalibratorCV())], TypeError, "candidates must be maps of the output, .* for 'n'"),
         ("temperature", ValueError, "The 'candidates' parameter of CalibratorSelector must be an array-like"),
     ],
 )
