@@ -847,4 +847,5 @@ def test_labels_beyond_the_columns_are_named_as_void():
     with pytest.raises(ValueError, match="got 3, by which many masks say .* give ignore_index=3"):
         TemperatureScaling().fit(logits, void)
     found = TemperatureScaling(ignore_index=3).fit(logits, void)
-    assert found.temperature_ == TemperatureScaling(ignore_index=-1).fit(logits, np.where(void == 3, -1, y)).temperature_
+    expected = TemperatureScaling(ignore_index=-1).fit(logits, np.where(void == 3, -1, y))
+    assert found.temperature_ == expected.temperature_

@@ -41,7 +41,7 @@ def fit_pooled_platt(z, hit, weight, teach, pooling="partial"):
     held, start = torch.tensor(_HELD).to(z), torch.tensor(_START).to(z)
     one = torch.tensor([[1.0, 0.0]]).to(z)
     # All labels as one.
-    together = (values.reshape(1, -1) for values in (z, hit, weight * teach[:, None]))
+    together = z.view(1, -1), hit.view(1, -1), (weight * teach[:, None]).view(1, -1)
     shared, _, n_evaluations, converged = _fitted(one, *together, one, held, _TOLERANCE)
     pairs, precision = shared.expand(len(z), 2), start
     if pooling == "partial":

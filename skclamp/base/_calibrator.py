@@ -525,7 +525,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         rows, n_labels = samples.rows(), self._outputs.n_labels
         varies, _, weight, temperature = labels_that_teach(rows, n_labels)
         if self._map_of_labels == "all":
-            return self._fit_logits(*rows[:2], weight)
+            return self._fit_logits(rows.logits, rows.y, weight)
         maps, shared = [], Temperature(temperature_=temperature)
         for label in range(n_labels):
             of_one = LabelledLogits(*(values[label::n_labels] for values in rows))

@@ -8,7 +8,8 @@ import torch
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from ._map import Map
 
-# Classes are missing, and labels of one value, by chance where it leaves out as much more often than this; and slopes that its bound is taken at.
+# Classes are missing, and labels of one value, by chance where it leaves out as much more often than this; and slopes
+# that its bound is taken at.
 _LEVEL = 1e-3
 _SLOPES = np.linspace(0.05, 0.95, 19)
 _ROWS = 4096

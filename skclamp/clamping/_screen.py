@@ -71,7 +71,8 @@ def screen_of(problem, level):
     families, units = problem.at_identity.families, problem.units
     own = {name: gradients_at_identity(problem, name) for name in families}
     tests = [flips(*products_of(part), LEVEL / len(own), level, units) for part in own.values()]
-    found = Screen.of(*zip(*tests, strict=True), sum(map(n_learnable, families.values())))
+    squares, gains = zip(*tests, strict=True)
+    found = Screen.of(squares, gains, sum(map(n_learnable, families.values())))
     if found.may_be_chance:
         return found
     return found._replace(forecasts={name: forecast(*products_of(part), units) for name, part in own.items()})
