@@ -43,7 +43,7 @@ class BootstrapInterval(NamedTuple):
     Examples
     --------
     >>> from skclamp.metrics import bootstrap_interval, brier_score
-    >>> interval = bootstrap_interval(brier_score, [0, 1, 1, 0], [0.2, 0.9, 0.6, 0.4], random_state=0)
+    >>> interval = bootstrap_interval(brier_score, [0, 1, 1, 0] * 3, [0.2, 0.9, 0.6, 0.4] * 3, random_state=0)
     >>> interval.low <= interval.value <= interval.high
     True
     """
@@ -70,7 +70,8 @@ class PairedTest(NamedTuple):
     Examples
     --------
     >>> from skclamp.metrics import brier_score, paired_bootstrap_test
-    >>> test = paired_bootstrap_test(brier_score, [0, 1, 1, 0], [0.2, 0.9, 0.6, 0.4], [0.5] * 4, random_state=0)
+    >>> y_true, y_proba = [0, 1, 1, 0] * 3, [0.2, 0.9, 0.6, 0.4] * 3
+    >>> test = paired_bootstrap_test(brier_score, y_true, y_proba, [0.5] * 12, random_state=0)
     >>> test.low < test.difference < test.high
     True
     """
@@ -172,6 +173,11 @@ def bootstrap_interval(
     for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
     proof of calibration.
     In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error.
+    Of units of several rows, such as groups and images, its interval is no narrower than Student's, and the lower end
+    of a debiased one is asked of residuals whose signs are drawn unit by unit, in the place of drawn labels.
+    Of two classes of which one has fewer than five samples, or groups with some, a warning says so, and the upper end
+    of a proper score allows for as many more as the exact binomial interval does. Each costs what those that came do,
+    and those that the probabilities expect.
 
     References
     ----------
