@@ -133,6 +133,10 @@ def calibration_noise_floor(
                 "metric must be one of this package with average='macro' or 'micro' where y_proba has probabilities at "
                 f"each place of a sample; got {metric!r}"
             )
+        if facts_of(metric) is not None and not proba.is_event and options_of(metric).get("pos_label") is not None:
+            raise ValueError(
+                "metric must have pos_label=None where y_proba has columns; give the positive class's alone"
+            )
         given = y_proba if facts_of(metric) is None else proba
         draws = draw_labels(proba.in_units(groups), n_draws, random_state, alike=groups is not None)
     # What is odd about the labels is chance.

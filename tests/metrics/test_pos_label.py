@@ -11,6 +11,7 @@ from skclamp.display import ReliabilityDisplay, RiskCoverageDisplay
 from skclamp.metrics import (
     bootstrap_interval,
     brier_score,
+    calibration_noise_floor,
     calibration_refinement,
     classwise_calibration_error,
     expected_calibration_error,
@@ -97,6 +98,14 @@ def test_displays_have_it(loans):
     for display in (ReliabilityDisplay, RiskCoverageDisplay):
         with pytest.raises(ValueError, match="pos_label must name the class"):
             display.from_predictions(words, p)
+
+
+def test_noise_floors_are_of_one_column(loans):
+    p, metric = loans[2], partial(expected_calibration_error, pos_label="bad")
+    floor = calibration_noise_floor(metric, p, random_state=0)
+    assert floor == calibration_noise_floor(metric.func, p, random_state=0)
+    with pytest.raises(ValueError, match="pos_label=None where y_proba has columns; give the positive class's alone"):
+        calibration_noise_floor(metric, np.stack([1 - p, p], 1))
 
 
 def test_not_of_several_labels_or_places():
