@@ -39,6 +39,7 @@ CASES = {
     "fit_times": "--sides 32 --sizes 20 --changes none",
     "front": "--corruptions fog --n 60",
     "growth": '--growths "samples, 10 classes" "classes, 2,000 samples" --most 5000 --budget 0',
+    "grouped_metrics": "--sizes 4 --draws 1 --kinds some --units patients",
     "guard": "--networks mlp --settings affine --sizes 50 --repetitions 2",
     "imagenet_corruptions": "--changes darkness drawn --methods temperature batch_norm --seeds 50 --n 6",
     "label_shift": '--designs "5 classes" --sizes 100x300 --draws 1',
