@@ -879,3 +879,16 @@ def test_a_pool_of_labels_that_are_all_0_tells_its_own_loss():
     selector = CalibratorSelector(outputs="sigmoid").fit(logits, y)
     told = -np.log1p(-selector.predict_proba(logits)).mean()
     assert -selector.best_score_ == pytest.approx(told, abs=0.002)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 5.0])
+def test_labels_that_a_threshold_separates_have_no_gain_of_their_own(scale):
+    """Flawless samples say that a gain is large, not how large; nor do they lend theirs to others."""
+    rng = np.random.default_rng(0)
+    z = 2.5 * rng.normal(size=(1000, 6)) - 1.5
+    flawless, y = (z > 0).astype(float), (z + rng.logistic(size=z.shape) > 0).astype(float)
+    for pooling in ("partial", "complete"):
+        assert PlattScaling(pooling=pooling).fit(scale * z, flawless).coef_.max() < 30
+    alone, beside = PlattScaling().fit(scale * z, y), PlattScaling().fit(scale * z, np.c_[flawless[:, :1], y[:, 1:]])
+    np.testing.assert_allclose(beside.coef_[1:], alone.coef_[1:], rtol=0.2)
+    assert beside.coef_[0] < 10 * alone.coef_[0]

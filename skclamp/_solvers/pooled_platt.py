@@ -40,8 +40,8 @@ def fit_pooled_platt(z, hit, weight, teach, pooling="partial"):
     z, hit, weight = (values.contiguous() for values in (z, hit, weight))
     held, start = torch.tensor(_HELD).to(z), torch.tensor(_START).to(z)
     one = torch.tensor([[1.0, 0.0]]).to(z)
-    # All labels as one.
-    together = z.view(1, -1), hit.view(1, -1), (weight * teach[:, None]).view(1, -1)
+    # All labels as one; where none teaches, these all the same.
+    together = z.view(1, -1), hit.view(1, -1), (weight * (teach | ~teach.any())[:, None]).view(1, -1)
     shared, _, n_evaluations, converged = _fitted(one, *together, one, held, _TOLERANCE)
     pairs, precision = shared.expand(len(z), 2), start
     if pooling == "partial":
@@ -55,7 +55,7 @@ def fit_pooled_platt(z, hit, weight, teach, pooling="partial"):
             pairs, variances = map(torch.cat, found)
             n_evaluations += max(evaluations)
             converged = converged and all(ends)
-            if not last:
+            if not last and teach.any():
                 taught = pairs[teach]
                 shared = (precision * taught.sum(0) + held * one) / (precision * len(taught) + held)
                 spread = (taught - shared).square() + variances[teach]

@@ -26,6 +26,8 @@ _MULTIPLES = 4.0 ** -np.arange(9)
 _LEAST_GAIN = 0.5
 # Temperatures of all labels between this and its inverse leave the prior of pooled pairs at the logits as they are.
 _SAME_SCALE = 4.0
+# A threshold separates a label of fewer by chance.
+_MANY_HITS = 20
 
 
 class OneVsRestMap(Map):
@@ -209,8 +211,14 @@ class PlattScaling(OneVsRestScaling):
         hit, weight = rows.y.double().view(-1, n_labels).T, rows.weight.to(z.device).view(-1, n_labels).T
         # Of logits of another scale the prior would hold what is wrong.
         _, teach, _, temperature = labels_that_teach(rows, n_labels)
-        unit = 1.0 if 1 / _SAME_SCALE < temperature < _SAME_SCALE else temperature
-        pairs, shared, self.n_iter_ = fit_pooled_platt(z / unit, hit, weight, teach.to(z.device), self.pooling)
+        # A label that a threshold separates could have any gain, and would lend it to all.
+        least = z.masked_fill((hit == 0) | (weight == 0), torch.inf).amin(1)
+        most = z.masked_fill((hit == 1) | (weight == 0), -torch.inf).amax(1)
+        teach = teach.to(z.device)
+        errs = teach & ((least <= most) | (least - most).isinf())
+        unit = 1.0 if 1 / _SAME_SCALE < temperature < _SAME_SCALE or not errs.any() else temperature
+        teach = errs | (teach & errs.any() & (hit.sum(1) < _MANY_HITS))
+        pairs, shared, self.n_iter_ = fit_pooled_platt(z / unit, hit, weight, teach, self.pooling)
         scale = torch.tensor([1 / unit, 1.0], dtype=torch.float64)
         return PlattMapOfLabels(coef_=pairs[:, 0] / unit, intercept_=pairs[:, 1], shared_=shared * scale)
 
