@@ -228,7 +228,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to some of
             these samples.
         TrainingDataWarning
-            If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
+            If a fitted estimator is right on each of 500 samples or more, or wrong on few by little, as on those that
+            trained it.
         """
         return fit_as_task(self, self._learn, X, y, sample_weight, groups, params)
 

@@ -287,7 +287,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         Warns
         -----
         TrainingDataWarning
-            If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
+            If a fitted estimator is right on each of 500 samples or more, or wrong on few by little, as on those that
+            trained it.
         CalibrationWarning
             Others of its kind, see `skclamp.exceptions`.
         """
