@@ -58,7 +58,8 @@ class TrainingDataWarning(CalibrationSetWarning):
     Given by `fit` where a fitted estimator is right on each of at least 500 samples. Their error rate is then below
     0.6 % with 95 % confidence, and how sure to be of errors can't be learned from them. An easy problem looks the same:
     only whoever split the data knows. So do a few errors that are near misses, at a temperature far on the sure side,
-    as those of trees are in training. Other training data with a few errors can't be told by themselves, and pass; `compare_calibrators`, which has a test set, tells them by the two accuracies.
+    as those of trees are in training. Other training data with a few errors can't be told by themselves, and pass;
+    `compare_calibrators`, which has a test set, tells them by the two accuracies.
     """
 
 
