@@ -15,12 +15,9 @@ def stretch_of(losses, hardness, y):
     by how hard they are, are no recording. Of independent ones the products of neighbours' are martingale differences,
     however unequal their variances are: their sum over the root of their squares' is about normal, if not nearer to 0.
     """
-    # Copies are told elsewhere.
-    first = np.sort(np.unique(losses.round(4), return_index=True)[1])
-    order = first[np.lexsort([hardness[first], y[first]])]
+    order = np.lexsort([hardness, y])
     surprise = np.empty(len(y))
     surprise[order] = losses[order] - np.mean([np.roll(losses[order], shift) for shift in _ALIKE], axis=0)
-    surprise = surprise[first]
     products = np.concatenate([surprise[lag:] * surprise[:-lag] for lag in (1, 2)])
     if products.sum() <= _DEVIATIONS * np.linalg.norm(products):
         return 0

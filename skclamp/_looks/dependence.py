@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from .._judging.near_duplicates import near_copies
+from .._judging.paired import numbered
 from .._judging.recordings import stretch_of
 from .._solvers.temperature import log_likelihoods
 from .._utils.warnings import note
@@ -21,7 +22,9 @@ def look_for_dependence(samples, thoroughly):
     """Return the samples with what is found, which is noted; near-copies `thoroughly`, or where their order is odd."""
     of_all = samples.of_all()
     weight = of_all.weight.numpy()
-    rows = np.flatnonzero(weight)
+    # Copies are told elsewhere.
+    copies, rows = numbered(samples.copies(are_scores=samples.backbone.votes), len(weight)), np.flatnonzero(weight)
+    rows = np.sort(rows[np.unique(copies[rows], return_index=True)[1]])
     logits, y, _ = of_all.thinned(_MAX_PLACES).take(torch.from_numpy(rows[:_MAX_SEEN]))
     losses = -log_likelihoods(logits, y, 1.0).cpu().numpy()
     hardness = -logits.double().log_softmax(1).amax(1).view(len(y), -1).mean(1).cpu().numpy()
