@@ -39,7 +39,10 @@ def near_copies(X, y, weight, logits=None):
             return None
         columns = to_numpy(logits).reshape(len(weight), -1)
     drawn = np.random.default_rng(0).permutation(columns.shape[1])[:_MAX_ENTRIES]
-    entries = StandardScaler().fit_transform(np.nan_to_num(columns[rows][:, drawn].astype(float), neginf=0.0))
+    entries = np.nan_to_num(columns[rows][:, drawn].astype(float), neginf=0.0)
+    if len(getattr(X, "shape", ())) < 3:
+        # Columns of a table have units of their own; of images noise where nothing else is would count as much.
+        entries = StandardScaler().fit_transform(entries)
     # Some samples in succession of all, in which near-copies are neighbours.
     order = np.argsort(entries @ np.random.default_rng(0).normal(size=entries.shape[1]))
     some = order[max(0, len(rows) - _MAX_SEEN) // 2 :][:_MAX_SEEN]
