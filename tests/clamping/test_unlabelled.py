@@ -30,7 +30,7 @@ NETWORK = convolutional_network()
 ORDER = np.random.default_rng(0).permutation(len(IMAGES))
 # Those of the old camera are others than those of the new one.
 REFERENCE, POOL, TEST = ORDER[:300], ORDER[300:800], ORDER[800:]
-N = 120
+N = 150
 
 
 GAIN, OFFSET = (np.array(values, dtype=np.float32).reshape(3, 1, 1) for values in ([0.2, 0.3, 0.5], [0.7, 0.2, 0.4]))
