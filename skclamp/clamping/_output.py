@@ -19,8 +19,8 @@ from ..scaling import TemperatureScaling
 # six seconds, and win next to nothing. Of ten classes a pool takes less than the passes of clamping do.
 _MAX_CLASSES, _MAX_PRODUCT = 200, 100_000_000
 _N_FOLDS = 5
-# How many samples tell whether the last fit has ended where those of the folds did. The loss may be within its error: few
-# samples that lose much make both large.
+# How many samples tell whether the last fit has ended where those of the folds did. The loss may be within its error:
+# few samples that lose much make both large.
 _N_ASKED = 256
 
 
