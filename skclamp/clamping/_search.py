@@ -54,9 +54,10 @@ class Outcome:
     # of fold, where folds kept the perturbation.
     problem: Any = None
     logits: torch.Tensor | None = None
-    # Logits of all the samples under the state's perturbation, where they are known, and their T, where folds kept it.
+    # Logits of all the samples under the state's perturbation, where they are known; and, where folds kept it, what
+    # gives the logits of each fold the size of these.
     in_sample: torch.Tensor | None = None
-    temperature: float | None = None
+    scales: list | None = None
     # Of the best candidate among all classes, where the other evidence is among those with samples.
     among_all: Evidence | None = None
 
@@ -270,15 +271,23 @@ def fit_to_all(outcome, learner):
         state = replace(state, in_sample=None)
     _tell_of_divergence(settings, [state])
     pooled = outcome.decision is not None and evidence is not None
-    # The final fit scales logits differently than folds did.
-    temperature = state.in_sample[0] if pooled and state.in_sample else None
+    # The final fit scales logits differently than folds did. T tells by how much, but of few samples that many
+    # parameters fit: there it falls with every step, and their root mean square tells.
+    few = settings.features and problem.n_distinct < FEW_SAMPLES
+    temperature = state.in_sample[0] if pooled and state.in_sample and not few else None
     in_sample = None if temperature else problem.in_full_precision().logits_under(state.perturbation)
-    judging, logits = problem, in_sample
+    judging, logits, scales = problem, in_sample, None
     if pooled:
-        temperature = temperature or problem.solve(in_sample, smooth=True).temperature
-        judging, logits = pooled_logits(problem, evidence.folds, outcome.by_fold(), temperature)
-    found = {"problem": judging, "logits": logits, "in_sample": in_sample, "temperature": temperature}
-    return replace(outcome, state=state, **found)
+        held_out, folds = outcome.by_fold(), evidence.folds
+        parts = [_out_of_fold(problem, rows, seen) for rows, seen in zip(folds, held_out, strict=True)]
+        if few:
+            sizes = [problem.size_of(in_sample[rows]) for rows in folds]
+            scales = [size / problem.size_of(part) for size, part in zip(sizes, parts, strict=True)]
+        else:
+            temperature = temperature or problem.solve(in_sample, smooth=True).temperature
+            scales = [temperature / seen.temperature for seen in held_out]
+        judging, logits = pooled_logits(problem, folds, parts, scales)
+    return replace(outcome, state=state, problem=judging, logits=logits, in_sample=in_sample, scales=scales)
 
 
 def _judged_among_all(outcome):
@@ -408,18 +417,18 @@ def _warm_start(outcome):
     return start
 
 
-def pooled_logits(problem, folds, held_out, temperature):
-    """The samples that were held out, and logits of them, each under what its fold learned.
+def _out_of_fold(problem, rows, seen):
+    """Logits of what a fold held out, under what it learned."""
+    if seen.logits is not None:
+        return seen.logits
+    return problem.take(rows).in_full_precision().logits_under(seen.learned.perturbation)
 
-    `temperature` is the one that suits these samples under what all the samples learned, and each fold's logits are
-    scaled as if it suited that fold's own.
-    """
+
+def pooled_logits(problem, folds, parts, scales):
+    """The samples that were held out, and logits of them: a part of each fold, times its scale."""
     logits, everyone = problem.logits.clone(), np.sort(np.concatenate(folds))
-    for rows, seen in zip(folds, held_out, strict=True):
-        part = seen.logits
-        if part is None:
-            part = problem.take(rows).in_full_precision().logits_under(seen.learned.perturbation)
-        logits[rows] = part * (temperature / seen.temperature)
+    for rows, part, scale in zip(folds, parts, scales, strict=True):
+        logits[rows] = part * scale
     judging = problem if len(everyone) == len(problem) else problem.take(everyone)
     return judging, logits[everyone]
 

@@ -133,19 +133,18 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         if not decision.verdict.accepted:
             return one_view(decision)
         # Logits of each fold as large as those of what all the samples learned.
-        temperatures = [1.0 if seen is None else seen.temperature for seen in perturbed]
-        held_out = [seen._replace(temperature=t) for seen, t in zip(evidence.of(0), temperatures, strict=True)]
-        pooled = partial(pooled_logits, searched, evidence.folds, temperature=outcome.temperature if perturbs else 1.0)
+        held_out, scales = evidence.of(0), outcome.scales if perturbs else [1.0] * len(evidence.folds)
+        pooled = partial(pooled_logits, searched, evidence.folds, scales=scales)
         # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
         out_of_fold = {}
         for name in dict.fromkeys([AS_IT_IS, *(name for fold in decision.verdict.folds for name in fold["views"])]):
             parts = []
             for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
                 part = seen.learned.get(name)
-                parts.append(seen._replace(logits=look(name, rows) if part is None else part))
+                parts.append(look(name, rows) if part is None else part)
             judging, out_of_fold[name] = pooled(parts)
         names, weights, _ = _weighed(judging, out_of_fold, most)
-        judging, logits = pooled(held_out)
+        judging, logits = pooled([seen.logits for seen in held_out])
     modules = [candidates.get(name, nn.Identity()) for name in names]
     return Views(modules, weights / weights.sum(), decision, judging, logits)
 

@@ -110,6 +110,7 @@ def test_steps_on_halves_foresee_the_loss_and_gain_less_and_less():
     assert gains == sorted(gains, reverse=True)
 
 
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationSetWarning")
 def test_what_is_deployed_gains_what_folds_have_proved():
     """Many parameters, learned on by all of so few samples, would fit noise, and T with them."""
     (network, _), n = problem_of("tokens", 1), 120
