@@ -275,7 +275,7 @@ def fit_to_all(outcome, learner):
     # parameters fit: there it falls with every step, and their root mean square tells.
     few = settings.features and problem.n_distinct < FEW_SAMPLES
     temperature = state.in_sample[0] if pooled and state.in_sample and not few else None
-    in_sample = None if temperature else problem.in_full_precision().logits_under(state.perturbation)
+    in_sample: Any = None if temperature else problem.in_full_precision().logits_under(state.perturbation)
     judging, logits, scales = problem, in_sample, None
     if pooled:
         held_out, folds = outcome.by_fold(), evidence.folds
