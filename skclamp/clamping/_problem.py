@@ -200,13 +200,6 @@ class Problem:
         temperature = self.solve(logits, **options).temperature
         return temperature, float(np.average(self.nll(temperature, logits), weights=self.weight))
 
-    def size_of(self, logits):
-        """Root mean square of logits, of classes from their mean, but for those of -inf."""
-        values = logits.double().masked_fill(~logits.isfinite(), torch.nan)
-        if logits.ndim > self.y_encoded.ndim:
-            values = values - values.nanmean(1, keepdim=True)
-        return values.square().nanmean().sqrt().item()
-
     def nll(self, temperature, logits=None):
         """NLL of each sample, an array."""
         logits = self.logits if logits is None else logits

@@ -255,8 +255,7 @@ def fit_to_all(outcome, learner):
     else:
         # Other optimisers go on from the beginning.
         start = None
-    fewest = min((len(train) for train, _ in outcome.splits), default=0)
-    if start is not None and start.wide and 2 * fewest > len(problem):
+    if start is not None and start.wide and 2 * min(len(train) for train, _ in outcome.splits) > len(problem):
         # So many parameters never converge: what each fold has learned from most samples is proved, and further steps
         # fit noise.
         state = replace(start, in_sample=None, history=History())
@@ -272,7 +271,7 @@ def fit_to_all(outcome, learner):
     _tell_of_divergence(settings, [state])
     pooled = outcome.decision is not None and evidence is not None
     # The final fit scales logits differently than folds did. T tells by how much, but of few samples that many
-    # parameters fit: there it falls with every step, and their root mean square tells.
+    # parameters fit, where it falls with every step, their own size.
     few = settings.features and problem.n_distinct < FEW_SAMPLES
     temperature = state.in_sample[0] if pooled and state.in_sample and not few else None
     in_sample: Any = None if temperature else problem.in_full_precision().logits_under(state.perturbation)
@@ -281,8 +280,7 @@ def fit_to_all(outcome, learner):
         held_out, folds = outcome.by_fold(), evidence.folds
         parts = [_out_of_fold(problem, rows, seen) for rows, seen in zip(folds, held_out, strict=True)]
         if few:
-            sizes = [problem.size_of(in_sample[rows]) for rows in folds]
-            scales = [size / problem.size_of(part) for size, part in zip(sizes, parts, strict=True)]
+            scales = [_size(in_sample[rows]) / _size(part) for rows, part in zip(folds, parts, strict=True)]
         else:
             temperature = temperature or problem.solve(in_sample, smooth=True).temperature
             scales = [temperature / seen.temperature for seen in held_out]
@@ -415,6 +413,10 @@ def _warm_start(outcome):
     for state in states:
         state.parts = []
     return start
+
+
+def _size(logits):
+    return logits.nan_to_num(neginf=0.0).double().norm().item()
 
 
 def _out_of_fold(problem, rows, seen):
