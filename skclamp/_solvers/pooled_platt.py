@@ -45,9 +45,8 @@ def fit_pooled_platt(z, hit, weight, teach, pooling="partial"):
     shared, _, n_evaluations, converged = _fitted(one, *together, one, held, _TOLERANCE)
     pairs, precision = shared.expand(len(z), 2), start
     if pooling == "partial":
-        for last in [False] * (_ROUNDS - 1) + [True]:
-            tolerance, parts = _TOLERANCE if last else _BETWEEN, []
-            drawn = torch.where(teach[:, None], precision, start)
+        for tolerance in [_BETWEEN] * (_ROUNDS - 1) + [_TOLERANCE]:
+            drawn, parts = torch.where(teach[:, None], precision, start), []
             for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
                 data = z[labels], hit[labels], weight[labels]
                 parts.append(_fitted(pairs[labels], *data, shared, drawn[labels], tolerance))
@@ -55,7 +54,7 @@ def fit_pooled_platt(z, hit, weight, teach, pooling="partial"):
             pairs, variances = map(torch.cat, found)
             n_evaluations += max(evaluations)
             converged = converged and all(ends)
-            if not last and teach.any():
+            if tolerance == _BETWEEN and teach.any():
                 taught = pairs[teach]
                 shared = (precision * taught.sum(0) + held * one) / (precision * len(taught) + held)
                 spread = (taught - shared).square() + variances[teach]

@@ -1,7 +1,5 @@
 """SeenClasses: the classes that the calibration set has samples of; nothing is learned of the others."""
 
-from functools import partial
-
 import numpy as np
 import torch
 
@@ -110,8 +108,8 @@ def labels_that_teach(rows, n_labels):
     A label teaches nothing where it is 0, or 1, in all samples, and chance hardly makes it so.
     """
     logits, y, weight = rows
-    solve = partial(solve_temperature, logits, y, prior=True)
-    log_likelihood = log_likelihoods(logits, y, solve(sample_weight=weight).temperature)
+    temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature
+    log_likelihood = log_likelihoods(logits, y, temperature)
     values = weight.to(log_likelihood) * torch.stack([y, 1 - y, log_likelihood])
     hits, misses, log_chance = values.view(3, -1, n_labels).sum(1).to(weight.device)
     varies = hits * misses > 0
@@ -119,4 +117,4 @@ def labels_that_teach(rows, n_labels):
     # Where none does, all do.
     teach |= ~teach.any()
     weight = (weight.view(-1, n_labels) * teach).view(-1)
-    return varies, teach, weight, solve(sample_weight=weight).temperature
+    return varies, teach, weight, solve_temperature(logits, y, sample_weight=weight, prior=True).temperature

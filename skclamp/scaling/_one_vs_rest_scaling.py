@@ -208,7 +208,7 @@ class PlattScaling(OneVsRestScaling):
             return super()._fit_labels(samples)
         n_labels, rows = samples.outputs.n_labels, samples.rows()
         z = samples.logits.double().movedim(1, -1).reshape(-1, n_labels).T
-        hit, weight = rows.y.double().view(-1, n_labels).T, rows.weight.to(z.device).view(-1, n_labels).T
+        hit, weight = (values.to(z).view(-1, n_labels).T for values in rows[1:])
         # Of logits of another scale the prior would hold what is wrong.
         _, teach, _, temperature = labels_that_teach(rows, n_labels)
         # A label that a threshold separates could have any gain, and would lend it to all.
