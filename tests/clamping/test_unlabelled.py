@@ -27,10 +27,10 @@ from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = convolutional_network()
 (_, _), (IMAGES, LABELS) = splits()
-ORDER = np.random.default_rng(0).permutation(len(IMAGES))
+ORDER = np.random.default_rng(3).permutation(len(IMAGES))
 # Those of the old camera are others than those of the new one.
 REFERENCE, POOL, TEST = ORDER[:300], ORDER[300:800], ORDER[800:]
-N = 150
+N = 120
 
 
 GAIN, OFFSET = (np.array(values, dtype=np.float32).reshape(3, 1, 1) for values in ([0.2, 0.3, 0.5], [0.7, 0.2, 0.4]))
