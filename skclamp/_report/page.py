@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..clamping._base import BaseClamping
+from ..clamping import NeuralClampingCalibrator
 from ..display._perturbation_panels import panels_of, view_panels
 
 MAX_BYTES = 4 * 10**6
@@ -46,7 +46,7 @@ def page_of(comparison, content, *, title, channel_names=None, samples=True, mos
         "perturbations": [
             _perturbation(name, calibrator, channel_names)
             for name, calibrator in comparison.calibrators.items()
-            if isinstance(calibrator, BaseClamping)
+            if isinstance(calibrator, NeuralClampingCalibrator)
         ],
     }
     while True:

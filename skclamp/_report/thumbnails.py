@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..clamping._base import BaseClamping
+from ..clamping import NeuralClampingCalibrator
 from ..perturbations._norm import changes_inputs
 
 # Along a side, and of images with a class at each pixel.
@@ -40,7 +40,7 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows, fields
     perturbing = {
         name: calibrator
         for name, calibrator in calibrators.items()
-        if isinstance(calibrator, BaseClamping)
+        if isinstance(calibrator, NeuralClampingCalibrator)
         and changes_inputs(calibrator.perturbation_)
         and calibrator.estimator is not None
     }

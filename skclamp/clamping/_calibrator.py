@@ -1,22 +1,76 @@
 """NeuralClampingCalibrator: a perturbation of the input and a temperature, around a frozen network."""
 
-from collections.abc import Iterable
+import copy
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from numbers import Real
+from functools import cache, partial
+from itertools import islice
+from numbers import Integral, Real
 from typing import ClassVar
 
+import numpy as np
 import torch
 from sklearn.model_selection import BaseCrossValidator
+from sklearn.utils import check_random_state
 from torch import nn
+from torch.utils.data import Dataset
 
+from .._backbones.inputs import dataset_behind
+from .._backbones.opening import is_frozen
+from .._backbones.samples import LabelledLogits
+from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
+from .._judging.verdict import Objection, Reason, nothing_tried
+from .._judging.words import (
+    BESIDE_MAPS,
+    BESIDE_VIEWS,
+    TAUGHT_WITHOUT_LABELS,
+    WITHOUT_LABELS,
+    WITHOUT_PERTURBATION,
+    WITHOUT_VIEWS,
+    sentences,
+    verdict_of,
+)
+from .._looks.words import perturbed_without
+from .._pooling.candidates import tried
+from .._pooling.pool import Pool
+from .._solvers.temperature import warn_of_bound
 from .._utils.docstrings import with_shared_docs
+from .._utils.least_probability import raised
+from .._utils.outputs import SOFTMAX
 from .._utils.parameters import Choices, Splits, is_splitter
+from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import Interval
-from ..perturbations._families import PERTURBATIONS
-from ._base import BaseClamping
+from .._utils.warnings import note, silenced
+from ..base import BaseCalibrator
+from ..base._map import OnOutputs, Temperature
+from ..base._scores import Mapped
+from ..base._seen_classes import SeenClasses
+from ..distributed import ALONE, current
+from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
+from ..modules import ClampedModule, frozen
+from ..modules._norm_layers import kept_with_features_clamped
+from ..perturbations._families import PERTURBATIONS, additive_part, family_of
+from ..perturbations._norm import changes_inputs, norm_part
+from ..perturbations._views import titles_of
+from ..perturbations._words import in_words, undoing
+from ._acceleration import accelerate
+from ._learner import Learner, check_settings, without_layers
+from ._normalisation import undone_normalisation
+from ._output import Judged, judge_output, strayed, suits_pool
+from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
+from ._progress import Progress
+from ._search import Outcome, fit_to_all, search, without_appended_features
 from ._splits import look_for_torn_copies, merged, tries_of
-from ._state import Settings
+from ._state import Settings, State
+from ._torch_training import check_callbacks, resolve_optimizer
+from ._unlabelled import Start, joined, learn_without_labels, open_unlabelled, proven_starts
+from ._views import candidate_views, find_views, one_view
+
+logger = logging.getLogger("skclamp")
+
+# What `cost_` calls passes over inputs without labels.
+_BESIDE = {"unlabelled_forward": "X_unlabelled", "reference_forward": "X_reference"}
 
 #: The settings of the authors' toolkit. They are for inputs that are normalised already: the learning rate and the
 #: perturbation are in the units of X as given, and images in [0, 1] would be moved much farther.
@@ -43,8 +97,9 @@ AUTO_GAMMAS = (0.0, 0.5, 1.0, 2.0)
 
 
 @with_shared_docs
+@with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
-class NeuralClampingCalibrator(BaseClamping):
+class NeuralClampingCalibrator(BaseCalibrator):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
 
     The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``; a perturbation may also act on features within
@@ -55,7 +110,13 @@ class NeuralClampingCalibrator(BaseClamping):
 
     Parameters
     ----------
-    {estimator}
+    estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
+        The trained network, or an initialised skorch net: it is shared, never changed. Of scikit-learn's fitted
+        classifiers those that `skclamp.modules.as_module` makes a network of, in float64, most linear ones and
+        MLPClassifier; and Pipelines of the transformers that it knows, which end in one or in a skorch net. One that
+        isn't fitted is cloned, and cross-fitted as `cv` says, which a skorch net needs: while clamping learns, each
+        sample goes through the clone that hasn't seen it, and predictions come from a clone fitted to all the data.
+        None means that X holds logits.
     perturbation : str, torch.nn.Module or None, default="auto"
         "full" is one offset for every entry of the input (Tang, Chen and Ho, 2024), in the units of X as given;
         "channel" one offset per channel; "affine" one gain and one offset per channel; "curve" one quadratic tone curve
@@ -77,12 +138,67 @@ class NeuralClampingCalibrator(BaseClamping):
         out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of
         (train, test) positions, which hold out each sample at most once. Equal inputs share a fold and count as one, as
         each of the `groups` of `fit` does; so do near-copies, such as frames, which are told.
-    {max_views, device, random_state}
+    max_views : int, default=1
+        Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are
+        averaged with weights of least NLL, and kept only where held-out samples, at least 100, prove that they beat
+        one pass; see the notes.
+    device : str or torch.device, default=None
+        Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
+    random_state : int, RandomState instance or None, default=None
+        Of noise, the order of samples, those that steps are tried on, and the parts that choose views; None draws anew
+        each time. What your own code draws, such as an augmenting Dataset, comes from the global states, as in loops of
+        torch.
 
     Attributes
     ----------
-    {estimator_, temperature_, perturbation_, delta_, accepted_, verdict_, unlabelled_verdict_,
-    views_, view_weights_, views_verdict_, output_, module_, classes_, n_features_in_, history_, n_iter_, cost_}
+    estimator_ : scikit-learn classifier
+        The clone fitted to all the data; only where `estimator` isn't fitted.
+    temperature_ : float
+        T.
+    perturbation_ : torch.nn.Module
+        The fitted input transform; without parameters where none was kept. Where features are clamped it is a
+        torch.nn.Sequential whose last part, a `NormPerturbation`, has the gains and offsets of the network's layers.
+    delta_ : ndarray of one input's shape
+        What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
+    accepted_ : bool
+        Whether a perturbation was kept: what "auto" found has to beat temperature scaling beyond chance, and its
+        held-out NLL with `output` has to be below that of `output` alone.
+    verdict_ : Verdict
+        What the guard found; only where one was asked for. ``accepted`` : bool, which is False below 100 samples;
+        ``reason`` : str; ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
+        procedure, since each fold chooses by itself; ``standard_error`` and ``p_value`` : float, of it; ``tried`` :
+        dict, from each family that a fold fitted to its own difference; ``not_tried`` : dict, from each other family to
+        the reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per
+        sample that half of such sets of samples would have shown; ``folds`` : list of dict, what each fold learned.
+    unlabelled_verdict_ : Verdict
+        What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
+        Its names are "moments", "moments, spectrum", "features", and joined ones. `verdict_` speaks of gains on top.
+    views_ : list of torch.nn.Module
+        The views that a prediction takes; a single ``Identity`` where there are no others.
+    view_weights_ : ndarray of shape (n_views,)
+        Their weights, which sum to 1.
+    views_verdict_ : Verdict
+        What the guard found of the views, against the single one of what was kept before; only where `max_views` is
+        above 1 and a guard was asked for. Its names are those of views.
+    output_ : BaseCalibrator
+        The fitted pool, or the fitted clone of the `output` that was given; only where one takes the temperature's
+        place.
+    module_ : ClampedModule
+        Perturbation, network and temperature or `output_`, as one torch module that yields calibrated logits. It shares
+        the network, its weights and its flags: call ``module_.eval()`` before use. Where features are clamped, it has a
+        copy, which shares all but the weights of these layers. A network of several inputs by name takes
+        ``module_(**inputs)``. ONNX lacks what a map with steps or knots needs.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the columns.
+    n_features_in_ : int
+        ``X.shape[1]``; not set where X has more than two dimensions, or is a Dataset.
+    history_ : skorch.history.History
+        Of the final training: one row per epoch. The "train_loss" of a natural step is that before it.
+    n_iter_ : int
+        Epochs of the final training; 0 where the mean of folds is kept.
+    cost_ : dict
+        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average; with
+        `X_unlabelled` also "unlabelled_forward" and "reference_forward", of its inputs and those of `X_reference`.
 
     Other Parameters
     ----------------
@@ -91,18 +207,88 @@ class NeuralClampingCalibrator(BaseClamping):
         0, 0.5, 1 and 2 on held-out folds.
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
-    {views}
-    {output, verbose}
-    {loss_eps, init, init_scale, init_temperature, refit_temperature, optimizer}
+    views : "auto" or list of torch.nn.Module, default="auto"
+        Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with
+        and without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height,
+        width) and (channels, time). Modules must keep shapes, treat each sample alike, and learn nothing; those given
+        are copied. Of a class at each place, logits of views that move places are moved back, by the view's method
+        ``moved_back(logits, x)``.
+    output : "auto", BaseCalibrator or None, default="auto"
+        What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
+        temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
+        that it wasn't fitted to, as `CalibratorSelector` does. It takes out-of-fold logits: without a guard, below 100
+        samples, or with ``refit_temperature=False``, it is the temperature; and of more than 200 classes, or 1e8
+        samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the temperature's place where
+        its NLL on held-out samples is no higher; else it is left out with a warning. Without a guard it isn't judged.
+        None is the temperature.
+    verbose : int or "auto", default="auto"
+        At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL. "auto" shows it after five
+        seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each fold, and for what the
+        guard decides; the final training prints one per epoch, as skorch does.
+    loss_eps : float, default=0.0
+        The training loss of a torch optimiser clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5,
+        beyond which a sample has no gradient. The authors' toolkit does so at 1e-7; 0 is the exact loss, which
+        natural-gradient steps always take.
+    init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
+        Where the perturbation starts: at the identity; there plus normal noise of standard deviation `init_scale` on
+        each parameter; there plus the mean gradient, with respect to the parameter, of the summed logits over T; or at
+        an array of the parameter's shape, such as a delta. The last two are for perturbations of one parameter, such as
+        "full" and "channel".
+    init_scale : float, default=0.001
+        Standard deviation of "normal", in units of the input.
+    init_temperature : "optimal" or float, default="optimal"
+        Where T starts with a torch optimiser; "optimal" is temperature scaling's. Natural-gradient steps start at the
+        optimal T.
+    refit_temperature : bool, default=True
+        Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held; of logits out
+        of fold where folds judged it. Without, T is that of the focal loss; held-out folds compare
+        perturbations at the T of least NLL all the same. Where folds judged, and where natural steps learned without a
+        guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few flawless samples promise no certainty.
+    optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, default="auto"
+        "natural" takes full-batch natural-gradient steps with a line search. "auto" is "natural" up to 512 parameters
+        of the perturbation, and beyond where `penalty` is 0, parameters times samples are at most 2**27, and one of the
+        two at most 5,000; else "adam". "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop; a
+        partial sets arguments other than `lr`. The perturbation "auto" takes natural steps alone.
     lr : float or "auto", default="auto"
         Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
-    {max_epochs, shuffle, callbacks}
-    {response, outputs, classes, input_key, integer_scale, ignore_index, least_probability}
+    max_epochs : int, default=10
+        Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most
+        so many natural-gradient steps, 5 of them for features and 4 from the mean of halves. Where each fold learned
+        many parameters from more than half of the samples, the mean is kept as it is. Natural-gradient training
+        stops by itself when the gradients are no larger than chance makes them. Ctrl-C in the last training, after the
+        guard's, keeps the best epoch with a warning; before that, it ends the fit.
+    shuffle : bool, default=True
+        Whether a torch optimiser sees the samples in a new order each epoch.
+    callbacks : list of skorch.callbacks.Callback, default=None
+        Called in the final training, whose history has a "train_loss" and no "valid_loss" to wait for.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
+        skorch net what its criterion and nonlinearity say; of a classifier its decision function, if it has one.
+    {outputs}
+    classes : array-like of shape (n_classes,), default=None
+        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
+        exactly K distinct labels.
+    input_key : str, default=None
+        The entry of X that is perturbed, where X is a dict or a Dataset of dicts, such as "pixel_values" or
+        "inputs_embeds"; None is the only one. The others go with each sample unchanged. An array X goes to the network
+        under this name.
+    integer_scale : float or dict of str to float, default=None
+        What integer inputs are multiplied by, such as 1 / 255 for images of bytes, batch by batch on the device. Where
+        X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take the products.
+    {ignore_index}
+    least_probability : "auto" or float, default="auto"
+        What less counts as where X holds probabilities, or their logarithms, in place of a network's inputs: see
+        `skclamp.TemperatureScaling`. Without effect on networks.
     cv : int, cross-validation generator or iterable, default=None
         Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
         what `validation_fraction` says.
-    {precision, batch_size}
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
+        hardware. The last temperature, and all that is predicted, come from the network's own precision.
+    batch_size : "auto" or int, default="auto"
+        Samples per forward pass, and per step of a torch optimiser; of a DataLoader its own batch size counts. "auto"
+        is 64; on a CPU a forward pass, not a step, takes fewer of large samples, see `skclamp.TemperatureScaling`.
 
     Raises
     ------
@@ -177,6 +363,21 @@ class NeuralClampingCalibrator(BaseClamping):
     penalty: float = 0.0
     lr: float | str = "auto"
     validation_fraction: float | str | BaseCrossValidator | Iterable | None = "auto"
+    loss_eps: float = 0.0
+    init: object = "zeros"
+    init_scale: float = 0.001
+    init_temperature: str | float = "optimal"
+    refit_temperature: bool = True
+    optimizer: str | type[torch.optim.Optimizer] | partial = "auto"
+    max_epochs: int = 10
+    shuffle: bool = True
+    output: str | BaseCalibrator | None = "auto"
+    precision: str = "auto"
+    random_state: int | np.random.RandomState | None = None
+    callbacks: list | None = None
+    input_key: str | None = None
+    max_views: int = 1
+    views: str | Sequence[nn.Module] = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
         "perturbation": [Choices("auto", *PERTURBATIONS, "norm"), nn.Module, None],
@@ -184,7 +385,513 @@ class NeuralClampingCalibrator(BaseClamping):
         "penalty": [Interval(Real, 0, None, closed="left")],
         "lr": [Choices("auto"), Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Choices("auto"), Interval(Real, 0, 0.5, closed="right"), Splits(), None],
+        "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
+        "init": [Choices("zeros", "normal", "gradient"), "array-like", torch.Tensor],
+        "init_scale": [Interval(Real, 0, None, closed="left")],
+        "init_temperature": [Choices("optimal"), Interval(Real, 0, None, closed="neither")],
+        "refit_temperature": ["boolean"],
+        "optimizer": "no_validation",  # `resolve_optimizer` says more
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "precision": [Choices("auto", "float32", "bfloat16")],
+        "output": [Choices("auto"), BaseCalibrator, None],
+        "input_key": [str, None],
+        "random_state": ["random_state"],
+        "callbacks": [list, None],
+        "max_views": [Interval(Integral, 1, None, closed="left")],
+        "views": [Choices("auto"), list, tuple],
     }
+
+    _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
+    _reads_again = True
+    _n_free = 1
+
+    _group = "neural clamping"
+    _mend_by_class = "A temperature can't mend it: {name} with output=StructuredVectorScaling() can"
+
+    @property
+    def _needs_independence(self):
+        # Splits of the user's are for what isn't independent.
+        return self._draws_folds and "proof"
+
+    def _opening(self):
+        return super()._opening()._replace(input_key=self.input_key, perturbs=True, inputs_stay=self._inputs_stay)
+
+    def _validate_params(self):
+        super()._validate_params()
+        if self.optimizer not in ("auto", "natural"):
+            resolve_optimizer(self.optimizer)
+        check_callbacks(self.callbacks)
+        # Both start without parameters.
+        if self.perturbation in ("auto", "norm"):
+            where = f"where perturbation is {self.perturbation!r}"
+            if not (isinstance(self.init, str) and self.init == "zeros"):
+                raise ValueError(f"init must be 'zeros' {where}; got {self.init!r}. Name a family of inputs")
+            if self.optimizer not in ("auto", "natural"):
+                raise ValueError(
+                    f"optimizer must be 'auto' or 'natural' {where}, since others can't append families, nor clamp "
+                    f"features; got {self.optimizer!r}. Name a family of inputs"
+                )
+        if not isinstance(self.views, str) and not all(isinstance(view, nn.Module) for view in self.views):
+            raise ValueError(f"views must be 'auto' or a list of torch modules; got {self.views!r}")
+        by_name = self._output_by_name
+        if by_name is not None and (by_name.estimator is not None or by_name.classes is not None):
+            raise ValueError(
+                "output must have estimator=None and classes=None, since it takes the logits of the perturbed inputs; "
+                f"got {self.output!r}"
+            )
+
+    @property
+    def _solved_temperature(self):
+        # A few steps of training may leave T where it began.
+        return self.temperature_ if self.refit_temperature else None
+
+    def fit(self, X, y=None, sample_weight=None, groups=None, *, X_unlabelled=None, X_reference=None, **params):
+        """Learn the perturbation and the temperature on held-out data; the network stays as it is.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            Inputs of the network, first axis the samples, as `TemperatureScaling.fit` takes them; no stream.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, which count as repetitions.
+        groups : array-like of shape (n_samples,), default=None
+            Of samples that depend on each other, such as frames of a video or visits of a patient: a name or number for
+            each of what it belongs to. The guard's folds keep groups together, whatever draws them, and each counts as
+            one sample in its tests: below 100 groups random folds keep nothing. A splitter that is given should go by
+            them, such as ``GroupKFold()``.
+        X_unlabelled : array-like, torch.Tensor, dict, Dataset or DataLoader, default=None
+            More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
+            brings back the statistics of the inputs, and of the network's features, is learned from them in closed
+            form. It is kept only where the labelled samples prove that it helps, at least 100 of them. The search then
+            starts there and, where features were moved, also without that, and keeps what promises the lower NLL.
+        X_reference : array-like, torch.Tensor, dict, Dataset, DataLoader or ReferenceSummary, default=None
+            Inputs of the old camera, or what `skclamp.reference_summary` made of them. Without it only batch norm's
+            own statistics tell what was.
+        **params : dict
+            What `TemperatureScaling.fit` takes.
+
+        Returns
+        -------
+        self : object
+            The fitted calibrator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
+
+        Warns
+        -----
+        CalibrationWarning
+            Of its kinds, see `skclamp.exceptions`.
+        """
+        params = {"groups": groups, "X_unlabelled": X_unlabelled, "X_reference": X_reference, **params}
+        return fit_as_task(self, self._learn, X, y, sample_weight, params)
+
+    def _learn(self, X, y=None, sample_weight=None, params=None, **options):
+        params = params or {}
+        X_unlabelled, X_reference = beside = [params.get(name) for name in _BESIDE.values()]
+        if X_unlabelled is None and X_reference is not None:
+            raise ValueError("X_reference must be left out without X_unlabelled, which it is compared with")
+        if X_unlabelled is not None:
+            # Something has to judge what unlabelled inputs teach.
+            if y is None and not isinstance(dataset_behind(X), Dataset):
+                raise ValueError(
+                    "y must hold labels beside X_unlabelled: a hundred of them decide whether what the unlabelled "
+                    "inputs teach helps; nothing is adapted without such a proof. Got None"
+                )
+            if not self._guarded:
+                raise ValueError(
+                    "validation_fraction must not be None with X_unlabelled, since labels are to judge what it teaches"
+                )
+            if not is_frozen(self.estimator):
+                got = f"got {self.estimator!r}, of which cv makes several"
+                raise ValueError(f"estimator must be fitted with X_unlabelled; {got}")
+            if current() is not ALONE:
+                raise ValueError("X_unlabelled must be None where samples are sharded")
+        params = {name: value for name, value in params.items() if name not in _BESIDE.values()}
+        return super()._learn(X, y, sample_weight, params, beside=beside, **options)
+
+    def _fit(self, samples, looked, X_unlabelled=None, X_reference=None):
+        ranks = samples.shard.ranks
+        # None leaves numpy's global state alone.
+        drawn = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
+        seed = ranks.all_gather_object(int(drawn.randint(2**31)))[0]
+        generator = torch.Generator().manual_seed(seed)
+        self._raise_zeros(samples.backbone)
+        with frozen(samples.backbone.module):
+            problem = Problem.of(samples)
+            if ranks is not ALONE:
+                # A DataLoader may have another batch size than the parameter.
+                ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
+            with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
+                learner = Learner(generator, progress)
+                unheard = Reason.ANOTHER_ORDER if looked and looked.misordered else None
+                rows = problem.labelled(problem.logits).rows()
+                seen = SeenClasses.of(*rows) if self._outputs.n_labels is None else None
+                if seen is not None and self._guarded and len(seen.columns) == 1:
+                    unheard = unheard or Reason.ONE_CLASS
+                seen = None if seen is None or seen.are_missing_by_chance(rows.logits, rows.weight) else seen.mask
+                problem = replace(problem, seen=seen if self._guarded else None)
+                starts = self._starts(problem, learner, X_unlabelled, X_reference, unheard)
+                if unheard is None and self._is_auto and looked and (looked.random or looked.guesses):
+                    hopeless = None if starts[0].taught is not None else Reason.GUESSES
+                    unheard = Reason.RANDOM if looked.random else hopeless
+                start, outcome, views = self._search_all(starts, learner, unheard)
+                problem, taught = start.problem, start.taught
+                outcome, views, concluded = self._settle(problem, outcome, views, learner)
+                state, solved, logits, judged = concluded
+                if judged.output is not None:
+                    self.output_ = judged.output
+                self._tell(start, outcome.decision, views, progress)
+            held_out = judged.loss
+            if held_out is None and views.logits is None:
+                held_out = outcome.held_out_loss()
+            alone = ranks is ALONE and problem.backbone.splits is None
+            looks = outcome.accepted and state.identity and taught is None and alone
+            self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
+            if self._undoes is not None:
+                note(undoing(self._undoes), CalibrationSetWarning, explains=True)
+            if taught is not None:
+                state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
+            if state.identity and seen is not None:
+                note(perturbed_without(seen, self._guarded), CalibrationSetWarning)
+            self.views_, self.view_weights_ = views.modules, views.shares
+            self.temperature_, self.perturbation_ = state.temperature, state.perturbation
+            self._input_shape, self._input_key = problem.input_shape, samples.deployed.module.input_key
+            self._set_derived(samples.deployed.module)
+            self.accepted_, self.cost_ = bool(state.identity), problem.cost()
+            self.history_, self.n_iter_ = state.history, len(state.history)
+            own = LabelledLogits(*(part[solved.shard.own] for part in solved.labelled(logits)))
+            held_out = held_out and held_out / own.rows_a_sample
+            return Mapped(solved.raw[solved.shard.own], own, held_out)
+
+    @property
+    def _output_by_name(self):
+        """The map that was asked for by name, if there is one."""
+        return None if isinstance(self.output, str) else self.output
+
+    @property
+    def _unjudged(self):
+        # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
+        return self if self._guarded or self._output_by_name is None else getattr(self, "output_", self.output)
+
+    @property
+    def _held_out(self):
+        return "in the folds that chose it" if hasattr(self, "output_") else super()._held_out
+
+    @property
+    def _treats_classes_alike(self):
+        if hasattr(self, "output_"):
+            return self.output_._treats_classes_alike
+        return self.refit_temperature or not self.gamma
+
+    def _search_all(self, starts, learner, unheard):
+        """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""
+        if unheard is not None:
+            decision = nothing_tried(Objection(unheard))
+            # Labels of another order, or all of one class, teach views nonsense too.
+            about_views = (
+                decision if unheard in (Reason.ANOTHER_ORDER, Reason.ONE_CLASS) and self.max_views > 1 else None
+            )
+            return starts[0], Outcome(starts[0].problem, decision=decision), one_view(about_views)
+        # All problems differ in what unlabelled inputs taught alone. Search and views share the guard's level.
+        candidates, with_views, problem = self._candidates(), self.max_views > 1, starts[0].problem
+        if not problem.has_floating_inputs:
+            # Nothing can be added to integers such as tokens, nor to inputs of many sizes.
+            candidates = [
+                replace(settings, perturbation="norm") if settings.features else settings
+                for settings in candidates
+                if settings.features or settings.perturbation != "auto"
+            ]
+        if not with_views and not isinstance(self.views, str):
+            note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
+        if not (candidates or with_views or (self.output is not None and self._guarded)):
+            return starts[0], Outcome(problem), one_view()
+        views = candidate_views(self.views, problem) if with_views else {}
+        level = LEVEL / max(1, bool(candidates) + bool(views) + (starts[0].decision is not None))
+        # The same draws for all.
+        drawn = learner.generator.get_state()
+        outcomes = []
+        for start in starts:
+            learner.generator.set_state(drawn)
+            outcomes.append(self._search(start.problem, candidates, learner, level / len(starts)))
+        best = min(range(len(starts)), key=lambda k: outcomes[k].expected_loss()) if len(starts) > 1 else 0
+        # What the others have learned may be large.
+        outcomes = outcomes[best : best + 1]
+        outcome = fit_to_all(outcomes.pop(), learner)
+        if not with_views:
+            return starts[best], outcome, one_view()
+        learner.progress.begin("views")
+        options = {"guarded": self._guarded, "by_default": isinstance(self.views, str)}
+        found = find_views(starts[best].problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
+        return starts[best], outcome, found
+
+    def _search(self, problem, candidates, learner, level):
+        """Return the `Outcome` of the candidates on one problem."""
+        searched, tries = self._splits_for(problem, candidates)
+        if candidates and candidates[0].perturbation != "norm":
+            check_differentiable(searched)
+        if self._is_auto and self._outputs.is_dense:
+            # Features of these are often worth a change where nothing has changed: that is for who asks for it.
+            candidates = without_appended_features(candidates) or candidates
+        if any(settings.features for settings in candidates):
+            searched = with_norm_layers(searched)
+            if not searched.norm_layers:
+                if self.perturbation == "norm":
+                    left_out = "perturbation='norm' is left out, and features stay as they are"
+                    note(f"{left_out}: {without_layers(searched)}", CalibrationSetWarning)
+                # What has nothing to clamp is no candidate beside the inputs alone.
+                candidates = without_appended_features(candidates) or candidates
+        if candidates:
+            check_settings(searched, candidates[0])
+        if self.gamma and self._outputs != SOFTMAX:
+            raise ValueError(f"gamma must be 0 where y has several labels or places a sample; got {self.gamma!r}")
+        # Small networks in float64, of which there is one for each fold, leave nothing to gain.
+        if searched.backbone.splits is None:
+            searched = accelerate(searched, self.precision)
+        if searched.norm_layers:
+            searched = on_private_copies(searched)
+        # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
+        independent = (self._draws_folds or "groups" in searched.split_params) and not searched.is_recording
+        options = {"guarded": self._guarded, "screened": self._is_auto}
+        return search(searched, candidates, tries, learner, level=level, independent=independent, **options)
+
+    def _starts(self, problem, learner, X_unlabelled, X_reference, unheard):
+        """Return where a search may start: at what unlabelled inputs taught, as far as labelled ones prove it."""
+        if X_unlabelled is None:
+            return [Start(problem)]
+        problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
+        if unheard is not None:
+            return [Start(problem, nothing_tried(Objection(unheard)))]
+        learner.progress.begin("unlabelled samples")
+        given = {"X_unlabelled": X_unlabelled, "X_reference": X_reference}
+        opened = [open_unlabelled(name, X, problem) for name, X in given.items()]
+        searched, tries = self._splits_for(problem, [])
+        if not tries:
+            n_samples = searched.n_distinct
+            few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
+            note(few, CalibrationSetWarning)
+            return [Start(problem, nothing_tried(Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)))]
+        options = {"of_inputs": problem.has_floating_inputs and not self._inputs_stay, "generator": learner.generator}
+        taught = learn_without_labels(searched, *opened, **options)
+        if not taught:
+            return [Start(problem, nothing_tried(Objection(Reason.NO_STATISTICS)))]
+        # The search and the views, where there are any, have their own share.
+        candidates = self._candidates()
+        level = LEVEL / (1 + bool(candidates) + (self.max_views > 1))
+        learns_features = any(settings.features for settings in candidates)
+        return proven_starts(problem, searched, taught, tries[-1], level, learns_features=learns_features)
+
+    def _tell(self, start, decision, views, progress):
+        """Set, log and show the verdicts, where a guard decided."""
+        n_seen = 0 if start.problem.seen is None else int(start.problem.seen.sum())
+        if start.decision is not None:
+            self.unlabelled_verdict_ = verdict_of(start.decision, WITHOUT_LABELS._replace(n_seen=n_seen))
+        if decision is not None:
+            # Without a perturbation, but with views, this isn't temperature scaling.
+            phrases = BESIDE_MAPS if hasattr(self, "output_") else WITHOUT_PERTURBATION
+            phrases = phrases if views.logits is None else BESIDE_VIEWS
+            phrases = phrases if start.taught is None else TAUGHT_WITHOUT_LABELS
+            self.verdict_ = verdict_of(decision, phrases._replace(n_seen=n_seen))
+        if views.decision is not None:
+            self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
+        for verdict in self._verdicts().values():
+            logger.info("%s", verdict.reason)
+            progress.write(verdict.reason)
+
+    def _verdicts(self):
+        """Return those that there are, by what they are about."""
+        names = {"unlabelled samples": "unlabelled_verdict_", "perturbation": "verdict_", "views": "views_verdict_"}
+        return {about: getattr(self, name) for about, name in names.items() if hasattr(self, name)}
+
+    def _with_temperature(self, problem, outcome, views):
+        """The state with its last T, and the problem and the logits that this comes from."""
+        state = outcome.state or State(nn.Identity(), [], 1.0)
+        gamma = self.gamma if outcome.state is None else outcome.settings.gamma
+        options = {"gamma": 0.0 if self.refit_temperature or isinstance(gamma, str) else gamma}
+        if views.logits is not None:
+            problem, logits = views.problem.in_full_precision(), views.logits
+            options["smooth"] = True
+        elif outcome.state is None:
+            # Temperature scaling.
+            problem = problem.at_all_places()
+            logits, options["prior"] = problem.logits, True
+        else:
+            problem, logits = outcome.problem, outcome.logits
+            # Natural steps leave T at the optimum of the few samples that they were tried on.
+            if not (self.refit_temperature or state.natural):
+                return state, problem, logits
+            # So few parameters, driven so far, may separate the samples, which then promise certainty.
+            options |= {"prior": True, "smooth": self._guarded or (state.natural and state.perturbs)}
+        solution = problem.solve(logits, **options)
+        warn_of_bound(solution)
+        return replace(state, temperature=solution.temperature), problem, logits
+
+    def _conclude(self, problem, outcome, views):
+        """The state with its last T, the problem and the logits that this comes from, and the `Judged` output map."""
+        state, solved, logits = self._with_temperature(problem, outcome, views)
+        asked = self._output_by_name
+        if not self._guarded and asked is not None:
+            return state, solved, logits, Judged(solved.labelled(logits).fit(asked))
+        pools = self.output is not None and outcome.splits and self.refit_temperature
+        n_rows = tried(solved.labelled(logits)).y.numel() if self._outputs.is_dense else len(solved)
+        pools = pools and suits_pool(n_rows, logits.shape[1])
+        if not self._guarded or (asked is None and not pools):
+            return state, solved, logits, Judged(None)
+        judging = solved, logits
+        if outcome.state is None and views.logits is None:
+            # The network's own, copies merged; of folds that are given those that they hold out.
+            judging = self._splits_for(problem, [])[0] if outcome.searched is problem else outcome.searched
+            if outcome.splits:
+                judging = judging.take(np.sort(np.concatenate([rows for _, rows in outcome.splits])))
+            judging = judging, judging.logits
+        splits = () if self._draws_folds else outcome.splits
+        return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)
+
+    def _settle(self, problem, outcome, views, learner):
+        """Return the outcome and the views that are kept in the end, and what `_conclude` says of them."""
+        concluded = self._conclude(problem, outcome, views)
+        if not outcome.accepted:
+            return outcome, views, concluded
+
+        # Nothing was learned of classes without samples, whose probabilities may differ from fit to fit.
+        among, judging = (problem, outcome), concluded
+        if problem.seen is not None:
+            among = problem.among_seen(), outcome.among_seen()
+            with silenced():
+                judging = self._conclude(*among, views)
+
+        @cache
+        def plain():
+            with silenced():
+                state, *_, judged = self._conclude(among[0], replace(among[1], state=None), one_view())
+            return judged, state.temperature
+
+        state, solved, logits, judged = judging
+        seen = () if views.logits is None else [*zip(views.modules, views.shares.tolist(), strict=True)]
+        why = strayed(judged, state, solved, logits, plain, learner.generator, seen)
+        if why and seen:
+            return self._settle(problem, outcome, one_view(views.decision.refused(unheard=why)), learner)
+        unasked = self._is_auto and self._output_by_name is None and judged.loss is not None
+        if why is None and unasked and not seen:
+            # What nobody asked for has to lose less than maps of the network's own logits do.
+            why = judged.passed_over_for(plain()[0])
+        if why:
+            outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
+            concluded = self._conclude(problem, outcome, views)
+        return outcome, views, concluded
+
+    def _set_derived(self, network):
+        delta = additive_part(self.perturbation_, self._input_shape)
+        if delta is not None:
+            self.delta_ = delta.detach().cpu().numpy()
+        output = OnOutputs.around(self.map_, self._outputs) if hasattr(self, "output_") else None
+        views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
+        self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
+
+    @property
+    def _has_views(self):
+        """Return whether the network sees anything else than the inputs as the perturbation leaves them."""
+        return [type(view) for view in self.views_] != [nn.Identity]
+
+    def _raise_zeros(self, backbone):
+        if self.least_probability_:
+            backbone.module.nonlinearity = partial(raised, least_probability=self.least_probability_)
+
+    def _restore(self, learned, backbone=None):
+        super()._restore(learned, backbone)
+        for module in (self.perturbation_, *self.views_):
+            module.to(self._backbone.device)
+        self._backbone.module.input_key = self._input_key
+        self._raise_zeros(self._backbone)
+        self._set_derived(self._backbone.module)
+
+    def _logits(self, X, labelled):
+        backbone, norm = copy.copy(self._backbone), norm_part(self.perturbation_)
+        if norm is not None:
+            # The user's network may have been trained meanwhile.
+            backbone.module = kept_with_features_clamped(backbone.module, norm)
+        views = list(zip(self.views_, self.view_weights_.tolist(), strict=True)) if self._has_views else ()
+        return backbone.logits(backbone.open(X), self._perturb, views=views, labelled=labelled)
+
+    def _perturb(self, x):
+        """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
+        if not (x.is_floating_point() and changes_inputs(self.perturbation_)):
+            return x
+        expected, shape = tuple(self._input_shape), tuple(x.shape)
+        if shape[1:] == expected:
+            return self.perturbation_(x).to(x.dtype)
+        cause = None
+        # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
+        if len(shape) == len(expected) + 1 and family_of(self.perturbation_).any_size:
+            try:
+                perturbed = self.perturbation_(x)
+                if perturbed.shape == x.shape:
+                    return perturbed.to(x.dtype)
+            except RuntimeError as error:
+                cause = error
+        one = f"X of shape {shape} looks like one sample: X[None]"
+        got = one if shape == expected else f"got inputs of shape {shape[1:]}"
+        raise ValueError(
+            f"X must have inputs of the shape that the perturbation was fitted to, {expected}; {got}"
+        ) from cause
+
+    def _before_and_after(self, X, n_samples):
+        """The first inputs as a batch has them and as the perturbation leaves them: arrays of one sample each."""
+        with torch.no_grad():
+            for batch, _ in islice(self._backbone.open(dataset_behind(X)).batches(1), n_samples):
+                x, others = self._backbone.to_device(batch)
+                x = others[self._input_key] if x is None else x
+                yield x[0].cpu().numpy(), self._perturb(x)[0].cpu().numpy()
+
+    @property
+    def map_(self):
+        """The map of logits: `output_`'s, or the temperature."""
+        return self.output_.map_ if hasattr(self, "output_") else Temperature(temperature_=self.temperature_)
+
+    def _learned_in_words(self):
+        """Yield what was learned and, where no verdict is about it, that it wasn't judged."""
+        logits = f"are divided by T = {self.temperature_:.4g}"
+        if hasattr(self, "output_"):
+            n_parameters = self.map_.n_parameters
+            numbers = f"{n_parameters:,} number{'s' * (n_parameters != 1)}"
+            is_pool = isinstance(self.output_, Pool)
+            name = f"a pool of maps, {self.output_.in_words()}" if is_pool else type(self.output_).__name__
+            logits = f"pass through {name} ({numbers})"
+        if self._has_views:
+            shares = zip(titles_of(self.views_), self.view_weights_, strict=True)
+            shown = ", ".join(f"{name} {share:.2f}" for name, share in shares)
+            several = len(self.views_) > 1
+            averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
+            logits = f"of {averaged} {logits.removeprefix('are ')}"
+        yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
+        if getattr(self, "_undoes", None) is not None:
+            sentence = undoing(self._undoes)
+            yield f"{sentence[0].upper()}{sentence[1:]}"
+        if not self._verdicts() and (self.accepted_ or self._has_views):
+            yield "No guard judged this."
+
+    def _sentences(self):
+        yield from self._learned_in_words()
+        yield from self._of_missing_classes()
+        for verdict in self._verdicts().values():
+            yield from sentences(verdict)
+        passes = " and ".join(f"{self.cost_[name]:.3g} {name}" for name in ("forward", "backward"))
+        last = f"; epochs on all of them: {self.n_iter_}" if self.n_iter_ else ""
+        yield f"The fit took {passes} passes over {self._n_samples:,} samples{last}."
+        beside = [f"{self.cost_[key]:.3g} over {name}" for key, name in _BESIDE.items() if self.cost_.get(key)]
+        if beside:
+            yield f"Beside these there were forward passes without labels: {' and '.join(beside)}."
+
+    @property
+    def _n_parameters(self):
+        # The network in `module_` isn't learned, and `delta_` is the perturbation's once more.
+        output = self.map_.n_parameters + len(self.views_) - 1
+        return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
 
     def _candidates(self):
         if self.perturbation is None:

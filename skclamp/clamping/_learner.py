@@ -128,7 +128,7 @@ class Learner:
         Neighbours on the path should resemble each other.
         """
         states: list[State] = []
-        for _, part in groupby(path, key=lambda settings: (settings.perturbation, settings.penalty, settings.lr)):
+        for _, part in groupby(path, key=lambda settings: settings.perturbation):
             family = list(part)
             features = family.pop() if family[-1].features and not family[0].features else None
             leading, *following = family

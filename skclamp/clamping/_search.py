@@ -134,7 +134,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         outcome = _judge(problem, candidates, tries, learner, level, told if plain and independent else None, found)
     elif guarded:
         too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
-        untried = {title_of(candidate.perturbation): too_few for candidate in candidates}
+        untried = {title_of(candidates[0].perturbation): too_few}
         outcome = replace(outcome, decision=nothing_tried(too_few, untried))
     outcome = replace(outcome, searched=everything)
     outcome = outcome if everything.seen is None else _judged_among_all(outcome)

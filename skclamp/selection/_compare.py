@@ -20,7 +20,7 @@ from .._utils.parameters import check_flag, check_number, check_parameters, chec
 from .._utils.progress import progress_bar
 from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
-from ..clamping._base import BaseClamping
+from ..clamping import NeuralClampingCalibrator
 from ..exceptions import CalibrationSetWarning
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
@@ -536,7 +536,7 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
             try:
                 fit, fit_time, predicted = logits.fit(calibrator, calibration)
             except (TypeError, ValueError) as error:
-                if not (unasked and isinstance(calibrator, BaseClamping)):
+                if not (unasked and isinstance(calibrator, NeuralClampingCalibrator)):
                     raise
                 note(f"{name} is left out of the comparison: {error}", CalibrationSetWarning)
                 return name, None
@@ -544,7 +544,9 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
         return name, (fit, scoring(fit_time, *predicted))
 
     # The network is one, and has torch's threads for itself.
-    of_logits = [name for name in calibrators if not (is_known[name] or isinstance(calibrators[name], BaseClamping))]
+    of_logits = [
+        name for name in calibrators if not (is_known[name] or isinstance(calibrators[name], NeuralClampingCalibrator))
+    ]
     rest = [name for name in calibrators if name not in of_logits]
     results = chain(in_parallel(compared, of_logits, n_jobs), map(compared, rest))
     bar = progress_bar(results, verbose=logits.verbose, total=len(calibrators), unit="calibrator")

@@ -26,7 +26,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..base._scores import Mapped
-from ..clamping._base import BaseClamping
+from ..clamping import NeuralClampingCalibrator
 from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
 from ..scaling import TemperatureScaling
@@ -288,7 +288,7 @@ def _check_candidates(candidates):
     """Raise unless these are named output maps."""
     for name, calibrator in by_name(candidates, "candidates").items():
         check_bare(name, calibrator, "candidates")
-        if isinstance(calibrator, BaseClamping):
+        if isinstance(calibrator, NeuralClampingCalibrator):
             raise TypeError(
                 "candidates must be maps of the output, since logits alone are given to them: what perturbs inputs is "
                 f"for compare_calibrators; got {calibrator!r} for {name!r}"

@@ -26,7 +26,7 @@ from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, unde
 from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
-from ..clamping._base import BaseClamping
+from ..clamping import NeuralClampingCalibrator
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from ..modules import frozen
@@ -220,7 +220,7 @@ class SharedLogits:
         """As `predicted`, by a calibrator that came fitted, around the estimator or to logits."""
         inner, X_test = self._innermost(calibrator), self.test_samples.X
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
-        is_map = not isinstance(inner, BaseClamping) and not isinstance(inner._backbone, CalibratorBackbone)
+        is_map = not isinstance(inner, NeuralClampingCalibrator) and not isinstance(inner._backbone, CalibratorBackbone)
         if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
             normalise = expit if self.outputs.n_labels else np.exp
             return self.predicted(lambda logits: normalise(to_numpy(calibrator.transform_logits(logits))))
@@ -262,7 +262,7 @@ class SharedLogits:
         """
         params = dict(self.params)
         weight = params.pop("sample_weight", None)
-        if isinstance(calibrator, BaseClamping):
+        if isinstance(calibrator, NeuralClampingCalibrator):
             cross_fits = self.shared["cv"] is not None and not is_frozen(self.estimator)
             own = ("batch_size",) if cross_fits else ("batch_size", "cv")
             options = {name: value for name, value in self.shared.items() if name not in own}
