@@ -16,9 +16,6 @@ from .persistence import load
 from .scaling import *
 from .selection import CalibratorComparison, CalibratorSelector, compare_calibrators, default_candidates
 
-# What there was, and what serves in its place.
-_REMOVED = {"NeuralClampingCalibratorCV": "GridSearchCV over NeuralClampingCalibrator, or its gamma='auto'"}
-
 __all__ = [
     "CalibrationMonitor",
     "CalibratorComparison",
@@ -37,8 +34,3 @@ __all__ = [
     *nonparametric.__all__,
     *scaling.__all__,
 ]
-
-
-def __getattr__(name):
-    mend = f": use {_REMOVED[name]}" if name in _REMOVED else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{mend}")

@@ -60,12 +60,6 @@ def test_what_is_public_works(name):
     ROWS[name](thing)
 
 
-def test_names_that_are_gone_tell_what_serves_in_their_place():
-    with pytest.raises(AttributeError, match="'NeuralClampingCalibratorCV': use GridSearchCV over"):
-        skclamp.NeuralClampingCalibratorCV  # noqa: B018
-    assert not hasattr(skclamp, "NeuralClampingCalibratorVC")
-
-
 # Real problems: an over-confident classifier, (X, y) to calibrate with, and (X, y) to test on.
 
 

@@ -93,8 +93,6 @@ REFERENCE_SETTINGS = {
     "precision": "float32",
 }
 
-AUTO_GAMMAS = (0.0, 0.5, 1.0, 2.0)
-
 
 @with_shared_docs
 @with_shared_docs
@@ -626,8 +624,16 @@ class NeuralClampingCalibrator(BaseCalibrator):
         if not with_views:
             return starts[best], outcome, one_view()
         learner.progress.begin("views")
-        options = {"guarded": self._guarded, "by_default": isinstance(self.views, str)}
-        found = find_views(starts[best].problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
+        found = find_views(
+            starts[best].problem,
+            outcome,
+            views,
+            self.max_views,
+            level,
+            learner.draw_seed(),
+            guarded=self._guarded,
+            by_default=isinstance(self.views, str),
+        )
         return starts[best], outcome, found
 
     def _search(self, problem, candidates, learner, level):
@@ -657,8 +663,16 @@ class NeuralClampingCalibrator(BaseCalibrator):
             searched = on_private_copies(searched)
         # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
         independent = (self._draws_folds or "groups" in searched.split_params) and not searched.is_recording
-        options = {"guarded": self._guarded, "screened": self._is_auto}
-        return search(searched, candidates, tries, learner, level=level, independent=independent, **options)
+        return search(
+            searched,
+            candidates,
+            tries,
+            learner,
+            guarded=self._guarded,
+            level=level,
+            independent=independent,
+            screened=self._is_auto,
+        )
 
     def _starts(self, problem, learner, X_unlabelled, X_reference, unheard):
         """Return where a search may start: at what unlabelled inputs taught, as far as labelled ones prove it."""
@@ -676,8 +690,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
             note(few, CalibrationSetWarning)
             return [Start(problem, nothing_tried(Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)))]
-        options = {"of_inputs": problem.has_floating_inputs and not self._inputs_stay, "generator": learner.generator}
-        taught = learn_without_labels(searched, *opened, **options)
+        of_inputs = problem.has_floating_inputs and not self._inputs_stay
+        taught = learn_without_labels(searched, *opened, of_inputs=of_inputs, generator=learner.generator)
         if not taught:
             return [Start(problem, nothing_tried(Objection(Reason.NO_STATISTICS)))]
         # The search and the views, where there are any, have their own share.
@@ -896,7 +910,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
     def _candidates(self):
         if self.perturbation is None:
             return []
-        gammas = AUTO_GAMMAS if isinstance(self.gamma, str) else [self.gamma]
+        gammas = [0.0, 0.5, 1.0, 2.0] if isinstance(self.gamma, str) else [self.gamma]
         candidates = [Settings.of(self, gamma=gamma) for gamma in gammas]
         if self.perturbation == "norm":
             return [replace(settings, features=True) for settings in candidates]

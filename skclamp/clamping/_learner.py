@@ -155,16 +155,14 @@ class Learner:
 def make_perturbation(perturbation, problem):
     """Return a perturbation at the identity, in the place and precision of the problem's inputs.
 
-    It is a name of `PERTURBATIONS`, a module to copy, or None for nothing. A module that isn't the identity, changes
-    the shape or has no parameters is refused.
+    It is a name of `PERTURBATIONS`, or a module to copy. One that isn't the identity, changes the shape or has no
+    parameters is refused.
     """
     if perturbation == "norm":
         dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
         return NormPerturbation(problem.norm_layers or [], problem.layers_left_out).to(problem.backbone.device, dtype)
     x = problem.example()
     dtype = torch.promote_types(x.dtype, torch.float32)
-    if perturbation is None:
-        return nn.Sequential()
     if isinstance(perturbation, str):
         return PERTURBATIONS[perturbation](tuple(x.shape[1:])).to(x.device, dtype)
     if norm_part(perturbation) is not None:
@@ -259,7 +257,7 @@ def check_settings(problem, settings):
             "init must be 'zeros' or 'normal' for a perturbation with several parameters; got "
             f"{repr(init) if by_name else 'an array'} for {type(perturbation).__name__}"
         )
-    if parameters and not by_name:
+    if not by_name:
         _as_value_of(parameters[0], init)
 
 

@@ -51,7 +51,7 @@ def _families(problem, candidates, n_samples):
         families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem)}
     if problem.norm_layers and any(each.features for each in candidates):
         families["norm"] = make_perturbation("norm", problem)
-    return {name: family.eval() for name, family in families.items() if n_learnable(family)}, untried
+    return {name: family.eval() for name, family in families.items()}, untried
 
 
 def at_own_identity(problem, candidates):

@@ -321,10 +321,6 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
     `until_lost` leaves out the folds after a half, or several parts, that gained nothing.
     """
     weight = problem.weight.numpy()
-    for k, (train, rows) in enumerate(splits):
-        for part, what in ((train, "to train on"), (rows, "held out")):
-            if not weight[part].any():
-                raise ValueError(f"sample_weight must not be zero on all the samples {what}; got zeros in fold {k}")
     (plain, judging), losses, folds, least = np.zeros((2, len(problem))), np.zeros((0, len(problem))), [], []
     for k, (train, rows) in enumerate(splits):
         if progress:
@@ -357,8 +353,11 @@ def hold_out_all(train, held_out, states):
             values = other.learned.perturbation.state_dict()
             seen = other if [*own] == [*values] and all(map(torch.equal, own.values(), values.values())) else seen
         seen = seen or hold_out(train, held_out, state.perturbation, state.in_sample)
-        told = {"perturbation": name if moved else "none", "n_epochs": len(state.history)}
-        told["temperature"] = float(seen.temperature)
+        told = {
+            "perturbation": name if moved else "none",
+            "n_epochs": len(state.history),
+            "temperature": float(seen.temperature),
+        }
         candidates.append(seen._replace(learned=state, name=name, moved=moved, told=told, untried=state.untried))
     if len(candidates) > 2:
         candidates = [seen._replace(logits=None, learned=replace(seen.learned, parts=[])) for seen in candidates]

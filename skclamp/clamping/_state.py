@@ -17,7 +17,7 @@ from ._evidence_step import Pass
 class Settings:
     """Parameters of `skclamp.NeuralClampingCalibrator` that say what to learn and how; see there."""
 
-    perturbation: str | nn.Module | None
+    perturbation: str | nn.Module
     init: object
     init_scale: float
     init_temperature: str | float
