@@ -95,7 +95,6 @@ REFERENCE_SETTINGS = {
 
 
 @with_shared_docs
-@with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
 class NeuralClampingCalibrator(BaseCalibrator):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.

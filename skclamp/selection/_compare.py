@@ -509,7 +509,7 @@ def compare_calibrators(
     chosen, unasked = None if calibrators is None else named(calibrators), calibrators is None
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
-        params = {"groups": groups, **(params or {})}
+        params = {**(params or {}), **({} if groups is None else {"groups": groups})}
         logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose)
         if unasked:
             chosen = default_calibrators(logits, random_state)
