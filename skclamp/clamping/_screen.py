@@ -28,9 +28,10 @@ def with_gradients(problem, candidates, splits):
     its own temperature, so that what a fold learns from is told by none of the labels that judge it.
     """
     families, untried = _families(problem, candidates, min(len(train) for train, _ in splits))
-    if not families:
-        return None, untried
     n_columns = sum(map(n_learnable, families.values()))
+    # Of features there may be none to clamp.
+    if not n_columns:
+        return None, untried
     most = min(MAX_ENTRIES // n_columns, max(_MOST_SAMPLES, _MOST_ENTRIES // n_columns))
     exact = problem.in_full_precision()
     at = torch.full((len(problem),), exact.solve(prior=True).temperature, dtype=torch.float64)

@@ -82,10 +82,11 @@ KINDS = {
 }
 
 EXACT = {"precision": "float32", "random_state": 0}
+# Folds that are drawn hang on the labels of samples, which companions change.
 CALIBRATORS = {
     "temperature": TemperatureScaling,
     "natural": lambda network, **key: NeuralClampingCalibrator(
-        network, perturbation="affine", output=None, **EXACT, **key
+        network, perturbation="affine", output=None, validation_fraction=KFold(2), **EXACT, **key
     ),
     "Adam": lambda network, **key: NeuralClampingCalibrator(
         network, perturbation="affine", optimizer="adam", validation_fraction=None, **EXACT, **key
