@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import betainc
 
 from .._judging.class_frequencies import ClassMeans
-from .._judging.paired import deviations, n_effective
+from .._judging.paired import deviations, n_effective, numbered
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance, top_columns
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
@@ -102,8 +102,7 @@ def diagnose(samples, *, fitted):
     samples = replace(samples, logits=logits, y_encoded=y_encoded, weight=weight)
     counted = weight > 0
     n_samples = int(counted.sum())
-    seen = y_encoded if n_samples == len(weight) else y_encoded[counted.to(y_encoded.device)]
-    findings = _of_classes(seen, logits, y_encoded, weight, samples.classes)
+    findings = _of_classes(y_encoded[counted.to(y_encoded.device)], logits, y_encoded, weight, samples.classes)
     # Folds are fitted without what they calibrate on.
     findings += look_for_errors(logits, y_encoded, weight) if fitted else []
     if not backbone.yields_logits:
@@ -154,7 +153,7 @@ def _look_at_columns(samples, units, n_samples, most):
     if min(most, n_samples) < len(y_encoded):
         drawn = counted_rows(weight, most)
         logits, y_encoded, weight = samples.labelled.take(drawn)
-        units = units[drawn]
+        units = numbered(units[drawn], len(drawn))
     weight = weight.cpu()
     best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
