@@ -8,6 +8,7 @@ import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import linear
 from _small_networks import bare_logits, labels_of, nll, smoothed_temperature, vectors
+from sklearn.model_selection import KFold
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from torch.nn.utils import parameters_to_vector
@@ -134,13 +135,14 @@ def test_t_suits_the_perturbation_that_is_kept():
 
 
 def test_what_a_fold_says_depends_on_none_of_its_labels():
-    """Folds are drawn without a look at the labels: others change the logits of the other half alone, but for size."""
+    """Of folds that are given, as others are drawn by all labels: the other half's logits change alone, but for size."""
     names = np.arange(Y.max() + 1)
-    found = clamping(output=Recorder(), classes=names).fit(SHIFTED, Y)
+    options = {"output": Recorder(), "classes": names, "validation_fraction": KFold(2)}
+    found = clamping(**options).fit(SHIFTED, Y)
     scores = found.output_.seen_[0]
     labels = Y.copy()
     labels[0] = (Y[0] + 1) % len(names)
-    changed = clamping(output=Recorder(), classes=names).fit(SHIFTED, labels)
+    changed = clamping(**options).fit(SHIFTED, labels)
     assert changed.accepted_
     factor = changed.output_.seen_[0] / scores
     same = np.isclose(factor, factor[0, 0], rtol=1e-5).all(1)
