@@ -164,7 +164,7 @@ def test_a_family_that_is_asked_for_in_vain():
     fit = NeuralClampingCalibrator(network, perturbation="affine").fit
     said = warned(CalibrationSetWarning, lambda: fit(X[:60], y[:60]))
     assert said.startswith(
-        "perturbation='affine' is left out, and temperature scaling it is: 60 samples are fewer than"
+        "perturbation='affine' is left out, and temperature scaling it is: 60 independent samples are fewer than"
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")

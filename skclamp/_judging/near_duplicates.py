@@ -21,6 +21,7 @@ _MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
 # of digits and CIFAR's images 0.00; of five or ten frames of a video at least 0.8. Where so many do, clusters that are
 # less clear are units too: torn apart they would prove.
 _FAR, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 0.6, 1.25
+_HUGE = 1e100
 
 
 def near_copies(X, y, weight, logits=None):
@@ -39,7 +40,9 @@ def near_copies(X, y, weight, logits=None):
             return None
         columns = to_numpy(logits).reshape(len(weight), -1)
     drawn = np.random.default_rng(0).permutation(columns.shape[1])[:_MAX_ENTRIES]
-    entries = np.nan_to_num(columns[rows][:, drawn].astype(float), neginf=0.0)
+    entries = columns[rows][:, drawn].astype(float)
+    # What isn't finite, or has no finite square.
+    entries[~(abs(entries) < _HUGE)] = 0.0
     if len(getattr(X, "shape", ())) < 3:
         # Columns of a table have units of their own; of images noise where nothing else is would count as much.
         entries = StandardScaler().fit_transform(entries)
@@ -80,7 +83,7 @@ def _n_clustered(points):
     distinct = np.unique(points, axis=0)
     _, size = np.unique(clusters(distinct, _FAR), return_counts=True)
     # Equal points differ elsewhere, or are known.
-    return len(points) * float(size[size > 1].sum()) / len(distinct)
+    return len(points) * size[size > 1].sum() / len(distinct)
 
 
 def clusters(points, far):

@@ -250,12 +250,12 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self.abstain_label_ = self._choose_label()
             y_encoded = encode_labels(y, self.classes_)
             weight = check_sample_weight(sample_weight, len(y)).numpy()
+            log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
             doubt = OF_CLONES
             if is_frozen(self.estimator):
                 doubt = self._look_for_samples_seen(X, prints, weight > 0)
-                said, labels, weights = (tensor_of(values, "y") for values in (proba, y_encoded, weight))
-                tell(look_for_errors(said, labels, weights, purpose="prove the risk"))
-            log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
+                labels, weights = tensor_of(y_encoded, "y"), torch.from_numpy(weight)
+                tell(look_for_errors(log_proba, labels, weights, purpose="prove the risk"))
             are_scores = getattr(self.estimator_, "estimator", self) is None
             rows = dataset_behind(X, any_order=True)
             copies = copies_of(prints, torch.from_numpy(weight), rows, log_proba if are_scores else None)
