@@ -158,6 +158,18 @@ def test_samples_in_any_other_order_are_no_recording():
                 assert not told(StructuredVectorScaling().fit, X[rows], y[rows])[1]
 
 
+def test_samples_sorted_by_what_a_biased_network_says_are_no_recording():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        X = np.c_[np.zeros(400), rng.normal(scale=2.0, size=400)]
+        y = (X[:, 1] - 2.0 + rng.logistic(size=400) > 0).astype(int)
+        several = rng.normal(scale=2.0, size=(1000, 5))
+        labels = (several / 2 + np.arange(5) / 2 + rng.gumbel(size=several.shape)).argmax(1)
+        by_prediction = np.lexsort([several.max(1), several.argmax(1)])
+        for logits, classes, order in ((X, y, X[:, 1].argsort()), (several, labels, by_prediction)):
+            assert not told(StructuredVectorScaling().fit, logits[order], classes[order])[1]
+
+
 def drive(seed, n=800):
     """Frames, and labels of them as another camera, which moves too, would see them."""
     rng, network = np.random.default_rng(seed), perceptron()

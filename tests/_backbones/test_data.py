@@ -236,7 +236,11 @@ def item_of(function):
         (item_of(lambda i: "text"), TypeError, f"{NO_ITEM}str"),
         (item_of(lambda i: None), TypeError, f"{NO_ITEM}NoneType"),
         (item_of(lambda i: (object(), 0)), TypeError, f"{NO_ITEM}object"),
-        (item_of(lambda i: ([torch.zeros(3)] * 2, 0)), TypeError, f"{NO_ITEM}list. An item is .* Several inputs go into a dict"),
+        (
+            item_of(lambda i: ([torch.zeros(3)] * 2, 0)),
+            TypeError,
+            f"{NO_ITEM}list. An item is .* Several inputs go into a dict",
+        ),
         (item_of(lambda i: {"x": "text"}), TypeError, "entry 'x' of X must be a tensor or an array .* type str"),
         (
             item_of(lambda i: {"x": [[1], [2, 3]]}),

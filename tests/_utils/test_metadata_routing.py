@@ -142,7 +142,8 @@ def test_groups_reach_the_guard_of_a_network(routing):
     guarded = NeuralClampingCalibrator(perceptron(), perturbation="affine", random_state=0)
     found = clone(guarded).set_params(validation_fraction=GroupKFold(3)).fit(X, Y, groups=GROUPS)
     splits = list(GroupKFold(3).split(X, Y, GROUPS))
-    expected = clone(guarded).set_params(validation_fraction=splits).fit(X, Y)
+    # The samples of a group are one to the guard, whoever splits them.
+    expected = clone(guarded).set_params(validation_fraction=splits).fit(X, Y, groups=GROUPS)
     assert found.verdict_.difference == expected.verdict_.difference
     with pytest.raises(ValueError, match="'groups' parameter should not be None"):
         clone(guarded).set_params(validation_fraction=GroupKFold(3)).fit(X, Y)
