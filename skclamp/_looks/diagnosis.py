@@ -149,25 +149,26 @@ def _look_at_columns(samples, units, n_samples, most):
 
     `units` are the numbers of what is independent, such as the images that places are of.
     """
-    logits, y_encoded, weight, backbone = samples.logits, samples.y_encoded, samples.weight, samples.backbone
-    if min(most, n_samples) < len(y_encoded):
-        drawn = counted_rows(weight, most)
-        logits, y_encoded, weight = samples.labelled.take(drawn)
-        units = numbered(units[drawn], len(drawn))
+    labelled = samples.labelled
+    if min(most, n_samples) < len(units):
+        drawn = counted_rows(labelled.weight, most)
+        # A tensor of one row would draw a number.
+        labelled, units = labelled.take(drawn), numbered(units[drawn.numpy()], len(drawn))
+    logits, y_encoded, weight = labelled
     weight = weight.cpu()
     best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
     accuracy = float(weights @ (best == labels) / weights.sum())
     misfits, order = [], None
     # An estimator that knows its classes has them in its order.
-    if backbone.classes is None:
+    if samples.backbone.classes is None:
         order = better_order(best, labels, weights, units)
         if order is not None:
             permuted = float(np.average(order[best] == labels, weights=weights))
             message = words.another_order(accuracy, permuted, samples.classes, order)
             misfits.append(Finding(message, explains=True))
         misfits += look_at_width(best, labels, weights, len(samples.classes))
-    if not misfits and backbone.places:
+    if not misfits and samples.backbone.places:
         misfits += _look_for_void(accuracy, logits, labels, weights, samples.classes)
     guesses, n_units = False, n_effective(np.bincount(units, weights))
     if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights, units, n_units):
