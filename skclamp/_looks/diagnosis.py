@@ -140,8 +140,9 @@ def _are_near_misses(logits, y_encoded):
     wrong = best != y_encoded
     if max(wrong.sum(), confidence.argsort().argsort()[wrong].double().mean()) > _FEW_ERRORS * len(wrong):
         return False
+    # What is a softmax's outputs is far too flat whatever it was fitted to.
     temperature = solve_temperature(logits, y_encoded, prior=True).temperature
-    return temperature < _HEART_T / math.sqrt(math.log(logits.shape[1]))
+    return temperature < _HEART_T / math.sqrt(math.log(logits.shape[1])) and not _is_softmax_but_for_a_constant(logits)
 
 
 def _look_at_columns(samples, units, n_samples, most):
