@@ -100,9 +100,9 @@ def diagnose(samples, *, fitted):
     units = np.arange(len(thinned.weight)).repeat(thinned.n_rows_each)
     logits, y_encoded, weight = thinned.rows()
     samples = replace(samples, logits=logits, y_encoded=y_encoded, weight=weight)
-    counted = weight > 0
-    n_samples = int(counted.sum())
-    findings = _of_classes(y_encoded[counted.to(y_encoded.device)], logits, y_encoded, weight, samples.classes)
+    seen = y_encoded[(weight > 0).to(y_encoded.device)]
+    n_samples = len(seen)
+    findings = _of_classes(seen, logits, y_encoded, weight, samples.classes)
     # Folds are fitted without what they calibrate on.
     findings += look_for_errors(logits, y_encoded, weight) if fitted else []
     if not backbone.yields_logits:
