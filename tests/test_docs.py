@@ -195,7 +195,7 @@ def scores(table):
 
 def test_first_lines_of_the_readme_run_and_print_what_it_says(after_readme):
     said, printed = scores(README), scores(after_readme[1])
-    assert next(iter(said)) == next(iter(printed)) == "NeuralClampingCalibrator"
+    assert next(iter(said)).startswith("NeuralClampingCalibrator") and next(iter(said)) == next(iter(printed))
     assert said.keys() == printed.keys() >= {"TemperatureScaling", "uncalibrated"}
     for name, (accuracy, nll) in said.items():
         # Of a processor that rounds otherwise the second decimal may differ by one.
