@@ -348,6 +348,13 @@ def check_groups(groups, n_samples, parameter="groups"):
     return names
 
 
+def group_numbers(groups, n_samples, parameter="groups"):
+    """Return the number of each sample's group, from 0 on in the order in which they first occur."""
+    names = check_groups(groups, n_samples, parameter).tolist()
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
+
+
 def group_keys(groups, n_samples):
     """A number for each sample's group, the same in every process."""
     names, keys = check_groups(groups, n_samples), {}

@@ -22,7 +22,7 @@ from .._utils.arrays import (
     tensor_of,
     tensor_over,
 )
-from .._utils.labels import check_groups, check_sample_weight, names_of_columns
+from .._utils.labels import check_sample_weight, group_numbers, names_of_columns
 from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
@@ -180,7 +180,7 @@ class Probabilities:
     ----------
     unit : ndarray of shape (n_rows,)
         Number that rows share which depend on each other and are resampled together: those of a sample or, once
-        `in_units` has been told them, of a group.
+        `in_units` has been told them, of a group. They are in the order of the rows: of one row each they count these.
     n_units : int
         How many numbers there are.
     """
@@ -201,8 +201,7 @@ class Probabilities:
     def in_units(self, groups):
         """Return these, the samples of a group one unit; None leaves each one by itself."""
         if groups is not None:
-            n_samples = self.n_samples // self.rows_a_sample
-            self._number(np.unique(check_groups(groups, n_samples), return_inverse=True)[1])
+            self._number(group_numbers(groups, self.n_samples // self.rows_a_sample))
             if self.n_units < 2:
                 raise ValueError("groups must name 2 groups at least, as one says nothing of how they vary; got one")
         return self
