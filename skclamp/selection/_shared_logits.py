@@ -21,7 +21,7 @@ from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.splits import joined
 from .._utils.arrays import ComputedRows, to_numpy
-from .._utils.labels import check_groups, encode_labels
+from .._utils.labels import encode_labels, group_numbers
 from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning, silenced
@@ -130,7 +130,7 @@ class SharedLogits:
             numbers = numbers_of(self.y_test_encoded)
             copies = copies * (numbers.max() + 1) + numbers
         if groups_test is not None:
-            groups_test = numbered(check_groups(groups_test, len(self.test), "groups_test"), len(self.test))
+            groups_test = group_numbers(groups_test, len(self.test), "groups_test")
         self.units = numbered(joined(copies, groups_test), len(self.test))
         self._look_for_the_same_samples(X_test is X_cal)
         if is_frozen(estimator):
