@@ -185,7 +185,7 @@ class Rows:
                     f"none for label {there.argmin()}"
                 )
         parts = self.proba.parts(self.y_encoded, of_labels=self.kind == "labels")
-        return np.array([metric(y, own) if own.weight is None or own.weight.any() else np.nan for y, own in parts])
+        return np.array([metric(y, own) if own.masses.any() else np.nan for y, own in parts])
 
     def weights_of(self, each):
         """Return weights of these values, none of NaN."""
@@ -242,9 +242,12 @@ def against_rest(y_true, y_proba, labels, pos_label):
         known = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
         _ = proba.top_label  # the pass that checks the values
     names = known.tolist()
-    # Where no sample is positive, one dimension is of what isn't there.
-    if pos_label not in names and (labels is not None or len(names) > 1):
-        raise ValueError(f"pos_label must be among the labels {names}; got {pos_label!r}")
+    # Where no sample is positive, one dimension is of what isn't there; words may be misspelt.
+    is_told = labels is not None or len(names) > 1 or np.append(known, pos_label).dtype.kind not in "biuf"
+    if is_told and pos_label not in names:
+        raise ValueError(
+            f"pos_label must be among the labels {names}; got {pos_label!r}. Give labels where no sample has it"
+        )
     if not proba.is_event:
         y_proba = tensor_of(y_proba, "y_proba")[:, names.index(pos_label)]
     return (y == pos_label).astype(int), y_proba, [0, 1]

@@ -46,8 +46,20 @@ def test_words_beside_one_column_name_the_positive_one(metric, loans):
             metric(given, p)
     with pytest.raises(ValueError, match=r"pos_label must be among the labels \['bad', 'good'\]; got 'Bad'"):
         metric(words, p, pos_label="Bad")
-    # A cohort without any, or of nothing else.
-    assert metric(["good"] * 200, p, pos_label="bad") == metric(np.zeros(200, int), p)
+    # A cohort without any, which may be a word misspelt, or of nothing else.
+    for given, positive in (
+        (["good"] * 200, "bad"),
+        (["bad"] * 200, "Bad"),
+        (np.zeros(200), "bad"),
+        (["bad"] * 200, 1),
+    ):
+        with pytest.raises(
+            ValueError, match="pos_label must be among the labels .* Give labels where no sample has it"
+        ):
+            metric(given, p, pos_label=positive)
+    none = metric(np.zeros(200, int), p)
+    assert metric(["good"] * 200, p, labels=["good", "bad"], pos_label="bad") == none
+    assert metric([1] * 200, p, pos_label=2) == none
     assert metric(["bad"] * 200, p, pos_label="bad") == metric(np.ones(200, int), p)
     # Numbers stay what they were, the larger one's probability, unless it is said.
     assert metric(is_bad + 1, p) == metric(2 - is_bad, p, pos_label=1) == expected
