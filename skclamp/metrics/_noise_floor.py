@@ -82,8 +82,10 @@ def calibration_noise_floor(
         Weights of the samples, for metrics of this package; others take theirs with ``functools.partial``.
     groups : array-like of shape (n_samples,), default=None
         What each sample belongs to, such as a patient: names or numbers, two at least. Labels of a group are then drawn
-        by one random number, and agree as far as the probabilities let them: a value above this floor isn't noise,
-        however much samples of a group depend on each other. None draws each label by itself.
+        by one random number: samples of a group are right together or, of one event, it comes true for all of them, as
+        far as the probabilities let them. No dependence makes the mean of their :func:`expected_calibration_error`
+        larger; the quantile, and other metrics, are those of this one. :func:`~skclamp.compare_calibrators` has another
+        floor, of groups that depend on each other as the residuals do. None draws each label by itself.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
@@ -166,10 +168,16 @@ def draw_labels(proba, n_draws, random_state, *, alike=False):
     labels = np.empty((n_draws, proba.n_samples), np.int32)
     shared: Any = random_state.random_sample((proba.n_units, n_draws)) if alike else None
     for rows, chunk in proba.chunks():
-        cumulative = tensor_of(chunk, "y_proba").cumsum(1, dtype=torch.float64)
+        values = tensor_of(chunk, "y_proba")
+        cumulative = values.cumsum(1, dtype=torch.float64)
+        total = cumulative[:, -1:]
         # By inversion of each row's distribution function; the product may round up to the sum, beyond the last class.
         parts = shared[proba.unit[rows]] if alike else random_state.random_sample((len(chunk), n_draws))
-        places = torch.from_numpy(parts) * cumulative[:, -1:]
+        places = torch.from_numpy(parts) * total
+        if alike and not proba.is_event:
+            # The most probable class comes first, so that rows of a unit are right together.
+            before = (cumulative - values).gather(1, values.argmax(1, keepdim=True))
+            places = (places + before) % total
         drawn = torch.searchsorted(cumulative, places, right=True).clamp(max=proba.n_classes - 1)
         labels[:, rows] = drawn.T
     return labels
