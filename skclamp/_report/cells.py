@@ -34,7 +34,7 @@ class Cells:
     floors : ndarray of shape (2, n_counts, 2)
         For bins of equal width and of equal mass, for each number of bins, mean and 95 % quantile of the calibration
         error of perfectly calibrated confidences like these.
-    effect : float, default=1.0
+    effect : float
         Design effect: how many rows tell as much as one that is independent of all others.
     """
 
@@ -44,10 +44,10 @@ class Cells:
     count: np.ndarray
     hits: np.ndarray
     floors: np.ndarray
-    effect: float = 1.0
+    effect: float
 
 
-def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units=None):
+def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
     """Sum up the probabilities of an event between all edges that bins on offer can have.
 
     Parameters
@@ -66,8 +66,8 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units=None):
         Whether the event is that the most probable class is right. Thresholds are of its confidence alone, and the
         bins of equal mass those of ``adaptive_expected_calibration_error``, where the least confident sample, if it is
         one alone, counts as calibrated; else those of ``classwise_calibration_error``.
-    units : ndarray of shape (n_samples,), int, default=None
-        Numbers that rows share which depend on each other; None where all are independent.
+    units : ndarray of shape (n_samples,), int
+        Numbers that rows share which depend on each other.
     """
     order = np.argsort(confidence, kind="stable")
     ascending, side = confidence[order], "right" if is_top else "left"
@@ -89,7 +89,7 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units=None):
         residuals[:, 0] = 0
     errors = np.array([errors, _errors(residuals, upper, masses)]) / len(order)
     floors = np.stack([errors.mean(-1), np.quantile(errors, 0.95, axis=-1)], axis=-1)
-    effect = 1.0 if units is None else _design_effect(hits - confidence, units)
+    effect = _design_effect(hits - confidence, units)
     # Draws are independent, and their sums vary less than those of rows that aren't.
     return Cells(np.searchsorted(thresholds, upper), upper, total, count, in_cells, floors * effect**0.5, effect)
 

@@ -142,7 +142,7 @@ class Pairs:
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
         place, n_bins = bin_indices(self.confidence, edges), len(edges) - 1
         sums = [
-            np.bincount(place, values if self.weight is None else self.weight * values, n_bins)
+            np.bincount(place, self.masses * values, n_bins)
             for values in (self.confidence, self.counted_hits(edges, include_lowest))
         ]
         return BinTable.from_sums(edges, np.bincount(place, self.weight, n_bins), *sums)
@@ -180,7 +180,7 @@ class Probabilities:
     ----------
     unit : ndarray of shape (n_rows,)
         Number that rows share which depend on each other and are resampled together: those of a sample or, once
-        `in_units` has been told them, of a group. They are in the order of the rows: of one row each they count these.
+        `in_units` has been told them, of a group. They are in the order of the rows.
     n_units : int
         How many numbers there are.
     """

@@ -174,7 +174,9 @@ def bootstrap_interval(
     proof of calibration.
     In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error.
     Of units of several rows, such as groups and images, its interval is no narrower than Student's, and the lower end
-    of a debiased one is asked of residuals whose signs are drawn unit by unit, in the place of drawn labels.
+    of a debiased one is asked of residuals whose signs are drawn unit by unit, in the place of drawn labels. Where
+    fewer than five units have hits, or misses, and of classwise errors and those that aren't resampled through sums, it
+    is asked of labels that agree within a unit, as those of :func:`calibration_noise_floor` with groups.
     Of two classes of which one has fewer than five samples, or groups with some, a warning says so, and the upper end
     of a proper score allows for as many more as the exact binomial interval does. Each costs what those that came do,
     and those that the probabilities expect.
@@ -392,15 +394,16 @@ def _may_be_noise(sample, tail, random_state):
     Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.
     """
-    form, n_draws = sample.form, math.ceil(_N_LARGER / tail) - 1
-    if isinstance(form, ErrorOfPairs):
+    form, proba, n_draws = sample.form, sample.proba, math.ceil(_N_LARGER / tail) - 1
+    alike = proba.n_units < proba.n_samples
+    if isinstance(form, ErrorOfPairs) and (not alike or form.tells_signs()):
         generator, value = np.random.default_rng(random_state.randint(2**31 - 1)), form.estimate
-        errors = (form.of_drawn(generator) for _ in range(n_draws))
+        errors = (form.of_drawn(generator, alike) for _ in range(n_draws))
     else:
-        step, value = max(1, BLOCK_SIZE // sample.proba.n_samples), form.value
-        sizes = (min(step, n_draws - start) for start in range(0, n_draws, step))
-        draws = (labels for size in sizes for labels in draw_labels(sample.proba, size, random_state))
-        errors = (sample.metric(labels, sample.proba) for labels in draws)
+        step, value = max(1, min(n_draws, BLOCK_SIZE // proba.n_samples)), form.value
+        blocks = (draw_labels(proba, step, random_state, alike=alike) for _ in range(0, n_draws, step))
+        draws = itertools.islice(itertools.chain.from_iterable(blocks), n_draws)
+        errors = (sample.metric(labels, proba) for labels in draws)
     with silenced():
         # Further draws only add to them.
         larger = itertools.islice((error for error in errors if error >= value * (1 - 1e-12)), _N_LARGER)

@@ -1,5 +1,7 @@
 """Binned calibration errors: expected, adaptive, classwise and maximum."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from .._utils.parameters import check_whole_number
@@ -301,9 +303,9 @@ class _BinnedErrors(ErrorOfPairs):
     """A binned calibration error of replicates, with the bins of the whole sample."""
 
     def __init__(self, value, pairs, edges, norm, include_lowest=True):
-        groups = grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
-        super().__init__(value, pairs, groups, pairs.counted_hits(edges, include_lowest) - pairs.confidence)
-        self._norm, self._gap = norm, pairs.table(edges, include_lowest).gap[:, None]
+        pairs = replace(pairs, hits=pairs.counted_hits(edges, include_lowest))
+        super().__init__(value, pairs, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1))
+        self._norm, self._gap = norm, pairs.table(edges).gap[:, None]
 
     def reduced(self, residual, mass):
         return np.stack([residual, mass], 1)

@@ -308,7 +308,7 @@ def log_losses(proba, y_encoded):
 
 def _mean_of(losses, largest, value, y_encoded, proba, **_):
     """Form of a mean of `losses`, of which one is the `largest`; of two classes it knows what few events hide."""
-    score = MeanScore(value, losses(proba, y_encoded) - value, proba.weight, proba.unit, (0, largest))
+    score = MeanScore(value, losses(proba, y_encoded) - value, proba.masses, proba.unit, (0, largest))
     if proba.n_classes == 2:
         sums = [np.bincount(proba.unit, proba.masses * (y_encoded == column)) for column in range(2)]
         n_events, rare = min((np.count_nonzero(own), column) for column, own in enumerate(sums))

@@ -20,21 +20,22 @@ from .._judging.paired import n_effective
 # Weights of a block of replicates: 32 MB.
 BLOCK_SIZE = 2**22
 _LEAST_RATIO = 1 / 4
+# With hits and with misses, for signs of their residuals to be as likely.
+_LEAST_UNITS = 5
 
 
 class MeanScore:
     """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
-    `residual` are the values less their mean, `weight` their weights (None: 1 each) and `unit` numbers that those which
+    `residual` are the values less their mean, `weight` their weights and `unit` numbers that those which
     depend on each other share; `limits` are what a mean can be at the least and at the most. `few` is what few events
     hide.
     """
 
     few: Any = None
 
-    def __init__(self, value, residual, weight, unit, limits=(-np.inf, np.inf)):
+    def __init__(self, value, residual, weight, unit, limits):
         self.value, self.limits = value, limits
-        weight = np.ones(len(residual)) if weight is None else weight
         # Weighted, as a unit may have no weight.
         self.residual, self.weight = (np.bincount(unit, part) for part in (weight * residual, weight))
         self._is_clustered = len(self.weight) < len(weight)
@@ -120,14 +121,12 @@ class ScaledError:
 class ErrorOfPairs(ScaledError):
     """One of some pairs, whose weighted residuals are summed up in groups.
 
-    `groups`, sparse and of shape (n_pairs, n_groups), is the share of each pair in each; `residual` are the pairs' own
-    unless others are given.
+    `groups`, sparse and of shape (n_pairs, n_groups), is the share of each pair in each.
     """
 
-    def __init__(self, value, pairs, groups, residual=None):
+    def __init__(self, value, pairs, groups):
         super().__init__(value)
-        self.pairs, self.groups = pairs, groups
-        self.residual = pairs.residual if residual is None else residual
+        self.pairs, self.groups, self.residual = pairs, groups, pairs.residual
         self._of_units = [pairs.of_units @ each for each in (groups.multiply(self.residual[:, None]), groups)]
 
     def sums(self, counts):
@@ -144,18 +143,23 @@ class ErrorOfPairs(ScaledError):
         masses = self.pairs.masses[None]
         return self.reduced((masses * residual) @ self.groups, masses @ self.groups)
 
-    def of_drawn(self, generator):
+    def tells_signs(self):
+        """Return whether units enough have hits, and misses: rare ones that whole units share may be none by chance."""
+        hits = self.pairs.hits
+        of_units = self.pairs.of_units @ np.stack([hits, 1 - hits], 1)
+        return (of_units > 0).sum(0).min() >= _LEAST_UNITS
+
+    def of_drawn(self, generator, is_clustered):
         """Error under hits that are drawn from the confidences or, of units of several rows, under signs of residuals.
 
         Rows of a unit may agree more than draws of each would: were they calibrated, either sign were as likely.
         """
-        if self.pairs.n_units < len(self.residual):
-            residual, mass = self._of_units
-            signs = generator.choice([-1.0, 1.0], (1, self.pairs.n_units))
-            return self.values(self.reduced(signs @ residual, np.ones_like(signs) @ mass))[0]
-        hits = generator.random(len(self.residual)) < self.pairs.confidence
-        # A sample without residual counts as calibrated, whatever is drawn.
-        residual = np.where(self.residual == 0, 0.0, hits - self.pairs.confidence)
+        if is_clustered:
+            residual = self.residual * generator.choice([-1.0, 1.0], self.pairs.n_units)[self.pairs.unit]
+        else:
+            hits = generator.random(len(self.residual)) < self.pairs.confidence
+            # A sample without residual counts as calibrated, whatever is drawn.
+            residual = np.where(self.residual == 0, 0.0, hits - self.pairs.confidence)
         return self.values(self.of_whole(residual))[0]
 
 
@@ -182,8 +186,7 @@ def row_weights(counts, proba):
     """Yield blocks of weights of all rows, shape (n_replicates, n_rows): how often each is drawn, times its own."""
     step = max(1, BLOCK_SIZE // proba.n_samples)
     for start in range(0, len(counts), step):
-        block = counts[start : start + step]
-        weights = block if proba.n_units == proba.n_samples else block.T[proba.unit].T
+        weights = counts[start : start + step].T[proba.unit].T
         yield weights if proba.weight is None else weights * proba.weight
 
 

@@ -149,7 +149,8 @@ def test_refuses_what_are_no_groups(groups, match):
 def test_the_noise_floor_is_that_of_labels_which_agree():
     y, proba = draw_calibrated(300, 3)
     ece, options = expected_calibration_error, {"random_state": 0}
-    alone = calibration_noise_floor(ece, proba, **options)
+    alone = calibration_noise_floor(ece, proba, groups=range(300), **options)
+    np.testing.assert_allclose(alone, calibration_noise_floor(ece, proba, **options), rtol=0.1)
     given, groups = np.repeat(proba, 9, axis=0), np.repeat(range(300), 9)
     assert 2 * calibration_noise_floor(ece, given, **options).quantile < alone.quantile
     copied = calibration_noise_floor(ece, given, groups=groups, **options)
@@ -157,6 +158,37 @@ def test_the_noise_floor_is_that_of_labels_which_agree():
     labels = given[:, :2]
     floor = calibration_noise_floor(partial(ece, average="micro"), labels, outputs="sigmoid", groups=groups, **options)
     assert floor.mean > calibration_noise_floor(partial(ece, average="micro"), labels, outputs="sigmoid").quantile
+
+
+def test_the_noise_floor_holds_groups_that_are_right_together():
+    """Whatever their classes are: 50 groups of 20, each of them right, or wrong, altogether."""
+    proba, groups = np.tile([[0.8, 0.2], [0.2, 0.8]], (500, 1)), np.repeat(range(50), 20)
+    floor = calibration_noise_floor(expected_calibration_error, proba, groups=groups, n_draws=1000, random_state=0)
+    right = np.random.default_rng(0).uniform(size=(400, 50)) < 0.8
+    errors = [expected_calibration_error(np.where(each[groups], 0, 1) ^ (np.arange(1000) % 2), proba) for each in right]
+    assert np.mean(errors) == pytest.approx(floor.mean, rel=0.1)
+    assert (np.array(errors) > floor.quantile).mean() <= 0.08
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        partial(expected_calibration_error, threshold=0.9),
+        classwise_calibration_error,
+        partial(classwise_calibration_error, threshold=0.1),
+        partial(classwise_calibration_error, strategy="quantile"),
+    ],
+)
+def test_the_lower_end_allows_for_groups_whose_outcomes_agree(metric):
+    """Of 40 calibrated draws it is above 0 in 10 % at most; of labels drawn row by row a quarter is, or all are."""
+    above, groups = 0, np.repeat(range(30), 10)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        proba = softmax(2 * rng.normal(size=(30, 3)), axis=1)
+        y = (rng.uniform(size=(30, 1)) > proba.cumsum(1)).sum(1).clip(max=2)
+        options = {"groups": groups, "n_resamples": 100, "random_state": seed}
+        above += bootstrap_interval(metric, y[groups], proba[groups], **options).low > 0
+    assert above <= 4
 
 
 def test_scorers_are_given_groups_by_routing():

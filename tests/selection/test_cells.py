@@ -38,7 +38,7 @@ def _cells(kind, event):
     is_top, column = event is None, proba.argmax(1) if event is None else event
     confidence = (proba.max(1) if is_top else proba[:, event]).astype(np.float64)
     hits, drawn = y_encoded == column, draw_labels(Probabilities(proba), 30, np.random.RandomState(3)) == column
-    cells = cells_of(confidence, hits, drawn, COUNTS, dtype=proba.dtype, is_top=is_top)
+    cells = cells_of(confidence, hits, drawn, COUNTS, dtype=proba.dtype, is_top=is_top, units=np.arange(len(hits)))
     return cells, Pairs(confidence, hits.astype(np.float64), unit=np.arange(len(hits)), n_units=len(hits)), proba
 
 
