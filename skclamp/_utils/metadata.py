@@ -44,21 +44,14 @@ def routing_enabled():
     return get_config()["enable_metadata_routing"]
 
 
-def calls(caller, callee):
-    """Return the mapping by which a method of a router calls one of its parts."""
-    return MethodMapping().add(caller=caller, callee=callee)
-
-
-def router_of(owner, *, classifier=None, splitter=None, guard=None, scorer=None):
+def router_of(owner, **parts):
     """A router from the owner's ``fit`` to the ``fit`` of a classifier, the ``split`` of splitters, and a scorer."""
     router = MetadataRouter(owner=type(owner).__name__)
-    if classifier is not None:
-        router.add(estimator=classifier, method_mapping=calls("fit", "fit"))
-    if guard is not None:
-        router.add(guard=guard, method_mapping=calls("fit", "split"))
-    if scorer is not None:
-        router.add(scorer=scorer, method_mapping=calls("fit", "score"))
-    return router.add(splitter=splitter, method_mapping=calls("fit", "split"))
+    for name, part in parts.items():
+        if part is not None:
+            callee = {"estimator": "fit", "scorer": "score"}.get(name, "split")
+            router.add(method_mapping=MethodMapping().add(caller="fit", callee=callee), **{name: part})
+    return router
 
 
 def route(owner, params, **parts):
@@ -74,20 +67,20 @@ def route(owner, params, **parts):
 def _as_requested(owner, params, **parts):
     """Send metadata where they are requested."""
     routed = process_routing(router_of(owner, **parts).add_self_request(owner), "fit", **params)
-    classifier, splitter = parts.get("classifier"), parts.get("splitter")
-    taken = router_of(owner, classifier=classifier, splitter=splitter).consumes("fit", params)
+    estimator, splitter = parts.get("estimator"), parts.get("splitter")
+    taken = router_of(owner, estimator=estimator, splitter=splitter).consumes("fit", params)
     names = {"fit": "estimator", "split": "splitter", "guard": "guard", "score": "scorer"}
     sent = {name: dict(*routed[part].values()) if part in routed else {} for name, part in names.items()}
     return Metadata(given={name: params[name] for name in taken}, **sent)
 
 
-def _by_name(owner, params, classifier=None, scorer=None, **splitters):
+def _by_name(owner, params, estimator=None, scorer=None, **splitters):
     """Send metadata where they belong without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
     split, guard = (groups if takes_groups(splitters.get(part)) else {} for part in ("splitter", "guard"))
-    if classifier is None:
+    if estimator is None:
         if others:
             got, named = sorted(others), inspect.signature(owner.fit).parameters.values()
             names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
@@ -97,12 +90,12 @@ def _by_name(owner, params, classifier=None, scorer=None, **splitters):
                 f"got {got}{meant and '.'}{meant}"
             )
         return Metadata({}, split, guard, score=weight, given={})
-    told = {**others, **(groups if takes_groups(classifier) else {})}
-    if weight and has_fit_parameter(classifier, "sample_weight"):
+    told = {**others, **(groups if takes_groups(estimator) else {})}
+    if weight and has_fit_parameter(estimator, "sample_weight"):
         told |= weight
     elif weight:
         warn_caller(
-            f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone",
+            f"{type(estimator).__name__}.fit takes no sample_weight: the weights are used for the calibration alone",
             UnusedWeightWarning,
         )
     return Metadata(told, split, guard, score=weight, given={})

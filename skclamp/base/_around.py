@@ -162,7 +162,7 @@ class AroundEstimator(BaseEstimator):
         if is_frozen(self.estimator):
             return {}
         stratified = getattr(self, "_outputs", SOFTMAX) == SOFTMAX
-        return {"classifier": self.estimator, "splitter": keeping_together(self.cv, groups, stratified)}
+        return {"estimator": self.estimator, "splitter": keeping_together(self.cv, groups, stratified)}
 
     def _html_repr(self):
         """Return scikit-learn's diagram for notebooks and, once fitted, the summary below it."""

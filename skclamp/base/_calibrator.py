@@ -978,7 +978,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             check_groups(metadata.groups, len(y))
         # With metadata routing the user has said so.
         torn = metadata.groups is not None and "groups" not in metadata.split and not routing_enabled()
-        if torn and "classifier" in parts and is_splitter(parts.get("splitter")):
+        if torn and "estimator" in parts and is_splitter(parts.get("splitter")):
             note(
                 f"groups are torn apart by the folds of cv={self.cv!r}, which don't go by them: give it a splitter "
                 "that does, such as GroupKFold()",

@@ -28,6 +28,7 @@ class Watch(AroundEstimator):
     """
 
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
+    __metadata_request__partial_fit: ClassVar = {"groups": True}
 
     alarm_: bool
     classes_: np.ndarray
@@ -227,6 +228,10 @@ class Watch(AroundEstimator):
                 "estimator must stay the one that was watched so far; got another "
                 f"{type(self._frozen_part()).__name__}. fit starts a new watch"
             )
+
+    def _routed_to(self, groups=None):
+        # A monitor fits nothing.
+        return {}
 
     def _understand(self, X, y):
         """Hook: go by what y is, before the estimator is opened."""

@@ -1,5 +1,6 @@
 """Metadata reach whom they are for, with scikit-learn's routing and without."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -16,9 +17,12 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_p
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.metadata_routing import get_routing_for_object
 
+import skclamp
 from skclamp import (
+    CalibrationMonitor,
     CalibratorSelector,
     NeuralClampingCalibrator,
     PriorShiftCorrection,
@@ -163,6 +167,47 @@ def test_every_calibrator_can_request(name, routing):
     requests = calibrator.get_metadata_routing()
     assert requests.consumes("fit", ["a", "b", "sample_weight"]) == {"a"}
     assert requests.consumes("score", ["a", "b", "sample_weight"]) == {"b"}
+
+
+def temperature():
+    return TemperatureScaling().fit(bare_logits(perceptron(), X.astype(np.float32)), Y)
+
+
+EVERY = {name: getattr(skclamp, name) for name in skclamp.__all__}
+EVERY = {name: cls for name, cls in EVERY.items() if isinstance(cls, type) and hasattr(cls, "get_metadata_routing")}
+MONITORS = {"CalibrationMonitor", "RiskMonitor"}
+AROUND = {
+    "nothing": lambda: None,
+    "unfitted": LogisticRegression,
+    "fitted": temperature,
+    "a clone": lambda: clone(LogisticRegression().fit(X, Y)),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("name", EVERY)
+def test_every_estimator_tells_scikit_learn_who_gets_what(name, around, routing):
+    inner = AROUND[around]()
+    estimator = EVERY[name](**({} if inner is None else {"estimator": inner}))
+    # What learns no map from samples takes none.
+    if "groups" not in inspect.signature(estimator.fit).parameters:
+        return
+    for owner in (estimator, clone(estimator)):
+        routed = get_routing_for_object(owner)
+        assert routed.consumes("fit", ["groups", "colour"]) == {"groups"}
+        if name in MONITORS:
+            assert routed.consumes("partial_fit", ["groups", "colour"]) == {"groups"}
+        parts = {part for part, _ in routed} & {"estimator", "splitter"}
+        fits = around in ("unfitted", "a clone") and name not in MONITORS
+        assert parts == ({"estimator"} if fits else set())
+        pipeline = make_pipeline(StandardScaler(), owner)
+        assert "groups" in get_routing_for_object(pipeline).consumes("fit", ["groups"])
+
+
+def test_groups_reach_a_monitor_at_the_end_of_a_pipeline(routing):
+    logits = bare_logits(perceptron(), X.astype(np.float32))
+    pipeline = make_pipeline(FunctionTransformer(), CalibrationMonitor())
+    assert pipeline.fit(logits, Y, groups=GROUPS)[-1].n_samples_ == len(np.unique(GROUPS))
 
 
 # scikit-learn's meta-estimators around ours
