@@ -109,6 +109,15 @@ def test_monitors_know_near_copies_of_a_classifier_s_inputs():
     assert told(SelectiveClassifier(classifier, target_risk=0.45).fit, near, y[patients])[1] == [NEAR]
 
 
+def test_clusters_of_many_samples_are_found_part_by_part():
+    rng, patients = np.random.default_rng(0), np.tile(np.arange(2400), 5)
+    X = rng.normal(size=(2400, 24))
+    y = (X + rng.gumbel(size=X.shape)).argmax(1)[patients]
+    monitor, what = told(CalibrationMonitor().partial_fit, X[patients] + 1e-4 * rng.normal(size=(12000, 24)), y)
+    assert what == [NEAR]
+    assert 2400 * 0.99 <= monitor.n_samples_ <= 2400 * 1.01
+
+
 # No look makes a fit fail.
 
 N_MOST = 400

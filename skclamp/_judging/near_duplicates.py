@@ -16,7 +16,7 @@ from .splits import columns_of
 _MAX_SIZE = 20
 # Fewer points of a class tell little of its density.
 _MIN_OF_CLASS = 10
-_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
+_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MAX_CLUSTERED = 2000, 100, 128, 10000
 # So many times as far as the others of a cluster is the next sample. Of gas sensors up to half of the samples look so,
 # of digits and CIFAR's images 0.00; of five or ten frames of a video at least 0.8. Where so many do, clusters that are
 # less clear are units too: torn apart they would prove.
@@ -40,7 +40,7 @@ def near_copies(X, y, weight, logits=None):
             return None
         columns = to_numpy(logits).reshape(len(weight), -1)
     drawn = np.random.default_rng(0).permutation(columns.shape[1])[:_MAX_ENTRIES]
-    entries = columns[rows][:, drawn].astype(float)
+    entries = columns[rows[:, None], drawn].astype(float)
     # What isn't finite, or has no finite square.
     entries[~(abs(entries) < _HUGE)] = 0.0
     if len(getattr(X, "shape", ())) < 3:
@@ -53,7 +53,9 @@ def near_copies(X, y, weight, logits=None):
     if seen - by_chance <= _MANY_CLUSTERED * max(n_seen, _MIN_SEEN):
         return None
     found = np.arange(len(weight))
-    found[rows] = rows[clusters(entries, _FAR_OF_UNITS)]
+    # Neighbours among all of very many would take long.
+    for part in np.array_split(order, 1 + len(order) // _MAX_CLUSTERED):
+        found[rows[part]] = rows[part[clusters(entries[part], _FAR_OF_UNITS)]]
     note(
         f"{seen / n_seen:.0%} of the samples have others of their class at a fraction of the distance to the rest, as "
         "frames of a video and altered copies have. Each cluster of them counts as one sample, "
@@ -87,12 +89,12 @@ def _n_clustered(points):
 
 
 def clusters(points, far):
-    """Return labels that only points of one cluster share, integers of shape (n_points,).
+    """Return for each point the number of one of its cluster, the same for all of these, integers of shape (n_points,).
 
     Clusters are those of single linkage, the largest of each point that a step more than `far` times as long as its own
     longest leaves, and that has 20 points at most; any other point is alone. Equal points share a label.
     """
-    points, number = np.unique(points, axis=0, return_inverse=True)
+    points, some, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
     n_points, n_neighbors = len(points), min(_MAX_SIZE, len(points) - 1)
     if not n_neighbors:
         return number.ravel()
@@ -111,4 +113,4 @@ def clusters(points, far):
                 labels[[*sets.subset(root)]] = root
         sets.merge(first, second)
         longest[sets[first]] = length
-    return labels[number.ravel()]
+    return some[labels[number.ravel()]]
