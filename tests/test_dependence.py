@@ -109,6 +109,33 @@ def test_monitors_know_near_copies_of_a_classifier_s_inputs():
     assert told(SelectiveClassifier(classifier, target_risk=0.45).fit, near, y[patients])[1] == [NEAR]
 
 
+def as_frame(values):
+    return pd.DataFrame(values, columns=list("abc"))
+
+
+@pytest.mark.parametrize("of_y", [list, pd.Series, torch.from_numpy], ids=["list", "Series", "tensor"])
+@pytest.mark.parametrize("of_X", [np.ndarray.tolist, as_frame, torch.from_numpy], ids=["list", "frame", "tensor"])
+def test_monitors_know_near_copies_in_any_container(of_X, of_y):
+    X, y, patients = drawn(0, 60, 15)
+    X = X / 2
+    monitor, what = told(CalibrationMonitor().partial_fit, of_X(X), of_y(y))
+    assert what == [NEAR]
+    assert monitor.n_samples_ == CalibrationMonitor().partial_fit(X, y, groups=patients).n_samples_ == 60
+    # Those that come again add nothing; others of a group do, unless it has a name.
+    assert told(monitor.partial_fit, of_X(X), of_y(y))[0].n_samples_ == 60
+
+
+def test_near_copies_in_calls_count_as_one_in_each_and_by_groups_in_all():
+    X, y, patients = drawn(0, 60, 30)
+    first = np.tile(np.arange(30) < 15, 60)
+    apart, whole = CalibrationMonitor(), CalibrationMonitor()
+    for rows in (first, ~first):
+        assert told(apart.partial_fit, X[rows] / 2, y[rows])[1] == [NEAR]
+        assert not told(whole.partial_fit, X[rows] / 2, y[rows], groups=patients[rows])[1]
+    assert apart.n_samples_ == 120
+    assert whole.n_samples_ == 60
+
+
 def test_clusters_of_many_samples_are_found_part_by_part():
     rng, patients = np.random.default_rng(0), np.tile(np.arange(2400), 5)
     X = rng.normal(size=(2400, 24))

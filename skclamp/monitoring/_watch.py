@@ -91,7 +91,11 @@ class Watch(AroundEstimator):
         return self
 
     def partial_fit(self, X, y=None, *, groups=None, **params):
-        """Watch some more samples; how they are cut into calls makes no difference.
+        """Watch some more samples; how they are cut into calls makes no difference, but to near-copies without groups.
+
+        Near-copies, such as frames of a video, are looked for within a call of 100 samples or more where there are no
+        groups. Each cluster of them counts as one sample, and a warning asks for the groups. A clip that goes on in the
+        next call counts anew there: give its name in groups.
 
         Parameters
         ----------
@@ -131,11 +135,11 @@ class Watch(AroundEstimator):
             if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
                 # A table has the columns of the first one.
                 validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
-            if groups is None and getattr(X, "shape", ())[:1] == getattr(y, "shape", None):
-                labels = np.unique(to_numpy(y).astype(str), return_inverse=True)[1]
-                near = near_copies(X, labels, labels + 1)
+            prints = None if y is None or groups is not None else row_prints(X)
+            if prints is not None and (labels := to_numpy(y, "y")).shape == prints.shape:
+                near = near_copies(X, labels.astype(str), np.ones(len(prints)))
                 # One of a cluster names it.
-                groups = None if near is None else row_prints(X)[near]
+                groups = None if near is None else prints[near]
             self._watch(X, y, groups)
         return self
 
