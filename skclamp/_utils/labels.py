@@ -350,8 +350,9 @@ def check_groups(groups, n_samples, parameter="groups"):
 
 def group_numbers(groups, n_samples, parameter="groups"):
     """Return the number of each sample's group, from 0 on in the order in which they first occur."""
-    names, numbers = check_groups(groups, n_samples, parameter).tolist(), {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names])
+    names = check_groups(groups, n_samples, parameter).tolist()
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
 
 
 def group_keys(groups, n_samples):

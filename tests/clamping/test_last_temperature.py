@@ -135,7 +135,7 @@ def test_t_suits_the_perturbation_that_is_kept():
 
 
 def test_what_a_fold_says_depends_on_none_of_its_labels():
-    """Of folds that are given, as others are drawn by all labels: the other half's logits change alone, but for size."""
+    """Of folds that are given, as others are drawn by all labels: the other half alone changes, but for size."""
     names = np.arange(Y.max() + 1)
     options = {"output": Recorder(), "classes": names, "validation_fraction": KFold(2)}
     found = clamping(**options).fit(SHIFTED, Y)
