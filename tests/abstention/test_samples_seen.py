@@ -9,6 +9,8 @@ import pytest
 import torch
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from scipy.sparse import csr_matrix
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -174,6 +176,20 @@ def test_samples_that_trained_the_network_are_told():
     with pytest.warns(CalibrationSetWarning, match="Not guaranteed") as caught:
         prove(fitted, rng.normal(size=(1000, 3)), y)
     assert not any(issubclass(warning.category, TrainingDataWarning) for warning in caught)
+
+
+def test_near_misses_are_those_of_what_trained_a_classifier():
+    """As for calibrators; the few errors of one that is sure for good reason are no such."""
+    x, y = make_classification(2400, 12, n_informative=8, n_classes=3, flip_y=0.1, random_state=0)
+    forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x[:1200], y[:1200])
+    with pytest.warns(TrainingDataWarning, match="few errors on the 1200 samples .* near misses.* prove the risk on"):
+        prove(forest, x[:1200], y[:1200], target=0.3)
+    labels = labels_of(bare_logits(NETWORK, X), temperature=0.05)
+    sure = TemperatureScaling(NETWORK).fit(X[FIT], labels[FIT])
+    assert 0 < np.mean(sure.predict(X[300:]) != labels[300:]) < 0.1
+    with warnings.catch_warnings(action="error", category=TrainingDataWarning):
+        prove(forest, x[1200:], y[1200:], target=0.3)
+        prove(sure, X[300:], labels[300:])
 
 
 # Equal samples
