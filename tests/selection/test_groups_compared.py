@@ -101,7 +101,7 @@ def test_diagrams_take_groups():
     p = np.exp(X) / np.exp(X).sum(1, keepdims=True)
     draw, few = ReliabilityDisplay.from_predictions, {"n_bins": 4, "smooth": True, "n_draws": 20}
     alone, found, rows = (
-        draw(y[::6], p[::6], n_resamples=1000, **few),
+        draw(y[::6], p[::6], groups=range(100), n_resamples=1000, **few),
         draw(y, p, groups=patient, **few),
         draw(y, p, n_resamples=1000, **few),
     )
