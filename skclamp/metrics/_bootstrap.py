@@ -400,7 +400,7 @@ def _may_be_noise(sample, tail, random_state):
         generator, value = np.random.default_rng(random_state.randint(2**31 - 1)), form.estimate
         errors = (form.of_drawn(generator, alike) for _ in range(n_draws))
     else:
-        step, value = max(1, min(n_draws, BLOCK_SIZE // proba.n_samples)), form.value
+        step, value = min(n_draws, 1 + BLOCK_SIZE // proba.n_samples), form.value
         blocks = (draw_labels(proba, step, random_state, alike=alike) for _ in range(0, n_draws, step))
         draws = itertools.islice(itertools.chain.from_iterable(blocks), n_draws)
         errors = (sample.metric(labels, proba) for labels in draws)

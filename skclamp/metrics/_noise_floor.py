@@ -176,8 +176,7 @@ def draw_labels(proba, n_draws, random_state, *, alike=False):
         places = torch.from_numpy(parts) * total
         if alike and not proba.is_event:
             # The most probable class comes first, so that rows of a unit are right together.
-            before = (cumulative - values).gather(1, values.argmax(1, keepdim=True))
-            places = (places + before) % total
+            places = (places + (cumulative - values).gather(1, values.argmax(1, keepdim=True))) % total
         drawn = torch.searchsorted(cumulative, places, right=True).clamp(max=proba.n_classes - 1)
         labels[:, rows] = drawn.T
     return labels
