@@ -153,7 +153,7 @@ def test_constant_inputs(perturbation, constant):
 def test_weights_decide():
     """Half of the samples are shifted; those with weight are judged by."""
     x, y = tabular(800)
-    shifted = np.arange(800) < 400
+    shifted = np.random.default_rng(0).permutation(800) < 400
     given = np.where(shifted[:, None], x + 1.0, x).astype(np.float32)
     both = [guarded(perturbation="channel").fit(given, y, sample_weight=w) for w in (shifted + 1e-3, ~shifted + 1e-3)]
     assert both[0].accepted_

@@ -71,7 +71,8 @@ def split_off(batch, chosen, n_samples, seed):
 def test_few_samples_of_many_features_promise_no_certainty(sensors, seed, fraction):
     classifier, x, y, batch = sensors
     fit, test = split_off(batch, 3, 200, seed)
-    found = clamping(classifier, validation_fraction=fraction).fit(x[fit], y[fit])
+    # Maps of the network's own logits, which may do better, aren't in question.
+    found = clamping(classifier, validation_fraction=fraction, output=None).fit(x[fit], y[fit])
     plain = TemperatureScaling(classifier).fit(x[fit], y[fit])
     columns = np.searchsorted(classifier.classes_, y[test])
     assert found.accepted_

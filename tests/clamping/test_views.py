@@ -116,13 +116,15 @@ def test_each_is_kept_without_the_other():
     perturbed = two_views(perturbation="affine").fit(moved(bare), labels)
     assert perturbed.accepted_
     assert not perturbed.views_verdict_.accepted
-    # Two views are better than one, and so is an affine perturbation of one, which gradients of all would keep.
-    seen = two_views(perturbation="affine", penalty=1e-9).fit(X, Y)
+    # Two views are better than one, and so is, by less than few samples prove, an affine perturbation of one, which
+    # gradients of all would keep.
+    few = X[:150], Y[:150]
+    seen = two_views(perturbation="affine", penalty=1e-9).fit(*few)
     assert not seen.accepted_
     assert seen.views_verdict_.accepted
     assert "temperature scaling" not in seen.verdict_.reason.partition(":")[0]
     # As by itself.
-    np.testing.assert_array_equal(seen.predict_proba(X), FITTED.predict_proba(X))
+    np.testing.assert_array_equal(seen.predict_proba(X), two_views().fit(*few).predict_proba(X))
 
 
 @pytest.mark.parametrize(
@@ -155,31 +157,47 @@ class Dimmed(nn.Module):
         return self.gain * x.flip(-1)
 
 
-@pytest.mark.parametrize("perturbation", [None, "affine"])
-def test_weights_are_best_for_all_samples_where_folds_disagree(perturbation):
-    images = X if perturbation is None else moved(X)
-    near = [Dimmed(gain) for gain in (0.9, 0.95, 1.05, 1.1)]
-    for seed in range(20):
-        calibrator = two_views(views=near, perturbation=perturbation, precision="float32", random_state=seed)
-        if (" or Dimmed" in calibrator.fit(images, Y).views_verdict_.reason) == (perturbation is None):
-            break
-    assert calibrator.accepted_ == (perturbation is not None)
-    assert (" or Dimmed" in calibrator.views_verdict_.reason) == (perturbation is None)
+NEAR = [Dimmed(gain) for gain in (0.9, 0.95, 1.05, 1.1)]
+
+
+def best_weights(calibrator, images, labels):
+    """Of the views that are kept, for these samples."""
     x = calibrator.perturbation_(torch.from_numpy(images))
     with torch.no_grad():
         logits = [NETWORK(view(x)) for view in calibrator.views_]
 
     def loss(weights):
         weights = torch.tensor(weights, requires_grad=True)
-        value = smoothed_nll(sum(weight * part for weight, part in zip(weights, logits, strict=True)), Y)
+        value = smoothed_nll(sum(weight * part for weight, part in zip(weights, logits, strict=True)), labels)
         value.backward()
         return value.item(), weights.grad.numpy()
 
     bounds, options = [(0, None)] * len(logits), {"ftol": 1e-15, "gtol": 1e-10}
     weights = minimize(loss, np.ones(len(logits)), jac=True, bounds=bounds, options=options).x
-    # Under a perturbation they are those of the logits that folds held out.
-    rtol = 1e-4 if perturbation is None else 0.05
-    np.testing.assert_allclose(calibrator.view_weights_, weights / weights.sum(), rtol=rtol)
+    return weights / weights.sum()
+
+
+def test_weights_are_best_for_all_samples_where_folds_disagree():
+    for seed in range(20):
+        calibrator = two_views(views=NEAR, precision="float32", random_state=seed).fit(X, Y)
+        if " or Dimmed" in calibrator.views_verdict_.reason:
+            break
+    assert " or Dimmed" in calibrator.views_verdict_.reason
+    np.testing.assert_allclose(calibrator.view_weights_, best_weights(calibrator, X, Y), rtol=1e-4)
+
+
+def test_weights_under_a_perturbation_are_best_on_average():
+    """They are those of the logits that folds held out, which differ by chance from what all the samples make."""
+    found = []
+    for seed in range(2, 7):
+        images, labels = draw(NETWORK, IMAGE, N, seed, HorizontalFlip())
+        images = moved(images)
+        calibrator = two_views(perturbation="affine", views=NEAR[:1], precision="float32").fit(images, labels)
+        assert calibrator.accepted_
+        if calibrator.views_verdict_.accepted:
+            found.append([calibrator.view_weights_, best_weights(calibrator, images, labels)])
+    assert len(found) >= 3
+    np.testing.assert_allclose(*np.mean(found, axis=0), rtol=0.05)
 
 
 class Quarter(nn.Module):
