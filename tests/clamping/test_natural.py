@@ -227,7 +227,7 @@ class Recorder(Callback):
 @pytest.mark.parametrize("fraction", [None, 0.5], ids=["no guard", "guard"])
 @pytest.mark.parametrize(("optimizer", "n_batches"), [("natural", 0), ("adam", 3)])
 def test_callbacks_see_each_epoch_of_the_final_training_alone(optimizer, n_batches, fraction):
-    recorder, how = Recorder(), {"optimizer": optimizer, "batch_size": 1000, "lr": 0.3}
+    recorder, how = Recorder(), {"optimizer": optimizer, "batch_size": 1000, "lr": 0.3, "output": None}
     calibrator = natural(callbacks=[recorder], validation_fraction=fraction, **how).fit(X, Y)
     assert calibrator.accepted_
     assert recorder.calls == ["begin", *[*["batch"] * n_batches, "epoch"] * calibrator.n_iter_, "end"]

@@ -87,7 +87,7 @@ def test_a_choice_of_gamma_takes_views():
     assert search.views_verdict_.accepted
     assert nll(search) == pytest.approx(nll(FITTED), abs=0.01)
     few = NeuralClampingCalibrator(NETWORK, **options).fit(X[:60], Y[:60])
-    assert "views need 100 samples" in few.views_verdict_.reason
+    assert "views need 100 independent samples" in few.views_verdict_.reason
 
 
 class Named(nn.Module):
