@@ -6,6 +6,7 @@ import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import flat, linear
 from _small_networks import bare_logits, labels_of, nll, vectors
+from sklearn.model_selection import KFold
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torch.utils.data import TensorDataset
@@ -73,7 +74,8 @@ def test_the_last_steps_go_on_as_long_as_they_gain():
     (x, y), (x_test, y_test) = calibration_and_test(2, 200)
     x, x_test = shifted(x, "mixed colours"), shifted(x_test, "mixed colours")
     network = without_norms(convolutional_network())
-    fits = [auto(network, random_state=r, validation_fraction=0.5).fit(x, y) for r in range(8)]
+    folds = [KFold(2, shuffle=True, random_state=r) for r in range(8)]
+    fits = [auto(network, random_state=r, validation_fraction=folds[r]).fit(x, y) for r in range(8)]
     losses = [scores(found, x_test, y_test)[0] for found in fits]
     assert max(losses) < 1.2 * np.median(losses)
 
