@@ -7,6 +7,8 @@ from scipy.ndimage import uniform_filter1d
 _DEVIATIONS = 3.0
 # Samples of one kind, about equally sure, whose mean a loss is compared with, itself in the middle of them.
 _ALIKE = 7
+# Losses that differ by less are equal.
+_ROUNDING = 1e-9
 
 
 def stretch_of(losses, confidence, kinds):
@@ -17,6 +19,8 @@ def stretch_of(losses, confidence, kinds):
     the products of neighbours' are martingale differences, however unequal their variances are: their sum over the
     root of their squares' is about normal, if not nearer to 0.
     """
+    if np.ptp(losses) < _ROUNDING:
+        return 0
     for kind in kinds:
         order = np.lexsort([confidence, kind])
         surprise = np.empty(len(losses))

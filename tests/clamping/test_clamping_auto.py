@@ -178,9 +178,10 @@ def resnet(data_dir):
 @pytest.mark.slow
 def test_where_a_fold_has_evidence_for_no_family_it_takes_a_step_that_gradients_foresee(resnet):
     network, images, labels = without_norms(resnet[0]), *resnet[1:]
-    # Clipped, so that gradients at the identity say little: in a fold of this draw no family has evidence there.
+    # Clipped, so that gradients at the identity say little.
     bright = np.minimum(images + np.float32(0.25), 1)
-    fitted = [auto(network, random_state=2, **named) for named in ({}, {"perturbation": "affine"})]
+    settings = {"random_state": 2, "validation_fraction": KFold(2, shuffle=True, random_state=0)}
+    fitted = [auto(network, **settings, **named) for named in ({}, {"perturbation": "affine"})]
     fitted.append(temperature_scaling(network))
     found, named, plain = (
         scores(calibrator.fit(bright[:1000], labels[:1000]), bright[1000:], labels[1000:])[0] for calibrator in fitted
