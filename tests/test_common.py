@@ -233,7 +233,8 @@ BAD_DATA = {
     "NaN among objects": (lambda X, y: (X, with_entry(y.astype(object), np.nan)), "y must not hold NaN"),
     "NaN in labels": (lambda X, y: (X, with_entry(y.astype(float), np.nan)), "y must not hold NaN"),
     "several labels": (lambda X, y: (X, np.eye(4)[y]), "y has exactly one 1 in each row"),
-    "labels of several types": (lambda X, y: (X, np.array(["a", None] * 100, dtype=object)), "y must hold labels"),
+    "labels of several types": (lambda X, y: (X, np.array(["a", 1] * 100, dtype=object)), "y must hold labels"),
+    "a missing label": (lambda X, y: (X, np.array(["a", None] * 100, dtype=object)), "or a label is missing; got None"),
     "a negative weight": (lambda X, y: (X, y, -np.eye(len(y))[3]), "sample_weight must be finite, non-negative"),
     "a weight of NaN": (lambda X, y: (X, y, y * np.nan), "sample_weight must be finite, non-negative"),
     "lengths of weights": (lambda X, y: (X, y, np.ones(199)), "sample_weight must have one value per .* 200 and 199"),
@@ -303,6 +304,7 @@ def test_a_failed_fit_keeps_the_earlier_one(case):
     "ignore:temperature_ (is at the bound|can't be learned):sklearn.exceptions.ConvergenceWarning"
 )
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
+@pytest.mark.filterwarnings("ignore:perturbation='affine' is left out:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has no two distinct samples:UserWarning")
 @pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")

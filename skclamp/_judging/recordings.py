@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-# Of chance.
-_DEVIATIONS = 3.0
+# Of chance; and fewer samples tell little.
+_DEVIATIONS, _MIN_SAMPLES = 3.0, 50
 # Samples of one kind, about equally sure, whose mean a loss is compared with, itself in the middle of them.
 _ALIKE = 7
 # Losses that differ by less are equal.
@@ -19,7 +19,7 @@ def stretch_of(losses, confidence, kinds):
     the products of neighbours' are martingale differences, however unequal their variances are: their sum over the
     root of their squares' is about normal, if not nearer to 0.
     """
-    if np.ptp(losses) < _ROUNDING:
+    if len(losses) < _MIN_SAMPLES or np.ptp(losses) < _ROUNDING:
         return 0
     for kind in kinds:
         order = np.lexsort([confidence, kind])
