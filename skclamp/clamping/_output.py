@@ -97,7 +97,7 @@ def strayed(judged, state, problem, logits, plain, generator, views=()):
     of_all = losses(judged, state.temperature, deployed)
     of_folds = losses(judged, state.temperature, logits[rows])
     lost, error, _ = student_below_zero(*of_groups(of_all - of_folds, part.weight.numpy(), part.units))
-    if lost <= error:
+    if lost <= 0:
         return None
     without, temperature = plain()
     gains = np.average(of_all - losses(without, temperature, part.logits), weights=part.weight) < 0

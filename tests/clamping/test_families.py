@@ -114,7 +114,7 @@ def test_a_parameter_without_axes_is_learned_saved_and_shown(settings, tmp_path)
     plt = pytest.importorskip("matplotlib.pyplot")
     X, y, Z = dim()
     calibrator = NeuralClampingCalibrator(
-        convolutional_network(), perturbation=Exposure(), random_state=0, **settings
+        convolutional_network(), perturbation=Exposure(), output=None, random_state=0, **settings
     ).fit(X, y)
     assert calibrator.accepted_
     assert calibrator.perturbation_.log_gain.shape == ()
