@@ -19,9 +19,9 @@ from ..scaling import TemperatureScaling
 # six seconds, and win next to nothing. Of ten classes a pool takes less than the passes of clamping do.
 _MAX_CLASSES, _MAX_PRODUCT = 200, 100_000_000
 _N_FOLDS = 5
-# How many samples tell whether the last fit has ended where those of the folds did. The loss may be within its error:
-# few samples that lose much make both large.
-_N_ASKED = 256
+# How many samples tell whether the last fit has ended where those of the folds did, and a part of the error that is no
+# loss. More may be within it: few samples that lose much make both large.
+_N_ASKED, _FEWEST_ERRORS = 256, 0.5
 
 
 class Judged(NamedTuple):
@@ -97,7 +97,7 @@ def strayed(judged, state, problem, logits, plain, generator, views=()):
     of_all = losses(judged, state.temperature, deployed)
     of_folds = losses(judged, state.temperature, logits[rows])
     lost, error, _ = student_below_zero(*of_groups(of_all - of_folds, part.weight.numpy(), part.units))
-    if lost <= 0:
+    if lost <= _FEWEST_ERRORS * error:
         return None
     without, temperature = plain()
     gains = np.average(of_all - losses(without, temperature, part.logits), weights=part.weight) < 0
