@@ -160,9 +160,6 @@ CLAMPING = {
     "classifier": clamped(partial(problems.table, problems.load_wine, problems.mlp)),
     "logits": clamped(problems.few),
     "named inputs": clamped(problems.named_inputs),
-    "several families": predicted(
-        partial(problems.clamp_cv, FEW_GAIN, precision="float32", cv=2, **problems.two_families)
-    ),
 }
 OTHERS = {
     "network": predicted(partial(fit, "StructuredMatrixScaling", problems.gain)),

@@ -227,8 +227,7 @@ gain, few_gain, none = partial(camera, "gain"), partial(camera, "gain", 440), pa
 mirrored = partial(drawn, 2, 6, 6, view=HorizontalFlip())
 logistic, forest = partial(LogisticRegression, max_iter=1000), partial(RandomForestClassifier, 20, random_state=0)
 mlp = partial(MLPClassifier, (16,), max_iter=100, tol=1e-2, random_state=0)
-clamp, clamp_cv = (partial(fit, f"NeuralClampingCalibrator{form}", random_state=0) for form in ("", "CV"))
-two_families = {"perturbations": ["affine", "channel"], "gammas": [0, 1]}
+clamp = partial(fit, "NeuralClampingCalibrator", random_state=0)
 reference = {**skclamp.REFERENCE_SETTINGS, "max_epochs": 5, "batch_size": 100}
 skorch_net = partial(
     camera, "gain", wrap=lambda net: NeuralNetClassifier(net, criterion=nn.CrossEntropyLoss).initialize()
@@ -292,8 +291,6 @@ FITS = {
     "clamping: logits": clamp(few),
     "clamping: named inputs": clamp(named_inputs),
     "clamping: guessing": clamp(partial(drawn, 3, 6, 6, change=lambda network, X, y: (network, X / 100, y[::-1]))),
-    "clamping CV: gain": clamp_cv(few_gain, **two_families),
-    "clamping CV: no shift": clamp_cv(partial(camera, "none", 440), cv=2, **two_families),
     # Selection
     "selector: few": fit("CalibratorSelector", few),
     "selector: weights": fit("CalibratorSelector", few, weights, n_folds=3),
