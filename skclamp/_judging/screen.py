@@ -8,9 +8,8 @@ from scipy import linalg, stats
 from .paired import numbered, of_groups
 from .verdict import Objection, Reason
 
-# Gradients have to be beyond chance at the first level, and what they foresee below zero by so many standard errors; at
-# the second level merely below zero.
-LEVEL, _SURE, ERRORS = 0.05, 0.01, 1.2
+# Gradients have to be beyond chance at this level, and what they foresee below zero; it is clear by so many errors.
+LEVEL, ERRORS = 0.05, 1.2
 _N_FLIPS, _N_FOLDS = 999, 5
 # Signs at a time: 8 MB.
 _BLOCK = 2**20
@@ -60,11 +59,9 @@ class Screen(NamedTuple):
         """Why a search would be in vain; None where it may not."""
         if self.may_be_chance:
             return Objection(Reason.GRADIENTS_BY_CHANCE, self.p_value, LEVEL, self.n_parameters)
-        n_errors = 0.0 if self.p_value <= _SURE else ERRORS
-        lacks = {name: (mean + n_errors * error, mean) for name, (mean, error) in self.forecasts.items()}
-        name = min(lacks, key=lacks.__getitem__)
-        lack, mean = lacks[name]
-        return None if lack < 0 else Objection(Reason.NO_GAIN_FORESEEN, mean, mean - lack, name)
+        name = min(self.forecasts, key=self.forecasts.__getitem__)
+        mean, _ = self.forecasts[name]
+        return None if mean < 0 else Objection(Reason.NO_GAIN_FORESEEN, mean, about=name)
 
 
 def flips(products, root, share, level, groups=None):

@@ -64,8 +64,8 @@ class Reason(Enum):
         "gradients with respect to {about:,} numbers may be chance (p = {value:.2g}, needs at most {needed:g})"
     )
     NO_GAIN_FORESEEN = (
-        "gradients of some samples foresee too little of others: {about} changes their NLL by {value:+.2g} nats per "
-        "sample, needs below {needed:.2g}"
+        "gradients of some samples foresee no gain on others: {about}, which does best, changes their NLL by "
+        "{value:+.2g} nats per sample"
     )
     # Doubts about a candidate that folds have judged.
     LOST_FOLDS = "it fell in {value} of {about} folds, needs {needed}"
