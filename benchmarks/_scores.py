@@ -61,7 +61,11 @@ def draw_labels(logits, temperature, seed):
 
 def predicted(clamping, inputs, logits):
     """Log-probabilities; where no perturbation was kept, from the logits that there are."""
-    return clamping.predict_log_proba(inputs) if clamping.accepted_ else scaled(logits, clamping.temperature_)
+    if clamping.accepted_:
+        return clamping.predict_log_proba(inputs)
+    if hasattr(clamping, "output_"):
+        return clamping.output_.predict_log_proba(logits)
+    return scaled(logits, clamping.temperature_)
 
 
 def facts(clamping):

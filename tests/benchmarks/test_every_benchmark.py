@@ -42,6 +42,7 @@ CASES = {
     "grouped_metrics": "--sizes 4 --draws 1 --kinds some --units patients",
     "guard": "--networks mlp --settings affine --sizes 50 --repetitions 2",
     "imagenet_corruptions": "--changes darkness drawn --methods temperature batch_norm --seeds 50 --n 6",
+    "intents": "--changes none --sizes 100 --draws 1",
     "label_shift": '--designs "5 classes" --sizes 100x300 --draws 1',
     "looks": '--only "three positives" --draws 2',
     "many_places": "--samples 2 --side 40",
@@ -80,6 +81,42 @@ PACKAGES = {
     "abstention": ["mapie"],
     "matrix_speed": ["probmetrics"],
 }
+# A network of tokens, as the folder of texts has one.
+TEXTS = """
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.norm, self.head = nn.Embedding(50, 8), nn.LayerNorm(8), nn.Linear(8, 3)
+
+    def forward(self, input_ids):
+        return SimpleNamespace(logits=self.head(self.norm(self.embedding(input_ids)).mean(1)))
+
+
+def load():
+    return Network().eval()
+
+
+class Texts(torch.utils.data.Dataset):
+    def __init__(self, ids, y):
+        self.ids, self.y = ids, y
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, k):
+        return {"input_ids": torch.as_tensor(self.ids[k][self.ids[k] > 0].astype(int)), "labels": int(self.y[k])}
+
+
+def collate(rows):
+    ids = nn.utils.rnn.pad_sequence([row["input_ids"] for row in rows], batch_first=True)
+    return {"input_ids": ids, "labels": torch.tensor([row["labels"] for row in rows])}
+"""
 # They print, and write nothing.
 SILENT = ("distributed_speed",)
 
@@ -110,6 +147,11 @@ def folder(tmp_path_factory):
     np.savez(path / "multilabel_ecg.npz", probabilities=proba.astype(np.float32), labels=labels)
     micrographs = rng.integers(0, 256, (20, 32, 32), dtype=np.uint8)
     np.savez(path / "em_membranes.npz", images=micrographs, interior=np.packbits(micrographs > 99, axis=-1))
+    (path / "banking77").mkdir()
+    (path / "banking77" / "model.py").write_text(TEXTS)
+    ids = rng.integers(1, 50, (300, 9)) * (np.arange(9) < rng.integers(3, 10, (300, 1)))
+    parts = {"cal": np.arange(150), "test": np.arange(150, 300)}
+    np.savez(path / "banking77" / "banking.npz", ids_none=ids, y=rng.integers(0, 3, 300), **parts)
     for label in ("0007", "207", "985"):
         (path / "imagenet_sample" / label).mkdir(parents=True)
         for number in range(4):
