@@ -378,6 +378,8 @@ MISTAKES_OF_LABELS = {
     "upside down": (lambda z, y: (z, 1 - y), {}, r"upside down.*\[0, 1, 2, 3, 4\]"),
     "one upside down": (lambda z, y: (z, np.abs(y - [0, 0, 1, 0, 0])), {}, r"upside down.*\[2\]"),
     "two sigmoids": (lambda z, y: (sigmoid(sigmoid(z)), y), {"response": "probabilities"}, "applied twice"),
+    "another order of samples": (lambda z, y: (z, np.roll(y, 1, axis=0)), {}, "on 400 samples labels have no higher"),
+    "unknown where not 1": (lambda z, y: (z, np.where(y == 1, 1, np.nan)), {}, "all labels that are known are 1"),
 }
 
 
@@ -402,7 +404,8 @@ def test_labels_that_are_right_are_no_news():
         together = np.repeat(z[:, :1], 4, axis=1) + 0.5 * rng.normal(size=(len(z), 4))
         assert told(PlattScaling(), 0.3 * together, (together + rng.logistic(size=(len(z), 1)) > 0).astype(float)) == []
         noise = rng.normal(size=z.shape)
-        assert told(PlattScaling(), noise, (rng.random(z.shape) < 0.1 + 0.1 * (np.arange(2 + seed) % 5)) * 1.0) == []
+        news = told(PlattScaling(), noise, (rng.random(z.shape) < 0.1 + 0.1 * (np.arange(2 + seed) % 5)) * 1.0)
+        assert all("no higher probabilities" in message for message in news)
         frequent = rng.uniform(0.5, 0.73, size=(500, 3))
         drawn = (rng.random(frequent.shape) < frequent).astype(float)
         assert told(PlattScaling(response="probabilities"), frequent, drawn) == []

@@ -373,11 +373,22 @@ def _sum_to(total, logits):
     return bool(((logits.sum(1) - total).abs() <= tolerance).all())
 
 
-def look_at_new(logits):
+def look_for_probabilities(logits, outputs, of_classes=words.probabilities, of_labels=words.PROBABILITIES_OF_LABELS):
+    """Look for probabilities that are taken for logits; `of_classes` makes a sentence of what rows sum to."""
+    if outputs.n_labels:
+        # A few may lie there by chance.
+        inside = logits.numel() >= MIN_SAMPLES_PER_PARAMETER and ((logits >= 0) & (logits <= 1)).all()
+        return [Finding(of_labels, explains=True)] if inside else []
+    total = total_of_probabilities(outputs.rows(logits))
+    return [Finding(of_classes(total), explains=True)] if total else []
+
+
+def look_at_new(logits, outputs):
     """Look for new logits that are probabilities, where those of the fit weren't; a row alone may be so by chance."""
-    if len(logits) > 1 and (total := total_of_probabilities(logits[:_MAX_ROWS_FOR_T])):
-        return [Finding(words.new_probabilities(total))]
-    return []
+    if len(logits) == 1:
+        return []
+    some = logits[:_MAX_ROWS_FOR_T]
+    return look_for_probabilities(some, outputs, words.new_probabilities, words.NEW_PROBABILITIES_OF_LABELS)
 
 
 def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):

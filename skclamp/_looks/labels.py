@@ -1,4 +1,4 @@
-"""Looks at labels that don't exclude each other: columns in another order, upside down, or a sigmoid too much."""
+"""Looks at labels that don't exclude each other: in another order, upside down, all 1, or a sigmoid twice."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -15,12 +15,14 @@ _MAX_SAMPLES, _MAX_LABELS = 5000, 2048
 _TIMES = 2
 # Standard errors beyond chance: of an order, and of one of many labels.
 _OF_ORDER, _OF_LABEL = 3.09, 4.0
+# To tell guesses: labels of the rarer value, and standard errors of all labels together.
+_MIN_RARER, _OF_ANY = 20, 1.645
 # The log-odds of sigmoid(1) are 1, but for rounding; and how often labels are 1 whose probabilities are all above that.
 _MOST, _HALF = 1.001, 0.5
 
 
 def look_at_labels(samples):
-    """Findings of labels that the columns fit in another order, or the other way round; at places, of one of each.
+    """Findings of labels that the columns fit in another order, the other way round, or not; at places, of one of each.
 
     An order is found on one half of the samples and tested on the other.
     """
@@ -31,6 +33,8 @@ def look_at_labels(samples):
         return []
     known = y >= 0
     share = (known * y).sum(0) / known.sum(0).clip(1)
+    if share.min() == 1:
+        return [Finding(words.ALL_ONES, explains=True)]
     inside = 0 <= log_odds.min() <= log_odds.max() <= _MOST
     if inside and share.mean() < _HALF and not samples.backbone.guesses_response:
         return [Finding(words.SIGMOID_TWICE, explains=True)]
@@ -43,4 +47,7 @@ def look_at_labels(samples):
         shown = order.argsort().tolist() if n_labels <= words.MAX_SHOWN else "..."
         return [Finding(words.LABELS_IN_ANOTHER_ORDER.format(shown), explains=True)]
     against = samples.classes[deviations(fit) < -_OF_LABEL].tolist()
-    return [Finding(words.UPSIDE_DOWN.format(against), explains=True)] if against else []
+    if against:
+        return [Finding(words.UPSIDE_DOWN.format(against), explains=True)]
+    guesses = known.sum(0) @ np.minimum(share, 1 - share) >= _MIN_RARER and deviations(fit.sum(1)) <= _OF_ANY
+    return [Finding(words.GUESSES_OF_LABELS.format(n_samples), explains=True)] if guesses else []

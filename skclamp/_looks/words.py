@@ -33,6 +33,10 @@ def new_probabilities(total=1):
     )
 
 
+NEW_PROBABILITIES_OF_LABELS = (
+    "the rows given lie between 0 and 1 everywhere, as probabilities do, and are taken for logits, which those of fit "
+    'were: give logits, or fit to probabilities with response="probabilities"'
+)
 ONE_CLASS = "all labels are of one class, {name!r}, of {n_classes}: how sure to be of others can't be learned"
 
 
@@ -92,6 +96,10 @@ COPIES = (
     "samples are repeated, labels and all: copies, such as frames of a still video, are no evidence of their own, "
     "and alarms of them may be false. Pass groups=..., a name for each sample of what it is a copy of"
 )
+GROUPS_AGAIN = (
+    "{} of {} samples add nothing, since their groups came in an earlier call: give a group whole, and others other "
+    "names, also where each call numbers its own from 0 on"
+)
 RECORDING = (
     "the order of the samples looks like a recording, such as frames of a drive, since the losses of neighbours agree: "
     "its samples are few independent ones, and what is learned from them may fail on another. Give groups=..., a name "
@@ -145,6 +153,14 @@ LABELS_IN_ANOTHER_ORDER = "the labels fit the columns better in another order: y
 UPSIDE_DOWN = (
     "labels may be upside down, since their probabilities are higher where they are 0: {}. If 1 says that a sample "
     "doesn't have the label, give 1 - y"
+)
+ALL_ONES = (
+    "all labels that are known are 1: how sure to be of a 0 can't be learned. Give 0 where a sample doesn't have a "
+    "label, and NaN only where nobody knows"
+)
+GUESSES_OF_LABELS = (
+    "on {} samples labels have no higher probabilities where they are 1 than where they are 0: are the trained weights "
+    "loaded, is X scaled as in training, and is y in the order of X?"
 )
 SIGMOID_TWICE = (
     "all probabilities lie between 0.5 and 0.74, as those of a sigmoid that was applied twice, and labels are rarer: "

@@ -25,7 +25,7 @@ from .._backbones.scale import joined
 from .._judging.paired import numbered
 from .._looks import words
 from .._looks.dependence import look_for_dependence
-from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
+from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_for_probabilities
 from .._looks.labels import look_at_labels
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
@@ -389,15 +389,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         return Samples.of(**found, **told, metadata=metadata, name=names[1])
 
     def _look_for_probabilities(self, samples, checks=True):
-        """Return whether logits add up as probabilities of classes do; tell where any are taken for logits unasked."""
+        """Return whether logits look like probabilities; tell where these are taken for logits unasked."""
         logits = samples.logits[:, :, :_FEW_PLACES] if self._outputs.is_dense else samples.logits
-        total = 0.0 if self._outputs.n_labels else total_of_probabilities(self._outputs.rows(logits))
+        findings = look_for_probabilities(logits, self._outputs)
         if checks and samples.backbone.guesses_response:
-            if total:
-                note(words.probabilities(total), CalibrationSetWarning, explains=True)
-            elif self._outputs.n_labels and ((logits >= 0) & (logits <= 1)).all():
-                note(words.PROBABILITIES_OF_LABELS, CalibrationSetWarning, explains=True)
-        return total > 0
+            tell(findings)
+        return bool(findings)
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
@@ -835,8 +832,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 f"{'. Of one dimension X is one column; a single sample is X[None]' if logits.shape[1] == 2 else ''}"
             )
         outputs = self._outputs
-        if given and not self._like_probabilities and outputs == SOFTMAX:
-            tell(look_at_new(logits))
+        if given and not self._like_probabilities and not outputs.is_dense:
+            tell(look_at_new(logits, outputs))
         dtype = torch.float32 if outputs.is_dense else torch.float64
         own = outputs.is_dense and not given and logits.device.type == "cpu" and logits.dtype == dtype
         out = logits if own and logits.is_contiguous() else torch.empty(tuple(logits.shape), dtype=dtype)

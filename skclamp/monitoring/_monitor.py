@@ -13,7 +13,7 @@ from .._backbones.backbone import Opening
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_probabilistic, is_frozen, open_backbone
 from .._looks import words
-from .._looks.diagnosis import look_at_width, total_of_probabilities
+from .._looks.diagnosis import look_at_width, look_for_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.labels import calibrator_in, encode_labels, group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
@@ -27,8 +27,6 @@ from ._e_process import CalibrationBets, best_temperature, gain_of_frequencies
 from ._watch import Watch, in_labels
 from ._watched import log_odds_of_copies, read_watched
 
-# Of a few, all may lie between 0 and 1 by chance.
-_FEWEST_LOGITS = 20
 # Probabilities above 1 less this.
 _CERTAIN = 5e-6
 # Of copies among the samples; what it bets on is seldom so by chance.
@@ -258,7 +256,7 @@ class CalibrationMonitor(Watch):
             shape = (2, len(columns)) if self._outputs.n_labels else (len(classes),)
             self._start(CalibrationBets.of_none(self.tolerance, *shape))
             if self._backbone.guesses_response:
-                self._look_for_probabilities(logits)
+                tell(look_for_probabilities(logits, self._outputs))
         elif not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
@@ -302,14 +300,6 @@ class CalibrationMonitor(Watch):
             self._look_for_copies(told, np.where(unsure, y_encoded, -1), of_label)
         label = np.nonzero(known)[1] if outputs.n_labels else np.zeros(known.sum(), dtype=np.int64)
         self._take_on((log_p[known.ravel()], y_encoded[known], label), keys, skipped, known.sum(1))
-
-    def _look_for_probabilities(self, logits):
-        """Warn where what is taken for logits looks like probabilities."""
-        if self._outputs.n_labels:
-            if logits.numel() >= _FEWEST_LOGITS and ((logits >= 0) & (logits <= 1)).all():
-                note(words.PROBABILITIES_OF_LABELS, CalibrationSetWarning, explains=True)
-        elif total := total_of_probabilities(self._outputs.rows(logits)):
-            note(words.probabilities(total), CalibrationSetWarning, explains=True)
 
     def _look_for_copies(self, log_p, y, of_label):
         """Warn once labels show that samples with equal probabilities are one; of earlier calls the last one counts."""
