@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from .._backbones.opening import check_samples
 from .._backbones.rows import row_prints
 from .._judging.near_duplicates import near_copies
+from .._looks import words
 from .._utils.arrays import to_numpy
 from .._utils.warnings import note, one_warning
 from ..base._around import AroundEstimator, arguments_of
@@ -257,6 +258,8 @@ class Watch(AroundEstimator):
         if keys is not None:
             keys = np.repeat(keys, sizes)
             rows, sizes = one_after_another(keys, self._evidence.groups)
+            if 2 * len(rows) < len(keys):
+                note(words.GROUPS_AGAIN.format(len(keys) - len(rows), len(keys)), CalibrationSetWarning)
             samples = [each[rows] for each in samples]
         # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
         limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)

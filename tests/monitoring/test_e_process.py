@@ -8,6 +8,7 @@ import pytest
 from scipy.special import log_softmax
 
 from skclamp import CalibrationMonitor, TemperatureScaling
+from skclamp.exceptions import CalibrationSetWarning
 
 N, K = 400, 4
 
@@ -212,9 +213,11 @@ def test_a_group_that_comes_back_adds_nothing(cast):
     monitor = CalibrationMonitor().partial_fit(X[:400], y[:400], groups=cast(groups[:400]))
     new = ~np.isin(groups, groups[:400])
     other = copy.deepcopy(monitor).partial_fit(X[new], y[new], groups=cast(groups[new]))
-    monitor = pickle.loads(pickle.dumps(monitor)).partial_fit(X, y, groups=cast(groups))
+    with pytest.warns(CalibrationSetWarning, match="748 of 800 samples add nothing, .* give .* others other names"):
+        monitor = pickle.loads(pickle.dumps(monitor)).partial_fit(X, y, groups=cast(groups))
     np.testing.assert_array_equal(monitor.trajectory_, other.trajectory_)
-    assert monitor.partial_fit(X, y, groups=cast(groups)).n_samples_ == other.n_samples_ == 200
+    with pytest.warns(CalibrationSetWarning, match="800 of 800 samples add nothing"):
+        assert monitor.partial_fit(X, y, groups=cast(groups)).n_samples_ == other.n_samples_ == 200
 
 
 def test_temperature_is_that_of_a_refit():
