@@ -850,3 +850,12 @@ def test_labels_beyond_the_columns_are_named_as_void():
     found = TemperatureScaling(ignore_index=3).fit(logits, void)
     expected = TemperatureScaling(ignore_index=-1).fit(logits, np.where(void == 3, -1, y))
     assert found.temperature_ == expected.temperature_
+
+
+def test_labels_that_count_from_one_beside_a_void_of_0_are_told_what_they_are():
+    logits, y = fields()
+    from_one = np.where(y[:, :1] == 0, 0, y + 1)
+    with pytest.raises(ValueError, match="got 3, .* ignore_index=0 where they count from 1 and 0 is no class"):
+        TemperatureScaling().fit(logits, from_one)
+    found = TemperatureScaling(ignore_index=0).fit(logits, from_one)
+    assert found.temperature_ == TemperatureScaling(ignore_index=-1).fit(logits, from_one - 1).temperature_

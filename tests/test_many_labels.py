@@ -898,3 +898,19 @@ def test_labels_that_a_threshold_separates_have_no_gain_of_their_own(scale):
     alone, beside = PlattScaling().fit(scale * z, y), PlattScaling().fit(scale * z, np.c_[flawless[:, :1], y[:, 1:]])
     np.testing.assert_allclose(beside.coef_[1:], alone.coef_[1:], rtol=0.2)
     assert beside.coef_[0] < 10 * alone.coef_[0]
+
+
+def test_new_probabilities_for_logits_are_told():
+    Z, Y = problem()
+    calibrator = PlattScaling().fit(Z, Y)
+    with pytest.warns(CalibrationSetWarning, match="rows given lie between 0 and 1 everywhere, as probabilities do"):
+        calibrator.predict_proba(expit(Z))
+    for new in (Z, expit(Z[:1])):
+        calibrator.predict_proba(new)  # and no warning
+
+
+@pytest.mark.parametrize("absent", [-1, -100])
+def test_numbers_for_labels_that_are_not_known_are_refused(absent):
+    Z, Y = problem()
+    with pytest.raises(ValueError, match="each 0, 1 or NaN, which -1 isn't taken for"):
+        PlattScaling().fit(Z, np.where(Y == 1, Y, absent))

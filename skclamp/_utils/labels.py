@@ -108,7 +108,8 @@ def _likely_mistake(y, name, beside):
     if y.dtype.kind == "f" and ((y >= 0) & (y <= 1)).all() and (y != np.round(y)).any():
         return f". Got {y[y != np.round(y)][0]:.4g} in it{_SOFT_LABELS}"
     several = (
-        "Several labels, each 0, 1 or NaN, are for calibrators (outputs='sigmoid' where X brings them) and metrics"
+        "Several labels, each 0, 1 or NaN, which -1 isn't taken for, are for calibrators (outputs='sigmoid' where X "
+        "brings them) and metrics"
     )
     return f". {several}; of one-hot ones take {name}.argmax(1)"
 

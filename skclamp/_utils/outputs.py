@@ -246,7 +246,8 @@ def encode_places(values, there, n_classes, ignore_index, name="y", **told):
 def _refuse_void(number, n_classes, name):
     raise ValueError(
         f"{name} must hold labels among the {n_classes} classes; got {number}, by which many masks say that a place "
-        f"isn't known: if it does, give ignore_index={number}; if it is a class, give classes"
+        f"isn't known: if it does, give ignore_index={number}; if it is a class, give classes, or ignore_index=0 where "
+        "they count from 1 and 0 is no class"
     )
 
 
