@@ -297,7 +297,7 @@ def prior_precision_of(perturbation, x, generator, shard=None, *, diagonal=False
         n_rows = min(n_rows, _MOST_ROWS)
     # In tables each sample has but one entry for each parameter.
     n_draws = math.ceil(n_rows / shard.total) if x.ndim == 2 else 1
-    n_at_a_time = max(1, _BLOCK // n_parameters)
+    n_at_a_time = max(1, _BLOCK // max(n_parameters, x[0].numel()))
     total = 0.0
     for _ in range(n_draws):
         noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)

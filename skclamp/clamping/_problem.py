@@ -82,12 +82,16 @@ class Problem:
         # The bar of all the training counts the passes.
         backbone = copy.copy(samples.backbone)
         backbone.verbose = 0
+        inputs = samples.inputs
         if thin is not whole:
+            # A dense network keeps several times as much for the way back, and is no slower on half a batch.
+            inputs = copy.copy(inputs)
+            inputs.most = inputs.most and inputs.most // 2
             kept = np.arange(math.prod(backbone.places))[backbone.kept]
             backbone.kept = kept[some_places(whole.n_rows_each, _MOST_PLACES).numpy()]
         return cls(
             backbone,
-            samples.inputs,
+            inputs,
             y_encoded,
             weight,
             logits,
@@ -274,9 +278,9 @@ class Problem:
         """Return a few of this process's inputs that are perturbed, as the network takes them."""
         return self.example_batch(n_samples)[0]
 
-    def example_batch(self, n_samples=_N_EXAMPLES):
-        """Return a few inputs, and what the network takes with them by name."""
-        batch, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
+    def example_batch(self, n_samples=None):
+        """Return the first inputs, as many as a batch by default, and what the network takes with them by name."""
+        batch, _ = next(iter(self.inputs.batches(n_samples)))
         return self.backbone.to_device(batch)
 
 
@@ -321,7 +325,7 @@ def with_norm_layers(problem):
     """The same problem, and which normalisation layers of its network can be clamped."""
     if problem.backbone.splits is not None:
         return problem
-    x, others = problem.example_batch()
+    x, others = problem.example_batch(_N_EXAMPLES)
     n_samples = len(next(iter(others.values())) if x is None else x)
     # Neighbours may be alike, or blank.
     rows = sorted({k * (n_samples - 1) // (_N_PROBES - 1) for k in range(_N_PROBES)})

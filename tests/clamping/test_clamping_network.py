@@ -122,6 +122,13 @@ def test_a_failed_first_fit_leaves_nothing(network):
     assert not [name for name in vars(calibrator) if name.endswith("_")]
 
 
+def test_a_fit_takes_no_more_samples_at_once_than_it_is_told():
+    network, sizes = convolutional(), []
+    network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    clamping(network, batch_size=8, precision="bfloat16", optimizer="natural").fit(X, Y)
+    assert max(sizes) == 8
+
+
 def test_networks_whose_weights_take_no_gradient():
     network = convolutional().requires_grad_(False)
     found = clamping(network).fit(X, Y)
