@@ -34,3 +34,15 @@ __all__ = [
     *nonparametric.__all__,
     *scaling.__all__,
 ]
+
+# Public names that are gone, and what serves in their place.
+_REMOVED = {
+    "NeuralClampingCalibratorCV": "NeuralClampingCalibrator(gamma='auto') chooses gamma, and GridSearchCV searches a "
+    "grid of gamma and lr",
+}
+
+
+def __getattr__(name):
+    if name in _REMOVED:
+        raise ImportError(f"{name} was removed from skclamp: {_REMOVED[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

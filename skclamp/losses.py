@@ -116,7 +116,7 @@ def margin_of(logits, target):
     return own - rest.masked_fill(alone, torch.finfo(rest.dtype).min).logsumexp(1)
 
 
-def focal_of_margin(margin, gamma=0.0, eps=0.0):
+def focal_of_margin(margin, gamma, eps=0.0):
     """Focal loss of samples whose label has the probability ``sigmoid(margin)``."""
     if eps:
         bound = math.log1p(-eps) - math.log(eps)

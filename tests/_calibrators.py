@@ -104,7 +104,6 @@ CALIBRATORS = {
     "clamping without guard": Case(lambda: NeuralClampingCalibrator(convolutional(), **PLAIN), IMAGES),
     "clamping of vectors": Case(lambda: NeuralClampingCalibrator(perceptron(), random_state=0), VECTORS),
     "clamping of a skorch net": Case(lambda: NeuralClampingCalibrator(initialised_skorch_net(), **PLAIN), IMAGES),
-    "clamping of logits": Case(lambda: NeuralClampingCalibrator(random_state=0), LOGITS),
     "clamping, chosen": Case(
         lambda: NeuralClampingCalibrator(convolutional(), perturbation="affine", gamma="auto", random_state=0),
         IMAGES,

@@ -106,7 +106,6 @@ FURTHER = {
         CHOICE,
         n_classes=200,
     ),
-    "clamping without perturbation": OutputMap(partial(NeuralClampingCalibrator, perturbation=None, output=None)),
 }
 
 OUTPUT_MAPS = {

@@ -136,7 +136,7 @@ def given_logits(device):
     weight = torch.as_tensor(problems.weights(y)["sample_weight"]).to(device)
     names = ("TemperatureScaling", "VectorScaling", "HistogramBinning")
     fitted = [getattr(skclamp, name)().fit(logits, labels, weight) for name in names]
-    clamping = skclamp.NeuralClampingCalibrator(random_state=0, perturbation="affine", output=None)
+    clamping = skclamp.NeuralClampingCalibrator(torch.nn.Identity(), random_state=0, perturbation="affine", output=None)
     return {type(each).__name__: each.predict_proba(logits) for each in (*fitted, clamping.fit(logits, labels))}
 
 
@@ -158,7 +158,6 @@ CLAMPING = {
     "sequences": clamped(partial(problems.drawn, 3, 12, shift=0.8)),
     "many features": clamped(partial(problems.drawn, 200, shift=1.0)),
     "classifier": clamped(partial(problems.table, problems.load_wine, problems.mlp)),
-    "logits": clamped(problems.few),
     "named inputs": clamped(problems.named_inputs),
 }
 OTHERS = {

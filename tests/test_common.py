@@ -38,12 +38,18 @@ def test_each_row_is_predicted_by_itself(case):
     np.testing.assert_allclose(fitted.predict_proba(case.X[7:8]), proba[7:8], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["TemperatureScaling", "clamping of logits"])
+@pytest.mark.parametrize("name", ["TemperatureScaling", "clamping of vectors"])
 def test_other_numbers_of_columns_are_refused(name):
     case = CALIBRATORS[name]
-    for X in (np.tile(case.X, 2), case.X[:, 1:], case.X[0]):
-        with pytest.raises(ValueError, match="is expecting 4 features"):
+    for X in (np.tile(case.X, 2), case.X[:, 1:]):
+        with pytest.raises(ValueError, match=f"is expecting {case.X.shape[1]} features"):
             case.fitted.predict_proba(X)
+
+
+def test_one_sample_of_logits_is_no_column():
+    case = CALIBRATORS["TemperatureScaling"]
+    with pytest.raises(ValueError, match="is expecting 4 features"):
+        case.fitted.predict_proba(case.X[0])
 
 
 @of_base(lambda case: not hasattr(case.make(), "max_views"))
@@ -60,12 +66,12 @@ def test_logits_computed_before_are_transformed_as_those_of_the_inputs(case):
         case.make().transform_logits(logits)
 
 
-@pytest.mark.parametrize("name", ["clamping", "clamping without guard", "clamping, chosen", "clamping of logits"])
+@pytest.mark.parametrize("name", ["clamping", "clamping without guard", "clamping, chosen", "clamping of vectors"])
 def test_logits_of_perturbed_inputs_are_transformed_as_those_of_the_inputs(name):
     case = CALIBRATORS[name]
     module = case.fitted.module_
     with torch.no_grad(), frozen(module.logits):
-        logits = module.logits(case.fitted.perturbation_(torch.as_tensor(case.X)))
+        logits = module.logits(case.fitted.perturbation_(torch.as_tensor(case.X, dtype=torch.float32)))
     log_proba = case.fitted.predict_log_proba(case.X)
     np.testing.assert_allclose(case.fitted.transform_logits(logits), log_proba, rtol=0, atol=1e-5)
 

@@ -518,7 +518,10 @@ def test_logits_for_a_network(kind):
         fitted = TemperatureScaling(network).fit(X, y)
         with pytest.raises(ValueError, match=r"f X holds logits, .*transform_logits\(logits\) takes them$"):
             fitted.predict_proba(logits)
-    with pytest.raises(ValueError, match="If X are a network's inputs, give the network as estimator$"):
+    message = "If X are a network's inputs, give the network as estimator$"
+    if kind is NeuralClampingCalibrator:
+        message = "estimator must be the network whose inputs clamping perturbs; got None"
+    with pytest.raises(ValueError, match=message):
         kind().fit(problem()[1], y)
 
 
@@ -588,7 +591,8 @@ def test_logits_with_axes_of_one(kind):
     found, expected = (kind(network, **options).fit(X, y) for network in (Pooled(), flat))
     np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
     np.testing.assert_array_equal(found.transform_logits(logits), found.transform_logits(logits[:, :, 0, 0]))
-    bare, expected = (kind(**options).fit(each, y) for each in (logits, logits[:, :, 0, 0]))
+    given = {"estimator": nn.Identity(), **options} if kind is NeuralClampingCalibrator else {}
+    bare, expected = (kind(**given).fit(each, y) for each in (logits, logits[:, :, 0, 0]))
     np.testing.assert_array_equal(bare.predict_proba(logits), expected.predict_proba(logits[:, :, 0, 0]))
     with pytest.raises(ValueError, match=r"y must have a class at each place of the logits, .*; got shape \(120,\)"):
         kind(Pooled(2)).fit(X, y)
@@ -730,3 +734,11 @@ def test_a_column_of_text_is_named():
     items = [({"ids": torch.arange(3), "text": "some one"}, k % 4) for k in range(40)]
     with pytest.raises(TypeError, match="^entry 'text' of X .* type str, 'some one'. Give numbers, .* leave it out$"):
         TemperatureScaling(Named()).fit(DataLoader(items))
+
+
+def test_removed_names_say_what_serves_in_their_place():
+    with pytest.raises(ImportError, match="NeuralClampingCalibratorCV was removed .*gamma='auto'.* GridSearchCV"):
+        from skclamp import NeuralClampingCalibratorCV  # noqa: F401
+    with pytest.raises(AttributeError, match="module 'skclamp' has no attribute 'Neural'"):
+        skclamp.Neural  # noqa: B018
+    assert not set(skclamp.__all__) & set(skclamp._REMOVED)

@@ -116,11 +116,11 @@ def test_parameters_without_effect(kind):
     assert warned(UnusedParameterWarning, lambda: kind(network, cv=5).fit(X, y)).startswith("cv has no effect: ")
     correction = PriorShiftCorrection(kind(network), cv=5)
     assert warned(UnusedParameterWarning, lambda: correction.fit(X, y)).startswith("cv has no effect: ")
-    for estimator in (network, None, LogisticRegression().fit(X, y)):
-        said = warned(
-            UnusedParameterWarning,
-            lambda e=estimator: kind(e, integer_scale=1 / 255).fit(bare_logits(network, X) if e is None else X, y),
-        )
+    logits = bare_logits(network, X)
+    of_logits = (None, logits) if kind is TemperatureScaling else (nn.Identity(), logits)
+    for estimator, inputs in ((network, X), of_logits, (LogisticRegression().fit(X, y), X)):
+        scaled = kind(estimator, integer_scale=1 / 255)
+        said = warned(UnusedParameterWarning, lambda s=scaled, i=inputs: s.fit(i, y))
         assert said.startswith("integer_scale has no effect: ")
     parts = X[:60], y[:60], X[60:], y[60:]
     few = {"calibrators": [TemperatureScaling()], "n_resamples": 2, "n_draws": 1}

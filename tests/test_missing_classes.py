@@ -172,7 +172,7 @@ def test_samples_of_missing_classes_alone():
 
 def test_clamping_with_an_output_map():
     X, y = without(*draw(1500), [0, 4])
-    calibrator = NeuralClampingCalibrator(perturbation=None, output=VectorScaling()).fit(X, y)
+    calibrator = NeuralClampingCalibrator(torch.nn.Identity(), perturbation=None, output=VectorScaling()).fit(X, y)
     np.testing.assert_array_equal(calibrator.predict_proba(NEW), VectorScaling().fit(X, y).predict_proba(NEW))
     assert f"2 of 10 {MISSING}" in calibrator.summary()
 

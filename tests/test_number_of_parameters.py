@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from _output_maps import OUTPUT_MAPS, draw
+from torch import nn
 
 from skclamp import (
     HistogramBinning,
@@ -30,7 +31,6 @@ PARAMETRIC = {
     "StructuredVectorScaling": 2 * 4,
     "TemperatureScaling": 1,
     "VectorScaling": 2 * 4,
-    "clamping without perturbation": 1,
     "focal temperature": 1,
     "order-preserving": 1 + 10 * (4 + 4 + 1) + 3 * (10 + 1),
 }
@@ -72,8 +72,9 @@ def test_every_output_map_is_counted(name):
 
 
 def test_an_output_map_takes_the_place_of_the_temperature():
-    clamping = NeuralClampingCalibrator(perturbation=None, output=VectorScaling()).fit(*draw())
+    clamping = NeuralClampingCalibrator(nn.Identity(), perturbation=None, output=VectorScaling()).fit(*draw())
     assert clamping._n_parameters == 8
+    assert clamping.set_params(output=None).fit(*draw())._n_parameters == 1
 
 
 @pytest.mark.filterwarnings("ignore:1 of 3 classes have no sample:UserWarning")

@@ -310,22 +310,3 @@ def test_what_zeros_count_as_goes_with_clones_files_and_comparisons(tmp_path):
     (row,) = (row for row in compared.rows if row.name != "uncalibrated")
     expected = negative_log_likelihood(masked(400, 1)[1], fitted.predict_proba(masked(400, 1)[0]))
     assert row.nll == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("params", [{}, {"validation_fraction": None, "perturbation": "affine"}])
-def test_clamping_of_votes_learns_and_deploys(params, tmp_path):
-    """Of votes that are off class by class."""
-    votes = VOTES * np.exp(np.random.default_rng(0).normal(size=20))
-    votes /= votes.sum(1, keepdims=True)
-    options = {"response": "probabilities"}
-    plain = TemperatureScaling(**options).fit(votes[:1000], LABELS[:1000])
-    clamped = NeuralClampingCalibrator(random_state=0, **params, **options).fit(votes[:1000], LABELS[:1000])
-    assert clamped.accepted_
-    proba, y = clamped.predict_proba(votes[1000:]), LABELS[1000:]
-    assert negative_log_likelihood(y, proba) < negative_log_likelihood(y, plain.predict_proba(votes[1000:]))
-    scores = torch.from_numpy(np.log(np.maximum(votes[1000:], np.finfo(float).eps)))
-    np.testing.assert_allclose(clamped.module_(scores).softmax(1).detach(), proba, atol=1e-6)
-    clamped.save(tmp_path / "votes")
-    again = skclamp.load(tmp_path / "votes")
-    np.testing.assert_array_equal(again.predict_proba(votes[1000:]), proba)
-    np.testing.assert_allclose(again.module_(scores).softmax(1).detach(), proba, atol=1e-6)

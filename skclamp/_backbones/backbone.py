@@ -112,7 +112,7 @@ class Backbone(ABC):
     def fingerprint(self):
         """Identity of the network or classifier, which tells it from another; None where there is neither."""
 
-    def at_places(self, logits, n_samples=None):
+    def at_places(self, logits, n_samples):
         """Return the first logits at the places that a fit looks at, (n, K, P), of dense ones; others as they are.
 
         The places are the same of all samples, drawn the same way each time, where all are too many for the memory.

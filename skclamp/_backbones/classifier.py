@@ -26,7 +26,7 @@ class ClassifierBackbone(Backbone):
 
     votes = True
 
-    def __init__(self, classifier, response, outputs="softmax"):
+    def __init__(self, classifier, response, outputs):
         self.classifier = classifier
         self.response, self.outputs = response, outputs
         self.method = scoring_method(classifier, response)

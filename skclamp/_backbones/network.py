@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from .._utils.arrays import as_rows, check_logit_range, has_absent
+from .._utils.arrays import as_rows, check_logit_range
 from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
@@ -19,7 +19,7 @@ from ..modules import LogitsModule
 from ..modules._clamped import weighted_sum
 from ..modules._frozen import evaluating
 from ..modules._unwrap import unwrapped
-from .backbone import ArrayBackbone, Backbone, check_device, check_probabilities
+from .backbone import Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
 from .scale import MAX_SAMPLES, look_at_scale, scale_of, sizes_of
@@ -79,7 +79,7 @@ class NetworkBackbone(Backbone):
         self.integer_scale = opening.integer_scale
         if isinstance(self.integer_scale, dict):
             for name, scale in self.integer_scale.items():
-                check_number(scale, f"integer_scale[{name!r}]", 0, None, closed="neither")
+                check_number(scale, f"integer_scale[{name!r}]", None, closed="neither")
 
     @property
     def kept(self):
@@ -279,38 +279,6 @@ class NetworkBackbone(Backbone):
             name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
             check_probabilities(scores, name, self.dtype, self.outputs)
         return logits
-
-
-class ScoresBackbone(NetworkBackbone):
-    """Logits or probabilities as the inputs of a network that hands logits on: what perturbs them perturbs logits."""
-
-    # A network's softmax may underflow, which is no vote; these may be a classifier's.
-    votes = True
-
-    def __init__(self, opening):
-        # What is given has its dtype and scale, and is where the user has it.
-        opening, given = opening._replace(integer_scale=None, perturbs=False), opening
-        super().__init__(LogitsModule(nn.Identity()), opening, guesses_response=given.response == "auto")
-        self.scores = ArrayBackbone(given.response, given.device)
-        self.device = self.scores.device
-
-    def open(self, X):
-        logits = self.scores.logits(self.scores.open(X))[0]
-        if has_absent(logits):
-            raise ValueError(
-                "clamping without an estimator takes no logits of -inf, as those of classes that a sample doesn't "
-                "have: they can't be perturbed. NeuralClampingCalibrator around the network takes them, and so does "
-                "TemperatureScaling"
-            )
-        return super().open(logits)
-
-    @property
-    def likely_classes(self):
-        """Return the names of a frame's columns."""
-        return self.scores.likely_classes
-
-    def fingerprint(self):
-        """None: there is no network."""
 
 
 class OverflowedLogits(ValueError):

@@ -16,7 +16,7 @@ from ..modules import LogitsModule
 from ..modules._from_sklearn import flat_steps, tells_labels
 from .backbone import ArrayBackbone
 from .classifier import CalibratorBackbone, ClassifierBackbone, DifferentiableBackbone, PipelineBackbone
-from .network import NetworkBackbone, ScoresBackbone, on_device, skorch_logits
+from .network import NetworkBackbone, on_device, skorch_logits
 
 _INSTEAD = (
     "Of weights or a file pass the network, after network.load_state_dict(weights) or from torch.export.load(path)."
@@ -31,7 +31,12 @@ def open_backbone(estimator, opening):
     if isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
     if estimator is None:
-        return ScoresBackbone(opening) if opening.perturbs else ArrayBackbone(response, device, opening.outputs)
+        if opening.perturbs:
+            raise ValueError(
+                "estimator must be the network whose inputs clamping perturbs; got None: of X that holds logits take "
+                "VectorScaling or TemperatureScaling"
+            )
+        return ArrayBackbone(response, device, opening.outputs)
     if isinstance(estimator, NeuralNet):
         head = skorch_logits(estimator, response, device, opening.input_key, opening.outputs)
         return NetworkBackbone(head, opening, classes=getattr(estimator, "classes_", None))
@@ -95,7 +100,7 @@ def check_probabilistic(estimator, outputs="softmax", takes_places=False):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
 
 
-def _check_of(estimator, outputs, takes_places=False, mend=". Calibrate"):
+def _check_of(estimator, outputs, takes_places, mend=". Calibrate"):
     """Raise for what was fitted to several labels or places a sample where a class is asked for."""
     own = getattr(estimator, "_outputs", SOFTMAX)
     if own.is_dense and not takes_places:

@@ -291,7 +291,7 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"),
     return found | {"X": X, "inputs": inputs, "prints": prints}
 
 
-def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X", "y")):
+def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
     """Fit an unfitted classifier on all the data; return what `Samples.of` takes, of clones that haven't seen them.
 
     The classifier is cloned, and its clones opened as `opening` says; `cv` is that of
@@ -400,7 +400,7 @@ def predict_labelled(estimator, method, X, y, *, in_order=False):
     return labels_and_predictions(estimator, method, X, y, in_order=in_order)
 
 
-def check_labels_of(X, y, name="y"):
+def check_labels_of(X, y, name):
     """Labels of an array's rows; raises unless there is one for each, before anyone spends time on them."""
     y = check_labels(y, name) if y is None else y
     check_same_length(y, num_samples(X), name)

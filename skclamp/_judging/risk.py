@@ -123,7 +123,7 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     return Answered(n_answered, threshold, float(p_values[proven]), had, test, needed, n, len(starts))
 
 
-def mean_risk(losses, weight, groups=None):
+def mean_risk(losses, weight, groups):
     """Mean loss by weight; of groups, a group counting as the mean of its samples."""
     groups = numbered(groups, len(losses))
     return float(_risks(losses, weight, groups)[-1])

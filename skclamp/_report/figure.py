@@ -12,7 +12,7 @@ _GRID = {"color": "#e3e6ea", "linewidth": 0.8}
 _ZERO = {"color": "black", "linewidth": 1, "linestyle": ":"}
 
 
-def draw_comparison(rows, axes=None, error_name="ECE"):
+def draw_comparison(rows, axes, error_name):
     """Draw rows of CalibratorScores, best first, from the top down; `axes` are a pair for the NLL and for the ECE."""
     if axes is None:
         axes = new_axes(2, 2, size=(4, 1.4 + 0.3 * len(rows)))

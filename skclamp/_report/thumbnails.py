@@ -36,13 +36,11 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows, fields
         return None
     if not samples.backbone.in_batches or samples.inputs.is_stream:
         return None
-    # One that was fitted to logits perturbs these, and one that clamps features leaves images as they are.
+    # One that clamps features leaves images as they are.
     perturbing = {
         name: calibrator
         for name, calibrator in calibrators.items()
-        if isinstance(calibrator, NeuralClampingCalibrator)
-        and changes_inputs(calibrator.perturbation_)
-        and calibrator.estimator is not None
+        if isinstance(calibrator, NeuralClampingCalibrator) and changes_inputs(calibrator.perturbation_)
     }
     keys = {name: calibrator.module_.logits.input_key for name, calibrator in perturbing.items()}
     key = next(iter(keys.values()), None)

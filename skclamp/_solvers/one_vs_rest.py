@@ -34,7 +34,7 @@ def scores_of(parameters, terms):
     return score
 
 
-def fit_one_vs_rest(terms, y, weight, *, ridge=None, monotone=False):
+def fit_one_vs_rest(terms, y, weight, *, ridge, monotone):
     """Coefficients of ``sigmoid(sum_j coef_jk terms_jk + intercept_k)``, the probability that y is class k.
 
     The targets are those of `smoothed`: Platt's, or beside a ridge a quarter of the way to them.
@@ -45,9 +45,9 @@ def fit_one_vs_rest(terms, y, weight, *, ridge=None, monotone=False):
         A coefficient of 1 for each, without intercept, is where the search starts.
     y, weight : tensors of shape (n_samples,)
         Column indices of the labels, and non-negative weights with a positive sum.
-    ridge : float, default=None
+    ridge : float
         Beside each class's mean loss, the strength of what draws its parameters to the start.
-    monotone : bool, default=False
+    monotone : bool
         No coefficient of a term below 0.
 
     Returns

@@ -17,7 +17,7 @@ _TOLERANCE, _BETWEEN = 1e-9, 1e-3
 _CHUNK_SIZE = 2**18
 
 
-def fit_pooled_platt(z, hit, weight, teach, pooling="partial"):
+def fit_pooled_platt(z, hit, weight, teach, pooling):
     """Return the gain and the offset of each label, the shared pair, and how often the losses were evaluated.
 
     Parameters

@@ -319,14 +319,14 @@ def row_sum_tolerance(eps):
     return max(1e-3, 4 * eps)
 
 
-def check_unit_interval(probabilities, name="X", tolerance=1e-6, below=1e-6):
+def check_unit_interval(probabilities, name, tolerance=1e-6, below=1e-6):
     """Raise unless the entries of a tensor lie between 0 and 1, rounding errors aside, such as those of 1 - p."""
     low, high = probabilities.min().item(), probabilities.max().item()
     if low < -below or high > 1 + tolerance:
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
 
 
-def check_probability_rows(probabilities, name="X", tolerance=None, first_row=0, below=1e-6):
+def check_probability_rows(probabilities, name, tolerance, first_row=0, below=1e-6):
     """Raise unless every row of a tensor of shape (n, K) is a distribution, to a tolerance or the dtype's precision.
 
     Two reads: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
@@ -351,7 +351,7 @@ def as_probability_matrix(y_proba):
     One dimension, or one column, holds the probabilities of the second of two classes. Of shape (n, K, *places) they
     are `RowsOfPlaces`.
     """
-    proba = _as_floating(y_proba, "y_proba")
+    proba = _as_floating(y_proba)
     if proba.ndim == 0 or 0 in proba.shape:
         raise ValueError(
             "y_proba must have shape (n_samples, n_classes), or (n_samples,) for two classes, and not be empty; "
@@ -364,17 +364,17 @@ def as_probability_matrix(y_proba):
     return stack([1 - second, second], 1)
 
 
-def _as_floating(values, name):
-    if isinstance(values, ComputedRows):
-        return values
-    check_dense(values, name)
-    if isinstance(values, torch.Tensor):
-        if values.is_complex():
-            raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
-        return values.detach() if values.is_floating_point() else values.double()
-    array = as_numbers(to_numpy(values, name))
+def _as_floating(y_proba):
+    if isinstance(y_proba, ComputedRows):
+        return y_proba
+    check_dense(y_proba, "y_proba")
+    if isinstance(y_proba, torch.Tensor):
+        if y_proba.is_complex():
+            raise TypeError(f"y_proba must be numeric; got dtype {y_proba.dtype}")
+        return y_proba.detach() if y_proba.is_floating_point() else y_proba.double()
+    array = as_numbers(to_numpy(y_proba, "y_proba"))
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
+        raise TypeError(f"y_proba must be numeric; got dtype {array.dtype}")
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
 
 

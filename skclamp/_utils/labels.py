@@ -114,7 +114,7 @@ def _likely_mistake(y, name, beside):
     return f". {several}; of one-hot ones take {name}.argmax(1)"
 
 
-def check_same_length(y, n_samples, name="y"):
+def check_same_length(y, n_samples, name):
     """Raise unless there is one value per sample."""
     if len(y) != n_samples:
         single = ". The first axis of X is the samples: a single one is X[None]" if len(y) == 1 else ""

@@ -74,12 +74,12 @@ def _as_requested(owner, params, **parts):
     return Metadata(given={name: params[name] for name in taken}, **sent)
 
 
-def _by_name(owner, params, estimator=None, scorer=None, **splitters):
+def _by_name(owner, params, estimator=None, **parts):
     """Send metadata where they belong without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
-    split, guard = (groups if takes_groups(splitters.get(part)) else {} for part in ("splitter", "guard"))
+    split, guard = (groups if takes_groups(parts.get(part)) else {} for part in ("splitter", "guard"))
     if estimator is None:
         if others:
             got, named = sorted(others), inspect.signature(owner.fit).parameters.values()
@@ -112,7 +112,7 @@ def takes_groups(splitter):
     return "groups" in inspect.signature(splitter.split).parameters
 
 
-def keeping_together(cv, groups, stratified=True):
+def keeping_together(cv, groups, stratified):
     """What splits for an estimator that isn't fitted: in place of a number of folds, folds that go by groups."""
     if groups is None or not (cv is None or isinstance(cv, Integral)):
         return cv

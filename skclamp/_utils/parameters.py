@@ -90,9 +90,9 @@ def check_choice(value, name, choices):
         raise ValueError(f"{name} must be one of {tuple(choices)}; got {value!r}{question and '.'}{question}")
 
 
-def check_number(value, name, low, high, closed="both"):
-    """A float between two bounds, which `closed` ("both", "left", "right" or "neither") counts in or out."""
-    interval = Interval(numbers.Real, low, high, closed=closed)
+def check_number(value, name, high, closed="both"):
+    """A float between 0 and `high`, which `closed` ("both", "left", "right" or "neither") counts in or out."""
+    interval = Interval(numbers.Real, 0, high, closed=closed)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be {interval}; got {value!r}")
     if not interval.is_satisfied_by(value):

@@ -584,7 +584,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _look_back(self, looked, samples, notes, few=False):
         """Tell what looks like a mistake in what was fitted; that samples are `few` was said."""
         backbone = samples.backbone
-        inputs = backbone.scale if backbone.in_batches and self.estimator is not None else None
+        inputs = backbone.scale if backbone.in_batches else None
         said = {"guessed": backbone.guesses_response, "declared": self.response == "logits"}
         tell(look_back(looked, self._solved_temperature, inputs=inputs, notes=notes, **said))
         n_free = self._unjudged._n_free

@@ -52,7 +52,7 @@ class SeenClasses(Map):
         """Return whether each class has samples, as an array."""
         return (self.places < len(self.columns)).cpu().numpy()
 
-    def among(self, logits, y, weight, groups=None):
+    def among(self, logits, y, weight, groups):
         """Samples with weight as they were without the other classes; of a single class, which needs no map, as given.
 
         Parameters
@@ -60,7 +60,7 @@ class SeenClasses(Map):
         logits : torch.Tensor of shape (n_samples, n_classes)
         y : torch.Tensor of shape (n_samples,), dtype int64
         weight : torch.Tensor of shape (n_samples,)
-        groups : ndarray of shape (n_samples,), default=None
+        groups : ndarray of shape (n_samples,)
             Numbers of their groups.
         """
         if len(self.columns) == 1:

@@ -19,7 +19,7 @@ class _Bfloat16Logits(LogitsModule):
         return output.float(), n_samples
 
 
-def accelerate(problem, precision="auto"):
+def accelerate(problem, precision):
     """Return a problem whose network runs in the precision that suits this machine.
 
     The network is in eval mode and has no gradients to its weights. The result has it twice, with the same layers:

@@ -36,7 +36,6 @@ from .._pooling.candidates import tried
 from .._pooling.pool import Pool
 from .._solvers.temperature import warn_of_bound
 from .._utils.docstrings import with_shared_docs
-from .._utils.least_probability import raised
 from .._utils.outputs import SOFTMAX
 from .._utils.parameters import Choices, Splits, is_splitter
 from .._utils.progress import fit_as_task
@@ -107,13 +106,13 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     Parameters
     ----------
-    estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
+    estimator : torch.nn.Module, skorch.NeuralNet or scikit-learn classifier, default=None
         The trained network, or an initialised skorch net: it is shared, never changed. Of scikit-learn's fitted
         classifiers those that `skclamp.modules.as_module` makes a network of, in float64, most linear ones and
         MLPClassifier; and Pipelines of the transformers that it knows, which end in one or in a skorch net. One that
         isn't fitted is cloned, and cross-fitted as `cv` says, which a skorch net needs: while clamping learns, each
-        sample goes through the clone that hasn't seen it, and predictions come from a clone fitted to all the data.
-        None means that X holds logits.
+        sample goes through the clone that hasn't seen it, and predictions come from a clone fitted to all the data. It
+        must be given for `fit`: logits without their network are what `VectorScaling` calibrates.
     perturbation : str, torch.nn.Module or None, default="auto"
         "full" is one offset for every entry of the input (Tang, Chen and Ho, 2024), in the units of X as given;
         "channel" one offset per channel; "affine" one gain and one offset per channel; "curve" one quadratic tone curve
@@ -260,8 +259,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     callbacks : list of skorch.callbacks.Callback, default=None
         Called in the final training, whose history has a "train_loss" and no "valid_loss" to wait for.
     response : {"auto", "logits", "probabilities"}, default="auto"
-        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
-        skorch net what its criterion and nonlinearity say; of a classifier its decision function, if it has one.
+        What the network yields. "auto" follows what is known: logits of a module; of a skorch net what its criterion
+        and nonlinearity say; of a classifier its decision function, if it has one.
     {outputs}
     classes : array-like of shape (n_classes,), default=None
         Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
@@ -275,8 +274,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take the products.
     {ignore_index}
     least_probability : "auto" or float, default="auto"
-        What less counts as where X holds probabilities, or their logarithms, in place of a network's inputs: see
-        `skclamp.TemperatureScaling`. Without effect on networks.
+        Without effect here: it is for maps of probabilities, see `skclamp.TemperatureScaling`.
     cv : int, cross-validation generator or iterable, default=None
         Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
         what `validation_fraction` says.
@@ -518,7 +516,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
         drawn = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
         seed = ranks.all_gather_object(int(drawn.randint(2**31)))[0]
         generator = torch.Generator().manual_seed(seed)
-        self._raise_zeros(samples.backbone)
         with frozen(samples.backbone.module):
             problem = Problem.of(samples)
             if ranks is not ALONE:
@@ -811,16 +808,11 @@ class NeuralClampingCalibrator(BaseCalibrator):
         """Return whether the network sees anything else than the inputs as the perturbation leaves them."""
         return [type(view) for view in self.views_] != [nn.Identity]
 
-    def _raise_zeros(self, backbone):
-        if self.least_probability_:
-            backbone.module.nonlinearity = partial(raised, least_probability=self.least_probability_)
-
     def _restore(self, learned, backbone=None):
         super()._restore(learned, backbone)
         for module in (self.perturbation_, *self.views_):
             module.to(self._backbone.device)
         self._backbone.module.input_key = self._input_key
-        self._raise_zeros(self._backbone)
         self._set_derived(self._backbone.module)
 
     def _logits(self, X, labelled):
@@ -944,7 +936,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             problem = weighted = merged(weighted)
         tries = tries_of(self.validation_fraction, problem) if self._guarded or len(candidates) > 1 else []
         if not drawn:
-            look_for_torn_copies(weighted, tries, "validation_fraction")
+            look_for_torn_copies(weighted, tries)
         return weighted, tries
 
     def _routed_to(self, groups=None):

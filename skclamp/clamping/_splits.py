@@ -99,7 +99,7 @@ def merged(problem):
     return replace(part, weight=weight, copies=part.copies if part.n_distinct < len(part) else None)
 
 
-def look_for_torn_copies(problem, tries, name):
+def look_for_torn_copies(problem, tries):
     """Note splits of the user's that have copies of the same samples, or samples of a group, on both sides."""
     # Of fewer nothing is kept anyway.
     if problem.units is None or problem.n_weighted < MIN_SAMPLES:
@@ -111,9 +111,9 @@ def look_for_torn_copies(problem, tries, name):
     if torn.sum() > _MANY_TORN * held_out.sum():
         shared = "equal inputs" if problem.groups is None else "others of their groups"
         note(
-            f"{torn.sum()} of {held_out.sum()} samples that {name} holds out have {shared} among those that are "
-            "learned from, so that they prove nothing: keep these together by groups=... and a splitter that goes by "
-            "them, such as GroupKFold()",
+            f"{torn.sum()} of {held_out.sum()} samples that validation_fraction holds out have {shared} among those "
+            "that are learned from, so that they prove nothing: keep these together by groups=... and a splitter that "
+            "goes by them, such as GroupKFold()",
             CalibrationSetWarning,
             explains=True,
         )

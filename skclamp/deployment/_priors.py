@@ -7,7 +7,7 @@ _TOLERANCE = 1e-3
 _MAX_STEPS = 2000
 
 
-def estimate_priors(log_proba, priors, *, strength=0.0):
+def estimate_priors(log_proba, priors, *, strength):
     """Class frequencies at which samples are most likely, if nothing else has changed.
 
     The likelihood of frequencies q is ``prod_i sum_y q_y p(y|x_i) / priors_y``, up to a constant. It is concave in q;
@@ -19,7 +19,7 @@ def estimate_priors(log_proba, priors, *, strength=0.0):
         Logarithms of probabilities that are calibrated where the classes have the frequencies `priors`.
     priors : ndarray of shape (n_classes,)
         These frequencies, all positive.
-    strength : float, default=0.0
+    strength : float
         How many samples with labels of these frequencies are added. Without any, classes that aren't seen get a
         frequency of 0.
 

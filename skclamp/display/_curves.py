@@ -63,7 +63,7 @@ def resampler(proba, n_resamples, random_state):
     return lambda: resampling_counts(proba, n_resamples, check_random_state(seed)) if n_resamples else iter(())
 
 
-def smooth_curve(pairs, resamples=(), confidence_level=0.95):
+def smooth_curve(pairs, resamples, confidence_level):
     """Smoothed accuracy of pairs of confidence and hit; the bandwidth is the smooth calibration error, 0.03 at least.
 
     `resamples` yields how often samples are drawn in bootstrap replicates, shape (n_replicates, n_samples); without any
@@ -99,7 +99,7 @@ def _is_supported(pairs, confidence, share):
     return inside & (n_below_kernel >= min(_MIN_SAMPLES, n_samples / 4))
 
 
-def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
+def accuracy_intervals(pairs, edges, resamples, confidence_level):
     """Intervals of the bins' accuracies, shape (2, n_bins), by Wilson's formula or the bootstrap, and their counts.
 
     Counts are numbers of units; of weighted ones, how many equally weighted would tell as much. Of units of several

@@ -64,7 +64,7 @@ def draw_diagram(ax, display, ref_line=True):
     return bars, gaps
 
 
-def draw_line(ax, lower, display, label, ref_line=True):
+def draw_line(ax, lower, display, label, ref_line):
     """The diagram of a display as one line through its bins, whose place says which of those on `ax` it is.
 
     Beneath, on `lower`, a line shows where the samples are. Returns the line above.
@@ -91,7 +91,7 @@ def draw_line(ax, lower, display, label, ref_line=True):
     return line
 
 
-def draw_histogram(ax, bins, event=None, counted="samples"):
+def draw_histogram(ax, bins, event, counted):
     """Where the samples, or their places, are, their accuracy and their mean confidence."""
     left, width = _places(bins)
     ax.bar(left, 100 * bins.share, width, align="edge", **_HISTOGRAM)

@@ -147,7 +147,7 @@ class Pairs:
         ]
         return BinTable.from_sums(edges, np.bincount(place, self.weight, n_bins), *sums)
 
-    def counted_hits(self, edges, include_lowest=True):
+    def counted_hits(self, edges, include_lowest):
         """Hits, those on the lowest edge replaced by their confidence where they are to count as exactly calibrated.
 
         That is with ``include_lowest=False``, or "auto" where there is one alone.
@@ -403,7 +403,7 @@ def equal_mass_edges(confidence, weight, n_bins, side="left"):
     return ascending[np.maximum(place, 0)]
 
 
-def edges_at_ranks(ascending, n_bins, side="left"):
+def edges_at_ranks(ascending, n_bins, side):
     """As `equal_mass_edges`, of sorted confidences that weigh alike."""
     ranks = np.arange(n_bins + 1) * len(ascending)
     ranks = ranks // n_bins if side == "right" else -(-ranks // n_bins) - 1

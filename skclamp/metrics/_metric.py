@@ -196,7 +196,7 @@ class Rows:
         return float(np.average(np.nan_to_num(each), weights=self.weights_of(each)))
 
 
-def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-100, takes_labels=True, pos_label=None):
+def split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=True, pos_label=None):
     """Return the `Rows` of what a metric is given; of `Probabilities` `y_true` are column indices."""
     if isinstance(y_proba, Probabilities):
         return Rows("classes", y_true, y_proba)
@@ -212,7 +212,7 @@ def split_rows(y_true, y_proba, labels=None, sample_weight=None, ignore_index=-1
     return _rows_of_labels(matrix, y_proba, sample_weight)
 
 
-def rows_of_classes(y_true, y_proba, labels=None, sample_weight=None):
+def rows_of_classes(y_true, y_proba, labels, sample_weight=None):
     """Return the rows of samples of one class each."""
     proba = Probabilities(y_proba, sample_weight)
     y = check_labels(y_true, "y_true", ("y_proba", proba))
@@ -325,12 +325,12 @@ def check_options(*, norm="l1", strategy="uniform", mode="top-label", top_k=1, t
     check_choice(strategy, "strategy", ("uniform", "quantile"))
     check_choice(mode, "mode", ("top-label", "classwise"))
     if threshold is not None:
-        check_number(threshold, "threshold", 0, 1, closed="left")
+        check_number(threshold, "threshold", 1, closed="left")
     if mode == "classwise" and top_k != 1:
         raise ValueError(f"top_k must be 1 with mode='classwise'; got {top_k!r}")
 
 
-def some_pairs(proba, y_encoded, top_k=1, threshold=None):
+def some_pairs(proba, y_encoded, top_k, threshold):
     """Pairs of the most probable classes above a threshold, of which there must be some."""
     pairs = proba.pairs(y_encoded, top_k, threshold)
     if threshold is not None and not pairs.masses.any():
@@ -342,7 +342,7 @@ def some_pairs(proba, y_encoded, top_k=1, threshold=None):
     return pairs
 
 
-def each_class(error, proba, y_encoded, threshold=None):
+def each_class(error, proba, y_encoded, threshold):
     """An error of every class's pairs, an array; 0 for a class that never has a probability above the threshold."""
     classes = proba.class_pairs(y_encoded, threshold)
     return np.array([error(pairs) if pairs.masses.any() else 0.0 for pairs in classes])

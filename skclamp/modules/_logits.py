@@ -154,7 +154,7 @@ class LogitsModule(nn.Module):
         output, n_samples = self._yielded(x if view is None else view(x), **others)
         return self._logits_of(output, n_samples, view, x)
 
-    def _logits_of(self, output, n_samples, view=None, x=None):
+    def _logits_of(self, output, n_samples, view, x):
         """Return the logits in what `_yielded` has returned, of a view of x."""
         logits = logits_from(output, self.response, n_samples=n_samples, outputs=self.outputs)
         if self.size is not None:

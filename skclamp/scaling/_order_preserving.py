@@ -128,7 +128,7 @@ class GapNetwork(RankNetwork):
 
     basis: torch.Tensor
 
-    def __init__(self, n_classes, hidden_layer_sizes, n_class_features=0):
+    def __init__(self, n_classes, hidden_layer_sizes, n_class_features):
         gaps = spread_ranks(n_classes - 1)
         super().__init__(spread_ranks(n_classes), len(gaps), hidden_layer_sizes, n_class_features)
         self.n_classes = n_classes

@@ -66,7 +66,7 @@ class SharedLogits:
     # times until a calibrator is scored.
     most_kept = 1 << 26
 
-    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test=None, verbose=0):
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose):
         self.estimator, self.shared, self.verbose = estimator, shared, verbose
         beside = "X_test", X_test
         ignored = shared["ignore_index"]

@@ -155,10 +155,10 @@ def test_samples_without_weight_are_as_if_absent():
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-12)
 
 
-def test_logits_are_clamped_by_default_too():
+def test_inputs_that_are_logits_are_clamped_by_default_too():
     Z = bare_logits(NETWORK, vectors(900))
     y = labels_of(Z + np.linspace(-1.5, 1.5, 8))
-    found, alone = auto(None).fit(Z, y), temperature_scaling(None).fit(Z, y)
+    found, alone = auto(nn.Identity()).fit(Z, y), temperature_scaling(None).fit(Z, y)
     assert found.accepted_
     assert nll(found.predict_log_proba(Z), y) < nll(alone.predict_log_proba(Z), y) - 0.05
 

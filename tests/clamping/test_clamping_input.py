@@ -7,6 +7,7 @@ import pytest
 import torch
 from _plain_clamping import X, Y, clamping
 from _small_networks import bare_logits, convolutional, labels_of, logits, perceptron, snapshot, softmax, vectors
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Checkpoint, EarlyStopping
@@ -64,13 +65,25 @@ def test_skorch_nets(network, wrap):
     np.testing.assert_allclose(calibrator.predict_proba(X), expected, atol=1e-5)
 
 
-def test_probabilities_are_clamped_as_logits():
+def test_networks_that_yield_probabilities_are_clamped_as_those_that_yield_logits():
     Z = logits()
     y = labels_of(Z)
-    found = clamping(None, response="probabilities").fit(softmax(Z), y)
-    assert found.temperature_ == pytest.approx(clamping(None).fit(Z, y).temperature_, rel=0.05)
-    with pytest.raises(ValueError, match="X must hold probabilities"):
-        found.predict_proba(Z)
+    found = clamping(nn.Softmax(1), response="probabilities").fit(Z, y)
+    assert found.temperature_ == pytest.approx(clamping(nn.Identity()).fit(Z, y).temperature_, rel=0.05)
+    with pytest.raises(ValueError, match="the network's output .* must hold probabilities"):
+        clamping(nn.Identity(), response="probabilities").fit(Z, y)
+
+
+@pytest.mark.parametrize("response", ["auto", "probabilities"])
+def test_logits_without_a_network_are_for_other_calibrators(response):
+    Z = logits()
+    unfitted = clamping(None, response=response)
+    assert clone(unfitted).estimator is None
+    with pytest.raises(
+        ValueError, match="network whose inputs clamping perturbs; got None: of X that holds logits take VectorS"
+    ):
+        unfitted.fit(Z if response == "auto" else softmax(Z), labels_of(Z))
+    assert not hasattr(unfitted, "classes_")
 
 
 # Bad input

@@ -191,6 +191,6 @@ def test_bad_parameters_are_refused_of_few_samples_too(settings, message, n_samp
 
 def test_gamma_auto_needs_two_samples():
     with pytest.raises(ValueError, match="gamma must be a number for fewer than two samples; got 'auto' for 1"):
-        NeuralClampingCalibrator(perturbation="channel", gamma="auto", validation_fraction=None, classes=range(4)).fit(
-            logits(1), [0]
-        )
+        NeuralClampingCalibrator(
+            nn.Identity(), perturbation="channel", gamma="auto", validation_fraction=None, classes=range(4)
+        ).fit(logits(1), [0])

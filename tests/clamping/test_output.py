@@ -251,7 +251,7 @@ def test_where_maps_would_take_long_they_are_not_pooled(n_classes, pools):
     """Of classes whose offsets any map of theirs would learn."""
     Z = np.random.default_rng(0).normal(size=(1000, n_classes))
     y = labels_of(Z + 3 * np.sin(np.arange(n_classes)), temperature=1.0)
-    fitted = NeuralClampingCalibrator(perturbation=None, classes=np.arange(n_classes)).fit(Z, y)
+    fitted = clamping(nn.Identity(), perturbation=None, classes=np.arange(n_classes)).fit(Z, y)
     assert hasattr(fitted, "output_") == pools
 
 

@@ -8,6 +8,7 @@ import torch
 from _small_networks import bare_logits, labels_of, perceptron, softmax, vectors
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 
 from skclamp import (
     NeuralClampingCalibrator,
@@ -64,7 +65,7 @@ def test_a_fitted_calibrator_is_compared_as_it_is(kind, tmp_path):
     assert np.isnan(comparison.to_frame().loc["mine", "fit_time"])
 
 
-@pytest.mark.parametrize(("make", "response"), [(VectorScaling, "probabilities"), (NeuralClampingCalibrator, "auto")])
+@pytest.mark.parametrize(("make", "response"), [(VectorScaling, "probabilities"), (TemperatureScaling, "auto")])
 def test_one_that_was_fitted_to_logits_gets_those_of_the_network(make, response):
     old, new = bare_logits(NETWORK, X_OLD), bare_logits(NETWORK, X_TEST)
     if response == "probabilities":
@@ -86,10 +87,10 @@ def probabilities_and_labels(samples):
 ESTIMATORS = {
     "vector scaling of logits": (VectorScaling(), logits_and_labels),
     "vector scaling of probabilities": (VectorScaling(response="probabilities"), probabilities_and_labels),
-    "clamping of logits": (NeuralClampingCalibrator(random_state=0), logits_and_labels),
-    "clamping of probabilities": (
-        NeuralClampingCalibrator(response="probabilities", random_state=0),
-        probabilities_and_labels,
+    "clamping of an identity": (NeuralClampingCalibrator(nn.Identity(), random_state=0), logits_and_labels),
+    "clamping of a softmax": (
+        NeuralClampingCalibrator(nn.Softmax(1), response="probabilities", random_state=0),
+        logits_and_labels,
     ),
     "clamping around a network": (NeuralClampingCalibrator(NETWORK, random_state=0), list),
     "correction around a network": (PriorShiftCorrection(VectorScaling(NETWORK)), list),
