@@ -152,7 +152,7 @@ class ArrayBackbone(Backbone):
     votes = True
     yields_logits = True
 
-    def __init__(self, response, device=None, outputs="softmax"):
+    def __init__(self, response, outputs, device=None):
         self.outputs = outputs
         self.guesses_response = response == "auto"
         self.response = "logits" if response == "auto" else response

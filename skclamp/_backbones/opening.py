@@ -36,7 +36,7 @@ def open_backbone(estimator, opening):
                 "estimator must be the network whose inputs clamping perturbs; got None: of X that holds logits take "
                 "VectorScaling or TemperatureScaling"
             )
-        return ArrayBackbone(response, device, opening.outputs)
+        return ArrayBackbone(response, opening.outputs, device)
     if isinstance(estimator, NeuralNet):
         head = skorch_logits(estimator, response, device, opening.input_key, opening.outputs)
         return NetworkBackbone(head, opening, classes=getattr(estimator, "classes_", None))

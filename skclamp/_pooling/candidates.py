@@ -1,7 +1,7 @@
 """The output maps that pools are made of where nobody says."""
 
 from .. import nonparametric, scaling
-from .._utils.arrays import has_absent
+from .._utils.arrays import absent_among
 
 # Of dense outputs, places of each sample that maps are tried on, which agree with their neighbours; and rows that few
 # samples have at all of these.
@@ -47,11 +47,12 @@ def tried(samples):
 
 def takers(pairs, *logits):
     """Of pairs of a name and a calibrator those that suit these logits: their classes, and some that may be -inf."""
-    absent, n_classes = any(map(has_absent, logits)), logits[0].shape[1]
+    absent, n_classes = [absent_among(part) for part in logits], logits[0].shape[1]
+    any_absent = any(part is not None and part.any() for part in absent)
     return [
         (name, calibrator)
         for name, calibrator in pairs
-        if n_classes <= calibrator._compared_classes and (calibrator._takes_absent or not absent)
+        if n_classes <= calibrator._compared_classes and (calibrator._takes_absent or not any_absent)
     ]
 
 

@@ -142,6 +142,13 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound, strength)
 
 
+def fit_temperature(logits, y, sample_weight):
+    """Return the temperature under the prior, as `solve_temperature` does, and tell where it is at a bound."""
+    solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
+    warn_of_bound(solution)
+    return solution
+
+
 def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``."""
     if not solution.at_bound:

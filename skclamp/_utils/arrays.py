@@ -151,12 +151,6 @@ def absent_among(logits):
     return logits == -math.inf
 
 
-def has_absent(logits):
-    """Return whether any logit is -inf."""
-    absent = absent_among(logits)
-    return absent is not None and bool(absent.any())
-
-
 def top_columns(logits):
     """Column of the greatest entry along the last axis, the first of equals."""
     # On a processor torch's own takes several times as long where there are many columns.

@@ -101,6 +101,11 @@ def _by_name(owner, params, estimator=None, **parts):
     return Metadata(told, split, guard, score=weight, given={})
 
 
+def without_none(params):
+    """Return the metadata that were given, by name."""
+    return {name: value for name, value in params.items() if value is not None}
+
+
 def takes_groups(splitter):
     """Return whether a splitter, or a calibrator, takes ``groups``."""
     if hasattr(splitter, "_routed_to"):

@@ -212,7 +212,7 @@ class Targets:
         return classes, y_encoded.to(logits.device), weight
 
 
-def encode_places(values, there, n_classes, ignore_index, name="y", **told):
+def encode_places(values, there, n_classes, ignore_index, name, **told):
     """Return names of classes, and the column index of each place's label, -1 where it isn't `there`.
 
     `told` is what is known of the names, as `resolve_classes` takes it.

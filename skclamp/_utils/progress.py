@@ -66,7 +66,7 @@ class Tasks:
     Within another task it tells nothing.
     """
 
-    def __init__(self, fit, iterable=None, *, total=None, desc=None, unit="it", **_options):
+    def __init__(self, fit, iterable, *, total=None, desc=None, unit="it", **_options):
         self.fit, self.iterable, self.total, self.unit = fit, iterable, total, unit
         self.n, self.n_told, self.task = 0, 0, None
         if total is None and hasattr(iterable, "__len__"):

@@ -31,7 +31,7 @@ from .._utils.labels import (
     encode_labels,
     group_keys,
 )
-from .._utils.metadata import NO_METADATA, route
+from .._utils.metadata import NO_METADATA, route, without_none
 from .._utils.parameters import Choices
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
@@ -587,5 +587,5 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         return open_backbone(self.estimator_, _OPENING)
 
     def _route(self, params):
-        params = {name: value for name, value in params.items() if value is not None}
+        params = without_none(params)
         return route(self, params, **self._routed_to(params.get("groups"))) if params else NO_METADATA

@@ -33,7 +33,7 @@ from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
-from .._utils.metadata import NO_METADATA, route, routing_enabled
+from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
 from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices, is_splitter
 from .._utils.progress import VERBOSE, fit_as_task
@@ -299,7 +299,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
         `params` are metadata by name, `beside` what `_fit` takes beside the samples.
         """
-        params = {name: value for name, value in (params or {}).items() if value is not None}
+        params = without_none(params or {})
         ranks = current()
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
@@ -694,7 +694,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         True
         """
         check_is_fitted(self)
-        backbone = ArrayBackbone("logits", outputs=self._outputs.kind)
+        backbone = ArrayBackbone("logits", self._outputs.kind)
         backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         rows, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
         normalise = (lambda rows, _: rows - rows[:, :1]) if self._outputs.n_labels else torch.log_softmax
@@ -962,7 +962,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _route(self, y, params, ranks=ALONE):
         """Metadata on their way, the weights among them."""
-        params = {name: value for name, value in params.items() if value is not None}
+        params = without_none(params)
         if "sample_weight" in params and y is not None:
             weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
             # A scorer sees the samples of all.

@@ -6,14 +6,15 @@ from dataclasses import replace
 import torch
 
 from ..modules import LogitsModule
+from ..modules._logits import first_input
 from ..modules._unwrap import is_spread, unwrapped
 
 
 class _Bfloat16Logits(LogitsModule):
     """Logits in float32 of a network under autocast to bfloat16."""
 
-    def _yielded(self, x=None, /, **others):
-        device = next(iter([x, *others.values()][x is None :])).device
+    def _yielded(self, x, /, **others):
+        device = first_input(x, others).device
         with torch.autocast(device.type, torch.bfloat16):
             output, n_samples = super()._yielded(x, **others)
         return output.float(), n_samples

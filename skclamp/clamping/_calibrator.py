@@ -626,7 +626,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             views,
             self.max_views,
             level,
-            learner.draw_seed(),
+            torch.randint(2**31, (), generator=learner.generator).item(),
             guarded=self._guarded,
             by_default=isinstance(self.views, str),
         )

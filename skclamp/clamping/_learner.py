@@ -14,7 +14,7 @@ from .._judging.verdict import Objection, Reason
 from .._utils.arrays import absent_among, tensor_of, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
-from ..perturbations._words import of_layers
+from ..perturbations._words import reasons_in_words
 from ._evidence_step import gradients_at_identity, gradients_of, most_samples
 from ._natural_gradient import descend, foresees_too_little
 from ._state import State, identity_of
@@ -35,10 +35,6 @@ class Learner:
     def __init__(self, generator, progress=None):
         self.generator = generator
         self.progress = progress
-
-    def draw_seed(self):
-        """A seed for scikit-learn."""
-        return torch.randint(2**31, (), generator=self.generator).item()
 
     def fit(self, problem, settings, start=None):
         """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
@@ -243,7 +239,9 @@ def without_layers(problem):
     """Why features aren't clamped where no layer's can be."""
     if problem.backbone.splits is not None:
         return Objection(Reason.CROSS_FITTED)
-    return Objection(Reason.NO_NORM_LAYERS, about=of_layers(problem.layers_left_out))
+    left_out = problem.layers_left_out
+    lacking = f"that can be clamped: {reasons_in_words(left_out)}" if left_out else "at all"
+    return Objection(Reason.NO_NORM_LAYERS, about=lacking)
 
 
 def check_settings(problem, settings):

@@ -18,7 +18,7 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
 from ..distributed import Shard
 from ..losses import focal_loss
-from ..modules._logits import without_absent
+from ..modules._logits import first_input, without_absent
 from ..modules._norm_layers import features_clamped, find_norm_layers, private_copy
 from ..perturbations._norm import NormLayer, norm_part
 
@@ -230,7 +230,7 @@ class Problem:
         done = self.shard.start
         for batch, _ in self.inputs.batches() if self.shard.size else ():
             x, others = self.backbone.to_device(batch)
-            given = next(iter(others.values())) if x is None else x
+            given = first_input(x, others)
             rows = slice(done, done + len(given))
             done = rows.stop
             yield x, others, self.y_encoded[rows].to(given.device), self.weight[rows]
@@ -247,28 +247,32 @@ class Problem:
         x = self.example(1)
         return x is not None and x.is_floating_point() and not self.inputs.is_ragged
 
+    def _copied_networks(self):
+        """Return copies of the backbones, to be changed, by the names of their fields."""
+        backbones = {"backbone": self.backbone, "exact": self.exact}
+        return {name: copy.copy(each) for name, each in backbones.items() if each is not None}
+
     def behind(self, perturbation):
         """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
-        backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
-        for each in (backbone, exact) if exact is not None else (backbone,):
+        networks = self._copied_networks()
+        for each in networks.values():
             each.before = perturbation if each.before is None else nn.Sequential(each.before, perturbation)
-        return replace(self, backbone=backbone, exact=exact, at_identity=None)
+        return replace(self, **networks, at_identity=None)
 
     def among_seen(self):
         """The same problem as if the network had the classes that have samples alone."""
         if self.seen is None:
             return self
         absent = torch.from_numpy(~self.seen)
-        backbone, exact = copy.copy(self.backbone), copy.copy(self.exact)
-        for each in (backbone, exact) if exact is not None else (backbone,):
+        networks = self._copied_networks()
+        for each in networks.values():
             each.module = copy.copy(each.module)
             each.module.absent = absent.to(each.device)
         # Samples, and places, without weight may be of these classes.
         y_encoded, known = self.y_encoded, int(self.seen.argmax())
         y_encoded = torch.where(absent.to(y_encoded.device)[y_encoded] & (y_encoded >= 0), known, y_encoded)
         logits = without_absent(self.logits, absent)
-        found = {"backbone": backbone, "exact": exact, "y_encoded": y_encoded, "logits": logits}
-        return replace(self, **found, at_identity=None, seen=None)
+        return replace(self, **networks, y_encoded=y_encoded, logits=logits, at_identity=None, seen=None)
 
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""

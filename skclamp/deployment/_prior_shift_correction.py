@@ -21,7 +21,7 @@ from .._judging.class_frequencies import (
     decide_on_frequencies,
 )
 from .._judging.words import verdict_of_frequencies
-from .._solvers.temperature import solve_temperature, warn_of_bound
+from .._solvers.temperature import fit_temperature
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import resolve_classes
@@ -347,8 +347,7 @@ class PriorShiftCorrection(BaseCalibrator):
             self.__dict__.pop("_moments", None)
             return learned
         if not self._corrects_a_calibrator:
-            solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
-            warn_of_bound(solution)
+            solution = fit_temperature(logits, y, sample_weight)
             learned.learn(temperature_=solution.temperature)
         weight = sample_weight.cpu().numpy()
         counted = weight > 0

@@ -167,7 +167,7 @@ class LogitsModule(nn.Module):
         logits = logits if self.kept is None else logits.flatten(2)[:, :, self.kept]
         return logits if self.absent is None else without_absent(logits, self.absent)
 
-    def _yielded(self, x=None, /, **others):
+    def _yielded(self, x, /, **others):
         """Return the network's output after the nonlinearity, and the number of samples."""
         first = [] if x is None else [x]
         if first and self.input_key is not None:
@@ -214,6 +214,11 @@ class LogitsModule(nn.Module):
         if guess != self.guessed and not torch.compiler.is_compiling():
             self.guessed = guess
         return check_floating(output)
+
+
+def first_input(x, others):
+    """Return one of a network's inputs: the one without a name or, where there is none, the first of the others."""
+    return next(iter(others.values())) if x is None else x
 
 
 def without_absent(logits, absent):

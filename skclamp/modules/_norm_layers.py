@@ -22,7 +22,7 @@ from torch import nn
 
 from ..perturbations._norm import NormLayer, NormPerturbation
 from ._frozen import takes_gradient
-from ._logits import LogitsModule
+from ._logits import LogitsModule, first_input
 from ._unwrap import unwrapped
 
 # What holds other objects, and what doesn't change, but for tensors, unless another takes its place.
@@ -292,7 +292,7 @@ def find_norm_layers(head, x, others):
     sought = [name for name in norms if name not in left_out]
     if not sought:
         return [], left_out
-    device = next(iter([x, *others.values()][x is None :])).device
+    device = first_input(x, others).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), warnings.catch_warnings():
         # Torch warns of gradients that end on the way; they are found out.
         warnings.simplefilter("ignore")

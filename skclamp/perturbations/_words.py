@@ -25,7 +25,7 @@ def in_words(perturbation):
     of_features = [part for part in parts if family_of(part).of_features]
     inputs = f"inputs pass through {', then '.join(of_inputs)}" if of_inputs else "inputs stay as they are"
     for norm in of_features:
-        others = f"; not others: {_reasons(norm.left_out)}" if norm.left_out else ""
+        others = f"; not others: {reasons_in_words(norm.left_out)}" if norm.left_out else ""
         inputs += f", features pass through norm ({layers_in_words(norm, 'normalisation layer')}{others})"
     return inputs
 
@@ -51,12 +51,8 @@ def layers_in_words(norm, noun):
     return ", ".join(parts)
 
 
-def of_layers(left_out):
-    """Name the layers that a network lacks: none that can be clamped, given why, or none at all."""
-    return f"that can be clamped: {_reasons(left_out)}" if left_out else "at all"
-
-
-def _reasons(left_out):
+def reasons_in_words(left_out):
+    """Tell of some layers, by name, why they can't be clamped."""
     told = [f"{name!r} {reason}" for name, reason in list(left_out.items())[:_MOST_LAYERS]]
     n_more = len(left_out) - len(told)
     return ", ".join([*told, f"and {n_more} more"] if n_more else told)

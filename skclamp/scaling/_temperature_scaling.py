@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
+from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, fit_temperature, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator, Map
@@ -151,8 +151,7 @@ class TemperatureFirst(BaseCalibrator):
     _map: type[Map]
 
     def _fit_logits(self, logits, y, sample_weight, **told):
-        solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
-        warn_of_bound(solution)
+        solution = fit_temperature(logits, y, sample_weight)
         map_ = self._map(temperature_=solution.temperature)
         self.n_iter_ = self._fit_map(map_, logits.double(), y, sample_weight, **told).n_evaluations
         return map_

@@ -22,6 +22,7 @@ from .._judging.paired import numbered
 from .._judging.splits import joined
 from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels, group_numbers
+from .._utils.metadata import without_none
 from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.warnings import note, one_warning, silenced
@@ -75,7 +76,7 @@ class SharedLogits:
             y_cal, weight = y_cal.weighted(params.get("sample_weight"))
             params = {**params, "sample_weight": weight}
         _, y_test = understood(self.outputs.kind, y_test, beside, ignored, "y_test")
-        self.params = params = {name: value for name, value in params.items() if value is not None}
+        self.params = params = without_none(params)
         # What reads the samples, and looks at them, for all the calibrators.
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
         reader._take_on(self.outputs, ALONE)
