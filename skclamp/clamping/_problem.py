@@ -283,8 +283,9 @@ class Problem:
         return self.example_batch(n_samples)[0]
 
     def example_batch(self, n_samples=None):
-        """Return the first inputs, as many as a batch by default, and what the network takes with them by name."""
-        batch, _ = next(iter(self.inputs.batches(n_samples)))
+        """Return a few inputs, by default no more than a batch has, and what the network takes with them by name."""
+        few = self.inputs.take(np.arange(min(n_samples or _N_EXAMPLES, len(self.inputs))))
+        batch, _ = next(iter(few.batches(n_samples)))
         return self.backbone.to_device(batch)
 
 
