@@ -132,6 +132,12 @@ class SharedLogits:
             copies = copies * (numbers.max() + 1) + numbers
         if groups_test is not None:
             groups_test = group_numbers(groups_test, len(self.test), "groups_test")
+        elif "groups" in params and X_test is not X_cal:
+            note(
+                "groups are those of X_cal alone: each sample of X_test counts by itself, which makes intervals too "
+                "narrow if samples of a group depend on each other there too. Give groups_test",
+                CalibrationSetWarning,
+            )
         self.units = numbered(joined(copies, groups_test), len(self.test))
         self._look_for_the_same_samples(X_test is X_cal)
         if is_frozen(estimator):

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from skclamp import PlattScaling, TemperatureScaling, VectorScaling, compare_calibrators
 from skclamp.display import ReliabilityDisplay, ReliabilityGridDisplay
-from skclamp.exceptions import TrainingDataWarning
+from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 
 FEW = {"n_resamples": 100, "n_draws": 20, "verbose": 0}
 
@@ -120,6 +120,20 @@ def test_diagrams_take_groups():
     shown = ReliabilityDisplay.from_estimator(model, X, y, groups=patient, n_bins=4)
     assert re.match("ECE", shown.metric_name) and shown.intervals is not None
     ReliabilityGridDisplay.from_estimators({"T": model}, X, y, groups=patient, n_bins=4)
+
+
+def test_groups_of_the_calibration_set_alone_are_told(recwarn):
+    (X_cal, y_cal, cal), (X, y, test) = problem(100, 0, copies=4, jitter=0.1), problem(100, 1, copies=4, jitter=0.1)
+    fit = {"calibrators": [TemperatureScaling()], **FEW}
+    told = "groups are those of X_cal alone: .* intervals too narrow .* Give groups_test"
+    for given in ({"groups": cal}, {"params": {"groups": cal}}):
+        with pytest.warns(CalibrationSetWarning, match=told):
+            compare_calibrators(None, X_cal, y_cal, X, y, **given, **fit)
+    recwarn.clear()
+    for given in ({"groups": cal, "groups_test": test}, {"groups_test": test}, {}):
+        compare_calibrators(None, X_cal, y_cal, X, y, **given, **fit)
+    compare_calibrators(None, X_cal, y_cal, X_cal, y_cal, groups=cal, **fit)
+    assert not [each for each in recwarn if "groups are those of X_cal" in str(each.message)]
 
 
 def test_chance_of_few_patients_isnt_taken_for_training(recwarn):
