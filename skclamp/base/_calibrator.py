@@ -789,7 +789,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             if self._outputs.is_dense and y.shape[1:] != places:
                 raise ValueError(other_places(name, y.shape[1:], places, len(self.classes_)))
             return predicted, y
-        return predicted, labels_beside(labels, y, len(predicted), name)
+        labels = labels_beside(labels, y, len(predicted), name)
+        return predicted, understood("softmax", labels, None, self.ignore_index, name)[1]
 
     def _map_rows(self, normalise, X, labelled=False):
         """Calibrated and normalised rows in float64 and, if wanted, the labels that X brings, or None."""
