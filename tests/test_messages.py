@@ -103,6 +103,48 @@ def test_a_single_image_for_a_perturbation():
     assert clamped.predict_proba(X[0][None]).shape == (1, 4)
 
 
+class Tokens(nn.Module):
+    """Embeds tokens, of which there are 50, and their positions, 8 at most."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.places, self.head = nn.Embedding(50, 4), nn.Embedding(8, 4), nn.Linear(4, 3)
+
+    def forward(self, input_ids):
+        return self.head((self.words(input_ids) + self.places(torch.arange(input_ids.shape[1]))).mean(1)) * 8
+
+
+TOKENS = np.random.default_rng(0).integers(0, 50, size=(N_SAMPLES, 8))
+NO_TOKENS = {
+    "floats": TOKENS.astype(np.float32),
+    "beyond the vocabulary": TOKENS + 9,
+    "padded with -100": np.where(np.arange(8) > 5, -100, TOKENS),
+    "too long": np.tile(TOKENS, 2),
+}
+
+
+@pytest.mark.parametrize("mistake", NO_TOKENS)
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_an_embedding_does_not_take(mistake, by_name):
+    network = Tokens()
+    y = labels_of(bare_logits(network, TOKENS))
+    calibrator = TemperatureScaling(network).fit({"input_ids": TOKENS}, y)
+    spoilt = {"input_ids": NO_TOKENS[mistake]} if by_name else NO_TOKENS[mistake]
+    rule = r"takes integers, as X\.long\(\) makes them, and each must be .* below .*-100.* embeddings: \[8, 50\]$"
+    for call in (calibrator.predict_proba, lambda X: TemperatureScaling(network).fit(X, y)):
+        with pytest.raises(ForwardError, match=rf"the network failed on a batch of shape .*\(64, \d+\): .*{rule}"):
+            call(spoilt)
+
+
+def test_bags_of_tokens_and_integers_for_a_network_without_an_embedding():
+    bag = nn.Sequential(nn.EmbeddingBag(50, 4), nn.Linear(4, 3))
+    with pytest.raises(ForwardError, match=r"takes integers, .* embeddings: \[50\]$"):
+        TemperatureScaling(bag).fit(TOKENS + 9, TOKENS[:, 0] % 3)
+    with pytest.raises(ForwardError, match="X must hold floating-point inputs, unless the network embeds integers"):
+        TemperatureScaling(perceptron(n_features=8)).fit(TOKENS, TOKENS[:, 0] % 3)
+
+
 class Refused(RuntimeError):
     """An error of the user's own."""
 
@@ -714,6 +756,20 @@ def test_labels_that_are_no_class_are_named():
         TemperatureScaling().fit(logits[:, :2], soft[:, 0])
     with pytest.raises(ValueError, match="4 columns for 5 distinct labels .* Where -1 stands for no label, leave"):
         TemperatureScaling().fit(logits, np.where(np.arange(len(y)) < 9, -1, y))
+
+
+@pytest.mark.parametrize("unknown", [slice(None), slice(3)], ids=["all", "some"])
+def test_a_score_of_labels_that_stand_for_none(unknown):
+    network, X, y = table()
+    calibrator = TemperatureScaling(network).fit(X, y)
+    hidden = y.copy()
+    hidden[unknown] = -100
+    brought = TensorDataset(torch.from_numpy(X), torch.from_numpy(hidden))
+    for test in ((X, hidden), (X, hidden.tolist()), (brought,)):
+        with pytest.raises(ValueError, match="y must have a class for each sample; got ignore_index=-100.* leave"):
+            calibrator.score(*test)
+    brought = TensorDataset(torch.from_numpy(X), torch.full((len(y),), -100))
+    assert calibrator.score(brought, y) == calibrator.score(X, y)
 
 
 def test_soft_labels_are_samples_with_weights():

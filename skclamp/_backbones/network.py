@@ -263,15 +263,7 @@ class NetworkBackbone(Backbone):
 
     def _forward(self, x, others, view=None, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
-        try:
-            output, n_samples = self.module._yielded(x if view is None else view(x), **others)
-        except ForwardError as error:
-            if others or x.is_floating_point():
-                raise
-            raise TypeError(
-                "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
-                f"that the network can't take: {error.__cause__}"
-            ) from error.__cause__
+        output, n_samples = self.module._yielded(x if view is None else view(x), **others)
         logits = self.module._logits_of(output, n_samples, view, x)
         if first_row is not None and self.module.response == "probabilities":
             scores = as_rows(output) if output.ndim > 2 else output

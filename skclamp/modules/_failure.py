@@ -1,6 +1,7 @@
 """Errors for whoever gave a batch on which a network failed."""
 
 import inspect
+import re
 
 import torch
 from torch import nn
@@ -11,7 +12,9 @@ from ..exceptions import ForwardError
 # What torch and the layers of others raise for inputs that don't suit them. Classes of the user's own, and torch's for
 # a lack of memory or a fault of a device, say enough by themselves.
 _OF_INPUTS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, torch.jit.Error)
-_OF_MEMORY = ("out of memory", "can't allocate memory")
+_OF_MEMORY = "out of memory|can't allocate memory"
+# What embeddings raise for floats, for what is no row of theirs, and bags of them for that.
+_OF_EMBEDDINGS = "'indices'|index out of range in self|of input takes value"
 _COUNTS_OF_CHANNELS = (1, 3, 4)
 _OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d)
 _OF_FEW = 12
@@ -19,7 +22,7 @@ _OF_FEW = 12
 
 def told(network, error, first, others, input_key=None):
     """The error to raise from what a network raised on its inputs, one without a name or `others` by theirs."""
-    if type(error) not in _OF_INPUTS or any(cause in str(error) for cause in _OF_MEMORY):
+    if type(error) not in _OF_INPUTS or re.search(_OF_MEMORY, str(error)):
         return error
     if isinstance(error, TypeError) and (taken := names_taken(network)) is not None:
         try:
@@ -28,6 +31,8 @@ def told(network, error, first, others, input_key=None):
             return TypeError(f"{_of_names(taken, others, input_key)}: {error}")
     shapes = [_shown(value) for value in first] + [f"{name!r}: {_shown(value)}" for name, value in others.items()]
     advice = _advice(network, first[0]) if first else ""
+    if re.search(_OF_EMBEDDINGS, str(error)):
+        advice = _of_embeddings(network)
     return ForwardError(f"the network failed on a batch of shape {', '.join(shapes)}: {error}{advice}")
 
 
@@ -63,10 +68,22 @@ def _listed(names):
     return ", ".join(map(repr, list(names)[:_OF_FEW])) or "none"
 
 
+def _of_embeddings(network):
+    """Advice where an embedding got floats, or what is no row of its own."""
+    rows: set = {part.num_embeddings for part in nn.Module.modules(network) if hasattr(part, "num_embeddings")}
+    return (
+        ". An embedding takes integers, as X.long() makes them, and each must be from 0 to below its number of rows: "
+        "see X.min() and X.max(). Padding has such a number too, which -100 isn't, and so has each position. Rows of "
+        f"the network's embeddings: {sorted(rows)}"
+    )
+
+
 def _advice(network, x):
-    """Advice where a network got what looks like its logits, or a network of images something else."""
+    """Advice where a network got what looks like its logits, or integers, or one of images something else."""
     if not isinstance(x, torch.Tensor):
         return ""
+    if not x.is_floating_point():
+        return ". X must hold floating-point inputs, unless the network embeds integers such as tokens"
     # Of the last layer that tells how many outputs it has.
     widths = [getattr(part, "out_features", getattr(part, "out_channels", None)) for part in nn.Module.modules(network)]
     n_outputs = next((width for width in reversed(widths) if width is not None), None)
