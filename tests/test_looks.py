@@ -378,7 +378,11 @@ MISTAKES_OF_LABELS = {
     "upside down": (lambda z, y: (z, 1 - y), {}, r"upside down.*\[0, 1, 2, 3, 4\]"),
     "one upside down": (lambda z, y: (z, np.abs(y - [0, 0, 1, 0, 0])), {}, r"upside down.*\[2\]"),
     "two sigmoids": (lambda z, y: (sigmoid(sigmoid(z)), y), {"response": "probabilities"}, "applied twice"),
-    "another order of samples": (lambda z, y: (z, np.roll(y, 1, axis=0)), {}, "on 400 samples labels have no higher"),
+    "another order of samples": (
+        lambda z, y: (z, np.roll(y, 1, axis=0)),
+        {},
+        "on 400 samples labels have hardly higher",
+    ),
     "unknown where not 1": (lambda z, y: (z, np.where(y == 1, 1, np.nan)), {}, "all labels that are known are 1"),
 }
 
@@ -395,6 +399,34 @@ def test_mistakes_of_labels_are_told(mistake, kind):
             kind(**options).fit(X, labels)
 
 
+def told_to_be_guesses(z, y):
+    return any("hardly higher" in message for message in told(PlattScaling(), z, y))
+
+
+def test_weak_probabilities_of_rare_labels_are_seldom_guesses():
+    """Nor are labels that are ranked well beside others that nothing fits."""
+    weak = beside = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        y = np.zeros((1000, 6))
+        for k in range(6):
+            y[rng.choice(1000, 20, replace=False), k] = 1
+        z = rng.normal(size=y.shape) - 4
+        weak += told_to_be_guesses(z + 0.6 * y, y)
+        y[:, :4] = rng.random((1000, 4)) < 0.5
+        beside += told_to_be_guesses(z + 8 * y * (np.arange(6) > 3), y)
+    assert weak <= 2
+    assert beside == 0
+
+
+def test_ones_alone_are_told_beside_a_label_that_nobody_knows():
+    z, y = several()
+    y = np.where(y == 1, 1, np.nan)
+    y[:, -1] = np.nan
+    with pytest.warns(CalibrationSetWarning, match="all labels that are known are 1"):
+        PlattScaling().fit(z, y)
+
+
 def test_labels_that_are_right_are_no_news():
     """Also few ones, rare ones, such as hang together, weak logits, and probabilities of frequent ones."""
     for seed in range(20):
@@ -405,7 +437,7 @@ def test_labels_that_are_right_are_no_news():
         assert told(PlattScaling(), 0.3 * together, (together + rng.logistic(size=(len(z), 1)) > 0).astype(float)) == []
         noise = rng.normal(size=z.shape)
         news = told(PlattScaling(), noise, (rng.random(z.shape) < 0.1 + 0.1 * (np.arange(2 + seed) % 5)) * 1.0)
-        assert all("no higher probabilities" in message for message in news)
+        assert all("hardly higher probabilities" in message for message in news)
         frequent = rng.uniform(0.5, 0.73, size=(500, 3))
         drawn = (rng.random(frequent.shape) < frequent).astype(float)
         assert told(PlattScaling(response="probabilities"), frequent, drawn) == []

@@ -79,7 +79,7 @@ class NetworkBackbone(Backbone):
         self.integer_scale = opening.integer_scale
         if isinstance(self.integer_scale, dict):
             for name, scale in self.integer_scale.items():
-                check_number(scale, f"integer_scale[{name!r}]", None, closed="neither")
+                check_number(scale, f"integer_scale[{name!r}]", high=None, closed="neither")
 
     @property
     def kept(self):

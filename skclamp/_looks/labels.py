@@ -15,8 +15,9 @@ _MAX_SAMPLES, _MAX_LABELS = 5000, 2048
 _TIMES = 2
 # Standard errors beyond chance: of an order, and of one of many labels.
 _OF_ORDER, _OF_LABEL = 3.09, 4.0
-# To tell guesses: labels of the rarer value, and standard errors of all labels together.
-_MIN_RARER, _OF_ANY = 20, 1.645
+# To tell guesses: how much more often than half a 1 has the higher probability of a 1 and a 0, at most, and at so many
+# standard errors above what is found; and from how many on a label by itself is none.
+_ADVANTAGE, _OF_ANY, _OF_ONE = 0.1, 1.645, 2.5
 # The log-odds of sigmoid(1) are 1, but for rounding; and how often labels are 1 whose probabilities are all above that.
 _MOST, _HALF = 1.001, 0.5
 
@@ -33,7 +34,7 @@ def look_at_labels(samples):
         return []
     known = y >= 0
     share = (known * y).sum(0) / known.sum(0).clip(1)
-    if share.min() == 1:
+    if known.any() and share[known.any(0)].min() == 1:
         return [Finding(words.ALL_ONES, explains=True)]
     inside = 0 <= log_odds.min() <= log_odds.max() <= _MOST
     if inside and share.mean() < _HALF and not samples.backbone.guesses_response:
@@ -46,8 +47,11 @@ def look_at_labels(samples):
     if after.sum() > _TIMES * abs(before.sum()) and deviations(after - before) > _OF_ORDER:
         shown = order.argsort().tolist() if n_labels <= words.MAX_SHOWN else "..."
         return [Finding(words.LABELS_IN_ANOTHER_ORDER.format(shown), explains=True)]
-    against = samples.classes[deviations(fit) < -_OF_LABEL].tolist()
+    by_label = deviations(fit)
+    against = samples.classes[by_label < -_OF_LABEL].tolist()
     if against:
         return [Finding(words.UPSIDE_DOWN.format(against), explains=True)]
-    guesses = known.sum(0) @ np.minimum(share, 1 - share) >= _MIN_RARER and deviations(fit.sum(1)) <= _OF_ANY
+    sums, n_pairs = fit.sum(1), known.sum(0) ** 2 @ (share * (1 - share))
+    most = sums.sum() + _OF_ANY * np.sqrt(np.square(sums).sum())
+    guesses = most < _ADVANTAGE * n_pairs and by_label.max() < _OF_ONE
     return [Finding(words.GUESSES_OF_LABELS.format(n_samples), explains=True)] if guesses else []

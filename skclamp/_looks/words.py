@@ -97,8 +97,8 @@ COPIES = (
     "and alarms of them may be false. Pass groups=..., a name for each sample of what it is a copy of"
 )
 GROUPS_AGAIN = (
-    "{} of {} samples add nothing, since their groups came in an earlier call: give a group whole, and others other "
-    "names, also where each call numbers its own from 0 on"
+    "{} of {} samples add nothing, since their groups came in an earlier call: give all of a group in one call. Where "
+    "each call numbers its groups from 0 on, make the numbers of calls differ"
 )
 RECORDING = (
     "the order of the samples looks like a recording, such as frames of a drive, since the losses of neighbours agree: "
@@ -159,8 +159,8 @@ ALL_ONES = (
     "label, and NaN only where nobody knows"
 )
 GUESSES_OF_LABELS = (
-    "on {} samples labels have no higher probabilities where they are 1 than where they are 0: are the trained weights "
-    "loaded, is X scaled as in training, and is y in the order of X?"
+    "on {} samples labels have hardly higher probabilities where they are 1 than where they are 0: are the trained "
+    "weights loaded, is X scaled as in training, and is y in the order of X?"
 )
 SIGMOID_TWICE = (
     "all probabilities lie between 0.5 and 0.74, as those of a sigmoid that was applied twice, and labels are rarer: "

@@ -16,7 +16,7 @@ _OF_MEMORY = "out of memory|can't allocate memory"
 # What embeddings raise for floats, for what is no row of theirs, and bags of them for that.
 _OF_EMBEDDINGS = "'indices'|index out of range in self|of input takes value"
 _COUNTS_OF_CHANNELS = (1, 3, 4)
-_OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d)
+_OF_IMAGES, _OF_INTEGERS = (nn.Conv2d, nn.ConvTranspose2d), (nn.Embedding, nn.EmbeddingBag)
 _OF_FEW = 12
 
 
@@ -30,9 +30,13 @@ def told(network, error, first, others, input_key=None):
         except TypeError:
             return TypeError(f"{_of_names(taken, others, input_key)}: {error}")
     shapes = [_shown(value) for value in first] + [f"{name!r}: {_shown(value)}" for name, value in others.items()]
-    advice = _advice(network, first[0]) if first else ""
-    if re.search(_OF_EMBEDDINGS, str(error)):
-        advice = _of_embeddings(network)
+    rows = {part.num_embeddings for part in nn.Module.modules(network) if isinstance(part, _OF_INTEGERS)}
+    advice = _advice(network, first[0], rows) if first else ""
+    if rows and re.search(_OF_EMBEDDINGS, str(error)):
+        advice = (
+            ". An embedding takes integers from 0 to below its number of rows, for padding and positions too: of type "
+            f"int64, not floats nor -100. The network's embeddings have as many rows: {sorted(rows)}"
+        )
     return ForwardError(f"the network failed on a batch of shape {', '.join(shapes)}: {error}{advice}")
 
 
@@ -68,21 +72,11 @@ def _listed(names):
     return ", ".join(map(repr, list(names)[:_OF_FEW])) or "none"
 
 
-def _of_embeddings(network):
-    """Advice where an embedding got floats, or what is no row of its own."""
-    rows: set = {part.num_embeddings for part in nn.Module.modules(network) if hasattr(part, "num_embeddings")}
-    return (
-        ". An embedding takes integers, as X.long() makes them, and each must be from 0 to below its number of rows: "
-        "see X.min() and X.max(). Padding has such a number too, which -100 isn't, and so has each position. Rows of "
-        f"the network's embeddings: {sorted(rows)}"
-    )
-
-
-def _advice(network, x):
+def _advice(network, x, rows):
     """Advice where a network got what looks like its logits, or integers, or one of images something else."""
     if not isinstance(x, torch.Tensor):
         return ""
-    if not x.is_floating_point():
+    if not x.is_floating_point() and not rows:
         return ". X must hold floating-point inputs, unless the network embeds integers such as tokens"
     # Of the last layer that tells how many outputs it has.
     widths = [getattr(part, "out_features", getattr(part, "out_channels", None)) for part in nn.Module.modules(network)]

@@ -256,10 +256,11 @@ class Watch(AroundEstimator):
             self._evidence, self._held_out = self._evidence.watch_after(self._fresh), False
         sizes = np.ones(len(samples[0]), dtype=np.int64) if sizes is None else sizes
         if keys is not None:
+            again = np.isin(keys, self._evidence.groups)
+            if 2 * again.sum() > len(again):
+                note(words.GROUPS_AGAIN.format(again.sum(), len(again)), CalibrationSetWarning)
             keys = np.repeat(keys, sizes)
             rows, sizes = one_after_another(keys, self._evidence.groups)
-            if 2 * len(rows) < len(keys):
-                note(words.GROUPS_AGAIN.format(len(keys) - len(rows), len(keys)), CalibrationSetWarning)
             samples = [each[rows] for each in samples]
         # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
         limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)

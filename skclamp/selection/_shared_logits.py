@@ -130,12 +130,15 @@ class SharedLogits:
             # Those of several labels are several samples.
             numbers = numbers_of(self.y_test_encoded)
             copies = copies * (numbers.max() + 1) + numbers
+        if groups_test is None and X_test is X_cal:
+            groups_test = params.get("groups")
         if groups_test is not None:
             groups_test = group_numbers(groups_test, len(self.test), "groups_test")
-        elif "groups" in params and X_test is not X_cal:
+        elif "groups" in params:
             note(
                 "groups are those of X_cal alone: each sample of X_test counts by itself, which makes intervals too "
-                "narrow if samples of a group depend on each other there too. Give groups_test",
+                "narrow if samples of a group depend on each other there too. Give groups_test, a number of its own "
+                "for each sample if they don't",
                 CalibrationSetWarning,
             )
         self.units = numbered(joined(copies, groups_test), len(self.test))

@@ -213,7 +213,7 @@ def test_a_group_that_comes_back_adds_nothing(cast):
     monitor = CalibrationMonitor().partial_fit(X[:400], y[:400], groups=cast(groups[:400]))
     new = ~np.isin(groups, groups[:400])
     other = copy.deepcopy(monitor).partial_fit(X[new], y[new], groups=cast(groups[new]))
-    with pytest.warns(CalibrationSetWarning, match="748 of 800 samples add nothing, .* give .* others other names"):
+    with pytest.warns(CalibrationSetWarning, match="samples add nothing, .* make the numbers of calls differ"):
         monitor = pickle.loads(pickle.dumps(monitor)).partial_fit(X, y, groups=cast(groups))
     np.testing.assert_array_equal(monitor.trajectory_, other.trajectory_)
     with pytest.warns(CalibrationSetWarning, match="800 of 800 samples add nothing"):

@@ -149,7 +149,7 @@ def test_groups_of_samples_count_as_one():
     twice = np.repeat(np.arange(len(Z)), 2)
     grouped = watch(Z[twice], Y[twice], groups=twice)
     check_same(grouped, watch(Z, Y))
-    with pytest.warns(CalibrationSetWarning, match="add nothing"):
+    with pytest.warns(CalibrationSetWarning, match=f"{len(twice)} of {len(twice)} samples add nothing"):
         assert grouped.partial_fit(Z[twice], Y[twice], groups=twice).n_samples_ == len(Z)
     with pytest.warns(CalibrationSetWarning, match="samples are repeated"):
         watch(Z[twice], Y[twice])

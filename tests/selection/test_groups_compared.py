@@ -132,7 +132,11 @@ def test_groups_of_the_calibration_set_alone_are_told(recwarn):
     recwarn.clear()
     for given in ({"groups": cal, "groups_test": test}, {"groups_test": test}, {}):
         compare_calibrators(None, X_cal, y_cal, X, y, **given, **fit)
-    compare_calibrators(None, X_cal, y_cal, X_cal, y_cal, groups=cal, **fit)
+    same, known = (
+        compare_calibrators(None, X_cal, y_cal, X_cal, y_cal, groups=cal, **more, **fit)
+        for more in ({}, {"groups_test": cal})
+    )
+    assert str(same) == str(known)
     assert not [each for each in recwarn if "groups are those of X_cal" in str(each.message)]
 
 
