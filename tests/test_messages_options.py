@@ -113,7 +113,8 @@ def test_training_that_diverges(lr, optimizer, validation_fraction):
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
 def test_parameters_without_effect(kind):
     network, X, y = table()
-    assert warned(UnusedParameterWarning, lambda: kind(network, cv=5).fit(X, y)).startswith("cv has no effect: ")
+    unused = TemperatureScaling(network, cv=5)
+    assert warned(UnusedParameterWarning, lambda: unused.fit(X, y)).startswith("cv has no effect: ")
     correction = PriorShiftCorrection(kind(network), cv=5)
     assert warned(UnusedParameterWarning, lambda: correction.fit(X, y)).startswith("cv has no effect: ")
     logits = bare_logits(network, X)

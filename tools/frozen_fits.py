@@ -287,7 +287,7 @@ FITS = {
     "clamping: wine": clamp(partial(table, load_wine, shift=0.8)),
     "clamping: cancer": clamp(partial(table, load_breast_cancer, scale=0.6, shift=0.3)),
     "clamping: classifier": clamp(partial(table, load_wine, mlp)),
-    "clamping: unfitted": clamp(partial(table, load_wine, logistic, False), cv=2),
+    "clamping: unfitted": clamp(partial(table, load_breast_cancer, logistic, False)),
     "clamping: named inputs": clamp(named_inputs),
     "clamping: guessing": clamp(partial(drawn, 3, 6, 6, change=lambda network, X, y: (network, X / 100, y[::-1]))),
     # Selection

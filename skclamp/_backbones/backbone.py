@@ -89,8 +89,6 @@ class Backbone(ABC):
     scale: Any = None
     scale_of_fit: Any = None
     scaled = False
-    # Training and held-out rows of each fold, where each sample goes through the classifier that hasn't seen it.
-    splits: Any = None
     # Shape of the places of dense outputs; whether a fit looks at some; and which these are.
     places: tuple = ()
     fits = False

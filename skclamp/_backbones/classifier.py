@@ -11,12 +11,12 @@ from torch.utils.data import Dataset
 
 from .._utils.arrays import check_scores, to_numpy
 from .._utils.labels import columns_of_labels
-from .._utils.least_probability import LOG_MIN_PROBABILITY, floored
+from .._utils.least_probability import floored
 from ..modules import LogitsModule, as_module, logits_from
 from ..modules._from_sklearn import check_steps, flat_steps, tells_labels, transformer_layers
 from .backbone import Backbone, check_probabilities
 from .fingerprint import Digest
-from .inputs import NamedArrays, check_no_dataset
+from .inputs import check_no_dataset
 from .network import NetworkBackbone, on_device, place_of, skorch_logits
 from .scale import finite_rows
 
@@ -130,44 +130,12 @@ class DifferentiableBackbone(NetworkBackbone):
 
     def open(self, X):
         """The inputs behind one interface, see `open_inputs`; frames and sparse matrices become dense."""
-        return super().open(X if isinstance(X, Dataset) else _as_table(self.classifier, X))
-
-
-class CrossFittedBackbone(NetworkBackbone):
-    """Classifiers fitted without one fold each, as one network: a sample goes through that of its own fold.
-
-    The inputs of `open` have the number of their fold beside them, which goes to the network by name. `whole` is
-    the backbone of the classifier fitted to all the samples; of the others, one per fold, some may have missed classes.
-    `splits` holds training and held-out rows of each fold; each row is held out once.
-    """
-
-    def __init__(self, whole, classifiers, splits, opening):
-        networks = [network_of(classifier, opening.response) for classifier in classifiers]
-        # Some classifiers may have missed classes, which a net's outputs have all the same.
-        nets = isinstance(flat_steps(classifiers[0])[-1], NeuralNet)
-        seen = [None if nets else np.searchsorted(whole.classes, classifier.classes_) for classifier in classifiers]
-        router = LogitsModule(on_device(_Router(networks, seen, len(whole.classes)), opening.device), input_key="x")
-        # Tables are floats by now.
-        super().__init__(router, opening._replace(integer_scale=None), classes=whole.classes, dtype=whole.dtype)
-        self.splits = splits
-        self.yields_logits = whole.yields_logits
-        self._classifier = whole.classifier
-
-    def open(self, X):
-        """The samples that the classifiers were fitted to, each with its fold."""
-        folds = np.empty(sum(len(rows) for _, rows in self.splits), dtype=np.int64)
-        for k, (_, rows) in enumerate(self.splits):
-            folds[rows] = k
-        X = X if self._classifier is None else _as_table(self._classifier, X)
-        return super().open(NamedArrays({"x": X, "folds": folds}))
-
-
-def _as_table(classifier, X):
-    """Inputs as a dense float64 array, checked against what a fitted classifier was fitted to."""
-    sparse = get_tags(classifier).input_tags.sparse
-    X = to_numpy(X) if hasattr(X, "detach") else X
-    X = validate_data(classifier, X, reset=False, accept_sparse=sparse and "csr", dtype=np.float64)
-    return X.toarray() if issparse(X) else X
+        if isinstance(X, Dataset):
+            return super().open(X)
+        sparse = get_tags(self.classifier).input_tags.sparse
+        X = to_numpy(X) if hasattr(X, "detach") else X
+        X = validate_data(self.classifier, X, reset=False, accept_sparse=sparse and "csr", dtype=np.float64)
+        return super().open(X.toarray() if issparse(X) else X)
 
 
 def module_of(classifier, response, owner):
@@ -223,32 +191,6 @@ class _LogProbabilities(nn.Module):
 
     def forward(self, scores):
         return floored(torch.log_softmax(scores, 1))
-
-
-class _Router(nn.Module):
-    """Each sample through the network of its fold."""
-
-    def __init__(self, networks, seen, n_classes):
-        super().__init__()
-        self.networks, self.seen, self.n_classes = nn.ModuleList(networks), seen, n_classes
-
-    def forward(self, x, folds):
-        rows = [(folds == k).nonzero()[:, 0] for k in range(len(self.networks))]
-        parts = [
-            of_all_classes(network(x[of_fold]), seen, self.n_classes)
-            for network, seen, of_fold in zip(self.networks, self.seen, rows, strict=True)
-            if len(of_fold)
-        ]
-        return torch.cat(parts)[torch.cat(rows).argsort()]
-
-
-def of_all_classes(logits, columns, n_classes):
-    """Logits of all classes, from those of some columns, or of all: the others have next to no probability."""
-    if columns is None or len(columns) == n_classes:
-        return logits
-    columns = torch.as_tensor(columns, device=logits.device)
-    least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY
-    return least.expand(-1, n_classes).index_copy(1, columns, logits)
 
 
 def scoring_method(classifier, response):

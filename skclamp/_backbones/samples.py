@@ -1,7 +1,7 @@
 """Samples: X is opened once, goes through the estimator once, and brings its labels or gets them beside."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from skorch import NeuralNet
 from torch.nn.functional import logsigmoid
 from torch.utils.data import Dataset
 
-from .._judging.splits import MAX_TELLING, check_partition, copies_of, joined
+from .._judging.splits import MAX_TELLING, check_partition, copies_of, draw_half, joined
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
     check_labels,
@@ -25,7 +25,8 @@ from .._utils.labels import (
     resolve_classes,
 )
 from .._utils.labels import predict_labelled as labels_and_predictions
-from .._utils.metadata import NO_METADATA, Metadata, keeping_together, routing_enabled
+from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.metadata import NO_METADATA, Metadata, keeping_together, of_rows, routing_enabled
 from .._utils.outputs import Targets, check_columns, matrix_of, outputs_of, rows_of, understood
 from .._utils.progress import fit_as_task
 from .._utils.sklearn_private import num_samples, take_rows
@@ -34,7 +35,7 @@ from ..distributed import ALONE, Shard
 from ..losses import log_likelihood_of_sample, share_of_places
 from ..modules._from_sklearn import flat_steps
 from .backbone import Backbone
-from .classifier import CrossFittedBackbone, check_differentiable, of_all_classes
+from .classifier import check_differentiable
 from .inputs import UNFITTED, check_items, check_no_dataset, dataset_behind, joined_labels, open_inputs
 from .network import skorch_logits
 from .opening import check_classifier, open_backbone
@@ -143,12 +144,10 @@ class Samples:
         The samples as `backbone` opened them.
     metadata : Metadata
         What the user gave beside them, and where it goes.
-    deployed : Backbone
-        What new samples go through: `backbone` itself, unless that is of the folds of a cross-fit.
     unseen : torch.Tensor of shape (n_samples, n_classes), bool, or None
         Where a fold's classifier doesn't know the class; None where all know all.
     estimator : object
-        The clone that was fitted to all of them; None where it was given fitted.
+        The clone that was fitted to all of them or, of clamping, to others; None where it was given fitted.
     prints : ndarray of shape (n_samples,), uint32, or None
         Hashes of the rows of X; None where it isn't known what these are.
     near_copies : ndarray of shape (n_samples,) or None
@@ -166,7 +165,6 @@ class Samples:
     X: Any
     inputs: Any
     metadata: Metadata = NO_METADATA
-    deployed: Backbone
     unseen: torch.Tensor | None = None
     estimator: Any = None
     prints: np.ndarray | None = None
@@ -213,7 +211,12 @@ class Samples:
         if ranks is not ALONE and not ranks.sum(weight.sum()):
             raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
         told = {"y_encoded": y_encoded, "weight": weight, "classes": classes, "shard": Shard.of(ranks, len(logits))}
-        return cls(logits=logits, backbone=backbone, **{"deployed": backbone, **rest}, **told)
+        return cls(logits=logits, backbone=backbone, **rest, **told)
+
+    @property
+    def deployed(self):
+        """The `Backbone` that new samples go through."""
+        return self.backbone.whole()
 
     @property
     def labelled(self):
@@ -237,12 +240,8 @@ class Samples:
     @property
     def groups(self):
         """Numbers of the samples' groups, from 0 on, or of stretches; None where none were given, or found."""
-        groups = self.metadata.groups
-        return (
-            self.stretches
-            if groups is None
-            else np.unique(group_keys(groups, len(self.logits)), return_inverse=True)[1]
-        )
+        groups = _numbers_of_groups(self.metadata, len(self.logits))
+        return self.stretches if groups is None else groups
 
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""
@@ -287,8 +286,7 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"),
     if y is None and brought is not None and (backbone.outputs == "sigmoid" or logits.ndim > 2):
         _, y = understood(backbone.outputs, brought, ignore_index=ignore_index)
     labels, prints = labels_beside(brought, y, len(logits), names[1]), prints_of(X, recorded, len(logits))
-    found = {"logits": logits, "labels": labels, "backbone": backbone, "deployed": backbone.whole()}
-    return found | {"X": X, "inputs": inputs, "prints": prints}
+    return {"logits": logits, "labels": labels, "backbone": backbone, "X": X, "inputs": inputs, "prints": prints}
 
 
 def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
@@ -296,34 +294,16 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
 
     The classifier is cloned, and its clones opened as `opening` says; `cv` is that of
     `sklearn.model_selection.cross_val_predict`.
-    The samples' logits are out of fold; new ones go through the classifier fitted on all the data. Where inputs are to
-    be perturbed, the samples go through a `CrossFittedBackbone`.
+    The samples' logits are out of fold; new ones go through the classifier fitted on all the data.
     """
-    opening = opening._replace(input_key=None)
     # A net that was forgotten to be initialised: to train several takes time, and has to be asked for.
     if cv is None and isinstance(net := flat_steps(classifier)[-1], NeuralNet):
         skorch_logits(net, "auto", None)
-    check_classifier(classifier)
-    if opening.perturbs:
-        check_differentiable(classifier)
-    X = dataset_behind(X)
-    check_no_dataset(X, UNFITTED, names[0])
-    check_labels_of(X, y, names[1])
-    targets = y
-    if isinstance(y, Targets):
-        if np.isnan(y.values).any():
-            raise ValueError(f"{names[1]} must be known everywhere where the classifier isn't fitted; got NaN")
-        targets = y.values.astype(np.int64)
-    (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
+    X, targets = _to_fit(classifier, X, y, names)
     whole = clone(classifier).fit(X, targets, **metadata.fit)
     deployed = open_backbone(whole, opening)
     cv = keeping_together(cv, metadata.groups, stratified=targets is y)
     classifiers, splits = fit_folds(classifier, X, targets, cv, metadata)
-    about = {"labels": y, "deployed": deployed, "X": X, "estimator": whole, "prints": row_prints(X)}
-    if opening.perturbs:
-        backbone = CrossFittedBackbone(deployed, classifiers, splits, opening)
-        inputs = backbone.open(X)
-        return {**about, "logits": backbone.logits(inputs)[0], "backbone": backbone, "inputs": inputs}
     # A net has an output for each class, whether it has seen any sample of it or not; and so have labels.
     all_know = deployed.in_batches or targets is not y
     parts, unseen = [], None if all_know else torch.zeros(len(y), len(deployed.classes), dtype=torch.bool)
@@ -336,10 +316,58 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
         alone = len(backbone.classes) == 1
         logits = torch.zeros(len(rows), 1, dtype=torch.float64) if alone else backbone.logits(held_out)[0]
         columns = np.searchsorted(deployed.classes, backbone.classes)
-        parts.append(of_all_classes(logits, columns, len(deployed.classes)))
+        parts.append(_of_all_classes(logits, columns, len(deployed.classes)))
         unseen[rows] = torch.from_numpy(~np.isin(deployed.classes, backbone.classes))
     logits = torch.cat(parts)[np.concatenate([rows for _, rows in splits]).argsort()]
-    return {**about, "logits": logits, "backbone": deployed, "inputs": X, "unseen": unseen}
+    found = {"logits": logits, "labels": y, "backbone": deployed, "X": X, "inputs": X, "prints": row_prints(X)}
+    return found | {"estimator": whole, "unseen": unseen}
+
+
+def _of_all_classes(logits, columns, n_classes):
+    """Logits of all classes, from those of some columns: the others have next to no probability."""
+    least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY
+    return least.expand(-1, n_classes).index_copy(1, torch.as_tensor(columns), logits)
+
+
+def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, random_state):
+    """Fit a clone to one half of the samples; return what `Samples.of` takes of the other half."""
+    check_differentiable(classifier)
+    X, targets = _to_fit(classifier, X, y, names)
+    n_samples, prints, weight = len(y), row_prints(X), check_sample_weight(sample_weight, len(y))
+    groups = _numbers_of_groups(metadata, n_samples)
+    strata = np.unique(y, return_inverse=True)[1] if targets is y else np.zeros(n_samples, dtype=np.int64)
+    fits = draw_half(strata, weight.numpy(), prints, joined(copies_of(prints, weight, X), groups), random_state)
+    own, rest = np.flatnonzero(fits), np.flatnonzero(~fits)
+    if not weight[rest].any():
+        raise ValueError(
+            f"{names[1]} must have two samples of a class, or two groups, where the estimator isn't fitted: one half "
+            f"fits it, and the other is clamped; got n_samples={n_samples}, none of which is left to clamp"
+        )
+    fitted = clone(classifier).fit(take_rows(X, own), targets[own], **of_rows(metadata.fit, own, n_samples))
+    y = replace(y, values=y.values[rest]) if isinstance(y, Targets) else y[rest]
+    found = read(open_backbone(fitted, opening), take_rows(X, rest), y, again=True, names=names)
+    guard = of_rows(metadata.guard, rest, n_samples)
+    metadata = metadata._replace(guard=guard, groups=None if groups is None else groups[rest])
+    return found | {"estimator": fitted, "sample_weight": weight[rest], "metadata": metadata}
+
+
+def _to_fit(classifier, X, y, names):
+    """X and y as a classifier that isn't fitted takes them; raises unless it does."""
+    check_classifier(classifier)
+    X = dataset_behind(X)
+    check_no_dataset(X, UNFITTED, names[0])
+    check_labels_of(X, y, names[1])
+    if isinstance(y, Targets):
+        if np.isnan(y.values).any():
+            raise ValueError(f"{names[1]} must be known everywhere where the classifier isn't fitted; got NaN")
+        y = y.values.astype(np.int64)
+    return *indexable(to_numpy(X) if hasattr(X, "detach") else X), y
+
+
+def _numbers_of_groups(metadata, n_samples):
+    """Numbers of the samples' groups, from 0 on; None where none were given."""
+    groups = metadata.groups
+    return None if groups is None else np.unique(group_keys(groups, n_samples), return_inverse=True)[1]
 
 
 def fit_folds(classifier, X, y, cv, metadata):

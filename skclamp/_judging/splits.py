@@ -43,6 +43,22 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     return folds[leader]
 
 
+def draw_half(y, weight, prints, units, random_state):
+    """Return a mask of a random half of the samples, stratified by class: whole units, and all of a class's only one.
+
+    Samples of weight 0 are as good as absent. `prints`, hashes of the inputs, rank the samples, whatever order they
+    come in; `units` are labels that only samples share which belong together. None is unknown, and each by itself.
+    """
+    prints, units = (np.arange(len(y)) if each is None else each for each in (prints, units))
+    order = np.lexsort([prints, y, np.bincount(y, weight)[y]])
+    order = order[weight[order] > 0]
+    # Of each unit a sample of its rarest class.
+    leads = order[np.sort(np.unique(units[order], return_index=True)[1])]
+    shuffled = np.lexsort([random_state.permutation(len(leads)), y[leads]])
+    in_half = np.isin(units, units[leads[shuffled[::2]]])
+    return in_half | np.isin(units, units[~np.isin(y, y[in_half])])
+
+
 def copies_of(prints, weight, X=None, log_proba=None):
     """Labels that only samples of equal inputs share, of those with weight; None where all differ, or none are known.
 

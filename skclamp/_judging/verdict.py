@@ -29,7 +29,6 @@ class Reason(Enum):
     TOO_MANY_GRADIENTS = "{value:,} parameters and {about:,} samples in a fold, at most {needed:,} for so many"
     OTHER_SHAPE = "not for inputs of shape {about}"
     NO_NORM_LAYERS = "the network has no normalisation layer {about}"
-    CROSS_FITTED = "features are clamped where the network is fitted before, not in several that fit makes"
     # Why a view didn't join.
     GAINED_LITTLE = "inner folds gained {value:.2g} nats, needs {needed:.2g}"
     WITHOUT_WEIGHT = "inner folds gave it no weight"

@@ -385,8 +385,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             options = {"again": self._reads_again, "names": names, "ignore_index": self.ignore_index}
             found = read(self._open_backbone(), X, y, any_order=any_order, **options)
         else:
-            found = cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv, names=names)
-        return Samples.of(**found, **told, metadata=metadata, name=names[1])
+            found = self._fit_estimator(X, y, told["sample_weight"], metadata, names)
+        return Samples.of(**{**told, "metadata": metadata, **found}, name=names[1])
+
+    def _fit_estimator(self, X, y, sample_weight, metadata, names):
+        """Hook: fit an estimator that isn't fitted; what `Samples.of` takes of samples that it hasn't seen."""
+        return cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv, names=names)
 
     def _look_for_probabilities(self, samples, checks=True):
         """Return whether logits look like probabilities; tell where these are taken for logits unasked."""

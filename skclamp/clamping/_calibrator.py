@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
-from .._backbones.samples import LabelledLogits
+from .._backbones.samples import LabelledLogits, fit_to_half
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
 from .._judging.verdict import Objection, Reason, nothing_tried
 from .._judging.words import (
@@ -109,10 +109,11 @@ class NeuralClampingCalibrator(BaseCalibrator):
     estimator : torch.nn.Module, skorch.NeuralNet or scikit-learn classifier, default=None
         The trained network, or an initialised skorch net: it is shared, never changed. Of scikit-learn's fitted
         classifiers those that `skclamp.modules.as_module` makes a network of, in float64, most linear ones and
-        MLPClassifier; and Pipelines of the transformers that it knows, which end in one or in a skorch net. One that
-        isn't fitted is cloned, and cross-fitted as `cv` says, which a skorch net needs: while clamping learns, each
-        sample goes through the clone that hasn't seen it, and predictions come from a clone fitted to all the data. It
-        must be given for `fit`: logits without their network are what `VectorScaling` calibrates.
+        MLPClassifier; and Pipelines of the transformers that it knows, which end in one or in a skorch net. Of one that
+        isn't fitted a clone is fitted to one half of the data, and clamped on the other half. `random_state` draws
+        them, stratified by class; equal inputs and `groups` stay whole. Maps such as `TemperatureScaling` cross-fit it,
+        and leave no sample out. It must be given for `fit`: logits without their network are what `VectorScaling`
+        calibrates.
     perturbation : str, torch.nn.Module or None, default="auto"
         "full" is one offset for every entry of the input (Tang, Chen and Ho, 2024), in the units of X as given;
         "channel" one offset per channel; "affine" one gain and one offset per channel; "curve" one quadratic tone curve
@@ -141,14 +142,14 @@ class NeuralClampingCalibrator(BaseCalibrator):
     device : str or torch.device, default=None
         Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
     random_state : int, RandomState instance or None, default=None
-        Of noise, the order of samples, those that steps are tried on, and the parts that choose views; None draws anew
-        each time. What your own code draws, such as an augmenting Dataset, comes from the global states, as in loops of
-        torch.
+        Of noise, the order of samples, those that steps are tried on, the parts that choose views, and the half that an
+        estimator is fitted to; None draws anew each time. What your own code draws, such as an augmenting Dataset,
+        comes from the global states, as in loops of torch.
 
     Attributes
     ----------
     estimator_ : scikit-learn classifier
-        The clone fitted to all the data; only where `estimator` isn't fitted.
+        The clone fitted to one half of the data; only where `estimator` isn't fitted.
     temperature_ : float
         T.
     perturbation_ : torch.nn.Module
@@ -275,9 +276,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
     {ignore_index}
     least_probability : "auto" or float, default="auto"
         Without effect here: it is for maps of probabilities, see `skclamp.TemperatureScaling`.
-    cv : int, cross-validation generator or iterable, default=None
-        Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
-        what `validation_fraction` says.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
         hardware. The last temperature, and all that is predicted, come from the network's own precision.
@@ -373,6 +371,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     input_key: str | None = None
     max_views: int = 1
     views: str | Sequence[nn.Module] = "auto"
+    # No parameter: one half fits an estimator that isn't fitted.
+    cv: ClassVar[None] = None  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict] = {
         "perturbation": [Choices("auto", *PERTURBATIONS, "norm"), nn.Module, None],
@@ -502,19 +502,21 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 raise ValueError(
                     "validation_fraction must not be None with X_unlabelled, since labels are to judge what it teaches"
                 )
-            if not is_frozen(self.estimator):
-                got = f"got {self.estimator!r}, of which cv makes several"
-                raise ValueError(f"estimator must be fitted with X_unlabelled; {got}")
             if current() is not ALONE:
                 raise ValueError("X_unlabelled must be None where samples are sharded")
         params = {name: value for name, value in params.items() if name not in _BESIDE.values()}
         return super()._learn(X, y, sample_weight, params, beside=beside, **options)
 
+    def _drawn(self):
+        """The random state; None leaves numpy's global one alone."""
+        return np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
+
+    def _fit_estimator(self, X, y, sample_weight, metadata, names):
+        return fit_to_half(self.estimator, self._opening(), X, y, sample_weight, metadata, names, self._drawn())
+
     def _fit(self, samples, looked, X_unlabelled=None, X_reference=None):
         ranks = samples.shard.ranks
-        # None leaves numpy's global state alone.
-        drawn = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
-        seed = ranks.all_gather_object(int(drawn.randint(2**31)))[0]
+        seed = ranks.all_gather_object(int(self._drawn().randint(2**31)))[0]
         generator = torch.Generator().manual_seed(seed)
         with frozen(samples.backbone.module):
             problem = Problem.of(samples)
@@ -544,8 +546,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             held_out = judged.loss
             if held_out is None and views.logits is None:
                 held_out = outcome.held_out_loss()
-            alone = ranks is ALONE and problem.backbone.splits is None
-            looks = outcome.accepted and state.identity and taught is None and alone
+            looks = outcome.accepted and state.identity and taught is None and ranks is ALONE
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
@@ -652,9 +653,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             check_settings(searched, candidates[0])
         if self.gamma and self._outputs != SOFTMAX:
             raise ValueError(f"gamma must be 0 where y has several labels or places a sample; got {self.gamma!r}")
-        # Small networks in float64, of which there is one for each fold, leave nothing to gain.
-        if searched.backbone.splits is None:
-            searched = accelerate(searched, self.precision)
+        searched = accelerate(searched, self.precision)
         if searched.norm_layers:
             searched = on_private_copies(searched)
         # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
@@ -940,5 +939,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
         return weighted, tries
 
     def _routed_to(self, groups=None):
+        fitted = {} if is_frozen(self.estimator) else {"estimator": self.estimator}
         guard = {"guard": self.validation_fraction} if is_splitter(self.validation_fraction) else {}
-        return super()._routed_to(groups) | guard
+        return fitted | guard

@@ -212,7 +212,7 @@ def competing_families(problem, penalty=0.0, n_samples=None):
     shape, n_samples, is_table = tuple(x.shape[1:]), n_samples or len(problem), x.ndim == 2
     most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
-    if problem.norm_layers == [] or problem.backbone.splits is not None:
+    if problem.norm_layers == []:
         untried["norm"] = without_layers(problem)
     for name, kind in PERTURBATIONS.items():
         if not (kind.tried_on_tables if is_table else kind.tried_on_signals):
@@ -237,8 +237,6 @@ def competing_families(problem, penalty=0.0, n_samples=None):
 
 def without_layers(problem):
     """Why features aren't clamped where no layer's can be."""
-    if problem.backbone.splits is not None:
-        return Objection(Reason.CROSS_FITTED)
     left_out = problem.layers_left_out
     lacking = f"that can be clamped: {reasons_in_words(left_out)}" if left_out else "at all"
     return Objection(Reason.NO_NORM_LAYERS, about=lacking)

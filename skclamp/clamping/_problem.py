@@ -328,8 +328,6 @@ def check_differentiable(problem):
 
 def with_norm_layers(problem):
     """The same problem, and which normalisation layers of its network can be clamped."""
-    if problem.backbone.splits is not None:
-        return problem
     x, others = problem.example_batch(_N_EXAMPLES)
     n_samples = len(next(iter(others.values())) if x is None else x)
     # Neighbours may be alike, or blank.

@@ -114,7 +114,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     everything, problem = problem, problem.among_seen()
     told, found, settings = None, None, candidates[0]
     # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
-    at_identity = isinstance(settings.init, str) and settings.init == "zeros" and problem.backbone.splits is None
+    at_identity = isinstance(settings.init, str) and settings.init == "zeros"
     natural = not (settings.gamma or settings.penalty) and settings.optimizer in ("auto", "natural")
     plain = guarded and at_identity and natural and sum(not settings.features for settings in candidates) == 1
     if tries and (plain or screened):

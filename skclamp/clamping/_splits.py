@@ -86,10 +86,9 @@ def _given(validation_fraction, problem):
 def merged(problem):
     """Return the problem with copies of one label, near-copies too, as the first of them, of their total weight.
 
-    Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples,
-    and so do those that several classifiers of a cross-fit see.
+    Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples.
     """
-    if problem.copies is None or problem.backbone.splits is not None:
+    if problem.copies is None:
         return problem
     y_encoded = numbers_of(problem.y_encoded.cpu().numpy())
     alike = problem.copies * (y_encoded.max() + 1) + y_encoded

@@ -64,7 +64,7 @@ def is_fitted(calibrator):
 def _check_shared(name, calibrator):
     """Raise where a calibrator was given what the comparison has for all of them."""
     parameters = inspect.signature(type(calibrator)).parameters
-    for shared in _SHARED:
+    for shared in filter(parameters.__contains__, _SHARED):
         value, default = getattr(calibrator, shared), parameters[shared].default
         # A search of its own over folds is the calibrator's affair.
         if (shared == "cv" and default is not None) or (type(value) is type(default) and value == default):

@@ -414,7 +414,8 @@ def compare_calibrators(
     classes : array-like of shape (n_classes,), default=None
         Names of the columns, where neither estimator nor labels tell.
     cv : int, cross-validation generator or iterable, default=None
-        Splits for a scikit-learn classifier that isn't fitted, which is cross-fitted on the calibration set.
+        Splits for a scikit-learn classifier that isn't fitted, which is cross-fitted on the calibration set. Neural
+        clamping fits it to one half of that, and learns from the other.
     device : str or torch.device, default=None
         Where a network runs.
     batch_size : "auto" or int, default="auto"

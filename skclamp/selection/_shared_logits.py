@@ -273,9 +273,7 @@ class SharedLogits:
         params = dict(self.params)
         weight = params.pop("sample_weight", None)
         if isinstance(calibrator, NeuralClampingCalibrator):
-            cross_fits = self.shared["cv"] is not None and not is_frozen(self.estimator)
-            own = ("batch_size",) if cross_fits else ("batch_size", "cv")
-            options = {name: value for name, value in self.shared.items() if name not in own}
+            options = {name: value for name, value in self.shared.items() if name not in ("batch_size", "cv")}
             if not self.verbose and calibrator.verbose == "auto":
                 options["verbose"] = 0
             fitted = clone(calibrator).set_params(estimator=self.estimator, **options)

@@ -73,9 +73,6 @@ UNFITTED = {
     "selector": lambda classifier, cv: CalibratorSelector(
         classifier, candidates=[("a", TemperatureScaling()), ("b", VectorScaling())], cv=cv
     ),
-    "clamping": lambda classifier, cv: NeuralClampingCalibrator(
-        classifier, cv=cv, perturbation="affine", validation_fraction=None, output=None, random_state=0
-    ),
 }
 
 
@@ -109,10 +106,6 @@ def test_whoever_has_not_said_is_asked_as_in_scikit_learn(kind, routing):
 def test_other_metadata_are_folded_with_the_samples(kind, routing):
     notes, costs = [], RNG.random(N_SAMPLES)
     classifier = Recording(notes).set_fit_request(sample_weight=False, costs=True)
-    if kind.startswith("clamping"):
-        with pytest.raises(TypeError, match="Recording"):
-            UNFITTED[kind](classifier, KFold(3)).fit(X, Y, costs=costs)
-        return
     UNFITTED[kind](classifier, KFold(3)).fit(X, Y, sample_weight=WEIGHT, costs=costs)
     assert [note["n"] for note in notes] == [300, 200, 200, 200]
     assert all(note["sample_weight"] is None for note in notes)

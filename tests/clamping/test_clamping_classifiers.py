@@ -1,4 +1,4 @@
-"""Clamping of scikit-learn's differentiable classifiers: fitted ones as they are, others cross-fitted."""
+"""Clamping of scikit-learn's differentiable classifiers: fitted ones as they are, others fitted to one half."""
 
 import pickle
 
@@ -16,12 +16,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, RepeatedKFold, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.utils import check_random_state
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
@@ -86,19 +86,14 @@ def test_a_shift_of_the_inputs_is_found_and_the_classifier_stays(name, n_classes
     np.testing.assert_array_equal(twin.fit(shifted[300:800], y[300:800]).predict_proba(new), proba)
 
 
-@pytest.mark.parametrize("fitted", [True, False])
 @of_each
-def test_without_a_perturbation_it_is_temperature_scaling(name, fitted, n_classes):
+def test_without_a_perturbation_it_is_temperature_scaling(name, n_classes):
     X, y = samples(300, n_classes)
-    classifier = clone(CLASSIFIERS[name])
-    if fitted:
-        classifier.fit(X[:150], y[:150])
-    cv = None if fitted else 3
-    found = NeuralClampingCalibrator(classifier, perturbation=None, output=None, cv=cv).fit(X[150:], y[150:])
-    expected = TemperatureScaling(classifier, cv=cv).fit(X[150:], y[150:])
+    classifier = clone(CLASSIFIERS[name]).fit(X[:150], y[:150])
+    found = NeuralClampingCalibrator(classifier, perturbation=None, output=None).fit(X[150:], y[150:])
+    expected = TemperatureScaling(classifier).fit(X[150:], y[150:])
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
     np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-6)
-    assert hasattr(classifier, "classes_") == fitted
 
 
 @pytest.mark.parametrize("fitted", [True, False])
@@ -145,42 +140,107 @@ def test_a_step_without_a_known_gradient_is_refused():
 # Not fitted
 
 
-def by_hand(classifier, folds, delta, response_method="decision_function"):
-    """Logits of X + delta, each row's from a clone that hasn't seen it, through scikit-learn alone."""
-    out = np.empty((len(X), 3))
-    for train, rows in folds.split(X, Y):
-        out[rows] = own_logits(clone(classifier).fit(X[train], Y[train]), X[rows] + delta)
-    return out
+@pytest.fixture
+def given(monkeypatch):
+    """Inputs of each fit of a logistic regression."""
+    fit, given = LogisticRegression.fit, []
+
+    def noting(self, X, y, sample_weight=None):
+        given.append(X)
+        return fit(self, X, y, sample_weight)
+
+    monkeypatch.setattr(LogisticRegression, "fit", noting)
+    return given
 
 
-Y_ENCODED = np.unique(Y, return_inverse=True)[1]
-FOLDS = StratifiedKFold(3, shuffle=True, random_state=1)
+def half_of(given, X):
+    """Which rows of X the first fit was given."""
+    return (X[:, None] == given[0]).all(2).any(1)
 
 
-@pytest.mark.parametrize("batch_size", [16, 1000])
-def test_the_temperature_is_that_of_each_samples_own_fold(batch_size):
-    delta = np.array([0.5, -1.0, 0.0, 1.0, 0.2])
-    settings = {"init": delta, "lr": 1e-12, "max_epochs": 1, "cv": FOLDS, "batch_size": batch_size}
-    calibrator = clamping(LogisticRegression(), **settings).fit(X, Y)
-    np.testing.assert_allclose(calibrator.delta_, delta, atol=1e-9)
-    expected = TemperatureScaling().fit(by_hand(LogisticRegression(), FOLDS, delta), Y_ENCODED)
-    assert calibrator.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+@pytest.mark.parametrize("told", [{}, {"groups": np.arange(600) // 2}, {"sample_weight": np.arange(600) % 7 + 1.0}])
+def test_one_half_fits_the_clone_and_the_other_is_clamped(given, told):
+    X, y = samples(600)
+    classifier = LogisticRegression()
+    found = NeuralClampingCalibrator(classifier, perturbation="affine", random_state=0).fit(X, y, **told)
+    assert not hasattr(classifier, "classes_")
+    own = half_of(given, X)
+    assert found.verdict_.n_samples == (~own).sum() == pytest.approx(300, abs=6)
+    weight = {name: values[own] for name, values in told.items() if name == "sample_weight"}
+    alone = LogisticRegression().fit(X[own], y[own], **weight)
+    np.testing.assert_array_equal(found.estimator_.coef_, alone.coef_)
+    frozen = NeuralClampingCalibrator(alone, perturbation="affine", random_state=0)
+    expected = frozen.fit(X[~own], y[~own], **{name: values[~own] for name, values in told.items()})
+    assert found.verdict_.difference == pytest.approx(expected.verdict_.difference, rel=1e-9)
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.predict_proba(X), probabilities_of(found.module_, X), rtol=0, atol=1e-9)
 
 
-def test_a_step_of_a_torch_optimiser_follows_the_gradient_of_each_samples_own_fold():
-    settings = {"lr": 1.0, "max_epochs": 1, "batch_size": 1000, "init_temperature": 1.0, "cv": FOLDS}
-    calibrator = clamping(LogisticRegression(), **settings).fit(X, Y)
-    shifts = 1e-4 * np.eye(X.shape[1])
-    losses = [nll(by_hand(LogisticRegression(), FOLDS, delta), Y_ENCODED) for delta in (*shifts, *-shifts)]
-    np.testing.assert_allclose(calibrator.delta_, -np.subtract(losses[:5], losses[5:]) / 2e-4, atol=1e-6)
+GROUPS = np.arange(400) % 80
 
 
-@pytest.mark.filterwarnings("ignore:integer_scale has no effect:UserWarning")
-@pytest.mark.parametrize("integer_scale", [{"image": 1 / 255}])
-def test_folds_go_with_their_samples_whatever_the_scale_of_integers(integer_scale):
-    calibrator = clamping(LogisticRegression(), perturbation="channel", cv=FOLDS, integer_scale=integer_scale)
-    expected = clamping(LogisticRegression(), perturbation="channel", cv=FOLDS).fit(X, Y)
-    np.testing.assert_array_equal(calibrator.fit(X, Y).predict_proba(X), expected.predict_proba(X))
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["samples", "groups"])
+def test_halves_have_as_much_of_each_class_and_whole_groups(given, groups):
+    y = Y if groups is None else Y[groups]
+    clamping(LogisticRegression()).fit(X, y, groups=groups)
+    own = half_of(given, X)
+    units = np.arange(400) if groups is None else groups
+    assert not np.intersect1d(units[own], units[~own]).size
+    for name in np.unique(y):
+        counts = [len(np.unique(units[half & (y == name)])) for half in (own, ~own)]
+        assert abs(np.diff(counts)) <= 1
+
+
+def test_equal_inputs_are_in_one_half(given):
+    clamping(LogisticRegression()).fit(np.repeat(X, 2, axis=0), np.repeat(Y, 2))
+    assert len(given[0]) == 2 * half_of(given, X).sum() == pytest.approx(400, abs=4)
+
+
+def test_the_random_state_draws_the_half_whatever_the_order(given):
+    proba = {}
+    for seed, order in ((0, slice(None)), (0, slice(None, None, -1)), (1, slice(None))):
+        given.clear()
+        clamping(LogisticRegression(), perturbation=None, random_state=seed).fit(X[order], Y[order])
+        proba.setdefault(seed, []).append(half_of(given, X))
+    np.testing.assert_array_equal(*proba[0])
+    assert 100 < (proba[0][0] != proba[1][0]).sum() < 300
+
+
+def test_without_a_random_state_the_global_one_stays():
+    before = check_random_state(None).get_state()[1].copy()
+    clamping(LogisticRegression(), perturbation=None, random_state=None).fit(X, Y)
+    np.testing.assert_array_equal(check_random_state(None).get_state()[1], before)
+
+
+def test_a_class_of_one_sample_or_group_is_the_classifiers(given):
+    y = np.where(GROUPS == 0, "d", Y)
+    y[399] = "e"
+    found = clamping(LogisticRegression()).fit(X, y, groups=GROUPS)
+    assert half_of(given, X)[y > "c"].all()
+    assert found.classes_.tolist() == found.estimator_.classes_.tolist() == ["a", "b", "c", "d", "e"]
+    assert np.isfinite(found.predict_log_proba(X)).all()
+
+
+@pytest.mark.parametrize("told", [{}, {"groups": np.zeros(9)}, {"sample_weight": np.arange(9) < 3}])
+def test_nothing_left_to_clamp_is_told_before_any_fit(given, told):
+    X, y = (values[:9] if told else values[[0, 1, 2]] for values in (NEW_X, np.arange(400) % 3))
+    with pytest.raises(ValueError, match=rf"two samples of a class, or two groups.* got n_samples={len(y)}"):
+        clamping(LogisticRegression()).fit(X, y, **told)
+    assert not given
+
+
+def test_several_labels():
+    labels = np.column_stack([Y == "a", Y == "b"]).astype(int)
+    found = NeuralClampingCalibrator(clone(CLASSIFIERS["perceptron"]), perturbation="affine", random_state=0)
+    assert found.fit(X, labels).verdict_.n_samples == 200
+    assert found.predict_proba(X).shape == (400, 2)
+
+
+def test_inputs_without_labels_teach_what_is_clamped():
+    found = NeuralClampingCalibrator(LogisticRegression(), random_state=0)
+    found.fit(X, Y, X_unlabelled=X + SHIFT, X_reference=X)
+    assert found.unlabelled_verdict_.n_samples == 200
 
 
 @pytest.mark.parametrize(("gamma", "optimizer"), [(0.0, "natural"), ("auto", "adam")])
@@ -188,56 +248,32 @@ def test_what_an_unfitted_classifier_gets_wrong_is_mended(gamma, optimizer):
     """Discriminants of the wrong class frequencies err by a constant, which a moved input undoes."""
     X, y = samples(1200)
     classifier = LinearDiscriminantAnalysis(priors=[0.02, 0.49, 0.49])
-    settings = {"perturbation": "channel", "gamma": gamma, "optimizer": optimizer, "batch_size": 200, "cv": 3}
-    calibrator = NeuralClampingCalibrator(classifier, output=None, random_state=0, **settings).fit(X[:600], y[:600])
+    settings = {"perturbation": "channel", "gamma": gamma, "optimizer": optimizer, "batch_size": 200}
+    calibrator = NeuralClampingCalibrator(classifier, output=None, random_state=0, **settings).fit(X[:800], y[:800])
     assert calibrator.accepted_
     assert calibrator.estimator is classifier
     assert not hasattr(classifier, "coef_")
-    y_encoded = np.unique(y, return_inverse=True)[1][600:]
-    alone = TemperatureScaling(classifier).fit(X[:600], y[:600])
-    found = nll(calibrator.predict_log_proba(X[600:]), y_encoded)
-    assert found < nll(alone.predict_log_proba(X[600:]), y_encoded) - 0.02
-    whole = clone(classifier).fit(X[:600], y[:600])
-    np.testing.assert_array_equal(calibrator.estimator_.coef_, whole.coef_)
-    expected = softmax(whole.decision_function(X + calibrator.delta_) / calibrator.temperature_)
+    y_encoded = np.unique(y, return_inverse=True)[1][800:]
+    alone = TemperatureScaling(classifier).fit(X[:800], y[:800])
+    found = nll(calibrator.predict_log_proba(X[800:]), y_encoded)
+    assert found < nll(alone.predict_log_proba(X[800:]), y_encoded) - 0.02
+    expected = softmax(calibrator.estimator_.decision_function(X + calibrator.delta_) / calibrator.temperature_)
     proba = calibrator.predict_proba(X)
     np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-9)
     np.testing.assert_allclose(proba, probabilities_of(calibrator.module_, X), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(calibrator)).predict_proba(X), proba)
-    np.testing.assert_array_equal(clone(calibrator).fit(X[:600], y[:600]).predict_proba(X), proba)
-
-
-@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"batch_size": 7}])
-def test_what_speeds_networks_up_changes_nothing(settings):
-    plain = {"optimizer": "natural", "perturbation": "affine", "cv": 3}
-    expected = clamping(LogisticRegression(), **plain).fit(X, Y)
-    found = clamping(LogisticRegression(), **plain, **settings).fit(X, Y)
-    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(clone(calibrator).fit(X[:800], y[:800]).predict_proba(X), proba)
 
 
 def test_responses_and_parameters_of_the_classifier():
-    calibrator = clamping(LogisticRegression(), response="probabilities", cv=3).set_params(estimator__C=0.01)
+    calibrator = clamping(LogisticRegression(), response="probabilities").set_params(estimator__C=0.01)
     calibrator.fit(X, Y)
     assert calibrator.estimator_.C == 0.01
     with pytest.raises(ValueError, match="response must be .* got 'probabilities', but LinearSVC has no predict_proba"):
         clamping(LinearSVC(), response="probabilities").fit(X, Y)
 
 
-@pytest.mark.parametrize("perturbation", [None, "full"])
-def test_a_fold_that_misses_a_class(perturbation):
-    y = Y.copy()
-    y[0] = "d"
-    calibrator = clamping(LogisticRegression(), perturbation=perturbation, cv=KFold(3))
-    calibrator.fit(X, y)
-    assert calibrator.classes_.tolist() == ["a", "b", "c", "d"]
-    assert np.isfinite(calibrator.predict_log_proba(X)).all()
-
-
-# Folds
-
-
-def test_folds_must_hold_out_each_sample_once():
-    with pytest.raises(ValueError, match="cv must hold out each sample exactly once; got sample 0 2 times"):
-        clamping(LogisticRegression(), cv=RepeatedKFold(n_splits=2, n_repeats=2)).fit(X, Y)
-    with pytest.raises(ValueError, match="'cv' parameter of NeuralClampingCalibrator must be .* Got 1"):
-        clamping(LogisticRegression(), cv=1).fit(X, Y)
+def test_there_are_no_folds_for_the_classifier():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'cv'"):
+        NeuralClampingCalibrator(LogisticRegression(), cv=3)
+    assert "cv" not in NeuralClampingCalibrator().get_params()

@@ -5,7 +5,6 @@ import pytest
 import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold
 from torch.utils.data import TensorDataset
 
@@ -95,12 +94,6 @@ def test_copies_of_several_labels_are_samples_of_one_fold():
     assert grouped.accepted_
     assert found.verdict_.n_samples == len(np.unique(np.column_stack([rows, y]), axis=0))
     assert found.verdict_.standard_error == pytest.approx(grouped.verdict_.standard_error, rel=0.2)
-
-
-def test_copies_of_a_cross_fit_share_a_fold_of_the_guard():
-    rows = np.tile(np.arange(90), 3)
-    found = NeuralClampingCalibrator(LogisticRegression(), cv=3, random_state=0).fit(X[rows], Y[rows])
-    assert "needs 100 independent samples with weight, got 90" in found.verdict_.reason
 
 
 def test_rows_of_categories_all_count():

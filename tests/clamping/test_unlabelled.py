@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from _digits import convolutional_network, shifted, splits
-from _small_networks import bare_logits, labels_of, perceptron, snapshot, vectors
+from _small_networks import bare_logits, labels_of, snapshot, vectors
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
@@ -445,11 +445,3 @@ def test_what_is_wrong_is_told_and_nothing_is_lost(name):
     with pytest.raises(error, match=message):
         calibrator.fit(pool[:N], **options)
     assert calibrator.temperature_ == temperature
-
-
-def test_a_classifier_that_is_not_fitted_is_refused():
-    from sklearn.linear_model import LogisticRegression
-
-    x, y = vectors(300, 4), labels_of(bare_logits(perceptron(0, 4), vectors(300, 4)))
-    with pytest.raises(ValueError, match="estimator must be fitted with X_unlabelled"):
-        NeuralClampingCalibrator(LogisticRegression(), cv=2).fit(x[:150], y[:150], X_unlabelled=x[150:])
