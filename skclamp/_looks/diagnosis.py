@@ -377,7 +377,7 @@ def look_for_probabilities(logits, outputs, of_classes=words.probabilities, of_l
     """Look for probabilities that are taken for logits; `of_classes` makes a sentence of what rows sum to."""
     if outputs.n_labels:
         # A few may lie there by chance.
-        inside = logits.numel() >= MIN_SAMPLES_PER_PARAMETER and logits.any() and ((logits >= 0) & (logits <= 1)).all()
+        inside = logits.numel() >= MIN_SAMPLES_PER_PARAMETER and logits.min() >= 0 and 0 < logits.max() <= 1
         return [Finding(of_labels, explains=True)] if inside else []
     total = total_of_probabilities(outputs.rows(logits))
     return [Finding(of_classes(total), explains=True)] if total else []

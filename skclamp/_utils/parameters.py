@@ -90,7 +90,7 @@ def check_choice(value, name, choices):
         raise ValueError(f"{name} must be one of {tuple(choices)}; got {value!r}{question and '.'}{question}")
 
 
-def check_number(value, name, *, high, closed="both"):
+def check_number(value, name, *, high=1, closed="both"):
     """A float between 0 and `high`, which `closed` ("both", "left", "right" or "neither") counts in or out."""
     interval = Interval(numbers.Real, 0, high, closed=closed)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -17,7 +17,6 @@ from .._utils.encoding import register
 from .._utils.metadata import keeping_together, router_of
 from .._utils.outputs import SOFTMAX
 from .._utils.parameters import check_parameters
-from .._version import documentation
 from ..persistence import load
 
 # What scikit-learn's own methods set, which are neither parameters nor learned.
@@ -42,14 +41,6 @@ class AroundEstimator(BaseEstimator):
 
     # A class has those of its bases, and its own.
     _parameter_constraints: ClassVar[dict] = {}
-
-    # Of the link in the HTML repr.
-    _doc_link_module = "skclamp"
-
-    @property
-    def _doc_link_template(self):
-        site = documentation()
-        return site and f"{site}/api/generated/skclamp.{{estimator_name}}.html"
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)

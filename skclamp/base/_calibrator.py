@@ -837,7 +837,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 f"{'. Of one dimension X is one column; a single sample is X[None]' if logits.shape[1] == 2 else ''}"
             )
         outputs = self._outputs
-        doubted = outputs == SOFTMAX or (outputs.n_labels and not outputs.is_dense and self._backbone.guesses_response)
+        doubted = not outputs.is_dense and (not outputs.n_labels or self._backbone.guesses_response)
         if given and doubted and not self._like_probabilities:
             tell(look_at_new(logits, outputs))
         dtype = torch.float32 if outputs.is_dense else torch.float64

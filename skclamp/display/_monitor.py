@@ -149,7 +149,7 @@ class MonitorDisplay:
         >>> display = MonitorDisplay(path, alpha=0.05, since=50).plot()
         >>> plt.close(display.figure_)
         """
-        alpha = check_number(self.alpha, "alpha", high=1, closed="neither")
+        alpha = check_number(self.alpha, "alpha", closed="neither")
         trajectory = np.asarray(self.trajectory, dtype=float)
         if trajectory.ndim != 2 or trajectory.shape[1] != 3 or not len(trajectory):
             raise ValueError(f"trajectory must have shape (n_points, 3), as trajectory_ has; got {trajectory.shape}")

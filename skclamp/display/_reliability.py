@@ -304,7 +304,7 @@ class ReliabilityDisplay:
         """
         check_choice(strategy, "strategy", _METRICS)
         check_whole_number(n_draws, "n_draws", low=0)
-        check_number(confidence_level, "confidence_level", high=1, closed="neither")
+        check_number(confidence_level, "confidence_level", closed="neither")
         rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, pos_label=pos_label)
         if rows.kind != "classes" or groups is not None:
             # Labels or places of a sample depend on each other, which only resamples of whole samples know.

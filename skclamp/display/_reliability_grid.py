@@ -252,7 +252,7 @@ class ReliabilityGridDisplay:
         if rows.kind == "places" or groups is not None:
             n_resamples = n_resamples or 1000
         edges = proba.equal_width_edges(n_bins)
-        check_number(confidence_level, "confidence_level", high=1, closed="neither")
+        check_number(confidence_level, "confidence_level", closed="neither")
         resamples = resampler(proba, n_resamples, random_state)
         pairs = list(proba.class_pairs(rows.y_encoded))
         tables = [of_class.table(edges) for of_class in pairs]

@@ -229,7 +229,7 @@ class RiskCoverageDisplay:
             If matplotlib isn't installed.
         """
         if self.target_risk is not None:
-            check_number(self.target_risk, "target_risk", high=1, closed="both")
+            check_number(self.target_risk, "target_risk")
         curve = self.curve
         ax = new_axes(size=(6, 4.5))[0] if ax is None else ax
         error_rate = curve.area_by_chance

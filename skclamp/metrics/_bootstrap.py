@@ -327,7 +327,7 @@ def paired_bootstrap_test(
 def _check_parameters(metric, n_resamples, confidence_level, sample_weight):
     check_metric(metric, sample_weight)
     check_whole_number(n_resamples, "n_resamples", low=2)
-    check_number(confidence_level, "confidence_level", high=1, closed="neither")
+    check_number(confidence_level, "confidence_level", closed="neither")
 
 
 class _Sample:

@@ -325,7 +325,7 @@ def check_options(*, norm="l1", strategy="uniform", mode="top-label", top_k=1, t
     check_choice(strategy, "strategy", ("uniform", "quantile"))
     check_choice(mode, "mode", ("top-label", "classwise"))
     if threshold is not None:
-        check_number(threshold, "threshold", high=1, closed="left")
+        check_number(threshold, "threshold", closed="left")
     if mode == "classwise" and top_k != 1:
         raise ValueError(f"top_k must be 1 with mode='classwise'; got {top_k!r}")
 

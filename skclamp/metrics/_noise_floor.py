@@ -119,7 +119,7 @@ def calibration_noise_floor(
     check_metric(metric, sample_weight)
     check_choice(outputs, "outputs", OUTPUTS)
     check_whole_number(n_draws, "n_draws")
-    check_number(quantile, "quantile", high=1)
+    check_number(quantile, "quantile")
     random_state = check_random_state(random_state)
     if outputs == "sigmoid":
         if facts_of(metric) is not None and not getattr(metric, "func", metric).takes_labels:

@@ -1,6 +1,6 @@
 """The risk-coverage curve: how often the most confident answers are wrong, whatever share of them is given."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -179,7 +179,8 @@ def _areas(weights, risks, masses):
     """
     if masses.dtype == _COUNTS and (masses == 1).any(-1).all():
         reached = np.cumsum(weights, -1, dtype=np.int64)
-        left = _left_of_whole(int(reached[0, -1]))[reached]
+        n = int(reached[0, -1])
+        left = _left(np.arange(n + 1.0), n)[reached]
     else:
         least = np.min(masses, axis=-1, where=masses > 0, initial=masses.max(), keepdims=True)
         reached = np.cumsum(weights / np.maximum(least, _LEAST_WEIGHT * masses.max(-1, keepdims=True)), -1)
@@ -190,11 +191,6 @@ def _areas(weights, risks, masses):
 
 def _left(reached, n):
     return reached * (digamma(n + 1) - digamma(reached + 1) + 1)
-
-
-@lru_cache(maxsize=1)
-def _left_of_whole(n):
-    return _left(np.arange(n + 1.0), n)
 
 
 def _risks_of(weights, errors):

@@ -81,7 +81,7 @@ def smooth_calibration_error(
     0.0963
     """
     if bandwidth is not None:
-        check_number(bandwidth, "bandwidth", high=1, closed="right")
+        check_number(bandwidth, "bandwidth", closed="right")
     if return_bandwidth and mode == "classwise":
         raise ValueError("return_bandwidth must be False with mode='classwise', where every class has its own")
     smooth_error, shared = partial(pairs_smooth_error, bandwidth=bandwidth), {"top_k": top_k, "threshold": threshold}

@@ -257,7 +257,7 @@ class Watch(AroundEstimator):
         sizes = np.ones(len(samples[0]), dtype=np.int64) if sizes is None else sizes
         if keys is not None:
             again = np.isin(keys, self._evidence.groups)
-            if 2 * again.sum() > len(again):
+            if again.mean() > 0.5:
                 note(words.GROUPS_AGAIN.format(again.sum(), len(again)), CalibrationSetWarning)
             keys = np.repeat(keys, sizes)
             rows, sizes = one_after_another(keys, self._evidence.groups)

@@ -496,7 +496,7 @@ def compare_calibrators(
     n_bins = check_whole_number(n_bins, "n_bins", 1)
     n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
     n_draws = check_whole_number(n_draws, "n_draws", 1)
-    alpha = check_number(alpha, "alpha", high=1, closed="neither")
+    alpha = check_number(alpha, "alpha", closed="neither")
     shared = {
         "response": response,
         "classes": classes,
