@@ -24,6 +24,7 @@ from _report_pages import (
     scenes,
 )
 from scipy.stats import binomtest
+from torch import nn
 
 from skclamp import (
     HistogramBinning,
@@ -220,12 +221,12 @@ def test_opens_with_what_was_won(digits, open_page):
     assert page.locator("#made").bounding_box()["y"] < 900
 
 
-def _compared(scale, calibrators=None, n=400):
+def _compared(scale, calibrators=None, n=400, estimator=None):
     """Logits that are `scale` times what they should be."""
     z, y = logits_of(2 * n), labels_for(2 * n)
     parts = scale * z[:n], y[:n], scale * z[n:], y[n:]
     maps = calibrators or {"temperature": TemperatureScaling(), "vector": VectorScaling()}
-    return compare_calibrators(None, *parts, calibrators=maps, **FEW)
+    return compare_calibrators(estimator, *parts, calibrators=maps, **FEW)
 
 
 def test_claims_nothing_that_chance_explains(open_page):
@@ -357,7 +358,7 @@ def _many():
         'few, "bins"': HistogramBinning(n_bins=5),
         "clamping": NeuralClampingCalibrator(perturbation=None),
     }
-    return _compared(2.0, maps)
+    return _compared(2.0, maps, estimator=nn.Identity())
 
 
 def test_single_samples_can_be_left_out(digits, open_page):
