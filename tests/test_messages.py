@@ -131,7 +131,7 @@ def test_what_an_embedding_does_not_take(mistake, by_name):
     y = labels_of(bare_logits(network, TOKENS))
     calibrator = TemperatureScaling(network).fit({"input_ids": TOKENS}, y)
     spoilt = {"input_ids": NO_TOKENS[mistake]} if by_name else NO_TOKENS[mistake]
-    rule = r"takes integers, as X\.long\(\) makes them, and each must be .* below .*-100.* embeddings: \[8, 50\]$"
+    rule = r"takes integers from 0 to below .*-100\. The network's embeddings have as many rows: \[8, 50\]$"
     for call in (calibrator.predict_proba, lambda X: TemperatureScaling(network).fit(X, y)):
         with pytest.raises(ForwardError, match=rf"the network failed on a batch of shape .*\(64, \d+\): .*{rule}"):
             call(spoilt)
@@ -139,7 +139,7 @@ def test_what_an_embedding_does_not_take(mistake, by_name):
 
 def test_bags_of_tokens_and_integers_for_a_network_without_an_embedding():
     bag = nn.Sequential(nn.EmbeddingBag(50, 4), nn.Linear(4, 3))
-    with pytest.raises(ForwardError, match=r"takes integers, .* embeddings: \[50\]$"):
+    with pytest.raises(ForwardError, match=r"takes integers .* as many rows: \[50\]$"):
         TemperatureScaling(bag).fit(TOKENS + 9, TOKENS[:, 0] % 3)
     with pytest.raises(ForwardError, match="X must hold floating-point inputs, unless the network embeds integers"):
         TemperatureScaling(perceptron(n_features=8)).fit(TOKENS, TOKENS[:, 0] % 3)

@@ -1,6 +1,7 @@
 """scikit-learn's meta-estimators, inspections and displays around calibrators, as around any classifier of its own."""
 
 import re
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -102,10 +103,10 @@ def test_thresholds(kind, meta):
 
 
 @pytest.mark.parametrize("meta", [OneVsRestClassifier, OneVsOneClassifier])
-@pytest.mark.parametrize("make", [TemperatureScaling, NeuralClampingCalibrator])
+@pytest.mark.parametrize("make", [partial(TemperatureScaling, cv=2), NeuralClampingCalibrator])
 def test_one_class_against_others(make, meta):
     X, y = problem(3)
-    fitted = meta(make(LogisticRegression(), cv=2)).fit(X, y)
+    fitted = meta(make(LogisticRegression())).fit(X, y)
     assert fitted.score(X, y) > meta(LogisticRegression()).fit(X, y).score(X, y) - 0.03
     assert all(part.classes_.tolist() == [0, 1] for part in fitted.estimators_)
 

@@ -324,15 +324,17 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
 
 
 def _of_all_classes(logits, columns, n_classes):
-    """Logits of all classes, from those of some columns: the others have next to no probability."""
+    """Logits of all classes, from those of some columns, or of all: the others have next to no probability."""
+    if len(columns) == n_classes:
+        return logits
     least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY
     return least.expand(-1, n_classes).index_copy(1, torch.as_tensor(columns), logits)
 
 
 def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, random_state):
     """Fit a clone to one half of the samples; return what `Samples.of` takes of the other half."""
-    check_differentiable(classifier)
     X, targets = _to_fit(classifier, X, y, names)
+    check_differentiable(classifier)
     n_samples, prints, weight = len(y), row_prints(X), check_sample_weight(sample_weight, len(y))
     groups = _numbers_of_groups(metadata, n_samples)
     strata = np.unique(y, return_inverse=True)[1] if targets is y else np.zeros(n_samples, dtype=np.int64)

@@ -514,6 +514,7 @@ def test_groups_in_a_comparison_reach_all_that_hold_samples_out():
     }
     X_new = X.astype(np.float32)
     few = {"n_resamples": 2, "n_draws": 2, "params": {"groups": GROUPS, "sample_weight": None}}
+    few["groups_test"] = GROUPS[1:]
     parts = X_new, Y, X_new[1:] + 0.1, Y[1:]
     found = compare_calibrators(network, *parts, calibrators=calibrators, **few).calibrators
     alone, other = (CalibratorSelector(network, n_folds=3).fit(X_new, Y, groups=g) for g in (GROUPS, None))

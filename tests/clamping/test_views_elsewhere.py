@@ -125,4 +125,4 @@ def test_a_classifier_that_is_not_fitted_takes_views():
     y = (np.abs(X[:, 0]) + X[:, 1] + rng.logistic(scale=0.3, size=400) > 0.5).astype(int)
     calibrator = two_views(estimator=LogisticRegression(), views=[Negated()]).fit(X, y)
     assert calibrator.predict_proba(X).shape == (400, 2)
-    assert calibrator.views_verdict_.n_samples == 400
+    assert calibrator.views_verdict_.n_samples == 200
