@@ -52,6 +52,6 @@ def look_at_labels(samples):
     if against:
         return [Finding(words.UPSIDE_DOWN.format(against), explains=True)]
     sums, n_pairs = fit.sum(1), known.sum(0) ** 2 @ (share * (1 - share))
-    most = sums.sum() + _OF_ANY * np.sqrt(np.square(sums).sum())
+    most = sums.sum() + _OF_ANY * np.sqrt(sums @ sums)
     guesses = most < _ADVANTAGE * n_pairs and by_label.max() < _OF_ONE
     return [Finding(words.GUESSES_OF_LABELS.format(n_samples), explains=True)] if guesses else []

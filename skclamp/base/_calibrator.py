@@ -837,8 +837,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 f"{'. Of one dimension X is one column; a single sample is X[None]' if logits.shape[1] == 2 else ''}"
             )
         outputs = self._outputs
-        doubted = not outputs.is_dense and (not outputs.n_labels or self._backbone.guesses_response)
-        if given and doubted and not self._like_probabilities:
+        guessed = self._backbone.guesses_response or not outputs.n_labels
+        if given and guessed and not (outputs.is_dense or self._like_probabilities):
             tell(look_at_new(logits, outputs))
         dtype = torch.float32 if outputs.is_dense else torch.float64
         own = outputs.is_dense and not given and logits.device.type == "cpu" and logits.dtype == dtype

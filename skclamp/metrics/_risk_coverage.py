@@ -179,7 +179,7 @@ def _areas(weights, risks, masses):
     """
     if masses.dtype == _COUNTS and (masses == 1).any(-1).all():
         reached = np.cumsum(weights, -1, dtype=np.int64)
-        n = int(reached[0, -1])
+        n = reached[0, -1]
         left = _left(np.arange(n + 1.0), n)[reached]
     else:
         least = np.min(masses, axis=-1, where=masses > 0, initial=masses.max(), keepdims=True)
