@@ -13,6 +13,7 @@ from skorch import NeuralNet
 from torch.nn.functional import logsigmoid
 from torch.utils.data import Dataset
 
+from .._judging.paired import numbered
 from .._judging.splits import MAX_TELLING, check_partition, copies_of, draw_half, joined
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
@@ -328,7 +329,7 @@ def _of_all_classes(logits, columns, n_classes):
     if len(columns) == n_classes:
         return logits
     least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY
-    return least.expand(-1, n_classes).index_copy(1, torch.as_tensor(columns), logits)
+    return least.expand(-1, n_classes).index_copy(1, torch.as_tensor(columns, device=logits.device), logits)
 
 
 def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, random_state):
@@ -337,7 +338,7 @@ def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, rando
     check_differentiable(classifier)
     n_samples, prints, weight = len(y), row_prints(X), check_sample_weight(sample_weight, len(y))
     groups = _numbers_of_groups(metadata, n_samples)
-    strata = np.unique(y, return_inverse=True)[1] if targets is y else np.zeros(n_samples, dtype=np.int64)
+    strata = numbered(y) if targets is y else np.zeros(n_samples, dtype=np.int64)
     fits = draw_half(strata, weight.numpy(), prints, joined(copies_of(prints, weight, X), groups), random_state)
     own, rest = np.flatnonzero(fits), np.flatnonzero(~fits)
     if not weight[rest].any():
@@ -369,7 +370,7 @@ def _to_fit(classifier, X, y, names):
 def _numbers_of_groups(metadata, n_samples):
     """Numbers of the samples' groups, from 0 on; None where none were given."""
     groups = metadata.groups
-    return None if groups is None else np.unique(group_keys(groups, n_samples), return_inverse=True)[1]
+    return None if groups is None else numbered(group_keys(groups, n_samples))
 
 
 def fit_folds(classifier, X, y, cv, metadata):

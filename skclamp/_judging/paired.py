@@ -42,8 +42,8 @@ def deviations(values):
     return values.sum(0) / np.maximum(np.sqrt((values**2).sum(0)), np.finfo(float).tiny)
 
 
-def numbered(groups, n_samples):
-    """Return the number of each sample's group, from 0 on; each sample is one where groups is None."""
+def numbered(groups, n_samples=None):
+    """Return the number of each sample's group, from 0 on; each of so many samples is one where groups is None."""
     return np.arange(n_samples) if groups is None else np.unique(groups, return_inverse=True)[1]
 
 
@@ -51,7 +51,7 @@ def of_groups(values, weight, groups):
     """Return mean value and total weight of each group that has weight; of each sample where groups is None."""
     if groups is None:
         return values, weight
-    group = numbered(groups, len(values))
+    group = numbered(groups)
     total, summed = np.bincount(group, weight), np.bincount(group, weight * values)
     judging = total > 0
     return summed[judging] / total[judging], total[judging]

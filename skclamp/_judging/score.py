@@ -74,7 +74,7 @@ def _sums(gradients, slopes, weight, groups):
     sums, kept = np.column_stack([gradients, slopes]) * weight[:, None], weight > 0
     weighted = sums = sums[kept]
     if groups is not None:
-        group = numbered(groups[kept], len(weighted))
+        group = numbered(groups[kept])
         sums = np.zeros((group.max(initial=-1) + 1, weighted.shape[1]))
         np.add.at(sums, group, weighted)
     return sums[:, :-1], sums[:, -1]

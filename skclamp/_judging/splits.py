@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 
 from .._utils.arrays import to_numpy
 from .._utils.least_probability import LOG_MIN_PROBABILITY, are_zeros
+from .paired import numbered
 
 # Relative difference of two samples' log-probabilities that is no more than rounding.
 _EQUAL = 1e-9
@@ -36,7 +37,7 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     if copies is not None:
         leader = _first_of_each(copies, order)
         leads = leader[order] == order
-        order, group = order[leads], np.unique(group[leads], return_inverse=True)[1]
+        order, group = order[leads], numbered(group[leads])
     dealt = np.random.default_rng(0).permutation(np.arange(group.max(initial=-1) + 1) % n_folds)
     folds = np.zeros(len(y), dtype=np.int64)
     folds[order] = dealt[group]

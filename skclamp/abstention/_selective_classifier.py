@@ -18,6 +18,7 @@ from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import cross_fit, predict_labelled
 from .._judging.near_duplicates import near_copies
 from .._judging.overlap import shared_share
+from .._judging.paired import numbered
 from .._judging.risk import best_unproven, mean_risk, prove
 from .._judging.splits import copies_of, joined
 from .._looks.diagnosis import look_for_errors
@@ -359,9 +360,9 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     def _choose_threshold(self, proba, y_encoded, weight, copies, groups, doubt):
         """Prove a threshold by samples with weight, or find that none can be proven; whether a doubt stays."""
         counted = weight > 0
-        copies = None if copies is None else np.unique(copies[counted], return_inverse=True)[1]
+        copies = None if copies is None else numbered(copies[counted])
         if groups is not None:
-            groups = np.unique(group_keys(groups, len(weight))[counted], return_inverse=True)[1]
+            groups = numbered(group_keys(groups, len(weight))[counted])
         (columns, scores), y_encoded, weight = self._decide(proba[counted]), y_encoded[counted], weight[counted]
         target, low, span = self._scale(self.target_risk)
         losses, floor = self._losses(y_encoded, columns, low, span), self._floor()

@@ -121,7 +121,7 @@ class Problem:
     def places(self):
         """Numbers from 0 on of the samples that count; those that count as one share one."""
         units = numbered(self.units, len(self))
-        return np.unique(units[self.nonzero_weight_indices().numpy()], return_inverse=True)[1]
+        return numbered(units[self.nonzero_weight_indices().numpy()])
 
     @property
     def units(self):
