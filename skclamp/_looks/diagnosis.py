@@ -154,7 +154,7 @@ def _look_at_columns(samples, units, n_samples, most):
     if min(most, n_samples) < len(units):
         drawn = counted_rows(labelled.weight, most)
         # A tensor of one row would draw a number.
-        labelled, units = labelled.take(drawn), numbered(units[drawn.numpy()], len(drawn))
+        labelled, units = labelled.take(drawn), numbered(units[drawn.numpy()])
     logits, y_encoded, weight = labelled
     weight = weight.cpu()
     best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()

@@ -887,6 +887,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         passes = " and ".join(f"{self.cost_[name]:.3g} {name}" for name in ("forward", "backward"))
         last = f"; epochs on all of them: {self.n_iter_}" if self.n_iter_ else ""
         yield f"The fit took {passes} passes over {self._n_samples:,} samples{last}."
+        if hasattr(self, "estimator_"):
+            yield "The other half fitted the estimator."
         beside = [f"{self.cost_[key]:.3g} over {name}" for key, name in _BESIDE.items() if self.cost_.get(key)]
         if beside:
             yield f"Beside these there were forward passes without labels: {' and '.join(beside)}."

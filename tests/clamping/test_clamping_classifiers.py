@@ -175,6 +175,8 @@ def test_one_half_fits_the_clone_and_the_other_is_clamped(given, told):
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
     np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.predict_proba(X), probabilities_of(found.module_, X), rtol=0, atol=1e-9)
+    said = "The other half fitted the estimator."
+    assert said in found.summary() and said not in expected.summary()
 
 
 GROUPS = np.arange(400) % 80
