@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, perceptron, vectors
+from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from skorch import NeuralNetClassifier
@@ -361,6 +361,19 @@ def test_two_of_four_classes_that_are_swapped_are_told():
     assert told_of["swapped"] >= 18
 
 
+@pytest.mark.parametrize("make", [PlattScaling, CalibratorSelector, lambda: NeuralClampingCalibrator(perceptron())])
+def test_classes_in_the_place_of_groups_are_told(make):
+    X = vectors(300)
+    logits = bare_logits(perceptron(), X)
+    y = labels_of(logits, seed=0)
+    X = X if isinstance(make(), NeuralClampingCalibrator) else logits
+    names = np.array([f"class {name}" for name in range(10)])[y]
+    assert any("groups are the classes" in message for message in told(make(), X, y, groups=names))
+    patients = np.arange(300) // 5
+    for groups in (patients, 100 * y + patients % 100):
+        assert not any("groups are the classes" in message for message in told(make(), X, y, groups=groups))
+
+
 def several(n_samples=400, n_labels=5, seed=0):
     """Logits of labels that come together, mostly 0, and the labels."""
     rng = np.random.default_rng(seed)
@@ -383,6 +396,7 @@ MISTAKES_OF_LABELS = {
         {},
         "on 400 samples labels have hardly higher",
     ),
+    "flawless": (lambda z, y: (z, np.where(y >= 0, z > 0, np.nan)), {}, r"without an error: \[0, 1, 2, 3, 4\]"),
     "unknown where not 1": (lambda z, y: (z, np.where(y == 1, 1, np.nan)), {}, "all labels that are known are 1"),
 }
 

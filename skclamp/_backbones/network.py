@@ -17,6 +17,7 @@ from .._utils.warnings import warn_caller
 from ..exceptions import ForwardError, MemoryUseWarning
 from ..modules import LogitsModule
 from ..modules._clamped import weighted_sum
+from ..modules._failure import names_taken
 from ..modules._frozen import evaluating
 from ..modules._unwrap import unwrapped
 from .backbone import Backbone, check_device, check_probabilities
@@ -29,6 +30,8 @@ _N_REPEATED = 4
 _SAME = 0.01
 # How far other batches may move them: int8 kernels take their scale from a batch.
 _SAME_IN_BATCHES = 0.1
+# A text that ends in so many equal ids is padded.
+_N_PADS = 3
 # Of predictions of dense outputs.
 _MANY_BYTES = 4e9
 
@@ -238,11 +241,16 @@ class NetworkBackbone(Backbone):
         return Digest().network(self.module).hex()
 
     def second_look(self):
-        """Return "random" or "batch" where first inputs have other logits now, or alone; else None. Asked once."""
+        """Return "random" or "batch" where first inputs have other logits now, or alone, and "padding" where it counts.
+
+        None where nothing is found. Asked once.
+        """
         if not self._first:
             return None
         x, others, first = self._first
         self._first = ()
+        if self._sees_padding(others):
+            return "padding"
         # Deep in a network this may move so few inputs by little.
         if any(isinstance(part, _BatchNorm) and part.running_mean is None for part in self.module.modules()):
             return "batch"
@@ -260,6 +268,15 @@ class NetworkBackbone(Backbone):
             except (ForwardError, TypeError):
                 # Some take batches of one size alone.
                 return None
+
+    def _sees_padding(self, others):
+        """Return True where a network that takes an attention mask isn't told of what ends some first texts."""
+        taken = names_taken(self.module.module) or ()
+        if "input_ids" not in others or "attention_mask" not in {*taken, *others}:
+            return False
+        ids = others["input_ids"]
+        ends, mask = (each[:, -_N_PADS:] for each in (ids, others.get("attention_mask", torch.ones_like(ids))))
+        return bool(((ends == ends[:, :1]) & (mask != 0)).all(1).any())
 
     def _forward(self, x, others, view=None, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""

@@ -105,19 +105,27 @@ def diagnose(samples, *, fitted):
     findings = _of_classes(seen, logits, y_encoded, weight, samples.classes)
     # Folds are fitted without what they calibrate on.
     findings += look_for_errors(logits, y_encoded, weight) if fitted else []
+    if samples.groups is not None and _are_the_same(samples.groups[units], y_encoded):
+        findings.append(Finding(words.GROUPS_ARE_CLASSES, explains=True))
     if not backbone.yields_logits:
         return findings, None
     if backbone.guessed_item is not None:
         findings.append(Finding(words.SEVERAL_OUTPUTS.format(guess=backbone.guessed_item)))
-    varies = {"random": words.RANDOM_NETWORK, "batch": words.COUPLED_SAMPLES}
+    said = {"random": words.RANDOM_NETWORK, "batch": words.COUPLED_SAMPLES, "padding": words.PADDING}
     why = backbone.second_look() if backbone.in_batches else None
     if why:
-        findings.append(Finding(varies[why], explains=True))
+        findings.append(Finding(said[why], explains=True))
     few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * logits.shape[1]), _MAX_ROWS)
     looked, misfits = _look_at_columns(samples, units, n_samples, few)
     if misfits and n_samples > few:
         looked, misfits = _look_at_columns(samples, units, n_samples, _MAX_ROWS)
     return findings + misfits, looked._replace(random=why == "random")
+
+
+def _are_the_same(groups, y_encoded):
+    """Return True where each group is one class and each class one group, of several samples somewhere."""
+    pairs = np.unique([groups, y_encoded.cpu()], axis=1)
+    return len(set(pairs[0])) == len(set(pairs[1])) == len(pairs.T) < len(groups)
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):

@@ -51,6 +51,11 @@ def look_at_labels(samples):
     against = samples.classes[by_label < -_OF_LABEL].tolist()
     if against:
         return [Finding(words.UPSIDE_DOWN.format(against), explains=True)]
+    often = np.minimum((y == 1).sum(0), (y == 0).sum(0)) >= words.MIN_SAMPLES_PER_PARAMETER
+    least = np.where(y == 1, log_odds, np.inf).min(0)
+    flawless = samples.classes[often & (least > np.where(y == 0, log_odds, -np.inf).max(0))].tolist()
+    if flawless:
+        return [Finding(words.FLAWLESS_LABELS.format(flawless), explains=True)]
     sums, n_pairs = fit.sum(1), known.sum(0) ** 2 @ (share * (1 - share))
     most = sums.sum() + _OF_ANY * np.sqrt(sums @ sums)
     guesses = most < _ADVANTAGE * n_pairs and by_label.max() < _OF_ONE

@@ -128,6 +128,15 @@ COUPLED_SAMPLES = (
     "batches like these alone: give such layers running statistics"
 )
 
+PADDING = (
+    "the network looks at the padding of texts: the last ids of some are all equal, and attention_mask isn't given, "
+    "or isn't 0 there. Give it beside input_ids, 1 at a token and 0 at padding"
+)
+GROUPS_ARE_CLASSES = (
+    "groups are the classes: each holds all the samples of one, and none can be held out. Give a name for each sample "
+    "of what it belongs to, such as a patient, or no groups"
+)
+
 
 def another_order(as_given, permuted, classes, order):
     """Of columns that fit the labels in another order."""
@@ -157,6 +166,10 @@ UPSIDE_DOWN = (
 ALL_ONES = (
     "all labels that are known are 1: how sure to be of a 0 can't be learned. Give 0 where a sample doesn't have a "
     "label, and NaN only where nobody knows"
+)
+FLAWLESS_LABELS = (
+    "labels without an error: {}. All samples that have one have a higher probability of it than those that haven't. "
+    "If they trained the network, calibrate on others, since how sure to be can't be learned from these"
 )
 GUESSES_OF_LABELS = (
     "on {} samples labels have hardly higher probabilities where they are 1 than where they are 0: are the trained "
