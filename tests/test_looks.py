@@ -396,6 +396,7 @@ MISTAKES_OF_LABELS = {
         {},
         "on 400 samples labels have hardly higher",
     ),
+    "percentages": (lambda z, y: (100 * sigmoid(z), y), {}, "if X holds percentages, give X / 100"),
     "flawless": (lambda z, y: (z, np.where(y >= 0, z > 0, np.nan)), {}, r"without an error: \[0, 1, 2, 3, 4\]"),
     "unknown where not 1": (lambda z, y: (z, np.where(y == 1, 1, np.nan)), {}, "all labels that are known are 1"),
 }

@@ -36,9 +36,10 @@ def look_at_labels(samples):
     share = (known * y).sum(0) / known.sum(0).clip(1)
     if share[known.any(0)].min(initial=2) == 1:
         return [Finding(words.ALL_ONES, explains=True)]
-    inside = 0 <= log_odds.min() <= log_odds.max() <= _MOST
-    if inside and share.mean() < _HALF and not samples.backbone.guesses_response:
-        return [Finding(words.SIGMOID_TWICE, explains=True)]
+    twice = log_odds.max() <= _MOST
+    # Of what may be probabilities more is said elsewhere.
+    if log_odds.min() >= 0 and share.mean() < _HALF and not (twice and samples.backbone.guesses_response):
+        return [Finding(words.SIGMOID_TWICE if twice else words.ALL_LIKELY, explains=True)]
     deviation, ranks = known * (y - share), rankdata(log_odds, axis=0) - n_samples / 2
     fit, second = deviation * ranks, np.random.default_rng(0).random(n_samples) < _HALF
     order = linear_sum_assignment(deviation[~second].T @ ranks[~second], maximize=True)[1]

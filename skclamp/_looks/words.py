@@ -179,6 +179,10 @@ SIGMOID_TWICE = (
     "all probabilities lie between 0.5 and 0.74, as those of a sigmoid that was applied twice, and labels are rarer: "
     "give the outputs of one sigmoid"
 )
+ALL_LIKELY = (
+    "no logit of a label is negative, so that each is likelier than not, and labels are rarer: if X holds percentages, "
+    'give X / 100 and say response="probabilities"'
+)
 GUESSES = (
     "the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "
     "{n_classes} classes: are the trained weights loaded, is X scaled as in training, and is y in the order of X?"
