@@ -33,6 +33,7 @@ CASES = {
     "dense_metrics": "--sizes 5 --draws 1 --kinds calibrated",
     "distributed_speed": "--size 60 --rounds 1",
     "drift": "--sizes 150 --methods temperature clamping new_model --seeds 50 --iterations 5",
+    "drives": "--methods temperature selector --size 8 12 --n-frames 3",
     "errors_needed": "--records cifar10_resnet20 --errors 3 --samples 20 --seeds 2",
     "families": "--networks cifar10_resnet20 --shifts darkness --families auto affine --sizes 60 --seeds 1",
     "features": "--networks mlp --families affine --n 60 --seeds 1",
@@ -117,6 +118,17 @@ def collate(rows):
     ids = nn.utils.rnn.pad_sequence([row["input_ids"] for row in rows], batch_first=True)
     return {"input_ids": ids, "labels": torch.tensor([row["labels"] for row in rows])}
 """
+# A network of a class at each pixel, as the folder of drives has one.
+SCENES = """
+import torch
+from torch import nn
+
+
+def load(path):
+    network = nn.Conv2d(3, 11, 3, padding=1)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return network.eval()
+"""
 # They print, and write nothing.
 SILENT = ("distributed_speed",)
 
@@ -152,6 +164,15 @@ def folder(tmp_path_factory):
     ids = rng.integers(1, 50, (300, 9)) * (np.arange(9) < rng.integers(3, 10, (300, 1)))
     parts = {"cal": np.arange(150), "test": np.arange(150, 300)}
     np.savez(path / "banking77" / "banking.npz", ids_none=ids, y=rng.integers(0, 3, 300), **parts)
+    (path / "camvid").mkdir()
+    (path / "camvid" / "espnet.py").write_text(SCENES)
+    torch.save(torch.nn.Conv2d(3, 11, 3, padding=1).state_dict(), path / "camvid" / "espnet.pt")
+    for drive in ("0016E5", "Seq05VD"):
+        (path / "camvid" / drive).mkdir()
+        for number in range(4):
+            frame, mask = rng.integers(0, 256, (16, 24, 3)), rng.integers(0, 12, (16, 24))
+            Image.fromarray(frame.astype(np.uint8)).save(path / "camvid" / drive / f"{number}.jpg")
+            Image.fromarray(mask.astype(np.uint8)).save(path / "camvid" / drive / f"{number}.png")
     for label in ("0007", "207", "985"):
         (path / "imagenet_sample" / label).mkdir(parents=True)
         for number in range(4):
