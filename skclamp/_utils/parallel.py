@@ -8,11 +8,12 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from sklearn import config_context, get_config
 
+from .parameters import COUNT
 from .sklearn_private import Interval
 from .warnings import kept_apart, tell
 
 #: The rule of a parameter `n_jobs`.
-N_JOBS = [Interval(Integral, 1, None, closed="left"), Interval(Integral, None, -1, closed="right"), None]
+N_JOBS = [COUNT, Interval(Integral, None, -1, closed="right"), None]
 
 
 def in_parallel(function, items, n_jobs=None):

@@ -1,13 +1,19 @@
 """Checks of parameters: those of estimators by their constraints, and numbers, choices and grids of functions."""
 
 import difflib
-import numbers
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 import numpy as np
 import torch
 
 from .sklearn_private import HasMethods, Interval, InvalidParameterError, StrOptions, validate_parameter_constraints
+
+# Rules that parameters have in common: of numbers, and of `n_folds`.
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+COUNT = Interval(Integral, 1, None, closed="left")
+N_FOLDS = [Interval(Integral, 2, None, closed="left")]
 
 # Less alike than this a name is no slip of another.
 _ALIKE = 0.5
@@ -69,7 +75,7 @@ def check_parameters(constraints, params, owner):
 def check_whole_number(value, name, low=1):
     """An int of at least `low`, or any; TypeError if `value` isn't a whole number, ValueError if it is less."""
     rule = f"{name} must be a whole number{'' if low is None else f' of at least {low}'}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{rule}; got {value!r}")
     if low is not None and value < low:
         raise ValueError(f"{rule}; got {value}")
@@ -92,8 +98,8 @@ def check_choice(value, name, choices):
 
 def check_number(value, name, *, high=1, closed="both"):
     """A float between 0 and `high`, which `closed` ("both", "left", "right" or "neither") counts in or out."""
-    interval = Interval(numbers.Real, 0, high, closed=closed)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    interval = Interval(Real, 0, high, closed=closed)
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be {interval}; got {value!r}")
     if not interval.is_satisfied_by(value):
         raise ValueError(f"{name} must be {interval}; got {value!r}")

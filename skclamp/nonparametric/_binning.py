@@ -1,7 +1,6 @@
 """Calibrators by bins of each class's probability: HistogramBinning, and BayesianBinningIntoQuantiles (BBQ)."""
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
@@ -9,8 +8,7 @@ from scipy.special import betaln, softmax
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import MIN_PROBABILITY
-from .._utils.parameters import Choices
-from .._utils.sklearn_private import Interval
+from .._utils.parameters import COUNT, NOT_NEGATIVE, POSITIVE, Choices
 from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, distinct_values
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples per bin on average.
@@ -95,9 +93,9 @@ class HistogramBinning(OneVsRestCalibrator):
     prior_strength: float = 1.0
 
     _parameter_constraints: ClassVar[dict] = {
-        "n_bins": [Interval(Integral, 1, None, closed="left")],
+        "n_bins": [COUNT],
         "strategy": [Choices("quantile", "uniform")],
-        "prior_strength": [Interval(Real, 0, None, closed="left")],
+        "prior_strength": [NOT_NEGATIVE],
     }
 
     _map = StepMaps
@@ -172,7 +170,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
 
     prior_strength: float = 2.0
 
-    _parameter_constraints: ClassVar[dict] = {"prior_strength": [Interval(Real, 0, None, closed="neither")]}
+    _parameter_constraints: ClassVar[dict] = {"prior_strength": [POSITIVE]}
 
     _map = StepMaps
 

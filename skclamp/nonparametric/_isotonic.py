@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn import config_context
 from sklearn.isotonic import isotonic_regression
 
 from .._utils.docstrings import with_shared_docs
-from .._utils.sklearn_private import Interval
+from .._utils.parameters import POSITIVE
 from ..base import BaseCalibrator
 from ..base._map import Learned
 from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, distinct_values, softmax_of
@@ -149,7 +148,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     _takes_absent = False
     _group = "order-preserving"
-    _parameter_constraints: ClassVar[dict] = {"slope": [Interval(Real, 0, None, closed="neither"), None]}
+    _parameter_constraints: ClassVar[dict] = {"slope": [POSITIVE, None]}
 
     _treats_classes_alike = True
     slope_ = Learned()

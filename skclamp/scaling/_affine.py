@@ -1,7 +1,6 @@
 """Affine maps of log-probabilities: vector scaling, and its structured forms of a diagonal and a full matrix."""
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -11,14 +10,14 @@ from .._solvers.softmax_regression import SoftmaxRegression, minimise, strengths
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
-from .._utils.sklearn_private import Interval
+from .._utils.parameters import NOT_NEGATIVE
 from ..base import Map
 from ..base._map import Learned
 from ._temperature_scaling import TemperatureFirst
 
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
 _LARGEST_FEATURE = 2.0**10
-_STRENGTH = [Interval(Real, 0, None, closed="left")]
+_STRENGTH = [NOT_NEGATIVE]
 _WEAK = {"diagonal_penalty": 1 / 16, "intercept_penalty": 1 / 16}
 
 

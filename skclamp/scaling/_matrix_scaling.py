@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +14,8 @@ from .._solvers.softmax_regression import SoftmaxRegression, minimise, of_gains,
 from .._solvers.temperature import DEFAULT_BOUNDS
 from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
+from .._utils.parameters import N_FOLDS, NOT_NEGATIVE
 from .._utils.progress import progress_bar
-from .._utils.sklearn_private import Interval
 from ._affine import AffineMap, AffineScaling, largest_of, learn_affine, n_present, unit_of
 
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
@@ -59,9 +58,9 @@ class OdirScaling(AffineScaling):
     n_folds: int = 5
 
     _parameter_constraints: ClassVar[dict] = {
-        "off_diagonal_penalty": [Interval(Real, 0, None, closed="left"), None],
-        "intercept_penalty": [Interval(Real, 0, None, closed="left"), None],
-        "n_folds": [Interval(Integral, 2, None, closed="left")],
+        "off_diagonal_penalty": [NOT_NEGATIVE, None],
+        "intercept_penalty": [NOT_NEGATIVE, None],
+        "n_folds": N_FOLDS,
     }
 
     _n_per_class = 2

@@ -1,7 +1,6 @@
 """PlattScaling, QuadraticScaling and BetaCalibration: each class calibrated against the rest, then renormalised."""
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +12,7 @@ from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_
 from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._solvers.pooled_platt import fit_pooled_platt
 from .._utils.docstrings import with_shared_docs
-from .._utils.parameters import Choices
-from .._utils.sklearn_private import Interval
+from .._utils.parameters import N_FOLDS, NOT_NEGATIVE, Choices
 from ..base import Map
 from ..base._map import Learned
 from ..base._seen_classes import labels_that_teach
@@ -297,8 +295,8 @@ class QuadraticScaling(OneVsRestScaling):
     n_folds: int = 5
 
     _parameter_constraints: ClassVar[dict] = {
-        "penalty": [Interval(Real, 0, None, closed="left"), None],
-        "n_folds": [Interval(Integral, 2, None, closed="left")],
+        "penalty": [NOT_NEGATIVE, None],
+        "n_folds": N_FOLDS,
     }
 
     _n_per_class = 0

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
@@ -18,9 +17,8 @@ from .._solvers.temperature import fit_temperature
 from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
-from .._utils.parameters import Choices, check_whole_number
+from .._utils.parameters import COUNT, NOT_NEGATIVE, Choices, check_whole_number
 from .._utils.progress import progress_bar
-from .._utils.sklearn_private import Interval
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
@@ -220,9 +218,9 @@ class OrderPreservingCalibrator(BaseCalibrator):
     _map_of_labels = None
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like"],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        "alpha": [NOT_NEGATIVE],
+        "max_iter": [COUNT],
+        "tol": [NOT_NEGATIVE],
     }
     # Larger sets of logits are kept and treated in float32.
     _most_wide = 2**23
@@ -411,7 +409,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
     n_top: int = 10
     hidden_layer_sizes: Sequence[int] = (5, 5)
 
-    _parameter_constraints: ClassVar[dict] = {"n_top": [Interval(Integral, 1, None, closed="left")]}
+    _parameter_constraints: ClassVar[dict] = {"n_top": [COUNT]}
 
     _group = "temperatures"
     _needs_independence = False

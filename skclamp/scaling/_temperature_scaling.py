@@ -1,14 +1,13 @@
 """TemperatureScaling: one temperature for all logits."""
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, fit_temperature, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
-from .._utils.sklearn_private import Interval
+from .._utils.parameters import NOT_NEGATIVE
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
 
@@ -90,7 +89,7 @@ class TemperatureScaling(BaseCalibrator):
     bounds: tuple[float, float] = DEFAULT_BOUNDS
 
     _parameter_constraints: ClassVar[dict] = {
-        "gamma": [Interval(Real, 0, None, closed="left")],
+        "gamma": [NOT_NEGATIVE],
         "bounds": ["array-like"],
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import isfunction, signature
-from numbers import Integral, Real
+from numbers import Real
 from operator import attrgetter
 from typing import ClassVar
 
@@ -21,8 +21,7 @@ from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.metadata import of_rows, routing_enabled
 from .._utils.parallel import N_JOBS
-from .._utils.parameters import Choices, by_name
-from .._utils.sklearn_private import Interval
+from .._utils.parameters import N_FOLDS, Choices, by_name
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..base._scores import Mapped
@@ -147,7 +146,7 @@ class CalibratorSelector(BaseCalibrator):
     _parameter_constraints: ClassVar[dict] = {
         "candidates": ["array-like", None],
         "scoring": [Choices(*get_scorer_names()), callable, None],
-        "n_folds": [Interval(Integral, 2, None, closed="left")],
+        "n_folds": N_FOLDS,
         "n_jobs": N_JOBS,
     }
 
