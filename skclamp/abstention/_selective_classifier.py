@@ -180,7 +180,6 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     cv: object = None
 
     _parameter_constraints: ClassVar[dict] = {
-        "estimator": "no_validation",
         "target_risk": [Interval(Real, None, None, closed="neither")],
         "confidence": [Interval(Real, 0, 1, closed="neither")],
         "costs": ["array-like", torch.Tensor, None],

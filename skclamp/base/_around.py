@@ -40,7 +40,7 @@ class AroundEstimator(BaseEstimator):
     __metadata_request__fit: ClassVar = {"groups": True}
 
     # A class has those of its bases, and its own.
-    _parameter_constraints: ClassVar[dict] = {}
+    _parameter_constraints: ClassVar[dict] = {"estimator": "no_validation"}
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)

@@ -166,10 +166,7 @@ class CalibrationMonitor(Watch):
     ignore_index: int = -100
 
     _parameter_constraints: ClassVar[dict] = {
-        "estimator": "no_validation",
-        "alpha": [Interval(Real, 0, 1, closed="neither")],
         "tolerance": [Interval(Real, 0, 1, closed="both")],
-        "average_run_length": [Interval(Real, 1, None, closed="left"), None],
         "response": [Choices("auto", "logits", "probabilities")],
         "outputs": [Choices("auto", *OUTPUTS)],
         "classes": ["array-like", torch.Tensor, None],

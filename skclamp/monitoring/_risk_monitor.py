@@ -119,12 +119,7 @@ class RiskMonitor(Watch):
     alpha: float = 0.01
     average_run_length: float | None = None
 
-    _parameter_constraints: ClassVar[dict] = {
-        "estimator": "no_validation",
-        "target_risk": [Interval(Real, None, None, closed="neither"), None],
-        "alpha": [Interval(Real, 0, 1, closed="neither")],
-        "average_run_length": [Interval(Real, 1, None, closed="left"), None],
-    }
+    _parameter_constraints: ClassVar[dict] = {"target_risk": [Interval(Real, None, None, closed="neither"), None]}
 
     def _open_backbone(self):
         return _Answers(self._frozen_part())

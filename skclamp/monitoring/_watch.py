@@ -1,6 +1,7 @@
 """Watch: what monitors share, from samples before the watch to alarms, files and pictures."""
 
 import math
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from .._backbones.rows import row_prints
 from .._judging.near_duplicates import near_copies
 from .._looks import words
 from .._utils.arrays import to_numpy
+from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
 from ..base._around import AroundEstimator, arguments_of
 from ..display import MonitorDisplay
@@ -28,6 +30,10 @@ class Watch(AroundEstimator):
     Nobody may choose the parameters in view of the samples, nor change them between these.
     """
 
+    _parameter_constraints: ClassVar[dict] = {
+        "alpha": [Interval(Real, 0, 1, closed="neither")],
+        "average_run_length": [Interval(Real, 1, None, closed="left"), None],
+    }
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
     __metadata_request__partial_fit: ClassVar = {"groups": True}
 
