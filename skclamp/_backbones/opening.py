@@ -42,9 +42,12 @@ def open_backbone(estimator, opening):
         return NetworkBackbone(head, opening, classes=getattr(estimator, "classes_", None))
     if isinstance(estimator, nn.Module):
         guessed = response == "auto"
-        yielded = "logits" if guessed else response
-        reading = {"response": yielded, "input_key": opening.input_key, "outputs": opening.outputs}
-        head = LogitsModule(on_device(estimator, device), **reading)
+        head = LogitsModule(
+            on_device(estimator, device),
+            response="logits" if guessed else response,
+            input_key=opening.input_key,
+            outputs=opening.outputs,
+        )
         return NetworkBackbone(head, opening, guesses_response=guessed)
     check_classifier(estimator)
     _check_of(estimator, opening.outputs, opening.takes_places, ". Give y a column for each label, or calibrate")

@@ -192,8 +192,12 @@ class Samples:
         """
         seen, n_classes = labels, logits.shape[1]
         if ranks is not ALONE:
-            kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": labels.dtype.kind}
-            ranks.check_alike(number_of_classes=n_classes, network=backbone.fingerprint(), **kinds)
+            ranks.check_alike(
+                number_of_classes=n_classes,
+                network=backbone.fingerprint(),
+                dtype_of_the_logits=logits.dtype,
+                kind_of_the_labels=labels.dtype.kind,
+            )
             seen = np.concatenate(ranks.all_gather_object(np.unique(labels)))
         weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
         if isinstance(labels, Targets):
@@ -206,13 +210,21 @@ class Samples:
                 f"shape {labels.shape}. If X are a network's inputs, give the network as estimator"
             )
         else:
-            known = {"known": backbone.classes, "likely": backbone.likely_classes}
-            classes = resolve_classes(seen, n_classes, classes=classes, **known)
+            classes = resolve_classes(
+                seen, n_classes, classes=classes, known=backbone.classes, likely=backbone.likely_classes
+            )
             y_encoded = tensor_of(encode_labels(labels, classes, name), name).to(logits.device)
         if ranks is not ALONE and not ranks.sum(weight.sum()):
             raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
-        told = {"y_encoded": y_encoded, "weight": weight, "classes": classes, "shard": Shard.of(ranks, len(logits))}
-        return cls(logits=logits, backbone=backbone, **rest, **told)
+        return cls(
+            logits=logits,
+            y_encoded=y_encoded,
+            weight=weight,
+            classes=classes,
+            shard=Shard.of(ranks, len(logits)),
+            backbone=backbone,
+            **rest,
+        )
 
     @property
     def deployed(self):
@@ -377,10 +389,19 @@ def fit_folds(classifier, X, y, cv, metadata):
     """A clone fitted without each fold, and training and held-out rows of each; each row is held out once."""
     # Without metadata routing groups have an argument of their own.
     told = {"params": metadata.given} if routing_enabled() else {"params": metadata.fit, **metadata.split}
-    asked = {"return_estimator": True, "return_indices": True, "error_score": "raise"}
     # Of weak fits to a part of the samples; that to all of them warns by itself.
     with silenced():
-        results = cross_validate(clone(classifier), X, y, cv=cv, scoring=lambda *_: 0.0, **told, **asked)
+        results = cross_validate(
+            clone(classifier),
+            X,
+            y,
+            cv=cv,
+            scoring=lambda *_: 0.0,
+            return_estimator=True,
+            return_indices=True,
+            error_score="raise",
+            **told,
+        )
     splits = list(zip(results["indices"]["train"], results["indices"]["test"], strict=True))
     check_partition([rows for _, rows in splits], len(y))
     return results["estimator"], splits
