@@ -194,8 +194,10 @@ def decide_on_frequencies(p_value, fit_p_value, gain, n_samples, n_labelled, n_c
         (fit_p_value > _FIT_LEVEL, Objection(Reason.INPUTS_MAY_HAVE_CHANGED, fit_p_value, _FIT_LEVEL)),
     ]
     objections = [objection for passed, objection in tests if not passed]
-    numbers = {"n_samples": n_samples, "n_labelled": n_labelled, "fit_p_value": fit_p_value}
-    return Decision(Verdict(not objections, -gain, 0.0, p_value, **numbers), objections)
+    verdict = Verdict(
+        not objections, -gain, 0.0, p_value, n_samples=n_samples, n_labelled=n_labelled, fit_p_value=fit_p_value
+    )
+    return Decision(verdict, objections)
 
 
 def _columns(log_proba):

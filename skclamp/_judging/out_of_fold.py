@@ -186,11 +186,26 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
         for rows, fold, loss, plain_loss in zip(evidence.folds, evidence.of(candidate), losses, plain, strict=True)
     ]
     p_value, tried = min(1.0, max(student, universal)), evidence.tried()
-    numbers = {"tried": tried, "n_samples": n_samples, "detectable_gain": detectable, "folds": folds}
-    verdict = Verdict(not (objections or unheard), mean, error, p_value, **numbers)
-    names, n_candidates = list(evidence.names(candidate)), len(evidence.losses)
-    grounds = objections, unheard, evidence.untried(tried), names, n_candidates, n_gains
-    return Decision(verdict, *grounds, candidate=candidate)
+    verdict = Verdict(
+        not (objections or unheard),
+        mean,
+        error,
+        p_value,
+        tried=tried,
+        n_samples=n_samples,
+        detectable_gain=detectable,
+        folds=folds,
+    )
+    return Decision(
+        verdict,
+        objections,
+        unheard,
+        evidence.untried(tried),
+        list(evidence.names(candidate)),
+        len(evidence.losses),
+        n_gains,
+        candidate=candidate,
+    )
 
 
 def keep_by_score(evidence, candidate, p_value, refused):
