@@ -196,8 +196,16 @@ class Targets:
             names = np.arange(n_labels) if self.names is None else self.names
             classes = names if classes is None else check_class_names(to_numpy(classes), n_labels, "classes")
         else:
-            told = {"classes": classes, "known": backbone.classes, "likely": backbone.likely_classes}
-            classes, y = encode_places(values, known, n_classes, self.ignore_index, name, **told)
+            classes, y = encode_places(
+                values,
+                known,
+                n_classes,
+                self.ignore_index,
+                name,
+                classes=classes,
+                known=backbone.classes,
+                likely=backbone.likely_classes,
+            )
         y_encoded = torch.from_numpy(y)
         if set(self.places) == {n_classes} and not self.of_labels and isinstance(kept, slice):
             # Of equal axes labels tell which one is that of classes, beyond three standard errors.
