@@ -369,9 +369,18 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if self.costs_ is not None:
             expected = (-scores - low) / span
             zero_one = bool(np.isin((self.costs_ - low) / span, (0.0, 1.0)).all())
-        # Equal weights are none.
-        told = {"weight": weight if np.ptp(weight) else None, "groups": joined(copies, groups), "expected": expected}
-        answered = prove(scores, losses, target, 1 - self.confidence, floor=floor, zero_one=zero_one, **told)
+        answered = prove(
+            scores,
+            losses,
+            target,
+            1 - self.confidence,
+            expected=expected,
+            # Equal weights are none.
+            weight=weight if np.ptp(weight) else None,
+            groups=joined(copies, groups),
+            floor=floor,
+            zero_one=zero_one,
+        )
         proven, self.threshold_ = answered.n_samples > 0, answered.threshold
         if not proven and self.unproven == "best":
             self.threshold_ = best_unproven(scores, losses, target, weight, groups, floor)
