@@ -317,8 +317,9 @@ class PriorShiftCorrection(BaseCalibrator):
         # The names that frequencies are given by stand for labels.
         named = next((each for each in (self.priors, self.source_priors) if hasattr(each, "keys")), None)
         seen = np.arange(logits.shape[1]) if named is None else np.array(list(named.keys()))
-        names = {"known": backbone.classes, "likely": backbone.likely_classes}
-        classes = resolve_classes(seen, logits.shape[1], classes=classes, **names)
+        classes = resolve_classes(
+            seen, logits.shape[1], classes=classes, known=backbone.classes, likely=backbone.likely_classes
+        )
         labels = classes[logits.argmax(1).cpu().numpy()]
         return Samples.of(logits, labels, backbone, classes=classes, ranks=ranks, X=X, inputs=inputs)
 
