@@ -53,8 +53,18 @@ def legend_above(ax, title=None, ncols=2):
     """The legend above axes and off their bars, within the room that they had; without a title it keeps the former."""
     former = ax.get_legend()
     title = former.get_title().get_text() if title is None and former else title
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": ncols, "frameon": False, "borderaxespad": 0.2}
-    legend = ax.legend(title=title, alignment="left", fontsize="small", columnspacing=1, handlelength=1.2, **place)
+    legend = ax.legend(
+        title=title,
+        alignment="left",
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+        ncols=ncols,
+        columnspacing=1,
+        handlelength=1.2,
+        fontsize="small",
+        frameon=False,
+    )
     if ax.figure.get_layout_engine() is None:
         # The first legend's: a later one, for more lines, takes its place.
         left, bottom, width, height = ax._room = getattr(ax, "_room", ax.get_position().bounds)

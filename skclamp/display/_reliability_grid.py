@@ -327,10 +327,16 @@ class ReliabilityGridDisplay:
             error = f"{display.metric_name} {100 * display.bins.expected_gap():.2f} %{floor}"
             ax.set_title(f"{display.estimator_name}\n{error}", fontsize="small", loc="left")
             ax.set_xticks([0.0, 0.5, 1.0])
-        figure, legend = ax.figure, {"ncols": n_columns, "frameon": False, "fontsize": "small"}
+        figure = ax.figure
         figure.supxlabel(xlabel, fontsize="medium")
         figure.supylabel(ylabel, fontsize="medium")
-        figure.legend(*self.axes_[0].get_legend_handles_labels(), loc="outside upper left", **legend)
+        figure.legend(
+            *self.axes_[0].get_legend_handles_labels(),
+            loc="outside upper left",
+            ncols=n_columns,
+            frameon=False,
+            fontsize="small",
+        )
 
 
 def _chosen(columns, tables, most=12):

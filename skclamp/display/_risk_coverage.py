@@ -197,8 +197,14 @@ class RiskCoverageDisplay:
         >>> display = RiskCoverageDisplay.from_predictions([0, 0, 0, 1], y_proba, threshold=0.75)
         >>> plt.close(display.figure_)
         """
-        data = {"labels": labels, "pos_label": pos_label, "sample_weight": sample_weight}
-        curve = risk_coverage_curve(y_true, y_proba, ignore_index=ignore_index, **data)
+        curve = risk_coverage_curve(
+            y_true,
+            y_proba,
+            labels=labels,
+            pos_label=pos_label,
+            sample_weight=sample_weight,
+            ignore_index=ignore_index,
+        )
         display = cls(curve, target_risk=target_risk, threshold=threshold, estimator_name=name)
         return display.plot(ax=ax, ref_line=ref_line, **kwargs)
 
