@@ -84,8 +84,8 @@ def smooth_calibration_error(
         check_number(bandwidth, "bandwidth", closed="right")
     if return_bandwidth and mode == "classwise":
         raise ValueError("return_bandwidth must be False with mode='classwise', where every class has its own")
-    smooth_error, shared = partial(pairs_smooth_error, bandwidth=bandwidth), {"top_k": top_k, "threshold": threshold}
-    error = error_of_pairs(smooth_error, y_true, y_proba, mode=mode, **shared)
+    smooth_error = partial(pairs_smooth_error, bandwidth=bandwidth)
+    error = error_of_pairs(smooth_error, y_true, y_proba, mode=mode, top_k=top_k, threshold=threshold)
     if return_bandwidth:
         return error, error if bandwidth is None else float(bandwidth)
     return error
