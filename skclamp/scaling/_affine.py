@@ -339,8 +339,12 @@ class StructuredMatrixScaling(AffineScaling):
 
     def _solve(self, map_, features, y, sample_weight):
         n_classes = features.shape[1]
-        held = {"diagonal": self.diagonal_penalty, "intercept": self.intercept_penalty}
-        strengths = strengths_by_role(n_classes, (n_classes - 1) * self.off_diagonal_penalty, **held)
+        strengths = strengths_by_role(
+            n_classes,
+            (n_classes - 1) * self.off_diagonal_penalty,
+            diagonal=self.diagonal_penalty,
+            intercept=self.intercept_penalty,
+        )
         strengths *= n_classes / map_.n_effective
         return learn_affine(map_, minimise(SoftmaxRegression(features, y, sample_weight, mixes=True), strengths))
 

@@ -218,5 +218,4 @@ def _localised(temperature, rows):
     note_unconverged(converged)
     coef = theta[0] / scale
     coef[0] -= mean @ coef
-    seen = {"low_": features.amin(0), "high_": features.amax(0)}
-    return LocalTemperature(temperature_=temperature, coef_=coef, **seen)
+    return LocalTemperature(temperature_=temperature, coef_=coef, low_=features.amin(0), high_=features.amax(0))
