@@ -186,8 +186,8 @@ class CalibratorComparison:
         """
         if self._content is None:
             raise ValueError("content must be what compare_calibrators passes, for a page; got None")
-        options = {"title": title, "channel_names": channel_names, "samples": check_flag(samples, "samples")}
-        page = page_of(self, self._content, **options)
+        samples = check_flag(samples, "samples")
+        page = page_of(self, self._content, title=title, channel_names=channel_names, samples=samples)
         Path(path).write_text(page, encoding="utf-8")
 
     def to_string(self, *, wide=False):

@@ -94,16 +94,19 @@ class SharedLogits:
                 "place. Compare one of them: y_cal[:, 0] with the logits X_cal[:, :1]"
             )
         reader._take_on(self.outputs, ALONE)
-        options = {
-            "any_order": y_test is None and groups_test is None,
-            "names": ("X_test", "y_test"),
-            "ignore_index": ignored,
-        }
         if estimator is None and hasattr(X_cal, "columns") and hasattr(X_test, "columns"):
             check_columns(X_test, list(X_cal.columns), "X_test", "X_cal")
         # What reads notes the places of dense outputs.
         backbone = copy.copy(self.backbone) if self.outputs.is_dense else self.backbone
-        found, test_seconds = timed(read, backbone, X_test, y_test, **options)
+        found, test_seconds = timed(
+            read,
+            backbone,
+            X_test,
+            y_test,
+            any_order=y_test is None and groups_test is None,
+            names=("X_test", "y_test"),
+            ignore_index=ignored,
+        )
         self.test, self.test_labels, self.seconds = found["logits"], found["labels"], (fit_seconds, test_seconds)
         n_columns, self.classes = self.calibration.shape[1], self.calibration_samples.classes
         if bool(getattr(self.test_labels, "places", ())) != self.outputs.is_dense:
