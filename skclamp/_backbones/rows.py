@@ -55,8 +55,7 @@ def prints_of(X, recorded, n_samples):
     """Hashes of the rows of X, as `dataset_behind` returns it, or those recorded while it was read; None if unknown."""
     arrays = getattr(X, "tensors", None)
     if isinstance(X, Dataset) and not isinstance(arrays, dict):
-        known = recorded and all(batch is not None for batch in recorded)
-        prints = np.concatenate(recorded) if known else None
+        prints = np.concatenate(recorded) if recorded and all(batch is not None for batch in recorded) else None
     else:
         prints = row_prints(arrays if isinstance(X, Dataset) else X)
     return prints if prints is not None and len(prints) == n_samples else None

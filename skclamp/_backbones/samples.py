@@ -298,8 +298,14 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"),
         logits, brought = backbone.logits(inputs, labelled=True)
     if y is None and brought is not None and (backbone.outputs == "sigmoid" or logits.ndim > 2):
         _, y = understood(backbone.outputs, brought, ignore_index=ignore_index)
-    labels, prints = labels_beside(brought, y, len(logits), names[1]), prints_of(X, recorded, len(logits))
-    return {"logits": logits, "labels": labels, "backbone": backbone, "X": X, "inputs": inputs, "prints": prints}
+    return {
+        "logits": logits,
+        "labels": labels_beside(brought, y, len(logits), names[1]),
+        "backbone": backbone,
+        "X": X,
+        "inputs": inputs,
+        "prints": prints_of(X, recorded, len(logits)),
+    }
 
 
 def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
@@ -332,8 +338,16 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
         parts.append(_of_all_classes(logits, columns, len(deployed.classes)))
         unseen[rows] = torch.from_numpy(~np.isin(deployed.classes, backbone.classes))
     logits = torch.cat(parts)[np.concatenate([rows for _, rows in splits]).argsort()]
-    found = {"logits": logits, "labels": y, "backbone": deployed, "X": X, "inputs": X, "prints": row_prints(X)}
-    return found | {"estimator": whole, "unseen": unseen}
+    return {
+        "logits": logits,
+        "labels": y,
+        "backbone": deployed,
+        "X": X,
+        "inputs": X,
+        "prints": row_prints(X),
+        "estimator": whole,
+        "unseen": unseen,
+    }
 
 
 def _of_all_classes(logits, columns, n_classes):
@@ -361,8 +375,9 @@ def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, rando
     fitted = clone(classifier).fit(take_rows(X, own), targets[own], **of_rows(metadata.fit, own, n_samples))
     y = replace(y, values=y.values[rest]) if isinstance(y, Targets) else y[rest]
     found = read(open_backbone(fitted, opening), take_rows(X, rest), y, again=True, names=names)
-    guard = of_rows(metadata.guard, rest, n_samples)
-    metadata = metadata._replace(guard=guard, groups=None if groups is None else groups[rest])
+    metadata = metadata._replace(
+        guard=of_rows(metadata.guard, rest, n_samples), groups=None if groups is None else groups[rest]
+    )
     return found | {"estimator": fitted, "sample_weight": weight[rest], "metadata": metadata}
 
 

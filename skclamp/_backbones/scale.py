@@ -82,11 +82,11 @@ def look_at_scale(x, scale):
         or int((x.abs() > beyond).sum()) >= _PART_BEYOND * n_entries
         or int((x < below).sum()) >= _PART_BELOW * n_entries
     ):
-        message = (
+        note(
             f"X holds from {low:.4g} to {high:.4g}, on another scale than in fit: those of fit ranged from "
-            f"{scale.low:.4g} to {scale.high:.4g}. Scale and normalise them as those; integer_scale goes for integers"
+            f"{scale.low:.4g} to {scale.high:.4g}. Scale and normalise them as those; integer_scale goes for integers",
+            CalibrationSetWarning,
         )
-        note(message, CalibrationSetWarning)
 
 
 def finite_rows(values):
