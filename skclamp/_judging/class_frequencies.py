@@ -86,8 +86,8 @@ class ClassHistograms(NamedTuple):
         weight = weight * (total / np.maximum(squares, np.finfo(float).tiny))[y_encoded]
         columns = _columns(log_proba)
         edges = np.quantile(columns, np.arange(1, _N_BINS) / _N_BINS, axis=1).T
-        bins = (np.searchsorted(inner, column, side="right") for column, inner in zip(columns, edges, strict=True))
-        counts = [np.bincount(numbers * n_classes + y_encoded, weight, _N_BINS * n_classes) for numbers in bins]
+        places = (bins * n_classes + y_encoded for bins in _bins_of(columns, edges))
+        counts = [np.bincount(place, weight, _N_BINS * n_classes) for place in places]
         return cls(edges, np.reshape(counts, (-1, _N_BINS, n_classes)).astype(np.float32))
 
     def p_value(self, log_proba, priors):
@@ -97,8 +97,7 @@ class ClassHistograms(NamedTuple):
         the unlabelled samples, and of the labelled ones, which say what a class looks like.
         """
         columns, n_samples = _columns(log_proba), len(log_proba)
-        bins = (np.searchsorted(inner, column, side="right") for column, inner in zip(columns, self.edges, strict=True))
-        observed = np.array([np.bincount(numbers, minlength=_N_BINS) for numbers in bins])
+        observed = np.array([np.bincount(bins, minlength=_N_BINS) for bins in _bins_of(columns, self.edges)])
         sizes = self._sizes()
         counts, sizes, weights = self.counts[..., sizes > 0], sizes[sizes > 0], _weights(sizes, priors)
         everyone = counts.sum(2) / sizes.sum()
@@ -203,6 +202,11 @@ def decide_on_frequencies(p_value, fit_p_value, gain, n_samples, n_labelled, n_c
 def _columns(log_proba):
     # Of classes that a sample doesn't have they are -inf, between which there are no quantiles.
     return np.maximum(np.vstack([log_proba.T, log_proba.max(1)]), np.finfo(np.float64).min / 2)
+
+
+def _bins_of(columns, edges):
+    """Yield the bin of each entry of a column, column by column."""
+    return (np.searchsorted(inner, column, side="right") for column, inner in zip(columns, edges, strict=True))
 
 
 def _weights(sizes, priors):

@@ -101,10 +101,10 @@ def clusters(points, far):
     # A cluster of so many has a neighbour outside for each point. A distance of 0 would be no edge.
     distances, neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()
     distances = np.maximum(distances, np.finfo(float).tiny)
-    ends = np.arange(0, distances.size + 1, n_neighbors)
     # Older scipys take 32-bit indices alone.
-    indices = neighbors.ravel().astype(np.int32), ends.astype(np.int32)
-    tree = minimum_spanning_tree(csr_array((distances.ravel(), *indices), shape=(n_points,) * 2)).tocoo()
+    ends = np.arange(0, distances.size + 1, n_neighbors, dtype=np.int32)
+    links = csr_array((distances.ravel(), neighbors.ravel().astype(np.int32), ends), shape=(n_points,) * 2)
+    tree = minimum_spanning_tree(links).tocoo()
     order = np.argsort(tree.data, kind="stable")
     labels, longest, sets = np.arange(n_points), np.zeros(n_points), DisjointSet(range(n_points))
     for first, second, length in zip(*(part[order].tolist() for part in (tree.row, tree.col, tree.data)), strict=True):

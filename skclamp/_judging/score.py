@@ -39,10 +39,9 @@ class Score(NamedTuple):
         with_temperature = drawn_slopes @ drawn / max(drawn_slopes @ drawn_slopes, np.finfo(float).tiny)
         own = (own - np.outer(slopes, with_temperature)) / sizes
         drawn = (drawn - np.outer(drawn_slopes, with_temperature)) / sizes
-        total, centred = own.sum(0), own - own.mean(0)
-        whitened, n_parameters = _whitening(centred)
+        whitened, n_parameters = _whitening(own - own.mean(0))
         n = len(own)
-        statistic = (n - 1) / n * float(np.square(total @ whitened).sum())
+        statistic = (n - 1) / n * float(np.square(own.sum(0) @ whitened).sum())
         leverages = np.square(drawn @ _whitening(drawn)[0]).sum(1)
         n_told = float(n_effective(leverages)) if leverages.any() else 0.0
         n_samples = float(n_effective(of_groups(weight, weight, groups)[1]))

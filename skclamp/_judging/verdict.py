@@ -199,8 +199,7 @@ class Decision(NamedTuple):
 
     def refused(self, *objections, unheard=None):
         """Return the decision against the candidate, for other reasons."""
-        verdict = replace(self.verdict, accepted=False)
-        return self._replace(verdict=verdict, objections=[*objections], unheard=unheard)
+        return self._replace(verdict=replace(self.verdict, accepted=False), objections=[*objections], unheard=unheard)
 
 
 def nothing_tried(why, untried=(), detectable_gain=None):

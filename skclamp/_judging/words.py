@@ -96,8 +96,7 @@ def verdict_of_frequencies(decision):
         f"samples show no other change (p = {verdict.fit_p_value:.2g})."
     )
     if not verdict.accepted:
-        why = decision.objections[0]
-        reason = f"Refused, so the class frequencies are those of the labelled samples: {why}."
+        reason = f"Refused, so the class frequencies are those of the labelled samples: {decision.objections[0]}."
     return replace(verdict, reason=reason)
 
 
