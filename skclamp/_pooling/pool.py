@@ -111,8 +111,7 @@ class Pool(BaseCalibrator):
 
 def log_probabilities(mapped, logits):
     """Log-probabilities of mapped logits, none too low for a sum, but -inf where the logits are."""
-    bounded = torch.log_softmax(mapped, 1).clamp_(min=LOG_MIN_PROBABILITY)
-    return absent_again(bounded, absent_among(logits))
+    return absent_again(torch.log_softmax(mapped, 1).clamp_(min=LOG_MIN_PROBABILITY), absent_among(logits))
 
 
 def _predicted(fitted, logits):
