@@ -76,8 +76,7 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
     masses = [edges_at_ranks(ascending, n, side) for n in counts]
     thresholds = np.unique(np.concatenate([THRESHOLDS, *exact])).astype(dtype).astype(np.float64)
     cuts = np.unique(np.concatenate([*widths, *masses, *([thresholds] if is_top else [])]))
-    between = np.searchsorted(cuts, ascending)
-    _, start, count = np.unique(between, return_index=True, return_counts=True)
+    _, start, count = np.unique(np.searchsorted(cuts, ascending), return_index=True, return_counts=True)
     upper, total = ascending[start + count - 1], np.add.reduceat(ascending, start)
     cell = np.empty(len(order), np.intp)
     cell[order] = np.repeat(np.arange(len(start)), count)
