@@ -41,15 +41,18 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
     held, start = torch.tensor(_HELD).to(z), torch.tensor(_START).to(z)
     one = torch.tensor([[1.0, 0.0]]).to(z)
     # All labels as one; where none teaches, these all the same.
-    together = z.view(1, -1), hit.view(1, -1), (weight * (teach | ~teach.any())[:, None]).view(1, -1)
-    shared, _, n_evaluations, converged = _fitted(one, *together, one, held, _TOLERANCE)
+    teaching = weight * (teach | ~teach.any())[:, None]
+    shared, _, n_evaluations, converged = _fitted(
+        one, z.view(1, -1), hit.view(1, -1), teaching.view(1, -1), one, held, _TOLERANCE
+    )
     pairs, precision = shared.expand(len(z), 2), start
     if pooling == "partial":
         for tolerance in [_BETWEEN] * (_ROUNDS - 1) + [_TOLERANCE]:
             drawn, parts = torch.where(teach[:, None], precision, start), []
             for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
-                data = z[labels], hit[labels], weight[labels]
-                parts.append(_fitted(pairs[labels], *data, shared, drawn[labels], tolerance))
+                parts.append(
+                    _fitted(pairs[labels], z[labels], hit[labels], weight[labels], shared, drawn[labels], tolerance)
+                )
             *found, evaluations, ends = zip(*parts, strict=True)
             pairs, variances = map(torch.cat, found)
             n_evaluations += max(evaluations)

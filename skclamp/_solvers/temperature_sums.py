@@ -42,8 +42,7 @@ class LogitRows:
 
     def __init__(self, logits, y, weight, *, smooth=False):
         self.logits, self.y = logits, y.to(logits.device)
-        ones = torch.ones(1, dtype=torch.float64, device=logits.device)
-        self.weight = weight.to(ones)
+        self.weight = weight.to(logits.device, torch.float64)
         self.n_rows, self.total_weight = len(y), self.weight.sum().item()
         small = self.n_rows <= _FEW_ROWS and self.n_rows * logits.shape[1] <= _SMALL_SIZE
         self.dtype = torch.float64 if small or logits.dtype == torch.float64 else torch.float32
