@@ -113,8 +113,7 @@ def check_finite(values, name, first_row=0):
     row, *others = place
     row += first_row
     where = f"sample {row}, at {others}" if len(others) > 1 else ", column ".join(map(str, [f"row {row}", *others]))
-    got = values[tuple(place)].item()
-    raise ValueError(f"{name} must be finite: {contains} NaN or infinity; got {got} in {where}")
+    raise ValueError(f"{name} must be finite: {contains} NaN or infinity; got {values[tuple(place)].item()} in {where}")
 
 
 def check_logit_range(logits, name):
@@ -335,8 +334,10 @@ def check_probability_rows(probabilities, name, tolerance, first_row=0, below=1e
     check_unit_interval(probabilities, name, tolerance, below)
     worst = int(off.argmax())
     if off[worst] > tolerance:
-        rule = f"{name} must hold probabilities: each row must sum to 1"
-        raise ValueError(f"{rule}; row {first_row + worst} sums to {total[worst]:.6g}")
+        raise ValueError(
+            f"{name} must hold probabilities: each row must sum to 1; row {first_row + worst} sums to "
+            f"{total[worst]:.6g}"
+        )
 
 
 def as_probability_matrix(y_proba):

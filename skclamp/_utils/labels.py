@@ -107,11 +107,10 @@ def _likely_mistake(y, name, beside):
         return ""
     if y.dtype.kind == "f" and ((y >= 0) & (y <= 1)).all() and (y != np.round(y)).any():
         return f". Got {y[y != np.round(y)][0]:.4g} in it{_SOFT_LABELS}"
-    several = (
-        "Several labels, each 0, 1 or NaN, which -1 isn't taken for, are for calibrators (outputs='sigmoid' where X "
-        "brings them) and metrics"
+    return (
+        ". Several labels, each 0, 1 or NaN, which -1 isn't taken for, are for calibrators (outputs='sigmoid' where X "
+        f"brings them) and metrics; of one-hot ones take {name}.argmax(1)"
     )
-    return f". {several}; of one-hot ones take {name}.argmax(1)"
 
 
 def check_same_length(y, n_samples, name):
@@ -239,8 +238,10 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     distinct = np.unique(y)
     if len(distinct) > n_columns:
         scores = "y_proba" if parameter == "labels" else "the logits"
-        width = f"pass all {len(distinct)} columns"
-        alone = f". One dimension, shape ({len(y)},), is read as the second of two classes: {width}"
+        alone = (
+            f". One dimension, shape ({len(y)},), is read as the second of two classes: pass all {len(distinct)} "
+            "columns"
+        )
         raise ValueError(
             f"{scores} must have one column per class: got {n_columns} columns for {len(distinct)} distinct labels "
             f"in y: {_some(distinct)}{alone if n_columns == 2 else ''}{_UNLABELLED if -1 in distinct.tolist() else ''}"

@@ -67,8 +67,7 @@ def route(owner, params, **parts):
 def _as_requested(owner, params, **parts):
     """Send metadata where they are requested."""
     routed = process_routing(router_of(owner, **parts).add_self_request(owner), "fit", **params)
-    estimator, splitter = parts.get("estimator"), parts.get("splitter")
-    taken = router_of(owner, estimator=estimator, splitter=splitter).consumes("fit", params)
+    taken = router_of(owner, estimator=parts.get("estimator"), splitter=parts.get("splitter")).consumes("fit", params)
     names = {"fit": "estimator", "split": "splitter", "guard": "guard", "score": "scorer"}
     sent = {name: dict(*routed[part].values()) if part in routed else {} for name, part in names.items()}
     return Metadata(given={name: params[name] for name in taken}, **sent)

@@ -67,8 +67,9 @@ def check_parameters(constraints, params, owner):
         try:
             validate_parameter_constraints(constraints, {name: value}, caller_name=owner)
         except InvalidParameterError as error:
-            rules = (rule for rule in constraints[name] if isinstance(rule, Choices))
-            meant = "".join(did_you_mean(value, rule.choices) for rule in rules)
+            meant = "".join(
+                did_you_mean(value, rule.choices) for rule in constraints[name] if isinstance(rule, Choices)
+            )
             raise InvalidParameterError(f"{error}{meant}") from None
 
 
