@@ -249,16 +249,16 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
             y_encoded = encode_labels(y, self.classes_)
-            weight = check_sample_weight(sample_weight, len(y)).numpy()
+            weights = check_sample_weight(sample_weight, len(y))
+            weight = weights.numpy()
             log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
             doubt = OF_CLONES
             if is_frozen(self.estimator):
                 doubt = self._look_for_samples_seen(X, prints, weight > 0)
-                labels, weights = tensor_of(y_encoded, "y"), torch.from_numpy(weight)
-                tell(look_for_errors(log_proba, labels, weights, purpose="prove the risk"))
+                tell(look_for_errors(log_proba, tensor_of(y_encoded, "y"), weights, purpose="prove the risk"))
             are_scores = getattr(self.estimator_, "estimator", self) is None
             rows = dataset_behind(X, any_order=True)
-            copies = copies_of(prints, torch.from_numpy(weight), rows, log_proba if are_scores else None)
+            copies = copies_of(prints, weights, rows, log_proba if are_scores else None)
             near = near_copies(rows, y_encoded, weight, log_proba) if groups is None else None
             if near is not None:
                 copies, doubt = joined(copies, near), doubt or OF_NEAR_COPIES
@@ -347,10 +347,10 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
 
     def _choose_label(self):
         """Return the label that stands for no answer."""
-        numbers, label = self.classes_.dtype.kind in "iuf", self.abstain_label
+        label = self.abstain_label
         if isinstance(label, str) and label == "auto":
             label = "abstain"
-            if numbers:
+            if self.classes_.dtype.kind in "iuf":
                 label = min(-1, int(np.floor(self.classes_.min())) - 1) if -1 in self.classes_ else -1
         if label in self.classes_.tolist():
             raise ValueError(f"abstain_label must be none of the classes {self.classes_.tolist()}; got {label!r}")
@@ -549,8 +549,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     def module_(self):
         """A torch module from inputs to column indices, -1 where it abstains, of the estimator as it is now."""
         check_is_fitted(self)
-        calibrated = self._backbone.as_module(type(self.estimator_).__name__)
-        return SelectiveModule(calibrated, self.threshold_, self.costs_)
+        return SelectiveModule(self._backbone.as_module(type(self.estimator_).__name__), self.threshold_, self.costs_)
 
     def summary(self):
         """Tell in a sentence or two what was proven, and what the estimator says of itself.
