@@ -79,13 +79,12 @@ class SeenClasses(Map):
 
     def beside(self, mapped, log_proba):
         """Log-probabilities of all classes: those without samples as they are, mapped logits in what they leave."""
-        columns, places = self.columns.to(log_proba.device), self.places.to(log_proba.device)
         # By index_select: torch.export of torch 2.6 takes a slice of all rows for a bound on their number.
-        together = log_proba.index_select(1, columns).logsumexp(1, keepdim=True)
+        together = log_proba.index_select(1, self.columns.to(log_proba.device)).logsumexp(1, keepdim=True)
         among = torch.log_softmax(mapped, 1) + together
         # A sample may have none of these classes.
         among = torch.where(together == -torch.inf, together, among)
-        return torch.cat([among, log_proba], 1).index_select(1, places)
+        return torch.cat([among, log_proba], 1).index_select(1, self.places.to(log_proba.device))
 
     def are_missing_by_chance(self, logits, weight):
         """Return whether chance may leave out as many expected samples as the classes that are missing have.
