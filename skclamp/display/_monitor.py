@@ -112,7 +112,7 @@ class MonitorDisplay:
         check_is_fitted(estimator)
         if name is None and estimator.estimator is not None:
             name = type(estimator.estimator).__name__
-        display = cls(
+        return cls(
             estimator.trajectory_,
             # Those that the samples were watched with, whatever the parameters are now.
             alpha=estimator._rules["alpha"],
@@ -120,8 +120,7 @@ class MonitorDisplay:
             since=estimator.since_,
             estimator_name=name,
             unit=f"{estimator._unit}s",
-        )
-        return display.plot(ax=ax, **kwargs)
+        ).plot(ax=ax, **kwargs)
 
     def plot(self, ax=None, *, name=None, **kwargs):
         """Draw it.

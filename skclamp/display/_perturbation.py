@@ -154,7 +154,7 @@ class PerturbationDisplay:
                 "X must hold images of one or three channels, (channels, height, width), or be left out; got "
                 f"{images[0][0].shape} each"
             )
-        display = cls(
+        return cls(
             estimator.perturbation_,
             # Another output map takes its place.
             temperature=None if hasattr(estimator, "output_") else estimator.temperature_,
@@ -164,8 +164,7 @@ class PerturbationDisplay:
             views=estimator.views_,
             view_weights=estimator.view_weights_,
             images=images,
-        )
-        return display.plot(n_columns=n_columns)
+        ).plot(n_columns=n_columns)
 
     def plot(self, *, n_columns=3):
         """Draw a panel for each part.

@@ -82,8 +82,12 @@ def _parameter_panels(title, values, picture, names):
     if picture.kind != "bars" and values.ndim in (2, 3):
         return _image_panels([title], [values]) if values.ndim == 2 else _channel_panels(title, values, names)
     by_channel = picture.kind in ("bars", "entries") and names is not None
-    content = {"values": values.ravel(), "names": _channel_names(names, values.size) if by_channel else None}
-    return [Panel(title, "bars", {**content, "nothing": picture.nothing})]
+    content = {
+        "values": values.ravel(),
+        "names": _channel_names(names, values.size) if by_channel else None,
+        "nothing": picture.nothing,
+    }
+    return [Panel(title, "bars", content)]
 
 
 def _channel_panels(title, values, names):

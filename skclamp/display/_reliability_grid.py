@@ -113,8 +113,7 @@ class ReliabilityGridDisplay:
             if not np.array_equal(classes, first):
                 raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
         predict = partial(predictions_of, sample_weight=sample_weight, groups=groups)
-        given = [predict(model, X, y, name) for name, model in named.items()]
-        return cls._of(given, **kwargs)
+        return cls._of([predict(model, X, y, name) for name, model in named.items()], **kwargs)
 
     @classmethod
     def from_predictions(cls, y_true, y_proba, *, overlay=False, n_columns=3, ax=None, **kwargs):
