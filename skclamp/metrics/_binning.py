@@ -135,8 +135,7 @@ class Pairs:
     @cached_property
     def of_units(self):
         """Weight of each pair in its unit, a sparse matrix whose product with values of pairs sums up units'."""
-        places = self.unit, np.arange(len(self.unit))
-        return csr_array((self.masses, places), shape=(self.n_units, len(self.unit)))
+        return csr_array((self.masses, (self.unit, np.arange(len(self.unit)))), shape=(self.n_units, len(self.unit)))
 
     def table(self, edges, include_lowest=True):
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
@@ -286,8 +285,7 @@ class Probabilities:
     def parts(self, y_encoded, of_labels=False):
         """Yield column indices and probabilities of each sample's rows or, of several labels, of each label's."""
         size = self.rows_a_sample
-        labels, samples = range(size), range(0, self.n_samples, size)
-        for first in labels if of_labels else samples:
+        for first in range(size) if of_labels else range(0, self.n_samples, size):
             rows = slice(first, None, size) if of_labels else slice(first, first + size)
             own = Probabilities(self._values[rows])
             own.is_event, own.weight = self.is_event, None if self.weight is None else self.weight[rows]

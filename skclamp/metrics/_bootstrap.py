@@ -351,8 +351,13 @@ class _Sample:
             # A mean over samples, without bias whatever their values are.
             each, self.is_error = rows.each(partial(metric, average="macro")), False
             value = rows.mean_of(each)
-            residual, weight = np.nan_to_num(each - value), rows.weights_of(each)
-            self.form = MeanScore(value, residual, weight, self.proba.unit[:: self.proba.rows_a_sample], (0, np.inf))
+            self.form = MeanScore(
+                value,
+                np.nan_to_num(each - value),
+                rows.weights_of(each),
+                self.proba.unit[:: self.proba.rows_a_sample],
+                (0, np.inf),
+            )
             return
         if not rows.are_together(average):
             raise ValueError(

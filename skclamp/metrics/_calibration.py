@@ -354,8 +354,7 @@ def _error_of_sums(residual, mass, norm):
 
 
 def _of_equal_width(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max", **_):
-    pairs = some_pairs(proba, y_encoded, top_k, threshold)
-    return _BinnedErrors(value, pairs, proba.equal_width_edges(n_bins), norm)
+    return _BinnedErrors(value, some_pairs(proba, y_encoded, top_k, threshold), proba.equal_width_edges(n_bins), norm)
 
 
 def _of_equal_mass(value, y_encoded, proba, *, n_bins, top_k, threshold, norm, include_lowest, **_):

@@ -88,8 +88,7 @@ def debiased_calibration_error(
         unbiased = gap**2 - variance / np.maximum(count - 1, 1) if norm == "l2" else _absolutes(gap, variance, count)
         return (table.share * unbiased)[count >= 2].sum()
 
-    error = error_of_pairs(unbiased_power, y_true, y_proba, mode=mode, top_k=top_k, threshold=threshold)
-    mean = max(error, 0.0)
+    mean = max(error_of_pairs(unbiased_power, y_true, y_proba, mode=mode, top_k=top_k, threshold=threshold), 0.0)
     return mean if norm == "l1" else mean**0.5
 
 

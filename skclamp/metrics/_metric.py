@@ -344,8 +344,7 @@ def some_pairs(proba, y_encoded, top_k, threshold):
 
 def each_class(error, proba, y_encoded, threshold):
     """An error of every class's pairs, an array; 0 for a class that never has a probability above the threshold."""
-    classes = proba.class_pairs(y_encoded, threshold)
-    return np.array([error(pairs) if pairs.masses.any() else 0.0 for pairs in classes])
+    return np.array([error(pairs) if pairs.masses.any() else 0.0 for pairs in proba.class_pairs(y_encoded, threshold)])
 
 
 def error_of_pairs(error, y_encoded, proba, *, mode, top_k, threshold):

@@ -177,6 +177,5 @@ def draw_labels(proba, n_draws, random_state, *, alike=False):
         if alike and not proba.is_event:
             # The most probable class comes first, so that rows of a unit are right together.
             places = (places + (cumulative - values).gather(1, values.argmax(1, keepdim=True))) % total
-        drawn = torch.searchsorted(cumulative, places, right=True).clamp(max=proba.n_classes - 1)
-        labels[:, rows] = drawn.T
+        labels[:, rows] = torch.searchsorted(cumulative, places, right=True).clamp(max=proba.n_classes - 1).T
     return labels

@@ -68,8 +68,7 @@ class MeanScore:
 
     def noise_between(self, sums, tail):
         """Largest and least error, each of which an end of an interval misses with a probability `tail`."""
-        noise = self.noise(sums)
-        high, low = np.quantile(noise, [1 - tail, tail])
+        high, low = np.quantile(self.noise(sums), [1 - tail, tail])
         if self._is_clustered:
             # Of few units, which may be of several sizes, resamples alone end too soon.
             half = stats.t.isf(tail, n_effective(self.weight) - 1) * self.values(sums).std()

@@ -106,14 +106,13 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
     answered = np.cumsum(weights[weighs])
     risks = np.cumsum(errors[weighs]) / answered
     n_wrong = errors.sum()
-    best = np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, 1.0])
     return RiskCoverageCurve(
         answered / answered[-1],
         risks,
         thresholds[weighs],
         float(_areas(weights, _risks_of(weights, errors), masses)),
         float(risks[-1]),
-        float(_areas(*best, masses)),
+        float(_areas(np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, 1.0]), masses)),
     )
 
 
