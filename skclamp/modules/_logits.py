@@ -201,8 +201,9 @@ class LogitsModule(nn.Module):
         guess = None
         if isinstance(output, Mapping) and output:
             # As Hugging Face's models and torchvision's of segmentation have it.
-            name = next((name for name in ("logits", "out") if name in output), None) or next(iter(output))
-            guess = None if name in ("logits", "out") else f"the entry {name!r} of {_shown(output)}"
+            known = [name for name in ("logits", "out") if name in output]
+            name = next(iter(known or output))
+            guess = None if known else f"the entry {name!r} of {_shown(output)}"
             output = output[name]
         elif hasattr(output, "logits"):
             output = output.logits

@@ -323,7 +323,7 @@ class _Probe:
 
     def __init__(self, head, x, others):
         self.head, self.x, self.others = head, x, others
-        first = next(iter([x, *others.values()][x is None :]))
+        first = first_input(x, others)
         self.n_samples, self.device = len(first), first.device
         self.all, self.fewer, self.again = [*range(len(first))], [*range(len(first) - 1)], [0] * len(first)
         self.parts = parts_of(head.module)

@@ -184,8 +184,7 @@ def _absorb_into_linear(layer, perturbation):
             f"fold needs a first layer that takes the inputs whole, {shape}; got one of {layer.in_features} numbers"
         )
     with torch.enable_grad():
-        zero = torch.zeros(1, *shape, dtype=torch.float64)
-        at_zero, pull_back = torch.func.vjp(perturbation, zero)  # type: ignore[misc]
+        at_zero, pull_back = torch.func.vjp(perturbation, torch.zeros(1, *shape, dtype=torch.float64))  # type: ignore[misc]
         slopes = torch.func.vmap(lambda row: pull_back(row)[0])(weight.reshape(-1, 1, *shape))
     _replace(layer, slopes.detach().reshape(weight.shape), weight @ at_zero.detach().reshape(-1))
 
