@@ -128,9 +128,8 @@ def _outside(null):
 def best_temperature(totals):
     """T of the largest likelihood, within the grid, and what it wins on T = 1."""
     ascending = slice(_N - 1, None, -1)
-    values, slopes = totals[:_N][ascending], totals[-2 * _N : -_N][ascending]
     # Values and slopes on the grid leave no doubt of what is between.
-    likelihood = CubicHermiteSpline(BETAS[ascending], values, slopes)
+    likelihood = CubicHermiteSpline(BETAS[ascending], totals[:_N][ascending], totals[-2 * _N : -_N][ascending])
     flat = likelihood.derivative().roots(extrapolate=False)
     betas = np.concatenate([[1.0], BETAS, flat[np.isfinite(flat)]])
     gains = likelihood(betas)

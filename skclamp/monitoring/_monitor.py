@@ -275,11 +275,13 @@ class CalibrationMonitor(Watch):
         except ValueError as error:
             if known is not None or self.classes is not None:
                 raise
-            message = "Unless labels are column numbers, name the columns by classes=..., a parameter of the monitor"
-            raise ValueError(f"{error}. {message}") from error
+            raise ValueError(
+                f"{error}. Unless labels are column numbers, name the columns by classes=..., a parameter of the "
+                "monitor"
+            ) from error
         if known is None and not (self._evidence.n_samples or self._outputs.is_dense) and len(y_encoded):
-            best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
-            tell(look_at_width(best, y_encoded, weight, len(classes)))
+            best = logits.argmax(1).cpu().numpy()
+            tell(look_at_width(best, y_encoded, np.ones(len(y_encoded)), len(classes)))
         return y_encoded
 
     def _take_on_rows(self, logits, y_encoded, keys, skipped):

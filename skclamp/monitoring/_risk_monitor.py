@@ -192,5 +192,4 @@ class _Answers:
     def fingerprint(self):
         """Identity of a classifier, which tells it from another."""
         own = self.selective
-        rest = [to_numpy(own.classes_), float(own.threshold_), own.costs_]
-        return Digest().arrays(own.estimator_).value(rest).hex()
+        return Digest().arrays(own.estimator_).value([to_numpy(own.classes_), float(own.threshold_), own.costs_]).hex()

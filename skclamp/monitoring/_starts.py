@@ -129,8 +129,8 @@ class StartsMixture(ABC):
         """
         best = int(self.excess.argmax())
         start, at_start = int(self.start[best]), self.totals_at_start[best]
-        n_true, true = self.n_before + start, self.totals_before + at_start
-        if self.tells(log_odds, best, n_true, true, self.totals - at_start):
+        true, since = self.totals_before + at_start, self.totals - at_start
+        if self.tells(log_odds, best, self.n_before + start, true, since):
             return start, at_start, True
         return 0, np.zeros_like(at_start), False
 
@@ -142,8 +142,7 @@ class StartsMixture(ABC):
         stakes = np.stack([_log_stake(number, self.patience), np.zeros(len(won))], axis=1)[..., None] - before[:, None]
         log_sums = won[:, None] + np.logaddexp.accumulate(np.concatenate([self.log_sums[None], stakes]), axis=0)[1:]
         self.log_sums = log_sums[-1]
-        lowest, bets = won.argmin(0), np.arange(won.shape[1])
-        floor = won[lowest, bets]
+        lowest, floor = won.argmin(0), won.min(0)
         anew = floor < -self.excess
         self.excess = won[-1] + np.maximum(self.excess, -floor)
         self.start = np.where(anew, self.n_samples + lowest + 1, self.start)
