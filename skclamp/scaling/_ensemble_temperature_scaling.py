@@ -102,8 +102,9 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         weight = sample_weight.to(logits.device)
         # Those of -inf, divided by T, stay finite: their probabilities are 0 all the same.
         centred = (logits - logits.amax(1, keepdim=True)).clamp_(min=_LEAST_LOGIT)
-        data = centred.T.contiguous(), y.to(logits.device), weight / weight.sum()
-        temperature, weights = _fit(*data, solution.temperature)
+        temperature, weights = _fit(
+            centred.T.contiguous(), y.to(logits.device), weight / weight.sum(), solution.temperature
+        )
         return EnsembleMap(temperature_=temperature, weights_=weights)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import ClassVar
 
 import numpy as np
@@ -79,8 +79,7 @@ class RankNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(len(ranks), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
-        ends = zip(sizes[:-1], sizes[1:], strict=True)
-        layers = [_Undrawn(*widths, dtype=torch.float64) for widths in ends]
+        layers = [_Undrawn(*widths, dtype=torch.float64) for widths in pairwise(sizes)]
         self.layers = nn.ModuleList(layers)
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         # Hidden units drawn the same way each time, and outputs that change nothing.
