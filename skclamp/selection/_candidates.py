@@ -20,12 +20,12 @@ _LEAST_OF_LABEL = 100
 
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
-    n_samples, suited = len(logits.calibration), MAPS
+    suited = MAPS
     if logits.outputs.is_dense:
         suited = [kind for kind in suited if kind._where_dense]
     else:
         n_classes = 1 if logits.outputs.n_labels else len(logits.classes)
-        suited = [kind for kind in suited if n_samples >= kind._compared_samples * n_classes]
+        suited = [kind for kind in suited if len(logits.calibration) >= kind._compared_samples * n_classes]
     if logits.outputs.n_labels:
         rarer = np.min([(logits.y_cal_encoded == value).sum(0) for value in (0, 1)])
         taken = ("all", "each") if rarer >= _LEAST_OF_LABEL else ("all",)

@@ -493,9 +493,9 @@ def compare_calibrators(
         )
     if X_test is None:
         raise ValueError("X_test must be set; got None. Write compare_calibrators(estimator, X_cal, X_test=X_test)")
-    n_bins = check_whole_number(n_bins, "n_bins", 1)
+    n_bins = check_whole_number(n_bins, "n_bins")
     n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
-    n_draws = check_whole_number(n_draws, "n_draws", 1)
+    n_draws = check_whole_number(n_draws, "n_draws")
     alpha = check_number(alpha, "alpha", closed="neither")
     shared = {
         "response": response,
@@ -566,6 +566,5 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
     # A page opens with these two.
     order = [UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))]
     fields = partial(logits.at_all_places, fitted) if len(logits.test_samples.backbone.places) == 2 else None
-    about = logits.test_samples, fitted, order, fields
-    content = page_content(scoring, len(logits.calibration), cells, answers, *about)
+    content = page_content(scoring, len(logits.calibration), cells, answers, logits.test_samples, fitted, order, fields)
     return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, content=content)

@@ -188,7 +188,7 @@ class Scoring:
         cells = self._cells(proba)
         floor, floor_quantile = cells[self.event + 1].floors[0, self.counts.index(n_bins)]
         both = 0 < hits[rows].sum() < len(rows)
-        gains = self._mean(self._of_samples(hits.astype(float) - self._hits_before))
+        gain, gain_se = self._mean(self._of_samples(hits.astype(float) - self._hits_before))
         scores = {
             "accuracy": float(self._of_samples(hits).mean()),
             "nll": nll,
@@ -210,10 +210,10 @@ class Scoring:
             "fit_time": fit_time,
             "predict_time": predict_time,
         }
-        told = dict(zip(("accuracy_gain", "accuracy_gain_se"), gains, strict=True))
         given = confidence, prediction, np.where(self._known.ravel(), y, -1), of_rows
         each = (values.reshape(self._known.shape) for values in given)
-        return scores, losses, cells, {**told, **answers_of(*each, classes=self.classes, are_labels=self.are_labels)}
+        answers = answers_of(*each, classes=self.classes, are_labels=self.are_labels)
+        return scores, losses, cells, {"accuracy_gain": gain, "accuracy_gain_se": gain_se, **answers}
 
     def _probabilities(self, y_proba):
         """Probabilities of all rows, those without weight that aren't known."""
@@ -264,8 +264,8 @@ class Scoring:
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
         for rows, p, answer in [(self._rows, confidence, prediction), *events]:
             drawn = self._drawn(p[rows]) if draws is None else draws == answer
-            came_true, units = (self._y == answer)[rows], proba.unit[rows]
-            cells.append(of_all(p[rows], came_true, drawn, is_top=not cells, units=units))
+            came_true = (self._y == answer)[rows]
+            cells.append(of_all(p[rows], came_true, drawn, is_top=not cells, units=proba.unit[rows]))
         return cells
 
     def _drawn(self, probability):

@@ -242,8 +242,10 @@ class CalibratorSelector(BaseCalibrator):
             yield f"{type(self).__name__} took {self._names[int(self.weights_.argmax())]!r}."
             yield from chosen._sentences()
             return
-        by = f"by {self._n_samples:,} samples; T = {chosen.temperature_:.4g}."
-        yield f"{type(self).__name__} pooled {chosen.in_words()}, {by}"
+        yield (
+            f"{type(self).__name__} pooled {chosen.in_words()}, by {self._n_samples:,} samples; "
+            f"T = {chosen.temperature_:.4g}."
+        )
         yield from chosen._of_missing_classes()
 
 

@@ -165,8 +165,7 @@ class SharedLogits:
 
     def _at_places(self, y_proba):
         """Predictions of whole samples at the places that are compared."""
-        shape = (*y_proba.shape[:2], -1)
-        return y_proba.reshape(shape)[:, :, self.places] if self.outputs.is_dense else y_proba
+        return y_proba.reshape(*y_proba.shape[:2], -1)[:, :, self.places] if self.outputs.is_dense else y_proba
 
     def _look_for_the_same_samples(self, same):
         """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
