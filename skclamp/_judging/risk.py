@@ -77,8 +77,7 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
         if (within <= _SAME * np.abs(scores).max(initial=0.0)).all():
             scores, losses, expected, weight = _one_per_group(scores, losses, expected, weight, groups, zero_one)
             groups = None
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] > floor]
+    order = _from_the_surest(scores, floor)
     ordered, losses, n = scores[order], losses[order], len(order)
     test = "betting"
     if weight is None and groups is None:
@@ -131,8 +130,7 @@ def mean_risk(losses, weight, groups):
 
 def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
     """The lowest threshold above which the samples' own risk is within the target; infinite where there is none."""
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] > floor]
+    order = _from_the_surest(scores, floor)
     ordered = scores[order]
     ends = _ends(ordered)
     groups = numbered(groups, len(scores))[order]
@@ -140,6 +138,12 @@ def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
     if not within.any():
         return math.inf
     return _threshold(ordered, ends[np.flatnonzero(within)[-1]], floor)
+
+
+def _from_the_surest(scores, floor):
+    """Return the places of the scores above the floor, from the highest down."""
+    order = np.argsort(-scores, kind="stable")
+    return order[scores[order] > floor]
 
 
 def _ends(ordered):
