@@ -369,7 +369,6 @@ def _of_classes(value, y_encoded, proba, *, n_bins, strategy, threshold, norm, *
     return _ClasswiseErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm)
 
 
-FACTS[expected_calibration_error] = Facts(of_event=True, resampled=_of_equal_width)
-FACTS[maximum_calibration_error] = Facts(of_event=True, resampled=_of_equal_width)
+FACTS[expected_calibration_error] = FACTS[maximum_calibration_error] = Facts(of_event=True, resampled=_of_equal_width)
 FACTS[adaptive_expected_calibration_error] = Facts(of_event=True, resampled=_of_equal_mass)
 FACTS[classwise_calibration_error] = Facts(of_event=False, resampled=_of_classes)

@@ -342,6 +342,7 @@ def _brier_resampled(value, y_encoded, proba, *, scale_by_half, **_):
     return _mean_of(losses, _largest_brier(proba, scale_by_half), value, y_encoded, proba)
 
 
-_nll_resampled = partial(_mean_of, log_losses, -LOG_MIN_PROBABILITY)
-FACTS[negative_log_likelihood] = Facts(of_event=False, resampled=_nll_resampled, is_error=False)
+FACTS[negative_log_likelihood] = Facts(
+    of_event=False, resampled=partial(_mean_of, log_losses, -LOG_MIN_PROBABILITY), is_error=False
+)
 FACTS[brier_score] = Facts(of_event=False, resampled=_brier_resampled, is_error=False)
