@@ -80,11 +80,17 @@ class SharedLogits:
         # What reads the samples, and looks at them, for all the calibrators.
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
         reader._take_on(self.outputs, ALONE)
-        told = {"classes": shared["classes"], "sample_weight": params.get("sample_weight")}
-        told |= {"any_order": y_cal is None and not params, "metadata": reader._route(y_cal, params)}
         # Out of fold where the estimator has to be fitted.
-        found = timed(reader._read, X_cal, y_cal, names=("X_cal", "y_cal"), **told)
-        self.calibration_samples, fit_seconds = found
+        self.calibration_samples, fit_seconds = timed(
+            reader._read,
+            X_cal,
+            y_cal,
+            names=("X_cal", "y_cal"),
+            classes=shared["classes"],
+            sample_weight=params.get("sample_weight"),
+            any_order=y_cal is None and not params,
+            metadata=reader._route(y_cal, params),
+        )
         self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
         # Those of a Dataset are known by now.
         self.outputs = self.calibration_samples.labelled.outputs
