@@ -64,10 +64,10 @@ def draw_diagram(ax, display, ref_line=True):
     return bars, gaps
 
 
-def draw_line(ax, lower, display, label, ref_line):
+def draw_line(ax, lower, display, histogram, label, ref_line):
     """The diagram of a display as one line through its bins, whose place says which of those on `ax` it is.
 
-    Beneath, on `lower`, a line shows where the samples are. Returns the line above.
+    Beneath, on `lower`, a line of the histogram shows where the samples are. Returns the line above.
     """
     bins = display.bins
     filled, n_before = bins.count > 0, sum(line.get_gid() == _GID for line in ax.lines) + 2 * bool(ax.patches)
@@ -83,7 +83,6 @@ def draw_line(ax, lower, display, label, ref_line):
         ax.plot(curve.confidence, curve.accuracy, linewidth=1.8, **place)
         if curve.low is not None:
             ax.fill_between(curve.confidence, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
-    histogram = bins if display.histogram is None else display.histogram
     lower.stairs(100 * histogram.share, histogram.edges, linewidth=1.5, **place)
     without_frame(ax, lower)
     ax.set(xlim=(0, 1), ylim=(0, 1.01))

@@ -376,12 +376,13 @@ class ReliabilityDisplay:
         line = is_drawn_on(self.ax_) if line is None else line
         self.histogram_ax_ = split_off_lower(self.ax_)
         summary = self._summary(self.estimator_name if name is None else name)
+        histogram = self.bins if self.histogram is None else self.histogram
         self.bars_ = self.gaps_ = self.line_ = None
         if line:
-            self.line_ = draw_line(self.ax_, self.histogram_ax_, self, summary.replace("\n", ", "), ref_line)
+            label = summary.replace("\n", ", ")
+            self.line_ = draw_line(self.ax_, self.histogram_ax_, self, histogram, label, ref_line)
         else:
             self.bars_, self.gaps_ = draw_diagram(self.ax_, self, ref_line)
-            histogram = self.bins if self.histogram is None else self.histogram
             draw_histogram(self.histogram_ax_, histogram, self.event, self.counted)
         self.ax_.set_ylabel(words_of(self.event)[0])
         self.ax_.tick_params(labelbottom=False)
