@@ -402,7 +402,7 @@ class PriorShiftCorrection(BaseCalibrator):
     @property
     def _n_parameters(self):
         estimated = len(self.classes_) - 1 if self.accepted_ and hasattr(self, "verdict_") else 0
-        return int(hasattr(self, "temperature_")) + estimated
+        return self._n_free + estimated
 
     @property
     def _n_free(self):
