@@ -198,7 +198,6 @@ def _read(path):
 @contextmanager
 def _damage_told(path):
     """Say of any error that a file's content causes that the file is at fault."""
-    damage = (AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError)
     try:
         yield
     except OtherLayersError:
@@ -206,7 +205,14 @@ def _damage_told(path):
         raise
     except UnknownClassError as error:
         raise ValueError(f"{path} {error}") from error
-    except (*damage, _safetensors().SafetensorError) as error:
+    except (
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        _safetensors().SafetensorError,
+    ) as error:
         raise ValueError(
             f"{path} must be a file that a calibrator's save wrote; got one that's damaged: {error}"
         ) from error

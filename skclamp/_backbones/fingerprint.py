@@ -27,7 +27,7 @@ class Digest:
         """Take on a value by its content, the same in any process; functions and classes are told by their names."""
         if isinstance(value, torch.Tensor) and value.is_quantized:
             value = (str(value.qscheme()), value.int_repr(), value.dequantize())
-        if value is None or isinstance(value, (bool, int, float, str, torch.dtype)):
+        if value is None or isinstance(value, (int, float, str, torch.dtype)):
             self._hash.update(f"{value!r} ".encode())
         elif isinstance(value, torch.Tensor):
             dense = value.detach().to_dense().cpu().contiguous()

@@ -28,7 +28,7 @@ from ._unwrap import unwrapped
 # What holds other objects, and what doesn't change, but for tensors, unless another takes its place.
 _HOLDERS = dict, OrderedDict, list, tuple, set
 _UNCHANGED = (
-    *(nn.Module, torch.Tensor, torch.dtype, torch.device, torch.Size, str, bytes, numbers.Number, type(None), type),
+    *(nn.Module, torch.Tensor, torch.dtype, torch.device, str, bytes, numbers.Number, type(None), type),
     *(FunctionType, BuiltinFunctionType, *_HOLDERS),
 )
 _WEIGHTS = ("weight", "gamma", "scale", "g", "a_2")
