@@ -37,7 +37,6 @@ class Watch(AroundEstimator):
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
     __metadata_request__partial_fit: ClassVar = {"groups": True}
 
-    alarm_: bool
     classes_: np.ndarray
 
     @property
