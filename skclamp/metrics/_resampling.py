@@ -54,7 +54,7 @@ class MeanScore:
 
     def values(self, sums):
         """Mean of each resample."""
-        return self.value + sums[:, 0] / sums[:, 1]
+        return self.value + _means(sums)
 
     def noise(self, sums):
         """Errors of the replicates' means, each over its standard error and times the sample's (bootstrap-t).
@@ -64,7 +64,7 @@ class MeanScore:
         """
         error = self._standard_errors(self.sums(np.ones((1, len(self.weight)))))[0]
         ratio = np.maximum(self._standard_errors(sums) / error, _LEAST_RATIO) if error > 0 else 1.0
-        return sums[:, 0] / sums[:, 1] / ratio
+        return _means(sums) / ratio
 
     def noise_between(self, sums, tail):
         """Largest and least error, each of which an end of an interval misses with a probability `tail`."""
@@ -77,9 +77,14 @@ class MeanScore:
 
     def _standard_errors(self, sums):
         """Standard errors of the means of resamples."""
-        mean = sums[:, 0] / sums[:, 1]
+        mean = _means(sums)
         squares = sums[:, 4] - 2 * mean * sums[:, 3] + mean**2 * sums[:, 2]
         return np.sqrt(np.maximum(squares, 0)) / sums[:, 1]
+
+
+def _means(sums):
+    """Mean residual of each resample."""
+    return sums[:, 0] / sums[:, 1]
 
 
 class AnyMetric:
