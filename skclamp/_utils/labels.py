@@ -97,9 +97,14 @@ def split_missing(y, beside=None):
     return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there), missing
 
 
+def look_swapped(y, beside):
+    """Return whether what labels are most easily swapped with has the shape of one label a sample."""
+    return beside is not None and getattr(beside[1], "shape", None) == (len(y),)
+
+
 def _likely_mistake(y, name, beside):
     """The likely mistake where labels aren't one-dimensional, in words."""
-    if beside is not None and y.ndim and getattr(beside[1], "shape", None) == (len(y),):
+    if y.ndim and look_swapped(y, beside):
         return f". {beside[0]} has shape ({len(y)},): {beside[0]} and {name} look swapped"
     if y.ndim > 2:
         return ". A class at each place of a sample is for logits at each, (n_samples, n_classes, *places)"

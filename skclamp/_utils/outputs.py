@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 from ..losses import share_of_places
 from .arrays import as_numbers, is_missing, n_axes, to_numpy
 from .encoding import register
-from .labels import check_class_names, check_labels, encode_labels, resolve_classes
+from .labels import check_class_names, check_labels, encode_labels, look_swapped, resolve_classes
 from .parameters import check_whole_number
 
 OUTPUTS = ("softmax", "sigmoid")
@@ -148,11 +148,11 @@ class Targets:
         """Return these, and weights of samples, of weights of samples or of the shape of y."""
         if sample_weight is None or n_axes(sample_weight, "sample_weight") < 2:
             return self, sample_weight
-        weight = to_numpy(sample_weight, "sample_weight")
-        if weight.shape != (len(self), *self.places):
+        weight, shape = to_numpy(sample_weight, "sample_weight"), (len(self), *self.places)
+        if weight.shape != shape:
             raise ValueError(
-                f"sample_weight must have shape ({len(self)},), or that of places, {(len(self), *self.places)}, as a "
-                f"mask; got {weight.shape}"
+                f"sample_weight must have shape ({len(self)},), or that of places, {shape}, as a mask; got "
+                f"{weight.shape}"
             )
         weight = weight.reshape(len(self), -1)
         of_samples = weight.max(1)
@@ -267,8 +267,6 @@ def are_known(values, ignore_index):
 
 def other_places(name, places, others, n_classes, scores="the logits", mended="logits.movedim(-1, 1)"):
     """The message where labels and logits, or probabilities, aren't of the same places."""
-    shape = ", ".join(map(str, ("n_samples", *others)))
-    message = f"{name} must have shape ({shape}), a class at each place of {scores}"
     if (n_classes, *others[:-1]) == places:
         return (
             f"{scores} must have their classes along axis 1, (n, K, *places), as torch has them; got {others[-1]} "
@@ -285,7 +283,8 @@ def other_places(name, places, others, n_classes, scores="the logits", mended="l
     mend = f": give {name}{one[places]}" if places in one else ""
     if len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
         mend = f". skclamp.modules.LogitsModule(network, size={places}) upsamples the logits"
-    return f"{message}; got places {places}{mend}"
+    shape = ", ".join(map(str, ("n_samples", *others)))
+    return f"{name} must have shape ({shape}), a class at each place of {scores}; got places {places}{mend}"
 
 
 def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
@@ -295,7 +294,7 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     """
     check_whole_number(ignore_index, "ignore_index", low=None)
     matrix = matrix_of(y)
-    if matrix is not None and beside is not None and getattr(beside[1], "shape", None) == (len(matrix),):
+    if matrix is not None and look_swapped(matrix, beside):
         # Binary features, swapped with the labels.
         matrix = None
     if outputs == "softmax" or (outputs == "auto" and matrix is None):
@@ -318,7 +317,7 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     if matrix is None:
         raise ValueError(
             f"{name} must be of shape (n_samples, n_labels), or (n_samples, n_labels, ...) at places, two labels or "
-            f"more, each 0, 1 or NaN, where outputs='sigmoid'; got shape {np.shape(y)}. One label alone is a problem "
+            f"more, each 0, 1 or NaN, where outputs='sigmoid'; got shape {shape}. One label alone is a problem "
             "of two classes, which needs no outputs"
         )
     if outputs == "auto" and (matrix.sum(1) == 1).all():
@@ -365,7 +364,8 @@ def array_of_places(y, name="y"):
     """Return an array of labels; of objects, such as a column of masks, of what these hold."""
     values = to_numpy(y, name)
     if values.dtype.kind == "O" and (values.ndim > 1 or getattr(next(iter(values), None), "ndim", 0)):
-        objects, values = values.tolist(), to_numpy(values.tolist(), name)
+        objects = values.tolist()
+        values = to_numpy(objects, name)
         if values.dtype.kind in "OUS" and any(map(is_missing, np.array(objects, dtype=object).ravel())):
             raise ValueError(f"{name} must be numbers, or strings that are there, at each place; got missing strings")
     return values
@@ -374,13 +374,12 @@ def array_of_places(y, name="y"):
 def _places_of(y, ignore_index, *, given, beside=None):
     """Labels at each place of a sample as `Targets`; None where y is anything else."""
     y = array_of_places(y) if getattr(getattr(y, "dtype", None), "kind", "") == "O" else y
-    shape = np.shape(y) if y is None or hasattr(y, "shape") else np.shape(to_numpy(y, "y"))
+    shape = np.shape(y if y is None or hasattr(y, "shape") else to_numpy(y, "y"))
     if len(shape) < 2 or 0 in shape or all(size == 1 for size in shape[1:]) or issparse(y):
         return None
     values = to_numpy(y, "y")
-    swapped = beside is not None and getattr(beside[1], "shape", None) == (len(values),)
     # Of two axes, real numbers are more likely to be anything else.
     likely = values.ndim > 2 or given or values.dtype.kind in "iu"
-    if swapped or not likely or values.dtype.kind not in "biufU":
+    if look_swapped(values, beside) or not likely or values.dtype.kind not in "biufU":
         return None
     return Targets(values, ignore_index)
