@@ -294,9 +294,8 @@ class RowsOfPlaces:
             return np.take_along_axis(found, columns, 1).reshape(-1)
         start, stop, _ = key.indices(len(self))
         first, last = start // size, -(-stop // size)
-        if last - first == 1:
-            return _rows(values[first:last, :, start - first * size : stop - first * size])
-        return _rows(values[first:last])[start - first * size : stop - first * size]
+        within = slice(start - first * size, stop - first * size)
+        return _rows(values[first:last, :, within]) if last - first == 1 else _rows(values[first:last])[within]
 
     def __len__(self):
         return self.shape[0]
