@@ -86,7 +86,7 @@ class LabelledLogits(NamedTuple):
         kept = some_places(self.logits.shape[2], n_places).to(self.y.device)
         return LabelledLogits(self.logits[:, :, kept], self.y[..., kept], self.weight)
 
-    def drawn_by(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def drawn_by(self):
         """Log-probabilities and column indices that `draw_folds` ranks samples by."""
         if self.y.ndim == 1:
             return torch.log_softmax(self.logits.double(), 1), self.y
