@@ -164,7 +164,7 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     # A group counts as one sample.
     mean, error, student = student_below_zero(*of_groups(differences, evidence.weight, evidence.groups))
     student, log_ratio = student * n_tests, evidence.log_likelihood_ratio(candidate)
-    universal, needed = float(np.exp(min(0.0, -log_ratio))) * n_tests, float(np.log(n_tests / level))
+    universal = float(np.exp(min(0.0, -log_ratio))) * n_tests
     n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
     objections, unheard = [], None
     if n_gains < (least := n_folds - may_lose(n_folds)):
@@ -172,7 +172,7 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     if not student < level:
         objections.append(Objection(Reason.CHANCE, min(1.0, student), level))
     if not universal < level:
-        objections.append(Objection(Reason.ANY_TEMPERATURE, log_ratio, needed))
+        objections.append(Objection(Reason.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level))))
     detectable = detectable_gain(error, evidence.sizes(), np.subtract(plain, evidence.least), level / n_tests)
     if n_samples < MIN_SAMPLES:
         unheard, detectable = Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES), None
@@ -185,12 +185,12 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
         }
         for rows, fold, loss, plain_loss in zip(evidence.folds, evidence.of(candidate), losses, plain, strict=True)
     ]
-    p_value, tried = min(1.0, max(student, universal)), evidence.tried()
+    tried = evidence.tried()
     verdict = Verdict(
         not (objections or unheard),
         mean,
         error,
-        p_value,
+        min(1.0, max(student, universal)),
         tried=tried,
         n_samples=n_samples,
         detectable_gain=detectable,

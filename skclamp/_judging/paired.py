@@ -52,9 +52,9 @@ def of_groups(values, weight, groups):
     if groups is None:
         return values, weight
     group = numbered(groups)
-    total, summed = np.bincount(group, weight), np.bincount(group, weight * values)
+    total = np.bincount(group, weight)
     judging = total > 0
-    return summed[judging] / total[judging], total[judging]
+    return np.bincount(group, weight * values)[judging] / total[judging], total[judging]
 
 
 def student_below_zero(differences, weight):
