@@ -92,12 +92,11 @@ class SeenClasses(Map):
         A class of n expected samples is left out with a probability of exp(-n). The sum of n over classes that are left
         out is bounded by Chernoff's inequality, with weights that count as samples of their own where they aren't 0.
         """
-        counted = weight > 0
         n_expected = torch.zeros(len(self.places), dtype=torch.float64, device=logits.device)
-        for part, there in zip(logits.split(_ROWS), counted.to(logits.device).split(_ROWS), strict=True):
+        for part, there in zip(logits.split(_ROWS), (weight > 0).to(logits.device).split(_ROWS), strict=True):
             n_expected += there.double() @ torch.softmax(part.double() / self.temperature, 1)
-        n, slope = n_expected.cpu().numpy(), _SLOPES[:, None]
-        log_moments = np.log1p(np.exp((slope - 1) * n) - np.exp(-n)).sum(1)
+        n = n_expected.cpu().numpy()
+        log_moments = np.log1p(np.exp((_SLOPES[:, None] - 1) * n) - np.exp(-n)).sum(1)
         return bool((log_moments - _SLOPES * n[~self.mask].sum()).min() >= np.log(_LEVEL))
 
 
