@@ -368,9 +368,8 @@ class Probabilities:
 
 def weights_of_rows(sample_weight, shape):
     """Weights of rows, in float64, from those of samples or of their places, of which `shape` tells how many."""
-    n_places = math.prod(shape[1:])
     if len(shape) == 1 or n_axes(sample_weight, "sample_weight") < 2:
-        return check_sample_weight(sample_weight, shape[0]).repeat_interleave(n_places).numpy()
+        return check_sample_weight(sample_weight, shape[0]).repeat_interleave(math.prod(shape[1:])).numpy()
     if np.shape(sample_weight) != shape:
         raise ValueError(
             f"sample_weight must have shape ({shape[0]},), or that of y_true, {shape}; got {np.shape(sample_weight)}"

@@ -283,13 +283,15 @@ def _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index):
     check_same_length(values, len(proba), "y_true")
     if proba.shape == values.shape:
         proba = proba.reshape(len(proba), 1, *proba.shape[1:])
-    places, others, n_classes = values.shape[1:], tuple(proba.shape[2:]), max(2, proba.shape[1])
+    places, others = values.shape[1:], tuple(proba.shape[2:])
     if others != places:
         mended = "np.moveaxis(y_proba, -1, 1)"
         raise ValueError(other_places("y_true", places, others, proba.shape[1], scores="y_proba", mended=mended))
     flat = values.reshape(-1)
     known = are_known(flat, ignore_index)
-    names, y_encoded = encode_places(flat, known, n_classes, ignore_index, "y_true", classes=labels, parameter="labels")
+    names, y_encoded = encode_places(
+        flat, known, max(2, proba.shape[1]), ignore_index, "y_true", classes=labels, parameter="labels"
+    )
     # What isn't known has no weight.
     y_encoded = y_encoded.clip(min=0)
     of_samples = None
