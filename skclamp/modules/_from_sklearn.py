@@ -105,8 +105,8 @@ def as_module(estimator, *, response_method="auto"):
 def tells_labels(classifier):
     """Return True where a fitted classifier tells several labels that don't exclude each other."""
     classifier = getattr(classifier, "best_estimator_", classifier)
-    binarizer, classes = getattr(classifier, "_label_binarizer", None), getattr(classifier, "classes_", None)
-    of_perceptron = getattr(binarizer, "y_type_", "").startswith("multilabel")
+    of_perceptron = getattr(getattr(classifier, "_label_binarizer", None), "y_type_", "").startswith("multilabel")
+    classes = getattr(classifier, "classes_", None)
     of_several_outputs = isinstance(classes, list) and all(np.ndim(each) for each in classes)
     return of_perceptron or getattr(classifier, "multilabel_", of_several_outputs)
 
@@ -176,9 +176,9 @@ def _clip(scaler, low, high):
 
 
 def _pca(pca):
-    weight, mean = to_numpy(pca.components_), to_numpy(pca.mean_)
+    weight = to_numpy(pca.components_)
     scale = np.maximum(np.sqrt(to_numpy(pca.explained_variance_)), _EPS) if pca.whiten else np.ones(len(weight))
-    return [_linear(weight / scale[:, None], -(weight @ mean) / scale)]
+    return [_linear(weight / scale[:, None], -(weight @ to_numpy(pca.mean_)) / scale)]
 
 
 def _linear(weight, bias):
