@@ -259,13 +259,22 @@ class Scoring:
             events = [(rows, p, 1) for rows in (self._rows, *(self._rows[self._labels == k] for k in self.columns))]
         else:
             events = [(self._rows, *own) for own in zip(proba.columns(self.columns), self.columns, strict=True)]
-        of_all, cells = partial(cells_of, counts=self.counts, dtype=proba.dtype), list[Any]()
+        cells: list[Any] = []
         # Draws of all rows would be large together, where a sample has several.
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
         for rows, p, answer in [(self._rows, confidence, prediction), *events]:
             drawn = self._drawn(p[rows]) if draws is None else draws == answer
-            came_true = (self._y == answer)[rows]
-            cells.append(of_all(p[rows], came_true, drawn, is_top=not cells, units=proba.unit[rows]))
+            cells.append(
+                cells_of(
+                    p[rows],
+                    (self._y == answer)[rows],
+                    drawn,
+                    self.counts,
+                    dtype=proba.dtype,
+                    is_top=not cells,
+                    units=proba.unit[rows],
+                )
+            )
         return cells
 
     def _drawn(self, probability):

@@ -236,13 +236,13 @@ class SharedLogits:
 
     def calibrated(self, calibrator):
         """As `predicted`, by a calibrator that came fitted, around the estimator or to logits."""
-        inner, X_test = self._innermost(calibrator), self.test_samples.X
+        inner = self._innermost(calibrator)
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
         is_map = not isinstance(inner, NeuralClampingCalibrator) and not isinstance(inner._backbone, CalibratorBackbone)
         if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
             normalise = expit if self.outputs.n_labels else np.exp
             return self.predicted(lambda logits: normalise(to_numpy(calibrator.transform_logits(logits))))
-        y_proba, seconds = timed(proba_of, calibrator, self._seen_by(calibrator, X_test, self.test))
+        y_proba, seconds = timed(proba_of, calibrator, self._seen_by(calibrator, self.test_samples.X, self.test))
         return (y_proba if inner.estimator is None else self._at_places(y_proba)), seconds
 
     def _seen_by(self, calibrator, X, logits):
