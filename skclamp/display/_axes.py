@@ -5,6 +5,9 @@ import numpy as np
 # Lines that differ without colours, too.
 COLORS = ("#1d3f66", "#c4561e", "#4f9a72", "#8d6bb0", "#111111", "#b0903a")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 0.6)))
+# Of what a display shows, alone on its axes.
+LINE = {"color": "#1d3f66", "linewidth": 1.8}
+BARS = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
 
 
 def pyplot():

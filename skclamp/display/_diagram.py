@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from ._axes import COLORS, STYLES, legend_above, without_frame
+from ._axes import BARS, COLORS, STYLES, legend_above, without_frame
 
 # Dark bars under a light hatched gap differ in print without colours, too.
-_ACCURACY = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
 _GAP = {"facecolor": (0.96, 0.70, 0.56, 0.75), "edgecolor": "#9c2f10", "hatch": "////", "linewidth": 0.8}
 _FEW_ACCURACY = {"color": "#c3c8cf", "edgecolor": "white", "linewidth": 0.8}
 _FEW_GAP = {"facecolor": (0.9, 0.9, 0.9, 0.75), "edgecolor": "#9aa1aa"}
@@ -37,13 +36,13 @@ def draw_diagram(ax, display, ref_line=True):
     accuracy = bins.accuracy[filled]
     few = np.asarray(bins.count < FEW if display.few is None else display.few)[filled]
     place = {"x": left[filled], "width": width[filled], "align": "edge"}
-    bars = ax.bar(height=accuracy, **place, **_ACCURACY)
+    bars = ax.bar(height=accuracy, **place, **BARS)
     gaps = ax.bar(height=-bins.gap[filled], bottom=accuracy, **place, **_GAP)
     for k in np.flatnonzero(few):
         bars[k].set(**_FEW_ACCURACY)
         gaps[k].set(**_FEW_GAP)
     gap_name = "gap to mean confidence" if display.event is None else "gap to mean probability"
-    legend = [(words_of(display.event)[0], _ACCURACY), (gap_name, _GAP)]
+    legend = [(words_of(display.event)[0], BARS), (gap_name, _GAP)]
     legend += [(f"fewer than {FEW} samples", _FEW_ACCURACY)] * bool(few.any())
     for label, style in legend:
         # The first bar may be grey.

@@ -7,10 +7,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.parameters import check_number
-from ._axes import new_axes, without_frame
+from ._axes import LINE, new_axes, without_frame
 
 _RESTARTING = {"color": "#9c2f10", "linewidth": 1.2}
-_LINE = {"color": "#1d3f66", "linewidth": 1.8}
 
 
 @dataclass(repr=False, eq=False)
@@ -156,12 +155,12 @@ class MonitorDisplay:
         number, log_e, log_r = trajectory.T
         name = self.estimator_name if name is None else name
         label = "evidence" if name is None else f"evidence against {name}"
-        (self.line_,) = ax.plot(number, log_e, label=label, **_LINE)
+        (self.line_,) = ax.plot(number, log_e, label=label, **LINE)
         self.line_.set(**kwargs)
         # Monitors that share axes and alpha share the line.
         label = f"alarm at alpha = {alpha:g}"
         if label not in ax.get_legend_handles_labels()[1]:
-            ax.axhline(-math.log(alpha), label=label, linestyle="--", color=_LINE["color"])
+            ax.axhline(-math.log(alpha), label=label, linestyle="--", color=LINE["color"])
         if self.average_run_length is not None:
             ax.plot(number, np.where(np.isfinite(log_r), log_r, np.nan), label="restarting test", **_RESTARTING)
             label = f"its alarm, one in {self.average_run_length:,.15g} by chance"

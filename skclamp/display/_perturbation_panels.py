@@ -13,9 +13,8 @@ from torch import nn
 from ..perturbations._families import Picture, family_of
 from ..perturbations._views import titles_of
 from ..perturbations._words import title_of
-from ._axes import without_frame
+from ._axes import BARS, without_frame
 
-_BARS = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
 _NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
 # Ever brighter from low to high, in greyscale as well.
 _COLORS = "cividis"
@@ -164,11 +163,11 @@ def _draw_bars(ax, values, names, nothing):
     if len(values) == 1:
         ax.set_axis_off()
         told = {"ha": "center", "transform": ax.transAxes}
-        ax.text(0.5, 0.55, f"{values[0]:.4g}", fontsize=20, color=_BARS["color"], **told)
+        ax.text(0.5, 0.55, f"{values[0]:.4g}", fontsize=20, color=BARS["color"], **told)
         if nothing is not None:
             ax.text(0.5, 0.4, f"{base:g} would do nothing", fontsize="small", **told)
         return
-    ax.bar(range(len(values)), values - base, bottom=base, **_BARS)
+    ax.bar(range(len(values)), values - base, bottom=base, **BARS)
     ax.axhline(base, **_NOTHING)
     _name_places(ax, len(values), names, "channel")
     ax.margins(y=0.12)
@@ -190,8 +189,8 @@ def _draw_depth(ax, quantiles, names, nothing):
     places = np.arange(len(names))
     low, first, median, third, high = quantiles.T
     width = min(6.0, 90 / len(names))
-    ax.vlines(places, low, high, color=_BARS["color"], linewidth=0.8)
-    ax.vlines(places, first, third, color=_BARS["color"], linewidth=width, alpha=0.5)
+    ax.vlines(places, low, high, color=BARS["color"], linewidth=0.8)
+    ax.vlines(places, first, third, color=BARS["color"], linewidth=width, alpha=0.5)
     ax.plot(places, median, color="#1d3f66", marker="o", markersize=min(4.0, width), linestyle="none")
     ax.axhline(nothing, **_NOTHING)
     _name_places(ax, len(names), names, "layer, from the input on")

@@ -7,10 +7,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._utils.parameters import check_number
 from ..metrics import RiskCoverageCurve, risk_coverage_curve
-from ._axes import new_axes, without_frame
+from ._axes import LINE, new_axes, without_frame
 from ._predictions import predictions_of
 
-_LINE = {"color": "#1d3f66", "linewidth": 1.8}
 _CHANCE = {"color": "black", "linewidth": 1.2, "linestyle": ":"}
 _BEST = {"color": "#7a8594", "linewidth": 1.2, "linestyle": "--"}
 _TARGET = {"color": "#9c2f10", "linewidth": 1.2, "linestyle": "-."}
@@ -248,7 +247,7 @@ class RiskCoverageDisplay:
         n_wrong = np.interp(coverage, np.r_[0, curve.coverages], np.r_[0, curve.risks * curve.coverages])
         name = self.estimator_name if name is None else name
         label = f"AURC {curve.area:.4f}" if name is None else f"{name}: AURC {curve.area:.4f}"
-        (self.line_,) = ax.plot(coverage, n_wrong / coverage, label=label, **_LINE)
+        (self.line_,) = ax.plot(coverage, n_wrong / coverage, label=label, **LINE)
         self.line_.set(**kwargs)
         if self.target_risk is not None:
             ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", **_TARGET)
