@@ -85,7 +85,11 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
         loss = F.cross_entropy(logits, target, reduction="none", ignore_index=_NONE)
     else:
         loss = focal_of_margin(margin_of(logits, target), gamma, eps)
-    return _reduce(loss, sample_weight, reduction)
+    if sample_weight is not None:
+        loss = loss * sample_weight
+    if reduction == "mean":
+        return loss.sum() / (len(loss) if sample_weight is None else sample_weight.sum())
+    return loss.sum() if reduction == "sum" else loss
 
 
 def log_likelihood_of_sample(logits, target):
@@ -172,14 +176,6 @@ class FocalLoss(nn.Module):
     def extra_repr(self):
         """Parameters shown by ``repr``."""
         return f"gamma={self.gamma}, reduction={self.reduction!r}, eps={self.eps}"
-
-
-def _reduce(loss, sample_weight, reduction):
-    if sample_weight is not None:
-        loss = loss * sample_weight
-    if reduction == "mean":
-        return loss.sum() / (len(loss) if sample_weight is None else sample_weight.sum())
-    return loss.sum() if reduction == "sum" else loss
 
 
 def _check_parameters(gamma, eps, reduction):
