@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -179,7 +178,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     unproven: str = "abstain"
     cv: object = None
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "target_risk": [Interval(Real, None, None, closed="neither")],
         "confidence": [Interval(Real, 0, 1, closed="neither")],
         "costs": ["array-like", torch.Tensor, None],
@@ -189,7 +188,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         "cv": ["cv_object"],
     }
 
-    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "module_"})
+    _not_saved = frozenset({"_backbone", "estimator_", "module_"})
 
     def fit(self, X, y=None, sample_weight=None, groups=None, **params):
         """Find the lowest threshold whose risk is proven.
