@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -171,9 +170,7 @@ class PriorShiftCorrection(BaseCalibrator):
     _takes_places = _needs_independence = False
     _mend_by_class = "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
-    _parameter_constraints: ClassVar[dict] = dict.fromkeys(
-        ("priors", "source_priors"), ["array-like", dict, torch.Tensor, None]
-    )
+    _parameter_constraints = dict.fromkeys(("priors", "source_priors"), ["array-like", dict, torch.Tensor, None])
 
     priors_, labelled_priors_, temperature_ = Learned(), Learned(), Learned()
 
