@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -165,7 +164,7 @@ class CalibrationMonitor(Watch):
     classes: object = None
     ignore_index: int = -100
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "tolerance": [Interval(Real, 0, 1, closed="both")],
         "response": [Choices("auto", "logits", "probabilities")],
         "outputs": [Choices("auto", *OUTPUTS)],

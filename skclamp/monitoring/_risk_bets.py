@@ -1,7 +1,6 @@
 """Bets on a risk above the target against a stream of losses."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from scipy.special import xlog1py, xlogy
@@ -29,7 +28,7 @@ class RiskBets(StartsMixture):
     """
 
     # Of rare errors some hundred labels tell nothing: little is lost where a bet starts earlier or later.
-    patience: ClassVar[float] = 100.0
+    patience = 100.0
 
     target: float
     low: float

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import ClassVar
 
 import numpy as np
 
@@ -119,7 +118,7 @@ class RiskMonitor(Watch):
     alpha: float = 0.01
     average_run_length: float | None = None
 
-    _parameter_constraints: ClassVar[dict] = {"target_risk": [Interval(Real, None, None, closed="neither"), None]}
+    _parameter_constraints = {"target_risk": [Interval(Real, None, None, closed="neither"), None]}
 
     def _open_backbone(self):
         return _Answers(self._frozen_part())

@@ -30,11 +30,11 @@ class Watch(AroundEstimator):
     Nobody may choose the parameters in view of the samples, nor change them between these.
     """
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "alpha": [Interval(Real, 0, 1, closed="neither")],
         "average_run_length": [Interval(Real, 1, None, closed="left"), None],
     }
-    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
+    _not_saved = frozenset({"_backbone", "_watched"})
     __metadata_request__partial_fit: ClassVar = {"groups": True}
 
     classes_: np.ndarray
