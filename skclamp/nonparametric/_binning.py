@@ -1,7 +1,6 @@
 """Calibrators by bins of each class's probability: HistogramBinning, and BayesianBinningIntoQuantiles (BBQ)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from scipy.special import betaln, softmax
@@ -92,7 +91,7 @@ class HistogramBinning(OneVsRestCalibrator):
     strategy: str = "uniform"
     prior_strength: float = 1.0
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "n_bins": [COUNT],
         "strategy": [Choices("quantile", "uniform")],
         "prior_strength": [NOT_NEGATIVE],
@@ -170,7 +169,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
 
     prior_strength: float = 2.0
 
-    _parameter_constraints: ClassVar[dict] = {"prior_strength": [POSITIVE]}
+    _parameter_constraints = {"prior_strength": [POSITIVE]}
 
     _map = StepMaps
 

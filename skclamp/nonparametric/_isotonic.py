@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -148,7 +147,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     _takes_absent = False
     _group = "order-preserving"
-    _parameter_constraints: ClassVar[dict] = {"slope": [POSITIVE, None]}
+    _parameter_constraints = {"slope": [POSITIVE, None]}
 
     _treats_classes_alike = True
     slope_ = Learned()

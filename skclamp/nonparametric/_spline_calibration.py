@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from numbers import Integral
 from operator import attrgetter
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -88,7 +87,7 @@ class SplineCalibration(BaseCalibrator):
 
     _takes_absent = False
     _group = "bins, isotonic and splines"
-    _parameter_constraints: ClassVar[dict] = {"n_knots": [Interval(Integral, 3, None, closed="left")]}
+    _parameter_constraints = {"n_knots": [Interval(Integral, 3, None, closed="left")]}
 
     _treats_classes_alike = True
     log_odds_, accuracy_ = Learned(), Learned()

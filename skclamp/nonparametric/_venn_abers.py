@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -85,7 +84,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
     _n_per_class = 3
     # Its time grows as the square of the samples.
     _compared_classes = 0
-    _parameter_constraints: ClassVar[dict] = {"precision": [Interval(Integral, 0, 15, closed="both"), None]}
+    _parameter_constraints = {"precision": [Interval(Integral, 0, 15, closed="both"), None]}
 
     def _fit_class(self, proba, hit, weight):
         if self.precision is not None:
