@@ -140,7 +140,7 @@ class FullPerturbation(Perturbation):
     name = "full"
     adds = affine = True
     any_size = False
-    pictures: ClassVar = {"delta": Picture("entries", 0.0)}
+    pictures = {"delta": Picture("entries", 0.0)}
 
     def __init__(self, shape):
         super().__init__(shape)
@@ -175,8 +175,8 @@ class ChannelPerturbation(Perturbation):
     name = "channel"
     tried_on_tables = True
     adds = affine = pointwise = True
-    starts: ClassVar = {"offset": 0.0}
-    pictures: ClassVar = _BARS
+    starts = {"offset": 0.0}
+    pictures = _BARS
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
@@ -208,8 +208,8 @@ class AffinePerturbation(Perturbation):
     tried_on_tables = tried_on_signals = True
     special_cases = ("channel",)
     affine = pointwise = True
-    starts: ClassVar = {"gain": 1.0, "offset": 0.0}
-    pictures: ClassVar = _BARS
+    starts = {"gain": 1.0, "offset": 0.0}
+    pictures = _BARS
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
@@ -244,7 +244,7 @@ class CurvePerturbation(Perturbation):
     special_cases = ("channel", "affine")
     pointwise = True
     tone_curve = True
-    starts: ClassVar = {"bend": 0.0, "gain": 1.0, "offset": 0.0}
+    starts = {"bend": 0.0, "gain": 1.0, "offset": 0.0}
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
@@ -284,7 +284,7 @@ class ColorPerturbation(Perturbation):
     tried_on_signals = True
     special_cases = ("channel", "affine")
     affine = pointwise = True
-    pictures: ClassVar = {"matrix": Picture("matrix")} | _BARS
+    pictures = {"matrix": Picture("matrix")} | _BARS
 
     def __init__(self, shape):
         super().__init__(shape)
@@ -331,7 +331,7 @@ class FilterPerturbation(Perturbation):
     tried_on_signals = True
     special_cases = ("channel", "affine")
     affine = True
-    pictures: ClassVar = {"weight": Picture("filters")} | _BARS
+    pictures = {"weight": Picture("filters")} | _BARS
 
     def __init__(self, shape, size=3):
         super().__init__(shape)
@@ -392,7 +392,7 @@ class GridPerturbation(Perturbation):
     axes = (2, 3)
     tried_on_signals = True
     affine = True
-    pictures: ClassVar = {"gain": Picture("map", 1.0), "offset": Picture("map", 0.0)}
+    pictures = {"gain": Picture("map", 1.0), "offset": Picture("map", 0.0)}
 
     def __init__(self, shape, size=6):
         super().__init__(shape)

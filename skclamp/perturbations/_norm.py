@@ -2,7 +2,7 @@
 
 import math
 from itertools import accumulate
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -105,7 +105,7 @@ class NormPerturbation(Perturbation):
 
     name = "norm"
     of_features = True
-    pictures: ClassVar = {"gain": Picture("depth", 1.0), "offset": Picture("depth", 0.0)}
+    pictures = {"gain": Picture("depth", 1.0), "offset": Picture("depth", 0.0)}
 
     def __init__(self, layers, left_out=None):
         nn.Module.__init__(self)
