@@ -1,7 +1,6 @@
 """Affine maps of log-probabilities: vector scaling, and its structured forms of a diagonal and a full matrix."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -155,7 +154,7 @@ class VectorScaling(AffineScaling):
     _enough_per_number = 50
     _n_free = AffineScaling._n_parameters
     _group = "scales and shifts per class"
-    _default_candidates: ClassVar = {"vector": {}}
+    _default_candidates = {"vector": {}}
     _where_dense = "compared"
 
     def _solve(self, map_, features, y, sample_weight):
@@ -231,14 +230,14 @@ class StructuredVectorScaling(AffineScaling):
     diagonal_penalty: float = 1.0
     intercept_penalty: float = 1.0
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,
     }
 
     _map = SmoothedMap
     _group = "scales and shifts per class"
-    _default_candidates: ClassVar = {"structured vector": {}}
+    _default_candidates = {"structured vector": {}}
     _where_dense = "pooled"
 
     def _solve(self, map_, features, y, sample_weight):
@@ -322,7 +321,7 @@ class StructuredMatrixScaling(AffineScaling):
     diagonal_penalty: float = 1.0
     intercept_penalty: float = 1.0
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "off_diagonal_penalty": _STRENGTH,
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,
@@ -331,7 +330,7 @@ class StructuredMatrixScaling(AffineScaling):
     _map = SmoothedMap
     _group = "matrices"
     # What suits 10 classes is far too strong for 100.
-    _default_candidates: ClassVar = {
+    _default_candidates = {
         "structured matrix": {},
         "structured matrix / 16": {"off_diagonal_penalty": 1 / 16, **_WEAK},
         "structured matrix / 256": {"off_diagonal_penalty": 1 / 256, **_WEAK},

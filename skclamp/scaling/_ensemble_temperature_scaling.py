@@ -1,7 +1,6 @@
 """EnsembleTemperatureScaling: a mixture of tempered, plain and uniform probabilities."""
 
 import math
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -90,7 +89,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     _group = "temperatures"
     _treats_classes_alike = True
     _n_free = BaseCalibrator._n_parameters
-    _default_candidates: ClassVar = {"ensemble temperature": {}}
+    _default_candidates = {"ensemble temperature": {}}
     _where_dense = "pooled"
 
     def _fit_logits(self, logits, y, sample_weight):

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -57,7 +56,7 @@ class OdirScaling(AffineScaling):
     intercept_penalty: float | None = None
     n_folds: int = 5
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "off_diagonal_penalty": [NOT_NEGATIVE, None],
         "intercept_penalty": [NOT_NEGATIVE, None],
         "n_folds": N_FOLDS,

@@ -190,7 +190,7 @@ class PlattScaling(OneVsRestScaling):
 
     pooling: str = "partial"
 
-    _parameter_constraints: ClassVar[dict] = {"pooling": [Choices("partial", "complete", "none")]}
+    _parameter_constraints = {"pooling": [Choices("partial", "complete", "none")]}
 
     _map = PlattMap
     coef_ = Learned()
@@ -294,7 +294,7 @@ class QuadraticScaling(OneVsRestScaling):
     penalty: float | None = None
     n_folds: int = 5
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "penalty": [NOT_NEGATIVE, None],
         "n_folds": N_FOLDS,
     }
@@ -306,7 +306,7 @@ class QuadraticScaling(OneVsRestScaling):
     _map = QuadraticMap
     slope_low_, slope_high_, range_ = Learned(), Learned(), Learned()
     _compared_classes = 2
-    _default_candidates: ClassVar = {"quadratic": {}}
+    _default_candidates = {"quadratic": {}}
 
     def _fit_map(self, map_, logits, y, sample_weight, groups=None):
         log_odds = _log_odds(logits / map_.temperature_)[(sample_weight > 0).to(logits.device)]
@@ -384,7 +384,7 @@ class BetaCalibration(OneVsRestScaling):
     _monotone = True
     _map = BetaMap
     a_, b_ = Learned(), Learned()
-    _default_candidates: ClassVar = {"beta": {}}
+    _default_candidates = {"beta": {}}
 
 
 def _log_odds(logits):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, repeat
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -215,7 +214,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     tol: float = 1e-7
 
     _map_of_labels = None
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "hidden_layer_sizes": ["array-like"],
         "alpha": [NOT_NEGATIVE],
         "max_iter": [COUNT],
@@ -340,7 +339,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     variant: str = "order-invariant"
     hidden_layer_sizes: Sequence[int] = (10,)
 
-    _parameter_constraints: ClassVar[dict] = {"variant": [Choices("order-invariant", "order-preserving")]}
+    _parameter_constraints = {"variant": [Choices("order-invariant", "order-preserving")]}
 
     _group = "order-preserving"
 
@@ -408,7 +407,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
     n_top: int = 10
     hidden_layer_sizes: Sequence[int] = (5, 5)
 
-    _parameter_constraints: ClassVar[dict] = {"n_top": [COUNT]}
+    _parameter_constraints = {"n_top": [COUNT]}
 
     _group = "temperatures"
     _needs_independence = False

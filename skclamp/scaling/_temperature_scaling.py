@@ -88,7 +88,7 @@ class TemperatureScaling(BaseCalibrator):
     gamma: float = 0.0
     bounds: tuple[float, float] = DEFAULT_BOUNDS
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "gamma": [NOT_NEGATIVE],
         "bounds": ["array-like"],
     }
@@ -97,7 +97,7 @@ class TemperatureScaling(BaseCalibrator):
     _needs_independence = False
     _map_of_labels = "all"
     _n_free = 1
-    _default_candidates: ClassVar = {"temperature": {}}
+    _default_candidates = {"temperature": {}}
     _where_dense = "pooled"
 
     @property
