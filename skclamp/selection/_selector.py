@@ -7,7 +7,6 @@ from functools import partial
 from inspect import isfunction, signature
 from numbers import Real
 from operator import attrgetter
-from typing import ClassVar
 
 import numpy as np
 from scipy.stats import rankdata
@@ -143,7 +142,7 @@ class CalibratorSelector(BaseCalibrator):
     n_folds: int = 5
     n_jobs: int | None = None
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints = {
         "candidates": ["array-like", None],
         "scoring": [Choices(*get_scorer_names()), callable, None],
         "n_folds": N_FOLDS,
