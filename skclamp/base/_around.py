@@ -37,7 +37,7 @@ class AroundEstimator(BaseEstimator):
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
 
     # With scikit-learn's metadata routing, unless somebody says otherwise, as of splitters that go by groups.
-    __metadata_request__fit: ClassVar = {"groups": True}
+    __metadata_request__fit = {"groups": True}
 
     # A class has those of its bases, and its own.
     _parameter_constraints: ClassVar[dict] = {"estimator": "no_validation"}

@@ -2,7 +2,6 @@
 
 import math
 from numbers import Real
-from typing import ClassVar
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -35,7 +34,7 @@ class Watch(AroundEstimator):
         "average_run_length": [Interval(Real, 1, None, closed="left"), None],
     }
     _not_saved = frozenset({"_backbone", "_watched"})
-    __metadata_request__partial_fit: ClassVar = {"groups": True}
+    __metadata_request__partial_fit = {"groups": True}
 
     classes_: np.ndarray
 
