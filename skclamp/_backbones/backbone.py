@@ -116,7 +116,8 @@ class Backbone(ABC):
         The places are the same of all samples, drawn the same way each time, where all are too many for the memory.
         """
         if logits.ndim > 2 and self.kept is None:
-            self.places, n_places = tuple(logits.shape[2:]), math.prod(logits.shape[2:])
+            self.places = tuple(logits.shape[2:])
+            n_places = math.prod(logits.shape[2:])
             if self.fits:
                 most = max(1, _MOST_PLACES // (n_samples or _EXPECTED))
                 drawn = np.random.default_rng(0).choice(n_places, min(most, n_places), replace=False)
@@ -129,7 +130,8 @@ class Backbone(ABC):
         if self.kept is None:
             return self
         whole = copy.copy(self)
-        whole.kept, whole.fits = None, False
+        whole.kept = None
+        whole.fits = False
         return whole
 
     def handed_on(self, logits):

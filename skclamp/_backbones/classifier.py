@@ -28,7 +28,8 @@ class ClassifierBackbone(Backbone):
 
     def __init__(self, classifier, response, outputs):
         self.classifier = classifier
-        self.response, self.outputs = response, outputs
+        self.response = response
+        self.outputs = outputs
         self.method = scoring_method(classifier, response)
         self.classes = classifier.classes_
 
@@ -39,7 +40,8 @@ class ClassifierBackbone(Backbone):
     def logits(self, X, *, labelled=False):
         self.look_at_scale(finite_rows(X))
         name = f"{type(self.classifier).__name__}.{self.method}(X)"
-        scores, of_labels = getattr(self.classifier, self.method)(X), self.outputs == "sigmoid"
+        scores = getattr(self.classifier, self.method)(X)
+        of_labels = self.outputs == "sigmoid"
         scores = check_scores(columns_of_labels(scores, self.classes) if of_labels else scores, name)
         if scores.ndim == 2 and not of_labels and scores.shape[1] != len(self.classes):
             raise ValueError(

@@ -27,7 +27,8 @@ _INSTEAD = (
 
 def open_backbone(estimator, opening):
     """The `Backbone` of an estimator, opened as an `Opening` says; None means that the inputs are the response."""
-    response, device = opening.response, opening.device
+    response = opening.response
+    device = opening.device
     if isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
     if estimator is None:

@@ -69,7 +69,8 @@ def _sums(values, seed):
         values = to_numpy(values)
     n_columns = int(np.prod(values.shape[1:]))
     # The stream of the bit generator itself, which stays the same from one numpy to the next.
-    factors, step = np.random.PCG64(seed).random_raw(n_columns), max(1, _ENTRIES_AT_ONCE // max(1, n_columns))
+    factors = np.random.PCG64(seed).random_raw(n_columns)
+    step = max(1, _ENTRIES_AT_ONCE // max(1, n_columns))
     sums = np.empty(values.shape[0], dtype=np.uint64)
     for start in range(0, len(sums), step):
         rows = values[start : start + step]

@@ -105,10 +105,13 @@ class LabelledLogits(NamedTuple):
         `params` are metadata by name.
         """
         bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
-        y, outputs = self.y.cpu(), self.outputs
-        bare.outputs, bare.ignore_index = "softmax" if outputs.is_dense else "auto", -1
+        y = self.y.cpu()
+        outputs = self.outputs
+        bare.outputs = "softmax" if outputs.is_dense else "auto"
+        bare.ignore_index = -1
         if outputs.n_labels:
-            bare.outputs, y = "sigmoid", y.double().masked_fill(y < 0, np.nan)
+            bare.outputs = "sigmoid"
+            y = y.double().masked_fill(y < 0, np.nan)
         told = self.logits, y, self.weight, params
         return fit_as_task(bare, bare._learn, *told, checks=False) if as_task else bare._learn(*told, checks=False)
 
@@ -190,7 +193,8 @@ class Samples:
         **rest
             Other attributes.
         """
-        seen, n_classes = labels, logits.shape[1]
+        seen = labels
+        n_classes = logits.shape[1]
         if ranks is not ALONE:
             ranks.check_alike(
                 number_of_classes=n_classes,
@@ -258,7 +262,8 @@ class Samples:
 
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""
-        X, of_all = self.X if self.shard.ranks is ALONE else None, self.of_all()
+        X = self.X if self.shard.ranks is ALONE else None
+        of_all = self.of_all()
         are_scores = are_scores and not of_all.outputs.is_dense
         some = of_all.take(torch.arange(min(len(of_all.logits), MAX_TELLING))).rows()
         log_proba = torch.log_softmax(some.logits.double(), 1) if are_scores else None
@@ -287,7 +292,8 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"),
         if backbone.classifier is None and isinstance(X, (list, tuple)):
             check_items(X, y)
         y = check_labels_of(X, y, names[1])
-    inputs, backbone.fits = backbone.open(X), True
+    inputs = backbone.open(X)
+    backbone.fits = True
     if again and getattr(inputs, "is_stream", False):
         raise TypeError(
             f"{names[0]} must be an array, a dict or a map-style Dataset: clamping reads samples several times, by "
@@ -325,9 +331,11 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
     classifiers, splits = fit_folds(classifier, X, targets, cv, metadata)
     # A net has an output for each class, whether it has seen any sample of it or not; and so have labels.
     all_know = deployed.in_batches or targets is not y
-    parts, unseen = [], None if all_know else torch.zeros(len(y), len(deployed.classes), dtype=torch.bool)
+    parts = []
+    unseen = None if all_know else torch.zeros(len(y), len(deployed.classes), dtype=torch.bool)
     for fitted, (_, rows) in zip(classifiers, splits, strict=True):
-        backbone, held_out = open_backbone(fitted, opening), take_rows(X, rows)
+        backbone = open_backbone(fitted, opening)
+        held_out = take_rows(X, rows)
         if unseen is None:
             parts.append(backbone.logits(backbone.open(held_out))[0])
             continue
@@ -362,11 +370,14 @@ def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, rando
     """Fit a clone to one half of the samples; return what `Samples.of` takes of the other half."""
     X, targets = _to_fit(classifier, X, y, names)
     check_differentiable(classifier)
-    n_samples, prints, weight = len(y), row_prints(X), check_sample_weight(sample_weight, len(y))
+    n_samples = len(y)
+    prints = row_prints(X)
+    weight = check_sample_weight(sample_weight, len(y))
     groups = _numbers_of_groups(metadata, n_samples)
     strata = numbered(y) if targets is y else np.zeros(n_samples, dtype=np.int64)
     fits = draw_half(strata, weight.numpy(), prints, joined(copies_of(prints, weight, X), groups), random_state)
-    own, rest = np.flatnonzero(fits), np.flatnonzero(~fits)
+    own = np.flatnonzero(fits)
+    rest = np.flatnonzero(~fits)
     if not weight[rest].any():
         raise ValueError(
             f"{names[1]} must have two samples of a class, or two groups, where the estimator isn't fitted: one half "

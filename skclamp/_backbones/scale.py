@@ -71,7 +71,8 @@ def look_at_scale(x, scale):
     if scale is None or x is None or not x.is_floating_point() or x.numel() < _MIN_ENTRIES:
         return
     low, high = torch.stack(x.aminmax()).tolist()
-    largest, beyond = max(-low, high), _FAR_BEYOND * max(-scale.low, scale.high)
+    largest = max(-low, high)
+    beyond = _FAR_BEYOND * max(-scale.low, scale.high)
     below = -_BELOW_ZERO * scale.high if scale.low >= 0 else -float("inf")
     if largest <= beyond and low >= below and largest >= scale.usual / _FAR_BELOW:
         return
