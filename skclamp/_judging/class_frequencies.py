@@ -47,10 +47,13 @@ class ClassMeans(NamedTuple):
         seen = counts > 0
         if not seen.all():
             # Classes without a label may still come: the others' probabilities are those that it is none of them.
-            proba, counts = proba[:, seen], counts[seen]
+            proba = proba[:, seen]
+            counts = counts[seen]
             proba = proba / np.maximum(proba.sum(1, keepdims=True), np.finfo(float).tiny)
-        squared, difference = weight**2, counts - weight @ proba
-        n_degrees, n_samples = max(1, len(counts) - 1), float(n_effective(weight))
+        squared = weight**2
+        difference = counts - weight @ proba
+        n_degrees = max(1, len(counts) - 1)
+        n_samples = float(n_effective(weight))
         # One sample more of each class: a rare class has no chi-squared distribution.
         if len(counts) > _MAX_CLASSES:
             rough = float(difference**2 @ (1 / (squared @ (proba * (1 - proba)) + 1)))
@@ -96,7 +99,8 @@ class ClassHistograms(NamedTuple):
         The mixture has the frequencies `priors`, which EM estimates. Residuals have sampling errors of both sides: of
         the unlabelled samples, and of the labelled ones, which say what a class looks like.
         """
-        columns, n_samples = _columns(log_proba), len(log_proba)
+        columns = _columns(log_proba)
+        n_samples = len(log_proba)
         observed = np.array([np.bincount(bins, minlength=_N_BINS) for bins in _bins_of(columns, self.edges)])
         sizes = self._sizes()
         counts, sizes, weights = self.counts[..., sizes > 0], sizes[sizes > 0], _weights(sizes, priors)
@@ -139,7 +143,8 @@ class ProbabilityMoments(NamedTuple):
 
     def squared(self, proba):
         """Return Hotelling's two-sample T-squared of unlabelled samples' mean, the score statistic of frequencies."""
-        n_samples, n_both = len(proba), self.n_both(len(proba))
+        n_samples = len(proba)
+        n_both = self.n_both(len(proba))
         scatter = self.n_samples * self.covariance + n_samples * np.cov(proba.T, bias=True)
         # One sample more of each class: a rare class has no normal distribution.
         covariance = n_both * scatter / max(1.0, self.n_samples + n_samples - 2) + np.eye(len(self.mean))
@@ -148,7 +153,8 @@ class ProbabilityMoments(NamedTuple):
 
     def p_value(self, squared, n_samples):
         """Return the p-value of `squared`, which has the sampling errors of both sides."""
-        total, n_degrees = self.n_samples + n_samples, len(self.mean) - 1
+        total = self.n_samples + n_samples
+        n_degrees = len(self.mean) - 1
         free = total - n_degrees - 1
         if free <= 0:
             return 1.0
@@ -162,7 +168,8 @@ class ProbabilityMoments(NamedTuple):
         as that of the unlabelled samples where these are as many: their likelihood counts `n_both` times, not
         `n_samples` times.
         """
-        n_classes, n_both = len(self.mean), self.n_both(n_samples)
+        n_classes = len(self.mean)
+        n_both = self.n_both(n_samples)
         spread = float((np.diag(self.covariance) / self.mean).sum())
         concentration = n_both * spread / max(squared - (n_classes - 1), _LEAST_EXCESS) - 1
         return max(_CAUTION * concentration, n_classes) * n_samples / n_both

@@ -95,7 +95,8 @@ def clusters(points, far):
     longest leaves, and that has 20 points at most; any other point is alone. Equal points share a label.
     """
     points, some, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    n_points, n_neighbors = len(points), min(_MAX_SIZE, len(points) - 1)
+    n_points = len(points)
+    n_neighbors = min(_MAX_SIZE, len(points) - 1)
     if not n_neighbors:
         return number.ravel()
     # A cluster of so many has a neighbour outside for each point. A distance of 0 would be no edge.
@@ -106,7 +107,9 @@ def clusters(points, far):
     links = csr_array((distances.ravel(), neighbors.ravel().astype(np.int32), ends), shape=(n_points,) * 2)
     tree = minimum_spanning_tree(links).tocoo()
     order = np.argsort(tree.data, kind="stable")
-    labels, longest, sets = np.arange(n_points), np.zeros(n_points), DisjointSet(range(n_points))
+    labels = np.arange(n_points)
+    longest = np.zeros(n_points)
+    sets = DisjointSet(range(n_points))
     for first, second, length in zip(*(part[order].tolist() for part in (tree.row, tree.col, tree.data)), strict=True):
         for root in (sets[first], sets[second]):
             if 1 < sets.subset_size(root) <= _MAX_SIZE and length > far * longest[root]:

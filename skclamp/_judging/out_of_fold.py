@@ -90,7 +90,8 @@ class Evidence:
 
     def most_promising(self, candidates):
         """Which of some candidates promises most, of those within a standard error of the best one's held-out NLL."""
-        best, tied = min(candidates, key=self.by_fold(self.losses).mean(1).__getitem__), []
+        best = min(candidates, key=self.by_fold(self.losses).mean(1).__getitem__)
+        tied = []
         for candidate in candidates:
             differences = self.losses[candidate] - self.losses[best]
             mean, error, _ = student_below_zero(*of_groups(differences, self.weight, self.groups))
@@ -118,7 +119,8 @@ class Evidence:
     def names(self, candidate):
         """Rows of the folds by what these made of a candidate, but for what stayed the baseline in all."""
         made = self.of(candidate)
-        moved, pairs = {fold.name for fold in made if fold.moved}, [*zip(made, self.folds, strict=True)]
+        moved = {fold.name for fold in made if fold.moved}
+        pairs = [*zip(made, self.folds, strict=True)]
         names = [name for name in dict.fromkeys(fold.name for fold in made) if name in moved]
         return {name: np.concatenate([rows for fold, rows in pairs if fold.name == name]) for name in names}
 
@@ -158,15 +160,19 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     `shares` are those of the level that candidates have, equal by default.
     """
     n_tests = n_tries * (len(evidence.losses) if shares is None else 1 / shares[candidate])
-    plain, losses = evidence.by_fold(evidence.plain), evidence.by_fold(evidence.losses[candidate])
+    plain = evidence.by_fold(evidence.plain)
+    losses = evidence.by_fold(evidence.losses[candidate])
     differences = evidence.losses[candidate] - evidence.plain
     n_gains = int((evidence.by_fold(differences) < 0).sum())
     # A group counts as one sample.
     mean, error, student = student_below_zero(*of_groups(differences, evidence.weight, evidence.groups))
-    student, log_ratio = student * n_tests, evidence.log_likelihood_ratio(candidate)
+    student = student * n_tests
+    log_ratio = evidence.log_likelihood_ratio(candidate)
     universal = float(np.exp(min(0.0, -log_ratio))) * n_tests
-    n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
-    objections, unheard = [], None
+    n_folds = len(evidence.folds)
+    n_samples = int(np.count_nonzero(evidence.weight))
+    objections = []
+    unheard = None
     if n_gains < (least := n_folds - may_lose(n_folds)):
         objections.append(Objection(Reason.LOST_FOLDS, n_gains, least, n_folds))
     if not student < level:
@@ -175,7 +181,8 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
         objections.append(Objection(Reason.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level))))
     detectable = detectable_gain(error, evidence.sizes(), np.subtract(plain, evidence.least), level / n_tests)
     if n_samples < MIN_SAMPLES:
-        unheard, detectable = Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES), None
+        unheard = Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
+        detectable = None
     folds = [
         {
             "n_samples": int(np.count_nonzero(evidence.weight[rows])),
@@ -229,7 +236,8 @@ def detectable_gain(standard_error, n_effective, head_starts, level):
     """
     if not 0 < standard_error < np.inf:
         return None
-    n, head_starts = np.asarray(n_effective), np.asarray(head_starts)
+    n = np.asarray(n_effective)
+    head_starts = np.asarray(head_starts)
     shares = n / n.sum()
     noise = np.random.default_rng(0).standard_normal((_N_DRAWS, len(n))) * standard_error / np.sqrt(shares)
     needed = np.log(len(n) / level)

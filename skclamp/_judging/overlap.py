@@ -20,9 +20,13 @@ def shared_share(prints, seen):
     rows = prints >> np.uint32(32 - 8 * seen.itemsize)
     (new, of_new), (old, of_old) = (np.unique(part, return_counts=True) for part in (rows, seen))
     if len(seen) < len(rows):
-        counts, is_shared, ratio = of_new, np.isin(new, old), len(seen) / len(rows)
+        counts = of_new
+        is_shared = np.isin(new, old)
+        ratio = len(seen) / len(rows)
     else:
-        counts, is_shared, ratio = of_old, np.isin(old, new), len(rows) / len(seen)
+        counts = of_old
+        is_shared = np.isin(old, new)
+        ratio = len(rows) / len(seen)
     if not is_shared.any() or not _is_more(counts, is_shared, ratio):
         return 0.0
     by_chance = len(old) / 256.0**seen.itemsize
@@ -33,7 +37,8 @@ def shared_share(prints, seen):
 def _is_more(counts, is_shared, ratio):
     """Return whether twins explain less than is shared; `counts` says how often each value comes in the larger set."""
     for times in np.unique(counts[is_shared]):
-        n_shared, n_next = (is_shared & (counts == times)).sum(), (counts == times + 1).sum()
+        n_shared = (is_shared & (counts == times)).sum()
+        n_next = (counts == times + 1).sum()
         odds = ratio * (times + 1)
         if betainc(n_shared, n_next + 1, odds / (1 + odds)) < _LEVEL:
             return True

@@ -16,7 +16,8 @@ def ranged_p_values(differences, weight, best):
     those that aren't worse yet, from the largest difference down.
     """
     means, errors = np.array([student_below_zero(row, weight)[:2] for row in differences]).T
-    p_values, effective = np.ones(len(differences)), n_effective(weight)
+    p_values = np.ones(len(differences))
+    effective = n_effective(weight)
     others = np.flatnonzero((np.arange(len(differences)) != best) & (np.abs(differences).max(1) > _ROUNDING))
     if effective <= 1:
         return means, errors, p_values
@@ -26,7 +27,8 @@ def ranged_p_values(differences, weight, best):
     # The best is one of them, and so are those that say the same.
     n_rows = len(differences) - np.arange(len(others))
     # Ordinary values beside: of a single one scipy 1.11 makes a number as numpy has deprecated.
-    ranges, sizes = np.append(np.sqrt(2) * t[order], [1, 1]), np.append(n_rows, [2, 2])
+    ranges = np.append(np.sqrt(2) * t[order], [1, 1])
+    sizes = np.append(n_rows, [2, 2])
     stepped = stats.studentized_range.sf(ranges, sizes, effective - 1)[:-2]
     p_values[others[order]] = np.maximum.accumulate(stepped.clip(0, 1))
     return means, errors, p_values

@@ -68,7 +68,8 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     that samples which depend on each other share. `target`, a mean loss, is in (0, 1), and `level` is the probability
     of a wrong proof. Scores up to `floor` aren't answered. `zero_one` tells that all losses could only be 0 or 1.
     """
-    n_samples, expected = len(scores), np.zeros(0) if expected is None else expected
+    n_samples = len(scores)
+    expected = np.zeros(0) if expected is None else expected
     if groups is not None:
         groups = numbered(groups, n_samples)
         order = np.argsort(groups, kind="stable")
@@ -78,7 +79,9 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
             scores, losses, expected, weight = _one_per_group(scores, losses, expected, weight, groups, zero_one)
             groups = None
     order = _from_the_surest(scores, floor)
-    ordered, losses, n = scores[order], losses[order], len(order)
+    ordered = scores[order]
+    losses = losses[order]
+    n = len(order)
     test = "betting"
     if weight is None and groups is None:
         test = "exact binomial" if zero_one else "Hoeffding-Bentkus"
@@ -90,7 +93,8 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     first = np.zeros(n, dtype=np.int64)
     first[np.unique(groups, return_index=True)[1]] = 1
     # How many groups the first samples are of, up to each end.
-    units, per_unit = first.cumsum()[ends - 1], 1.0
+    units = first.cumsum()[ends - 1]
+    per_unit = 1.0
     predicted = None
     if test == "exact binomial":
         p_values = stats.binom.cdf(losses.cumsum()[ends - 1], ends, target)
@@ -115,7 +119,8 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     starts = np.flatnonzero(levels)
     if proven is None:
         nearest = starts[(p_values[starts] / levels[starts]).argmin()]
-        had, tried = float(levels[nearest]), int(units[nearest])
+        had = float(levels[nearest])
+        tried = int(units[nearest])
         return Answered(0, math.inf, float(p_values[nearest]), had, test, needed, n, len(starts), tried)
     n_answered = int(ends[proven])
     threshold = _threshold(ordered, n_answered, floor)
@@ -156,7 +161,8 @@ def _threshold(ordered, n_answered, floor):
     """Return the threshold that lets so many of the scores through."""
     if n_answered == len(ordered):
         return floor
-    lowest, below = float(ordered[n_answered - 1]), float(ordered[n_answered])
+    lowest = float(ordered[n_answered - 1])
+    below = float(ordered[n_answered])
     return below + _ABOVE * (lowest - below)
 
 
@@ -172,7 +178,8 @@ def _hoeffding_bentkus(summed, n, target):
 def _one_per_group(scores, losses, expected, weight, groups, zero_one):
     """Scores, losses, expected losses and weights of groups that are answered as one; the lowest score is."""
     counts = np.bincount(groups)
-    lowest, largest = np.full(len(counts), np.inf), np.zeros(len(counts))
+    lowest = np.full(len(counts), np.inf)
+    largest = np.zeros(len(counts))
     np.minimum.at(lowest, groups, scores)
     if len(expected):
         expected = np.bincount(groups, expected) / counts
@@ -193,7 +200,8 @@ def _means_of_groups(values, groups):
     sums = values[order].cumsum()
     sums -= np.repeat(sums[firsts] - values[order][firsts], sizes)
     number = np.arange(1, len(order) + 1) - np.repeat(firsts, sizes)
-    after, before = np.empty(len(order)), np.zeros(len(order))
+    after = np.empty(len(order))
+    before = np.zeros(len(order))
     after[order] = sums / number
     before[order] = np.where(number > 1, (sums - values[order]) / np.maximum(number - 1, 1), 0.0)
     return after, before
@@ -250,12 +258,15 @@ def _starts(n, target, level):
 
 def _walk(p_values, levels):
     """The last of the ordered hypotheses that the fallback procedure rejects, or None, and the level that it had."""
-    proven, had, carried = None, 0.0, 0.0
+    proven = None
+    had = 0.0
+    carried = 0.0
     for place, (p_value, level) in enumerate(zip(p_values.tolist(), levels.tolist(), strict=True)):
         available = carried + level
         carried = available if p_value <= available else 0.0
         if carried:
-            proven, had = place, available
+            proven = place
+            had = available
     return proven, had
 
 
@@ -267,7 +278,9 @@ def _n_needed(risks, units, n_samples, target, level, per_unit):
     if not useful.any():
         return None
     some = np.unique(np.linspace(0, useful.sum() - 1, _PARTS).astype(np.int64))
-    smoothed, shares, n = smoothed[useful][some], units[useful][some] / n_samples, n_samples
+    smoothed = smoothed[useful][some]
+    shares = units[useful][some] / n_samples
+    n = n_samples
     while n < _MOST:
         tested = np.floor(shares * n / per_unit)
         if (stats.binom.cdf(np.ceil(smoothed * tested), tested, target) <= level / _STARTS).any():

@@ -56,7 +56,8 @@ class Score(NamedTuple):
     @property
     def p_value(self):
         """Small where a step from the baseline would lower the loss beyond chance."""
-        n, p = self.n_samples, self.n_parameters
+        n = self.n_samples
+        p = self.n_parameters
         return float(stats.f.sf(self.statistic * (n - p) / (p * (n - 1)), p, n - p))
 
 
@@ -70,7 +71,8 @@ def combined_p_value(p_values):
 
 def _sums(gradients, slopes, weight, groups):
     """Weighted gradients and slopes, summed over each group; of samples with weight."""
-    sums, kept = np.column_stack([gradients, slopes]) * weight[:, None], weight > 0
+    sums = np.column_stack([gradients, slopes]) * weight[:, None]
+    kept = weight > 0
     weighted = sums = sums[kept]
     if groups is not None:
         group = numbered(groups[kept])

@@ -74,7 +74,9 @@ def flips(products, root, share, level, groups=None):
     count as one.
     """
     units = numbered(groups, len(root))
-    n_units, n, dual = units.max() + 1, np.square(root).sum(), products.shape[1] == len(root)
+    n_units = units.max() + 1
+    n = np.square(root).sum()
+    dual = products.shape[1] == len(root)
     if not dual and _SAMPLES_PER_PARAMETER * products.shape[1] <= n_units:
         ridged = products.T @ products + _WHITENING * n * np.eye(products.shape[1])
         products = linalg.solve_triangular(linalg.cholesky(ridged, lower=True), products.T, lower=True).T
@@ -84,7 +86,8 @@ def flips(products, root, share, level, groups=None):
         sums = signed @ products
         return (sums * (signed if dual else sums)).sum(1)
 
-    rng, step = np.random.default_rng(0), max(1, _BLOCK // len(root))
+    rng = np.random.default_rng(0)
+    step = max(1, _BLOCK // len(root))
     signs = (rng.choice([-1.0, 1.0], (min(step, _N_FLIPS - k), n_units)) for k in range(0, _N_FLIPS, step))
     flipped = np.concatenate([squares(some[:, units]) for some in signs])
     # A gain g of a step along a parameter of mean curvature adds so many times g to the square.
@@ -101,14 +104,19 @@ def forecast(products, root, groups=None):
 
     At the best of several ridges; arguments as those of `flips`.
     """
-    units, dual, weight = numbered(groups, len(root)), products.shape[1] == len(root), np.square(root)
+    units = numbered(groups, len(root))
+    dual = products.shape[1] == len(root)
+    weight = np.square(root)
     fold = np.random.default_rng(0).permutation(units.max() + 1)[units] % _N_FOLDS
     changes = np.zeros((len(_RIDGES), len(root)))
     for k in range(_N_FOLDS):
         out = fold == k
-        across, matrix, sums = products[out], products[~out], root[~out]
+        across = products[out]
+        matrix = products[~out]
+        sums = root[~out]
         if dual:
-            across, matrix = across[:, ~out], matrix[:, ~out]
+            across = across[:, ~out]
+            matrix = matrix[:, ~out]
         else:
             matrix, sums = matrix.T @ matrix, matrix.T @ sums
         for row, ridge in zip(changes, _RIDGES * weight.sum(), strict=True):

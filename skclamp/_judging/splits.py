@@ -33,11 +33,13 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     """
     # Classes that a sample doesn't have, with -inf, count as those of next to no probability.
     order, first = _ranked(log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY), y, weight)
-    group, leader = np.cumsum(first) - 1, np.arange(len(y))
+    group = np.cumsum(first) - 1
+    leader = np.arange(len(y))
     if copies is not None:
         leader = _first_of_each(copies, order)
         leads = leader[order] == order
-        order, group = order[leads], numbered(group[leads])
+        order = order[leads]
+        group = numbered(group[leads])
     dealt = np.random.default_rng(0).permutation(np.arange(group.max(initial=-1) + 1) % n_folds)
     folds = np.zeros(len(y), dtype=np.int64)
     folds[order] = dealt[group]
@@ -69,9 +71,11 @@ def copies_of(prints, weight, X=None, log_proba=None):
     """
     if prints is None or (log_proba is not None and _are_votes(log_proba)):
         return None
-    counted, copies = np.flatnonzero(weight.cpu().numpy() > 0), np.arange(len(prints))
+    counted = np.flatnonzero(weight.cpu().numpy() > 0)
+    copies = np.arange(len(prints))
     _, number, counts = np.unique(prints[counted], return_inverse=True, return_counts=True)
-    rows, columns = counted[counts[number] > 1], columns_of(X, len(prints))
+    rows = counted[counts[number] > 1]
+    columns = columns_of(X, len(prints))
     if not len(rows):
         return None
     if columns is None:
@@ -115,11 +119,13 @@ def joined(copies, groups):
 
 def are_categories(columns, n_distinct):
     """Return whether so few rows are possible that independent ones may well be equal; `n_distinct` of them differ."""
-    n_possible, largest = 1, 1
+    n_possible = 1
+    largest = 1
     for column in columns.T:
         values = column.tolist()
         n_values = len(set(map(repr, values) if columns.dtype.hasobject else values))
-        n_possible, largest = n_possible * n_values, max(largest, n_values)
+        n_possible = n_possible * n_values
+        largest = max(largest, n_values)
         if n_possible >= _POSSIBLE_PER_ROW * len(columns):
             return False
     return largest <= max(_MAX_CATEGORIES, n_distinct / 2)
@@ -150,7 +156,8 @@ def _ranked(log_proba, y, weight):
     Copies of a sample make a group, unless they are too many for copies, and there are others.
     """
     of_label = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
-    labels, weight = y.cpu().numpy(), weight.cpu().numpy()
+    labels = y.cpu().numpy()
+    weight = weight.cpu().numpy()
     sums = np.bincount(labels, weight * of_label, minlength=log_proba.shape[1])
     ease = sums / np.maximum(np.bincount(labels, weight, minlength=len(sums)), np.finfo(float).tiny)
     # A number for each row that tells it from others, its permutations among them, whatever the classes' order.

@@ -50,12 +50,14 @@ def verdict_of(decision, phrases):
 
 
 def _reason(decision, phrases):
-    refused, nothing_was_tried = f"Refused, so {phrases.otherwise}", f"Nothing was tried, so {phrases.otherwise}"
+    refused = f"Refused, so {phrases.otherwise}"
+    nothing_was_tried = f"Nothing was tried, so {phrases.otherwise}"
     verdict = decision.verdict
     passed_over = decision.unheard and decision.unheard.reason in _PASSED_OVER
     if decision.unheard and not passed_over:
         return f"{refused if verdict.tried else nothing_was_tried} ({decision.unheard})."
-    n_candidates, n_folds = decision.n_candidates, len(verdict.folds)
+    n_candidates = decision.n_candidates
+    n_folds = len(verdict.folds)
     folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
     if verdict.tried and not decision.names:
         return f"{refused}: none of {n_candidates} candidates lowered the held-out NLL of {folds}."
