@@ -47,7 +47,8 @@ def tried(samples):
 
 def takers(pairs, *logits):
     """Of pairs of a name and a calibrator those that suit these logits: their classes, and some that may be -inf."""
-    absent, n_classes = [absent_among(part) for part in logits], logits[0].shape[1]
+    absent = [absent_among(part) for part in logits]
+    n_classes = logits[0].shape[1]
     any_absent = any(part is not None and part.any() for part in absent)
     return [
         (name, calibrator)

@@ -83,7 +83,8 @@ class Pool(BaseCalibrator):
 
     def _fit_labels(self, samples):
         base, *others = [samples.fit(calibrator) for calibrator in self.calibrators]
-        temperature, share = base.temperature_, self.share
+        temperature = base.temperature_
+        share = self.share
         temperature = temperature if share == 1 else 1 / (share / temperature + 1 - share)
         if not self.weights and self.last is None:
             return Temperature(temperature_=temperature)
@@ -119,7 +120,8 @@ def _predicted(fitted, logits):
     outputs = fitted._outputs
     # Of labels log-odds tell both probabilities.
     predict = fitted.transform_logits if outputs.n_labels else fitted.predict_log_proba
-    predicted, logits = outputs.rows(torch.as_tensor(predict(logits))), outputs.rows(logits)
+    predicted = outputs.rows(torch.as_tensor(predict(logits)))
+    logits = outputs.rows(logits)
     return log_probabilities(predicted.to(logits.device, torch.promote_types(logits.dtype, torch.float32)), logits)
 
 
@@ -157,7 +159,8 @@ class Trial(NamedTuple):
 
 def try_out(maps, samples, numbers, *, verbose=0, desc=None, n_jobs=None):
     """Fit maps to `LabelledLogits` without each fold, of which `numbers` has that of each sample, as a `Trial`."""
-    logits, n_each = samples.logits, samples.n_rows_each
+    logits = samples.logits
+    n_each = samples.n_rows_each
     n_columns = 2 if samples.outputs.n_labels else logits.shape[1]
     dtype = torch.promote_types(logits.dtype, torch.float32)
     log_proba = torch.empty((len(maps), len(logits) * n_each, n_columns), dtype=dtype, device=logits.device)
@@ -165,7 +168,8 @@ def try_out(maps, samples, numbers, *, verbose=0, desc=None, n_jobs=None):
 
     def tasks():
         for fold in trial.folds:
-            rows, learning = fold.to(logits.device), samples.take(~fold)
+            rows = fold.to(logits.device)
+            learning = samples.take(~fold)
             yield from ((rows, learning, *of_map) for of_map in zip(log_proba, maps, strict=True))
 
     def fit(task):
@@ -230,7 +234,8 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     if whole.y.ndim > 1:
         # Labels and places of a sample depend on each other.
         units = np.repeat(np.arange(len(whole.y)) if units is None else units, whole.n_rows_each)
-    of_base, share = trial.log_proba[base], 1.0
+    of_base = trial.log_proba[base]
+    share = 1.0
     if temperature is None:
         fitted = whole.fit(maps[base])
         identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
@@ -248,7 +253,9 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
     found = weights[others]
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
-    last, last_weight, followed = None, 0.0, mixed
+    last = None
+    last_weight = 0.0
+    followed = mixed
     # Labels that don't exclude each other are 0 or 1, and may all be 0.
     seen = None if n_labels else SeenClasses.beyond_chance(*samples)
     if whole.y.ndim == 1 and seen is None:
@@ -271,7 +278,8 @@ def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature
 def _n_telling(lead, samples, units):
     """Number of independent samples that would tell as much of a lead: fewer by the design effect of its slopes."""
     weight = samples.weight.cpu().numpy()
-    slopes, n = lead.gather(1, samples.y[:, None])[:, 0].cpu().numpy(), n_effective(weight)
+    slopes = lead.gather(1, samples.y[:, None])[:, 0].cpu().numpy()
+    n = n_effective(weight)
     means, totals = of_groups(slopes, weight, units)
     inflation = np.square(means * totals).sum() / max(np.square(weight * slopes).sum(), np.finfo(float).tiny)
     return float(np.clip(n / max(inflation, 1.0), n_effective(totals), n))
@@ -279,7 +287,9 @@ def _n_telling(lead, samples, units):
 
 def _weights(log_proba, samples, units):
     """Weights of all but the first, what a unit of each costs, and how many independent samples tell of it."""
-    weight, totals, spreads = samples.weight.cpu().numpy(), [], []
+    weight = samples.weight.cpu().numpy()
+    totals = []
+    spreads = []
     share = weight / weight.sum()
     for other in log_proba[1:]:
         lead, deviation = leads(log_proba[0], other)
@@ -291,7 +301,8 @@ def _weights(log_proba, samples, units):
 
 def _followed(mixed, numbers, samples, units, n_jobs):
     """The map that follows pooled log-probabilities, what it weighs, and these behind it; None if it isn't worth it."""
-    samples, following = samples._replace(logits=mixed), FollowingMap(tol=1e-5)
+    samples = samples._replace(logits=mixed)
+    following = FollowingMap(tol=1e-5)
     with silenced():
         last = samples.fit(following)
     # What gains nothing on its own samples gains nothing on others.
