@@ -34,8 +34,10 @@ def answers_of(confidence, prediction, y_encoded, losses, *, classes, are_labels
     are_labels : bool
         Whether each answer is about a label of its own.
     """
-    names, known = [str(name) for name in classes], y_encoded >= 0
-    hits, places = prediction == y_encoded, np.flatnonzero(known & (prediction != y_encoded))
+    names = [str(name) for name in classes]
+    known = y_encoded >= 0
+    hits = prediction == y_encoded
+    places = np.flatnonzero(known & (prediction != y_encoded))
     surest = places[np.argsort(-confidence.ravel()[places], kind="stable")[:_N_WRONG]]
 
     def word(k, column):
@@ -73,7 +75,9 @@ def _answer(row, label, prediction, confidence=None):
 
 def _worst_labels(confidence, prediction, y_encoded, losses, names):
     """Labels of the largest mean losses."""
-    known, missed, alarmed = y_encoded >= 0, (y_encoded == 1) & (prediction == 0), (y_encoded == 0) & (prediction == 1)
+    known = y_encoded >= 0
+    missed = (y_encoded == 1) & (prediction == 0)
+    alarmed = (y_encoded == 0) & (prediction == 1)
     proba = np.where(prediction == 1, confidence, 1 - confidence)
     means = np.where(known, losses, 0).sum(0) / known.sum(0)
     return [

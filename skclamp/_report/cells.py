@@ -70,14 +70,16 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
         Numbers that rows share which depend on each other.
     """
     order = np.argsort(confidence, kind="stable")
-    ascending, side = confidence[order], "right" if is_top else "left"
+    ascending = confidence[order]
+    side = "right" if is_top else "left"
     exact = [np.arange(n + 1) / n for n in counts]
     widths = [edges.astype(dtype).astype(np.float64) for edges in exact]
     masses = [edges_at_ranks(ascending, n, side) for n in counts]
     thresholds = np.unique(np.concatenate([THRESHOLDS, *exact])).astype(dtype).astype(np.float64)
     cuts = np.unique(np.concatenate([*widths, *masses, *([thresholds] if is_top else [])]))
     _, start, count = np.unique(np.searchsorted(cuts, ascending), return_index=True, return_counts=True)
-    upper, total = ascending[start + count - 1], np.add.reduceat(ascending, start)
+    upper = ascending[start + count - 1]
+    total = np.add.reduceat(ascending, start)
     cell = np.empty(len(order), np.intp)
     cell[order] = np.repeat(np.arange(len(start)), count)
     in_cells, *drawn_in_cells = (np.bincount(cell[true], minlength=len(start)) for true in (hits, *drawn))
@@ -102,7 +104,8 @@ def _design_effect(residuals, units):
 
 def _errors(residuals, upper, bins):
     """Sum of absolute residuals over the bins of each draw, for each of some bins' edges."""
-    path, errors = np.cumsum(np.pad(residuals, ((0, 0), (1, 0))), axis=1), []
+    path = np.cumsum(np.pad(residuals, ((0, 0), (1, 0))), axis=1)
+    errors = []
     for edges in bins:
         first = np.flatnonzero(np.diff(bin_indices(upper, edges), prepend=-1))
         errors.append(np.abs(np.diff(path[:, [*first, len(upper)]])).sum(1))

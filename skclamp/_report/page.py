@@ -61,9 +61,11 @@ def page_of(comparison, content, *, title, channel_names=None, samples=True, mos
 def _with_fewer_classes(content):
     """The content with the more frequent half of the classes, or the worse half of the labels."""
     _, *classes = next(iter(content["cells"].values()))
-    order, event = np.argsort([-cells.hits.sum() for cells in classes], kind="stable"), -1
+    order = np.argsort([-cells.hits.sum() for cells in classes], kind="stable")
+    event = -1
     if content["areLabels"]:
-        order, event = np.arange(len(classes)), content["event"]
+        order = np.arange(len(classes))
+        event = content["event"]
     kept = np.sort(order[: max(len(classes) // 2, event + 1)])
     cells = {name: [top, *(own[k] for k in kept)] for name, (top, *own) in content["cells"].items()}
     return {**content, "event": event, "classNames": [content["classNames"][k] for k in kept], "cells": cells}
@@ -71,7 +73,8 @@ def _with_fewer_classes(content):
 
 def _fill(title, data):
     """The template with its parts; scripts and styles are allowed by their hashes alone."""
-    style, script = _read("page.css"), "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
+    style = _read("page.css")
+    script = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
     hashes = [f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in (style, script)]
     parts = {
         "title": html.escape(title),
@@ -153,7 +156,8 @@ def _bars(values, names, nothing):
 
 
 def _image(image, names, limits):
-    thinned, extremes = _thinned(image, _MAX_PIXELS), [float(np.min(image)), float(np.max(image))]
+    thinned = _thinned(image, _MAX_PIXELS)
+    extremes = [float(np.min(image)), float(np.max(image))]
     low, high = (float(end if given is None else given) for given, end in zip(limits, extremes, strict=True))
     share = (thinned - low) / (high - low if high > low else 1.0)
     pixels = np.rint(255 * share.clip(0, 1)).astype(np.uint8)

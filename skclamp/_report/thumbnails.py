@@ -50,7 +50,8 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows, fields
     most = _MAX_PIXELS if fields is None else _MAX_PIXELS_OF_SCENES
 
     def png(shares):
-        pixels, file = np.rint(255 * shares.clip(0, 1)).astype(np.uint8), io.BytesIO()
+        pixels = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+        file = io.BytesIO()
         # Of one channel it takes two axes alone.
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
         return base64.b64encode(file.getvalue()).decode()
@@ -69,7 +70,8 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows, fields
     low = np.min([image.min((0, 1)) for image in before.values()], axis=0)
     high = np.max([image.max((0, 1)) for image in before.values()], axis=0)
     if low.min() >= 0 and high.max() <= 1:
-        low, high = np.zeros_like(low), np.ones_like(high)
+        low = np.zeros_like(low)
+        high = np.ones_like(high)
 
     # As the page has them, by number.
     scenes["colors"] = dict(sorted(scenes["colors"].items()))
@@ -90,7 +92,8 @@ def _add_scene(scenes, png, row, y, proba):
     share = min(1.0, _MAX_PIXELS_OF_SCENES / max(y.shape))
     sizes = [max(1, round(share * side)) for side in y.shape]
     some = np.ix_(*(np.arange(size) * side // size for size, side in zip(sizes, y.shape, strict=True)))
-    known, mask = (y >= 0).sum(), y[some]
+    known = (y >= 0).sum()
+    mask = y[some]
     palette = np.array([_color(k) for k in range(mask.max() + 1)] + [_GREY]) / 255
     scenes["masks"][row] = png(palette[mask])
     scenes["colors"] |= {int(k): _color(k) for k in np.unique(mask) if k >= 0}
