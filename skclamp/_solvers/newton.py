@@ -24,18 +24,21 @@ def newton(objective, theta, tolerance):
     tolerance : float
         The largest Newton decrement that ends it.
     """
-    point, n_evaluations = objective(theta), 1
+    point = objective(theta)
+    n_evaluations = 1
     for _ in range(_MAX_STEPS):
         value, gradient, hessian = point
         scale, factor = factored(hessian)
         gradient = gradient.flatten(1)
         step = scale * torch.cholesky_solve((scale * gradient)[:, :, None], factor)[:, :, 0]
-        decrement, step = (step * gradient).sum(1), step.view(theta.shape)
+        decrement = (step * gradient).sum(1)
+        step = step.view(theta.shape)
         if decrement.max() <= tolerance:
             break
         promised = decrement.clone()
         for _ in range(_MAX_HALVINGS):
-            point, n_evaluations = objective(theta - step), n_evaluations + 1
+            point = objective(theta - step)
+            n_evaluations = n_evaluations + 1
             too_far = point[0] > value - _ENOUGH * promised + _ROUNDING * (1 + value)
             if not too_far.any():
                 break

@@ -56,7 +56,8 @@ def fit_one_vs_rest(terms, y, weight, *, ridge, monotone):
         Its parameters of shape (len(terms) + 1, n_classes), the intercepts last.
     """
     n_samples, n_classes = terms[0].shape
-    y, weight = y.to(terms[0].device), weight.to(terms[0])
+    y = y.to(terms[0].device)
+    weight = weight.to(terms[0])
     fits = []
     for classes in torch.arange(n_classes, device=y.device).split(max(1, _CHUNK_SIZE // n_samples)):
         x = torch.stack([*(term[:, classes].T for term in terms), torch.ones_like(terms[0][:, classes]).T], 1)
@@ -69,7 +70,8 @@ def fit_one_vs_rest(terms, y, weight, *, ridge, monotone):
 
 def out_of_fold_losses(terms, y, weight, folds, ridge):
     """Each fold's share of the log loss of the mean class against the rest, of monotone fits without it."""
-    classes, losses = torch.arange(terms[0].shape[1], device=weight.device), []
+    classes = torch.arange(terms[0].shape[1], device=weight.device)
+    losses = []
     target = smoothed(y.to(weight.device) == classes[:, None], weight).T
     for inside in folds:
         parameters = fit_one_vs_rest(terms, y, weight * ~inside, ridge=ridge, monotone=True).parameters
@@ -99,7 +101,8 @@ def _fit(x, target, weight, ridge, monotone):
 
         def losses(theta, start=start):
             score = (theta[:, None] @ x)[:, 0]
-            proba, offset = torch.sigmoid(score), theta - start
+            proba = torch.sigmoid(score)
+            offset = theta - start
             loss = binary_cross_entropy_with_logits(score, target, reduction="none") @ weight
             gradient = (x @ ((proba - target) * weight)[:, :, None])[:, :, 0] + 2 * ridge * offset
             hessian = (x * (proba * (1 - proba) * weight)[:, None]) @ x.mT * free[:, :, None] * free[:, None]
@@ -107,9 +110,11 @@ def _fit(x, target, weight, ridge, monotone):
             return loss + ridge * offset.square().sum(1), gradient * free, hessian
 
         # Log-odds at a temperature at its bound are so large that Newton's method would see no curvature.
-        begin, least = start, losses(start)[0]
+        begin = start
+        least = losses(start)[0]
         while (better := (halved := losses(begin / 2)[0]) < least).any():
-            begin, least = torch.where(better[:, None], begin / 2, begin), torch.where(better, halved, least)
+            begin = torch.where(better[:, None], begin / 2, begin)
+            least = torch.where(better, halved, least)
         theta, n_evaluations, converged = newton(losses, begin, _TOLERANCE)
         negative = (theta < 0) & (free > 0)
         negative[:, -1] = False

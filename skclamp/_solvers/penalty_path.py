@@ -17,13 +17,15 @@ def last_that_gains(tried, least_gain=0.0):
 
     `tried` yields each with its losses, one for each fold. One that is clearly worse on the first folds isn't taken.
     """
-    best, chosen = None, None
+    best = None
+    chosen = None
     for strength, losses in tried:
         if best is not None:
             rise = np.cumsum(losses - best)
             if rise[-1] >= -least_gain or (rise[1:] > _CLEARLY_WORSE).any():
                 break
-        best, chosen = losses, strength
+        best = losses
+        chosen = strength
     return chosen
 
 
@@ -48,10 +50,12 @@ class Folds:
     """
 
     def __init__(self, data, folds, *, mixes):
-        regression, weight = SoftmaxRegression(*data, mixes=mixes), data[-1]
+        regression = SoftmaxRegression(*data, mixes=mixes)
+        weight = data[-1]
         if len(weight) * regression.identity.numel() > _ALL_FOLDS_SIZE:
             folds = folds[:1]
-        self.held_out, self.kept = regression.weighted(weight * folds), regression.weighted(weight * ~folds)
+        self.held_out = regression.weighted(weight * folds)
+        self.kept = regression.weighted(weight * ~folds)
         self.shares = folds.to(weight) @ weight / (weight * folds).sum()
         self.parameters = None
 

@@ -26,7 +26,8 @@ _LEAST_WEIGHT = 1e-5
 
 def pooled(log_proba, weights):
     """Log-probabilities, up to a constant per row, of a base (the first) and others at some weights."""
-    base, absent = log_proba[0], absent_among(log_proba[0])
+    base = log_proba[0]
+    absent = absent_among(log_proba[0])
     base = without(base, absent)
     for weight, other in zip(weights, log_proba[1:], strict=True):
         if weight:
@@ -55,7 +56,9 @@ def solve_pool(log_proba, y, weight, totals, spreads):
     weights, prices : ndarray of shape (n_candidates,)
         w, and what a unit of each costs, in nats.
     """
-    sums, start, total = Sums(log_proba, y, weight), np.zeros(len(spreads)), max(totals, default=1.0)
+    sums = Sums(log_proba, y, weight)
+    start = np.zeros(len(spreads))
+    total = max(totals, default=1.0)
     shares = totals / total
 
     def point(w):
@@ -88,7 +91,8 @@ def solve_pool(log_proba, y, weight, totals, spreads):
 
 def leads(base, other):
     """Return how far another is above a base in each class, less its mean under the base, and its deviation there."""
-    absent, proba = absent_among(base), base.double().exp()
+    absent = absent_among(base)
+    proba = base.double().exp()
     lead = without(other, absent).double() - without(base, absent).double()
     lead -= (proba * lead).sum(1, keepdim=True)
     return lead, (proba * lead.square()).sum(1).sqrt()

@@ -38,17 +38,20 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
     n_evaluations : int
     """
     z, hit, weight = (values.contiguous() for values in (z, hit, weight))
-    held, start = torch.tensor(_HELD).to(z), torch.tensor(_START).to(z)
+    held = torch.tensor(_HELD).to(z)
+    start = torch.tensor(_START).to(z)
     one = torch.tensor([[1.0, 0.0]]).to(z)
     # All labels as one; where none teaches, these all the same.
     teaching = weight * (teach | ~teach.any())[:, None]
     shared, _, n_evaluations, converged = _fitted(
         one, z.view(1, -1), hit.view(1, -1), teaching.view(1, -1), one, held, _TOLERANCE
     )
-    pairs, precision = shared.expand(len(z), 2), start
+    pairs = shared.expand(len(z), 2)
+    precision = start
     if pooling == "partial":
         for tolerance in [_BETWEEN] * (_ROUNDS - 1) + [_TOLERANCE]:
-            drawn, parts = torch.where(teach[:, None], precision, start), []
+            drawn = torch.where(teach[:, None], precision, start)
+            parts = []
             for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
                 parts.append(
                     _fitted(pairs[labels], z[labels], hit[labels], weight[labels], shared, drawn[labels], tolerance)
@@ -71,7 +74,8 @@ def _fitted(start, z, hit, weight, centre, precision, tolerance):
     hessians: list[torch.Tensor] = []
 
     def losses(pairs):
-        score, offset = torch.addcmul(pairs[:, 1:], pairs[:, :1], z), pairs - centre
+        score = torch.addcmul(pairs[:, 1:], pairs[:, :1], z)
+        offset = pairs - centre
         proba = torch.sigmoid(score)
         slope = (proba - hit).mul_(weight)
         loss = binary_cross_entropy_with_logits(score, hit, weight, reduction="none").sum(1)

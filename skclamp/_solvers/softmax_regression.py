@@ -64,7 +64,8 @@ class SoftmaxRegression:
 
     def __init__(self, features, y, weight, *, mixes):
         n_classes = features.shape[1]
-        self.mixes, self.n_samples = mixes, len(features)
+        self.mixes = mixes
+        self.n_samples = len(features)
         self.identity = torch.eye(n_classes, n_classes + 1) if mixes else torch.tensor([1.0, 0.0]).repeat(n_classes, 1)
         self.identity = self.identity.to(features)
         self.rows = rows_a_chunk(features)
@@ -109,7 +110,8 @@ class SoftmaxRegression:
 
     def curvature(self, theta):
         """The diagonal of the Hessian, and the mean features of each class, weighted as there; of the shape."""
-        squares, means = torch.zeros_like(theta), torch.zeros_like(theta)
+        squares = torch.zeros_like(theta)
+        means = torch.zeros_like(theta)
         for x, _, w, proba, *_ in self._softmaxes(theta):
             variance = proba.mul_(1 - proba).mul_(w[:, None])
             squares += self._sums(variance, x * x)

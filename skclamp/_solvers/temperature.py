@@ -161,9 +161,11 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
         message += f"{temperature:.3g} is what a prior makes of them"
         causes = CAUSES_OF_SMALL_T if temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS
     elif temperature == bounds[0]:
-        message, causes = message + separable, CAUSES_OF_SMALL_T
+        message = message + separable
+        causes = CAUSES_OF_SMALL_T
     else:
-        message, causes = f"{message}the logits may say nothing of the labels", CAUSES_OF_LARGE_T
+        message = f"{message}the logits may say nothing of the labels"
+        causes = CAUSES_OF_LARGE_T
     note(message, NotConvergedWarning, puzzles=causes)
 
 
@@ -214,7 +216,8 @@ def _descend(rows, place, limits, tolerance):
         if error <= tolerance:
             return _arrive(point, step, limits)
         if error > abs(step):
-            step, reach = math.copysign(max(abs(step), reach), step), min(2 * reach, _MAX_STEP)
+            step = math.copysign(max(abs(step), reach), step)
+            reach = min(2 * reach, _MAX_STEP)
         # Compared with the ends as they were: unrounded, a place that has been tried may lie between them.
         place = math.log(rows.representable(math.exp(_clip(place + step, *limits))))
         if not low < place < high or high - low > widths[-2] / 2:
@@ -261,7 +264,9 @@ def _prior_strength(rows, found, limits):
         return float(found.place >= limits[1])
     if rows.linear_term or not found.converged:
         return 0.0
-    n_samples, beta, information = rows.n_repetitions, math.exp(found.place), found.information
+    n_samples = rows.n_repetitions
+    beta = math.exp(found.place)
+    information = found.information
     if information is None:
         information = beta**2 * rows.nll(beta).curvature
     unknown = 1 - n_samples * information * _SMALL_ERROR**2
@@ -303,7 +308,8 @@ def _search_valleys(rows, limits, gamma):
     """
     low, high = limits
     grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10))))
-    sample, near = rows.sample(_GRID_ROWS, _GRID_RATIO), np.ones(len(grid), dtype=bool)
+    sample = rows.sample(_GRID_ROWS, _GRID_RATIO)
+    near = np.ones(len(grid), dtype=bool)
     if sample is not None:
         losses = np.array([sample.focal(math.exp(place), gamma).loss for place in grid])
         near = losses <= losses.min() * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))
@@ -321,7 +327,9 @@ def _bottom(rows, grid, index, gamma):
     def slope(place):
         return rows.focal(math.exp(place), gamma).slope
 
-    place, left, right = grid[index], grid[max(index - 1, 0)], grid[min(index + 1, len(grid) - 1)]
+    place = grid[index]
+    left = grid[max(index - 1, 0)]
+    right = grid[min(index + 1, len(grid) - 1)]
     inner = slope(left) < 0 < slope(right)
     if inner:
         place = brentq(slope, left, right, xtol=_ROOT_TOLERANCE)

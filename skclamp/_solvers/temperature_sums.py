@@ -41,7 +41,8 @@ class LogitRows:
     """
 
     def __init__(self, logits, y, weight, *, smooth=False):
-        self.logits, self.y = logits, y.to(logits.device)
+        self.logits = logits
+        self.y = y.to(logits.device)
         self.weight = weight.to(logits.device, torch.float64)
         self.n_rows, self.total_weight = len(y), self.weight.sum().item()
         small = self.n_rows <= _FEW_ROWS and self.n_rows * logits.shape[1] <= _SMALL_SIZE
@@ -126,7 +127,8 @@ class LogitRows:
         def leads():
             for centred, label, weight in self.kept or self._centred():
                 share, own = ((2 + logits / far).clamp_(0, 1) for logits in (centred, label))
-                n_others, label = share.sum(self.dim) - own, label.clamp_min(-2 * far)
+                n_others = share.sum(self.dim) - own
+                label = label.clamp_min(-2 * far)
                 mean = ((share * centred).sum(self.dim) - own * label) / n_others
                 mean = mean.where(n_others > 0, -2 * far).clamp_min_(-2 * far).clamp_max_(0)
                 yield weight @ (label - mean).double()

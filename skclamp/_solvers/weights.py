@@ -85,7 +85,8 @@ class Sums:
     """Rows of several inputs' logits, and the means over them that the search asks for."""
 
     def __init__(self, logits, y, weight):
-        self.logits, self.y = logits, y.to(logits[0].device)
+        self.logits = logits
+        self.y = y.to(logits[0].device)
         self.weight = weight.to(self.y.device, torch.float64)
         self.total_weight = self.weight.sum().item()
         self.n_effective = self.total_weight**2 / self.weight.square().sum().item()
@@ -128,14 +129,16 @@ def _descend(sums, smooth):
     Places are weights times their inputs' spread, in which the curvature at 0 is about 1. ``basis`` spans the
     combinations of inputs that say something; the penalty is ``|rows @ place|^2 / 2``.
     """
-    place, n_classes = np.zeros(len(sums.logits)), sums.logits[0].shape[1]
+    place = np.zeros(len(sums.logits))
+    n_classes = sums.logits[0].shape[1]
     _, slopes, covariance = sums(place)
     # At weights of 0 the slopes are those of labels spread evenly over classes: what smoothing mixes in.
     linear = -slopes * (n_classes / max(1, n_classes - 1) / (sums.n_effective + 2) if smooth else 0.0)
     spread = np.sqrt(covariance.diagonal())
     scale = np.where(spread > 0, spread, 1.0)
     values, vectors = np.linalg.eigh(covariance / scale / scale[:, None])
-    basis, rows = vectors[:, values > _FLAT], np.sqrt(_FLAT) * vectors[:, values <= _FLAT].T
+    basis = vectors[:, values > _FLAT]
+    rows = np.sqrt(_FLAT) * vectors[:, values <= _FLAT].T
 
     def point(place):
         """Return the loss, the penalised loss, and the loss's gradient and Hessian over the basis."""
@@ -160,7 +163,8 @@ def _descend(sums, smooth):
             if reached[1] <= penalised - _ENOUGH * promised + _ROUNDING * (1 + abs(penalised)):
                 place, (loss, penalised, gradient, hessian) = place + step, reached
                 break
-            step, promised = step / 2, promised / 2
+            step = step / 2
+            promised = promised / 2
         if converged or place.sum() > 1 / DEFAULT_BOUNDS[0]:
             break
     note_unconverged(converged)

@@ -31,7 +31,8 @@ def least_by_labels(log_proba, y, weight, half_a_vote, unseen):
     """
     zeros = are_zeros(log_proba) if unseen is None else are_zeros(log_proba) & ~unseen
     weight = weight.to(log_proba.device)
-    n_zeros, n_hits = weight @ zeros.sum(1).double(), weight @ zeros.gather(1, y[:, None])[:, 0].double()
+    n_zeros = weight @ zeros.sum(1).double()
+    n_hits = weight @ zeros.gather(1, y[:, None])[:, 0].double()
     rate = max(((n_hits + 1) / n_zeros).item(), MIN_PROBABILITY)
     if rate >= half_a_vote:
         return half_a_vote
