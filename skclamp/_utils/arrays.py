@@ -249,14 +249,17 @@ class ComputedRows:
     dtype, ndim = np.dtype(np.float64), 2
 
     def __init__(self, function, values):
-        self._function, self._values, self.shape = function, values, tuple(values.shape)
+        self._function = function
+        self._values = values
+        self.shape = tuple(values.shape)
 
     def __getitem__(self, key):
         """Some rows; of all rows one column, some columns, or an entry of each."""
         if not isinstance(key, tuple):
             return self._function(self._values[key])
         rows, columns = key
-        of_each, start = isinstance(rows, np.ndarray), 0
+        of_each = isinstance(rows, np.ndarray)
+        start = 0
         found = np.empty(self.shape[:1] + (() if of_each else np.shape(columns)), order="F")
         for part in self.parts():
             place = slice(start, start + len(part))
@@ -280,20 +283,24 @@ class RowsOfPlaces:
     def __init__(self, values):
         self._values = values.reshape(*values.shape[:2], -1)
         n_samples, n_columns, self.n_places = self._values.shape
-        self.dtype, self.shape = values.dtype, (n_samples * self.n_places, n_columns)
+        self.dtype = values.dtype
+        self.shape = (n_samples * self.n_places, n_columns)
 
     def __getitem__(self, key):
         """A slice of rows; of all rows one column, some columns, or an entry of each."""
-        values, size = self._values, self.n_places
+        values = self._values
+        size = self.n_places
         if isinstance(key, tuple):
             rows, columns = key
             if not isinstance(rows, np.ndarray):
                 found = values[:, columns]
                 return found.reshape(-1) if found.ndim == 2 else _rows(found)
-            found, columns = to_numpy(values), columns.reshape(-1, 1, size)
+            found = to_numpy(values)
+            columns = columns.reshape(-1, 1, size)
             return np.take_along_axis(found, columns, 1).reshape(-1)
         start, stop, _ = key.indices(len(self))
-        first, last = start // size, -(-stop // size)
+        first = start // size
+        last = -(-stop // size)
         within = slice(start - first * size, stop - first * size)
         return _rows(values[first:last, :, within]) if last - first == 1 else _rows(values[first:last])[within]
 
@@ -313,7 +320,8 @@ def row_sum_tolerance(eps):
 
 def check_unit_interval(probabilities, name, tolerance=1e-6, below=1e-6):
     """Raise unless the entries of a tensor lie between 0 and 1, rounding errors aside, such as those of 1 - p."""
-    low, high = probabilities.min().item(), probabilities.max().item()
+    low = probabilities.min().item()
+    high = probabilities.max().item()
     if low < -below or high > 1 + tolerance:
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
 

@@ -190,7 +190,8 @@ class Writer:
 
     def encode_object(self, value, name):
         """JSON of an object of a registered class."""
-        key, arguments = _key(type(value)), {}
+        key = _key(type(value))
+        arguments = {}
         for parameter, argument in _KINDS[key].arguments(value).items():
             if parameter in _READ_BY_NAME and hasattr(argument, "items"):
                 argument = dict(argument.items())
@@ -227,7 +228,8 @@ class Reader:
             return content
         ((tag, inner),) = content.items()
         if tag == "object":
-            value, state = self.decode_arguments(inner), self.decode_state(inner)
+            value = self.decode_arguments(inner)
+            state = self.decode_state(inner)
             if isinstance(value, nn.Module) and state:
                 value.load_state_dict(state["tensors"], assign=True)
                 for name in state["fixed"]:

@@ -320,7 +320,8 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     check_same_length(weight, n_samples, "sample_weight")
     if not n_samples:
         raise ValueError("X must not be empty: Found array with 0 sample(s); got as many in sample_weight")
-    least, most = weight.min().item(), weight.max().item()
+    least = weight.min().item()
+    most = weight.max().item()
     if not (0 <= least <= most < np.inf) or (some and not most):
         raise ValueError(
             f"sample_weight must be finite, non-negative and not zero everywhere; got values from {least} to {most}"
@@ -364,7 +365,8 @@ def group_numbers(groups, n_samples, parameter="groups"):
 
 def group_keys(groups, n_samples):
     """A number for each sample's group, the same in every process."""
-    names, keys = check_groups(groups, n_samples), {}
+    names = check_groups(groups, n_samples)
+    keys = {}
     for name in dict.fromkeys(names.tolist()):
         # A column of whole numbers may come as one of floats.
         text = repr(int(name) if isinstance(name, float) and name.is_integer() else name)

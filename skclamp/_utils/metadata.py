@@ -81,7 +81,8 @@ def _by_name(owner, params, estimator=None, **parts):
     split, guard = (groups if takes_groups(parts.get(part)) else {} for part in ("splitter", "guard"))
     if estimator is None:
         if others:
-            got, named = sorted(others), inspect.signature(owner.fit).parameters.values()
+            got = sorted(others)
+            named = inspect.signature(owner.fit).parameters.values()
             names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
             meant = did_you_mean(got[0], names)
             raise TypeError(

@@ -148,7 +148,8 @@ class Targets:
         """Return these, and weights of samples, of weights of samples or of the shape of y."""
         if sample_weight is None or n_axes(sample_weight, "sample_weight") < 2:
             return self, sample_weight
-        weight, shape = to_numpy(sample_weight, "sample_weight"), (len(self), *self.places)
+        weight = to_numpy(sample_weight, "sample_weight")
+        shape = (len(self), *self.places)
         if weight.shape != shape:
             raise ValueError(
                 f"sample_weight must have shape ({len(self)},), or that of places, {shape}, as a mask; got "
@@ -171,7 +172,8 @@ class Targets:
         """
         if logits.ndim == 2 and not self.of_labels:
             check_labels(self.values, name)
-        n_classes, n_labels = logits.shape[1], self.values.shape[1]
+        n_classes = logits.shape[1]
+        n_labels = self.values.shape[1]
         if self.of_labels and (n_labels, *self.places) != (n_classes, *backbone.places):
             mend = ". Of classes at each place give outputs='softmax'" if backbone.places and not self.places else ""
             shape = ", ".join(map(str, ("n_samples", n_classes, *backbone.places)))
@@ -183,7 +185,8 @@ class Targets:
             raise ValueError("logits of labels that don't exclude each other must be finite; got -inf among them")
         if backbone.places != self.places:
             raise ValueError(other_places(name, self.places, backbone.places, n_classes))
-        values, kept = self.values, slice(None) if backbone.kept is None else backbone.kept
+        values = self.values
+        kept = slice(None) if backbone.kept is None else backbone.kept
         if self.places:
             values = values.reshape(len(self), *[n_labels] * self.of_labels, -1)[..., kept]
         known = are_known(values, self.ignore_index)

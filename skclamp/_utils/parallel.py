@@ -29,7 +29,9 @@ def in_parallel(function, items, n_jobs=None):
     if n_threads == 1:
         yield from map(function, items)
         return
-    context, config, of_torch = copy_context(), get_config(), torch.get_num_threads()
+    context = copy_context()
+    config = get_config()
+    of_torch = torch.get_num_threads()
 
     def run(item):
         # Not by scikit-learn's `delayed`, whose tasks reset the filters of warnings, which threads have in common.

@@ -68,7 +68,9 @@ class Tasks:
 
     def __init__(self, fit, iterable, *, total=None, desc=None, unit="it", **_options):
         self.fit, self.iterable, self.total, self.unit = fit, iterable, total, unit
-        self.n, self.n_told, self.task = 0, 0, None
+        self.n = 0
+        self.n_told = 0
+        self.task = None
         if total is None and hasattr(iterable, "__len__"):
             self.total = len(iterable)
         if desc is not None:
@@ -91,7 +93,8 @@ class Tasks:
         self.close()
         if not self.fit.is_busy:
             self.task = self.fit.context.subcontext(task_name=desc, max_subtasks=n_steps)
-            self.fit.is_busy, self.n_told = True, 0
+            self.fit.is_busy = True
+            self.n_told = 0
             self.task.call_on_fit_task_begin(estimator=self.fit.estimator)
 
     def update(self, n=1):
@@ -115,5 +118,7 @@ class Tasks:
     def close(self):
         """End the task."""
         if self.task is not None:
-            task, self.task, self.fit.is_busy = self.task, None, False
+            task = self.task
+            self.task = None
+            self.fit.is_busy = False
             task.call_on_fit_task_end(estimator=self.fit.estimator)

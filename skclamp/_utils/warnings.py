@@ -32,9 +32,11 @@ def warn_caller(message, category):
     if notes is not None and (notes.silent or notes.apart):
         notes.append(Finding(message, category, at_once=True))
         return
-    frame, level = inspect.currentframe(), 1
+    frame = inspect.currentframe()
+    level = 1
     while frame is not None and frame.f_code.co_filename.startswith(_NOT_CALLERS):
-        frame, level = frame.f_back, level + 1
+        frame = frame.f_back
+        level = level + 1
     warnings.warn(message, category, stacklevel=level)
 
 
@@ -64,7 +66,8 @@ class Finding(NamedTuple):
             warn_caller(self.message, self.category)
         elif notes is not None:
             notes.append(self)
-            notes.explained, notes.puzzled = notes.explained or self.explains, notes.puzzled or bool(self.puzzles)
+            notes.explained = notes.explained or self.explains
+            notes.puzzled = notes.puzzled or bool(self.puzzles)
 
 
 class _Notes(list):
