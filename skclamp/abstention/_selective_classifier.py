@@ -260,7 +260,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             copies = copies_of(prints, weights, rows, log_proba if are_scores else None)
             near = near_copies(rows, y_encoded, weight, log_proba) if groups is None else None
             if near is not None:
-                copies, doubt = joined(copies, near), doubt or OF_NEAR_COPIES
+                copies = joined(copies, near)
+                doubt = doubt or OF_NEAR_COPIES
             self._choose_threshold(proba, y_encoded, weight, copies, groups, doubt)
             self._backbone = self._open_backbone()
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
@@ -281,7 +282,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
 
     def _look_for_samples_seen(self, X, prints, counted):
         """Return what speaks against a proof by samples that fitted a calibrator, known by hashes, or None."""
-        inner, shares = self.estimator_, []
+        inner = self.estimator_
+        shares = []
         while inner is not None:
             *transformers, calibrator = flat_steps(inner)
             if not isinstance(calibrator, BaseCalibrator):
@@ -321,7 +323,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         """The costs as an array, or None."""
         if self.costs is None:
             return None
-        costs, shape = np.asarray(to_numpy(self.costs, "costs"), dtype=np.float64), (len(self.classes_),) * 2
+        costs = np.asarray(to_numpy(self.costs, "costs"), dtype=np.float64)
+        shape = (len(self.classes_),) * 2
         if costs.shape != shape or not np.isfinite(costs).all():
             got = f"shape {costs.shape}" if costs.shape != shape else "NaN or infinity"
             raise ValueError(f"costs must be finite, one for each pair of classes, shape {shape}; got {got}")
@@ -330,7 +333,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     def _scale(self, target_risk):
         """Return the target, checked, on a scale of losses from 0 to 1, the least loss, and the range of all."""
         costs = np.arange(2.0) if self.costs_ is None else self.costs_
-        low, span = float(costs.min()), float(np.ptp(costs))
+        low = float(costs.min())
+        span = float(np.ptp(costs))
         if not low < target_risk < low + span:
             raise ValueError(
                 f"target_risk must lie between the least and the largest loss, {low:g} and {low + span:g}; got "
@@ -363,8 +367,10 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             groups = numbered(group_keys(groups, len(weight))[counted])
         (columns, scores), y_encoded, weight = self._decide(proba[counted]), y_encoded[counted], weight[counted]
         target, low, span = self._scale(self.target_risk)
-        losses, floor = self._losses(y_encoded, columns, low, span), self._floor()
-        expected, zero_one = 1 - scores, True
+        losses = self._losses(y_encoded, columns, low, span)
+        floor = self._floor()
+        expected = 1 - scores
+        zero_one = True
         if self.costs_ is not None:
             expected = (-scores - low) / span
             zero_one = bool(np.isin((self.costs_ - low) / span, (0.0, 1.0)).all())
@@ -380,7 +386,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             floor=floor,
             zero_one=zero_one,
         )
-        proven, self.threshold_ = answered.n_samples > 0, answered.threshold
+        proven = answered.n_samples > 0
+        self.threshold_ = answered.threshold
         if not proven and self.unproven == "best":
             self.threshold_ = best_unproven(scores, losses, target, weight, groups, floor)
         chosen = scores > self.threshold_
@@ -478,7 +485,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
 
     def _dtype_of_answers(self):
         """Return the dtype that holds the classes and the label that abstains, each as it is."""
-        kind, label = self.classes_.dtype.kind, self.abstain_label_
+        kind = self.classes_.dtype.kind
+        label = self.abstain_label_
         numbers = kind in "iuf" and isinstance(label, Real) and not isinstance(label, bool)
         if not numbers and not (kind == "U" and isinstance(label, str)):
             return object
@@ -538,7 +546,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         check_is_fitted(self)
         proba, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=sample_weight is not None)
         columns, scores = self._decide(proba)
-        y, predicted = check_labels(y, beside=("X", X)), self.classes_[columns]
+        y = check_labels(y, beside=("X", X))
+        predicted = self.classes_[columns]
         # Raises for labels of another kind or number, as any classifier's score does.
         accuracy(y, predicted)
         right = (scores > self.threshold_) & (predicted == y)
