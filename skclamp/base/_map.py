@@ -58,7 +58,9 @@ class Map(nn.Module):
 
     def __init__(self, **learned):
         super().__init__()
-        self.seen, self.least_probability, self.refused_by = None, 0.0, ""
+        self.seen = None
+        self.least_probability = 0.0
+        self.refused_by = ""
         self.learn(**learned)
 
     def __init_subclass__(cls, **options):
@@ -176,7 +178,8 @@ class OnOutputs(nn.Module):
 
     def __init__(self, of_rows, outputs):
         super().__init__()
-        self.of_rows, self.outputs = of_rows, outputs
+        self.of_rows = of_rows
+        self.outputs = outputs
 
     @classmethod
     def around(cls, of_rows, outputs):

@@ -36,7 +36,8 @@ class Mapped(NamedTuple):
         """Rows of raw logits and of samples with weight, or of some, drawn the same way each time; and of how many."""
         samples = self.samples.thinned(_FEW_PLACES)
         raw = self.samples._replace(logits=self.raw).thinned(_FEW_PLACES).logits
-        weight, n_logits = samples.weight, math.prod(raw.shape[1:])
+        weight = samples.weight
+        n_logits = math.prod(raw.shape[1:])
         part = min(int(weight.count_nonzero()) // _PART, _MOST_LOGITS // n_logits)
         rows = counted_rows(weight, max(_FEW_LOGITS // n_logits, _FEW_ROWS, part))
         return outputs.rows(raw[rows.to(raw.device)]), samples.take(rows).rows(), len(rows)
