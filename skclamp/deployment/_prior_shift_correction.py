@@ -41,7 +41,8 @@ class PriorShiftMap(Map):
     given = False
 
     def transform(self, logits):
-        priors, labelled = self.priors_.to(logits), self.labelled_priors_.to(logits)
+        priors = self.priors_.to(logits)
+        labelled = self.labelled_priors_.to(logits)
         # EM leaves no class without any frequency, beyond rounding: an exact 0 is the user's own word.
         priors = priors if self.given else priors.clamp_min(MIN_PROBABILITY)
         shift = priors.log() - labelled.clamp_min(MIN_PROBABILITY).log()
@@ -218,7 +219,8 @@ class PriorShiftCorrection(BaseCalibrator):
         log_proba = to_numpy(plain.predict_log_proba(dataset_behind(X, any_order=True)))
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
-        self.accepted_, self.verdict_ = verdict.accepted, verdict
+        self.accepted_ = verdict.accepted
+        self.verdict_ = verdict
         if self._off_by_class:
             warn_caller(self._off_by_class, CalibrationSetWarning)
         elif verdict.inputs_changed and not self._flaw:
@@ -231,7 +233,8 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _judge(self, log_proba):
         """The verdict on the frequencies that samples suggest."""
-        moments, histograms = ProbabilityMoments(*self._moments), ClassHistograms(*self._histograms)
+        moments = ProbabilityMoments(*self._moments)
+        histograms = ClassHistograms(*self._histograms)
         n_samples, n_classes = log_proba.shape
         squared = moments.squared(np.exp(log_proba))
         priors = estimate_priors(log_proba, moments.mean, strength=moments.strength(squared, n_samples))
@@ -308,7 +311,8 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _read_unlabelled(self, X, *, classes, ranks, **_):
         """The samples of X, with the most probable classes as labels."""
-        backbone, X = self._open_backbone(), dataset_behind(X, any_order=True)
+        backbone = self._open_backbone()
+        X = dataset_behind(X, any_order=True)
         inputs = backbone.open(X)
         logits, _ = backbone.logits(inputs)
         # The names that frequencies are given by stand for labels.
@@ -340,7 +344,8 @@ class PriorShiftCorrection(BaseCalibrator):
         return self.priors is None and not self._corrects_a_calibrator
 
     def _fit_logits(self, logits, y, sample_weight):
-        learned, solution = PriorShiftMap(), None
+        learned = PriorShiftMap()
+        solution = None
         if self.source_priors is not None:
             self.__dict__.pop("_moments", None)
             return learned
@@ -349,7 +354,8 @@ class PriorShiftCorrection(BaseCalibrator):
             learned.learn(temperature_=solution.temperature)
         weight = sample_weight.cpu().numpy()
         counted = weight > 0
-        weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
+        weight = weight[counted] / weight.max()
+        y_encoded = y.cpu().numpy()[counted]
         temperature = 1.0 if solution is None else solution.temperature
         log_proba = torch.log_softmax(logits.double() / temperature, 1).cpu().numpy()[counted]
         # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
@@ -433,7 +439,8 @@ def _off_by_class(p_value, by_class):
 
 def _frequencies(name, given, classes=None):
     """Frequencies as an array that sums to 1, in the order of the classes; raises unless they are such."""
-    priors, expected = given, "one per class" if classes is None else f"one for each of {len(classes)} classes"
+    priors = given
+    expected = "one per class" if classes is None else f"one for each of {len(classes)} classes"
     if hasattr(given, "items"):
         by_class = dict(given.items())
         names = list(by_class) if classes is None else classes.tolist()
@@ -441,9 +448,11 @@ def _frequencies(name, given, classes=None):
             raise ValueError(f"{name} must have a frequency for each of the classes {names}; got {by_class}")
         priors = [by_class[each] for each in names]
     values = tensor_of(priors, name).cpu().double().numpy()
-    least, are_enough = "of at least 0", values >= 0
+    least = "of at least 0"
+    are_enough = values >= 0
     if name == "source_priors":
-        least, are_enough = "above 0", values > 0
+        least = "above 0"
+        are_enough = values > 0
     whole = values.ndim == 1 and values.size and are_enough.all() and abs(values.sum() - 1) <= _ROUNDING
     if not whole or (classes is not None and len(values) != len(classes)):
         raise ValueError(f"{name} must be frequencies {least}, {expected}, that sum to 1; got {given!r}")
