@@ -34,7 +34,8 @@ def is_drawn_on(ax):
 
 def split_off_lower(ax):
     """New axes on the lower part of the room that `ax` had, below the same horizontal axis; once for each `ax`."""
-    share, space = 0.27, 0.04
+    share = 0.27
+    space = 0.04
     lower = getattr(ax, "_split_off", None)
     if lower is not None and lower.figure is not None:
         if not is_drawn_on(ax):

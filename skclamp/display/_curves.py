@@ -71,7 +71,8 @@ def smooth_curve(pairs, resamples, confidence_level):
     """
     error = float(pairs_smooth_error(pairs))
     bandwidth = max(error, _MIN_BANDWIDTH)
-    cells, confidence = cells_beside(pairs.confidence, _N_CELLS), np.arange(_N_CELLS + 1) / _N_CELLS
+    cells = cells_beside(pairs.confidence, _N_CELLS)
+    confidence = np.arange(_N_CELLS + 1) / _N_CELLS
 
     of_units = [pairs.of_units @ each for each in (cells.multiply(pairs.residual[:, None]), cells)]
 
@@ -109,7 +110,8 @@ def accuracy_intervals(pairs, edges, resamples, confidence_level):
     `smooth_curve`, and in bins whose samples are all right, or all wrong: replicates are so, too, every time. The bins
     stay as they are.
     """
-    accuracy, groups = pairs.table(edges).accuracy, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
+    accuracy = pairs.table(edges).accuracy
+    groups = grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
     hits, mass = (pairs.of_units @ each for each in (groups.multiply(pairs.hits[:, None]), groups))
     squares = mass.power(2).sum(0)
     counts = mass.sum(0) ** 2 / np.where(squares > 0, squares, 1)

@@ -31,7 +31,8 @@ def draw_diagram(ax, display, ref_line=True):
 
     Of bins that it calls few, or that hold fewer than ten samples, both are grey: they say next to nothing.
     """
-    bins, level = display.bins, f"{100 * display.confidence_level:g} %"
+    bins = display.bins
+    level = f"{100 * display.confidence_level:g} %"
     filled, (left, width) = bins.count > 0, _places(bins)
     accuracy = bins.accuracy[filled]
     few = np.asarray(bins.count < FEW if display.few is None else display.few)[filled]
@@ -69,9 +70,13 @@ def draw_line(ax, lower, display, histogram, label, ref_line):
     Beneath, on `lower`, a line of the histogram shows where the samples are. Returns the line above.
     """
     bins = display.bins
-    filled, n_before = bins.count > 0, sum(line.get_gid() == _GID for line in ax.lines) + 2 * bool(ax.patches)
-    color, style = COLORS[n_before % len(COLORS)], STYLES[n_before % len(STYLES)]
-    confidence, accuracy, place = bins.confidence[filled], bins.accuracy[filled], {"color": color, "linestyle": style}
+    filled = bins.count > 0
+    n_before = sum(line.get_gid() == _GID for line in ax.lines) + 2 * bool(ax.patches)
+    color = COLORS[n_before % len(COLORS)]
+    style = STYLES[n_before % len(STYLES)]
+    confidence = bins.confidence[filled]
+    accuracy = bins.accuracy[filled]
+    place = {"color": color, "linestyle": style}
     if not n_before and ref_line:
         ax.plot([0, 1], [0, 1], color="#8a8a8a", linewidth=1)
     if display.intervals is not None:

@@ -170,5 +170,6 @@ class MonitorDisplay:
         ax.set(xlabel=self.unit, ylabel="log e-value (nats)")
         ax.legend(frameon=False, fontsize="small")
         without_frame(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_ = ax
+        self.figure_ = ax.figure
         return self

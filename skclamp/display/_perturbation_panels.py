@@ -109,7 +109,8 @@ def _curve_panel(name, block, names, input_range):
     low, high = input_range
     if not low < high:
         raise ValueError(f"input_range must be ascending; got {input_range}")
-    x, n_channels = torch.linspace(low, high, 101, dtype=torch.float64), block.shape[0]
+    x = torch.linspace(low, high, 101, dtype=torch.float64)
+    n_channels = block.shape[0]
     inputs = x.view(-1, *[1] * len(block.shape)).expand(-1, n_channels, *[1] * (len(block.shape) - 1))
     with torch.no_grad():
         curves = copy.deepcopy(block).cpu().double()(inputs).flatten(1).T.numpy()

@@ -308,8 +308,10 @@ class ReliabilityDisplay:
         rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, pos_label=pos_label)
         if rows.kind != "classes" or groups is not None:
             # Labels or places of a sample depend on each other, which only resamples of whole samples know.
-            n_draws, n_resamples = n_draws * (rows.kind == "classes"), n_resamples or 1000
-        y_encoded, proba = rows.y_encoded, rows.proba.in_units(groups).of_event()
+            n_draws = n_draws * (rows.kind == "classes")
+            n_resamples = n_resamples or 1000
+        y_encoded = rows.y_encoded
+        proba = rows.proba.in_units(groups).of_event()
         event = str(rows.names[1] if pos_label is None else pos_label) if proba.is_event else None
         metric, metric_name = _METRICS[strategy]
         _, bins = metric(y_encoded, proba, n_bins=n_bins, return_bins=True)

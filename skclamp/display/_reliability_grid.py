@@ -302,7 +302,8 @@ class ReliabilityGridDisplay:
         if not self.displays:
             raise ValueError("displays must hold at least one; got none")
         words = words_of(self.displays[0].event)
-        xlabel, ylabel = words[1] if xlabel is None else xlabel, words[0] if ylabel is None else ylabel
+        xlabel = words[1] if xlabel is None else xlabel
+        ylabel = words[0] if ylabel is None else ylabel
         if overlay:
             if len(self.displays) > len(COLORS):
                 raise ValueError(f"overlay must be False for more than {len(COLORS)} lines; got {len(self.displays)}")

@@ -262,5 +262,6 @@ class RiskCoverageDisplay:
         ax.set_ylim(bottom=0, auto=None)
         ax.legend(loc="upper left", edgecolor="none", framealpha=0.9, fontsize="small")
         without_frame(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_ = ax
+        self.figure_ = ax.figure
         return self
