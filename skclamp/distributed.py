@@ -55,7 +55,8 @@ class Ranks:
 
     def __init__(self, group):
         self.group = group
-        self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+        self.rank = dist.get_rank(group)
+        self.size = dist.get_world_size(group)
         self.n_collectives = self.n_bytes = 0
         self._device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
         self._agreed = None
