@@ -139,7 +139,8 @@ class Pairs:
 
     def table(self, edges, include_lowest=True):
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
-        place, n_bins = bin_indices(self.confidence, edges), len(edges) - 1
+        place = bin_indices(self.confidence, edges)
+        n_bins = len(edges) - 1
         sums = [
             np.bincount(place, self.masses * values, n_bins)
             for values in (self.confidence, self.counted_hits(edges, include_lowest))
@@ -206,7 +207,8 @@ class Probabilities:
         return self
 
     def _number(self, units):
-        self.unit, self.n_units = np.repeat(units, self.rows_a_sample), units.max() + 1
+        self.unit = np.repeat(units, self.rows_a_sample)
+        self.n_units = units.max() + 1
 
     @property
     def masses(self):
@@ -262,7 +264,8 @@ class Probabilities:
                     f"top_k must be 1 where y_proba has one dimension, the probability of one event; got {top_k}"
                 )
             _ = self.top_label  # the pass that checks the values
-            confidence, hits = _as_native_array(self._values[:, 1]).astype(np.float64), y_encoded == 1
+            confidence = _as_native_array(self._values[:, 1]).astype(np.float64)
+            hits = y_encoded == 1
         elif top_k == 1:
             confidence, prediction = self.top_label
             hits = prediction == y_encoded
@@ -288,7 +291,8 @@ class Probabilities:
         for first in range(size) if of_labels else range(0, self.n_samples, size):
             rows = slice(first, None, size) if of_labels else slice(first, first + size)
             own = Probabilities(self._values[rows])
-            own.is_event, own.weight = self.is_event, None if self.weight is None else self.weight[rows]
+            own.is_event = self.is_event
+            own.weight = None if self.weight is None else self.weight[rows]
             yield y_encoded[rows], own
 
     def columns(self, classes):
@@ -299,7 +303,8 @@ class Probabilities:
         """The same samples under other weights, whose top labels needn't be looked for again."""
         _ = self.top_label
         other = copy.copy(self)
-        other.weight, other._kept = weight, {key: own for key, own in self._kept.items() if key[0] != "columns"}
+        other.weight = weight
+        other._kept = {key: own for key, own in self._kept.items() if key[0] != "columns"}
         return other
 
     def classwise_table(self, y_encoded, edges):
@@ -316,9 +321,11 @@ class Probabilities:
         """
         count, total = np.zeros((2, len(weights), (len(edges) - 1) * self.n_classes))
         for rows, chunk in self.chunks():
-            beyond, weight = np.flatnonzero(chunk > chunk.dtype.type(edges[1])), weights[:, rows]
+            beyond = np.flatnonzero(chunk > chunk.dtype.type(edges[1]))
+            weight = weights[:, rows]
             row, column = np.divmod(beyond, self.n_classes)
-            first, values = chunk.copy(), chunk.ravel()[beyond].astype(np.float64)
+            first = chunk.copy()
+            values = chunk.ravel()[beyond].astype(np.float64)
             first.ravel()[beyond] = 0
             places = bin_indices(values, edges) * self.n_classes + column
             starts = np.append(0, np.cumsum(np.bincount(row, minlength=len(chunk))))
@@ -392,8 +399,10 @@ def equal_mass_edges(confidence, weight, n_bins, side="left"):
     if weight is None:
         return edges_at_ranks(np.sort(confidence), n_bins, side)
     order = np.argsort(confidence, kind="stable")
-    ascending, weight = confidence[order], weight[order]
-    before, total = np.cumsum(weight) - weight, weight.sum()
+    ascending = confidence[order]
+    weight = weight[order]
+    before = np.cumsum(weight) - weight
+    total = weight.sum()
     noise = ROUNDING * n_bins * total
     wanted = np.arange(n_bins + 1) * total + (noise if side == "right" else -noise)
     place = np.searchsorted(before * n_bins, wanted, side=side) - 1

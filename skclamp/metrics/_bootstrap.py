@@ -204,7 +204,8 @@ def bootstrap_interval(
     random_state = check_random_state(random_state)
     sample = _Sample(metric, y_true, y_proba, labels, pos_label, sample_weight, groups)
     (sums,) = _replicates([sample.form], sample.proba, n_resamples, random_state, n_jobs)
-    replicates, value = sample.form.values(sums), sample.form.value
+    replicates = sample.form.values(sums)
+    value = sample.form.value
     tail = (1 - confidence_level) / 2
     if method == "debiased" and isinstance(sample.form, ScaledError):
         debiased, low, high = _invert(sample.form, sums, tail)
@@ -303,15 +304,19 @@ def paired_bootstrap_test(
     with silenced():
         samples.append(_Sample(metric, y_true, y_proba_2, *about))
     check_same_length(np.empty(samples[1].proba.n_samples), samples[0].proba.n_samples, "y_proba_2")
-    first, second, random_state = samples[0].form, samples[1].form, check_random_state(random_state)
+    first = samples[0].form
+    second = samples[1].form
+    random_state = check_random_state(random_state)
     if isinstance(first, MeanScore) and isinstance(second, MeanScore):
         scores = first - second
         (sums,) = _replicates([scores], samples[0].proba, n_resamples, random_state)
-        difference, noise = scores.value, scores.noise(sums)
+        difference = scores.value
+        noise = scores.noise(sums)
     else:
         sums = _replicates([first, second], samples[0].proba, n_resamples, random_state)
         (value_1, replicates_1), (value_2, replicates_2) = map(_debiased, samples, sums)
-        difference, noise = value_1 - value_2, replicates_1 - replicates_2
+        difference = value_1 - value_2
+        noise = replicates_1 - replicates_2
         noise -= noise.mean()
     tail = (1 - confidence_level) / 2
     low, high = difference - np.quantile(noise, [1 - tail, tail])
@@ -346,10 +351,13 @@ class _Sample:
             rows = rows_of_classes(y_true, y_proba, labels)
         else:
             rows = split_rows(y_true, y_proba, labels, sample_weight, options["ignore_index"])
-        self.proba, y_encoded, average = rows.proba.in_units(groups), rows.y_encoded, options.get("average")
+        self.proba = rows.proba.in_units(groups)
+        y_encoded = rows.y_encoded
+        average = options.get("average")
         if rows.kind == "places" and average == "samples":
             # A mean over samples, without bias whatever their values are.
-            each, self.is_error = rows.each(partial(metric, average="macro")), False
+            each = rows.each(partial(metric, average="macro"))
+            self.is_error = False
             value = rows.mean_of(each)
             self.form = MeanScore(
                 value,
@@ -399,13 +407,17 @@ def _may_be_noise(sample, tail, random_state):
     Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.
     """
-    form, proba, n_draws = sample.form, sample.proba, math.ceil(_N_LARGER / tail) - 1
+    form = sample.form
+    proba = sample.proba
+    n_draws = math.ceil(_N_LARGER / tail) - 1
     alike = proba.n_units < proba.n_samples
     if isinstance(form, ErrorOfPairs) and (not alike or form.tells_signs()):
-        generator, value = np.random.default_rng(random_state.randint(2**31 - 1)), form.estimate
+        generator = np.random.default_rng(random_state.randint(2**31 - 1))
+        value = form.estimate
         errors = (form.of_drawn(generator, alike) for _ in range(n_draws))
     else:
-        step, value = min(n_draws, 1 + BLOCK_SIZE // proba.n_samples), form.value
+        step = min(n_draws, 1 + BLOCK_SIZE // proba.n_samples)
+        value = form.value
         blocks = (draw_labels(proba, step, random_state, alike=alike) for _ in range(0, n_draws, step))
         draws = itertools.islice(itertools.chain.from_iterable(blocks), n_draws)
         errors = (sample.metric(labels, proba) for labels in draws)
@@ -436,7 +448,8 @@ def _invert(form, sums, tail):
     """Median-unbiased value and interval: true errors under which a value up to the one found isn't too rare."""
     chance = partial(_chance, form, sums)
     low, middle = (form.at_scale(_last_above(chance, level)) for level in (1 - tail, 0.5))
-    at_zero, high = chance(0.0), form.value
+    at_zero = chance(0.0)
+    high = form.value
     if at_zero > 0:
         upper = form.for_upper_end()
         high = upper.at_scale(_last_above(partial(_chance, upper, sums), tail * at_zero))
@@ -452,9 +465,11 @@ def _last_above(chance, level):
     """The scale up to which the chance exceeds a level; 0 where it never does."""
     if chance(0.0) <= level:
         return 0.0
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     while chance(high) > level and high < _LARGEST_SCALE:
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
     for _ in range(_N_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if chance(middle) > level else (low, middle)

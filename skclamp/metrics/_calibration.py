@@ -305,7 +305,8 @@ class _BinnedErrors(ErrorOfPairs):
     def __init__(self, value, pairs, edges, norm, include_lowest=True):
         pairs = replace(pairs, hits=pairs.counted_hits(edges, include_lowest))
         super().__init__(value, pairs, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1))
-        self._norm, self._gap = norm, pairs.table(edges).gap[:, None]
+        self._norm = norm
+        self._gap = pairs.table(edges).gap[:, None]
 
     def reduced(self, residual, mass):
         return np.stack([residual, mass], 1)
@@ -335,7 +336,8 @@ class _ClasswiseErrors(ScaledError):
 
     def _sums(self, proba, y_encoded, blocks):
         """Sums under weightings of the rows, in blocks."""
-        labels, found = grouped(proba.label_places(y_encoded, self._edges), self._gap.size), []
+        labels = grouped(proba.label_places(y_encoded, self._edges), self._gap.size)
+        found = []
         for weights in blocks:
             hits = (weights @ labels).reshape(-1, *self._gap.shape)
             mass, confidence = proba.class_sums(self._edges, weights)

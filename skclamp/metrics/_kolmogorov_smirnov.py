@@ -91,7 +91,8 @@ class _KSErrors(ErrorOfPairs):
         The sample's own path has noise that adds to the replicates': under it a value as small as the one found seems
         rarer than it is.
         """
-        other, best = copy.copy(self), np.abs(self._path).argmax()
+        other = copy.copy(self)
+        best = np.abs(self._path).argmax()
         reached = np.cumsum(self.pairs.masses @ self.groups)
         other._shape = self._path[best] * np.minimum(reached / max(reached[best], _SMALL), 1)
         return other

@@ -83,7 +83,9 @@ def debiased_calibration_error(
 
     def unbiased_power(pairs):
         table = pairs.table(edges_of(pairs, y_proba, n_bins, strategy))
-        gap, variance, count = table.gap, table.accuracy * (1 - table.accuracy), table.count
+        gap = table.gap
+        variance = table.accuracy * (1 - table.accuracy)
+        count = table.count
         # Without the variance of the accuracy.
         unbiased = gap**2 - variance / np.maximum(count - 1, 1) if norm == "l2" else _absolutes(gap, variance, count)
         return (table.share * unbiased)[count >= 2].sum()

@@ -236,7 +236,8 @@ def against_rest(y_true, y_proba, labels, pos_label):
         return y_true, y_proba, labels
     if np.shape(y_true)[1:] not in ((), (1,)):
         raise ValueError(f"pos_label must be None for several labels or places a sample; got {pos_label!r}")
-    proba, y = Probabilities(y_proba), check_labels(y_true, "y_true", ("y_proba", y_proba))
+    proba = Probabilities(y_proba)
+    y = check_labels(y_true, "y_true", ("y_proba", y_proba))
     known = np.unique(y) if labels is None else to_numpy(labels)
     if not proba.is_event:
         known = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
@@ -283,7 +284,8 @@ def _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index):
     check_same_length(values, len(proba), "y_true")
     if proba.shape == values.shape:
         proba = proba.reshape(len(proba), 1, *proba.shape[1:])
-    places, others = values.shape[1:], tuple(proba.shape[2:])
+    places = values.shape[1:]
+    others = tuple(proba.shape[2:])
     if others != places:
         mended = "np.moveaxis(y_proba, -1, 1)"
         raise ValueError(other_places("y_true", places, others, proba.shape[1], scores="y_proba", mended=mended))

@@ -144,7 +144,8 @@ def calibration_noise_floor(
     # What is odd about the labels is chance.
     with silenced():
         values = [metric(labels, given) for labels in draws]
-    mean, quantile = np.mean(values, 0), np.quantile(values, quantile, 0)
+    mean = np.mean(values, 0)
+    quantile = np.quantile(values, quantile, 0)
     return NoiseFloor(mean, quantile) if np.ndim(mean) else NoiseFloor(float(mean), float(quantile))
 
 

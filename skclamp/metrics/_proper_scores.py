@@ -243,7 +243,8 @@ def calibration_refinement(
     check_choice(score, "score", ("log_loss", "brier"))
     check_choice(recalibration, "recalibration", ("auto", "temperature", "isotonic"))
     rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
-    y_encoded, proba = rows.y_encoded, rows.proba
+    y_encoded = rows.y_encoded
+    proba = rows.proba
     isotonic_is_possible = score == "brier" or proba.n_classes == 2
     if recalibration == "auto":
         recalibration = "isotonic" if isotonic_is_possible else "temperature"
@@ -276,7 +277,8 @@ def _loss_after_isotonic(pairs, score):
 def _loss_after_temperature(proba, y_encoded):
     # Finite ones, by the logarithm's floor.
     logits = torch.cat([log_of(tensor_of(chunk, "y_proba")) for _, chunk in proba.chunks()])
-    y, weight = tensor_over(y_encoded), None if proba.weight is None else torch.from_numpy(proba.weight)
+    y = tensor_over(y_encoded)
+    weight = None if proba.weight is None else torch.from_numpy(proba.weight)
     temperature = solve_temperature(logits, y, sample_weight=weight).temperature
     return proba.average(-log_likelihoods(logits, y, temperature).numpy())
 

@@ -35,7 +35,8 @@ class MeanScore:
     few: Any = None
 
     def __init__(self, value, residual, weight, unit, limits):
-        self.value, self.limits = value, limits
+        self.value = value
+        self.limits = limits
         # Weighted, as a unit may have no weight.
         self.residual, self.weight = (np.bincount(unit, part) for part in (weight * residual, weight))
         self._is_clustered = len(self.weight) < len(weight)
@@ -43,13 +44,15 @@ class MeanScore:
     def __sub__(self, other):
         """The same of the differences to another's values."""
         difference = copy.copy(self)
-        difference.value, difference.limits = self.value - other.value, (-np.inf, np.inf)
+        difference.value = self.value - other.value
+        difference.limits = (-np.inf, np.inf)
         difference.residual = self.residual - other.residual
         return difference
 
     def sums(self, counts):
         """Sums of the weights, and of what means and standard errors are made of."""
-        residual, weight = self.residual, self.weight
+        residual = self.residual
+        weight = self.weight
         return counts @ np.stack([residual, weight, weight**2, weight * residual, residual**2], 1)
 
     def values(self, sums):
@@ -72,7 +75,8 @@ class MeanScore:
         if self._is_clustered:
             # Of few units, which may be of several sizes, resamples alone end too soon.
             half = stats.t.isf(tail, n_effective(self.weight) - 1) * self.values(sums).std()
-            high, low = max(high, half), min(low, -half)
+            high = max(high, half)
+            low = min(low, -half)
         return np.array([high, low])
 
     def _standard_errors(self, sums):
@@ -91,7 +95,9 @@ class AnyMetric:
     """A metric that is computed anew for every resample, by a function of the weights of all rows of `proba`."""
 
     def __init__(self, value, of_weight, proba):
-        self.value, self._of_weight, self._proba = value, of_weight, proba
+        self.value = value
+        self._of_weight = of_weight
+        self._proba = proba
 
     def sums(self, counts):
         """Value of each resample already."""
@@ -130,7 +136,9 @@ class ErrorOfPairs(ScaledError):
 
     def __init__(self, value, pairs, groups):
         super().__init__(value)
-        self.pairs, self.groups, self.residual = pairs, groups, pairs.residual
+        self.pairs = pairs
+        self.groups = groups
+        self.residual = pairs.residual
         self._of_units = [pairs.of_units @ each for each in (groups.multiply(self.residual[:, None]), groups)]
 
     def sums(self, counts):
@@ -177,7 +185,8 @@ def resampling_counts(proba, n_resamples, random_state):
 
     Units without weight are none, and aren't drawn.
     """
-    seed, kept = random_state.randint(2**31 - 1), np.flatnonzero(np.bincount(proba.unit, proba.weight))
+    seed = random_state.randint(2**31 - 1)
+    kept = np.flatnonzero(np.bincount(proba.unit, proba.weight))
     blocks = _kept_counts if n_resamples * len(kept) <= BLOCK_SIZE else _counts
     for drawn in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // proba.n_units)):
         # In the order of the units, as sparse products take them.

@@ -101,7 +101,8 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
     proba = rows.proba
     wrong = proba.top_label[1] != rows.y_encoded
     (thresholds, group), masses = _ties(proba), proba.masses
-    weights, errors = np.bincount(group, masses), np.bincount(group, masses * wrong)
+    weights = np.bincount(group, masses)
+    errors = np.bincount(group, masses * wrong)
     weighs = weights > 0
     answered = np.cumsum(weights[weighs])
     risks = np.cumsum(errors[weighs]) / answered

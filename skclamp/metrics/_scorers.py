@@ -37,7 +37,8 @@ class CalibrationScorer(BaseScorer):
         self._warn_overlap("The scorer's own parameters are given again as metadata.", kwargs)
         in_order = any(kwargs.get(name) is not None for name in ("sample_weight", "groups"))
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
-        labels, options = getattr(estimator, "classes_", None), {**self._kwargs, **kwargs}
+        labels = getattr(estimator, "classes_", None)
+        options = {**self._kwargs, **kwargs}
         ignored = getattr(calibrator_in(estimator), "ignore_index", None)
         facts = facts_of(_innermost(self._score_func))
         # One that is told its event finds it among all columns.

@@ -101,7 +101,8 @@ def cells_beside(confidence, n_cells):
     """Share of each confidence in the two beside it of points 1 / n_cells apart on [0, 1], a sparse matrix."""
     place = np.minimum(confidence, 1.0) * n_cells
     below = np.minimum(place.astype(np.int64), n_cells - 1)
-    points, shares = np.stack([below, below + 1], 1).ravel(), np.stack([1 - place + below, place - below], 1).ravel()
+    points = np.stack([below, below + 1], 1).ravel()
+    shares = np.stack([1 - place + below, place - below], 1).ravel()
     return csr_array((shares, points, np.arange(0, len(points) + 1, 2)), shape=(len(place), n_cells + 1))
 
 
