@@ -217,7 +217,8 @@ class ClampedModule(nn.Module):
         >>> torch.allclose(module.fold()(x), module(x), atol=1e-6)
         True
         """
-        head, temperature = self.logits, self.temperature.item()
+        head = self.logits
+        temperature = self.temperature.item()
         if head.input_key is not None and changes_inputs(self.perturbation):
             raise ValueError(f"fold needs a network whose only input has no name; got one that takes {head.input_key}")
         if self.views is not None:

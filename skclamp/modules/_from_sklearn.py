@@ -77,7 +77,8 @@ def as_module(estimator, *, response_method="auto"):
     check_choice(response_method, "response_method", ("auto", "predict_proba", "decision_function"))
     *transformers, classifier = flat_steps(estimator)
     check_steps(transformers, [classifier])
-    layers, kind = transformer_layers(transformers), type(classifier)
+    layers = transformer_layers(transformers)
+    kind = type(classifier)
     if response_method == "auto":
         response_method = "predict_proba" if hasattr(classifier, "predict_proba") else "decision_function"
     elif not hasattr(classifier, response_method):
@@ -182,7 +183,8 @@ def _pca(pca):
 
 
 def _linear(weight, bias):
-    weight, bias = _float64(weight), _float64(bias)
+    weight = _float64(weight)
+    bias = _float64(bias)
     # Without drawing from the global random state.
     layer = skip_init(nn.Linear, weight.shape[1], weight.shape[0], dtype=torch.float64)
     with torch.no_grad():

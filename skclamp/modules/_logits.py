@@ -171,7 +171,8 @@ class LogitsModule(nn.Module):
         """Return the network's output after the nonlinearity, and the number of samples."""
         first = [] if x is None else [x]
         if first and self.input_key is not None:
-            first, others = [], {self.input_key: x, **others}
+            first = []
+            others = {self.input_key: x, **others}
         if not first and not others:
             raise TypeError("LogitsModule takes the network's inputs; got none")
         one = next(iter([*first, *others.values()]))

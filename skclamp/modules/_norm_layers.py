@@ -139,7 +139,8 @@ def kept_with_features_clamped(head, perturbation):
 
 def _held_by(network):
     """All that the parts of a network hold, in dicts, lists and tuples too."""
-    held, seen = [], set()
+    held = []
+    seen = set()
     for part in nn.Module.modules(network):
         holders = [vars(part)]
         for holder in holders:
@@ -322,14 +323,20 @@ class _Probe:
     """
 
     def __init__(self, head, x, others):
-        self.head, self.x, self.others = head, x, others
+        self.head = head
+        self.x = x
+        self.others = others
         first = first_input(x, others)
-        self.n_samples, self.device = len(first), first.device
-        self.all, self.fewer, self.again = [*range(len(first))], [*range(len(first) - 1)], [0] * len(first)
+        self.n_samples = len(first)
+        self.device = first.device
+        self.all = [*range(len(first))]
+        self.fewer = [*range(len(first) - 1)]
+        self.again = [0] * len(first)
         self.parts = parts_of(head.module)
 
     def logits(self, rows, head=None):
-        x, others = self.x, {name: value[rows] for name, value in self.others.items()}
+        x = self.x
+        others = {name: value[rows] for name, value in self.others.items()}
         return (head or self.head)(None if x is None else x[rows], **others)
 
     def logits_at(self, perturbation, values):
@@ -378,7 +385,8 @@ def _affine(probe, names):
         axis = _axis_of_samples(fewer[k] if k < len(fewer) else (), getattr(h, "shape", ()), probe.n_samples)
         return LayerReason.OTHER_ROWS if axis is None else _verified(name, part, args, kwargs, h, axis)
 
-    layers, left_out = [], dict.fromkeys(names, LayerReason.UNREACHED)
+    layers = []
+    left_out = dict.fromkeys(names, LayerReason.UNREACHED)
     for name, calls in probe.calls(names, probe.all, verified).items():
         bad = [call for call in calls if isinstance(call, LayerReason)]
         if bad or len(set(calls)) > 1:
@@ -453,7 +461,9 @@ def _with_right_gradients(probe, layers):
     """Layers whose gradients of a sample are those that it has alone, and its logits' slope; why others' aren't."""
     if not layers:
         return [], {}
-    perturbation, reasons, steps = NormPerturbation(layers).to(probe.device, torch.float64), {}, {}
+    perturbation = NormPerturbation(layers).to(probe.device, torch.float64)
+    reasons = {}
+    steps = {}
     together, logits = probe.gradients(perturbation, probe.all)
     alone, _ = probe.gradients(perturbation, probe.again)
     gradient = together.sum(0)

@@ -56,7 +56,8 @@ def divide_outputs(head, temperature, x):
     """
     network = head.module
     calls, output = _run(network, x.clone())
-    layers, last = [call.layer for call in calls], next((call.layer for call in calls if call.given is output), None)
+    layers = [call.layer for call in calls]
+    last = next((call.layer for call in calls if call.given is output), None)
     if type(last) is not nn.Linear or layers.count(last) > 1 or last.weight.dtype not in (torch.float32, torch.float64):
         return False
     weights = dict(last.named_parameters(recurse=False))
@@ -208,7 +209,8 @@ def _absorb_into_convolution(layer, perturbation):
     channels = layer.in_channels
     units = torch.cat([torch.zeros(1, channels), torch.eye(channels)]).double()
     out = perturbation(units.reshape(channels + 1, channels, *[1] * (layer.weight.ndim - 2))).flatten(1)
-    offset, matrix = out[0], (out[1:] - out[0]).T
+    offset = out[0]
+    matrix = (out[1:] - out[0]).T
     pads = layer.padding == "same" if isinstance(layer.padding, str) else any(layer.padding)
     if offset.any() and layer.padding_mode == "zeros" and pads:
         raise ValueError(
