@@ -25,7 +25,8 @@ def null_betas(tolerance):
     """Grid over 1 / T for T within [1 / (1 + tolerance), 1 + tolerance], which is the same interval."""
     if tolerance == 0:
         return np.ones(1)
-    low, high = 1 / (1 + tolerance), 1 + tolerance
+    low = 1 / (1 + tolerance)
+    high = 1 + tolerance
     return np.linspace(low, high, 1 + math.ceil((high - low) / _SPACING))
 
 
@@ -54,7 +55,8 @@ def likelihoods(log_p, y, betas, weights):
     columns = torch.stack([torch.ones_like(z), z, torch.from_numpy(weights)], 1)
     terms = torch.mul(z[:, None], torch.from_numpy(betas)[:, None]).exp_()
     total, total_z, weighted = torch.bmm(terms, columns.transpose(1, 2)).numpy().transpose(2, 0, 1)
-    log_total, mean = np.log(total), total_z / total
+    log_total = np.log(total)
+    mean = total_z / total
     of_label = z.numpy()[np.arange(len(y)), y][:, None]
     log_likelihood = betas * of_label - log_total
     gain = log_likelihood - log_likelihood[:, AS_IS, None]
@@ -66,9 +68,11 @@ def bound_of_tilt(tilt, log_total, mean, betas):
 
     It is the difference of two convex functions: the first is below its chords, the second above its tangents.
     """
-    width, chord = np.diff(betas), np.diff(tilt + log_total, axis=1) / np.diff(betas)
+    width = np.diff(betas)
+    chord = np.diff(tilt + log_total, axis=1) / np.diff(betas)
     # The highest of the values, and of the crossings of lines from neighbouring ones.
-    left, right = chord - mean[:, :-1], chord - mean[:, 1:]
+    left = chord - mean[:, :-1]
+    right = chord - mean[:, 1:]
     opening = left - right
     with np.errstate(divide="ignore", invalid="ignore"):
         place = (np.diff(tilt, axis=1) - right * width) / opening

@@ -75,7 +75,8 @@ class CalibrationBets(StartsMixture):
         n_terms = log_p.shape[1] * (_N + len(null_betas(self.tolerance)))
         n_rows = min(_MAX_GROUPS, max(1, _TERMS_AT_ONCE // n_terms))
         n_groups = min(n_rows, max(1, _MAX_ROWS // max(len(self.frequencies), sizes.max(initial=1))))
-        ends, paths = np.append(0, np.cumsum(sizes)), [np.empty((2, 0))]
+        ends = np.append(0, np.cumsum(sizes))
+        paths = [np.empty((2, 0))]
         for first in range(0, len(sizes), n_groups):
             those = sizes[first : first + n_groups]
             rows = slice(ends[first], ends[first + len(those)])
@@ -83,10 +84,12 @@ class CalibrationBets(StartsMixture):
         return np.concatenate(paths, axis=1)
 
     def _update(self, log_p, y, label, sizes, n_rows):
-        null, firsts = null_betas(self.tolerance), np.cumsum(sizes) - sizes
+        null = null_betas(self.tolerance)
+        firsts = np.cumsum(sizes) - sizes
         self.n_impossible += int(are_zeros(log_p[np.arange(len(y)), y]).sum())
         weights = self._weights(log_p, y, label, sizes)
-        betas, parts = np.concatenate([BETAS, null]), [slice(i, i + n_rows) for i in range(0, len(y), n_rows)]
+        betas = np.concatenate([BETAS, null])
+        parts = [slice(i, i + n_rows) for i in range(0, len(y), n_rows)]
         of_parts = [likelihoods(log_p[rows], y[rows], betas, weights[rows]) for rows in parts]
         gain, slope, log_total, mean, tilt = np.concatenate(of_parts, axis=1)
         log_weight = np.log(weights[np.arange(len(y)), y])
@@ -105,7 +108,8 @@ class CalibrationBets(StartsMixture):
     def _weights(self, log_p, y, label, sizes):
         """Class frequencies of a row's label over those predicted, before its group, (n, K); takes on the samples."""
         (n_rows, n_classes), n_labels, n_groups = log_p.shape, len(self.frequencies), len(sizes)
-        group, found = np.repeat(np.arange(n_groups), sizes), np.zeros_like(log_p)
+        group = np.repeat(np.arange(n_groups), sizes)
+        found = np.zeros_like(log_p)
         found[np.arange(n_rows), y] = 1
         # Of each group and label the mean.
         cell = group * n_labels + label

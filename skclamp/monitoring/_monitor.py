@@ -185,7 +185,8 @@ class CalibrationMonitor(Watch):
         if hasattr(self, "_evidence"):
             return
         self._outputs = SOFTMAX
-        estimator, asked = self._frozen_part(), self.outputs
+        estimator = self._frozen_part()
+        asked = self.outputs
         if hasattr(type(estimator), "_map_rows"):
             own = getattr(estimator, "_outputs", SOFTMAX).kind
             if asked not in ("auto", own):
@@ -216,7 +217,8 @@ class CalibrationMonitor(Watch):
             self._outputs = OutputLayer(is_dense=math.prod(getattr(y, "shape", ())[1:]) > 1)
 
     def _open_backbone(self):
-        estimator, outputs = self._frozen_part(), self._outputs.kind
+        estimator = self._frozen_part()
+        outputs = self._outputs.kind
         if estimator is None or isinstance(estimator, NeuralNet):
             return open_backbone(estimator, Opening(self.response, outputs=outputs))
         check_probabilistic(estimator, outputs, takes_places=True)
@@ -233,7 +235,8 @@ class CalibrationMonitor(Watch):
         X = dataset_behind(X, any_order=y is None and groups is None)
         ignored = getattr(calibrator_in(self._frozen_part()), "ignore_index", self.ignore_index)
         logits, labels, known = read_watched(self._backbone, X, y, self._outputs, ignored)
-        columns, names = np.arange(logits.shape[1]), self._backbone.classes
+        columns = np.arange(logits.shape[1])
+        names = self._backbone.classes
         likely = self._backbone.likely_classes
         if self._outputs.n_labels:
             self._outputs = OutputLayer(len(columns))
@@ -258,7 +261,8 @@ class CalibrationMonitor(Watch):
                 f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
                 f"got {classes.tolist()}. fit starts a new watch"
             )
-        there, y_encoded = known.any(1), np.full(known.shape, -1)
+        there = known.any(1)
+        y_encoded = np.full(known.shape, -1)
         keys = None if groups is None else group_keys(groups, len(logits))[there]
         logits = logits[torch.from_numpy(there)]
         y_encoded[known] = labels if self._outputs.n_labels else self._encoded(labels, logits, names)
@@ -285,7 +289,9 @@ class CalibrationMonitor(Watch):
 
     def _take_on_rows(self, logits, y_encoded, keys, skipped):
         """Watch a row for each label, or place, of a sample that is known, not -1; a sample is a group of them."""
-        known, n_each, outputs = y_encoded >= 0, y_encoded.shape[1], self._outputs
+        known = y_encoded >= 0
+        n_each = y_encoded.shape[1]
+        outputs = self._outputs
         log_p = torch.log_softmax(outputs.rows(logits.double().cpu()), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
         if keys is None:
             # What is certain, or unknown, says nothing of copies. All rows of a sample are as they are with no larger
@@ -321,8 +327,11 @@ class CalibrationMonitor(Watch):
         return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_, map=self._map)
 
     def _sentences(self):
-        n_missing, evidence, temperature = self.n_missing_, self._evidence, self.temperature_
-        unit, were = self._unit, "was missing" if n_missing == 1 else "were missing"
+        n_missing = self.n_missing_
+        evidence = self._evidence
+        temperature = self.temperature_
+        unit = self._unit
+        were = "was missing" if n_missing == 1 else "were missing"
         each = "place" if self._outputs.is_dense else "label"
         if self._outputs.n_labels:
             were = "had none"
@@ -340,10 +349,12 @@ class CalibrationMonitor(Watch):
         if evidence.since is None:
             yield f"A refit of T, {won}."
             return
-        when, those = f"from the first {unit} on", "all of them"
+        when = f"from the first {unit} on"
+        those = "all of them"
         if evidence.since:
             start = f"were true at first, and have changed since about {unit} {evidence.since:,}"
-            when, those = "since then", "those since then"
+            when = "since then"
+            those = "those since then"
         elif evidence.changed:
             start = f"were true on {in_labels(evidence.n_before, unit)} before the watch, and have changed since"
         elif getattr(self, "never_true_", False):

@@ -132,9 +132,11 @@ class RiskMonitor(Watch):
         check_same_length(missing, len(answered), "y")
         # What it was fitted with, whatever its parameters are by now.
         risk = selective.verdict_.target_risk if self.target_risk is None else self.target_risk
-        threshold, scale = float(selective.threshold_), selective._scale(risk)
+        threshold = float(selective.threshold_)
+        scale = selective._scale(risk)
         if not hasattr(self, "_evidence"):
-            self.classes_, self._answered_by = to_numpy(selective.classes_), (threshold, *scale)
+            self.classes_ = to_numpy(selective.classes_)
+            self._answered_by = (threshold, *scale)
             self._start(RiskBets.of_none(*scale))
         elif self._answered_by != (threshold, *scale):
             raise ValueError(
@@ -156,7 +158,8 @@ class RiskMonitor(Watch):
         return words.NEVER_WITHIN.format(n=self.n_samples_, p_value=self.p_value_, risk=self.risk_, target=target)
 
     def _sentences(self):
-        n, evidence = self.n_samples_, self._evidence
+        n = self.n_samples_
+        evidence = self._evidence
         others = f"({self.n_abstained_:,} abstained, {self.n_missing_:,} without a label)"
         if not n:
             yield f"No label of an answered sample has come yet {others}."

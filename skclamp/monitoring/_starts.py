@@ -102,7 +102,8 @@ class StartsMixture(ABC):
         watch = copy.copy(fresh)
         watch.groups = self.groups
         if self.alarms[0] is None:
-            watch.n_before, watch.totals_before = self.n_samples, self.totals
+            watch.n_before = self.n_samples
+            watch.totals_before = self.totals
         return watch
 
     def watched(self, limits, samples, sizes):
@@ -116,7 +117,8 @@ class StartsMixture(ABC):
         after.alarms = tuple(known or new for known, new in zip(self.alarms, numbers, strict=True))
         if self.since is None and any(after.alarms):
             # However the samples are cut, the start is the likeliest one at the alarm.
-            until, sizes = copy.copy(self), sizes[: min(filter(None, after.alarms)) - self.n_samples]
+            until = copy.copy(self)
+            sizes = sizes[: min(filter(None, after.alarms)) - self.n_samples]
             until.update(*(rows[: sizes.sum()] for rows in samples), sizes)
             after.since, after.before, after.changed = until.change(limits[0])
         return after
@@ -128,8 +130,10 @@ class StartsMixture(ABC):
         always have been so.
         """
         best = int(self.excess.argmax())
-        start, at_start = int(self.start[best]), self.totals_at_start[best]
-        true, since = self.totals_before + at_start, self.totals - at_start
+        start = int(self.start[best])
+        at_start = self.totals_at_start[best]
+        true = self.totals_before + at_start
+        since = self.totals - at_start
         if self.tells(log_odds, best, self.n_before + start, true, since):
             return start, at_start, True
         return 0, np.zeros_like(at_start), False
@@ -142,7 +146,8 @@ class StartsMixture(ABC):
         stakes = np.stack([_log_stake(number, self.patience), np.zeros(len(won))], axis=1)[..., None] - before[:, None]
         log_sums = won[:, None] + np.logaddexp.accumulate(np.concatenate([self.log_sums[None], stakes]), axis=0)[1:]
         self.log_sums = log_sums[-1]
-        lowest, floor = won.argmin(0), won.min(0)
+        lowest = won.argmin(0)
+        floor = won.min(0)
         anew = floor < -self.excess
         self.excess = won[-1] + np.maximum(self.excess, -floor)
         self.start = np.where(anew, self.n_samples + lowest + 1, self.start)

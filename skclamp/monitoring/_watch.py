@@ -90,7 +90,8 @@ class Watch(AroundEstimator):
             for name in {*self._learned(), *self._not_saved}:
                 self.__dict__.pop(name, None)
             self.partial_fit(X, y, groups=groups, **params)
-            self._held_out, self.never_true_ = True, self.alarm_
+            self._held_out = True
+            self.never_true_ = self.alarm_
             if self.never_true_:
                 note(self._never_true(), CalibrationSetWarning)
         return self
@@ -257,7 +258,8 @@ class Watch(AroundEstimator):
         of one sample, if not one.
         """
         if begins := getattr(self, "_held_out", False):
-            self._evidence, self._held_out = self._evidence.watch_after(self._fresh), False
+            self._evidence = self._evidence.watch_after(self._fresh)
+            self._held_out = False
         sizes = np.ones(len(samples[0]), dtype=np.int64) if sizes is None else sizes
         if keys is not None:
             again = np.isin(keys, self._evidence.groups)
@@ -285,7 +287,8 @@ class Watch(AroundEstimator):
     def _alarms(self, others):
         """Sentences on the alarms, and where most of the evidence has gone since; `others` tells of other samples."""
         rules, evidence, (at, change_at) = self._rules, self._evidence, self._evidence.alarms
-        which, change = "No alarm after", ""
+        which = "No alarm after"
+        change = ""
         if change_at is not None:
             rarity = f"one in {rules['average_run_length']:,.15g} {self._unit}s by chance"
             change = f"Change alarm, {rarity}, after {change_at:,}"
@@ -298,7 +301,8 @@ class Watch(AroundEstimator):
         if at is not None and change:
             yield f"{change}."
         what = "log e-value" if at is not None else "logarithm of the restarting test's sum"
-        now, peak = evidence.trail[-1, 1 + (at is None)], evidence.peaks[int(at is None)]
+        now = evidence.trail[-1, 1 + (at is None)]
+        peak = evidence.peaks[int(at is None)]
         if evidence.since is not None and now < min(peak / 2, peak + math.log(rules["alpha"])):
             yield f"The evidence has since gone: the {what} is {now:.3g}, and was {peak:.3g} at its peak."
 

@@ -63,7 +63,8 @@ def log_odds_of_copies(log_p, y, of_label):
     """
     rows = np.round(log_p, 5)
     unsure = rows.max(1, initial=-np.inf) < 0
-    y, of_label = y[unsure], of_label[unsure]
+    y = y[unsure]
+    of_label = of_label[unsure]
     prints = row_prints(rows[unsure])
     order = np.argsort(prints, kind="stable")
     again = np.flatnonzero(np.diff(prints[order]) == 0)
