@@ -19,7 +19,8 @@ _MAX_SAMPLES = 30
 
 def bounds_between(distinct):
     """0, the midpoints between m distinct ascending probabilities, and 1: m + 1 bounds."""
-    low, high = distinct[:-1], distinct[1:]
+    low = distinct[:-1]
+    high = distinct[1:]
     middle = (low + high) / 2
     # Between neighbouring floats the midpoint may round to the upper one, which belongs to the right.
     return np.concatenate([[0.0], np.where(middle < high, middle, low), [1.0]])
@@ -108,7 +109,8 @@ class HistogramBinning(OneVsRestCalibrator):
             distinct, total, _ = distinct_values(proba, hit, weight, SAME * proba)
             places = np.unique(quantile_places(total, np.arange(1, self.n_bins), self.n_bins))
             inner = bounds_between(distinct)[places[(places > 0) & (places < len(distinct))]]
-        place, bounds = np.searchsorted(inner, proba), np.concatenate([[0.0], inner, [1.0]])
+        place = np.searchsorted(inner, proba)
+        bounds = np.concatenate([[0.0], inner, [1.0]])
         total, sums, hits = (np.bincount(place, of, len(inner) + 1) for of in (weight, weight * proba, weight * hit))
         # Share of hits in each bin, the prior added; its mean probability, or midpoint, where it has neither.
         heights = (bounds[1:] + bounds[:-1]) / 2
@@ -178,18 +180,21 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
         bounds = bounds_between(distinct)
         n_samples = min(total.sum(), _MAX_SAMPLES * len(total))
         root = np.cbrt(n_samples)
-        least, most = max(1, int(root / _RANGE)), min(np.ceil(n_samples / _MIN_SAMPLES), np.ceil(root * _RANGE))
+        least = max(1, int(root / _RANGE))
+        most = min(np.ceil(n_samples / _MIN_SAMPLES), np.ceil(root * _RANGE))
         sizes = np.arange(least, max(least, int(most)) + 1)
         # Every bin of every binning, side by side: between which places it lies, and what it holds.
         binning = np.repeat(np.arange(len(sizes)), sizes)
         n_bins = sizes[binning]
         part = np.arange(len(n_bins)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        start, end = quantile_places(total, part, n_bins), quantile_places(total, part + 1, n_bins)
+        start = quantile_places(total, part, n_bins)
+        end = quantile_places(total, part + 1, n_bins)
         left = [np.concatenate([[0.0], np.cumsum(values)]) for values in (total, hits)]
         inside, hits = (sums[end] - sums[start] for sums in left)
         mean = np.clip((bounds[start] + bounds[end]) / 2, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         strength = self.prior_strength / n_bins
-        alpha, beta = strength * mean, strength * (1 - mean)
+        alpha = strength * mean
+        beta = strength * (1 - mean)
         evidence = betaln(alpha + hits, beta + inside - hits) - betaln(alpha, beta)
         # All binnings are equally likely before the data.
         height = softmax(np.bincount(binning, evidence))[binning] * (alpha + hits) / (strength + inside)

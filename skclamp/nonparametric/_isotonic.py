@@ -153,7 +153,8 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
     slope_ = Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
-        proba, y_encoded = softmax_of(logits).numpy(), y.cpu().numpy()
+        proba = softmax_of(logits).numpy()
+        y_encoded = y.cpu().numpy()
         weight = sample_weight.cpu().numpy()
         knots, values = _pooled_knots(proba[weight > 0], y_encoded[weight > 0], weight[weight > 0])
         slope = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
@@ -166,11 +167,13 @@ def _pooled_knots(proba, y_encoded, weight):
     Below the least probability of a label the function is 0: one probability stands for all that lie there, most of
     them.
     """
-    n_classes, rows = proba.shape[1], np.arange(len(y_encoded))
+    n_classes = proba.shape[1]
+    rows = np.arange(len(y_encoded))
     order = np.argsort(proba, axis=None)
     ordered = proba.ravel()[order]
     n_low = np.searchsorted(ordered, proba[rows, y_encoded].min() - _RESOLUTION)
-    order, ordered = order[max(n_low - 1, 0) :], ordered[max(n_low - 1, 0) :]
+    order = order[max(n_low - 1, 0) :]
+    ordered = ordered[max(n_low - 1, 0) :]
     hit = np.zeros(proba.size)
     hit[rows * n_classes + y_encoded] = 1
     return isotonic_knots(ordered, hit[order], weight[order // n_classes])

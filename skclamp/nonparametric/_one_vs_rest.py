@@ -56,8 +56,10 @@ def linear_between(knots, values, at):
     right = torch.searchsorted(knots, at)
     left = (right - 1).clamp_(min=0)
     right.clamp_(max=knots.shape[1] - 1)
-    start, end = values.gather(1, left), values.gather(1, right)
-    low, high = knots.gather(1, left), knots.gather(1, right)
+    start = values.gather(1, left)
+    end = values.gather(1, right)
+    low = knots.gather(1, left)
+    high = knots.gather(1, right)
     # Beyond the knots both ends are one knot, or the right one is infinite: the slope is taken for 0.
     slope = torch.where(high > low, (end - start) / (high - low), 0.0)
     return start + slope * (at - low)
@@ -140,8 +142,11 @@ class OneVsRestCalibrator(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         counted = sample_weight > 0
         if not counted.all():
-            logits, y, sample_weight = logits[counted], y[counted], sample_weight[counted]
-        y_encoded, weight = y.cpu().numpy(), sample_weight.cpu().numpy()
+            logits = logits[counted]
+            y = y[counted]
+            sample_weight = sample_weight[counted]
+        y_encoded = y.cpu().numpy()
+        weight = sample_weight.cpu().numpy()
         if weight.sum() > _MAX_SAMPLES:
             weight = weight * (_MAX_SAMPLES / weight.sum())
         fits = [self._fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(softmax_of(logits).T.numpy())]

@@ -97,8 +97,10 @@ class SplineCalibration(BaseCalibrator):
         weight = sample_weight.cpu().numpy()
         odds, hit, weight = (values[weight > 0] for values in (odds.cpu().numpy(), (top == y).cpu().numpy(), weight))
         log_odds, total, hits = distinct_values(odds, hit, weight, SAME * (1 + np.abs(odds)))
-        proba, n_samples = expit(log_odds), total.sum()
-        share, gap = np.cumsum(total) / n_samples, np.cumsum(hits - total * proba) / n_samples
+        proba = expit(log_odds)
+        n_samples = total.sum()
+        share = np.cumsum(total) / n_samples
+        gap = np.cumsum(hits - total * proba) / n_samples
         self.spline_ = natural_spline(share, gap, total, self.n_knots)
         ends = np.concatenate([[0.0], share])
         width = np.diff(ends)

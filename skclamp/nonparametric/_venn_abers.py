@@ -104,10 +104,13 @@ def _with_a_miss(total, hits):
     """
     x, y = (np.concatenate([[0.0], np.cumsum(values)]) for values in (total, hits))
     values = np.zeros(len(x))
-    corner_x, corner_y, slope = x[-1] + 1, np.inf, 0.0
+    corner_x = x[-1] + 1
+    corner_y = np.inf
+    slope = 0.0
     for i in range(len(x) - 1, 0, -1):
         if y[i] < corner_y + (x[i] + 1 - corner_x) * slope:
-            corner_x, corner_y = x[i] + 1, y[i]
+            corner_x = x[i] + 1
+            corner_y = y[i]
             slope = ((corner_y - y[:i]) / (corner_x - x[:i])).max()
         values[i] = slope
     return values
