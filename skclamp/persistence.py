@@ -139,7 +139,8 @@ def load(path, estimator=None, *, strict=True, **params):
     header, arrays = _read(path)
     reader = Reader(arrays)
     with _damage_told(path):
-        content, written = header["calibrator"], header["fingerprint"]
+        content = header["calibrator"]
+        written = header["fingerprint"]
         calibrator = reader.decode_arguments(content)
         restore = calibrator._restore
         # How the estimator is opened goes by these.
