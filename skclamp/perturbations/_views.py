@@ -22,7 +22,8 @@ class _Moving(nn.Module):
             if int(value) != value:
                 raise ValueError(f"{name} must be a whole number; got {value!r}")
             setattr(self, name, int(value))
-        self.flip, self._steps = bool(flip), tuple(map(int, steps.values()))
+        self.flip = bool(flip)
+        self._steps = tuple(map(int, steps.values()))
 
     def forward(self, x):
         """Moved batch, of the same shape."""
