@@ -39,7 +39,8 @@ class AffineMap(Map):
         features = self.features(logits)
         absent = absent_among(features)
         features = without(features, absent)
-        coef, intercept = self.coef_.to(features), self.intercept_.to(features)
+        coef = self.coef_.to(features)
+        intercept = self.intercept_.to(features)
         linear = coef.ndim == 1
         mapped = torch.addcmul(intercept, features, coef) if linear else torch.addmm(intercept, features, coef.T)
         return absent_again(mapped, absent)

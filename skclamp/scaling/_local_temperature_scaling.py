@@ -153,7 +153,8 @@ class LocalTemperatureScaling(BaseCalibrator):
             differences = np.empty(len(numbers))
             for k in range(numbers.max() + 1):
                 held_out = torch.from_numpy(numbers == k)
-                train, held = samples.take(~held_out), samples.take(held_out)
+                train = samples.take(~held_out)
+                held = samples.take(held_out)
                 plain = Temperature(temperature_=_solve(train).temperature)
                 local = _localised(plain.temperature_, train.rows())
                 differences[held_out.numpy()] = _losses(local, held) - _losses(plain, held)
@@ -198,13 +199,15 @@ def _localised(temperature, rows):
     penalty = _PENALTY / total
 
     def objective(theta):
-        value, gradient = penalty / 2 * theta.square().sum(1), penalty * theta
+        value = penalty / 2 * theta.square().sum(1)
+        gradient = penalty * theta
         hessian = penalty * torch.eye(3).to(theta)[None]
         for (logits, y, _), x, weight in zip(chunks, standardised, share.split(size), strict=True):
             beta = torch.exp(-(x @ theta[0]))
             scaled = torch.log_softmax(logits.double() / temperature, 1)
             log_proba = torch.log_softmax(scaled * beta[:, None], 1)
-            proba, scaled = log_proba.exp(), without(scaled, absent_among(scaled))
+            proba = log_proba.exp()
+            scaled = without(scaled, absent_among(scaled))
             expected = (proba * scaled).sum(1)
             slope = beta * (scaled.gather(1, y[:, None])[:, 0] - expected)
             # Fisher's information: what it leaves out of the Hessian has no sign, and a mean of zero under the map.

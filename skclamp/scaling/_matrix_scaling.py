@@ -77,7 +77,8 @@ class OdirScaling(AffineScaling):
         penalties = self.off_diagonal_penalty, self.intercept_penalty
         given = [None if penalty is None else penalty / one for penalty, one in zip(penalties, units, strict=True)]
         off_diagonal, intercept = self._chosen(data, groups, *given)
-        self.off_diagonal_penalty_, self.intercept_penalty_ = off_diagonal * units[0], intercept * units[1]
+        self.off_diagonal_penalty_ = off_diagonal * units[0]
+        self.intercept_penalty_ = intercept * units[1]
         gains = minimise(SoftmaxRegression(*data, mixes=False), [0.0, intercept]).parameters
         strengths = strengths_by_role(n_classes, off_diagonal, intercept=intercept)
         solution = minimise(SoftmaxRegression(*data, mixes=True), strengths, start=of_gains(gains))
@@ -123,7 +124,8 @@ class OdirScaling(AffineScaling):
         intercept = walk("intercept_penalty", tried, lambda strength: gains.losses([0.0, strength]))
         if off_diagonal is not None:
             return float(off_diagonal), intercept
-        matrices, tried = Folds(data, folds, mixes=True), unit * (n_classes - 1) * _OFF_DIAGONAL_MULTIPLES
+        matrices = Folds(data, folds, mixes=True)
+        tried = unit * (n_classes - 1) * _OFF_DIAGONAL_MULTIPLES
         matrices.parameters = of_gains(gains.parameters)[: len(matrices.shares)]
         penalty_of = partial(strengths_by_role, n_classes, intercept=intercept)
         return walk("off_diagonal_penalty", tried, lambda strength: matrices.losses(penalty_of(strength))), intercept
@@ -195,7 +197,8 @@ class MatrixScaling(OdirScaling):
     _map = CentredMap
 
     def _solve(self, map_, features, y, sample_weight, groups=None):
-        largest, temperature = largest_of(features), unit_of(map_.temperature_, features, y, sample_weight)
+        largest = largest_of(features)
+        temperature = unit_of(map_.temperature_, features, y, sample_weight)
         if largest > _LARGEST_RATIO * temperature > _LARGEST_RATIO * DEFAULT_BOUNDS[0]:
             raise ValueError(
                 f"X must hold logits of at most {_LARGEST_RATIO:g} times the temperature, beside which the others of "

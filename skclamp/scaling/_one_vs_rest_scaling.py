@@ -204,7 +204,8 @@ class PlattScaling(OneVsRestScaling):
     def _fit_labels(self, samples):
         if self.pooling == "none":
             return super()._fit_labels(samples)
-        n_labels, rows = samples.outputs.n_labels, samples.rows()
+        n_labels = samples.outputs.n_labels
+        rows = samples.rows()
         z = samples.logits.double().movedim(1, -1).reshape(-1, n_labels).T
         hit, weight = (values.to(z).view(-1, n_labels).T for values in rows[1:])
         # Of logits of another scale the prior would hold what is wrong.
@@ -312,7 +313,8 @@ class QuadraticScaling(OneVsRestScaling):
         log_odds = _log_odds(logits / map_.temperature_)[(sample_weight > 0).to(logits.device)]
         map_.learn(range_=torch.stack([log_odds.amin(0), log_odds.amax(0)]).cpu())
         terms = map_.terms(logits / map_.temperature_)
-        weight, penalty = sample_weight.to(terms[0]), self.penalty
+        weight = sample_weight.to(terms[0])
+        penalty = self.penalty
         n_effective = weight.sum().item()
         unit = terms[0].shape[1] / n_effective
         if penalty is None:

@@ -129,7 +129,8 @@ class GapNetwork(RankNetwork):
         super().__init__(spread_ranks(n_classes), len(gaps), hidden_layer_sizes, n_class_features)
         self.n_classes = n_classes
         # From the gaps that are set to all, linearly in log(1 + rank).
-        places, knots = np.log1p(np.arange(n_classes - 1)), np.log1p(gaps)
+        places = np.log1p(np.arange(n_classes - 1))
+        knots = np.log1p(gaps)
         basis = np.array([np.interp(places, knots, unit) for unit in np.eye(len(gaps))])
         self.register_buffer("basis", torch.from_numpy(basis))
 
@@ -257,7 +258,8 @@ class OrderPreservingCalibrator(BaseCalibrator):
         @torch.enable_grad()
         def objective(vector):
             vector_to_parameters(torch.from_numpy(vector).to(like), parameters)
-            total, gradient = 0.0, torch.zeros_like(like)
+            total = 0.0
+            gradient = torch.zeros_like(like)
             for ordered, rank, share, by_class, absent in chunks:
                 logits = absent_again(network(ordered, by_class), absent)
                 # Of few classes torch's cross-entropy takes several times as long.
