@@ -65,7 +65,8 @@ def _check_shared(name, calibrator):
     """Raise where a calibrator was given what the comparison has for all of them."""
     parameters = inspect.signature(type(calibrator)).parameters
     for shared in filter(parameters.__contains__, _SHARED):
-        value, default = getattr(calibrator, shared), parameters[shared].default
+        value = getattr(calibrator, shared)
+        default = parameters[shared].default
         # A search of its own over folds is the calibrator's affair.
         if (shared == "cv" and default is not None) or (type(value) is type(default) and value == default):
             continue

@@ -510,7 +510,8 @@ def compare_calibrators(
     }
     rules = {**BaseCalibrator._parameter_constraints, "n_jobs": N_JOBS}
     check_parameters(rules, {**shared, "verbose": verbose, "n_jobs": n_jobs}, "compare_calibrators")
-    chosen, unasked = None if calibrators is None else named(calibrators), calibrators is None
+    chosen = None if calibrators is None else named(calibrators)
+    unasked = calibrators is None
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
         params = {**(params or {}), **({} if groups is None else {"groups": groups})}
@@ -535,7 +536,9 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
         calibrator = calibrators[name]
         bar.set_description(name)
         if is_known[name]:
-            fit, fit_time, predicted = calibrator, nan, logits.calibrated(calibrator)
+            fit = calibrator
+            fit_time = nan
+            predicted = logits.calibrated(calibrator)
         else:
             try:
                 fit, fit_time, predicted = logits.fit(calibrator, calibration)

@@ -137,9 +137,11 @@ class Scoring:
         self.seed = check_random_state(random_state).randint(2**31 - 1)
         self.interval = partial(bootstrap_interval, n_resamples=n_resamples, random_state=self.seed)
         target = target.reshape(len(target), -1)
-        self._known, self._y = target >= 0, target.clip(0).ravel()
+        self._known = target >= 0
+        self._y = target.clip(0).ravel()
         self._n_each = target.shape[1]
-        self.n_places, self._unit = self._n_each if outputs.is_dense else 0, unit
+        self.n_places = self._n_each if outputs.is_dense else 0
+        self._unit = unit
         self.are_labels, self.judging = bool(outputs.n_labels), self._known.any(1)
         self.units = unit[self.judging]
         if self.judging.sum() < 2:
@@ -162,9 +164,11 @@ class Scoring:
         self._of_frequencies = entr(frequencies).sum(1), (1 - np.square(frequencies).sum(1)) * largest / 2
         self.columns = columns[:_MAX_CLASSES_BINNED]
         # Of two classes the most probable one hides much.
-        self.events, self.event = [str(classes[k]) for k in self.columns], 1 if len(classes) == 2 else -1
+        self.events = [str(classes[k]) for k in self.columns]
+        self.event = 1 if len(classes) == 2 else -1
         if self.are_labels:
-            self.events, self.event = ["all labels", *self.events], 0
+            self.events = ["all labels", *self.events]
+            self.event = 0
 
     # The labels are column indices, whichever of them the test set misses.
     @silenced()
@@ -179,7 +183,8 @@ class Scoring:
         else:
             sce = classwise_calibration_error(y, proba, n_bins=n_bins)
         area = self.interval(area_under_risk_coverage, y, proba)
-        of_rows, distances = log_losses(proba, y), brier_losses(proba, y)
+        of_rows = log_losses(proba, y)
+        distances = brier_losses(proba, y)
         d2_log_loss, d2_brier = map(self._gain, (of_rows, distances), self._of_frequencies)
         losses = self._of_samples(of_rows)
         nll, nll_se = self._mean(losses)

@@ -167,7 +167,8 @@ class CalibratorSelector(BaseCalibrator):
             _check_candidates(self.candidates)
 
     def _fit(self, samples, looked):
-        of_all, told = samples.of_all(), samples.metadata.score
+        of_all = samples.of_all()
+        told = samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
             _check_takes_weights(self._scorer())
@@ -180,7 +181,8 @@ class CalibratorSelector(BaseCalibrator):
 
     def _select(self, samples, told, copies, groups):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
-        everywhere, samples = samples, tried(samples)
+        everywhere = samples
+        samples = tried(samples)
         if samples.y.ndim > 1 and self.scoring is not None:
             raise ValueError(
                 "scoring must be None where y has several labels or places a sample, whose maps are pooled by NLL; got "
@@ -196,7 +198,8 @@ class CalibratorSelector(BaseCalibrator):
         log_proba, labels = samples.drawn_by()
         numbers = draw_folds(log_proba, labels, weight, self.n_folds, joined(copies, groups))
         if not numbers.any():
-            self.best_estimator_, self.weights_ = everywhere.fit(maps[base]), np.eye(len(maps))[base]
+            self.best_estimator_ = everywhere.fit(maps[base])
+            self.weights_ = np.eye(len(maps))[base]
             warn_caller(
                 "the calibration set has no two distinct samples (or groups) with weight, of which one could be held "
                 "out: temperature scaling is taken unseen",
@@ -206,19 +209,23 @@ class CalibratorSelector(BaseCalibrator):
         trial = try_out(maps, samples, numbers, verbose=self.verbose, desc="out of fold", n_jobs=self.n_jobs)
         shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
         if self.scoring is not None:
-            scores, found = _scores(trial, self._scorer(), told, samples), {}
+            scores = _scores(trial, self._scorer(), told, samples)
+            found = {}
             best = int((scores @ shares).argmax())
             gain, error, _ = student_below_zero(scores[best] - scores[base], shares)
             best = best if gain > error else base
-            self.best_estimator_, self.best_score_ = samples.fit(maps[best]), float(scores[best] @ shares)
+            self.best_estimator_ = samples.fit(maps[best])
+            self.best_score_ = float(scores[best] @ shares)
             self.weights_ = np.eye(len(maps))[best]
         else:
             units = units_of(samples, copies, groups)
             pooled = learn_pool(trial, names, maps, base, samples, units, everywhere, n_jobs=self.n_jobs)
-            losses, loss = trial.losses(samples) / samples.rows_a_sample, pooled.losses / samples.rows_a_sample
+            losses = trial.losses(samples) / samples.rows_a_sample
+            loss = pooled.losses / samples.rows_a_sample
             means = [np.average(losses[:, fold.numpy()], axis=1, weights=weight[fold]) for fold in trial.folds]
             scores = -np.array(means).T
-            self.best_estimator_, self.weights_ = pooled.pool, pooled.weights
+            self.best_estimator_ = pooled.pool
+            self.weights_ = pooled.weights
             self.best_score_ = -float(np.average(loss, weights=weight))
             found = {"mean_test_gain": (scores - scores[base]) @ shares, "price": pooled.prices}
             found["n_effective"] = pooled.totals
@@ -258,8 +265,10 @@ def _scores(trial, scorer, metadata, samples):
     """Scores of each candidate (rows) on each fold (columns); metadata are what the scorer is told."""
     scores = np.empty((len(trial.log_proba), len(trial.folds)))
     for column, (fold, calibrators) in enumerate(zip(trial.folds, trial.fitted, strict=True)):
-        held_out, told = samples.take(fold), of_rows(metadata, fold.numpy(), len(fold))
-        X, y = to_numpy(held_out.logits), held_out.y.cpu().numpy()
+        held_out = samples.take(fold)
+        told = of_rows(metadata, fold.numpy(), len(fold))
+        X = to_numpy(held_out.logits)
+        y = held_out.y.cpu().numpy()
         for row, calibrator in enumerate(calibrators):
             score = scorer(calibrator, X, y, **told)
             if not isinstance(score, Real) or not math.isfinite(score):

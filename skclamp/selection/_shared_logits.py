@@ -68,7 +68,9 @@ class SharedLogits:
     most_kept = 1 << 26
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose):
-        self.estimator, self.shared, self.verbose = estimator, shared, verbose
+        self.estimator = estimator
+        self.shared = shared
+        self.verbose = verbose
         beside = "X_test", X_test
         ignored = shared["ignore_index"]
         self.outputs, y_cal = understood(shared["outputs"], y_cal, beside, ignored, "y_cal")
@@ -91,7 +93,8 @@ class SharedLogits:
             any_order=y_cal is None and not params,
             metadata=reader._route(y_cal, params),
         )
-        self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
+        self.backbone = self.calibration_samples.deployed
+        self.calibration = self.calibration_samples.logits
         # Those of a Dataset are known by now.
         self.outputs = self.calibration_samples.labelled.outputs
         if self.outputs.is_dense and self.outputs.n_labels:
@@ -113,8 +116,11 @@ class SharedLogits:
             names=("X_test", "y_test"),
             ignore_index=ignored,
         )
-        self.test, self.test_labels, self.seconds = found["logits"], found["labels"], (fit_seconds, test_seconds)
-        n_columns, self.classes = self.calibration.shape[1], self.calibration_samples.classes
+        self.test = found["logits"]
+        self.test_labels = found["labels"]
+        self.seconds = (fit_seconds, test_seconds)
+        n_columns = self.calibration.shape[1]
+        self.classes = self.calibration_samples.classes
         if bool(getattr(self.test_labels, "places", ())) != self.outputs.is_dense:
             kind = "a class at each place" if self.outputs.is_dense else "one class a sample"
             values = getattr(self.test_labels, "values", self.test_labels)
@@ -165,7 +171,8 @@ class SharedLogits:
         """Go on with as many places of each test sample as resampling has time for, drawn once for all."""
         backbone = self.test_samples.backbone
         thin = self.test_samples.labelled.thinned(max(1, _MOST_ROWS // len(self.test)))
-        self.test, self.y_test_encoded = thin.logits, thin.y.cpu().numpy()
+        self.test = thin.logits
+        self.y_test_encoded = thin.y.cpu().numpy()
         kept = np.arange(math.prod(backbone.places))[backbone.kept]
         self.places = kept[some_places(len(kept), thin.n_rows_each).numpy()]
 
@@ -178,7 +185,8 @@ class SharedLogits:
         # Of few categories rows don't tell; equal logits do, but where these are out of fold.
         same = same or torch.equal(self.test, self.calibration)
         share = float(same and np.array_equal(self.y_cal_encoded, self.y_test_encoded))
-        seen, prints = self.calibration_samples.rows_seen(), self.test_samples.prints
+        seen = self.calibration_samples.rows_seen()
+        prints = self.test_samples.prints
         if not share and seen is not None and prints is not None:
             share = shared_share(prints, seen)
         if share:
@@ -195,7 +203,8 @@ class SharedLogits:
         if self.outputs.is_dense or any((y_encoded < 0).any() for _, y_encoded in pairs):
             # A sample of which less is known is sooner all right.
             return
-        hits, counts = [], []
+        hits = []
+        counts = []
         for (logits, y_encoded), units in zip(pairs, (self.calibration_samples.groups, self.units), strict=True):
             predicted = (logits >= 0 if self.outputs.n_labels else logits.argmax(1)).cpu().numpy()
             hits.append((predicted == y_encoded).reshape(len(y_encoded), -1).all(1))
@@ -255,7 +264,8 @@ class SharedLogits:
     @silenced()
     def at_all_places(self, calibrators, row, inputs):
         """Column index of each place of a test sample, -1 where it isn't known, and probabilities by name."""
-        labels, backbone = self.test_labels, self.test_samples.deployed
+        labels = self.test_labels
+        backbone = self.test_samples.deployed
         values = labels.values[row]
         known = are_known(values, labels.ignore_index)
         y = np.where(known, encode_labels(np.where(known, values, self.classes[0]), self.classes, "y_test"), -1)
@@ -308,7 +318,8 @@ class SharedLogits:
                 f"calibrators that are fitted must be so to {_told(self.outputs)}, as y_cal has it; got "
                 f"{_told(calibrator._outputs)} for {name!r}"
             )
-        classes, expected = calibrator.classes_, self.classes
+        classes = calibrator.classes_
+        expected = self.classes
         if not any(np.array_equal(classes, known) for known in (expected, np.arange(len(expected)))):
             raise ValueError(
                 f"calibrators that are fitted must know the classes {expected.tolist()}, in this order; got "
@@ -320,12 +331,14 @@ class SharedLogits:
         backbone = calibrator._backbone
         # The estimator may be a calibrator itself, around others.
         while isinstance(backbone.classifier, BaseCalibrator) and not self._is_compared(backbone):
-            calibrator, backbone = backbone.classifier, backbone.classifier._backbone
+            calibrator = backbone.classifier
+            backbone = backbone.classifier._backbone
         return calibrator
 
     def _is_compared(self, backbone):
         """Return whether a backbone is of the estimator that is compared, or of a copy."""
-        found, expected = backbone.classifier, self.backbone.classifier
+        found = backbone.classifier
+        expected = self.backbone.classifier
         return found is expected is not None or (
             type(found) is type(expected) and backbone.fingerprint() == self.backbone.fingerprint()
         )
