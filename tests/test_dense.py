@@ -1,6 +1,8 @@
 """Dense outputs: a class at each place of a sample, such as the pixels of an image or the tokens of a text."""
 
 import copy
+import re
+import warnings
 from functools import partial
 
 import numpy as np
@@ -822,6 +824,57 @@ def test_masks_that_are_transposed_are_told():
         with pytest.warns(CalibrationSetWarning, match="no better than guessing|is extreme"):
             TemperatureScaling().fit(z, y.transpose(0, 2, 1))
         assert TemperatureScaling().fit(z, y).temperature_ == pytest.approx(2, rel=0.05)  # and no warning
+
+
+def scenes(network, n_samples=60, seed=0, symmetric=False, slope=4.0):
+    """Images that are brighter below, beside masks drawn from what a network makes of them."""
+    rng = np.random.default_rng(seed)
+    X = torch.from_numpy(rng.normal(size=(n_samples, 2, 12, 12))).float()
+    X[:, 0] += slope * torch.linspace(-1, 1, 12)[:, None]
+    X = X + X.flip(-1) if symmetric else X
+    with torch.no_grad():
+        logits = network.eval()(X).double().numpy()
+    return X, (logits / 1.5 + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+@pytest.mark.parametrize(("axes", "slope"), [(-1, 4.0), (-2, 4.0), ((-2, -1), 0.0)])
+def test_masks_that_are_flipped_are_told(network, axes, slope):
+    rule = rf"y may be flipped beside the inputs: np\.flip\(y, {re.escape(str(axes))}\) fits far better"
+    for seed in range(3):
+        X, y = scenes(network, seed=seed, slope=slope)
+        flipped = np.where(np.random.default_rng(seed).random(y.shape) < 0.2, 255, np.flip(y, axes))
+        for kind in (TemperatureScaling, VectorScaling):
+            with pytest.warns(CalibrationSetWarning, match=rule):
+                kind(network, ignore_index=255).fit(X, flipped)
+        new, truth = scenes(network, seed=seed + 3, slope=slope)
+        options = {"calibrators": [TemperatureScaling()], "n_resamples": 9}
+        with pytest.warns(CalibrationSetWarning, match=r"y_test may be flipped beside the inputs"):
+            compare_calibrators(network, X, y, new, np.flip(truth, axes), **options)
+        compare_calibrators(network, X, y, new, truth, **options)  # and no warning
+
+
+def test_of_many_places_some_tell_that_masks_are_flipped():
+    z, y = fields(70, (130, 130), temperature=1.0)
+    with pytest.warns(CalibrationSetWarning, match=r"np\.flip\(y, -2\)"):
+        TemperatureScaling().fit(z, np.flip(y, -2))
+    TemperatureScaling().fit(z, y)  # and no warning
+
+
+def test_masks_that_are_not_flipped_are_not_told(network):
+    for seed in range(5):
+        for symmetric in (False, True):
+            X, y = scenes(network, seed=seed, symmetric=symmetric)
+            holes = np.where(np.random.default_rng(seed).random(y.shape) < 0.5, 255, y)
+            TemperatureScaling(network, ignore_index=255).fit(X, holes)  # and no warning
+        order = np.random.default_rng(seed).permutation(len(y))
+        drawn = np.random.default_rng(seed).integers(0, 3, y.shape)
+        for nonsense in (y[order], drawn):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                TemperatureScaling(network).fit(X, nonsense)
+            assert not [each for each in caught if "flipped" in str(each.message)]
+        # Too few samples to tell.
+        TemperatureScaling(network).fit(X[:8], np.flip(y, -1)[:8])  # and no warning
 
 
 def test_a_rare_class_that_a_weak_network_never_predicts_is_no_void():

@@ -13,6 +13,7 @@ from .arrays import as_numbers, is_missing, n_axes, to_numpy
 from .encoding import register
 from .labels import check_class_names, check_labels, encode_labels, look_swapped, resolve_classes
 from .parameters import check_whole_number
+from .warnings import Finding
 
 OUTPUTS = ("softmax", "sigmoid")
 
@@ -209,6 +210,16 @@ class Targets:
                 known=backbone.classes,
                 likely=backbone.likely_classes,
             )
+            predicted = classes[logits.argmax(1).cpu()]
+            for axes in (-1, -2, (-2, -1)):
+                flipped = np.flip(self.values, axes).reshape(len(self), -1)[:, kept]
+                flipped = np.where(are_known(flipped, self.ignore_index), flipped, values)
+                # A fifth of the errors at least must be mended, beyond three standard errors over samples.
+                mended = (known * ((predicted != values) - 1.25 * (predicted != flipped))).sum(1)
+                if mended.sum() > 3 * np.linalg.norm(mended):
+                    message = f"{name} may be flipped beside the inputs: np.flip({name}, {axes}) fits far better"
+                    Finding(message, explains=True).tell()
+                    break
         y_encoded = torch.from_numpy(y)
         if set(self.places) == {n_classes} and not self.of_labels and isinstance(kept, slice):
             # Of equal axes labels tell which one is that of classes, beyond three standard errors.
