@@ -136,6 +136,21 @@ def test_what_is_ignored_has_no_say():
     assert scored == pytest.approx((by_index.predict(logits) == y)[~holes].mean())
 
 
+def test_scores_refuse_labels_that_are_no_classes():
+    logits, y = fields()
+    names = np.array(["ant", "bee", "cow"])[y]
+    holes = np.random.default_rng(0).random(y.shape) < 0.2
+    for labels, other in ((y, 255), (y, -1), (y, 3), (names, "dog")):
+        found = TemperatureScaling().fit(logits, labels)
+        with pytest.raises(ValueError, match=rf"y must hold labels among the classes \[.*; got \[{other!r}\]"):
+            found.score(logits, np.where(holes, other, labels))
+        # What has no weight may be anything, as in fit.
+        masked = found.score(logits, np.where(holes, other, labels), sample_weight=~holes)
+        assert masked == pytest.approx((found.predict(logits) == labels)[~holes].mean())
+    with pytest.raises(ValueError, match="a place whose class is known"):
+        found.score(logits, np.full(y.shape, -100), sample_weight=~holes)
+
+
 def test_weights_of_images():
     logits, y = fields()
     weight = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)

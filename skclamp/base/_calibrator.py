@@ -31,7 +31,7 @@ from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_h
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
-from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight
+from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight, encode_labels
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
 from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
@@ -751,18 +751,22 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             Before `fit`.
         ValueError, TypeError
             As `predict`; if there are no labels, not one for each sample, such of another type, or not those that X
-            brings.
+            brings; if places have labels that aren't among ``classes_``, nor ``ignore_index``.
         """
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
         if self._outputs.is_dense:
             known = are_known(y, self.ignore_index)
-            if not known.any():
-                raise ValueError(f"y must have a place whose class is known; got {self.ignore_index} alone")
             weight = None
             if sample_weight is not None:
                 if self._outputs.n_labels and n_axes(sample_weight, "sample_weight") > 1:
                     sample_weight = np.repeat(to_numpy(sample_weight)[:, None], y.shape[1], 1)
-                weight = weights_of_rows(sample_weight, y.shape).reshape(y.shape)[known]
+                weight = weights_of_rows(sample_weight, y.shape).reshape(y.shape)
+                known &= weight > 0
+                weight = weight[known]
+            if not known.any():
+                raise ValueError(f"y must have a place whose class is known; got {self.ignore_index} alone")
+            if not self._outputs.n_labels:
+                encode_labels(y[known], self.classes_)
             return accuracy(y[known], predicted[known], weight)
         if self._outputs.n_labels and np.isnan(y).any():
             raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
