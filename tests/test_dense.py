@@ -29,7 +29,7 @@ from skclamp import (
 )
 from skclamp._backbones.samples import some_places
 from skclamp.display import ReliabilityDisplay
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 from skclamp.metrics import (
     calibration_noise_floor,
     expected_calibration_error,
@@ -890,6 +890,17 @@ def test_masks_that_are_not_flipped_are_not_told(network):
             assert not [each for each in caught if "flipped" in str(each.message)]
         # Too few samples to tell.
         TemperatureScaling(network).fit(X[:8], np.flip(y, -1)[:8])  # and no warning
+
+
+def test_test_masks_whose_classes_are_in_another_order_are_told(network):
+    options = {"calibrators": [TemperatureScaling()], "n_resamples": 9, "ignore_index": 255}
+    for seed in range(3):
+        (X, y), (new, truth) = scenes(network, seed=seed), scenes(network, seed=seed + 3)
+        holes = np.random.default_rng(seed).random(y.shape) < 0.5
+        moved = np.where(holes, 255, np.array([2, 0, 1])[truth])
+        with pytest.warns(TrainingDataWarning, match=r"7.\...% on X_cal and .* on X_test.* classes in another order"):
+            compare_calibrators(network, X, y, new, moved, **options)
+        compare_calibrators(network, X, np.where(holes, 255, y), new, truth, **options)  # and no warning
 
 
 def test_a_rare_class_that_a_weak_network_never_predicts_is_no_void():

@@ -200,16 +200,17 @@ class SharedLogits:
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
         pairs = (self.calibration, self.y_cal_encoded), (self.test, self.y_test_encoded)
-        if self.outputs.is_dense or any((y_encoded < 0).any() for _, y_encoded in pairs):
+        if self.outputs.n_labels and any((y_encoded < 0).any() for _, y_encoded in pairs):
             # A sample of which less is known is sooner all right.
             return
         hits = []
         counts = []
         for (logits, y_encoded), units in zip(pairs, (self.calibration_samples.groups, self.units), strict=True):
             predicted = (logits >= 0 if self.outputs.n_labels else logits.argmax(1)).cpu().numpy()
-            hits.append((predicted == y_encoded).reshape(len(y_encoded), -1).all(1))
+            right = predicted == y_encoded
+            hits.append(right.all(1) if self.outputs.n_labels else right[y_encoded >= 0])
             # A group's samples count as one together.
-            n_units = numbered(units, len(hits[-1])).max() + 1
+            n_units = numbered(units, len(y_encoded)).max() + 1
             n_hits = round(hits[-1].mean() * n_units)
             counts.append([n_hits, n_units - n_hits])
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
@@ -217,7 +218,7 @@ class SharedLogits:
             note(
                 f"the {what} is {hits[0].mean():.2%} on X_cal and {hits[1].mean():.2%} on X_test, which isn't by "
                 "chance: either X_cal trained the network, and nothing learned from it will do, or X_test is of "
-                "another kind",
+                "another kind, or its classes in another order",
                 TrainingDataWarning,
                 explains=True,
             )
