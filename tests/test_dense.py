@@ -852,9 +852,9 @@ def scenes(network, n_samples=60, seed=0, symmetric=False, slope=4.0):
     return X, (logits / 1.5 + rng.gumbel(size=logits.shape)).argmax(1)
 
 
-@pytest.mark.parametrize(("axes", "slope"), [(-1, 4.0), (-2, 4.0), ((-2, -1), 0.0)])
+@pytest.mark.parametrize(("axes", "slope"), [(-1, 4.0), (-2, 4.0), ((-2, -1), 4.0), ((-2, -1), 0.0)])
 def test_masks_that_are_flipped_are_told(network, axes, slope):
-    rule = rf"y may be flipped beside the inputs: np\.flip\(y, {re.escape(str(axes))}\) fits far better"
+    rule = rf"y may be flipped or transposed beside the inputs: np\.flip\(y, {re.escape(str(axes))}\) fits far better"
     for seed in range(3):
         X, y = scenes(network, seed=seed, slope=slope)
         flipped = np.where(np.random.default_rng(seed).random(y.shape) < 0.2, 255, np.flip(y, axes))
@@ -863,9 +863,16 @@ def test_masks_that_are_flipped_are_told(network, axes, slope):
                 kind(network, ignore_index=255).fit(X, flipped)
         new, truth = scenes(network, seed=seed + 3, slope=slope)
         options = {"calibrators": [TemperatureScaling()], "n_resamples": 9}
-        with pytest.warns(CalibrationSetWarning, match=r"y_test may be flipped beside the inputs"):
+        with pytest.warns(CalibrationSetWarning, match=r"y_test may be flipped or transposed beside the inputs"):
             compare_calibrators(network, X, y, new, np.flip(truth, axes), **options)
         compare_calibrators(network, X, y, new, truth, **options)  # and no warning
+
+
+def test_square_masks_that_are_transposed_are_told(network):
+    for seed in range(3):
+        X, y = scenes(network, seed=seed)
+        with pytest.warns(CalibrationSetWarning, match=r"y\.swapaxes\(-1, -2\) fits far better"):
+            TemperatureScaling(network).fit(X, y.swapaxes(1, 2))
 
 
 def test_of_many_places_some_tell_that_masks_are_flipped():

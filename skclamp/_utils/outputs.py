@@ -16,6 +16,8 @@ from .parameters import check_whole_number
 from .warnings import Finding
 
 OUTPUTS = ("softmax", "sigmoid")
+# By how many standard errors over samples masks must fit better where they are moved.
+_ERRORS_OF_MOVES = 3
 
 
 @register
@@ -210,16 +212,8 @@ class Targets:
                 known=backbone.classes,
                 likely=backbone.likely_classes,
             )
-            predicted = classes[logits.argmax(1).cpu()]
-            for axes in (-1, -2, (-2, -1)):
-                flipped = np.flip(self.values, axes).reshape(len(self), -1)[:, kept]
-                flipped = np.where(are_known(flipped, self.ignore_index), flipped, values)
-                # A fifth of the errors at least must be mended, beyond three standard errors over samples.
-                mended = (known * ((predicted != values) - 1.25 * (predicted != flipped))).sum(1)
-                if mended.sum() > 3 * np.linalg.norm(mended):
-                    message = f"{name} may be flipped beside the inputs: np.flip({name}, {axes}) fits far better"
-                    Finding(message, explains=True).tell()
-                    break
+            if len(self.places) > 1:
+                self._look_for_moves(classes[logits.argmax(1).cpu()], values, known, kept, name)
         y_encoded = torch.from_numpy(y)
         if set(self.places) == {n_classes} and not self.of_labels and isinstance(kept, slice):
             # Of equal axes labels tell which one is that of classes, beyond three standard errors.
@@ -232,6 +226,23 @@ class Targets:
         if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
         return classes, y_encoded.to(logits.device), weight
+
+    def _look_for_moves(self, predicted, values, known, kept, name):
+        """Tell of masks that fit far better where they are flipped or, if they are squares, transposed."""
+        moves = {f"np.flip({name}, {axes})": np.flip(self.values, axes) for axes in (-1, -2, (-2, -1))}
+        if self.places[-1] == self.places[-2]:
+            moves[f"{name}.swapaxes(-1, -2)"] = self.values.swapaxes(-1, -2)
+        found = []
+        for move, moved in moves.items():
+            moved = moved.reshape(len(self), -1)[:, kept]
+            moved = np.where(are_known(moved, self.ignore_index), moved, values)
+            # A fifth of the errors at least must be mended.
+            mended = (known * ((predicted != values) - 1.25 * (predicted != moved))).sum(1)
+            found.append((mended.sum() / max(np.linalg.norm(mended), 1), move))
+        errors, move = max(found)
+        if errors > _ERRORS_OF_MOVES:
+            message = f"{name} may be flipped or transposed beside the inputs: {move} fits far better"
+            Finding(message, explains=True).tell()
 
 
 def encode_places(values, there, n_classes, ignore_index, name, **told):
