@@ -868,6 +868,26 @@ def test_masks_that_are_flipped_are_told(network, axes, slope):
         compare_calibrators(network, X, y, new, truth, **options)  # and no warning
 
 
+@pytest.mark.parametrize("make", [TemperatureScaling, VectorScaling, CalibratorSelector, PlattScaling])
+def test_groups_of_images(make):
+    logits, y = fields()
+    groups = np.arange(len(y)) // 2
+    assert make().fit(logits, y, groups=groups).predict_proba(logits).shape == logits.shape
+
+
+def test_masks_of_no_weight_and_other_orders_are_not_told_as_moved(network):
+    for seed in range(3):
+        X, y = scenes(network, seed=seed)
+        moved, weight = np.concatenate([y[:8], np.flip(y[8:], -1)]), (np.arange(60) < 8).astype(float)
+        region = np.random.default_rng(seed).random(y.shape) < 0.5
+        filled = np.where(region, y, 0)
+        for labels, weights in ((moved, weight), (filled, region * 1.0), (2 - y, None)):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                TemperatureScaling(network).fit(X, labels, sample_weight=weights)
+            assert not [each for each in caught if "flipped" in str(each.message)]
+
+
 def test_square_masks_that_are_transposed_are_told(network):
     for seed in range(3):
         X, y = scenes(network, seed=seed)

@@ -278,15 +278,55 @@ def padded_before(batch):
     return {**batch, **{name: batch[name].gather(1, order) for name in ("input_ids", "attention_mask")}}
 
 
-@pytest.mark.parametrize(("change", "is_told"), [(inverted, True), (unmasked, True), (padded_before, False)])
-def test_padding_that_is_read_is_told(change, is_told):
-    model = Careless().eval()
-    loader = texts(model, 0)
+class Heedful(Reader):
+    """A reader that finds the padding by itself."""
+
+    def forward(self, input_ids, attention_mask=None):
+        return super().forward(input_ids, (input_ids > 0).long())
+
+
+def of_heads(batch):
+    """A mask for each head, all alike."""
+    return {**batch, "attention_mask": batch["attention_mask"][:, None]}
+
+
+class Broad(Reader):
+    """A reader that takes a mask for each head."""
+
+    def forward(self, input_ids, attention_mask):
+        return super().forward(input_ids, attention_mask[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "is_told"),
+    [
+        (Careless, inverted, True),
+        (Careless, unmasked, True),
+        (Careless, padded_before, False),
+        (Heedful, unmasked, False),
+        (Broad, of_heads, False),
+    ],
+)
+def test_padding_that_is_read_is_told(make, change, is_told):
+    model = make().eval()
+    loader = texts(Reader().eval(), 0)
     loader.collate_fn = lambda rows: change(padded(rows))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         TemperatureScaling(model).fit(loader)
-    assert any("attention_mask isn't given, or isn't 0 there" in str(each.message) for each in caught) is is_told
+    assert any("the network reads the padding of texts" in str(each.message) for each in caught) is is_told
+
+
+@pytest.mark.parametrize("alphabet", [2, 4])
+def test_texts_of_one_length_that_end_alike_are_not_told(alphabet):
+    model = Careless().eval()
+    for seed in range(10):
+        X = {"input_ids": np.random.default_rng(seed).integers(1, alphabet, size=(100, 12))}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            TemperatureScaling(model).fit(X, np.arange(100) % 3)
+            TemperatureScaling(model).fit({"input_ids": X["input_ids"][:, :1]}, np.arange(100) % 3)
+        assert not any("padding" in str(each.message) for each in caught)
 
 
 def test_the_row_of_readme_on_texts():

@@ -372,6 +372,8 @@ def test_classes_in_the_place_of_groups_are_told(make):
     patients = np.arange(300) // 5
     for groups in (patients, 100 * y + patients % 100):
         assert not any("groups are the classes" in message for message in told(make(), X, y, groups=groups))
+    one = np.zeros_like(y)
+    assert not any("groups are the classes" in message for message in told(make(), X, one, groups=one))
 
 
 def several(n_samples=400, n_labels=5, seed=0):
@@ -432,6 +434,17 @@ def test_weak_probabilities_of_rare_labels_are_seldom_guesses():
         beside += told_to_be_guesses(z + 8 * y * (np.arange(6) > 3), y)
     assert weak <= 2
     assert beside == 0
+
+
+def test_labels_that_are_easy_are_not_flawless_and_scores_are_no_percentages():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        easy = np.where(rng.random((400, 20)) < 0.15, 6, -6) + rng.normal(size=(400, 20))
+        drawn = (easy + rng.logistic(size=easy.shape) > 0).astype(float)
+        assert not any("without an error" in message for message in told(PlattScaling(), easy, drawn))
+        z, y = several(seed=seed)
+        for scores in (20 + z, 300 + 50 * z - 50 * z.min()):
+            assert not any("percentages" in message for message in told(PlattScaling(), scores, y))
 
 
 def test_ones_alone_are_told_beside_a_label_that_nobody_knows():

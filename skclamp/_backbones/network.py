@@ -249,8 +249,6 @@ class NetworkBackbone(Backbone):
             return None
         x, others, first = self._first
         self._first = ()
-        if self._sees_padding(others):
-            return "padding"
         # Deep in a network this may move so few inputs by little.
         if any(isinstance(part, _BatchNorm) and part.running_mean is None for part in self.module.modules()):
             return "batch"
@@ -261,7 +259,9 @@ class NetworkBackbone(Backbone):
                 # By more than the arithmetic of any device, which computes batches of another size otherwise.
                 scale = (first - first.mean(1, keepdim=True)).abs().max()
                 if not (first - second).abs().max() > _SAME * scale:
-                    return None
+                    masked = self._without_padding(others)
+                    reads = masked is not None and (first - self._forward(x, masked)).abs().max() > _SAME * scale
+                    return "padding" if reads else None
                 if (second - self._forward(x, others)).abs().max() > _SAME * scale:
                     return "random"
                 return "batch" if (first - second).abs().max() > _SAME_IN_BATCHES * scale else None
@@ -269,14 +269,23 @@ class NetworkBackbone(Backbone):
                 # Some take batches of one size alone.
                 return None
 
-    def _sees_padding(self, others):
-        """Return True where a network that takes an attention mask isn't told of what ends some first texts."""
-        taken = names_taken(self.module.module) or ()
-        if "input_ids" not in others or "attention_mask" not in {*taken, *others}:
-            return False
-        ids = others["input_ids"]
-        ends, mask = (each[:, -_N_PADS:] for each in (ids, others.get("attention_mask", torch.ones_like(ids))))
-        return bool(((ends == ends[:, :1]) & (mask != 0)).all(1).any())
+    def _without_padding(self, others):
+        """Inputs whose attention mask leaves out what seems to be padding; None where nothing does, or none is taken.
+
+        Two of the first texts end in the same id, so many times and more, and one of them more often than the other.
+        """
+        ids, mask = others.get("input_ids"), others.get("attention_mask")
+        if ids is not None and mask is None and "attention_mask" in (names_taken(self.module.module) or ()):
+            mask = torch.ones_like(ids)
+        # Masks of other numbers may be added to scores.
+        if ids is None or ids.ndim != 2 or mask is None or mask.shape != ids.shape or mask.is_floating_point():
+            return None
+        ends = (ids == ids[:, -1:]).flip(1).long().cumprod(1).flip(1)
+        lengths = ends.sum(1)
+        padded = (lengths >= _N_PADS) & (ids[:, -1] == ids[lengths.argmax(), -1])
+        if len(lengths[padded].unique()) < 2:
+            return None
+        return {**others, "attention_mask": (1 - ends * padded[:, None]).to(mask.dtype)}
 
     def _forward(self, x, others, view=None, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""

@@ -97,7 +97,7 @@ def diagnose(samples, *, fitted):
     """
     thinned, backbone = samples.labelled.thinned(max(1, _MAX_ROWS // len(samples.weight))), samples.backbone
     # Rows of one image are no independent ones.
-    units = np.arange(len(thinned.weight)).repeat(thinned.n_rows_each)
+    units, groups = np.arange(len(thinned.weight)).repeat(thinned.n_rows_each), samples.groups
     logits, y_encoded, weight = thinned.rows()
     samples = replace(samples, logits=logits, y_encoded=y_encoded, weight=weight)
     seen = y_encoded[(weight > 0).to(y_encoded.device)]
@@ -105,7 +105,7 @@ def diagnose(samples, *, fitted):
     findings = _of_classes(seen, logits, y_encoded, weight, samples.classes)
     # Folds are fitted without what they calibrate on.
     findings += look_for_errors(logits, y_encoded, weight) if fitted else []
-    if samples.groups is not None and _are_the_same(samples.groups[units], y_encoded):
+    if groups is not None and _are_the_same(groups[units][weight.cpu() > 0], seen.cpu().numpy()):
         findings.append(Finding(words.GROUPS_ARE_CLASSES, explains=True))
     if not backbone.yields_logits:
         return findings, None
@@ -122,10 +122,11 @@ def diagnose(samples, *, fitted):
     return findings + misfits, looked._replace(random=why == "random")
 
 
-def _are_the_same(groups, y_encoded):
+def _are_the_same(groups, classes):
     """Return True where each group is one class and each class one group, of several samples somewhere."""
-    pairs = np.unique([groups, y_encoded.cpu()], axis=1)
-    return len(set(pairs[0])) == len(set(pairs[1])) == len(pairs.T) < len(groups)
+    pairs = groups * (classes.max() + 1) + classes
+    n_groups, n_classes, n_pairs = (len(np.unique(numbers)) for numbers in (groups, classes, pairs))
+    return 1 < n_groups == n_classes == n_pairs < len(groups)
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):

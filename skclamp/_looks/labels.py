@@ -7,6 +7,7 @@ from scipy.stats import rankdata
 from .._judging.paired import deviations
 from .._utils.arrays import counted_rows
 from .._utils.warnings import Finding
+from ..exceptions import TrainingDataWarning
 from . import words
 
 # Looks at more samples, or at more labels, would take long.
@@ -20,6 +21,8 @@ _OF_ORDER, _OF_LABEL = 3.09, 4.0
 _ADVANTAGE, _OF_ANY, _OF_ONE = 0.1, 1.645, 2.5
 # The log-odds of sigmoid(1) are 1, but for rounding; and how often labels are 1 whose probabilities are all above that.
 _MOST, _HALF = 1.001, 0.5
+# The most that percentages are, and how improbable it must be that a label has no error, in nats.
+_PERCENT, _OF_NO_ERROR = 100, 7
 
 
 def look_at_labels(samples):
@@ -36,10 +39,9 @@ def look_at_labels(samples):
     share = (known * y).sum(0) / known.sum(0).clip(1)
     if share[known.any(0)].min(initial=2) == 1:
         return [Finding(words.ALL_ONES, explains=True)]
-    twice = log_odds.max() <= _MOST
-    # Of what may be probabilities more is said elsewhere.
-    if log_odds.min() >= 0 and share.mean() < _HALF and not (twice and samples.backbone.guesses_response):
-        return [Finding(words.SIGMOID_TWICE if twice else words.ALL_LIKELY, explains=True)]
+    inside, rare = 0 <= log_odds.min() <= log_odds.max() <= _MOST, share.mean() < _HALF
+    if inside and rare and not samples.backbone.guesses_response:
+        return [Finding(words.SIGMOID_TWICE, explains=True)]
     deviation, ranks = known * (y - share), rankdata(log_odds, axis=0) - n_samples / 2
     fit, second = deviation * ranks, np.random.default_rng(0).random(n_samples) < _HALF
     order = linear_sum_assignment(deviation[~second].T @ ranks[~second], maximize=True)[1]
@@ -52,11 +54,13 @@ def look_at_labels(samples):
     against = samples.classes[by_label < -_OF_LABEL].tolist()
     if against:
         return [Finding(words.UPSIDE_DOWN.format(against), explains=True)]
-    often = np.minimum((y == 1).sum(0), (y == 0).sum(0)) >= words.MIN_SAMPLES_PER_PARAMETER
-    least = np.where(y == 1, log_odds, np.inf).min(0)
-    flawless = samples.classes[often & (least > np.where(y == 0, log_odds, -np.inf).max(0))].tolist()
-    if flawless:
-        return [Finding(words.FLAWLESS_LABELS.format(flawless), explains=True)]
+    if rare and samples.backbone.guesses_response and 0 <= log_odds.min() < 1 < log_odds.max() <= _PERCENT:
+        return [Finding(words.PERCENTAGES_OF_LABELS, explains=True)]
+    # How improbable so few errors are, in nats, by what the probabilities promise.
+    surprise = (known * np.logaddexp(0, -abs(log_odds))).sum(0)
+    flawless = ~(known & ((log_odds > 0) != y)).any(0) & (surprise > _OF_NO_ERROR + np.log(n_labels))
+    if flawless.any():
+        return [Finding(words.FLAWLESS_LABELS.format(samples.classes[flawless].tolist()), TrainingDataWarning)]
     sums, n_pairs = fit.sum(1), known.sum(0) ** 2 @ (share * (1 - share))
     most = sums.sum() + _OF_ANY * np.sqrt(sums @ sums)
     guesses = most < _ADVANTAGE * n_pairs and by_label.max() < _OF_ONE

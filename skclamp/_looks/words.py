@@ -129,8 +129,8 @@ COUPLED_SAMPLES = (
 )
 
 PADDING = (
-    "the network looks at the padding of texts: the last ids of some are all equal, and attention_mask isn't given, "
-    "or isn't 0 there. Give it beside input_ids, 1 at a token and 0 at padding"
+    "the network reads the padding of texts: where equal ids at their ends are masked, it yields other logits. Give "
+    "attention_mask beside input_ids, 1 at a token and 0 at padding"
 )
 GROUPS_ARE_CLASSES = (
     "groups are the classes: each holds all the samples of one, and none can be held out. Give a name for each sample "
@@ -168,8 +168,8 @@ ALL_ONES = (
     "label, and NaN only where nobody knows"
 )
 FLAWLESS_LABELS = (
-    "labels without an error: {}. All samples that have one have a higher probability of it than those that haven't. "
-    "If they trained the network, calibrate on others, since how sure to be can't be learned from these"
+    "labels without an error: {}, fewer than their probabilities promise. If the samples trained the network, "
+    "calibrate on others, since how sure to be of its errors can't be learned from these"
 )
 GUESSES_OF_LABELS = (
     "on {} samples labels have hardly higher probabilities where they are 1 than where they are 0: are the trained "
@@ -179,9 +179,9 @@ SIGMOID_TWICE = (
     "all probabilities lie between 0.5 and 0.74, as those of a sigmoid that was applied twice, and labels are rarer: "
     "give the outputs of one sigmoid"
 )
-ALL_LIKELY = (
-    "no logit of a label is negative, so that each is likelier than not, and labels are rarer: if X holds percentages, "
-    'give X / 100 and say response="probabilities"'
+PERCENTAGES_OF_LABELS = (
+    "X lies between 0 and 100, so that as logits all labels are likelier than not, and labels are rarer: if X holds "
+    'percentages, give X / 100 and say response="probabilities"'
 )
 GUESSES = (
     "the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "

@@ -16,8 +16,9 @@ from .parameters import check_whole_number
 from .warnings import Finding
 
 OUTPUTS = ("softmax", "sigmoid")
-# By how many standard errors over samples masks must fit better where they are moved.
-_ERRORS_OF_MOVES = 3
+# By how many standard errors over samples masks must fit better where they are moved; at how many places, and among how
+# many classes, it is looked.
+_ERRORS_OF_MOVES, _MAX_MOVED, _MAX_CLASSES = 3, 1 << 18, 1000
 
 
 @register
@@ -212,8 +213,8 @@ class Targets:
                 known=backbone.classes,
                 likely=backbone.likely_classes,
             )
-            if len(self.places) > 1:
-                self._look_for_moves(classes[logits.argmax(1).cpu()], values, known, kept, name)
+            if len(self.places) > 1 and n_classes <= _MAX_CLASSES:
+                self._look_for_moves(logits, classes, weight, kept, name)
         y_encoded = torch.from_numpy(y)
         if set(self.places) == {n_classes} and not self.of_labels and isinstance(kept, slice):
             # Of equal axes labels tell which one is that of classes, beyond three standard errors.
@@ -227,22 +228,42 @@ class Targets:
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
         return classes, y_encoded.to(logits.device), weight
 
-    def _look_for_moves(self, predicted, values, known, kept, name):
-        """Tell of masks that fit far better where they are flipped or, if they are squares, transposed."""
-        moves = {f"np.flip({name}, {axes})": np.flip(self.values, axes) for axes in (-1, -2, (-2, -1))}
+    def _look_for_moves(self, logits, classes, weight, kept, name):
+        """Tell of masks that fit far better where they are flipped or, if they are squares, transposed.
+
+        And better than were the columns in any other order, which flips of scenes may look like.
+        """
+        places = np.arange(np.prod(self.places)).reshape(self.places)
+        moves = {f"np.flip({name}, {axes})": np.flip(places, axes) for axes in (-1, -2, (-2, -1))}
         if self.places[-1] == self.places[-2]:
-            moves[f"{name}.swapaxes(-1, -2)"] = self.values.swapaxes(-1, -2)
-        found = []
+            moves[f"{name}.swapaxes(-1, -2)"] = places.swapaxes(-1, -2)
+        some = np.random.default_rng(0).permutation(logits.shape[2])[: max(1, _MAX_MOVED // len(self))]
+        columns, weight = logits[:, :, some].argmax(1).cpu().numpy(), to_numpy(weight)
+        predicted = classes[columns]
+        labels, known = self._at(places.ravel()[kept][some])
+        there = known & (weight > 0)[:, None]
+        names, numbers = np.unique(labels[there], return_inverse=True)
+        counts = np.zeros((logits.shape[1], len(names)))
+        np.add.at(counts, (columns[there], numbers), 1)
+        least, found = counts.max(1).sum() / max(counts.sum(), 1), []
         for move, moved in moves.items():
-            moved = moved.reshape(len(self), -1)[:, kept]
-            moved = np.where(are_known(moved, self.ignore_index), moved, values)
+            others, known = self._at(moved.ravel()[kept][some])
+            both = there & known
+            right, wrong = (predicted == others)[both], (predicted != labels) - 1.25 * (predicted != others)
             # A fifth of the errors at least must be mended.
-            mended = (known * ((predicted != values) - 1.25 * (predicted != moved))).sum(1)
-            found.append((mended.sum() / max(np.linalg.norm(mended), 1), move))
-        errors, move = max(found)
+            mended = weight * (both * wrong).sum(1)
+            if len(right) and right.mean() > least:
+                found.append((mended.sum() / max(np.linalg.norm(mended), np.finfo(float).tiny), move))
+        errors, move = max(found, default=(0.0, ""))
         if errors > _ERRORS_OF_MOVES:
             message = f"{name} may be flipped or transposed beside the inputs: {move} fits far better"
             Finding(message, explains=True).tell()
+
+    def _at(self, places):
+        """Return labels at some places, and which of them are known and count."""
+        labels = self.values.reshape(len(self), -1)[:, places]
+        known = are_known(labels, self.ignore_index)
+        return labels, known if self.mask is None else known & self.mask[:, places]
 
 
 def encode_places(values, there, n_classes, ignore_index, name, **told):
