@@ -30,7 +30,7 @@ _N_REPEATED = 4
 _SAME = 0.01
 # How far other batches may move them: int8 kernels take their scale from a batch.
 _SAME_IN_BATCHES = 0.1
-# A text that ends in so many equal ids is padded.
+# A text that ends in so many equal ids may be padded.
 _N_PADS = 3
 # Of predictions of dense outputs.
 _MANY_BYTES = 4e9
@@ -272,7 +272,7 @@ class NetworkBackbone(Backbone):
     def _without_padding(self, others):
         """Inputs whose attention mask leaves out what seems to be padding; None where nothing does, or none is taken.
 
-        Two of the first texts end in the same id, so many times and more, and one of them more often than the other.
+        Of the first texts one ends in the same id, so many times and more, which is nowhere but at the ends of texts.
         """
         ids, mask = others.get("input_ids"), others.get("attention_mask")
         if ids is not None and mask is None and "attention_mask" in (names_taken(self.module.module) or ()):
@@ -282,10 +282,10 @@ class NetworkBackbone(Backbone):
             return None
         ends = (ids == ids[:, -1:]).flip(1).long().cumprod(1).flip(1)
         lengths = ends.sum(1)
-        padded = (lengths >= _N_PADS) & (ids[:, -1] == ids[lengths.argmax(), -1])
-        if len(lengths[padded].unique()) < 2:
+        is_pad = ids == ids[lengths.argmax(), -1]
+        if lengths.max() < _N_PADS or (is_pad & (ends == 0)).any():
             return None
-        return {**others, "attention_mask": (1 - ends * padded[:, None]).to(mask.dtype)}
+        return {**others, "attention_mask": (~is_pad).to(mask.dtype)}
 
     def _forward(self, x, others, view=None, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""

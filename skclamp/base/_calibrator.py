@@ -764,7 +764,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 known &= weight > 0
                 weight = weight[known]
             if not known.any():
-                raise ValueError(f"y must have a place whose class is known; got {self.ignore_index} alone")
+                raise ValueError("y must have a place whose class is known, and that has weight; got none")
             if not self._outputs.n_labels:
                 encode_labels(y[known], self.classes_)
             return accuracy(y[known], predicted[known], weight)
