@@ -57,7 +57,7 @@ from skclamp import (
     load,
 )
 from skclamp.display import ReliabilityDisplay
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
@@ -894,8 +894,11 @@ def test_labels_that_a_threshold_separates_have_no_gain_of_their_own(scale):
     z = 2.5 * rng.normal(size=(1000, 6)) - 1.5
     flawless, y = (z > 0).astype(float), (z + rng.logistic(size=z.shape) > 0).astype(float)
     for pooling in ("partial", "complete"):
-        assert PlattScaling(pooling=pooling).fit(scale * z, flawless).coef_.max() < 30
-    alone, beside = PlattScaling().fit(scale * z, y), PlattScaling().fit(scale * z, np.c_[flawless[:, :1], y[:, 1:]])
+        with pytest.warns(TrainingDataWarning, match="labels without an error"):
+            assert PlattScaling(pooling=pooling).fit(scale * z, flawless).coef_.max() < 30
+    alone = PlattScaling().fit(scale * z, y)
+    with pytest.warns(TrainingDataWarning, match=r"labels without an error: \[0\]"):
+        beside = PlattScaling().fit(scale * z, np.c_[flawless[:, :1], y[:, 1:]])
     np.testing.assert_allclose(beside.coef_[1:], alone.coef_[1:], rtol=0.2)
     assert beside.coef_[0] < 10 * alone.coef_[0]
 
