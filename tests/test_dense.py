@@ -147,8 +147,11 @@ def test_scores_refuse_labels_that_are_no_classes():
         # What has no weight may be anything, as in fit.
         masked = found.score(logits, np.where(holes, other, labels), sample_weight=~holes)
         assert masked == pytest.approx((found.predict(logits) == labels)[~holes].mean())
-    with pytest.raises(ValueError, match="a place whose class is known"):
-        found.score(logits, np.full(y.shape, -100), sample_weight=~holes)
+    with pytest.raises(ValueError, match=r"got \[-1\].*of places say ignore_index=-1"):
+        TemperatureScaling().fit(logits, y).score(logits, np.where(holes, -1, y))
+    for labels, weight in ((np.full(y.shape, -100), ~holes), (np.where(holes, -100, y), holes)):
+        with pytest.raises(ValueError, match="a place whose class is known, and that has weight; got none"):
+            TemperatureScaling().fit(logits, y).score(logits, labels, sample_weight=weight)
 
 
 def test_weights_of_images():

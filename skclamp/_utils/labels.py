@@ -20,7 +20,10 @@ LABELS = ("labels", "label")
 # that are less than this part of it are 0 beside it.
 _WEIGHT_LIMITS = (1e-100, 1e100)
 _MIN_PART = 1e-50
-_UNLABELLED = ". Where -1 stands for no label, leave these samples out, or give neural clamping X_unlabelled"
+_UNLABELLED = (
+    ". Where -1 stands for no label, leave these samples out, or give neural clamping X_unlabelled; of places say "
+    "ignore_index=-1"
+)
 _SOFT_LABELS = (
     ". Soft labels aren't taken: give the likeliest class; or each sample once for each class, with its probability as "
     "sample_weight"
