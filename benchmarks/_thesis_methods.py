@@ -45,7 +45,6 @@ class Run(NamedTuple):
     n_calibration: int
     seed: int
     epochs: int | str
-    precision: str
 
 
 class Samples(NamedTuple):
@@ -142,7 +141,7 @@ def settings(run):
     if run.method == "clamping":
         return {"gamma": run.gamma}
     frozen = [Freezer("temperature")] if run.method == "reference, input only" else None
-    loop = {"max_epochs": run.epochs, "precision": run.precision, "callbacks": frozen}
+    loop = {"max_epochs": run.epochs, "callbacks": frozen}
     return {**skclamp.REFERENCE_SETTINGS, "gamma": run.gamma, **loop}
 
 

@@ -28,7 +28,7 @@ SIZED = {
     "clamping": {"color": "#0b3c6f", "marker": "o"},
     "reference": {"color": "#d55e00", "marker": "X"},
 }
-SETTINGS = ["network", "method", "gamma", "n_calibration", "epochs", "precision"]
+SETTINGS = ["network", "method", "gamma", "n_calibration", "epochs"]
 # Of each experiment the title, and what has to vary.
 TITLES = {
     "table": ("calibrators", "method"),

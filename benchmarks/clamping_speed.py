@@ -35,11 +35,8 @@ def grid_search(network):
     return GridSearchCV(calibrator, {"gamma": GAMMAS}, scoring=neg_log_likelihood_scorer, cv=FOLDS)
 
 
-# "auto" is float32 on processors without bfloat16.
 CLAMPINGS = {
-    f"{family}{ending}": partial(NeuralClampingCalibrator, perturbation=family, random_state=0, **precision)
-    for family in ("affine", "auto")
-    for ending, precision in (("", {}), (", float32", {"precision": "float32"}))
+    family: partial(NeuralClampingCalibrator, perturbation=family, random_state=0) for family in ("affine", "auto")
 }
 SEARCHES = {
     "gamma auto": partial(NeuralClampingCalibrator, perturbation="affine", gamma="auto", random_state=0),

@@ -24,8 +24,8 @@ from skclamp.distributed import sharded
 
 SETTINGS = {
     "temperature scaling": None,
-    "affine": {"perturbation": "affine", "precision": "float32"},
-    "auto": {"precision": "float32"},
+    "affine": {"perturbation": "affine"},
+    "auto": {},
     "reference, 3 epochs": {**REFERENCE_SETTINGS, "max_epochs": 3},
 }
 

@@ -6,7 +6,7 @@ size of the calibration set. A Markdown file of tables is written beside the fil
 
     python benchmarks/thesis.py --data DIR
     python benchmarks/thesis.py --data DIR --parts table --methods uncalibrated temperature clamping
-    python benchmarks/thesis.py --data DIR --parts table ablation --epochs 10 --precision bfloat16
+    python benchmarks/thesis.py --data DIR --parts table ablation --epochs 10
     python benchmarks/thesis.py --summary --figure benchmarks/results/thesis_size.png
 
 The reference's settings take 100 epochs: hours on a few processor cores. Intervals are for the randomness of the test
@@ -29,7 +29,6 @@ from _thesis_methods import FACTS, Problem, Run, Samples, calibrate
 from _thesis_tables import CIFAR100, GAMMAS, METHODS, REFERENCE, draw, means, report
 from skclamp import REFERENCE_SETTINGS, TemperatureScaling, metrics
 
-PRECISIONS = ("float32", "bfloat16")
 PARTS = ("table", "ablation", "gamma", "size")
 ERRORS = {
     "ece": metrics.expected_calibration_error,
@@ -59,7 +58,7 @@ def settings_of(part, n_calibration, gammas, sizes):
     return [(method, GAMMAS.get(method, ""), n) for method in _thesis_tables.SIZED for n in sizes if n <= n_calibration]
 
 
-def runs_of(parts, n_calibration, *, methods, gammas, sizes, seeds, epochs, precision):
+def runs_of(parts, n_calibration, *, methods, gammas, sizes, seeds, epochs):
     """The runs of some parts, each once, those that take hours last.
 
     There is one for each seed, or one alone where neither the method nor the calibration set is random.
@@ -69,8 +68,8 @@ def runs_of(parts, n_calibration, *, methods, gammas, sizes, seeds, epochs, prec
         for method, gamma, n in settings_of(part, n_calibration, gammas, sizes):
             reference = method in REFERENCE
             n_seeds = seeds if n < n_calibration or reference or method == "clamping" else 1
-            loop = (epochs, precision) if reference else ("", "")
-            runs += [Run(CIFAR100, method, gamma, n, seed, *loop) for seed in range(n_seeds) if method in methods]
+            loop = epochs if reference else ""
+            runs += [Run(CIFAR100, method, gamma, n, seed, loop) for seed in range(n_seeds) if method in methods]
     return sorted(dict.fromkeys(runs), key=lambda run: run.method in REFERENCE)
 
 
@@ -133,14 +132,12 @@ def main(
     sizes=(500, 1000, 2500, 5000),
     seeds=3,
     epochs=REFERENCE_SETTINGS["max_epochs"],
-    precision: PRECISIONS = REFERENCE_SETTINGS["precision"],
     resamples=1000,
     out=RESULTS / "thesis.csv",
     summary=False,
     figure: Path = None,
 ):
-    options = {"methods": methods, "gammas": gammas, "sizes": sizes, "seeds": seeds}
-    options |= {"epochs": epochs, "precision": precision}
+    options = {"methods": methods, "gammas": gammas, "sizes": sizes, "seeds": seeds, "epochs": epochs}
     problem = None if summary else cifar100(data)
     runs = () if summary else runs_of(parts, len(problem.calibration.labels), **options)
     results = means(record(out, COLUMNS, runs, lambda *run: measure(problem, Run(*run), resamples)))

@@ -123,7 +123,6 @@ def measure(problem, part, shift, n, seed, max_views):
         max_views=max_views,
         views=candidates() if part == "warps" else "auto",
         random_state=seed,
-        precision="float32" if part in UNSHIFTED else "auto",
         **names,
     )
     times = {}

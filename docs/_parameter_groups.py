@@ -10,7 +10,6 @@ GROUPS = {
     "loss_eps": "Start and optimiser",
     "max_epochs": "The training loop",
     "response": "Data",
-    "precision": "Computation",
 }
 SECTION, TITLE = ":Other Parameters:", ":Less often needed:"
 PARAMETER = re.compile(r"( +)\*\*(\w+)\*\* : ")

@@ -132,7 +132,7 @@ class Clamping:
 
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
-WHOLE = {"optimizer": SGD, "lr": 0.02, "batch_size": 4096, "max_epochs": 20, "precision": "float32"}
+WHOLE = {"optimizer": SGD, "lr": 0.02, "batch_size": 4096, "max_epochs": 20}
 MOVED = partial(NeuralClampingCalibrator, perturbation="affine", validation_fraction=None, random_state=0, **WHOLE)
 CLAMPING = {
     "NeuralClampingCalibrator": Clamping(MOVED),

@@ -22,7 +22,6 @@ PLAIN = {
     "batch_size": 32,
     "shuffle": True,
     "validation_fraction": None,
-    "precision": "float32",
     "random_state": 0,
 }
 

@@ -64,7 +64,7 @@ def freeze():
 
 def clamped(data, params=lambda y: {}, **options):
     """A row of clamping, in float32 on any processor."""
-    return predicted(partial(clamp, data, params, precision="float32", **options))
+    return predicted(partial(clamp, data, params, **options))
 
 
 def unlabelled(device):
@@ -72,7 +72,7 @@ def unlabelled(device):
     _, (x, y) = splits()
     new = shifted(shifted(shifted(x, "gain and offset"), "gain and offset"), "gain and offset")
     calibrator = skclamp.NeuralClampingCalibrator(
-        convolutional_network(), device=device, precision="float32", random_state=0, perturbation=None, output=None
+        convolutional_network(), device=device, random_state=0, perturbation=None, output=None
     )
     calibrator.fit(new[300:420], y[300:420], X_unlabelled=new[420:900], X_reference=x[:300])
     return {**learned(calibrator), "probabilities": calibrator.predict_proba(new[900:])}
@@ -122,7 +122,7 @@ def _rare(device):
 
 def read_again(device):
     """A fit from a file, on the device."""
-    calibrator, X = clamp(FEW_GAIN, perturbation="affine", precision="float32", device=device)()
+    calibrator, X = clamp(FEW_GAIN, perturbation="affine", device=device)()
     with tempfile.TemporaryDirectory() as folder:
         calibrator.save(f"{folder}/saved.safetensors")
         loaded = skclamp.load(f"{folder}/saved.safetensors", estimator=copy.deepcopy(calibrator.estimator).to(device))
@@ -207,7 +207,7 @@ def counted(data=problems.gain, **options):
         passes.extend(["forward", "back"])
         return back(*args, **kwargs)
 
-    make = clamp(data, precision="float32", device="pretend", **options)
+    make = clamp(data, device="pretend", **options)
     patches = (
         mock.patch.object(network.NetworkBackbone, "logits", run),
         mock.patch.object(_evidence_step, "_pass_back", run_back),

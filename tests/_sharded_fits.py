@@ -76,7 +76,7 @@ class Clearer(torch.nn.Module):
 
 
 NETWORK = convolutional_network()
-SETTINGS = {"estimator": NETWORK, "precision": "float32", "random_state": 0}
+SETTINGS = {"estimator": NETWORK, "random_state": 0}
 # For steps that amplify what float32 rounds by a factor of a hundred.
 DOUBLE = {**SETTINGS, "estimator": copy.deepcopy(NETWORK).double()}
 FITS = {
@@ -85,7 +85,6 @@ FITS = {
     "wide": NeuralClampingCalibrator(
         torch.nn.Sequential(torch.nn.Unflatten(1, (3, 8, 8)), DOUBLE["estimator"]),
         perturbation="curve",
-        precision="float32",
         random_state=0,
     ),
     "norm": NeuralClampingCalibrator(perturbation="norm", **DOUBLE),
@@ -106,9 +105,7 @@ FITS = {
     "dataset": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, **SETTINGS),
     "copies": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
     "search": NeuralClampingCalibrator(perturbation="affine", gamma="auto", **SETTINGS),
-    "seeds": NeuralClampingCalibrator(
-        NETWORK, perturbation="affine", precision="float32", validation_fraction=KFold(2, shuffle=True)
-    ),
+    "seeds": NeuralClampingCalibrator(NETWORK, perturbation="affine", validation_fraction=KFold(2, shuffle=True)),
     "temperature": TemperatureScaling(NETWORK),
     "weightless": TemperatureScaling(NETWORK),
     "focal": TemperatureScaling(NETWORK, gamma=2.0),
@@ -231,7 +228,7 @@ def failures():
         if name == "another shape":
             mine = (network, *mine[1:])
         settings = {"perturbation": "affine", **(AT_FAULT.get(name, {}) if RANK == 1 else OTHERWISE.get(name, {}))}
-        calibrator = NeuralClampingCalibrator(mine[0], precision="float32", random_state=0, **settings)
+        calibrator = NeuralClampingCalibrator(mine[0], random_state=0, **settings)
         weight = np.ones(len(labels)) if name == "no weights" and RANK == 0 else None
         try:
             calibrator.fit(*mine[1:], weight)

@@ -142,8 +142,7 @@ def test_a_copy_in_another_precision_passes_where_asked(clamped, path):
     ],
 )
 def test_another_networks_layers_are_refused_by_name(other, got, path):
-    # Of another network's labels bfloat16 sees too little.
-    how = {"perturbation": "norm", "validation_fraction": None, "precision": "float32"}
+    how = {"perturbation": "norm", "validation_fraction": None}
     calibrator = NeuralClampingCalibrator(convolutional(), **how)
     calibrator.fit(IMAGES, labels_of(bare_logits(convolutional(1), IMAGES)))
     assert calibrator.accepted_

@@ -53,11 +53,10 @@ from ..perturbations._families import PERTURBATIONS, additive_part, family_of
 from ..perturbations._norm import changes_inputs, norm_part
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words, undoing
-from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
 from ._normalisation import undone_normalisation
 from ._output import Judged, judge_output, strayed, suits_pool
-from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
+from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers, without_compiler
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
 from ._splits import look_for_torn_copies, merged, tries_of
@@ -89,7 +88,6 @@ REFERENCE_SETTINGS = {
     "batch_size": 1000,
     "shuffle": True,
     "validation_fraction": None,
-    "precision": "float32",
 }
 
 
@@ -274,11 +272,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
         What integer inputs are multiplied by, such as 1 / 255 for images of bytes, batch by batch on the device. Where
         X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take the products.
     {ignore_index}
-    least_probability : "auto" or float, default="auto"
-        Without effect here: it is for maps of probabilities, see `skclamp.TemperatureScaling`.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
-        hardware. The last temperature, and all that is predicted, come from the network's own precision.
     batch_size : "auto" or int, default="auto"
         Samples per forward pass, and per step of a torch optimiser; of a DataLoader its own batch size counts. "auto"
         is 64; on a CPU a forward pass, not a step, takes fewer of large samples, see `skclamp.TemperatureScaling`.
@@ -365,14 +358,14 @@ class NeuralClampingCalibrator(BaseCalibrator):
     max_epochs: int = 10
     shuffle: bool = True
     output: str | BaseCalibrator | None = "auto"
-    precision: str = "auto"
     random_state: int | np.random.RandomState | None = None
     callbacks: list | None = None
     input_key: str | None = None
     max_views: int = 1
     views: str | Sequence[nn.Module] = "auto"
-    # No parameter: one half fits an estimator that isn't fitted.
+    # No parameters: one half fits an estimator that isn't fitted, and a network's logits are no votes.
     cv: ClassVar[None] = None  # type: ignore[misc]
+    least_probability: ClassVar[str] = "auto"  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict] = {
         "perturbation": [Choices("auto", *PERTURBATIONS, "norm"), nn.Module, None],
@@ -388,7 +381,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
         "optimizer": "no_validation",  # `resolve_optimizer` says more
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
-        "precision": [Choices("auto", "float32", "bfloat16")],
         "output": [Choices("auto"), BaseCalibrator, None],
         "input_key": [str, None],
         "random_state": ["random_state"],
@@ -653,7 +645,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             check_settings(searched, candidates[0])
         if self.gamma and self._outputs != SOFTMAX:
             raise ValueError(f"gamma must be 0 where y has several labels or places a sample; got {self.gamma!r}")
-        searched = accelerate(searched, self.precision)
+        searched = without_compiler(searched)
         if searched.norm_layers:
             searched = on_private_copies(searched)
         # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
@@ -723,7 +715,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         gamma = self.gamma if outcome.state is None else outcome.settings.gamma
         options = {"gamma": 0.0 if self.refit_temperature or isinstance(gamma, str) else gamma}
         if views.logits is not None:
-            problem, logits = views.problem.in_full_precision(), views.logits
+            problem, logits = views.problem, views.logits
             options["smooth"] = True
         elif outcome.state is None:
             # Temperature scaling.

@@ -157,12 +157,12 @@ class AtIdentity(NamedTuple):
 
     @classmethod
     def of(cls, problem, families, at):
-        """From a pass, in the network's own precision, `at` a temperature for each sample."""
+        """From a pass, `at` a temperature for each sample."""
         of_inputs = dict(families)
         norm = {"norm": of_inputs.pop("norm")} if "norm" in families else {}
         here = at.view(-1, *[1] * (problem.logits.ndim - 1))
         own, families = nn.Sequential(OrderedDict(norm)), norm | of_inputs
-        _, (margin, slope, rows) = _pass_back(problem.in_full_precision(), own, here, [*of_inputs.values()])
+        _, (margin, slope, rows) = _pass_back(problem, own, here, [*of_inputs.values()])
         ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
         columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(families)}
         return cls(families, torch.cat(rows, 1), columns, margin, slope, at)

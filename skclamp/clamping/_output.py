@@ -93,7 +93,7 @@ def strayed(judged, state, problem, logits, plain, generator, views=()):
     def losses(judged, temperature, logits):
         return losses_under(judged.output, temperature, part.labelled(logits))
 
-    deployed = part.in_full_precision().logits_under(state.perturbation, views)
+    deployed = part.logits_under(state.perturbation, views)
     of_all = losses(judged, state.temperature, deployed)
     of_folds = losses(judged, state.temperature, logits[rows])
     lost, error, _ = student_below_zero(*of_groups(of_all - of_folds, part.weight.numpy(), part.units))

@@ -18,8 +18,10 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
 from ..distributed import Shard
 from ..losses import focal_loss
+from ..modules import LogitsModule
 from ..modules._logits import first_input, without_absent
 from ..modules._norm_layers import features_clamped, find_norm_layers, private_copy
+from ..modules._unwrap import is_spread, unwrapped
 from ..perturbations._norm import NormLayer, norm_part
 
 # Inputs that tell what all of them are like.
@@ -53,8 +55,6 @@ class Problem:
     logits: torch.Tensor
     shard: Shard
     passes: Passes = field(default_factory=Passes)
-    # The network in its own precision, where `backbone` is a less exact copy.
-    exact: NetworkBackbone | None = None
     # What the guard's splitter is told beside the labels.
     split_params: dict = field(default_factory=dict)
     # Labels that samples of equal inputs, or near-copies, share; None where that isn't known, or all inputs differ.
@@ -247,36 +247,25 @@ class Problem:
         x = self.example(1)
         return x is not None and x.is_floating_point() and not self.inputs.is_ragged
 
-    def _copied_networks(self):
-        """Return copies of the backbones, to be changed, by the names of their fields."""
-        backbones = {"backbone": self.backbone, "exact": self.exact}
-        return {name: copy.copy(each) for name, each in backbones.items() if each is not None}
-
     def behind(self, perturbation):
         """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
-        networks = self._copied_networks()
-        for each in networks.values():
-            each.before = perturbation if each.before is None else nn.Sequential(each.before, perturbation)
-        return replace(self, **networks, at_identity=None)
+        backbone = copy.copy(self.backbone)
+        backbone.before = perturbation if backbone.before is None else nn.Sequential(backbone.before, perturbation)
+        return replace(self, backbone=backbone, at_identity=None)
 
     def among_seen(self):
         """The same problem as if the network had the classes that have samples alone."""
         if self.seen is None:
             return self
         absent = torch.from_numpy(~self.seen)
-        networks = self._copied_networks()
-        for each in networks.values():
-            each.module = copy.copy(each.module)
-            each.module.absent = absent.to(each.device)
+        backbone = copy.copy(self.backbone)
+        backbone.module = copy.copy(backbone.module)
+        backbone.module.absent = absent.to(backbone.device)
         # Samples, and places, without weight may be of these classes.
         y_encoded, known = self.y_encoded, int(self.seen.argmax())
         y_encoded = torch.where(absent.to(y_encoded.device)[y_encoded] & (y_encoded >= 0), known, y_encoded)
         logits = without_absent(self.logits, absent)
-        return replace(self, **networks, y_encoded=y_encoded, logits=logits, at_identity=None, seen=None)
-
-    def in_full_precision(self):
-        """The same problem on the network in its own precision, for what decides and what is reported."""
-        return self if self.exact is None else replace(self, backbone=self.exact, exact=None)
+        return replace(self, backbone=backbone, y_encoded=y_encoded, logits=logits, at_identity=None, seen=None)
 
     def example(self, n_samples=_N_EXAMPLES):
         """Return a few of this process's inputs that are perturbed, as the network takes them."""
@@ -342,7 +331,17 @@ def with_norm_layers(problem):
 
 
 def on_private_copies(problem):
-    """The same problem on networks that nobody else runs meanwhile; they share their weights with the user's."""
-    backbone, exact = copy.copy(problem.backbone), copy.copy(problem.exact or problem.backbone)
-    backbone.module, exact.module = private_copy(backbone.module), private_copy(exact.module)
-    return replace(problem, backbone=backbone, exact=exact)
+    """The same problem on a network that nobody else runs meanwhile; it shares its weights with the user's."""
+    backbone = copy.copy(problem.backbone)
+    backbone.module = private_copy(backbone.module)
+    return replace(problem, backbone=backbone)
+
+
+def without_compiler(problem):
+    """The same problem on a network bare of what compiles it, which would do so once more for its way back."""
+    head = problem.backbone.module
+    if is_spread(head.module):
+        return problem
+    backbone = copy.copy(problem.backbone)
+    backbone.module = LogitsModule(unwrapped(head.module), **head.reading)
+    return replace(problem, backbone=backbone)

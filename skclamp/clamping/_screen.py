@@ -33,10 +33,9 @@ def with_gradients(problem, candidates, splits):
     if not n_columns:
         return None, untried
     most = min(MAX_ENTRIES // n_columns, max(_MOST_SAMPLES, _MOST_ENTRIES // n_columns))
-    exact = problem.in_full_precision()
-    at = torch.full((len(problem),), exact.solve(prior=True).temperature, dtype=torch.float64)
+    at = torch.full((len(problem),), problem.solve(prior=True).temperature, dtype=torch.float64)
     for train, _ in splits if are_apart(splits, len(problem)) else ():
-        at[train] = exact.take(train).solve(prior=True).temperature
+        at[train] = problem.take(train).solve(prior=True).temperature
     rows = drawn_rows(len(problem), most).sort().values
     if len(rows) < len(problem):
         problem = problem.take(rows)
@@ -58,7 +57,7 @@ def _families(problem, candidates, n_samples):
 def at_own_identity(problem, candidates):
     """The same problem, with gradients of families at the temperature of its own samples, from a pass."""
     families, _ = _families(problem, candidates, len(problem))
-    at = torch.full((len(problem),), problem.in_full_precision().solve(prior=True).temperature, dtype=torch.float64)
+    at = torch.full((len(problem),), problem.solve(prior=True).temperature, dtype=torch.float64)
     return replace(problem, at_identity=AtIdentity.of(problem, families, at))
 
 

@@ -274,7 +274,7 @@ def fit_to_all(outcome, learner):
     # parameters fit, where it falls with every step, their own size.
     few = settings.features and problem.n_distinct < FEW_SAMPLES
     temperature = state.in_sample[0] if pooled and state.in_sample and not few else None
-    in_sample: Any = None if temperature else problem.in_full_precision().logits_under(state.perturbation)
+    in_sample: Any = None if temperature else problem.logits_under(state.perturbation)
     judging, logits, scales = problem, in_sample, None
     if pooled:
         held_out, folds = outcome.by_fold(), evidence.folds
@@ -371,13 +371,12 @@ def hold_out(train, held_out, perturbation=None, in_sample=None):
     parameters that separate the training samples would otherwise promise certainty, which a single held-out mistake
     refutes.
     """
-    exact = held_out.in_full_precision()
     if perturbation is None:
         (temperature, own), logits = train.in_sample(prior=True), held_out.logits
     else:
         temperature, own = in_sample or train.in_sample(train.logits_under(perturbation), smooth=True)
-        logits = exact.logits_under(perturbation)
-    losses = exact.nll(temperature, logits)
+        logits = held_out.logits_under(perturbation)
+    losses = held_out.nll(temperature, logits)
     return HeldOut(losses, temperature, logits, n_train=len(train), train_loss=own)
 
 
@@ -423,7 +422,7 @@ def _out_of_fold(problem, rows, seen):
     """Logits of what a fold held out, under what it learned."""
     if seen.logits is not None:
         return seen.logits
-    return problem.take(rows).in_full_precision().logits_under(seen.learned.perturbation)
+    return problem.take(rows).logits_under(seen.learned.perturbation)
 
 
 def pooled_logits(problem, folds, parts, scales):

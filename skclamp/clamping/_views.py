@@ -95,7 +95,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     if why is not None:
         return one_view(nothing_tried(why) if guarded else None)
     searched, perturbs = outcome.searched, outcome.state is not None
-    look = Looks(searched.in_full_precision(), outcome.state.perturbation if perturbs else nn.Identity(), candidates)
+    look = Looks(searched, outcome.state.perturbation if perturbs else nn.Identity(), candidates)
     if not guarded:
         base = outcome.in_sample if perturbs else searched.logits
         chosen, _ = choose_views(searched, look, np.arange(len(searched)), base, most, seed)
@@ -111,19 +111,19 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         def learn(fold, train, held_out):
             rows, held_out_rows = outcome.splits[fold]
             rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
-            look, judging = looks[fold], held_out.in_full_precision()
+            look = looks[fold]
             base = train.logits_under(look.perturbation) if perturbs else train.logits
             chosen, untried = choose_views(train, look, rows, base, most, seed)
             seen = baseline = perturbed[fold] or hold_out(train, held_out)
             if baseline.logits is None:
-                seen = baseline = baseline._replace(logits=judging.logits_under(look.perturbation))
+                seen = baseline = baseline._replace(logits=held_out.logits_under(look.perturbation))
             names, weights, _ = _weighed(train, chosen)
             views = [name for name in names if name != AS_IT_IS]
             logits = {AS_IT_IS: baseline.logits} | {name: look(name, held_out_rows) for name in views}
             if views:
                 averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
                 temperature = 1 / weights.sum()
-                seen = HeldOut(judging.nll(temperature, averaged), temperature, averaged)
+                seen = HeldOut(held_out.nll(temperature, averaged), temperature, averaged)
             told = {"views": names, "temperature": float(seen.temperature)}
             facts = {"name": " + ".join(sorted(views)), "moved": bool(views), "told": told, "untried": untried}
             return baseline, [seen._replace(learned=logits, **facts)]

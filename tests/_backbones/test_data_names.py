@@ -81,7 +81,7 @@ KINDS = {
     "Hugging Face's, formatted": (lambda: hugging_face(labels=ROLLED_Y).with_format("numpy"), True),
 }
 
-EXACT = {"precision": "float32", "random_state": 0}
+EXACT = {"random_state": 0}
 # Folds that are drawn hang on the labels of samples, which companions change.
 CALIBRATORS = {
     "temperature": TemperatureScaling,

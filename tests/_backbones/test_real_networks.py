@@ -85,7 +85,7 @@ def fitted(request):
         warnings.simplefilter("ignore")
         network, X = NETWORKS[request.param]()
     key = KEYS.get(request.param)
-    options = {"perturbation": "affine", "validation_fraction": None, "precision": "float32", "input_key": key}
+    options = {"perturbation": "affine", "validation_fraction": None, "input_key": key}
     calibrator = NeuralClampingCalibrator(
         network, optimizer="adam", max_epochs=1, batch_size=3, random_state=0, **options
     )

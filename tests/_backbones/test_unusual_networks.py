@@ -65,7 +65,7 @@ SETTINGS = {
     # What torch has traced hides its layers from a clamp of features.
     "natural": (
         NeuralClampingCalibrator,
-        {"perturbation": "affine", "output": None, "random_state": 0, "precision": "float32"},
+        {"perturbation": "affine", "output": None, "random_state": 0},
     ),
     "adam": (
         NeuralClampingCalibrator,
@@ -75,7 +75,6 @@ SETTINGS = {
             "max_epochs": 2,
             "validation_fraction": None,
             "random_state": 0,
-            "precision": "float32",
         },
     ),
 }

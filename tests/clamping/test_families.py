@@ -103,7 +103,7 @@ def dim():
     "settings",
     [
         {},
-        {"optimizer": "natural", "init": torch.tensor(0.2), "precision": "float32"},
+        {"optimizer": "natural", "init": torch.tensor(0.2)},
         {"optimizer": "adam", "init": np.array(-0.2), "validation_fraction": None},
         {"optimizer": partial(torch.optim.SGD, momentum=0.9), "init": "normal"},
     ],

@@ -177,7 +177,7 @@ def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_sa
     y = labels_of(bare_logits(NETWORK, x), temperature=0.5)
     ratios = []
     for seed in range(seeds):
-        settings = {"precision": "float32", "output": Recorder(), "random_state": seed}
+        settings = {"output": Recorder(), "random_state": seed}
         found = clamping(**settings).fit(x + np.float32(0.8), y)
         with monkeypatch.context() as patched:
             patched.setattr("skclamp.clamping._natural_gradient._Descent.in_sample", lambda self: None)

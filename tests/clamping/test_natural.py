@@ -31,7 +31,7 @@ X = (CLEAN - OFFSET) / GAIN
 
 def natural(estimator=NETWORK, **settings):
     """Natural-gradient descent on all the samples, in float32."""
-    defaults = {"perturbation": "affine", "validation_fraction": None, "precision": "float32", "random_state": 0}
+    defaults = {"perturbation": "affine", "validation_fraction": None, "random_state": 0}
     return NeuralClampingCalibrator(estimator, **{**defaults, **settings})
 
 

@@ -156,7 +156,6 @@ def test_auto_keeps_features_only_where_each_fold_moves_them():
         {"gamma": "auto"},
         {"max_views": 2},
         {"validation_fraction": None},
-        {"precision": "bfloat16"},
     ],
     ids=str,
 )

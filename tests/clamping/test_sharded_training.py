@@ -29,7 +29,7 @@ def group_of_one(tmp_path):
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("how", [{}, {"penalty": 0.1}, BY_GRADIENT, {**BY_GRADIENT, "penalty": 0.1}])
 def test_a_group_of_one_learns_what_one_process_does(how, weight, group_of_one):
-    settings = {"perturbation": "affine", "validation_fraction": None, "precision": "float32", "random_state": 0, **how}
+    settings = {"perturbation": "affine", "validation_fraction": None, "random_state": 0, **how}
     alone = NeuralClampingCalibrator(NETWORK, **settings).fit(X, Y, sample_weight=weight)
     with sharded():
         found = NeuralClampingCalibrator(NETWORK, **settings).fit(X, Y, sample_weight=weight)

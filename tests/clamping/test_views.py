@@ -179,7 +179,7 @@ def best_weights(calibrator, images, labels):
 
 def test_weights_are_best_for_all_samples_where_folds_disagree():
     for seed in range(20):
-        calibrator = two_views(views=NEAR, precision="float32", random_state=seed).fit(X, Y)
+        calibrator = two_views(views=NEAR, random_state=seed).fit(X, Y)
         if " or Dimmed" in calibrator.views_verdict_.reason:
             break
     assert " or Dimmed" in calibrator.views_verdict_.reason
@@ -192,7 +192,7 @@ def test_weights_under_a_perturbation_are_best_on_average():
     for seed in range(2, 7):
         images, labels = draw(NETWORK, IMAGE, N, seed, HorizontalFlip())
         images = moved(images)
-        calibrator = two_views(perturbation="affine", views=NEAR[:1], precision="float32").fit(images, labels)
+        calibrator = two_views(perturbation="affine", views=NEAR[:1]).fit(images, labels)
         assert calibrator.accepted_
         if calibrator.views_verdict_.accepted:
             found.append([calibrator.view_weights_, best_weights(calibrator, images, labels)])
@@ -284,8 +284,7 @@ def test_a_prediction_costs_as_many_passes_as_there_are_views():
 
 
 def test_the_cost_counts_what_views_took():
-    options = {"precision": "float32", "batch_size": N}
-    calibrator = two_views(**options).fit(X, Y)
+    calibrator = two_views(batch_size=N).fit(X, Y)
     # One for T; in each fold nine candidates on 96 samples, and the flip on all others, whom the other fold judges.
     assert calibrator.cost_["forward"] == pytest.approx(1 + (2 * 9 * 96 + N - 2 * 96) / N)
     assert calibrator.cost_["backward"] == 0

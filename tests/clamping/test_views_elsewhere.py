@@ -100,10 +100,9 @@ class Named(nn.Module):
 
 def test_other_inputs_stay_as_they_are():
     inputs = {"pixels": X, "scale": np.ones(N, dtype=np.float32)}
-    exact = {"precision": "float32"}
-    expected = two_views(**exact).fit(X, Y).predict_proba(X)
-    by_name = two_views(estimator=Named(), input_key="pixels", **exact).fit(inputs, Y)
-    dataset = two_views(**exact).fit(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)))
+    expected = two_views().fit(X, Y).predict_proba(X)
+    by_name = two_views(estimator=Named(), input_key="pixels").fit(inputs, Y)
+    dataset = two_views().fit(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)))
     for calibrator, given in ((by_name, inputs), (dataset, X)):
         np.testing.assert_allclose(calibrator.predict_proba(given), expected, atol=1e-6)
     with torch.no_grad():

@@ -26,7 +26,7 @@ def fit(table, n_samples=400, **settings):
     """A calibrator, and its NLL on samples that it hasn't seen."""
     network, x, y = table
     weight = settings.pop("sample_weight", None)
-    settings = {"precision": "float32", "output": None, "random_state": 0, **settings}
+    settings = {"output": None, "random_state": 0, **settings}
     calibrator = NeuralClampingCalibrator(network, **settings).fit(x[:n_samples], y[:n_samples], weight)
     return calibrator, nll(calibrator.predict_log_proba(x[-1000:]), y[-1000:])
 
