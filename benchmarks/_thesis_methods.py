@@ -141,8 +141,8 @@ def settings(run):
     if run.method == "clamping":
         return {"gamma": run.gamma}
     frozen = [Freezer("temperature")] if run.method == "reference, input only" else None
-    loop = {"max_epochs": run.epochs, "callbacks": frozen}
-    return {**skclamp.REFERENCE_SETTINGS, "gamma": run.gamma, **loop}
+    own = {"gamma": run.gamma, "max_epochs": run.epochs, "training__callbacks": frozen}
+    return {**skclamp.REFERENCE_SETTINGS, **own}
 
 
 def temperature_by_ece(logits, labels):

@@ -48,9 +48,10 @@ PLAIN = "plain loop"
 def plain_loop(network, images, y_encoded, epochs):
     """The published training as one would write it: a full delta and T by SGD, and gradients of all weights."""
     settings = REFERENCE_SETTINGS
-    delta = torch.normal(0.0, settings["init_scale"], images.shape[1:]).requires_grad_()
-    temperature = torch.tensor(settings["init_temperature"], requires_grad=True)
-    optimizer = settings["optimizer"]([delta, temperature], lr=settings["lr"])
+    training = settings["training"]
+    delta = torch.normal(0.0, training.init_scale, images.shape[1:]).requires_grad_()
+    temperature = torch.tensor(training.init_temperature, requires_grad=True)
+    optimizer = training.optimizer([delta, temperature], lr=settings["lr"])
     for _ in range(epochs):
         for rows in torch.randperm(len(images)).split(settings["batch_size"]):
             network.zero_grad()

@@ -26,7 +26,7 @@ from tabulate import tabulate
 from torch import nn
 
 from _runner import RESULTS, benchmark, record
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 from skclamp.exceptions import CalibrationWarning
 
 LEVEL = 0.02
@@ -39,7 +39,7 @@ SETTINGS = {
     "affine": {"perturbation": "affine"},
     "auto, gamma": {"gamma": "auto"},
     # A free offset of every entry by gradient descent: what happens without a guard, and without a prior.
-    "full by Adam, unguarded": {"perturbation": "full", "optimizer": "adam", "validation_fraction": None},
+    "full by Adam, unguarded": {"perturbation": "full", "training": TorchTraining(), "validation_fraction": None},
 }
 KEY = ("network", "setting", "n", "copies", "noise", "shift", "gain", "repetition")
 COLUMNS = (*KEY, "accepted", "ratio", "excess", "difference", "p_value", "warned")

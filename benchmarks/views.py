@@ -1,7 +1,7 @@
 """Views: several passes a prediction against one, without a shift, under shifts, and where no view can help.
 
 Each cell fits temperature scaling and neural clamping, defaults but for `max_views`, to the same samples and judges
-them on others. The part "warps" is "plain" with turned and enlarged images among the candidates.
+them on others. The part "warps" is "plain" with turned and enlarged images among the candidates, all of which may join.
 
     python benchmarks/views.py --data DIR --out views.csv
     python benchmarks/views.py --data DIR --out views.csv --parts plain --networks cifar10_resnet20 --max-views 2
@@ -29,7 +29,7 @@ from skclamp.perturbations import HorizontalFlip, ImageShift
 
 NETWORKS = ("cifar10_resnet20", "cifar10_resnet32", "cifar100_resnet20")
 PARTS = ("plain", "warps", "nothing", "shift", "time")
-# Without a shift, in float32.
+# Without a shift.
 UNSHIFTED = ("plain", "warps")
 KEY = ("part", "network", "shift", "n", "seed", "max_views")
 TIMES = ("fit_time", "fit_cpu", "predict_time", "predict_cpu")
@@ -72,6 +72,8 @@ def candidates():
 
 def cells_of(part, networks, shifts, max_views, seeds, repetitions):
     """Cells of a part: no shift; digits, of which no mirror image is one, and labels drawn from the network; shifts."""
+    if part == "warps":
+        max_views = [1 + len(candidates())]
     if part in UNSHIFTED:
         return [(part, name, "none", 2500, seed, v) for name in networks for v in max_views for seed in seeds]
     if part == "nothing":
@@ -118,13 +120,8 @@ def measure(problem, part, shift, n, seed, max_views):
     X, y, X_test, y_test = X[here], y[here], X[there], y[there]
     names = {"classes": np.arange(10)} if part == "nothing" else {}
     plain = TemperatureScaling(network, **names).fit(X, y)
-    clamped = NeuralClampingCalibrator(
-        network,
-        max_views=max_views,
-        views=candidates() if part == "warps" else "auto",
-        random_state=seed,
-        **names,
-    )
+    views = candidates() if part == "warps" else max_views
+    clamped = NeuralClampingCalibrator(network, max_views=views, random_state=seed, **names)
     times = {}
     if part == "time":
         _, fitted = measure_relative(lambda: clamped.fit(X, y), network, X)

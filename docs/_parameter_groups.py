@@ -4,12 +4,10 @@ import re
 
 # The first parameter of each group. Which parameters follow it, the docstring says.
 GROUPS = {
-    "gamma": "What is learned",
-    "views": "Views",
-    "output": "What comes out",
-    "loss_eps": "Start and optimiser",
-    "max_epochs": "The training loop",
-    "response": "Data",
+    "gamma": "Training",
+    "device": "Computation",
+    "integer_scale": "Data",
+    "random_state": "Randomness and progress",
 }
 SECTION, TITLE = ":Other Parameters:", ":Less often needed:"
 PARAMETER = re.compile(r"( +)\*\*(\w+)\*\* : ")

@@ -39,18 +39,19 @@ for _ in range(100):
 # %%
 # The search
 # ----------
-# With ``refit_temperature=False`` the temperature is what the focal loss made it; with True, the default, it is solved
-# for again at the end, under the plain negative log-likelihood (NLL). ``validation_fraction=None`` leaves out the guard
-# of each fit: the search holds data out itself. The scorer is ours since scikit-learn's ``"neg_log_loss"`` has no value
-# where a fold misses a class.
+# A ``TorchTraining`` says how a torch optimiser trains, here Adam. With ``refit_temperature=False`` the temperature is
+# what the focal loss made it; with True, the default, it is solved for again at the end, under the plain negative
+# log-likelihood (NLL). ``validation_fraction=None`` leaves out the guard of each fit: the search holds data out itself.
+# The scorer is ours since scikit-learn's ``"neg_log_loss"`` has no value where a fold misses a class.
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 from skclamp.metrics import neg_log_likelihood_scorer, negative_log_likelihood
 
 gammas = [0, 1, 2, 4]
+settings = {"perturbation": "affine", "training": TorchTraining(), "lr": 0.05}
 search = GridSearchCV(
-    NeuralClampingCalibrator(network, perturbation="affine", validation_fraction=None, random_state=0),
-    {"refit_temperature": [True, False], "gamma": gammas},
+    NeuralClampingCalibrator(network, validation_fraction=None, random_state=0, **settings),
+    {"training__refit_temperature": [True, False], "gamma": gammas},
     scoring=neg_log_likelihood_scorer,
     cv=3,
 )
@@ -83,7 +84,7 @@ import matplotlib.pyplot as plt
 
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for refit, style in {True: "o-", False: "s--"}.items():
-    rows = results["param_refit_temperature"].astype(bool) == refit
+    rows = results["param_training__refit_temperature"].astype(bool) == refit
     nll, spread = -results["mean_test_score"][rows], results["std_test_score"][rows]
     color = "#1d3f66" if refit else "#c4561e"
     ax.plot(gammas, nll, style, color=color, label=f"refit_temperature={refit}")

@@ -7,6 +7,7 @@ from .clamping import (
     REFERENCE_SETTINGS,
     NeuralClampingCalibrator,
     ReferenceSummary,
+    TorchTraining,
     reference_summary,
 )
 from .deployment import PriorShiftCorrection
@@ -26,6 +27,7 @@ __all__ = [
     "ReferenceSummary",
     "RiskMonitor",
     "SelectiveClassifier",
+    "TorchTraining",
     "__version__",
     "compare_calibrators",
     "default_candidates",

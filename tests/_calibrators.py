@@ -22,11 +22,18 @@ from skclamp import (
     PriorShiftCorrection,
     SplineCalibration,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
 )
 
 N_SAMPLES = 200
-PLAIN = {"perturbation": "full", "optimizer": "sgd", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
+PLAIN = {
+    "perturbation": "full",
+    "training": TorchTraining(optimizer="sgd"),
+    "max_epochs": 2,
+    "validation_fraction": None,
+    "random_state": 0,
+}
 
 
 def network_of(calibrator):

@@ -16,6 +16,7 @@ from skclamp import (
     NeuralClampingCalibrator,
     StructuredVectorScaling,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
 )
 from skclamp.base import BaseCalibrator
@@ -132,7 +133,7 @@ class Clamping:
 
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
-WHOLE = {"optimizer": SGD, "lr": 0.02, "batch_size": 4096, "max_epochs": 20}
+WHOLE = {"training": TorchTraining(optimizer=SGD), "lr": 0.02, "batch_size": 4096, "max_epochs": 20}
 MOVED = partial(NeuralClampingCalibrator, perturbation="affine", validation_fraction=None, random_state=0, **WHOLE)
 CLAMPING = {
     "NeuralClampingCalibrator": Clamping(MOVED),

@@ -5,22 +5,18 @@ from functools import partial
 import torch
 from _small_networks import bare_logits, convolutional, images, labels_of
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 
 X = images()
 Y = labels_of(bare_logits(convolutional(), X))
+SGD = {"optimizer": partial(torch.optim.SGD, momentum=0.9)}
 PLAIN = {
     "perturbation": "full",
     "gamma": 0.0,
     "penalty": 0.0,
-    "init": "zeros",
-    "init_temperature": "optimal",
-    "refit_temperature": True,
-    "optimizer": partial(torch.optim.SGD, momentum=0.9),
     "lr": 0.05,
     "max_epochs": 3,
     "batch_size": 32,
-    "shuffle": True,
     "validation_fraction": None,
     "random_state": 0,
 }
@@ -28,5 +24,13 @@ PLAIN = {
 DIVERGING = {"perturbation": "affine", "lr": 1e38, "init_temperature": 1.0}
 
 
+def by_torch(**settings):
+    """Settings with those of a `TorchTraining` in one."""
+    own = {name: settings.pop(name) for name in TorchTraining().get_params() if name in settings}
+    return {**settings, "training": TorchTraining(**own)} if own else settings
+
+
 def clamping(estimator, **settings):
-    return NeuralClampingCalibrator(estimator, **{**PLAIN, **settings})
+    """A calibrator with some of these settings, or of `TorchTraining`'s, changed."""
+    defaults = PLAIN if "training" in settings else PLAIN | SGD
+    return NeuralClampingCalibrator(estimator, **by_torch(**{**defaults, **settings}))

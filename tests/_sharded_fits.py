@@ -23,6 +23,7 @@ from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
 )
 from skclamp.distributed import sharded
@@ -90,7 +91,7 @@ FITS = {
     "norm": NeuralClampingCalibrator(perturbation="norm", **DOUBLE),
     "gamma": NeuralClampingCalibrator(gamma="auto", perturbation="affine", **SETTINGS),
     "views": NeuralClampingCalibrator(
-        max_views=3, views=[Clearer(0, 5), Clearer(3, 8), HorizontalFlip()], perturbation=None, **SETTINGS
+        max_views=[Clearer(0, 5), Clearer(3, 8), HorizontalFlip()], perturbation=None, **SETTINGS
     ),
     "output": NeuralClampingCalibrator(perturbation="affine", output=VectorScaling(), **SETTINGS),
     "series": NeuralClampingCalibrator(
@@ -100,7 +101,12 @@ FITS = {
         NETWORK, **{**REFERENCE_SETTINGS, "max_epochs": 3, "batch_size": 50}, random_state=0
     ),
     "gradient": NeuralClampingCalibrator(
-        perturbation="full", init="gradient", max_epochs=2, validation_fraction=None, penalty=0.01, **SETTINGS
+        perturbation="full",
+        training=TorchTraining(init="gradient"),
+        max_epochs=2,
+        validation_fraction=None,
+        penalty=0.01,
+        **SETTINGS,
     ),
     "dataset": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, **SETTINGS),
     "copies": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
@@ -111,9 +117,16 @@ FITS = {
     "focal": TemperatureScaling(NETWORK, gamma=2.0),
     "selector": CalibratorSelector(NETWORK, scoring=negative_brier),
     "stopped": NeuralClampingCalibrator(
-        NETWORK, perturbation="full", max_epochs=6, validation_fraction=None, callbacks=[Stop()], random_state=0
+        NETWORK,
+        perturbation="full",
+        max_epochs=6,
+        validation_fraction=None,
+        training=TorchTraining(callbacks=[Stop()]),
+        random_state=0,
     ),
-    "keys": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, shuffle=False, **SETTINGS),
+    "keys": NeuralClampingCalibrator(
+        perturbation="full", training=TorchTraining(shuffle=False), max_epochs=2, batch_size=8, **SETTINGS
+    ),
 }
 DATASETS = {"dataset": lambda X, y: TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), "keys": Keyed}
 # Fits to images as rows of a table.
@@ -180,20 +193,25 @@ class Interrupt(Callback):
 INIT = np.zeros((3, 8, 8), np.float32)
 OTHER_INIT = np.pad(np.ones((1, 1, 1), np.float32), ((1, 1), (3, 4), (3, 4)))
 OTHERWISE = {
-    "another init": {"perturbation": "full", "init": np.tile(INIT, (8, 1, 1))},
+    "another init": {"perturbation": "full", "training": TorchTraining(init=np.tile(INIT, (8, 1, 1)))},
     "an interrupt": {
         "perturbation": "full",
-        "optimizer": "sgd",
+        "training": TorchTraining(optimizer="sgd", callbacks=[Interrupt()]),
         "validation_fraction": None,
-        "callbacks": [Interrupt()],
     },
-    "another momentum": {"optimizer": partial(torch.optim.SGD, momentum=0.9)},
+    "another momentum": {
+        "perturbation": "full",
+        "training": TorchTraining(optimizer=partial(torch.optim.SGD, momentum=0.9)),
+    },
 }
 AT_FAULT = {
     **OTHERWISE,
     "another gamma": {"gamma": 1.0},
-    "another momentum": {"optimizer": partial(torch.optim.SGD, momentum=0.5)},
-    "another init": {"perturbation": "full", "init": np.tile(OTHER_INIT, (8, 1, 1))},
+    "another momentum": {
+        "perturbation": "full",
+        "training": TorchTraining(optimizer=partial(torch.optim.SGD, momentum=0.5)),
+    },
+    "another init": {"perturbation": "full", "training": TorchTraining(init=np.tile(OTHER_INIT, (8, 1, 1)))},
 }
 
 

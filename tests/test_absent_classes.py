@@ -24,6 +24,7 @@ from skclamp import (
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
     VennAbersCalibration,
     compare_calibrators,
@@ -196,8 +197,8 @@ def masked():
 CLAMPING = {
     "natural": {"perturbation": "channel"},
     "unguarded": {"perturbation": "channel", "validation_fraction": None},
-    "adam": {"perturbation": "channel", "validation_fraction": None, "optimizer": "adam", "max_epochs": 3},
-    "gradient": {"perturbation": "full", "validation_fraction": None, "init": "gradient"},
+    "adam": {"perturbation": "channel", "validation_fraction": None, "training": TorchTraining(), "max_epochs": 3},
+    "gradient": {"perturbation": "full", "validation_fraction": None, "training": TorchTraining(init="gradient")},
     "none": {"perturbation": None},
 }
 
@@ -229,7 +230,7 @@ def test_views_of_what_is_masked(masked, guarded):
     network, inputs, y = masked
     options = {} if guarded else {"validation_fraction": None}
     calibrator = NeuralClampingCalibrator(
-        network, perturbation=None, input_key="x", max_views=2, views=[Noisy()], random_state=0, **options
+        network, perturbation=None, input_key="x", max_views=[Noisy()], random_state=0, **options
     ).fit(inputs, y)
     proba = calibrator.predict_proba(inputs)
     np.testing.assert_array_equal(proba == 0, inputs["mask"].numpy() == 0)

@@ -6,12 +6,18 @@ from _small_networks import labels_of, logits, perceptron, vectors
 from torch import nn
 from torch.utils.data import Dataset
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 
 X, Z = vectors(120), logits(120)
 Y = labels_of(Z)
 WEIGHT = np.random.default_rng(0).uniform(0.5, 2, size=120)
-PLAIN = {"perturbation": "full", "optimizer": "adam", "max_epochs": 1, "validation_fraction": None, "random_state": 0}
+PLAIN = {
+    "perturbation": "full",
+    "training": TorchTraining(),
+    "max_epochs": 1,
+    "validation_fraction": None,
+    "random_state": 0,
+}
 
 
 def swapped(values):
@@ -24,8 +30,9 @@ def same(calibrator, other, X):
 
 def test_inputs_of_a_network_names_of_classes_and_initial_values():
     names = np.array(["a", "b", "c", "d"])
-    options = {**PLAIN, "init": np.full(X.shape[1], 0.1), "classes": names}
-    found = NeuralClampingCalibrator(perceptron(), **{**options, "init": swapped(options["init"])})
+    init = np.full(X.shape[1], 0.1)
+    options = {**PLAIN, "training": TorchTraining(init=init), "classes": names}
+    found = NeuralClampingCalibrator(perceptron(), **{**options, "training": TorchTraining(init=swapped(init))})
     found.set_params(classes=swapped(names)).fit(swapped(X), swapped(names[Y]), sample_weight=swapped(WEIGHT))
     expected = NeuralClampingCalibrator(perceptron(), **options).fit(X, names[Y], sample_weight=WEIGHT)
     same(found, expected, X)

@@ -64,8 +64,15 @@ def test_the_defaults_of_functions_are_those_of_their_docstrings(function):
 
 
 def test_parameters_are_few():
-    # One more than before dense outputs came: `ignore_index`.
-    assert len(inspect.signature(NeuralClampingCalibrator).parameters) - 1 <= 30
+    assert len(inspect.signature(NeuralClampingCalibrator).parameters) <= 20
+
+
+@pytest.mark.parametrize(
+    "removed", ["precision", "least_probability", "views", "cv", *inspect.signature(skclamp.TorchTraining).parameters]
+)
+def test_parameters_that_are_gone_are_unknown(removed):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{removed}'"):
+        NeuralClampingCalibrator(torch.nn.Linear(2, 2), **{removed: None})
 
 
 def test_only_the_estimator_may_be_given_by_its_place():

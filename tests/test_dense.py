@@ -534,8 +534,10 @@ def test_views_that_move_parts_of_places_are_refused():
     network.layers.append(nn.AvgPool2d(2))
     X, _ = images(network=network)
     y = np.random.default_rng(0).integers(3, size=(len(X), 4, 4))
-    with pytest.raises(ValueError, match=r"views must leave places where they are or move them as whole ones"):
-        NeuralClampingCalibrator(network, max_views=2, views=[ImageShift(1, 0)]).fit(X, y)
+    with pytest.raises(
+        ValueError, match=r"max_views must have views that leave places where they are or move them as whole ones"
+    ):
+        NeuralClampingCalibrator(network, max_views=[ImageShift(1, 0)]).fit(X, y)
 
 
 def test_gamma_is_refused(network):

@@ -146,7 +146,7 @@ DYING = """
 import os, signal, sys
 import torch.distributed as dist
 from _sharded_fits import NETWORK, calibration_data
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 from skclamp.distributed import sharded
 from skorch.callbacks import Callback
 
@@ -162,7 +162,8 @@ class Death(Callback):
 
 
 with sharded():
-    calibrator = NeuralClampingCalibrator(NETWORK, perturbation="affine", callbacks=[Death()], random_state=0)
+    training = TorchTraining(callbacks=[Death()])
+    calibrator = NeuralClampingCalibrator(NETWORK, perturbation="affine", training=training, random_state=0)
     calibrator.fit(X[rank::2], y[rank::2])
 """
 

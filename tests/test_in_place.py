@@ -7,7 +7,7 @@ from _small_networks import convolutional, images, labels_of, perceptron, vector
 from torch import nn
 from torch.utils.data import Dataset
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, compare_calibrators
 from skclamp.base import BaseCalibrator, Map
 
 NETWORKS = {"table": (perceptron, vectors(120)), "images": (convolutional, images(120))}
@@ -60,8 +60,8 @@ SETTINGS = {
     "temperature": None,
     "natural": {"perturbation": "channel"},
     "auto": {"perturbation": "auto", "validation_fraction": None},
-    "adam": {"perturbation": "full", "optimizer": "adam", "max_epochs": 1, "validation_fraction": None},
-    "gradient": {"perturbation": "full", "optimizer": "adam", "max_epochs": 1, "init": "gradient"},
+    "adam": {"perturbation": "full", "training": TorchTraining(), "max_epochs": 1, "validation_fraction": None},
+    "gradient": {"perturbation": "full", "training": TorchTraining(init="gradient"), "max_epochs": 1},
 }
 
 

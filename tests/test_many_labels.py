@@ -52,6 +52,7 @@ from skclamp import (
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
     VennAbersCalibration,
     load,
@@ -642,7 +643,7 @@ class TestClamping:
 
     def test_optimisers_of_torch_lower_the_loss(self):
         X, Y = self.data(1, True)
-        options = {"perturbation": "affine", "optimizer": "adam", "lr": 0.05, "max_epochs": 20, "gamma": 0.0}
+        options = {"perturbation": "affine", "training": TorchTraining(), "lr": 0.05, "max_epochs": 20, "gamma": 0.0}
         calibrator = NeuralClampingCalibrator(NETWORK, random_state=0, validation_fraction=None, **options).fit(X, Y)
         assert loss(calibrator.predict_proba(X), Y) < loss(TemperatureScaling(NETWORK).fit(X, Y).predict_proba(X), Y)
 
@@ -664,7 +665,7 @@ class TestClamping:
     def test_views_are_weighed(self):
         """Of a user's own, which undoes the shift."""
         X, Y = self.data(1, True)
-        options = {"perturbation": None, "views": [Back()], "max_views": 2, "output": None, "random_state": 0}
+        options = {"perturbation": None, "max_views": [Back()], "output": None, "random_state": 0}
         calibrator = NeuralClampingCalibrator(NETWORK, **options).fit(X, Y)
         assert calibrator.views_verdict_.accepted
         assert loss(calibrator.predict_proba(X), Y) < 0.8 * loss(

@@ -25,9 +25,10 @@ from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
     TemperatureScaling,
+    TorchTraining,
     compare_calibrators,
 )
-from skclamp.exceptions import CalibrationSetWarning, CalibrationWarning, ForwardError, UnusedParameterWarning
+from skclamp.exceptions import CalibrationSetWarning, CalibrationWarning, ForwardError
 from skclamp.metrics import (
     bootstrap_interval,
     brier_score,
@@ -36,7 +37,6 @@ from skclamp.metrics import (
     negative_log_likelihood,
 )
 from skclamp.modules import ClampedModule, LogitsModule
-from skclamp.perturbations import HorizontalFlip
 from tests._mistakes import N_SAMPLES, Named, of_images, problem, table, warned
 from tests._small_networks import bare_logits, labels_of, perceptron, snapshot, softmax
 
@@ -187,7 +187,9 @@ def test_what_says_enough_passes_as_it_is(kind, error):
     [(0, RuntimeError("a")), (1, ValueError("a")), (3, IndexError("a")), (5, AssertionError("a"))],
     ids=str,
 )
-@pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "perturbation": "full"}], ids=["natural", "adam"])
+@pytest.mark.parametrize(
+    "options", [{}, {"training": TorchTraining(), "perturbation": "full"}], ids=["natural", "adam"]
+)
 def test_a_failure_at_any_time(options, n_calls, error):
     network, X, y = table()
     calibrator = NeuralClampingCalibrator(Failing(network, error, n_calls), **options)
@@ -391,12 +393,6 @@ def test_dicts_are_samples_to_a_pipeline_that_makes_numbers_of_them():
     for estimator in (pipeline, FrozenEstimator(clone(pipeline).fit(samples, y))):
         proba = TemperatureScaling(estimator).fit(samples, y).predict_proba(samples)
         np.testing.assert_allclose(proba.sum(1), 1)
-
-
-def test_views_need_room():
-    network, X, y = problem()
-    with pytest.warns(UnusedParameterWarning, match="views has no effect: max_views=1"):
-        NeuralClampingCalibrator(network, views=[HorizontalFlip()], random_state=0).fit(X, y)
 
 
 def spoilt(values, value, place):

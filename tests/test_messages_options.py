@@ -17,6 +17,7 @@ from skclamp import (
     NeuralClampingCalibrator,
     PriorShiftCorrection,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
     compare_calibrators,
 )
@@ -33,9 +34,9 @@ def scoring_of(name):
 
 SLIPS = [
     (NeuralClampingCalibrator(perceptron(), perturbation="chanel"), "channel"),
-    (NeuralClampingCalibrator(perceptron(), optimizer="Adam"), "adam"),
+    (NeuralClampingCalibrator(perceptron(), perturbation="full", training=TorchTraining(optimizer="Adam")), "adam"),
     (NeuralClampingCalibrator(perceptron(), gamma="autp"), "auto"),
-    (NeuralClampingCalibrator(perceptron(), init="zero"), "zeros"),
+    (NeuralClampingCalibrator(perceptron(), perturbation="full", training=TorchTraining(init="zero")), "zeros"),
     (TemperatureScaling(perceptron(), response="proba"), "probabilities"),
     (HistogramBinning(strategy="Uniform"), "uniform"),
     (scoring_of("log_loss"), "neg_log_loss"),
@@ -55,7 +56,8 @@ def test_options_come_in_a_fixed_order():
     with pytest.raises(ValueError, match=f"a str among {{{families}}}.* Got 7 instead.$"):
         NeuralClampingCalibrator(perceptron(), perturbation=7).fit(X, y)
     with pytest.raises(ValueError, match=r"one of \['sgd', 'adam'\].*; got an instance of Adam\.$"):
-        NeuralClampingCalibrator(perceptron(), optimizer=torch.optim.Adam(perceptron().parameters())).fit(X, y)
+        training = TorchTraining(optimizer=torch.optim.Adam(perceptron().parameters()))
+        NeuralClampingCalibrator(perceptron(), training=training).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_slips_in_options_of_functions():
 def test_training_that_diverges(lr, optimizer, validation_fraction):
     network, X, y = table()
     options = {"perturbation": "full", "max_epochs": 2, "random_state": 0, "validation_fraction": validation_fraction}
-    calibrator = NeuralClampingCalibrator(network, optimizer=optimizer, lr=lr, **options)
+    calibrator = NeuralClampingCalibrator(network, training=TorchTraining(optimizer=optimizer), lr=lr, **options)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

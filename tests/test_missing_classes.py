@@ -25,6 +25,7 @@ from skclamp import (
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
 )
 from skclamp.exceptions import CalibrationSetWarning
@@ -255,11 +256,11 @@ class Shifted:
     [
         {},
         {"perturbation": "affine"},
-        {"perturbation": "affine", "optimizer": "adam", "max_epochs": 5},
+        {"perturbation": "affine", "training": TorchTraining(), "max_epochs": 5},
         {"perturbation": "affine", "gamma": "auto"},
         {"output": None},
         {"output": VectorScaling()},
-        {"refit_temperature": False},
+        {"perturbation": "affine", "training": TorchTraining(refit_temperature=False)},
         {"validation_fraction": 0.25},
         {"response": "probabilities"},
     ],
@@ -340,7 +341,7 @@ def test_unlabelled_samples_do_them_no_harm():
 
 def test_views_may_hide_them():
     problem = Shifted()
-    options = {"max_views": 2, "views": [torch.nn.Hardtanh(-2.0, 2.0)], "random_state": 0}
+    options = {"max_views": [torch.nn.Hardtanh(-2.0, 2.0)], "random_state": 0}
     calibrator, _ = problem.fitted(NeuralClampingCalibrator, problem.now, [2], **options)
     assert "1 of 4 classes that the network expects have no samples" in calibrator.views_verdict_.reason
 
@@ -349,7 +350,7 @@ def test_views_may_hide_them():
 def test_samples_of_one_class_teach_no_perturbation(n_classes):
     problem = Shifted(n_classes)
     missing = np.arange(1, n_classes)
-    options = {"max_views": 2, "views": [torch.nn.Hardtanh(-2.0, 2.0)], "random_state": 0}
+    options = {"max_views": [torch.nn.Hardtanh(-2.0, 2.0)], "random_state": 0}
     calibrator, nll = problem.fitted(NeuralClampingCalibrator, problem.now, missing, **options)
     _, plain = problem.fitted(TemperatureScaling, problem.now, missing)
     for verdict in (calibrator.verdict_, calibrator.views_verdict_):

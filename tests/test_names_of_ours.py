@@ -6,7 +6,7 @@ import torch
 from _small_networks import bare_logits, convolutional, images, labels_of
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, compare_calibrators
 from skclamp.modules import ClampedModule
 
 PLAIN, IMAGES = convolutional(), images(120)
@@ -36,7 +36,10 @@ def test_inputs_may_have_names_of_ours(key, usual):
     np.testing.assert_array_equal(scaled, TemperatureScaling(Product()).fit(same, Y).predict_proba(same))
     compared = compare_calibrators(OurNames(), X, Y, X, Y, calibrators=[TemperatureScaling()])
     np.testing.assert_array_equal(compared.calibrators["TemperatureScaling"].predict_proba(X), scaled)
-    for options in ({"perturbation": "channel"}, {"perturbation": "full", "optimizer": "adam", "max_epochs": 1}):
+    for options in (
+        {"perturbation": "channel"},
+        {"perturbation": "full", "training": TorchTraining(), "max_epochs": 1},
+    ):
         options |= {"validation_fraction": None, "random_state": 0}
         clamped = NeuralClampingCalibrator(OurNames(), input_key=key, **options).fit(X, Y)
         expected = NeuralClampingCalibrator(Product(), input_key=usual, **options).fit(same, Y)

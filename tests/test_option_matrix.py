@@ -12,20 +12,20 @@ from _kinds_of_input import Exposure, as_entries, as_loader, data
 from _small_networks import nll, snapshot
 from sklearn.model_selection import TimeSeriesSplit
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 from skclamp.exceptions import CalibrationSetWarning
 
 SPATIAL = {"color", "filter", "grid"}
 NAMES = np.array(["ant", "bee", "cat", "dog"])
 
 FAMILIES = {name: name for name in ("auto", *PERTURBATIONS)} | {"none": None, "a module": Exposure()}
-OPTIMIZERS = {
+TRAININGS = {
     "auto": "auto",
     "natural": "natural",
-    "sgd": "sgd",
-    "adam": "adam",
-    "a class": torch.optim.RMSprop,
-    "a partial": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "sgd": TorchTraining(optimizer="sgd"),
+    "adam": TorchTraining(),
+    "a class": TorchTraining(optimizer=torch.optim.RMSprop),
+    "a partial": TorchTraining(optimizer=partial(torch.optim.SGD, momentum=0.9, nesterov=True)),
 }
 GUARDS = {"by number": "auto", "two folds": 0.5, "five folds": 0.2, "splitter": TimeSeriesSplit(3), "no guard": None}
 KINDS = ["images", "sequences", "8 features", "dict", "DataLoader"]
@@ -36,7 +36,7 @@ LABELS = {
     "three of four": lambda y: np.where(y == 2, 0, y),
     "rare": lambda y: np.where((y == 2) & (np.arange(len(y)) > 60), 0, y),
 }
-FACTORS = [FAMILIES, OPTIMIZERS, GUARDS, KINDS, LABELS]
+FACTORS = [FAMILIES, TRAININGS, GUARDS, KINDS, LABELS]
 
 
 def all_pairs(factors):
@@ -85,30 +85,30 @@ def encoded(labels, y):
     return names.searchsorted(LABELS[labels](y))
 
 
-def refusal(family, optimizer, kind):
+def refusal(family, training, kind):
     """What `fit` says of options that don't suit each other, None of others."""
-    if family == "auto" and optimizer not in ("auto", "natural"):
-        return "optimizer must be 'auto' or 'natural' where perturbation is 'auto'.* Name a family"
+    if family == "auto" and training not in ("auto", "natural"):
+        return "training must be 'auto' or 'natural' where perturbation is 'auto'.* Name a family"
     if family in SPATIAL and kind.endswith("features"):
         return f"perturbation='{family}' needs .* Use 'channel' or 'affine'"
     return None
 
 
-@pytest.mark.parametrize(("family", "optimizer", "guard", "kind", "labels"), MATRIX, ids=IDS)
+@pytest.mark.parametrize(("family", "training", "guard", "kind", "labels"), MATRIX, ids=IDS)
 @pytest.mark.filterwarnings(f"ignore::{CalibrationSetWarning.__module__}.CalibrationSetWarning")
-def test_options_beside_each_other(family, optimizer, guard, kind, labels):
+def test_options_beside_each_other(family, training, guard, kind, labels):
     network, X, y = given(kind, labels)
     input_key = {"input_key": "values"} if kind == "dict" else {}
     calibrator = NeuralClampingCalibrator(
         network,
         perturbation=FAMILIES[family],
-        optimizer=OPTIMIZERS[optimizer],
+        training=TRAININGS[training],
         validation_fraction=GUARDS[guard],
         random_state=0,
         **input_key,
     )
     before = snapshot(network)
-    message = refusal(family, optimizer, kind)
+    message = refusal(family, training, kind)
     if message:
         with pytest.raises(ValueError, match=message):
             calibrator.fit(X, y)

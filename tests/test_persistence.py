@@ -29,6 +29,7 @@ from skclamp import (
     NeuralClampingCalibrator,
     PriorShiftCorrection,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
 )
 from skclamp.base import Map
@@ -39,7 +40,7 @@ from skclamp.perturbations import ChannelPerturbation, FilterPerturbation, GridP
 
 IMAGES, LOGITS = images(200), logits(300)
 Y = labels_of(LOGITS)
-FREE = {"optimizer": "adam", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
+FREE = {"training": TorchTraining(), "max_epochs": 2, "validation_fraction": None, "random_state": 0}
 
 
 @register
@@ -90,7 +91,7 @@ def round_trip(calibrator, path, estimator=None, **options):
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_every_perturbation_comes_back(perturbation, path):
-    options = FREE | {"optimizer": "natural"} if isinstance(perturbation, str) and perturbation == "norm" else FREE
+    options = FREE | {"training": "natural"} if isinstance(perturbation, str) and perturbation == "norm" else FREE
     calibrator = NeuralClampingCalibrator(convolutional(), perturbation=perturbation, **options)
     calibrator.fit(IMAGES, np.arange(200) % 4)
     loaded = round_trip(calibrator, path)
@@ -141,21 +142,26 @@ def test_names_of_features_come_back(path):
 
 def test_a_parameter_that_is_no_value_is_said_to_be_left_out(path):
     calibrator = NeuralClampingCalibrator(
-        convolutional(), perturbation="affine", **{**FREE, "optimizer": torch.optim.Adam}, callbacks=[EpochTimer()]
+        convolutional(),
+        perturbation="affine",
+        **{**FREE, "training": TorchTraining(optimizer=torch.optim.Adam, callbacks=[EpochTimer()])},
     ).fit(IMAGES, np.arange(200) % 4)
     with pytest.warns(NotSavedWarning, match="callbacks"):
         calibrator.save(path)
     loaded = skclamp.load(path, calibrator.estimator)
-    assert loaded.optimizer is torch.optim.Adam
-    assert loaded.callbacks is None
+    assert loaded.training.optimizer is torch.optim.Adam
+    assert loaded.training.callbacks is None
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
 
 
 def test_an_optimiser_with_arguments_is_saved(path):
     optimizer = functools.partial(torch.optim.Adam, betas=(0.5, 0.9), eps=1e-6)
-    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="affine", **{**FREE, "optimizer": optimizer})
+    calibrator = NeuralClampingCalibrator(
+        convolutional(), perturbation="affine", **{**FREE, "training": TorchTraining(optimizer=optimizer)}
+    )
     loaded = round_trip(calibrator.fit(IMAGES, np.arange(200) % 4), path)
-    assert loaded.optimizer.func is torch.optim.Adam
-    assert loaded.optimizer.keywords == {"betas": (0.5, 0.9), "eps": 1e-6}
+    assert loaded.training.optimizer.func is torch.optim.Adam
+    assert loaded.training.optimizer.keywords == {"betas": (0.5, 0.9), "eps": 1e-6}
     loaded.fit(IMAGES, np.arange(200) % 4)
     np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
 
@@ -254,7 +260,7 @@ def test_infinite_numbers_come_back(path):
 
 @pytest.mark.parametrize(
     ("options", "n_parameters", "n_bytes"),
-    [({"perturbation": "full"}, 3072, 30_000), ({"perturbation": "norm", "optimizer": "natural"}, 1376, 16_000)],
+    [({"perturbation": "full"}, 3072, 30_000), ({"perturbation": "norm", "training": "natural"}, 1376, 16_000)],
     ids=["full", "norm"],
 )
 def test_a_file_for_a_cifar_network_is_small(options, n_parameters, n_bytes, data_dir, path):

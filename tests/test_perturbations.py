@@ -6,7 +6,7 @@ from _families import PERTURBATIONS
 from _problems import moved
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 from skclamp.perturbations import FilterPerturbation, GridPerturbation
 
 SHAPES = {"vector": (5,), "sequence": (3, 9), "image": (3, 8, 7), "volume": (2, 4, 5, 6)}
@@ -77,7 +77,12 @@ def test_each_does_what_its_formula_says(name):
 def test_a_calibrator_tells_what_it_adds_where_it_does_nothing_else(family):
     x = torch.randn(200, 3, 8, 7, generator=torch.Generator().manual_seed(0))
     network = nn.Sequential(nn.Flatten(), nn.Linear(168, 4))
-    options = {"validation_fraction": None, "max_epochs": 1, "optimizer": "sgd", "random_state": 0}
+    options = {
+        "validation_fraction": None,
+        "max_epochs": 1,
+        "training": TorchTraining(optimizer="sgd"),
+        "random_state": 0,
+    }
     calibrator = NeuralClampingCalibrator(network, perturbation=family, **options).fit(x, torch.arange(200) % 4)
     assert hasattr(calibrator, "delta_") == (family in ("full", "channel", None))
     if hasattr(calibrator, "delta_"):

@@ -6,6 +6,8 @@ import torch
 from _pretend_device import elsewhere, needs_pretend_device
 from _pretend_fits import FITS, counted, outcomes
 
+from skclamp import TorchTraining
+
 pytestmark = needs_pretend_device
 
 # The others take half a minute each.
@@ -102,7 +104,13 @@ def test_no_batch_has_transfers_to_the_host_of_its_own(there):
 
 
 def test_batches_of_gradient_descent_tell_labels_and_losses_alone(there):
-    options = {"perturbation": "full", "optimizer": "sgd", "max_epochs": 1, "validation_fraction": None, "output": None}
+    options = {
+        "perturbation": "full",
+        "training": TorchTraining(optimizer="sgd"),
+        "max_epochs": 1,
+        "validation_fraction": None,
+        "output": None,
+    }
     few, many = (there(counted, batch_size=size, **options)[0] for size in (64, 640))
     numbers = [[transfer.n_values for transfer in moved if transfer.to == "host"] for moved in (few, many)]
     # Of 640 samples in ten batches instead of one.

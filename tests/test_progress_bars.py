@@ -163,7 +163,7 @@ def test_two_prints_the_last_training_after_the_folds(capfd):
 
 
 def test_what_the_folds_did_is_saved(tmp_path):
-    settings = {"perturbation": "affine", "max_views": 2, "views": [torch.nn.Tanh()]}
+    settings = {"perturbation": "affine", "max_views": [torch.nn.Tanh()]}
     calibrator = NeuralClampingCalibrator(NETWORK, **settings, random_state=0).fit(X, Y)
     with pytest.warns(NotSavedWarning, match="views"):
         calibrator.save(tmp_path / "saved")

@@ -21,6 +21,7 @@ from skclamp import (
     NeuralClampingCalibrator,
     SelectiveClassifier,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
     compare_calibrators,
 )
@@ -124,10 +125,10 @@ def test_epochs_are_steps_of_which_skorchs_callbacks_are_told_too():
             self.n += 1
 
     recorder, epochs = Recorder(), Epochs()
-    calibrator = CALIBRATORS["clamping without guard"].make().set_params(callbacks=[epochs])
+    calibrator = CALIBRATORS["clamping without guard"].make().set_params(training=TorchTraining(callbacks=[epochs]))
     calibrator.set_callbacks(recorder).fit(IMAGES, Y)
     assert recorder.names()["epoch"] == calibrator.n_iter_ == epochs.n > 0
-    assert calibrator.get_params()["callbacks"] == [epochs]
+    assert calibrator.get_params()["training__callbacks"] == [epochs]
 
 
 @pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])

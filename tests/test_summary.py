@@ -16,6 +16,7 @@ from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
 )
 from skclamp.modules import ClampedModule
@@ -70,7 +71,7 @@ def test_features_are_told_apart_from_inputs(parts, words):
 
 
 def test_clamping_tells_what_a_refusal_leaves():
-    found = clamped(0.0, perturbation="full", optimizer="adam", lr=0.1)
+    found = clamped(0.0, perturbation="full", training=TorchTraining(), lr=0.1)
     summary = found.summary()
     assert "inputs stay as they are" in summary
     assert f"would have shown a gain of {found.verdict_.detectable_gain:.2g} nats per sample" in summary

@@ -271,13 +271,15 @@ FITS = {
     "clamping: five folds": clamp(few_gain, perturbation="affine", validation_fraction=0.2),
     "clamping: no guard": clamp(gain, perturbation="affine", validation_fraction=None),
     "clamping: gamma, penalty": clamp(few_gain, perturbation="affine", gamma="auto", penalty=0.01),
-    "clamping: Adam": clamp(few_gain, perturbation="affine", optimizer="adam", max_epochs=3),
+    "clamping: Adam": clamp(few_gain, perturbation="affine", training=skclamp.TorchTraining(), max_epochs=3),
     "clamping: reference": clamp(few_gain, **reference),
     "clamping: output": clamp(gain, perturbation="affine", output=skclamp.StructuredVectorScaling()),
-    "clamping: T of training": clamp(gain, perturbation="channel", refit_temperature=False),
+    "clamping: T of training": clamp(
+        gain, perturbation="channel", training=skclamp.TorchTraining(refit_temperature=False)
+    ),
     # Clamping: views, sequences, tables, classifiers
     "clamping: views": clamp(mirrored, perturbation=None, max_views=3),
-    "clamping: views, shift": clamp(partial(mirrored, shift=0.8), max_views=2, views=[HorizontalFlip()]),
+    "clamping: views, shift": clamp(partial(mirrored, shift=0.8), max_views=[HorizontalFlip()]),
     "clamping: sequences": clamp(partial(drawn, 3, 12, shift=0.8)),
     "clamping: sequences, views": clamp(partial(drawn, 3, 12), max_views=2),
     "clamping: few features": clamp(partial(drawn, 6, shift=0.9)),

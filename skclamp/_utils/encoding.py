@@ -198,9 +198,9 @@ class Writer:
             try:
                 arguments[parameter] = self.encode(argument, f"{name}({parameter})")
             except TypeError:
-                # A calibrator has its default to fall back on. What can't be written, such as callbacks, random states
+                # An estimator has its default to fall back on. What can't be written, such as callbacks, random states
                 # and scorers, is for fitting.
-                if not hasattr(value, "_learned"):
+                if not hasattr(value, "set_params") or parameter == "estimator":
                     raise
                 self.left_out.append(parameter)
         state = {part: self.encode(each, f"{name}.{part}") for part, each in _state(value).items()}

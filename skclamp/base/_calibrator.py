@@ -54,7 +54,7 @@ _ENTRIES_AT_ONCE = 1 << 17
 # Of dense outputs, places of a sample that tell whether they are probabilities.
 _FEW_PLACES = 64
 # Parameters in which the ranks of a sharded fit may differ.
-_OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
+_OF_EACH_RANK = ("device", "random_state", "verbose")
 
 
 @with_shared_docs

@@ -46,7 +46,7 @@ from ..base._map import OnOutputs, Temperature
 from ..base._scores import Mapped
 from ..base._seen_classes import SeenClasses
 from ..distributed import ALONE, current
-from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
+from ..exceptions import CalibrationSetWarning
 from ..modules import ClampedModule, frozen
 from ..modules._norm_layers import kept_with_features_clamped
 from ..perturbations._families import PERTURBATIONS, additive_part, family_of
@@ -61,7 +61,7 @@ from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
 from ._splits import look_for_torn_copies, merged, tries_of
 from ._state import Settings, State
-from ._torch_training import check_callbacks, resolve_optimizer
+from ._torch_training import TorchTraining
 from ._unlabelled import Start, joined, learn_without_labels, open_unlabelled, proven_starts
 from ._views import candidate_views, find_views, one_view
 
@@ -74,20 +74,21 @@ _BESIDE = {"unlabelled_forward": "X_unlabelled", "reference_forward": "X_referen
 #: perturbation are in the units of X as given, and images in [0, 1] would be moved much farther.
 REFERENCE_SETTINGS = {
     "perturbation": "full",
+    "output": None,
+    "validation_fraction": None,
     "gamma": 1.0,
-    "loss_eps": 1e-7,
-    "penalty": 0.01,
-    "init": "normal",
-    "init_scale": 0.001,
-    "init_temperature": 1.0,
-    "refit_temperature": False,
-    "optimizer": partial(torch.optim.SGD, momentum=0.9),
     "lr": 0.01,
     "max_epochs": 100,
-    "output": None,
+    "penalty": 0.01,
+    "training": TorchTraining(
+        optimizer=partial(torch.optim.SGD, momentum=0.9),
+        init="normal",
+        init_scale=0.001,
+        init_temperature=1.0,
+        refit_temperature=False,
+        loss_eps=1e-7,
+    ),
     "batch_size": 1000,
-    "shuffle": True,
-    "validation_fraction": None,
 }
 
 
@@ -124,6 +125,22 @@ class NeuralClampingCalibrator(BaseCalibrator):
         "norm" on top of them where folds say so, but not where y has a class at each place. A module that starts as the
         identity, keeps shapes and treats each sample alike is copied. None leaves the inputs as they are; with
         ``output=None`` that is temperature scaling.
+    max_views : int or list of torch.nn.Module, default=1
+        Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are
+        averaged with weights of least NLL, and kept only where held-out samples, at least 100, prove that they beat
+        one pass; see the notes. Images have for views a flip and shifts by a pixel of 32, with and without the flip;
+        sequences shifts in time; tables none. The axes are taken for (channels, height, width) and (channels, time).
+        A list holds other views to choose from, and any of them may join the input as it is: there may be one pass more
+        than views. They must keep shapes, treat each sample alike, and learn nothing, and are copied. Of a class at
+        each place, logits of views that move places are moved back, by the view's method ``moved_back(logits, x)``.
+    output : "auto", BaseCalibrator or None, default="auto"
+        What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
+        temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
+        that it wasn't fitted to, as `CalibratorSelector` does. It takes out-of-fold logits: without a guard, below 100
+        samples, or with a T that isn't refitted, it is the temperature; and of more than 200 classes, or 1e8
+        samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the temperature's place where
+        its NLL on held-out samples is no higher; else it is left out with a warning. Without a guard it isn't judged.
+        None is the temperature.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these gained
         beyond their error but proved nothing. A number is the part that each holds out, at most a half: 0.5 is two
@@ -133,16 +150,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
         out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of
         (train, test) positions, which hold out each sample at most once. Equal inputs share a fold and count as one, as
         each of the `groups` of `fit` does; so do near-copies, such as frames, which are told.
-    max_views : int, default=1
-        Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are
-        averaged with weights of least NLL, and kept only where held-out samples, at least 100, prove that they beat
-        one pass; see the notes.
-    device : str or torch.device, default=None
-        Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
-    random_state : int, RandomState instance or None, default=None
-        Of noise, the order of samples, those that steps are tried on, the parts that choose views, and the half that an
-        estimator is fitted to; None draws anew each time. What your own code draws, such as an augmenting Dataset,
-        comes from the global states, as in loops of torch.
 
     Attributes
     ----------
@@ -173,8 +180,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     view_weights_ : ndarray of shape (n_views,)
         Their weights, which sum to 1.
     views_verdict_ : Verdict
-        What the guard found of the views, against the single one of what was kept before; only where `max_views` is
-        above 1 and a guard was asked for. Its names are those of views.
+        What the guard found of the views, against the single one of what was kept before; only where `max_views`
+        allows several passes and a guard was asked for. Its names are those of views.
     output_ : BaseCalibrator
         The fitted pool, or the fitted clone of the `output` that was given; only where one takes the temperature's
         place.
@@ -200,50 +207,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
     gamma : float or "auto", default=0.0
         Focusing parameter of the focal loss, at least 0. 0 is the NLL; more rewards entropy. "auto" takes the best of
         0, 0.5, 1 and 2 on held-out folds.
-    penalty : float, default=0.0
-        Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
-    views : "auto" or list of torch.nn.Module, default="auto"
-        Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with
-        and without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height,
-        width) and (channels, time). Modules must keep shapes, treat each sample alike, and learn nothing; those given
-        are copied. Of a class at each place, logits of views that move places are moved back, by the view's method
-        ``moved_back(logits, x)``.
-    output : "auto", BaseCalibrator or None, default="auto"
-        What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
-        temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
-        that it wasn't fitted to, as `CalibratorSelector` does. It takes out-of-fold logits: without a guard, below 100
-        samples, or with ``refit_temperature=False``, it is the temperature; and of more than 200 classes, or 1e8
-        samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the temperature's place where
-        its NLL on held-out samples is no higher; else it is left out with a warning. Without a guard it isn't judged.
-        None is the temperature.
-    verbose : int or "auto", default="auto"
-        At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL. "auto" shows it after five
-        seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each fold, and for what the
-        guard decides; the final training prints one per epoch, as skorch does.
-    loss_eps : float, default=0.0
-        The training loss of a torch optimiser clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5,
-        beyond which a sample has no gradient. The authors' toolkit does so at 1e-7; 0 is the exact loss, which
-        natural-gradient steps always take.
-    init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
-        Where the perturbation starts: at the identity; there plus normal noise of standard deviation `init_scale` on
-        each parameter; there plus the mean gradient, with respect to the parameter, of the summed logits over T; or at
-        an array of the parameter's shape, such as a delta. The last two are for perturbations of one parameter, such as
-        "full" and "channel".
-    init_scale : float, default=0.001
-        Standard deviation of "normal", in units of the input.
-    init_temperature : "optimal" or float, default="optimal"
-        Where T starts with a torch optimiser; "optimal" is temperature scaling's. Natural-gradient steps start at the
-        optimal T.
-    refit_temperature : bool, default=True
-        Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held; of logits out
-        of fold where folds judged it. Without, T is that of the focal loss; held-out folds compare
-        perturbations at the T of least NLL all the same. Where folds judged, and where natural steps learned without a
-        guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few flawless samples promise no certainty.
-    optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, default="auto"
-        "natural" takes full-batch natural-gradient steps with a line search. "auto" is "natural" up to 512 parameters
-        of the perturbation, and beyond where `penalty` is 0, parameters times samples are at most 2**27, and one of the
-        two at most 5,000; else "adam". "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop; a
-        partial sets arguments other than `lr`. The perturbation "auto" takes natural steps alone.
     lr : float or "auto", default="auto"
         Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
@@ -253,28 +216,45 @@ class NeuralClampingCalibrator(BaseCalibrator):
         many parameters from more than half of the samples, the mean is kept as it is. Natural-gradient training
         stops by itself when the gradients are no larger than chance makes them. Ctrl-C in the last training, after the
         guard's, keeps the best epoch with a warning; before that, it ends the fit.
-    shuffle : bool, default=True
-        Whether a torch optimiser sees the samples in a new order each epoch.
-    callbacks : list of skorch.callbacks.Callback, default=None
-        Called in the final training, whose history has a "train_loss" and no "valid_loss" to wait for.
-    response : {"auto", "logits", "probabilities"}, default="auto"
-        What the network yields. "auto" follows what is known: logits of a module; of a skorch net what its criterion
-        and nonlinearity say; of a classifier its decision function, if it has one.
-    {outputs}
-    classes : array-like of shape (n_classes,), default=None
-        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
-        exactly K distinct labels.
+    penalty : float, default=0.0
+        Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
+    training : {"auto", "natural"} or TorchTraining, default="auto"
+        "natural" takes full-batch natural-gradient steps with a line search, from the identity and the optimal T.
+        "auto" is "natural" up to 512 parameters of the perturbation, and beyond where `penalty` is 0, parameters times
+        samples are at most 2**27, and one of the two at most 5,000; else ``TorchTraining()``, which is Adam. A
+        `TorchTraining` is an optimiser of torch in skorch's loop, with its start and its callbacks; the calibrator
+        never changes it. The perturbations "auto" and "norm" take natural steps alone. Unless a `TorchTraining` says
+        otherwise, T is solved for exactly at the end: for the NLL, the perturbation held; of logits out of fold where
+        folds judged it. Where they did, and where natural steps learned without a guard, labels are smoothed to
+        1 - 1 / (n_samples + 2), so that a few flawless samples promise no certainty.
+    device : str or torch.device, default=None
+        Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
+    batch_size : "auto" or int, default="auto"
+        Samples per forward pass, and per step of a torch optimiser; of a DataLoader its own batch size counts. "auto"
+        is 64; on a CPU a forward pass, not a step, takes fewer of large samples, see `skclamp.TemperatureScaling`.
+    integer_scale : float or dict of str to float, default=None
+        What integer inputs are multiplied by, such as 1 / 255 for images of bytes, batch by batch on the device. Where
+        X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take the products.
     input_key : str, default=None
         The entry of X that is perturbed, where X is a dict or a Dataset of dicts, such as "pixel_values" or
         "inputs_embeds"; None is the only one. The others go with each sample unchanged. An array X goes to the network
         under this name.
-    integer_scale : float or dict of str to float, default=None
-        What integer inputs are multiplied by, such as 1 / 255 for images of bytes, batch by batch on the device. Where
-        X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take the products.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
+        exactly K distinct labels.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What the network yields. "auto" follows what is known: logits of a module; of a skorch net what its criterion
+        and nonlinearity say; of a classifier its decision function, if it has one.
+    {outputs}
     {ignore_index}
-    batch_size : "auto" or int, default="auto"
-        Samples per forward pass, and per step of a torch optimiser; of a DataLoader its own batch size counts. "auto"
-        is 64; on a CPU a forward pass, not a step, takes fewer of large samples, see `skclamp.TemperatureScaling`.
+    random_state : int, RandomState instance or None, default=None
+        Of noise, the order of samples, those that steps are tried on, the parts that choose views, and the half that an
+        estimator is fitted to; None draws anew each time. What your own code draws, such as an augmenting Dataset,
+        comes from the global states, as in loops of torch.
+    verbose : int or "auto", default="auto"
+        At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL. "auto" shows it after five
+        seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each fold, for what
+        the guard decides, and for each epoch of the final training.
 
     Raises
     ------
@@ -286,6 +266,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     See Also
     --------
+    TorchTraining : How a torch optimiser trains.
     TemperatureScaling : The same without a perturbation, for any classifier.
     skclamp.modules.as_module : Which of scikit-learn's classifiers can be clamped.
 
@@ -349,20 +330,12 @@ class NeuralClampingCalibrator(BaseCalibrator):
     penalty: float = 0.0
     lr: float | str = "auto"
     validation_fraction: float | str | BaseCrossValidator | Iterable | None = "auto"
-    loss_eps: float = 0.0
-    init: object = "zeros"
-    init_scale: float = 0.001
-    init_temperature: str | float = "optimal"
-    refit_temperature: bool = True
-    optimizer: str | type[torch.optim.Optimizer] | partial = "auto"
+    training: str | TorchTraining = "auto"
     max_epochs: int = 10
-    shuffle: bool = True
     output: str | BaseCalibrator | None = "auto"
     random_state: int | np.random.RandomState | None = None
-    callbacks: list | None = None
     input_key: str | None = None
-    max_views: int = 1
-    views: str | Sequence[nn.Module] = "auto"
+    max_views: int | Sequence[nn.Module] = 1
     # No parameters: one half fits an estimator that isn't fitted, and a network's logits are no votes.
     cv: ClassVar[None] = None  # type: ignore[misc]
     least_probability: ClassVar[str] = "auto"  # type: ignore[misc]
@@ -373,20 +346,12 @@ class NeuralClampingCalibrator(BaseCalibrator):
         "penalty": [Interval(Real, 0, None, closed="left")],
         "lr": [Choices("auto"), Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Choices("auto"), Interval(Real, 0, 0.5, closed="right"), Splits(), None],
-        "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
-        "init": [Choices("zeros", "normal", "gradient"), "array-like", torch.Tensor],
-        "init_scale": [Interval(Real, 0, None, closed="left")],
-        "init_temperature": [Choices("optimal"), Interval(Real, 0, None, closed="neither")],
-        "refit_temperature": ["boolean"],
-        "optimizer": "no_validation",  # `resolve_optimizer` says more
+        "training": [Choices("auto", "natural"), TorchTraining],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
         "output": [Choices("auto"), BaseCalibrator, None],
         "input_key": [str, None],
         "random_state": ["random_state"],
-        "callbacks": [list, None],
-        "max_views": [Interval(Integral, 1, None, closed="left")],
-        "views": [Choices("auto"), list, tuple],
+        "max_views": [Interval(Integral, 1, None, closed="left"), list, tuple],
     }
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
@@ -406,21 +371,17 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _validate_params(self):
         super()._validate_params()
-        if self.optimizer not in ("auto", "natural"):
-            resolve_optimizer(self.optimizer)
-        check_callbacks(self.callbacks)
-        # Both start without parameters.
-        if self.perturbation in ("auto", "norm"):
-            where = f"where perturbation is {self.perturbation!r}"
-            if not (isinstance(self.init, str) and self.init == "zeros"):
-                raise ValueError(f"init must be 'zeros' {where}; got {self.init!r}. Name a family of inputs")
-            if self.optimizer not in ("auto", "natural"):
+        if not isinstance(self.training, str):
+            self.training._validate_params()
+            if self.perturbation in ("auto", "norm"):
                 raise ValueError(
-                    f"optimizer must be 'auto' or 'natural' {where}, since others can't append families, nor clamp "
-                    f"features; got {self.optimizer!r}. Name a family of inputs"
+                    f"training must be 'auto' or 'natural' where perturbation is {self.perturbation!r}, since an "
+                    "optimiser of torch can't append families, nor clamp features; got "
+                    f"{self.training!r}. Name a family of inputs"
                 )
-        if not isinstance(self.views, str) and not all(isinstance(view, nn.Module) for view in self.views):
-            raise ValueError(f"views must be 'auto' or a list of torch modules; got {self.views!r}")
+        views = self.max_views if isinstance(self.max_views, Sequence) else []
+        if not all(isinstance(view, nn.Module) for view in views):
+            raise ValueError(f"max_views must be a number, or a list of views, torch modules; got {self.max_views!r}")
         by_name = self._output_by_name
         if by_name is not None and (by_name.estimator is not None or by_name.classes is not None):
             raise ValueError(
@@ -431,7 +392,45 @@ class NeuralClampingCalibrator(BaseCalibrator):
     @property
     def _solved_temperature(self):
         # A few steps of training may leave T where it began.
-        return self.temperature_ if self.refit_temperature else None
+        return self.temperature_ if self._refits_temperature else None
+
+    @property
+    def _refits_temperature(self):
+        # Natural steps leave T at the optimum of the few samples that they were tried on.
+        return isinstance(self.training, str) or self.training.refit_temperature
+
+    def set_params(self, **params):
+        """Set parameters of this calibrator.
+
+        Parameters
+        ----------
+        **params : dict
+            New values by name; ``training__name`` sets one of a copy of the `TorchTraining`, which others may share.
+
+        Returns
+        -------
+        self : object
+            The calibrator itself.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or reaches into a frozen estimator.
+        """
+        nested = [name for name in params if name.startswith("training__")]
+        if nested:
+            training = copy.copy(params.get("training", self.training))
+            if isinstance(training, str):
+                raise ValueError(f"training must be a TorchTraining where {nested[0]} is set; got {training!r}")
+            params["training"] = training
+        return super().set_params(**params)
+
+    def _check_alike(self, ranks, sample_weight, params):
+        alike = copy.copy(self)
+        if not isinstance(self.training, str):
+            # Each rank has callbacks of its own.
+            alike.training = copy.copy(self.training).set_params(callbacks=None)
+        super(NeuralClampingCalibrator, alike)._check_alike(ranks, sample_weight, params)
 
     def fit(self, X, y=None, sample_weight=None, groups=None, *, X_unlabelled=None, X_reference=None, **params):
         """Learn the perturbation and the temperature on held-out data; the network stays as it is.
@@ -557,6 +556,11 @@ class NeuralClampingCalibrator(BaseCalibrator):
             return Mapped(solved.raw[solved.shard.own], own, held_out)
 
     @property
+    def _most_views(self):
+        """Passes that a prediction may cost."""
+        return 1 + len(self.max_views) if isinstance(self.max_views, Sequence) else self.max_views
+
+    @property
     def _output_by_name(self):
         """The map that was asked for by name, if there is one."""
         return None if isinstance(self.output, str) else self.output
@@ -574,7 +578,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
     def _treats_classes_alike(self):
         if hasattr(self, "output_"):
             return self.output_._treats_classes_alike
-        return self.refit_temperature or not self.gamma
+        return self._refits_temperature or not self.gamma
 
     def _search_all(self, starts, learner, unheard):
         """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""
@@ -582,11 +586,11 @@ class NeuralClampingCalibrator(BaseCalibrator):
             decision = nothing_tried(Objection(unheard))
             # Labels of another order, or all of one class, teach views nonsense too.
             about_views = (
-                decision if unheard in (Reason.ANOTHER_ORDER, Reason.ONE_CLASS) and self.max_views > 1 else None
+                decision if unheard in (Reason.ANOTHER_ORDER, Reason.ONE_CLASS) and self._most_views > 1 else None
             )
             return starts[0], Outcome(starts[0].problem, decision=decision), one_view(about_views)
         # All problems differ in what unlabelled inputs taught alone. Search and views share the guard's level.
-        candidates, with_views, problem = self._candidates(), self.max_views > 1, starts[0].problem
+        candidates, with_views, problem = self._candidates(), self._most_views > 1, starts[0].problem
         if not problem.has_floating_inputs:
             # Nothing can be added to integers such as tokens, nor to inputs of many sizes.
             candidates = [
@@ -594,11 +598,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 for settings in candidates
                 if settings.features or settings.perturbation != "auto"
             ]
-        if not with_views and not isinstance(self.views, str):
-            note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         if not (candidates or with_views or (self.output is not None and self._guarded)):
             return starts[0], Outcome(problem), one_view()
-        views = candidate_views(self.views, problem) if with_views else {}
+        views = candidate_views(self.max_views, problem) if with_views else {}
         level = LEVEL / max(1, bool(candidates) + bool(views) + (starts[0].decision is not None))
         # The same draws for all.
         drawn = learner.generator.get_state()
@@ -617,11 +619,11 @@ class NeuralClampingCalibrator(BaseCalibrator):
             starts[best].problem,
             outcome,
             views,
-            self.max_views,
+            self._most_views,
             level,
             torch.randint(2**31, (), generator=learner.generator).item(),
             guarded=self._guarded,
-            by_default=isinstance(self.views, str),
+            by_default=not isinstance(self.max_views, Sequence),
         )
         return starts[best], outcome, found
 
@@ -683,7 +685,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             return [Start(problem, nothing_tried(Objection(Reason.NO_STATISTICS)))]
         # The search and the views, where there are any, have their own share.
         candidates = self._candidates()
-        level = LEVEL / (1 + bool(candidates) + (self.max_views > 1))
+        level = LEVEL / (1 + bool(candidates) + (self._most_views > 1))
         learns_features = any(settings.features for settings in candidates)
         return proven_starts(problem, searched, taught, tries[-1], level, learns_features=learns_features)
 
@@ -713,7 +715,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         """The state with its last T, and the problem and the logits that this comes from."""
         state = outcome.state or State(nn.Identity(), [], 1.0)
         gamma = self.gamma if outcome.state is None else outcome.settings.gamma
-        options = {"gamma": 0.0 if self.refit_temperature or isinstance(gamma, str) else gamma}
+        options = {"gamma": 0.0 if self._refits_temperature or isinstance(gamma, str) else gamma}
         if views.logits is not None:
             problem, logits = views.problem, views.logits
             options["smooth"] = True
@@ -723,8 +725,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             logits, options["prior"] = problem.logits, True
         else:
             problem, logits = outcome.problem, outcome.logits
-            # Natural steps leave T at the optimum of the few samples that they were tried on.
-            if not (self.refit_temperature or state.natural):
+            if not self._refits_temperature:
                 return state, problem, logits
             # So few parameters, driven so far, may separate the samples, which then promise certainty.
             options |= {"prior": True, "smooth": self._guarded or (state.natural and state.perturbs)}
@@ -738,7 +739,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         asked = self._output_by_name
         if not self._guarded and asked is not None:
             return state, solved, logits, Judged(solved.labelled(logits).fit(asked))
-        pools = self.output is not None and outcome.splits and self.refit_temperature
+        pools = self.output is not None and outcome.splits and self._refits_temperature
         n_rows = tried(solved.labelled(logits)).y.numel() if self._outputs.is_dense else len(solved)
         pools = pools and suits_pool(n_rows, logits.shape[1])
         if not self._guarded or (asked is None and not pools):
@@ -905,7 +906,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
     @property
     def _inputs_stay(self):
         """Return whether features alone are clamped, and nothing looks at the inputs."""
-        return self.perturbation == "norm" and self.max_views == 1
+        return self.perturbation == "norm" and self._most_views == 1
 
     @property
     def _guarded(self):

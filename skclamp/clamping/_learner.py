@@ -32,7 +32,7 @@ _MOST_STEPS, _LAST_STEPS = 5, 4
 class Learner:
     """Fits states to problems; `generator` is the source of noise, of orders and of the samples to try steps on."""
 
-    def __init__(self, generator, progress=None):
+    def __init__(self, generator, progress):
         self.generator = generator
         self.progress = progress
 
@@ -50,7 +50,7 @@ class Learner:
             state = replace(copy.deepcopy(replace(start, gradients=None)), gradients=start.gradients)
         if not state.identity and not state.extensions:
             return state
-        (descend if state.natural else train)(state, problem, self._with_callbacks(settings), self.generator)
+        (descend if state.natural else train)(state, problem, settings, self.generator, self.progress)
         state.perturbation.eval()
         return state
 
@@ -74,25 +74,22 @@ class Learner:
         state.gradients, state.parts = None, []
         beneath = problem.behind(nn.Sequential(OrderedDict(others))) if others else problem
         most = _LAST_STEPS if parts else _MOST_STEPS
-        settings = replace(self._with_callbacks(settings), max_epochs=min(settings.max_epochs, most))
-        descend(features, beneath, settings, self.generator)
+        settings = replace(settings, max_epochs=min(settings.max_epochs, most))
+        descend(features, beneath, settings, self.generator, self.progress)
         if not features.perturbs:
             return replace(state, untried=state.untried | features.untried)
         n_before = len(state.identity) - len(learnable(norm)) * (norm is not identity)
         return replace(
             features,
-            perturbation=nn.Sequential(OrderedDict([*copy.deepcopy(others), ("norm", norm)])),
+            perturbation=nn.Sequential(OrderedDict([*copy.deepcopy(others), ("norm", features.perturbation)])),
             identity=state.identity[:n_before] + features.identity,
             untried=state.untried,
             history=History([*([] if norm_part(state.perturbation) else state.history), *features.history]),
         )
 
-    def _with_callbacks(self, settings):
-        return replace(settings, callbacks=[*(settings.callbacks or ()), *([self.progress] if self.progress else ())])
-
     def _start(self, problem, settings):
-        """Return a state where training starts: at the identity, or as `init` says."""
-        state = State(nn.Sequential(), [], 1.0, natural=True)
+        """Return a state where training starts: at the identity, or as a `TorchTraining` says."""
+        state, training = State(nn.Sequential(), [], 1.0, natural=True), settings.torch_training
         if settings.perturbation == "auto":
             families, state.untried = competing_families(problem, settings.penalty)
             # Families that are appended one after another may together be more than few.
@@ -101,21 +98,18 @@ class Learner:
         elif settings.perturbation != "norm":
             # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
             state.perturbation = make_perturbation(settings.perturbation, problem).eval()
-            state.identity, optimizer = identity_of(state.perturbation), settings.optimizer
-            limited = optimizer != "natural"
+            state.identity, limited = identity_of(state.perturbation), settings.training != "natural"
             state.wide = takes_wide_steps(state.perturbation, problem, settings.penalty, limited)
             # Natural steps where parameters, or samples, are few; else Adam.
             few = state.wide or n_learnable(state.perturbation) <= MAX_PARAMETERS
-            state.natural = few if optimizer == "auto" else not limited
+            state.natural = few if settings.training == "auto" else not limited
         # Natural steps have T at its optimum at every trial: one far off would only blur the first direction.
-        if state.natural or settings.init_temperature == "optimal":
+        if state.natural or training.init_temperature == "optimal":
             state.temperature = problem.solve(gamma=settings.gamma, prior=True).temperature
         else:
-            state.temperature = float(settings.init_temperature)
-        if _initialise(state, settings, self.generator, problem) and state.natural:
-            logits = problem.try_logits_under(state.perturbation)
-            if logits is not None:
-                state.temperature = problem.solve(logits, gamma=settings.gamma, prior=True).temperature
+            state.temperature = float(training.init_temperature)
+        if not state.natural:
+            _initialise(state, training, self.generator, problem)
         return state
 
     def fit_path(self, problem, path):
@@ -246,7 +240,7 @@ def check_settings(problem, settings):
     """Raise where the start doesn't suit the perturbation, or this the inputs."""
     if settings.perturbation in ("auto", "norm"):
         return
-    perturbation, init = make_perturbation(settings.perturbation, problem), settings.init
+    perturbation, init = make_perturbation(settings.perturbation, problem), settings.torch_training.init
     parameters, by_name = learnable(perturbation), isinstance(init, str)
     if len(parameters) > 1 and not (by_name and init in ("zeros", "normal")):
         raise ValueError(
@@ -257,21 +251,20 @@ def check_settings(problem, settings):
         _as_value_of(parameters[0], init)
 
 
-def _initialise(state, settings, generator, problem):
-    """Move a state's perturbation from the identity to where training starts; return whether it has moved."""
-    parameters, init = learnable(state.perturbation), settings.init
-    if not parameters or (isinstance(init, str) and init == "zeros"):
-        return False
+def _initialise(state, training, generator, problem):
+    """Move a state's perturbation from the identity to where a `TorchTraining` starts."""
+    parameters, init = learnable(state.perturbation), training.init
+    if isinstance(init, str) and init == "zeros":
+        return
     with torch.no_grad():
         if isinstance(init, str) and init == "normal":
             for parameter in parameters:
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
-                parameter.add_(noise.to(parameter), alpha=settings.init_scale)
+                parameter.add_(noise.to(parameter), alpha=training.init_scale)
         elif isinstance(init, str):
             parameters[0].add_(_mean_gradient(state.perturbation, problem, state.temperature))
         else:
             parameters[0].copy_(_as_value_of(parameters[0], init))
-    return True
 
 
 def _as_value_of(parameter, init):

@@ -8,15 +8,17 @@ and of the others what their last ones foresee.
 import math
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from skorch.history import History
 from torch.nn import functional as F
 from torch.nn.utils import vector_to_parameters
 
 from .._judging.screen import ERRORS, forecast
 from .._judging.verdict import Objection, Reason
+from ..distributed import ALONE
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import (
@@ -29,8 +31,8 @@ from ._evidence_step import (
     products_of,
 )
 from ._problem import Problem
+from ._progress import warn_of_interrupt
 from ._state import Settings, State, identity_of, parameters_of
-from ._torch_training import ClampingNet
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
 _SUBSAMPLE_SIZE = 512
@@ -57,11 +59,10 @@ _MIN_EVIDENCE = 3.0
 _AS_MUCH_EVIDENCE = 1.0
 
 
-def descend(state, problem, settings, generator):
+def descend(state, problem, settings, generator, progress):
     """Train a state in place: an epoch is a step.
 
-    The generator is the source of noise and of the samples of subsampled steps and of trials. Callbacks, and the
-    history, are those of a net of skorch.
+    The generator is the source of noise and of the samples of subsampled steps and of trials.
     """
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
@@ -82,27 +83,30 @@ def descend(state, problem, settings, generator):
     for name, (extension, precision) in state.extensions.items():
         state.extensions[name] = extension, measured(extension) if precision is None else precision
     lr = 1.0 if settings.lr == "auto" else settings.lr
-    net = ClampingNet.around(state, problem, settings, generator, lr=lr)
-    descent = _Descent(state, net.module_.temperature, problem, problem, settings, lr, generator, subsampled)
-    datasets = {"dataset_train": net.dataset, "dataset_valid": None}
-    with net.training():
+    state.history = History()
+    descent = _Descent(state, problem, problem, settings, lr, generator, subsampled)
+    try:
         for n_steps in range(1, settings.max_epochs + 1):
-            net.notify("on_epoch_begin", **datasets)
+            start = perf_counter()
             descent.subsampled &= n_steps <= min(_MAX_SUBSAMPLED_STEPS, settings.max_epochs // 2)
             made = descent.step_on_few() if descent.subsampled else None
             made = made or descent.step_on_all(first=n_steps == 1)
             if made is None:
-                net.history.pop()
                 break
             loss, step, length, last = made
-            record = {"train_loss": loss, "temperature": descent.temperature.item(), "gain": step.gain, "step": length}
-            for name, value in record.items():
-                net.history.record(name, value)
-            net.notify("on_epoch_end", **datasets)
-            # Each step lowers the loss; the one in the history is that before it.
-            net.keep()
+            # Each step lowers the loss; this is the one before it.
+            told = {"batches": [], "epoch": n_steps, "train_loss": loss, "temperature": descent.temperature}
+            state.history.append({**told, "gain": step.gain, "step": length, "dur": perf_counter() - start})
+            progress.epoch(state.history)
             if last:
                 break
+    except KeyboardInterrupt:
+        if settings.for_guard or problem.shard.ranks is not ALONE:
+            raise
+        descent.move(descent.rest)
+        warn_of_interrupt(len(state.history) + 1, settings.max_epochs, len(state.history))
+    progress.end()
+    state.temperature = descent.temperature
     state.gradients = None
     state.parts = [(rows, gradients) for rows, gradients in state.parts if gradients is not None]
     state.in_sample = descent.in_sample()
@@ -119,8 +123,6 @@ class _Descent:
     """The way of one training: where it is, and how the next step is chosen, made and taken back."""
 
     state: State
-    # T of the module that is trained.
-    parameter: nn.Parameter
     samples: Problem
     # Those of them that the gradients tell the logits of.
     seen: Problem
@@ -137,8 +139,9 @@ class _Descent:
     end: tuple | None = None
 
     def __post_init__(self):
-        # What is asked on the CPU, and known there: T, and the perturbation's parameters as one vector.
-        self.temperature, self.parameters = self.parameter.detach().cpu(), parameters_of(self.state.perturbation)
+        # What is asked on the CPU, and known there: the perturbation's parameters as one vector, which trials move.
+        self.temperature, self.parameters = self.state.temperature, parameters_of(self.state.perturbation)
+        self.rest = self.parameters
 
     def step_on_few(self):
         """Make a step that few samples ask for, a new draw; None where it is time to ask all of them.
@@ -241,7 +244,7 @@ class _Descent:
             # The next step renews those of another part; what is renewed takes as much memory.
             state.parts = state.parts[1:]
         gammas, extensions = [self.settings.gamma], [part for part, _ in state.extensions.values()]
-        (gradients,) = gradients_of(samples, state.perturbation, self.temperature.item(), gammas, extensions)
+        (gradients,) = gradients_of(samples, state.perturbation, self.temperature, gammas, extensions)
         if self.settings.features:
             state.parts = [*state.parts, (rows, gradients.own)]
             gradients = gradients._replace(own=joined([part for _, part in state.parts if part is not None]))
@@ -268,7 +271,7 @@ class _Descent:
         state.perturbation.add_module(name, extension)
         state.prior_precisions.append(prior_precision)
         state.identity.extend(identity_of(extension))
-        self.parameters = parameters_of(state.perturbation)
+        self.parameters = self.rest = parameters_of(state.perturbation)
 
     def note_unmoved(self, why):
         """Note of a perturbation that is still the identity why, if there is a reason."""
@@ -289,7 +292,7 @@ class _Descent:
             n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2)) if halved else _TRIAL_SIZE
         rows = _draw(pool, n_times * n_samples, self.generator)
         self.asked_all = len(rows) == pool.n_weighted
-        samples, before = pool.take(rows), self.temperature.item()
+        samples, before = pool.take(rows), self.temperature
         start = self.parameters
         direction = step.direction.to(start)
         known = None if logits is None else logits[rows]
@@ -336,7 +339,7 @@ class _Descent:
         logits = samples.try_logits_under(self.state.perturbation) if logits is None else logits
         if logits is None:
             # So long a step.
-            return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(samples),), math.inf))
+            return _Trial(math.inf, math.inf, self.temperature, torch.full((len(samples),), math.inf))
         gamma, displacement = self.settings.gamma, self.state.displacement_to(parameters)
         solved = samples.solve(logits, gamma=gamma)
         temperature = solved.temperature
@@ -352,8 +355,7 @@ class _Descent:
         self.parameters, own = parameters, learnable(self.state.perturbation)
         vector_to_parameters(parameters.to(own[0].device) if own else parameters, own)
         if temperature is not None:
-            self.parameter.data.fill_(temperature)
-            self.temperature.fill_(temperature)
+            self.temperature, self.rest = temperature, parameters
 
     def in_sample(self):
         """T of least smoothed loss of the last part of the samples, and the NLL, where the training ended at a step."""

@@ -1,15 +1,19 @@
-"""Progress: a bar over all the trainings of a fit, drawn by tqdm as skorch's loop goes on, and lines of the folds."""
+"""Progress: a bar over all the trainings of a fit, drawn by tqdm, and lines of the folds and of the last epochs."""
 
-from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
 from .._utils.progress import progress_bar
+from .._utils.warnings import warn_caller
+from ..exceptions import InterruptedFitWarning
+
+# The name of the training with all the samples.
+_LAST_STAGE = "all samples"
 
 
-class Progress(Callback):
+class Progress:
     """A bar that counts epochs and shows the loss, T and, once the guard knows it, the held-out NLL.
 
-    From verbose=2 on there are lines of folds and verdicts as well, and skorch's of the final training.
+    From verbose=2 on there are lines of folds and verdicts as well, and of epochs of the final training.
     """
 
     def __init__(self, verbose, max_epochs):
@@ -40,7 +44,7 @@ class Progress(Callback):
         """Name what comes next."""
         self.stage_ = stage
         self.bar_.set_description(stage)
-        if self._writes and stage == "all samples":
+        if self._writes and stage == _LAST_STAGE:
             self.bar_.close()
 
     def held_out(self, best, loss, plain):
@@ -53,13 +57,16 @@ class Progress(Callback):
             f"T alone {plain:.4f}"
         )
 
-    def on_epoch_end(self, net, **kwargs):
-        """A step of the bar."""
+    def epoch(self, history):
+        """A step of the bar, for the last epoch of a history."""
         self.n_epochs_ += 1
         self.bar_.update()
-        self.show(loss=f"{net.history[-1, 'train_loss']:.4f}", T=f"{net.history[-1, 'temperature']:.3f}")
+        loss, temperature = history[-1, ("train_loss", "temperature")]
+        self.show(loss=f"{loss:.4f}", T=f"{temperature:.3f}")
+        if self.stage_ == _LAST_STAGE:
+            self.write(f"epoch {len(history)}: train_loss {loss:.4f}, temperature {temperature:.4f}")
 
-    def on_train_end(self, net, **kwargs):
+    def end(self):
         """Take away the epochs that convergence saved."""
         self.bar_.total = max(self.bar_.n, self.bar_.total - (self.max_epochs - self.n_epochs_))
         self.bar_.refresh()
@@ -74,3 +81,9 @@ class Progress(Callback):
         """Write a line, where these are asked for."""
         if self._writes:
             tqdm.write(line)
+
+
+def warn_of_interrupt(n_epochs, most, n_kept):
+    """Warn of training that Ctrl-C has ended in one of `most` epochs, where the state after another is kept."""
+    kept = f"the state after epoch {n_kept} is kept, the best so far"
+    warn_caller(f"training was interrupted in epoch {n_epochs} of {most}: {kept}", InterruptedFitWarning)

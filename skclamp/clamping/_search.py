@@ -114,9 +114,8 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     everything, problem = problem, problem.among_seen()
     told, found, settings = None, None, candidates[0]
     # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
-    at_identity = isinstance(settings.init, str) and settings.init == "zeros"
-    natural = not (settings.gamma or settings.penalty) and settings.optimizer in ("auto", "natural")
-    plain = guarded and at_identity and natural and sum(not settings.features for settings in candidates) == 1
+    natural = not (settings.gamma or settings.penalty) and isinstance(settings.training, str)
+    plain = guarded and natural and sum(not settings.features for settings in candidates) == 1
     if tries and (plain or screened):
         learner.progress.begin("gradients")
         told, untried = with_gradients(problem, candidates, tries[0])
@@ -226,7 +225,7 @@ def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_sco
     """Evidence of candidates, each fitted to the training part of each split; few `screened` samples by few steps."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
-    options = {"callbacks": None, "verbose": 0, "early_stopped": early_stopped, "for_guard": True}
+    options = {"early_stopped": early_stopped, "for_guard": True}
     if screened and problem.n_distinct < FEW_SAMPLES:
         options["max_epochs"] = min(candidates[0].max_epochs, _MOST_STEPS)
     quiet = [replace(settings, **options) for settings in candidates]

@@ -1,7 +1,6 @@
 """Settings of a training, and the state that it starts from and leaves."""
 
 from dataclasses import dataclass, field, fields
-from functools import partial
 
 import torch
 from skorch.history import History
@@ -11,6 +10,7 @@ from torch.nn.utils import parameters_to_vector
 from .._judging.verdict import Objection
 from ..perturbations._families import learnable
 from ._evidence_step import Pass
+from ._torch_training import TorchTraining
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,11 @@ class Settings:
     """Parameters of `skclamp.NeuralClampingCalibrator` that say what to learn and how; see there."""
 
     perturbation: str | nn.Module
-    init: object
-    init_scale: float
-    init_temperature: str | float
     gamma: float
-    loss_eps: float
     penalty: float
-    optimizer: str | type | partial
     lr: str | float
     max_epochs: int
-    shuffle: bool
-    callbacks: list | None
-    verbose: int | str
+    training: str | TorchTraining
     # Whether a gain and an offset after each normalisation layer follow what else is learned.
     features: bool = False
     # Whether the result is judged on held-out samples, and whether training then stops as soon as the verdict is clear.
@@ -37,6 +30,11 @@ class Settings:
     early_stopped: bool = False
     # Whether natural steps are made under a weak prior, whatever their evidence: something else speaks for them.
     weak_prior: bool = False
+
+    @property
+    def torch_training(self):
+        """How a torch optimiser trains, where "auto" comes to one."""
+        return TorchTraining() if isinstance(self.training, str) else self.training
 
     @classmethod
     def of(cls, calibrator, **varied):

@@ -7,22 +7,26 @@ draw, and each step's loss and gradients are summed over the processes.
 import inspect
 import logging
 import math
-from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from numbers import Real
+from typing import ClassVar
 
 import torch
+from sklearn.base import BaseEstimator
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from .._backbones.inputs import TrainingSet
-from .._utils.parameters import did_you_mean
-from .._utils.warnings import warn_caller
+from .._utils.encoding import register
+from .._utils.parameters import Choices, check_parameters, did_you_mean
+from .._utils.sklearn_private import Interval
 from ..distributed import ALONE
-from ..exceptions import InterruptedFitWarning
 from ..losses import FocalLoss
 from ..modules import ClampedModule
 from ..perturbations._families import learnable
+from ._progress import warn_of_interrupt
 
 logger = logging.getLogger("skclamp")
 
@@ -36,33 +40,106 @@ SMALLEST_TEMPERATURE = 1e-4
 _MOST_RAISED, _RISE = 1.1, 0.05
 
 
-def train(state, problem, settings, generator):
+@register
+@dataclass(eq=False, repr=False, kw_only=True)
+class TorchTraining(BaseEstimator):
+    """How a torch optimiser trains a perturbation and T, in skorch's loop: `NeuralClampingCalibrator`'s `training`.
+
+    The calibrator's own `lr`, `max_epochs`, `batch_size`, `gamma` and `penalty` hold as well. It is only read, never
+    changed, so that several calibrators may share one; in a grid its parameters are ``training__optimizer`` and so on.
+
+    Parameters
+    ----------
+    optimizer : {"adam", "sgd"}, class or functools.partial, default="adam"
+        A subclass of torch.optim.Optimizer also will do; a partial of one sets arguments other than `lr`.
+    init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
+        Where the perturbation starts: at the identity; there plus normal noise of standard deviation `init_scale` on
+        each parameter; there plus the mean gradient, with respect to the parameter, of the summed logits over T; or at
+        an array of the parameter's shape, such as a delta. The last two are for perturbations of one parameter, such as
+        "full" and "channel".
+    init_scale : float, default=0.001
+        Standard deviation of "normal", in units of the input.
+    init_temperature : "optimal" or float, default="optimal"
+        Where T starts; "optimal" is temperature scaling's.
+    refit_temperature : bool, default=True
+        Whether T is solved for exactly at the end, for the NLL and with the perturbation held, as after natural steps.
+        Without, T is that of the focal loss; held-out folds compare perturbations at the T of least NLL all the same.
+    loss_eps : float, default=0.0
+        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5, beyond which a sample has
+        no gradient. The authors' toolkit does so at 1e-7; 0 is the exact loss.
+    shuffle : bool, default=True
+        Whether samples come in a new order each epoch.
+    callbacks : list of skorch.callbacks.Callback, default=None
+        Called in the final training, whose history has a "train_loss" and no "valid_loss" to wait for. `save` leaves
+        them out, with a warning.
+
+    See Also
+    --------
+    NeuralClampingCalibrator : Takes natural-gradient steps by default, which need no such settings.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp import NeuralClampingCalibrator, TorchTraining
+    >>> network = torch.nn.Linear(20, 3)
+    >>> training = TorchTraining(optimizer="sgd", init="normal")
+    >>> calibrator = NeuralClampingCalibrator(network, perturbation="full", training=training)
+    >>> calibrator.set_params(training__init_scale=0.01).training
+    TorchTraining(init='normal', init_scale=0.01, optimizer='sgd')
+    """
+
+    optimizer: str | type[torch.optim.Optimizer] | partial = "adam"
+    init: object = "zeros"
+    init_scale: float = 0.001
+    init_temperature: str | float = "optimal"
+    refit_temperature: bool = True
+    loss_eps: float = 0.0
+    shuffle: bool = True
+    callbacks: list | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "optimizer": "no_validation",  # `resolve_optimizer` says more
+        "init": [Choices("zeros", "normal", "gradient"), "array-like", torch.Tensor],
+        "init_scale": [Interval(Real, 0, None, closed="left")],
+        "init_temperature": [Choices("optimal"), Interval(Real, 0, None, closed="neither")],
+        "refit_temperature": ["boolean"],
+        "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
+        "shuffle": ["boolean"],
+        "callbacks": [list, None],
+    }
+
+    def _validate_params(self):
+        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+        resolve_optimizer(self.optimizer)
+        check_callbacks(self.callbacks)
+
+
+def train(state, problem, settings, generator, progress):
     """Train a state in place, with an optimiser of torch; the generator is the source of the order of samples."""
-    optimizer = resolve_optimizer("adam" if settings.optimizer == "auto" else settings.optimizer)
-    lr = DEFAULT_LR if settings.lr == "auto" else settings.lr
     start = problem.losses(state.temperature, problem.logits, settings.gamma).mean().item()
-    net = ClampingNet.around(state, problem, settings, generator, optimizer=optimizer, lr=lr)
-    with net.training():
-        net.fit_loop(net.dataset)
+    net = ClampingNet.around(state, problem, settings, generator, progress)
+    net.run()
     if net.history and net.history[0]["batches"] and "train_loss" in net.history[-1]:
         # Whether steps have left a greater loss than that at the identity, or of the first batch.
         start = max(start, net.history[0]["batches"][0].get("train_loss", start))
         state.diverged = bool(net.history[-1]["train_loss"] > _MOST_RAISED * start + _RISE)
 
 
+class _EndedByCallback(KeyboardInterrupt):
+    """A callback of skorch's has ended the training."""
+
+
 class ClampingNet(NeuralNet):
     """A net of skorch around a ClampedModule whose network is frozen already; processes share each batch."""
 
-    ended_by_callback = False
-
     @classmethod
-    def around(cls, state, problem, settings, generator, **extra):
-        """A net that trains a state, with its arguments for skorch."""
-        shard, inputs = problem.shard, problem.inputs
+    def around(cls, state, problem, settings, generator, progress):
+        """A net that trains a state."""
+        shard, inputs, training = problem.shard, problem.inputs, settings.torch_training
         # This process's samples, and one more that weighs nothing, for batches that have none of them.
         targets = [part[shard.own].cpu() for part in (problem.y_encoded, problem.weight)]
         dataset = TrainingSet(inputs, *(torch.cat([part, part.new_zeros(1, *part.shape[1:])]) for part in targets))
-        batches = _Batches(shard, inputs.batch_size, settings.shuffle, generator)
+        batches = _Batches(shard, inputs.batch_size, training.shuffle, generator)
         loading = {"batch_sampler": batches, "batch_size": 1, **inputs.loading}
         loading |= {"generator": generator, "collate_fn": TrainingSet.collate}
         module = ClampedModule(problem.backbone.module, temperature=state.temperature)
@@ -70,24 +147,25 @@ class ClampingNet(NeuralNet):
         module.perturbation = state.perturbation
         net = cls(
             module,
-            criterion=FocalLoss(gamma=settings.gamma, eps=settings.loss_eps),
+            criterion=FocalLoss(gamma=settings.gamma, eps=training.loss_eps),
+            optimizer=resolve_optimizer(training.optimizer),
+            lr=DEFAULT_LR if settings.lr == "auto" else settings.lr,
             max_epochs=settings.max_epochs,
             batch_size=inputs.batch_size,
-            callbacks=settings.callbacks,
-            verbose=0 if settings.verbose == "auto" else max(0, settings.verbose - 1),
+            callbacks=None if settings.for_guard else training.callbacks,
+            verbose=0,
             train_split=None,
             device=None,
             iterator_train=DataLoader,
             **{f"iterator_train__{name}": value for name, value in loading.items()},
-            **extra,
         )
         net.state, net.problem, net.settings, net.dataset = state, problem, settings, dataset
+        net.progress = progress
         net.ranks = shard.ranks
         return net.initialize()
 
-    @contextmanager
-    def training(self):
-        """Have the state learn from a loop over the epochs, which ends by itself or by an interrupt.
+    def run(self):
+        """Have the state learn in a loop over the epochs, which ends by itself or by an interrupt.
 
         One from a callback such as EarlyStopping keeps what was learned, one from the keyboard the best state at the
         end of an epoch.
@@ -95,25 +173,21 @@ class ClampingNet(NeuralNet):
         self.keep()
         self.notify("on_train_begin", X=self.dataset, y=None)
         try:
-            yield
+            self.fit_loop(self.dataset)
+        except _EndedByCallback:
+            logger.info("training ended by a callback in epoch %d", len(self.history))
         except KeyboardInterrupt:
-            if self.settings.for_guard or not (self.ended_by_callback or self.ranks is ALONE):
+            if self.settings.for_guard or self.ranks is not ALONE:
                 raise
-            if self.ended_by_callback:
-                logger.info("training ended by a callback in epoch %d", len(self.history))
-            else:
-                n_epochs, learned = self.kept_
-                for (_, parameter), best in zip(self.get_all_learnable_params(), learned, strict=True):
-                    parameter.data.copy_(best)
-                warn_caller(
-                    f"training was interrupted in epoch {len(self.history)} of {self.max_epochs}: the state after "
-                    f"epoch {n_epochs} is kept, the best so far",
-                    InterruptedFitWarning,
-                )
-                # An epoch that wasn't finished has no loss.
-                if self.history and "train_loss" not in self.history[-1]:
-                    self.history.pop()
+            n_epochs, learned = self.kept_
+            for (_, parameter), best in zip(self.get_all_learnable_params(), learned, strict=True):
+                parameter.data.copy_(best)
+            warn_of_interrupt(len(self.history), self.max_epochs, n_epochs)
+            # An epoch that wasn't finished has no loss.
+            if self.history and "train_loss" not in self.history[-1]:
+                self.history.pop()
         self.notify("on_train_end", X=self.dataset, y=None)
+        self.progress.end()
         self.state.history, self.state.temperature = self.history, self.module_.temperature.item()
         if not 0 < self.state.temperature < math.inf:
             raise ValueError(f"training diverged: the temperature has become {self.state.temperature:g}; lower lr")
@@ -133,13 +207,13 @@ class ClampingNet(NeuralNet):
         if method_name == "on_epoch_end":
             ends = bool(self.ranks.sum(torch.tensor(float(ends))))
             # A callback of skorch's puts the loss into the history.
+            self.progress.epoch(self.history)
             losses = self.history[:, "train_loss"]
             if losses[-1] <= min(losses):
                 self.keep()
         if ends:
             # Within an epoch the other processes wouldn't know of it.
-            self.ended_by_callback = self.ranks is ALONE or method_name == "on_epoch_end"
-            raise KeyboardInterrupt
+            raise _EndedByCallback if self.ranks is ALONE or method_name == "on_epoch_end" else KeyboardInterrupt
 
     def get_all_learnable_params(self):
         """The perturbation and T; the user's weights, and the gradients that hang on them, are left alone."""
@@ -206,10 +280,9 @@ class ClampingNet(NeuralNet):
         return ValueError(f"training diverged: {sign} in epoch {len(self.history)}; lower lr, got {self.lr}")
 
     def on_epoch_end(self, net, **kwargs):
-        """Have the history tell T, where steps of another kind haven't."""
+        """Have the history tell T."""
         super().on_epoch_end(net, **kwargs)
-        if "temperature" not in self.history[-1]:
-            self.history.record("temperature", self.module_.temperature.item())
+        self.history.record("temperature", self.module_.temperature.item())
 
 
 class _Batches(BatchSampler):
@@ -235,9 +308,9 @@ def resolve_optimizer(optimizer):
         # The repr of an optimiser has many lines.
         got = f"an instance of {type(kind).__name__}" if isinstance(kind, torch.optim.Optimizer) else repr(optimizer)
         raise ValueError(
-            f"optimizer must be 'auto', 'natural', one of {list(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or a "
-            "functools.partial of one with named arguments alone, and without lr, which is a parameter of the "
-            f"calibrator; got {got}.{did_you_mean(optimizer, ('auto', 'natural', *OPTIMIZERS))}"
+            f"optimizer must be one of {list(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or a functools.partial "
+            "of one with named arguments alone, and without lr, which is a parameter of the calibrator; got "
+            f"{got}.{did_you_mean(optimizer, OPTIMIZERS)}"
         )
     return resolved
 

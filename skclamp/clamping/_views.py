@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -49,9 +50,9 @@ def one_view(decision=None):
 
 @torch.no_grad()
 def candidate_views(views, problem):
-    """Candidates by their names, from the parameter `views`; none where nothing is known of such inputs."""
+    """Candidates by their names, those given or, of a number of them, those known of such inputs."""
     x, places, candidates = problem.example(1), problem.backbone.places, views
-    if isinstance(views, str):
+    if isinstance(views, Integral):
         known = views_of(x.shape[1:]) if problem.has_floating_inputs else []
         candidates = [view for view in known if not places or view._moves_back(x.shape[2:], places)]
     elif x is None:
@@ -61,17 +62,18 @@ def candidate_views(views, problem):
         try:
             seen = view(x)
         except RuntimeError as error:
-            shape = tuple(x.shape[1:])
-            raise ValueError(f"views must take inputs of shape {shape}; {view!r} doesn't: {error}") from error
+            rule = f"max_views must have views of inputs of shape {tuple(x.shape[1:])}"
+            raise ValueError(f"{rule}; {view!r} doesn't take them: {error}") from error
         if not isinstance(seen, torch.Tensor) or seen.shape != x.shape:
             got = tuple(seen.shape) if isinstance(seen, torch.Tensor) else type(seen).__name__
-            raise ValueError(f"views must keep the shape of a batch, {tuple(x.shape)}; got {got} of {view!r}")
+            rule = f"max_views must have views that keep the shape of a batch, {tuple(x.shape)}"
+            raise ValueError(f"{rule}; got {got} of {view!r}")
         if not torch.isfinite(seen).all():
-            raise ValueError(f"views must yield finite inputs; got NaN or infinity of {view!r}")
+            raise ValueError(f"max_views must have views that yield finite inputs; got NaN or infinity of {view!r}")
         if places and isinstance(view, VIEWS) and not view._moves_back(x.shape[2:], places):
             raise ValueError(
-                f"views must leave places where they are or move them as whole ones; got {view!r}, inputs of places "
-                f"{tuple(x.shape[2:])} and logits at places {places}"
+                f"max_views must have views that leave places where they are or move them as whole ones; got {view!r}, "
+                f"inputs of places {tuple(x.shape[2:])} and logits at places {places}"
             )
     return dict(zip(titles_of(candidates), candidates, strict=True))
 

@@ -23,7 +23,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from skclamp import HistogramBinning, NeuralClampingCalibrator, TemperatureScaling, VectorScaling
+from skclamp import HistogramBinning, NeuralClampingCalibrator, TemperatureScaling, TorchTraining, VectorScaling
 
 N_SAMPLES = 150
 NETWORK = convolutional()
@@ -37,7 +37,7 @@ def natural(network=NETWORK, **options):
 
 
 def adam(network=NETWORK, **options):
-    options = {"optimizer": "adam", "max_epochs": 2, "validation_fraction": None, **options}
+    options = {"training": TorchTraining(), "max_epochs": 2, "validation_fraction": None, **options}
     return natural(network, **options)
 
 

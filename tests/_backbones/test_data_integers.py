@@ -9,7 +9,7 @@ from _small_networks import bare_logits, convolutional, labels_of
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, compare_calibrators
 
 N_SAMPLES = 200
 SCALE = 1 / 64
@@ -25,7 +25,7 @@ CALIBRATORS = {
     "Adam": lambda network, **options: NeuralClampingCalibrator(
         network,
         perturbation="full",
-        optimizer="adam",
+        training=TorchTraining(),
         max_epochs=2,
         validation_fraction=None,
         random_state=0,

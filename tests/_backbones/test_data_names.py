@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, compare_calibrators
 
 N_SAMPLES, N_CLASSES = 240, 4
 
@@ -89,7 +89,7 @@ CALIBRATORS = {
         network, perturbation="affine", output=None, validation_fraction=KFold(2), **EXACT, **key
     ),
     "Adam": lambda network, **key: NeuralClampingCalibrator(
-        network, perturbation="affine", optimizer="adam", validation_fraction=None, **EXACT, **key
+        network, perturbation="affine", training=TorchTraining(), validation_fraction=None, **EXACT, **key
     ),
     "search": lambda network, **key: NeuralClampingCalibrator(
         network, perturbation="channel", gamma="auto", validation_fraction=KFold(2), **EXACT, **key

@@ -99,7 +99,7 @@ def test_columns_in_another_order(kind):
         {},
         {"perturbation": "affine"},
         {"perturbation": "affine", "validation_fraction": None},
-        {"max_views": 2, "views": [nn.Identity(), nn.Tanh()]},
+        {"max_views": [nn.Identity(), nn.Tanh()]},
         {"X_unlabelled": True},
         {"perturbation": "affine", "gamma": "auto"},
     ],

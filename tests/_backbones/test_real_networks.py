@@ -10,7 +10,7 @@ from _export import HOW, check_the_same
 from torch import nn
 
 import skclamp
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 from skclamp.modules import LogitsModule, frozen
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,7 @@ def fitted(request):
     key = KEYS.get(request.param)
     options = {"perturbation": "affine", "validation_fraction": None, "input_key": key}
     calibrator = NeuralClampingCalibrator(
-        network, optimizer="adam", max_epochs=1, batch_size=3, random_state=0, **options
+        network, training=TorchTraining(), max_epochs=1, batch_size=3, random_state=0, **options
     )
     y = often_wrong(network, X, key)
     network.train()

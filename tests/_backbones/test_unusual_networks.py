@@ -10,7 +10,7 @@ from sklearn.base import clone
 from torch import fx, nn
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, VectorScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, VectorScaling
 from skclamp.exceptions import ForwardError
 
 pytestmark = [
@@ -71,7 +71,7 @@ SETTINGS = {
         NeuralClampingCalibrator,
         {
             "perturbation": "full",
-            "optimizer": "adam",
+            "training": TorchTraining(),
             "max_epochs": 2,
             "validation_fraction": None,
             "random_state": 0,

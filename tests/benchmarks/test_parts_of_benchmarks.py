@@ -1,5 +1,6 @@
 """What the benchmarks are made of: networks, splits, shifts, estimates, files that go on, simulations, methods."""
 
+import copy
 import re
 
 import numpy as np
@@ -146,7 +147,8 @@ def test_plain_loop_is_the_reference(monkeypatch):
     """Starting at delta = 0, where both subgradients of the norm are zero, with all samples in one batch."""
     network, x = convolutional(), images(64)
     y = labels_of(bare_logits(network, x))
-    settings = {**REFERENCE_SETTINGS, "init_scale": 0.0, "lr": 0.1, "max_epochs": 4}
+    training = copy.copy(REFERENCE_SETTINGS["training"]).set_params(init_scale=0.0)
+    settings = {**REFERENCE_SETTINGS, "training": training, "lr": 0.1, "max_epochs": 4}
     monkeypatch.setattr(clamping_speed, "REFERENCE_SETTINGS", settings)
     expected = NeuralClampingCalibrator(network, random_state=0, **settings).fit(x, y)
     tensors = torch.from_numpy(x), torch.from_numpy(y)

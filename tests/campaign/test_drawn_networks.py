@@ -28,14 +28,13 @@ from skclamp import (
     SplineCalibration,
     StructuredMatrixScaling,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
 )
 from skclamp.persistence import FORMAT
 
 KINDS = ["8 features", "sequences", "images"]
 OPTIMIZERS = {
-    "auto": "auto",
-    "natural": "natural",
     "sgd": "sgd",
     "adam": "adam",
     "Adamax": torch.optim.Adamax,
@@ -70,18 +69,19 @@ class Options:
     random_state: Any = 0
 
     def arguments(self):
-        named = {
-            "optimizer": OPTIMIZERS[self.optimizer],
-            "perturbation": MODULES.get(self.perturbation, self.perturbation),
-        }
-        return {**asdict(self), **named}
+        named = {**asdict(self), "perturbation": MODULES.get(self.perturbation, self.perturbation)}
+        own = {name: named.pop(name) for name in TorchTraining().get_params() if name in named}
+        training = self.optimizer
+        if training not in ("auto", "natural"):
+            training = TorchTraining(**{**own, "optimizer": OPTIMIZERS[self.optimizer]})
+        return {**named, "training": training}
 
 
 def options():
     return st.builds(
         Options,
         choice("auto", *PERTURBATIONS, *MODULES),
-        choice(*OPTIMIZERS),
+        choice("auto", "natural", *OPTIMIZERS),
         choice(0.0, 0, 1.0, 3, "auto"),
         choice(0.0, 0.01, 1e6),
         choice("zeros", "normal", "gradient"),
@@ -225,7 +225,7 @@ def test_what_fails_in_the_network_comes_out(error, at, kind, form, family, guar
     calibrator = NeuralClampingCalibrator(
         network,
         perturbation=MODULES.get(family[0], family[0]),
-        optimizer=family[1],
+        training=family[1] if family[1] == "auto" else TorchTraining(optimizer=family[1]),
         validation_fraction=0.5 if guarded else None,
         max_epochs=2,
         batch_size=batch_size,
@@ -264,7 +264,11 @@ THREADED = {
     "temperature": TemperatureScaling,
     "clamping": partial(NeuralClampingCalibrator, perturbation="channel", random_state=0),
     "clamping, trained": partial(
-        NeuralClampingCalibrator, perturbation="full", optimizer="sgd", max_epochs=1, random_state=0
+        NeuralClampingCalibrator,
+        perturbation="full",
+        training=TorchTraining(optimizer="sgd"),
+        max_epochs=1,
+        random_state=0,
     ),
     "selector": partial(
         CalibratorSelector, candidates=[("a", TemperatureScaling()), ("b", VectorScaling())], n_folds=2

@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils import check_random_state
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")
 
@@ -245,12 +245,12 @@ def test_inputs_without_labels_teach_what_is_clamped():
     assert found.unlabelled_verdict_.n_samples == 200
 
 
-@pytest.mark.parametrize(("gamma", "optimizer"), [(0.0, "natural"), ("auto", "adam")])
-def test_what_an_unfitted_classifier_gets_wrong_is_mended(gamma, optimizer):
+@pytest.mark.parametrize(("gamma", "training"), [(0.0, "natural"), ("auto", TorchTraining())], ids=str)
+def test_what_an_unfitted_classifier_gets_wrong_is_mended(gamma, training):
     """Discriminants of the wrong class frequencies err by a constant, which a moved input undoes."""
     X, y = samples(1200)
     classifier = LinearDiscriminantAnalysis(priors=[0.02, 0.49, 0.49])
-    settings = {"perturbation": "channel", "gamma": gamma, "optimizer": optimizer, "batch_size": 200}
+    settings = {"perturbation": "channel", "gamma": gamma, "training": training, "batch_size": 200}
     calibrator = NeuralClampingCalibrator(classifier, output=None, random_state=0, **settings).fit(X[:800], y[:800])
     assert calibrator.accepted_
     assert calibrator.estimator is classifier

@@ -44,7 +44,7 @@ def test_a_bfloat16_network_keeps_a_float32_delta():
     [(torch.bfloat16, "auto"), (torch.float16, "color"), (torch.bfloat16, "filter"), (torch.float16, "grid")],
 )
 def test_half_precision_networks_are_clamped_by_every_family(dtype, perturbation):
-    calibrator = clamping(convolutional().to(dtype), perturbation=perturbation, optimizer="natural").fit(X, Y)
+    calibrator = clamping(convolutional().to(dtype), perturbation=perturbation, training="natural").fit(X, Y)
     module = calibrator.module_.eval()
     with torch.no_grad():
         found = torch.softmax(module(torch.as_tensor(X).to(dtype)).double(), 1)
@@ -106,7 +106,7 @@ def test_logits_without_a_network_are_for_other_calibrators(response):
         ({"perturbation": "pixel"}, "'perturbation' parameter .*'full'.* Got 'pixel'"),
         ({"init": "random"}, "'init' parameter .*'gradient'.* Got 'random'"),
         ({"optimizer": "newton-raphson"}, "optimizer must be .* got 'newton-raphson'"),
-        ({"perturbation": "auto"}, "optimizer must be 'auto' or 'natural' where perturbation is 'auto'"),
+        ({"perturbation": "auto"}, "training must be 'auto' or 'natural' where perturbation is 'auto'"),
         ({"optimizer": dict}, "optimizer must be .* a subclass of torch.optim.Optimizer .* got <class 'dict'>"),
         ({"optimizer": partial(dict, lr=1)}, r"optimizer must be .* or a functools.partial of one .* got .*'dict'"),
         ({"optimizer": partial(SGD, lr=0.1)}, r"optimizer must be .* a functools.partial .* without lr.* lr=0.1\)"),

@@ -51,7 +51,7 @@ class Fragile(nn.Module):
         {"perturbation": "channel", "optimizer": "adam"},
         {"init": "gradient", "gamma": 1.0, "penalty": 0.1, "refit_temperature": False},
         {"init": "normal", "random_state": None},
-        {"perturbation": "affine", "optimizer": "natural"},
+        {"perturbation": "affine", "training": "natural"},
     ],
     ids=["plain", "temperature", "adam", "gradient", "normal", "natural"],
 )
@@ -125,7 +125,7 @@ def test_a_failed_first_fit_leaves_nothing(network):
 def test_a_fit_takes_no_more_samples_at_once_than_it_is_told():
     network, sizes = convolutional(), []
     network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    clamping(network, batch_size=8, optimizer="natural").fit(X, Y)
+    clamping(network, batch_size=8, training="natural").fit(X, Y)
     assert max(sizes) == 8
 
 

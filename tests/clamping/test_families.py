@@ -7,11 +7,11 @@ import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network
 from _kinds_of_input import Exposure, data
-from _plain_clamping import clamping
+from _plain_clamping import by_torch, clamping
 from _small_networks import logits
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 from skclamp.persistence import load
 from skclamp.perturbations import ChannelPerturbation
 
@@ -33,10 +33,10 @@ class Contrast(nn.Module):
 @pytest.mark.parametrize(("perturbation", "kind"), [("channel", "600 features"), ("affine", "600 features")])
 def test_beyond_few_parameters_auto_is_adam_where_there_is_a_penalty(perturbation, kind):
     network, X, y = data(kind)
-    named = {"optimizer": "adam", "penalty": 1e-4, "lr": 0.01, "max_epochs": 3, "batch_size": 32}
+    named = {"training": TorchTraining(), "penalty": 1e-4, "lr": 0.01, "max_epochs": 3, "batch_size": 32}
     fits = [
         clamping(network, perturbation=perturbation, **{**named, **changed}).fit(X, y)
-        for changed in ({}, {"optimizer": "auto"}, {"optimizer": "auto", "lr": "auto"})
+        for changed in ({}, {"training": "auto"}, {"training": "auto", "lr": "auto"})
     ]
     for fitted in fits[1:]:
         np.testing.assert_array_equal(fitted.predict_proba(X), fits[0].predict_proba(X))
@@ -103,7 +103,6 @@ def dim():
     "settings",
     [
         {},
-        {"optimizer": "natural", "init": torch.tensor(0.2)},
         {"optimizer": "adam", "init": np.array(-0.2), "validation_fraction": None},
         {"optimizer": partial(torch.optim.SGD, momentum=0.9), "init": "normal"},
     ],
@@ -114,7 +113,7 @@ def test_a_parameter_without_axes_is_learned_saved_and_shown(settings, tmp_path)
     plt = pytest.importorskip("matplotlib.pyplot")
     X, y, Z = dim()
     calibrator = NeuralClampingCalibrator(
-        convolutional_network(), perturbation=Exposure(), output=None, random_state=0, **settings
+        convolutional_network(), perturbation=Exposure(), output=None, random_state=0, **by_torch(**settings)
     ).fit(X, y)
     assert calibrator.accepted_
     assert calibrator.perturbation_.log_gain.shape == ()
@@ -125,35 +124,6 @@ def test_a_parameter_without_axes_is_learned_saved_and_shown(settings, tmp_path)
     shown = display.PerturbationDisplay.from_estimator(calibrator).plot()
     assert "log_gain" in shown.axes_[0].get_title()
     plt.close(shown.figure_)
-
-
-@pytest.mark.parametrize("start", [-1.5, 0.7])
-def test_natural_steps_find_the_optimum_from_afar(start):
-    """But for the few nats that no step is taken for."""
-    X, y, _ = dim()
-    losses = []
-    for init in ("zeros", np.array(start)):
-        calibrator = NeuralClampingCalibrator(
-            convolutional_network(), perturbation=Exposure(), init=init, validation_fraction=None, random_state=0
-        ).fit(X, y)
-        losses.append(-calibrator.predict_log_proba(X)[np.arange(len(y)), y].sum())
-    assert losses[1] == pytest.approx(losses[0], abs=2)
-
-
-# What natural steps solve for themselves
-
-
-@pytest.mark.parametrize("perturbation", ["auto", "affine"])
-def test_natural_steps_start_from_the_exact_temperature_and_take_the_exact_loss(perturbation):
-    X, y, Z = dim()
-    fits = [
-        NeuralClampingCalibrator(
-            convolutional_network(), perturbation=perturbation, validation_fraction=None, random_state=0, **changed
-        ).fit(X, y)
-        for changed in ({}, {"init_temperature": 100.0, "loss_eps": 0.3})
-    ]
-    assert fits[0].accepted_
-    np.testing.assert_array_equal(fits[1].predict_proba(Z), fits[0].predict_proba(Z))
 
 
 # Parameters are checked whatever the data
@@ -178,13 +148,16 @@ def test_natural_steps_start_from_the_exact_temperature_and_take_the_exact_loss(
             "init must be 'zeros' or 'normal' .* got an array for Affine",
         ),
         ({"perturbation": Exposure(), "init": np.zeros(1)}, r"init must have the shape .*, \(\); got \(1,\)"),
-        ({"perturbation": "auto", "init": "normal"}, "init must be 'zeros' where perturbation is 'auto'; got 'normal'"),
+        (
+            {"perturbation": "auto", "init": "normal"},
+            r"training must be 'auto' or 'natural' where perturbation is 'auto', .* got TorchTraining\(init='normal'\)",
+        ),
         ({"validation_fraction": 1e-3}, "validation_fraction must hold out at least one of 1[01]0 samples; got 0.001"),
     ],
 )
 def test_bad_parameters_are_refused_of_few_samples_too(settings, message, n_samples):
     network, X, y = data("images")
-    calibrator = NeuralClampingCalibrator(network, **{"perturbation": "full", **settings})
+    calibrator = NeuralClampingCalibrator(network, **by_torch(**{"perturbation": "full", **settings}))
     with pytest.raises((TypeError, ValueError), match=message):
         calibrator.fit(X[:n_samples], y[:n_samples])
 

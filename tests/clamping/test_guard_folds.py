@@ -101,7 +101,7 @@ def test_fewer_than_a_thousand_samples_with_weight_have_two_tries(n_samples, tri
     passes = {fraction: found.cost_["backward"] for fraction, found in fits.items()}
     assert passes["auto"] == pytest.approx(passes[0.5] + (tries - 1) * passes[0.2])
     assert f"nats, needs {np.log(tries / 0.02):.2f})" in fits["auto"].verdict_.reason
-    beside_views = fitted(x, y, weight=weight, max_views=2, views=[Backwards()], penalty=1e-9)
+    beside_views = fitted(x, y, weight=weight, max_views=[Backwards()], penalty=1e-9)
     assert f"nats, needs {np.log(tries / 0.01):.2f})" in beside_views.verdict_.reason
 
 
@@ -122,7 +122,7 @@ def test_views_are_searched_with_the_splits_of_the_try_that_counts():
     # Fifths alone prove about one draw in five.
     judged = set()
     for seed in range(40):
-        found = fitted(*seen_both_ways(seed), max_views=2, views=[Backwards()], penalty=1e-9)
+        found = fitted(*seen_both_ways(seed), max_views=[Backwards()], penalty=1e-9)
         by_fifths = found.accepted_ and "of 5 folds" in found.verdict_.reason
         if n_folds := re.search(r"(\d) folds", found.views_verdict_.reason):
             assert int(n_folds[1]) == (5 if by_fifths else 2)
@@ -172,7 +172,7 @@ def test_only_what_is_held_out_gives_t_and_the_output():
     assert found.temperature_ == fitted(validation_fraction=SERIES).temperature_
     # Each block under what those before it taught, but for its size.
     for k, (_, rows) in enumerate(SERIES.split(X)):
-        alone = fitted(SHIFTED[: rows[0]], Y[: rows[0]], validation_fraction=None, optimizer="natural")
+        alone = fitted(SHIFTED[: rows[0]], Y[: rows[0]], validation_fraction=None, training="natural")
         with torch.no_grad():
             expected = NETWORK(alone.perturbation_(torch.as_tensor(SHIFTED[rows])))
         correlation = np.corrcoef(logits[100 * k : 100 * (k + 1)].ravel(), expected.ravel())[0, 1]

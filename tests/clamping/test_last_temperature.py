@@ -13,7 +13,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from torch.nn.utils import parameters_to_vector
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 
 NETWORK = linear(6)
 X = vectors(300)
@@ -104,7 +104,7 @@ def test_steps_go_on_from_samples_that_are_separated(sensors):
         ({}, WEIGHT),
         ({"gamma": "auto"}, None),
         ({"validation_fraction": 0.2}, WEIGHT),
-        ({"perturbation": "full", "optimizer": "adam", "lr": 0.05}, None),
+        ({"perturbation": "full", "training": TorchTraining(), "lr": 0.05}, None),
     ],
     ids=["affine", "gamma", "five folds", "adam"],
 )
@@ -164,7 +164,7 @@ def test_the_search_solves_t_out_of_fold():
 
 
 def test_what_gradients_learned_without_a_guard_has_plain_labels():
-    adam = clamping(validation_fraction=None, optimizer="adam", batch_size=300, max_epochs=3).fit(SHIFTED, Y)
+    adam = clamping(validation_fraction=None, training=TorchTraining(), batch_size=300, max_epochs=3).fit(SHIFTED, Y)
     plain = TemperatureScaling().fit(perturbed(adam, SHIFTED), Y).temperature_
     assert adam.temperature_ == pytest.approx(plain, rel=1e-5)
     assert smoothed_temperature(perturbed(adam, SHIFTED), Y) > plain * 1.001

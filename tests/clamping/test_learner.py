@@ -7,15 +7,17 @@ from _problems import flat, linear, moved, pose
 from _small_networks import bare_logits, convolutional, images, labels_of, vectors
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 from skclamp.clamping._learner import MAX_PARAMETERS, Learner, competing_families
 from skclamp.clamping._problem import check_differentiable
+from skclamp.clamping._progress import Progress
 from skclamp.clamping._state import Settings
 from skclamp.perturbations import AffinePerturbation
 
 NETWORK = linear(6)
 X = vectors(400)
 Y = labels_of(bare_logits(NETWORK, X))
+SGD = TorchTraining(optimizer="sgd")
 
 
 def settings(**changed):
@@ -24,7 +26,7 @@ def settings(**changed):
 
 
 def learner(seed=0):
-    return Learner(torch.Generator().manual_seed(seed))
+    return Learner(torch.Generator().manual_seed(seed), Progress(0, 10).__enter__())
 
 
 class Flattens(nn.Module):
@@ -159,12 +161,12 @@ def test_bad_custom_perturbations(given, message):
 # Starts
 
 
-@pytest.mark.parametrize("optimizer", ["natural", "adam"])
-def test_a_start_is_gone_on_from_and_left_alone(optimizer):
+@pytest.mark.parametrize("training", ["natural", TorchTraining()], ids=str)
+def test_a_start_is_gone_on_from_and_left_alone(training):
     problem = pose(NETWORK, X + 0.8, Y)
-    start = learner().fit(problem, settings(optimizer=optimizer, max_epochs=1, lr=0.2))
+    start = learner().fit(problem, settings(training=training, max_epochs=1, lr=0.2))
     before = copy.deepcopy(start)
-    further = learner().fit(problem, settings(optimizer=optimizer, max_epochs=1, lr=0.2), start)
+    further = learner().fit(problem, settings(training=training, max_epochs=1, lr=0.2), start)
     np.testing.assert_array_equal(flat(start.perturbation), flat(before.perturbation))
     assert start.temperature == before.temperature
     assert loss_of(problem, further) < loss_of(problem, start) < problem.solve().loss
@@ -177,9 +179,10 @@ def loss_of(problem, state):
 def test_the_exact_temperature_is_the_start():
     problem = pose(NETWORK, X, Y)
     for gamma in (0.0, 2.0):
-        state = learner().fit(problem, settings(optimizer="sgd", lr=1e-12, max_epochs=1, gamma=gamma))
+        state = learner().fit(problem, settings(training=SGD, lr=1e-12, max_epochs=1, gamma=gamma))
         assert state.temperature == pytest.approx(problem.solve(gamma=gamma).temperature, rel=1e-5)
-    state = learner().fit(problem, settings(optimizer="sgd", lr=1e-12, max_epochs=1, init_temperature=3.0))
+    far = TorchTraining(optimizer="sgd", init_temperature=3.0)
+    state = learner().fit(problem, settings(training=far, lr=1e-12, max_epochs=1))
     assert state.temperature == pytest.approx(3.0)
 
 
@@ -204,7 +207,7 @@ def test_a_paths_states_are_where_fits_of_their_own_end():
 
 def test_torch_optimisers_share_nothing():
     problem = pose(NETWORK, X + 0.8, Y)
-    path = [settings(gamma=gamma, optimizer="adam", max_epochs=2) for gamma in (0.0, 1.0)]
+    path = [settings(gamma=gamma, training=TorchTraining(), max_epochs=2) for gamma in (0.0, 1.0)]
     states = learner().fit_path(problem, path)
     # Each candidate from the identity: two epochs of two.
     assert problem.passes.backward == 4 * len(X)

@@ -14,6 +14,7 @@ from torch import nn
 from skclamp import (
     NeuralClampingCalibrator,
     TemperatureScaling,
+    TorchTraining,
     compare_calibrators,
 )
 from skclamp.exceptions import CalibrationSetWarning
@@ -209,12 +210,11 @@ def test_networks_without_such_layers_say_so(network, said):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("table", {"optimizer": "adam"}, "optimizer must be 'auto' or 'natural' where perturbation is 'norm'"),
-        ("table", {"init": "normal"}, "init must be 'zeros' where perturbation is 'norm'"),
+        ("table", {"training": TorchTraining()}, "training must be 'auto' or 'natural' where perturbation is 'norm'"),
         ("table", {"perturbation": NormPerturbation([("1", (24,))])}, "perturbation must be 'norm' to clamp features"),
         (
             "names",
-            {"max_views": 2, "views": [nn.Dropout(0.1)]},
+            {"max_views": [nn.Dropout(0.1)]},
             "input_key must name the entry of X that views look at",
         ),
     ],

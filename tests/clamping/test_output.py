@@ -23,6 +23,7 @@ from skclamp import (
     NeuralClampingCalibrator,
     StructuredVectorScaling,
     TemperatureScaling,
+    TorchTraining,
     VectorScaling,
     load,
 )
@@ -157,7 +158,7 @@ def test_it_takes_its_pool_everywhere(tmp_path):
     "settings",
     [
         {"validation_fraction": None},
-        {"refit_temperature": False},
+        {"training": TorchTraining(refit_temperature=False)},
         {"output": None},
         {**REFERENCE_SETTINGS, "max_epochs": 1},
     ],
@@ -308,7 +309,7 @@ def test_views_that_folds_saw_elsewhere_are_let_go():
     (x, y), (new, truth) = draw(1, 6000), draw(2, 4000)
     trained, labels = draw(0, 1500)
     network = MLPClassifier(32, alpha=0.01, max_iter=400, random_state=0).fit(Swapped()(trained), labels)
-    settings = {"perturbation": "affine", "max_views": 2, "views": [Swapped()], "random_state": 2}
+    settings = {"perturbation": "affine", "max_views": [Swapped()], "random_state": 2}
     clamped, temperature = (
         log_loss(truth, calibrator.fit(x + 0.5, y).predict_proba(new + 0.5))
         for calibrator in (clamping(network, **settings), TemperatureScaling(network))

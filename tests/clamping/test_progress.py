@@ -10,7 +10,7 @@ from _small_networks import bare_logits, labels_of
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 
 (IMAGES, Y), _ = calibration_and_test(0)
 FOGGED = np.float32(0.25) + np.float32(0.5) * IMAGES
@@ -101,35 +101,35 @@ def fit(call=0, **settings):
     return calibrator.fit(*shifted_vectors(network)), network
 
 
-@pytest.mark.parametrize("optimizer", ["natural", "adam"])
-def test_ctrl_c_keeps_the_best_epoch_and_warns(optimizer):
-    whole, network = fit(optimizer=optimizer, max_epochs=6)
+@pytest.mark.parametrize("training", ["natural", TorchTraining()], ids=str)
+def test_ctrl_c_keeps_the_best_epoch_and_warns(training):
+    whole, network = fit(training=training, max_epochs=6)
     assert whole.n_iter_ > 1
     # The last pass but those of the final temperature.
     call = network.n_calls - 5
     with pytest.warns(ConvergenceWarning, match=r"interrupted in epoch \d of 6: the state after epoch \d is kept"):
-        found, network = fit(call, optimizer=optimizer, max_epochs=6)
+        found, network = fit(call, training=training, max_epochs=6)
     assert 0 < found.n_iter_ < 6
     assert found.delta_.any()
     assert not network.training or network.layers.training
-    shorter, _ = fit(optimizer=optimizer, max_epochs=found.n_iter_)
+    shorter, _ = fit(training=training, max_epochs=found.n_iter_)
     np.testing.assert_array_equal(found.delta_, shorter.delta_)
     assert found.temperature_ == shorter.temperature_
     assert list(found.history_[:, "train_loss"]) == list(shorter.history_[:, "train_loss"])
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_the_identity():
-    _, network = fit(optimizer="adam", max_epochs=1)
+    _, network = fit(training=TorchTraining(), max_epochs=1)
     # Of a pass for the logits, two looks at the network and four steps, the second step.
     call = network.n_calls - 4 - 2
     with pytest.warns(ConvergenceWarning, match="in epoch 1 of 1: the state after epoch 0 is kept"):
-        found, _ = fit(call, optimizer="adam", max_epochs=1)
+        found, _ = fit(call, training=TorchTraining(), max_epochs=1)
     assert not found.delta_.any()
     assert found.n_iter_ == 0
 
 
 def test_ctrl_c_goes_back_to_a_better_epoch():
-    settings = {"optimizer": "adam", "lr": 0.6}
+    settings = {"training": TorchTraining(), "lr": 0.6}
     whole, network = fit(**settings, max_epochs=6)
     losses = whole.history_[:5, "train_loss"]
     n_best = int(np.argmin(losses)) + 1

@@ -6,7 +6,7 @@ import torch.distributed as dist
 from _problems import flat, linear
 from _small_networks import bare_logits, labels_of, vectors
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 from skclamp.distributed import sharded
 
 NETWORK = linear(6)
@@ -14,7 +14,7 @@ CLEAN = vectors(300)
 Y = labels_of(bare_logits(NETWORK, CLEAN))
 X = CLEAN + np.float32(0.7)
 WEIGHT = np.random.default_rng(0).uniform(0.2, 2, 300)
-BY_GRADIENT = {"optimizer": "sgd", "lr": 0.1, "batch_size": 64, "max_epochs": 2}
+BY_GRADIENT = {"training": TorchTraining(optimizer="sgd"), "lr": 0.1, "batch_size": 64, "max_epochs": 2}
 
 
 @pytest.fixture

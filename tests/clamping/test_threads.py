@@ -14,7 +14,7 @@ from _small_networks import bare_logits, images, labels_of, perceptron, snapshot
 from torch import nn
 from torch.utils.data import Dataset
 
-from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, VectorScaling
+from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, TorchTraining, VectorScaling
 from skclamp.modules import frozen
 
 
@@ -61,7 +61,7 @@ def tiny_network():
     return nn.Sequential(*parts).eval()
 
 
-QUICK = {"perturbation": "affine", "optimizer": "adam", "max_epochs": 1, "validation_fraction": None}
+QUICK = {"perturbation": "affine", "training": TorchTraining(), "max_epochs": 1, "validation_fraction": None}
 
 
 def in_threads(work, n_rounds):
@@ -123,7 +123,7 @@ class Pairs(Dataset):
 def test_fits_that_overlap_leave_the_random_states_alone(quick_switches, random_state):
     module, x = perceptron(), vectors(120)
     y = labels_of(bare_logits(module, x))
-    options = [{**QUICK, "shuffle": True, "init": "normal"}, {"perturbation": "channel"}]
+    options = [{**QUICK, "training": TorchTraining(init="normal")}, {"perturbation": "channel"}]
     before = random_states()
 
     def fit(k):

@@ -9,7 +9,7 @@ from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.model_selection import KFold
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 from skclamp.perturbations import AffinePerturbation
 
 NETWORK = perceptron()
@@ -51,7 +51,7 @@ def test_no_gain_in_one_fold_is_told_whatever_the_mean():
 
 
 def test_a_loss_is_told_as_such():
-    verdict = fitted(perturbation="full", optimizer="adam", lr=0.1).verdict_
+    verdict = fitted(perturbation="full", training=TorchTraining(), lr=0.1).verdict_
     assert verdict.difference > 0
     assert verdict.reason.startswith("Refused, so this is temperature scaling: full raised the held-out NLL by")
 

@@ -27,7 +27,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 from skclamp.datasets import load_fogged_digits
 from skclamp.metrics import negative_log_likelihood
 from skclamp.perturbations import HorizontalFlip, TimeShift
@@ -72,7 +72,7 @@ def test_no_view_is_kept_where_none_helps():
 def test_a_view_that_says_the_same_is_no_view(guard):
     """Of mirror-symmetric images, the flip: along their weights' difference the loss is flat."""
     mirrored = np.concatenate([X[..., :3], X[..., 2::-1]], axis=-1)
-    calibrator = two_views(views=[HorizontalFlip()], **guard).fit(mirrored, Y)
+    calibrator = two_views(max_views=[HorizontalFlip()], **guard).fit(mirrored, Y)
     np.testing.assert_array_equal(calibrator.view_weights_, [1.0])
     assert [type(view) for view in calibrator.views_] == [nn.Identity]
     assert calibrator.temperature_ == TemperatureScaling(NETWORK).fit(mirrored, Y).temperature_
@@ -179,7 +179,7 @@ def best_weights(calibrator, images, labels):
 
 def test_weights_are_best_for_all_samples_where_folds_disagree():
     for seed in range(20):
-        calibrator = two_views(views=NEAR, random_state=seed).fit(X, Y)
+        calibrator = two_views(max_views=NEAR, random_state=seed).fit(X, Y)
         if " or Dimmed" in calibrator.views_verdict_.reason:
             break
     assert " or Dimmed" in calibrator.views_verdict_.reason
@@ -192,7 +192,7 @@ def test_weights_under_a_perturbation_are_best_on_average():
     for seed in range(2, 7):
         images, labels = draw(NETWORK, IMAGE, N, seed, HorizontalFlip())
         images = moved(images)
-        calibrator = two_views(perturbation="affine", views=NEAR[:1]).fit(images, labels)
+        calibrator = two_views(perturbation="affine", max_views=NEAR[:1]).fit(images, labels)
         assert calibrator.accepted_
         if calibrator.views_verdict_.accepted:
             found.append([calibrator.view_weights_, best_weights(calibrator, images, labels)])
@@ -216,22 +216,22 @@ def test_views_of_the_users_own_are_copied():
     network = network_on(IMAGE)
     view = Quarter(2).train()
     X, y = draw(network, IMAGE, N, 0, view)
-    calibrator = two_views(estimator=network, views=[nn.Identity(), view]).fit(X, y)
+    calibrator = two_views(estimator=network, max_views=[nn.Identity(), view]).fit(X, y)
     assert [type(each) for each in calibrator.views_] == [nn.Identity, Quarter]
     assert calibrator.views_[1] is not view
     assert view.training
-    assert clone(calibrator).views[1].turns == 2
-    assert "views holds none" in two_views(views=[]).fit(X, y).views_verdict_.reason
+    assert clone(calibrator).max_views[1].turns == 2
+    assert "views holds none" in two_views(max_views=[nn.Identity()]).fit(X, y).views_verdict_.reason
 
 
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
         ({"max_views": 0}, "max_views"),
-        ({"views": "flips"}, "views"),
-        ({"views": [np.flip]}, "views must be 'auto' or a list of torch modules"),
-        ({"views": [nn.AvgPool2d(2)]}, "views must keep the shape of a batch"),
-        ({"views": [nn.Linear(3, 6)]}, "views must take inputs of shape"),
+        ({"max_views": "flips"}, "max_views"),
+        ({"max_views": [np.flip]}, "max_views must be a number, or a list of views, torch modules"),
+        ({"max_views": [nn.AvgPool2d(2)]}, "max_views must have views that keep the shape of a batch"),
+        ({"max_views": [nn.Linear(3, 6)]}, "max_views must have views of inputs of shape"),
     ],
 )
 def test_what_breaks_a_rule_is_told(options, rule):
@@ -261,7 +261,7 @@ def test_weights_choose_views():
 
 
 def test_gamma_acts_on_the_temperature_alone():
-    options = {"validation_fraction": None, "refit_temperature": False}
+    options = {"validation_fraction": None, "training": TorchTraining(refit_temperature=False)}
     focal = two_views(gamma=2.0, **options).fit(X, Y)
     plain = two_views(**options).fit(X, Y)
     np.testing.assert_array_equal(focal.view_weights_, plain.view_weights_)
@@ -303,6 +303,6 @@ class Blurred(nn.Module):
 def test_views_with_weights_in_half_precision(guard):
     fogged = load_fogged_digits()
     network, view = copy.deepcopy(fogged.network).bfloat16(), Blurred().bfloat16()
-    options = {"perturbation": "affine", "views": [view], "max_views": 2, "output": None, "random_state": 0}
+    options = {"perturbation": "affine", "max_views": [view], "output": None, "random_state": 0}
     calibrator = NeuralClampingCalibrator(network, validation_fraction=guard, **options).fit(fogged.X_cal, fogged.y_cal)
     assert calibrator.predict_proba(fogged.X_test).shape == (len(fogged.X_test), 10)

@@ -122,6 +122,6 @@ def test_a_classifier_that_is_not_fitted_takes_views():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 3))
     y = (np.abs(X[:, 0]) + X[:, 1] + rng.logistic(scale=0.3, size=400) > 0.5).astype(int)
-    calibrator = two_views(estimator=LogisticRegression(), views=[Negated()]).fit(X, y)
+    calibrator = two_views(estimator=LogisticRegression(), max_views=[Negated()]).fit(X, y)
     assert calibrator.predict_proba(X).shape == (400, 2)
     assert calibrator.views_verdict_.n_samples == 200

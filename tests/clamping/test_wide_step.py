@@ -6,7 +6,7 @@ import torch
 from _small_networks import bare_logits, labels_of, nll, perceptron, vectors
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, TorchTraining
 
 WIDE = 600
 
@@ -39,7 +39,7 @@ def is_natural(calibrator):
 @pytest.mark.parametrize("family", ["full", "affine"])
 def test_a_wide_family_takes_natural_steps_which_beat_adams(table, family):
     found, loss = fit(table, 1200, perturbation=family)
-    other, other_loss = fit(table, 1200, perturbation=family, optimizer="adam")
+    other, other_loss = fit(table, 1200, perturbation=family, training=TorchTraining())
     assert found.accepted_
     assert is_natural(found)
     assert not is_natural(other)
@@ -76,7 +76,7 @@ def test_an_offset_for_each_entry_of_an_image_takes_natural_steps():
 def test_a_penalty_has_no_room_in_wide_steps(table):
     settings = {"perturbation": "channel", "validation_fraction": None}
     assert not is_natural(fit(table, penalty=0.001, **settings)[0])
-    little, much = (fit(table, penalty=penalty, optimizer="natural", **settings)[0] for penalty in (1e-6, 0.1))
+    little, much = (fit(table, penalty=penalty, training="natural", **settings)[0] for penalty in (1e-6, 0.1))
     assert is_natural(little)
     assert is_natural(much)
     assert np.linalg.norm(much.delta_) < np.linalg.norm(little.delta_)

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 from skclamp.display import PerturbationDisplay
 from skclamp.perturbations import (
     AffinePerturbation,
@@ -79,7 +79,7 @@ def test_shows_the_training():
     assert list(shown["temperature"].lines[0].get_ydata()) == calibrator.history_[:, "temperature"]
     bare = PerturbationDisplay.from_estimator(calibrator, show_history=False)
     assert [ax.get_title() for ax in bare.axes_] == ["affine: gain", "affine: offset"]
-    by_torch = PerturbationDisplay.from_estimator(_fit(perturbation="full", optimizer="adam", **UNGUARDED))
+    by_torch = PerturbationDisplay.from_estimator(_fit(perturbation="full", training=TorchTraining(), **UNGUARDED))
     assert "training" in {ax.get_title() for ax in by_torch.axes_}
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from _data import load_images
 from _networks import load_resnet
-from skclamp import NeuralClampingCalibrator, SplineCalibration, StructuredMatrixScaling
+from skclamp import NeuralClampingCalibrator, SplineCalibration, StructuredMatrixScaling, TorchTraining
 
 IMAGES = images(40)
 SLOW = pytest.mark.slow
@@ -22,8 +22,8 @@ SLOW = pytest.mark.slow
 def fitted_module(estimator, X, perturbation, y=None):
     """The module of a fitted calibrator, and inputs of the network's precision."""
     # Clamps of features take natural steps alone.
-    optimizer = "natural" if isinstance(perturbation, str) and perturbation == "norm" else "adam"
-    options = {"optimizer": optimizer, "max_epochs": 1, "validation_fraction": None, "random_state": 0}
+    training = "natural" if isinstance(perturbation, str) and perturbation == "norm" else TorchTraining()
+    options = {"training": training, "max_epochs": 1, "validation_fraction": None, "random_state": 0}
     calibrator = NeuralClampingCalibrator(estimator, perturbation=perturbation, **options)
     module = calibrator.fit(X, np.arange(len(X)) % 4 if y is None else y).module_.eval()
     return module, torch.as_tensor(X)
@@ -72,7 +72,7 @@ def test_a_residual_network_gives_the_same_logits_elsewhere(how, data_dir, tmp_p
     ],
 )
 def test_an_output_map_gives_the_same_logits_elsewhere(output, how, tmp_path):
-    options = {"perturbation": "affine", "optimizer": "adam", "max_epochs": 1, "validation_fraction": None}
+    options = {"perturbation": "affine", "training": TorchTraining(), "max_epochs": 1, "validation_fraction": None}
     calibrator = NeuralClampingCalibrator(convolutional(), output=output, random_state=0, **options)
     calibrator.fit(IMAGES, np.arange(40) % 4)
     check_the_same(calibrator.module_.eval(), torch.from_numpy(IMAGES), how, tmp_path)

@@ -14,7 +14,7 @@ from scipy.stats import binomtest, sem
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, TensorDataset, default_collate
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, compare_calibrators
 
 N = 120
 QUICK = {"validation_fraction": None, "max_epochs": 1, "random_state": 0}
@@ -203,7 +203,9 @@ def test_bytes_and_entries_by_name_are_pictured(tmp_path):
     for row, png in found["before"].items():
         np.testing.assert_array_equal(_pixels(png), scaled[N + int(row)].permute(1, 2, 0))
     X = {"more": torch.zeros(2 * N, 5), "pixels": _images(3, 8, 8)}
-    clamping = NeuralClampingCalibrator(perturbation="channel", init="normal", input_key="pixels", **QUICK)
+    clamping = NeuralClampingCalibrator(
+        perturbation="channel", training=TorchTraining(init="normal"), input_key="pixels", **QUICK
+    )
     found = _thumbnails(_Named(), X, tmp_path, calibrators={"clamping": clamping})
     assert [_pixels(png).shape for png in found["after"]["clamping"].values()] == [(8, 8, 3)] * 8
 
@@ -245,7 +247,7 @@ def test_a_channel_of_one_value_is_black(tmp_path):
 def test_little_of_the_test_set_is_kept(tmp_path):
     X = _images(3, 200, 200)
     y = (torch.arange(2 * N) % 4).numpy()
-    clamping = NeuralClampingCalibrator(perturbation="channel", init="normal", **QUICK)
+    clamping = NeuralClampingCalibrator(perturbation="channel", training=TorchTraining(init="normal"), **QUICK)
     comparison = compare_calibrators(_Pooled(), X[:N], y[:N], X[N:], y[N:], calibrators={"clamping": clamping}, **FEW)
     assert len(pickle.dumps(comparison._content)) < 1e6 < X[N:].nbytes / 50
     comparison.to_html(tmp_path / "report.html")
