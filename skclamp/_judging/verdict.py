@@ -40,8 +40,8 @@ class Reason(Enum):
     CLASSES_MISSING = (
         "{value} of {needed} classes that the network expects have no samples, and views may hide what tells them"
     )
-    NO_VIEWS_GIVEN = "views holds none beside the inputs as they are"
-    NO_VIEWS_KNOWN = "no views are known of inputs of shape {about}: views may be a list of modules"
+    NO_VIEWS_GIVEN = "max_views holds none beside the inputs as they are"
+    NO_VIEWS_KNOWN = "no views are known of inputs of shape {about}: max_views may be a list of modules"
     NO_VIEWS_OF_INTEGERS = "no views are known of integers such as tokens, nor of inputs of several sizes"
     GUESSES = f"the network is no better than guessing, and says much the same of all samples; {_TRIED_BY_NAME}"
     RANDOM = f"the network draws at random: its gradients and its losses are those of other networks; {_TRIED_BY_NAME}"
