@@ -58,39 +58,29 @@ class Gradients(NamedTuple):
     factor: torch.Tensor
     # Of the loss with respect to log T.
     temperature: torch.Tensor
+    losses: torch.Tensor
     weight: torch.Tensor
-    # The part of each gradient that is left, where the parameters have moved since, in a model with these curvatures.
-    left: torch.Tensor
-    # The weighted mean; foreseen where the parameters have moved.
-    loss: float
 
     @property
     def n_effective(self):
         """Number of equally weighted samples that would tell as much."""
         return (self.weight.sum() ** 2 / self.weight.square().sum()).item()
 
-    def moved(self, shift):
-        """Return the loss and gradients that they foresee elsewhere, the parameters and log T so far from here."""
-        shift = shift.to(self.temperature)
-        along = self.factor * (self.rows @ shift[:-1].to(self.rows)) + self.temperature * shift[-1]
-        rise = ((self.left + along / 2) * along) @ self.weight / self.weight.sum()
-        return self._replace(left=self.left + along, loss=self.loss + rise.item())
+    @property
+    def loss(self):
+        """The weighted mean loss."""
+        return (self.losses @ self.weight / self.weight.sum()).item()
 
-
-def joined(parts):
-    """Gradients of the samples of all parts, told or foreseen at the same parameters."""
-    if len(parts) == 1:
-        return parts[0]
-    *tensors, losses = zip(*parts, strict=True)
-    loss = np.average(losses, weights=[part.weight.sum().item() for part in parts])
-    return Gradients._make([*map(torch.cat, tensors), float(loss)])
+    def take(self, rows):
+        """Return those of some samples."""
+        return Gradients(*(part[rows] for part in self))
 
 
 class Pass(NamedTuple):
     """Logits and gradients of some samples, from one pass over the network."""
 
-    # Those of the perturbed inputs, 0 where a whole batch is without weight; None where no pass has told them.
-    logits: torch.Tensor | None
+    # Those of the perturbed inputs, 0 where a whole batch is without weight.
+    logits: torch.Tensor
     # Of the perturbation, alone and followed by each extension.
     own: Gradients
     extended: list
@@ -102,29 +92,24 @@ def gradients_of(problem, perturbation, temperature, gammas, extensions=()):
     These losses depend on the margin of the label alone, so that their gradients are multiples of each other. The
     extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
-    known = problem.at_identity
-    if known is not None and known.tells(perturbation, extensions):
-        logits, margins = problem.logits, known.margins_of(perturbation, extensions)
-    else:
-        logits, margins = _pass_back(problem, perturbation, temperature, extensions)
-    (margin, slopes, (own, *added)), weight = margins, problem.weight.to(problem.logits.device)
+    logits, margin, slopes, (own, *added) = _pass_back(problem, perturbation, temperature, extensions)
+    weight = problem.weight.to(logits.device)
     rows = [own, *(torch.cat([own, more], 1) if own.shape[1] else more for more in added)]
     told = []
     for gamma in gammas:
-        with torch.enable_grad():
-            losses = focal_of_margin(leaf := margin.clone().requires_grad_(), gamma)
-            (factor,) = torch.autograd.grad(losses.sum(), leaf)
-        loss = (losses.detach().double() @ weight / weight.sum()).item()
-        others = factor, factor * slopes, weight, torch.ones_like(weight), loss
-        own, *extended = [Gradients(part, *others) for part in rows]
+        of_loss = _of_loss(margin, slopes, weight, gamma)
+        own, *extended = [Gradients(part, *of_loss) for part in rows]
         told.append(Pass(logits, own, extended))
     return told
 
 
-def gradients_at_identity(problem, name):
-    """Gradients of the NLL of a problem's samples, of a family that a pass told of."""
-    perturbation = nn.Sequential(OrderedDict({name: problem.at_identity.families[name]}))
-    return gradients_of(problem, perturbation, None, [0.0])[0].own
+def _of_loss(margin, slopes, weight, gamma):
+    """What `Gradients` have beside their rows, of a focal loss, from margins and their slopes by log T."""
+    leaf = margin.clone().requires_grad_()
+    with torch.enable_grad():
+        losses = focal_of_margin(leaf, gamma)
+        (factor,) = torch.autograd.grad(losses.sum(), leaf)
+    return factor, factor * slopes, losses.detach().double(), weight
 
 
 def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
@@ -141,65 +126,52 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
 
 
 class AtIdentity(NamedTuple):
-    """Gradients of the margins of samples at the identity, of several families, from one pass."""
+    """Gradients of the NLL of samples at the identity, of several families, from one pass."""
 
-    # By name; "norm" is that of the features, and comes first.
-    families: dict
-    # A row for each sample, and the columns of each family.
-    gradients: torch.Tensor
-    columns: dict[str, slice]
-    margin: torch.Tensor
-    temperature: torch.Tensor
-    # The temperatures of the samples.
+    # Each at the temperature that `at` has for it.
+    samples: Any
     at: torch.Tensor
-    # Which of the samples are meant.
-    positions: torch.Tensor | slice = slice(None)
+    # By name, families and the gradients of each; "norm" is that of the features.
+    families: dict
+    gradients: dict[str, Gradients]
 
     @classmethod
-    def of(cls, problem, families, at):
-        """From a pass, `at` a temperature for each sample."""
-        of_inputs = dict(families)
-        norm = {"norm": of_inputs.pop("norm")} if "norm" in families else {}
-        here = at.view(-1, *[1] * (problem.logits.ndim - 1))
-        own, families = nn.Sequential(OrderedDict(norm)), norm | of_inputs
-        _, (margin, slope, rows) = _pass_back(problem, own, here, [*of_inputs.values()])
-        ends = np.cumsum([0, *map(n_learnable, families.values())]).tolist()
-        columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(families)}
-        return cls(families, torch.cat(rows, 1), columns, margin, slope, at)
+    def of(cls, samples, families, at):
+        """From a pass over a `Problem`."""
+        of_inputs = {name: family for name, family in families.items() if name != "norm"}
+        own = nn.Sequential(OrderedDict({name: family for name, family in families.items() if name == "norm"}))
+        here = at.view(-1, *[1] * (samples.logits.ndim - 1))
+        _, margin, slopes, (of_features, *rows) = _pass_back(samples, own, here, [*of_inputs.values()])
+        of_loss = _of_loss(margin, slopes, samples.weight.to(margin.device), 0.0)
+        by_name = dict(zip([*of_inputs, "norm"], [*rows, of_features], strict=True))
+        return cls(samples, at, families, {name: Gradients(by_name[name], *of_loss) for name in families})
+
+    def pass_of(self, perturbation, extensions):
+        """The `Pass` of a perturbation at the identity and of extensions by name; None where it doesn't know one."""
+        names = [title_of(part) for part in flattened(perturbation)]
+        if not self.gradients.keys() >= {*names, *extensions}:
+            return None
+        return Pass(self.samples.logits, self._of(names), [self._of([*names, name]) for name in extensions])
+
+    def _of(self, names):
+        """Gradients of several families, one after another."""
+        if len(names) == 1:
+            return self.gradients[names[0]]
+        any_one, *_ = self.gradients.values()
+        rows = [any_one.rows[:, :0], *(self.gradients[name].rows for name in names)]
+        return any_one._replace(rows=torch.cat(rows, 1))
 
     def take(self, rows):
         """Return those of some samples."""
-        return self._replace(positions=rows if isinstance(self.positions, slice) else self.positions[rows])
-
-    def tells(self, perturbation, extensions):
-        """Return whether a perturbation, and each that may follow it, is made of such families at the identity."""
-        parts = [*flattened(perturbation), *extensions]
-        families = [self.families.get(title_of(part)) for part in parts]
-        return None not in families and torch.equal(*(_flat(modules) for modules in (parts, families)))
-
-    def margins_of(self, perturbation, extensions):
-        """The samples as `_pass_back` has them."""
-        rows = []
-        for parts in (flattened(perturbation), *([extension] for extension in extensions)):
-            names = [title_of(part) for part in parts]
-            whole, pieces = self.gradients, [self.gradients[:, self.columns[name]] for name in names]
-            if names != [*self.columns]:
-                whole = pieces[0] if len(pieces) == 1 else torch.cat([whole[:, :0], *pieces], 1)
-            rows.append(whole[self.positions])
-        return self.margin[self.positions], self.temperature[self.positions], rows
-
-
-def _flat(modules):
-    """All parameters of some modules, in one vector that is compared at once."""
-    parameters = [p.detach().flatten() for part in modules for p in part.parameters()]
-    return torch.cat(parameters) if parameters else torch.empty(0)
+        gradients = {name: part.take(rows) for name, part in self.gradients.items()}
+        return self._replace(samples=self.samples.take(rows), at=self.at[rows], gradients=gradients)
 
 
 def _pass_back(problem, perturbation, temperature, extensions):
     """Take the samples with weight through the network and back: logits, 0 of whole batches without, and margins.
 
-    These are the samples' margins, and gradients of them by log T and, a list, by the parameters of the perturbation
-    and of each extension. The temperature is a number, or a column of numbers, one for each sample.
+    Behind these are gradients of the margins by log T and, a list, by the parameters of the perturbation and of each
+    extension. The temperature is a number, or a column of numbers, one for each sample.
     """
     norm, device, shard, done = norm_part(perturbation), problem.backbone.device, problem.shard, 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
@@ -248,7 +220,7 @@ def _pass_back(problem, perturbation, temperature, extensions):
     # To where the logits are treated, in few pieces.
     logits, sides, gradients = (part.to(problem.logits.device) for part in (logits, sides, gradients))
     logits, margins, slopes, gradients = map(shard.all_gather, (logits, *sides, gradients))
-    return logits, (margins, slopes, [part.contiguous() for part in gradients.split(sizes, 1)])
+    return logits, margins, slopes, [part.contiguous() for part in gradients.split(sizes, 1)]
 
 
 def per_sample_gradients(perturbation, x, cotangent):
@@ -452,8 +424,7 @@ class Design:
         self.scale = root * gradients.factor
         size = slope.norm()
         self.along = slope / size if size > 0 else slope
-        left = root * gradients.left
-        self.slope = left - self.along * (self.along @ left)
+        self.slope = root - self.along * (self.along @ root)
         self.projected = torch.zeros_like(self.width)
         self.projected = self.transposed_times(self.along)
         # Inner products of the rows, or of the columns, where these are fewer.

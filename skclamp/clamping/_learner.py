@@ -15,7 +15,7 @@ from .._utils.arrays import absent_among, tensor_of, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import reasons_in_words
-from ._evidence_step import gradients_at_identity, gradients_of, most_samples
+from ._evidence_step import gradients_of, most_samples
 from ._natural_gradient import descend, foresees_too_little
 from ._state import State, identity_of
 from ._torch_training import train
@@ -36,46 +36,46 @@ class Learner:
         self.generator = generator
         self.progress = progress
 
-    def fit(self, problem, settings, start=None):
-        """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
+    def fit(self, problem, settings, start=None, *, at_identity=None, first=None):
+        """The state that training leaves; it starts at `start`, if given, instead of at the identity.
+
+        `at_identity` are gradients there, and `first` the `Pass` at the start, where they are known.
+        """
         if settings.features:
             of_inputs = replace(settings, features=False)
-            if start is None:
-                start = (self.fit if settings.perturbation == "auto" else self._start)(problem, of_inputs)
-            return self.clamp_features(problem, settings, start)
-        if start is None:
-            state = self._start(problem, settings)
-        else:
-            # The gradients, which may be large, are shared.
-            state = replace(copy.deepcopy(replace(start, gradients=None)), gradients=start.gradients)
+            if start is None and settings.perturbation == "auto":
+                start = self.fit(problem, of_inputs, at_identity=at_identity)
+            return self.clamp_features(problem, settings, start or self._start(problem, of_inputs), at_identity, first)
+        state = self._start(problem, settings) if start is None else copy.deepcopy(start)
         if not state.identity and not state.extensions:
             return state
-        (descend if state.natural else train)(state, problem, settings, self.generator, self.progress)
+        if state.natural:
+            descend(state, problem, settings, self.generator, self.progress, first, at_identity)
+        else:
+            train(state, problem, settings, self.generator, self.progress)
         state.perturbation.eval()
         return state
 
-    def clamp_features(self, problem, settings, state):
+    def clamp_features(self, problem, settings, state, at_identity, first):
         """A state with a gain and an offset after each normalisation layer, on top of all else, which stays."""
         others = [(name, part) for name, part in state.perturbation.named_children() if norm_part(part) is None]
         identity = make_perturbation("norm", problem)
         norm = copy.deepcopy(norm_part(state.perturbation)) or identity
         if not problem.norm_layers:
             return replace(state, untried=state.untried | {"norm": without_layers(problem)})
-        if settings.for_guard and problem.at_identity is not None:
+        if settings.for_guard and at_identity is not None:
             # What a fold's own samples foresee of each other.
-            too_little = foresees_too_little(gradients_at_identity(problem, "norm"), problem.units)
+            too_little = foresees_too_little(at_identity.gradients["norm"], problem.units)
             if too_little:
                 return replace(state, untried=state.untried | {"norm": too_little})
-        parts, start = [] if norm is identity else state.parts, identity_of(identity)
         precision = torch.ones(n_learnable(norm), dtype=torch.float64)
-        known = {"prior_precisions": [precision], "gradients": state.gradients, "parts": parts}
-        features = State(norm, start, state.temperature, natural=True, wide=True, **known)
-        # The one that renews them lets the old ones go.
-        state.gradients, state.parts = None, []
-        beneath = problem.behind(nn.Sequential(OrderedDict(others))) if others else problem
-        most = _LAST_STEPS if parts else _MOST_STEPS
+        features = State(norm, identity_of(identity), state.temperature, natural=True, wide=True)
+        features.prior_precisions = [precision]
+        if others:
+            problem, at_identity = problem.behind(nn.Sequential(OrderedDict(others))), None
+        most = _MOST_STEPS if norm is identity else _LAST_STEPS
         settings = replace(settings, max_epochs=min(settings.max_epochs, most))
-        descend(features, beneath, settings, self.generator, self.progress)
+        descend(features, problem, settings, self.generator, self.progress, first, at_identity)
         if not features.perturbs:
             return replace(state, untried=state.untried | features.untried)
         n_before = len(state.identity) - len(learnable(norm)) * (norm is not identity)
@@ -112,17 +112,17 @@ class Learner:
             _initialise(state, training, self.generator, problem)
         return state
 
-    def fit_path(self, problem, path):
+    def fit_path(self, problem, path, at_identity=None):
         """A state for each of several settings, of which those that differ by gamma alone share the first one's fit.
 
-        Neighbours on the path should resemble each other.
+        Neighbours on the path should resemble each other. `at_identity` are gradients there, where they are known.
         """
         states: list[State] = []
         for _, part in groupby(path, key=lambda settings: settings.perturbation):
             family = list(part)
             features = family.pop() if family[-1].features and not family[0].features else None
             leading, *following = family
-            leader = self.fit(problem, leading)
+            leader = self.fit(problem, leading, at_identity=None if leading.gamma else at_identity)
             states.append(leader)
             if not leader.identity and leader.natural:
                 states += [leader] * len(following)
@@ -133,12 +133,12 @@ class Learner:
                 gammas = [settings.gamma for settings in following]
                 place = leader.perturbation, leader.temperature
                 told = gradients_of(problem, *place, gammas)
-                for settings, gradients in zip(following, told, strict=True):
-                    start = replace(leader, extensions={}, gradients=gradients, parts=[])
-                    clamped = norm_part(leader.perturbation) is not None
-                    states.append(self.fit(problem, replace(settings, max_epochs=1, features=clamped), start))
+                start, clamped = replace(leader, extensions={}), norm_part(leader.perturbation) is not None
+                for settings, first in zip(following, told, strict=True):
+                    one_step = replace(settings, max_epochs=1, features=clamped)
+                    states.append(self.fit(problem, one_step, start, first=first))
             if features is not None:
-                states.append(self.fit(problem, features, leader))
+                states.append(self.fit(problem, features, leader, at_identity=at_identity))
         return states
 
 

@@ -1,8 +1,7 @@
 """Natural gradient descent for perturbations of few parameters, or of many and few samples.
 
 Each step goes towards where the gradients and a prior meet, and its length is found on a subsample by forward passes
-alone, with T at its optimum at every trial. Where the samples are in parts a step has the gradients of one part anew,
-and of the others what their last ones foresee.
+alone, with T at its optimum at every trial.
 """
 
 import math
@@ -13,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 from skorch.history import History
-from torch.nn import functional as F
 from torch.nn.utils import vector_to_parameters
 
 from .._judging.screen import ERRORS, forecast
@@ -22,9 +20,9 @@ from ..distributed import ALONE
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import (
-    gradients_at_identity,
+    AtIdentity,
+    Pass,
     gradients_of,
-    joined,
     most_samples,
     natural_step,
     prior_precision_of,
@@ -59,22 +57,17 @@ _MIN_EVIDENCE = 3.0
 _AS_MUCH_EVIDENCE = 1.0
 
 
-def descend(state, problem, settings, generator, progress):
+def descend(state, problem, settings, generator, progress, first=None, at_identity=None):
     """Train a state in place: an epoch is a step.
 
-    The generator is the source of noise and of the samples of subsampled steps and of trials.
+    The generator is the source of noise and of the samples of subsampled steps and of trials. `first` is the `Pass` at
+    the start, and `at_identity` what gradients say there, where they are known.
     """
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
     if state.wide and len(problem) > (most := most_samples(n_learnable(state.perturbation))):
-        problem, state.parts = problem.take(_draw(problem, most, generator)), []
-    many = problem.n_weighted > _FEW_SAMPLES
-    subsampled = many and not state.prior_precisions
-    if not (many and settings.features):
-        state.parts = [(None, None)]
-    elif not state.parts:
-        halves = torch.randperm(len(problem), generator=generator).tensor_split(2)
-        state.parts = [(half.sort().values, None) for half in halves]
+        problem, first, at_identity = problem.take(_draw(problem, most, generator)), None, None
+    subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
     samples = problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator))
     x = samples.example(len(samples))
     measured = partial(prior_precision_of, x=x, generator=generator, shard=samples.shard, diagonal=state.wide)
@@ -84,7 +77,7 @@ def descend(state, problem, settings, generator, progress):
         state.extensions[name] = extension, measured(extension) if precision is None else precision
     lr = 1.0 if settings.lr == "auto" else settings.lr
     state.history = History()
-    descent = _Descent(state, problem, problem, settings, lr, generator, subsampled)
+    descent = _Descent(state, problem, settings, lr, generator, subsampled, first, at_identity)
     try:
         for n_steps in range(1, settings.max_epochs + 1):
             start = perf_counter()
@@ -107,8 +100,6 @@ def descend(state, problem, settings, generator, progress):
         warn_of_interrupt(len(state.history) + 1, settings.max_epochs, len(state.history))
     progress.end()
     state.temperature = descent.temperature
-    state.gradients = None
-    state.parts = [(rows, gradients) for rows, gradients in state.parts if gradients is not None]
     state.in_sample = descent.in_sample()
 
 
@@ -124,18 +115,19 @@ class _Descent:
 
     state: State
     samples: Problem
-    # Those of them that the gradients tell the logits of.
-    seen: Problem
     settings: Settings
     # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
     lr: float
     generator: torch.Generator
     # Whether steps are made on few samples.
     subsampled: bool
+    # What is known at the start.
+    first: Pass | None = None
+    at_identity: AtIdentity | None = None
     step_size: float | None = None
     # Whether the last step was tried on all that it could be tried on.
     asked_all: bool = False
-    # Where a step has ended, the parameters, and T of least smoothed loss of the last part of the samples, and the NLL.
+    # Where a step has ended, the parameters, and T of least smoothed loss of the samples, and the NLL.
     end: tuple | None = None
 
     def __post_init__(self):
@@ -148,7 +140,9 @@ class _Descent:
 
         The loss before it, the step, its length, and whether it is the last one.
         """
-        loss, step = self.choose()
+        rows = _draw(self.samples, _SUBSAMPLE_SIZE, self.generator)
+        told = self.gradients_of(self.samples.take(rows))
+        step = self.choose(told)
         # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
         if step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN):
             self.subsampled = False
@@ -156,51 +150,57 @@ class _Descent:
         length = self.search(step)
         # Gains halve from step to step: fresh samples would find none in the next one.
         self.subsampled = length > 0 and step.gain > 2 * step.n_effective_parameters
-        return loss, step, length, False
+        return told.own.loss, step, length, False
 
     def step_on_all(self, *, first):
         """Make a step that all the samples ask for; as `step_on_few`, and None where they ask for none."""
         state, settings, too_little = self.state, self.settings, None
-        # By the gradients that folds ended with.
-        foreseen = state.gradients is not None and state.gradients.logits is None
-        loss, step = self.choose()
+        told = self.known() or self.gradients_of(self.samples)
+        step = self.choose(told)
         # What the model at the identity promises is perhaps a tenth of what there is.
         blind = first and settings.for_guard
         if step is not None and step.gain < _SMALLEST_GAIN:
             too_little = Objection(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN, lack=0.0)
         elif blind and settings.features:
-            too_little = foresees_too_little(self.gradients().own, self.seen.units, 0.0)
+            too_little = foresees_too_little(told.own, self.samples.units, 0.0)
         if too_little or step is None:
             self.note_unmoved(too_little)
-            if state.identity and state.gradients is not None and state.gradients.logits is not None:
-                self.end = self.parameters, self.seen.in_sample(state.gradients.logits, smooth=True)
+            if state.identity:
+                self.end = self.parameters, self.samples.in_sample(told.logits, smooth=True)
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if settings.early_stopped:
-            # What a step has to add is measured by the pass that the next one costs: of a part of the samples.
-            least = max(least, _LAST_PART * step.evidence / len(state.parts))
-        # What is foreseen of the first step from other places is less sure.
-        nearly_there = step.gain < least and not (blind or foreseen)
+            least = max(least, _LAST_PART * step.evidence)
+        nearly_there = step.gain < least and not blind
         # Beyond a whole step the samples that it was made on would like what is chance.
-        length = self.search(step, lengthen=not nearly_there)
-        if not length and foreseen:
-            # Folds that ended far from each other foresee little, though they promise much.
-            state.parts = [(rows, None) for rows, _ in state.parts]
-            return self.step_on_all(first=first)
+        length = self.search(step, told.logits, lengthen=not nearly_there)
         if not length and step.gain > step.n_effective_parameters and not self.asked_all:
             # So much is more than chance, which so few samples may hide.
-            length = self.search(step, lengthen=not nearly_there, n_times=_MORE_TRIALS)
+            length = self.search(step, told.logits, lengthen=not nearly_there, n_times=_MORE_TRIALS)
         if not length:
             self.note_unmoved(Objection(Reason.NO_DESCENT, lack=0.0))
             return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
         # the gradients of few samples span a part of the curvature alone, and all their steps are short.
         in_valley = length < self.lr / 2 and not state.wide
-        return loss, step, length, nearly_there or in_valley
+        return told.own.loss, step, length, nearly_there or in_valley
 
-    def choose(self):
-        """Return the loss, and a step, or None, of the perturbation or, by more evidence, of one that is extended."""
-        state, gradients = self.state, self.gradients()
+    def known(self):
+        """The `Pass` at the start, where it is known."""
+        first, self.first = self.first, None
+        moved = self.state.displacement_to(self.parameters).any()
+        if first is None and self.at_identity is not None and not moved:
+            return self.at_identity.pass_of(self.state.perturbation, self.state.extensions)
+        return first
+
+    def gradients_of(self, samples):
+        """The `Pass` over some samples at the present parameters."""
+        extensions = [part for part, _ in self.state.extensions.values()]
+        return gradients_of(samples, self.state.perturbation, self.temperature, [self.settings.gamma], extensions)[0]
+
+    def choose(self, gradients):
+        """Return the step of the perturbation or, by more evidence, of one that is extended, if there is one."""
+        state = self.state
         extended = dict(zip(state.extensions, gradients.extended, strict=True))
         step = self.solve(gradients.own, fitted=not self.settings.weak_prior) if state.identity else None
         before = 0.0 if step is None else step.evidence
@@ -215,10 +215,10 @@ class _Descent:
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
         if self.settings.for_guard and not (self.subsampled or state.displacement_to(self.parameters).any()):
-            if chosen is None and step is None and self.seen.at_identity is not None:
+            if chosen is None and step is None and self.at_identity is not None:
                 # A half says less than all the samples, which let the search begin; and the guard has the last word.
-                at_identity = {name: gradients_at_identity(self.seen, name) for name in steps}
-                changes = {name: forecast(*products_of(own), self.seen.units)[0] for name, own in at_identity.items()}
+                known, units = self.at_identity.gradients, self.samples.units
+                changes = {name: forecast(*products_of(known[name]), units)[0] for name in steps}
                 chosen = min((name for name in changes if changes[name] < 0), key=changes.__getitem__, default=None)
                 if chosen is not None:
                     steps[chosen] = self.solve(extended[chosen], chosen, fitted=False)
@@ -231,26 +231,7 @@ class _Descent:
         elif not self.subsampled:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
-        return gradients.own.loss, step
-
-    def gradients(self):
-        """Gradients at the present parameters."""
-        state = self.state
-        if state.gradients is not None:
-            return state.gradients
-        rows = _draw(self.samples, _SUBSAMPLE_SIZE, self.generator) if self.subsampled else state.parts[0][0]
-        self.seen = samples = self.samples if rows is None else self.samples.take(rows)
-        if self.settings.features:
-            # The next step renews those of another part; what is renewed takes as much memory.
-            state.parts = state.parts[1:]
-        gammas, extensions = [self.settings.gamma], [part for part, _ in state.extensions.values()]
-        (gradients,) = gradients_of(samples, state.perturbation, self.temperature, gammas, extensions)
-        if self.settings.features:
-            state.parts = [*state.parts, (rows, gradients.own)]
-            gradients = gradients._replace(own=joined([part for _, part in state.parts if part is not None]))
-        if not self.subsampled:
-            state.gradients = gradients
-        return gradients
+        return step
 
     def solve(self, gradients, name=None, *, fitted=True):
         """The step that gradients ask for, of the perturbation or followed by an extension, given by its name."""
@@ -278,21 +259,19 @@ class _Descent:
         if why and not self.state.perturbs:
             self.state.untried |= dict.fromkeys(names_of(self.state.perturbation), why)
 
-    def search(self, step, *, lengthen=True, n_times=1):
-        """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
-        # From those whose logits the last pass told, which cost nothing, where there are any. A subsampled step has all
-        # to draw from: what the few samples of its direction alone would like is not worth having.
-        in_one = len(self.state.parts) == 1
-        gradients, self.state.gradients = self.state.gradients, None
-        logits = None if gradients is None else gradients.logits
-        pool = self.samples if logits is None else self.seen
+    def search(self, step, logits=None, *, lengthen=True, n_times=1):
+        """Move along a step as far as the loss of some samples falls, or no further than usual; the length.
+
+        `logits` of all the samples at the present parameters cost nothing, where the last pass told them. A subsampled
+        step has all to draw from: what the few samples of its direction alone would like is not worth having.
+        """
         n_samples = _SUBSAMPLE_TRIAL_SIZE
-        if in_one and not self.subsampled:
-            halved = self.settings.for_guard and (self.settings.features or self.seen.at_identity is not None)
-            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2)) if halved else _TRIAL_SIZE
-        rows = _draw(pool, n_times * n_samples, self.generator)
-        self.asked_all = len(rows) == pool.n_weighted
-        samples, before = pool.take(rows), self.temperature
+        if not self.subsampled:
+            halved = self.settings.for_guard and (self.settings.features or self.at_identity is not None)
+            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(self.samples) // 2)) if halved else _TRIAL_SIZE
+        rows = _draw(self.samples, n_times * n_samples, self.generator)
+        self.asked_all = len(rows) == self.samples.n_weighted
+        samples = self.samples.take(rows)
         start = self.parameters
         direction = step.direction.to(start)
         known = None if logits is None else logits[rows]
@@ -312,7 +291,7 @@ class _Descent:
 
         usual = length = self.step_size or self.lr
         if loss(length) < loss(0.0):
-            while lengthen and in_one and is_short(length) and loss(2 * length) < loss(length):
+            while lengthen and is_short(length) and loss(2 * length) < loss(length):
                 length *= 2
         else:
             while length > _SHORTEST_STEP * min(self.lr, 1.0) and loss(length) >= loss(0.0):
@@ -324,12 +303,10 @@ class _Descent:
         # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
         self.step_size = best or self.step_size
         self.move(start + best * direction, tried[best].temperature)
-        shift = F.pad(best * step.direction, (0, 1), value=math.log(tried[best].temperature / before))
-        self.state.parts = [(rows, own and own.moved(shift)) for rows, own in self.state.parts]
         if logits is not None and self.state.identity:
             # How the step has changed T and the NLL, told by the same few samples, so that most noise cancels.
             old, new = (samples.in_sample(tried[length].logits, smooth=True) for length in (0.0, best))
-            whole = pool.in_sample(logits, smooth=True)
+            whole = self.samples.in_sample(logits, smooth=True)
             self.end = start + best * direction, (whole[0] * new[0] / old[0], whole[1] + new[1] - old[1])
         return best
 
@@ -358,7 +335,7 @@ class _Descent:
             self.temperature, self.rest = temperature, parameters
 
     def in_sample(self):
-        """T of least smoothed loss of the last part of the samples, and the NLL, where the training ended at a step."""
+        """T of least smoothed loss of the samples, and the NLL, where the training ended at a step."""
         if self.end is None or not torch.equal(self.end[0], self.parameters):
             return None
         return self.end[1]

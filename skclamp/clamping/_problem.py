@@ -3,7 +3,6 @@
 import copy
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,8 +64,6 @@ class Problem:
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
-    # Gradients of the samples at the identity, an `AtIdentity`, where a pass told them.
-    at_identity: Any = None
     # A mask of the classes that a perturbation is learned and judged among; None where these are all.
     seen: np.ndarray | None = None
     # The network's, before it was taught anything.
@@ -151,7 +148,6 @@ class Problem:
             split_params=of_rows(self.split_params, rows.numpy(), len(self)),
             copies=None if self.copies is None else self.copies[rows.numpy()],
             groups=None if self.groups is None else self.groups[rows.numpy()],
-            at_identity=self.at_identity and self.at_identity.take(rows),
         )
 
     def at_all_places(self):
@@ -251,7 +247,7 @@ class Problem:
         """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
         backbone = copy.copy(self.backbone)
         backbone.before = perturbation if backbone.before is None else nn.Sequential(backbone.before, perturbation)
-        return replace(self, backbone=backbone, at_identity=None)
+        return replace(self, backbone=backbone)
 
     def among_seen(self):
         """The same problem as if the network had the classes that have samples alone."""
@@ -265,7 +261,7 @@ class Problem:
         y_encoded, known = self.y_encoded, int(self.seen.argmax())
         y_encoded = torch.where(absent.to(y_encoded.device)[y_encoded] & (y_encoded >= 0), known, y_encoded)
         logits = without_absent(self.logits, absent)
-        return replace(self, backbone=backbone, y_encoded=y_encoded, logits=logits, at_identity=None, seen=None)
+        return replace(self, backbone=backbone, y_encoded=y_encoded, logits=logits, seen=None)
 
     def example(self, n_samples=_N_EXAMPLES):
         """Return a few of this process's inputs that are perturbed, as the network takes them."""

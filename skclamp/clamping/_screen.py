@@ -14,18 +14,18 @@ from .._judging.screen import LEVEL, Screen, flips, forecast
 from .._utils.arrays import drawn_rows
 from ..perturbations._families import n_learnable
 from ..perturbations._words import title_of
-from ._evidence_step import MAX_ENTRIES, AtIdentity, gradients_at_identity, products_of
+from ._evidence_step import MAX_ENTRIES, AtIdentity, products_of
 from ._learner import MAX_PARAMETERS, competing_families, make_perturbation
 
 # Of more samples, where parameters aren't fewer, so many are drawn; and entries of a matrix in float64.
 _MOST_SAMPLES, _MOST_ENTRIES = 4000, 2**25
 
 
-def with_gradients(problem, candidates, splits):
-    """The samples to screen, all or some drawn, with their gradients at the identity; and why families have none.
+def look_at_identity(problem, candidates, splits):
+    """Gradients at the identity of the samples to screen, all or some drawn; and why families have none.
 
-    None in the place of samples where there is no family. Where the parts that folds train on share no sample, each has
-    its own temperature, so that what a fold learns from is told by none of the labels that judge it.
+    None in the place of gradients where there is no family. Where the parts that folds train on share no sample, each
+    has its own temperature, so that what a fold learns from is told by none of the labels that judge it.
     """
     families, untried = _families(problem, candidates, min(len(train) for train, _ in splits))
     n_columns = sum(map(n_learnable, families.values()))
@@ -39,7 +39,7 @@ def with_gradients(problem, candidates, splits):
     rows = drawn_rows(len(problem), most).sort().values
     if len(rows) < len(problem):
         problem = problem.take(rows)
-    return replace(problem, at_identity=AtIdentity.of(problem, families, at[rows])), untried
+    return AtIdentity.of(problem, families, at[rows]), untried
 
 
 def _families(problem, candidates, n_samples):
@@ -55,10 +55,10 @@ def _families(problem, candidates, n_samples):
 
 
 def at_own_identity(problem, candidates):
-    """The same problem, with gradients of families at the temperature of its own samples, from a pass."""
+    """Gradients of families at the temperature of a problem's own samples, from a pass."""
     families, _ = _families(problem, candidates, len(problem))
     at = torch.full((len(problem),), problem.solve(prior=True).temperature, dtype=torch.float64)
-    return replace(problem, at_identity=AtIdentity.of(problem, families, at))
+    return AtIdentity.of(problem, families, at)
 
 
 def are_apart(splits, n_samples):
@@ -66,30 +66,28 @@ def are_apart(splits, n_samples):
     return np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(n_samples))
 
 
-def screen_of(problem, level):
+def screen_of(at_identity, level):
     """Return the `Screen` of some samples before a search; folds have to prove at `level` what it finds."""
-    families, units = problem.at_identity.families, problem.units
-    own = {name: gradients_at_identity(problem, name) for name in families}
+    own, units = at_identity.gradients, at_identity.samples.units
     tests = [flips(*products_of(part), LEVEL / len(own), level, units) for part in own.values()]
     squares, gains = zip(*tests, strict=True)
-    found = Screen.of(squares, gains, sum(map(n_learnable, families.values())))
+    found = Screen.of(squares, gains, sum(map(n_learnable, at_identity.families.values())))
     if found.may_be_chance:
         return found
     return found._replace(forecasts={name: forecast(*products_of(part), units) for name, part in own.items()})
 
 
-def scores_of(problem):
+def scores_of(at_identity):
     """The tests of the gradients of families of inputs, at the identity, that take part: by name."""
-    known = problem.at_identity
-    few = [name for name, family in known.families.items() if name != "norm" and n_learnable(family) <= MAX_PARAMETERS]
-    families = {name: known.families[name] for name in few}
-    if not families:
+    problem, at, families = at_identity.samples, at_identity.at, at_identity.families
+    few = [name for name, family in families.items() if name != "norm" and n_learnable(family) <= MAX_PARAMETERS]
+    if not few:
         return {}
     # Labels drawn, with a fixed seed, from the probabilities at the identity.
     logits, y_encoded = problem.logits.double(), problem.y_encoded
     shape = len(logits), *(y_encoded.shape[1:] or (1,))
     uniform = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(logits.device)
-    scaled = logits / known.at.view(-1, *[1] * (logits.ndim - 1)).to(logits.device)
+    scaled = logits / at.view(-1, *[1] * (logits.ndim - 1)).to(logits.device)
     if logits.ndim == y_encoded.ndim:
         labels = (uniform < scaled.sigmoid()).long()
     else:
@@ -97,10 +95,10 @@ def scores_of(problem):
         uniform = uniform.view(len(logits), 1, *y_encoded.shape[1:])
         labels = (cumulative <= uniform * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
     drawn = replace(problem, y_encoded=torch.where(y_encoded < 0, y_encoded, labels))
-    drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, known.at))
+    of_drawn = AtIdentity.of(drawn, {name: families[name] for name in few}, at)
     scores: dict[str, Score] = {}
-    for name in families:
-        told = [gradients_at_identity(part, name) for part in (problem, drawn)]
+    for name in few:
+        told = [part.gradients[name] for part in (at_identity, of_drawn)]
         told = [(own.rows.double() * own.factor[:, None], own.temperature) for own in told]
         own, slopes, others, drawn_slopes = (part.cpu().numpy() for pair in told for part in pair)
         score = Score.of(own, slopes, others, drawn_slopes, problem.weight.numpy(), problem.units)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from skorch.history import History
 from torch import nn
-from torch.nn import functional as F
 
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score, may_lose
 from .._judging.paired import of_groups, student_below_zero
@@ -21,11 +20,10 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
-from ._evidence_step import Pass, joined, most_samples
 from ._problem import Problem
-from ._screen import are_apart, at_own_identity, scores_of, screen_of, with_gradients
+from ._screen import are_apart, at_own_identity, look_at_identity, scores_of, screen_of
 from ._splits import FEW_SAMPLES
-from ._state import Settings, State, parameters_of
+from ._state import Settings, State
 
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
 _SHARE_OF_FEATURES = 0.25
@@ -118,19 +116,18 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     plain = guarded and natural and sum(not settings.features for settings in candidates) == 1
     if tries and (plain or screened):
         learner.progress.begin("gradients")
-        told, untried = with_gradients(problem, candidates, tries[0])
+        told, untried = look_at_identity(problem, candidates, tries[0])
     if told is not None and screened:
         found = screen_of(told, level)
         learner.progress.show(**{"p of gradients": f"{found.p_value:.2g}"})
         if why := found.objection:
-            untried = untried | dict.fromkeys(told.at_identity.families, why._replace(lack=0.0))
+            untried = untried | dict.fromkeys(told.families, why._replace(lack=0.0))
             decision = nothing_tried(why, untried, found.detectable_gain)
             return Outcome(everything, tries[0], decision=decision)
-    if told is not None and len(told) == len(problem):
-        problem = told
     outcome = Outcome(problem, settings=candidates[0])
     if tries:
-        outcome = _judge(problem, candidates, tries, learner, level, told if plain and independent else None, found)
+        scored = plain and independent
+        outcome = _judge(problem, candidates, tries, learner, level, told, found, scored=scored)
     elif guarded:
         too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
         untried = {title_of(candidates[0].perturbation): too_few}
@@ -144,20 +141,16 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
     if evidence:
         _tell_of_divergence(settings, [held_out.learned for held_out in outcome.by_fold()])
-        refused = decision is not None and not decision.verdict.accepted
-        for fold in evidence.held_out:
-            for candidate, held_out in enumerate(fold):
-                if refused or candidate != outcome.best:
-                    held_out.learned.parts = []
     return replace(outcome, decision=decision)
 
 
-def _judge(problem, candidates, tries, learner, level, scored, found):
+def _judge(problem, candidates, tries, learner, level, at_identity, found, *, scored):
     """The `Outcome` of judging candidates; its splits are those that views are searched with.
 
     Folds come first, try by try; where a screen `found` something, the second follows only where each fold of the first
-    gained, and all beyond their error. Where these prove nothing the score test follows, of the samples `scored`, with
-    the other half of the level, unspent where the screen isn't clear. Where it can't prove anything, folds have all.
+    gained, and all beyond their error. Where these prove nothing the score test follows, where samples may be `scored`,
+    with the other half of the level, unspent where the screen isn't clear. Where it can't prove anything, folds have
+    all.
     """
     screened, tried = found is not None, []
 
@@ -167,16 +160,16 @@ def _judge(problem, candidates, tries, learner, level, scored, found):
 
     for splits in tries:
         learner.progress.expect(len(splits) * len(candidates) + 1)
-        evidence = _hold_out_on(problem, splits, candidates, learner, screened=screened)
-        decision = _decided(evidence, level / (1 + bool(scored)), len(tries), candidates)
+        evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=screened)
+        decision = _decided(evidence, level / (1 + scored), len(tries), candidates)
         if decision.verdict.accepted:
             return outcome(evidence, splits, decision)
         tried.append((evidence, decision))
         is_clear = decision.verdict.difference < -ERRORS * decision.verdict.standard_error
         if screened and not (is_clear and decision.n_gains == len(splits)):
             break
-    scored = None if tried[0][1].unheard or (screened and not found.is_clear) else scored
-    scores = scores_of(scored) if scored else {}
+    scored &= not (tried[0][1].unheard or (screened and not found.is_clear))
+    scores = scores_of(at_identity) if scored else {}
     if scored and not scores:
         tried = [(evidence, _decided(evidence, level, len(tries), candidates)) for evidence, _ in tried]
         for (evidence, decision), splits in zip(tried, tries, strict=False):
@@ -189,13 +182,13 @@ def _judge(problem, candidates, tries, learner, level, scored, found):
     p_value = combined_p_value([score.p_value for score in scores.values()])
     asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level / 2]
     if asked_for:
-        settings, families = candidates[0], scored.at_identity.families
+        settings, families = candidates[0], at_identity.families
         alone = [replace(settings, weak_prior=True)] * len(asked_for)
         if settings.perturbation == "auto":
             modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
             alone = [replace(settings, weak_prior=True, perturbation=module) for module in modules]
         learner.progress.expect(len(alone) * len(tries[-1]) + 1)
-        by_score = _hold_out_on(problem, tries[-1], alone, learner, by_score=True)
+        by_score = _hold_out_on(problem, tries[-1], alone, learner, at_identity, by_score=True)
         best = by_score.best()
         if np.average(by_score.losses[best] - by_score.plain, weights=by_score.weight) < 0:
             return outcome(by_score, tries[-1], keep_by_score(by_score, best, p_value, refused), alone)
@@ -221,7 +214,7 @@ def _decided(evidence, level, n_tries, candidates):
     return decisions[evidence.most_promising(accepted) if accepted else evidence.best()]
 
 
-def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_score=False):
+def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=False, by_score=False):
     """Evidence of candidates, each fitted to the training part of each split; few `screened` samples by few steps."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
@@ -229,16 +222,15 @@ def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_sco
     if screened and problem.n_distinct < FEW_SAMPLES:
         options["max_epochs"] = min(candidates[0].max_epochs, _MOST_STEPS)
     quiet = [replace(settings, **options) for settings in candidates]
-    # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
-    apart = are_apart(splits, len(problem))
-    # Labels that these hold out tell the temperature of the gradients, which is no matter where these judge.
-    anew = problem.at_identity is not None and not (apart or by_score)
-    if anew:
-        problem = replace(problem, at_identity=None)
+    if at_identity is not None and len(at_identity.samples) < len(problem):
+        at_identity = None
+    # Labels that folds hold out, where these share samples, tell the temperature of the gradients, which is no matter
+    # where gradients judge.
+    anew = at_identity is not None and not (by_score or are_apart(splits, len(problem)))
 
-    def learn(_, train, held_out):
-        states = learner.fit_path(at_own_identity(train, quiet) if anew else train, quiet)
-        return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
+    def learn(k, train, held_out):
+        known = at_own_identity(train, quiet) if anew else at_identity and at_identity.take(splits[k][0])
+        return hold_out_all(train, held_out, learner.fit_path(train, quiet, known))
 
     return cross_examine(problem, splits, learn, learner.progress, until_lost=screened)
 
@@ -359,7 +351,7 @@ def hold_out_all(train, held_out, states):
         }
         candidates.append(seen._replace(learned=state, name=name, moved=moved, told=told, untried=state.untried))
     if len(candidates) > 2:
-        candidates = [seen._replace(logits=None, learned=replace(seen.learned, parts=[])) for seen in candidates]
+        candidates = [seen._replace(logits=None) for seen in candidates]
     return baseline, candidates
 
 
@@ -383,12 +375,11 @@ def _warm_start(outcome):
     """Return where to start on all the samples: what the folds agree on, or the best of them.
 
     Folds that chose the same perturbation have their parameters averaged; of others the one counts that did best
-    against temperature scaling. The last gradients of each foresee those of its training samples there, unless they are
-    too many.
+    against temperature scaling.
     """
     evidence, states = outcome.evidence, [held_out.learned for held_out in outcome.by_fold()]
     differences = evidence.by_fold(evidence.losses[outcome.best] - evidence.plain)
-    start = copy.deepcopy(replace(states[int(np.argmin(differences))], parts=[]))
+    start = copy.deepcopy(states[int(np.argmin(differences))])
     learned = [state.perturbation.state_dict() for state in states]
     forms = [[(name, value.shape) for name, value in values.items()] for values in learned]
     if all(form == forms[0] for form in forms):
@@ -396,19 +387,6 @@ def _warm_start(outcome):
         stacks = {name: [values[name] for values in learned] for name in learned[0]}
         means = {n: torch.stack(s).mean(0) if s[0].is_floating_point() else s[0] for n, s in stacks.items()}
         start.perturbation.load_state_dict(means)
-    if not all(state.parts for state in states):
-        return start
-    there, *places = [parameters_of(norm_part(state.perturbation)) for state in (start, *states)]
-    if sum(len(train) for train, _ in outcome.splits) > most_samples(len(there)):
-        return start
-    for state, place, (train, _) in zip(states, places, outcome.splits, strict=True):
-        shift = F.pad(there - place, (0, 1), value=np.log(start.temperature / state.temperature)).double()
-        foreseen = joined([gradients.moved(shift) for _, gradients in state.parts])
-        start.parts.append((torch.as_tensor(train), foreseen))
-    start.gradients, start.extensions = Pass(None, joined([gradients for _, gradients in start.parts]), []), {}
-    # They may be large, and aren't asked again.
-    for state in states:
-        state.parts = []
     return start
 
 

@@ -9,7 +9,6 @@ from torch.nn.utils import parameters_to_vector
 
 from .._judging.verdict import Objection
 from ..perturbations._families import learnable
-from ._evidence_step import Pass
 from ._torch_training import TorchTraining
 
 
@@ -60,11 +59,6 @@ class State:
     prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
     diverged: bool = False
-    # At these parameters, of all the samples, where a pass told them already.
-    gradients: Pass | None = None
-    # Parts of the samples that share none, of which a step renews the gradients of one: their positions, None for all
-    # samples, and, of features, their last gradients, moved to these parameters; else None.
-    parts: list = field(default_factory=list)
     untried: dict[str, Objection] = field(default_factory=dict)
     # Of the samples that natural steps learned from, where these ended, as far as they know: T of least smoothed loss,
     # and the mean NLL there.

@@ -17,7 +17,6 @@ from skclamp.clamping._evidence_step import (
     MAX_ORDER,
     Gradients,
     gradients_of,
-    joined,
     most_samples,
     natural_step,
     per_sample_gradients,
@@ -165,7 +164,7 @@ def test_its_diagonal_is_measured_alone():
 def told(gradients):
     """Gradients of some losses, log T last."""
     ones = ONES[: len(gradients)]
-    return Gradients(gradients[:, :-1], ones, gradients[:, -1].double(), ones, ones, 0.0)
+    return Gradients(gradients[:, :-1], ones, gradients[:, -1].double(), ones, ones)
 
 
 def step_at(problem, perturbation):
@@ -312,53 +311,3 @@ def test_gradients_that_are_kept_are_bounded_in_number_and_their_gram_matrix_in_
         assert 0 < most * n_parameters <= MAX_ENTRIES
         assert min(most, n_parameters) <= MAX_ORDER
         assert most == MAX_ORDER or (most + 1) * n_parameters > MAX_ENTRIES
-
-
-# Gradients foreseen elsewhere
-
-SHIFT = torch.tensor([0.2, -0.3, 0.1, 0.0, 0.15], dtype=torch.float64)
-
-
-def logistic(n_samples=3000):
-    """Offsets of logits, whose labels the model itself draws: second moments are the curvature, but for chance."""
-    Z = logits(n_samples, scale=1.5)
-    weight = np.random.default_rng(0).uniform(0.5, 1.5, n_samples)
-    return Z, labels_of(Z, temperature=1.0), weight, ChannelPerturbation((N_CLASSES,))
-
-
-def mean_gradient(gradients):
-    """Weighted mean gradient, log T last."""
-    return (gradients.weight * gradients.left) @ rows_of(gradients) / gradients.weight.sum()
-
-
-def test_gradients_and_the_loss_are_foreseen_elsewhere():
-    Z, y, weight, perturbation = logistic()
-    problem = pose(nn.Identity(), Z, y, weight)
-    shift = SHIFT / 4
-    (here,) = gradients_of(problem, perturbation, 1.0, [0.0])
-    with torch.no_grad():
-        perturbation.offset += shift[:-1].to(perturbation.offset).view_as(perturbation.offset)
-    (there,) = gradients_of(problem, perturbation, shift[-1].exp().item(), [0.0])
-    foreseen = here.own.moved(shift)
-    change = mean_gradient(there.own) - mean_gradient(here.own)
-    assert (mean_gradient(foreseen) - mean_gradient(there.own)).norm() < 0.2 * change.norm()
-    assert abs(foreseen.loss - there.own.loss) < 0.2 * abs(here.own.loss - there.own.loss)
-    assert foreseen.n_effective == there.own.n_effective
-    back = foreseen.moved(-shift)
-    torch.testing.assert_close(mean_gradient(back), mean_gradient(here.own))
-    assert back.loss == pytest.approx(here.own.loss)
-
-
-def test_parts_joined_are_one_pass_over_all():
-    Z, y, weight, perturbation = logistic(200)
-    whole, *parts = [
-        gradients_of(pose(nn.Identity(), Z[rows], y[rows], weight[rows]), perturbation, 1.3, [0.0])[0].own
-        for rows in (slice(None), slice(70), slice(70, None))
-    ]
-    for found, expected in [
-        (joined(parts), whole),
-        (joined([part.moved(SHIFT) for part in parts]), whole.moved(SHIFT)),
-    ]:
-        torch.testing.assert_close(mean_gradient(found), mean_gradient(expected))
-        assert found.loss == pytest.approx(expected.loss)
-        assert found.n_effective == pytest.approx(expected.n_effective)
