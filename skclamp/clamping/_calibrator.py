@@ -4,7 +4,7 @@ import copy
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from numbers import Integral, Real
 from typing import ClassVar
@@ -755,37 +755,41 @@ class NeuralClampingCalibrator(BaseCalibrator):
         return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)
 
     def _settle(self, problem, outcome, views, learner):
-        """Return the outcome and the views that are kept in the end, and what `_conclude` says of them."""
-        concluded = self._conclude(problem, outcome, views)
-        if not outcome.accepted:
-            return outcome, views, concluded
+        """Return the outcome and the views that are kept in the end, and what `_conclude` says of them.
 
-        # Nothing was learned of classes without samples, whose probabilities may differ from fit to fit.
-        among, judging = (problem, outcome), concluded
+        Of what is in doubt the views go first, then the perturbation.
+        """
+        while True:
+            concluded = self._conclude(problem, outcome, views)
+            why = self._doubt(problem, outcome, views, concluded, learner) if outcome.accepted else None
+            if why is None:
+                return outcome, views, concluded
+            if views.logits is None:
+                outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
+            else:
+                views = one_view(views.decision.refused(unheard=why))
+
+    def _doubt(self, problem, outcome, views, concluded, learner):
+        """An `Objection` to what was kept, now that all the samples have taught it; None where there is none."""
         if problem.seen is not None:
-            among = problem.among_seen(), outcome.among_seen()
+            # Nothing was learned of classes without samples, whose probabilities may differ from fit to fit.
+            problem, outcome = problem.among_seen(), outcome.among_seen()
             with silenced():
-                judging = self._conclude(*among, views)
+                concluded = self._conclude(problem, outcome, views)
 
-        @cache
-        def plain():
+        def without():
             with silenced():
-                state, *_, judged = self._conclude(among[0], replace(among[1], state=None), one_view())
+                state, *_, judged = self._conclude(problem, replace(outcome, state=None), one_view())
             return judged, state.temperature
 
-        state, solved, logits, judged = judging
+        state, solved, logits, judged = concluded
         seen = () if views.logits is None else [*zip(views.modules, views.shares.tolist(), strict=True)]
-        why = strayed(judged, state, solved, logits, plain, learner.generator, seen)
-        if why and seen:
-            return self._settle(problem, outcome, one_view(views.decision.refused(unheard=why)), learner)
+        why = strayed(judged, state, solved, logits, without, learner.generator, seen)
         unasked = self._is_auto and self._output_by_name is None and judged.loss is not None
         if why is None and unasked and not seen:
             # What nobody asked for has to lose less than maps of the network's own logits do.
-            why = judged.passed_over_for(plain()[0])
-        if why:
-            outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
-            concluded = self._conclude(problem, outcome, views)
-        return outcome, views, concluded
+            why = judged.passed_over_for(without()[0])
+        return why
 
     def _set_derived(self, network):
         delta = additive_part(self.perturbation_, self._input_shape)

@@ -274,30 +274,27 @@ class _Descent:
         samples = self.samples.take(rows)
         start = self.parameters
         direction = step.direction.to(start)
-        known = None if logits is None else logits[rows]
-        tried = {0.0: self.try_at(start, step, samples, known)}
-
-        # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them what
-        # speaks for the way that led there.
-        def loss(length):
-            if length not in tried:
-                tried[length] = self.try_at(start + length * direction, step, samples)
-            return math.inf if tried[0.0].clearly_below(tried[length], "bare") else tried[length].penalised
-
-        def is_short(length):
-            """Return whether a parabola with the step's slope and such a fall of the loss is lowest past 3/2 of it."""
-            fall = (loss(0.0) - loss(length)) * step.n_effective
-            return length < _LONGEST_STEP and fall > 4 / 3 * length * step.gain
-
+        at_start = self.try_at(start, step, samples, logits=None if logits is None else logits[rows])
         usual = length = self.step_size or self.lr
-        if loss(length) < loss(0.0):
-            while lengthen and is_short(length) and loss(2 * length) < loss(length):
-                length *= 2
+        reached = self.try_at(start + length * direction, step, samples, at_start)
+        tried = {0.0: at_start, length: reached}
+        if reached.penalised < at_start.penalised:
+            # A parabola with the step's slope and such a fall of the loss is lowest past 3/2 of the length.
+            least_fall = 4 / 3 * step.gain / step.n_effective
+            while lengthen and length < _LONGEST_STEP and at_start.penalised - reached.penalised > least_fall * length:
+                further = tried[2 * length] = self.try_at(start + 2 * length * direction, step, samples, at_start)
+                if further.penalised >= reached.penalised:
+                    break
+                length, reached = 2 * length, further
         else:
-            while length > _SHORTEST_STEP * min(self.lr, 1.0) and loss(length) >= loss(0.0):
+            shortest = _SHORTEST_STEP * min(self.lr, 1.0)
+            while length / 2 > shortest and reached.penalised >= at_start.penalised:
                 length /= 2
-        best = min(tried, key=loss)
-        if not self.subsampled and loss(usual) < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):
+                reached = tried[length] = self.try_at(start + length * direction, step, samples, at_start)
+        losses = {length: trial.penalised for length, trial in tried.items()}
+        best = min(losses, key=losses.__getitem__)
+        is_finite = losses[usual] < math.inf
+        if not self.subsampled and is_finite and not tried[best].clearly_below(tried[usual], "penalised"):
             # These few samples say nothing else that couldn't be chance.
             best = usual
         # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
@@ -310,8 +307,8 @@ class _Descent:
             self.end = start + best * direction, (whole[0] * new[0] / old[0], whole[1] + new[1] - old[1])
         return best
 
-    def try_at(self, parameters, step, samples, logits=None):
-        """Return the `_Trial` of some parameters on some samples."""
+    def try_at(self, parameters, step, samples, at_start=None, logits=None):
+        """Return the `_Trial` of some parameters on some samples, beside the one `at_start`."""
         self.move(parameters)
         logits = samples.try_logits_under(self.state.perturbation) if logits is None else logits
         if logits is None:
@@ -325,7 +322,12 @@ class _Descent:
             temperature = samples.solve(logits, gamma=gamma, smooth=True).temperature
         bare = solved.loss + self.settings.penalty * displacement.norm().item()
         losses = samples.losses(solved.temperature, logits, gamma=gamma)
-        return _Trial(bare + step.prior(displacement), bare, temperature, losses, logits)
+        trial = _Trial(bare + step.prior(displacement), bare, temperature, losses, logits)
+        if at_start is not None and at_start.clearly_below(trial, "bare"):
+            # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them
+            # what speaks for the way that led there.
+            return trial._replace(penalised=math.inf)
+        return trial
 
     def move(self, parameters, temperature=None):
         """Go to some parameters and, where it is given, to a T."""

@@ -227,12 +227,22 @@ def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=
     # Labels that folds hold out, where these share samples, tell the temperature of the gradients, which is no matter
     # where gradients judge.
     anew = at_identity is not None and not (by_score or are_apart(splits, len(problem)))
-
-    def learn(k, train, held_out):
-        known = at_own_identity(train, quiet) if anew else at_identity and at_identity.take(splits[k][0])
-        return hold_out_all(train, held_out, learner.fit_path(train, quiet, known))
-
-    return cross_examine(problem, splits, learn, learner.progress, until_lost=screened)
+    judged, gained, n_judging = [], 0.0, 0
+    for train, held_out in parts_of_folds(problem, splits):
+        learner.progress.begin(f"fold {len(judged) + 1} of {len(splits)}")
+        known = at_own_identity(train, quiet) if anew else at_identity and at_identity.take(splits[len(judged)][0])
+        baseline, states = hold_out_all(train, held_out, learner.fit_path(train, quiet, known))
+        judged.append((baseline, states))
+        weight = held_out.weight.numpy()
+        losses = np.array([baseline.losses, *(state.losses for state in states)])
+        plain_loss, *means = np.average(losses, axis=1, weights=weight)
+        best = int(np.argmin(means))
+        learner.progress.held_out(states[best], means[best], plain_loss)
+        gained, n_judging = gained + (losses[0] - losses[1:]) @ weight, n_judging + held_out.n_weighted
+        # The folds after a half, or several parts, that gained nothing are left out.
+        if screened and n_judging >= MIN_SAMPLES and len(judged) > may_lose(len(splits)) and gained.max() <= 0:
+            break
+    return evidence_of(problem, splits[: len(judged)], judged)
 
 
 def fit_to_all(outcome, learner):
@@ -283,15 +293,14 @@ def _judged_among_all(outcome):
     """The outcome with evidence among all classes, too; refused where it takes samples for those that have none."""
     if outcome.evidence is None:
         return outcome
-    learned, kept = outcome.by_fold(), outcome.accepted
-
-    def judge(k, train, held_out):
+    learned, kept, judged = outcome.by_fold(), outcome.accepted, []
+    splits = outcome.splits[: len(learned)]
+    for (train, held_out), seen in zip(parts_of_folds(outcome.searched, splits), learned, strict=True):
         plain = hold_out(train, held_out)
-        own = hold_out(train, held_out, learned[k].learned.perturbation) if kept else plain
+        own = hold_out(train, held_out, seen.learned.perturbation) if kept else plain
         told = {name: getattr(own, name) for name in ("losses", "temperature", "logits", "train_loss")}
-        return plain, [learned[k]._replace(**told)]
-
-    evidence = cross_examine(outcome.searched, outcome.splits[: len(learned)], judge)
+        judged.append((plain, [seen._replace(**told)]))
+    evidence = evidence_of(outcome.searched, splits, judged)
     worse = worse_among_all(evidence, 0) if kept else None
     decision = outcome.decision.refused(worse) if worse else outcome.decision
     return replace(outcome, among_all=evidence, decision=decision)
@@ -304,33 +313,26 @@ def worse_among_all(evidence, candidate):
     return Objection(Reason.WORSE_AMONG_ALL, rise, error) if rise > error else None
 
 
-def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
-    """Evidence of candidates, learned in each fold and judged out of fold.
+def parts_of_folds(problem, splits):
+    """Yield the training and the held-out part of each split."""
+    for train, rows in splits:
+        yield problem.take(train), problem.take(rows)
 
-    `learn` takes the number of a fold, its training and its held-out part, both a Problem, to the HeldOut of the
-    baseline and a list of those of candidates. The splits are training and held-out rows in order, none of these twice.
-    `until_lost` leaves out the folds after a half, or several parts, that gained nothing.
+
+def evidence_of(problem, splits, judged):
+    """Evidence of candidates, from the `HeldOut` of the baseline and a list of those of candidates, for each split.
+
+    The splits are training and held-out rows in order, none of these twice.
     """
-    weight = problem.weight.numpy()
-    (plain, judging), losses, folds, least = np.zeros((2, len(problem))), np.zeros((0, len(problem))), [], []
-    for k, (train, rows) in enumerate(splits):
-        if progress:
-            progress.begin(f"fold {k + 1} of {len(splits)}")
-        held_out = problem.take(rows)
-        baseline, candidates = learn(k, problem.take(train), held_out)
-        folds.append(candidates)
-        losses = losses if len(losses) else np.zeros((len(candidates), len(problem)))
-        plain[rows], judging[rows] = baseline.losses, weight[rows]
+    plain, weight = np.zeros((2, len(problem)))
+    losses = np.zeros((len(judged[0][1]), len(problem)))
+    folds, least = [rows for _, rows in splits], []
+    for rows, (baseline, candidates) in zip(folds, judged, strict=True):
+        plain[rows], weight[rows] = baseline.losses, problem.weight.numpy()[rows]
         losses[:, rows] = [candidate.losses for candidate in candidates]
-        least.append(held_out.solve(baseline.logits).loss)
-        if progress:
-            plain_loss, *means = np.average([plain[rows], *losses[:, rows]], axis=1, weights=weight[rows])
-            best = int(np.argmin(means))
-            progress.held_out(candidates[best], means[best], plain_loss)
-        enough = np.count_nonzero(judging) >= MIN_SAMPLES and k >= may_lose(len(splits))
-        if until_lost and enough and ((plain - losses) @ judging).max() <= 0:
-            break
-    return Evidence(plain, losses, judging, [rows for _, rows in splits[: len(folds)]], least, folds, problem.units)
+        least.append(problem.take(rows).solve(baseline.logits).loss)
+    held_out = [candidates for _, candidates in judged]
+    return Evidence(plain, losses, weight, folds, least, held_out, problem.units)
 
 
 def hold_out_all(train, held_out, states):

@@ -26,7 +26,7 @@ from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import title_of
 from ._learner import make_perturbation, with_values
 from ._problem import Problem, with_norm_layers
-from ._search import cross_examine, hold_out, worse_among_all
+from ._search import evidence_of, hold_out, parts_of_folds, worse_among_all
 
 # Widths of a filter that mends a spectrum, and the shortest side of an input that has it.
 _FILTERS = {5: 10, 3: 6}
@@ -344,22 +344,11 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
     """
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
 
-    def judged(searched, problems):
-        def learn(k, train, held_out):
-            seen = []
-            for name, other in problems.items():
-                part, unseen = map(other.take, splits[k])
-                temperature = part.solve(smooth=True).temperature
-                told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
-                seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
-            return hold_out(train, held_out), seen
-
-        return cross_examine(searched, splits, learn)
-
-    evidence = judged(searched.among_seen(), {name: other.among_seen() for name, other in problems.items()})
+    among_seen = {name: other.among_seen() for name, other in problems.items()}
+    evidence = _held_out_of(searched.among_seen(), among_seen, splits)
     decisions = {name: decide(evidence, k, level) for k, name in enumerate(taught)}
     if searched.seen is not None:
-        among_all = judged(searched, problems)
+        among_all = _held_out_of(searched, problems, splits)
         for k, (name, decision) in enumerate(decisions.items()):
             worse = worse_among_all(among_all, k) if decision.verdict.accepted else None
             decisions[name] = decision.refused(worse) if worse else decision
@@ -381,6 +370,20 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
         refused = start.decision.refused(unheard=Objection(Reason.LABELS_TEACH_MORE))
         other = Start(problem, refused._replace(verdict=replace(refused.verdict, detectable_gain=None)))
     return [start, other]
+
+
+def _held_out_of(searched, problems, splits):
+    """Evidence of problems behind what unlabelled samples taught, by name, beside the one without that."""
+    judged = []
+    for rows, (train, held_out) in zip(splits, parts_of_folds(searched, splits), strict=True):
+        seen = []
+        for name, other in problems.items():
+            part, unseen = map(other.take, rows)
+            temperature = part.solve(smooth=True).temperature
+            told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
+            seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
+        judged.append((hold_out(train, held_out), seen))
+    return evidence_of(searched, splits, judged)
 
 
 def joined(taught, learned):

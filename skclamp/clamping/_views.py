@@ -17,7 +17,7 @@ from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import VIEWS, titles_of, views_of
 from ._problem import Problem
-from ._search import cross_examine, hold_out, pooled_logits
+from ._search import evidence_of, hold_out, parts_of_folds, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
 _FIRST_SAMPLES, _SECOND_SAMPLES = 96, 320
@@ -109,8 +109,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
         perturbed = outcome.by_fold() if perturbs else [None] * len(outcome.splits)
         looks = [Looks(look.problem, seen.learned.perturbation, candidates) if seen else look for seen in perturbed]
-
-        def learn(fold, train, held_out):
+        judged = []
+        for fold, (train, held_out) in enumerate(parts_of_folds(searched, outcome.splits)):
             rows, held_out_rows = outcome.splits[fold]
             rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
             look = looks[fold]
@@ -128,9 +128,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
                 seen = HeldOut(held_out.nll(temperature, averaged), temperature, averaged)
             told = {"views": names, "temperature": float(seen.temperature)}
             facts = {"name": " + ".join(sorted(views)), "moved": bool(views), "told": told, "untried": untried}
-            return baseline, [seen._replace(learned=logits, **facts)]
-
-        evidence = cross_examine(searched, outcome.splits, learn)
+            judged.append((baseline, [seen._replace(learned=logits, **facts)]))
+        evidence = evidence_of(searched, outcome.splits, judged)
         decision = decide(evidence, 0, level)
         if not decision.verdict.accepted:
             return one_view(decision)
