@@ -63,6 +63,22 @@ class Evidence:
     # Labels of samples that depend on each other, which count as one; None where none do.
     groups: np.ndarray | None = None
 
+    @classmethod
+    def from_folds(cls, problem, splits, judged):
+        """From the `HeldOut` of the baseline and a list of those of candidates, for each split of a problem.
+
+        The splits are training and held-out rows in order, none of these twice.
+        """
+        plain, weight = np.zeros((2, len(problem)))
+        losses = np.zeros((len(judged[0][1]), len(problem)))
+        folds, least = [rows for _, rows in splits], []
+        for rows, (baseline, candidates) in zip(folds, judged, strict=True):
+            plain[rows], weight[rows] = baseline.losses, problem.weight.numpy()[rows]
+            losses[:, rows] = [candidate.losses for candidate in candidates]
+            least.append(problem.take(rows).solve(baseline.logits).loss)
+        held_out = [candidates for _, candidates in judged]
+        return cls(plain, losses, weight, folds, least, held_out, problem.units)
+
     def by_fold(self, values):
         """Means, on each fold, of values of samples (last axis)."""
         means = [np.average(values[..., rows], axis=-1, weights=self.weight[rows]) for rows in self.folds]

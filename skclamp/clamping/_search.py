@@ -242,7 +242,7 @@ def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=
         # The folds after a half, or several parts, that gained nothing are left out.
         if screened and n_judging >= MIN_SAMPLES and len(judged) > may_lose(len(splits)) and gained.max() <= 0:
             break
-    return evidence_of(problem, splits[: len(judged)], judged)
+    return Evidence.from_folds(problem, splits[: len(judged)], judged)
 
 
 def fit_to_all(outcome, learner):
@@ -300,7 +300,7 @@ def _judged_among_all(outcome):
         own = hold_out(train, held_out, seen.learned.perturbation) if kept else plain
         told = {name: getattr(own, name) for name in ("losses", "temperature", "logits", "train_loss")}
         judged.append((plain, [seen._replace(**told)]))
-    evidence = evidence_of(outcome.searched, splits, judged)
+    evidence = Evidence.from_folds(outcome.searched, splits, judged)
     worse = worse_among_all(evidence, 0) if kept else None
     decision = outcome.decision.refused(worse) if worse else outcome.decision
     return replace(outcome, among_all=evidence, decision=decision)
@@ -317,22 +317,6 @@ def parts_of_folds(problem, splits):
     """Yield the training and the held-out part of each split."""
     for train, rows in splits:
         yield problem.take(train), problem.take(rows)
-
-
-def evidence_of(problem, splits, judged):
-    """Evidence of candidates, from the `HeldOut` of the baseline and a list of those of candidates, for each split.
-
-    The splits are training and held-out rows in order, none of these twice.
-    """
-    plain, weight = np.zeros((2, len(problem)))
-    losses = np.zeros((len(judged[0][1]), len(problem)))
-    folds, least = [rows for _, rows in splits], []
-    for rows, (baseline, candidates) in zip(folds, judged, strict=True):
-        plain[rows], weight[rows] = baseline.losses, problem.weight.numpy()[rows]
-        losses[:, rows] = [candidate.losses for candidate in candidates]
-        least.append(problem.take(rows).solve(baseline.logits).loss)
-    held_out = [candidates for _, candidates in judged]
-    return Evidence(plain, losses, weight, folds, least, held_out, problem.units)
 
 
 def hold_out_all(train, held_out, states):

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .._backbones.backbone import Opening
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import open_backbone
-from .._judging.out_of_fold import HeldOut, decide
+from .._judging.out_of_fold import Evidence, HeldOut, decide
 from .._judging.verdict import Decision, Objection, Reason
 from .._utils.encoding import register
 from ..modules._norm_layers import attached, parts_of, private_copy, with_features_clamped
@@ -26,7 +26,7 @@ from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import title_of
 from ._learner import make_perturbation, with_values
 from ._problem import Problem, with_norm_layers
-from ._search import evidence_of, hold_out, parts_of_folds, worse_among_all
+from ._search import hold_out, parts_of_folds, worse_among_all
 
 # Widths of a filter that mends a spectrum, and the shortest side of an input that has it.
 _FILTERS = {5: 10, 3: 6}
@@ -383,7 +383,7 @@ def _held_out_of(searched, problems, splits):
             told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
             seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
         judged.append((hold_out(train, held_out), seen))
-    return evidence_of(searched, splits, judged)
+    return Evidence.from_folds(searched, splits, judged)
 
 
 def joined(taught, learned):

@@ -10,14 +10,14 @@ import torch
 from sklearn.model_selection import KFold
 from torch import nn
 
-from .._judging.out_of_fold import MIN_SAMPLES, HeldOut, decide
+from .._judging.out_of_fold import MIN_SAMPLES, Evidence, HeldOut, decide
 from .._judging.paired import student_below_zero
 from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import VIEWS, titles_of, views_of
 from ._problem import Problem
-from ._search import evidence_of, hold_out, parts_of_folds, pooled_logits
+from ._search import hold_out, parts_of_folds, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
 _FIRST_SAMPLES, _SECOND_SAMPLES = 96, 320
@@ -129,7 +129,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
             told = {"views": names, "temperature": float(seen.temperature)}
             facts = {"name": " + ".join(sorted(views)), "moved": bool(views), "told": told, "untried": untried}
             judged.append((baseline, [seen._replace(learned=logits, **facts)]))
-        evidence = evidence_of(searched, outcome.splits, judged)
+        evidence = Evidence.from_folds(searched, outcome.splits, judged)
         decision = decide(evidence, 0, level)
         if not decision.verdict.accepted:
             return one_view(decision)

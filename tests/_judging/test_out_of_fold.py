@@ -14,7 +14,7 @@ from skclamp._judging.out_of_fold import LEVEL, Evidence, HeldOut
 from skclamp._judging.out_of_fold import decide as decision_of
 from skclamp._judging.paired import student_below_zero
 from skclamp._judging.verdict import Objection, Reason
-from skclamp.clamping._search import evidence_of, hold_out_all, parts_of_folds
+from skclamp.clamping._search import hold_out_all, parts_of_folds
 from skclamp.clamping._state import State
 from skclamp.perturbations import ChannelPerturbation
 
@@ -236,7 +236,7 @@ def tabular(n_samples):
 def examined(problem, splits, states):
     """Evidence of states that are the same in each fold."""
     judged = [hold_out_all(train, held_out, states) for train, held_out in parts_of_folds(problem, splits)]
-    return evidence_of(problem, splits, judged)
+    return Evidence.from_folds(problem, splits, judged)
 
 
 def test_cross_examination_by_hand():
