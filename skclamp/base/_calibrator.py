@@ -48,6 +48,7 @@ from ._around import AroundEstimator, arguments_of
 from ._map import Map, MapsByLabel, OnOutputs, Temperature, refuse_absent
 from ._scores import Mapped, Scores, scored
 from ._seen_classes import SeenClasses, labels_that_teach
+from ._tags import MapTags
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
@@ -166,75 +167,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     # Hashes of rows are no part of what was learned: the file of the calibrator itself may have them beside.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_rows_seen", "estimator_", "cv_results_", "module_"})
 
-    # Whether the map is one of logarithms, which probabilities of 0 don't have.
-    _takes_logarithms = True
-
-    # Whether it takes logits of -inf, as of classes that a sample doesn't have, and gives the others what they would
-    # have among themselves.
-    _takes_absent = True
-
-    # Whether the map has numbers of each class. `_fit_logits` and the map then see the columns of classes with samples
-    # alone, and temperature scaling sets the probabilities of the others.
-    _learns_by_class = False
-
-    # Whether the fit reads samples several times, by their numbers, which streams don't have.
-    _reads_again = False
-
-    # Whether `_fit_logits` holds samples out, and takes ``groups``, their numbers or None.
-    _holds_out = False
-
-    # Whether anything is learned from samples: labels then say something, and scores do.
-    _learns: ClassVar[Any] = True
-
-    # Whether samples that depend on each other mislead it, as they do maps of many numbers; "proof" is what judges its
-    # own parts by them.
-    _needs_independence: ClassVar[Any] = True
-
-    # Whether the map treats all classes alike, so that it can't make one more frequent.
-    _treats_classes_alike: ClassVar[Any] = False
-
-    # Of these: which calibrators set each class right, `maps` being those of outputs.
-    _mend_by_class = "{name} treats all classes alike, and can't mend it: {maps} can"
-
-    # About how many numbers of each class samples alone have to set; 0 where so few can't do harm. And with how many
-    # samples for each of them nothing is held out: a temperature is hardly ever better.
-    _n_per_class: ClassVar[Any] = 0
-    _enough_per_number: ClassVar[Any] = 10
-
-    # How many numbers nothing but the samples holds: no penalty, no pooling, no held-out samples.
-    _n_free: ClassVar[Any] = 0
-
-    # What the held-out samples of the summary are to the map.
-    _held_out: ClassVar[Any] = "out of fold"
-
-    # The group of a page that it is in.
-    _group = "others"
-
-    # Comparisons and selectors have it up to so many classes where nobody names it; comparisons, from so many samples
-    # for each.
-    _compared_classes = math.inf
-    _compared_samples: ClassVar[Any] = 0
-
-    # Of a class at each place of a sample: "pooled" where pools and comparisons have it where nobody names it,
-    # "compared" where comparisons alone do.
-    _where_dense: ClassVar[Any] = None
-
-    # What a selector chooses from where nobody says: parameters of maps of this kind by name, from few numbers to many.
-    _default_candidates: ClassVar[dict[str, dict]] = {}
-
-    # Of several labels that don't exclude each other: whether "all" have one map, or "each" one of its own. None takes
-    # no such labels.
-    _map_of_labels: ClassVar[Any] = "each"
-
-    # Whether it takes a class at each place of a sample.
-    _takes_places = True
+    # What hangs on parameters a class computes, in a property.
+    _tags: ClassVar[Any] = MapTags()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = self._frozen_part()
         # Of a network nobody knows.
         takes = inner is None or isinstance(inner, nn.Module) or get_tags(inner).classifier_tags.multi_label
-        tags.classifier_tags.multi_label = takes and self._map_of_labels is not None
+        tags.classifier_tags.multi_label = takes and self._tags.map_of_labels is not None
         return tags
 
     # Fitting: open, understand, look, learn, look back.
@@ -323,7 +264,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             checks = checks and ranks is ALONE
             looked = None
             # A perturbation goes by what is seen, even where nobody is told.
-            if checks or (self._reads_again and ranks is ALONE):
+            if checks or (self._tags.reads_again and ranks is ALONE):
                 with nullcontext() if checks else silenced():
                     looked = self._look_at(samples)
             if are_classes:
@@ -333,12 +274,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 rows = raised(self._outputs.rows(samples.logits), self.least_probability_)
                 samples = replace(samples, logits=self._outputs.logits_of_rows(rows, samples.logits))
 
-            if self._needs_independence and (checks or self._reads_again) and params.get("groups") is None:
-                samples = look_for_dependence(samples, self._needs_independence == "proof")
+            if self._tags.needs_independence and (checks or self._tags.reads_again) and params.get("groups") is None:
+                samples = look_for_dependence(samples, self._tags.needs_independence == "proof")
 
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
-            n_per_class = self._unjudged._n_per_class
+            n_per_class = self._unjudged._tags.n_per_class
             judged = bool(checks and are_classes and n_per_class and not notes.explained)
             hopeless = judged and is_hopeless(samples.weight, n_classes, n_per_class)
             if hopeless:
@@ -347,7 +288,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
             mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
 
-            rival, enough = None, n_per_class * self._unjudged._enough_per_number
+            rival, enough = None, n_per_class * self._unjudged._tags.enough_per_number
             judged = judged and not hopeless and not notes.explained
             if judged and is_doubtful(mapped.samples.weight, n_classes, enough):
                 rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples, samples.groups)
@@ -357,7 +298,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 note(message, CalibrationSetWarning)
             if rival is not None and mapped.out_of_fold is None:
                 mapped = mapped._replace(out_of_fold=rival.loss)
-            self._scores = None if notes.silent or not self._learns else self._score(samples, mapped, checks, notes)
+            self._scores = (
+                None if notes.silent or not self._tags.learns else self._score(samples, mapped, checks, notes)
+            )
             self._remember(samples)
             if checks and looked is not None:
                 self._look_back(
@@ -382,7 +325,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _read(self, X, y, *, any_order, metadata, names=("X", "y"), **told):
         """Hook: the `Samples` of X, with what the user has told of them."""
         if is_frozen(self.estimator):
-            options = {"again": self._reads_again, "names": names, "ignore_index": self.ignore_index}
+            options = {"again": self._tags.reads_again, "names": names, "ignore_index": self.ignore_index}
             found = read(self._open_backbone(), X, y, any_order=any_order, **options)
         else:
             found = self._fit_estimator(X, y, told["sample_weight"], metadata, names)
@@ -405,7 +348,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
             unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
-        if self.least_probability != "auto" and not (self._takes_logarithms and samples.backbone.votes):
+        if self.least_probability != "auto" and not (self._tags.takes_logarithms and samples.backbone.votes):
             unused["least_probability"] = (
                 "probabilities, or logits, that are given or that a classifier of scikit-learn yields, and for maps "
                 "that take their logarithms"
@@ -419,10 +362,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
         # Normalized over all samples, or over those of each class. Temperatures are the same at any scale.
         n_samples, total, n_columns = int((samples.weight > 0).sum()), samples.weight.sum(), samples.logits.shape[1]
-        matter = self._learns and self._group != "temperatures"
+        matter = self._tags.learns and self._tags.group != "temperatures"
         if matter and total < n_columns + 0.5 and n_samples >= words.MIN_SAMPLES_PER_PARAMETER * n_columns:
             note(words.NORMALIZED_WEIGHTS.format(total=total, n_samples=n_samples), CalibrationSetWarning)
-        if not self._learns:
+        if not self._tags.learns:
             return None
         if self._outputs.n_labels:
             tell(look_at_labels(samples))
@@ -438,7 +381,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         absent = absent_among(samples.logits)
         if absent is None or not absent.any():
             return
-        if not self._takes_absent:
+        if not self._tags.takes_absent:
             refuse_absent(type(self).__name__)
         counted = (samples.weight > 0).to(absent.device)
         impossible = absent.gather(1, samples.y_encoded[:, None])[:, 0] & counted
@@ -454,13 +397,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Return the stand-in for probabilities of 0, in the samples of all processes; 0 where there are none."""
         given: Any = self.least_probability
         n_classes = 2 if self._outputs.n_labels else samples.logits.shape[1]
-        applies = self._takes_logarithms and samples.backbone.votes
+        applies = self._tags.takes_logarithms and samples.backbone.votes
         if given != "auto":
             if given * n_classes >= 1:
                 raise ValueError(f"least_probability must be below 1 / {n_classes}, one over the classes; got {given}")
             return float(given) if applies else 0.0
         # Without labels nothing says what zeros stand for.
-        if not (applies and self._learns):
+        if not (applies and self._tags.learns):
             return 0.0
         logits, y, weight = samples.of_all().rows()
         if samples.unseen is not None:
@@ -485,14 +428,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             # The places of a sample stay together.
             groups = np.repeat(numbered(groups, len(of_all.y)), of_all.n_rows_each)
         seen = self._learned_among(logits, y, weight)
-        if self._learns_by_class:
+        if self._tags.learns_by_class:
             self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
         if seen is not None:
             if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, weight):
                 note(words.missing_classes(seen.mask), CalibrationSetWarning)
             logits, y, weight, groups = seen.among(logits, y, weight, groups)
-        refused_by = "" if self._takes_absent else type(self).__name__
-        told = {"groups": groups} if self._holds_out else {}
+        refused_by = "" if self._tags.takes_absent else type(self).__name__
+        told = {"groups": groups} if self._tags.holds_out else {}
         learned = self._fit_logits(logits, y, weight, **told)
         if not isinstance(learned, Map):
             raise TypeError(f"_fit_logits must return a skclamp.base.Map; got {type(learned).__name__}")
@@ -503,15 +446,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _learned_among(self, logits, y, weight):
         """Hook: the classes that a map is learned among, where others have no samples; None where it is among all."""
-        return SeenClasses.of(logits, y, weight) if self._learns_by_class else None
+        return SeenClasses.of(logits, y, weight) if self._tags.learns_by_class else None
 
     def _take_on(self, outputs, ranks):
         """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
         places, labels = "a class at each place of a sample", "several labels that don't exclude each other"
         maps = "PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
         for asked, taken, got, mend in (
-            (outputs.is_dense, self._takes_places, places, "Give some places as rows"),
-            (outputs.n_labels, self._map_of_labels, labels, maps),
+            (outputs.is_dense, self._tags.takes_places, places, "Give some places as rows"),
+            (outputs.n_labels, self._tags.map_of_labels, labels, maps),
         ):
             if asked and not taken:
                 name = type(self).__name__
@@ -526,7 +469,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
         rows, n_labels = samples.rows(), self._outputs.n_labels
         varies, _, weight, temperature = labels_that_teach(rows, n_labels)
-        if self._map_of_labels == "all":
+        if self._tags.map_of_labels == "all":
             return self._fit_logits(rows.logits, rows.y, weight)
         maps, shared = [], Temperature(temperature_=temperature)
         for label in range(n_labels):
@@ -554,10 +497,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
         scores = Scores(before, after, n_samples if ranks is ALONE else int(sums[1, 4]), mapped.out_of_fold)
         looks = checks and self._outputs == SOFTMAX and not (notes.explained or notes.puzzled)
-        if looks and self._treats_classes_alike:
+        if looks and self._tags.treats_classes_alike:
             nll = scores.after[2]
             maps = "PlattScaling and BetaCalibration" if proba.shape[1] == 2 else "StructuredVectorScaling"
-            mend = self._mend_by_class.format(name=type(self).__name__, maps=maps)
+            mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             tell(look_at_frequencies(proba, y, weight, samples.classes, nll, mend))
         return scores
 
@@ -599,6 +542,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _unjudged(self):
         """Hook: the calibrator whose parameters samples may be too few for."""
         return self
+
+    @property
+    def _n_free(self):
+        """Hook: how many numbers nothing but the samples holds."""
+        return self._n_parameters if self._tags.n_free == "all" else self._tags.n_free
 
     @property
     def _owner(self):
@@ -902,7 +850,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         scores = getattr(self, "_scores", None)
-        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._held_out, self._places[0])]
+        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._tags.held_out, self._places[0])]
         sentences += self._sentences()
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
