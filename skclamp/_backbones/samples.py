@@ -1,6 +1,7 @@
 """Samples: X is opened once, goes through the estimator once, and brings its labels or gets them beside."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.metadata import NO_METADATA, Metadata, keeping_together, of_rows, routing_enabled
 from .._utils.outputs import Targets, check_columns, matrix_of, outputs_of, rows_of, understood
-from .._utils.progress import fit_as_task
+from .._utils.progress import fit_task
 from .._utils.sklearn_private import num_samples, take_rows
 from .._utils.warnings import silenced
 from ..distributed import ALONE, Shard
@@ -112,8 +113,9 @@ class LabelledLogits(NamedTuple):
         if outputs.n_labels:
             bare.outputs = "sigmoid"
             y = y.double().masked_fill(y < 0, np.nan)
-        told = self.logits, y, self.weight, params
-        return fit_as_task(bare, bare._learn, *told, checks=False) if as_task else bare._learn(*told, checks=False)
+        told = self.logits, y, self.weight
+        with fit_task(bare, *told) if as_task else nullcontext():
+            return bare._learn(*told, params, checks=False)
 
 
 def some_places(n_places, n_kept):

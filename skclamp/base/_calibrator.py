@@ -36,7 +36,7 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, 
 from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
 from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices, is_splitter
-from .._utils.progress import VERBOSE, fit_as_task
+from .._utils.progress import VERBOSE, fit_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
 from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
 from ..distributed import ALONE, Shard, current
@@ -178,8 +178,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         tags.classifier_tags.multi_label = takes and self._tags.map_of_labels is not None
         return tags
 
-    # Fitting: open, understand, look, learn, look back.
-
     def fit(self, X, y=None, sample_weight=None, groups=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.
 
@@ -233,83 +231,53 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         CalibrationWarning
             Others of its kind, see `skclamp.exceptions`.
         """
-        return fit_as_task(self, self._learn, X, y, sample_weight, {"groups": groups, **params})
+        with fit_task(self, X, y, sample_weight):
+            return self._learn(X, y, sample_weight, {"groups": groups, **params})
 
     def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True):
-        """Fit; as part of a fit that has looked at the samples, without `checks`.
+        """Read, diagnose, fit the map, report; as part of a fit that has looked at the samples, without `checks`.
 
         `params` are metadata by name, `beside` what `_fit` takes beside the samples.
         """
-        params = without_none(params or {})
-        ranks = current()
+        params, ranks = without_none(params or {}), current()
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
-            check_samples(X, type(self).__name__)
-            outputs, y = understood(self.outputs, y, ("X", X), self.ignore_index)
-            self._take_on(outputs, ranks)
-            if outputs.is_dense:
-                y, sample_weight = y.weighted(sample_weight)
-            if ranks is not ALONE:
-                self._check_alike(ranks, sample_weight, params)
-            alone = sample_weight is None and not params
-            metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
-            told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
-            samples = self._read(X, y, any_order=y is None and alone, **told)
-            if samples.labelled.outputs != outputs:
-                # Those of a Dataset are known by now.
-                self._take_on(samples.labelled.outputs, ranks)
-            n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
-            are_classes = self._outputs == SOFTMAX
-            self._like_probabilities = self._look_for_probabilities(samples, checks)
+            samples = self._samples_of(X, y, sample_weight, params, ranks)
+            samples, looked = self._diagnose(samples, checks, "groups" in params)
             checks = checks and ranks is ALONE
-            looked = None
-            # A perturbation goes by what is seen, even where nobody is told.
-            if checks or (self._tags.reads_again and ranks is ALONE):
-                with nullcontext() if checks else silenced():
-                    looked = self._look_at(samples)
-            if are_classes:
-                self._check_absent(samples)
-            self.least_probability_ = self._least_probability(samples)
-            if self.least_probability_:
-                rows = raised(self._outputs.rows(samples.logits), self.least_probability_)
-                samples = replace(samples, logits=self._outputs.logits_of_rows(rows, samples.logits))
-
-            if self._tags.needs_independence and (checks or self._tags.reads_again) and params.get("groups") is None:
-                samples = look_for_dependence(samples, self._tags.needs_independence == "proof")
-
+            judged = checks and self._outputs == SOFTMAX and not notes.explained
+            few = judged and self._are_hopeless(samples)
+            mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
+            if judged and not (few or notes.explained):
+                few, mapped = self._against_temperature(samples, mapped)
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
-            n_per_class = self._unjudged._tags.n_per_class
-            judged = bool(checks and are_classes and n_per_class and not notes.explained)
-            hopeless = judged and is_hopeless(samples.weight, n_classes, n_per_class)
-            if hopeless:
-                message = words.hopeless(n_samples, n_classes, self._owner)
-                # Of a long fit before it starts.
-                (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
-            mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
-
-            rival, enough = None, n_per_class * self._unjudged._tags.enough_per_number
-            judged = judged and not hopeless and not notes.explained
-            if judged and is_doubtful(mapped.samples.weight, n_classes, enough):
-                rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples, samples.groups)
-            if rival is not None and rival.worse:
-                losses = rival.loss, rival.of_temperature
-                message = words.worse_than_temperature(n_samples, self._unjudged._n_free, *losses, self._owner)
-                note(message, CalibrationSetWarning)
-            if rival is not None and mapped.out_of_fold is None:
-                mapped = mapped._replace(out_of_fold=rival.loss)
-            self._scores = (
-                None if notes.silent or not self._tags.learns else self._score(samples, mapped, checks, notes)
-            )
+            says = self._tags.learns and not notes.silent
+            self._scores = self._score(samples, mapped, checks, notes) if says else None
             self._remember(samples)
             if checks and looked is not None:
-                self._look_back(
-                    looked,
-                    samples,
-                    notes,
-                    few=hopeless or self._outputs.is_dense or (rival is not None and rival.worse),
-                )
+                self._look_back(looked, samples, notes, few or self._outputs.is_dense)
         return self
+
+    # Reading.
+
+    def _samples_of(self, X, y, sample_weight, params, ranks):
+        """The `Samples` of what `fit` was given, checked."""
+        check_samples(X, type(self).__name__)
+        outputs, y = understood(self.outputs, y, ("X", X), self.ignore_index)
+        self._take_on(outputs, ranks)
+        if outputs.is_dense:
+            y, sample_weight = y.weighted(sample_weight)
+        if ranks is not ALONE:
+            self._check_alike(ranks, sample_weight, params)
+        alone = sample_weight is None and not params
+        metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
+        told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
+        samples = self._read(X, y, any_order=y is None and alone, **told)
+        if samples.labelled.outputs != outputs:
+            # Those of a Dataset are known by now.
+            self._take_on(samples.labelled.outputs, ranks)
+        return samples
 
     def _opening(self):
         """Hook: how the estimator is opened."""
@@ -334,6 +302,48 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _fit_estimator(self, X, y, sample_weight, metadata, names):
         """Hook: fit an estimator that isn't fitted; what `Samples.of` takes of samples that it hasn't seen."""
         return cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv, names=names)
+
+    def _take_on(self, outputs, ranks):
+        """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
+        places, labels = "a class at each place of a sample", "several labels that don't exclude each other"
+        maps = "PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
+        for asked, taken, got, mend in (
+            (outputs.is_dense, self._tags.takes_places, places, "Give some places as rows"),
+            (outputs.n_labels, self._tags.map_of_labels, labels, maps),
+        ):
+            if asked and not taken:
+                name = type(self).__name__
+                raise ValueError(f"y must be one label a sample; got {got}, which {name} takes none of. {mend}")
+            if asked and ranks is not ALONE:
+                raise ValueError(f"y must be one label a sample where samples are sharded; got {got}")
+        if outputs.is_dense and not is_frozen(self.estimator):
+            raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
+        self._outputs = outputs
+
+    # Diagnosing.
+
+    def _diagnose(self, samples, checks, are_grouped):
+        """Tell what looks wrong; return the samples as the map takes them, and what was looked at, a `Looked` or None.
+
+        Zeros are raised to what stands for them, and samples that depend on each other are known.
+        """
+        tags, alone = self._tags, samples.shard.ranks is ALONE
+        self._like_probabilities = self._look_for_probabilities(samples, checks)
+        checks = checks and alone
+        looked = None
+        # A perturbation goes by what is seen, even where nobody is told.
+        if checks or (tags.reads_again and alone):
+            with nullcontext() if checks else silenced():
+                looked = self._look_at(samples)
+        if self._outputs == SOFTMAX:
+            self._check_absent(samples)
+        self.least_probability_ = self._least_probability(samples)
+        if self.least_probability_:
+            rows = raised(self._outputs.rows(samples.logits), self.least_probability_)
+            samples = replace(samples, logits=self._outputs.logits_of_rows(rows, samples.logits))
+        if tags.needs_independence and (checks or tags.reads_again) and not are_grouped:
+            samples = look_for_dependence(samples, tags.needs_independence == "proof")
+        return samples, looked
 
     def _look_for_probabilities(self, samples, checks=True):
         """Return whether logits look like probabilities; tell where these are taken for logits unasked."""
@@ -413,6 +423,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         half = stand_in_for_zero(least_vote(logits if counted.all() else logits[counted]), n_classes)
         return half and least_by_labels(logits, y, weight, half, samples.unseen)
 
+    # Fitting the map.
+
     def _fit(self, samples, looked):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
 
@@ -448,23 +460,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Hook: the classes that a map is learned among, where others have no samples; None where it is among all."""
         return SeenClasses.of(logits, y, weight) if self._tags.learns_by_class else None
 
-    def _take_on(self, outputs, ranks):
-        """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
-        places, labels = "a class at each place of a sample", "several labels that don't exclude each other"
-        maps = "PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
-        for asked, taken, got, mend in (
-            (outputs.is_dense, self._tags.takes_places, places, "Give some places as rows"),
-            (outputs.n_labels, self._tags.map_of_labels, labels, maps),
-        ):
-            if asked and not taken:
-                name = type(self).__name__
-                raise ValueError(f"y must be one label a sample; got {got}, which {name} takes none of. {mend}")
-            if asked and ranks is not ALONE:
-                raise ValueError(f"y must be one label a sample where samples are sharded; got {got}")
-        if outputs.is_dense and not is_frozen(self.estimator):
-            raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
-        self._outputs = outputs
-
     def _fit_labels(self, samples):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
         rows, n_labels = samples.rows(), self._outputs.n_labels
@@ -486,6 +481,35 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _to_cross_fit(self):
         """Hook: what clones are made of that are fitted without each fold, to be judged in its place."""
         return self
+
+    # Reporting.
+
+    def _are_hopeless(self, samples):
+        """Tell of samples that are too few for the map, whatever they say; return whether they are."""
+        n_classes = samples.logits.shape[1]
+        hopeless = is_hopeless(samples.weight, n_classes, self._unjudged._tags.n_per_class)
+        if hopeless:
+            message = words.hopeless(int((samples.weight > 0).sum()), n_classes, self._owner)
+            # Of a long fit before it starts.
+            (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
+        return hopeless
+
+    def _against_temperature(self, samples, mapped):
+        """Tell of a map that does worse than a temperature out of fold; return whether it does, and what is known."""
+        tags = self._unjudged._tags
+        enough = tags.n_per_class * tags.enough_per_number
+        if not is_doubtful(mapped.samples.weight, samples.logits.shape[1], enough):
+            return False, mapped
+        rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples, samples.groups)
+        if rival is None:
+            return False, mapped
+        if rival.worse:
+            n_samples, losses = int((samples.weight > 0).sum()), (rival.loss, rival.of_temperature)
+            message = words.worse_than_temperature(n_samples, self._unjudged._n_free, *losses, self._owner)
+            note(message, CalibrationSetWarning)
+        if mapped.out_of_fold is None:
+            mapped = mapped._replace(out_of_fold=rival.loss)
+        return rival.worse, mapped
 
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""

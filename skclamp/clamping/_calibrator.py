@@ -38,7 +38,7 @@ from .._solvers.temperature import warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.outputs import SOFTMAX
 from .._utils.parameters import Choices, Splits, is_splitter
-from .._utils.progress import fit_as_task
+from .._utils.progress import fit_task
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
@@ -490,7 +490,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             Of its kinds, see `skclamp.exceptions`.
         """
         params = {"groups": groups, "X_unlabelled": X_unlabelled, "X_reference": X_reference, **params}
-        return fit_as_task(self, self._learn, X, y, sample_weight, params)
+        with fit_task(self, X, y, sample_weight):
+            return self._learn(X, y, sample_weight, params)
 
     def _learn(self, X, y=None, sample_weight=None, params=None, **options):
         params = params or {}
