@@ -448,11 +448,12 @@ def labels_beside(brought, y, n_samples, name="y"):
         )
     labels = check_labels(brought, name) if y is None else y
     check_same_length(labels, n_samples, name)
+    if y is None or brought is None:
+        return labels
     if isinstance(y, Targets):
         other = matrix_of(brought) if y.of_labels else None
         if other is not None and other.shape == y.values.shape and (np.abs(other - y.values) > 0).any():
             raise ValueError(f"{name} must be the labels that X brings, or be left out; got others")
-    if isinstance(y, Targets) or y is None or brought is None:
         return labels
     try:
         brought = check_labels(brought)

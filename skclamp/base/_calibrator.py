@@ -22,12 +22,12 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import LabelledLogits, Samples, cross_fit, labels_beside, read, read_labels
 from .._backbones.scale import joined
-from .._judging.paired import numbered
+from .._judging.paired import n_effective, numbered
 from .._looks import words
 from .._looks.dependence import look_for_dependence
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_for_probabilities
 from .._looks.labels import look_at_labels
-from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
+from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -245,7 +245,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             samples = self._samples_of(X, y, sample_weight, params, ranks)
             samples, looked = self._diagnose(samples, checks, "groups" in params)
             checks = checks and ranks is ALONE
-            judged = checks and self._outputs == SOFTMAX and not notes.explained
+            n_per_class = self._unjudged._tags.n_per_class
+            judged = checks and self._outputs == SOFTMAX and n_per_class > 0 and not notes.explained
             few = judged and self._are_hopeless(samples)
             mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
             if judged and not (few or notes.explained):
@@ -283,8 +284,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Hook: how the estimator is opened."""
         # A forged file may lack them.
         outputs = getattr(self, "_outputs", SOFTMAX).kind
-        opening = Opening(self.response, outputs, self.device, batch_size=self.batch_size)
-        return opening._replace(integer_scale=self.integer_scale, verbose=self.verbose)
+        return Opening(
+            self.response,
+            outputs,
+            self.device,
+            batch_size=self.batch_size,
+            integer_scale=self.integer_scale,
+            verbose=self.verbose,
+        )
 
     def _open_backbone(self):
         """Hook: the way from the estimator's inputs to logits."""
@@ -487,18 +494,19 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _are_hopeless(self, samples):
         """Tell of samples that are too few for the map, whatever they say; return whether they are."""
         n_classes = samples.logits.shape[1]
-        hopeless = is_hopeless(samples.weight, n_classes, self._unjudged._tags.n_per_class)
-        if hopeless:
-            message = words.hopeless(int((samples.weight > 0).sum()), n_classes, self._owner)
-            # Of a long fit before it starts.
-            (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
-        return hopeless
+        if n_effective(samples.weight.cpu().numpy()) > HOPELESS * self._unjudged._tags.n_per_class * n_classes:
+            return False
+        message = words.hopeless(int((samples.weight > 0).sum()), n_classes, self._owner)
+        # Of a long fit before it starts.
+        (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
+        return True
 
     def _against_temperature(self, samples, mapped):
         """Tell of a map that does worse than a temperature out of fold; return whether it does, and what is known."""
-        tags = self._unjudged._tags
-        enough = tags.n_per_class * tags.enough_per_number
-        if not is_doubtful(mapped.samples.weight, samples.logits.shape[1], enough):
+        tags, n_classes = self._unjudged._tags, samples.logits.shape[1]
+        enough = tags.n_per_class * tags.enough_per_number * n_classes
+        # A look out of fold takes time, and pays where samples are few.
+        if n_classes > MAX_CLASSES or n_effective(mapped.samples.weight.cpu().numpy()) >= enough:
             return False, mapped
         rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples, samples.groups)
         if rival is None:
