@@ -158,8 +158,10 @@ class Samples:
         Hashes of the rows of X; None where it isn't known what these are.
     near_copies : ndarray of shape (n_samples,) or None
         Labels that only near-copies share, of the samples of all processes; None where none were found.
-    stretches : ndarray of shape (n_samples,) or None
-        Numbers of stretches of a recording, each of which counts as one sample; None where they aren't one.
+    groups : ndarray of shape (n_samples,) or None
+        Numbers of the samples' groups, from 0 on, or of the stretches of a recording; None where there are none.
+    is_recording : bool
+        Whether the groups are stretches, which nobody has told.
     """
 
     logits: torch.Tensor
@@ -175,10 +177,23 @@ class Samples:
     estimator: Any = None
     prints: np.ndarray | None = None
     near_copies: np.ndarray | None = None
-    stretches: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    is_recording: bool = False
 
     @classmethod
-    def of(cls, logits, labels, backbone, *, classes=None, sample_weight=None, ranks=ALONE, name="y", **rest):
+    def of(
+        cls,
+        logits,
+        labels,
+        backbone,
+        *,
+        classes=None,
+        sample_weight=None,
+        metadata=NO_METADATA,
+        ranks=ALONE,
+        name="y",
+        **rest,
+    ):
         """The samples of logits and labels.
 
         Parameters
@@ -188,6 +203,8 @@ class Samples:
         backbone : Backbone
         classes, sample_weight : array-like, default=None
             As the user gave them.
+        metadata : Metadata, default=NO_METADATA
+            What the user gave beside them.
         ranks : Alone or Ranks, default=ALONE
             The processes that hold samples.
         name : str, default="y"
@@ -229,6 +246,8 @@ class Samples:
             classes=classes,
             shard=Shard.of(ranks, len(logits)),
             backbone=backbone,
+            metadata=metadata,
+            groups=_numbers_of_groups(metadata, len(logits)),
             **rest,
         )
 
@@ -255,12 +274,6 @@ class Samples:
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""
         prints = self.prints_of_all()
         return None if prints is None else prints[self.of_all().weight.cpu().numpy() > 0]
-
-    @property
-    def groups(self):
-        """Numbers of the samples' groups, from 0 on, or of stretches; None where none were given, or found."""
-        groups = _numbers_of_groups(self.metadata, len(self.logits))
-        return self.stretches if groups is None else groups
 
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""

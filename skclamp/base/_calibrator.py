@@ -32,7 +32,7 @@ from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight, encode_labels
-from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
+from .._utils.least_probability import LOG_MIN_PROBABILITY, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
 from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices, is_splitter
@@ -243,7 +243,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
             samples = self._samples_of(X, y, sample_weight, params, ranks)
-            samples, looked = self._diagnose(samples, checks, "groups" in params)
+            samples, looked = self._diagnose(samples, checks)
             checks = checks and ranks is ALONE
             n_per_class = self._unjudged._tags.n_per_class
             judged = checks and self._outputs == SOFTMAX and n_per_class > 0 and not notes.explained
@@ -329,7 +329,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     # Diagnosing.
 
-    def _diagnose(self, samples, checks, are_grouped):
+    def _diagnose(self, samples, checks):
         """Tell what looks wrong; return the samples as the map takes them, and what was looked at, a `Looked` or None.
 
         Zeros are raised to what stands for them, and samples that depend on each other are known.
@@ -348,7 +348,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if self.least_probability_:
             rows = raised(self._outputs.rows(samples.logits), self.least_probability_)
             samples = replace(samples, logits=self._outputs.logits_of_rows(rows, samples.logits))
-        if tags.needs_independence and (checks or tags.reads_again) and not are_grouped:
+        if tags.needs_independence and (checks or tags.reads_again) and samples.groups is None:
             samples = look_for_dependence(samples, tags.needs_independence == "proof")
         return samples, looked
 
@@ -427,7 +427,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             # Who doesn't know a class hasn't voted.
             logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
         counted = (weight > 0).to(logits.device)
-        half = stand_in_for_zero(least_vote(logits if counted.all() else logits[counted]), n_classes)
+        half = stand_in_for_zero(logits if counted.all() else logits[counted], n_classes)
         return half and least_by_labels(logits, y, weight, half, samples.unseen)
 
     # Fitting the map.
