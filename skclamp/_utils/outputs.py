@@ -245,7 +245,7 @@ class Targets:
         names, numbers = np.unique(labels[there], return_inverse=True)
         counts = np.zeros((logits.shape[1], len(names)))
         np.add.at(counts, (columns[there], numbers), 1)
-        least, found = counts.max(1).sum() / max(counts.sum(), 1), []
+        least, found = counts.max(1, initial=0).sum() / max(counts.sum(), 1), []
         for move, moved in moves.items():
             others, known = self._at(moved.ravel()[kept][some])
             both = there & known
