@@ -78,7 +78,7 @@ def test_absent_classes_get_nothing_or_the_map_says_so(case):
 
 def test_what_takes_them():
     """All that need no other rows to tell what a class's probability means."""
-    taking = {name for name, cls in PUBLIC.items() if cls._takes_absent}
+    taking = {name for name, cls in PUBLIC.items() if cls()._tags.takes_absent}
     assert taking == {
         "CalibratorSelector",
         "DirichletCalibration",
@@ -305,7 +305,7 @@ def test_comparisons_leave_out_by_themselves_what_takes_none():
     compared = compare_calibrators(None, X, Y, NEW, Y_NEW, n_resamples=10, n_draws=10)
     names = {row.name for row in compared.rows}
     assert names >= {"TemperatureScaling", "StructuredMatrixScaling", "DirichletCalibration"}
-    assert all(PUBLIC[name]._takes_absent for name in names - {"uncalibrated"})
+    assert all(PUBLIC[name]()._tags.takes_absent for name in names - {"uncalibrated"})
     assert all(np.isfinite(row.nll) for row in compared.rows)
     with pytest.raises(ValueError, match=f"PlattScaling {REFUSED}"):
         compare_calibrators(None, X, Y, NEW, Y_NEW, calibrators=[PlattScaling()])

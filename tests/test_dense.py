@@ -907,6 +907,16 @@ def test_of_many_places_some_tell_that_masks_are_flipped():
     TemperatureScaling().fit(z, y)  # and no warning
 
 
+def test_masks_with_labels_at_few_of_many_places():
+    z, y = fields(1, (600, 600))
+    # Of places other than those at which it is looked for moves.
+    looked_at = np.random.default_rng(0).permutation(y.size)[: 1 << 18]
+    y.reshape(-1)[looked_at] = -100
+    assert TemperatureScaling().fit(z, y).temperature_ == pytest.approx(2, rel=0.1)
+    with pytest.raises(ValueError, match="y must have a label that is known and has weight; got none"):
+        TemperatureScaling().fit(np.repeat(z, 2, 0), np.append(y, y * 0 - 100, 0), sample_weight=[0, 1])
+
+
 def test_masks_that_are_not_flipped_are_not_told(network):
     for seed in range(5):
         for symmetric in (False, True):

@@ -31,7 +31,7 @@ from skclamp import (
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import negative_log_likelihood
 
-BY_CLASS = {name: cls for name, cls in PUBLIC.items() if cls._learns_by_class}
+BY_CLASS = {name: cls for name, cls in PUBLIC.items() if cls()._tags.learns_by_class}
 PARAMETRIC = [
     BetaCalibration,
     DirichletCalibration,

@@ -1,6 +1,7 @@
 """Samples: X is opened once, goes through the estimator once, and brings its labels or gets them beside."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.metadata import NO_METADATA, Metadata, keeping_together, of_rows, routing_enabled
 from .._utils.outputs import Targets, check_columns, matrix_of, outputs_of, rows_of, understood
-from .._utils.progress import fit_as_task
+from .._utils.progress import fit_task
 from .._utils.sklearn_private import num_samples, take_rows
 from .._utils.warnings import silenced
 from ..distributed import ALONE, Shard
@@ -112,8 +113,9 @@ class LabelledLogits(NamedTuple):
         if outputs.n_labels:
             bare.outputs = "sigmoid"
             y = y.double().masked_fill(y < 0, np.nan)
-        told = self.logits, y, self.weight, params
-        return fit_as_task(bare, bare._learn, *told, checks=False) if as_task else bare._learn(*told, checks=False)
+        told = self.logits, y, self.weight
+        with fit_task(bare, *told) if as_task else nullcontext():
+            return bare._learn(*told, params, checks=False)
 
 
 def some_places(n_places, n_kept):
@@ -156,8 +158,10 @@ class Samples:
         Hashes of the rows of X; None where it isn't known what these are.
     near_copies : ndarray of shape (n_samples,) or None
         Labels that only near-copies share, of the samples of all processes; None where none were found.
-    stretches : ndarray of shape (n_samples,) or None
-        Numbers of stretches of a recording, each of which counts as one sample; None where they aren't one.
+    groups : ndarray of shape (n_samples,) or None
+        Numbers of the samples' groups, from 0 on, or of the stretches of a recording; None where there are none.
+    is_recording : bool
+        Whether the groups are stretches, which nobody has told.
     """
 
     logits: torch.Tensor
@@ -173,10 +177,23 @@ class Samples:
     estimator: Any = None
     prints: np.ndarray | None = None
     near_copies: np.ndarray | None = None
-    stretches: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    is_recording: bool = False
 
     @classmethod
-    def of(cls, logits, labels, backbone, *, classes=None, sample_weight=None, ranks=ALONE, name="y", **rest):
+    def of(
+        cls,
+        logits,
+        labels,
+        backbone,
+        *,
+        classes=None,
+        sample_weight=None,
+        metadata=NO_METADATA,
+        ranks=ALONE,
+        name="y",
+        **rest,
+    ):
         """The samples of logits and labels.
 
         Parameters
@@ -186,6 +203,8 @@ class Samples:
         backbone : Backbone
         classes, sample_weight : array-like, default=None
             As the user gave them.
+        metadata : Metadata, default=NO_METADATA
+            What the user gave beside them.
         ranks : Alone or Ranks, default=ALONE
             The processes that hold samples.
         name : str, default="y"
@@ -227,6 +246,8 @@ class Samples:
             classes=classes,
             shard=Shard.of(ranks, len(logits)),
             backbone=backbone,
+            metadata=metadata,
+            groups=_numbers_of_groups(metadata, len(logits)),
             **rest,
         )
 
@@ -253,12 +274,6 @@ class Samples:
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""
         prints = self.prints_of_all()
         return None if prints is None else prints[self.of_all().weight.cpu().numpy() > 0]
-
-    @property
-    def groups(self):
-        """Numbers of the samples' groups, from 0 on, or of stretches; None where none were given, or found."""
-        groups = _numbers_of_groups(self.metadata, len(self.logits))
-        return self.stretches if groups is None else groups
 
     def copies(self, *, are_scores=False):
         """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""
@@ -446,11 +461,12 @@ def labels_beside(brought, y, n_samples, name="y"):
         )
     labels = check_labels(brought, name) if y is None else y
     check_same_length(labels, n_samples, name)
+    if y is None or brought is None:
+        return labels
     if isinstance(y, Targets):
         other = matrix_of(brought) if y.of_labels else None
         if other is not None and other.shape == y.values.shape and (np.abs(other - y.values) > 0).any():
             raise ValueError(f"{name} must be the labels that X brings, or be left out; got others")
-    if isinstance(y, Targets) or y is None or brought is None:
         return labels
     try:
         brought = check_labels(brought)

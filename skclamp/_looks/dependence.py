@@ -38,4 +38,5 @@ def look_for_dependence(samples, thoroughly):
     if not length or samples.near_copies is not None:
         return samples
     note(words.RECORDING, CalibrationSetWarning)
-    return replace(samples, stretches=np.searchsorted(rows, np.arange(len(weight))) // length)
+    stretches = np.searchsorted(rows, np.arange(len(weight))) // length
+    return replace(samples, groups=stretches, is_recording=True)

@@ -12,7 +12,7 @@ from scipy.special import betainc
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import deviations, n_effective, numbered
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
-from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance, top_columns
+from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
 from ..exceptions import TrainingDataWarning
 from . import words
@@ -166,7 +166,7 @@ def _look_at_columns(samples, units, n_samples, most):
         labelled, units = labelled.take(drawn), numbered(units[drawn.numpy()])
     logits, y_encoded, weight = labelled
     weight = weight.cpu()
-    best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
+    best, labels, weights = logits.argmax(1).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
     accuracy = float(weights @ (best == labels) / weights.sum())
     misfits, order = [], None
@@ -220,7 +220,7 @@ def _has_errors(logits, y_encoded, weight):
     """Return True where a sample with weight has a greater logit than its label's; the first rows mostly tell."""
     for start in range(0, len(y_encoded), MANY_SAMPLES):
         rows = slice(start, start + MANY_SAMPLES)
-        wrong = top_columns(logits[rows]) != y_encoded[rows]
+        wrong = logits[rows].argmax(1) != y_encoded[rows]
         if (wrong & (weight[rows].to(wrong.device) > 0)).any():
             return True
     return False

@@ -5,14 +5,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._judging.paired import n_effective, student_below_zero
+from .._judging.paired import student_below_zero
 from .._judging.splits import draw_folds
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import to_numpy
 from .._utils.warnings import silenced
 
 # So few samples for each number that a class asks for are too few, whatever they say.
-_HOPELESS = 5
+HOPELESS = 5
 # Of more classes a fit takes long, and nothing is held out.
 MAX_CLASSES = 50
 # One of so many folds judges where there are many logits, each where there are few.
@@ -27,16 +27,6 @@ class OutOfFold(NamedTuple):
     loss: float
     of_temperature: float
     worse: bool
-
-
-def is_hopeless(weight, n_classes, per_class):
-    """Return True where samples are too few for a map that asks for `per_class` numbers of each class."""
-    return n_effective(weight.cpu().numpy()) <= _HOPELESS * per_class * n_classes
-
-
-def is_doubtful(weight, n_classes, enough):
-    """Return True where samples, of which a class asks for `enough`, are so few that a look out of fold pays."""
-    return n_classes <= MAX_CLASSES and n_effective(weight.cpu().numpy()) < enough * n_classes
 
 
 def against_temperature(calibrator, samples, groups=None):

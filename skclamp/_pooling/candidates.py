@@ -27,7 +27,7 @@ def default_candidates():
     >>> [name for name, _ in default_candidates()][:2]
     ['temperature', 'ensemble temperature']
     """
-    return [(name, kind(**params)) for kind in MAPS for name, params in kind._default_candidates.items()]
+    return [(name, kind(**params)) for kind in MAPS for name, params in kind()._tags.default_candidates.items()]
 
 
 def maps_for(samples):
@@ -36,7 +36,7 @@ def maps_for(samples):
         return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
     pairs = default_candidates()
     if samples.outputs.is_dense:
-        pairs = [(name, map_) for name, map_ in pairs if map_._where_dense == "pooled"]
+        pairs = [(name, map_) for name, map_ in pairs if map_._tags.where_dense == "pooled"]
     return takers(pairs, samples.logits)
 
 
@@ -53,7 +53,7 @@ def takers(pairs, *logits):
     return [
         (name, calibrator)
         for name, calibrator in pairs
-        if n_classes <= calibrator._compared_classes and (calibrator._takes_absent or not any_absent)
+        if n_classes <= calibrator._tags.compared_classes and (calibrator._tags.takes_absent or not any_absent)
     ]
 
 

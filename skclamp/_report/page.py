@@ -112,7 +112,7 @@ def _data(comparison, content):
 def _row(row, calibrator):
     """Scores by name, and the calibrator's group; what isn't a number is None."""
     scores = {name: None if value != value else value for name, value in asdict(row).items()}
-    return {**scores, "group": "as it is" if calibrator is None else calibrator._group}
+    return {**scores, "group": "as it is" if calibrator is None else calibrator._tags.group}
 
 
 def _packed(cells):

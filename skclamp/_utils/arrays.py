@@ -150,14 +150,6 @@ def absent_among(logits):
     return logits == -math.inf
 
 
-def top_columns(logits):
-    """Column of the greatest entry along the last axis, the first of equals."""
-    # On a processor torch's own takes several times as long where there are many columns.
-    if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64) and logits.shape[-1] >= 16:
-        return torch.from_numpy(logits.numpy().argmax(-1))
-    return logits.argmax(-1)
-
-
 @lru_cache(maxsize=4)
 def drawn_rows(n_rows, most):
     """Positions of so many of some rows, drawn the same way each time; of all where these are no more.
@@ -272,45 +264,9 @@ class ComputedRows:
         return map(self._function, self._values.split(max(1, _ENTRIES_OF_A_PART // self.shape[1])))
 
 
-class RowsOfPlaces:
-    """Rows (N, K) of an array or tensor (n, K, *places), one for each place of a sample after the other.
-
-    Those that are read are copied, never all of them.
-    """
-
-    ndim = 2
-
-    def __init__(self, values):
-        self._values = values.reshape(*values.shape[:2], -1)
-        n_samples, n_columns, self.n_places = self._values.shape
-        self.dtype = values.dtype
-        self.shape = (n_samples * self.n_places, n_columns)
-
-    def __getitem__(self, key):
-        """A slice of rows; of all rows one column, some columns, or an entry of each."""
-        values = self._values
-        size = self.n_places
-        if isinstance(key, tuple):
-            rows, columns = key
-            if not isinstance(rows, np.ndarray):
-                found = values[:, columns]
-                return found.reshape(-1) if found.ndim == 2 else _rows(found)
-            found = to_numpy(values)
-            columns = columns.reshape(-1, 1, size)
-            return np.take_along_axis(found, columns, 1).reshape(-1)
-        start, stop, _ = key.indices(len(self))
-        first = start // size
-        last = -(-stop // size)
-        within = slice(start - first * size, stop - first * size)
-        return _rows(values[first:last, :, within]) if last - first == 1 else _rows(values[first:last])[within]
-
-    def __len__(self):
-        return self.shape[0]
-
-
-def _rows(values):
-    """Rows of an array or tensor (n, K, P)."""
-    return values.swapaxes(1, 2).reshape(-1, values.shape[1])
+def rows_of_places(scores):
+    """Rows (N, K) of an array or tensor (n, K, *places), one for each place of a sample after the other."""
+    return scores.reshape(*scores.shape[:2], -1).swapaxes(1, 2).reshape(-1, scores.shape[1])
 
 
 def row_sum_tolerance(eps):
@@ -350,8 +306,8 @@ def check_probability_rows(probabilities, name, tolerance, first_row=0, below=1e
 def as_probability_matrix(y_proba):
     """Probabilities as an array or tensor of shape (n, K >= 2), its values not yet looked at.
 
-    One dimension, or one column, holds the probabilities of the second of two classes. Of shape (n, K, *places) they
-    are `RowsOfPlaces`.
+    One dimension, or one column, holds the probabilities of the second of two classes. Of shape (n, K, *places) each
+    place of a sample is a row.
     """
     proba = _as_floating(y_proba)
     if proba.ndim == 0 or 0 in proba.shape:
@@ -360,7 +316,7 @@ def as_probability_matrix(y_proba):
             f"got shape {tuple(proba.shape)}"
         )
     if proba.ndim > 1 and proba.shape[1] > 1:
-        return proba if proba.ndim == 2 else RowsOfPlaces(proba)
+        return proba if proba.ndim == 2 else rows_of_places(proba)
     second = proba.reshape(-1)
     stack = torch.stack if isinstance(proba, torch.Tensor) else np.stack
     return stack([1 - second, second], 1)

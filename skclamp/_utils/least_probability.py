@@ -26,34 +26,29 @@ def log_of(probability):
     return floored(wide.clamp_min(torch.finfo(torch.float32).tiny).log())
 
 
-def least_vote(log_probability):
-    """The least probability above 0 among these rows, rare ones aside, where some are exactly 0; else infinite.
+def stand_in_for_zero(log_probability, n_classes):
+    """Half of the least vote: of the least probability above 0 among these rows, rare ones aside.
 
-    Rows that aren't logarithms of probabilities have no zeros.
-    """
-    # Nearly all logits of networks are told apart by a row, which costs nothing.
-    if (log_probability[:1] > _ROW_ROUNDING).any() or not len(log_probability):
-        return math.inf
-    least = LOG_MIN_PROBABILITY + _ROUNDING
-    if log_probability.min() > least or log_probability.max() > _ROW_ROUNDING:
-        return math.inf
-    above = log_probability[log_probability > least]
-    if not len(above) or not ((log_probability - LOG_MIN_PROBABILITY).abs() <= _ROUNDING).any():
-        return math.inf
-    rare = 1 + int(_RARE * len(above))
-    return above.kthvalue(rare).values.double().exp().item()
-
-
-def stand_in_for_zero(least_vote, n_classes):
-    """Half of the least vote; 0 where there are none, or too little for one: where a softmax underflows, say.
-
-    It is at most half of what each class would have by chance: rows of ones and zeros tell nothing of the limit.
+    It is 0 where none is exactly 0, as in rows that aren't logarithms of probabilities, or where the votes say too
+    little: where a softmax underflows, say. It is at most half of what each class would have by chance: rows of ones
+    and zeros tell nothing of the limit.
 
     A class for which none of 25 trees votes hasn't a probability of 2.2e-16: votes just don't tell what is less than
     one of them. Half of the limit of detection is what stands for such values elsewhere (Hornung and Reed, Applied
     Occupational and Environmental Hygiene 5, 1990). Logits of networks don't end at the logarithm that zeros get.
     """
-    return min(least_vote / 2, 1 / (2 * n_classes)) if _LEAST_STEP < least_vote < math.inf else 0.0
+    # Nearly all logits of networks are told apart by a row, which costs nothing.
+    if not len(log_probability) or (log_probability[:1] > _ROW_ROUNDING).any():
+        return 0.0
+    least = LOG_MIN_PROBABILITY + _ROUNDING
+    if log_probability.min() > least or log_probability.max() > _ROW_ROUNDING:
+        return 0.0
+    above = log_probability[log_probability > least]
+    if not len(above) or not ((log_probability - LOG_MIN_PROBABILITY).abs() <= _ROUNDING).any():
+        return 0.0
+    rare = 1 + int(_RARE * len(above))
+    least_vote = above.kthvalue(rare).values.double().exp().item()
+    return min(least_vote / 2, 1 / (2 * n_classes)) if least_vote > _LEAST_STEP else 0.0
 
 
 def raised(log_probability, least_probability):

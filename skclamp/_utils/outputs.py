@@ -9,7 +9,7 @@ from scipy.sparse import issparse
 from torch.nn.functional import logsigmoid
 
 from ..losses import share_of_places
-from .arrays import as_numbers, is_missing, n_axes, to_numpy
+from .arrays import as_numbers, is_missing, n_axes, rows_of_places, to_numpy
 from .encoding import register
 from .labels import check_class_names, check_labels, encode_labels, look_swapped, resolve_classes
 from .parameters import check_whole_number
@@ -45,7 +45,7 @@ class OutputLayer(NamedTuple):
     def rows(self, logits):
         """Return rows of logits (N, K) of a network's (n, K, *places), or of labels: the logarithms of 1 - p and p."""
         if self.is_dense:
-            logits = logits.movedim(1, -1).reshape(-1, logits.shape[1])
+            logits = rows_of_places(logits)
         if self.n_labels is None:
             return logits
         return torch.stack([logsigmoid(-logits), logsigmoid(logits)], -1).view(-1, 2)
@@ -245,7 +245,7 @@ class Targets:
         names, numbers = np.unique(labels[there], return_inverse=True)
         counts = np.zeros((logits.shape[1], len(names)))
         np.add.at(counts, (columns[there], numbers), 1)
-        least, found = counts.max(1).sum() / max(counts.sum(), 1), []
+        least, found = counts.max(1, initial=0).sum() / max(counts.sum(), 1), []
         for move, moved in moves.items():
             others, known = self._at(moved.ravel()[kept][some])
             both = there & known

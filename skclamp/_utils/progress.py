@@ -1,5 +1,6 @@
 """Progress bars, which show themselves where work takes long and somebody watches, or tasks in their place."""
 
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from .parameters import Choices
-from .sklearn_private import with_callbacks
+from .sklearn_private import callback_management_context
 
 #: The rule of a parameter `verbose`.
 VERBOSE = [Choices("auto"), "verbose"]
@@ -43,21 +44,22 @@ class Fit:
 _FIT: ContextVar[Fit | None] = ContextVar("fit", default=None)
 
 
-@with_callbacks
-def fit_as_task(estimator, learn, X, y=None, sample_weight=None, *args, **options):
-    """Return ``learn(X, y, sample_weight, ...)``, which fits an estimator; its callbacks, if any, are told of it."""
+@contextmanager
+def fit_task(estimator, X, y=None, sample_weight=None):
+    """Tell the callbacks of an estimator, if it has any, of the fit in the body, and of its end if it succeeds."""
     if not hasattr(estimator, "_skl_callbacks"):
-        return learn(X, y, sample_weight, *args, **options)
+        yield
+        return
     metadata = None if sample_weight is None else {"sample_weight": sample_weight}
     told = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
-    context = estimator._init_callback_context(max_subtasks=None).call_on_fit_task_begin(**told)
-    token = _FIT.set(Fit(estimator, context))
-    try:
-        fitted = learn(X, y, sample_weight, *args, **options)
-    finally:
-        _FIT.reset(token)
-    context.call_on_fit_task_end(**told, reconstruction_attributes={})
-    return fitted
+    with callback_management_context(estimator):
+        context = estimator._init_callback_context(max_subtasks=None).call_on_fit_task_begin(**told)
+        token = _FIT.set(Fit(estimator, context))
+        try:
+            yield
+        finally:
+            _FIT.reset(token)
+        context.call_on_fit_task_end(**told, reconstruction_attributes={})
 
 
 class Tasks:

@@ -1,5 +1,7 @@
 """scikit-learn's private helpers, and those that only some versions have, imported here alone."""
 
+from contextlib import nullcontext
+
 from sklearn.metrics._scorer import _BaseScorer as BaseScorer
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils._param_validation import (
@@ -13,10 +15,11 @@ from sklearn.utils.validation import _check_method_params as check_method_params
 from sklearn.utils.validation import _num_samples as num_samples
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback._callback_support import callback_management_context
 except ImportError:
     # Before 1.9 nobody can set any.
-    CallbackSupportMixin, with_callbacks = type("CallbackSupportMixin", (), {}), lambda method: method
+    CallbackSupportMixin, callback_management_context = type("CallbackSupportMixin", (), {}), nullcontext
 
 __all__ = [
     "BaseScorer",
@@ -25,9 +28,9 @@ __all__ = [
     "Interval",
     "InvalidParameterError",
     "StrOptions",
+    "callback_management_context",
     "check_method_params",
     "num_samples",
     "take_rows",
     "validate_parameter_constraints",
-    "with_callbacks",
 ]

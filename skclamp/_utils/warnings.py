@@ -8,11 +8,10 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
-from .sklearn_private import with_callbacks
 
-# The package's folder, what leaves its context managers, and what stands around a fit with callbacks.
+# The package's folder, and what leaves its context managers.
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_NOT_CALLERS = _PACKAGE, contextlib.__file__, with_callbacks.__code__.co_filename
+_NOT_CALLERS = _PACKAGE, contextlib.__file__
 _SCALE = "X is on another scale than what trained the network"
 _ORDER = "the labels are in another order than the columns (pass classes=...)"
 _PROBABILITIES = 'what is taken for logits is probabilities (response="probabilities")'

@@ -33,7 +33,7 @@ from .._utils.labels import (
 )
 from .._utils.metadata import NO_METADATA, route, without_none
 from .._utils.parameters import Choices
-from .._utils.progress import fit_as_task
+from .._utils.progress import fit_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
 from .._utils.warnings import note, one_warning, tell
 from ..base import BaseCalibrator
@@ -230,7 +230,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             If a fitted estimator is right on each of 500 samples or more, or wrong on few by little, as on those that
             trained it.
         """
-        return fit_as_task(self, self._learn, X, y, sample_weight, groups, params)
+        with fit_task(self, X, y, sample_weight):
+            return self._learn(X, y, sample_weight, groups, params)
 
     def _learn(self, X, y, sample_weight, groups, params):
         if current() is not ALONE:

@@ -22,21 +22,21 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import LabelledLogits, Samples, cross_fit, labels_beside, read, read_labels
 from .._backbones.scale import joined
-from .._judging.paired import numbered
+from .._judging.paired import n_effective, numbered
 from .._looks import words
 from .._looks.dependence import look_for_dependence
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_for_probabilities
 from .._looks.labels import look_at_labels
-from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
+from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight, encode_labels
-from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
+from .._utils.least_probability import LOG_MIN_PROBABILITY, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
 from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices, is_splitter
-from .._utils.progress import VERBOSE, fit_as_task
+from .._utils.progress import VERBOSE, fit_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
 from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
 from ..distributed import ALONE, Shard, current
@@ -48,6 +48,7 @@ from ._around import AroundEstimator, arguments_of
 from ._map import Map, MapsByLabel, OnOutputs, Temperature, refuse_absent
 from ._scores import Mapped, Scores, scored
 from ._seen_classes import SeenClasses, labels_that_teach
+from ._tags import MapTags
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
@@ -166,78 +167,16 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     # Hashes of rows are no part of what was learned: the file of the calibrator itself may have them beside.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_rows_seen", "estimator_", "cv_results_", "module_"})
 
-    # Whether the map is one of logarithms, which probabilities of 0 don't have.
-    _takes_logarithms = True
-
-    # Whether it takes logits of -inf, as of classes that a sample doesn't have, and gives the others what they would
-    # have among themselves.
-    _takes_absent = True
-
-    # Whether the map has numbers of each class. `_fit_logits` and the map then see the columns of classes with samples
-    # alone, and temperature scaling sets the probabilities of the others.
-    _learns_by_class = False
-
-    # Whether the fit reads samples several times, by their numbers, which streams don't have.
-    _reads_again = False
-
-    # Whether `_fit_logits` holds samples out, and takes ``groups``, their numbers or None.
-    _holds_out = False
-
-    # Whether anything is learned from samples: labels then say something, and scores do.
-    _learns: ClassVar[Any] = True
-
-    # Whether samples that depend on each other mislead it, as they do maps of many numbers; "proof" is what judges its
-    # own parts by them.
-    _needs_independence: ClassVar[Any] = True
-
-    # Whether the map treats all classes alike, so that it can't make one more frequent.
-    _treats_classes_alike: ClassVar[Any] = False
-
-    # Of these: which calibrators set each class right, `maps` being those of outputs.
-    _mend_by_class = "{name} treats all classes alike, and can't mend it: {maps} can"
-
-    # About how many numbers of each class samples alone have to set; 0 where so few can't do harm. And with how many
-    # samples for each of them nothing is held out: a temperature is hardly ever better.
-    _n_per_class: ClassVar[Any] = 0
-    _enough_per_number: ClassVar[Any] = 10
-
-    # How many numbers nothing but the samples holds: no penalty, no pooling, no held-out samples.
-    _n_free: ClassVar[Any] = 0
-
-    # What the held-out samples of the summary are to the map.
-    _held_out: ClassVar[Any] = "out of fold"
-
-    # The group of a page that it is in.
-    _group = "others"
-
-    # Comparisons and selectors have it up to so many classes where nobody names it; comparisons, from so many samples
-    # for each.
-    _compared_classes = math.inf
-    _compared_samples: ClassVar[Any] = 0
-
-    # Of a class at each place of a sample: "pooled" where pools and comparisons have it where nobody names it,
-    # "compared" where comparisons alone do.
-    _where_dense: ClassVar[Any] = None
-
-    # What a selector chooses from where nobody says: parameters of maps of this kind by name, from few numbers to many.
-    _default_candidates: ClassVar[dict[str, dict]] = {}
-
-    # Of several labels that don't exclude each other: whether "all" have one map, or "each" one of its own. None takes
-    # no such labels.
-    _map_of_labels: ClassVar[Any] = "each"
-
-    # Whether it takes a class at each place of a sample.
-    _takes_places = True
+    # What hangs on parameters a class computes, in a property.
+    _tags: ClassVar[Any] = MapTags()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = self._frozen_part()
         # Of a network nobody knows.
         takes = inner is None or isinstance(inner, nn.Module) or get_tags(inner).classifier_tags.multi_label
-        tags.classifier_tags.multi_label = takes and self._map_of_labels is not None
+        tags.classifier_tags.multi_label = takes and self._tags.map_of_labels is not None
         return tags
-
-    # Fitting: open, understand, look, learn, look back.
 
     def fit(self, X, y=None, sample_weight=None, groups=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.
@@ -292,88 +231,67 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         CalibrationWarning
             Others of its kind, see `skclamp.exceptions`.
         """
-        return fit_as_task(self, self._learn, X, y, sample_weight, {"groups": groups, **params})
+        with fit_task(self, X, y, sample_weight):
+            return self._learn(X, y, sample_weight, {"groups": groups, **params})
 
     def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True):
-        """Fit; as part of a fit that has looked at the samples, without `checks`.
+        """Read, diagnose, fit the map, report; as part of a fit that has looked at the samples, without `checks`.
 
         `params` are metadata by name, `beside` what `_fit` takes beside the samples.
         """
-        params = without_none(params or {})
-        ranks = current()
+        params, ranks = without_none(params or {}), current()
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
-            check_samples(X, type(self).__name__)
-            outputs, y = understood(self.outputs, y, ("X", X), self.ignore_index)
-            self._take_on(outputs, ranks)
-            if outputs.is_dense:
-                y, sample_weight = y.weighted(sample_weight)
-            if ranks is not ALONE:
-                self._check_alike(ranks, sample_weight, params)
-            alone = sample_weight is None and not params
-            metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
-            told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
-            samples = self._read(X, y, any_order=y is None and alone, **told)
-            if samples.labelled.outputs != outputs:
-                # Those of a Dataset are known by now.
-                self._take_on(samples.labelled.outputs, ranks)
-            n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
-            are_classes = self._outputs == SOFTMAX
-            self._like_probabilities = self._look_for_probabilities(samples, checks)
+            samples = self._samples_of(X, y, sample_weight, params, ranks)
+            samples, looked = self._diagnose(samples, checks)
             checks = checks and ranks is ALONE
-            looked = None
-            # A perturbation goes by what is seen, even where nobody is told.
-            if checks or (self._reads_again and ranks is ALONE):
-                with nullcontext() if checks else silenced():
-                    looked = self._look_at(samples)
-            if are_classes:
-                self._check_absent(samples)
-            self.least_probability_ = self._least_probability(samples)
-            if self.least_probability_:
-                rows = raised(self._outputs.rows(samples.logits), self.least_probability_)
-                samples = replace(samples, logits=self._outputs.logits_of_rows(rows, samples.logits))
-
-            if self._needs_independence and (checks or self._reads_again) and params.get("groups") is None:
-                samples = look_for_dependence(samples, self._needs_independence == "proof")
-
+            n_per_class = self._unjudged._tags.n_per_class
+            judged = checks and self._outputs == SOFTMAX and n_per_class > 0 and not notes.explained
+            few = judged and self._are_hopeless(samples)
+            mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
+            if judged and not (few or notes.explained):
+                few, mapped = self._against_temperature(samples, mapped)
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
-            n_per_class = self._unjudged._n_per_class
-            judged = bool(checks and are_classes and n_per_class and not notes.explained)
-            hopeless = judged and is_hopeless(samples.weight, n_classes, n_per_class)
-            if hopeless:
-                message = words.hopeless(n_samples, n_classes, self._owner)
-                # Of a long fit before it starts.
-                (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
-            mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
-
-            rival, enough = None, n_per_class * self._unjudged._enough_per_number
-            judged = judged and not hopeless and not notes.explained
-            if judged and is_doubtful(mapped.samples.weight, n_classes, enough):
-                rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples, samples.groups)
-            if rival is not None and rival.worse:
-                losses = rival.loss, rival.of_temperature
-                message = words.worse_than_temperature(n_samples, self._unjudged._n_free, *losses, self._owner)
-                note(message, CalibrationSetWarning)
-            if rival is not None and mapped.out_of_fold is None:
-                mapped = mapped._replace(out_of_fold=rival.loss)
-            self._scores = None if notes.silent or not self._learns else self._score(samples, mapped, checks, notes)
+            says = self._tags.learns and not notes.silent
+            self._scores = self._score(samples, mapped, checks, notes) if says else None
             self._remember(samples)
             if checks and looked is not None:
-                self._look_back(
-                    looked,
-                    samples,
-                    notes,
-                    few=hopeless or self._outputs.is_dense or (rival is not None and rival.worse),
-                )
+                self._look_back(looked, samples, notes, few or self._outputs.is_dense)
         return self
+
+    # Reading.
+
+    def _samples_of(self, X, y, sample_weight, params, ranks):
+        """The `Samples` of what `fit` was given, checked."""
+        check_samples(X, type(self).__name__)
+        outputs, y = understood(self.outputs, y, ("X", X), self.ignore_index)
+        self._take_on(outputs, ranks)
+        if outputs.is_dense:
+            y, sample_weight = y.weighted(sample_weight)
+        if ranks is not ALONE:
+            self._check_alike(ranks, sample_weight, params)
+        alone = sample_weight is None and not params
+        metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
+        told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
+        samples = self._read(X, y, any_order=y is None and alone, **told)
+        if samples.labelled.outputs != outputs:
+            # Those of a Dataset are known by now.
+            self._take_on(samples.labelled.outputs, ranks)
+        return samples
 
     def _opening(self):
         """Hook: how the estimator is opened."""
         # A forged file may lack them.
         outputs = getattr(self, "_outputs", SOFTMAX).kind
-        opening = Opening(self.response, outputs, self.device, batch_size=self.batch_size)
-        return opening._replace(integer_scale=self.integer_scale, verbose=self.verbose)
+        return Opening(
+            self.response,
+            outputs,
+            self.device,
+            batch_size=self.batch_size,
+            integer_scale=self.integer_scale,
+            verbose=self.verbose,
+        )
 
     def _open_backbone(self):
         """Hook: the way from the estimator's inputs to logits."""
@@ -382,7 +300,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _read(self, X, y, *, any_order, metadata, names=("X", "y"), **told):
         """Hook: the `Samples` of X, with what the user has told of them."""
         if is_frozen(self.estimator):
-            options = {"again": self._reads_again, "names": names, "ignore_index": self.ignore_index}
+            options = {"again": self._tags.reads_again, "names": names, "ignore_index": self.ignore_index}
             found = read(self._open_backbone(), X, y, any_order=any_order, **options)
         else:
             found = self._fit_estimator(X, y, told["sample_weight"], metadata, names)
@@ -391,6 +309,48 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _fit_estimator(self, X, y, sample_weight, metadata, names):
         """Hook: fit an estimator that isn't fitted; what `Samples.of` takes of samples that it hasn't seen."""
         return cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv, names=names)
+
+    def _take_on(self, outputs, ranks):
+        """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
+        places, labels = "a class at each place of a sample", "several labels that don't exclude each other"
+        maps = "PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
+        for asked, taken, got, mend in (
+            (outputs.is_dense, self._tags.takes_places, places, "Give some places as rows"),
+            (outputs.n_labels, self._tags.map_of_labels, labels, maps),
+        ):
+            if asked and not taken:
+                name = type(self).__name__
+                raise ValueError(f"y must be one label a sample; got {got}, which {name} takes none of. {mend}")
+            if asked and ranks is not ALONE:
+                raise ValueError(f"y must be one label a sample where samples are sharded; got {got}")
+        if outputs.is_dense and not is_frozen(self.estimator):
+            raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
+        self._outputs = outputs
+
+    # Diagnosing.
+
+    def _diagnose(self, samples, checks):
+        """Tell what looks wrong; return the samples as the map takes them, and what was looked at, a `Looked` or None.
+
+        Zeros are raised to what stands for them, and samples that depend on each other are known.
+        """
+        tags, alone = self._tags, samples.shard.ranks is ALONE
+        self._like_probabilities = self._look_for_probabilities(samples, checks)
+        checks = checks and alone
+        looked = None
+        # A perturbation goes by what is seen, even where nobody is told.
+        if checks or (tags.reads_again and alone):
+            with nullcontext() if checks else silenced():
+                looked = self._look_at(samples)
+        if self._outputs == SOFTMAX:
+            self._check_absent(samples)
+        self.least_probability_ = self._least_probability(samples)
+        if self.least_probability_:
+            rows = raised(self._outputs.rows(samples.logits), self.least_probability_)
+            samples = replace(samples, logits=self._outputs.logits_of_rows(rows, samples.logits))
+        if tags.needs_independence and (checks or tags.reads_again) and samples.groups is None:
+            samples = look_for_dependence(samples, tags.needs_independence == "proof")
+        return samples, looked
 
     def _look_for_probabilities(self, samples, checks=True):
         """Return whether logits look like probabilities; tell where these are taken for logits unasked."""
@@ -405,7 +365,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
             unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
-        if self.least_probability != "auto" and not (self._takes_logarithms and samples.backbone.votes):
+        if self.least_probability != "auto" and not (self._tags.takes_logarithms and samples.backbone.votes):
             unused["least_probability"] = (
                 "probabilities, or logits, that are given or that a classifier of scikit-learn yields, and for maps "
                 "that take their logarithms"
@@ -419,10 +379,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
         # Normalized over all samples, or over those of each class. Temperatures are the same at any scale.
         n_samples, total, n_columns = int((samples.weight > 0).sum()), samples.weight.sum(), samples.logits.shape[1]
-        matter = self._learns and self._group != "temperatures"
+        matter = self._tags.learns and self._tags.group != "temperatures"
         if matter and total < n_columns + 0.5 and n_samples >= words.MIN_SAMPLES_PER_PARAMETER * n_columns:
             note(words.NORMALIZED_WEIGHTS.format(total=total, n_samples=n_samples), CalibrationSetWarning)
-        if not self._learns:
+        if not self._tags.learns:
             return None
         if self._outputs.n_labels:
             tell(look_at_labels(samples))
@@ -438,7 +398,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         absent = absent_among(samples.logits)
         if absent is None or not absent.any():
             return
-        if not self._takes_absent:
+        if not self._tags.takes_absent:
             refuse_absent(type(self).__name__)
         counted = (samples.weight > 0).to(absent.device)
         impossible = absent.gather(1, samples.y_encoded[:, None])[:, 0] & counted
@@ -454,21 +414,23 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Return the stand-in for probabilities of 0, in the samples of all processes; 0 where there are none."""
         given: Any = self.least_probability
         n_classes = 2 if self._outputs.n_labels else samples.logits.shape[1]
-        applies = self._takes_logarithms and samples.backbone.votes
+        applies = self._tags.takes_logarithms and samples.backbone.votes
         if given != "auto":
             if given * n_classes >= 1:
                 raise ValueError(f"least_probability must be below 1 / {n_classes}, one over the classes; got {given}")
             return float(given) if applies else 0.0
         # Without labels nothing says what zeros stand for.
-        if not (applies and self._learns):
+        if not (applies and self._tags.learns):
             return 0.0
         logits, y, weight = samples.of_all().rows()
         if samples.unseen is not None:
             # Who doesn't know a class hasn't voted.
             logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
         counted = (weight > 0).to(logits.device)
-        half = stand_in_for_zero(least_vote(logits if counted.all() else logits[counted]), n_classes)
+        half = stand_in_for_zero(logits if counted.all() else logits[counted], n_classes)
         return half and least_by_labels(logits, y, weight, half, samples.unseen)
+
+    # Fitting the map.
 
     def _fit(self, samples, looked):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
@@ -485,14 +447,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             # The places of a sample stay together.
             groups = np.repeat(numbered(groups, len(of_all.y)), of_all.n_rows_each)
         seen = self._learned_among(logits, y, weight)
-        if self._learns_by_class:
+        if self._tags.learns_by_class:
             self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
         if seen is not None:
             if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, weight):
                 note(words.missing_classes(seen.mask), CalibrationSetWarning)
             logits, y, weight, groups = seen.among(logits, y, weight, groups)
-        refused_by = "" if self._takes_absent else type(self).__name__
-        told = {"groups": groups} if self._holds_out else {}
+        refused_by = "" if self._tags.takes_absent else type(self).__name__
+        told = {"groups": groups} if self._tags.holds_out else {}
         learned = self._fit_logits(logits, y, weight, **told)
         if not isinstance(learned, Map):
             raise TypeError(f"_fit_logits must return a skclamp.base.Map; got {type(learned).__name__}")
@@ -503,30 +465,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _learned_among(self, logits, y, weight):
         """Hook: the classes that a map is learned among, where others have no samples; None where it is among all."""
-        return SeenClasses.of(logits, y, weight) if self._learns_by_class else None
-
-    def _take_on(self, outputs, ranks):
-        """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
-        places, labels = "a class at each place of a sample", "several labels that don't exclude each other"
-        maps = "PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
-        for asked, taken, got, mend in (
-            (outputs.is_dense, self._takes_places, places, "Give some places as rows"),
-            (outputs.n_labels, self._map_of_labels, labels, maps),
-        ):
-            if asked and not taken:
-                name = type(self).__name__
-                raise ValueError(f"y must be one label a sample; got {got}, which {name} takes none of. {mend}")
-            if asked and ranks is not ALONE:
-                raise ValueError(f"y must be one label a sample where samples are sharded; got {got}")
-        if outputs.is_dense and not is_frozen(self.estimator):
-            raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
-        self._outputs = outputs
+        return SeenClasses.of(logits, y, weight) if self._tags.learns_by_class else None
 
     def _fit_labels(self, samples):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
         rows, n_labels = samples.rows(), self._outputs.n_labels
         varies, _, weight, temperature = labels_that_teach(rows, n_labels)
-        if self._map_of_labels == "all":
+        if self._tags.map_of_labels == "all":
             return self._fit_logits(rows.logits, rows.y, weight)
         maps, shared = [], Temperature(temperature_=temperature)
         for label in range(n_labels):
@@ -544,6 +489,36 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Hook: what clones are made of that are fitted without each fold, to be judged in its place."""
         return self
 
+    # Reporting.
+
+    def _are_hopeless(self, samples):
+        """Tell of samples that are too few for the map, whatever they say; return whether they are."""
+        n_classes = samples.logits.shape[1]
+        if n_effective(samples.weight.cpu().numpy()) > HOPELESS * self._unjudged._tags.n_per_class * n_classes:
+            return False
+        message = words.hopeless(int((samples.weight > 0).sum()), n_classes, self._owner)
+        # Of a long fit before it starts.
+        (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
+        return True
+
+    def _against_temperature(self, samples, mapped):
+        """Tell of a map that does worse than a temperature out of fold; return whether it does, and what is known."""
+        tags, n_classes = self._unjudged._tags, samples.logits.shape[1]
+        enough = tags.n_per_class * tags.enough_per_number * n_classes
+        # A look out of fold takes time, and pays where samples are few.
+        if n_classes > MAX_CLASSES or n_effective(mapped.samples.weight.cpu().numpy()) >= enough:
+            return False, mapped
+        rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples, samples.groups)
+        if rival is None:
+            return False, mapped
+        if rival.worse:
+            n_samples, losses = int((samples.weight > 0).sum()), (rival.loss, rival.of_temperature)
+            message = words.worse_than_temperature(n_samples, self._unjudged._n_free, *losses, self._owner)
+            note(message, CalibrationSetWarning)
+        if mapped.out_of_fold is None:
+            mapped = mapped._replace(out_of_fold=rival.loss)
+        return rival.worse, mapped
+
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
         raw, (logits, y, weight), n_samples = mapped.some(self._outputs)
@@ -554,10 +529,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
         scores = Scores(before, after, n_samples if ranks is ALONE else int(sums[1, 4]), mapped.out_of_fold)
         looks = checks and self._outputs == SOFTMAX and not (notes.explained or notes.puzzled)
-        if looks and self._treats_classes_alike:
+        if looks and self._tags.treats_classes_alike:
             nll = scores.after[2]
             maps = "PlattScaling and BetaCalibration" if proba.shape[1] == 2 else "StructuredVectorScaling"
-            mend = self._mend_by_class.format(name=type(self).__name__, maps=maps)
+            mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             tell(look_at_frequencies(proba, y, weight, samples.classes, nll, mend))
         return scores
 
@@ -599,6 +574,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _unjudged(self):
         """Hook: the calibrator whose parameters samples may be too few for."""
         return self
+
+    @property
+    def _n_free(self):
+        """Hook: how many numbers nothing but the samples holds."""
+        return self._n_parameters if self._tags.n_free == "all" else self._tags.n_free
 
     @property
     def _owner(self):
@@ -902,7 +882,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         scores = getattr(self, "_scores", None)
-        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._held_out, self._places[0])]
+        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._tags.held_out, self._places[0])]
         sentences += self._sentences()
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import torch
 
 from .._backbones.samples import LabelledLogits
-from .._utils.arrays import counted_rows, top_columns
+from .._utils.arrays import counted_rows
 from .._utils.encoding import register
 
 # A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
 # more than so many logits would need memory.
 _FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS, _FEW_PLACES = 1 << 14, 256, 16, 1 << 20, 1 << 10
+_NAMES, _FORMS = ("accuracy", "mean confidence", "NLL"), (".1%", ".1%", ".4g")
 
 
 class Mapped(NamedTuple):
@@ -64,9 +65,11 @@ class Scores(NamedTuple):
 
     def sentence(self, n_samples, held_out, n_places=1):
         """In words, beside how many samples, and places of each, there are in all, and what was held out."""
-        accuracy, confidence, nll = zip(self.before, self.after, strict=True)
-        parts = [_changed("accuracy", accuracy, ".1%"), _changed("mean confidence", confidence, ".1%")]
-        parts.append(_changed("NLL", nll, ".4g"))
+        parts = []
+        for name, form, *values in zip(_NAMES, _FORMS, self.before, self.after, strict=True):
+            # What is the same is said once.
+            shown = dict.fromkeys(format(value, form) for value in values)
+            parts.append(f"{name} {' -> '.join(shown)}")
         sentence = f"in sample {', '.join(parts)}"
         if self.out_of_fold is not None:
             sentence = f"NLL {self.out_of_fold:.4g} {held_out}; {sentence}"
@@ -76,18 +79,13 @@ class Scores(NamedTuple):
         return f"{sentence[0].upper()}{sentence[1:]}{on}."
 
 
-def _changed(name, values, form):
-    before, after = (format(value, form) for value in values)
-    return f"{name} {before}" if before == after else f"{name} {before} -> {after}"
-
-
 def scored(logits, y_encoded, weight):
     """Sums of hits, confidences and NLLs by weight, the weights' own and their number; and the map's probabilities.
 
     `logits` (2, n, K) are what the estimator and the map say of the same samples; each has a row of sums.
     """
     weight = weight.to(logits)
-    best = top_columns(logits)
+    best = logits.argmax(2)
     proba = logits - logits.gather(2, best[..., None])
     label = proba.gather(2, y_encoded.expand(2, -1)[..., None])[..., 0]
     total = proba.exp_().sum(2)

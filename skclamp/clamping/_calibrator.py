@@ -38,13 +38,14 @@ from .._solvers.temperature import warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.outputs import SOFTMAX
 from .._utils.parameters import Choices, Splits, is_splitter
-from .._utils.progress import fit_as_task
+from .._utils.progress import fit_task
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
 from ..base._map import OnOutputs, Temperature
 from ..base._scores import Mapped
 from ..base._seen_classes import SeenClasses
+from ..base._tags import MapTags
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import ClampedModule, frozen
@@ -355,16 +356,21 @@ class NeuralClampingCalibrator(BaseCalibrator):
     }
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
-    _reads_again = True
-    _n_free = 1
-
-    _group = "neural clamping"
-    _mend_by_class = "A temperature can't mend it: {name} with output=StructuredVectorScaling() can"
 
     @property
-    def _needs_independence(self):
-        # Splits of the user's are for what isn't independent.
-        return self._draws_folds and "proof"
+    def _tags(self):
+        fitted = hasattr(self, "output_")
+        alike = self.output_._tags.treats_classes_alike if fitted else self._refits_temperature or not self.gamma
+        return MapTags(
+            reads_again=True,
+            n_free=1,
+            # Splits of the user's are for what isn't independent.
+            needs_independence=self._draws_folds and "proof",
+            held_out="in the folds that chose it" if fitted else "out of fold",
+            treats_classes_alike=alike,
+            mend_by_class="A temperature can't mend it: {name} with output=StructuredVectorScaling() can",
+            group="neural clamping",
+        )
 
     def _opening(self):
         return super()._opening()._replace(input_key=self.input_key, perturbs=True, inputs_stay=self._inputs_stay)
@@ -475,7 +481,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             Of its kinds, see `skclamp.exceptions`.
         """
         params = {"groups": groups, "X_unlabelled": X_unlabelled, "X_reference": X_reference, **params}
-        return fit_as_task(self, self._learn, X, y, sample_weight, params)
+        with fit_task(self, X, y, sample_weight):
+            return self._learn(X, y, sample_weight, params)
 
     def _learn(self, X, y=None, sample_weight=None, params=None, **options):
         params = params or {}
@@ -569,16 +576,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
     def _unjudged(self):
         # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
         return self if self._guarded or self._output_by_name is None else getattr(self, "output_", self.output)
-
-    @property
-    def _held_out(self):
-        return "in the folds that chose it" if hasattr(self, "output_") else super()._held_out
-
-    @property
-    def _treats_classes_alike(self):
-        if hasattr(self, "output_"):
-            return self.output_._treats_classes_alike
-        return self._refits_temperature or not self.gamma
 
     def _search_all(self, starts, learner, unheard):
         """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""

@@ -97,7 +97,7 @@ class Problem:
             split_params=samples.metadata.guard,
             copies=samples.copies(),
             groups=samples.groups,
-            is_recording=samples.stretches is not None,
+            is_recording=samples.is_recording,
             raw=logits,
             everywhere=None if thin is whole else whole,
         )

@@ -28,6 +28,7 @@ from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
+from ..base._tags import MapTags
 from ..exceptions import CalibrationSetWarning, InputShiftWarning, UnusedParameterWarning
 from ._priors import estimate_priors
 
@@ -166,10 +167,6 @@ class PriorShiftCorrection(BaseCalibrator):
 
     priors: object = None
     source_priors: object = None
-
-    _map_of_labels = None
-    _takes_places = _needs_independence = False
-    _mend_by_class = "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
     _parameter_constraints = dict.fromkeys(("priors", "source_priors"), ["array-like", dict, torch.Tensor, None])
 
@@ -325,8 +322,15 @@ class PriorShiftCorrection(BaseCalibrator):
         return Samples.of(logits, labels, backbone, classes=classes, ranks=ranks, X=X, inputs=inputs)
 
     @property
-    def _learns(self):
-        return self.source_priors is None
+    def _tags(self):
+        return MapTags(
+            map_of_labels=None,
+            takes_places=False,
+            learns=self.source_priors is None,
+            needs_independence=False,
+            treats_classes_alike=self.priors is None and not self._corrects_a_calibrator,
+            mend_by_class="Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))",
+        )
 
     def _routed_to(self, groups=None):
         routed = super()._routed_to(groups)
@@ -338,10 +342,6 @@ class PriorShiftCorrection(BaseCalibrator):
     @property
     def _corrects_a_calibrator(self):
         return isinstance(self._frozen_part(), BaseCalibrator)
-
-    @property
-    def _treats_classes_alike(self):
-        return self.priors is None and not self._corrects_a_calibrator
 
     def _fit_logits(self, logits, y, sample_weight):
         learned = PriorShiftMap()
@@ -363,7 +363,7 @@ class PriorShiftCorrection(BaseCalibrator):
         self._moments = tuple(moments)
         self._flaw = _flaw(y_encoded, solution)
         chance = 1.0 if self._flaw else ClassMeans.of(np.exp(log_proba), y_encoded, weight).p_value
-        by_class = self._corrects_a_calibrator and self._frozen_part()._learns_by_class
+        by_class = self._corrects_a_calibrator and self._frozen_part()._tags.learns_by_class
         self._off_by_class = _off_by_class(chance, by_class)
         self._n_labelled = len(weight)
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))

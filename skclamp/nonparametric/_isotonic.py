@@ -12,6 +12,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import POSITIVE
 from ..base import BaseCalibrator
 from ..base._map import Learned
+from ..base._tags import MapTags
 from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, distinct_values, softmax_of
 
 # Probabilities that lie no further apart are one.
@@ -145,11 +146,9 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     slope: float | None = None
 
-    _takes_absent = False
-    _group = "order-preserving"
     _parameter_constraints = {"slope": [POSITIVE, None]}
 
-    _treats_classes_alike = True
+    _tags = MapTags(takes_absent=False, group="order-preserving", treats_classes_alike=True)
     slope_ = Learned()
 
     def _fit_logits(self, logits, y, sample_weight):

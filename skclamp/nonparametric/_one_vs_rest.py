@@ -12,6 +12,7 @@ import torch
 
 from .._utils.least_probability import log_of
 from ..base import BaseCalibrator, Map
+from ..base._tags import MapTags
 
 # Beside so many samples one more, which smooths, can just be told from none.
 _MAX_SAMPLES = 1e12
@@ -126,15 +127,17 @@ class OneVsRestCalibrator(BaseCalibrator):
         temperature scaling sets their probabilities, and learned arrays have entries of the classes with samples alone.
     """
 
-    _n_per_class = 10
-    # Steps are worse by a tenth of the NLL on 190 samples a class, still.
-    _enough_per_number = 20
-    _takes_logarithms = False
-    _takes_absent = False
-    _learns_by_class = True
-    _group = "bins, isotonic and splines"
-    # One class against the rest has as many positive samples as it has.
-    _compared_samples = 10
+    _tags = MapTags(
+        n_per_class=10,
+        # Steps are worse by a tenth of the NLL on 190 samples a class, still.
+        enough_per_number=20,
+        takes_logarithms=False,
+        takes_absent=False,
+        learns_by_class=True,
+        group="bins, isotonic and splines",
+        # One class against the rest has as many positive samples as it has.
+        compared_samples=10,
+    )
 
     _map: type[MapsByClass]
     maps_ = property(attrgetter("map_"))

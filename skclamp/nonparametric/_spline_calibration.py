@@ -15,6 +15,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
+from ..base._tags import MapTags
 from ..exceptions import CalibrationSetWarning
 from ._one_vs_rest import SAME, distinct_values, linear_between
 
@@ -85,11 +86,9 @@ class SplineCalibration(BaseCalibrator):
 
     n_knots: int = 6
 
-    _takes_absent = False
-    _group = "bins, isotonic and splines"
     _parameter_constraints = {"n_knots": [Interval(Integral, 3, None, closed="left")]}
 
-    _treats_classes_alike = True
+    _tags = MapTags(takes_absent=False, group="bins, isotonic and splines", treats_classes_alike=True)
     log_odds_, accuracy_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):

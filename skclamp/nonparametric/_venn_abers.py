@@ -1,6 +1,6 @@
 """VennAbersCalibration: inductive Venn-Abers predictors per class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
@@ -81,9 +81,8 @@ class VennAbersCalibration(OneVsRestCalibrator):
     precision: int | None = None
 
     _map = VennAbersMaps
-    _n_per_class = 3
     # Its time grows as the square of the samples.
-    _compared_classes = 0
+    _tags = replace(OneVsRestCalibrator._tags, n_per_class=3, compared_classes=0)
     _parameter_constraints = {"precision": [Interval(Integral, 0, 15, closed="both"), None]}
 
     def _fit_class(self, proba, hit, weight):

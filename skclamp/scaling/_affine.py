@@ -1,6 +1,6 @@
 """Affine maps of log-probabilities: vector scaling, and its structured forms of a diagonal and a full matrix."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -70,8 +70,7 @@ class AffineScaling(TemperatureFirst):
     `Solution`.
     """
 
-    _map_of_labels = None
-
+    _tags = replace(TemperatureFirst._tags, map_of_labels=None)
     _map = AffineMap
     coef_, intercept_ = Learned(), Learned()
 
@@ -150,13 +149,16 @@ class VectorScaling(AffineScaling):
     array([0. , 1.1, 2. ])
     """
 
-    _n_per_class = 2
-    # Nothing holds a gain of a class whose samples are all right: worse by a half with 25 samples a number, still.
-    _enough_per_number = 50
-    _n_free = AffineScaling._n_parameters
-    _group = "scales and shifts per class"
-    _default_candidates = {"vector": {}}
-    _where_dense = "compared"
+    _tags = replace(
+        AffineScaling._tags,
+        n_per_class=2,
+        # Nothing holds a gain of a class whose samples are all right: worse by a half with 25 samples a number, still.
+        enough_per_number=50,
+        n_free="all",
+        group="scales and shifts per class",
+        default_candidates={"vector": {}},
+        where_dense="compared",
+    )
 
     def _solve(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
@@ -237,9 +239,12 @@ class StructuredVectorScaling(AffineScaling):
     }
 
     _map = SmoothedMap
-    _group = "scales and shifts per class"
-    _default_candidates = {"structured vector": {}}
-    _where_dense = "pooled"
+    _tags = replace(
+        AffineScaling._tags,
+        group="scales and shifts per class",
+        default_candidates={"structured vector": {}},
+        where_dense="pooled",
+    )
 
     def _solve(self, map_, features, y, sample_weight):
         unit = features.shape[1] / map_.n_effective
@@ -329,13 +334,16 @@ class StructuredMatrixScaling(AffineScaling):
     }
 
     _map = SmoothedMap
-    _group = "matrices"
-    # What suits 10 classes is far too strong for 100.
-    _default_candidates = {
-        "structured matrix": {},
-        "structured matrix / 16": {"off_diagonal_penalty": 1 / 16, **_WEAK},
-        "structured matrix / 256": {"off_diagonal_penalty": 1 / 256, **_WEAK},
-    }
+    _tags = replace(
+        AffineScaling._tags,
+        group="matrices",
+        # What suits 10 classes is far too strong for 100.
+        default_candidates={
+            "structured matrix": {},
+            "structured matrix / 16": {"off_diagonal_penalty": 1 / 16, **_WEAK},
+            "structured matrix / 256": {"off_diagonal_penalty": 1 / 256, **_WEAK},
+        },
+    )
 
     def _solve(self, map_, features, y, sample_weight):
         n_classes = features.shape[1]

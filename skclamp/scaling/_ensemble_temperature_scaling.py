@@ -11,6 +11,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
+from ..base._tags import MapTags
 from ._affine import n_present
 
 # Where the search starts, what it takes for none, and when it ends.
@@ -85,12 +86,14 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     """
 
     temperature_, weights_ = Learned(), Learned()
-    _map_of_labels = "all"
-    _group = "temperatures"
-    _treats_classes_alike = True
-    _n_free = BaseCalibrator._n_parameters
-    _default_candidates = {"ensemble temperature": {}}
-    _where_dense = "pooled"
+    _tags = MapTags(
+        map_of_labels="all",
+        group="temperatures",
+        treats_classes_alike=True,
+        n_free="all",
+        default_candidates={"ensemble temperature": {}},
+        where_dense="pooled",
+    )
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = fit_temperature(logits, y, sample_weight)

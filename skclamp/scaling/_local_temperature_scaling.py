@@ -17,6 +17,7 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, OnOutputs, Temperature
+from ..base._tags import MapTags
 
 _N_FOLDS = 5
 # Of Student's test whether one T for each row has a lower loss: two standard errors where samples are many.
@@ -113,14 +114,16 @@ class LocalTemperatureScaling(BaseCalibrator):
     """
 
     temperature_ = Learned()
-    _map_of_labels = "all"
-    # One class a sample has one temperature, where nobody names it.
-    _compared_samples = math.inf
-    _where_dense = "compared"
-    _group = "temperatures"
-    _needs_independence = False
-    _treats_classes_alike = True
-    _n_free = BaseCalibrator._n_parameters
+    _tags = MapTags(
+        map_of_labels="all",
+        # One class a sample has one temperature, where nobody names it.
+        compared_samples=math.inf,
+        where_dense="compared",
+        group="temperatures",
+        needs_independence=False,
+        treats_classes_alike=True,
+        n_free="all",
+    )
 
     @property
     def coef_(self):

@@ -1,6 +1,6 @@
 """MatrixScaling and DirichletCalibration: free affine maps with off-diagonal and intercept regularisation (ODIR)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -62,11 +62,18 @@ class OdirScaling(AffineScaling):
         "n_folds": N_FOLDS,
     }
 
-    _n_per_class = 2
-    _holds_out = True
-    _group = "matrices"
-    # Full matrices of more classes take minutes.
-    _compared_classes = 50
+    @property
+    def _tags(self):
+        given = self.off_diagonal_penalty is not None and self.intercept_penalty is not None
+        return replace(
+            super()._tags,
+            n_per_class=2,
+            holds_out=True,
+            held_out="out of fold" if given else "out of fold, save for the penalties",
+            group="matrices",
+            # Full matrices of more classes take minutes.
+            compared_classes=50,
+        )
 
     def _solve(self, map_, features, y, sample_weight, groups=None):
         n_classes = features.shape[1]
@@ -83,11 +90,6 @@ class OdirScaling(AffineScaling):
         strengths = strengths_by_role(n_classes, off_diagonal, intercept=intercept)
         solution = minimise(SoftmaxRegression(*data, mixes=True), strengths, start=of_gains(gains))
         return learn_affine(map_, solution, unit)
-
-    @property
-    def _held_out(self):
-        given = self.off_diagonal_penalty is not None and self.intercept_penalty is not None
-        return "out of fold" if given else "out of fold, save for the penalties"
 
     @property
     def _n_free(self):

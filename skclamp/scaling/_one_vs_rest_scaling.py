@@ -1,6 +1,6 @@
 """PlattScaling, QuadraticScaling and BetaCalibration: each class calibrated against the rest, then renormalised."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -93,12 +93,11 @@ class OneVsRestScaling(TemperatureFirst):
     """Learns the coefficients of a map's terms."""
 
     _map: type[OneVsRestMap] = OneVsRestMap
+    _tags = replace(
+        TemperatureFirst._tags, takes_absent=False, n_per_class=2, n_free="all", group="scales and shifts per class"
+    )
     intercept_ = Learned()
-    _takes_absent = False
-    _n_per_class = 2
-    _group = "scales and shifts per class"
     _monotone = False
-    _n_free = TemperatureFirst._n_parameters
 
     def _fit_map(self, map_, logits, y, sample_weight):
         return self._fit_terms(map_, map_.terms(logits / map_.temperature_), y, sample_weight)
@@ -300,14 +299,17 @@ class QuadraticScaling(OneVsRestScaling):
         "n_folds": N_FOLDS,
     }
 
-    _n_per_class = 0
-    _n_free = 1
-    _holds_out = True
+    _tags = replace(
+        OneVsRestScaling._tags,
+        n_per_class=0,
+        n_free=1,
+        holds_out=True,
+        compared_classes=2,
+        default_candidates={"quadratic": {}},
+    )
     _monotone = True
     _map = QuadraticMap
     slope_low_, slope_high_, range_ = Learned(), Learned(), Learned()
-    _compared_classes = 2
-    _default_candidates = {"quadratic": {}}
 
     def _fit_map(self, map_, logits, y, sample_weight, groups=None):
         log_odds = _log_odds(logits / map_.temperature_)[(sample_weight > 0).to(logits.device)]
@@ -382,11 +384,10 @@ class BetaCalibration(OneVsRestScaling):
     array([0.3, 0.5, 0.7])
     """
 
-    _n_per_class = 3
+    _tags = replace(OneVsRestScaling._tags, n_per_class=3, default_candidates={"beta": {}})
     _monotone = True
     _map = BetaMap
     a_, b_ = Learned(), Learned()
-    _default_candidates = {"beta": {}}
 
 
 def _log_odds(logits):

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .._utils.progress import progress_bar
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
+from ..base._tags import MapTags
 
 # softplus(0 + this) = 1: before the fit nothing changes.
 _ONE = math.log(math.e - 1)
@@ -214,7 +216,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     max_iter: int = 1000
     tol: float = 1e-7
 
-    _map_of_labels = None
+    _tags: ClassVar[Any] = MapTags(map_of_labels=None, n_free=1)
     _parameter_constraints = {
         "hidden_layer_sizes": ["array-like"],
         "alpha": [NOT_NEGATIVE],
@@ -223,7 +225,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
     }
     # Larger sets of logits are kept and treated in float32.
     _most_wide = 2**23
-    _n_free = 1
     temperature_, rank_network_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
@@ -343,14 +344,13 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
 
     _parameter_constraints = {"variant": [Choices("order-invariant", "order-preserving")]}
 
-    _group = "order-preserving"
-
     @property
-    def _treats_classes_alike(self):
-        return self.variant == "order-invariant"
+    def _tags(self):
+        alike = self.variant == "order-invariant"
+        return replace(super()._tags, group="order-preserving", treats_classes_alike=alike)
 
     def _network(self, n_classes, hidden_layer_sizes):
-        return GapNetwork(n_classes, hidden_layer_sizes, 0 if self._treats_classes_alike else n_classes)
+        return GapNetwork(n_classes, hidden_layer_sizes, 0 if self._tags.treats_classes_alike else n_classes)
 
 
 @with_shared_docs
@@ -411,9 +411,9 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
 
     _parameter_constraints = {"n_top": [COUNT]}
 
-    _group = "temperatures"
-    _needs_independence = False
-    _treats_classes_alike = True
+    _tags = replace(
+        OrderPreservingCalibrator._tags, group="temperatures", needs_independence=False, treats_classes_alike=True
+    )
 
     def _network(self, n_classes, hidden_layer_sizes):
         return RowNetwork(min(self.n_top, n_classes), hidden_layer_sizes)

@@ -10,6 +10,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import NOT_NEGATIVE
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
+from ..base._tags import MapTags
 
 
 @with_shared_docs
@@ -93,17 +94,18 @@ class TemperatureScaling(BaseCalibrator):
         "bounds": ["array-like"],
     }
 
-    _group = "temperatures"
-    _needs_independence = False
-    _map_of_labels = "all"
-    _n_free = 1
-    _default_candidates = {"temperature": {}}
-    _where_dense = "pooled"
-
     @property
-    def _treats_classes_alike(self):
-        # A focal loss has other frequencies on purpose.
-        return not self.gamma
+    def _tags(self):
+        return MapTags(
+            group="temperatures",
+            needs_independence=False,
+            map_of_labels="all",
+            n_free=1,
+            # A focal loss has other frequencies on purpose.
+            treats_classes_alike=not self.gamma,
+            default_candidates={"temperature": {}},
+            where_dense="pooled",
+        )
 
     def _validate_params(self):
         super()._validate_params()
@@ -144,8 +146,7 @@ class TemperatureFirst(BaseCalibrator):
         temperature scaling sets their probabilities, and learned arrays have entries of the classes with samples alone.
     """
 
-    _learns_by_class = True
-    _n_free: ClassVar[Any] = 1
+    _tags: ClassVar[Any] = MapTags(learns_by_class=True, n_free=1)
     temperature_ = Learned()
     _map: type[Map]
 

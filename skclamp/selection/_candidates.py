@@ -20,17 +20,17 @@ _LEAST_OF_LABEL = 100
 
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
-    suited = MAPS
+    suited = [kind() for kind in MAPS]
     if logits.outputs.is_dense:
-        suited = [kind for kind in suited if kind._where_dense]
+        suited = [each for each in suited if each._tags.where_dense]
     else:
         n_classes = 1 if logits.outputs.n_labels else len(logits.classes)
-        suited = [kind for kind in suited if len(logits.calibration) >= kind._compared_samples * n_classes]
+        suited = [each for each in suited if len(logits.calibration) >= each._tags.compared_samples * n_classes]
     if logits.outputs.n_labels:
         rarer = np.min([(logits.y_cal_encoded == value).sum(0) for value in (0, 1)])
         taken = ("all", "each") if rarer >= _LEAST_OF_LABEL else ("all",)
-        suited = [kind for kind in suited if kind._map_of_labels in taken or kind is PlattScaling]
-    by_kind = [(kind.__name__, kind()) for kind in suited]
+        suited = [each for each in suited if each._tags.map_of_labels in taken or isinstance(each, PlattScaling)]
+    by_kind = [(type(each).__name__, each) for each in suited]
     chosen = dict(takers(by_kind, *map(logits.outputs.rows, (logits.calibration, logits.test))))
     takes_part, shape = logits.clampable()
     if takes_part:

@@ -24,6 +24,7 @@ from .._utils.parameters import N_FOLDS, Choices, by_name
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..base._scores import Mapped
+from ..base._tags import MapTags
 from ..clamping import NeuralClampingCalibrator
 from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
@@ -149,8 +150,7 @@ class CalibratorSelector(BaseCalibrator):
         "n_jobs": N_JOBS,
     }
 
-    _group = "selected"
-    _held_out = "in the folds that chose it"
+    _tags = MapTags(group="selected", held_out="in the folds that chose it")
 
     map_ = property(attrgetter("best_estimator_.map_"))
 

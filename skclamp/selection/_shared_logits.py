@@ -24,7 +24,7 @@ from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import encode_labels, group_numbers
 from .._utils.metadata import without_none
 from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, understood
-from .._utils.progress import fit_as_task
+from .._utils.progress import fit_task
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
@@ -296,7 +296,9 @@ class SharedLogits:
             if not self.verbose and calibrator.verbose == "auto":
                 options["verbose"] = 0
             fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
-            _, seconds = timed(fit_as_task, fitted, fitted._learn, *calibration, weight, params, checks=False)
+            X, y = calibration
+            with fit_task(fitted, X, y, weight):
+                _, seconds = timed(fitted._learn, X, y, weight, params, checks=False)
             y_proba, predict_seconds = timed(proba_of, fitted, self.test_samples.X)
             return fitted, seconds, (self._at_places(y_proba), predict_seconds)
         # What is left goes to the estimator alone.
