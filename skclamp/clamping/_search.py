@@ -227,7 +227,8 @@ def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=
     # Labels that folds hold out, where these share samples, tell the temperature of the gradients, which is no matter
     # where gradients judge.
     anew = at_identity is not None and not (by_score or are_apart(splits, len(problem)))
-    judged, gained, n_judging = [], 0.0, 0
+    judged: list[tuple[HeldOut, list[HeldOut]]] = []
+    gained, n_judging = 0.0, 0
     for train, held_out in parts_of_folds(problem, splits):
         learner.progress.begin(f"fold {len(judged) + 1} of {len(splits)}")
         known = at_own_identity(train, quiet) if anew else at_identity and at_identity.take(splits[len(judged)][0])
