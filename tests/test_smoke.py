@@ -132,6 +132,15 @@ def finds_what_is_wrong_with_the_input(thing):
     )
 
 
+@row("TorchTraining")
+def trains_by_an_optimiser_of_torch(thing):
+    training = thing(optimizer="sgd", shuffle=False)
+    clamped = {"perturbation": "affine", "training": training, "lr": 0.01, "max_epochs": 3, "output": None}
+    calibrator = calibrates(NeuralClampingCalibrator, digits(), validation_fraction=None, random_state=0, **clamped)
+    assert len(calibrator.history_) == 3
+    assert nll_of(calibrator, *digits()[2]) < nll_of(TemperatureScaling(digits()[0]).fit(*digits()[1]), *digits()[2])
+
+
 @row("ReferenceSummary", "reference_summary")
 def tell_of_another_camera(thing):
     (X_cal, y_cal), (X, _) = calibration_and_test(0)

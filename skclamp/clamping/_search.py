@@ -126,7 +126,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
             return Outcome(everything, tries[0], decision=decision)
     outcome = Outcome(problem, settings=candidates[0])
     if tries:
-        scored = plain and independent
+        scored = plain and independent and told is not None
         outcome = _judge(problem, candidates, tries, learner, level, told, found, scored=scored)
     elif guarded:
         too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)

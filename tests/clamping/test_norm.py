@@ -105,7 +105,7 @@ def test_each_step_on_features_takes_a_pass_back_and_gains_less():
     ]
     *losses, _ = [log_loss(y, fit.predict_proba(X)) for fit in fits]
     assert fits[-1].cost_["backward"] == 3.0
-    np.testing.assert_allclose(fits[-1].history_[1:, "train_loss"], losses, atol=1e-4)
+    np.testing.assert_allclose(fits[-1].history_[1:, "train_loss"], losses, atol=5e-3)
     gains = fits[-1].history_[:, "gain"]
     assert gains == sorted(gains, reverse=True)
 

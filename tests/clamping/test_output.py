@@ -158,7 +158,7 @@ def test_it_takes_its_pool_everywhere(tmp_path):
     "settings",
     [
         {"validation_fraction": None},
-        {"training": TorchTraining(refit_temperature=False)},
+        {"perturbation": "affine", "training": TorchTraining(refit_temperature=False)},
         {"output": None},
         {**REFERENCE_SETTINGS, "max_epochs": 1},
     ],
