@@ -2,7 +2,6 @@
 
 import math
 from decimal import Decimal
-from functools import lru_cache
 from numbers import Real
 
 import numpy as np
@@ -150,12 +149,8 @@ def absent_among(logits):
     return logits == -math.inf
 
 
-@lru_cache(maxsize=4)
 def drawn_rows(n_rows, most):
-    """Positions of so many of some rows, drawn the same way each time; of all where these are no more.
-
-    They are kept, and not to be written to.
-    """
+    """Positions of so many of some rows, drawn the same way each time; of all where these are no more."""
     if n_rows <= most:
         return torch.arange(n_rows)
     return torch.from_numpy(np.random.default_rng(0).choice(n_rows, most, replace=False, shuffle=False))

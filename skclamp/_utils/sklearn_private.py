@@ -17,7 +17,9 @@ from sklearn.utils.validation import _num_samples as num_samples
 try:
     from sklearn.callback import CallbackSupportMixin
     from sklearn.callback._callback_support import callback_management_context
-except ImportError:
+except ModuleNotFoundError as error:
+    if error.name != "sklearn.callback":
+        raise
     # Before 1.9 nobody can set any.
     CallbackSupportMixin, callback_management_context = type("CallbackSupportMixin", (), {}), nullcontext
 

@@ -165,9 +165,7 @@ class AroundEstimator(BaseEstimator):
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
     def _validate_params(self):
-        # Defaults are valid, and checks of them all would take as long as a small fit's solve.
-        given = {name: value for name, value in vars(self).items() if value is not getattr(type(self), name, self)}
-        check_parameters(self._parameter_constraints, given, type(self).__name__)
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
 
     @contextmanager
     def _kept_on_error(self, *, anew=False):

@@ -253,8 +253,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 few, mapped = self._against_temperature(samples, mapped)
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
-            says = self._tags.learns and not notes.silent
-            self._scores = self._score(samples, mapped, checks, notes) if says else None
+            has_scores = self._tags.learns and not notes.silent
+            self._scores = self._score(samples, mapped, checks, notes) if has_scores else None
             self._remember(samples)
             if checks and looked is not None:
                 self._look_back(looked, samples, notes, few or self._outputs.is_dense)
