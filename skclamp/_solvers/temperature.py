@@ -166,17 +166,15 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
         return
     temperature = solution.temperature
     separable = "the data may be separable: hardly a label has a lower logit than another class"
-    message = f"temperature_ is at the bound {temperature:g}, beyond which the loss still falls; "
     if solution.prior_strength:
+        causes = CAUSES_OF_SMALL_T if temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS
         message = f"temperature_ can't be learned from flawless samples ({separable}); "
         message += f"{temperature:.3g} is what a prior makes of them"
-        causes = CAUSES_OF_SMALL_T if temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS
-    elif temperature == bounds[0]:
-        message = message + separable
-        causes = CAUSES_OF_SMALL_T
     else:
-        message = f"{message}the logits may say nothing of the labels"
-        causes = CAUSES_OF_LARGE_T
+        flawless = temperature == bounds[0]
+        causes = CAUSES_OF_SMALL_T if flawless else CAUSES_OF_LARGE_T
+        message = f"temperature_ is at the bound {temperature:g}, beyond which the loss still falls; "
+        message += separable if flawless else "the logits may say nothing of the labels"
     note(message, NotConvergedWarning, puzzles=causes)
 
 
@@ -215,7 +213,12 @@ def _descend(rows, place, limits, tolerance):
             return _Found(place, point.loss, at_bound=True)
         step, error = _halley_step(point)
         if error <= tolerance:
-            return _arrive(point, step, limits)
+            # The last step needs no pass of its own: Taylor's formula gives the loss behind it.
+            place = _clip(place + step, *limits)
+            move = math.exp(place) - point.beta
+            loss = point.loss + move * (point.slope + move * (point.curvature / 2 + move * point.third / 6))
+            information = math.exp(2 * place) * (point.curvature + move * point.third)
+            return _Found(place, loss, information=information)
         if error > abs(step):
             step = math.copysign(max(abs(step), reach), step)
             reach = min(2 * reach, _MAX_STEP)
@@ -237,15 +240,6 @@ def _halley_step(point):
     step = _clip(-point.slope * first / denominator, -_MAX_STEP, _MAX_STEP)
     # The error is of third order in the step, on the scale over which the slope's own derivative changes.
     return step, abs(step) * (2 * step * max(1.0, abs(second / first))) ** 2
-
-
-def _arrive(point, step, limits):
-    """The last step needs no pass of its own: Taylor's formula gives the loss behind it."""
-    place = _clip(math.log(point.beta) + step, *limits)
-    move = math.exp(place) - point.beta
-    change = move * (point.slope + move * (point.curvature / 2 + move * point.third / 6))
-    information = math.exp(2 * place) * (point.curvature + move * point.third)
-    return _Found(place, point.loss + change, information=information)
 
 
 def _clip(value, low, high):
