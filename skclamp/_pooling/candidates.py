@@ -1,7 +1,6 @@
 """The output maps that pools are made of where nobody says."""
 
 from .. import nonparametric, scaling
-from .._utils.arrays import absent_among
 
 # Of dense outputs, places of each sample that maps are tried on, which agree with their neighbours; and rows that few
 # samples have at all of these.
@@ -47,9 +46,8 @@ def tried(samples):
 
 def takers(pairs, *logits):
     """Of pairs of a name and a calibrator those that suit these logits: their classes, and some that may be -inf."""
-    absent = [absent_among(part) for part in logits]
     n_classes = logits[0].shape[1]
-    any_absent = any(part is not None and part.any() for part in absent)
+    any_absent = any(part.isneginf().any() for part in logits)
     return [
         (name, calibrator)
         for name, calibrator in pairs

@@ -10,7 +10,7 @@ aren't convex: a grid on log T finds their valleys, a bracketing root finder the
 """
 
 import math
-from functools import cache, partial
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -124,12 +124,23 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
-    rows = LogitRows(*rows_of(logits, y, weight), smooth=smooth)
+    rows = LogitRows(*rows_of(logits, y, weight))
+    if smooth:
+        # As many equally weighted rows would tell as much.
+        rows.linear_term = rows.smoothing(rows.total_weight**2 / rows.weight.square().sum().item())
     low, high = bounds
     limits = math.log(rows.representable(1 / high)), math.log(rows.representable(1 / low))
     if low == high:
         return TemperatureSolution(low, rows.focal(math.exp(limits[0]), gamma).loss, rows.n_passes, True, False)
-    found = _search_valleys(rows, limits, gamma) if gamma > 0 else _search_convex(rows, limits)
+    if gamma > 0:
+        found = _search_valleys(rows, limits, gamma)
+    else:
+        start = _clip(0.0, *limits)
+        sample = rows.sample(_SAMPLE_ROWS, _SAMPLE_RATIO)
+        if sample is not None:
+            guess = _descend(sample, start, limits, _SAMPLE_TOLERANCE)
+            start = start if guess.at_bound else guess.place
+        found = _descend(rows, start, limits, _TOLERANCE if logits.dtype == torch.float64 else _NARROW_TOLERANCE)
     strength = _prior_strength(rows, found, limits) if prior else 0.0
     if strength:
         place, loss = _search_with_prior(rows, limits, gamma, strength, found.place)
@@ -155,17 +166,15 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
         return
     temperature = solution.temperature
     separable = "the data may be separable: hardly a label has a lower logit than another class"
-    message = f"temperature_ is at the bound {temperature:g}, beyond which the loss still falls; "
     if solution.prior_strength:
+        causes = CAUSES_OF_SMALL_T if temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS
         message = f"temperature_ can't be learned from flawless samples ({separable}); "
         message += f"{temperature:.3g} is what a prior makes of them"
-        causes = CAUSES_OF_SMALL_T if temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS
-    elif temperature == bounds[0]:
-        message = message + separable
-        causes = CAUSES_OF_SMALL_T
     else:
-        message = f"{message}the logits may say nothing of the labels"
-        causes = CAUSES_OF_LARGE_T
+        flawless = temperature == bounds[0]
+        causes = CAUSES_OF_SMALL_T if flawless else CAUSES_OF_LARGE_T
+        message = f"temperature_ is at the bound {temperature:g}, beyond which the loss still falls; "
+        message += separable if flawless else "the logits may say nothing of the labels"
     note(message, NotConvergedWarning, puzzles=causes)
 
 
@@ -191,30 +200,25 @@ class _Found(NamedTuple):
     information: float | None = None
 
 
-def _search_convex(rows, limits):
-    """The root of the NLL's slope, started from a sample's."""
-    start = _clip(0.0, *limits)
-    sample = rows.sample(_SAMPLE_ROWS, _SAMPLE_RATIO)
-    if sample is not None:
-        guess = _descend(sample, start, limits, _SAMPLE_TOLERANCE)
-        start = start if guess.at_bound else guess.place
-    return _descend(rows, start, limits, _TOLERANCE if rows.logits.dtype == torch.float64 else _NARROW_TOLERANCE)
-
-
 def _descend(rows, place, limits, tolerance):
     """Halley steps on log(beta) inside a bracket that each pass narrows; where two don't halve it, it is bisected."""
     low, high, reach, widths = -math.inf, math.inf, _FIRST_REACH, [math.inf, math.inf]
     for _ in range(_MAX_PASSES):
         point = rows.nll(math.exp(place))
         if point.lag == 0:
-            return _where_labels_lead(rows.nll, point, limits)
+            return _where_labels_lead(rows, 0.0, point, limits)
         place = math.log(point.beta)
         low, high = (place, high) if point.slope < 0 else (low, place)
         if low >= limits[1] or high <= limits[0]:
             return _Found(place, point.loss, at_bound=True)
         step, error = _halley_step(point)
         if error <= tolerance:
-            return _arrive(point, step, limits)
+            # The last step needs no pass of its own: Taylor's formula gives the loss behind it.
+            place = _clip(place + step, *limits)
+            move = math.exp(place) - point.beta
+            loss = point.loss + move * (point.slope + move * (point.curvature / 2 + move * point.third / 6))
+            information = math.exp(2 * place) * (point.curvature + move * point.third)
+            return _Found(place, loss, information=information)
         if error > abs(step):
             step = math.copysign(max(abs(step), reach), step)
             reach = min(2 * reach, _MAX_STEP)
@@ -238,24 +242,15 @@ def _halley_step(point):
     return step, abs(step) * (2 * step * max(1.0, abs(second / first))) ** 2
 
 
-def _arrive(point, step, limits):
-    """The last step needs no pass of its own: Taylor's formula gives the loss behind it."""
-    place = _clip(math.log(point.beta) + step, *limits)
-    move = math.exp(place) - point.beta
-    change = move * (point.slope + move * (point.curvature / 2 + move * point.third / 6))
-    information = math.exp(2 * place) * (point.curvature + move * point.third)
-    return _Found(place, point.loss + change, information=information)
-
-
 def _clip(value, low, high):
     return min(max(value, low), high)
 
 
-def _where_labels_lead(loss_at, point, limits):
+def _where_labels_lead(rows, gamma, point, limits):
     """No label's logit is below another: the loss falls all the way to T = 0, unless it is flat."""
     if point.curvature == 0 and point.slope == 0 and point.loss > 0:
         return _Found(_clip(0.0, *limits), point.loss)
-    return _Found(limits[1], loss_at(math.exp(limits[1])).loss, at_bound=True)
+    return _Found(limits[1], rows.focal(math.exp(limits[1]), gamma).loss, at_bound=True)
 
 
 def _prior_strength(rows, found, limits):
@@ -335,5 +330,5 @@ def _bottom(rows, grid, index, gamma):
         place = brentq(slope, left, right, xtol=_ROOT_TOLERANCE)
     point = rows.focal(math.exp(place), gamma)
     if point.lag == 0:
-        return _where_labels_lead(partial(rows.focal, gamma=gamma), point, (grid[0], grid[-1]))
+        return _where_labels_lead(rows, gamma, point, (grid[0], grid[-1]))
     return _Found(place, point.loss, at_bound=not inner)

@@ -36,26 +36,21 @@ class LogitRows:
     is gone before anything else is rounded.
 
     Smoothed, a label has the probability 1 - 1 / (n + 2) and the other classes share the rest, n being the number of
-    equally weighted samples that would tell as much. To the NLL that adds beta times a constant, the ``linear_term``;
+    equally weighted samples that would tell as much. To the NLL that adds beta times a constant, the `linear_term`;
     focal losses get the same.
     """
 
-    def __init__(self, logits, y, weight, *, smooth=False):
+    def __init__(self, logits, y, weight, linear_term=0.0):
         self.logits = logits
         self.y = y.to(logits.device)
         self.weight = weight.to(logits.device, torch.float64)
-        self.n_rows, self.total_weight = len(y), self.weight.sum().item()
-        small = self.n_rows <= _FEW_ROWS and self.n_rows * logits.shape[1] <= _SMALL_SIZE
+        self.total_weight = self.weight.sum().item()
+        small = len(y) <= _FEW_ROWS and logits.numel() <= _SMALL_SIZE
         self.dtype = torch.float64 if small or logits.dtype == torch.float64 else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.n_passes = 0
-        self.linear_term = self.smoothing(self.n_effective) if smooth else 0.0
-
-    @property
-    def n_effective(self):
-        """Number of equally weighted rows that would tell as much."""
-        return self.total_weight**2 / self.weight.square().sum().item()
+        self.linear_term = linear_term
 
     @property
     def n_repetitions(self):
@@ -74,11 +69,7 @@ class LogitRows:
         generator = torch.Generator().manual_seed(0)
         chosen = torch.randint(len(self.y), (n_rows,), generator=generator).to(self.y.device)
         weight = self.weight[chosen]
-        if not weight.any():
-            return None
-        drawn = LogitRows(self.logits[chosen], self.y[chosen], weight)
-        drawn.linear_term = self.linear_term
-        return drawn
+        return LogitRows(self.logits[chosen], self.y[chosen], weight, self.linear_term) if weight.any() else None
 
     def representable(self, beta):
         """The nearest beta that multiplies logits without being rounded."""
@@ -87,8 +78,16 @@ class LogitRows:
     def nll(self, beta):
         """Mean NLL and its first three derivatives: means of log-sum-exp's cumulants, the label's logit taken off."""
         beta = self.representable(beta)
+        self.n_passes += 1
+        total = 0.0
+        for centred, label, weight in self.kept or self._centred():
+            moments = self._moments(centred, beta, n_powers=3)
+            mean, square, cube = moments[1:] / moments[0]
+            weighted = weight * mean
+            table = torch.stack([label.double(), moments[0].log(), mean, square, cube])
+            total = total + table @ torch.stack([weight, weighted, weighted * mean], 1)
         # Rows: label, log-sum-exp and the first three moments; columns: their means, and those times mean and mean^2.
-        averages = self._average(self._nll(beta), shape=(5, 3))
+        averages = (total / self.total_weight).tolist()
         (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = averages
         lag -= self.linear_term
         third = cube - 3 * square_mean + 2 * mean3
@@ -97,19 +96,38 @@ class LogitRows:
     def focal(self, beta, gamma):
         """Mean focal loss and its first derivative."""
         beta = self.representable(beta)
-        lag, loss, slope = self._average(self._focal(beta, gamma), shape=(3,))
+        self.n_passes += 1
+        sums = 0.0
+        for centred, label, weight in self.kept or self._centred():
+            label = label.double()
+            total, first = self._moments(centred, beta, n_powers=1)
+            log_p = (beta * label - total.log()).clamp_(max=0.0)
+            miss = -torch.expm1(log_p)
+            factor = miss**gamma
+            # log(p) / (1 - p) tends to -1 as p tends to 1.
+            ratio = torch.where(miss > 0, log_p / miss, -1.0)
+            slope = factor * (gamma * log_p.exp() * ratio - 1) * (label - first / total)
+            sums = sums + torch.stack([label, -factor * log_p, slope]) @ weight
+        lag, loss, slope = (sums / self.total_weight).tolist()
         return Point(beta, lag - self.linear_term, loss + beta * self.linear_term, slope + self.linear_term)
+
+    def _moments(self, centred, beta, n_powers):
+        """Return the sums over classes of exp(beta c) c^j for j = 0 ... n_powers, in float64."""
+        terms = (beta * centred).exp_()
+        sums = [terms.sum(self.dim)]
+        for _ in range(n_powers):
+            sums.append(terms.mul_(centred).sum(self.dim))
+        return torch.stack(sums).double()
 
     def soft_errors(self, beta):
         """Return the share of errors, in which a label that leads has a part: its best rival's squared odds."""
-
-        def errors():
-            for centred, label, weight in self.kept or self._centred():
-                # Of a label that leads, the greatest logit of the other classes is the second.
-                rival = centred.topk(2, self.dim).values.select(self.dim, 1).where(label == 0, 0)
-                yield weight @ (-2 * beta * (label - rival).double()).clamp_(max=0.0).exp_()
-
-        return self._average(errors(), shape=())
+        self.n_passes += 1
+        total = 0.0
+        for centred, label, weight in self.kept or self._centred():
+            # Of a label that leads, the greatest logit of the other classes is the second.
+            rival = centred.topk(2, self.dim).values.select(self.dim, 1).where(label == 0, 0)
+            total = total + weight @ (-2 * beta * (label - rival).double()).clamp_(max=0.0).exp_()
+        return (total / self.total_weight).item()
 
     def smoothing(self, n_samples):
         """By how much a label leads the other classes' mean, times the probability that so many samples leave these.
@@ -117,57 +135,22 @@ class LogitRows:
         Classes that lie 36 times as far below the first as the second mostly does are on their way out, and gone at
         twice that: masked ones say nothing, whatever stands for them.
         """
+        self.n_passes += 1
         gaps = []
         for centred, _, weight in self.kept or self._centred():
             gap = -centred.topk(2, self.dim).values.select(self.dim, 1)
             tells = (weight > 0) & (gap > 0) & (gap < torch.finfo(self.dtype).max)
             gaps.append(gap.where(tells, torch.nan))
         far = -LOG_MIN_PROBABILITY * torch.cat(gaps).nanmedian().nan_to_num(1.0)
-
-        def leads():
-            for centred, label, weight in self.kept or self._centred():
-                share, own = ((2 + logits / far).clamp_(0, 1) for logits in (centred, label))
-                n_others = share.sum(self.dim) - own
-                label = label.clamp_min(-2 * far)
-                mean = ((share * centred).sum(self.dim) - own * label) / n_others
-                mean = mean.where(n_others > 0, -2 * far).clamp_min_(-2 * far).clamp_max_(0)
-                yield weight @ (label - mean).double()
-
-        return self._average(leads(), shape=()) / (n_samples + 2)
-
-    def _nll(self, beta):
-        for label, weight, (total, *moments) in self._moments(beta, n_powers=3):
-            mean, square, cube = torch.stack(moments).div_(total)
-            weighted = weight * mean
-            table = torch.stack([label, total.log_(), mean, square, cube])
-            yield table @ torch.stack([weight, weighted, weighted * mean], 1)
-
-    def _focal(self, beta, gamma):
-        for label, weight, (total, first) in self._moments(beta, n_powers=1):
-            log_p = (beta * label - total.log()).clamp_(max=0.0)
-            miss = -torch.expm1(log_p)
-            factor = miss**gamma
-            # log(p) / (1 - p) tends to -1 as p tends to 1.
-            ratio = torch.where(miss > 0, log_p / miss, -1.0)
-            slope = factor * (gamma * log_p.exp() * ratio - 1) * (label - first / total)
-            yield torch.stack([label, -factor * log_p, slope]) @ weight
-
-    def _average(self, totals, shape):
-        self.n_passes += 1
-        total = sum(totals, start=torch.zeros(shape, dtype=torch.float64, device=self.weight.device))
-        return (total / self.total_weight).tolist()
-
-    def _moments(self, beta, n_powers):
-        """Yield the labels' centred logits of a chunk, the weights, and the sums over classes of exp(beta c) c^j.
-
-        j is 0 ... n_powers; all are in float64.
-        """
+        total = 0.0
         for centred, label, weight in self.kept or self._centred():
-            terms = (beta * centred).exp_()
-            sums = [terms.sum(self.dim)]
-            for _ in range(n_powers):
-                sums.append(terms.mul_(centred).sum(self.dim))
-            yield label.double(), weight, torch.stack(sums).double()
+            share, own = ((2 + logits / far).clamp_(0, 1) for logits in (centred, label))
+            n_others = share.sum(self.dim) - own
+            label = label.clamp_min(-2 * far)
+            mean = ((share * centred).sum(self.dim) - own * label) / n_others
+            mean = mean.where(n_others > 0, -2 * far).clamp_min_(-2 * far).clamp_max_(0)
+            total = total + weight @ (label - mean).double()
+        return (total / self.total_weight).item() / (n_samples + 2)
 
     def _centred(self):
         """Yield chunks centred, with their labels' entries and weights."""

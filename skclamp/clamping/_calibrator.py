@@ -49,7 +49,7 @@ from ..base._tags import MapTags
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import ClampedModule, frozen
-from ..modules._norm_layers import kept_with_features_clamped
+from ..modules._norm_layers import with_features_clamped
 from ..perturbations._families import PERTURBATIONS, additive_part, family_of
 from ..perturbations._norm import changes_inputs, norm_part
 from ..perturbations._views import titles_of
@@ -812,7 +812,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         backbone, norm = copy.copy(self._backbone), norm_part(self.perturbation_)
         if norm is not None:
             # The user's network may have been trained meanwhile.
-            backbone.module = kept_with_features_clamped(backbone.module, norm)
+            backbone.module = with_features_clamped(backbone.module, norm)
         views = list(zip(self.views_, self.view_weights_.tolist(), strict=True)) if self._has_views else ()
         return backbone.logits(backbone.open(X), self._perturb, views=views, labelled=labelled)
 

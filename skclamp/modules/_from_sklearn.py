@@ -114,15 +114,18 @@ def tells_labels(classifier):
 
 def check_steps(transformers, classifiers=()):
     """Raise a TypeError for a transformer or a classifier, fitted or not, that `as_module` doesn't know."""
-    steps = [(step, "transformers", _TRANSFORMERS) for step in transformers]
-    steps += [(step, "classifiers", _CLASSIFIERS) for step in classifiers]
-    for step, role, known in steps:
-        if type(step) not in known:
-            raise TypeError(
-                "estimator must be a scikit-learn classifier whose output has a gradient with respect to its input. "
-                f"The {role} known are {', '.join(kind.__name__ for kind in known)}; got {type(step).__name__}. "
-                "Calibrate others by their outputs alone, for instance with TemperatureScaling"
-            )
+    for steps, role, known in (
+        (transformers, "transformers", _TRANSFORMERS),
+        (classifiers, "classifiers", _CLASSIFIERS),
+    ):
+        for step in steps:
+            if type(step) not in known:
+                raise TypeError(
+                    "estimator must be a scikit-learn classifier whose output has a gradient with respect to its "
+                    f"input. The {role} known are {', '.join(kind.__name__ for kind in known)}; got "
+                    f"{type(step).__name__}. Calibrate others by their outputs alone, for instance with "
+                    "TemperatureScaling"
+                )
 
 
 def transformer_layers(transformers):

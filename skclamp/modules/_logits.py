@@ -169,31 +169,32 @@ class LogitsModule(nn.Module):
 
     def _yielded(self, x, /, **others):
         """Return the network's output after the nonlinearity, and the number of samples."""
-        first = [] if x is None else [x]
-        if first and self.input_key is not None:
+        first = [x]
+        if x is None or self.input_key is not None:
             first = []
-            others = {self.input_key: x, **others}
-        if not first and not others:
+            others = others if x is None else {self.input_key: x, **others}
+        given = [*first, *others.values()]
+        if not given:
             raise TypeError("LogitsModule takes the network's inputs; got none")
-        one = next(iter([*first, *others.values()]))
-        output = self._taken_from(self._output_for(first, others))
+        # Copies: the network's first operation may work in place, on the user's own memory or on a leaf.
+        copies = [value.clone() if isinstance(value, torch.Tensor) else value for value in given]
+        named = dict(zip(others, copies[len(first) :], strict=True))
+        copies = copies[: len(first)]
+        if torch.compiler.is_compiling() or isinstance(self.module, LogitsModule):
+            output = self.module(*copies, **named)
+        else:
+            try:
+                output = self.module(*copies, **named)
+            except Exception as error:
+                # An error of its own says which batch it failed on.
+                if (failure := told(self.module, error, first, others, self.input_key)) is error:
+                    raise
+                raise failure from error
+        output = self._taken_from(output)
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
         # An exporter traces a shape where it takes a length for a constant.
-        return output, one.shape[0]
-
-    def _output_for(self, first, others):
-        """Call the network; an error of its own says which batch it failed on."""
-        copies = [*map(_copied, first)]
-        named = {name: _copied(value) for name, value in others.items()} if others else {}
-        if torch.compiler.is_compiling() or isinstance(self.module, LogitsModule):
-            return self.module(*copies, **named)
-        try:
-            return self.module(*copies, **named)
-        except Exception as error:
-            if (failure := told(self.module, error, first, others, self.input_key)) is error:
-                raise
-            raise failure from error
+        return output, given[0].shape[0]
 
     def _taken_from(self, output):
         """Return the tensor that is taken; where nobody said which, `guessed` names it if others could be meant."""
@@ -237,11 +238,6 @@ def _item(output, key):
         raise TypeError(
             f"output_key must be an item of what the network returns; got {key!r}, but it returns {_shown(output)}"
         ) from error
-
-
-def _copied(value):
-    """Return a copy for a network whose first operation may work in place, on the user's own memory or on a leaf."""
-    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _shown(output):

@@ -5,17 +5,12 @@ Afterwards the weights and biases of a copy of the network take them on; all els
 """
 
 import copy
-import numbers
-import operator
 import re
 import warnings
-from collections import OrderedDict
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from functools import partial
 from itertools import chain, product
-from types import BuiltinFunctionType, FunctionType
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -25,12 +20,6 @@ from ._frozen import takes_gradient
 from ._logits import LogitsModule, first_input
 from ._unwrap import unwrapped
 
-# What holds other objects, and what doesn't change, but for tensors, unless another takes its place.
-_HOLDERS = dict, OrderedDict, list, tuple, set
-_UNCHANGED = (
-    *(nn.Module, torch.Tensor, torch.dtype, torch.device, str, bytes, numbers.Number, type(None), type),
-    *(FunctionType, BuiltinFunctionType, *_HOLDERS),
-)
 _WEIGHTS = ("weight", "gamma", "scale", "g", "a_2")
 _BIASES = ("bias", "beta", "shift", "b", "b_2")
 # Torch's transformers go past their norms' hooks while these say that they may.
@@ -42,8 +31,6 @@ _SAME, _SAME_IN_HALF = 1e-3, 0.05
 _MOVE = 0.05
 _LIKE_SLOPE = 0.3
 _LIKE_WEIGHTS = 0.02
-# Copies of networks by the heads around these, what the networks held, and values that the copies don't share.
-_KEPT: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class OtherLayersError(ValueError):
@@ -119,37 +106,6 @@ def with_features_clamped(head, perturbation):
             )
         _take_on(part, layer, gain, offset)
     return LogitsModule(network, **head.reading)
-
-
-def kept_with_features_clamped(head, perturbation):
-    """The same, made anew only where the network or the perturbation have changed since the last time."""
-    held = _held_by(head.module)
-    values = [perturbation.gain, perturbation.offset]
-    values += [part for part in held if isinstance(part, torch.Tensor) and part.numel() <= len(perturbation.gain)]
-    clamped, held_then, values_then = _KEPT.get(head, (None, [], []))
-    same = len(held) == len(held_then) and all(map(operator.is_, held, held_then))
-    pairs = zip(values, values_then, strict=False)
-    if same and all(a.device == b.device and a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs):
-        return clamped
-    clamped = with_features_clamped(head, perturbation)
-    if all(isinstance(part, _UNCHANGED) for part in held):
-        _KEPT[head] = clamped, held, [value.detach().clone() for value in values]
-    return clamped
-
-
-def _held_by(network):
-    """All that the parts of a network hold, in dicts, lists and tuples too."""
-    held = []
-    seen = set()
-    for part in nn.Module.modules(network):
-        holders = [vars(part)]
-        for holder in holders:
-            for value in holder.values() if isinstance(holder, dict) else holder:
-                held.append(value)
-                if type(value) in _HOLDERS and value and id(value) not in seen:
-                    seen.add(id(value))
-                    holders.append(value)
-    return held
 
 
 def parts_of(network):
@@ -329,23 +285,14 @@ class _Probe:
         first = first_input(x, others)
         self.n_samples = len(first)
         self.device = first.device
-        self.all = [*range(len(first))]
-        self.fewer = [*range(len(first) - 1)]
-        self.again = [0] * len(first)
         self.parts = parts_of(head.module)
 
-    def logits(self, rows, head=None):
+    def logits(self, rows=slice(None), head=None):
         x = self.x
         others = {name: value[rows] for name, value in self.others.items()}
         return (head or self.head)(None if x is None else x[rows], **others)
 
-    def logits_at(self, perturbation, values):
-        """Logits of all samples under a perturbation of such gains and offsets, which it keeps."""
-        nn.utils.vector_to_parameters(values, perturbation.parameters())
-        with features_clamped(self.head, perturbation):
-            return self.logits(self.all)
-
-    def calls(self, names, rows, note):
+    def calls(self, names, note, rows=slice(None)):
         """Return ``note(...)`` of each call of some layers, by name, in the order of first calls."""
         notes: dict[str, list] = {}
 
@@ -360,7 +307,7 @@ class _Probe:
             self.logits(rows)
         return notes
 
-    def gradients(self, perturbation, rows):
+    def gradients(self, perturbation, rows=slice(None)):
         """Gradients by gains and offsets of a sum of the logits, a row for each sample, and the logits."""
         n_parameters = sum(parameter.numel() for parameter in perturbation.parameters())
         gradients = torch.zeros(self.n_samples, n_parameters, dtype=torch.float64, device=self.device)
@@ -378,7 +325,8 @@ def _summed(logits):
 
 def _affine(probe, names):
     """Layers that are affine in their weights in every call, in the order in which they run, and why others aren't."""
-    shapes = probe.calls(names, probe.fewer, lambda name, part, args, kwargs, h, k: getattr(h, "shape", ()))
+    fewer = slice(probe.n_samples - 1)
+    shapes = probe.calls(names, lambda name, part, args, kwargs, h, k: getattr(h, "shape", ()), fewer)
 
     def verified(name, part, args, kwargs, h, k):
         fewer = shapes.get(name, [])
@@ -387,7 +335,7 @@ def _affine(probe, names):
 
     layers = []
     left_out = dict.fromkeys(names, LayerReason.UNREACHED)
-    for name, calls in probe.calls(names, probe.all, verified).items():
+    for name, calls in probe.calls(names, verified).items():
         bad = [call for call in calls if isinstance(call, LayerReason)]
         if bad or len(set(calls)) > 1:
             left_out[name] = bad[0] if bad else LayerReason.NOT_AFFINE
@@ -464,11 +412,11 @@ def _with_right_gradients(probe, layers):
     perturbation = NormPerturbation(layers).to(probe.device, torch.float64)
     reasons = {}
     steps = {}
-    together, logits = probe.gradients(perturbation, probe.all)
-    alone, _ = probe.gradients(perturbation, probe.again)
+    together, logits = probe.gradients(perturbation)
+    alone, _ = probe.gradients(perturbation, [0] * probe.n_samples)
     gradient = together.sum(0)
     # A network may have an autocast of its own.
-    given = probe.calls(probe.parts, probe.all, lambda _name, _part, _args, _kwargs, h, _k: h)
+    given = probe.calls(probe.parts, lambda _name, _part, _args, _kwargs, h, _k: h)
     tensors = [logits, *probe.head.parameters(), *chain(*given.values())]
     dtypes = [h.dtype for h in tensors if isinstance(h, torch.Tensor) and h.is_floating_point()]
     coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
@@ -497,10 +445,15 @@ def _unlike(probe, perturbation, step, slope, logits, dtype):
     noise = 100 * torch.finfo(dtype).eps * scale
     length = min(_MOVE * scale / slope, _MOVE)
     identity = torch.cat([torch.ones_like(perturbation.gain), torch.zeros_like(perturbation.offset)])
-    behind, ahead = (probe.logits_at(perturbation, identity + sign * length * step) for sign in (-1, 1))
+    moved = []
+    for sign in (-1, 1):
+        nn.utils.vector_to_parameters(identity + sign * length * step, perturbation.parameters())
+        with features_clamped(probe.head, perturbation):
+            moved.append(probe.logits())
+    behind, ahead = moved
     if not abs((_summed(ahead) - _summed(behind)).item() / 2 - length * slope) <= _LIKE_SLOPE * length * slope + noise:
         return LayerReason.NO_GRADIENT
-    folded = probe.logits(probe.all, with_features_clamped(probe.head, perturbation))
+    folded = probe.logits(head=with_features_clamped(probe.head, perturbation))
     if not (folded - ahead).abs().max() <= _LIKE_WEIGHTS * (ahead - logits).abs().max() + noise:
         return LayerReason.SHARED
     return None

@@ -62,17 +62,13 @@ def divide_outputs(head, temperature, x):
         return False
     weights = dict(last.named_parameters(recurse=False))
 
-    def put(change):
-        for name, parameter in weights.items():
-            setattr(last, name, change(parameter))
-
     # Doubling is exact: whatever else is done with the weights, or behind the layer, shows.
-    put(lambda parameter: _like(2.0 * parameter.detach(), parameter))
-    if not _close(network(x.clone()), 2 * output, output.dtype):
-        put(lambda parameter: parameter)
-        return False
-    put(lambda parameter: _like(parameter.detach() * (1 / temperature), parameter))
-    return True
+    for name, parameter in weights.items():
+        setattr(last, name, _like(2.0 * parameter.detach(), parameter))
+    doubles = _close(network(x.clone()), 2 * output, output.dtype)
+    for name, parameter in weights.items():
+        setattr(last, name, _like(parameter.detach() * (1 / temperature), parameter) if doubles else parameter)
+    return doubles
 
 
 class _Call(NamedTuple):
@@ -210,7 +206,7 @@ def _absorb_into_convolution(layer, perturbation):
     units = torch.cat([torch.zeros(1, channels), torch.eye(channels)]).double()
     out = perturbation(units.reshape(channels + 1, channels, *[1] * (layer.weight.ndim - 2))).flatten(1)
     offset = out[0]
-    matrix = (out[1:] - out[0]).T
+    matrix = (out[1:] - offset).T
     pads = layer.padding == "same" if isinstance(layer.padding, str) else any(layer.padding)
     if offset.any() and layer.padding_mode == "zeros" and pads:
         raise ValueError(
@@ -222,11 +218,10 @@ def _absorb_into_convolution(layer, perturbation):
     blocks = [matrix[k : k + per_group, k : k + per_group] for k in range(0, channels, per_group)]
     if not torch.equal(torch.block_diag(*blocks), matrix):
         raise ValueError("fold needs a first convolution without groups where the perturbation mixes channels")
-    by_group = weight.chunk(layer.groups)
-    moved = torch.cat([torch.einsum("oc...,cd->od...", w, block) for w, block in zip(by_group, blocks, strict=True)])
-    offsets = offset.split(per_group)
-    shifts = [torch.einsum("oc...,c->o...", w, b).flatten(1).sum(1) for w, b in zip(by_group, offsets, strict=True)]
-    _replace(layer, moved, torch.cat(shifts))
+    by_group = weight.unflatten(0, (layer.groups, -1))
+    moved = torch.einsum("goc...,gcd->god...", by_group, torch.stack(blocks)).flatten(0, 1)
+    shift = torch.einsum("goc...,gc->go...", by_group, offset.view(layer.groups, -1)).flatten(2).sum(2).flatten()
+    _replace(layer, moved, shift)
 
 
 def _replace(layer, weight, shift):

@@ -66,8 +66,7 @@ class SmoothedMap(AffineMap):
 class AffineScaling(TemperatureFirst):
     """Learns an affine map of features.
 
-    Hook: ``_solve(map_, features, y, sample_weight)`` teaches the map ``coef_`` and ``intercept_``, and returns a
-    `Solution`.
+    Hook: ``_solve(map_, features, y, sample_weight)`` returns a `Solution` on features over a unit, and that unit.
     """
 
     _tags = replace(TemperatureFirst._tags, map_of_labels=None)
@@ -76,14 +75,10 @@ class AffineScaling(TemperatureFirst):
 
     def _fit_map(self, map_, logits, y, sample_weight, **told):
         map_.learn(n_effective=sample_weight.sum().item())
-        return self._solve(map_, map_.features(logits), y, sample_weight, **told)
-
-
-def learn_affine(map_, solution, unit=1.0):
-    """Teach a map what a regression on features over a unit has found, a `Solution`, which is returned."""
-    parameters = solution.parameters[0].cpu()
-    map_.learn(coef_=parameters[:, :-1].squeeze(1) / unit, intercept_=parameters[:, -1])
-    return solution
+        solution, unit = self._solve(map_, map_.features(logits), y, sample_weight, **told)
+        parameters = solution.parameters[0].cpu()
+        map_.learn(coef_=parameters[:, :-1].squeeze(1) / unit, intercept_=parameters[:, -1])
+        return solution
 
 
 def unit_of(temperature, features, y, sample_weight):
@@ -162,7 +157,7 @@ class VectorScaling(AffineScaling):
 
     def _solve(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
-        return learn_affine(map_, minimise(SoftmaxRegression(features / unit, y, sample_weight, mixes=False)), unit)
+        return minimise(SoftmaxRegression(features / unit, y, sample_weight, mixes=False)), unit
 
 
 @with_shared_docs
@@ -249,7 +244,7 @@ class StructuredVectorScaling(AffineScaling):
     def _solve(self, map_, features, y, sample_weight):
         unit = features.shape[1] / map_.n_effective
         strengths = [unit * self.diagonal_penalty, unit * self.intercept_penalty]
-        return learn_affine(map_, minimise(SoftmaxRegression(features, y, sample_weight, mixes=False), strengths))
+        return minimise(SoftmaxRegression(features, y, sample_weight, mixes=False), strengths), 1.0
 
 
 @with_shared_docs
@@ -354,7 +349,7 @@ class StructuredMatrixScaling(AffineScaling):
             intercept=self.intercept_penalty,
         )
         strengths *= n_classes / map_.n_effective
-        return learn_affine(map_, minimise(SoftmaxRegression(features, y, sample_weight, mixes=True), strengths))
+        return minimise(SoftmaxRegression(features, y, sample_weight, mixes=True), strengths), 1.0
 
 
 def largest_of(features):

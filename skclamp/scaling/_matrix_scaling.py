@@ -15,7 +15,7 @@ from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import N_FOLDS, NOT_NEGATIVE
 from .._utils.progress import progress_bar
-from ._affine import AffineMap, AffineScaling, largest_of, learn_affine, n_present, unit_of
+from ._affine import AffineMap, AffineScaling, largest_of, n_present, unit_of
 
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
 _OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)
@@ -88,8 +88,7 @@ class OdirScaling(AffineScaling):
         self.intercept_penalty_ = intercept * units[1]
         gains = minimise(SoftmaxRegression(*data, mixes=False), [0.0, intercept]).parameters
         strengths = strengths_by_role(n_classes, off_diagonal, intercept=intercept)
-        solution = minimise(SoftmaxRegression(*data, mixes=True), strengths, start=of_gains(gains))
-        return learn_affine(map_, solution, unit)
+        return minimise(SoftmaxRegression(*data, mixes=True), strengths, start=of_gains(gains)), unit
 
     @property
     def _n_free(self):

@@ -99,10 +99,8 @@ class OneVsRestScaling(TemperatureFirst):
     intercept_ = Learned()
     _monotone = False
 
-    def _fit_map(self, map_, logits, y, sample_weight):
-        return self._fit_terms(map_, map_.terms(logits / map_.temperature_), y, sample_weight)
-
-    def _fit_terms(self, map_, terms, y, sample_weight, ridge=None):
+    def _fit_map(self, map_, logits, y, sample_weight, ridge=None):
+        terms = map_.terms(logits / map_.temperature_)
         solution = fit_one_vs_rest(terms, y, sample_weight, ridge=ridge, monotone=self._monotone)
         map_.learn(**dict(zip(map_.coefficients, solution.parameters, strict=True)))
         return solution
@@ -314,12 +312,12 @@ class QuadraticScaling(OneVsRestScaling):
     def _fit_map(self, map_, logits, y, sample_weight, groups=None):
         log_odds = _log_odds(logits / map_.temperature_)[(sample_weight > 0).to(logits.device)]
         map_.learn(range_=torch.stack([log_odds.amin(0), log_odds.amax(0)]).cpu())
-        terms = map_.terms(logits / map_.temperature_)
-        weight = sample_weight.to(terms[0])
+        weight = sample_weight.to(logits)
         penalty = self.penalty
         n_effective = weight.sum().item()
-        unit = terms[0].shape[1] / n_effective
+        unit = logits.shape[1] / n_effective
         if penalty is None:
+            terms = map_.terms(logits / map_.temperature_)
             log_proba = torch.log_softmax(logsigmoid(sum(terms)), 1)
             folds = folds_with_weight(draw_folds(log_proba, y, weight, self.n_folds, groups), weight)
             # Nothing can be held out where one fold holds all the weight.
@@ -327,7 +325,7 @@ class QuadraticScaling(OneVsRestScaling):
             losses = (out_of_fold_losses(terms, y, weight, folds, multiple * unit) for multiple in tried)
             penalty = last_that_gains(zip(tried, losses, strict=True), _LEAST_GAIN / n_effective)
         self.penalty_ = float(penalty)
-        return self._fit_terms(map_, terms, y, sample_weight, ridge=unit * self.penalty_)
+        return super()._fit_map(map_, logits, y, sample_weight, ridge=unit * self.penalty_)
 
 
 @with_shared_docs
