@@ -53,12 +53,3 @@ def takers(pairs, *logits):
         for name, calibrator in pairs
         if n_classes <= calibrator._tags.compared_classes and (calibrator._tags.takes_absent or not any_absent)
     ]
-
-
-class FollowingMap(scaling.IntraOrderPreservingCalibration):
-    """The map that may follow a pool: it bends what no power of the probabilities can.
-
-    To search on to the usual tolerance gains nothing on other samples, in three times as long, nor does float64.
-    """
-
-    _most_wide = 0

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from .._backbones.samples import LabelledLogits
@@ -22,25 +21,14 @@ from ..base import BaseCalibrator, Map
 from ..base._map import Learned, Temperature
 from ..base._seen_classes import SeenClasses, labels_that_teach
 from ..scaling import TemperatureScaling
-from .candidates import FollowingMap
-
-# Likelihood-ratio statistics of T against 1 at which the base begins to leave 1, and where it is T. Between these the
-# garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just seen half as much
-# more, whereas a gate costs either twice. Statistics out of fold vary more, and cost both. What the prior of few errors
-# has drawn to 1 already is not drawn there once more.
-_SEEN, _CERTAIN = 1.0, 8.0
 
 
 class PoolMap(Map):
-    """A pool of temperature scaling and other maps, and a map of its log-probabilities, or None, that follows."""
+    """A pool of temperature scaling and other maps."""
 
     def transform(self, logits):
         mapped = [logits / self.temperature_, *(part(logits) for part in self.parts)]
-        mixed = pooled([log_probabilities(each, logits) for each in mapped], self.weights)
-        if self.last is None:
-            return mixed
-        mixed = log_probabilities(mixed, logits)
-        return pooled([mixed, log_probabilities(self.last(mixed), logits)], [self.last_weight])
+        return pooled([log_probabilities(each, logits) for each in mapped], self.weights)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -57,20 +45,11 @@ class Pool(BaseCalibrator):
         Theirs.
     weights : list of float
         Those of the others, at least 0 and of a sum of at most 1.
-    share : float, default=1.0
-        Of the base's 1 / T in the inverse temperature; the rest is 1's, which leaves the logits as they are.
-    last : FrozenEstimator, default=None
-        A fitted map of the pooled log-probabilities.
-    last_weight : float, default=0.0
-        What it weighs beside these.
     """
 
     calibrators: list
     names: list
     weights: list
-    share: float = 1.0
-    last: FrozenEstimator | None = None
-    last_weight: float = 0.0
 
     temperature_ = Learned()
 
@@ -83,31 +62,16 @@ class Pool(BaseCalibrator):
 
     def _fit_labels(self, samples):
         base, *others = [samples.fit(calibrator) for calibrator in self.calibrators]
-        temperature = base.temperature_
-        share = self.share
-        temperature = temperature if share == 1 else 1 / (share / temperature + 1 - share)
-        if not self.weights and self.last is None:
-            return Temperature(temperature_=temperature)
-        return PoolMap(
-            temperature_=temperature,
-            parts=nn.ModuleList([fit.map_ for fit in others]),
-            weights=self.weights,
-            last=None if self.last is None else self.last.estimator.map_,
-            last_weight=self.last_weight,
-        )
+        if not self.weights:
+            return Temperature(temperature_=base.temperature_)
+        parts = nn.ModuleList([fit.map_ for fit in others])
+        return PoolMap(temperature_=base.temperature_, parts=parts, weights=self.weights)
 
     def in_words(self):
         """Its parts at their weights."""
-        of_base = max(0.0, 1 - sum(self.weights))
-        shares = self.share * of_base, *self.weights
-        by_weight = sorted(zip(shares, map(repr, self.names), strict=True), reverse=True)
-        shown = [", ".join(f"{name} {weight:.2f}" for weight, name in by_weight if weight >= 0.005)]
-        rest = (1 - self.share) * of_base
-        if rest >= 0.005:
-            shown.append(f"the logits as they are {rest:.2f}")
-        words = " and ".join(filter(None, shown))
-        last = "" if self.last is None else f", followed by an order-preserving map at {self.last_weight:.2f}"
-        return f"{words}{last}"
+        weights = max(0.0, 1 - sum(self.weights)), *self.weights
+        by_weight = sorted(zip(weights, map(repr, self.names), strict=True), reverse=True)
+        return ", ".join(f"{name} {weight:.2f}" for weight, name in by_weight if weight >= 0.005)
 
 
 def log_probabilities(mapped, logits):
@@ -218,61 +182,40 @@ def units_of(samples, copies, groups):
     return joined(copies, groups)
 
 
-def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature=None, n_jobs=None):
+def learn_pool(trial, names, maps, base, samples, units, everywhere, temperature=None):
     """Learn weights of named maps from what they said out of fold, as `Pooled`.
 
     `base` is the row of the temperature scaling that the others join; a `temperature` that is known takes its place in
-    the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count for less the more
-    they agree; None where all are independent. `everywhere` are the samples that the pool is fitted to, of dense
-    outputs at more places. An order-preserving map follows where it earns its price too, and no class is missing. Of
+    the end. `units` are labels that only dependent samples share, which count for less the more they agree; None where
+    all are independent. `everywhere` are the samples that the pool is fitted to, of dense outputs at more places. Of
     several labels those teach the weights that teach what all share.
     """
     whole, samples, n_labels = samples, samples.rows(), samples.outputs.n_labels
     if n_labels:
         samples = samples._replace(weight=labels_that_teach(samples, n_labels)[2])
-    logits, _, weight = samples
     if whole.y.ndim > 1:
         # Labels and places of a sample depend on each other.
         units = np.repeat(np.arange(len(whole.y)) if units is None else units, whole.n_rows_each)
-    of_base = trial.log_proba[base]
-    share = 1.0
-    if temperature is None:
-        fitted = whole.fit(maps[base])
-        identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
-        gain = np.average(_losses(identity, samples) - _losses(scaled, samples), weights=weight.cpu().numpy())
-        statistic = max(_SEEN, 2 * gain * _n_telling(leads(scaled, identity)[0], samples, units))
-        earned = min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN))
-        # Of what a prior has left of T.
-        share = float(fitted._prior_strength + (1 - fitted._prior_strength) * earned)
-    if share < 1:
-        of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
-    log_proba = [of_base, *(trial.log_proba[row] for row in others)]
+    log_proba = [trial.log_proba[row] for row in (base, *others)]
     weights, prices, totals = told = np.zeros((3, len(maps)))
     told[:, others] = _weights(log_proba, samples, units)
     found = weights[others]
     used = np.flatnonzero(weights)
-    mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
-    last = None
-    last_weight = 0.0
-    followed = mixed
-    # Labels that don't exclude each other are 0 or 1, and may all be 0.
-    seen = None if n_labels else SeenClasses.beyond_chance(*samples)
-    if whole.y.ndim == 1 and seen is None:
-        last, last_weight, followed = _followed(mixed, trial.numbers, samples, units, n_jobs)
-    elif seen is not None and len(used):
-        followed = seen.beside(mixed[:, seen.columns.to(mixed.device)], trial.log_proba[base])
+    mixed = log_proba[0]
+    if len(used):
+        mixed = log_probabilities(pooled(log_proba, found), samples.logits)
+        # Labels that don't exclude each other are 0 or 1, and may all be 0.
+        seen = None if n_labels else SeenClasses.beyond_chance(*samples)
+        mixed = mixed if seen is None else seen.beside(mixed[:, seen.columns.to(mixed.device)], log_proba[0])
     of_temperature = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
     pool = Pool(
         calibrators=[of_temperature, *(maps[row] for row in used)],
         names=[names[row] for row in (base, *used)],
         weights=weights[used].tolist(),
-        share=share,
-        last=last,
-        last_weight=last_weight,
     )
-    weights[base] = share * max(0.0, 1 - weights.sum())
-    return Pooled(everywhere.fit(pool), weights, prices, totals, _losses(followed, whole))
+    weights[base] = max(0.0, 1 - weights.sum())
+    return Pooled(everywhere.fit(pool), weights, prices, totals, _losses(mixed, whole))
 
 
 def _n_telling(lead, samples, units):
@@ -297,21 +240,6 @@ def _weights(log_proba, samples, units):
         inflation = n_effective(weight) / totals[-1]
         spreads.append(totals[-1] * np.sqrt(inflation * (share**2 @ deviation.cpu().numpy() ** 2)))
     return *solve_pool(log_proba, samples.y, samples.weight, np.array(totals), np.array(spreads)), totals
-
-
-def _followed(mixed, numbers, samples, units, n_jobs):
-    """The map that follows pooled log-probabilities, what it weighs, and these behind it; None if it isn't worth it."""
-    samples = samples._replace(logits=mixed)
-    following = FollowingMap(tol=1e-5)
-    with silenced():
-        last = samples.fit(following)
-    # What gains nothing on its own samples gains nothing on others.
-    if _weights([mixed, _predicted(last, mixed)], samples, units)[0].any():
-        parts = [mixed, *try_out([following], samples, numbers, n_jobs=n_jobs).log_proba]
-        found, *_ = _weights(parts, samples, units)
-        if found.any():
-            return FrozenEstimator(last), float(found[0]), log_probabilities(pooled(parts, found), mixed)
-    return None, 0.0, mixed
 
 
 def losses_under(fitted, temperature, samples):

@@ -42,13 +42,8 @@ class CalibratorSelector(BaseCalibrator):
     least 0 and a sum of at most 1. l_0 is temperature scaling. The weights minimise the total negative log-likelihood
     (NLL) out of fold plus a price, ``sum_j c_j w_j``. The price of a candidate is 3 nats, or two standard deviations of
     what its gain varies by where nothing is to be gained, if that is more; one and a half of two classes. So what helps
-    comes in smoothly, and where nothing earns its price the weights of all others are exactly 0. The same rule decides
-    whether an order-preserving map follows the pool. What was chosen is then fitted to all the samples.
-
-    Temperature scaling has to earn its place too. Where T gains less than 4 nats in all over the logits as they are,
-    1 / T is drawn to 1, and it is 1 where T gains less than half a nat, as it does by chance. So where nothing earns
-    its price the result is temperature scaling to the bit if T gains more than that, and else lies between it and the
-    logits as they are; the weights add up to less than 1 by what these have.
+    comes in smoothly, and where nothing earns its price the weights of all others are exactly 0: the result is
+    temperature scaling to the bit. What was chosen is then fitted to all the samples.
 
     Samples that depend on each other, of equal inputs and labels or of one of the ``groups`` that `fit` takes, share a
     fold, and so do the labels or places of a sample. They count for less the more their gains agree, by their design
@@ -89,8 +84,7 @@ class CalibratorSelector(BaseCalibrator):
         Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise). The same folds gave the
         weights: it is a little optimistic.
     weights_ : ndarray of shape (n_candidates,)
-        What each candidate weighs, temperature scaling too, the last where none was among them. They sum to 1, less
-        what the logits as they are weigh.
+        What each candidate weighs, temperature scaling too, the last where none was among them. They sum to 1.
     cv_results_ : dict of arrays
         As GridSearchCV's, one row per candidate: ``params``, ``param_candidate``, ``n_parameters``,
         ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
@@ -123,8 +117,7 @@ class CalibratorSelector(BaseCalibrator):
     References
     ----------
     D. H. Wolpert, "Stacked generalization", Neural Networks 5, 1992. L. Breiman, "Better subset regression using the
-    nonnegative garrote", Technometrics 37, 1995. L. Kish, "Survey Sampling", Wiley, 1965. R. Ranjan and T. Gneiting,
-    "Combining probability forecasts", Journal of the Royal Statistical Society B 72, 2010 (recalibrating a pool).
+    nonnegative garrote", Technometrics 37, 1995. L. Kish, "Survey Sampling", Wiley, 1965.
 
     Examples
     --------
@@ -219,7 +212,7 @@ class CalibratorSelector(BaseCalibrator):
             self.weights_ = np.eye(len(maps))[best]
         else:
             units = units_of(samples, copies, groups)
-            pooled = learn_pool(trial, names, maps, base, samples, units, everywhere, n_jobs=self.n_jobs)
+            pooled = learn_pool(trial, names, maps, base, samples, units, everywhere)
             losses = trial.losses(samples) / samples.rows_a_sample
             loss = pooled.losses / samples.rows_a_sample
             means = [np.average(losses[:, fold.numpy()], axis=1, weights=weight[fold]) for fold in trial.folds]

@@ -97,19 +97,9 @@ def test_all_candidates_leave_most_drawn_nulls_to_temperature_scaling(name):
     assert np.mean(harms) <= 0.001
 
 
-def test_logits_that_are_calibrated_stay_as_they_are():
-    """Where T gains less than it costs the base is the identity."""
-    temperatures = []
-    for seed in range(20):
-        Z = logits(200, seed=seed) / 2
-        y = drawn_labels(Z, seed)
-        temperatures.append(CalibratorSelector(candidates=TWO[:1]).fit(Z, y).best_estimator_.temperature_)
-    assert temperatures.count(1.0) >= 10
-
-
-@pytest.mark.parametrize(("temperature", "over"), [(1.0, "uncalibrated"), (1.5, "scaled"), (2.0, "scaled")])
-def test_the_base_costs_little_where_errors_are_few(temperature, over):
-    """Of 200 samples some ten are errors: the mean of 40 draws lies within 0.001 of what is right."""
+@pytest.mark.parametrize("temperature", [1.0, 1.5, 2.0])
+def test_the_pool_costs_little_beside_temperature_scaling_where_errors_are_few(temperature):
+    """Of 200 samples some ten are errors: the mean over 40 draws is within 0.001."""
     rng = np.random.default_rng(0)
     Z = rng.normal(size=(50, 200, 10))
     lead = 1 + rng.gamma(4, 3, size=Z.shape[:2])
@@ -117,12 +107,11 @@ def test_the_base_costs_little_where_errors_are_few(temperature, over):
     y = (Z + rng.gumbel(size=Z.shape)).argmax(2)
     Z, new, y_new, found = temperature * Z, temperature * Z[40:].reshape(-1, 10), y[40:].ravel(), []
     for draw, labels in zip(Z[:40], y, strict=False):
-        options = {"classes": range(10)}
-        selector = CalibratorSelector(candidates=TWO[:1], **options).fit(draw, labels)
-        other = (
-            new if over == "uncalibrated" else TemperatureScaling(**options).fit(draw, labels).predict_log_proba(new)
-        )
-        found.append(nll(selector.predict_log_proba(new), y_new) - nll(other, y_new))
+        fits = [
+            kind(classes=range(10)).fit(draw, labels).predict_log_proba(new)
+            for kind in (CalibratorSelector, TemperatureScaling)
+        ]
+        found.append(np.subtract(*(nll(fit, y_new) for fit in fits)))
     assert np.mean(found) <= 0.001
 
 
@@ -173,31 +162,15 @@ def test_a_pool_is_the_weighted_sum_of_log_probabilities():
     selector = CalibratorSelector(candidates=candidates).fit(Z, y)
     pool = selector.best_estimator_
     np.testing.assert_allclose(selector.weights_.sum(), 1)
-    assert selector.weights_.min() > 0.01 and pool.last_weight > 0
+    assert selector.weights_.min() > 0.01
     parts = [clone(calibrator).fit(Z, y).predict_log_proba(Z) for _, calibrator in candidates]
     expected = torch.log_softmax(torch.as_tensor(np.tensordot(selector.weights_, parts, 1)), 1)
-    after = torch.from_numpy(pool.last.estimator.predict_log_proba(expected.numpy()))
-    expected = torch.log_softmax(expected + pool.last_weight * (after - expected), 1)
     np.testing.assert_allclose(selector.predict_log_proba(Z), expected, atol=1e-9)
     twin = clone(pool).fit(Z, y)
     np.testing.assert_array_equal(twin.predict_proba(Z), selector.predict_proba(Z))
     deployed = selector.module_(torch.from_numpy(Z)).softmax(1).detach()
     np.testing.assert_allclose(deployed, selector.predict_proba(Z), atol=1e-12)
     assert any(name.startswith("output.") for name in selector.module_.state_dict())
-
-
-def test_an_order_preserving_map_follows_where_no_power_of_the_probabilities_is_right():
-    """A third of the labels are drawn blindly: their order still tells."""
-    Z = logits(6000)
-    y, blind = drawn_labels(Z), np.random.default_rng(2).random(6000) < 1 / 3
-    y[blind] = np.random.default_rng(3).integers(4, size=blind.sum())
-    (fit, fit_y), (new, new_y) = (Z[:3000], y[:3000]), (Z[3000:], y[3000:])
-    selector = CalibratorSelector(candidates=TWO).fit(fit, fit_y)
-    pool = selector.best_estimator_
-    assert pool.last_weight > 0.5
-    plain = TemperatureScaling().fit(fit, fit_y)
-    assert nll(selector.predict_log_proba(new), new_y) < nll(plain.predict_log_proba(new), new_y) - 0.01
-    assert "followed by an order-preserving map" in selector.summary()
 
 
 def test_candidates_that_say_the_same_weigh_as_much_as_one():
