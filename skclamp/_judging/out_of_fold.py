@@ -170,12 +170,9 @@ def may_lose(n_folds):
     return n_folds // 3
 
 
-def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
-    """Return the `Decision` whether a candidate, the best of all, beats the baseline in one of several tries.
-
-    `shares` are those of the level that candidates have, equal by default.
-    """
-    n_tests = n_tries * (len(evidence.losses) if shares is None else 1 / shares[candidate])
+def decide(evidence, candidate, level=LEVEL):
+    """Return the `Decision` whether a candidate, the best of all, beats the baseline."""
+    n_tests = len(evidence.losses)
     plain = evidence.by_fold(evidence.plain)
     losses = evidence.by_fold(evidence.losses[candidate])
     differences = evidence.losses[candidate] - evidence.plain

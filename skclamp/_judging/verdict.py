@@ -141,8 +141,8 @@ class Verdict:
     not_tried : dict of str to str
         Families that no fold fitted, and why: of the fold that came nearest to it.
     n_samples, n_labelled : int
-        Samples with weight that were held out, each once; 0 where none were. Of several tries, all here is that of the
-        one that came nearest. Of class frequencies the unlabelled samples, and the labelled ones with weight.
+        Samples with weight that were held out, each once; 0 where none were. Of class frequencies the unlabelled
+        samples, and the labelled ones with weight.
     detectable_gain : float or None
         Mean gain of held-out NLL per sample, in nats, at which the folds would have kept the perturbation on half of
         such sets of samples. None where nothing was held out, or no difference was seen.

@@ -60,7 +60,7 @@ from ._output import Judged, judge_output, strayed, suits_pool
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers, without_compiler
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
-from ._splits import look_for_torn_copies, merged, tries_of
+from ._splits import look_for_torn_copies, merged, splits_of
 from ._state import Settings, State
 from ._torch_training import TorchTraining
 from ._unlabelled import Start, joined, learn_without_labels, open_unlabelled, proven_starts
@@ -143,14 +143,14 @@ class NeuralClampingCalibrator(BaseCalibrator):
         its NLL on held-out samples is no higher; else it is left out with a warning. Without a guard it isn't judged.
         None is the temperature.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
-        What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these gained
-        beyond their error but proved nothing. A number is the part that each holds out, at most a half: 0.5 is two
-        folds, 0.2 five. The samples draw them, whatever their order and `random_state`. None trains on all the data
-        without a guard. Below 100 samples the result is temperature scaling. Samples should be independent: neighbours
-        in time on both sides of a split prove nothing. Where they aren't, a splitter of scikit-learn says what is held
-        out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of
-        (train, test) positions, which hold out each sample at most once. Equal inputs share a fold and count as one, as
-        each of the `groups` of `fit` does; so do near-copies, such as frames, which are told.
+        What the folds of the guard hold out. "auto" is two folds. A number is the part that each holds out, at most a
+        half: 0.5 is two folds, 0.2 five. The samples draw them, whatever their order and `random_state`. None trains on
+        all the data without a guard. Below 100 samples the result is temperature scaling. Samples should be
+        independent: neighbours in time on both sides of a split prove nothing. Where they aren't, a splitter of
+        scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
+        ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each sample at most once. Equal
+        inputs share a fold and count as one, as each of the `groups` of `fit` does; so do near-copies, such as frames,
+        which are told.
 
     Attributes
     ----------
@@ -287,10 +287,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
     in the fit. With ``gamma="auto"`` features are tried at a gamma of 0.
 
     The guard asks Student's test of the paired differences and universal inference [4]_, both at 2 % (1 % where
-    gradients may speak too) over the number of candidates (of "auto" a quarter of it where features are clamped too,
-    three quarters where inputs alone are) and, of "auto" below 1,000 samples, over two tries. The last T comes from the
-    pooled held-out logits. Labels are smoothed as Platt's targets are [5]_. Of those that pass, and are within a
-    standard error of the best one, "auto" keeps that of the least expected NLL once all samples teach.
+    gradients may speak too) over the number of candidates. The last T comes from the pooled held-out logits. Labels are
+    smoothed as Platt's targets are [5]_. Of those that pass, and are within a standard error of the best one, "auto"
+    keeps that of the least expected NLL once all samples teach.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with
@@ -626,7 +625,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _search(self, problem, candidates, learner, level):
         """Return the `Outcome` of the candidates on one problem."""
-        searched, tries = self._splits_for(problem, candidates)
+        searched, splits = self._splits_for(problem, candidates)
         if candidates and candidates[0].perturbation != "norm":
             check_differentiable(searched)
         if self._is_auto and self._outputs.is_dense:
@@ -652,7 +651,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         return search(
             searched,
             candidates,
-            tries,
+            splits,
             learner,
             guarded=self._guarded,
             level=level,
@@ -670,8 +669,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         learner.progress.begin("unlabelled samples")
         given = {"X_unlabelled": X_unlabelled, "X_reference": X_reference}
         opened = [open_unlabelled(name, X, problem) for name, X in given.items()]
-        searched, tries = self._splits_for(problem, [])
-        if not tries:
+        searched, splits = self._splits_for(problem, [])
+        if not splits:
             n_samples = searched.n_distinct
             few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
             note(few, CalibrationSetWarning)
@@ -684,7 +683,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         candidates = self._candidates()
         level = LEVEL / (1 + bool(candidates) + (self._most_views > 1))
         learns_features = any(settings.features for settings in candidates)
-        return proven_starts(problem, searched, taught, tries[-1], level, learns_features=learns_features)
+        return proven_starts(problem, searched, taught, splits, level, learns_features=learns_features)
 
     def _tell(self, start, decision, views, progress):
         """Set, log and show the verdicts, where a guard decided."""
@@ -929,10 +928,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
         weighted, drawn = problem.weighted(), self._draws_folds
         if drawn:
             problem = weighted = merged(weighted)
-        tries = tries_of(self.validation_fraction, problem) if self._guarded or len(candidates) > 1 else []
+        splits = splits_of(self.validation_fraction, problem) if self._guarded or len(candidates) > 1 else []
         if not drawn:
-            look_for_torn_copies(weighted, tries)
-        return weighted, tries
+            look_for_torn_copies(weighted, splits)
+        return weighted, splits
 
     def _routed_to(self, groups=None):
         fitted = {} if is_frozen(self.estimator) else {"estimator": self.estimator}

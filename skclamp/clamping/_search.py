@@ -13,7 +13,6 @@ from torch import nn
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score, may_lose
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.score import combined_p_value
-from .._judging.screen import ERRORS
 from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._judging.words import left_out
 from .._utils.warnings import note
@@ -22,15 +21,12 @@ from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
 from ._problem import Problem
 from ._screen import are_apart, at_own_identity, look_at_identity, scores_of, screen_of
-from ._splits import FEW_SAMPLES
 from ._state import Settings, State
 
-# Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
-_SHARE_OF_FEATURES = 0.25
 # Of the families whose gradients are beyond chance, so many of the least p values are fitted.
 _MOST_BY_SCORE = 2
 # Steps of a fold of few samples, after which these are fitted at the cost of others.
-_MOST_STEPS = 5
+_FEW_SAMPLES, _MOST_STEPS = 1000, 5
 
 
 @dataclass(frozen=True)
@@ -98,36 +94,36 @@ def without_appended_features(candidates):
     return alone if last.features and alone and not alone[0].features and alone[0].perturbation == "auto" else []
 
 
-def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, independent=False, screened=False):
+def search(problem, candidates, splits, learner, *, guarded, level=LEVEL, independent=False, screened=False):
     """Judge candidates on the folds; `fit_to_all` fits what is kept to all the samples.
 
-    Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows;
-    without any, the first candidate is the best. Where `guarded`, held-out samples have to prove, at `level` over the
-    number of tries, that the best candidate beats temperature scaling; where samples, or their groups, are
-    `independent`, gradients of all may as well. Where it is `screened`, these have to promise something first. Of
-    classes without samples, which would best be ruled out, nothing is learned.
+    Neighbours among the candidates should resemble each other. The splits are training and held-out rows; without any,
+    the first candidate is the best. Where `guarded`, held-out samples have to prove, at `level`, that the best
+    candidate beats temperature scaling; where samples, or their groups, are `independent`, gradients of all may as
+    well. Where it is `screened`, these have to promise something first. Of classes without samples, which would best be
+    ruled out, nothing is learned.
     """
     if not candidates:
-        return Outcome(problem, tries[0] if tries else [])
+        return Outcome(problem, splits)
     everything, problem = problem, problem.among_seen()
     told, found, settings = None, None, candidates[0]
     # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
     natural = not (settings.gamma or settings.penalty) and isinstance(settings.training, str)
     plain = guarded and natural and sum(not settings.features for settings in candidates) == 1
-    if tries and (plain or screened):
+    if splits and (plain or screened):
         learner.progress.begin("gradients")
-        told, untried = look_at_identity(problem, candidates, tries[0])
+        told, untried = look_at_identity(problem, candidates, splits)
     if told is not None and screened:
         found = screen_of(told, level)
         learner.progress.show(**{"p of gradients": f"{found.p_value:.2g}"})
         if why := found.objection:
             untried = untried | dict.fromkeys(told.families, why._replace(lack=0.0))
             decision = nothing_tried(why, untried, found.detectable_gain)
-            return Outcome(everything, tries[0], decision=decision)
+            return Outcome(everything, splits, decision=decision)
     outcome = Outcome(problem, settings=candidates[0])
-    if tries:
+    if splits:
         scored = plain and independent and told is not None
-        outcome = _judge(problem, candidates, tries, learner, level, told, found, scored=scored)
+        outcome = _judge(problem, candidates, splits, learner, level, told, found, scored=scored)
     elif guarded:
         too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
         untried = {title_of(candidates[0].perturbation): too_few}
@@ -144,67 +140,51 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     return replace(outcome, decision=decision)
 
 
-def _judge(problem, candidates, tries, learner, level, at_identity, found, *, scored):
+def _judge(problem, candidates, splits, learner, level, at_identity, found, *, scored):
     """The `Outcome` of judging candidates; its splits are those that views are searched with.
 
-    Folds come first, try by try; where a screen `found` something, the second follows only where each fold of the first
-    gained, and all beyond their error. Where these prove nothing the score test follows, where samples may be `scored`,
-    with the other half of the level, unspent where the screen isn't clear. Where it can't prove anything, folds have
-    all.
+    Folds come first. Where these prove nothing the score test follows, where samples may be `scored`, with the other
+    half of the level, unspent where the screen, which `found` something, isn't clear. Where it can't prove anything,
+    folds have all.
     """
-    screened, tried = found is not None, []
+    screened = found is not None
 
-    def outcome(evidence, splits, decision, candidates=candidates):
+    def outcome(evidence, decision, candidates=candidates):
         best = decision.candidate
         return Outcome(problem, splits, evidence, best, candidates[best], decision)
 
-    for splits in tries:
-        learner.progress.expect(len(splits) * len(candidates) + 1)
-        evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=screened)
-        decision = _decided(evidence, level / (1 + scored), len(tries), candidates)
-        if decision.verdict.accepted:
-            return outcome(evidence, splits, decision)
-        tried.append((evidence, decision))
-        is_clear = decision.verdict.difference < -ERRORS * decision.verdict.standard_error
-        if screened and not (is_clear and decision.n_gains == len(splits)):
-            break
-    scored &= not (tried[0][1].unheard or (screened and not found.is_clear))
+    learner.progress.expect(len(splits) * len(candidates) + 1)
+    evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=screened)
+    refused = _decided(evidence, level / (1 + scored), candidates)
+    scored &= not (refused.verdict.accepted or refused.unheard or (screened and not found.is_clear))
     scores = scores_of(at_identity) if scored else {}
-    if scored and not scores:
-        tried = [(evidence, _decided(evidence, level, len(tries), candidates)) for evidence, _ in tried]
-        for (evidence, decision), splits in zip(tried, tries, strict=False):
-            if decision.verdict.accepted:
-                return outcome(evidence, splits, decision)
-    evidence, refused = min(tried, key=lambda judged: (not judged[1].verdict.tried, judged[1].verdict.p_value))
     if not scores:
-        return outcome(evidence, tries[0], refused)
+        return outcome(evidence, _decided(evidence, level, candidates) if scored else refused)
     names = sorted(scores, key=lambda name: scores[name].p_value)
     p_value = combined_p_value([score.p_value for score in scores.values()])
     asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level / 2]
     if asked_for:
         settings, families = candidates[0], at_identity.families
-        alone = [replace(settings, weak_prior=True)] * len(asked_for)
+        alone = [settings] * len(asked_for)
         if settings.perturbation == "auto":
             modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
-            alone = [replace(settings, weak_prior=True, perturbation=module) for module in modules]
-        learner.progress.expect(len(alone) * len(tries[-1]) + 1)
-        by_score = _hold_out_on(problem, tries[-1], alone, learner, at_identity, by_score=True)
+            alone = [replace(settings, perturbation=module) for module in modules]
+        learner.progress.expect(len(alone) * len(splits) + 1)
+        by_score = _hold_out_on(problem, splits, alone, learner, at_identity, by_score=True)
         best = by_score.best()
         if np.average(by_score.losses[best] - by_score.plain, weights=by_score.weight) < 0:
-            return outcome(by_score, tries[-1], keep_by_score(by_score, best, p_value, refused), alone)
+            return outcome(by_score, keep_by_score(by_score, best, p_value, refused), alone)
     reason = Reason.NO_GAIN_ALONG_GRADIENTS if asked_for else Reason.CHANCE_GRADIENTS
     objection = Objection(reason, p_value, level / 2, names[0])
-    return outcome(evidence, tries[0], refused._replace(objections=[*refused.objections, objection]))
+    return outcome(evidence, refused._replace(objections=[*refused.objections, objection]))
 
 
-def _decided(evidence, level, n_tries, candidates):
+def _decided(evidence, level, candidates):
     """The decision on the best candidate."""
     n_alone = len(without_appended_features(candidates))
     if not n_alone:
-        return decide(evidence, evidence.best(), level, n_tries)
-    # What features win is much or nothing: they leave most of the level to the inputs alone.
-    shares = [(1 - _SHARE_OF_FEATURES) / n_alone] * n_alone + [_SHARE_OF_FEATURES]
-    decisions = [decide(evidence, candidate, level, n_tries, shares) for candidate in range(len(shares))]
+        return decide(evidence, evidence.best(), level)
+    decisions = [decide(evidence, candidate, level) for candidate in range(len(candidates))]
     # Where a fold leaves features as they are, nothing foretells what all the samples make of them, and of T.
     moved = [norm_part(seen.learned.perturbation) is not None for seen in evidence.of(n_alone)]
     if decisions[-1].verdict.accepted and not all(moved):
@@ -219,7 +199,7 @@ def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
     options = {"early_stopped": early_stopped, "for_guard": True}
-    if screened and problem.n_distinct < FEW_SAMPLES:
+    if screened and problem.n_distinct < _FEW_SAMPLES:
         options["max_epochs"] = min(candidates[0].max_epochs, _MOST_STEPS)
     quiet = [replace(settings, **options) for settings in candidates]
     if at_identity is not None and len(at_identity.samples) < len(problem):
@@ -274,7 +254,7 @@ def fit_to_all(outcome, learner):
     pooled = outcome.decision is not None and evidence is not None
     # The final fit scales logits differently than folds did. T tells by how much, but of few samples that many
     # parameters fit, where it falls with every step, their own size.
-    few = settings.features and problem.n_distinct < FEW_SAMPLES
+    few = settings.features and problem.n_distinct < _FEW_SAMPLES
     temperature = state.in_sample[0] if pooled and state.in_sample and not few else None
     in_sample: Any = None if temperature else problem.logits_under(state.perturbation)
     judging, logits, scales = problem, in_sample, None

@@ -13,43 +13,37 @@ from .._utils.parameters import is_splitter
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 
-# Below so many samples a half may be too few to learn from.
-FEW_SAMPLES = 1000
 # A few equal rows of a table mislead nobody.
 _MANY_TORN = 0.1
 
 
-def tries_of(validation_fraction, problem):
-    """Return splits of each try of the guard, positions among the samples with weight; none of too few samples."""
-    n_distinct = problem.n_distinct
+def splits_of(validation_fraction, problem):
+    """Return the splits of the guard, positions among the samples with weight; none of too few samples."""
+    n_distinct, n_folds = problem.n_distinct, 2
     if validation_fraction is None:
         if n_distinct < 2:
             raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {n_distinct}")
-        numbers = [2]
-    elif isinstance(validation_fraction, str):
-        # Half of some hundred images teaches enough where each place has a class.
-        numbers = [2, 5] if n_distinct < FEW_SAMPLES and problem.logits.ndim < 3 else [2]
     elif isinstance(validation_fraction, Real):
-        numbers = [max(2, round(1 / float(validation_fraction)))]
+        n_folds = max(2, round(1 / float(validation_fraction)))
         # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
-        if numbers[0] > (n_samples := max(n_distinct, MIN_SAMPLES)):
+        if n_folds > (n_samples := max(n_distinct, MIN_SAMPLES)):
             rule = f"validation_fraction must hold out at least one of {n_samples} samples"
             raise ValueError(f"{rule}; got {validation_fraction}")
-    else:
-        return [_given(validation_fraction, problem)] if problem.n_weighted >= MIN_SAMPLES else []
+    elif not isinstance(validation_fraction, str):
+        return _given(validation_fraction, problem) if problem.n_weighted >= MIN_SAMPLES else []
     if n_distinct < MIN_SAMPLES and validation_fraction is not None:
         return []
     # The same ones whatever the order of the samples is, whatever is drawn, and whatever unlabelled ones taught.
     log_proba, labels = problem.labelled(problem.raw).drawn_by()
-    tries = [draw_folds(log_proba, labels, problem.weight, n_folds, problem.units) for n_folds in numbers]
+    fold = draw_folds(log_proba, labels, problem.weight, n_folds, problem.units)
     if problem.is_recording:
         # Whole parts.
-        tries = [problem.places * n_folds // n_distinct for n_folds in numbers]
-    return [[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)] for fold in tries]
+        fold = problem.places * n_folds // n_distinct
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)]
 
 
 def _given(validation_fraction, problem):
-    """The user's splits, one try, the same on all processes."""
+    """The user's splits, the same on all processes."""
     pairs = validation_fraction
     if is_splitter(validation_fraction):
         # To it samples without weight are as good as absent; in an iterable they have positions.
@@ -98,13 +92,13 @@ def merged(problem):
     return replace(part, weight=weight, copies=part.copies if part.n_distinct < len(part) else None)
 
 
-def look_for_torn_copies(problem, tries):
+def look_for_torn_copies(problem, splits):
     """Note splits of the user's that have copies of the same samples, or samples of a group, on both sides."""
     # Of fewer nothing is kept anyway.
     if problem.units is None or problem.n_weighted < MIN_SAMPLES:
         return
     units, (held_out, torn) = problem.units, np.zeros((2, len(problem)), dtype=bool)
-    for train, rows in (split for splits in tries for split in splits):
+    for train, rows in splits:
         held_out[rows] = True
         torn[rows] = np.isin(units[rows], units[train])
     if torn.sum() > _MANY_TORN * held_out.sum():

@@ -279,9 +279,3 @@ def test_equal_perturbations_are_judged_by_one_pass():
     for row, value in zip(evidence.losses, values, strict=True):
         alone = examined(problem, splits, [moved_by(*[value] * 6)])
         np.testing.assert_array_equal(row, alone.losses[0])
-
-
-def test_shares_of_the_level_take_the_place_of_equal_ones():
-    evidence = evidence_of(*np.random.default_rng(0).normal(-0.1, 1.0, (2, 400)))
-    p_values = [decision_of(evidence, 0, shares=shares).verdict.p_value for shares in (None, [0.25, 0.75])]
-    assert p_values[1] == pytest.approx(2 * p_values[0])
