@@ -3,7 +3,6 @@
 import copy
 from collections import OrderedDict
 from dataclasses import replace
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -113,32 +112,27 @@ class Learner:
         return state
 
     def fit_path(self, problem, path, at_identity=None):
-        """A state for each of several settings, of which those that differ by gamma alone share the first one's fit.
+        """A state for each of several settings that differ by gamma; the last one may clamp features on top.
 
         Neighbours on the path should resemble each other. `at_identity` are gradients there, where they are known.
         """
-        states: list[State] = []
-        for _, part in groupby(path, key=lambda settings: settings.perturbation):
-            family = list(part)
-            features = family.pop() if family[-1].features and not family[0].features else None
-            leading, *following = family
-            leader = self.fit(problem, leading, at_identity=None if leading.gamma else at_identity)
-            states.append(leader)
-            if not leader.identity and leader.natural:
-                states += [leader] * len(following)
-            elif not leader.natural or (leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))):
-                states += [self.fit(problem, settings) for settings in following]
-            elif following:
-                # A step from a converged neighbour, in the perturbation that it chose; one pass serves them all.
-                gammas = [settings.gamma for settings in following]
-                place = leader.perturbation, leader.temperature
-                told = gradients_of(problem, *place, gammas)
-                start, clamped = replace(leader, extensions={}), norm_part(leader.perturbation) is not None
-                for settings, first in zip(following, told, strict=True):
-                    one_step = replace(settings, max_epochs=1, features=clamped)
-                    states.append(self.fit(problem, one_step, start, first=first))
-            if features is not None:
-                states.append(self.fit(problem, features, leader, at_identity=at_identity))
+        features = path[-1] if path[-1].features and not path[0].features else None
+        leading, *following = path if features is None else path[:-1]
+        leader = self.fit(problem, leading, at_identity=None if leading.gamma else at_identity)
+        states = [leader]
+        if not leader.identity and leader.natural:
+            states += [leader] * len(following)
+        elif not leader.natural or (leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))):
+            states += [self.fit(problem, settings) for settings in following]
+        elif following:
+            # A step from a converged neighbour, in the perturbation that it chose; one pass serves them all.
+            gammas = [settings.gamma for settings in following]
+            told = gradients_of(problem, leader.perturbation, leader.temperature, gammas)
+            start, clamped = replace(leader, extensions={}), norm_part(leader.perturbation) is not None
+            for settings, first in zip(following, told, strict=True):
+                states.append(self.fit(problem, replace(settings, max_epochs=1, features=clamped), start, first=first))
+        if features is not None:
+            states.append(self.fit(problem, features, leader, at_identity=at_identity))
         return states
 
 

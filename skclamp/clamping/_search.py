@@ -212,7 +212,9 @@ def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=
     for train, held_out in parts_of_folds(problem, splits):
         learner.progress.begin(f"fold {len(judged) + 1} of {len(splits)}")
         known = at_own_identity(train, quiet) if anew else at_identity and at_identity.take(splits[len(judged)][0])
-        baseline, states = hold_out_all(train, held_out, learner.fit_path(train, quiet, known))
+        paths = [[settings] for settings in quiet] if by_score else [quiet]
+        learned = [state for path in paths for state in learner.fit_path(train, path, known)]
+        baseline, states = hold_out_all(train, held_out, learned)
         judged.append((baseline, states))
         weight = held_out.weight.numpy()
         losses = np.array([baseline.losses, *(state.losses for state in states)])
