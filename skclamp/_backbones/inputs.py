@@ -230,7 +230,7 @@ class ArrayInputs:
     is_stream = is_ragged = False
 
     def __len__(self):
-        return _n_samples(self.values) if self.rows is None else len(self.rows)
+        return len(next(iter(_by_name(self.values).values())) if self.rows is None else self.rows)
 
     def take(self, indices):
         """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
@@ -285,7 +285,7 @@ class DatasetInputs:
                     _check_sizes(self._sizes, _BY_COLLATING)
             _check_finite(inputs, n_before)
             record(inputs)
-            n_loaded = _n_samples(inputs)
+            n_loaded = len(next(iter(_by_name(inputs).values())))
             size = _at_once(inputs, n_loaded, None if batch_size else self.most)
             for start in range(0, n_loaded, size):
                 rows = slice(start, start + size)
@@ -420,11 +420,6 @@ def _remedy(value):
 def _by_name(inputs):
     """Tensors by what messages call them."""
     return {_ENTRY.format(name): inputs[name] for name in inputs} if isinstance(inputs, dict) else {"X": inputs}
-
-
-def _n_samples(inputs):
-    """How many samples an input, or each entry, holds."""
-    return len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
 
 
 def _at_once(inputs, batch_size, most):

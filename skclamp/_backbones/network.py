@@ -342,21 +342,19 @@ def on_device(module, device):
     return copy.deepcopy(module).to(device)
 
 
-def skorch_logits(net, response, device, input_key=None, outputs="softmax"):
+def skorch_logits(net, opening):
     """A skorch net's module as a LogitsModule, with what its criterion and nonlinearity say of its output."""
     if not getattr(net, "initialized_", False):
         raise NotFittedError(
             f"estimator must be an initialised skorch net: call fit or initialize; got {type(net).__name__}. With cv, "
             "such as cv=5, clones of it are fitted"
         )
-    nonlinearity = None
-    if response == "auto":
-        response, nonlinearity = _response_of(net)
-    module = on_device(net.module_, device)
-    if outputs == "sigmoid" and nonlinearity is single_score:
+    response, nonlinearity = _response_of(net) if opening.response == "auto" else (opening.response, None)
+    module = on_device(net.module_, opening.device)
+    if opening.outputs == "sigmoid" and nonlinearity is single_score:
         nonlinearity = None
-    reading = {"nonlinearity": nonlinearity, "input_key": input_key, "outputs": outputs}
-    return LogitsModule(module, response=response, **reading)
+    reading = {"response": response, "nonlinearity": nonlinearity}
+    return LogitsModule(module, **reading, input_key=opening.input_key, outputs=opening.outputs)
 
 
 def _response_of(net):

@@ -205,13 +205,14 @@ def _of_classes(seen, rows, classes):
     if len(seen) > 1 and counts.max() == len(seen):
         message = words.ONE_CLASS.format(name=classes.tolist()[int(seen[0])], n_classes=len(classes))
         return [Finding(message, explains=True)]
-    rare = np.flatnonzero((counts > 0) & (counts < MIN_SAMPLES_PER_PARAMETER))
-    enough = counts.sum() >= MIN_SAMPLES_PER_PARAMETER * (counts > 0).sum()
-    if not len(rare) or not enough or _has_errors(*rows):
+    # From the rarest on.
+    there = counts.argsort(kind="stable")[(counts == 0).sum() :]
+    n_rare = (counts[there] < MIN_SAMPLES_PER_PARAMETER).sum()
+    if not n_rare or len(seen) < MIN_SAMPLES_PER_PARAMETER * len(there) or _has_errors(*rows):
         return []
-    rarest = rare[counts[rare].argsort(kind="stable")][:_MAX_RARE]
+    rarest = there[: min(n_rare, _MAX_RARE)]
     few = list(zip(classes[rarest].tolist(), counts[rarest].tolist(), strict=True))
-    return [Finding(words.rare_classes(counts.sum(), few, len(rare) > _MAX_RARE), suspected=True)]
+    return [Finding(words.rare_classes(len(seen), few, n_rare > _MAX_RARE), suspected=True)]
 
 
 def _has_errors(logits, y_encoded, weight):
@@ -250,16 +251,17 @@ def better_order(best, labels, weight, units):
 
 def _is_better(order, best, labels, weight, units):
     """Return True where an order is more accurate on units, beyond chance and beyond what the shares of labels make."""
-    gain = (order[best] == labels).astype(float) - (best == labels)
+    moved = order[best]
+    gain = (moved == labels).astype(float) - (best == labels)
     share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
-    surplus = weight * (gain - (share[order[best]] - share[best]))
+    surplus = weight * (gain - (share[moved] - share[best]))
     if deviations(np.bincount(units, surplus)) <= _DEVIATIONS:
         return False
     # Inputs that have shifted confuse classes as well, and what is moved then is mostly wrong again.
-    if 2 * (weight @ (gain > 0)) <= weight @ (order[best] != best):
+    if 2 * (weight @ (gain > 0)) <= weight @ (moved != best):
         return False
     # And the right order makes a network worth its calibration.
-    hits, chance = np.average([order[best] == labels, share[order[best]]], axis=1, weights=weight)
+    hits, chance = np.average([moved == labels, share[moved]], axis=1, weights=weight)
     return hits - chance > _MIN_AGREEMENT * (1 - chance)
 
 
