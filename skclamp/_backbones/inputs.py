@@ -242,8 +242,8 @@ class ArrayInputs:
         batch_size = batch_size or _at_once(self.values, self.batch_size, self.most)
         for start in range(0, len(self), batch_size):
             # Of neighbours views.
-            rows = slice(start, start + batch_size)
-            rows = rows if self.rows is None else self.rows[rows]
+            places = slice(start, start + batch_size)
+            rows = places if self.rows is None else self.rows[places]
             inputs = _rows_of(self.values, rows)
             _check_finite(inputs, start)
             yield inputs, _rows_of(self.labels, rows)
@@ -313,7 +313,7 @@ class DatasetInputs:
 
     def fetch(self, indices):
         """Inputs at some positions, as a batch; in a worker's hands."""
-        return self._collate(Subset(self.dataset, indices).__getitems__(range(len(indices))))[0]
+        return self._collate(Subset(self.dataset, indices).__getitems__([*range(len(indices))]))[0]
 
 
 def _collate(items):

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,7 +186,9 @@ class NetworkBackbone(Backbone):
         n_samples = None if inputs.is_stream else len(inputs)
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
-        out, parts, labels, done, sizes = None, [], [], 0, []
+        out: Any = None
+        labels: list = []
+        parts, sizes, done = [], [], 0
         measures = self.scale is None and self.scale_of_fit is None and transform is None
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
