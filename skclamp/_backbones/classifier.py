@@ -48,10 +48,12 @@ class ClassifierBackbone(Backbone):
                 f"estimator must give one score per class; {self.method} gave {scores.shape[1]} columns for "
                 f"{len(self.classes)} classes. For a support vector machine set decision_function_shape='ovr'"
             )
-        response = "logits" if self.method == "decision_function" else "probabilities"
-        if response == "probabilities":
+        response = "logits"
+        if self.method != "decision_function":
+            response = "probabilities"
             check_probabilities(scores, name, outputs=self.outputs)
-        scores = scores.double() if of_labels or response == "probabilities" else scores
+        if of_labels or response == "probabilities":
+            scores = scores.double()
         return logits_from(scores, response, n_samples=len(scores), outputs=self.outputs), None
 
     def as_module(self, owner):
@@ -193,9 +195,8 @@ class _LogProbabilities(nn.Module):
 
 def scoring_method(classifier, response):
     """The method to call: decision_function where there is one, unless probabilities are asked for."""
-    wanted = {"logits": "decision_function", "probabilities": "predict_proba"}.get(response)
-    if wanted is None:
-        wanted = "decision_function" if hasattr(classifier, "decision_function") else "predict_proba"
+    preferred = "decision_function" if hasattr(classifier, "decision_function") else "predict_proba"
+    wanted = {"logits": "decision_function", "probabilities": "predict_proba"}.get(response, preferred)
     if not hasattr(classifier, wanted):
         raise ValueError(
             f"response must be what the estimator offers; got {response!r}, but {type(classifier).__name__} has no "

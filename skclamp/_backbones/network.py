@@ -291,12 +291,13 @@ class NetworkBackbone(Backbone):
         # Masks of other numbers may be added to scores.
         if ids is None or ids.ndim != 2 or mask is None or mask.shape != ids.shape or mask.is_floating_point():
             return None
-        ends = (ids == ids[:, -1:]).flip(1).long().cumprod(1).flip(1)
+        from_end = ids.flip(1)
+        ends = (from_end == from_end[:, :1]).long().cumprod(1)
         lengths = ends.sum(1)
-        is_pad = ids == ids[lengths.argmax(), -1]
+        is_pad = from_end == from_end[lengths.argmax(), 0]
         if lengths.max() < _N_PADS or (is_pad & (ends == 0)).any():
             return None
-        return {**others, "attention_mask": (~is_pad).to(mask.dtype)}
+        return {**others, "attention_mask": (~is_pad).flip(1).to(mask.dtype)}
 
     def _check_probabilities(self, output, first_row):
         """Raise unless what is called probabilities are some; `first_row` is the number of the batch's first sample."""

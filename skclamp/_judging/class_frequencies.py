@@ -89,8 +89,8 @@ class ClassHistograms(NamedTuple):
         weight = weight * (total / np.maximum(squares, np.finfo(float).tiny))[y_encoded]
         columns = _columns(log_proba)
         edges = np.quantile(columns, np.arange(1, _N_BINS) / _N_BINS, axis=1).T
-        places = (bins * n_classes + y_encoded for bins in _bins_of(columns, edges))
-        counts = [np.bincount(place, weight, _N_BINS * n_classes) for place in places]
+        n_bins = _N_BINS * n_classes
+        counts = [np.bincount(bins * n_classes + y_encoded, weight, n_bins) for bins in _bins_of(columns, edges)]
         return cls(edges, np.reshape(counts, (-1, _N_BINS, n_classes)).astype(np.float32))
 
     def p_value(self, log_proba, priors):
