@@ -139,7 +139,7 @@ class ProbabilityMoments(NamedTuple):
         weight = weight / weight.sum()
         mean = np.maximum(weight @ proba, MIN_PROBABILITY)
         mean /= mean.sum()
-        covariance = (proba.T * weight) @ proba - np.outer(mean, mean)
+        covariance = np.cov(proba.T, bias=True, aweights=weight)
         return cls(mean, covariance.astype(np.float32), float(n_effective(weight)))
 
     def squared(self, proba):

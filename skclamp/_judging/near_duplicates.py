@@ -75,8 +75,7 @@ def _near_duplicates(points, y):
     for k in np.unique(y):
         part = points[y == k]
         if len(part) >= _MIN_OF_CLASS:
-            permuted = np.column_stack([rng.permutation(column) for column in part.T])
-            found += _n_clustered(part), _n_clustered(permuted), len(part)
+            found += _n_clustered(part), _n_clustered(rng.permuted(part, axis=0)), len(part)
     return found
 
 

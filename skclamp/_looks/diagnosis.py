@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.special import betainc
 from scipy.stats import entropy
+from sklearn.metrics.cluster import contingency_matrix
 
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import deviations, n_effective, numbered
@@ -123,9 +124,9 @@ def diagnose(samples, *, fitted):
 
 def _are_the_same(groups, classes):
     """Return True where each group is one class and each class one group, of several samples somewhere."""
-    pairs = groups * (classes.max() + 1) + classes
-    n_groups, n_classes, n_pairs = (len(np.unique(numbers)) for numbers in (groups, classes, pairs))
-    return 1 < n_groups == n_classes == n_pairs < len(groups)
+    pairs = contingency_matrix(groups, classes, sparse=True)
+    n_groups, n_classes = pairs.shape
+    return 1 < n_groups == n_classes == pairs.nnz < len(groups)
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
@@ -326,7 +327,7 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
     if guessed and enough and logits.min() >= 0 and 0 < logits.max() <= 1:
         # A single sigmoid's output is the second of two columns; several are far too flat for logits.
         single = logits.shape[1] == 2 and not logits[:, 0].any()
-        if (single or temperature < _SIGMOID_T) and not _sum_to(1, logits):
+        if (single or temperature < _SIGMOID_T) and total_of_probabilities(logits) != 1:
             return [Finding(words.sigmoid(single), explains=True)]
     flat = temperature < _DOUBLE_SOFTMAX_T and enough and not notes.explained
     if flat and not (declared and total_of_probabilities(logits) == 1) and _is_softmax_but_for_a_constant(logits):
@@ -356,14 +357,12 @@ def total_of_probabilities(logits):
     # The first row tells nearly always.
     if logits[0].min() < 0 or logits.min() < 0:
         return 0
-    totals = (1, 100) if len(logits) > 1 else (1,)
-    return next((total for total in totals if _sum_to(total, logits)), 0)
-
-
-def _sum_to(total, logits):
-    """Return True where rows sum to a total, up to rounding: percentages may be whole ones."""
-    tolerance = row_sum_tolerance(torch.finfo(logits.dtype).eps) if total == 1 else _ROUNDED_PERCENTAGES
-    return bool(((logits.sum(1) - total).abs() <= tolerance).all())
+    sums = logits.sum(1)
+    if (sums - 1).abs().max() <= row_sum_tolerance(torch.finfo(logits.dtype).eps):
+        return 1
+    if len(sums) > 1 and (sums - 100).abs().max() <= _ROUNDED_PERCENTAGES:
+        return 100
+    return 0
 
 
 def look_for_probabilities(logits, outputs, of_classes=words.probabilities, of_labels=words.PROBABILITIES_OF_LABELS):
