@@ -97,15 +97,13 @@ def diagnose(samples, *, fitted):
     thinned = samples.labelled.thinned(max(1, _MAX_ROWS // len(samples.weight)))
     # Rows of one image are no independent ones.
     units = np.arange(len(thinned.weight)).repeat(thinned.n_rows_each)
-    rows = thinned.rows()
-    counted = rows.weight > 0
-    seen = rows.y[counted.to(rows.y.device)]
+    rows, units = _drawn(thinned.rows(), units, len(units))
     backbone, groups, classes = samples.backbone, samples.groups, samples.classes
-    findings = _of_classes(seen, rows, classes)
+    findings = _of_classes(rows, classes)
     # Folds are fitted without what they calibrate on.
     if fitted:
         findings += look_for_errors(*rows)
-    if groups is not None and _are_the_same(groups[units][counted], seen.cpu().numpy()):
+    if groups is not None and _are_the_same(groups[units], rows.y.cpu().numpy()):
         findings.append(Finding(words.GROUPS_ARE_CLASSES, explains=True))
     if not backbone.yields_logits:
         return findings, None
@@ -117,7 +115,7 @@ def diagnose(samples, *, fitted):
         findings.append(Finding(said[why], explains=True))
     few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * rows.logits.shape[1]), _MAX_ROWS)
     looked, misfits = _look_at_columns(rows, units, few, backbone, classes)
-    if misfits and looked.n_samples > few:
+    if misfits and len(units) > few:
         looked, misfits = _look_at_columns(rows, units, _MAX_ROWS, backbone, classes)
     return findings + misfits, looked._replace(random=why == "random")
 
@@ -154,17 +152,23 @@ def _are_near_misses(logits, y_encoded):
     return temperature < _HEART_T / math.sqrt(math.log(logits.shape[1])) and not _is_softmax_but_for_a_constant(logits)
 
 
+def _drawn(rows, units, most):
+    """Return `most` of the rows with weight, and their units; all as they are where these are all."""
+    drawn = counted_rows(rows.weight, most)
+    if len(drawn) == len(units):
+        return rows, units
+    # A tensor of one row would draw a number.
+    return rows.take(drawn), units[drawn.numpy()]
+
+
 def _look_at_columns(rows, units, most, backbone, classes):
     """A look at `most` of the rows with weight, and findings of columns that fit no labels, or of guesses.
 
     `units` are the numbers of what is independent, such as the images that places are of.
     """
-    n_samples = int((rows.weight > 0).sum())
-    if min(most, n_samples) < len(units):
-        drawn = counted_rows(rows.weight, most)
-        # A tensor of one row would draw a number.
-        rows, units = rows.take(drawn), numbered(units[drawn.numpy()])
-    logits = rows.logits
+    n_samples = len(units)
+    rows, units = _drawn(rows, units, most)
+    logits, units = rows.logits, numbered(units)
     best, labels, weights = top_columns(logits).cpu().numpy(), rows.y.cpu().numpy(), rows.weight.numpy()
     weights = weights / weights.max()
     accuracy = float(np.average(best == labels, weights=weights))
@@ -200,20 +204,21 @@ def _look_for_void(accuracy, logits, labels, weight, classes):
     return [Finding(words.VOID.format(classes.tolist()[void], share[void], expected[void]), explains=True)]
 
 
-def _of_classes(seen, rows, classes):
-    """Look for labels `seen`, of several samples with weight, all of one class, or flawless ones rarely of some."""
-    counts = torch.bincount(seen, minlength=len(classes)).cpu().numpy()
-    if len(seen) > 1 and counts.max() == len(seen):
-        message = words.ONE_CLASS.format(name=classes.tolist()[int(seen[0])], n_classes=len(classes))
+def _of_classes(rows, classes):
+    """Look for labels of several samples, all of one class, or flawless ones rarely of some."""
+    counts = torch.bincount(rows.y, minlength=len(classes)).cpu().numpy()
+    n_samples = len(rows.y)
+    if 1 < n_samples == counts.max():
+        message = words.ONE_CLASS.format(name=classes.tolist()[counts.argmax()], n_classes=len(classes))
         return [Finding(message, explains=True)]
     # From the rarest on.
     there = counts.argsort(kind="stable")[(counts == 0).sum() :]
     n_rare = (counts[there] < MIN_SAMPLES_PER_PARAMETER).sum()
-    if not n_rare or len(seen) < MIN_SAMPLES_PER_PARAMETER * len(there) or _has_errors(*rows):
+    if not n_rare or n_samples < MIN_SAMPLES_PER_PARAMETER * len(there) or _has_errors(*rows):
         return []
     rarest = there[: min(n_rare, _MAX_RARE)]
     few = list(zip(classes[rarest].tolist(), counts[rarest].tolist(), strict=True))
-    return [Finding(words.rare_classes(len(seen), few, n_rare > _MAX_RARE), suspected=True)]
+    return [Finding(words.rare_classes(n_samples, few, n_rare > _MAX_RARE), suspected=True)]
 
 
 def _has_errors(logits, y_encoded, weight):
