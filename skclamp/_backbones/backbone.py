@@ -111,19 +111,19 @@ class Backbone(ABC):
         """Identity of the network or classifier, which tells it from another; None where there is neither."""
 
     def at_places(self, logits, n_samples):
-        """Return the first logits at the places that a fit looks at, (n, K, P), of dense ones; others as they are.
+        """Return the first dense logits at the places that a fit looks at, (n, K, P); any others as they are.
 
         The places are the same of all samples, drawn the same way each time, where all are too many for the memory.
         """
-        if logits.ndim > 2 and self.kept is None:
-            self.places = tuple(logits.shape[2:])
-            n_places = math.prod(logits.shape[2:])
-            if self.fits:
-                most = max(1, _MOST_PLACES // (n_samples or _EXPECTED))
-                drawn = np.random.default_rng(0).choice(n_places, min(most, n_places), replace=False)
-                self.kept = slice(None) if most >= n_places else np.sort(drawn)
-                return logits.flatten(2)[:, :, self.kept]
-        return logits
+        if self.kept is not None:
+            return logits
+        self.places = tuple(logits.shape[2:])
+        if not self.fits:
+            return logits
+        n_places, most = math.prod(self.places), max(1, _MOST_PLACES // (n_samples or _EXPECTED))
+        drawn = np.random.default_rng(0).choice(n_places, min(most, n_places), replace=False)
+        self.kept = slice(None) if most >= n_places else np.sort(drawn)
+        return logits.flatten(2)[:, :, self.kept]
 
     def whole(self):
         """Return the same for predictions: at all places."""
@@ -164,9 +164,9 @@ class ArrayBackbone(Backbone):
         return check_scores(X).to(self.device)
 
     def logits(self, scores, *, labelled=False):
-        scores = self.at_places(scores, len(scores))
         some = scores
         if scores.ndim > 2:
+            scores = self.at_places(scores, len(scores))
             flat = scores.flatten(2)
             some = flat[:, :, :: 1 + flat[:, 0].numel() // _MOST_SEEN].movedim(1, 2).flatten(0, 1)
         if self.response == "probabilities":

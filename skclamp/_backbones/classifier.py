@@ -14,7 +14,7 @@ from .._utils.labels import columns_of_labels
 from .._utils.least_probability import floored
 from ..modules import LogitsModule, as_module, logits_from
 from ..modules._from_sklearn import check_steps, flat_steps, tells_labels, transformer_layers
-from .backbone import Backbone, check_probabilities
+from .backbone import Backbone, Opening, check_probabilities
 from .fingerprint import Digest
 from .inputs import check_no_dataset
 from .network import NetworkBackbone, on_device, place_of, skorch_logits
@@ -26,11 +26,11 @@ class ClassifierBackbone(Backbone):
 
     votes = True
 
-    def __init__(self, classifier, response, outputs):
+    def __init__(self, classifier, opening):
         self.classifier = classifier
-        self.response = response
-        self.outputs = outputs
-        self.method = scoring_method(classifier, response)
+        self.response = opening.response
+        self.outputs = opening.outputs
+        self.method = scoring_method(classifier, opening.response)
         self.classes = classifier.classes_
 
     def open(self, X):
@@ -48,10 +48,12 @@ class ClassifierBackbone(Backbone):
                 f"estimator must give one score per class; {self.method} gave {scores.shape[1]} columns for "
                 f"{len(self.classes)} classes. For a support vector machine set decision_function_shape='ovr'"
             )
-        response = "logits" if self.method == "decision_function" else "probabilities"
-        if response == "probabilities":
+        response = "logits"
+        if self.method != "decision_function":
+            response = "probabilities"
             check_probabilities(scores, name, outputs=self.outputs)
-        scores = scores.double() if of_labels or response == "probabilities" else scores
+        if of_labels or response == "probabilities":
+            scores = scores.double()
         return logits_from(scores, response, n_samples=len(scores), outputs=self.outputs), None
 
     def as_module(self, owner):
@@ -99,11 +101,7 @@ class PipelineBackbone(NetworkBackbone):
 
     def __init__(self, pipeline, opening):
         *self.transformers, net = flat_steps(pipeline)
-        super().__init__(
-            skorch_logits(net, opening.response, opening.device, outputs=opening.outputs),
-            opening,
-            classes=getattr(net, "classes_", None),
-        )
+        super().__init__(skorch_logits(net, opening), opening, classes=getattr(net, "classes_", None))
         self.classifier = pipeline
         self.response = opening.response
 
@@ -164,7 +162,7 @@ def network_of(classifier, response):
     if isinstance(net, NeuralNet):
         check_steps(transformers)
         # Of a Pipeline it says which method is asked, not what the net yields.
-        head = skorch_logits(net, "auto" if response == "probabilities" and transformers else response, None)
+        head = skorch_logits(net, Opening("auto" if response == "probabilities" and transformers else response))
         if not transformers:
             return head
         device, dtype = place_of(head)
@@ -197,9 +195,8 @@ class _LogProbabilities(nn.Module):
 
 def scoring_method(classifier, response):
     """The method to call: decision_function where there is one, unless probabilities are asked for."""
-    wanted = {"logits": "decision_function", "probabilities": "predict_proba"}.get(response)
-    if wanted is None:
-        wanted = "decision_function" if hasattr(classifier, "decision_function") else "predict_proba"
+    preferred = "decision_function" if hasattr(classifier, "decision_function") else "predict_proba"
+    wanted = {"logits": "decision_function", "probabilities": "predict_proba"}.get(response, preferred)
     if not hasattr(classifier, wanted):
         raise ValueError(
             f"response must be what the estimator offers; got {response!r}, but {type(classifier).__name__} has no "

@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Number
 from typing import Any, ClassVar
@@ -35,6 +36,8 @@ BATCH_SIZE = 64
 # Numbers of a batch of "auto" on a CPU, 16 images of 224 x 224 in colour: what one layer makes of more neither stays in
 # the caches nor on the heap, whose pages are then mapped anew for each layer.
 _MOST_ON_CPU = 2**22
+# What messages call one of several inputs.
+_ENTRY = "entry {!r} of X"
 UNFITTED = "where the classifier isn't fitted"
 
 
@@ -60,13 +63,20 @@ def dataset_behind(X, *, any_order=False):
         X = X.with_format("torch") if given is None else X
     elif not isinstance(X, SliceDataset):
         return X
-    return X if isinstance(X, Dataset) else _ItemsOf(X)
+    return _as_dataset(X)
+
+
+def _as_dataset(items):
+    """A torch Dataset of what has a length and items."""
+    return items if isinstance(items, Dataset) else Subset(items, range(len(items)))
 
 
 def check_items(X, y=None):
     """Raise for a list or tuple of a Dataset's items, for several inputs side by side, and for inputs beside labels."""
-    if y is None and isinstance(X, tuple) and len(X) == 2 and _are_pair(*X):
-        raise TypeError(f"X must be samples, and y their labels; got a tuple of {len(X)} as X: give X[0], X[1]")
+    if y is None and isinstance(X, tuple) and len(X) == 2:
+        shape, of_labels = (getattr(part, "shape", ()) for part in X)
+        if len(shape) > len(of_labels) > 0 and shape[:1] == of_labels[:1]:
+            raise TypeError("X must be samples, and y their labels; got a tuple of 2 as X: give X[0], X[1]")
     first = X[0] if len(X) else None
     pairs = isinstance(first, tuple) and getattr(next(iter(first), None), "ndim", 0) > 0
     if isinstance(X, list) and (pairs or isinstance(first, Mapping)):
@@ -78,41 +88,12 @@ def check_items(X, y=None):
         raise TypeError(f"X must be one array, or a dict of several by name; got a {type(X).__name__} of {len(X)}")
 
 
-def _are_pair(X, y):
-    """Return whether these are samples and a label for each."""
-    shape, other = tuple(getattr(X, "shape", ())), tuple(getattr(y, "shape", ()))
-    return len(shape) > len(other) > 0 and shape[:1] == other[:1]
-
-
 def check_no_dataset(X, where, name="X"):
     """Raise for a Dataset where only an array will do."""
     if isinstance(X, Dataset):
         X = X.dataset if isinstance(X, LoadedDataset) else X
         kind = "a dict" if isinstance(X, NamedArrays) else f"the Dataset {type(X).__name__}"
         raise TypeError(f"{name} must be an array {where}; got {kind}")
-
-
-def _fetch(dataset, indices):
-    """Items of a map-style Dataset, at once where it can."""
-    if callable(getattr(dataset, "__getitems__", None)):
-        return dataset.__getitems__(indices)
-    return [dataset[i] for i in indices]
-
-
-class _ItemsOf(Dataset):
-    """A torch Dataset of what has a length and items."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, index):
-        return self.items[int(index)]
-
-    def __getitems__(self, indices):
-        return _fetch(self.items, indices)
 
 
 class LoadedDataset(Dataset):
@@ -131,8 +112,7 @@ class LoadedDataset(Dataset):
             self.loading["collate_fn"] = loader.collate_fn
         # What puts batches together by itself has items as they are, and so has a list.
         as_it_is = "collate_fn" in self.loading or isinstance(loader.dataset, list)
-        dataset = loader.dataset if as_it_is else dataset_behind(loader.dataset)
-        self.dataset = dataset if isinstance(dataset, Dataset) else _ItemsOf(dataset)
+        self.dataset = _as_dataset(loader.dataset if as_it_is else dataset_behind(loader.dataset))
 
 
 def _check_loader(loader, any_order):
@@ -177,10 +157,6 @@ class NamedArrays(Dataset):
     def __len__(self):
         return len(next(iter(self.tensors.values())))
 
-    def __getitem__(self, index):
-        inputs = {name: values[index] for name, values in self.tensors.items()}
-        return inputs if self.labels is None else (inputs, self.labels[index])
-
 
 def _without_labels(entries):
     """The inputs of a mapping, as a dict, and its labels or None."""
@@ -190,7 +166,7 @@ def _without_labels(entries):
 
 def _entry(values, name):
     try:
-        tensor = tensor_of(values, f"entry {name!r} of X")
+        tensor = tensor_of(values, _ENTRY.format(name))
     except ValueError as error:
         raise ValueError(f"{error}. Pad them, as tokenizers do with padding=True, {_BY_COLLATING}") from error
     if tensor.ndim == 0:
@@ -213,14 +189,14 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True):
     if isinstance(X, NamedArrays):
         return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"], most=loading.get("most"))
     if isinstance(X, Dataset):
-        if not isinstance(X, IterableDataset) and not hasattr(X, "__len__"):
+        if isinstance(X, IterableDataset):
+            # Several workers would each go through the stream, or change the order of one that they share.
+            loading["num_workers"] = min(1, loading.get("num_workers", 0))
+        elif not hasattr(X, "__len__"):
             raise TypeError(
                 f"X must be a Dataset with a length, or an IterableDataset; got {type(X).__name__}, which has neither "
                 "length nor order"
             )
-        if isinstance(X, IterableDataset):
-            # Several workers would each go through the stream, or change the order of one that they share.
-            loading["num_workers"] = min(1, loading.get("num_workers", 0))
         return DatasetInputs(X, **loading)
     if isinstance(X, (list, tuple)):
         check_items(X)
@@ -236,6 +212,7 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True):
     return ArrayInputs(values, **loading)
 
 
+@dataclass(eq=False)
 class ArrayInputs:
     """Samples along the first axis of one tensor, or of several by name, which stay where they are and as they are.
 
@@ -243,37 +220,38 @@ class ArrayInputs:
     None any. `loading` is what torch's DataLoader is told beside the batch size.
     """
 
+    values: Any
+    labels: Any = None
+    rows: torch.Tensor | None = None
+    batch_size: int = BATCH_SIZE
+    most: int | None = None
+
     loading: ClassVar[dict] = {}
     is_stream = is_ragged = False
 
-    def __init__(self, values, labels=None, rows=None, batch_size=BATCH_SIZE, most=None):
-        self.values, self.labels, self.rows, self.batch_size, self.most = values, labels, rows, batch_size, most
-
     def __len__(self):
-        return len(next(iter(_named(self.values).values())) if self.rows is None else self.rows)
+        return len(next(iter(_by_name(self.values).values())) if self.rows is None else self.rows)
 
     def take(self, indices):
         """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
         rows = torch.as_tensor(indices)
-        rows = rows if self.rows is None else self.rows[rows]
-        return ArrayInputs(self.values, self.labels, rows, self.batch_size, self.most)
-
-    def at(self, positions):
-        """Inputs and labels or None at some positions, a tensor or a slice; copied where they aren't neighbours."""
-        rows = positions if self.rows is None else self.rows[positions]
-        return _rows_of(self.values, rows), _rows_of(self.labels, rows)
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
         batch_size = batch_size or _at_once(self.values, self.batch_size, self.most)
         for start in range(0, len(self), batch_size):
-            inputs, labels = self.at(slice(start, start + batch_size))
+            # Of neighbours views.
+            places = slice(start, start + batch_size)
+            rows = places if self.rows is None else self.rows[places]
+            inputs = _rows_of(self.values, rows)
             _check_finite(inputs, start)
-            yield inputs, labels
+            yield inputs, _rows_of(self.labels, rows)
 
     def fetch(self, indices):
         """Inputs at some positions, as a batch."""
-        return self.at(torch.as_tensor(indices))[0]
+        taken = self.take(indices)
+        return _rows_of(taken.values, taken.rows)
 
 
 class DatasetInputs:
@@ -307,7 +285,7 @@ class DatasetInputs:
                     _check_sizes(self._sizes, _BY_COLLATING)
             _check_finite(inputs, n_before)
             record(inputs)
-            n_loaded = len(next(iter(_named(inputs).values())))
+            n_loaded = len(next(iter(_by_name(inputs).values())))
             size = _at_once(inputs, n_loaded, None if batch_size else self.most)
             for start in range(0, n_loaded, size):
                 rows = slice(start, start + size)
@@ -330,12 +308,12 @@ class DatasetInputs:
     def take(self, indices):
         """The samples at these positions, as a view of the Dataset."""
         taken = copy.copy(self)
-        taken.dataset = Subset(self.dataset, [int(i) for i in indices])
+        taken.dataset = Subset(self.dataset, np.asarray(indices).tolist())
         return taken
 
     def fetch(self, indices):
         """Inputs at some positions, as a batch; in a worker's hands."""
-        return self._collate(_fetch(self.dataset, indices))[0]
+        return self._collate(Subset(self.dataset, indices).__getitems__([*range(len(indices))]))[0]
 
 
 def _collate(items):
@@ -378,7 +356,7 @@ def _are_there(labels):
 def _own_batch(collate_fn, items):
     """Inputs and labels that a loader's own collate_fn makes of items; runs in the workers."""
     inputs, labels = _split(collate_fn(list(items)))
-    lengths = {_n_rows(part) for part in (*_named(inputs).values(), labels)} - {None}
+    lengths = {_n_rows(part) for part in (*_by_name(inputs).values(), labels)} - {None}
     if lengths != {len(items)}:
         raise ValueError(
             f"X must be a DataLoader whose collate_fn keeps each sample, along the first axis; of {len(items)} it "
@@ -404,7 +382,7 @@ def _split(item):
     if isinstance(inputs, Mapping):
         entries, own_label = _without_labels(inputs)
         label = own_label if label is None else label
-        tensors = {name: _tensor(value, _called(name), lists=True) for name, value in entries.items()}
+        tensors = {name: _tensor(value, _ENTRY.format(name), lists=True) for name, value in entries.items()}
     else:
         tensors = _tensor(inputs, "X")
     return tensors, to_numpy(label) if isinstance(label, np.ndarray) else label
@@ -439,16 +417,16 @@ def _remedy(value):
     )
 
 
-def _named(inputs):
-    """Tensors by the names of their entries, None that of inputs without one."""
-    return inputs if isinstance(inputs, dict) else {None: inputs}
+def _by_name(inputs):
+    """Tensors by what messages call them."""
+    return {_ENTRY.format(name): inputs[name] for name in inputs} if isinstance(inputs, dict) else {"X": inputs}
 
 
 def _at_once(inputs, batch_size, most):
     """Return how many of `batch_size` samples hold at most so many numbers, a power of two; None is any number."""
     if most is None:
         return batch_size
-    n_each = sum(tensor[:1].numel() for tensor in _named(inputs).values())
+    n_each = sum(tensor[:1].numel() for tensor in _by_name(inputs).values())
     return min(batch_size, 2 ** int(math.log2(max(1, most // max(1, n_each)))))
 
 
@@ -459,13 +437,9 @@ def _rows_of(part, rows):
     return None if part is None else part[rows]
 
 
-def _called(name):
-    return "X" if name is None else f"entry {name!r} of X"
-
-
 def _sizes(inputs, axis=1):
     """Shape of an input, of each entry; `axis` is its first one."""
-    return {name: tuple(tensor.shape[axis:]) for name, tensor in _named(inputs).items()}
+    return {name: tuple(tensor.shape[axis:]) for name, tensor in _by_name(inputs).items()}
 
 
 def _check_sizes(sizes, where):
@@ -474,23 +448,23 @@ def _check_sizes(sizes, where):
         shapes = {size[name] for size in sizes}
         if len(shapes) > 1:
             raise ValueError(
-                f"{_called(name)} must hold inputs of one size; got inputs of shapes {shown_shapes(shapes)}. Resize, "
+                f"{name} must hold inputs of one size; got inputs of shapes {shown_shapes(shapes)}. Resize, "
                 f"crop or pad them, {where}"
             )
 
 
 def _check_finite(batch, first_row):
     """Raise unless each entry of a batch is finite; `first_row` is the number of its first sample."""
-    for name, tensor in _named(batch).items():
+    for name, tensor in _by_name(batch).items():
         if tensor.is_floating_point():
-            check_finite(tensor, _called(name), first_row)
+            check_finite(tensor, name, first_row)
 
 
 class TrainingSet(Dataset):
     """Batches of (inputs, targets): inputs at some positions, with targets of our own in place of their labels.
 
-    Torch's DataLoader reads it a batch at a time, with a `collate_fn` that leaves them as they are: a Python loop over
-    samples would cost more than a small network.
+    Torch's DataLoader reads it a batch at a time, with the `collate_fn` tuple, which leaves them as they are: a Python
+    loop over samples would cost more than a small network.
     """
 
     def __init__(self, inputs, *targets):
@@ -502,8 +476,3 @@ class TrainingSet(Dataset):
     def __getitems__(self, indices):
         # A number of no sample's stands for none, whose targets weigh nothing.
         return self.inputs.fetch([max(i, 0) for i in indices]), tuple(target[indices] for target in self.targets)
-
-    @staticmethod
-    def collate(batch):
-        """Return what was fetched: a batch already."""
-        return batch

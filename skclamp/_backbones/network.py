@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from .._utils.arrays import as_rows, check_logit_range
+from .._utils.arrays import check_logit_range
 from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
@@ -120,30 +121,33 @@ class NetworkBackbone(Backbone):
 
         The first is None where all have names, and none is to be perturbed.
         """
-        x, others = self._split(batch)
+        scale = self.integer_scale
+        if isinstance(batch, torch.Tensor):
+            x, others = self._convert(batch, None, None if isinstance(scale, dict) else scale), {}
+        else:
+            x, others = self._entries(batch, scale)
         if self.before is None or x is None:
             return x, others
         with torch.no_grad():
             return self.before(x).to(x.dtype), others
 
-    def _split(self, batch):
-        scale = self.integer_scale
-        if isinstance(batch, torch.Tensor):
-            return self._convert(batch, None, None if isinstance(scale, dict) else scale), {}
+    def _entries(self, batch, scale):
         key = self.module.input_key
         if key is None and self.perturbs and len(batch) == 1:
             (key,) = batch
             self.module.input_key = key
         names = ", ".join(map(repr, batch))
-        # One scale is that of the perturbed entry, or of the only one.
-        scales = scale if isinstance(scale, dict) else {next(iter(batch)) if key is None else key: scale}
-        if unknown := sorted(set(scales) - set(batch) - {key}):
-            raise ValueError(f"integer_scale must name entries of X, {names}; got {unknown[0]!r}")
-        if scale is not None and scales is not scale and key is None and len(batch) > 1:
+        if isinstance(scale, dict):
+            if unknown := sorted(set(scale) - set(batch) - {key}):
+                raise ValueError(f"integer_scale must name entries of X, {names}; got {unknown[0]!r}")
+        elif scale is not None and key is None and len(batch) > 1:
             raise ValueError(
                 f"integer_scale must be a dict of scales by entry where X has several, {names}; got {scale!r}"
             )
-        others = {name: self._convert(entry, name, scales.get(name)) for name, entry in batch.items()}
+        else:
+            # One scale is that of the perturbed entry, or of the only one.
+            scale = {next(iter(batch)) if key is None else key: scale}
+        others = {name: self._convert(entry, name, scale.get(name)) for name, entry in batch.items()}
         if key is None and not (self.perturbs and any(entry.is_floating_point() for entry in others.values())):
             # Nothing is added to integers, such as tokens.
             return None, others
@@ -182,31 +186,37 @@ class NetworkBackbone(Backbone):
         n_samples = None if inputs.is_stream else len(inputs)
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
-        out, parts, labels, done, sizes = None, [], [], 0, []
+        out: Any = None
+        labels: list = []
+        parts, sizes, done = [], [], 0
         measures = self.scale is None and self.scale_of_fit is None and transform is None
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
                 seen = x if x is not None else next(filter(torch.is_floating_point, others.values()), None)
-                if out is None:
+                is_first = not labels
+                if is_first:
                     look_at_scale(seen, self.scale_of_fit)
                 if measures and done < MAX_SAMPLES:
                     sizes.append(sizes_of(seen))
                 passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
                 if views:
-                    viewed = (self._forward(passed_on, others, view) for view, _ in views)
+                    viewed = (self.module.seen_through(view, passed_on, **others) for view, _ in views)
                     z = weighted_sum(viewed, [weight for _, weight in views])
                 else:
+                    output, n_yielded = self.module._yielded(passed_on, **others)
+                    z = self.module._logits_of(output, n_yielded, None, passed_on)
                     # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
-                    z = self._forward(passed_on, others, first_row=done if transform is None else None)
-                z = self.at_places(z, n_samples)
-                if out is None and self._first is None and transform is None and not views:
+                    if transform is None and self.module.response == "probabilities":
+                        self._check_probabilities(output, done)
+                z = self.at_places(z, n_samples) if z.ndim > 2 else z
+                if is_first and self._first is None and transform is None and not views:
                     # What is compiled for batches of one size would be compiled anew for another.
                     compiled = unwrapped(self.module.module) is not self.module.module
                     few = slice(None if compiled else _N_REPEATED)
                     beside = {name: entry[few] for name, entry in others.items()}
                     self._first = None if x is None else x[few].clone(), beside, z[few].clone()
-                if out is None:
+                if is_first:
                     out = z.new_empty(n_samples or 0, *z.shape[1:])
                     if z.ndim > 2 and self.kept is None and out.nbytes > _MANY_BYTES:
                         warn_caller(
@@ -222,7 +232,7 @@ class NetworkBackbone(Backbone):
                 done += len(z)
                 labels.append(y)
                 bar.update(len(z))
-        if out is None:
+        if not labels:
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
         logits = out[:done] if n_samples is not None else torch.cat(parts)
         logits = logits.cpu() if logits.numel() <= _FEW else logits
@@ -255,16 +265,17 @@ class NetworkBackbone(Backbone):
         devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
         with evaluating(self.module), torch.no_grad(), torch.random.fork_rng(devices=devices):
             try:
-                second = self._forward(x, others)
+                second = self.module(x, **others)
                 # By more than the arithmetic of any device, which computes batches of another size otherwise.
                 scale = (first - first.mean(1, keepdim=True)).abs().max()
-                if not (first - second).abs().max() > _SAME * scale:
+                moved = (first - second).abs().max()
+                if not moved > _SAME * scale:
                     masked = self._without_padding(others)
-                    reads = masked is not None and (first - self._forward(x, masked)).abs().max() > _SAME * scale
+                    reads = masked is not None and (first - self.module(x, **masked)).abs().max() > _SAME * scale
                     return "padding" if reads else None
-                if (second - self._forward(x, others)).abs().max() > _SAME * scale:
+                if (second - self.module(x, **others)).abs().max() > _SAME * scale:
                     return "random"
-                return "batch" if (first - second).abs().max() > _SAME_IN_BATCHES * scale else None
+                return "batch" if moved > _SAME_IN_BATCHES * scale else None
             except (ForwardError, TypeError):
                 # Some take batches of one size alone.
                 return None
@@ -280,23 +291,19 @@ class NetworkBackbone(Backbone):
         # Masks of other numbers may be added to scores.
         if ids is None or ids.ndim != 2 or mask is None or mask.shape != ids.shape or mask.is_floating_point():
             return None
-        ends = (ids == ids[:, -1:]).flip(1).long().cumprod(1).flip(1)
+        from_end = ids.flip(1)
+        ends = (from_end == from_end[:, :1]).long().cumprod(1)
         lengths = ends.sum(1)
-        is_pad = ids == ids[lengths.argmax(), -1]
+        is_pad = from_end == from_end[lengths.argmax(), 0]
         if lengths.max() < _N_PADS or (is_pad & (ends == 0)).any():
             return None
-        return {**others, "attention_mask": (~is_pad).to(mask.dtype)}
+        return {**others, "attention_mask": (~is_pad).flip(1).to(mask.dtype)}
 
-    def _forward(self, x, others, view=None, first_row=None):
-        """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
-        output, n_samples = self.module._yielded(x if view is None else view(x), **others)
-        logits = self.module._logits_of(output, n_samples, view, x)
-        if first_row is not None and self.module.response == "probabilities":
-            scores = as_rows(output) if output.ndim > 2 else output
-            scores = scores if scores.ndim < 3 else scores.movedim(1, -1).flatten(0, -2)
-            name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
-            check_probabilities(scores, name, self.dtype, self.outputs)
-        return logits
+    def _check_probabilities(self, output, first_row):
+        """Raise unless what is called probabilities are some; `first_row` is the number of the batch's first sample."""
+        scores = output if output.ndim < 3 else output.movedim(1, -1).flatten(0, -2)
+        name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
+        check_probabilities(scores, name, self.dtype, self.outputs)
 
 
 class OverflowedLogits(ValueError):
@@ -339,21 +346,19 @@ def on_device(module, device):
     return copy.deepcopy(module).to(device)
 
 
-def skorch_logits(net, response, device, input_key=None, outputs="softmax"):
+def skorch_logits(net, opening):
     """A skorch net's module as a LogitsModule, with what its criterion and nonlinearity say of its output."""
     if not getattr(net, "initialized_", False):
         raise NotFittedError(
             f"estimator must be an initialised skorch net: call fit or initialize; got {type(net).__name__}. With cv, "
             "such as cv=5, clones of it are fitted"
         )
-    nonlinearity = None
-    if response == "auto":
-        response, nonlinearity = _response_of(net)
-    module = on_device(net.module_, device)
-    if outputs == "sigmoid" and nonlinearity is single_score:
+    response, nonlinearity = _response_of(net) if opening.response == "auto" else (opening.response, None)
+    module = on_device(net.module_, opening.device)
+    if opening.outputs == "sigmoid" and nonlinearity is single_score:
         nonlinearity = None
-    reading = {"nonlinearity": nonlinearity, "input_key": input_key, "outputs": outputs}
-    return LogitsModule(module, response=response, **reading)
+    reading = {"response": response, "nonlinearity": nonlinearity}
+    return LogitsModule(module, **reading, input_key=opening.input_key, outputs=opening.outputs)
 
 
 def _response_of(net):

@@ -28,7 +28,6 @@ _INSTEAD = (
 def open_backbone(estimator, opening):
     """The `Backbone` of an estimator, opened as an `Opening` says; None means that the inputs are the response."""
     response = opening.response
-    device = opening.device
     if isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
     if estimator is None:
@@ -37,14 +36,13 @@ def open_backbone(estimator, opening):
                 "estimator must be the network whose inputs clamping perturbs; got None: of X that holds logits take "
                 "VectorScaling or TemperatureScaling"
             )
-        return ArrayBackbone(response, opening.outputs, device)
+        return ArrayBackbone(response, opening.outputs, opening.device)
     if isinstance(estimator, NeuralNet):
-        head = skorch_logits(estimator, response, device, opening.input_key, opening.outputs)
-        return NetworkBackbone(head, opening, classes=getattr(estimator, "classes_", None))
+        return NetworkBackbone(skorch_logits(estimator, opening), opening, classes=getattr(estimator, "classes_", None))
     if isinstance(estimator, nn.Module):
         guessed = response == "auto"
         head = LogitsModule(
-            on_device(estimator, device),
+            on_device(estimator, opening.device),
             response="logits" if guessed else response,
             input_key=opening.input_key,
             outputs=opening.outputs,
@@ -58,8 +56,8 @@ def open_backbone(estimator, opening):
         return PipelineBackbone(estimator, opening)
     # A calibrator of ours, whatever methods others have.
     if opening.exact and hasattr(type(estimator), "_map_rows"):
-        return CalibratorBackbone(estimator, response, opening.outputs)
-    return ClassifierBackbone(estimator, response, opening.outputs)
+        return CalibratorBackbone(estimator, opening)
+    return ClassifierBackbone(estimator, opening)
 
 
 def is_frozen(estimator):

@@ -338,7 +338,7 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
     """
     # A net that was forgotten to be initialised: to train several takes time, and has to be asked for.
     if cv is None and isinstance(net := flat_steps(classifier)[-1], NeuralNet):
-        skorch_logits(net, "auto", None)
+        skorch_logits(net, opening)
     X, targets = _to_fit(classifier, X, y, names)
     whole = clone(classifier).fit(X, targets, **metadata.fit)
     deployed = open_backbone(whole, opening)

@@ -74,8 +74,6 @@ def look_at_scale(x, scale):
     largest = max(-low, high)
     beyond = _FAR_BEYOND * max(-scale.low, scale.high)
     below = -_BELOW_ZERO * scale.high if scale.low >= 0 else -float("inf")
-    if largest <= beyond and low >= below and largest >= scale.usual / _FAR_BELOW:
-        return
     # Background says nothing.
     n_entries = max(1, int(torch.count_nonzero(x)))
     if (

@@ -89,8 +89,8 @@ class ClassHistograms(NamedTuple):
         weight = weight * (total / np.maximum(squares, np.finfo(float).tiny))[y_encoded]
         columns = _columns(log_proba)
         edges = np.quantile(columns, np.arange(1, _N_BINS) / _N_BINS, axis=1).T
-        places = (bins * n_classes + y_encoded for bins in _bins_of(columns, edges))
-        counts = [np.bincount(place, weight, _N_BINS * n_classes) for place in places]
+        n_bins = _N_BINS * n_classes
+        counts = [np.bincount(bins * n_classes + y_encoded, weight, n_bins) for bins in _bins_of(columns, edges)]
         return cls(edges, np.reshape(counts, (-1, _N_BINS, n_classes)).astype(np.float32))
 
     def p_value(self, log_proba, priors):
@@ -102,13 +102,11 @@ class ClassHistograms(NamedTuple):
         columns = _columns(log_proba)
         n_samples = len(log_proba)
         observed = np.array([np.bincount(bins, minlength=_N_BINS) for bins in _bins_of(columns, self.edges)])
-        sizes = self._sizes()
-        counts, sizes, weights = self.counts[..., sizes > 0], sizes[sizes > 0], _weights(sizes, priors)
-        everyone = counts.sum(2) / sizes.sum()
+        there, sizes, weights = self._mixed(priors)
+        counts = self.counts[..., there]
         # One sample more of each class, as everyone's are: no bin in which others lie is known to be empty.
-        mixed = (counts @ (weights / (sizes + 1))) + everyone * (weights / (sizes + 1)).sum()
-        errors = weights**2 / sizes / (sizes + 1)
-        variance = n_samples * mixed + n_samples**2 * (counts @ errors + everyone * errors.sum())
+        smooth = counts + counts.sum(2, keepdims=True) / sizes.sum()
+        variance = smooth @ (n_samples * weights / (sizes + 1) * (1 + n_samples * weights / sizes))
         residual = observed - n_samples * (counts @ (weights / sizes))
         filled = variance > 0
         statistic = (residual**2 / np.where(filled, variance, 1)).sum(1)
@@ -117,11 +115,14 @@ class ClassHistograms(NamedTuple):
 
     def n_like(self, priors):
         """Kish's number of labelled samples, once they are weighted to have other class frequencies."""
-        sizes = self._sizes()
-        return float(1 / (_weights(sizes, priors) ** 2 / sizes[sizes > 0]).sum())
+        _, sizes, weights = self._mixed(priors)
+        return float(1 / (weights**2 / sizes).sum())
 
-    def _sizes(self):
-        return self.counts[0].sum(0, dtype=np.float64)
+    def _mixed(self, priors):
+        """Which classes have labelled samples, how many, and these classes' shares of a mixture."""
+        sizes = self.counts[0].sum(0, dtype=np.float64)
+        there = sizes > 0
+        return there, sizes[there], priors[there] / priors[there].sum()
 
 
 class ProbabilityMoments(NamedTuple):
@@ -138,13 +139,13 @@ class ProbabilityMoments(NamedTuple):
         weight = weight / weight.sum()
         mean = np.maximum(weight @ proba, MIN_PROBABILITY)
         mean /= mean.sum()
-        covariance = (proba.T * weight) @ proba - np.outer(mean, mean)
+        covariance = np.cov(proba.T, bias=True, aweights=weight)
         return cls(mean, covariance.astype(np.float32), float(n_effective(weight)))
 
     def squared(self, proba):
         """Return Hotelling's two-sample T-squared of unlabelled samples' mean, the score statistic of frequencies."""
         n_samples = len(proba)
-        n_both = self.n_both(len(proba))
+        n_both = self.n_both(n_samples)
         scatter = self.n_samples * self.covariance + n_samples * np.cov(proba.T, bias=True)
         # One sample more of each class: a rare class has no normal distribution.
         covariance = n_both * scatter / max(1.0, self.n_samples + n_samples - 2) + np.eye(len(self.mean))
@@ -214,8 +215,3 @@ def _columns(log_proba):
 def _bins_of(columns, edges):
     """Yield the bin of each entry of a column, column by column."""
     return (np.searchsorted(inner, column, side="right") for column, inner in zip(columns, edges, strict=True))
-
-
-def _weights(sizes, priors):
-    """Shares of the classes that have labelled samples."""
-    return priors[sizes > 0] / priors[sizes > 0].sum()

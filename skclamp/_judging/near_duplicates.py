@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
-from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
@@ -76,8 +75,7 @@ def _near_duplicates(points, y):
     for k in np.unique(y):
         part = points[y == k]
         if len(part) >= _MIN_OF_CLASS:
-            permuted = np.column_stack([rng.permutation(column) for column in part.T])
-            found += _n_clustered(part), _n_clustered(permuted), len(part)
+            found += _n_clustered(part), _n_clustered(rng.permuted(part, axis=0)), len(part)
     return found
 
 
@@ -96,15 +94,13 @@ def clusters(points, far):
     """
     points, some, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
     n_points = len(points)
-    n_neighbors = min(_MAX_SIZE, len(points) - 1)
-    if not n_neighbors:
+    if n_points == 1:
         return number.ravel()
-    # A cluster of so many has a neighbour outside for each point. A distance of 0 would be no edge.
-    distances, neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()
-    distances = np.maximum(distances, np.finfo(float).tiny)
-    # Older scipys take 32-bit indices alone.
-    ends = np.arange(0, distances.size + 1, n_neighbors, dtype=np.int32)
-    links = csr_array((distances.ravel(), neighbors.ravel().astype(np.int32), ends), shape=(n_points,) * 2)
+    # A cluster of so many has a neighbour outside for each point.
+    nearest = NearestNeighbors(n_neighbors=min(_MAX_SIZE, n_points - 1)).fit(points)
+    links = nearest.kneighbors_graph(mode="distance")
+    # A distance of 0 would be no edge.
+    links.data = np.maximum(links.data, np.finfo(float).tiny)
     tree = minimum_spanning_tree(links).tocoo()
     order = np.argsort(tree.data, kind="stable")
     labels = np.arange(n_points)

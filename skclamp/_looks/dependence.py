@@ -25,12 +25,13 @@ def look_for_dependence(samples, thoroughly):
     # Copies are told elsewhere.
     copies, rows = numbered(samples.copies(are_scores=samples.backbone.votes), len(weight)), np.flatnonzero(weight)
     rows = np.sort(rows[np.unique(copies[rows], return_index=True)[1]])
-    logits, y, _ = of_all.thinned(_MAX_PLACES).take(torch.from_numpy(rows[:_MAX_SEEN]))
+    first = rows[:_MAX_SEEN]
+    logits, y, _ = of_all.thinned(_MAX_PLACES).take(torch.from_numpy(first))
     likelihoods = log_likelihoods(logits, y, 1.0).cpu().numpy()
     confidence = logits.double().log_softmax(1).amax(1).view(len(y), -1).mean(1).cpu().numpy()
     classes = of_all.y.cpu().numpy() if y.ndim == 1 else np.zeros(len(weight))
     # Samples may be sorted by their labels, by what is predicted, or by a score of it.
-    kinds = classes[rows[:_MAX_SEEN]], logits.flatten(1).argmax(1).cpu().numpy()
+    kinds = classes[first], logits.flatten(1).argmax(1).cpu().numpy()
     length = stretch_of(likelihoods, confidence, kinds)
     if length or thoroughly:
         X = samples.X if samples.shard.ranks is ALONE else None

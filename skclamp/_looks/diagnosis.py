@@ -1,13 +1,14 @@
 """Silent nonsense: findings of a misuse that logits and labels show, and no single value."""
 
 import math
-from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.special import betainc
+from scipy.stats import entropy
+from sklearn.metrics.cluster import contingency_matrix
 
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import deviations, n_effective, numbered
@@ -66,7 +67,7 @@ class Looked(NamedTuple):
 
     Attributes
     ----------
-    logits, y_encoded, weight : torch.Tensor
+    rows : LabelledLogits
         Of all samples, or of some drawn the same way each time; those without weight are left out.
     n_samples : int
         How many have weight, of all.
@@ -80,9 +81,7 @@ class Looked(NamedTuple):
         Whether the network draws in eval mode.
     """
 
-    logits: torch.Tensor
-    y_encoded: torch.Tensor
-    weight: torch.Tensor
+    rows: Any
     n_samples: int
     accuracy: float
     guesses: bool
@@ -95,17 +94,16 @@ def diagnose(samples, *, fitted):
 
     `samples` are `Samples`; `fitted` says whether their estimator was given fitted, so that it may have seen them.
     """
-    thinned, backbone = samples.labelled.thinned(max(1, _MAX_ROWS // len(samples.weight))), samples.backbone
+    thinned = samples.labelled.thinned(max(1, _MAX_ROWS // len(samples.weight)))
     # Rows of one image are no independent ones.
-    units, groups = np.arange(len(thinned.weight)).repeat(thinned.n_rows_each), samples.groups
-    logits, y_encoded, weight = thinned.rows()
-    samples = replace(samples, logits=logits, y_encoded=y_encoded, weight=weight)
-    seen = y_encoded[(weight > 0).to(y_encoded.device)]
-    n_samples = len(seen)
-    findings = _of_classes(seen, logits, y_encoded, weight, samples.classes)
+    units = np.arange(len(thinned.weight)).repeat(thinned.n_rows_each)
+    rows, units = _drawn(thinned.rows(), units, len(units))
+    backbone, groups, classes = samples.backbone, samples.groups, samples.classes
+    findings = _of_classes(rows, classes)
     # Folds are fitted without what they calibrate on.
-    findings += look_for_errors(logits, y_encoded, weight) if fitted else []
-    if groups is not None and _are_the_same(groups[units][weight.cpu() > 0], seen.cpu().numpy()):
+    if fitted:
+        findings += look_for_errors(*rows)
+    if groups is not None and _are_the_same(groups[units], rows.y.cpu().numpy()):
         findings.append(Finding(words.GROUPS_ARE_CLASSES, explains=True))
     if not backbone.yields_logits:
         return findings, None
@@ -115,18 +113,18 @@ def diagnose(samples, *, fitted):
     why = backbone.second_look() if backbone.in_batches else None
     if why:
         findings.append(Finding(said[why], explains=True))
-    few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * logits.shape[1]), _MAX_ROWS)
-    looked, misfits = _look_at_columns(samples, units, n_samples, few)
-    if misfits and n_samples > few:
-        looked, misfits = _look_at_columns(samples, units, n_samples, _MAX_ROWS)
+    few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * rows.logits.shape[1]), _MAX_ROWS)
+    looked, misfits = _look_at_columns(rows, units, few, backbone, classes)
+    if misfits and len(units) > few:
+        looked, misfits = _look_at_columns(rows, units, _MAX_ROWS, backbone, classes)
     return findings + misfits, looked._replace(random=why == "random")
 
 
 def _are_the_same(groups, classes):
     """Return True where each group is one class and each class one group, of several samples somewhere."""
-    pairs = groups * (classes.max() + 1) + classes
-    n_groups, n_classes, n_pairs = (len(np.unique(numbers)) for numbers in (groups, classes, pairs))
-    return 1 < n_groups == n_classes == n_pairs < len(groups)
+    pairs = contingency_matrix(groups, classes, sparse=True)
+    n_groups, n_classes = pairs.shape
+    return 1 < n_groups == n_classes == pairs.nnz < len(groups)
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
@@ -154,37 +152,42 @@ def _are_near_misses(logits, y_encoded):
     return temperature < _HEART_T / math.sqrt(math.log(logits.shape[1])) and not _is_softmax_but_for_a_constant(logits)
 
 
-def _look_at_columns(samples, units, n_samples, most):
-    """A look at `most` of the `n_samples` with weight, and findings of columns that fit no labels, or of guesses.
+def _drawn(rows, units, most):
+    """Return `most` of the rows with weight, and their units; all as they are where these are all."""
+    drawn = counted_rows(rows.weight, most)
+    if len(drawn) == len(units):
+        return rows, units
+    # A tensor of one row would draw a number.
+    return rows.take(drawn), units[drawn.numpy()]
+
+
+def _look_at_columns(rows, units, most, backbone, classes):
+    """A look at `most` of the rows with weight, and findings of columns that fit no labels, or of guesses.
 
     `units` are the numbers of what is independent, such as the images that places are of.
     """
-    labelled = samples.labelled
-    if min(most, n_samples) < len(units):
-        drawn = counted_rows(labelled.weight, most)
-        # A tensor of one row would draw a number.
-        labelled, units = labelled.take(drawn), numbered(units[drawn.numpy()])
-    logits, y_encoded, weight = labelled
-    weight = weight.cpu()
-    best, labels, weights = logits.argmax(1).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
+    n_samples = len(units)
+    rows, units = _drawn(rows, units, most)
+    logits, units = rows.logits, numbered(units)
+    best, labels, weights = logits.argmax(1).cpu().numpy(), rows.y.cpu().numpy(), rows.weight.numpy()
     weights = weights / weights.max()
-    accuracy = float(weights @ (best == labels) / weights.sum())
+    accuracy = float(np.average(best == labels, weights=weights))
     misfits, order = [], None
     # An estimator that knows its classes has them in its order.
-    if samples.backbone.classes is None:
+    if backbone.classes is None:
         order = better_order(best, labels, weights, units)
         if order is not None:
             permuted = float(np.average(order[best] == labels, weights=weights))
-            message = words.another_order(accuracy, permuted, samples.classes, order)
+            message = words.another_order(accuracy, permuted, classes, order)
             misfits.append(Finding(message, explains=True))
-        misfits += look_at_width(best, labels, weights, len(samples.classes))
-    if not misfits and samples.backbone.places:
-        misfits += _look_for_void(accuracy, logits, labels, weights, samples.classes)
+        misfits += look_at_width(best, labels, weights, len(classes))
+    if not misfits and backbone.places:
+        misfits += _look_for_void(accuracy, logits, labels, weights, classes)
     guesses, n_units = False, n_effective(np.bincount(units, weights))
     if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights, units, n_units):
         message = words.GUESSES.format(accuracy=accuracy, n=n_units, n_classes=logits.shape[1])
         misfits, guesses = [Finding(message, explains=True)], _are_alike(logits, weights)
-    return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses, order is not None), misfits
+    return Looked(rows, n_samples, accuracy, guesses, order is not None), misfits
 
 
 def _look_for_void(accuracy, logits, labels, weight, classes):
@@ -201,29 +204,27 @@ def _look_for_void(accuracy, logits, labels, weight, classes):
     return [Finding(words.VOID.format(classes.tolist()[void], share[void], expected[void]), explains=True)]
 
 
-def _of_classes(seen, logits, y_encoded, weight, classes):
-    """Look for labels `seen`, of several samples with weight, all of one class, or flawless ones rarely of some."""
-    counts = torch.bincount(seen, minlength=len(classes)).cpu().numpy()
-    if len(seen) > 1 and counts.max() == len(seen):
-        message = words.ONE_CLASS.format(name=classes.tolist()[int(seen[0])], n_classes=len(classes))
+def _of_classes(rows, classes):
+    """Look for labels of several samples, all of one class, or flawless ones rarely of some."""
+    counts = torch.bincount(rows.y, minlength=len(classes)).cpu().numpy()
+    n_samples = len(rows.y)
+    if 1 < n_samples == counts.max():
+        message = words.ONE_CLASS.format(name=classes.tolist()[counts.argmax()], n_classes=len(classes))
         return [Finding(message, explains=True)]
-    rare = np.flatnonzero((counts > 0) & (counts < MIN_SAMPLES_PER_PARAMETER))
-    enough = counts.sum() >= MIN_SAMPLES_PER_PARAMETER * (counts > 0).sum()
-    if not len(rare) or not enough or _has_errors(logits, y_encoded, weight):
+    # From the rarest on.
+    there = counts.argsort(kind="stable")[(counts == 0).sum() :]
+    n_rare = (counts[there] < MIN_SAMPLES_PER_PARAMETER).sum()
+    if not n_rare or n_samples < MIN_SAMPLES_PER_PARAMETER * len(there) or _has_errors(*rows):
         return []
-    rarest = rare[counts[rare].argsort(kind="stable")][:_MAX_RARE]
+    rarest = there[: min(n_rare, _MAX_RARE)]
     few = list(zip(classes[rarest].tolist(), counts[rarest].tolist(), strict=True))
-    return [Finding(words.rare_classes(counts.sum(), few, len(rare) > _MAX_RARE), suspected=True)]
+    return [Finding(words.rare_classes(n_samples, few, n_rare > _MAX_RARE), suspected=True)]
 
 
 def _has_errors(logits, y_encoded, weight):
-    """Return True where a sample with weight has a greater logit than its label's; the first rows mostly tell."""
-    for start in range(0, len(y_encoded), MANY_SAMPLES):
-        rows = slice(start, start + MANY_SAMPLES)
-        wrong = logits[rows].argmax(1) != y_encoded[rows]
-        if (wrong & (weight[rows].to(wrong.device) > 0)).any():
-            return True
-    return False
+    """Return True where a sample with weight has a greater logit than its label's."""
+    wrong = logits.argmax(1) != y_encoded
+    return bool((wrong & (weight > 0).to(wrong.device)).any())
 
 
 def better_order(best, labels, weight, units):
@@ -256,16 +257,17 @@ def better_order(best, labels, weight, units):
 
 def _is_better(order, best, labels, weight, units):
     """Return True where an order is more accurate on units, beyond chance and beyond what the shares of labels make."""
-    gain = (order[best] == labels).astype(float) - (best == labels)
+    moved = order[best]
+    gain = (moved == labels).astype(float) - (best == labels)
     share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
-    surplus = weight * (gain - (share[order[best]] - share[best]))
+    surplus = weight * (gain - (share[moved] - share[best]))
     if deviations(np.bincount(units, surplus)) <= _DEVIATIONS:
         return False
     # Inputs that have shifted confuse classes as well, and what is moved then is mostly wrong again.
-    if 2 * (weight @ (gain > 0)) <= weight @ (order[best] != best):
+    if 2 * (weight @ (gain > 0)) <= weight @ (moved != best):
         return False
     # And the right order makes a network worth its calibration.
-    hits, chance = np.average([order[best] == labels, share[order[best]]], axis=1, weights=weight)
+    hits, chance = np.average([moved == labels, share[moved]], axis=1, weights=weight)
     return hits - chance > _MIN_AGREEMENT * (1 - chance)
 
 
@@ -305,18 +307,15 @@ def _are_no_better_than_guesses(accuracy, logits, labels, weight, units, n):
     # Outputs of an untrained network tell classes apart that look different, and what they say of each is luck, however
     # many samples there are: columns in another order fit the labels about as well. Hoeffding's variance of the sum
     # over a random permutation takes the place of the samples'.
-    weighed, together = torch.from_numpy(weight[:, None] / weight.sum() * proba), torch.zeros(len(share), len(share))
-    together = together.double().index_add_(0, torch.from_numpy(labels), weighed)
-    excess = together - torch.from_numpy(share)[:, None] * weighed.sum(0)
-    spread = ((excess**2).sum() / (len(share) - 1)).sqrt()
-    return bool(excess.diagonal().sum() <= _DEVIATIONS_OF_GUESSES * spread)
+    sums = np.array([np.bincount(labels, weight * column, len(share)) for column in centred.T])
+    spread = np.sqrt((sums**2).sum() / (len(share) - 1))
+    return np.trace(sums) <= _DEVIATIONS_OF_GUESSES * spread
 
 
 def _are_alike(logits, weight):
     """Return True where outputs tell next to nothing of which sample they are of: their mutual information is small."""
-    proba, share = logits.double().softmax(1).cpu(), torch.from_numpy(weight / weight.sum())
-    information = torch.special.entr(share @ proba).sum() - share @ torch.special.entr(proba).sum(1)
-    return bool(information < _MIN_INFORMATION)
+    proba = logits.double().softmax(1).cpu().numpy()
+    return entropy(weight @ proba) - np.average(entropy(proba, axis=1), weights=weight) < _MIN_INFORMATION
 
 
 def look_back(looked, temperature, *, inputs, guessed, declared, notes):
@@ -325,19 +324,15 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
     `inputs` is the range of a network's first inputs, or None. `guessed` says that nobody called the logits logits,
     `declared` that the user did; `notes` are those of the fit so far.
     """
-    logits, solved = looked.logits, temperature is not None
+    logits, solved = looked.rows.logits, temperature is not None
     if not solved:
-        rows = drawn_rows(len(looked.y_encoded), _MAX_ROWS_FOR_T)
-        on_device = rows.to(looked.y_encoded.device)
-        samples = logits[on_device], looked.y_encoded[on_device]
-        temperature = solve_temperature(*samples, sample_weight=looked.weight[rows]).temperature
+        some = looked.rows.take(drawn_rows(len(logits), _MAX_ROWS_FOR_T))
+        temperature = solve_temperature(some.logits, some.y, sample_weight=some.weight).temperature
     findings, enough = [], looked.n_samples >= MIN_SAMPLES_PER_PARAMETER
-    # The first row tells nearly always.
-    likely = guessed and enough and logits[0].min() >= 0 and logits[0].max() <= 1
-    if likely and logits.min() >= 0 and logits.max() <= 1 and logits.any():
+    if guessed and enough and logits.min() >= 0 and 0 < logits.max() <= 1:
         # A single sigmoid's output is the second of two columns; several are far too flat for logits.
         single = logits.shape[1] == 2 and not logits[:, 0].any()
-        if (single or temperature < _SIGMOID_T) and not _sum_to(1, logits):
+        if (single or temperature < _SIGMOID_T) and total_of_probabilities(logits) != 1:
             return [Finding(words.sigmoid(single), explains=True)]
     flat = temperature < _DOUBLE_SOFTMAX_T and enough and not notes.explained
     if flat and not (declared and total_of_probabilities(logits) == 1) and _is_softmax_but_for_a_constant(logits):
@@ -354,14 +349,9 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
 
 def _is_softmax_but_for_a_constant(logits):
     """Return True where logits are probabilities but for a constant in each row, and far from equal."""
-    # The first row tells nearly always.
-    for rows in (logits[:1], logits):
-        least = (rows.mean(1) - rows.amin(1)).max() * logits.shape[1]
-        # Infinite ones aren't.
-        if not least <= 1 + row_sum_tolerance(torch.finfo(rows.dtype).eps):
-            return False
+    least = (logits.mean(1) - logits.amin(1)).max() * logits.shape[1]
     # Of probabilities, one is small somewhere; where all logits are as good as equal, it is their scale that is odd.
-    return bool(least >= _FAR_FROM_EQUAL)
+    return bool(_FAR_FROM_EQUAL <= least <= 1 + row_sum_tolerance(torch.finfo(logits.dtype).eps))
 
 
 def total_of_probabilities(logits):
@@ -369,17 +359,15 @@ def total_of_probabilities(logits):
 
     Hardly any row of logits sums to 1, and hardly any two to nearly 100.
     """
-    for total in (1, 100) if len(logits) > 1 else (1,):
-        # The first row tells nearly always.
-        if all((rows >= 0).all() and _sum_to(total, rows) for rows in (logits[:1], logits)):
-            return total
+    # The first row tells nearly always.
+    if logits[0].min() < 0 or logits.min() < 0:
+        return 0
+    sums = logits.sum(1)
+    if (sums - 1).abs().max() <= row_sum_tolerance(torch.finfo(logits.dtype).eps):
+        return 1
+    if len(sums) > 1 and (sums - 100).abs().max() <= _ROUNDED_PERCENTAGES:
+        return 100
     return 0
-
-
-def _sum_to(total, logits):
-    """Return True where rows sum to a total, up to rounding: percentages may be whole ones."""
-    tolerance = row_sum_tolerance(torch.finfo(logits.dtype).eps) if total == 1 else _ROUNDED_PERCENTAGES
-    return bool(((logits.sum(1) - total).abs() <= tolerance).all())
 
 
 def look_for_probabilities(logits, outputs, of_classes=words.probabilities, of_labels=words.PROBABILITIES_OF_LABELS):

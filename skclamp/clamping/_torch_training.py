@@ -141,7 +141,7 @@ class ClampingNet(NeuralNet):
         dataset = TrainingSet(inputs, *(torch.cat([part, part.new_zeros(1, *part.shape[1:])]) for part in targets))
         batches = _Batches(shard, inputs.batch_size, training.shuffle, generator)
         loading = {"batch_sampler": batches, "batch_size": 1, **inputs.loading}
-        loading |= {"generator": generator, "collate_fn": TrainingSet.collate}
+        loading |= {"generator": generator, "collate_fn": tuple}
         module = ClampedModule(problem.backbone.module, temperature=state.temperature)
         # What clamps features does so by hooks meanwhile.
         module.perturbation = state.perturbation
