@@ -120,16 +120,14 @@ def _packed(cells):
 
     A sum of confidences is told by what it lacks to the count times the upper end: nothing in a cell of one value.
     """
-    count, place, hits, upper, total = (
-        np.concatenate([getattr(part, name) for part in cells])
-        for name in ("count", "place", "hits", "upper", "confidence")
-    )
+    names = ("count", "place", "hits", "upper", "confidence")
+    count, place, hits, upper, total = (np.concatenate([getattr(part, name) for part in cells]) for name in names)
     upper = upper.astype("<f4")
     lack = count * upper.astype(np.float64) - total
     lack[lack < _ROUNDING * total] = 0
     millionths = np.rint(1e6 * np.concatenate([part.floors.ravel() for part in cells]))
     columns = [upper, lack.astype("<f4"), *(whole.astype("<u4") for whole in (place, count, hits, millionths))]
-    return _base64(zlib.compress(b"".join(column.tobytes() for column in columns), 9))
+    return _base64(zlib.compress(b"".join(columns), 9))
 
 
 def _perturbation(name, calibrator, channel_names):
@@ -158,12 +156,11 @@ def _bars(values, names, nothing):
 def _image(image, names, limits):
     thinned = _thinned(image, _MAX_PIXELS)
     extremes = [float(np.min(image)), float(np.max(image))]
-    low, high = (float(end if given is None else given) for given, end in zip(limits, extremes, strict=True))
+    low, high = extremes if limits[0] is None else map(float, limits)
     share = (thinned - low) / (high - low if high > low else 1.0)
-    pixels = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
     return {
         "shape": list(thinned.shape),
-        "pixels": _base64(pixels.tobytes()),
+        "pixels": _base64(np.rint(255 * share.clip(0, 1)).astype(np.uint8)),
         "limits": [low, high],
         "range": extremes,
         "names": names,
