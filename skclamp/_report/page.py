@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from ..clamping import NeuralClampingCalibrator
-from ..display._perturbation_panels import panels_of, view_panels
+from ..display._perturbation_panels import panels_of, stretched, view_panels
 
 MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
@@ -97,22 +97,22 @@ def _base64(data):
 
 def _data(comparison, content):
     cells = [part for row in comparison.rows for part in content["cells"][row.name]]
+    rows = []
+    for row in comparison.rows:
+        calibrator = comparison.calibrators.get(row.name)
+        # What isn't a number is None.
+        scores = {name: None if value != value else value for name, value in asdict(row).items()}
+        rows.append({**scores, "group": "as it is" if calibrator is None else calibrator._group})
     return {
         **content,
         "alpha": comparison.alpha,
         "networkTimes": comparison.network_times,
-        "rows": [_row(row, comparison.calibrators.get(row.name)) for row in comparison.rows],
+        "rows": rows,
         "sizes": [len(part.count) for part in cells],
         "effects": [part.effect for part in cells],
         "cells": _packed(cells),
         "answers": [content["answers"][row.name] for row in comparison.rows],
     }
-
-
-def _row(row, calibrator):
-    """Scores by name, and the calibrator's group; what isn't a number is None."""
-    scores = {name: None if value != value else value for name, value in asdict(row).items()}
-    return {**scores, "group": "as it is" if calibrator is None else calibrator._group}
 
 
 def _packed(cells):
@@ -157,10 +157,9 @@ def _image(image, names, limits):
     thinned = _thinned(image, _MAX_PIXELS)
     extremes = [float(np.min(image)), float(np.max(image))]
     low, high = extremes if limits[0] is None else map(float, limits)
-    share = (thinned - low) / (high - low if high > low else 1.0)
     return {
         "shape": list(thinned.shape),
-        "pixels": _base64(np.rint(255 * share.clip(0, 1)).astype(np.uint8)),
+        "pixels": _base64(np.rint(255 * stretched(thinned, low, high)).astype(np.uint8)),
         "limits": [low, high],
         "range": extremes,
         "names": names,

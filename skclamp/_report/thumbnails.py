@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from ..clamping import NeuralClampingCalibrator
+from ..display._perturbation_panels import stretched
 from ..perturbations._norm import changes_inputs
 
 # Along a side, and of images with a class at each pixel.
@@ -23,7 +24,8 @@ def thumbnails_of(samples, calibrators, perturbed_rows, scene_rows, fields):
     """Pictures of some rows of a test set; None where inputs aren't images.
 
     Their files' bytes, in base64, are by the images' rows: "before" of all, and "after" of `perturbed_rows`, by the
-    name of each calibrator that perturbs images. "limits" are, for each channel, what is black and what is white; what lies beyond is cut off.
+    name of each calibrator that perturbs images. "limits" are, for each channel, what is black and what is white; what
+    lies beyond is cut off.
 
     Where a class is at each pixel, ``fields(row, inputs)`` returns column indices, -1 where it isn't known, and
     probabilities by calibrator: "scenes" then has, for each of `scene_rows`, a mask and, by calibrator, where its
@@ -51,7 +53,7 @@ def thumbnails_of(samples, calibrators, perturbed_rows, scene_rows, fields):
     most = _MAX_PIXELS if fields is None else _MAX_PIXELS_OF_SCENES
 
     def png(shares):
-        pixels = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+        pixels = np.rint(255 * shares).astype(np.uint8)
         file = io.BytesIO()
         # Of one channel it takes two axes alone.
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
@@ -77,7 +79,7 @@ def thumbnails_of(samples, calibrators, perturbed_rows, scene_rows, fields):
     scenes["colors"] = dict(sorted(scenes["colors"].items()))
 
     def scaled(image):
-        return png((image - low) / np.where(high > low, high - low, 1.0))
+        return png(stretched(image, low, high))
 
     return {
         "before": {row: scaled(image) for row, image in before.items()},

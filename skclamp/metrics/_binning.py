@@ -27,8 +27,6 @@ from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
 CHUNK_SIZE = 2**17
-# Rows of a chunk whose sum may be rounded to float32.
-_BLOCK_SIZE = 256
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
 ROUNDING = 1e-12
 
@@ -239,6 +237,12 @@ class Probabilities:
         prediction = np.concatenate([chunk.argmax(1) for _, chunk in self.chunks()])
         return self.of_label(prediction), prediction
 
+    @cached_property
+    def ties(self):
+        """Distinct confidences, descending, and the place of each sample's own among them."""
+        descending, group = np.unique(-self.top_label[0], return_inverse=True)
+        return -descending, group
+
     def equal_width_edges(self, n_bins):
         """Edges k/n_bins rounded to the probabilities' dtype, so that a probability of k/n_bins closes bin k in any."""
         n_bins = check_whole_number(n_bins, "n_bins")
@@ -327,7 +331,7 @@ class Probabilities:
             total += weight @ entries
             first = chunk.copy()
             first.ravel()[beyond] = 0
-            total[:, : self.n_classes] += _column_totals(first, weight)
+            total[:, : self.n_classes] += weight @ first
         count, total = (sums.reshape(len(weights), -1, self.n_classes) for sums in (count, total))
         whole = weights.sum(1)[:, None]
         rest = whole - count[:, 1:].sum(1)
@@ -408,17 +412,6 @@ def edges_at_ranks(ascending, n_bins, side):
     ranks = np.arange(n_bins + 1) * len(ascending)
     ranks = ranks // n_bins if side == "right" else -(-ranks // n_bins) - 1
     return ascending[ranks.clip(0, len(ascending) - 1)]
-
-
-def _column_totals(chunk, weights):
-    """Sums of each column under weightings of the rows; only within a block are they rounded to float32.
-
-    Weights may lie beyond the range of the probabilities' dtype: a power of two is taken off them first.
-    """
-    scale = np.exp2(np.floor(np.log2(weights.max()))) if weights.any() else 1.0
-    weights = (weights / scale).astype(chunk.dtype)
-    blocks = [slice(start, start + _BLOCK_SIZE) for start in range(0, len(chunk), _BLOCK_SIZE)]
-    return scale * np.sum([weights[:, rows] @ chunk[rows] for rows in blocks], axis=0, dtype=np.float64)
 
 
 def _as_native_array(values):

@@ -1,6 +1,5 @@
 """The risk-coverage curve: how often the most confident answers are wrong, whatever share of them is given."""
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +98,7 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
     rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
     proba = rows.proba
     wrong = proba.top_label[1] != rows.y_encoded
-    (thresholds, group), masses = _ties(proba), proba.masses
+    (thresholds, group), masses = proba.ties, proba.masses
     weights = np.bincount(group, masses)
     errors = np.bincount(group, masses * wrong)
     weighs = weights > 0
@@ -164,12 +163,6 @@ def area_under_risk_coverage(y_true, y_proba):
     return risk_coverage_curve(y_true, y_proba).area
 
 
-def _ties(proba):
-    """Distinct confidences, descending, and the place of each sample's own among them."""
-    descending, group = proba.kept(("confidences",), partial(np.unique, -proba.top_label[0], return_inverse=True))
-    return -descending, group
-
-
 def _areas(weights, risks, masses):
     """Areas from the weights of groups and the risk in each, along the last axis; one for each weighting.
 
@@ -197,7 +190,7 @@ class _AreaOfWeights(AnyMetric):
 
     def __init__(self, value, y_encoded, proba, **_):
         super().__init__(value, None, proba)
-        group = _ties(proba)[1]
+        _, group = proba.ties
         self._order = np.argsort(group, kind="stable")
         self._wrong = (proba.top_label[1] != y_encoded)[self._order].astype(np.float64)
         self._starts = np.flatnonzero(np.diff(group[self._order], prepend=-1))
