@@ -70,8 +70,8 @@ def thumbnails_of(samples, calibrators, perturbed_rows, scene_rows, fields):
     if not before:
         return None
     # Black and white in each channel: 0 and 1 if all lies between, else the extremes.
-    low = np.min([image.min((0, 1)) for image in before.values()], axis=0)
-    high = np.max([image.max((0, 1)) for image in before.values()], axis=0)
+    colors = np.concatenate([image.reshape(-1, image.shape[2]) for image in before.values()])
+    low, high = colors.min(0), colors.max(0)
     if low.min() >= 0 and high.max() <= 1:
         low, high = np.zeros_like(low), np.ones_like(high)
 

@@ -234,8 +234,9 @@ class Probabilities:
     @cached_property
     def top_label(self):
         """Confidence (float64) and column index of each sample's most probable class; the first of equals."""
-        prediction = np.concatenate([chunk.argmax(1) for _, chunk in self.chunks()])
-        return self.of_label(prediction), prediction
+        tops = [(chunk.max(1), chunk.argmax(1)) for _, chunk in self.chunks()]
+        confidence, prediction = (np.concatenate(parts) for parts in zip(*tops, strict=True))
+        return confidence.astype(np.float64), prediction
 
     @cached_property
     def ties(self):

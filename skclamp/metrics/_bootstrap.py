@@ -354,8 +354,8 @@ def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups
         each = rows.each(partial(metric, average="macro"))
         value = rows.mean_of(each)
         unit = proba.unit[:: proba.rows_a_sample]
-        form = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), unit, (0, np.inf))
-        return _Sample(metric, proba, form, is_error=False)
+        mean = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), unit, (0, np.inf))
+        return _Sample(metric, proba, mean, is_error=False)
     if not rows.are_together(average):
         raise ValueError(
             "metric must have average='micro' fixed by functools.partial where y_true has several labels a "

@@ -121,6 +121,10 @@ class ScaledError:
         # What the replicates are compared with; some look at a coarser grid than the metric itself.
         self.value = self.estimate = value
 
+    def values(self, sums, scale=1.0):
+        """Error of each resample with the sample's residuals scaled."""
+        raise NotImplementedError
+
     def at_scale(self, scale):
         """Error of the sample itself with its residuals scaled."""
         return scale * self.value
