@@ -37,7 +37,7 @@ def answers_of(confidence, prediction, y_encoded, losses, *, classes, are_labels
     names = [str(name) for name in classes]
     known = y_encoded >= 0
     hits = prediction == y_encoded
-    places = np.flatnonzero(known & (prediction != y_encoded))
+    places = np.flatnonzero(known & ~hits)
     surest = places[np.argsort(-confidence.ravel()[places], kind="stable")[:_N_WRONG]]
 
     def word(k, column):
@@ -46,16 +46,20 @@ def answers_of(confidence, prediction, y_encoded, losses, *, classes, are_labels
         return names[column]
 
     def answer(row, k):
-        return _answer(row, word(k, y_encoded[row, k]), word(k, prediction[row, k]), confidence[row, k])
+        label, predicted = (word(k, columns[row, k]) for columns in (y_encoded, prediction))
+        return {"row": row, "label": label, "prediction": predicted, "confidence": float(confidence[row, k])}
 
     def of_sample(row):
+        there = known[row]
         if are_labels:
-            both = (y_encoded[row] == 1), known[row] & (prediction[row] == 1)
-            return _answer(row, *(", ".join(names[k] for k in np.flatnonzero(those)) or "none" for those in both))
-        if known.shape[1] == 1 and known[row, 0]:
+            both = (columns[row][there] == 1 for columns in (y_encoded, prediction))
+            own = np.array(names)[there]
+            label, predicted = (", ".join(own[those]) or "none" for those in both)
+            return {"row": row, "label": label, "prediction": predicted, "confidence": None}
+        if there.tolist() == [True]:
             return answer(row, 0)
-        right = float(hits[row][known[row]].mean()) if known[row].any() else None
-        return {"row": int(row), "label": f"row {row}", "right": right}
+        right = float(hits[row][there].mean()) if there.any() else None
+        return {"row": row, "label": f"row {row}", "right": right}
 
     if are_labels:
         worst = _worst_labels(confidence, prediction, y_encoded, losses, names)
@@ -68,30 +72,20 @@ def answers_of(confidence, prediction, y_encoded, losses, *, classes, are_labels
     }
 
 
-def _answer(row, label, prediction, confidence=None):
-    confidence = None if confidence is None else float(confidence)
-    return {"row": int(row), "label": label, "prediction": prediction, "confidence": confidence}
-
-
 def _worst_labels(confidence, prediction, y_encoded, losses, names):
     """Labels of the largest mean losses."""
     known = y_encoded >= 0
-    missed = (y_encoded == 1) & (prediction == 0)
-    alarmed = (y_encoded == 0) & (prediction == 1)
-    proba = np.where(prediction == 1, confidence, 1 - confidence)
-    means = np.where(known, losses, 0).sum(0) / known.sum(0)
-    return [
-        {
-            "name": names[k],
-            "count": int(known[:, k].sum()),
-            "positives": int((y_encoded[:, k] == 1).sum()),
-            "nll": float(means[k]),
-            "probability": float(proba[known[:, k], k].mean()),
-            "missed": int(missed[:, k].sum()),
-            "false_alarms": int(alarmed[:, k].sum()),
-        }
-        for k in np.argsort(-means, kind="stable")[:_N_CLASSES]
-    ]
+    means = losses.mean(0, where=known)
+    columns = {
+        "count": known.sum(0),
+        "positives": (y_encoded == 1).sum(0),
+        "nll": means,
+        "probability": np.where(prediction == 1, confidence, 1 - confidence).mean(0, where=known),
+        "missed": (y_encoded > prediction).sum(0),
+        "false_alarms": (known & (y_encoded < prediction)).sum(0),
+    }
+    worst = np.argsort(-means, kind="stable")[:_N_CLASSES]
+    return [{"name": names[k], **{key: values[k].item() for key, values in columns.items()}} for k in worst]
 
 
 def _worst_classes(prediction, confidence, y_encoded, names):
@@ -100,16 +94,17 @@ def _worst_classes(prediction, confidence, y_encoded, names):
     mistaken = np.flatnonzero(right < count)
     upper_ends = wilson(right[mistaken] / count[mistaken], count[mistaken])[1]
     worst = []
-    for k in mistaken[np.argsort(upper_ends, kind="stable")[:_N_CLASSES]]:
+    for k in mistaken[np.argsort(upper_ends, kind="stable")[:_N_CLASSES]].tolist():
         own = y_encoded == k
-        others, times = np.unique(prediction[own & (prediction != k)], return_counts=True)
+        times = np.bincount(prediction[own], minlength=len(names))
+        times[k] = 0
         worst.append(
             {
                 "name": names[k],
                 "count": int(count[k]),
                 "hits": int(right[k]),
                 "confidence": float(confidence[own].mean()),
-                "taken_for": names[others[times.argmax()]],
+                "taken_for": names[times.argmax()],
                 "times": int(times.max()),
             }
         )
@@ -117,7 +112,7 @@ def _worst_classes(prediction, confidence, y_encoded, names):
 
 
 def _sampled(n_samples):
-    return np.unique(np.linspace(0, n_samples - 1, _N_SAMPLED).astype(int))
+    return np.unique(np.linspace(0, n_samples - 1, _N_SAMPLED).astype(int)).tolist()
 
 
 def page_content(scoring, n_calibration, cells, answers, samples, calibrators, order, fields=None):
@@ -127,13 +122,13 @@ def page_content(scoring, n_calibration, cells, answers, samples, calibrators, o
     Of wrong answers those of calibrators named first in `order` are pictured first. `fields` is as in `thumbnails_of`.
     The date has ISO 8601's format.
     """
+    n_samples = len(samples.logits)
     wrong = list(dict.fromkeys(answer["row"] for name in order for answer in answers[name]["wrong"]))
-    sampled = _sampled(len(samples.logits))
     wrong = wrong[: _MAX_WRONG_IMAGES if fields is None else _MAX_SCENES]
-    rows = np.union1d(wrong, sampled).astype(int)
+    sampled = _sampled(n_samples)
     return {
         "nCalibration": n_calibration,
-        "nSamples": len(samples.logits),
+        "nSamples": n_samples,
         # 0 where each sample is one.
         "nGroups": len(np.unique(scoring.units)) % len(scoring.units),
         "nClasses": len(scoring.classes),
@@ -147,7 +142,7 @@ def page_content(scoring, n_calibration, cells, answers, samples, calibrators, o
         "thresholds": THRESHOLDS,
         "cells": cells,
         "answers": answers,
-        "thumbnails": thumbnails_of(samples, calibrators, rows, sampled, wrong, fields),
+        "thumbnails": thumbnails_of(samples, calibrators, sampled, wrong, fields),
         "versions": {
             "skclamp": __version__,
             "torch": torch.__version__,

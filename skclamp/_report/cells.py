@@ -69,37 +69,31 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
     units : ndarray of shape (n_samples,), int
         Numbers that rows share which depend on each other.
     """
-    order = np.argsort(confidence, kind="stable")
-    ascending = confidence[order]
+    ascending = np.sort(confidence)
     side = "right" if is_top else "left"
     exact = [np.arange(n + 1) / n for n in counts]
     widths = [edges.astype(dtype).astype(np.float64) for edges in exact]
     masses = [edges_at_ranks(ascending, n, side) for n in counts]
     thresholds = np.unique(np.concatenate([THRESHOLDS, *exact])).astype(dtype).astype(np.float64)
     cuts = np.unique(np.concatenate([*widths, *masses, *([thresholds] if is_top else [])]))
-    _, start, count = np.unique(np.searchsorted(cuts, ascending), return_index=True, return_counts=True)
-    upper = ascending[start + count - 1]
-    total = np.add.reduceat(ascending, start)
-    cell = np.empty(len(order), np.intp)
-    cell[order] = np.repeat(np.arange(len(start)), count)
-    in_cells, *drawn_in_cells = (np.bincount(cell[true], minlength=len(start)) for true in (hits, *drawn))
+    _, cell, count = np.unique(np.searchsorted(cuts, confidence), return_inverse=True, return_counts=True)
+    upper = ascending[np.cumsum(count) - 1]
+    total = np.bincount(cell, confidence)
+    in_cells, *drawn_in_cells = (np.bincount(cell[true], minlength=len(count)) for true in (hits, *drawn))
     residuals = np.array(drawn_in_cells) - total
     errors = _errors(residuals, upper, widths)
-    if is_top and count[0] == 1 < len(order):
+    if is_top and count[0] == 1 < len(cell):
         # The first sample counts as calibrated in bins of equal mass.
         residuals[:, 0] = 0
-    errors = np.array([errors, _errors(residuals, upper, masses)]) / len(order)
+    errors = np.array([errors, _errors(residuals, upper, masses)]) / len(cell)
     floors = np.stack([errors.mean(-1), np.quantile(errors, 0.95, axis=-1)], axis=-1)
-    effect = _design_effect(hits - confidence, units)
+    # Variance of the residuals' sum over what it were if rows of a unit were independent (L. Kish, 1965).
+    deviations = hits - confidence - np.mean(hits - confidence)
+    variance = np.square(deviations).sum()
+    of_units = np.square(np.bincount(units, deviations)).sum()
+    effect = max(1.0, float(of_units / variance)) if variance else 1.0
     # Draws are independent, and their sums vary less than those of rows that aren't.
     return Cells(np.searchsorted(thresholds, upper), upper, total, count, in_cells, floors * effect**0.5, effect)
-
-
-def _design_effect(residuals, units):
-    """Variance of the residuals' sum over what it were if rows of a unit were independent (L. Kish, 1965)."""
-    residuals = residuals - residuals.mean()
-    variance = np.square(residuals).sum()
-    return max(1.0, float(np.square(np.bincount(units, residuals)).sum() / variance)) if variance else 1.0
 
 
 def _errors(residuals, upper, bins):

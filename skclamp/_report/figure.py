@@ -19,8 +19,7 @@ def draw_comparison(rows, axes, error_name):
     left, right = axes
     places = np.arange(len(rows))
     # A scale that is linear near 0 and logarithmic beyond.
-    difference, error = (np.array([getattr(row, f"nll_difference{end}") for row in rows]) for end in ("", "_se"))
-    tied = np.array([row.tied for row in rows])
+    difference, error, tied = (_column(rows, name) for name in ("nll_difference", "nll_difference_se", "tied"))
     left.errorbar(difference, places, xerr=1.96 * error, fmt="none", ecolor="#7a8594", elinewidth=1.5)
     left.plot(difference[tied], places[tied], label="tied with best", **_TIED)
     left.plot(difference[~tied], places[~tied], label="worse", **_WORSE)
@@ -29,10 +28,8 @@ def draw_comparison(rows, axes, error_name):
     left.axvline(0, **_ZERO)
     left.set_xlabel("NLL above the best")
     legend_above(left)
-    floor, low, ece, high = (
-        100 * np.array([getattr(row, name) for row in rows])
-        for name in ("ece_floor_quantile", "ece_low", "ece", "ece_high")
-    )
+    names = ("ece_floor_quantile", "ece_low", "ece", "ece_high")
+    floor, low, ece, high = (100 * _column(rows, name) for name in names)
     right.barh(places, floor, label="noise floor", **_FLOOR)
     right.hlines(places, low, high, color="#7a8594", linewidth=1.5, label="95 % interval")
     right.plot(ece, places, label="ECE", **_ECE)
@@ -48,3 +45,7 @@ def draw_comparison(rows, axes, error_name):
         ax.set_axisbelow(True)
     without_frame(*axes)
     return left.figure
+
+
+def _column(rows, name):
+    return np.array([getattr(row, name) for row in rows])

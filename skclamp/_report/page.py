@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from ..clamping import NeuralClampingCalibrator
-from ..display._perturbation_panels import panels_of, view_panels
+from ..display._perturbation_panels import panels_of, stretched, view_panels
 
 MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
@@ -97,11 +97,17 @@ def _base64(data):
 
 def _data(comparison, content):
     cells = [part for row in comparison.rows for part in content["cells"][row.name]]
+    rows = []
+    for row in comparison.rows:
+        calibrator = comparison.calibrators.get(row.name)
+        # What isn't a number is None.
+        scores = {name: None if value != value else value for name, value in asdict(row).items()}
+        rows.append({**scores, "group": "as it is" if calibrator is None else calibrator._tags.group})
     return {
         **content,
         "alpha": comparison.alpha,
         "networkTimes": comparison.network_times,
-        "rows": [_row(row, comparison.calibrators.get(row.name)) for row in comparison.rows],
+        "rows": rows,
         "sizes": [len(part.count) for part in cells],
         "effects": [part.effect for part in cells],
         "cells": _packed(cells),
@@ -109,27 +115,19 @@ def _data(comparison, content):
     }
 
 
-def _row(row, calibrator):
-    """Scores by name, and the calibrator's group; what isn't a number is None."""
-    scores = {name: None if value != value else value for name, value in asdict(row).items()}
-    return {**scores, "group": "as it is" if calibrator is None else calibrator._tags.group}
-
-
 def _packed(cells):
     """Columns over all cells one after another, compressed, in base64.
 
     A sum of confidences is told by what it lacks to the count times the upper end: nothing in a cell of one value.
     """
-    count, place, hits, upper, total = (
-        np.concatenate([getattr(part, name) for part in cells])
-        for name in ("count", "place", "hits", "upper", "confidence")
-    )
+    names = ("count", "place", "hits", "upper", "confidence")
+    count, place, hits, upper, total = (np.concatenate([getattr(part, name) for part in cells]) for name in names)
     upper = upper.astype("<f4")
     lack = count * upper.astype(np.float64) - total
     lack[lack < _ROUNDING * total] = 0
     millionths = np.rint(1e6 * np.concatenate([part.floors.ravel() for part in cells]))
     columns = [upper, lack.astype("<f4"), *(whole.astype("<u4") for whole in (place, count, hits, millionths))]
-    return _base64(zlib.compress(b"".join(column.tobytes() for column in columns), 9))
+    return _base64(zlib.compress(b"".join(columns), 9))
 
 
 def _perturbation(name, calibrator, channel_names):
@@ -158,12 +156,10 @@ def _bars(values, names, nothing):
 def _image(image, names, limits):
     thinned = _thinned(image, _MAX_PIXELS)
     extremes = [float(np.min(image)), float(np.max(image))]
-    low, high = (float(end if given is None else given) for given, end in zip(limits, extremes, strict=True))
-    share = (thinned - low) / (high - low if high > low else 1.0)
-    pixels = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
+    low, high = extremes if limits[0] is None else map(float, limits)
     return {
         "shape": list(thinned.shape),
-        "pixels": _base64(pixels.tobytes()),
+        "pixels": _base64(np.rint(255 * stretched(thinned, low, high)).astype(np.uint8)),
         "limits": [low, high],
         "range": extremes,
         "names": names,

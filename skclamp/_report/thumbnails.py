@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from ..clamping import NeuralClampingCalibrator
+from ..display._perturbation_panels import stretched
 from ..perturbations._norm import changes_inputs
 
 # Along a side, and of images with a class at each pixel.
@@ -19,11 +20,12 @@ _GREY = (128, 128, 128)
 
 
 @torch.no_grad()
-def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows, fields):
-    """Pictures of some rows of a test set, and of fewer behind each perturbation; None where inputs aren't images.
+def thumbnails_of(samples, calibrators, perturbed_rows, scene_rows, fields):
+    """Pictures of some rows of a test set; None where inputs aren't images.
 
-    Their files' bytes, in base64, are by the images' rows: "before", and "after" by the name of each calibrator that
-    perturbs images. "limits" are, for each channel, what is black and what is white; what lies beyond is cut off.
+    Their files' bytes, in base64, are by the images' rows: "before" of all, and "after" of `perturbed_rows`, by the
+    name of each calibrator that perturbs images. "limits" are, for each channel, what is black and what is white; what
+    lies beyond is cut off.
 
     Where a class is at each pixel, ``fields(row, inputs)`` returns column indices, -1 where it isn't known, and
     probabilities by calibrator: "scenes" then has, for each of `scene_rows`, a mask and, by calibrator, where its
@@ -38,46 +40,46 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows, fields
         return None
     # One that clamps features leaves images as they are.
     perturbing = {
-        name: calibrator
+        name: (calibrator.module_.logits.input_key, calibrator.perturbation_)
         for name, calibrator in calibrators.items()
         if isinstance(calibrator, NeuralClampingCalibrator) and changes_inputs(calibrator.perturbation_)
     }
-    keys = {name: calibrator.module_.logits.input_key for name, calibrator in perturbing.items()}
-    key = next(iter(keys.values()), None)
+    key, _ = next(iter(perturbing.values()), (None, None))
+    perturbations = {name: perturbation for name, (own, perturbation) in perturbing.items() if own == key}
     before: dict = {}
-    after: dict = {name: {} for name in keys if keys[name] == key}
+    after: dict = {name: {} for name in perturbations}
     scenes: dict = {"masks": {}, "wrong": {}, "right": {}, "colors": {}}
+    rows = sorted({*perturbed_rows, *scene_rows})
     most = _MAX_PIXELS if fields is None else _MAX_PIXELS_OF_SCENES
 
     def png(shares):
-        pixels = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+        pixels = np.rint(255 * shares).astype(np.uint8)
         file = io.BytesIO()
         # Of one channel it takes two axes alone.
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
         return base64.b64encode(file.getvalue()).decode()
 
-    for row, (x, inputs) in zip(rows.tolist(), _images(samples, rows, key), strict=False):
+    for row, (x, inputs) in zip(rows, _images(samples, rows, key), strict=False):
         before[row] = _shrunk(x, most)
         if fields is not None and row in scene_rows:
             _add_scene(scenes, png, row, *fields(row, inputs))
-        for name in after if row in perturbed_rows else ():
-            perturbation = perturbing[name].perturbation_
-            place = next(perturbation.parameters(), x)
-            after[name][row] = _shrunk(perturbation(x.to(place.device)), most)
+        if row in perturbed_rows:
+            for name, perturbation in perturbations.items():
+                place = next(perturbation.parameters(), x)
+                after[name][row] = _shrunk(perturbation(x.to(place.device)), most)
     if not before:
         return None
     # Black and white in each channel: 0 and 1 if all lies between, else the extremes.
-    low = np.min([image.min((0, 1)) for image in before.values()], axis=0)
-    high = np.max([image.max((0, 1)) for image in before.values()], axis=0)
+    colors = np.concatenate([image.reshape(-1, image.shape[2]) for image in before.values()])
+    low, high = colors.min(0), colors.max(0)
     if low.min() >= 0 and high.max() <= 1:
-        low = np.zeros_like(low)
-        high = np.ones_like(high)
+        low, high = np.zeros_like(low), np.ones_like(high)
 
     # As the page has them, by number.
     scenes["colors"] = dict(sorted(scenes["colors"].items()))
 
     def scaled(image):
-        return png((image - low) / np.where(high > low, high - low, 1.0))
+        return png(stretched(image, low, high))
 
     return {
         "before": {row: scaled(image) for row, image in before.items()},
@@ -89,18 +91,17 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows, scene_rows, fields
 
 def _add_scene(scenes, png, row, y, proba):
     """Add the labels of an image, and what each calibrator says of it, shrunk by leaving out pixels."""
-    share = min(1.0, _MAX_PIXELS_OF_SCENES / max(y.shape))
-    sizes = [max(1, round(share * side)) for side in y.shape]
+    sizes = _sizes(y.shape, _MAX_PIXELS_OF_SCENES)
     some = np.ix_(*(np.arange(size) * side // size for size, side in zip(sizes, y.shape, strict=True)))
-    known = (y >= 0).sum()
+    known = y >= 0
     mask = y[some]
     palette = np.array([_color(k) for k in range(mask.max() + 1)] + [_GREY]) / 255
     scenes["masks"][row] = png(palette[mask])
-    scenes["colors"] |= {int(k): _color(k) for k in np.unique(mask) if k >= 0}
+    scenes["colors"] |= {k: _color(k) for k in np.unique(mask[mask >= 0]).tolist()}
     for name, own in proba.items():
-        is_wrong = (own.argmax(0) != y) & (y >= 0)
+        is_wrong = (own.argmax(0) != y) & known
         scenes["wrong"].setdefault(name, {})[row] = png(1 - (own.max(0) * is_wrong)[some][..., None])
-        scenes["right"].setdefault(name, {})[row] = float(1 - is_wrong.sum() / known) if known else None
+        scenes["right"].setdefault(name, {})[row] = float(1 - is_wrong[known].mean()) if known.any() else None
 
 
 def _color(k):
@@ -111,7 +112,7 @@ def _color(k):
 
 def _images(samples, rows, key):
     """The entry `key` of these rows, or the first that is an image, and all, one by one: their sizes may differ."""
-    for batch, _ in samples.inputs.take(rows).batches(1):
+    for batch, _ in samples.inputs.take(np.array(rows)).batches(1):
         x, others = samples.backbone.to_device(batch)
         entries = others if x is None else {samples.backbone.module.input_key: x, **others}
         candidates = [entries[key]] if key in entries else entries.values()
@@ -124,8 +125,11 @@ def _images(samples, rows, key):
 
 def _shrunk(x, most):
     """A batch of one image as an array of at most so many pixels along either side, channels last."""
-    height, width = x.shape[2:]
-    share = min(1.0, most / max(height, width))
-    size = [max(1, round(share * side)) for side in (height, width)]
-    shrunk = F.interpolate(x.float(), size, mode="area") if share < 1 else x.float()
+    shrunk = F.interpolate(x.float(), _sizes(x.shape[2:], most), mode="area")
     return shrunk[0].permute(1, 2, 0).cpu().numpy()
+
+
+def _sizes(sides, most):
+    """Sides of an image once it has at most so many pixels along either."""
+    share = min(1.0, most / max(sides))
+    return [max(1, round(share * side)) for side in sides]

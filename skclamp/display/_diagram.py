@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ._axes import BARS, COLORS, STYLES, legend_above, without_frame
+from ._axes import BARS, COLORS, LINE, STYLES, legend_above, without_frame
 
 # Dark bars under a light hatched gap differ in print without colours, too.
 _GAP = {"facecolor": (0.96, 0.70, 0.56, 0.75), "edgecolor": "#9c2f10", "hatch": "////", "linewidth": 0.8}
 _FEW_ACCURACY = {"color": "#c3c8cf", "edgecolor": "white", "linewidth": 0.8}
 _FEW_GAP = {"facecolor": (0.9, 0.9, 0.9, 0.75), "edgecolor": "#9aa1aa"}
-_MEAN = {"color": "#9c2f10", "linestyle": "--"}
+_MEAN = {"color": "#9c2f10", "linestyle": "--", "linewidth": 1.8}
 _INTERVAL = {"fmt": "none", "ecolor": "black", "elinewidth": 1.2, "capsize": 2.5}
 _CURVE = {"color": "black", "linewidth": 2.0}
 _BAND = {"color": "black", "alpha": 0.2, "linewidth": 0}
@@ -33,20 +33,22 @@ def draw_diagram(ax, display, ref_line=True):
     """
     bins = display.bins
     level = f"{100 * display.confidence_level:g} %"
-    filled, (left, width) = bins.count > 0, _places(bins)
+    filled = bins.count > 0
+    left, width = (each[filled] for each in _places(bins))
     accuracy = bins.accuracy[filled]
     few = np.asarray(bins.count < FEW if display.few is None else display.few)[filled]
-    place = {"x": left[filled], "width": width[filled], "align": "edge"}
+    place = {"x": left, "width": width, "align": "edge"}
     bars = ax.bar(height=accuracy, **place, **BARS)
     gaps = ax.bar(height=-bins.gap[filled], bottom=accuracy, **place, **_GAP)
     for k in np.flatnonzero(few):
         bars[k].set(**_FEW_ACCURACY)
         gaps[k].set(**_FEW_GAP)
     gap_name = "gap to mean confidence" if display.event is None else "gap to mean probability"
-    legend = [(words_of(display.event)[0], BARS), (gap_name, _GAP)]
-    legend += [(f"fewer than {FEW} samples", _FEW_ACCURACY)] * bool(few.any())
-    for label, style in legend:
-        # The first bar may be grey.
+    # The first bar may be grey.
+    legend = {words_of(display.event)[0]: BARS, gap_name: _GAP}
+    if few.any():
+        legend[f"fewer than {FEW} samples"] = _FEW_ACCURACY
+    for label, style in legend.items():
         ax.bar(0, 0, 0, label=label, **style)
     if ref_line:
         ax.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
@@ -54,8 +56,9 @@ def draw_diagram(ax, display, ref_line=True):
         low, high = display.intervals[:, filled]
         # A skewed interval of replicates needn't hold the value itself.
         ends = np.maximum([accuracy - low, high - accuracy], 0)
-        ax.errorbar((left + width / 2)[filled], accuracy, ends, label=f"{level} interval", **_INTERVAL)
-    if (curve := display.curve) is not None:
+        ax.errorbar(left + width / 2, accuracy, ends, label=f"{level} interval", **_INTERVAL)
+    curve = display.curve
+    if curve is not None:
         if curve.low is not None:
             ax.fill_between(curve.confidence, curve.low, curve.high, label=f"{level} band", **_BAND)
         ax.plot(curve.confidence, curve.accuracy, label="smoothed accuracy", **_CURVE)
@@ -73,21 +76,21 @@ def draw_line(ax, lower, display, histogram, label, ref_line):
     filled = bins.count > 0
     n_before = sum(line.get_gid() == _GID for line in ax.lines) + 2 * bool(ax.patches)
     color = COLORS[n_before % len(COLORS)]
-    style = STYLES[n_before % len(STYLES)]
+    style = {"color": color, "linestyle": STYLES[n_before % len(STYLES)]}
     confidence = bins.confidence[filled]
     accuracy = bins.accuracy[filled]
-    place = {"color": color, "linestyle": style}
     if not n_before and ref_line:
         ax.plot([0, 1], [0, 1], color="#8a8a8a", linewidth=1)
     if display.intervals is not None:
         ax.vlines(confidence, *display.intervals[:, filled], color=color, alpha=0.4, linewidth=1.2)
-    (line,) = ax.plot(confidence, accuracy, label=label, gid=_GID, marker="o", markersize=4, linewidth=1.8, **place)
-    if (curve := display.curve) is not None:
+    (line,) = ax.plot(confidence, accuracy, label=label, gid=_GID, marker="o", markersize=4, linewidth=1.8, **style)
+    curve = display.curve
+    if curve is not None:
         line.set_linestyle("none")
-        ax.plot(curve.confidence, curve.accuracy, linewidth=1.8, **place)
+        ax.plot(curve.confidence, curve.accuracy, linewidth=1.8, **style)
         if curve.low is not None:
             ax.fill_between(curve.confidence, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
-    lower.stairs(100 * histogram.share, histogram.edges, linewidth=1.5, **place)
+    lower.stairs(100 * histogram.share, histogram.edges, linewidth=1.5, **style)
     without_frame(ax, lower)
     ax.set(xlim=(0, 1), ylim=(0, 1.01))
     _name_axes_below(lower, display.event, display.counted)
@@ -99,12 +102,12 @@ def draw_histogram(ax, bins, event, counted):
     left, width = _places(bins)
     ax.bar(left, 100 * bins.share, width, align="edge", **_HISTOGRAM)
     means = (
-        (words_of(event)[0], bins.accuracy, {"color": "#1d3f66"}),
+        (words_of(event)[0], bins.accuracy, LINE),
         ("mean confidence" if event is None else "mean probability", bins.confidence, _MEAN),
     )
     for name, values, line in means:
         mean = (bins.share * values).sum()
-        ax.axvline(mean, linewidth=1.8, label=f"{name} {100 * mean:.1f} %", **line)
+        ax.axvline(mean, label=f"{name} {100 * mean:.1f} %", **line)
     without_frame(ax)
     _name_axes_below(ax, event, counted)
     legend_above(ax)

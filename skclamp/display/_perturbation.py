@@ -189,8 +189,12 @@ class PerturbationDisplay:
         """
         check_whole_number(n_columns, "n_columns")
         learned = list(panels_of(self.perturbation, self.channel_names, self.input_range))
-        drawn = image_panels(self.images or []) + (learned or [Panel("no perturbation kept", "nothing")])
-        drawn += [*view_panels(self.views, self.view_weights), *history_panels(self.history)]
+        drawn = [
+            *image_panels(self.images or []),
+            *(learned or [Panel("no perturbation kept", "nothing")]),
+            *view_panels(self.views, self.view_weights),
+            *history_panels(self.history),
+        ]
         self.axes_ = new_axes(len(drawn), n_columns, size=_PANEL)
         self.figure_ = self.axes_[0].figure
         for panel, ax in zip(drawn, self.axes_, strict=True):

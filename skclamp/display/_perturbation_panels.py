@@ -13,7 +13,7 @@ from torch import nn
 from ..perturbations._families import Picture, family_of
 from ..perturbations._views import titles_of
 from ..perturbations._words import title_of
-from ._axes import BARS, without_frame
+from ._axes import BARS, LINE, without_frame
 
 _NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
 # Ever brighter from low to high, in greyscale as well.
@@ -78,15 +78,13 @@ def _parameter_panels(title, values, picture, names):
         return _image_panels([title], [values], _channel_names(names, len(values)))
     # Of images a map is one, along a sequence it has bars.
     values = values[_SHOWN_OF.get(picture.kind, ...)]
-    if picture.kind != "bars" and values.ndim in (2, 3):
-        return _image_panels([title], [values]) if values.ndim == 2 else _channel_panels(title, values, names)
+    if picture.kind != "bars" and values.ndim == 2:
+        return _image_panels([title], [values])
+    if picture.kind != "bars" and values.ndim == 3:
+        return _channel_panels(title, values, names)
     by_channel = picture.kind in ("bars", "entries") and names is not None
-    content = {
-        "values": values.ravel(),
-        "names": _channel_names(names, values.size) if by_channel else None,
-        "nothing": picture.nothing,
-    }
-    return [Panel(title, "bars", content)]
+    names = _channel_names(names, values.size) if by_channel else None
+    return [Panel(title, "bars", {"values": values.ravel(), "names": names, "nothing": picture.nothing})]
 
 
 def _channel_panels(title, values, names):
@@ -111,7 +109,7 @@ def _curve_panel(name, block, names, input_range):
         raise ValueError(f"input_range must be ascending; got {input_range}")
     x = torch.linspace(low, high, 101, dtype=torch.float64)
     n_channels = block.shape[0]
-    inputs = x.view(-1, *[1] * len(block.shape)).expand(-1, n_channels, *[1] * (len(block.shape) - 1))
+    inputs = x.view(-1, *[1] * len(block.shape)).repeat_interleave(n_channels, 1)
     with torch.no_grad():
         curves = copy.deepcopy(block).cpu().double()(inputs).flatten(1).T.numpy()
     content = {"x": x.numpy(), "curves": curves, "names": _channel_names(names, n_channels)}
@@ -119,11 +117,12 @@ def _curve_panel(name, block, names, input_range):
 
 
 def history_panels(history):
-    """Loss, and T where it was recorded, of each epoch; none without epochs."""
+    """Yield loss, and T where it was recorded, of each epoch; none without epochs."""
     recorded = history[-1] if history else ()
-    keys = {"training": ("train_loss", "valid_loss"), "temperature": ("temperature",)}
-    found = {title: [key for key in own if key in recorded] for title, own in keys.items()}
-    return [Panel(title, "history", {"history": history, "keys": own}) for title, own in found.items() if own]
+    for title, known in (("training", ("train_loss", "valid_loss")), ("temperature", ("temperature",))):
+        keys = [key for key in known if key in recorded]
+        if keys:
+            yield Panel(title, "history", {"history": history, "keys": keys})
 
 
 def view_panels(views, weights):
@@ -137,16 +136,21 @@ def image_panels(pairs):
     """Each image before and after, side by side; black and white are 0 and 1, or the extremes beyond."""
     if not pairs:
         return []
-    low, high = (f([getattr(image, f.__name__)() for image, _ in pairs]) for f in (min, max))
+    low = min(image.min() for image, _ in pairs)
+    high = max(image.max() for image, _ in pairs)
     limits = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
     return [Panel("before, and after", "photo", {"images": pair, "limits": limits}) for pair in pairs]
 
 
+def stretched(values, low, high):
+    """Values as shares of a range, cut off at its ends."""
+    return ((values - low) / np.where(high > low, high - low, 1)).clip(0, 1)
+
+
 def _draw_photo(ax, images, limits):
-    low, high = limits
-    scaled = [np.clip((image - low) / (high - low if high > low else 1), 0, 1).transpose(1, 2, 0) for image in images]
-    gap = np.ones((scaled[0].shape[0], max(1, scaled[0].shape[1] // 12), scaled[0].shape[2]))
-    ax.imshow(np.hstack([scaled[0], gap, scaled[1]]).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    before, after = (stretched(image, *limits).transpose(1, 2, 0) for image in images)
+    gap = np.ones_like(before[:, : max(1, before.shape[1] // 12)])
+    ax.imshow(np.hstack([before, gap, after]).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.set_axis_off()
 
 
@@ -163,10 +167,10 @@ def _draw_bars(ax, values, names, nothing):
     base = nothing or 0.0
     if len(values) == 1:
         ax.set_axis_off()
-        told = {"ha": "center", "transform": ax.transAxes}
-        ax.text(0.5, 0.55, f"{values[0]:.4g}", fontsize=20, color=BARS["color"], **told)
+        place = {"ha": "center", "transform": ax.transAxes}
+        ax.text(0.5, 0.55, f"{values[0]:.4g}", fontsize=20, color=BARS["color"], **place)
         if nothing is not None:
-            ax.text(0.5, 0.4, f"{base:g} would do nothing", fontsize="small", **told)
+            ax.text(0.5, 0.4, f"{base:g} would do nothing", fontsize="small", **place)
         return
     ax.bar(range(len(values)), values - base, bottom=base, **BARS)
     ax.axhline(base, **_NOTHING)
@@ -192,7 +196,7 @@ def _draw_depth(ax, quantiles, names, nothing):
     width = min(6.0, 90 / len(names))
     ax.vlines(places, low, high, color=BARS["color"], linewidth=0.8)
     ax.vlines(places, first, third, color=BARS["color"], linewidth=width, alpha=0.5)
-    ax.plot(places, median, color="#1d3f66", marker="o", markersize=min(4.0, width), linestyle="none")
+    ax.plot(places, median, "o", color=LINE["color"], markersize=min(4.0, width))
     ax.axhline(nothing, **_NOTHING)
     _name_places(ax, len(names), names, "layer, from the input on")
     ax.margins(x=0.5 / len(names), y=0.12)
@@ -201,7 +205,7 @@ def _draw_depth(ax, quantiles, names, nothing):
 
 def _draw_image(ax, image, names, limits):
     aspect = "equal" if max(image.shape) < 4 * min(image.shape) else "auto"
-    shown = ax.imshow(image, cmap=_COLORS, vmin=limits[0], vmax=limits[1], interpolation="nearest", aspect=aspect)
+    shown = ax.imshow(image, cmap=_COLORS, clim=limits, interpolation="nearest", aspect=aspect)
     ax.figure.colorbar(shown, ax=ax, shrink=0.85)
     if names is None:
         ax.set(xticks=[], yticks=[])
@@ -224,7 +228,7 @@ def _draw_curves(ax, x, curves, names):
 def _draw_history(ax, history, keys):
     epochs = history[:, "epoch"]
     for key, line in zip(keys, _LINES, strict=False):
-        ax.plot(epochs, history[:, key], color="#1d3f66", linestyle=line, marker="o", markersize=3, label=key)
+        ax.plot(epochs, history[:, key], color=LINE["color"], linestyle=line, marker="o", markersize=3, label=key)
     ax.legend(fontsize="small")
     ax.set(xlabel="epoch")
     ax.xaxis.get_major_locator().set_params(integer=True)

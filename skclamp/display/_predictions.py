@@ -21,16 +21,14 @@ def predictions_of(estimator, X, y, name, **beside):
             "y must have one class at each place, or several labels a sample; got several labels at each place. Draw "
             "one of them by from_predictions(y[:, 0], y_proba[:, 0])"
         )
-    return (
-        ({} if ignored is None else {"ignore_index": ignored})
-        | beside
-        | {
-            "y_true": y,
-            "y_proba": y_proba,
-            "labels": None if classes is None else to_numpy(classes),
-            "name": type(estimator).__name__ if name is None else name,
-        }
-    )
+    return {
+        **beside,
+        **({} if ignored is None else {"ignore_index": ignored}),
+        "y_true": y,
+        "y_proba": y_proba,
+        "labels": None if classes is None else to_numpy(classes),
+        "name": type(estimator).__name__ if name is None else name,
+    }
 
 
 def held_out_predictions(cv_results, X, y, name, **beside):

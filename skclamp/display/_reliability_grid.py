@@ -1,7 +1,5 @@
 """ReliabilityGridDisplay: several calibrators, or every class, in one figure."""
 
-from functools import partial
-
 import numpy as np
 
 from .._utils.arrays import to_numpy
@@ -112,8 +110,8 @@ class ReliabilityGridDisplay:
         for name, classes in known.items():
             if not np.array_equal(classes, first):
                 raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
-        predict = partial(predictions_of, sample_weight=sample_weight, groups=groups)
-        return cls._of([predict(model, X, y, name) for name, model in named.items()], **kwargs)
+        beside = {"sample_weight": sample_weight, "groups": groups}
+        return cls._of([predictions_of(model, X, y, name, **beside) for name, model in named.items()], **kwargs)
 
     @classmethod
     def from_predictions(cls, y_true, y_proba, *, overlay=False, n_columns=3, ax=None, **kwargs):
@@ -301,9 +299,9 @@ class ReliabilityGridDisplay:
         """
         if not self.displays:
             raise ValueError("displays must hold at least one; got none")
-        words = words_of(self.displays[0].event)
-        xlabel = words[1] if xlabel is None else xlabel
-        ylabel = words[0] if ylabel is None else ylabel
+        accuracy, confidence = words_of(self.displays[0].event)
+        xlabel = confidence if xlabel is None else xlabel
+        ylabel = accuracy if ylabel is None else ylabel
         if overlay:
             if len(self.displays) > len(COLORS):
                 raise ValueError(f"overlay must be False for more than {len(COLORS)} lines; got {len(self.displays)}")

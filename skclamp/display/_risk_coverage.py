@@ -251,12 +251,12 @@ class RiskCoverageDisplay:
         self.line_.set(**kwargs)
         if self.target_risk is not None:
             ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", **_TARGET)
-        n_above = 0 if self.threshold is None else np.count_nonzero(curve.thresholds > self.threshold)
         self.mark_ = None
-        if n_above:
-            place = curve.coverages[n_above - 1], curve.risks[n_above - 1]
-            label = f"above {self.threshold:.4g}: coverage {place[0]:.4f}, risk {place[1]:.4f}"
-            (self.mark_,) = ax.plot(*place, label=label, **_MARK)
+        if self.threshold is not None and curve.thresholds[0] > self.threshold:
+            last = np.flatnonzero(curve.thresholds > self.threshold)[-1]
+            answered, risk = curve.coverages[last], curve.risks[last]
+            label = f"above {self.threshold:.4g}: coverage {answered:.4f}, risk {risk:.4f}"
+            (self.mark_,) = ax.plot(answered, risk, label=label, **_MARK)
         ax.set(xlabel="coverage", ylabel="selective risk", xlim=(0, 1))
         # Further curves on these axes may be higher.
         ax.set_ylim(bottom=0, auto=None)

@@ -27,8 +27,6 @@ from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
 CHUNK_SIZE = 2**17
-# Rows of a chunk whose sum may be rounded to float32.
-_BLOCK_SIZE = 256
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
 ROUNDING = 1e-12
 
@@ -60,8 +58,7 @@ class BinTable:
     @classmethod
     def from_sums(cls, edges, count, confidence_sum, hit_sum):
         """Build the table from sums over the samples of each bin."""
-        divisor = np.where(count > 0, count, 1)
-        return cls(edges[:-1], edges[1:], count, confidence_sum / divisor, hit_sum / divisor)
+        return cls(edges[:-1], edges[1:], count, ratios(confidence_sum, count), ratios(hit_sum, count))
 
     @property
     def edges(self):
@@ -71,8 +68,7 @@ class BinTable:
     @property
     def share(self):
         """Part of all samples (or of their weight) in each bin."""
-        total = self.count.sum(0)
-        return self.count / np.where(total > 0, total, 1)
+        return ratios(self.count, self.count.sum(0))
 
     @property
     def gap(self):
@@ -81,13 +77,14 @@ class BinTable:
 
     def expected_gap(self):
         """Mean absolute gap over the samples: a float, or one per class."""
-        return (self.share * np.abs(self.gap)).sum(0)
+        return self.error()
 
     def error(self, norm="l1"):
         """Norm of the gaps, weighted by the samples in each bin: "l1", "l2" (a root mean square) or "max"."""
+        gap = np.abs(self.gap)
         if norm == "max":
-            return np.abs(self.gap).max(0)
-        return self.expected_gap() if norm == "l1" else np.sqrt((self.share * self.gap**2).sum(0))
+            return gap.max(0)
+        return (self.share * gap).sum(0) if norm == "l1" else np.sqrt((self.share * gap**2).sum(0))
 
 
 @dataclass(frozen=True)
@@ -152,11 +149,12 @@ class Pairs:
 
         That is with ``include_lowest=False``, or "auto" where there is one alone.
         """
+        at_lowest = self.confidence <= edges[0]
         if include_lowest == "auto":
             # A weight of several times the least stands for several samples.
-            lowest = self.masses[self.confidence == edges[0]].sum()
-            include_lowest = len(self.confidence) == 1 or lowest > self.masses[self.masses > 0].min()
-        return self.hits if include_lowest else np.where(self.confidence > edges[0], self.hits, self.confidence)
+            lowest = self.masses[at_lowest].sum()
+            include_lowest = len(at_lowest) == 1 or lowest > self.masses[self.masses > 0].min()
+        return self.hits if include_lowest else np.where(at_lowest, self.confidence, self.hits)
 
 
 class Probabilities:
@@ -195,20 +193,19 @@ class Probabilities:
         self.n_samples, self.n_classes = self._values.shape
         # Counting is faster than adding up ones.
         self.weight = None if sample_weight is None else weights_of_rows(sample_weight, (shape[0], *shape[2:]))
-        self._number(np.arange(self.n_samples // self.rows_a_sample))
+        self.n_units = self.n_samples // self.rows_a_sample
+        self.unit = np.repeat(np.arange(self.n_units), self.rows_a_sample)
         self._kept = {}
 
     def in_units(self, groups):
         """Return these, the samples of a group one unit; None leaves each one by itself."""
         if groups is not None:
-            self._number(group_numbers(groups, self.n_samples // self.rows_a_sample))
+            units = group_numbers(groups, self.n_samples // self.rows_a_sample)
+            self.unit = np.repeat(units, self.rows_a_sample)
+            self.n_units = units.max() + 1
             if self.n_units < 2:
                 raise ValueError("groups must name 2 groups at least, as one says nothing of how they vary; got one")
         return self
-
-    def _number(self, units):
-        self.unit = np.repeat(units, self.rows_a_sample)
-        self.n_units = units.max() + 1
 
     @property
     def masses(self):
@@ -237,12 +234,15 @@ class Probabilities:
     @cached_property
     def top_label(self):
         """Confidence (float64) and column index of each sample's most probable class; the first of equals."""
-        confidence = np.empty(self.n_samples)
-        prediction = np.empty(self.n_samples, np.int64)
-        for rows, chunk in self.chunks():
-            prediction[rows] = best = chunk.argmax(1)
-            confidence[rows] = chunk[np.arange(len(chunk)), best]
-        return confidence, prediction
+        tops = [(chunk.max(1), chunk.argmax(1)) for _, chunk in self.chunks()]
+        confidence, prediction = (np.concatenate(parts) for parts in zip(*tops, strict=True))
+        return confidence.astype(np.float64), prediction
+
+    @cached_property
+    def ties(self):
+        """Distinct confidences, descending, and the place of each sample's own among them."""
+        descending, group = np.unique(-self.top_label[0], return_inverse=True)
+        return -descending, group
 
     def equal_width_edges(self, n_bins):
         """Edges k/n_bins rounded to the probabilities' dtype, so that a probability of k/n_bins closes bin k in any."""
@@ -264,7 +264,7 @@ class Probabilities:
                     f"top_k must be 1 where y_proba has one dimension, the probability of one event; got {top_k}"
                 )
             _ = self.top_label  # the pass that checks the values
-            confidence = _as_native_array(self._values[:, 1]).astype(np.float64)
+            (confidence,) = self.columns([1])
             hits = y_encoded == 1
         elif top_k == 1:
             confidence, prediction = self.top_label
@@ -321,17 +321,18 @@ class Probabilities:
         """
         count, total = np.zeros((2, len(weights), (len(edges) - 1) * self.n_classes))
         for rows, chunk in self.chunks():
-            beyond = np.flatnonzero(chunk > chunk.dtype.type(edges[1]))
             weight = weights[:, rows]
+            beyond = np.flatnonzero(chunk > float(edges[1]))
             row, column = np.divmod(beyond, self.n_classes)
-            first = chunk.copy()
             values = chunk.ravel()[beyond].astype(np.float64)
-            first.ravel()[beyond] = 0
             places = bin_indices(values, edges) * self.n_classes + column
-            starts = np.append(0, np.cumsum(np.bincount(row, minlength=len(chunk))))
-            for sums, entries in ((count, np.ones(len(values))), (total, values)):
-                sums += weight @ csr_array((entries, places, starts), (len(chunk), count.shape[1]))
-            total[:, : self.n_classes] += _column_totals(first, weight)
+            starts = np.searchsorted(row, np.arange(len(chunk) + 1))
+            entries = csr_array((values, places, starts), (len(chunk), count.shape[1]))
+            count += weight @ entries.sign()
+            total += weight @ entries
+            first = chunk.copy()
+            first.ravel()[beyond] = 0
+            total[:, : self.n_classes] += weight @ first
         count, total = (sums.reshape(len(weights), -1, self.n_classes) for sums in (count, total))
         whole = weights.sum(1)[:, None]
         rest = whole - count[:, 1:].sum(1)
@@ -345,10 +346,7 @@ class Probabilities:
 
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
-        if isinstance(self._values, torch.Tensor):
-            column = tensor_over(y_encoded).to(self._values.device).unsqueeze(1)
-            return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
-        return self._values[np.arange(self.n_samples), y_encoded].astype(np.float64)
+        return _as_native_array(self._values[np.arange(self.n_samples), y_encoded]).astype(np.float64)
 
     def average(self, values):
         """Mean of one value per sample, weighted."""
@@ -364,13 +362,14 @@ class Probabilities:
         """Sum (float64) and column indices of each sample's `top_k` largest probabilities."""
         if top_k > self.n_classes:
             raise ValueError(f"top_k must be at most the number of classes, {self.n_classes}; got {top_k}")
-        confidence = np.empty(self.n_samples)
-        predictions = np.empty((self.n_samples, top_k), np.int64)
-        for rows, chunk in self.chunks():
-            largest, columns = tensor_of(chunk, "y_proba").topk(top_k, 1)
-            predictions[rows] = columns.numpy()
-            confidence[rows] = largest.double().sum(1).numpy()
-        return confidence, predictions
+        tops = [tensor_over(chunk).topk(top_k, 1) for _, chunk in self.chunks()]
+        confidence = torch.cat([top.values.double().sum(1) for top in tops])
+        return confidence.numpy(), torch.cat([top.indices for top in tops]).numpy()
+
+
+def ratios(sums, masses):
+    """Sums over their weights; the sums themselves where there is none."""
+    return sums / np.where(masses > 0, masses, 1)
 
 
 def weights_of_rows(sample_weight, shape):
@@ -416,20 +415,8 @@ def edges_at_ranks(ascending, n_bins, side):
     return ascending[ranks.clip(0, len(ascending) - 1)]
 
 
-def _column_totals(chunk, weights):
-    """Sums of each column under weightings of the rows; only within a block are they rounded to float32.
-
-    Weights may lie beyond the range of the probabilities' dtype: a power of two is taken off them first.
-    """
-    scale = np.exp2(np.floor(np.log2(weights.max()))) if weights.any() else 1.0
-    weights = (weights / scale).astype(chunk.dtype)
-    blocks = [slice(start, start + _BLOCK_SIZE) for start in range(0, len(chunk), _BLOCK_SIZE)]
-    return scale * np.sum([weights[:, rows] @ chunk[rows] for rows in blocks], axis=0, dtype=np.float64)
-
-
 def _as_native_array(values):
     """C-contiguous float32 or float64 array of an array or tensor, a view where it can be."""
     if isinstance(values, torch.Tensor):
-        values = values.cpu()
-        values = (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
-    return np.ascontiguousarray(values, np.float64 if values.dtype == np.float64 else np.float32)
+        values = values.cpu().to(torch.promote_types(values.dtype, torch.float32)).numpy()
+    return np.ascontiguousarray(values, np.promote_types(values.dtype, np.float32))

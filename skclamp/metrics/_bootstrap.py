@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,15 +14,13 @@ from .._utils.labels import check_same_length
 from .._utils.parallel import N_JOBS, in_parallel
 from .._utils.parameters import check_choice, check_number, check_parameters, check_whole_number
 from .._utils.warnings import silenced
+from ._binning import Probabilities
 from ._metric import against_rest, check_metric, facts_of, options_of, rows_of_classes, split_rows
 from ._noise_floor import draw_labels
-from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_counts
+from ._resampling import BLOCK_SIZE, LARGEST_SCALE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_counts
 
 # As large an error in so many draws may be noise.
 _N_LARGER = 5
-# Halvings of the range of scales: far finer than the noise of the replicates.
-_N_HALVINGS = 14
-_LARGEST_SCALE = 2**20
 # Where the curve of medians is computed, as parts of its end: most often near 0.
 _PARTS = np.linspace(0, 1, 33) ** 2
 
@@ -202,25 +201,21 @@ def bootstrap_interval(
     check_parameters({"n_jobs": N_JOBS}, {"n_jobs": n_jobs}, "bootstrap_interval")
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     random_state = check_random_state(random_state)
-    sample = _Sample(metric, y_true, y_proba, labels, pos_label, sample_weight, groups)
-    (sums,) = _replicates([sample.form], sample.proba, n_resamples, random_state, n_jobs)
-    replicates = sample.form.values(sums)
-    value = sample.form.value
+    sample = _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups)
+    form, is_error = sample.form, sample.is_error
+    (sums,) = _replicates([form], sample.proba, n_resamples, random_state, n_jobs)
+    replicates = form.values(sums)
     tail = (1 - confidence_level) / 2
-    if method == "debiased" and isinstance(sample.form, ScaledError):
-        debiased, low, high = _invert(sample.form, sums, tail)
-    elif method == "debiased" and isinstance(sample.form, MeanScore):
-        low, high = value - sample.form.noise_between(sums, tail)
-        high = high if sample.form.few is None else max(high, sample.form.few(tail))
-        debiased, (low, high) = value, np.clip([low, high], *sample.form.limits)
+    if method == "debiased" and not isinstance(form, AnyMetric):
+        debiased, low, high = form.interval(sums, tail)
     else:
-        debiased, (low, high) = value, np.quantile(replicates, [tail, 1 - tail])
-        if method == "basic" or (method == "debiased" and sample.is_error):
-            mirrored = 2 * value - np.array([replicates.mean(), high, low])
-            debiased, low, high = np.maximum(mirrored, 0.0 if sample.is_error else -np.inf)
-    if method == "debiased" and sample.is_error and low > 0 and _may_be_noise(sample, tail, random_state):
+        debiased, (low, high) = form.value, np.quantile(replicates, [tail, 1 - tail])
+        if method == "basic" or (method == "debiased" and is_error):
+            mirrored = 2 * form.value - np.array([replicates.mean(), high, low])
+            debiased, low, high = np.maximum(mirrored, 0.0 if is_error else -np.inf)
+    if method == "debiased" and is_error and low > 0 and _may_be_noise(sample, tail, random_state):
         low = 0.0
-    return BootstrapInterval(value, float(debiased), float(low), float(high), float(replicates.std(ddof=1)))
+    return BootstrapInterval(form.value, float(debiased), float(low), float(high), float(replicates.std(ddof=1)))
 
 
 def paired_bootstrap_test(
@@ -299,22 +294,20 @@ def paired_bootstrap_test(
     check_choice(alternative, "alternative", ("two-sided", "less", "greater"))
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     about = labels, pos_label, sample_weight, groups
-    samples = [_Sample(metric, y_true, y_proba_1, *about)]
+    first = _sample_of(metric, y_true, y_proba_1, *about)
     # What is odd about the labels was told.
     with silenced():
-        samples.append(_Sample(metric, y_true, y_proba_2, *about))
-    check_same_length(np.empty(samples[1].proba.n_samples), samples[0].proba.n_samples, "y_proba_2")
-    first = samples[0].form
-    second = samples[1].form
+        second = _sample_of(metric, y_true, y_proba_2, *about)
+    check_same_length(np.empty(second.proba.n_samples), first.proba.n_samples, "y_proba_2")
     random_state = check_random_state(random_state)
-    if isinstance(first, MeanScore) and isinstance(second, MeanScore):
-        scores = first - second
-        (sums,) = _replicates([scores], samples[0].proba, n_resamples, random_state)
+    if isinstance(first.form, MeanScore):
+        scores = first.form - second.form
+        (sums,) = _replicates([scores], first.proba, n_resamples, random_state)
         difference = scores.value
         noise = scores.noise(sums)
     else:
-        sums = _replicates([first, second], samples[0].proba, n_resamples, random_state)
-        (value_1, replicates_1), (value_2, replicates_2) = map(_debiased, samples, sums)
+        sums = _replicates([first.form, second.form], first.proba, n_resamples, random_state)
+        (value_1, replicates_1), (value_2, replicates_2) = map(_debiased, (first, second), sums)
         difference = value_1 - value_2
         noise = replicates_1 - replicates_2
         noise -= noise.mean()
@@ -335,60 +328,57 @@ def _check_parameters(metric, n_resamples, confidence_level, sample_weight):
     check_number(confidence_level, "confidence_level", closed="neither")
 
 
-class _Sample:
+class _Sample(NamedTuple):
     """A metric of one sample, and the form in which it takes resamples."""
 
+    metric: Callable
+    proba: Probabilities
     form: Any
-    proba: Any
+    is_error: bool
 
-    def __init__(self, metric, y_true, y_proba, labels, pos_label, sample_weight, groups):
-        facts = facts_of(metric)
-        self.is_error = facts is not None and facts.is_error
-        options = {} if facts is None else options_of(metric)
-        pos_label = options.get("pos_label") if pos_label is None else pos_label
-        y_true, y_proba, labels = against_rest(y_true, y_proba, labels, pos_label)
-        if facts is None:
-            rows = rows_of_classes(y_true, y_proba, labels)
-        else:
-            rows = split_rows(y_true, y_proba, labels, sample_weight, options["ignore_index"])
-        self.proba = rows.proba.in_units(groups)
-        y_encoded = rows.y_encoded
-        average = options.get("average")
-        if rows.kind == "places" and average == "samples":
-            # A mean over samples, without bias whatever their values are.
-            each = rows.each(partial(metric, average="macro"))
-            self.is_error = False
-            value = rows.mean_of(each)
-            self.form = MeanScore(
-                value,
-                np.nan_to_num(each - value),
-                rows.weights_of(each),
-                self.proba.unit[:: self.proba.rows_a_sample],
-                (0, np.inf),
-            )
-            return
-        if not rows.are_together(average):
-            raise ValueError(
-                "metric must have average='micro' fixed by functools.partial where y_true has several labels a "
-                "sample: their events are resampled by the sample"
-                if rows.kind == "labels"
-                else f"metric must have one value, of all places or the mean over samples; got average={average!r}"
-            )
-        self.metric = metric
-        given: Any = to_numpy(y_proba) if facts is None else self.proba
-        value = float(metric(y_encoded, given))
 
-        def of_weight(weight):
-            # What is odd about the labels of a resample is chance.
-            with silenced():
-                if facts is not None:
-                    return metric(y_encoded, self.proba.reweighted(weight))
-                rows = np.repeat(np.arange(len(weight)), weight.astype(np.int64))
-                return metric(y_encoded[rows], given[rows])
+def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups):
+    facts = facts_of(metric)
+    options = {} if facts is None else options_of(metric)
+    pos_label = options.get("pos_label") if pos_label is None else pos_label
+    y_true, y_proba, labels = against_rest(y_true, y_proba, labels, pos_label)
+    if facts is None:
+        rows = rows_of_classes(y_true, y_proba, labels)
+    else:
+        rows = split_rows(y_true, y_proba, labels, sample_weight, options["ignore_index"])
+    y_encoded = rows.y_encoded
+    proba = rows.proba.in_units(groups)
+    average = options.get("average")
+    if rows.kind == "places" and average == "samples":
+        # A mean over samples, without bias whatever their values are.
+        each = rows.each(partial(metric, average="macro"))
+        value = rows.mean_of(each)
+        unit = proba.unit[:: proba.rows_a_sample]
+        mean = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), unit, (0, np.inf))
+        return _Sample(metric, proba, mean, is_error=False)
+    if not rows.are_together(average):
+        raise ValueError(
+            "metric must have average='micro' fixed by functools.partial where y_true has several labels a "
+            "sample: their events are resampled by the sample"
+            if rows.kind == "labels"
+            else f"metric must have one value, of all places or the mean over samples; got average={average!r}"
+        )
+    given: Any = to_numpy(y_proba) if facts is None else proba
+    value = float(metric(y_encoded, given))
 
-        resampled = facts is not None and facts.resampled
-        form = resampled and resampled(value, y_encoded, self.proba, **options)
-        self.form = form or AnyMetric(value, of_weight, self.proba)
+    def of_weight(weight):
+        # What is odd about the labels of a resample is chance.
+        with silenced():
+            if facts is not None:
+                return metric(y_encoded, proba.reweighted(weight))
+            rows = np.repeat(np.arange(len(weight)), weight.astype(np.int64))
+            return metric(y_encoded[rows], given[rows])
+
+    form = None
+    if facts is not None and facts.resampled is not None:
+        form = facts.resampled(value, y_encoded, proba, **options)
+    form = AnyMetric(value, of_weight, proba) if form is None else form
+    return _Sample(metric, proba, form, facts is not None and facts.is_error)
 
 
 def _replicates(forms, proba, n_resamples, random_state, n_jobs=None):
@@ -407,8 +397,7 @@ def _may_be_noise(sample, tail, random_state):
     Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.
     """
-    form = sample.form
-    proba = sample.proba
+    form, proba = sample.form, sample.proba
     n_draws = math.ceil(_N_LARGER / tail) - 1
     alike = proba.n_units < proba.n_samples
     if isinstance(form, ErrorOfPairs) and (not alike or form.tells_signs()):
@@ -433,44 +422,13 @@ def _debiased(sample, sums):
     if not isinstance(form, ScaledError):
         replicates = form.values(sums)
         return 2 * form.value - replicates.mean() if sample.is_error else form.value, replicates
-    scale = _last_above(partial(_chance, form, sums), 0.5)
+    scale = form.last_scale(sums, 0.5)
     replicates = form.values(sums, scale)
     # What medians of the values found the true errors belong to.
     largest = max(1.0, 2 * scale)
-    while np.median(form.values(sums, largest)) < replicates.max() and largest < _LARGEST_SCALE:
+    while np.median(form.values(sums, largest)) < replicates.max() and largest < LARGEST_SCALE:
         largest *= 2
-    medians = np.maximum.accumulate([np.median(form.values(sums, part)) for part in largest * _PARTS])
-    errors = [form.at_scale(part) for part in largest * _PARTS]
+    scales = largest * _PARTS
+    medians = np.maximum.accumulate([np.median(form.values(sums, part)) for part in scales])
+    errors = [form.at_scale(part) for part in scales]
     return form.at_scale(scale), np.interp(replicates, medians, errors)
-
-
-def _invert(form, sums, tail):
-    """Median-unbiased value and interval: true errors under which a value up to the one found isn't too rare."""
-    chance = partial(_chance, form, sums)
-    low, middle = (form.at_scale(_last_above(chance, level)) for level in (1 - tail, 0.5))
-    at_zero = chance(0.0)
-    high = form.value
-    if at_zero > 0:
-        upper = form.for_upper_end()
-        high = upper.at_scale(_last_above(partial(_chance, upper, sums), tail * at_zero))
-    return middle, min(low, high), high
-
-
-def _chance(form, sums, scale):
-    """Share of the replicates up to the value found, where the sample's true error were its own times a scale."""
-    return np.mean(form.values(sums, scale) <= form.estimate * (1 + 1e-12))
-
-
-def _last_above(chance, level):
-    """The scale up to which the chance exceeds a level; 0 where it never does."""
-    if chance(0.0) <= level:
-        return 0.0
-    low = 0.0
-    high = 1.0
-    while chance(high) > level and high < _LARGEST_SCALE:
-        low = high
-        high = 2 * high
-    for _ in range(_N_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if chance(middle) > level else (low, middle)
-    return (low + high) / 2

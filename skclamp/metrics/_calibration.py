@@ -306,14 +306,13 @@ class _BinnedErrors(ErrorOfPairs):
         pairs = replace(pairs, hits=pairs.counted_hits(edges, include_lowest))
         super().__init__(value, pairs, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1))
         self._norm = norm
-        self._gap = pairs.table(edges).gap[:, None]
+        self._gap = pairs.table(edges).gap
 
     def reduced(self, residual, mass):
         return np.stack([residual, mass], 1)
 
     def values(self, sums, scale=1.0):
-        residual, mass = np.moveaxis(sums, 0, -1)
-        return _error_of_sums(residual + (scale - 1) * self._gap * mass, mass, self._norm)
+        return _errors_of_bins(sums, (scale - 1) * self._gap, self._norm)
 
 
 class _ClasswiseErrors(ScaledError):
@@ -323,35 +322,37 @@ class _ClasswiseErrors(ScaledError):
         super().__init__(value)
         self._y_encoded, self._proba, self._edges, self._norm = y_encoded, proba, edges, norm
         self._gap = proba.classwise_table(y_encoded, edges).gap
-        self._of_samples = None
         if proba.rows_a_sample > 1:
             # Its rows are summed up once.
-            each = [self._sums(own, y, [own.masses[None]]) for y, own in proba.parts(y_encoded)]
-            self._of_samples = np.concatenate(each)
+            parts = proba.parts(y_encoded)
+            self._of_samples = np.concatenate([self._of_weights(own, y, own.masses[None]) for y, own in parts])
 
     def sums(self, counts):
-        if self._of_samples is not None:
-            return np.tensordot(counts.T[self._proba.unit[:: self._proba.rows_a_sample]].T, self._of_samples, 1)
-        return self._sums(self._proba, self._y_encoded, row_weights(counts, self._proba))
+        proba = self._proba
+        if proba.rows_a_sample > 1:
+            return np.tensordot(counts.T[proba.unit[:: proba.rows_a_sample]].T, self._of_samples, 1)
+        blocks = row_weights(counts, proba)
+        return np.concatenate([self._of_weights(proba, self._y_encoded, weights) for weights in blocks])
 
-    def _sums(self, proba, y_encoded, blocks):
-        """Sums under weightings of the rows, in blocks."""
+    def _of_weights(self, proba, y_encoded, weights):
+        """Sums under weightings of the rows."""
         labels = grouped(proba.label_places(y_encoded, self._edges), self._gap.size)
-        found = []
-        for weights in blocks:
-            hits = (weights @ labels).reshape(-1, *self._gap.shape)
-            mass, confidence = proba.class_sums(self._edges, weights)
-            mass[:, 0] = np.maximum(mass[:, 0], hits[:, 0])
-            found.append(np.stack([hits - confidence, mass], 1))
-        return np.concatenate(found)
+        hits = (weights @ labels).reshape(-1, *self._gap.shape)
+        mass, confidence = proba.class_sums(self._edges, weights)
+        mass[:, 0] = np.maximum(mass[:, 0], hits[:, 0])
+        return np.stack([hits - confidence, mass], 1)
 
     def values(self, sums, scale=1.0):
-        residual, mass = np.moveaxis(sums, (1, 2), (0, 1))
-        return _error_of_sums(residual + (scale - 1) * self._gap[:, None] * mass, mass, self._norm).mean(1)
+        return _errors_of_bins(sums, (scale - 1) * self._gap, self._norm).mean(1)
 
 
-def _error_of_sums(residual, mass, norm):
-    """Error of bins (the first axis) that hold these sums of residuals and weights."""
+def _errors_of_bins(sums, more, norm):
+    """Errors of resamples whose bins hold these sums of residuals and of weights, once gaps are so much `more`.
+
+    `sums` are of shape (n_resamples, 2, n_bins, ...), `more` of shape (n_bins, ...).
+    """
+    residual, mass = np.moveaxis(sums, (1, 2), (0, 1))
+    residual = residual + more[:, None] * mass
     return BinTable.from_sums((), mass, np.zeros_like(mass), residual).error(norm)
 
 

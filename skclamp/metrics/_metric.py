@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, update_wrapper
 from inspect import isfunction, signature
 from textwrap import indent
 
@@ -111,9 +111,9 @@ def of_outputs(metric=None, *, takes_labels=True):
             if rows.kind == "classes" and average == "samples":
                 raise ValueError("average must be 'macro' or None where y_true has one class a sample; got 'samples'")
             options["average"] = average if average != "samples" else "macro"
-        elif average not in rows.averages:
-            *known, _ = map(repr, rows.averages)
-            raise ValueError(f"average must be {', '.join(known)} or None; got {average!r}")
+        elif average not in ("macro", "micro", None) and (average != "samples" or rows.kind == "labels"):
+            known = "'macro', 'micro'" if rows.kind == "labels" else "'macro', 'micro', 'samples'"
+            raise ValueError(f"average must be {known} or None; got {average!r}")
         if rows.kind == "labels" and labels is not None:
             raise ValueError("labels must be None where y_true has several labels a sample: they are columns")
         if rows.are_together(average) or (over_classes and average is None):
@@ -124,21 +124,20 @@ def of_outputs(metric=None, *, takes_labels=True):
         each = rows.each(partial(metric, **options))
         return each if average is None else rows.mean_of(each)
 
-    added = [each for each in signature(of_any).parameters.values() if each.kind is each.KEYWORD_ONLY]
-    added = [each for each in added if each.name not in own.parameters]
-    told = {name: getattr(metric, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
+    known = signature(of_any).parameters.values()
+    added = [each for each in known if each.kind is each.KEYWORD_ONLY and each.name not in own.parameters]
+    texts = entries_of(of_any, "Parameters")
+    update_wrapper(of_any, metric)
+    # Whoever unwraps it, as scorers do, is to find this one.
+    del vars(of_any)["__wrapped__"]
     if metric.__doc__:
-        texts = entries_of(of_any, "Parameters")
         if not takes_labels:
             texts["average"] = texts["average"].partition("\n    Of several labels")[0]
         before, heading, after = metric.__doc__.partition("\n    Returns\n")
         about = indent("\n".join(texts[each.name] for each in added), " " * 4)
-        told["__doc__"] = f"{before.rstrip()}\n{about}\n{heading}{after}"
-    told["__signature__"] = own.replace(parameters=[*own.parameters.values(), *added])
-    told["takes_labels"] = takes_labels
-    # Not by wraps: whoever unwraps it, as scorers do, is to find this one.
-    for name, value in told.items():
-        setattr(of_any, name, value)
+        of_any.__doc__ = f"{before.rstrip()}\n{about}\n{heading}{after}"
+    whole = own.replace(parameters=[*own.parameters.values(), *added])
+    vars(of_any).update(__signature__=whole, takes_labels=takes_labels)
     return of_any
 
 
@@ -165,11 +164,6 @@ class Rows:
     proba: Probabilities
     names: np.ndarray | None = None
     of_samples: np.ndarray | None = None
-
-    @property
-    def averages(self):
-        """Return those that are known, None the last of them."""
-        return ("macro", "micro", None) if self.kind == "labels" else ("macro", "micro", "samples", None)
 
     def are_together(self, average):
         """Return whether this average is the value of all rows together."""
@@ -284,25 +278,24 @@ def _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index):
     check_same_length(values, len(proba), "y_true")
     if proba.shape == values.shape:
         proba = proba.reshape(len(proba), 1, *proba.shape[1:])
-    places = values.shape[1:]
-    others = tuple(proba.shape[2:])
-    if others != places:
+    n_samples, n_classes, *others = proba.shape
+    if values.shape != (n_samples, *others):
         mended = "np.moveaxis(y_proba, -1, 1)"
-        raise ValueError(other_places("y_true", places, others, proba.shape[1], scores="y_proba", mended=mended))
+        places = values.shape[1:], tuple(others)
+        raise ValueError(other_places("y_true", *places, n_classes, scores="y_proba", mended=mended))
     flat = values.reshape(-1)
     known = are_known(flat, ignore_index)
     names, y_encoded = encode_places(
-        flat, known, max(2, proba.shape[1]), ignore_index, "y_true", classes=labels, parameter="labels"
+        flat, known, max(2, n_classes), ignore_index, "y_true", classes=labels, parameter="labels"
     )
-    # What isn't known has no weight.
-    y_encoded = y_encoded.clip(min=0)
     of_samples = None
     if sample_weight is not None and n_axes(sample_weight, "sample_weight") == 1:
         of_samples = to_numpy(sample_weight)
     if not known.all():
+        # What isn't known has no weight.
         weight = 1.0 if sample_weight is None else weights_of_rows(sample_weight, values.shape)
         sample_weight = (weight * known).reshape(values.shape)
-    return Rows("places", y_encoded, Probabilities(proba, sample_weight), names, of_samples)
+    return Rows("places", y_encoded.clip(min=0), Probabilities(proba, sample_weight), names, of_samples)
 
 
 def options_of(metric):

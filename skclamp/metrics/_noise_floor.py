@@ -121,25 +121,25 @@ def calibration_noise_floor(
     check_whole_number(n_draws, "n_draws")
     check_number(quantile, "quantile")
     random_state = check_random_state(random_state)
+    is_ours = facts_of(metric) is not None
+    options = options_of(metric) if is_ours else {}
     if outputs == "sigmoid":
-        if facts_of(metric) is not None and not getattr(metric, "func", metric).takes_labels:
+        if is_ours and not getattr(metric, "func", metric).takes_labels:
             raise ValueError(f"metric must take several labels a sample where outputs='sigmoid'; got {metric!r}")
         given, draws = _of_labels(y_proba, groups, n_draws, random_state)
         metric = metric if sample_weight is None else partial(metric, sample_weight=sample_weight)
     else:
         proba = y_proba if isinstance(y_proba, Probabilities) else Probabilities(y_proba, sample_weight)
-        if n_axes(y_proba, "y_proba") > 2 and (
-            facts_of(metric) is None or options_of(metric).get("average") not in ("macro", "micro")
-        ):
+        if n_axes(y_proba, "y_proba") > 2 and options.get("average") not in ("macro", "micro"):
             raise ValueError(
                 "metric must be one of this package with average='macro' or 'micro' where y_proba has probabilities at "
                 f"each place of a sample; got {metric!r}"
             )
-        if facts_of(metric) is not None and not proba.is_event and options_of(metric).get("pos_label") is not None:
+        if not proba.is_event and options.get("pos_label") is not None:
             raise ValueError(
                 "metric must have pos_label=None where y_proba has columns; give the positive class's alone"
             )
-        given = y_proba if facts_of(metric) is None else proba
+        given = proba if is_ours else y_proba
         draws = draw_labels(proba.in_units(groups), n_draws, random_state, alike=groups is not None)
     # What is odd about the labels is chance.
     with silenced():

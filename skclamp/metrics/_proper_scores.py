@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import entr
 from scipy.stats import beta
 from sklearn.isotonic import IsotonicRegression
 
 from .._judging.paired import n_effective
 from .._solvers.temperature import log_likelihoods, solve_temperature
-from .._utils.arrays import tensor_of, tensor_over
+from .._utils.arrays import tensor_over
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
 from .._utils.warnings import note
@@ -133,11 +134,7 @@ def predictive_entropy(y_proba, *, sample_weight=None):
     0.3466
     """
     proba = Probabilities(y_proba, sample_weight)
-    entropy = np.empty(proba.n_samples)
-    for rows, chunk in proba.chunks():
-        logs = np.log(np.maximum(chunk, np.finfo(chunk.dtype).tiny))
-        entropy[rows] = -(chunk * logs).sum(1, dtype=np.float64)
-    return proba.average(entropy)
+    return proba.average(np.concatenate([entr(chunk).sum(1, dtype=np.float64) for _, chunk in proba.chunks()]))
 
 
 class CalibrationRefinement(NamedTuple):
@@ -243,8 +240,7 @@ def calibration_refinement(
     check_choice(score, "score", ("log_loss", "brier"))
     check_choice(recalibration, "recalibration", ("auto", "temperature", "isotonic"))
     rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
-    y_encoded = rows.y_encoded
-    proba = rows.proba
+    y_encoded, proba = rows.y_encoded, rows.proba
     isotonic_is_possible = score == "brier" or proba.n_classes == 2
     if recalibration == "auto":
         recalibration = "isotonic" if isotonic_is_possible else "temperature"
@@ -267,16 +263,14 @@ def calibration_refinement(
 def _loss_after_isotonic(pairs, score):
     """Mean loss of the increasing function of the confidence that fits the hits best; one value for each confidence."""
     isotonic = IsotonicRegression(out_of_bounds="clip").fit(pairs.confidence, pairs.hits, pairs.weight)
-    fitted = isotonic.predict(pairs.confidence)
-    if score == "brier":
-        return np.average((pairs.hits - fitted) ** 2, weights=pairs.weight)
-    of_label = np.where(pairs.hits > 0, fitted, 1 - fitted)
-    return np.average(-np.log(np.clip(of_label, MIN_PROBABILITY, 1.0)), weights=pairs.weight)
+    missed = np.abs(pairs.hits - isotonic.predict(pairs.confidence))
+    losses = missed**2 if score == "brier" else -np.log(np.clip(1 - missed, MIN_PROBABILITY, 1.0))
+    return np.average(losses, weights=pairs.weight)
 
 
 def _loss_after_temperature(proba, y_encoded):
     # Finite ones, by the logarithm's floor.
-    logits = torch.cat([log_of(tensor_of(chunk, "y_proba")) for _, chunk in proba.chunks()])
+    logits = torch.cat([log_of(tensor_over(chunk)) for _, chunk in proba.chunks()])
     y = tensor_over(y_encoded)
     weight = None if proba.weight is None else torch.from_numpy(proba.weight)
     temperature = solve_temperature(logits, y, sample_weight=weight).temperature

@@ -16,9 +16,13 @@ from scipy import stats
 from scipy.sparse import csr_array
 
 from .._judging.paired import n_effective
+from ._binning import ratios
 
 # Weights of a block of replicates: 32 MB.
 BLOCK_SIZE = 2**22
+# Halvings of the range of scales: far finer than the noise of the replicates.
+_N_HALVINGS = 14
+LARGEST_SCALE = 2**20
 _LEAST_RATIO = 1 / 4
 # With hits and with misses, for signs of their residuals to be as likely.
 _LEAST_UNITS = 5
@@ -51,8 +55,7 @@ class MeanScore:
 
     def sums(self, counts):
         """Sums of the weights, and of what means and standard errors are made of."""
-        residual = self.residual
-        weight = self.weight
+        residual, weight = self.residual, self.weight
         return counts @ np.stack([residual, weight, weight**2, weight * residual, residual**2], 1)
 
     def values(self, sums):
@@ -69,15 +72,18 @@ class MeanScore:
         ratio = np.maximum(self._standard_errors(sums) / error, _LEAST_RATIO) if error > 0 else 1.0
         return _means(sums) / ratio
 
-    def noise_between(self, sums, tail):
-        """Largest and least error, each of which an end of an interval misses with a probability `tail`."""
-        high, low = np.quantile(self.noise(sums), [1 - tail, tail])
+    def interval(self, sums, tail):
+        """Return the value and an interval, each of whose ends misses the true one with a probability `tail`."""
+        low, high = np.quantile(-self.noise(sums), [tail, 1 - tail])
         if self._is_clustered:
             # Of few units, which may be of several sizes, resamples alone end too soon.
             half = stats.t.isf(tail, n_effective(self.weight) - 1) * self.values(sums).std()
-            high = max(high, half)
             low = min(low, -half)
-        return np.array([high, low])
+            high = max(high, half)
+        low, high = self.value + low, self.value + high
+        if self.few is not None:
+            high = max(high, self.few(tail))
+        return self.value, *np.clip([low, high], *self.limits)
 
     def _standard_errors(self, sums):
         """Standard errors of the means of resamples."""
@@ -123,6 +129,35 @@ class ScaledError:
         """Error of the sample itself with its residuals scaled."""
         return scale * self.value
 
+    def interval(self, sums, tail):
+        """Median-unbiased value and interval: true errors under which a value up to the one found isn't too rare."""
+        low, middle = (self.at_scale(self.last_scale(sums, level)) for level in (1 - tail, 0.5))
+        at_zero = self._chance(sums, 0.0)
+        high = self.value
+        if at_zero > 0:
+            upper = self.for_upper_end()
+            high = upper.at_scale(upper.last_scale(sums, tail * at_zero))
+        return middle, min(low, high), high
+
+    def last_scale(self, sums, level):
+        """The scale up to which the chance exceeds a level; 0 where it never does."""
+        low, high = 0.0, 1.0
+        if self._chance(sums, low) <= level:
+            return low
+        while self._chance(sums, high) > level and high < LARGEST_SCALE:
+            low, high = high, 2 * high
+        for _ in range(_N_HALVINGS):
+            middle = (low + high) / 2
+            if self._chance(sums, middle) > level:
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
+
+    def _chance(self, sums, scale):
+        """Share of the replicates up to the value found, where the sample's true error were its own times a scale."""
+        return np.mean(self.values(sums, scale) <= self.estimate * (1 + 1e-12))
+
     def for_upper_end(self):
         """Return the form that tells the upper end of an interval."""
         return self
@@ -147,8 +182,7 @@ class ErrorOfPairs(ScaledError):
 
     def reduced(self, residual, mass):
         """Sums of resamples, from residuals and weights by group; by default the residuals over the weight of all."""
-        total = mass.sum(1, keepdims=True)
-        return residual / np.where(total > 0, total, 1)
+        return ratios(residual, mass.sum(1, keepdims=True))
 
     def of_whole(self, residual):
         """Sums of the sample itself, with these residuals."""
@@ -159,7 +193,7 @@ class ErrorOfPairs(ScaledError):
         """Return whether units enough have hits, and misses: rare ones that whole units share may be none by chance."""
         hits = self.pairs.hits
         of_units = self.pairs.of_units @ np.stack([hits, 1 - hits], 1)
-        return (of_units > 0).sum(0).min() >= _LEAST_UNITS
+        return np.count_nonzero(of_units, 0).min() >= _LEAST_UNITS
 
     def of_drawn(self, generator, is_clustered):
         """Error under hits that are drawn from the confidences or, of units of several rows, under signs of residuals.

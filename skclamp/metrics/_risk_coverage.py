@@ -1,18 +1,16 @@
 """The risk-coverage curve: how often the most confident answers are wrong, whatever share of them is given."""
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import digamma
 
+from ._binning import ratios
 from ._metric import FACTS, Facts, of_outputs, split_rows
 from ._resampling import AnyMetric, row_weights
 
 # Of the greatest weight: less is no sample of its own.
 _LEAST_WEIGHT = np.finfo(np.float64).eps
-# Weights of resamples of which the areas are computed together: what they need stays in the processor's cache.
-_ENTRIES_AT_ONCE = 2**16
 # How often samples without weights are drawn.
 _COUNTS = np.uint16
 
@@ -100,7 +98,7 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
     rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
     proba = rows.proba
     wrong = proba.top_label[1] != rows.y_encoded
-    (thresholds, group), masses = _ties(proba), proba.masses
+    (thresholds, group), masses = proba.ties, proba.masses
     weights = np.bincount(group, masses)
     errors = np.bincount(group, masses * wrong)
     weighs = weights > 0
@@ -111,7 +109,7 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
         answered / answered[-1],
         risks,
         thresholds[weighs],
-        float(_areas(weights, _risks_of(weights, errors), masses)),
+        float(_areas(weights, ratios(errors, weights), masses)),
         float(risks[-1]),
         float(_areas(np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, 1.0]), masses)),
     )
@@ -165,12 +163,6 @@ def area_under_risk_coverage(y_true, y_proba):
     return risk_coverage_curve(y_true, y_proba).area
 
 
-def _ties(proba):
-    """Distinct confidences, descending, and the place of each sample's own among them."""
-    descending, group = proba.kept(("confidences",), partial(np.unique, -proba.top_label[0], return_inverse=True))
-    return -descending, group
-
-
 def _areas(weights, risks, masses):
     """Areas from the weights of groups and the risk in each, along the last axis; one for each weighting.
 
@@ -185,7 +177,7 @@ def _areas(weights, risks, masses):
         least = np.min(masses, axis=-1, where=masses > 0, initial=masses.max(), keepdims=True)
         reached = np.cumsum(weights / np.maximum(least, _LEAST_WEIGHT * masses.max(-1, keepdims=True)), -1)
         left = _left(reached, reached[..., -1:])
-    falls = risks - np.concatenate([risks[..., 1:], np.zeros_like(risks[..., :1])], -1)
+    falls = -np.diff(risks, append=0)
     return np.clip(np.einsum("...g,...g->...", left, falls) / reached[..., -1], 0, 1)
 
 
@@ -193,33 +185,26 @@ def _left(reached, n):
     return reached * (digamma(n + 1) - digamma(reached + 1) + 1)
 
 
-def _risks_of(weights, errors):
-    return errors / np.where(weights > 0, weights, 1)
-
-
 class _AreaOfWeights(AnyMetric):
     """Areas of many weightings, of samples that are put in the order of their confidences once."""
 
     def __init__(self, value, y_encoded, proba, **_):
         super().__init__(value, None, proba)
-        group = _ties(proba)[1]
+        _, group = proba.ties
         self._order = np.argsort(group, kind="stable")
         self._wrong = (proba.top_label[1] != y_encoded)[self._order].astype(np.float64)
         self._starts = np.flatnonzero(np.diff(group[self._order], prepend=-1))
         self._dtype = _COUNTS if proba.weight is None else np.float64
 
     def sums(self, counts):
-        step = max(1, _ENTRIES_AT_ONCE // self._proba.n_samples)
-        blocks = row_weights(counts, self._proba)
-        areas = [self._areas_of(block[i : i + step]) for block in blocks for i in range(0, len(block), step)]
-        return np.concatenate(areas)
+        return np.concatenate([self._areas_of(weights) for weights in row_weights(counts, self._proba)])
 
     def _areas_of(self, weights):
         masses = weights.astype(self._dtype).take(self._order, 1)
         if len(self._starts) == len(self._order):
             return _areas(masses, self._wrong, masses)
         weights, errors = (np.add.reduceat(part, self._starts, 1, float) for part in (masses, masses * self._wrong))
-        return _areas(weights, _risks_of(weights, errors), masses)
+        return _areas(weights, ratios(errors, weights), masses)
 
 
 FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=_AreaOfWeights, is_error=False)

@@ -44,20 +44,21 @@ class CalibrationScorer(BaseScorer):
         # One that is told its event finds it among all columns.
         of_event = facts is not None and facts.of_event
         of_event = of_event and {**options_of(self._score_func), **options}.get("pos_label") is None
+        several = matrix_of(y_true) if response.ndim < 3 else None
         if response.ndim == np.ndim(y_true) > 2:
             # Of several labels at each place all are events.
-            y_true = np.where(are_known(y_true, ignored), y_true, -100)
-            return self._sign * self._score_func(y_true, response, **options)
-        if response.ndim < 3 and (matrix := matrix_of(y_true)) is not None:
-            return self._sign * self._score_func(matrix, response, **options)
+            several = np.where(are_known(y_true, ignored), y_true, -100)
+        if several is not None:
+            return self._sign * self._score_func(several, response, **options)
         if response.ndim > 2:
             if ignored is not None and "ignore_index" in signature(self._score_func).parameters:
                 options = {"ignore_index": ignored, **options}
         elif labels is not None:
             arrays = map(to_numpy, (labels, y_true))
             labels, y_true = (np.array(each.tolist()) if each.dtype.kind == "O" else each for each in arrays)
+            is_number = labels.dtype.kind in "biuf"
             # A test fold may hold only the class that a single one lacks.
-            is_kin = (labels.dtype.kind in "biuf") == (y_true.dtype.kind in "biuf")
+            is_kin = is_number == (y_true.dtype.kind in "biuf")
             is_seen = np.isin(y_true, labels)
             # Where none of several labels is known, that is a mistake, which the metric tells.
             if is_seen.any() and of_event and len(labels) == 2:
@@ -66,9 +67,8 @@ class CalibrationScorer(BaseScorer):
                 unseen = np.unique(y_true[~is_seen])
                 if len(labels) == 1 and not len(unseen):
                     # One column would be taken for the second of two classes.
-                    is_number = labels.dtype.kind in "biuf"
                     unseen = (labels == 0).astype(labels.dtype) if is_number else np.array([f"not {labels[0]}"])
-                response = np.hstack([response, np.full((len(response), len(unseen)), self.fill, response.dtype)])
+                response = np.pad(response, ((0, 0), (0, len(unseen))), constant_values=self.fill)
                 labels = np.concatenate([labels, unseen])
         if of_event and response.shape[1:2] == (2,):
             response = response[:, 1] if response.ndim == 2 else response[:, 1:]
