@@ -79,13 +79,13 @@ class LogitRows:
         """Mean NLL and its first three derivatives: means of log-sum-exp's cumulants, the label's logit taken off."""
         beta = self.representable(beta)
         self.n_passes += 1
-        total = 0.0
+        total = torch.zeros(5, 3, dtype=torch.float64, device=self.y.device)
         for centred, label, weight in self.kept or self._centred():
             moments = self._moments(centred, beta, n_powers=3)
             mean, square, cube = moments[1:] / moments[0]
             weighted = weight * mean
             table = torch.stack([label.double(), moments[0].log(), mean, square, cube])
-            total = total + table @ torch.stack([weight, weighted, weighted * mean], 1)
+            total += table @ torch.stack([weight, weighted, weighted * mean], 1)
         # Rows: label, log-sum-exp and the first three moments; columns: their means, and those times mean and mean^2.
         averages = (total / self.total_weight).tolist()
         (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = averages

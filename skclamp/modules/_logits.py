@@ -190,16 +190,16 @@ class LogitsModule(nn.Module):
                 if (failure := told(self.module, error, first, others, self.input_key)) is error:
                     raise
                 raise failure from error
-        output = self._taken_from(output)
+        output = check_floating(self._taken_from(output))
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
         # An exporter traces a shape where it takes a length for a constant.
         return output, given[0].shape[0]
 
     def _taken_from(self, output):
-        """Return the tensor that is taken; where nobody said which, `guessed` names it if others could be meant."""
+        """Return what is taken; where nobody said which, `guessed` names it if others could be meant."""
         if self.output_key is not None:
-            return check_floating(_item(output, self.output_key))
+            return _item(output, self.output_key)
         guess = None
         if isinstance(output, Mapping) and output:
             # As Hugging Face's models and torchvision's of segmentation have it.
@@ -216,7 +216,7 @@ class LogitsModule(nn.Module):
         # Compilers and exporters record what happens to tensors, and nothing else.
         if guess != self.guessed and not torch.compiler.is_compiling():
             self.guessed = guess
-        return check_floating(output)
+        return output
 
 
 def first_input(x, others):

@@ -125,16 +125,14 @@ def _take_on(part, layer, gain, offset):
     """Have a layer give ``gain * h + offset`` by a weight and a bias of its own."""
     weight, bias = _own(part)
     gain = gain.cpu().double().reshape(layer.shape)
-    _put(part, weight, (getattr(part, weight).cpu().double() + layer.unit) * gain - layer.unit)
+    values = {weight: (getattr(part, weight).cpu().double() + layer.unit) * gain - layer.unit}
     if layer.has_offset:
-        _put(part, bias, getattr(part, bias).cpu().double() * gain + offset.cpu().double().reshape(layer.shape))
-
-
-def _put(part, name, value):
-    """Give a layer a tensor of its own: a parameter or a buffer, as the one in its place."""
-    old = getattr(part, name)
-    value = value.to(old)
-    setattr(part, name, nn.Parameter(value, takes_gradient(old)) if isinstance(old, nn.Parameter) else value)
+        values[bias] = getattr(part, bias).cpu().double() * gain + offset.cpu().double().reshape(layer.shape)
+    for name, value in values.items():
+        # A parameter or a buffer, as the one in its place.
+        old = getattr(part, name)
+        value = value.to(old)
+        setattr(part, name, nn.Parameter(value, takes_gradient(old)) if isinstance(old, nn.Parameter) else value)
 
 
 def _clamped(h, gain, offset):

@@ -193,8 +193,8 @@ class PlattScaling(OneVsRestScaling):
     coef_ = Learned()
     shared_ = Learned()
 
-    def _fit_map(self, map_, logits, y, sample_weight):
-        solution = super()._fit_map(map_, logits, y, sample_weight)
+    def _fit_map(self, map_, logits, y, sample_weight, ridge=None):
+        solution = super()._fit_map(map_, logits, y, sample_weight, ridge)
         map_.learn(coef_=map_.coef_ / map_.temperature_)
         return solution
 
