@@ -69,9 +69,10 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     of a wrong proof. Scores up to `floor` aren't answered. `zero_one` tells that all losses could only be 0 or 1.
     """
     n_samples = len(scores)
-    expected = np.zeros(0) if expected is None else expected
+    # Where nothing is predicted, no number of answers is likely to pass.
+    expected = np.ones(n_samples) if expected is None else expected
     if groups is not None:
-        groups = numbered(groups, n_samples)
+        groups = numbered(groups)
         order = np.argsort(groups, kind="stable")
         within = np.abs(np.diff(scores[order]))[np.diff(groups[order]) == 0]
         # Up to single precision the samples of each group have one score.
@@ -95,36 +96,39 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     # How many groups the first samples are of, up to each end.
     units = first.cumsum()[ends - 1]
     per_unit = 1.0
-    predicted = None
+    levels = np.zeros(len(ends))
     if test == "exact binomial":
         p_values = stats.binom.cdf(losses.cumsum()[ends - 1], ends, target)
-        if len(expected):
-            predicted = _predicted_start(expected[order].cumsum()[ends - 1] / ends, ends, target, _PREDICTED * level)
+        predicted = _PREDICTED * level
+        levels[_likely(expected[order].cumsum()[ends - 1] / ends, ends, target, predicted)[-1:]] = predicted
     elif test == "Hoeffding-Bentkus":
         p_values = _hoeffding_bentkus(losses.cumsum()[ends - 1], ends, target)
     else:
         stakes = weight * (losses - target) / weight.max()
         p_values = np.exp(-_log_e_values(stakes, groups, target)[ends - 1]).clip(max=1.0)
         per_unit = _BETS_NEED * weight.max() / weight.mean()
-    levels = np.zeros(len(ends))
-    if predicted is not None:
-        levels[predicted] = _PREDICTED * level
     shared = level - levels.sum()
     # In units: samples or groups, or as much weight as the heaviest sample has.
     starts = np.ceil(_starts(units[-1], target, shared) * per_unit)
     starts = np.unique(np.searchsorted(units, starts.clip(max=units[-1])))
     levels[starts] += shared / len(starts)
-    proven, had = _walk(p_values, levels)
     needed = _n_needed(_risks(losses, weight, groups)[ends - 1], units, n_samples, target, shared, per_unit)
     starts = np.flatnonzero(levels)
-    if proven is None:
-        nearest = starts[(p_values[starts] / levels[starts]).argmin()]
-        had = float(levels[nearest])
-        tried = int(units[nearest])
-        return Answered(0, math.inf, float(p_values[nearest]), had, test, needed, n, len(starts), tried)
-    n_answered = int(ends[proven])
-    threshold = _threshold(ordered, n_answered, floor)
-    return Answered(n_answered, threshold, float(p_values[proven]), had, test, needed, n, len(starts))
+    had = _with_carried(p_values, levels)
+    proven = np.flatnonzero((p_values <= had) & (had > 0))
+    n_answered = 0
+    threshold = math.inf
+    tried = 0
+    if len(proven):
+        place = proven[-1]
+        n_answered = int(ends[place])
+        threshold = _threshold(ordered, n_answered, floor)
+    else:
+        place = starts[(p_values[starts] / levels[starts]).argmin()]
+        had = levels
+        tried = int(units[place])
+    p_value = float(p_values[place])
+    return Answered(n_answered, threshold, p_value, float(had[place]), test, needed, n, len(starts), tried)
 
 
 def mean_risk(losses, weight, groups):
@@ -179,14 +183,13 @@ def _one_per_group(scores, losses, expected, weight, groups, zero_one):
     """Scores, losses, expected losses and weights of groups that are answered as one; the lowest score is."""
     counts = np.bincount(groups)
     lowest = np.full(len(counts), np.inf)
-    largest = np.zeros(len(counts))
     np.minimum.at(lowest, groups, scores)
-    if len(expected):
-        expected = np.bincount(groups, expected) / counts
+    expected = np.bincount(groups, expected) / counts
     if weight is not None:
         total = np.bincount(groups, weight)
         return lowest, np.bincount(groups, weight * losses) / total, expected, total / counts
     if zero_one:
+        largest = np.zeros(len(counts))
         np.maximum.at(largest, groups, losses)
         return lowest, largest, expected, None
     return lowest, np.bincount(groups, losses) / counts, expected, None
@@ -195,16 +198,15 @@ def _one_per_group(scores, losses, expected, weight, groups, zero_one):
 def _means_of_groups(values, groups):
     """Mean of the values of each sample's group, up to it and before it; 0 where there are none before."""
     order = np.argsort(groups, kind="stable")
-    firsts = np.flatnonzero(np.append(True, np.diff(groups[order]) > 0))
-    sizes = np.diff(np.append(firsts, len(order)))
-    sums = values[order].cumsum()
-    sums -= np.repeat(sums[firsts] - values[order][firsts], sizes)
-    number = np.arange(1, len(order) + 1) - np.repeat(firsts, sizes)
-    after = np.empty(len(order))
-    before = np.zeros(len(order))
-    after[order] = sums / number
-    before[order] = np.where(number > 1, (sums - values[order]) / np.maximum(number - 1, 1), 0.0)
-    return after, before
+    _, firsts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    first = np.repeat(firsts, sizes)
+    values = values[order]
+    sums = values.cumsum()
+    number = np.arange(1, len(order) + 1) - first
+    means = np.empty((2, len(order)))
+    means[0, order] = (sums - (sums - values)[first]) / number
+    means[1, order] = np.where(number > 1, np.roll(means[0, order], 1), 0.0)
+    return means
 
 
 def _risks(losses, weight, groups):
@@ -227,15 +229,14 @@ def _log_e_values(stakes, groups, target):
     return np.logaddexp.reduce(won.cumsum(1)) - math.log(len(_BETS))
 
 
-def _predicted_start(risks, ends, target, level):
-    """The last end at which the exact test would likely pass if risks were as predicted; None where it nowhere would.
+def _likely(risks, ends, target, level):
+    """Places of the ends at which the exact test would likely pass if risks were as predicted.
 
     Sequences that start among the surest samples stop at the first confident mistake, often a wrong label.
     """
     most = stats.binom.ppf(level, ends, target)
     most -= stats.binom.cdf(most, ends, target) > level
-    able = np.flatnonzero(stats.binom.cdf(most, ends, risks.clip(0, 1)) >= _POWER)
-    return int(able[-1]) if len(able) else None
+    return np.flatnonzero(stats.binom.cdf(most, ends, risks.clip(0, 1)) >= _POWER)
 
 
 def _starts(n, target, level):
@@ -256,18 +257,14 @@ def _starts(n, target, level):
     return starts
 
 
-def _walk(p_values, levels):
-    """The last of the ordered hypotheses that the fallback procedure rejects, or None, and the level that it had."""
-    proven = None
-    had = 0.0
+def _with_carried(p_values, levels):
+    """Levels of ordered hypotheses by the fallback procedure: each one's own, and that of the one before if rejected."""
     carried = 0.0
-    for place, (p_value, level) in enumerate(zip(p_values.tolist(), levels.tolist(), strict=True)):
-        available = carried + level
-        carried = available if p_value <= available else 0.0
-        if carried:
-            proven = place
-            had = available
-    return proven, had
+    found = []
+    for p_value, level in zip(p_values.tolist(), levels.tolist(), strict=True):
+        found.append(carried + level)
+        carried = found[-1] if p_value <= found[-1] else 0.0
+    return np.array(found)
 
 
 def _n_needed(risks, units, n_samples, target, level, per_unit):
