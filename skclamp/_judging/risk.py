@@ -79,8 +79,7 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
         if (within <= _SAME * np.abs(scores).max(initial=0.0)).all():
             scores, losses, expected, weight = _one_per_group(scores, losses, expected, weight, groups, zero_one)
             groups = None
-    order = _from_the_surest(scores, floor)
-    ordered = scores[order]
+    order, ordered, ends = _from_the_surest(scores, floor)
     losses = losses[order]
     n = len(order)
     test = "betting"
@@ -88,31 +87,31 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
         test = "exact binomial" if zero_one else "Hoeffding-Bentkus"
     if not n:
         return Answered(0, math.inf, 1.0, level / _STARTS, test, None)
-    ends = _ends(ordered)
+    last = ends - 1
     weight = np.ones(n) if weight is None else weight[order]
     groups = np.arange(n) if groups is None else groups[order]
     first = np.zeros(n, dtype=np.int64)
     first[np.unique(groups, return_index=True)[1]] = 1
     # How many groups the first samples are of, up to each end.
-    units = first.cumsum()[ends - 1]
+    units = first.cumsum()[last]
     per_unit = 1.0
     levels = np.zeros(len(ends))
     if test == "exact binomial":
-        p_values = stats.binom.cdf(losses.cumsum()[ends - 1], ends, target)
+        p_values = stats.binom.cdf(losses.cumsum()[last], ends, target)
         predicted = _PREDICTED * level
-        levels[_likely(expected[order].cumsum()[ends - 1] / ends, ends, target, predicted)[-1:]] = predicted
+        levels[_likely(expected[order].cumsum()[last] / ends, ends, target, predicted)[-1:]] = predicted
     elif test == "Hoeffding-Bentkus":
-        p_values = _hoeffding_bentkus(losses.cumsum()[ends - 1], ends, target)
+        p_values = _hoeffding_bentkus(losses.cumsum()[last], ends, target)
     else:
         stakes = weight * (losses - target) / weight.max()
-        p_values = np.exp(-_log_e_values(stakes, groups, target)[ends - 1]).clip(max=1.0)
+        p_values = np.exp(-_log_e_values(stakes, groups, target)[last]).clip(max=1.0)
         per_unit = _BETS_NEED * weight.max() / weight.mean()
     shared = level - levels.sum()
     # In units: samples or groups, or as much weight as the heaviest sample has.
     starts = np.ceil(_starts(units[-1], target, shared) * per_unit)
     starts = np.unique(np.searchsorted(units, starts.clip(max=units[-1])))
     levels[starts] += shared / len(starts)
-    needed = _n_needed(_risks(losses, weight, groups)[ends - 1], units, n_samples, target, shared, per_unit)
+    needed = _n_needed(_risks(losses, weight, groups)[last], units, n_samples, target, shared, per_unit)
     starts = np.flatnonzero(levels)
     had = _with_carried(p_values, levels)
     proven = np.flatnonzero((p_values <= had) & (had > 0))
@@ -139,9 +138,7 @@ def mean_risk(losses, weight, groups):
 
 def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
     """The lowest threshold above which the samples' own risk is within the target; infinite where there is none."""
-    order = _from_the_surest(scores, floor)
-    ordered = scores[order]
-    ends = _ends(ordered)
+    order, ordered, ends = _from_the_surest(scores, floor)
     groups = numbered(groups, len(scores))[order]
     within = _risks(losses[order], weight[order], groups)[ends - 1] <= target
     if not within.any():
@@ -150,15 +147,15 @@ def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
 
 
 def _from_the_surest(scores, floor):
-    """Return the places of the scores above the floor, from the highest down."""
+    """Places of the scores above the floor from the highest down, these scores, and how many may be answered.
+
+    Of ties all are, or none.
+    """
     order = np.argsort(-scores, kind="stable")
-    return order[scores[order] > floor]
-
-
-def _ends(ordered):
-    """Return how many of the scores, from the highest down, a threshold can let through: ties all, or none."""
+    order = order[scores[order] > floor]
+    ordered = scores[order]
     tie = _TIE * np.abs(ordered).max(initial=0.0)
-    return np.append(np.flatnonzero(ordered[:-1] - ordered[1:] > tie) + 1, len(ordered))[: len(ordered)]
+    return order, ordered, np.flatnonzero(np.diff(ordered, append=-np.inf) < -tie) + 1
 
 
 def _threshold(ordered, n_answered, floor):
@@ -249,8 +246,9 @@ def _starts(n, target, level):
         share = level / n_starts
         most = max(0.0, stats.binom.ppf(share, n, target))
         allowed = np.floor((most + 1) ** (_SPREAD * np.arange(_STARTS - 1) / _STARTS) - 1 + 1e-9)
-        passes = [stats.binom.cdf(k, sizes, target) <= share for k in np.unique(allowed)]
-        starts = np.unique([*(sizes[passed.argmax()] if passed.any() else n for passed in passes), math.ceil(n / 2)])
+        passes = stats.binom.cdf(np.unique(allowed)[:, None], sizes, target) <= share
+        first = np.where(passes.any(1), passes.argmax(1) + 1, n)
+        starts = np.unique(np.append(first, math.ceil(n / 2)))
         # Of few samples some starts are the same, so that fewer share the level.
         if len(starts) >= n_starts:
             break
@@ -258,7 +256,7 @@ def _starts(n, target, level):
 
 
 def _with_carried(p_values, levels):
-    """Levels of ordered hypotheses by the fallback procedure: each one's own, and that of the one before if rejected."""
+    """Levels of ordered hypotheses by the fallback procedure: that of a rejected one goes to the next."""
     carried = 0.0
     found = []
     for p_value, level in zip(p_values.tolist(), levels.tolist(), strict=True):

@@ -11,7 +11,7 @@ from .._looks import words
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, encode_labels, group_keys, split_missing
 from .._utils.sklearn_private import Interval
-from ._risk_bets import RiskBets
+from ._risk_bets import ODDS, RiskBets
 from ._watch import Watch, in_labels
 
 
@@ -137,7 +137,8 @@ class RiskMonitor(Watch):
         if not hasattr(self, "_evidence"):
             self.classes_ = to_numpy(selective.classes_)
             self._answered_by = (threshold, *scale)
-            self._start(RiskBets.of_none(*scale))
+            target, low, span = scale
+            self._start(RiskBets.before_any(len(ODDS), 1, target=target, low=low, span=span))
         elif self._answered_by != (threshold, *scale):
             raise ValueError(
                 "estimator must keep its threshold_, target_risk and costs, with which the samples so far were "
