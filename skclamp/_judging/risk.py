@@ -69,17 +69,17 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     of a wrong proof. Scores up to `floor` aren't answered. `zero_one` tells that all losses could only be 0 or 1.
     """
     n_samples = len(scores)
-    expected = np.zeros(0) if expected is None else expected
+    # Where nothing is predicted, no number of answers is likely to pass.
+    expected = np.ones(n_samples) if expected is None else expected
     if groups is not None:
-        groups = numbered(groups, n_samples)
+        groups = numbered(groups)
         order = np.argsort(groups, kind="stable")
         within = np.abs(np.diff(scores[order]))[np.diff(groups[order]) == 0]
         # Up to single precision the samples of each group have one score.
         if (within <= _SAME * np.abs(scores).max(initial=0.0)).all():
             scores, losses, expected, weight = _one_per_group(scores, losses, expected, weight, groups, zero_one)
             groups = None
-    order = _from_the_surest(scores, floor)
-    ordered = scores[order]
+    order, ordered, ends = _from_the_surest(scores, floor)
     losses = losses[order]
     n = len(order)
     test = "betting"
@@ -87,44 +87,47 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
         test = "exact binomial" if zero_one else "Hoeffding-Bentkus"
     if not n:
         return Answered(0, math.inf, 1.0, level / _STARTS, test, None)
-    ends = _ends(ordered)
+    last = ends - 1
     weight = np.ones(n) if weight is None else weight[order]
     groups = np.arange(n) if groups is None else groups[order]
     first = np.zeros(n, dtype=np.int64)
     first[np.unique(groups, return_index=True)[1]] = 1
     # How many groups the first samples are of, up to each end.
-    units = first.cumsum()[ends - 1]
+    units = first.cumsum()[last]
     per_unit = 1.0
-    predicted = None
+    levels = np.zeros(len(ends))
     if test == "exact binomial":
-        p_values = stats.binom.cdf(losses.cumsum()[ends - 1], ends, target)
-        if len(expected):
-            predicted = _predicted_start(expected[order].cumsum()[ends - 1] / ends, ends, target, _PREDICTED * level)
+        p_values = stats.binom.cdf(losses.cumsum()[last], ends, target)
+        predicted = _PREDICTED * level
+        levels[_likely(expected[order].cumsum()[last] / ends, ends, target, predicted)[-1:]] = predicted
     elif test == "Hoeffding-Bentkus":
-        p_values = _hoeffding_bentkus(losses.cumsum()[ends - 1], ends, target)
+        p_values = _hoeffding_bentkus(losses.cumsum()[last], ends, target)
     else:
         stakes = weight * (losses - target) / weight.max()
-        p_values = np.exp(-_log_e_values(stakes, groups, target)[ends - 1]).clip(max=1.0)
+        p_values = np.exp(-_log_e_values(stakes, groups, target)[last]).clip(max=1.0)
         per_unit = _BETS_NEED * weight.max() / weight.mean()
-    levels = np.zeros(len(ends))
-    if predicted is not None:
-        levels[predicted] = _PREDICTED * level
     shared = level - levels.sum()
     # In units: samples or groups, or as much weight as the heaviest sample has.
     starts = np.ceil(_starts(units[-1], target, shared) * per_unit)
     starts = np.unique(np.searchsorted(units, starts.clip(max=units[-1])))
     levels[starts] += shared / len(starts)
-    proven, had = _walk(p_values, levels)
-    needed = _n_needed(_risks(losses, weight, groups)[ends - 1], units, n_samples, target, shared, per_unit)
+    needed = _n_needed(_risks(losses, weight, groups)[last], units, n_samples, target, shared, per_unit)
     starts = np.flatnonzero(levels)
-    if proven is None:
-        nearest = starts[(p_values[starts] / levels[starts]).argmin()]
-        had = float(levels[nearest])
-        tried = int(units[nearest])
-        return Answered(0, math.inf, float(p_values[nearest]), had, test, needed, n, len(starts), tried)
-    n_answered = int(ends[proven])
-    threshold = _threshold(ordered, n_answered, floor)
-    return Answered(n_answered, threshold, float(p_values[proven]), had, test, needed, n, len(starts))
+    had = _with_carried(p_values, levels)
+    proven = np.flatnonzero((p_values <= had) & (had > 0))
+    n_answered = 0
+    threshold = math.inf
+    tried = 0
+    if len(proven):
+        place = proven[-1]
+        n_answered = int(ends[place])
+        threshold = _threshold(ordered, n_answered, floor)
+    else:
+        place = starts[(p_values[starts] / levels[starts]).argmin()]
+        had = levels
+        tried = int(units[place])
+    p_value = float(p_values[place])
+    return Answered(n_answered, threshold, p_value, float(had[place]), test, needed, n, len(starts), tried)
 
 
 def mean_risk(losses, weight, groups):
@@ -135,9 +138,7 @@ def mean_risk(losses, weight, groups):
 
 def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
     """The lowest threshold above which the samples' own risk is within the target; infinite where there is none."""
-    order = _from_the_surest(scores, floor)
-    ordered = scores[order]
-    ends = _ends(ordered)
+    order, ordered, ends = _from_the_surest(scores, floor)
     groups = numbered(groups, len(scores))[order]
     within = _risks(losses[order], weight[order], groups)[ends - 1] <= target
     if not within.any():
@@ -146,15 +147,15 @@ def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
 
 
 def _from_the_surest(scores, floor):
-    """Return the places of the scores above the floor, from the highest down."""
+    """Places of the scores above the floor from the highest down, these scores, and how many may be answered.
+
+    Of ties all are, or none.
+    """
     order = np.argsort(-scores, kind="stable")
-    return order[scores[order] > floor]
-
-
-def _ends(ordered):
-    """Return how many of the scores, from the highest down, a threshold can let through: ties all, or none."""
+    order = order[scores[order] > floor]
+    ordered = scores[order]
     tie = _TIE * np.abs(ordered).max(initial=0.0)
-    return np.append(np.flatnonzero(ordered[:-1] - ordered[1:] > tie) + 1, len(ordered))[: len(ordered)]
+    return order, ordered, np.flatnonzero(np.diff(ordered, append=-np.inf) < -tie) + 1
 
 
 def _threshold(ordered, n_answered, floor):
@@ -179,14 +180,13 @@ def _one_per_group(scores, losses, expected, weight, groups, zero_one):
     """Scores, losses, expected losses and weights of groups that are answered as one; the lowest score is."""
     counts = np.bincount(groups)
     lowest = np.full(len(counts), np.inf)
-    largest = np.zeros(len(counts))
     np.minimum.at(lowest, groups, scores)
-    if len(expected):
-        expected = np.bincount(groups, expected) / counts
+    expected = np.bincount(groups, expected) / counts
     if weight is not None:
         total = np.bincount(groups, weight)
         return lowest, np.bincount(groups, weight * losses) / total, expected, total / counts
     if zero_one:
+        largest = np.zeros(len(counts))
         np.maximum.at(largest, groups, losses)
         return lowest, largest, expected, None
     return lowest, np.bincount(groups, losses) / counts, expected, None
@@ -195,16 +195,15 @@ def _one_per_group(scores, losses, expected, weight, groups, zero_one):
 def _means_of_groups(values, groups):
     """Mean of the values of each sample's group, up to it and before it; 0 where there are none before."""
     order = np.argsort(groups, kind="stable")
-    firsts = np.flatnonzero(np.append(True, np.diff(groups[order]) > 0))
-    sizes = np.diff(np.append(firsts, len(order)))
-    sums = values[order].cumsum()
-    sums -= np.repeat(sums[firsts] - values[order][firsts], sizes)
-    number = np.arange(1, len(order) + 1) - np.repeat(firsts, sizes)
-    after = np.empty(len(order))
-    before = np.zeros(len(order))
-    after[order] = sums / number
-    before[order] = np.where(number > 1, (sums - values[order]) / np.maximum(number - 1, 1), 0.0)
-    return after, before
+    _, firsts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    first = np.repeat(firsts, sizes)
+    values = values[order]
+    sums = values.cumsum()
+    number = np.arange(1, len(order) + 1) - first
+    means = np.empty((2, len(order)))
+    means[0, order] = (sums - (sums - values)[first]) / number
+    means[1, order] = np.where(number > 1, np.roll(means[0, order], 1), 0.0)
+    return means
 
 
 def _risks(losses, weight, groups):
@@ -227,15 +226,14 @@ def _log_e_values(stakes, groups, target):
     return np.logaddexp.reduce(won.cumsum(1)) - math.log(len(_BETS))
 
 
-def _predicted_start(risks, ends, target, level):
-    """The last end at which the exact test would likely pass if risks were as predicted; None where it nowhere would.
+def _likely(risks, ends, target, level):
+    """Places of the ends at which the exact test would likely pass if risks were as predicted.
 
     Sequences that start among the surest samples stop at the first confident mistake, often a wrong label.
     """
     most = stats.binom.ppf(level, ends, target)
     most -= stats.binom.cdf(most, ends, target) > level
-    able = np.flatnonzero(stats.binom.cdf(most, ends, risks.clip(0, 1)) >= _POWER)
-    return int(able[-1]) if len(able) else None
+    return np.flatnonzero(stats.binom.cdf(most, ends, risks.clip(0, 1)) >= _POWER)
 
 
 def _starts(n, target, level):
@@ -248,26 +246,23 @@ def _starts(n, target, level):
         share = level / n_starts
         most = max(0.0, stats.binom.ppf(share, n, target))
         allowed = np.floor((most + 1) ** (_SPREAD * np.arange(_STARTS - 1) / _STARTS) - 1 + 1e-9)
-        passes = [stats.binom.cdf(k, sizes, target) <= share for k in np.unique(allowed)]
-        starts = np.unique([*(sizes[passed.argmax()] if passed.any() else n for passed in passes), math.ceil(n / 2)])
+        passes = stats.binom.cdf(np.unique(allowed)[:, None], sizes, target) <= share
+        first = np.where(passes.any(1), passes.argmax(1) + 1, n)
+        starts = np.unique(np.append(first, math.ceil(n / 2)))
         # Of few samples some starts are the same, so that fewer share the level.
         if len(starts) >= n_starts:
             break
     return starts
 
 
-def _walk(p_values, levels):
-    """The last of the ordered hypotheses that the fallback procedure rejects, or None, and the level that it had."""
-    proven = None
-    had = 0.0
+def _with_carried(p_values, levels):
+    """Levels of ordered hypotheses by the fallback procedure: that of a rejected one goes to the next."""
     carried = 0.0
-    for place, (p_value, level) in enumerate(zip(p_values.tolist(), levels.tolist(), strict=True)):
-        available = carried + level
-        carried = available if p_value <= available else 0.0
-        if carried:
-            proven = place
-            had = available
-    return proven, had
+    found = []
+    for p_value, level in zip(p_values.tolist(), levels.tolist(), strict=True):
+        found.append(carried + level)
+        carried = found[-1] if p_value <= found[-1] else 0.0
+    return np.array(found)
 
 
 def _n_needed(risks, units, n_samples, target, level, per_unit):

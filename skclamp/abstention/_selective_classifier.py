@@ -259,8 +259,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             are_scores = getattr(self.estimator_, "estimator", self) is None
             rows = dataset_behind(X, any_order=True)
             copies = copies_of(prints, weights, rows, log_proba if are_scores else None)
-            near = near_copies(rows, y_encoded, weight, log_proba) if groups is None else None
-            if near is not None:
+            if groups is None and (near := near_copies(rows, y_encoded, weight, log_proba)) is not None:
                 copies = joined(copies, near)
                 doubt = doubt or OF_NEAR_COPIES
             self._choose_threshold(proba, y_encoded, weight, copies, groups, doubt)
@@ -326,8 +325,10 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             return None
         costs = np.asarray(to_numpy(self.costs, "costs"), dtype=np.float64)
         shape = (len(self.classes_),) * 2
-        if costs.shape != shape or not np.isfinite(costs).all():
-            got = f"shape {costs.shape}" if costs.shape != shape else "NaN or infinity"
+        got = None if np.isfinite(costs).all() else "NaN or infinity"
+        if costs.shape != shape:
+            got = f"shape {costs.shape}"
+        if got is not None:
             raise ValueError(f"costs must be finite, one for each pair of classes, shape {shape}; got {got}")
         return costs
 
@@ -418,11 +419,13 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     def _floor(self):
         """Scores up to this are never answered: it costs more than to abstain."""
         cost = self.abstention_cost
+        if cost is None:
+            return 0.0 if self.costs_ is None else -math.inf
         if self.costs_ is not None:
-            return -math.inf if cost is None else -float(cost)
-        if cost is not None and cost <= 0:
+            return -float(cost)
+        if cost <= 0:
             raise ValueError(f"abstention_cost must be above 0 where a right answer costs nothing; got {cost!r}")
-        return 0.0 if cost is None else max(0.0, 1.0 - cost)
+        return max(0.0, 1.0 - cost)
 
     def _decide(self, proba):
         """Column of the prediction, and its score, for each row of probabilities."""

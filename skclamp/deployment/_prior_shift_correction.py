@@ -345,18 +345,19 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight):
         learned = PriorShiftMap()
-        solution = None
         if self.source_priors is not None:
             self.__dict__.pop("_moments", None)
             return learned
+        solution = None
+        temperature = 1.0
         if not self._corrects_a_calibrator:
             solution = fit_temperature(logits, y, sample_weight)
-            learned.learn(temperature_=solution.temperature)
+            temperature = solution.temperature
+            learned.learn(temperature_=temperature)
         weight = sample_weight.cpu().numpy()
         counted = weight > 0
         weight = weight[counted] / weight.max()
         y_encoded = y.cpu().numpy()[counted]
-        temperature = 1.0 if solution is None else solution.temperature
         log_proba = torch.log_softmax(logits.double() / temperature, 1).cpu().numpy()[counted]
         # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
         moments = ProbabilityMoments.of(np.exp(log_proba), weight)

@@ -69,7 +69,7 @@ def bound_of_tilt(tilt, log_total, mean, betas):
     It is the difference of two convex functions: the first is below its chords, the second above its tangents.
     """
     width = np.diff(betas)
-    chord = np.diff(tilt + log_total, axis=1) / np.diff(betas)
+    chord = np.diff(tilt + log_total, axis=1) / width
     # The highest of the values, and of the crossings of lines from neighbouring ones.
     left = chord - mean[:, :-1]
     right = chord - mean[:, 1:]

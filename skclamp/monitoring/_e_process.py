@@ -72,23 +72,23 @@ class CalibrationBets(StartsMixture):
         `label` says which of several labels a sample a row is about, 0 of a single one. `sizes` are those of groups,
         whose rows stand one after another: a sample with its labels is one.
         """
-        n_terms = log_p.shape[1] * (_N + len(null_betas(self.tolerance)))
-        n_rows = min(_MAX_GROUPS, max(1, _TERMS_AT_ONCE // n_terms))
-        n_groups = min(n_rows, max(1, _MAX_ROWS // max(len(self.frequencies), sizes.max(initial=1))))
+        most_rows = max(len(self.frequencies), sizes.max(initial=1))
+        n_groups = max(1, min(_MAX_GROUPS, _MAX_ROWS // most_rows))
         ends = np.append(0, np.cumsum(sizes))
         paths = [np.empty((2, 0))]
         for first in range(0, len(sizes), n_groups):
             those = sizes[first : first + n_groups]
             rows = slice(ends[first], ends[first + len(those)])
-            paths.append(self._update(log_p[rows], y[rows], label[rows], those, n_rows))
+            paths.append(self._update(log_p[rows], y[rows], label[rows], those))
         return np.concatenate(paths, axis=1)
 
-    def _update(self, log_p, y, label, sizes, n_rows):
+    def _update(self, log_p, y, label, sizes):
         null = null_betas(self.tolerance)
         firsts = np.cumsum(sizes) - sizes
         self.n_impossible += int(are_zeros(log_p[np.arange(len(y)), y]).sum())
         weights = self._weights(log_p, y, label, sizes)
         betas = np.concatenate([BETAS, null])
+        n_rows = max(1, _TERMS_AT_ONCE // (log_p.shape[1] * len(betas)))
         parts = [slice(i, i + n_rows) for i in range(0, len(y), n_rows)]
         of_parts = [likelihoods(log_p[rows], y[rows], betas, weights[rows]) for rows in parts]
         gain, slope, log_total, mean, tilt = np.concatenate(of_parts, axis=1)
@@ -100,9 +100,8 @@ class CalibrationBets(StartsMixture):
         nearest = np.where(BETAS[bets] < null[0], _N, _N + len(null) - 1)
         expected = bound_of_tilt(tilt[:, _N:], log_total[:, _N:], mean[:, _N:], null)
         increments = np.column_stack([gain[:, bets] - gain[:, nearest], log_weight - expected])
-        if len(sizes) < len(y):
-            # However dependent samples of a group, or labels of a sample, are: the mean of e-values is one.
-            increments = np.logaddexp.reduceat(increments, firsts, axis=0) - np.log(sizes)[:, None]
+        # However dependent samples of a group, or labels of a sample, are: the mean of e-values is one.
+        increments = np.logaddexp.reduceat(increments, firsts, axis=0) - np.log(sizes)[:, None]
         return self._bet(increments, path)
 
     def _weights(self, log_p, y, label, sizes):

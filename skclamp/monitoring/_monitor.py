@@ -196,7 +196,8 @@ class CalibrationMonitor(Watch):
                 )
             asked = own
         calibrator = calibrator_in(estimator)
-        if (own := getattr(calibrator, "_outputs", SOFTMAX)).is_dense:
+        own = getattr(calibrator, "_outputs", SOFTMAX)
+        if own.is_dense:
             if own.n_labels:
                 raise ValueError(
                     "estimator must say one class at each place, or labels of whole samples; got a "
@@ -208,8 +209,7 @@ class CalibrationMonitor(Watch):
                     f"watched, or left out; got {self.ignore_index}"
                 )
             self._outputs = own
-            return
-        if asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
+        elif asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
             self._outputs = OutputLayer(understood(asked, y, beside=("X", X))[0].n_labels)
         elif estimator is None:
             self._outputs = OutputLayer(is_dense=getattr(X, "ndim", 0) > 2)

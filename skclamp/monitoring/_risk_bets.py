@@ -34,11 +34,6 @@ class RiskBets(StartsMixture):
     low: float
     span: float
 
-    @classmethod
-    def of_none(cls, target, low, span):
-        """Before the first sample."""
-        return cls.before_any(n_bets=len(ODDS), n_sums=1, target=target, low=low, span=span)
-
     def risk(self, mean_loss):
         """The user's word for a mean of losses."""
         return float(self.low + self.span * mean_loss)

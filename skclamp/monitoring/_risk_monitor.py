@@ -11,7 +11,7 @@ from .._looks import words
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, encode_labels, group_keys, split_missing
 from .._utils.sklearn_private import Interval
-from ._risk_bets import RiskBets
+from ._risk_bets import ODDS, RiskBets
 from ._watch import Watch, in_labels
 
 
@@ -133,12 +133,13 @@ class RiskMonitor(Watch):
         # What it was fitted with, whatever its parameters are by now.
         risk = selective.verdict_.target_risk if self.target_risk is None else self.target_risk
         threshold = float(selective.threshold_)
-        scale = selective._scale(risk)
+        target, low, span = selective._scale(risk)
+        answered_by = threshold, target, low, span
         if not hasattr(self, "_evidence"):
             self.classes_ = to_numpy(selective.classes_)
-            self._answered_by = (threshold, *scale)
-            self._start(RiskBets.of_none(*scale))
-        elif self._answered_by != (threshold, *scale):
+            self._answered_by = answered_by
+            self._start(RiskBets.before_any(len(ODDS), 1, target=target, low=low, span=span))
+        elif self._answered_by != answered_by:
             raise ValueError(
                 "estimator must keep its threshold_, target_risk and costs, with which the samples so far were "
                 f"watched, a threshold of {self._answered_by[0]:g}; got one of {threshold:g}: it was fitted again. fit "
@@ -147,7 +148,7 @@ class RiskMonitor(Watch):
         counted = answered & ~missing
         keys = None if groups is None else group_keys(groups, len(answered))[counted]
         y_encoded = encode_labels(labels[answered[~missing]], self.classes_)
-        losses = selective._losses(y_encoded, columns[counted], *scale[1:])
+        losses = selective._losses(y_encoded, columns[counted], low, span)
         skipped = {"n_abstained_": int((~answered).sum()), "n_missing_": int((answered & missing).sum())}
         self._take_on((losses,), keys, skipped)
         n_samples = self.n_samples_

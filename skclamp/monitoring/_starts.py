@@ -8,10 +8,11 @@ inequality it ever reaches 1 / alpha with a probability of at most alpha.
 
 import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import logsumexp
 
 _MAX_POINTS = 1024
 
@@ -60,12 +61,12 @@ class StartsMixture(ABC):
     start: np.ndarray
     totals_at_start: np.ndarray
     n_samples: int = 0
-    peaks: np.ndarray = field(default_factory=lambda: np.array([0.0, -np.inf]))
-    trail: np.ndarray = field(default_factory=lambda: np.array([[0.0, 0.0, -np.inf]]))
+    peaks: np.ndarray
+    trail: np.ndarray
+    groups: np.ndarray
     stride: int = 1
     n_before: int = 0
     totals_before: np.ndarray | float = 0.0
-    groups: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     alarms: tuple = (None, None)
     since: int | None = None
     before: np.ndarray | float = 0.0
@@ -80,6 +81,9 @@ class StartsMixture(ABC):
             excess=np.zeros(n_bets),
             start=np.zeros(n_bets, dtype=np.int64),
             totals_at_start=np.zeros((n_bets, n_sums)),
+            peaks=np.array([0.0, -np.inf]),
+            trail=np.array([[0.0, 0.0, -np.inf]]),
+            groups=np.empty(0, dtype=np.int64),
             **own,
         )
 
@@ -141,7 +145,7 @@ class StartsMixture(ABC):
     def _bet(self, increments, path):
         """Take on log e-values (n, n_bets) and totals (n + 1, n_sums); returns the paths of both sums, shape (2, n)."""
         won = np.cumsum(increments, axis=0)
-        before = np.vstack([np.zeros_like(won[:1]), won[:-1]])
+        before = won - increments
         number = self.n_samples + np.arange(1, len(won) + 1)
         stakes = np.stack([_log_stake(number, self.patience), np.zeros(len(won))], axis=1)[..., None] - before[:, None]
         log_sums = won[:, None] + np.logaddexp.accumulate(np.concatenate([self.log_sums[None], stakes]), axis=0)[1:]
@@ -153,10 +157,9 @@ class StartsMixture(ABC):
         self.start = np.where(anew, self.n_samples + lowest + 1, self.start)
         self.totals_at_start = np.where(anew[:, None], path[lowest + 1], self.totals_at_start)
         # Half of the stake is on the last bet.
-        shares = np.full(won.shape[1], 0.5 / max(1, won.shape[1] - 1))
-        shares[-1] = 1 - shares[:-1].sum()
-        peak = log_sums.max(2)
-        of_both = peak + np.log(np.exp(log_sums - peak[..., None]) @ shares)
+        n_others = won.shape[1] - 1
+        shares = np.append(np.full(n_others, 0.5 / n_others), 0.5)
+        of_both = logsumexp(log_sums, axis=2, b=shares)
         of_both[:, 0] = np.logaddexp(of_both[:, 0], log_rest(number, self.patience))
         self.totals = path[-1].copy()
         self.n_samples += len(won)
@@ -186,6 +189,4 @@ def _log_stake(number, patience):
 
 def means(rows, firsts, sizes):
     """Of each group, whose rows stand one after another."""
-    if len(sizes) == len(rows):
-        return rows
-    return np.add.reduceat(rows, firsts, axis=0) / sizes.reshape(-1, *(1,) * (rows.ndim - 1))
+    return np.add.reduceat(rows, firsts, axis=0) / sizes[:, None]

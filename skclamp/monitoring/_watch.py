@@ -86,7 +86,7 @@ class Watch(AroundEstimator):
         >>> monitor.partial_fit(logits[400:], y[400:]).n_samples_
         100
         """
-        with self._kept_on_error(anew=True), one_warning():
+        with self._kept_on_error(), one_warning():
             for name in {*self._learned(), *self._not_saved}:
                 self.__dict__.pop(name, None)
             self.partial_fit(X, y, groups=groups, **params)

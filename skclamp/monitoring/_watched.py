@@ -29,9 +29,10 @@ def read_watched(backbone, X, y, outputs, ignore_index):
     if outputs.is_dense:
         y = array_of_places(brought if y is None else y)
         check_same_length(y, len(logits), "y")
-        if logits.ndim < 3 or y.shape[1:] != logits.shape[2:]:
-            raise ValueError(other_places("y", y.shape[1:], tuple(logits.shape[2:]), logits.shape[1]))
-        n_places = math.prod(y.shape[1:])
+        places = y.shape[1:]
+        if logits.ndim < 3 or places != logits.shape[2:]:
+            raise ValueError(other_places("y", places, tuple(logits.shape[2:]), logits.shape[1]))
+        n_places = math.prod(places)
         kept = some_places(n_places, min(_MOST_PLACES, n_places))
         y = y.reshape(len(y), -1)[:, kept.numpy()]
         known = are_known(y, ignore_index)

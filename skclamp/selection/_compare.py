@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from html import escape
 from itertools import chain
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 
 from tabulate import tabulate
@@ -221,7 +221,8 @@ class CalibratorComparison:
     __repr__ = __str__
 
     def _repr_html_(self):
-        return f"{_tabulated(self._columns(), 'html')}\n<p>{escape(self._notes(), quote=False)}</p>"
+        columns = zip(*map(self._cells, self.rows), strict=True)
+        return f"{_tabulated(columns, 'html')}\n<p>{escape(self._notes(), quote=False)}</p>"
 
     @property
     def _event(self):
@@ -236,58 +237,57 @@ class CalibratorComparison:
 
     def _table(self):
         """As pandas does: columns that have no room beside the names go below them."""
-        names, *columns = self._columns()
-        blocks = [[names]]
+        names, *columns = zip(*map(self._cells, self.rows), strict=True)
+        tables = []
+        block = [names]
         for column in columns:
-            table = _tabulated([*blocks[-1], column], "simple")
-            if len(blocks[-1]) > 1 and len(table.splitlines()[1]) > _width_of_output():
-                blocks.append([names])
-            blocks[-1].append(column)
-        return "\n\n".join(_tabulated(block, "simple") for block in blocks)
+            wider = _tabulated([*block, column], "simple")
+            if len(block) > 1 and len(wider.splitlines()[1]) > _width_of_output():
+                tables.append(_tabulated(block, "simple"))
+                block = [names]
+            block.append(column)
+        return "\n\n".join([*tables, _tabulated(block, "simple")])
 
     def _deciding_columns(self):
         """Return as text the columns that say which calibrator to take: 80 characters with the longest name."""
-        gaps = [f"{row.nll_difference:.3f} ± {row.nll_difference_se:.3f} {'~' * row.tied}" for row in self.rows]
-        gaps[0] = "best"
-        cells = {
-            "calibrator": [row.name for row in self.rows],
-            "acc.": [f"{100 * row.accuracy:.1f}" for row in self.rows],
-            "NLL": [f"{row.nll:.3f}" for row in self.rows],
-            "- best": gaps,
-            "ECE (floor)": [f"{100 * row.ece:.1f} ({100 * row.ece_floor:.1f})" for row in self.rows],
-        }
-        return tabulate(cells, headers="keys", tablefmt="simple", disable_numparse=True)
+        rows = [
+            {
+                "calibrator": row.name,
+                "acc.": f"{100 * row.accuracy:.1f}",
+                "NLL": f"{row.nll:.3f}",
+                "- best": f"{row.nll_difference:.3f} ± {row.nll_difference_se:.3f} {'~' * row.tied}",
+                "ECE (floor)": f"{100 * row.ece:.1f} ({100 * row.ece_floor:.1f})",
+            }
+            for row in self.rows
+        ]
+        rows[0]["- best"] = "best"
+        return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
 
-    def _columns(self):
-        """Head, format and cells of each column."""
-        rows = self.rows
-        tied = ["best" if row.name == self.best else "tied" if row.tied else "" for row in rows]
-        ece = [f"{100 * row.ece:.2f} [{100 * row.ece_low:.2f}, {100 * row.ece_high:.2f}]" for row in rows]
-        area = [f"{100 * row.aurc:.2f} [{100 * row.aurc_low:.2f}, {100 * row.aurc_high:.2f}]" for row in rows]
-        floor = [f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})" for row in rows]
-        last = ("SCE %", ".3f", [100 * row.sce for row in rows])
+    def _cells(self, row):
+        """Head, format and value of each cell of a row."""
+        tied = "tied" if row.tied else ""
+        last = ("SCE %", ".3f", 100 * row.sce)
         if self._event is not None:
             # The classwise error would say the same once more; where the mean lies, it doesn't.
-            cells = [self._content["cells"][row.name][2] for row in rows]
-            means = [100 * own.confidence.sum() / own.count.sum() for own in cells]
-            last = (f"mean P({self._event}) %", ".2f", means)
+            cells = self._content["cells"][row.name][2]
+            last = (f"mean P({self._event}) %", ".2f", 100 * cells.confidence.sum() / cells.count.sum())
         return [
-            ("calibrator", "", [row.name for row in rows]),
-            ("acc. %", ".2f", [100 * row.accuracy for row in rows]),
-            ("NLL", ".4f", [row.nll for row in rows]),
-            ("- best", "+.4f", [row.nll_difference for row in rows]),
-            ("s.e.", ".4f", [row.nll_difference_se for row in rows]),
-            ("tied", "", tied),
-            ("D² NLL", ".4f", [row.d2_log_loss for row in rows]),
-            ("Brier", ".4f", [row.brier for row in rows]),
-            ("D² Brier", ".4f", [row.d2_brier for row in rows]),
-            (f"{self._error_name} % [95 %]", "", ece),
-            ("floor (95 %)", "", floor),
-            ("AECE %", ".2f", [100 * row.aece for row in rows]),
+            ("calibrator", "", row.name),
+            ("acc. %", ".2f", 100 * row.accuracy),
+            ("NLL", ".4f", row.nll),
+            ("- best", "+.4f", row.nll_difference),
+            ("s.e.", ".4f", row.nll_difference_se),
+            ("tied", "", "best" if row.name == self.best else tied),
+            ("D² NLL", ".4f", row.d2_log_loss),
+            ("Brier", ".4f", row.brier),
+            ("D² Brier", ".4f", row.d2_brier),
+            (f"{self._error_name} % [95 %]", "", _interval(row.ece, row.ece_low, row.ece_high)),
+            ("floor (95 %)", "", f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})"),
+            ("AECE %", ".2f", 100 * row.aece),
             last,
-            ("AURC % [95 %]", "", area),
-            ("fit s", ".2f", [None if isnan(row.fit_time) else row.fit_time for row in rows]),
-            ("pred. s", ".2f", [row.predict_time for row in rows]),
+            ("AURC % [95 %]", "", _interval(row.aurc, row.aurc_low, row.aurc_high)),
+            ("fit s", ".2f", None if isnan(row.fit_time) else row.fit_time),
+            ("pred. s", ".2f", row.predict_time),
         ]
 
     def _notes(self):
@@ -326,9 +326,16 @@ def _width_of_output():
     return shutil.get_terminal_size((10**6, 0)).columns
 
 
+def _interval(value, low, high):
+    return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+
+
 def _tabulated(columns, style):
-    heads, formats, cells = zip(*columns, strict=True)
-    return tabulate(zip(*cells, strict=True), headers=heads, floatfmt=formats, tablefmt=style, missingval="before")
+    """Table of columns of cells, each with its head and format."""
+    rows = list(zip(*columns, strict=True))
+    heads, formats, _ = zip(*rows[0], strict=True)
+    values = [[value for _, _, value in row] for row in rows]
+    return tabulate(values, headers=heads, floatfmt=formats, tablefmt=style, missingval="before")
 
 
 def compare_calibrators(
@@ -511,11 +518,13 @@ def compare_calibrators(
     }
     rules = {**BaseCalibrator._parameter_constraints, "n_jobs": N_JOBS}
     check_parameters(rules, {**shared, "verbose": verbose, "n_jobs": n_jobs}, "compare_calibrators")
-    chosen = None if calibrators is None else named(calibrators)
     unasked = calibrators is None
+    chosen = None if unasked else named(calibrators)
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
-        params = {**(params or {}), **({} if groups is None else {"groups": groups})}
+        params = dict(params or {})
+        if groups is not None:
+            params["groups"] = groups
         logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose)
         if unasked:
             chosen = default_calibrators(logits, random_state)
@@ -527,8 +536,8 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
 
     Of those that were `unasked` for, such clamping is left out as the network or its inputs don't allow.
     """
-    is_known = {name: is_fitted(calibrator) for name, calibrator in calibrators.items()}
-    for name in filter(is_known.get, calibrators):
+    known = [name for name, calibrator in calibrators.items() if is_fitted(calibrator)]
+    for name in known:
         logits.check_comparable(name, calibrators[name])
     y_proba, seconds = logits.uncalibrated()
     scoring = Scoring(logits.y_test_encoded, logits.outputs, logits.classes, y_proba, logits.units, **options)
@@ -536,39 +545,36 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
     def compared(name):
         calibrator = calibrators[name]
         bar.set_description(name)
-        if is_known[name]:
-            fit = calibrator
-            fit_time = nan
-            predicted = logits.calibrated(calibrator)
-        else:
-            try:
-                fit, fit_time, predicted = logits.fit(calibrator, calibration)
-            except (TypeError, ValueError) as error:
-                if not (unasked and isinstance(calibrator, NeuralClampingCalibrator)):
-                    raise
-                note(f"{name} is left out of the comparison: {error}", CalibrationSetWarning)
-                return name, None
+        try:
+            fit, fit_time, predicted = logits.fit(calibrator, calibration)
+        except (TypeError, ValueError) as error:
+            if not (unasked and isinstance(calibrator, NeuralClampingCalibrator)):
+                raise
+            note(f"{name} is left out of the comparison: {error}", CalibrationSetWarning)
+            return name, None
         bar.set_description(f"{name}, intervals")
         return name, (fit, scoring(fit_time, *predicted))
 
     # The network is one, and has torch's threads for itself.
-    of_logits = [
-        name for name in calibrators if not (is_known[name] or isinstance(calibrators[name], NeuralClampingCalibrator))
-    ]
-    rest = [name for name in calibrators if name not in of_logits]
+    rest = [name for name in calibrators if name in known or isinstance(calibrators[name], NeuralClampingCalibrator)]
+    of_logits = [name for name in calibrators if name not in rest]
     results = chain(in_parallel(compared, of_logits, n_jobs), map(compared, rest))
     bar = progress_bar(results, verbose=logits.verbose, total=len(calibrators), unit="calibrator")
     found = dict(bar)
     fitted = {name: found[name][0] for name in calibrators if found[name]}
     scored = {UNCALIBRATED: scoring(0.0, y_proba, seconds), **{name: found[name][1] for name in fitted}}
-    scores, losses, *shown = zip(*scored.values(), strict=True)
-    rows = [
-        CalibratorScores(name, **own, **difference)
-        for name, own, difference in zip(scored, scores, compare_losses(losses, alpha, scoring.units), strict=True)
-    ]
-    cells, answers = (dict(zip(scored, of_all, strict=True)) for of_all in shown)
-    # A page opens with these two.
-    order = [UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))]
-    fields = partial(logits.at_all_places, fitted) if len(logits.test_samples.backbone.places) == 2 else None
-    content = page_content(scoring, len(logits.calibration), cells, answers, logits.test_samples, fitted, order, fields)
+    scores, losses, cells, answers = zip(*scored.values(), strict=True)
+    differences = compare_losses(losses, alpha, scoring.units)
+    rows = [CalibratorScores(name, **scores[k], **differences[k]) for k, name in enumerate(scored)]
+    content = page_content(
+        scoring,
+        len(logits.calibration),
+        dict(zip(scored, cells, strict=True)),
+        dict(zip(scored, answers, strict=True)),
+        logits.test_samples,
+        fitted,
+        # A page opens with these two.
+        order=[UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))],
+        fields=partial(logits.at_all_places, fitted) if len(logits.test_samples.backbone.places) == 2 else None,
+    )
     return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, content=content)

@@ -146,35 +146,34 @@ class Scoring:
         self.units = unit[self.judging]
         if self.judging.sum() < 2:
             raise ValueError("y_test must know something of at least 2 samples; got one")
-        # Rows that are known, and of which label each is.
+        # Rows that are known.
         self._rows = np.flatnonzero(self._known)
-        self._labels = self._rows % self._n_each
         proba = self._probabilities(uncalibrated)
         self._hits_before = proba.top_label[1] == self._y
         if self.are_labels:
-            columns = np.argsort(-self._means(log_losses(proba, self._y)), kind="stable")
+            costs = self._means(log_losses(proba, self._y))
+            self.columns = np.argsort(-costs, kind="stable")[:_MAX_CLASSES_BINNED]
             positives = self._means(self._y)
             frequencies = np.stack([1 - positives, positives], 1)
+            self.event = 0
         else:
             counts = np.bincount(self._y[self._rows], minlength=len(classes))
-            columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
+            self.columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
             frequencies = counts[None] / len(self._rows)
+            # Of two classes the most probable one hides much.
+            self.event = 1 if len(classes) == 2 else -1
+        self.events = ["all labels"] * self.are_labels + [str(classes[k]) for k in self.columns]
         # NLL and Brier score of these frequencies.
         largest = 1 if frequencies.shape[1] == 2 else 2
         self._of_frequencies = entr(frequencies).sum(1), (1 - np.square(frequencies).sum(1)) * largest / 2
-        self.columns = columns[:_MAX_CLASSES_BINNED]
-        # Of two classes the most probable one hides much.
-        self.events = [str(classes[k]) for k in self.columns]
-        self.event = 1 if len(classes) == 2 else -1
-        if self.are_labels:
-            self.events = ["all labels", *self.events]
-            self.event = 0
 
     # The labels are column indices, whichever of them the test set misses.
     @silenced()
     def __call__(self, fit_time, y_proba, predict_time):
         """Scores by name, the loss of each sample, and of a page the cells and the answers."""
-        proba, y, rows, n_bins = self._probabilities(y_proba), self._y, self._rows, self.n_bins
+        proba = self._probabilities(y_proba)
+        y = self._y
+        n_bins = self.n_bins
         event = proba.of_event()
         ece = partial(expected_calibration_error, n_bins=n_bins)
         interval = self.interval(ece, y, event)
@@ -192,7 +191,7 @@ class Scoring:
         hits = prediction == y
         cells = self._cells(proba)
         floor, floor_quantile = cells[self.event + 1].floors[0, self.counts.index(n_bins)]
-        both = 0 < hits[rows].sum() < len(rows)
+        known_hits = hits[self._rows]
         gain, gain_se = self._mean(self._of_samples(hits.astype(float) - self._hits_before))
         scores = {
             "accuracy": float(self._of_samples(hits).mean()),
@@ -208,7 +207,9 @@ class Scoring:
             "ece_floor_quantile": float(floor_quantile),
             "aece": adaptive_expected_calibration_error(y, event, n_bins=n_bins),
             "sce": sce,
-            "auroc": float(roc_auc_score(hits[rows], confidence[rows])) if both else float("nan"),
+            "auroc": float(roc_auc_score(known_hits, confidence[self._rows]))
+            if 0 < known_hits.mean() < 1
+            else float("nan"),
             "aurc": area.value,
             "aurc_low": area.low,
             "aurc_high": area.high,
@@ -261,7 +262,8 @@ class Scoring:
         confidence, prediction = proba.top_label
         if self.are_labels:
             (p,) = proba.columns([1])
-            events = [(rows, p, 1) for rows in (self._rows, *(self._rows[self._labels == k] for k in self.columns))]
+            of_labels = [self._rows[self._rows % self._n_each == k] for k in self.columns]
+            events = [(rows, p, 1) for rows in (self._rows, *of_labels)]
         else:
             events = [(self._rows, *own) for own in zip(proba.columns(self.columns), self.columns, strict=True)]
         cells: list[Any] = []

@@ -148,23 +148,26 @@ class CalibratorSelector(BaseCalibrator):
     map_ = property(attrgetter("best_estimator_.map_"))
 
     def _routed_to(self, groups=None):
-        return {**super()._routed_to(groups), "scorer": self._scorer()}
-
-    def _scorer(self):
-        return None if self.scoring is None else get_scorer(self.scoring)
+        return {**super()._routed_to(groups), "scorer": get_scorer(self.scoring)}
 
     def _validate_params(self):
         super()._validate_params()
         _check_scorer(self.scoring)
-        if self.candidates is not None:
-            _check_candidates(self.candidates)
+        candidates = {} if self.candidates is None else by_name(self.candidates, "candidates")
+        for name, calibrator in candidates.items():
+            check_bare(name, calibrator, "candidates")
+            if isinstance(calibrator, NeuralClampingCalibrator):
+                raise TypeError(
+                    "candidates must be maps of the output, since logits alone are given to them: what perturbs inputs "
+                    f"is for compare_calibrators; got {calibrator!r} for {name!r}"
+                )
 
     def _fit(self, samples, looked):
         of_all = samples.of_all()
         told = samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
-            _check_takes_weights(self._scorer())
+            _check_takes_weights(get_scorer(self.scoring))
         self._select(of_all, told, samples.copies(are_scores=self.estimator is None), samples.groups)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
@@ -202,7 +205,7 @@ class CalibratorSelector(BaseCalibrator):
         trial = try_out(maps, samples, numbers, verbose=self.verbose, desc="out of fold", n_jobs=self.n_jobs)
         shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
         if self.scoring is not None:
-            scores = _scores(trial, self._scorer(), told, samples)
+            scores = _scores(trial, get_scorer(self.scoring), told, samples)
             found = {}
             best = int((scores @ shares).argmax())
             gain, error, _ = student_below_zero(scores[best] - scores[base], shares)
@@ -284,14 +287,3 @@ def _check_scorer(scoring):
         return
     maker = "skclamp.metrics.make_calibration_scorer" if facts_of(metric) else "sklearn.metrics.make_scorer"
     raise TypeError(f"scoring must be a scorer; got {metric.__name__}, a metric: use {maker}({metric.__name__}, ...)")
-
-
-def _check_candidates(candidates):
-    """Raise unless these are named output maps."""
-    for name, calibrator in by_name(candidates, "candidates").items():
-        check_bare(name, calibrator, "candidates")
-        if isinstance(calibrator, NeuralClampingCalibrator):
-            raise TypeError(
-                "candidates must be maps of the output, since logits alone are given to them: what perturbs inputs is "
-                f"for compare_calibrators; got {calibrator!r} for {name!r}"
-            )

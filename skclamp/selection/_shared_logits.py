@@ -32,7 +32,7 @@ from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from ..modules import frozen
 from ..modules._norm_layers import find_norm_layers
-from ._candidates import UNCALIBRATED
+from ._candidates import UNCALIBRATED, is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
@@ -95,18 +95,19 @@ class SharedLogits:
         )
         self.backbone = self.calibration_samples.deployed
         self.calibration = self.calibration_samples.logits
+        self.classes = self.calibration_samples.classes
         # Those of a Dataset are known by now.
-        self.outputs = self.calibration_samples.labelled.outputs
-        if self.outputs.is_dense and self.outputs.n_labels:
+        self.outputs = outputs = self.calibration_samples.labelled.outputs
+        if outputs.is_dense and outputs.n_labels:
             raise ValueError(
                 "y_cal must be one class a sample or place, or several labels a sample; got several labels at each "
                 "place. Compare one of them: y_cal[:, 0] with the logits X_cal[:, :1]"
             )
-        reader._take_on(self.outputs, ALONE)
+        reader._take_on(outputs, ALONE)
         if estimator is None and hasattr(X_cal, "columns") and hasattr(X_test, "columns"):
             check_columns(X_test, list(X_cal.columns), "X_test", "X_cal")
         # What reads notes the places of dense outputs.
-        backbone = copy.copy(self.backbone) if self.outputs.is_dense else self.backbone
+        backbone = copy.copy(self.backbone) if outputs.is_dense else self.backbone
         found, test_seconds = timed(
             read,
             backbone,
@@ -117,26 +118,25 @@ class SharedLogits:
             ignore_index=ignored,
         )
         self.test = found["logits"]
-        self.test_labels = found["labels"]
+        self.test_labels = labels = found["labels"]
         self.seconds = (fit_seconds, test_seconds)
-        n_columns = self.calibration.shape[1]
-        self.classes = self.calibration_samples.classes
-        if bool(getattr(self.test_labels, "places", ())) != self.outputs.is_dense:
-            kind = "a class at each place" if self.outputs.is_dense else "one class a sample"
-            values = getattr(self.test_labels, "values", self.test_labels)
-            raise ValueError(f"y_test must have {kind}, as y_cal; got shape {values.shape}")
-        if self.test.shape[1] != n_columns:
-            raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {self.test.shape[1]}")
-        if len(self.test) < 2:
-            raise ValueError(f"X_test must hold at least 2 samples; got {len(self.test)}")
-        if self.outputs.n_labels:
-            check_columns(self.test_labels, self.classes, "y_test")
+        n_samples, n_columns = self.test.shape[:2]
+        expected = self.calibration.shape[1]
+        if bool(getattr(labels, "places", ())) != outputs.is_dense:
+            kind = "a class at each place" if outputs.is_dense else "one class a sample"
+            raise ValueError(f"y_test must have {kind}, as y_cal; got shape {getattr(labels, 'values', labels).shape}")
+        if n_columns != expected:
+            raise ValueError(f"X_test must give logits of {expected} columns, as X_cal does; got {n_columns}")
+        if n_samples < 2:
+            raise ValueError(f"X_test must hold at least 2 samples; got {n_samples}")
+        if outputs.n_labels:
+            check_columns(labels, self.classes, "y_test")
         self.test_samples = Samples.of(**found, classes=self.classes, name="y_test")
-        encoded = self.calibration_samples.y_encoded, self.test_samples.y_encoded
-        self.y_cal_encoded, self.y_test_encoded = (y.cpu().numpy() for y in encoded)
-        if self.outputs.is_dense:
+        self.y_cal_encoded = self.calibration_samples.y_encoded.cpu().numpy()
+        self.y_test_encoded = self.test_samples.y_encoded.cpu().numpy()
+        if outputs.is_dense:
             self._compare_some_places()
-        elif self.outputs.n_labels and (unknown := (self.y_test_encoded < 0).all(0)).any():
+        elif outputs.n_labels and (unknown := (self.y_test_encoded < 0).all(0)).any():
             raise ValueError(
                 f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown].tolist()}"
             )
@@ -148,7 +148,7 @@ class SharedLogits:
         if groups_test is None and X_test is X_cal:
             groups_test = params.get("groups")
         if groups_test is not None:
-            groups_test = group_numbers(groups_test, len(self.test), "groups_test")
+            groups_test = group_numbers(groups_test, n_samples, "groups_test")
         elif "groups" in params:
             note(
                 "groups are those of X_cal alone: each sample of X_test counts by itself, which makes intervals too "
@@ -156,12 +156,13 @@ class SharedLogits:
                 "for each sample if they don't",
                 CalibrationSetWarning,
             )
-        self.units = numbered(joined(copies, groups_test), len(self.test))
-        self._look_for_the_same_samples(X_test is X_cal)
+        self.units = numbered(joined(copies, groups_test), n_samples)
+        # Of few categories rows don't tell; equal logits do, but where these are out of fold.
+        self._look_for_the_same_samples(X_test is X_cal or torch.equal(self.test, self.calibration))
         if is_frozen(estimator):
             self._look_for_training_data()
         with one_warning() as notes:
-            if self.outputs != SOFTMAX:
+            if outputs != SOFTMAX:
                 reader._look_for_probabilities(self.calibration_samples)
             looked = reader._look_at(self.calibration_samples)
             if looked is not None:
@@ -176,14 +177,8 @@ class SharedLogits:
         kept = np.arange(math.prod(backbone.places))[backbone.kept]
         self.places = kept[some_places(len(kept), thin.n_rows_each).numpy()]
 
-    def _at_places(self, y_proba):
-        """Predictions of whole samples at the places that are compared."""
-        return y_proba.reshape(*y_proba.shape[:2], -1)[:, :, self.places] if self.outputs.is_dense else y_proba
-
     def _look_for_the_same_samples(self, same):
         """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
-        # Of few categories rows don't tell; equal logits do, but where these are out of fold.
-        same = same or torch.equal(self.test, self.calibration)
         share = float(same and np.array_equal(self.y_cal_encoded, self.y_test_encoded))
         seen = self.calibration_samples.rows_seen()
         prints = self.test_samples.prints
@@ -199,24 +194,28 @@ class SharedLogits:
 
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
-        pairs = (self.calibration, self.y_cal_encoded), (self.test, self.y_test_encoded)
-        if self.outputs.n_labels and any((y_encoded < 0).any() for _, y_encoded in pairs):
-            # A sample of which less is known is sooner all right.
-            return
-        hits = []
+        shares = []
         counts = []
-        for (logits, y_encoded), units in zip(pairs, (self.calibration_samples.groups, self.units), strict=True):
-            predicted = (logits >= 0 if self.outputs.n_labels else logits.argmax(1)).cpu().numpy()
-            right = predicted == y_encoded
-            hits.append(right.all(1) if self.outputs.n_labels else right[y_encoded >= 0])
+        for logits, y_encoded, units in (
+            (self.calibration, self.y_cal_encoded, self.calibration_samples.groups),
+            (self.test, self.y_test_encoded, self.units),
+        ):
+            if not self.outputs.n_labels:
+                right = (logits.argmax(1).cpu().numpy() == y_encoded)[y_encoded >= 0]
+            elif (y_encoded < 0).any():
+                # A sample of which less is known is sooner all right.
+                return
+            else:
+                right = ((logits >= 0).cpu().numpy() == y_encoded).all(1)
             # A group's samples count as one together.
             n_units = numbered(units, len(y_encoded)).max() + 1
-            n_hits = round(hits[-1].mean() * n_units)
-            counts.append([n_hits, n_units - n_hits])
+            n_right = round(right.mean() * n_units)
+            shares.append(right.mean())
+            counts.append([n_right, n_units - n_right])
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
             what = "share of samples whose labels are all right" if self.outputs.n_labels else "accuracy"
             note(
-                f"the {what} is {hits[0].mean():.2%} on X_cal and {hits[1].mean():.2%} on X_test, which isn't by "
+                f"the {what} is {shares[0]:.2%} on X_cal and {shares[1]:.2%} on X_test, which isn't by "
                 "chance: either X_cal trained the network, and nothing learned from it will do, or X_test is of "
                 "another kind, or its classes in another order",
                 TrainingDataWarning,
@@ -244,7 +243,7 @@ class SharedLogits:
             return timed(proba_of, self.backbone.classifier, self.test_samples.X)
         return self.predicted(lambda logits: self.outputs.proba(logits.double()).cpu().numpy())
 
-    def calibrated(self, calibrator):
+    def _predicted_by(self, calibrator):
         """As `predicted`, by a calibrator that came fitted, around the estimator or to logits."""
         inner = self._innermost(calibrator)
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
@@ -253,7 +252,10 @@ class SharedLogits:
             normalise = expit if self.outputs.n_labels else np.exp
             return self.predicted(lambda logits: normalise(to_numpy(calibrator.transform_logits(logits))))
         y_proba, seconds = timed(proba_of, calibrator, self._seen_by(calibrator, self.test_samples.X, self.test))
-        return (y_proba if inner.estimator is None else self._at_places(y_proba)), seconds
+        if self.outputs.is_dense and inner.estimator is not None:
+            # Of whole samples, at the places that are compared.
+            y_proba = y_proba.reshape(*y_proba.shape[:2], -1)[:, :, self.places]
+        return y_proba, seconds
 
     def _seen_by(self, calibrator, X, logits):
         """Return what a calibrator predicts from, of inputs and their logits."""
@@ -287,8 +289,10 @@ class SharedLogits:
     def fit(self, calibrator, calibration):
         """Return a fitted clone of a calibrator, the seconds that its fit took, and what `predicted` returns of it.
 
-        `calibration` is X_cal and y_cal, for one that perturbs.
+        One that came fitted is itself. `calibration` is X_cal and y_cal, for one that perturbs.
         """
+        if is_fitted(calibrator):
+            return calibrator, math.nan, self._predicted_by(calibrator)
         params = dict(self.params)
         weight = params.pop("sample_weight", None)
         if isinstance(calibrator, NeuralClampingCalibrator):
@@ -299,8 +303,7 @@ class SharedLogits:
             X, y = calibration
             with fit_task(fitted, X, y, weight):
                 _, seconds = timed(fitted._learn, X, y, weight, params, checks=False)
-            y_proba, predict_seconds = timed(proba_of, fitted, self.test_samples.X)
-            return fitted, seconds, (self._at_places(y_proba), predict_seconds)
+            return fitted, seconds, self._predicted_by(fitted)
         # What is left goes to the estimator alone.
         taken = {name: value for name, value in params.items() if name == "groups"}
         fitted, seconds = timed(self.calibration_samples.labelled.fit, calibrator, taken, as_task=True)
