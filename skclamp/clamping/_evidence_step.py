@@ -319,14 +319,14 @@ class Step:
         return 0.5 * (displacement @ force).item() / self.n_effective
 
 
-def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0):
+def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0, fitted=True):
     """Return the step to the mode of the posterior of the quadratic model that the moments of the gradients make.
 
     The gradients are those at the present parameters, which are so far from the identity as `displacement` says; those
     of an extension, which come behind, are there. Each block of parameters has a quadratic form, its prior precision up
     to a factor, see `prior_precision_of`; one vector alone is a diagonal, and the step that of `_wide_step`. The
     penalty, on the norm of the displacement, has a slope and a curvature away from the identity. The prior is the most
-    probable one.
+    probable one where `fitted`, else the weak one that the search for it starts from.
     """
     prior_precisions = [form.to(gradients.rows.device) for form in prior_precisions]
     if prior_precisions[0].ndim == 1:
@@ -341,7 +341,8 @@ def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0):
         curvature.diagonal()[:n_own] += n * penalty / norm
     displacement = F.pad(displacement, (0, len(slope) - n_own))
     linear_term = curvature @ displacement - slope
-    prior, posterior, covariance, mode = _fit_strengths(curvature, linear_term, prior_precisions)
+    n_iterations = _ITERATIONS if fitted else 1
+    prior, posterior, covariance, mode = _fit_strengths(curvature, linear_term, prior_precisions, n_iterations)
     direction = mode - displacement
     log_determinants = [torch.linalg.slogdet(precision).logabsdet for precision in (prior, posterior)]
     evidence = 0.5 * (linear_term @ mode + log_determinants[0] - log_determinants[1]).item()
@@ -349,14 +350,14 @@ def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0):
     return Step(direction, gain, evidence, prior, len(mode) - (covariance * prior).sum().item(), n)
 
 
-def _fit_strengths(curvature, linear_term, prior_precisions):
+def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
     """MacKay's fixed point: prior and posterior precisions, the posterior's covariance and its mode."""
     blocks = torch.arange(len(linear_term)).split([len(form) for form in prior_precisions])
     strengths = [
         _first_strength(curvature.diagonal()[block].sum(), form.diagonal().sum())
         for block, form in zip(blocks, prior_precisions, strict=True)
     ]
-    for _ in range(_ITERATIONS):
+    for _ in range(n_iterations):
         before, strengths = strengths, []
         prior = torch.block_diag(*[p * form for p, form in zip(before, prior_precisions, strict=True)])
         posterior = curvature + prior

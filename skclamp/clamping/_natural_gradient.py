@@ -212,6 +212,18 @@ class _Descent:
             if untried.lack < 0:
                 untried = untried._replace(reason=Reason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
             state.untried[name] = untried
+        # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
+        # are clipped, leaves nothing of what there is to gain.
+        if self.settings.for_guard and not (self.subsampled or state.displacement_to(self.parameters).any()):
+            if chosen is None and step is None and self.at_identity is not None:
+                # A half says less than all the samples, which let the search begin; and the guard has the last word.
+                known, units = self.at_identity.gradients, self.samples.units
+                changes = {name: forecast(*products_of(known[name]), units)[0] for name in steps}
+                chosen = min((name for name in changes if changes[name] < 0), key=changes.__getitem__, default=None)
+                if chosen is not None:
+                    steps[chosen] = self.solve(extended[chosen], chosen, fitted=False)
+            elif step is not None and step.gain < _SMALLEST_GAIN and not state.wide:
+                step = self.solve(gradients.own, fitted=False)
         state.untried.pop(chosen, None)
         if chosen is not None:
             self.extend(chosen)
@@ -221,13 +233,13 @@ class _Descent:
             state.extensions.clear()
         return step
 
-    def solve(self, gradients, name=None):
+    def solve(self, gradients, name=None, *, fitted=True):
         """The step that gradients ask for, of the perturbation or followed by an extension, given by its name."""
         state, penalty, prior_precisions = self.state, self.settings.penalty, self.state.prior_precisions
         if name is not None:
             prior_precisions = [*prior_precisions, state.extensions[name][1]]
         displacement = state.displacement_to(self.parameters)
-        return natural_step(gradients, displacement, prior_precisions, penalty=penalty)
+        return natural_step(gradients, displacement, prior_precisions, penalty=penalty, fitted=fitted)
 
     def extend(self, name):
         """Append a family to the perturbation."""
