@@ -66,7 +66,7 @@ def fitted(x=SHIFTED, y=Y, network=NETWORK, weight=None, groups=None, **settings
 
 def test_auto_is_two_halves_whatever_the_number_of_samples():
     """Views have half of the level."""
-    x = vectors(400, 6)
+    x = vectors(999, 6)
     y, x = labels_of(bare_logits(NETWORK, x)), x + np.float32(0.5)
     # Under a penalty, however small, gradients of all the samples don't speak: they would keep it.
     auto, halves = (fitted(x, y, validation_fraction=v, penalty=1e-9) for v in ("auto", 0.5))

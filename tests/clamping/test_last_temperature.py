@@ -86,7 +86,7 @@ def test_steps_go_on_from_samples_that_are_separated(sensors):
     gains = []
     for seed in range(12, 16):
         fit, test = split_off(batch, 5, 110, seed)
-        found = clamping(classifier).fit(x[fit], y[fit])
+        found = clamping(classifier, validation_fraction=0.2).fit(x[fit], y[fit])
         plain = TemperatureScaling(classifier).fit(x[fit], y[fit])
         columns = np.searchsorted(classifier.classes_, y[test])
         assert found.accepted_
