@@ -228,7 +228,9 @@ def _best_now(original):
 
 CHOOSE = "clamping._natural_gradient._Descent.choose"
 FORESEES = [f"clamping.{room}.foresees_too_little" for room in ("_learner", "_natural_gradient")]
-DECIDE = [f"clamping.{room}.decide" for room in ("_search", "_unlabelled", "_views")]
+DECIDE = dict.fromkeys(
+    [f"clamping.{room}.decide" for room in ("_search", "_unlabelled", "_views")], _by_temperature_alone
+)
 SWITCHES = {
     # What may go.
     "second start": Switch(
