@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 from tabulate import tabulate
 
 import truth
 from _data import load_problem, load_record, split_off
-from _mechanisms import SWITCHES, watching, without
+from _mechanisms import NODES, SWITCHES, watching, without
 from _norm_networks import load_problem as load_small
 from _runner import RESULTS, benchmark, record
 from _shifts import corrupt
@@ -176,6 +177,19 @@ def recorded(name, data):
     return logits.numpy(), y[batches == 3]
 
 
+def of_drawn(n, temperature):
+    """Logits whose labels are drawn at a temperature, for a selector: nothing is better than that."""
+
+    def case(draw, data):
+        rng = np.random.default_rng(draw)
+        logits = rng.normal(0, truth.SPREAD, (n + truth.N_TEST, truth.N_CLASSES))
+        proba = softmax(logits / temperature, 1)
+        y = (logits[:n] / temperature + rng.gumbel(size=(n, truth.N_CLASSES))).argmax(1)
+        return Case(None, logits[:n], y, by_truth(logits[n:], proba[n:]))
+
+    return case
+
+
 class Setting(NamedTuple):
     """What draws a `Case`, and how many are drawn."""
 
@@ -207,6 +221,10 @@ SETTINGS = {
     "patches, noise, 2,500": Setting(of_small("vit", "noise", 2500), 3),
     "patches, darkness, 2,500": Setting(of_small("vit", "darkness", 2500), 3),
     "views, 500": Setting(of_images(None, 500, max_views=2), 3),
+    **{
+        f"maps of drawn logits, T = {temperature}, 200": Setting(of_drawn(200, temperature), 12, True)
+        for temperature in (1.0, 1.1, 1.25)
+    },
     **{
         f"maps of {name}, {n}": Setting(of_logits(name, n), 6)
         for name in ("cifar10_resnet20", "gas sensors")
@@ -270,8 +288,8 @@ def runs(data, path):
 
 def paired(results):
     """Rows of each switch with what the fit with all its mechanisms came to on the same draw."""
-    whole = results[results.switch == ALL].set_index(["setting", "draw"])
-    rows = results[results.switch != ALL].join(whole, on=["setting", "draw"], rsuffix="_all", how="inner")
+    whole = results[results.switch == ALL].set_index(["setting", "draw"]).add_suffix("_all")
+    rows = results[results.switch != ALL].join(whole, on=["setting", "draw"], how="inner")
     worth = 100 * (rows.nll - rows.nll_all) / rows.ts_nll
     is_null = rows.setting.map(lambda name: SETTINGS[name].is_null)
     return rows.assign(worth=worth, acted=rows.acted.astype(int), is_null=is_null)
@@ -305,7 +323,7 @@ def table(rows):
             "in vain": f"{null.kept_all.sum()} → {null.kept.sum()} of {len(null)}",
             "forward": f"{own.forward_all.mean():.1f} → {own.forward.mean():.1f}",
             "backward": f"{own.backward_all.mean():.1f} → {own.backward.mean():.1f}",
-            "nodes": SWITCHES[switch].nodes or "",
+            "nodes": NODES.get(switch, ""),
         }
 
 
