@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import softmax
+from sklearn.neural_network import MLPClassifier
 from tabulate import tabulate
+from torch import nn
 
 import truth
 from _data import load_problem, load_record, split_off
@@ -47,7 +49,7 @@ class Case(NamedTuple):
     X: Any
     y: np.ndarray
     judge: Any
-    n_classes: int = truth.N_CLASSES
+    n_classes: int | None = truth.N_CLASSES
     # What clamping's `fit` and the calibrator take beside these.
     told: dict = {}
     parameters: dict = {}
@@ -73,6 +75,42 @@ def by_truth(X, proba):
     return lambda calibrator: -(proba * calibrator.predict_log_proba(X)).sum(1).mean()
 
 
+@cache
+def normalised_network():
+    """As `truth.network`, but with batch norms that know the moments of what they see."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(21)
+        layers = [nn.Conv2d(3, 12, 3, padding=1), nn.BatchNorm2d(12, momentum=None), nn.ReLU()]
+        layers += [nn.Conv2d(12, 16, 3, padding=1, stride=2), nn.BatchNorm2d(16, momentum=None), nn.ReLU()]
+        made = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, truth.N_CLASSES))
+        logits = made(torch.randn(truth.N_TEST, 3, 8, 8))
+        made[-1].bias.sub_(logits.mean(0))
+        for parameter in made[-1].parameters():
+            parameter.mul_(truth.SPREAD / (logits - logits.mean(0)).std())
+    return made.eval()
+
+
+def of_unlabelled(change, strength, n):
+    """Inputs of which a network with batch norm knows how they were, and many that have no labels."""
+
+    def case(draw, data):
+        network, rng = normalised_network(), torch.Generator().manual_seed(draw)
+        x, beside, before = (torch.randn(m, 3, 8, 8, generator=rng) for m in (n, N_UNLABELLED, N_UNLABELLED))
+        test, _ = truth.test_inputs()
+        with torch.no_grad():
+            given, proba = (network(part).double().softmax(1) for part in (x, test))
+        y = torch.multinomial(given, 1, generator=rng)[:, 0].numpy()
+        told = {"X_unlabelled": change(beside, strength), "X_reference": before}
+        return Case(network, change(x, strength), y, by_truth(change(test, strength), proba.numpy()), told=told)
+
+    return case
+
+
+def noise(x, strength):
+    """Of the sensor: the same wherever the input is."""
+    return x + strength * torch.sin(1e4 * x)
+
+
 def of_groups(draw, data):
     """Nothing has changed on average, but each group of samples has gains and offsets of its own."""
 
@@ -93,6 +131,25 @@ def of_missing_classes(draw, data):
     case = of_truth(truth.Problem(1500, truth.affine, 0.1))(draw, data)
     kept = case.y < N_SEEN
     return case._replace(X=case.X[kept], y=case.y[kept])
+
+
+def of_valleys(draw, data):
+    """Squares of inputs on one side of 0, which a network that takes them for both fits as well on the other."""
+
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(800, 6)).astype(np.float32)
+        return 0.3 * x + 1, (x[:, :3] ** 2 + rng.logistic(scale=0.3, size=(800, 3)) > 1).astype(int)
+
+    x, y = drawn(0)
+    network = MLPClassifier(32, alpha=1.0, max_iter=500, random_state=0).fit((x - 1) / 0.3, y)
+    new, truths = drawn(draw + 1)
+
+    def judge(calibrator):
+        proba = calibrator.predict_proba(new)
+        return -np.log(np.where(truths, proba, 1 - proba)).sum(1).mean()
+
+    return Case(network, *drawn(draw), judge, n_classes=None)
 
 
 def of_images(corruption, n, *, unlabelled=False, **parameters):
@@ -208,6 +265,7 @@ SETTINGS = {
     "near-copies, affine, 1,500": Setting(of_truth(truth.Problem(1500, truth.affine, 0.1, copies=5)), 12),
     "groups, 1,000": Setting(of_groups, 12, True),
     "missing classes": Setting(of_missing_classes, 12),
+    "valleys, 800": Setting(of_valleys, 12),
     "digits drift, 800": Setting(of_table("digits_mlp"), 6),
     "sensors, batch 3, 500": Setting(of_sensors(500, 3), 3),
     "tokens, 500": Setting(of_small("digits_tokens", "wrong_tokens", 500), 6),
@@ -218,6 +276,11 @@ SETTINGS = {
     "contrast, 200, unlabelled": Setting(of_images("contrast", 200, unlabelled=True), 3),
     "noise, 200, unlabelled": Setting(of_images("gaussian_noise", 200, unlabelled=True), 3),
     "noise, 500, unlabelled": Setting(of_images("gaussian_noise", 500, unlabelled=True), 3),
+    **{
+        f"{change.__name__}, {n}, beside unlabelled": Setting(of_unlabelled(change, strength, n), 8)
+        for change, strength in ((truth.affine, 0.5), (truth.blur, 0.7), (noise, 0.3))
+        for n in (200, 600)
+    },
     "patches, noise, 2,500": Setting(of_small("vit", "noise", 2500), 3),
     "patches, darkness, 2,500": Setting(of_small("vit", "darkness", 2500), 3),
     "views, 500": Setting(of_images(None, 500, max_views=2), 3),
@@ -233,9 +296,14 @@ SETTINGS = {
 }
 
 
+def classes_of(case):
+    """Those of all columns; of several labels there are none to name."""
+    return None if case.n_classes is None else np.arange(case.n_classes)
+
+
 def fitted(case, draw):
     """Clamping or, of logits, a selector; and the seconds of a processor that it took."""
-    classes, start = np.arange(case.n_classes), process_time()
+    classes, start = classes_of(case), process_time()
     if case.network is None:
         calibrator = CalibratorSelector(classes=classes).fit(case.X, case.y)
     else:
@@ -269,7 +337,7 @@ def runs(data, path):
     def measure(setting, draw, switch):
         if switch == ALL:
             case = case_of(setting, draw)
-            plain = TemperatureScaling(case.network, classes=np.arange(case.n_classes)).fit(case.X, case.y)
+            plain = TemperatureScaling(case.network, classes=classes_of(case)).fit(case.X, case.y)
             with watching(SWITCHES) as acting:
                 calibrator, seconds = fitted(case, draw)
             told = {"acted": "; ".join(name for name in SWITCHES if name in acting), "ts_nll": case.judge(plain)}
