@@ -363,11 +363,12 @@ def paired(results):
     return rows.assign(worth=worth, acted=rows.acted.astype(int), is_null=is_null)
 
 
-def pooled(worth):
-    """Mean over settings of the means over draws, and its standard error; of settings with one draw that is unknown."""
-    by_setting = worth.groupby("setting").worth
-    errors = by_setting.var() / by_setting.size()
-    return by_setting.mean().mean(), np.sqrt(errors.sum()) / len(errors)
+def pooled(rows):
+    """Mean over settings of the means over draws, and its standard error; that of a single draw, if not 0, is unknown."""
+    by_setting = rows.groupby("setting").worth
+    means, sizes = by_setting.mean(), by_setting.size()
+    errors = (by_setting.var() / sizes).mask((sizes == 1) & (means == 0), 0.0)
+    return means.mean(), np.sqrt(errors.sum(skipna=False)) / len(errors)
 
 
 def table(rows):

@@ -66,6 +66,7 @@ def test_a_switch_replaces_what_there_is_and_puts_it_back(name, place):
     assert found(place) is before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWITCHES)
 def test_what_a_switch_watches_is_asked_in_a_fit(name, asked):
     assert SWITCHES[name].watched.keys() & asked[0]
@@ -79,6 +80,7 @@ OFTEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OFTEN)
 def test_what_acts_often_acts(name, asked):
     assert name in asked[1]
