@@ -364,7 +364,7 @@ def paired(results):
 
 
 def pooled(rows):
-    """Mean over settings of the means over draws, and its standard error; that of a single draw, if not 0, is unknown."""
+    """Mean over settings of the means over draws, and its standard error: unknown of a single draw that isn't 0."""
     by_setting = rows.groupby("setting").worth
     means, sizes = by_setting.mean(), by_setting.size()
     errors = (by_setting.var() / sizes).mask((sizes == 1) & (means == 0), 0.0)
