@@ -188,7 +188,9 @@ def _always_last(original):
 
 
 def _kept_as_it_is(original, result, outcome, learner):
-    return result.state is not None and bool(result.state.identity) and not result.state.history
+    most = min((len(train) for train, _ in outcome.splits), default=0)
+    kept = result.state is not None and result.state.identity and not result.state.history
+    return bool(kept) and 2 * most > len(outcome.searched)
 
 
 def _many_steps(original, evidence, *args, screened=False, **options):
