@@ -10,7 +10,7 @@ import torch
 import ablation
 import truth
 from _mechanisms import SWITCHES, Switch, called, watching, without
-from ablation import ALL, Case, fitted, of_groups, of_missing_classes, of_truth, paired, row_of, runs, table
+from ablation import ALL, fitted, of_drawn, of_groups, of_missing_classes, of_truth, paired, row_of, runs, table
 from skclamp.exceptions import CalibrationWarning
 
 pytestmark = pytest.mark.filterwarnings(f"ignore::{CalibrationWarning.__module__}.{CalibrationWarning.__name__}")
@@ -25,12 +25,6 @@ def of_unlabelled(draw, data):
     return case._replace(told=told, parameters={"max_views": 2})
 
 
-def of_logits(draw, data):
-    rng = np.random.default_rng(draw)
-    logits = rng.normal(0, 3, (200, 3))
-    return Case(None, logits, (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1), None, n_classes=3)
-
-
 # What has to ask each mechanism at least once; a switch that changes what none of them asks changes nothing.
 CASES = {
     "changed": of_truth(truth.Problem(300, truth.color, 0.3)),
@@ -39,7 +33,7 @@ CASES = {
     "groups": of_groups,
     "missing classes": of_missing_classes,
     "unlabelled": of_unlabelled,
-    "logits": of_logits,
+    "logits": of_drawn(200, 1.0),
 }
 
 
