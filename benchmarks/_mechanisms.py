@@ -91,6 +91,18 @@ def _first(original):
     return lambda *args, **options: original(*args, **options)[:1]
 
 
+def _weak(original, result, *args, fitted=True, **options):
+    return not fitted
+
+
+def _scored(original, result, *args, scored):
+    return scored
+
+
+def _ended_early(original, evidence, problem, splits, *args, **options):
+    return len(evidence.folds) < len(splits)
+
+
 def _with(**settings):
     """Of a method that goes by `self.settings`: as if these were others."""
 
@@ -108,72 +120,12 @@ def _with(**settings):
     return made
 
 
-def _weak_alone(original, result, descent, *args, fitted=True, **options):
-    return not (fitted or descent.settings.weak_prior)
-
-
-def _by_score(*args, by_score=False, **options):
-    return by_score
-
-
-def _several_judged(original, result, problem, candidates, tries, *args, **options):
-    return len(tries) > 1
-
-
-def _five_judged(original, result, problem, searched, taught, splits, *args, **options):
-    return len(splits) > 2
-
-
-def _other_decision(original, found, *args):
-    with mock.patch.object(_search, "_SHARE_OF_FEATURES", 0.5):
-        other = original(*args)
-    return (found.verdict.accepted, found.candidate) != (other.verdict.accepted, other.candidate)
-
-
 def _by_temperature_alone(original, decision, *args, **options):
     return [why.reason for why in decision.objections] == [Reason.ANY_TEMPERATURE]
 
 
-def _scored(original, result, problem, candidates, tries, learner, level, scored, found):
-    return scored is not None
-
-
 def _without_score(original):
     return lambda *args, independent=False, **options: original(*args, **options)
-
-
-def _own_temperature(original):
-    """The base as it is, however little its T is seen."""
-
-    def learn(trial, names, maps, base, samples, *args, temperature=None, **options):
-        temperature = temperature or samples.fit(maps[base]).temperature_
-        return original(trial, names, maps, base, samples, *args, temperature=temperature, **options)
-
-    return learn
-
-
-def _stripped(original):
-    """Gradients of folds are forgotten."""
-    return lambda train, held_out, states: original(train, held_out, [replace(state, parts=[]) for state in states])
-
-
-def _in_one_part(original):
-    """Steps of features go by the gradients of all samples."""
-
-    def descend(state, problem, settings, *args):
-        few = _natural_gradient._FEW_SAMPLES if not settings.features else np.inf
-        with mock.patch.object(_natural_gradient, "_FEW_SAMPLES", few):
-            return original(state, problem, settings, *args)
-
-    return descend
-
-
-def _many_features(original, result, state, problem, settings, *args):
-    return settings.features and problem.n_weighted > _natural_gradient._FEW_SAMPLES
-
-
-def _foreseen(original, start, outcome):
-    return start.gradients is not None
 
 
 def _always_last(original):
@@ -206,14 +158,6 @@ def _tied(original, chosen, steps, least):
     return chosen is not None and steps[chosen].evidence < max(step.evidence for step in steps.values())
 
 
-def _ended_early(original, evidence, problem, splits, *args, until_lost=False, **options):
-    return len(evidence.folds) < len(splits)
-
-
-def _to_the_end(original):
-    return lambda *args, until_lost=False, **options: original(*args, **options)
-
-
 def _solved(**off):
     return lambda original: lambda *args, **options: original(*args, **{**options, **off})
 
@@ -232,30 +176,11 @@ DECIDE = dict.fromkeys(
     [f"clamping.{room}.decide" for room in ("_search", "_unlabelled", "_views")], _by_temperature_alone
 )
 SWITCHES = {
-    # What may go.
     "second start": Switch(
         {"clamping._calibrator.proven_starts": _first},
         {"clamping._calibrator.proven_starts": lambda original, starts, *args, **options: len(starts) > 1},
     ),
-    "follower": Switch(
-        {"_pooling.pool._followed": lambda _: lambda mixed, *args: (None, 0.0, mixed)},
-        {"_pooling.pool._followed": lambda original, found, *args: found[0] is not None},
-    ),
-    "shrinkage of the pool": Switch(
-        {"selection._selector.learn_pool": _own_temperature},
-        {"selection._selector.learn_pool": lambda original, found, *args, **options: found.pool.share < 1},
-    ),
-    "second try": Switch(
-        {"clamping._calibrator.tries_of": _first},
-        {"clamping._search._judge": _several_judged, "clamping._calibrator.proven_starts": _five_judged},
-    ),
-    "share of features": Switch(
-        {"clamping._search._SHARE_OF_FEATURES": constant(0.5)}, {"clamping._search._decided": _other_decision}
-    ),
-    "weak prior of scores": Switch({CHOOSE: _with(weak_prior=False)}, {"clamping._search._hold_out_on": _by_score}),
-    "weak first step": Switch(
-        {CHOOSE: _with(for_guard=False)}, {"clamping._natural_gradient._Descent.solve": _weak_alone}
-    ),
+    "weak first step": Switch({CHOOSE: _with(for_guard=False)}, {"clamping._natural_gradient._Descent.solve": _weak}),
     "too little foreseen": Switch(dict.fromkeys(FORESEES, returning(None)), dict.fromkeys(FORESEES, told)),
     "strayed": Switch({"clamping._calibrator.strayed": returning(None)}, {"clamping._calibrator.strayed": told}),
     # The search.
@@ -268,13 +193,9 @@ SWITCHES = {
         {"clamping._search.screen_of": lambda original, found, *args: found.objection is not None},
     ),
     "end of lost folds": Switch(
-        {"clamping._search.cross_examine": _to_the_end}, {"clamping._search.cross_examine": _ended_early}
+        {"clamping._search.MIN_SAMPLES": constant(np.inf)}, {"clamping._search._hold_out_on": _ended_early}
     ),
     "universal inference": Switch({"_judging.out_of_fold.Evidence.log_likelihood_ratio": returning(np.inf)}, DECIDE),
-    "parts": Switch(
-        {"clamping._search.hold_out_all": _stripped, "clamping._learner.descend": _in_one_part},
-        {"clamping._learner.descend": _many_features, "clamping._search._warm_start": _foreseen},
-    ),
     "mean of folds": Switch(
         {"clamping._calibrator.fit_to_all": _always_last}, {"clamping._calibrator.fit_to_all": _kept_as_it_is}
     ),
@@ -333,7 +254,8 @@ SWITCHES = {
     ),
     "views by two errors": Switch({"clamping._views._ERRORS": constant(0.0)}, {"clamping._views._grown": called}),
 }
-# What the package could do without, in nodes of its syntax trees without docstrings: by deletions that were tried.
+# What the package could do without, in nodes of its syntax trees without docstrings: by deletions that were tried. What
+# has no switch is gone: it brought nothing beyond its error.
 NODES = {
     "second start": 343,
     "follower": 353,

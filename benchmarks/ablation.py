@@ -373,7 +373,7 @@ def pooled(rows):
 
 def table(rows):
     """A row for each switch: what its mechanism is worth, how often it acts, what is kept, and passes."""
-    for switch in SWITCHES:
+    for switch in dict.fromkeys([*SWITCHES, *rows.switch]):
         own = rows[rows.switch == switch]
         if not len(own):
             continue
