@@ -125,6 +125,71 @@ def drawn(*shape, shift=0.0, view=None, change=lambda network, X, y: (network, X
     return problem(*change(network, (x * (1 - shift / 2) + shift).numpy(), y))
 
 
+def without_classes(data, *missing):
+    """The samples to fit to of other classes."""
+    estimator, X, y, X_new = data()
+    rows = ~np.isin(y, missing)
+    return estimator, X[rows], y[rows], X_new
+
+
+def drawn_labels(shift=0.0, unknown=0.0):
+    """A random network on images, and four labels that its logits tell one by one; some aren't known."""
+
+    def change(network, X, y):
+        with torch.no_grad():
+            scores = network(torch.from_numpy((X - shift) / (1 - shift / 2)))
+        rng = np.random.default_rng(3)
+        labels = (rng.random(scores.shape) < (scores / 1.5).sigmoid().numpy()).astype(float)
+        labels[rng.random(labels.shape) < unknown] = np.nan
+        return network, X, labels
+
+    return drawn(3, 6, 6, shift=shift, change=change)
+
+
+def drawn_places(shift=0.0):
+    """A random network of images that yields logits at each pixel, and a class at each of these."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Tanh(), nn.Conv2d(8, 4, 1)).eval()
+    x = torch.randn(300, 3, 6, 6)
+    with torch.no_grad():
+        network[-1].weight.mul_(4 / network(x).std())
+        proba = (network(x) / 1.5).softmax(1).movedim(1, -1)
+    y = torch.multinomial(proba.reshape(-1, 4), 1).view(300, 6, 6).numpy()
+    return problem(network, (x * (1 - shift / 2) + shift).numpy(), y)
+
+
+class Tokens(nn.Module):
+    """Tokens that are embedded, averaged and normalised."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.norm, self.head = nn.Embedding(20, 12), nn.LayerNorm(12), nn.Linear(12, 4)
+
+    def forward(self, x):
+        """Logits."""
+        return self.head(self.norm(self.embedding(x).mean(1)))
+
+
+def tokens(size):
+    """A random network of tokens, and labels of one like it whose layer normalises otherwise."""
+    torch.manual_seed(0)
+    network, x = Tokens().eval(), torch.randint(20, (640, 10))
+    with torch.no_grad():
+        network.head.weight.mul_(3)
+        before = network.norm.weight.clone()
+        network.norm.weight.mul_(1 + size * torch.randn(12))
+        y = torch.multinomial(network(x).softmax(1), 1)[:, 0].numpy()
+        network.norm.weight.copy_(before)
+    return problem(network, x.numpy(), y)
+
+
+def unlabelled(fault, has_reference=True):
+    """Parameters of a fit beside other images of the same camera, and of the one before it."""
+    _, x, _ = digits()
+    told = {"X_unlabelled": FAULTS[fault](x)[700:1100].numpy()}
+    return lambda y: {**told, "X_reference": x[700:1100].numpy()} if has_reference else told
+
+
 def named_inputs():
     """Images that have a name."""
     network, X, y, X_new = drawn(3, 6, 6, shift=0.6)
@@ -292,6 +357,45 @@ FITS = {
     "clamping: unfitted": clamp(partial(table, load_breast_cancer, logistic, False)),
     "clamping: named inputs": clamp(named_inputs),
     "clamping: guessing": clamp(partial(drawn, 3, 6, 6, change=lambda network, X, y: (network, X / 100, y[::-1]))),
+    # Clamping: features, other samples, other outputs
+    **{f"clamping: norm, {fault}": clamp(partial(camera, fault), perturbation="norm") for fault in ("none", "blur")},
+    "clamping: norm, many samples": clamp(partial(camera, "colours", 1150), perturbation="norm"),
+    "clamping: norm, no guard": clamp(gain, perturbation="norm", validation_fraction=None),
+    "clamping: norm, gamma": clamp(gain, perturbation="norm", gamma="auto"),
+    **{f"clamping: tokens, {size}": clamp(partial(tokens, size)) for size in (0.0, 0.6)},
+    "clamping: views of images": clamp(gain, max_views=2),
+    "clamping: views, no guard": clamp(mirrored, perturbation=None, max_views=2, validation_fraction=None),
+    "clamping: views, groups": clamp(mirrored, lambda y: {"groups": np.arange(len(y)) // 2}, max_views=2),
+    **{f"clamping: unlabelled, {fault}": clamp(partial(camera, fault), unlabelled(fault)) for fault in FAULTS},
+    "clamping: unlabelled, norm": clamp(few_gain, unlabelled("gain", False), perturbation="norm"),
+    "clamping: unlabelled alone": clamp(few_gain, unlabelled("gain"), perturbation=None, output=None),
+    "clamping: groups, auto": clamp(gain, lambda y: {"groups": np.arange(len(y)) // 3}),
+    "clamping: groups, few": clamp(gain, lambda y: {"groups": np.arange(len(y)) // 30}),
+    "clamping: without a class": clamp(partial(without_classes, gain, 3)),
+    "clamping: without five classes": clamp(partial(without_classes, none, 1, 3, 5, 7, 9)),
+    "selector: without a class": fit("CalibratorSelector", partial(without_classes, many, 3), n_folds=3),
+    **{
+        f"clamping: {fault}, {n} samples": clamp(partial(camera, fault, n + 40))
+        for fault in ("none", "gain")
+        for n in (60, 300, 900)
+    },
+    "clamping: output, no guard": clamp(
+        gain, perturbation="affine", output=skclamp.VectorScaling(), validation_fraction=None
+    ),
+    "clamping: output, no perturbation": clamp(gain, perturbation=None, output=skclamp.StructuredMatrixScaling()),
+    "clamping: no guard, auto": clamp(gain, validation_fraction=None),
+    "clamping: no output": clamp(gain, output=None),
+    **{f"clamping: labels, {shift}": clamp(partial(drawn_labels, shift)) for shift in (0.0, 0.8)},
+    "clamping: unknown labels": clamp(partial(drawn_labels, 0.8, 0.3)),
+    **{
+        f"{name}: labels": fit(name, partial(drawn_labels, 0.8, 0.1))
+        for name in ("TemperatureScaling", "PlattScaling", "IsotonicCalibration", "CalibratorSelector")
+    },
+    **{f"clamping: places, {shift}": clamp(partial(drawn_places, shift)) for shift in (0.0, 0.8)},
+    **{
+        f"{name}: places": fit(name, partial(drawn_places, 0.8))
+        for name in ("TemperatureScaling", "StructuredVectorScaling", "CalibratorSelector")
+    },
     # Selection
     "selector: few": fit("CalibratorSelector", few),
     "selector: weights": fit("CalibratorSelector", few, weights, n_folds=3),
