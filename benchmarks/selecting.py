@@ -106,10 +106,10 @@ def compare(scores, labels, calibration, test, response):
 
 
 def in_words(selector):
-    """Return the candidates that have weight, the heaviest first, and whether a map follows them."""
+    """Return the candidates that have weight, the heaviest first."""
     names, weights = selector.cv_results_["param_candidate"], selector.weights_
     used = [names[k] for k in np.argsort(-weights, kind="stable") if weights[k]]
-    return " + ".join([*used] or ["uncalibrated"]) + ", followed" * (selector.best_estimator_.last is not None)
+    return " + ".join(used)
 
 
 @benchmark

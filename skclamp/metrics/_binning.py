@@ -346,7 +346,10 @@ class Probabilities:
 
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
-        return _as_native_array(self._values[np.arange(self.n_samples), y_encoded]).astype(np.float64)
+        if isinstance(self._values, torch.Tensor):
+            column = tensor_over(y_encoded).to(self._values.device).unsqueeze(1)
+            return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
+        return self._values[np.arange(self.n_samples), y_encoded].astype(np.float64)
 
     def average(self, values):
         """Mean of one value per sample, weighted."""

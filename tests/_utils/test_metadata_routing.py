@@ -168,7 +168,7 @@ def temperature():
 
 
 EVERY = {name: getattr(skclamp, name) for name in skclamp.__all__}
-EVERY = {name: cls for name, cls in EVERY.items() if isinstance(cls, type) and hasattr(cls, "get_metadata_routing")}
+EVERY = {name: cls for name, cls in EVERY.items() if isinstance(cls, type) and hasattr(cls, "fit")}
 MONITORS = {"CalibrationMonitor", "RiskMonitor"}
 AROUND = {
     "nothing": lambda: None,
