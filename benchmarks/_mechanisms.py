@@ -255,7 +255,7 @@ SWITCHES = {
     "views by two errors": Switch({"clamping._views._ERRORS": constant(0.0)}, {"clamping._views._grown": called}),
 }
 # What the package could do without, in nodes of its syntax trees without docstrings: by deletions that were tried. What
-# has no switch is gone: it brought nothing beyond its error.
+# has no switch is gone: it brought little, and that in one setting, or nothing.
 NODES = {
     "second start": 343,
     "follower": 353,

@@ -27,7 +27,7 @@ from .perturbations._views import VIEWS
 
 __all__ = ["load", "register"]
 
-FORMAT = 9
+FORMAT = 10
 _KEY = "skclamp"
 # What says where and how a network runs, and nothing of what was learned.
 _RUNNING = ("batch_size", "device", "verbose")

@@ -15,6 +15,8 @@ from _output_maps import PUBLIC
 from _small_networks import labels_of, logits
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 from test_docs import reference
 
@@ -142,3 +144,14 @@ def test_subclasses_of_users(cls, tmp_path):
 @pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")
 def test_subclasses_of_users_pass_scikit_learns_checks():
     check_estimator(OwnConstructor(LogisticRegression()))
+
+
+@pytest.mark.parametrize("training", [torch.optim.SGD, None, {"optimizer": "sgd"}, "adam"])
+def test_a_wrong_training_is_refused_by_name_wherever_it_is(training):
+    calibrator = NeuralClampingCalibrator(torch.nn.Linear(2, 2), perturbation="full", training=training)
+    assert get_tags(calibrator).estimator_type == "classifier"
+    with pytest.raises(ValueError, match="training must be a TorchTraining where training__init is set; got"):
+        calibrator.set_params(training__init="normal")
+    X, y = np.zeros((20, 2), dtype=np.float32), np.arange(20) % 2
+    with pytest.raises(ValueError, match="The 'training' parameter of .* must be"):
+        cross_val_score(calibrator, X, y, cv=2, error_score="raise")

@@ -385,7 +385,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
                     f"{self.training!r}. Name a family of inputs"
                 )
         views = self.max_views if isinstance(self.max_views, Sequence) else []
-        if not all(isinstance(view, nn.Module) for view in views):
+        if self.max_views == [] or not all(isinstance(view, nn.Module) for view in views):
             raise ValueError(f"max_views must be a number, or a list of views, torch modules; got {self.max_views!r}")
         by_name = self._output_by_name
         if by_name is not None and (by_name.estimator is not None or by_name.classes is not None):
@@ -402,7 +402,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     @property
     def _refits_temperature(self):
         # Natural steps leave T at the optimum of the few samples that they were tried on.
-        return isinstance(self.training, str) or self.training.refit_temperature
+        # Tags are asked before parameters are checked.
+        return not isinstance(self.training, TorchTraining) or self.training.refit_temperature
 
     def set_params(self, **params):
         """Set parameters of this calibrator.
@@ -424,10 +425,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
         """
         nested = [name for name in params if name.startswith("training__")]
         if nested:
-            training = copy.copy(params.get("training", self.training))
-            if isinstance(training, str):
+            training = params.get("training", self.training)
+            if not isinstance(training, TorchTraining):
                 raise ValueError(f"training must be a TorchTraining where {nested[0]} is set; got {training!r}")
-            params["training"] = training
+            params["training"] = copy.copy(training)
         return super().set_params(**params)
 
     def _check_alike(self, ranks, sample_weight, params):

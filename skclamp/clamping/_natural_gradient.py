@@ -189,7 +189,8 @@ class _Descent:
         """The `Pass` at the start, where it is known."""
         first, self.first = self.first, None
         moved = self.state.displacement_to(self.parameters).any()
-        if first is None and self.at_identity is not None and not moved:
+        # Those at the identity are of the NLL.
+        if first is None and self.at_identity is not None and not (moved or self.settings.gamma):
             return self.at_identity.pass_of(self.state.perturbation, self.state.extensions)
         return first
 

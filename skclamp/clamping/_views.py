@@ -199,6 +199,9 @@ def choose_views(problem, look, rows, base, most, seed):
     names, logits = list(look.candidates), {}
     untried: dict[str, Objection] = {}
     for size, n_kept in ((_FIRST_SAMPLES, _FINALISTS), (_SECOND_SAMPLES, most - 1), (len(problem), most - 1)):
+        if len(names) < most:
+            # There is room for all.
+            size = len(problem)
         some = np.sort(order[:size])
         logits = {name: look(name, rows[some]) for name in names}
         if size >= len(problem):

@@ -15,6 +15,7 @@ from skclamp._solvers.temperature import solve_temperature
 from skclamp.clamping._evidence_step import (
     MAX_ENTRIES,
     MAX_ORDER,
+    AtIdentity,
     Gradients,
     gradients_of,
     most_samples,
@@ -22,6 +23,8 @@ from skclamp.clamping._evidence_step import (
     per_sample_gradients,
     prior_precision_of,
 )
+from skclamp.clamping._natural_gradient import _Descent
+from skclamp.clamping._state import Settings, State, identity_of
 from skclamp.losses import focal_loss
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation, ColorPerturbation
 
@@ -311,3 +314,18 @@ def test_gradients_that_are_kept_are_bounded_in_number_and_their_gram_matrix_in_
         assert 0 < most * n_parameters <= MAX_ENTRIES
         assert min(most, n_parameters) <= MAX_ORDER
         assert most == MAX_ORDER or (most + 1) * n_parameters > MAX_ENTRIES
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_gradients_of_the_nll_at_the_identity_stand_in_for_a_pass_of_their_own_loss_alone(gamma):
+    perturbation, options = AffinePerturbation(IMAGE), {"perturbation": "affine", "gamma": gamma}
+    problem, settings = pose(convolutional(), X, Y, WEIGHT), Settings.of(NeuralClampingCalibrator(**options))
+    state = State(perturbation, identity_of(perturbation), 1.4)
+    at = torch.full((len(X),), 1.4, dtype=torch.float64)
+    at_identity = AtIdentity.of(problem, {"affine": perturbation}, at)
+    descent = _Descent(state, problem, settings, 1.0, seeded(), False, at_identity=at_identity)
+    known, (made,) = descent.known(), gradients_of(problem, perturbation, 1.4, [gamma])
+    assert (known is None) == (gamma > 0)
+    if known is not None:
+        torch.testing.assert_close(rows_of(known.own), rows_of(made.own))
+        assert known.own.loss == pytest.approx(made.own.loss)

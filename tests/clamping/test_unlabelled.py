@@ -150,8 +150,8 @@ def test_two_gains_and_offsets_of_a_layer_are_one():
     np.testing.assert_allclose(proba, both.predict_proba(x), atol=1e-5)
 
 
-def test_where_labels_teach_features_better_they_do(monkeypatch):
-    """Statistics of features help; what labels alone teach takes their place where it is expected to win more."""
+def test_where_labels_are_expected_to_teach_features_better_they_do(monkeypatch):
+    """Statistics of features help; what labels alone teach takes their place, and the verdict says so."""
     statistics = fitted("pale", perturbation=None, reference=None, random_state=1)
     # Which is expected to is a close call here: the second start is taken.
     expected = iter([1.0, 0.0])

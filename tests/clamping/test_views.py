@@ -242,6 +242,7 @@ def test_views_of_the_users_own_are_copied():
     [
         ({"max_views": 0}, "max_views"),
         ({"max_views": "flips"}, "max_views"),
+        ({"max_views": []}, "max_views must be a number, or a list of views, torch modules; got"),
         ({"max_views": [np.flip]}, "max_views must be a number, or a list of views, torch modules"),
         ({"max_views": [nn.AvgPool2d(2)]}, "max_views must have views that keep the shape of a batch"),
         ({"max_views": [nn.Linear(3, 6)]}, "max_views must have views of inputs of shape"),
