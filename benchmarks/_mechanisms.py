@@ -91,8 +91,12 @@ def _first(original):
     return lambda *args, **options: original(*args, **options)[:1]
 
 
-def _weak(original, result, *args, fitted=True, **options):
-    return not fitted
+def _weak(original, result, descent, *args, fitted=True, **options):
+    return not (fitted or descent.settings.weak_prior)
+
+
+def _by_score(*args, by_score=False, **options):
+    return by_score
 
 
 def _scored(original, result, *args, scored):
@@ -180,6 +184,7 @@ SWITCHES = {
         {"clamping._calibrator.proven_starts": _first},
         {"clamping._calibrator.proven_starts": lambda original, starts, *args, **options: len(starts) > 1},
     ),
+    "weak prior of scores": Switch({CHOOSE: _with(weak_prior=False)}, {"clamping._search._hold_out_on": _by_score}),
     "weak first step": Switch({CHOOSE: _with(for_guard=False)}, {"clamping._natural_gradient._Descent.solve": _weak}),
     "too little foreseen": Switch(dict.fromkeys(FORESEES, returning(None)), dict.fromkeys(FORESEES, told)),
     "strayed": Switch({"clamping._calibrator.strayed": returning(None)}, {"clamping._calibrator.strayed": told}),

@@ -203,7 +203,7 @@ class _Descent:
         """Return the step of the perturbation or, by more evidence, of one that is extended, if there is one."""
         state = self.state
         extended = dict(zip(state.extensions, gradients.extended, strict=True))
-        step = self.solve(gradients.own) if state.identity else None
+        step = self.solve(gradients.own, fitted=not self.settings.weak_prior) if state.identity else None
         before = 0.0 if step is None else step.evidence
         steps = {name: self.solve(other, name) for name, other in extended.items()}
         chosen = most_probable(steps, before + _MIN_EVIDENCE)

@@ -165,10 +165,10 @@ def _judge(problem, candidates, splits, learner, level, at_identity, found, *, s
     asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level / 2]
     if asked_for:
         settings, families = candidates[0], at_identity.families
-        alone = [settings] * len(asked_for)
+        alone = [replace(settings, weak_prior=True)] * len(asked_for)
         if settings.perturbation == "auto":
             modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
-            alone = [replace(settings, perturbation=module) for module in modules]
+            alone = [replace(settings, weak_prior=True, perturbation=module) for module in modules]
         learner.progress.expect(len(alone) * len(splits) + 1)
         by_score = _hold_out_on(problem, splits, alone, learner, at_identity, by_score=True)
         best = by_score.best()
