@@ -102,7 +102,7 @@ FITS = {
     ),
     "gradient": NeuralClampingCalibrator(
         perturbation="full",
-        training=TorchTraining(init="gradient"),
+        training=TorchTraining(init="gradient", optimizer="sgd"),
         max_epochs=2,
         validation_fraction=None,
         penalty=0.01,
@@ -125,7 +125,12 @@ FITS = {
         random_state=0,
     ),
     "keys": NeuralClampingCalibrator(
-        perturbation="full", training=TorchTraining(shuffle=False), max_epochs=2, batch_size=8, **SETTINGS
+        perturbation="full",
+        training=TorchTraining(shuffle=False),
+        max_epochs=2,
+        batch_size=8,
+        validation_fraction=None,
+        **SETTINGS,
     ),
 }
 DATASETS = {"dataset": lambda X, y: TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), "keys": Keyed}

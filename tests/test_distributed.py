@@ -105,8 +105,8 @@ def test_processes_exchange_less_than_the_inputs_of_their_passes(results):
         ("another shape", "ValueError", "shape of an input must be the same on all ranks"),
         ("another gamma", "ValueError", "gamma must be the same on all ranks; got 0.0 (hash "),
         ("no weights", "ValueError", "sample weight must be the same on all ranks; got weights on rank 0 and None on"),
-        ("another init", "ValueError", "init must be the same on all ranks"),
-        ("another momentum", "ValueError", "optimizer must be the same on all ranks"),
+        ("another init", "ValueError", "training must be the same on all ranks"),
+        ("another momentum", "ValueError", "training must be the same on all ranks"),
         ("an interrupt", "KeyboardInterrupt", "on rank 1"),
         (
             "another batch size",

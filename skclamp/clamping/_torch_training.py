@@ -224,13 +224,15 @@ class ClampingNet(NeuralNet):
     def infer(self, x, **fit_params):
         """Logits of a batch."""
         x, others = self.problem.backbone.to_device(x)
-        self.problem.passes.forward += len(x)
-        self.problem.passes.backward += len(x)
         return self.module_(x, **others, **fit_params)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean focal loss plus the penalty; of several processes each has its share, and their sum is the whole."""
         y_encoded, weight = y_true
+        if self.ranks is ALONE or weight.any():
+            # The sample that stands for none of this process's isn't one.
+            self.problem.passes.forward += len(weight)
+            self.problem.passes.backward += len(weight)
         self.batch_weight_ = self.ranks.sum(weight.sum())
         loss = y_pred.sum() * 0.0
         if weight.any():
