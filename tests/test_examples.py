@@ -76,7 +76,10 @@ def drifting_sensors(names):
 
 
 def gamma(names):
-    refitted, nll = names["results"]["param_refit_temperature"].astype(bool), -names["results"]["mean_test_score"]
+    refitted, nll = (
+        names["results"]["param_training__refit_temperature"].astype(bool),
+        -names["results"]["mean_test_score"],
+    )
     assert np.ptp(nll[refitted]) < names["results"]["std_test_score"][refitted].min()
     assert nll[~refitted][-1] > 1.3 * nll[~refitted][0]
 
