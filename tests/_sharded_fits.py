@@ -100,8 +100,13 @@ FITS = {
     "reference": NeuralClampingCalibrator(
         NETWORK, **{**REFERENCE_SETTINGS, "max_epochs": 3, "batch_size": 50}, random_state=0
     ),
-    "penalty": NeuralClampingCalibrator(
-        perturbation="full", max_epochs=2, validation_fraction=None, penalty=0.01, **SETTINGS
+    "gradient": NeuralClampingCalibrator(
+        perturbation="full",
+        training=TorchTraining(init="gradient", optimizer="sgd"),
+        max_epochs=2,
+        validation_fraction=None,
+        penalty=0.01,
+        **SETTINGS,
     ),
     "dataset": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, **SETTINGS),
     "copies": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
@@ -133,7 +138,7 @@ DATASETS = {"dataset": lambda X, y: TensorDataset(torch.from_numpy(X), torch.fro
 FLAT = ("wide",)
 # Fits to which the second process brings nothing but copies of the first one's samples.
 COPIED = ("copies",)
-WEIGHTED = ("auto", "wide", "search", "temperature", "penalty")
+WEIGHTED = ("auto", "wide", "search", "temperature", "gradient")
 
 
 def calibration_data():

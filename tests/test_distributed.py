@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).resolve().parent
 # Fits whose steps follow float32 gradients, which several processes add up in another order.
-ROUNDED = ("reference", "penalty", "dataset", "stopped", "keys")
+ROUNDED = ("reference", "gradient", "dataset", "stopped", "keys")
 
 
 def environment():

@@ -261,8 +261,7 @@ class ClampingNet(NeuralNet):
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Have the history count each batch for its weight with all processes, as its means of losses need it."""
         super().on_batch_end(net, batch=batch, training=training, **kwargs)
-        if self.ranks is not ALONE:
-            self.history.record_batch("train_batch_size", self.batch_weight_.item())
+        self.history.record_batch("train_batch_size", self.batch_weight_.item())
 
     def train_step(self, batch, **fit_params):
         """One step of the optimiser; stops where the loss is no longer a number."""
