@@ -78,9 +78,9 @@ def measure_masked(seed):
     (proba, y), (new, y_new) = masked_samples(1000, rng), masked_samples(20_000, rng)
     half = min(proba[proba > 0].min(), 0.01) / 2
     row = {"uncalibrated": negative_log_likelihood(y_new, new)}
-    for name, least in (("half a vote", half), ("skclamp", "auto")):
-        calibrator = TemperatureScaling(response="probabilities", classes=range(100), least_probability=least)
-        found = calibrator.fit(proba, y).predict_proba(new)
+    for name, least in (("half a vote", half), ("skclamp", 0)):
+        calibrator = TemperatureScaling(response="probabilities", classes=range(100))
+        found = calibrator.fit(np.maximum(proba, least), y).predict_proba(np.maximum(new, least))
         row |= {name: negative_log_likelihood(y_new, found), f"mass astray, {name}": found[new == 0].sum() / len(new)}
     return row
 

@@ -116,7 +116,7 @@ BAD_PARAMETERS = {
     "StructuredMatrixScaling": {"off_diagonal_penalty": [-1.0]},
     "MatrixScaling": {"off_diagonal_penalty": [-1.0]},
     "DirichletCalibration": {"intercept_penalty": [-1.0], "n_folds": [1]},
-    "IntraOrderPreservingCalibration": {"variant": ["sorted"], "alpha": [-1], "max_iter": [0], "tol": [-1]},
+    "IntraOrderPreservingCalibration": {"variant": ["sorted"], "alpha": [-1], "max_iter": [0]},
     "ParameterizedTemperatureScaling": {"n_top": [0]},
     "HistogramBinning": {"n_bins": [0, 2.5], "strategy": ["kmeans"], "prior_strength": [-1]},
     "BayesianBinningIntoQuantiles": {"prior_strength": [0]},

@@ -11,7 +11,6 @@ from _output_maps import OUTPUT_MAPS
 from _small_networks import labels_of, logits, nll
 from _votes import votes_of_trees
 from scipy.special import softmax
-from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -31,9 +30,7 @@ from skclamp import (
     PriorShiftCorrection,
     TemperatureScaling,
     VennAbersCalibration,
-    compare_calibrators,
 )
-from skclamp.exceptions import UnusedParameterWarning
 from skclamp.metrics import negative_log_likelihood
 
 VOTES, LABELS = votes_of_trees(1500)
@@ -78,14 +75,13 @@ def test_what_is_less_likely_stays_so(name):
     assert proba[3] <= proba[2] + 1e-12 or OUTPUT_MAPS[name].changes_predictions
 
 
-@pytest.mark.parametrize("least_probability", ["auto", 0.01])
-def test_the_module_of_other_class_frequencies_takes_zeros_for_the_same(least_probability):
+def test_the_module_of_other_class_frequencies_takes_zeros_for_the_same():
     """Those given, and those that `adapt` has found since an earlier module was made."""
     rng = np.random.default_rng(0)
     proba = rng.dirichlet([0.5] * 3, 2000)
     votes, y = rng.multinomial(10, proba) / 10, (proba.cumsum(1) > rng.random((2000, 1))).argmax(1)
     deployed = votes[1000:][(y[1000:] == 0) | (rng.random(1000) < 0.1)]
-    options = {"response": "probabilities", "least_probability": least_probability}
+    options = {"response": "probabilities"}
     given = PriorShiftCorrection(priors=[0.2, 0.3, 0.5], **options).fit(votes[:1000], y[:1000])
     adapted = PriorShiftCorrection(**options).fit(votes[:1000], y[:1000])
     before = adapted.module_
@@ -260,53 +256,9 @@ def test_zeros_that_no_label_is_among_are_no_votes(n_samples, dtype):
     assert negative_log_likelihood(y_new, found) < negative_log_likelihood(y_new, new) + 0.03
 
 
-def test_zeros_are_left_alone_on_demand():
+def test_zeros_are_left_alone_where_logits_are_given():
     proba, y = masked(500)
-    options = {"response": "probabilities", "classes": range(100)}
-    alone = TemperatureScaling(**options, least_probability=0).fit(proba, y)
+    scores = np.log(np.maximum(proba, 1e-15))
+    alone = TemperatureScaling(classes=range(100)).fit(scores, y)
     assert alone.least_probability_ == 0
-    assert alone.predict_proba(proba)[proba == 0].max() < 1e-12
-    given = TemperatureScaling(**options, least_probability=0.002).fit(proba, y)
-    assert given.least_probability_ == 0.002
-    floored = np.log(np.maximum(proba, 0.002))
-    expected = TemperatureScaling(classes=range(100)).fit(floored, y)
-    np.testing.assert_allclose(given.predict_log_proba(proba), expected.predict_log_proba(floored))
-
-
-@pytest.mark.parametrize("value", [-0.1, 0.5, "half", None, np.nan])
-def test_bad_least_probabilities(value):
-    with pytest.raises(
-        (ValueError, TypeError), match="'least_probability' parameter of TemperatureScaling must be .* Got"
-    ):
-        TemperatureScaling(response="probabilities", least_probability=value).fit(VOTES, LABELS)
-
-
-def test_a_least_probability_above_chance():
-    with pytest.raises(ValueError, match=r"least_probability must be below 1 / 20, .*; got 0\.06"):
-        TemperatureScaling(response="probabilities", least_probability=0.06).fit(VOTES, LABELS)
-
-
-@pytest.mark.parametrize("make", [TemperatureScaling, IsotonicCalibration])
-def test_a_least_probability_that_has_no_effect(make):
-    """Networks have no zeros of votes, and bins and ranks take no logarithm."""
-    X, estimator = (VOTES, None) if make is IsotonicCalibration else (torch.from_numpy(VOTES).float(), Normalised())
-    with pytest.warns(UnusedParameterWarning, match="least_probability has no effect"):
-        fitted = make(estimator, response="probabilities", least_probability=0.01).fit(X, LABELS)
-    assert fitted.least_probability_ == 0
-
-
-def test_what_zeros_count_as_goes_with_clones_files_and_comparisons(tmp_path):
-    proba, y = masked(400)
-    calibrator = TemperatureScaling(response="probabilities", classes=list(range(100)), least_probability=1e-4)
-    fitted = clone(calibrator).fit(proba, y)
-    fitted.save(tmp_path / "masked")
-    loaded = skclamp.load(tmp_path / "masked")
-    assert loaded.least_probability == loaded.least_probability_ == 1e-4
-    np.testing.assert_array_equal(loaded.predict_proba(proba), fitted.predict_proba(proba))
-    options = {"response": "probabilities", "classes": range(100), "n_resamples": 10, "n_draws": 10}
-    compared = compare_calibrators(
-        None, proba, y, *masked(400, 1), calibrators=[TemperatureScaling(least_probability=1e-4)], **options
-    )
-    (row,) = (row for row in compared.rows if row.name != "uncalibrated")
-    expected = negative_log_likelihood(masked(400, 1)[1], fitted.predict_proba(masked(400, 1)[0]))
-    assert row.nll == pytest.approx(expected)
+    assert alone.predict_proba(scores)[proba == 0].max() < 1e-12

@@ -96,12 +96,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     ignore_index : int, default=-100
         The label of a place that isn't known, such as a pixel between objects, where y has a class at each place of a
         sample.
-    least_probability : "auto" or float, default="auto"
-        What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
-        don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, "auto" takes half of the
-        least vote. Or the share of labels among the zeros, (hits + 1) / zeros, where that is less and has a clearly
-        lower NLL: so are zeros of masked actions and cut vocabularies. 0 leaves all as it is; else below 1 / n_classes.
-        Without effect on networks.
     verbose : int or "auto", default="auto"
         "auto" shows a progress bar after five seconds of work, where a terminal or a notebook listens; 0 shows nothing;
         1 shows a bar at once, whoever listens.
@@ -119,8 +113,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     n_features_in_ : int
         Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
     least_probability_ : float
-        What less counts as wherever a logarithm is taken: see `least_probability`. It is 0 where the calibration
-        samples hold no votes of 0, for networks, and for bins and ranks, which take no logarithm.
+        What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
+        don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, it is half of the least
+        vote. Or the share of labels among the zeros, (hits + 1) / zeros, where that is less and has a clearly lower
+        NLL: so are zeros of masked actions and cut vocabularies. Elsewhere it is 0, and so it is for networks, and for
+        bins and ranks, which take no logarithm.
 
     Examples
     --------
@@ -147,7 +144,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     batch_size: int | str = "auto"
     integer_scale: float | dict[str, float] | None = None
     ignore_index: int = -100
-    least_probability: float | str = "auto"
     verbose: int | str = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
@@ -160,7 +156,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left"), Choices("auto")],
         "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
         "ignore_index": [Integral],
-        "least_probability": [Interval(Real, 0, 0.5, closed="left"), Choices("auto")],
         "verbose": VERBOSE,
     }
 
@@ -365,11 +360,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
             unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
-        if self.least_probability != "auto" and not (self._tags.takes_logarithms and samples.backbone.votes):
-            unused["least_probability"] = (
-                "probabilities, or logits, that are given or that a classifier of scikit-learn yields, and for maps "
-                "that take their logarithms"
-            )
         if self.integer_scale is not None and not samples.backbone.scaled:
             unused["integer_scale"] = (
                 "a network's integer inputs, of which X has none. Floating-point inputs must be on the scale that the "
@@ -412,22 +402,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _least_probability(self, samples):
         """Return the stand-in for probabilities of 0, in the samples of all processes; 0 where there are none."""
-        given: Any = self.least_probability
-        n_classes = 2 if self._outputs.n_labels else samples.logits.shape[1]
-        applies = self._tags.takes_logarithms and samples.backbone.votes
-        if given != "auto":
-            if given * n_classes >= 1:
-                raise ValueError(f"least_probability must be below 1 / {n_classes}, one over the classes; got {given}")
-            return float(given) if applies else 0.0
         # Without labels nothing says what zeros stand for.
-        if not (applies and self._tags.learns):
+        if not (self._tags.takes_logarithms and self._tags.learns and samples.backbone.votes):
             return 0.0
         logits, y, weight = samples.of_all().rows()
         if samples.unseen is not None:
             # Who doesn't know a class hasn't voted.
             logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
         counted = (weight > 0).to(logits.device)
-        half = stand_in_for_zero(logits if counted.all() else logits[counted], n_classes)
+        half = stand_in_for_zero(logits if counted.all() else logits[counted], logits.shape[1])
         return half and least_by_labels(logits, y, weight, half, samples.unseen)
 
     # Fitting the map.

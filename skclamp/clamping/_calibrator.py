@@ -336,9 +336,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     random_state: int | np.random.RandomState | None = None
     input_key: str | None = None
     max_views: int | Sequence[nn.Module] = 1
-    # No parameters: one half fits an estimator that isn't fitted, and a network's logits are no votes.
+    # No parameter: one half fits an estimator that isn't fitted.
     cv: ClassVar[None] = None  # type: ignore[misc]
-    least_probability: ClassVar[str] = "auto"  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict] = {
         "perturbation": [Choices("auto", *PERTURBATIONS, "norm"), nn.Module, None],

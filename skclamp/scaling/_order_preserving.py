@@ -30,8 +30,8 @@ _ONE = math.log(math.e - 1)
 _MAX_RANKS = 16
 # Entries of a chunk: its intermediate results stay in the cache, forward and backward.
 _CHUNK_SIZE = 2**17
-# Largest entry of the gradient that ends the search, if the loss hasn't stopped falling before.
-_GRADIENT_TOLERANCE = 1e-7
+# Relative fall of the loss within an iteration, and largest entry of the gradient, below which the search ends.
+_TOLERANCE, _GRADIENT_TOLERANCE = 1e-7, 1e-7
 # Rounding of a mean loss, in units of its precision.
 _ROUNDING = 10
 
@@ -198,9 +198,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
         Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
-    tol : float, default=1e-7
-        Relative fall of the loss within an iteration below which the search ends; at least 1.2e-6 of more than 8
-        million logits, which are treated in single precision.
 
     Attributes
     ----------
@@ -214,14 +211,12 @@ class OrderPreservingCalibrator(BaseCalibrator):
 
     alpha: float = 10.0
     max_iter: int = 1000
-    tol: float = 1e-7
 
     _tags: ClassVar[Any] = MapTags(map_of_labels=None, n_free=1)
     _parameter_constraints = {
         "hidden_layer_sizes": ["array-like"],
         "alpha": [NOT_NEGATIVE],
         "max_iter": [COUNT],
-        "tol": [NOT_NEGATIVE],
     }
     # Larger sets of logits are kept and treated in float32.
     _most_wide = 2**23
@@ -248,7 +243,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         optimum = self._minimise(network, chunks, self.alpha / total.item())
         network.double()
         self.n_iter_ = optimum.nit
-        note_unconverged(optimum.success, f"raise max_iter, got {self.max_iter}, or tol, got {self.tol:g}")
+        note_unconverged(optimum.success, f"raise max_iter, got {self.max_iter}")
         return OrderPreservingMap(temperature_=solution.temperature, rank_network_=network)
 
     def _minimise(self, network, chunks, penalty):
@@ -272,7 +267,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
             return total + penalty / 2 * vector @ vector, gradient.double().cpu().numpy() + penalty * vector
 
         # Of single precision a smaller decrease is rounding, in which a line search finds no way down.
-        tol = max(self.tol, _ROUNDING * torch.finfo(like.dtype).eps)
+        tol = max(_TOLERANCE, _ROUNDING * torch.finfo(like.dtype).eps)
         limits = {"maxiter": self.max_iter, "maxfun": 10 * self.max_iter, "ftol": tol, "gtol": _GRADIENT_TOLERANCE}
         start = like.double().cpu().numpy()
         with progress_bar(verbose=self.verbose, desc="L-BFGS", unit="iteration") as bar:
@@ -302,7 +297,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         class of each.
     hidden_layer_sizes : sequence of int, default=(10,)
         Widths of the network's layers.
-    {alpha, max_iter, tol}
+    {alpha, max_iter}
     {shared_parameters}
 
     Attributes
@@ -370,7 +365,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         How many of a row's largest log-probabilities the network sees.
     hidden_layer_sizes : sequence of int, default=(5, 5)
         Widths of the network's layers.
-    {alpha, max_iter, tol}
+    {alpha, max_iter}
     {shared_parameters}
 
     Attributes

@@ -1,5 +1,7 @@
 """Unfitted classifiers in any calibrator: folds that miss a class, and data that can't be folded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,9 @@ class Same(Map):
 class Seen(BaseCalibrator):
     """Keeps the logits that it is fitted to."""
 
+    # Nothing stands for zeros, then.
+    _tags = replace(BaseCalibrator._tags, takes_logarithms=False)
+
     def _fit_logits(self, logits, y, sample_weight):
         self.logits_ = logits
         return Same()
@@ -55,7 +60,7 @@ def test_a_class_that_a_fold_has_not_seen(name):
 def test_the_classes_that_a_fold_has_seen_keep_their_scores(classifier, n_seen):
     """Two classes have a single score, and the column of the unseen one comes first."""
     y = np.array(list("pqra"))[np.r_[3, np.arange(400) % n_seen]]
-    logits = Seen(classifier, cv=KFold(4), least_probability=0.0).fit(X, y).logits_
+    logits = Seen(classifier, cv=KFold(4)).fit(X, y).logits_
     first = torch.softmax(logits[:101], 1).numpy()
     expected = clone(classifier).fit(X[101:], y[101:]).predict_proba(X[:101])
     np.testing.assert_allclose(first[:, 1:], expected, rtol=0, atol=1e-12)
@@ -64,7 +69,7 @@ def test_the_classes_that_a_fold_has_seen_keep_their_scores(classifier, n_seen):
 
 def test_a_fold_that_has_seen_one_class():
     y = np.r_[np.zeros(400, int), 1]
-    logits = Seen(GaussianNB(), cv=KFold(4), least_probability=0.0).fit(X, y).logits_
+    logits = Seen(GaussianNB(), cv=KFold(4)).fit(X, y).logits_
     np.testing.assert_allclose(logits[301:], np.tile([0, np.log(np.finfo(float).eps)], (100, 1)), rtol=1e-12)
 
 
