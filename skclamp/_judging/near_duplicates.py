@@ -1,5 +1,7 @@
 """Near-duplicates, such as frames of a video: small clusters of points far nearer to each other than to all others."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse.csgraph import minimum_spanning_tree
@@ -9,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from .._utils.arrays import to_numpy
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
-from .splits import columns_of
+from .splits import columns_of, copies_of, joined
 
 # Larger clusters are parts of the distribution.
 _MAX_SIZE = 20
@@ -21,6 +23,50 @@ _MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MAX_CLUSTERED = 2000, 100, 128, 10000
 # less clear are units too: torn apart they would prove.
 _FAR, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 0.6, 1.25
 _HUGE = 1e100
+
+
+class Units(NamedTuple):
+    """What is independent of each other among some samples.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (n_samples,) or None
+        Shared by samples of one group, of equal inputs, or of one cluster of near-duplicates; None where all differ.
+    are_near : bool
+        Whether near-duplicates were found, which nobody has told.
+    """
+
+    numbers: np.ndarray | None
+    are_near: bool
+
+
+def units_of(X, prints, y, weight, log_proba, groups=None, *, are_scores=False):
+    """Find what is independent among samples with weight.
+
+    Parameters
+    ----------
+    X : array-like or Dataset
+        The samples, as `dataset_behind` returns them.
+    prints : ndarray of shape (n_samples,) or None
+        Hashes of their rows.
+    y : ndarray of shape (n_samples,)
+        Numbers of their classes.
+    weight : torch.Tensor of shape (n_samples,)
+        Of 0 where a sample doesn't count.
+    log_proba : torch.Tensor of shape (n_samples, n_classes)
+        What a classifier says of them.
+    groups : ndarray of shape (n_samples,), default=None
+        Numbers of what they belong to, from 0 on; None has near-duplicates looked for.
+    are_scores : bool, default=False
+        Whether X holds what a classifier said.
+
+    Returns
+    -------
+    Units
+    """
+    copies = copies_of(prints, weight, X, log_proba if are_scores else None)
+    near = near_copies(X, y, weight.numpy(), log_proba) if groups is None else None
+    return Units(joined(copies, near if groups is None else groups), near is not None)
 
 
 def near_copies(X, y, weight, logits=None):

@@ -19,9 +19,8 @@ _POWER, _PREDICTED = 0.9, 0.35
 _BETS = np.array([0.99, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1])
 # By how many more samples bets need than exact tails do, to start with.
 _BETS_NEED = 1.5
-# Samples from which the risk of some is told, the most that is asked for, and how many parts of them are looked at.
-_FEW, _MOST, _PARTS = 20, 10**7, 200
-_ROUNDING = 1e-9
+# Samples from which the risk of some is told, and the most that is asked for.
+_FEW, _MOST = 20, 10**7
 # Scores tie that differ by this part of the largest one or less, as those of one step of a map may.
 _TIE = 1e-13
 # Equal rows have scores that differ by no more, as batches round.
@@ -40,8 +39,7 @@ class Answered(NamedTuple):
     # Of the test that the risk is above the target, and what it had to be below; else of the start that came nearest.
     p_value: float
     level: float
-    # The tail: "exact binomial" of losses that are 0 or 1, "Hoeffding-Bentkus" of any within [0, 1], or "betting" of
-    # such with weights or groups.
+    # The tail: "exact binomial" of losses that are 0 or 1, "betting" of any within [0, 1], and of weights or groups.
     test: str
     # About how many samples of this kind prove something; None where none do.
     n_needed: int | None
@@ -60,8 +58,8 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     probability of any wrong proof is at most the level.
 
     A group counts as the mean of its answered samples, so that what is proven is the mean over groups with an answer.
-    Groups whose samples share one score are answered as one: losses of 0 and 1 keep the exact test, where a group's is
-    its largest one.
+    Where the samples of each group share one score, such as duplicates do, only the one of the largest loss counts: so
+    losses of 0 and 1 keep the exact test.
 
     Of each sample, in float64, `scores` tell how sure its answer is, `losses` are in [0, 1], `expected` ones are
     predicted without labels and choose one more start of exact tests, and `weight` is positive; `groups` are numbers
@@ -71,63 +69,60 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     n_samples = len(scores)
     # Where nothing is predicted, no number of answers is likely to pass.
     expected = np.ones(n_samples) if expected is None else expected
-    if groups is not None:
-        groups = numbered(groups)
-        order = np.argsort(groups, kind="stable")
-        within = np.abs(np.diff(scores[order]))[np.diff(groups[order]) == 0]
-        # Up to single precision the samples of each group have one score.
-        if (within <= _SAME * np.abs(scores).max(initial=0.0)).all():
-            scores, losses, expected, weight = _one_per_group(scores, losses, expected, weight, groups, zero_one)
-            groups = None
+    groups = numbered(groups, n_samples)
+    if weight is None and _share_scores(scores, groups):
+        rows = np.lexsort([-losses, groups])
+        rows = rows[np.unique(groups[rows], return_index=True)[1]]
+        scores, losses, expected, groups = scores[rows], losses[rows], expected[rows], np.arange(len(rows))
+    is_exact = zero_one and weight is None and len(np.unique(groups)) == len(groups)
+    test = "exact binomial" if is_exact else "betting"
     order, ordered, ends = _from_the_surest(scores, floor)
-    losses = losses[order]
     n = len(order)
-    test = "betting"
-    if weight is None and groups is None:
-        test = "exact binomial" if zero_one else "Hoeffding-Bentkus"
     if not n:
         return Answered(0, math.inf, 1.0, level / _STARTS, test, None)
-    last = ends - 1
+    losses = losses[order]
+    groups = groups[order]
     weight = np.ones(n) if weight is None else weight[order]
-    groups = np.arange(n) if groups is None else groups[order]
+    last = ends - 1
+    # How many groups the first samples are of, up to each end.
     first = np.zeros(n, dtype=np.int64)
     first[np.unique(groups, return_index=True)[1]] = 1
-    # How many groups the first samples are of, up to each end.
     units = first.cumsum()[last]
-    per_unit = 1.0
     levels = np.zeros(len(ends))
-    if test == "exact binomial":
+    if is_exact:
+        per_unit = 1.0
         p_values = stats.binom.cdf(losses.cumsum()[last], ends, target)
         predicted = _PREDICTED * level
         levels[_likely(expected[order].cumsum()[last] / ends, ends, target, predicted)[-1:]] = predicted
-    elif test == "Hoeffding-Bentkus":
-        p_values = _hoeffding_bentkus(losses.cumsum()[last], ends, target)
     else:
+        # In units: samples or groups, or as much weight as the heaviest sample has.
+        per_unit = _BETS_NEED * weight.max() / weight.mean()
         stakes = weight * (losses - target) / weight.max()
         p_values = np.exp(-_log_e_values(stakes, groups, target)[last]).clip(max=1.0)
-        per_unit = _BETS_NEED * weight.max() / weight.mean()
     shared = level - levels.sum()
-    # In units: samples or groups, or as much weight as the heaviest sample has.
-    starts = np.ceil(_starts(units[-1], target, shared) * per_unit)
-    starts = np.unique(np.searchsorted(units, starts.clip(max=units[-1])))
+    starts = np.ceil(_starts(units[-1], target, shared) * per_unit).clip(max=units[-1])
+    starts = np.unique(np.searchsorted(units, starts))
     levels[starts] += shared / len(starts)
     needed = _n_needed(_risks(losses, weight, groups)[last], units, n_samples, target, shared, per_unit)
     starts = np.flatnonzero(levels)
     had = _with_carried(p_values, levels)
     proven = np.flatnonzero((p_values <= had) & (had > 0))
-    n_answered = 0
-    threshold = math.inf
-    tried = 0
-    if len(proven):
-        place = proven[-1]
-        n_answered = int(ends[place])
-        threshold = _threshold(ordered, n_answered, floor)
-    else:
-        place = starts[(p_values[starts] / levels[starts]).argmin()]
-        had = levels
-        tried = int(units[place])
-    p_value = float(p_values[place])
-    return Answered(n_answered, threshold, p_value, float(had[place]), test, needed, n, len(starts), tried)
+    if not len(proven):
+        nearest = starts[(p_values[starts] / levels[starts]).argmin()]
+        p_value = float(p_values[nearest])
+        found = 0, math.inf, p_value, float(levels[nearest]), test, needed, n, len(starts), int(units[nearest])
+        return Answered(*found)
+    place = proven[-1]
+    n_answered = int(ends[place])
+    threshold = _threshold(ordered, n_answered, floor)
+    return Answered(n_answered, threshold, float(p_values[place]), float(had[place]), test, needed, n, len(starts))
+
+
+def _share_scores(scores, groups):
+    """Return True where, up to single precision, the samples of each group have one score."""
+    order = np.argsort(groups, kind="stable")
+    within = np.abs(np.diff(scores[order]))[np.diff(groups[order]) == 0]
+    return bool((within <= _SAME * np.abs(scores).max(initial=0.0)).all())
 
 
 def mean_risk(losses, weight, groups):
@@ -165,31 +160,6 @@ def _threshold(ordered, n_answered, floor):
     lowest = float(ordered[n_answered - 1])
     below = float(ordered[n_answered])
     return below + _ABOVE * (lowest - below)
-
-
-def _hoeffding_bentkus(summed, n, target):
-    """P values of sums of n losses within [0, 1]: the lesser of two bounds of the tail (Bates et al., JACM 2021)."""
-    mean = np.minimum(summed / n, target)
-    hoeffding = np.exp(-n * (special.rel_entr(mean, target) + special.rel_entr(1 - mean, 1 - target)))
-    # A sum that rounds to above a whole number isn't more.
-    bentkus = np.e * stats.binom.cdf(np.ceil(summed - _ROUNDING), n, target)
-    return np.minimum(hoeffding, bentkus).clip(max=1.0)
-
-
-def _one_per_group(scores, losses, expected, weight, groups, zero_one):
-    """Scores, losses, expected losses and weights of groups that are answered as one; the lowest score is."""
-    counts = np.bincount(groups)
-    lowest = np.full(len(counts), np.inf)
-    np.minimum.at(lowest, groups, scores)
-    expected = np.bincount(groups, expected) / counts
-    if weight is not None:
-        total = np.bincount(groups, weight)
-        return lowest, np.bincount(groups, weight * losses) / total, expected, total / counts
-    if zero_one:
-        largest = np.zeros(len(counts))
-        np.maximum.at(largest, groups, losses)
-        return lowest, largest, expected, None
-    return lowest, np.bincount(groups, losses) / counts, expected, None
 
 
 def _means_of_groups(values, groups):
@@ -268,17 +238,10 @@ def _with_carried(p_values, levels):
 def _n_needed(risks, units, n_samples, target, level, per_unit):
     """About how many samples prove something, if the risks of each part of them stay what they are."""
     # Of few units without a loss it isn't known how small the risk is.
-    smoothed = np.maximum(risks, np.minimum(0.5 / (units + 1), target / 2))
-    useful = (units >= min(_FEW, units[-1] / 4)) & (smoothed < target)
-    if not useful.any():
-        return None
-    some = np.unique(np.linspace(0, useful.sum() - 1, _PARTS).astype(np.int64))
-    smoothed = smoothed[useful][some]
-    shares = units[useful][some] / n_samples
-    n = n_samples
-    while n < _MOST:
-        tested = np.floor(shares * n / per_unit)
-        if (stats.binom.cdf(np.ceil(smoothed * tested), tested, target) <= level / _STARTS).any():
-            return n
-        n = math.ceil(1.1 * n)
-    return None
+    risks = np.maximum(risks, np.minimum(0.5 / (units + 1), target / 2))
+    useful = (units >= min(_FEW, units[-1] / 4)) & (risks < target)
+    # By Chernoff's bound of the tail.
+    evidence = units * (special.rel_entr(risks, target) + special.rel_entr(1 - risks, 1 - target))
+    most = evidence.max(where=useful, initial=0.0)
+    factor = per_unit * math.log(_STARTS / level) / most if most else math.inf
+    return math.ceil(n_samples * max(1.0, factor)) if n_samples * factor < _MOST else None

@@ -26,8 +26,8 @@ class RiskBound:
         that start of a sequence of tests which came nearest.
     n_samples, n_answered : int
         Calibration samples with weight, and how many of them are answered.
-    test : {"exact binomial", "Hoeffding-Bentkus", "betting"}
-        For losses of 0 and 1, for other costs, and for weights and groups.
+    test : {"exact binomial", "betting"}
+        For losses of 0 and 1; and for other costs, for weights and for groups.
     n_needed : int or None
         About how many such samples would prove something; None where no number would.
     """
@@ -61,7 +61,9 @@ def reason_of(bound, answered, doubt, n_distinct, of_samples, *, grouped):
     """
     share = f"{bound.n_answered:,} of {bound.n_samples:,}"
     test = f"({bound.test} test, p = {bound.p_value:.2g}, needs at most {bound.level:.2g})"
-    aside = f" Equal samples count once: {n_distinct:,} are distinct." if n_distinct < bound.n_samples else ""
+    aside = (
+        "" if grouped or n_distinct == bound.n_samples else f" Equal samples count once: {n_distinct:,} are distinct."
+    )
     if grouped and of_samples > bound.target_risk:
         aside += (
             f" Sample by sample the risk of what is answered is {of_samples:.3g}, above the target: answers in large "

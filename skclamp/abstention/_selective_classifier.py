@@ -15,11 +15,10 @@ from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
 from .._backbones.opening import check_probabilistic, check_samples, is_frozen, open_backbone
 from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import cross_fit, predict_labelled
-from .._judging.near_duplicates import near_copies
+from .._judging.near_duplicates import units_of
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.risk import best_unproven, mean_risk, prove
-from .._judging.splits import copies_of, joined
 from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import as_given, tensor_of, to_numpy
 from .._utils.labels import (
@@ -29,7 +28,7 @@ from .._utils.labels import (
     check_same_length,
     check_sample_weight,
     encode_labels,
-    group_keys,
+    group_numbers,
 )
 from .._utils.metadata import NO_METADATA, route, without_none
 from .._utils.parameters import Choices
@@ -130,10 +129,9 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     one more start, which the probabilities choose and no label: the largest number of answers that would pass with a
     probability of .9 if risks were as predicted.
 
-    With costs that aren't 0 and 1 the bound of Hoeffding and Bentkus takes the binomial's place ([1]_). With weights or
-    groups bets do ([3]_): a mixture of ``prod (1 - b w (l - r))`` over eight b, with the loss l, the target r, and the
-    weight w over the largest one, has an expectation of at most 1 where the risk is r or above; one over it is a p
-    value. A group counts as the mean of ``w (l - r)`` over its answered samples, whatever its size. There, a threshold
+    With costs that aren't 0 and 1, with weights or with groups, bets take the binomial's place ([3]_): a mixture of
+    ``prod (1 - b w (l - r))`` over eight b, with the loss l, the target r, and the weight w over the largest one, has
+    an expectation of at most 1 where the risk is r or above; one over it is a p value. A group counts as the mean of ``w (l - r)`` over its answered samples, whatever its size. There, a threshold
     among many scores of a group is only about independent of them. Groups whose samples share a score, as duplicates
     do, are answered as one, and keep the exact test: a group's loss is its largest one.
 
@@ -243,26 +241,30 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self._validate_params()
             check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
-            out_of_sample = self._out_of_sample if is_frozen(self.estimator) else self._out_of_fold
-            y, proba, prints = out_of_sample(X, y, sample_weight, groups, params)
+            read = self._out_of_sample if is_frozen(self.estimator) else self._out_of_fold
+            y, proba, prints = read(X, y, sample_weight, groups, params)
             self.classes_ = np.asarray(self.estimator_.classes_)
             self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
             y_encoded = encode_labels(y, self.classes_)
-            weights = check_sample_weight(sample_weight, len(y))
-            weight = weights.numpy()
+            weight = check_sample_weight(sample_weight, len(y))
             log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
             doubt = OF_CLONES
             if is_frozen(self.estimator):
-                doubt = self._look_for_samples_seen(X, prints, weight > 0)
-                tell(look_for_errors(log_proba, tensor_of(y_encoded, "y"), weights, purpose="prove the risk"))
-            are_scores = getattr(self.estimator_, "estimator", self) is None
-            rows = dataset_behind(X, any_order=True)
-            copies = copies_of(prints, weights, rows, log_proba if are_scores else None)
-            if groups is None and (near := near_copies(rows, y_encoded, weight, log_proba)) is not None:
-                copies = joined(copies, near)
+                doubt = self._look_for_samples_seen(X, prints, weight.numpy() > 0)
+                tell(look_for_errors(log_proba, tensor_of(y_encoded, "y"), weight, purpose="prove the risk"))
+            units = units_of(
+                dataset_behind(X, any_order=True),
+                prints,
+                y_encoded,
+                weight,
+                log_proba,
+                None if groups is None else group_numbers(groups, len(y)),
+                are_scores=getattr(self.estimator_, "estimator", self) is None,
+            )
+            if units.are_near:
                 doubt = doubt or OF_NEAR_COPIES
-            self._choose_threshold(proba, y_encoded, weight, copies, groups, doubt)
+            self._choose_threshold(proba, y_encoded, weight.numpy(), units.numbers, doubt, grouped=groups is not None)
             self._backbone = self._open_backbone()
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
                 validate_data(self, X, skip_check_array=True)
@@ -361,42 +363,37 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             raise ValueError(f"abstain_label must be none of the classes {self.classes_.tolist()}; got {label!r}")
         return label
 
-    def _choose_threshold(self, proba, y_encoded, weight, copies, groups, doubt):
+    def _choose_threshold(self, proba, y_encoded, weight, units, doubt, *, grouped):
         """Prove a threshold by samples with weight, or find that none can be proven; whether a doubt stays."""
         counted = weight > 0
-        copies = None if copies is None else numbered(copies[counted])
-        if groups is not None:
-            groups = numbered(group_keys(groups, len(weight))[counted])
-        (columns, scores), y_encoded, weight = self._decide(proba[counted]), y_encoded[counted], weight[counted]
+        weight = weight[counted]
+        columns, scores = self._decide(proba[counted])
+        units = numbered(None if units is None else units[counted], len(scores))
         target, low, span = self._scale(self.target_risk)
-        losses = self._losses(y_encoded, columns, low, span)
-        floor = self._floor()
-        expected = 1 - scores
-        zero_one = True
-        if self.costs_ is not None:
-            expected = (-scores - low) / span
-            zero_one = bool(np.isin((self.costs_ - low) / span, (0.0, 1.0)).all())
+        losses = self._losses(y_encoded[counted], columns, low, span)
         answered = prove(
             scores,
             losses,
             target,
             1 - self.confidence,
-            expected=expected,
+            expected=1 - scores if self.costs_ is None else (-scores - low) / span,
             # Equal weights are none.
             weight=weight if np.ptp(weight) else None,
-            groups=joined(copies, groups),
-            floor=floor,
-            zero_one=zero_one,
+            groups=units,
+            floor=self._floor(),
+            zero_one=self.costs_ is None or bool(np.isin((self.costs_ - low) / span, (0.0, 1.0)).all()),
         )
         proven = answered.n_samples > 0
         self.threshold_ = answered.threshold
         if not proven and self.unproven == "best":
-            self.threshold_ = best_unproven(scores, losses, target, weight, groups, floor)
+            self.threshold_ = best_unproven(scores, losses, target, weight, units, self._floor())
         chosen = scores > self.threshold_
         risk = of_samples = math.nan
         if chosen.any():
-            shown = None if groups is None else groups[chosen]
-            risk, of_samples = (low + span * mean_risk(losses[chosen], weight[chosen], each) for each in (shown, None))
+            risk, of_samples = (
+                low + span * mean_risk(losses[chosen], weight[chosen], each)
+                for each in (units[chosen] if grouped else None, None)
+            )
         self.coverage_ = float(weight[chosen].sum() / weight.sum())
         self.guaranteed_ = proven and doubt is None
         bound = RiskBound(
@@ -407,14 +404,15 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             confidence=self.confidence,
             n_samples=len(scores),
             n_answered=int(chosen.sum()),
-            **{name: getattr(answered, name) for name in ("p_value", "level", "test", "n_needed")},
+            p_value=answered.p_value,
+            level=answered.level,
+            test=answered.test,
+            n_needed=answered.n_needed,
         )
-        n_distinct = len(scores) if copies is None else copies.max() + 1
-        self.verdict_ = replace(
-            bound, reason=reason_of(bound, answered, doubt, n_distinct, of_samples, grouped=groups is not None)
-        )
+        reason = reason_of(bound, answered, doubt, units.max() + 1, of_samples, grouped=grouped)
+        self.verdict_ = replace(bound, reason=reason)
         if not proven:
-            note(self.verdict_.reason, CalibrationSetWarning)
+            note(reason, CalibrationSetWarning)
 
     def _floor(self):
         """Scores up to this are never answered: it costs more than to abstain."""

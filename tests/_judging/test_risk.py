@@ -25,8 +25,8 @@ def risk_above(threshold, slope=1.0):
 
 TESTS = {
     "exact binomial": lambda rng, n: {},
-    "Hoeffding-Bentkus": lambda rng, n: {"zero_one": False},
-    "betting": lambda rng, n: {"weight": rng.uniform(0.2, 1.0, n)},
+    "betting": lambda rng, n: {"zero_one": False},
+    "betting, weights": lambda rng, n: {"weight": rng.uniform(0.2, 1.0, n)},
 }
 
 
@@ -36,7 +36,7 @@ def test_wrong_proofs_are_rare(test, n, target):
     rng, wrong, answered = np.random.default_rng(n), 0, 0
     for _ in range(N_DRAWS):
         found = prove(*draw(rng, n), target, LEVEL, **TESTS[test](rng, n))
-        assert found.test == test
+        assert found.test == test.split(",")[0]
         if found.n_samples:
             answered += 1
             wrong += risk_above(max(0.0, found.threshold)) > target
@@ -45,7 +45,7 @@ def test_wrong_proofs_are_rare(test, n, target):
         assert answered > N_DRAWS / 4
 
 
-@pytest.mark.parametrize("zero_one", [True, False], ids=["exact binomial", "Hoeffding-Bentkus"])
+@pytest.mark.parametrize("zero_one", [True, False], ids=["exact binomial", "betting"])
 def test_a_level_that_five_starts_share_is_kept(zero_one):
     """Where the risk is a bit above the target at whatever threshold, every proof is a wrong one."""
     rng, wrong = np.random.default_rng(0), 0
