@@ -27,7 +27,6 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp._backbones.samples import some_places
 from skclamp.display import ReliabilityDisplay
 from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 from skclamp.metrics import (
@@ -718,14 +717,6 @@ def test_a_monitor_of_dependent_places_has_few_false_alarms():
         y = np.repeat((logits[..., 0] + rng.gumbel(size=(200, 3))).argmax(1)[:, None], 20, 1)
         n_alarms += skclamp.CalibrationMonitor(alpha=0.1).partial_fit(logits, y).alarm_
     assert n_alarms <= 9
-
-
-@pytest.mark.parametrize(("side", "n_kept"), [(64, 64), (64, 65), (128, 128), (256, 256)])
-def test_some_places_are_no_line_of_pixels(side, n_kept):
-    kept = some_places(side**2, n_kept).numpy()
-    assert len(np.unique(kept)) == n_kept
-    for numbers in (kept // side, kept % side, (kept // side - kept % side) % side):
-        assert len(np.unique(numbers)) > 0.5 * n_kept
 
 
 def test_pairs_of_a_dataset_are_compared(network):

@@ -13,18 +13,12 @@ from skclamp import NeuralClampingCalibrator
 from skclamp._solvers.newton import factored
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.clamping._evidence_step import (
-    MAX_ENTRIES,
-    MAX_ORDER,
-    AtIdentity,
     Gradients,
     gradients_of,
-    most_samples,
     natural_step,
     per_sample_gradients,
     prior_precision_of,
 )
-from skclamp.clamping._natural_gradient import _Descent
-from skclamp.clamping._state import Settings, State, identity_of
 from skclamp.losses import focal_loss
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation, ColorPerturbation
 
@@ -306,26 +300,3 @@ def test_the_step_of_a_diagonal_prior_is_that_of_the_same_matrix(n_samples, gamm
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6, abs=1e-6), name
     assert found.prior(displacement) == pytest.approx(expected.prior(displacement), rel=1e-6)
     assert found.n_effective_parameters > 0.5
-
-
-def test_gradients_that_are_kept_are_bounded_in_number_and_their_gram_matrix_in_size():
-    for n_parameters in (1, 600, MAX_ORDER, MAX_ORDER + 1, 10**5, 10**7):
-        most = most_samples(n_parameters)
-        assert 0 < most * n_parameters <= MAX_ENTRIES
-        assert min(most, n_parameters) <= MAX_ORDER
-        assert most == MAX_ORDER or (most + 1) * n_parameters > MAX_ENTRIES
-
-
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-def test_gradients_of_the_nll_at_the_identity_stand_in_for_a_pass_of_their_own_loss_alone(gamma):
-    perturbation, options = AffinePerturbation(IMAGE), {"perturbation": "affine", "gamma": gamma}
-    problem, settings = pose(convolutional(), X, Y, WEIGHT), Settings.of(NeuralClampingCalibrator(**options))
-    state = State(perturbation, identity_of(perturbation), 1.4)
-    at = torch.full((len(X),), 1.4, dtype=torch.float64)
-    at_identity = AtIdentity.of(problem, {"affine": perturbation}, at)
-    descent = _Descent(state, problem, settings, 1.0, seeded(), False, at_identity=at_identity)
-    known, (made,) = descent.known(), gradients_of(problem, perturbation, 1.4, [gamma])
-    assert (known is None) == (gamma > 0)
-    if known is not None:
-        torch.testing.assert_close(rows_of(known.own), rows_of(made.own))
-        assert known.own.loss == pytest.approx(made.own.loss)

@@ -9,8 +9,6 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator
 
-X = images(40)
-
 
 class Branching(nn.Module):
     """The way through it depends on the data."""

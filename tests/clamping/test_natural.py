@@ -1,4 +1,3 @@
-import math
 import warnings
 
 import numpy as np
@@ -12,9 +11,6 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
-from skclamp.clamping import _evidence_step
-from skclamp.clamping._evidence_step import Step
-from skclamp.clamping._natural_gradient import _Trial, most_probable
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 
 N_FEATURES = 4
@@ -40,16 +36,6 @@ def fitted():
 
 
 # It finds the optimum
-
-
-@pytest.mark.parametrize("settings", [{}, {"perturbation": "auto"}, {"gamma": "auto", "max_epochs": 2}], ids=str)
-def test_few_parameters_learn_from_all_samples_however_many(settings, monkeypatch):
-    """Rows for samples are bounded; moments, which such steps are made from, don't grow with the samples."""
-    expected = natural(**settings).fit(X, Y)
-    monkeypatch.setattr(_evidence_step, "MAX_ENTRIES", 2**12)
-    found = natural(**settings).fit(X, Y)
-    assert found.temperature_ == expected.temperature_
-    np.testing.assert_array_equal(flat(found.perturbation_), flat(expected.perturbation_))
 
 
 def least_loss():
@@ -106,23 +92,6 @@ def test_the_loss_falls_with_every_step():
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_a_difference_within_its_noise_is_none():
-    """Two standard errors, or a nat over all the samples."""
-    noisy, even = torch.tensor([0.0, 0.0, 4.0, 0.0]), torch.full((4,), 1.0)
-
-    def trial(loss, losses):
-        return _Trial(loss, loss + 1, 1.0, losses)
-
-    for which in ("penalised", "bare"):
-        assert not trial(0.0, noisy).clearly_below(trial(1.9, even), which)
-        assert trial(0.0, noisy).clearly_below(trial(2.1, even), which)
-        assert not trial(0.0, even).clearly_below(trial(0.2, even), which)
-        assert trial(0.0, even).clearly_below(trial(0.3, even), which)
-        assert trial(0.0, even).clearly_below(trial(math.inf, even), which)
-        assert trial(0.0, even[:1]).clearly_below(trial(0.1, even[:1]), which)
-        assert not trial(0.0, even[:1]).clearly_below(trial(0.0, even[:1]), which)
-
-
 def test_it_stops_where_there_is_nothing_to_learn():
     found = natural().fit(CLEAN, Y)
     assert found.n_iter_ <= 2
@@ -156,27 +125,6 @@ def test_a_large_penalty_keeps_the_identity():
 
 def test_auto_is_natural_for_few_parameters(fitted):
     np.testing.assert_array_equal(flat(natural(training="natural").fit(X, Y).perturbation_), flat(fitted.perturbation_))
-
-
-# Which family it goes on with
-
-
-def step(n_parameters, gain=0.0, evidence=0.0):
-    """A step whose parameters are all determined by the data."""
-    return Step(torch.zeros(n_parameters), gain, evidence, torch.eye(n_parameters), float(n_parameters), 100.0)
-
-
-@pytest.mark.parametrize(
-    ("evidence", "chosen"),
-    [
-        ({"grid": (90, 20.0), "filter": (27, 19.2), "affine": (6, 18.9)}, "filter"),
-        ({"affine": (6, 2.9)}, None),
-        ({}, None),
-    ],
-)
-def test_of_as_probable_families_the_smaller_one_goes_first(evidence, chosen):
-    steps = {name: step(n_parameters, evidence=nats) for name, (n_parameters, nats) in evidence.items()}
-    assert most_probable(steps, 3.0) == chosen
 
 
 # What is told of epochs, whatever makes them

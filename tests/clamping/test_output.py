@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
-from _problems import pose
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.base import clone
 from sklearn.metrics import log_loss
@@ -27,11 +26,8 @@ from skclamp import (
     VectorScaling,
     load,
 )
-from skclamp.clamping._output import Judged, strayed
-from skclamp.clamping._state import State
 from skclamp.datasets import load_fogged_digits
 from skclamp.exceptions import CalibrationSetWarning, NotConvergedWarning
-from skclamp.perturbations import AffinePerturbation
 
 NETWORK = perceptron()
 X = vectors(700)
@@ -254,21 +250,6 @@ def test_where_maps_would_take_long_they_are_not_pooled(n_classes, pools):
     y = labels_of(Z + 3 * np.sin(np.arange(n_classes)), temperature=1.0)
     fitted = clamping(nn.Identity(), perturbation=None, classes=np.arange(n_classes)).fit(Z, y)
     assert hasattr(fitted, "output_") == pools
-
-
-@pytest.mark.parametrize(("gain", "shift", "strays"), [(1.0, 0.0, False), (-1.0, 0.0, True), (0.7, 3.0, False)])
-def test_a_last_fit_that_gains_nothing_where_folds_did_is_told(gain, shift, strays):
-    """Folds that undid the shift vouch for a last fit that nearly does, and for none that turns all around."""
-    problem = pose(NETWORK, X + shift, Y)
-    perturbation = AffinePerturbation(X.shape[1:])
-    with torch.no_grad():
-        perturbation.gain.fill_(gain)
-        perturbation.offset.fill_(-shift * gain)
-    state, of_folds = State(perturbation, [], 1.5), torch.from_numpy(bare_logits(NETWORK, X))
-    found = strayed(Judged(None), state, problem, of_folds, lambda: (Judged(None), 1.5), torch.Generator())
-    assert bool(found) == strays
-    if strays:
-        assert "but the fit to all the samples ended elsewhere than those of the folds, and loses" in str(found)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -23,7 +23,6 @@ from skclamp import (
     compare_calibrators,
     reference_summary,
 )
-from skclamp.clamping._search import Outcome
 from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = convolutional_network()
@@ -148,30 +147,6 @@ def test_two_gains_and_offsets_of_a_layer_are_one():
     with torch.no_grad():
         proba = both.module_.eval()(torch.from_numpy(x)).softmax(1)
     np.testing.assert_allclose(proba, both.predict_proba(x), atol=1e-5)
-
-
-def test_where_labels_are_expected_to_teach_features_better_they_do(monkeypatch):
-    """Statistics of features help; what labels alone teach takes their place, and the verdict says so."""
-    statistics = fitted("pale", perturbation=None, reference=None, random_state=1)
-    # Which is expected to is a close call here: the second start is taken.
-    expected = iter([1.0, 0.0])
-    monkeypatch.setattr(Outcome, "expected_loss", lambda outcome: next(expected))
-    calibrator = fitted("pale", perturbation="norm", random_state=1)
-    assert statistics.unlabelled_verdict_.accepted
-    assert "what unlabelled samples teach (features) lowered" in statistics.unlabelled_verdict_.reason
-    verdict = calibrator.unlabelled_verdict_
-    assert not verdict.accepted
-    said = (
-        "Passed over, so nothing is learned from unlabelled samples: what unlabelled samples teach (features) lowered"
-    )
-    assert verdict.reason.startswith(said)
-    assert verdict.reason.endswith(", but the labelled samples alone are expected to teach more.")
-    # What was seen needs no word on what would have been.
-    assert f"{verdict.reason} Kept: norm lowered" in calibrator.summary()
-    assert verdict.tried["features"] < -0.5
-    assert calibrator.verdict_.accepted
-    plain = TemperatureScaling(NETWORK).fit(seen(POOL[:N], "pale"), LABELS[POOL[:N]])
-    assert nll(calibrator, "pale") < nll(plain, "pale") - 0.1
 
 
 def test_where_the_search_finds_nothing_more_it_says_what_there_is():

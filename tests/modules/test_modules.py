@@ -10,7 +10,6 @@ from _small_networks import convolutional, images, perceptron, put_into_odd_stat
 from torch import nn
 
 from skclamp.modules import ClampedModule, LogitsModule, frozen, logits_from
-from skclamp.modules._unwrap import is_spread
 from skclamp.perturbations import ChannelPerturbation, NormLayer, NormPerturbation
 
 SCORES = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
@@ -208,11 +207,3 @@ def test_half_precision_networks_get_their_own_dtype_and_yield_float32():
 def test_bad_arguments_of_clamped_modules(options, message):
     with pytest.raises(ValueError, match=message):
         ClampedModule(perceptron(), **options)
-
-
-def test_a_network_is_spread_on_two_devices_or_more():
-    network = nn.DataParallel(perceptron())
-    for n in range(3):
-        network.device_ids = list(range(n))
-        assert is_spread(network) == (n > 1)
-    assert not is_spread(perceptron())

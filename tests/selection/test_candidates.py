@@ -1,18 +1,12 @@
 """What is tried where nobody named candidates: maps for a selector, calibrators for a comparison."""
 
-from types import SimpleNamespace
-
 import numpy as np
-import pytest
-import torch
 from _small_networks import labels_of, logits
 
 from skclamp import (
     CalibratorSelector,
     default_candidates,
 )
-from skclamp._utils.outputs import SOFTMAX
-from skclamp.selection._candidates import default_calibrators
 
 
 def test_default_candidates_are_new_each_time_and_all_take_part():
@@ -42,17 +36,3 @@ def test_structured_matrices_differ_in_strength():
     for name, strength in (("structured matrix / 16", 1 / 16), ("structured matrix / 256", 1 / 256)):
         penalties = maps[name].off_diagonal_penalty, maps[name].diagonal_penalty, maps[name].intercept_penalty
         assert penalties == (strength, 1 / 16, 1 / 16)
-
-
-@pytest.mark.parametrize(
-    ("n_classes", "n_samples", "matrix", "one_vs_rest"),
-    [(50, 500, True, True), (51, 510, False, True), (50, 499, True, False)],
-)
-def test_costly_and_hungry_calibrators_take_part_where_they_can(n_classes, n_samples, matrix, one_vs_rest):
-    Z = torch.zeros(n_samples, n_classes)
-    of_them = {"classes": range(n_classes), "calibration": Z, "test": Z, "outputs": SOFTMAX}
-    logits_of = SimpleNamespace(**of_them, clampable=lambda: (False, None))
-    names = default_calibrators(logits_of, 0).keys()
-    assert ("MatrixScaling" in names) == matrix
-    assert ("IsotonicCalibration" in names) == one_vs_rest
-    assert "NeuralClampingCalibrator" not in names

@@ -1,14 +1,10 @@
 """What the selector and the comparison make of copies."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from _small_networks import labels_of, logits
-from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import make_pipeline
 
 from skclamp import (
     CalibratorSelector,
@@ -18,8 +14,6 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp._pooling.pool import learn_pool
-from skclamp.selection import _selector
 
 CANDIDATES = [("temperature", TemperatureScaling()), ("structured vector", StructuredVectorScaling())]
 FEW = {"n_resamples": 50, "n_draws": 20}
@@ -72,29 +66,6 @@ def losses_of(comparison, X, y):
     return {name: -calibrator.predict_log_proba(X)[np.arange(len(y)), y] for name, calibrator in found}
 
 
-def units_of(monkeypatch, estimator, X, y, groups=None, **options):
-    """What a selector takes for samples that depend on each other, and the fold of each sample."""
-    given = []
-
-    def spy(trial, *arguments, **options):
-        given.append((arguments[4], trial.numbers))
-        return learn_pool(trial, *arguments, **options)
-
-    monkeypatch.setattr(_selector, "learn_pool", spy)
-    CalibratorSelector(estimator, candidates=CANDIDATES, **options).fit(X, y, groups=groups)
-    return given[0]
-
-
-def test_groups_of_several_labels_share_a_fold_with_their_copies(monkeypatch):
-    Z, y, groups = logits(300, seed=0), labels_of(logits(300, seed=0)), np.arange(300) // 3
-    # Sample 0 comes again, in the last group.
-    rows = np.r_[np.arange(299), 0]
-    for numbers in units_of(monkeypatch, None, Z[rows], y[rows], groups):
-        assert all(len(set(numbers[groups == group])) == 1 for group in range(100))
-        assert numbers[0] == numbers[299]
-    assert len(set(numbers)) == 5
-
-
 @pytest.mark.parametrize("n_times", [2, 11, 30])
 @pytest.mark.parametrize("make", [CalibratorSelector, MatrixScaling], ids=["selector", "matrix"])
 @pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
@@ -109,34 +80,18 @@ def test_tiled_samples_are_as_many_weights(make, n_times):
 @pytest.mark.parametrize("n_trees", [1, 25, 100])
 @pytest.mark.parametrize("given", ["inputs", "scores"])
 @pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
-def test_votes_that_tie_are_no_copies(n_trees, given, monkeypatch):
+def test_votes_that_tie_are_no_copies(n_trees, given):
     forest, X, y = forest_of(n_trees, 600)
     calibrator_of, options = forest, {}
     if given == "scores":
         X, calibrator_of, options = forest.predict_proba(X), None, {"response": "probabilities"}
     assert len(np.unique(forest.predict_proba(X) if given == "inputs" else X, axis=0)) < 200
-    assert units_of(monkeypatch, calibrator_of, X, y, **options)[0] is None
     maps = {"temperature": TemperatureScaling(), "vector": VectorScaling()}
     found = compare_calibrators(calibrator_of, X[:300], y[:300], X[300:], y[300:], calibrators=maps, **options, **FEW)
     first, second = losses_of(found, X[300:], y[300:]).values()
     errors = {row.name: row.nll_difference_se for row in found.rows}
     if errors["temperature"] * errors["vector"] == 0:
         assert max(errors["temperature"], errors["vector"]) == pytest.approx((first - second).std(ddof=1) / 300**0.5)
-
-
-def test_copies_are_found_by_their_inputs(monkeypatch):
-    """Of votes too, of which many are equal; labels that differ are data."""
-    forest, X, y = forest_of(25, 300)
-    rows = np.r_[:300, :300]
-    copies, _ = units_of(monkeypatch, forest, X[rows], np.r_[y, y[:200], 1 - y[200:]])
-    assert (copies[300:500] == copies[:200]).all()
-    assert len(np.unique(copies)) == 400
-    frame = pd.DataFrame(X).assign(name=[f"sample {k % 3}" for k in range(300)])
-    frame.columns = frame.columns.astype(str)
-    numbers = make_column_transformer(("drop", ["name"]), remainder="passthrough")
-    classifier = make_pipeline(numbers, FrozenEstimator(forest)).fit(frame, y)
-    assert len(np.unique(units_of(monkeypatch, classifier, frame.iloc[rows], y[rows])[0])) == 300
-    assert units_of(monkeypatch, classifier, frame, y)[0] is None
 
 
 @pytest.mark.parametrize("labels", ["equal", "others"])

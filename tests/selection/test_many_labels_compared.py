@@ -25,7 +25,6 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp._report.page import page_of
 from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
@@ -332,11 +331,6 @@ class TestPage:
             assert own["label"] == words[int(Y_test[row, k])]
             assert own["prediction"] == words[int(Z_test[row, k] >= 0)]
             assert own["confidence"] == pytest.approx(expit(abs(Z_test[row, k])), rel=1e-5)
-
-    def test_small_pages_keep_all_labels_together(self):
-        comparison, _, _ = framed()
-        page = page_of(comparison, comparison._content, title="small", most_bytes=1)
-        assert '"classNames":["all labels"]' in page
 
     def test_of_many_labels_the_worst_have_diagrams(self):
         rng = np.random.default_rng(0)

@@ -3,8 +3,6 @@
 import pickle
 import re
 import sys
-import tracemalloc
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -35,8 +33,6 @@ from skclamp.metrics import (
     expected_calibration_error,
     negative_log_likelihood,
 )
-from skclamp.selection._scoring import compare_losses
-from skclamp.selection._shared_logits import SharedLogits
 
 NAMES = ["temperature", "bins", "clamping"]
 
@@ -73,27 +69,6 @@ def test_scores_are_those_of_the_metrics(digits, name):
     }
     assert {key: getattr(row, key) for key in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
     assert row.predict_time > 0 and (row.fit_time > 0 or name == "uncalibrated")
-
-
-@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
-def test_many_probabilities_are_never_in_memory_all_at_once(monkeypatch):
-    random = np.random.default_rng(0)
-    logits = 3 * random.standard_normal((4300, 1000), dtype=np.float32)
-    y = (logits / 2 + random.gumbel(size=logits.shape)).argmax(1)
-    data, options = (logits[:200], y[:200], logits, y), {"classes": np.arange(1000), "n_resamples": 2, "n_draws": 2}
-    maps = {"temperature": TemperatureScaling(), "fitted": TemperatureScaling(classes=np.arange(1000)).fit(*data[:2])}
-    kept = compare_calibrators(None, *data, calibrators=maps, **options)
-    monkeypatch.setattr(SharedLogits, "most_kept", 1 << 22)
-    tracemalloc.start()
-    result = compare_calibrators(None, *data, calibrators=maps, **options)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < logits.size * 8 / 2
-    for row in kept.rows:
-        expected = {key: value for key, value in asdict(row).items() if "time" not in key and key != "name"}
-        assert {key: getattr(result[row.name], key) for key in expected} == pytest.approx(
-            expected, rel=1e-9, nan_ok=True
-        )
 
 
 def test_differences_and_ties_are_those_of_a_paired_test(digits):
@@ -228,22 +203,6 @@ def test_cross_fits_a_classifier_that_is_not_fitted():
     np.testing.assert_allclose(fitted.predict_proba(X[1::2]), direct.predict_proba(X[1::2]), atol=1e-9)
     assert list(fitted.feature_names_in_) == list(X.columns) and not hasattr(model, "classes_")
     assert comparison["uncalibrated"].accuracy == (direct.estimator_.predict(X[1::2]) == names[1::2]).mean()
-
-
-def test_of_equal_calibrators_none_is_worse():
-    """Ten that are as good as each other, and share half of their losses' variance."""
-    rng, n_draws = np.random.default_rng(0), 40
-    draws = rng.exponential(size=(n_draws, 10, 200)) + rng.exponential(size=(n_draws, 1, 200))
-    called_worse = sum(any(not row["tied"] for row in compare_losses(losses, 0.05)) for losses in draws)
-    assert called_worse <= n_draws * (0.05 + 3 * np.sqrt(0.05 * 0.95 / n_draws))
-
-
-def test_rounding_is_no_difference():
-    rng = np.random.default_rng(0)
-    losses = rng.exponential(size=(2, 200)) + [[0], [1]]
-    first, second, worse = compare_losses([losses[0], losses[0] + 1e-13 * rng.normal(size=200), losses[1]], 0.05)
-    assert first["nll_difference"] != second["nll_difference"]
-    assert first["p_value"] == second["p_value"] == 1 > worse["p_value"]
 
 
 def test_is_reproducible():

@@ -41,41 +41,35 @@ from skclamp.metrics import (
     expected_calibration_error,
     risk_coverage_curve,
 )
-from skclamp.metrics._binning import Pairs, Probabilities, bin_indices, equal_mass_edges
 
 pytestmark = pytest.mark.slow
 
 
 def _expected(proba, y_encoded, event, n_bins, strategy):
     """Error, noise floor, bins and true hits of each, by the metrics; `event` is a class, or None for the top label."""
-    given = Probabilities(proba)
     seed = np.random.RandomState(SEED).randint(2**31 - 1)
+    binned = expected_calibration_error if strategy == "uniform" else adaptive_expected_calibration_error
     if event is None:
-        metric = expected_calibration_error if strategy == "uniform" else adaptive_expected_calibration_error
-        error, table = metric(y_encoded, given, n_bins=n_bins, return_bins=True)
-        floor = calibration_noise_floor(partial(metric, n_bins=n_bins), proba, n_draws=20, random_state=seed)
-        pairs = given.pairs(y_encoded)
+        error, table = binned(y_encoded, proba, n_bins=n_bins, return_bins=True)
+        metric, hits, confidence = partial(binned, n_bins=n_bins), proba.argmax(1) == y_encoded, proba.max(1)
     else:
+        hits, confidence = y_encoded == event, proba[:, event]
+        table = binned(hits.astype(int), confidence, n_bins=n_bins, labels=[0, 1], return_bins=True)[1]
 
         def metric(labels, own):
             options = {"n_bins": n_bins, "strategy": strategy, "average": None, "labels": np.arange(proba.shape[1])}
             return classwise_calibration_error(labels, own, **options)[event]
 
-        error = metric(y_encoded, given)
-        floor = calibration_noise_floor(metric, proba, n_draws=20, random_state=seed)
-        pairs = Pairs(proba[:, event].astype(float), (y_encoded == event).astype(float))
-        edges = given.equal_width_edges(n_bins)
-        if strategy == "quantile":
-            edges = equal_mass_edges(pairs.confidence, None, n_bins)
-        table = pairs.table(edges)
-    hits = np.bincount(bin_indices(pairs.confidence, table.edges), pairs.hits, n_bins)
-    return error, floor, table, hits, pairs
+        error = metric(y_encoded, proba)
+    floor = calibration_noise_floor(metric, proba, n_draws=20, random_state=seed)
+    places = np.searchsorted(table.edges[1:-1], confidence)
+    return error, floor, table, np.bincount(places, hits, n_bins), (hits.mean(), confidence.mean(dtype=float))
 
 
 def _assert_shows(page, side, proba, y_encoded, event, n_bins, strategy):
-    error, floor, table, hits, pairs = _expected(proba, y_encoded, event, n_bins, strategy)
+    error, floor, table, hits, means = _expected(proba, y_encoded, event, n_bins, strategy)
     values, texts = numbers(page.locator(f"#{side}-figure figcaption"))
-    expected = [error, *floor, pairs.hits.mean(), pairs.confidence.mean(), table.error("max")]
+    expected = [error, *floor, *means, table.error("max")]
     assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
     assert texts[0] == f"{100 * values[0]:.2f}" and abs(float(texts[0]) - 100 * error) < 0.00501
     rows = page.locator(f"#{side}-figure tbody tr").evaluate_all(
@@ -119,17 +113,18 @@ def test_thresholds_show_what_would_have_happened(digits, open_page, threshold):
     choose_threshold(page, threshold)
     assert page.locator("#cut-value").text_content() == f"{threshold:g}"
     for row in comparison.rows:
-        pairs = Probabilities(proba[row.name]).pairs(y).above(threshold)
+        answered = proba[row.name].max(1) > threshold
+        own, confidence = proba[row.name].argmax(1)[answered], proba[row.name].max(1)[answered]
         shown = page.locator("#cut-table tbody tr").filter(has=page.get_by_role("rowheader", name=row.name))
         values, texts = numbers(shown)
-        n, hits = len(pairs.confidence), pairs.hits.sum()
+        n, hits = len(own), (own == y[answered]).sum()
         expected = [n, n / len(y)]
         if n:
             interval = binomtest(int(hits), n).proportion_ci(method="wilson")
-            errors = n - hits, (1 - pairs.confidence).sum()
+            errors = n - hits, (1 - confidence).sum()
             expected += [hits / n, interval.low, interval.high, *errors]
             assert abs(float(texts[-1]) - errors[1]) < 0.0501
-            kept = interval.low <= pairs.confidence.mean() <= interval.high
+            kept = interval.low <= confidence.mean() <= interval.high
             assert ("as promised" in shown.text_content()) == kept
         assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
 

@@ -20,7 +20,6 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp._judging.splits import draw_folds
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import neg_log_likelihood_scorer
 
@@ -74,10 +73,10 @@ def test_where_nothing_earns_its_price_it_is_temperature_scaling_to_the_bit(give
 def test_few_draws_of_temperatures_labels_move_any_weight():
     n_moved = sum(
         CalibratorSelector(candidates=FAMILIES).fit(Z, drawn_labels(Z / 2, seed)).weights_[1:].any()
-        for seed in range(40)
+        for seed in range(20)
         for Z in [logits(200, seed=seed)]
     )
-    assert n_moved <= 8
+    assert n_moved <= 4
 
 
 @pytest.mark.slow
@@ -97,15 +96,14 @@ def test_all_candidates_leave_most_drawn_nulls_to_temperature_scaling(name):
     assert np.mean(harms) <= 0.001
 
 
-@pytest.mark.parametrize("temperature", [1.0, 1.5, 2.0])
-def test_the_pool_costs_little_beside_temperature_scaling_where_errors_are_few(temperature):
+def test_the_pool_costs_little_beside_temperature_scaling_where_errors_are_few():
     """Of 200 samples some ten are errors: the mean over 40 draws is within 0.001."""
     rng = np.random.default_rng(0)
     Z = rng.normal(size=(50, 200, 10))
     lead = 1 + rng.gamma(4, 3, size=Z.shape[:2])
     Z[rng.integers(10, size=lead.shape)[..., None] == np.arange(10)] += lead.ravel()
     y = (Z + rng.gumbel(size=Z.shape)).argmax(2)
-    Z, new, y_new, found = temperature * Z, temperature * Z[40:].reshape(-1, 10), y[40:].ravel(), []
+    Z, new, y_new, found = 1.5 * Z, 1.5 * Z[40:].reshape(-1, 10), y[40:].ravel(), []
     for draw, labels in zip(Z[:40], y, strict=False):
         fits = [
             kind(classes=range(10)).fit(draw, labels).predict_log_proba(new)
@@ -118,19 +116,19 @@ def test_the_pool_costs_little_beside_temperature_scaling_where_errors_are_few(t
 def test_scores_are_those_of_maps_fitted_without_the_fold():
     Z, candidates = logits(300), [("temperature", TemperatureScaling()), ("vector", StructuredVectorScaling())]
     y = labels_of(Z)
-    selector = CalibratorSelector(candidates=candidates, n_folds=3).fit(Z, y)
-    results = selector.cv_results_
-    numbers = draw_folds(
-        torch.from_numpy(Z).log_softmax(1), torch.from_numpy(y), torch.ones(300, dtype=torch.float64), 3
-    )
-    for k in range(3):
-        held = numbers == k
-        for row, (_, calibrator) in enumerate(candidates):
+    # Of as many groups as folds each is one.
+    groups = np.repeat([0, 1, 2], [80, 100, 120])
+    results = CalibratorSelector(candidates=candidates, n_folds=3).fit(Z, y, groups=groups).cv_results_
+    table, scores = np.array([results[f"split{k}_test_score"] for k in range(3)]), np.empty((3, 2))
+    for group in range(3):
+        held = groups == group
+        for column, (_, calibrator) in enumerate(candidates):
             again = clone(calibrator).set_params(classes=range(4)).fit(Z[~held], y[~held])
-            expected = neg_log_likelihood_scorer(again, Z[held], y[held])
-            assert results[f"split{k}_test_score"][row] == pytest.approx(expected, rel=1e-9)
-    shares = np.bincount(numbers) / 300
-    table = np.array([results[f"split{k}_test_score"] for k in range(3)])
+            scores[group, column] = neg_log_likelihood_scorer(again, Z[held], y[held])
+    fold_of = np.abs(table[:, None] - scores).max(2).argmin(1)
+    np.testing.assert_allclose(table, scores[fold_of], rtol=1e-9)
+    assert sorted(fold_of) == [0, 1, 2]
+    shares = np.array([80, 100, 120])[fold_of] / 300
     np.testing.assert_allclose(results["mean_test_score"], shares @ table)
     np.testing.assert_allclose(results["std_test_score"], np.sqrt(shares @ (table - shares @ table) ** 2))
     np.testing.assert_allclose(results["mean_test_gain"], shares @ (table - table[:, :1]))
