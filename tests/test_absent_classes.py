@@ -17,14 +17,11 @@ from skclamp import (
     CalibratorSelector,
     EnsembleTemperatureScaling,
     MatrixScaling,
-    NeuralClampingCalibrator,
     PlattScaling,
-    PriorShiftCorrection,
     QuadraticScaling,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
-    TorchTraining,
     VectorScaling,
     VennAbersCalibration,
     compare_calibrators,
@@ -110,17 +107,6 @@ def test_padding_changes_nothing(gamma):
     np.testing.assert_array_equal(fitted.predict_proba(padded)[:, 3:], 0)
 
 
-@pytest.mark.parametrize("make", [VectorScaling, StructuredVectorScaling, EnsembleTemperatureScaling])
-def test_padding_changes_nothing_but_rounding_of_richer_maps(make):
-    rng = np.random.default_rng(0)
-    three = 3 * rng.normal(size=(400, 3))
-    y = (three / 2 + [0, 0.5, 0] + rng.gumbel(size=three.shape)).argmax(1)
-    padded = np.hstack([three, np.full((400, 1), -np.inf)])
-    plain = make().fit(three, y).predict_proba(three)
-    found = make(classes=range(4)).fit(padded, y).predict_proba(padded)
-    np.testing.assert_allclose(found[:, :3], plain, atol=1e-4)
-
-
 @pytest.mark.parametrize("make", [StructuredMatrixScaling, MatrixScaling, StructuredVectorScaling])
 def test_affine_maps_let_the_absent_add_nothing(make):
     """What is absent in no row of a class leaves the map as it was: with -1e4 in their place they leak."""
@@ -194,49 +180,6 @@ def masked():
     return network, {"x": x, "mask": mask.float()}, y.numpy()
 
 
-CLAMPING = {
-    "natural": {"perturbation": "channel"},
-    "unguarded": {"perturbation": "channel", "validation_fraction": None},
-    "adam": {"perturbation": "channel", "validation_fraction": None, "training": TorchTraining(), "max_epochs": 3},
-    "gradient": {"perturbation": "full", "validation_fraction": None, "training": TorchTraining(init="gradient")},
-    "none": {"perturbation": None},
-}
-
-
-@pytest.mark.parametrize("kind", CLAMPING)
-def test_networks_that_mask(masked, kind):
-    network, inputs, y = masked
-    options = {"input_key": "x", "random_state": 0, **CLAMPING[kind]}
-    calibrator = NeuralClampingCalibrator(network, **options).fit(inputs, y)
-    proba = calibrator.predict_proba(inputs)
-    np.testing.assert_array_equal(proba == 0, inputs["mask"].numpy() == 0)
-    assert np.isfinite(calibrator.temperature_)
-    assert all(torch.isfinite(p).all() for p in calibrator.perturbation_.parameters())
-    plain = TemperatureScaling(network).fit(inputs, y).predict_proba(inputs)
-    assert negative_log_likelihood(y, proba) < negative_log_likelihood(y, plain) + 0.02
-    np.testing.assert_allclose(calibrator.module_(**inputs).softmax(1).detach(), proba, atol=1e-6)
-
-
-class Noisy(nn.Module):
-    """A view of noisy features."""
-
-    def forward(self, x):
-        """Noise that hangs on the features alone."""
-        return x + 0.3 * torch.sin(50 * x)
-
-
-@pytest.mark.parametrize("guarded", [True, False])
-def test_views_of_what_is_masked(masked, guarded):
-    network, inputs, y = masked
-    options = {} if guarded else {"validation_fraction": None}
-    calibrator = NeuralClampingCalibrator(
-        network, perturbation=None, input_key="x", max_views=[Noisy()], random_state=0, **options
-    ).fit(inputs, y)
-    proba = calibrator.predict_proba(inputs)
-    np.testing.assert_array_equal(proba == 0, inputs["mask"].numpy() == 0)
-    assert np.isfinite(calibrator.temperature_)
-
-
 @pytest.mark.parametrize("make", [TemperatureScaling, StructuredMatrixScaling, EnsembleTemperatureScaling])
 def test_modules_and_files_take_them(masked, make, tmp_path):
     network, inputs, y = masked
@@ -248,16 +191,6 @@ def test_modules_and_files_take_them(masked, make, tmp_path):
     np.testing.assert_allclose(away(**inputs).softmax(1).detach(), proba, atol=1e-6)
     fitted.save(tmp_path / "masked")
     np.testing.assert_array_equal(skclamp.load(tmp_path / "masked", network).predict_proba(inputs), proba)
-
-
-def test_frequencies_of_what_some_samples_lack():
-    fitted = PriorShiftCorrection(StructuredVectorScaling()).fit(X, Y)
-    fitted.adapt(options(600, seed=2)[0])
-    np.testing.assert_array_equal(fitted.predict_proba(NEW) == 0, np.isneginf(NEW))
-    known = PriorShiftCorrection(priors=[0, 0, 0, 0.5, 0.5]).fit(X, Y)
-    row = int(np.flatnonzero(np.isneginf(NEW[:, 3]))[0])
-    with pytest.raises(ValueError, match="PriorShiftCorrection leaves no class to a sample"):
-        known.predict_proba(NEW[row : row + 1])
 
 
 def test_metrics_comparisons_and_monitors_take_them():
@@ -272,26 +205,6 @@ def test_metrics_comparisons_and_monitors_take_them():
     assert np.isfinite(monitor.temperature_)
 
 
-def test_as_many_as_each_sample_has_of_many():
-    """Masks of actions: twenty of a thousand."""
-    rng = np.random.default_rng(0)
-    logits = rng.normal(scale=3.0, size=(500, 1000)).astype(np.float32)
-    logits[rng.random(logits.shape).argsort(1) >= 20] = -np.inf
-    y = (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1)
-    fitted = TemperatureScaling(classes=range(1000)).fit(logits, y)
-    assert fitted.temperature_ == pytest.approx(2, rel=0.15)
-    np.testing.assert_array_equal(fitted.predict_proba(logits) == 0, np.isneginf(logits))
-
-
-def test_a_class_that_a_binary_sample_lacks():
-    rng = np.random.default_rng(0)
-    margin = 3 * rng.normal(size=300)
-    y = (margin / 2 + rng.logistic(size=300) > 0).astype(int)
-    margin[0], y[0] = -np.inf, 0
-    fitted = TemperatureScaling().fit(margin, y)
-    assert fitted.predict_proba(margin)[0].tolist() == [1, 0]
-
-
 @pytest.mark.parametrize("make", [PlattScaling, BetaCalibration, QuadraticScaling, VennAbersCalibration])
 def test_what_is_exported_gives_absent_classes_nothing(make):
     """Where nothing can be refused any more."""
@@ -299,16 +212,6 @@ def test_what_is_exported_gives_absent_classes_nothing(make):
     module = make(classes=range(5)).fit(finite, y).module_.eval()
     away = exported(module, torch.from_numpy(finite))
     assert not away(torch.from_numpy(NEW)).softmax(1)[np.isneginf(NEW)].any()
-
-
-def test_comparisons_leave_out_by_themselves_what_takes_none():
-    compared = compare_calibrators(None, X, Y, NEW, Y_NEW, n_resamples=10, n_draws=10)
-    names = {row.name for row in compared.rows}
-    assert names >= {"TemperatureScaling", "StructuredMatrixScaling", "DirichletCalibration"}
-    assert all(PUBLIC[name]()._tags.takes_absent for name in names - {"uncalibrated"})
-    assert all(np.isfinite(row.nll) for row in compared.rows)
-    with pytest.raises(ValueError, match=f"PlattScaling {REFUSED}"):
-        compare_calibrators(None, X, Y, NEW, Y_NEW, calibrators=[PlattScaling()])
 
 
 def test_selectors_take_them():

@@ -1,7 +1,5 @@
 """Scikit-learn's array API dispatch: tensors in, tensors out, on their device."""
 
-import warnings
-
 import numpy as np
 import pytest
 import scipy
@@ -17,11 +15,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.fixes import parse_version
 
 from skclamp import (
-    CalibratorSelector,
-    PriorShiftCorrection,
-    SelectiveClassifier,
     TemperatureScaling,
-    compare_calibrators,
 )
 from skclamp.metrics import expected_calibration_error, neg_log_likelihood_scorer
 
@@ -82,12 +76,6 @@ def test_of_a_classifier_that_was_fitted_to_tensors(device, dispatch):
     assert proba.device == X.device
 
 
-def test_names_stay_an_array(dispatch):
-    names = np.array(["a", "b", "c", "d"])
-    fitted = TemperatureScaling(classes=names).fit(torch.from_numpy(LOGITS), names[Y])
-    assert fitted.predict(torch.from_numpy(LOGITS)).dtype.kind == "U"
-
-
 def test_scores_are_floats(dispatch):
     X, y = torch.from_numpy(VECTORS), torch.from_numpy(Y_OF_VECTORS)
     fitted = TemperatureScaling(perceptron()).fit(X, y)
@@ -105,22 +93,6 @@ def test_scikit_learns_scores_and_searches(dispatch):
     assert get_scorer("accuracy")(fitted, X, y) == pytest.approx(fitted.score(VECTORS, Y_OF_VECTORS))
     search = GridSearchCV(TemperatureScaling(perceptron()), {"gamma": [0.0, 1.0]}, scoring="neg_log_loss", cv=2)
     assert isinstance(search.fit(X, y).predict_proba(X), torch.Tensor)
-
-
-def test_what_is_around_calibrators(dispatch):
-    X, y = torch.from_numpy(VECTORS), torch.from_numpy(Y_OF_VECTORS)
-    calibrator = TemperatureScaling(perceptron()).fit(X, y)
-    with warnings.catch_warnings():
-        # The calibrator's own samples prove nothing.
-        warnings.simplefilter("ignore")
-        selective = SelectiveClassifier(calibrator, target_risk=0.9).fit(X, y)
-        comparison = compare_calibrators(perceptron(), X[:100], y[:100], X[100:], y[100:], n_draws=2, n_resamples=2)
-    assert isinstance(selective.predict(X), torch.Tensor)
-    assert selective.is_answered(X).dtype == torch.bool
-    assert len(comparison.rows) > 3
-    shifted = PriorShiftCorrection(calibrator).fit(X, y).adapt(X)
-    assert isinstance(shifted.predict_proba(X), torch.Tensor)
-    assert isinstance(CalibratorSelector(shifted).fit(X, y).predict_proba(X), torch.Tensor)
 
 
 def test_the_tag_promises_no_more():

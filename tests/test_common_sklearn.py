@@ -6,7 +6,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
-from _calibrators import CALIBRATORS, initialised_skorch_net, of_base
+from _calibrators import CALIBRATORS, of_base
 from _output_maps import PUBLIC
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclamp import CalibrationMonitor, RiskMonitor, SelectiveClassifier, TemperatureScaling
+from skclamp import CalibrationMonitor, RiskMonitor, SelectiveClassifier
 from skclamp.metrics import neg_brier_score_scorer, neg_expected_calibration_error_scorer, neg_log_likelihood_scorer
 
 OF_EACH_KIND = ["TemperatureScaling", "HistogramBinning", "NeuralClampingCalibrator"]
@@ -32,11 +32,6 @@ def test_clone_shares_what_is_frozen(case):
     theirs, ours = twin.get_params(), fitted.get_params()
     assert {k: v for k, v in theirs.items() if k != "estimator"} == {k: v for k, v in ours.items() if k != "estimator"}
     np.testing.assert_array_equal(twin.fit(case.X, case.y).predict_proba(case.X), fitted.predict_proba(case.X))
-
-
-def test_a_clone_of_a_skorch_net_stays_initialised():
-    net = initialised_skorch_net()
-    assert clone(TemperatureScaling(net)).estimator.module_ is net.module_
 
 
 @of_base()

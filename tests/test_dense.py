@@ -8,9 +8,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from sklearn.model_selection import GridSearchCV, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -28,9 +25,8 @@ from skclamp import (
     compare_calibrators,
 )
 from skclamp.display import ReliabilityDisplay
-from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
-    calibration_noise_floor,
     expected_calibration_error,
     neg_expected_calibration_error_scorer,
     neg_log_likelihood_scorer,
@@ -112,14 +108,6 @@ def test_any_number_of_axes(places):
     np.testing.assert_allclose(moved, found.predict_proba(logits), atol=1e-5)
 
 
-def test_names_of_classes():
-    logits, y = fields()
-    names = np.array(["a", "b", "c"])
-    found = TemperatureScaling().fit(logits, names[y])
-    assert found.classes_.tolist() == ["a", "b", "c"]
-    assert set(found.predict(logits).ravel()) <= {"a", "b", "c"}
-
-
 def test_what_is_ignored_has_no_say():
     logits, y = fields()
     holes = np.random.default_rng(1).uniform(size=y.shape) < 0.3
@@ -151,15 +139,6 @@ def test_scores_refuse_labels_that_are_no_classes():
     for labels, weight in ((np.full(y.shape, -100), ~holes), (np.where(holes, -100, y), holes)):
         with pytest.raises(ValueError, match="a place whose class is known, and that has weight; got none"):
             TemperatureScaling().fit(logits, y).score(logits, labels, sample_weight=weight)
-
-
-def test_weights_of_images():
-    logits, y = fields()
-    weight = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
-    found = TemperatureScaling().fit(logits, y, sample_weight=weight)
-    repeated = np.repeat(np.arange(len(y)), weight.astype(int))
-    expected = TemperatureScaling().fit(logits[repeated], y[repeated])
-    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
 
 
 def test_one_logit_at_each_place():
@@ -351,37 +330,6 @@ def test_scores_of_labels_at_places(n_labels):
         compare_calibrators(None, logits, y, logits, y, outputs="sigmoid")
 
 
-def test_strings_of_places_are_there():
-    logits, y = fields()
-    names = np.array(["ant", "bee", "cow"], dtype=object)[y]
-    assert list(TemperatureScaling().fit(logits, names).classes_) == ["ant", "bee", "cow"]
-    names[0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match="missing strings"):
-        TemperatureScaling().fit(logits, names)
-
-
-def test_masks_are_weights_of_comparisons():
-    (logits, y), (new, truth) = fields(), fields(seed=1)
-    mask = np.random.default_rng(0).random(y.shape) < 0.5
-    options = {"calibrators": [TemperatureScaling()], "params": {"sample_weight": mask}, "n_resamples": 20}
-    found = compare_calibrators(None, logits, y, new, truth, **options).calibrators["TemperatureScaling"]
-    expected = TemperatureScaling().fit(logits, y, sample_weight=mask)
-    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
-
-
-def test_features_of_dense_networks_are_clamped(network):
-    X, y = images(240, network=network)
-    trained = copy.deepcopy(network)
-    norm = next(layer for layer in trained.modules() if isinstance(layer, nn.BatchNorm2d))
-    with torch.no_grad():
-        norm.weight.mul_(torch.linspace(0.0, 2.0, 8))
-        norm.bias.add_(torch.linspace(2.0, -1.0, 8))
-    found = NeuralClampingCalibrator(trained, perturbation="norm", output=None, random_state=0).fit(X, y)
-    assert found.accepted_
-    new, truth = images(240, seed=1, network=network)
-    assert nll(found, new, truth) < 0.8 * nll(TemperatureScaling(trained).fit(X, y), new, truth)
-
-
 def test_rows_where_fields_were_fitted():
     logits, y = fields()
     found = TemperatureScaling().fit(logits, y)
@@ -394,14 +342,6 @@ def test_rows_where_fields_were_fitted():
     assert found.predict_proba(logits[:, :, 0, 0]).shape == (60, 3)
 
 
-def test_binary_tags_beside_several_labels():
-    logits, y = fields(places=(6,), n_classes=2)
-    found = TemperatureScaling(outputs="softmax").fit(logits, y)
-    assert found.temperature_ == TemperatureScaling().fit(rows(logits), y.ravel()).temperature_
-    with pytest.raises(ValueError, match="outputs='softmax'"):
-        TemperatureScaling(nn.Identity()).fit(torch.from_numpy(logits), y)
-
-
 def test_prior_shift_and_abstention_refuse():
     logits, y = fields()
     fitted = TemperatureScaling().fit(logits, y)
@@ -409,12 +349,6 @@ def test_prior_shift_and_abstention_refuse():
         skclamp.SelectiveClassifier(fitted).fit(logits, y)
     with pytest.raises(ValueError, match="at each place"):
         skclamp.PriorShiftCorrection(fitted).fit(logits, y)
-
-
-def test_cross_validation():
-    logits, y = fields()
-    found = cross_val_predict(TemperatureScaling(outputs="softmax"), logits, y, method="predict", cv=3)
-    assert found.shape == y.shape
 
 
 def test_selector_counts_images():
@@ -452,14 +386,6 @@ def test_clamping_leaves_what_needs_nothing(network):
     found = NeuralClampingCalibrator(network, random_state=0, output=None).fit(X, y)
     assert not found.accepted_
     np.testing.assert_array_equal(found.predict_proba(X), TemperatureScaling(network).fit(X, y).predict_proba(X))
-
-
-def test_few_images_have_the_output_map_alone(network):
-    X, y = images(40, network=network, gain=0.5, offset=0.3)
-    found = NeuralClampingCalibrator(network, random_state=0).fit(X, y)
-    assert not found.accepted_
-    assert "100" in found.verdict_.reason
-    assert found.temperature_ == TemperatureScaling(network).fit(X, y).temperature_
 
 
 def test_saved_and_exported(network, clamped, tmp_path):
@@ -545,38 +471,9 @@ def test_gamma_is_refused(network):
         NeuralClampingCalibrator(network, gamma=1.0, perturbation="affine").fit(X, y)
 
 
-def test_some_places_of_many(monkeypatch, tmp_path):
-    logits, y = fields(n_samples=40, places=(30, 30))
-    whole = TemperatureScaling().fit(logits, y)
-    monkeypatch.setattr("skclamp._backbones.backbone._MOST_PLACES", 40 * 400)
-    some = TemperatureScaling().fit(logits, y)
-    assert some.temperature_ != whole.temperature_
-    assert some.temperature_ == pytest.approx(whole.temperature_, rel=0.05)
-    assert some.predict_proba(logits).shape == logits.shape
-    assert "40 samples at 400 of 900 places each" in some.summary()
-    some.save(tmp_path / "some.safetensors")
-    assert skclamp.load(tmp_path / "some.safetensors").summary() == some.summary()
-
-
 def test_a_million_places_do():
     logits, y = fields(20, places=(256, 256), n_classes=2)
     assert "from 20 samples at 52,428 of 65,536 places each" in TemperatureScaling().fit(logits, y).summary()
-
-
-def test_a_hundred_images_are_clamped_at_the_cost_of_two_folds(network):
-    X, y = images(101, network=network, gain=0.7)
-    found = NeuralClampingCalibrator(network, random_state=0).fit(X, y)
-    assert found.accepted_
-    assert found.cost_["forward"] < 30
-    assert found.cost_["backward"] < 10
-
-
-def test_a_missing_class():
-    logits, y = fields()
-    y[y == 2] = 1
-    with pytest.warns(CalibrationSetWarning, match="no sample"):
-        found = VectorScaling().fit(logits, y)
-    assert found.predict_proba(logits).shape == logits.shape
 
 
 @pytest.mark.filterwarnings("ignore:1 of 3 classes have no sample:UserWarning")
@@ -702,12 +599,6 @@ def test_a_monitor_of_images_takes_copies_and_groups():
         skclamp.CalibrationMonitor(of_labels).partial_fit(*fields_of_labels())
 
 
-def test_frequencies_of_classes_at_places_are_refused_by_name():
-    logits, y = fields()
-    with pytest.raises(ValueError, match="estimator must say one class a sample; got a TemperatureScaling"):
-        skclamp.PriorShiftCorrection(TemperatureScaling().fit(logits, y)).fit(logits)
-
-
 def test_a_monitor_of_dependent_places_has_few_false_alarms():
     n_alarms = 0
     for seed in range(40):
@@ -717,15 +608,6 @@ def test_a_monitor_of_dependent_places_has_few_false_alarms():
         y = np.repeat((logits[..., 0] + rng.gumbel(size=(200, 3))).argmax(1)[:, None], 20, 1)
         n_alarms += skclamp.CalibrationMonitor(alpha=0.1).partial_fit(logits, y).alarm_
     assert n_alarms <= 9
-
-
-def test_pairs_of_a_dataset_are_compared(network):
-    (X, y), (new, truth) = (images(60, seed=k, network=network) for k in (0, 1))
-    pairs, others = TensorDataset(X, torch.from_numpy(y)), TensorDataset(new, torch.from_numpy(truth))
-    options = {"calibrators": [TemperatureScaling()], "n_resamples": 20, "n_draws": 20}
-    found = compare_calibrators(network, pairs, X_test=others, **options)
-    expected = compare_calibrators(network, X, y, new, truth, **options)
-    assert found["TemperatureScaling"].nll == expected["TemperatureScaling"].nll
 
 
 @pytest.mark.parametrize(
@@ -756,23 +638,6 @@ def test_scores_check_what_they_are_given(change, rule):
         TemperatureScaling().fit(logits, y).score(logits, change(y))
 
 
-def test_scores_take_what_fit_takes():
-    logits, y = fields()
-    calibrator, holes = TemperatureScaling().fit(logits, y), np.random.default_rng(0).uniform(size=y.shape) < 0.3
-    expected = (calibrator.predict(logits) == y)[~holes].mean()
-    assert calibrator.score(logits, np.where(holes, np.nan, y)) == pytest.approx(expected)
-    assert calibrator.score(logits, y, sample_weight=(~holes).astype(float)) == pytest.approx(expected)
-
-
-def test_sigmoids_taken_for_logits_are_told():
-    logits, y = fields(n_classes=2)
-    proba = 1 / (1 + np.exp(logits[:, :1] - logits[:, 1:]))
-    with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
-        TemperatureScaling().fit(proba, y)
-    with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
-        TemperatureScaling().fit(torch.softmax(torch.from_numpy(logits), 1), y)
-
-
 def test_what_stands_for_no_class_is_no_class_of_a_sample():
     logits, y = fields()
     with pytest.raises(ValueError, match="leave these samples out"):
@@ -780,28 +645,6 @@ def test_what_stands_for_no_class_is_no_class_of_a_sample():
     one_hot = np.moveaxis(np.eye(3, dtype=int)[y], -1, 1)
     with pytest.raises(ValueError, match=r"give y\.argmax\(1\)"):
         TemperatureScaling().fit(logits, one_hot)
-
-
-def test_class_frequencies_of_places_are_refused():
-    logits, y = fields()
-    with pytest.raises(ValueError, match="PriorShiftCorrection takes none"):
-        skclamp.PriorShiftCorrection().fit(logits, y)
-
-
-def test_noise_floors_of_single_images_are_refused():
-    logits, _ = fields()
-    proba = torch.softmax(torch.from_numpy(logits), 1).numpy()
-    with pytest.raises(ValueError, match="average='macro' or 'micro'"):
-        calibration_noise_floor(partial(expected_calibration_error, average="samples"), proba)
-
-
-def test_what_is_ignored_within_other_estimators():
-    logits, y = fields()
-    y = np.where(np.random.default_rng(0).uniform(size=y.shape) < 0.2, 255, y)
-    search = GridSearchCV(TemperatureScaling(ignore_index=255), {"gamma": [0.0]}, cv=3).fit(logits, y)
-    piped = make_pipeline(FunctionTransformer(), TemperatureScaling(ignore_index=255)).fit(logits, y)
-    for estimator in (search, piped):
-        assert np.isfinite(neg_log_likelihood_scorer(estimator, logits, y))
 
 
 SUSPECTED = {
@@ -826,15 +669,6 @@ def test_what_does_not_fit_the_places_is_told(mistake, kind):
         with pytest.warns(CalibrationSetWarning, match=rule):
             kind().fit(*change(z, y))
         kind().fit(z, y)  # and no warning
-
-
-def test_masks_that_are_transposed_are_told():
-    for seed in range(3):
-        z = 6 * np.random.default_rng(seed).normal(size=(60, 3, 16, 16))
-        y = (z / 2 + np.random.default_rng(seed + 9).gumbel(size=z.shape)).argmax(1)
-        with pytest.warns(CalibrationSetWarning, match="no better than guessing|is extreme"):
-            TemperatureScaling().fit(z, y.transpose(0, 2, 1))
-        assert TemperatureScaling().fit(z, y).temperature_ == pytest.approx(2, rel=0.05)  # and no warning
 
 
 def scenes(network, n_samples=60, seed=0, symmetric=False, slope=4.0):
@@ -864,50 +698,6 @@ def test_masks_that_are_flipped_are_told(network, axes, slope):
         compare_calibrators(network, X, y, new, truth, **options)  # and no warning
 
 
-@pytest.mark.parametrize("make", [TemperatureScaling, VectorScaling, CalibratorSelector, PlattScaling])
-def test_groups_of_images(make):
-    logits, y = fields()
-    groups = np.arange(len(y)) // 2
-    assert make().fit(logits, y, groups=groups).predict_proba(logits).shape == logits.shape
-
-
-def test_masks_of_no_weight_and_other_orders_are_not_told_as_moved(network):
-    for seed in range(3):
-        X, y = scenes(network, seed=seed)
-        moved, weight = np.concatenate([y[:8], np.flip(y[8:], -1)]), (np.arange(60) < 8).astype(float)
-        region = np.random.default_rng(seed).random(y.shape) < 0.5
-        filled = np.where(region, y, 0)
-        for labels, weights in ((moved, weight), (filled, region * 1.0), (2 - y, None)):
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                TemperatureScaling(network).fit(X, labels, sample_weight=weights)
-            assert not [each for each in caught if "flipped" in str(each.message)]
-
-
-def test_square_masks_that_are_transposed_are_told(network):
-    for seed in range(3):
-        X, y = scenes(network, seed=seed)
-        with pytest.warns(CalibrationSetWarning, match=r"y\.swapaxes\(-1, -2\) fits far better"):
-            TemperatureScaling(network).fit(X, y.swapaxes(1, 2))
-
-
-def test_of_many_places_some_tell_that_masks_are_flipped():
-    z, y = fields(70, (130, 130), temperature=1.0)
-    with pytest.warns(CalibrationSetWarning, match=r"np\.flip\(y, -2\)"):
-        TemperatureScaling().fit(z, np.flip(y, -2))
-    TemperatureScaling().fit(z, y)  # and no warning
-
-
-def test_masks_with_labels_at_few_of_many_places():
-    z, y = fields(1, (600, 600))
-    # Of places other than those at which it is looked for moves.
-    looked_at = np.random.default_rng(0).permutation(y.size)[: 1 << 18]
-    y.reshape(-1)[looked_at] = -100
-    assert TemperatureScaling().fit(z, y).temperature_ == pytest.approx(2, rel=0.1)
-    with pytest.raises(ValueError, match="y must have a label that is known and has weight; got none"):
-        TemperatureScaling().fit(np.repeat(z, 2, 0), np.append(y, y * 0 - 100, 0), sample_weight=[0, 1])
-
-
 def test_masks_that_are_not_flipped_are_not_told(network):
     for seed in range(5):
         for symmetric in (False, True):
@@ -925,35 +715,6 @@ def test_masks_that_are_not_flipped_are_not_told(network):
         TemperatureScaling(network).fit(X[:8], np.flip(y, -1)[:8])  # and no warning
 
 
-def test_test_masks_whose_classes_are_in_another_order_are_told(network):
-    options = {"calibrators": [TemperatureScaling()], "n_resamples": 9, "ignore_index": 255}
-    for seed in range(3):
-        (X, y), (new, truth) = scenes(network, seed=seed), scenes(network, seed=seed + 3)
-        holes = np.random.default_rng(seed).random(y.shape) < 0.5
-        moved = np.where(holes, 255, np.array([2, 0, 1])[truth])
-        with pytest.warns(TrainingDataWarning, match=r"7.\...% on X_cal and .* on X_test.* classes in another order"):
-            compare_calibrators(network, X, y, new, moved, **options)
-        compare_calibrators(network, X, np.where(holes, 255, y), new, truth, **options)  # and no warning
-
-
-def test_a_rare_class_that_a_weak_network_never_predicts_is_no_void():
-    for seed in range(5):
-        z, _ = fields(100, (5, 6), seed=seed)
-        z = 0.3 * z - [[[0.0]], [[0.0]], [[3.0]]]
-        y = (z + np.random.default_rng(seed).gumbel(size=z.shape)).argmax(1)
-        assert (y == 2).mean() < 0.06
-        assert (z.argmax(1) == 2).mean() < 0.02
-        TemperatureScaling().fit(z, y)  # and no warning
-
-
-@pytest.mark.parametrize("places", [(3,), (3, 3)])
-def test_of_equal_axes_labels_tell_which_is_that_of_classes(places):
-    logits, y = fields(200, places)
-    calibrator = TemperatureScaling(outputs="softmax").fit(logits, y)  # and no warning
-    with pytest.raises(ValueError, match=r"classes along axis 1.*give logits\.movedim\(-1, 1\)"):
-        calibrator.fit(np.moveaxis(logits, 1, -1).copy(), y)
-
-
 def test_labels_beyond_the_columns_are_named_as_void():
     logits, y = fields()
     void = np.where(y[:, :1] == 0, 3, y)
@@ -962,12 +723,3 @@ def test_labels_beyond_the_columns_are_named_as_void():
     found = TemperatureScaling(ignore_index=3).fit(logits, void)
     expected = TemperatureScaling(ignore_index=-1).fit(logits, np.where(void == 3, -1, y))
     assert found.temperature_ == expected.temperature_
-
-
-def test_labels_that_count_from_one_beside_a_void_of_0_are_told_what_they_are():
-    logits, y = fields()
-    from_one = np.where(y[:, :1] == 0, 0, y + 1)
-    with pytest.raises(ValueError, match="got 3, .* ignore_index=0 where they count from 1 and 0 is no class"):
-        TemperatureScaling().fit(logits, from_one)
-    found = TemperatureScaling(ignore_index=0).fit(logits, from_one)
-    assert found.temperature_ == TemperatureScaling(ignore_index=-1).fit(logits, from_one - 1).temperature_

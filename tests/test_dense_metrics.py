@@ -29,7 +29,6 @@ from skclamp.metrics import (
     neg_expected_calibration_error_scorer,
     neg_log_likelihood_scorer,
     negative_log_likelihood,
-    paired_bootstrap_test,
     predictive_entropy,
     risk_coverage_curve,
     smooth_calibration_error,
@@ -124,13 +123,6 @@ class TestMetrics:
         assert metric(y, second) == metric(y, second[:, None]) == expected
         assert metric(y.reshape(N, -1), second.reshape(N, 1, -1)) == expected
 
-    def test_single_precision_is_read_as_it_is(self, metric):
-        y, proba = scenes()
-        single = proba.astype(np.float32)
-        assert metric(y, single) == metric(y.ravel(), rows(single))
-        strided = np.moveaxis(np.ascontiguousarray(np.moveaxis(single, 1, -1)), -1, 1)
-        assert metric(y, strided) == metric(y, single)
-
     def test_names_what_is_wrong(self, metric):
         y, proba = scenes()
         with pytest.raises(
@@ -149,11 +141,6 @@ class TestMetrics:
             metric(np.full_like(y, -100), proba)
         with pytest.raises(ValueError, match="average must be"):
             metric(y, proba, average="weighted")
-
-    def test_names_of_classes(self, metric):
-        y, proba = scenes()
-        names = np.array(["road", "sky", "tree", "wall"])
-        assert metric(names[y], proba, labels=names) == metric(names[y], proba) == metric(y, proba)
 
     def test_intervals_resample_whole_samples(self, metric):
         """Of places that are all alike, the standard error is that of one of them."""
@@ -179,22 +166,6 @@ def test_intervals_widen_as_places_say_the_same(metric):
     width = [interval.high - interval.low for interval in (independent, alike, one)]
     assert width[1] > 2 * width[0]
     assert width[1] == pytest.approx(width[2], rel=0.3)
-
-
-def test_a_mean_over_samples_has_an_interval_of_its_own():
-    y, proba = scenes(n=60)
-    metric = partial(expected_calibration_error, average="samples")
-    each = expected_calibration_error(y, proba, average=None)
-    found = bootstrap_interval(metric, y, proba, random_state=0)
-    assert found.value == close(each.mean())
-    assert found.standard_error == pytest.approx(each.std(ddof=1) / np.sqrt(60), rel=0.1)
-    assert found.low < found.value < found.high
-    test = paired_bootstrap_test(metric, y, proba, np.sqrt(proba) / np.sqrt(proba).sum(1, keepdims=True))
-    assert test.difference > 0
-    with pytest.raises(ValueError, match="metric must have one value.*average=None"):
-        bootstrap_interval(partial(metric, average=None), y, proba)
-    by_class = partial(classwise_calibration_error, average="samples")
-    assert bootstrap_interval(by_class, y, proba, random_state=0).value == close(by_class(y, proba))
 
 
 def test_classes_by_themselves():
@@ -238,15 +209,6 @@ def test_chunks_end_anywhere(places):
     assert brier_score(y, half) == brier_score(y.ravel(), half.movedim(1, -1).reshape(-1, 3))
 
 
-def test_labels_that_dont_exclude_each_other_stay_what_they_are():
-    """Two axes of zeros and ones beside as many probabilities are labels; an axis of one class makes them places."""
-    y, proba = scenes(k=2, places=(30,))
-    together = expected_calibration_error(y.ravel(), proba[:, 1].ravel())
-    assert expected_calibration_error(y, proba[:, 1], average="micro") == close(together)
-    assert expected_calibration_error(y, proba[:, 1]) > together
-    assert expected_calibration_error(y, proba[:, 1:]) == close(together)
-
-
 class TestScorers:
     @pytest.mark.parametrize("places", [(30,), PLACES])
     def test_in_cross_validation(self, places):
@@ -277,13 +239,6 @@ class TestScorers:
         of_second = expected_calibration_error(y, found[:, 1])
         assert neg_expected_calibration_error_scorer(calibrator, np.log(proba), y) == close(-of_second)
         assert neg_brier_score_scorer(calibrator, np.log(proba), y) == close(-brier_score(y, found))
-
-    def test_weights(self):
-        y, proba = scenes()
-        calibrator, weight = TemperatureScaling().fit(np.log(proba), y), np.random.default_rng(0).uniform(size=y.shape)
-        found = neg_log_likelihood_scorer(calibrator, np.log(proba), y, sample_weight=weight)
-        proba = calibrator.predict_proba(np.log(proba))
-        assert found == pytest.approx(-negative_log_likelihood(y, proba, sample_weight=weight), rel=1e-5)
 
 
 class TestDisplays:
@@ -322,10 +277,3 @@ class TestDisplays:
         grid = ReliabilityGridDisplay.from_classes(given, proba, ignore_index=-1)
         assert len(grid.displays) == K and grid.displays[0].counted == "places"
         plt.close("all")
-
-    def test_of_two_classes_the_second(self):
-        y, proba = scenes(k=2)
-        names = np.array(["ground", "car"])
-        display = ReliabilityDisplay.from_predictions(names[y], proba, labels=names)
-        assert display.event == "car"
-        plt.close(display.figure_)

@@ -3,19 +3,13 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from _small_networks import bare_logits, labels_of, perceptron
 from scipy.signal import lfilter
-from scipy.sparse import csr_array
 from scipy.special import softmax
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
 from torch.utils.data import Dataset, TensorDataset
 
 from skclamp import (
@@ -109,22 +103,6 @@ def test_monitors_know_near_copies_of_a_classifier_s_inputs():
     assert told(SelectiveClassifier(classifier, target_risk=0.45).fit, near, y[patients])[1] == [NEAR]
 
 
-def as_frame(values):
-    return pd.DataFrame(values, columns=list("abc"))
-
-
-@pytest.mark.parametrize("of_y", [list, pd.Series, torch.from_numpy], ids=["list", "Series", "tensor"])
-@pytest.mark.parametrize("of_X", [np.ndarray.tolist, as_frame, torch.from_numpy], ids=["list", "frame", "tensor"])
-def test_monitors_know_near_copies_in_any_container(of_X, of_y):
-    X, y, patients = drawn(0, 60, 15)
-    X = X / 2
-    monitor, what = told(CalibrationMonitor().partial_fit, of_X(X), of_y(y))
-    assert what == [NEAR]
-    assert monitor.n_samples_ == CalibrationMonitor().partial_fit(X, y, groups=patients).n_samples_ == 60
-    # Those that come again add nothing; others of a group do, unless it has a name.
-    assert told(monitor.partial_fit, of_X(X), of_y(y))[0].n_samples_ == 60
-
-
 def test_near_copies_in_calls_count_as_one_in_each_and_by_groups_in_all():
     X, y, patients = drawn(0, 60, 30)
     first = np.tile(np.arange(30) < 15, 60)
@@ -136,18 +114,7 @@ def test_near_copies_in_calls_count_as_one_in_each_and_by_groups_in_all():
     assert whole.n_samples_ == 60
 
 
-def test_clusters_of_many_samples_are_found_part_by_part():
-    rng, patients = np.random.default_rng(0), np.tile(np.arange(2400), 5)
-    X = rng.normal(size=(2400, 24))
-    y = (X + rng.gumbel(size=X.shape)).argmax(1)[patients]
-    monitor, what = told(CalibrationMonitor().partial_fit, X[patients] + 1e-4 * rng.normal(size=(12000, 24)), y)
-    assert what == [NEAR]
-    assert 2400 * 0.99 <= monitor.n_samples_ <= 2400 * 1.01
-
-
 # No look makes a fit fail.
-
-N_MOST = 400
 
 
 class Pairs(Dataset):
@@ -163,51 +130,6 @@ class Pairs(Dataset):
         return self.X[i], self.y[i]
 
 
-class OfInput(torch.nn.Module):
-    """A network that takes its input by name."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels):
-        return self.network(pixels)
-
-
-def strange(kind):
-    """A fitted classifier of three classes, and its inputs and labels."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(N_MOST, 6))
-    y = (X[:, :3] + rng.gumbel(size=(N_MOST, 3))).argmax(1)
-    if kind in ("dict", "Dataset", "TensorDataset"):
-        network = perceptron(n_outputs=3)
-        if kind == "dict":
-            return OfInput(network).eval(), {"pixels": X.astype(np.float32)}, y
-        return network, X, y
-    if kind == "strings":
-        X = pd.DataFrame({"a": X[:, 0].round().astype(str), "b": X[:, 1].round()})
-        classifier = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
-    elif kind == "texts":
-        X = [" ".join(f"word{int(9 * abs(v))}" for v in row) for row in X]
-        classifier = make_pipeline(CountVectorizer(), LogisticRegression())
-    elif kind == "sparse":
-        X, classifier = csr_array(X * (X > 0)), LogisticRegression()
-    else:
-        classifier = HistGradientBoostingClassifier(max_iter=20, random_state=0)
-        classifier.fit(X, y)
-        X[3::50, 2], X[5::50, 2], X[7::50, 3], X[9::50, 4] = np.inf, -np.inf, np.nan, 1e300
-        X[10::50, 5], X[11::50, 5] = np.finfo(float).max, np.finfo(float).min
-        if kind == "single":
-            largest = np.finfo(np.float32).max
-            X = np.where(np.isinf(X), X, X.clip(-largest, largest)).astype(np.float32)
-        if kind == "frame":
-            X = pd.DataFrame(X, columns=list("abcdef"))
-            # It knows their names.
-            classifier.fit(X.clip(-9, 9), y)
-        return classifier, X, y
-    return classifier.fit(X, y), X, y
-
-
 def first(X, y, kind, n):
     if kind == "dict":
         return {name: values[:n] for name, values in X.items()}, y[:n]
@@ -216,36 +138,6 @@ def first(X, y, kind, n):
     if kind == "TensorDataset":
         return TensorDataset(torch.from_numpy(X[:n].astype(np.float32)), torch.from_numpy(y[:n])), None
     return X[:n], y[:n]
-
-
-MAKERS = [SelectiveClassifier, CalibrationMonitor, StructuredVectorScaling, TemperatureScaling]
-KINDS = ["frame", "array", "single", "strings", "texts", "sparse", "dict", "Dataset", "TensorDataset"]
-
-
-@pytest.mark.parametrize("n", [1, 2, 99, 100, N_MOST])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_look_at_strange_inputs_raises_nothing_and_tells_nothing(kind, n, monkeypatch):
-    """What a fit raises and tells where nobody looks it does where somebody does."""
-    classifier, X, y = strange(kind)
-    X, y = first(X, y, kind, n)
-
-    def outcomes():
-        for make in MAKERS:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                try:
-                    make(classifier).fit(X, y)
-                    raised = None
-                except (TypeError, ValueError) as error:
-                    raised = str(error)
-            yield make.__name__, raised, sorted({str(each.message) for each in caught})
-
-    found = [*outcomes()]
-    for where in ("_looks.dependence", "monitoring._watch", "abstention._selective_classifier"):
-        monkeypatch.setattr(f"skclamp.{where}.near_copies", lambda *args: None)
-    monkeypatch.setattr("skclamp._looks.dependence.stretch_of", lambda *args: 0)
-    assert found == [*outcomes()]
-    assert n < N_MOST or any(raised is None for _, raised, _ in found)
 
 
 # Recordings
@@ -294,15 +186,6 @@ def test_most_recordings_are_known_and_others_hardly_ever(n):
             others.append(told(calibrator.fit, X[rows][order], y[rows][order])[1] == [RECORDING])
     assert np.mean(recordings) >= 0.9
     assert np.mean(others) <= 0.02
-
-
-def test_samples_in_any_other_order_are_no_recording():
-    """Sorted by class or by confidence, and repeated."""
-    for seed in range(10):
-        X, y, _ = drawn(seed, 400)
-        for order in (np.argsort(y, kind="stable"), softmax(X, axis=1).max(1).argsort()):
-            for rows in (order, np.lexsort([X.max(1), y]), np.repeat(order, 3), np.tile(order, 3)):
-                assert not told(StructuredVectorScaling().fit, X[rows], y[rows])[1]
 
 
 def test_samples_sorted_by_what_a_biased_network_says_are_no_recording():

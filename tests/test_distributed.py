@@ -8,14 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sklearn
 import torch
 import torch.distributed as dist
 from _sharded_fits import FITS, WEIGHTED, calibration_data
-from _small_networks import convolutional
-from sklearn.model_selection import GroupKFold
 
-from skclamp import NeuralClampingCalibrator, SelectiveClassifier, TemperatureScaling
+from skclamp import TemperatureScaling
 from skclamp.distributed import ALONE, current, sharded
 
 pytestmark = pytest.mark.slow
@@ -195,21 +192,6 @@ def test_an_unfitted_classifier_is_refused(group_of_one):
     X, y, _ = calibration_data()
     with sharded(), pytest.raises(ValueError, match="estimator must be fitted where samples are sharded"):
         TemperatureScaling(LogisticRegression()).fit(X.reshape(len(X), -1), y)
-
-
-def test_a_selective_classifier_is_refused(group_of_one):
-    X, y, weight = calibration_data()
-    found = SelectiveClassifier(FITS["temperature"].fit(X, y, weight))
-    with sharded(), pytest.raises(ValueError, match="SelectiveClassifier can't be fitted where samples are sharded"):
-        found.fit(X, y)
-
-
-def test_groups_for_a_splitter_are_refused(group_of_one):
-    X, y, _ = calibration_data()
-    search = NeuralClampingCalibrator(convolutional(), validation_fraction=GroupKFold(2))
-    refused = pytest.raises(ValueError, match=r"metadata must be sample_weight alone .* got \['groups'\]")
-    with sklearn.config_context(enable_metadata_routing=True), sharded(), refused:
-        search.fit(X, y, groups=y)
 
 
 def test_an_exception_of_the_users_own_goes_through(group_of_one):

@@ -3,14 +3,12 @@
 import contextlib
 import doctest
 import importlib
-import inspect
 import io
 import os
 import re
 import subprocess
 import sys
 import textwrap
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +21,6 @@ from torch.utils.data import TensorDataset
 import count
 import skclamp
 import tables
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -146,35 +143,6 @@ def test_every_public_name_is_in_the_reference_with_an_example():
         assert raised or not callable(value) or ">>> " in value.__doc__, f"{name} has no example"
 
 
-def test_groups_of_parameters_begin_with_one_that_there_is(monkeypatch):
-    monkeypatch.syspath_prepend(DOCS)
-    groups = importlib.import_module("_parameter_groups")
-    assert set(groups.GROUPS) <= set(inspect.signature(NeuralClampingCalibrator).parameters)
-    docscrape = pytest.importorskip("numpydoc.docscrape_sphinx")
-    lines = str(docscrape.SphinxClassDoc(NeuralClampingCalibrator)).splitlines()
-    start = lines.index(":Other Parameters:")
-    groups.group_parameters(None, "class", "", NeuralClampingCalibrator, None, lines)
-    assert lines[start] == ":Less often needed:"
-    titles = [line.strip() for line in lines if line.strip() in groups.GROUPS.values()]
-    assert titles == list(groups.GROUPS.values())
-    plain = lines[:start]
-    groups.group_parameters(None, "class", "", TemperatureScaling, None, plain)
-    assert plain == lines[:start]
-
-
-def test_no_block_of_a_page_is_passed_over():
-    texts = [page.read_text(encoding="utf-8") for page in PAGES]
-    found = Counter(kind for page in PAGES for kind, _, _ in blocks(page))
-    for kind, pattern in (
-        ("python", r"\.\. code-block:: python\n(?!( +:.+\n)* +:class: not-run)"),
-        ("include", r"\.\. literalinclude:: "),
-        ("doctest", r"\n\n *>>> "),
-    ):
-        assert found[kind] == sum(len(re.findall(pattern, text)) for text in texts) > 0, kind
-    with pytest.raises(AssertionError, match=r"Expected:\n +4\n +Got:\n +3"):
-        run_doctest(">>> 3\n4\n", {}, PAGES[0], 0)
-
-
 @pytest.fixture(scope="module")
 def after_readme():
     """The names that the README's code leaves behind, and what it prints."""
@@ -236,11 +204,6 @@ def test_first_lines_of_readme_and_documentation_are_the_same():
 )
 def test_readme_is_short(what, value, floor):
     assert 0 < value <= floor, what
-
-
-def test_what_counts_as_a_number():
-    text = "# 1\n\n`2` and [3](4.csv), 5,000 and 6.7 %\n\n```\n8\n```\n<!-- 9 -->\n"
-    assert [value for what, value, _ in count.readme(text) if "numbers" in what] == [4]
 
 
 def test_every_number_of_the_readme_has_its_file():

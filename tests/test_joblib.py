@@ -10,7 +10,7 @@ import torch
 from _small_networks import bare_logits, labels_of, perceptron, snapshot, vectors
 from sklearn.model_selection import GridSearchCV
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator
 
 X = vectors(200)
 SETTINGS = {"perturbation": "affine", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
@@ -57,11 +57,3 @@ def test_what_is_copied_with_its_network_stays_around_it(copied):
     with torch.no_grad():
         twin[0].weight.zero_()
     assert network[0].weight.any()
-
-
-def test_a_shallow_copy_shares_its_network():
-    network = perceptron()
-    fitted = TemperatureScaling(network).fit(X, labels_of(bare_logits(network, X)))
-    again = copy.copy(fitted)
-    assert again.estimator is network
-    assert again.set_params(batch_size=7).batch_size != fitted.batch_size

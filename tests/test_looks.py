@@ -8,7 +8,6 @@ import torch
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
-from skorch import NeuralNetClassifier
 from torch import nn
 from torch.nn import functional
 
@@ -90,36 +89,12 @@ def test_the_maps_that_the_warning_names_mend_them(kind):
     assert losses[0] < losses[1] / 3
 
 
-def test_a_network_with_balanced_classes_is_told_to_have_another_output():
-    classifier, X, y = fraud()
-    network = nn.Linear(20, 2)
-    with torch.no_grad():
-        network.weight[1] = torch.from_numpy(classifier.coef_[0])
-        network.bias[1] = float(classifier.intercept_[0])
-        network.weight[0] = network.bias[0] = 0
-    X = X.astype(np.float32)
-    options = {"perturbation": None, "random_state": 0}
-    (message,) = told(NeuralClampingCalibrator(network, output=None, **options), X, y)
-    assert "NeuralClampingCalibrator with output=StructuredVectorScaling() can" in message
-    for output in (StructuredVectorScaling(), "auto"):
-        assert told(NeuralClampingCalibrator(network, output=output, **options), X, y) == []
-
-
 def test_rare_classes_that_are_calibrated_are_no_news():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         score = rng.normal(-5, 2, size=5000)
         y = (score + rng.logistic(size=5000) > 0).astype(int)
         assert told(TemperatureScaling(), 2 * score, y) == []
-
-
-def test_weights_decide_which_frequencies_count():
-    rng = np.random.default_rng(0)
-    score = rng.normal(0, 2, size=5000)
-    y = (score + rng.logistic(size=5000) > 0).astype(int)
-    weight = np.where(y == 1, 0.02, 1.0)
-    assert told(TemperatureScaling(), score, y, sample_weight=np.full(5000, 0.02)) == []
-    assert told(TemperatureScaling(), score, y, sample_weight=weight)[0].startswith("class frequencies are off")
 
 
 @pytest.mark.parametrize("kind", [DirichletCalibration, MatrixScaling, VectorScaling, IsotonicCalibration])
@@ -218,15 +193,6 @@ def test_a_softmax_of_probabilities_is_told(n_classes):
     assert not [message for message in told(TemperatureScaling(response="logits"), proba, y) if "twice" in message]
 
 
-def test_a_skorch_net_that_ends_in_a_softmax_beside_cross_entropy_is_told():
-    X, y = sharp()
-    network = nn.Sequential(nn.Linear(10, 10, bias=False), nn.Softmax(1))
-    nn.init.eye_(network[0].weight)
-    net = NeuralNetClassifier(network, criterion=nn.CrossEntropyLoss, classes=range(10)).initialize()
-    (message,) = told(TemperatureScaling(net), X.astype(np.float32), y)
-    assert "a softmax may have been applied twice" in message
-
-
 class Dropping(nn.Module):
     """A perceptron with a dropout that never ends."""
 
@@ -238,12 +204,6 @@ class Dropping(nn.Module):
         return self.network[2](functional.dropout(self.network[1](self.network[0](x)), self.share, training=True))
 
 
-def batch_norm():
-    """By each batch's own moments, so that a sample's logits depend on the others."""
-    network = perceptron()
-    return nn.Sequential(nn.BatchNorm1d(6, track_running_stats=False), *network).eval()
-
-
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator, IsotonicCalibration])
 def test_a_network_that_is_random_in_eval_mode_is_told(kind):
     X = vectors(150)
@@ -253,30 +213,6 @@ def test_a_network_that_is_random_in_eval_mode_is_told(kind):
     assert "the network is random in eval mode" in message
     assert "Likely causes" not in message
     torch.set_rng_state(before)
-
-
-def test_a_second_look_leaves_the_random_state_alone():
-    X = vectors(64)
-    y = bare_logits(perceptron(), X).argmax(1)
-    network, states = Dropping(perceptron(), 0.1).eval(), []
-    for look in (lambda: told(TemperatureScaling(network), X, y), lambda: network(torch.from_numpy(X))):
-        torch.manual_seed(0)
-        look()
-        states.append(torch.get_rng_state())
-    assert torch.equal(*states)
-
-
-def test_a_network_that_goes_by_its_batch_is_told_and_is_not_random():
-    X = vectors(200)
-    hardly = nn.Linear(6, 6)
-    with torch.no_grad():
-        # What the batch's moments move is next to nothing beside what is constant.
-        hardly.weight.mul_(0.01)
-    for network in (batch_norm(), nn.Sequential(batch_norm()[0], hardly, *perceptron()).eval()):
-        y = bare_logits(network, X).argmax(1)
-        message = told(TemperatureScaling(network), X, y)[0]
-        assert "depend on what else is in its batch" in message
-        assert "random" not in message
 
 
 def test_a_network_that_only_guesses_is_not_searched():
@@ -293,17 +229,6 @@ def test_a_network_that_only_guesses_is_not_searched():
     asked = NeuralClampingCalibrator(network, perturbation="channel", random_state=0)
     told(asked, X, y)
     assert asked.cost_["backward"] > 0
-
-
-def test_an_untrained_network_that_tells_classes_apart_by_luck_only_guesses():
-    """Outputs hang on the class, and which column is largest where is luck: samples however many say no more."""
-    n_told = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        y = np.arange(2000) % 10
-        logits = 0.2 * rng.normal(size=(10, 10))[y] + 0.3 * rng.normal(size=(2000, 10))
-        n_told += any("no better than guessing" in message for message in told(TemperatureScaling(), logits, y))
-    assert n_told >= 18
 
 
 def test_summaries_begin_with_scores_that_the_metrics_confirm():
@@ -342,11 +267,6 @@ def test_summaries_have_the_loss_out_of_fold_where_there_is_one():
     clamped.set_params(output=None)
     assert " out of fold; in sample " in clamped.fit(X + 2, y).summary()
     assert "out of fold" not in TemperatureScaling(network).fit(X, y).summary()
-
-
-def test_a_summary_of_many_samples_says_how_many_it_saw():
-    X, y = problem(30000, 2)
-    assert " (on 8,192 of them). " in TemperatureScaling().fit(X, y).summary()
 
 
 def test_two_of_four_classes_that_are_swapped_are_told():
@@ -414,45 +334,6 @@ def test_mistakes_of_labels_are_told(mistake, kind):
         X, labels = change(z, np.where(unknown, np.nan, y))
         with pytest.warns(CalibrationSetWarning, match=rule):
             kind(**options).fit(X, labels)
-
-
-def told_to_be_guesses(z, y):
-    return any("hardly higher" in message for message in told(PlattScaling(), z, y))
-
-
-def test_weak_probabilities_of_rare_labels_are_seldom_guesses():
-    """Nor are labels that are ranked well beside others that nothing fits."""
-    weak = beside = 0
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        y = np.zeros((1000, 6))
-        for k in range(6):
-            y[rng.choice(1000, 20, replace=False), k] = 1
-        z = rng.normal(size=y.shape) - 4
-        weak += told_to_be_guesses(z + 0.6 * y, y)
-        y[:, :4] = rng.random((1000, 4)) < 0.5
-        beside += told_to_be_guesses(z + 8 * y * (np.arange(6) > 3), y)
-    assert weak <= 2
-    assert beside == 0
-
-
-def test_labels_that_are_easy_are_not_flawless_and_scores_are_no_percentages():
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        easy = np.where(rng.random((400, 20)) < 0.15, 6, -6) + rng.normal(size=(400, 20))
-        drawn = (easy + rng.logistic(size=easy.shape) > 0).astype(float)
-        assert not any("without an error" in message for message in told(PlattScaling(), easy, drawn))
-        z, y = several(seed=seed)
-        for scores in (20 + z, 300 + 50 * z - 50 * z.min()):
-            assert not any("percentages" in message for message in told(PlattScaling(), scores, y))
-
-
-def test_ones_alone_are_told_beside_a_label_that_nobody_knows():
-    z, y = several()
-    y = np.where(y == 1, 1, np.nan)
-    y[:, -1] = np.nan
-    with pytest.warns(CalibrationSetWarning, match="all labels that are known are 1"):
-        PlattScaling().fit(z, y)
 
 
 def test_labels_that_are_right_are_no_news():

@@ -68,17 +68,6 @@ def test_stays_accurate_where_the_probability_rounds_to_one():
     assert loss.item() == pytest.approx(math.exp(-40) ** 1.5, rel=1e-9)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.5])
-def test_weights_count_as_repetitions(gamma):
-    logits, target = _logits(n=6)
-    weight = torch.tensor([0.0, 1, 2, 3, 1, 0], dtype=torch.float64)
-    repeats = weight.long()
-    repeated = logits.repeat_interleave(repeats, 0), target.repeat_interleave(repeats)
-    for reduction in ("mean", "sum"):
-        ours = focal_loss(logits, target, gamma=gamma, sample_weight=weight, reduction=reduction)
-        torch.testing.assert_close(ours, focal_loss(*repeated, gamma=gamma, reduction=reduction))
-
-
 def test_module_is_the_function():
     logits, target = _logits()
     weight = torch.linspace(0, 1, len(target), dtype=torch.float64)
@@ -127,11 +116,3 @@ def test_refuses_bad_input(given, match):
     if "gamma" in given:
         with pytest.raises(ValueError, match=match):
             FocalLoss(**given)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_a_sample_without_a_label_is_refused(gamma):
-    logits, target = _logits(n=5)
-    target[2] = -100
-    with pytest.raises((IndexError, RuntimeError), match="-100 is out of bounds"):
-        focal_loss(logits, target, gamma=gamma)

@@ -1,7 +1,6 @@
 """Several labels a sample that don't exclude each other: every calibrator that takes them, and those that refuse."""
 
 import copy
-import re
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -12,7 +11,7 @@ import torch
 from _export import HOW, check_the_same
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
-from scipy.special import expit, logit, rel_entr
+from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -32,7 +31,7 @@ from sklearn.utils.estimator_checks import (
 from sklearn.utils.fixes import parse_version
 from skorch import NeuralNetClassifier
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from skclamp import (
     BayesianBinningIntoQuantiles,
@@ -52,7 +51,6 @@ from skclamp import (
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
-    TorchTraining,
     VectorScaling,
     VennAbersCalibration,
     load,
@@ -216,12 +214,6 @@ def test_mistakes_have_a_message(Y, settings, message):
         PlattScaling(**settings).fit(problem()[0], Y)
 
 
-def test_the_number_of_places_that_are_ignored_is_no_label():
-    Z, Y = problem()
-    fits = [TemperatureScaling(ignore_index=number).fit(Z, Y) for number in (-100, 0, 1)]
-    assert len({calibrator.temperature_ for calibrator in fits}) == 1
-
-
 def test_probabilities_for_logits_are_told():
     Z, Y = problem()
     with pytest.warns(CalibrationSetWarning, match="lies between 0 and 1 everywhere, and is taken for logits"):
@@ -244,18 +236,6 @@ def test_a_display_shows_the_events_of_all_labels():
     expected = ReliabilityDisplay.from_predictions(Y, calibrator.predict_proba(Z))
     assert found.bins.error() == expected.bins.error()
     plt.close("all")
-
-
-def test_binary_features_in_the_place_of_labels_look_swapped():
-    _, Y = problem()
-    with pytest.raises(ValueError, match="X and y look swapped"):
-        PlattScaling().fit(Y[:, 0], Y)
-
-
-def test_one_hot_rows_are_taken_where_asked_for():
-    Z = problem()[0]
-    Y = np.eye(4)[np.arange(600) % 4]
-    assert PlattScaling(outputs="sigmoid").fit(Z, Y).predict_proba(Z).shape == Y.shape
 
 
 def test_rare_labels_are_pooled_and_a_map_of_each_says_what_it_lacks():
@@ -297,29 +277,6 @@ class TestALabelOfOneValueBeyondChance:
         others = clone(calibrator).fit(Z[:, 1:], Y[:, 1:], sample_weight=weight).predict_proba(Z[:, 1:])
         np.testing.assert_allclose(found[:, 1:], others, rtol=0.01)
 
-    def test_is_learned_by_itself_where_pooling_is_partial(self):
-        Z, Y = self.draw(0)
-        assert PlattScaling().fit(Z, Y).predict_proba(Z)[:, 0].mean() < 0.05
-
-    def test_costs_the_other_labels_of_a_selector_nothing(self):
-        new, without, beside = np.random.default_rng(1).normal(-3.0, 2.0, (5000, 5)), [], []
-        truth = expit(new[:, 1:])
-
-        def excess(proba):
-            return (rel_entr(truth, proba) + rel_entr(1 - truth, 1 - proba)).mean()
-
-        for seed in range(8):
-            Z, Y = self.draw(seed)
-            without.append(excess(CalibratorSelector().fit(Z[:, 1:], Y[:, 1:]).predict_proba(new[:, 1:])))
-            beside.append(excess(CalibratorSelector().fit(Z, Y).predict_proba(new)[:, 1:]))
-        assert np.mean(beside) < np.mean(without) + 0.0005
-
-    def test_that_chance_explains_teaches(self):
-        Z, Y = self.draw(0)
-        Z[:, 0] -= 3
-        without, beside = PlattScaling().fit(Z[:, 1:], Y[:, 1:]), PlattScaling().fit(Z, Y)
-        assert beside.shared_[1] < without.shared_[1] - 0.01
-
 
 def posterior_mode(z, y, centre, precision):
     """Pair of one label and its posterior's variances, by scipy."""
@@ -351,14 +308,6 @@ def test_partial_pooling_is_empirical_bayes():
     np.testing.assert_allclose(calibrator.shared_, before, atol=2e-3)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_pooled_pairs_know_no_scale(scale):
-    Z, Y = problem(100)
-    rescaled = PlattScaling().fit(scale * Z, Y)
-    proba = PlattScaling().fit(Z, Y).predict_proba(Z)
-    np.testing.assert_allclose(rescaled.predict_proba(scale * Z), proba, atol=0.03)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_independent_labels_are_each_a_proof_to_the_selector_and_copies_are_one(seed):
     rng = np.random.default_rng(seed)
@@ -374,17 +323,6 @@ def test_independent_labels_are_each_a_proof_to_the_selector_and_copies_are_one(
     assert n_copies == pytest.approx([100, 100])
 
 
-def test_the_selector_pools_by_samples_and_not_by_labels():
-    """Ten times the same label are no ten proofs."""
-    Z, Y = problem(200)
-    copied, told = np.repeat(Z[:, :1], 10, axis=1), np.repeat(Y[:, :1], 10, axis=1)
-    several = CalibratorSelector().fit(copied, told)
-    assert several.cv_results_["price"][1] == pytest.approx(
-        CalibratorSelector().fit(copied[:, :2], told[:, :2]).cv_results_["price"][1], rel=0.3
-    )
-    assert several.best_score_ == pytest.approx(-loss(several.predict_proba(copied), told), rel=0.2)
-
-
 def test_a_selector_and_clamping_take_maps_of_each_label():
     Z, Y = problem()
     candidates = [("temperature", TemperatureScaling()), ("beta", BetaCalibration()), ("Platt", PlattScaling())]
@@ -396,31 +334,6 @@ def test_a_selector_and_clamping_take_maps_of_each_label():
     assert calibrator.predict_proba(X).shape == labels.shape
     with pytest.raises(ValueError, match="scoring must be None where y has several labels"):
         CalibratorSelector(scoring="neg_log_loss").fit(Z, Y)
-
-
-class Stream(IterableDataset):
-    """Samples in another order each time; one pass is counted."""
-
-    def __init__(self, X, Y):
-        self.X, self.Y, self.passes = X, Y, 0
-
-    def __iter__(self):
-        order = np.random.default_rng(self.passes).permutation(len(self.X))
-        self.passes += 1
-        for row in order:
-            yield torch.from_numpy(self.X[row]), torch.from_numpy(self.Y[row])
-
-
-@pytest.mark.parametrize("kind", [PlattScaling, BetaCalibration])
-def test_a_stream_is_gone_through_once(kind):
-    X, Y = tables(seed=1)
-    stream = Stream(X, Y)
-    calibrator = kind(NETWORK, outputs="sigmoid").fit(stream)
-    assert stream.passes == 1
-    np.testing.assert_allclose(calibrator.predict_proba(X), kind(NETWORK).fit(X, Y).predict_proba(X), atol=1e-4)
-    shuffled = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), batch_size=50, shuffle=True)
-    again = kind(NETWORK, outputs="sigmoid").fit(shuffled)
-    np.testing.assert_allclose(calibrator.predict_proba(X), again.predict_proba(X), atol=1e-4)
 
 
 def test_classes_that_exclude_each_other_are_no_labels():
@@ -565,19 +478,6 @@ def test_clamping_of_a_perceptron(scaler):
     assert not hasattr(platt, "module_")
 
 
-def test_a_list_of_classes_is_no_list_of_labels():
-    class Listing(LogisticRegression):
-        def fit(self, X, y):
-            super().fit(X, y)
-            self.classes_ = self.classes_.tolist()
-            return self
-
-    X, Y = tables()
-    y = Y[:, 0] + 2 * Y[:, 1]
-    found = TemperatureScaling(Listing().fit(X, y)).fit(X, y)
-    assert found.temperature_ == TemperatureScaling(LogisticRegression().fit(X, y)).fit(X, y).temperature_
-
-
 def test_votes_of_labels_are_no_certainties():
     """Zeros of a forest count as half of the least vote, in the fit as in predictions."""
     (X, Y), (new, labels) = tables(), tables(seed=1)
@@ -605,11 +505,6 @@ def test_probabilities_of_a_column_become_log_odds():
     found = logits_from(proba, "probabilities", n_samples=2, outputs="sigmoid").numpy()
     np.testing.assert_allclose(found[:, 0], logit([0.25, 0.5]))
     np.testing.assert_allclose(expit(found), proba.numpy(), atol=3e-16)
-
-
-class Back(nn.Module):
-    def forward(self, x):
-        return (x - 1) / 0.3
 
 
 class TestClamping:
@@ -641,12 +536,6 @@ class TestClamping:
             expected = TemperatureScaling(NETWORK).fit(X, Y)
             np.testing.assert_allclose(calibrator.predict_proba(X), expected.predict_proba(X), atol=1e-9)
 
-    def test_optimisers_of_torch_lower_the_loss(self):
-        X, Y = self.data(1, True)
-        options = {"perturbation": "affine", "training": TorchTraining(), "lr": 0.05, "max_epochs": 20, "gamma": 0.0}
-        calibrator = NeuralClampingCalibrator(NETWORK, random_state=0, validation_fraction=None, **options).fit(X, Y)
-        assert loss(calibrator.predict_proba(X), Y) < loss(TemperatureScaling(NETWORK).fit(X, Y).predict_proba(X), Y)
-
     def test_equal_inputs_of_other_labels_all_count(self):
         """By what T costs: it is of samples out of fold, and half of these labels say nothing, so that it varies."""
         X, Y = self.data(1, True)
@@ -661,28 +550,6 @@ class TestClamping:
         assert losses[0] < 0.005
         # What it would cost if the first ones alone counted.
         assert losses[1] > 0.05
-
-    def test_views_are_weighed(self):
-        """Of a user's own, which undoes the shift."""
-        X, Y = self.data(1, True)
-        options = {"perturbation": None, "max_views": [Back()], "output": None, "random_state": 0}
-        calibrator = NeuralClampingCalibrator(NETWORK, **options).fit(X, Y)
-        assert calibrator.views_verdict_.accepted
-        assert loss(calibrator.predict_proba(X), Y) < 0.8 * loss(
-            TemperatureScaling(NETWORK).fit(X, Y).predict_proba(X), Y
-        )
-
-    @pytest.mark.parametrize("output", ["auto", None])
-    def test_the_summary_speaks_of_a_label_everywhere(self, output):
-        X, Y = self.data(1, True)
-        told = NeuralClampingCalibrator(NETWORK, output=output, random_state=0).fit(X, Y).summary()
-        words = r"NLL ([\d.]+) (?:out of fold|in the folds that chose it); in sample .* NLL .* -> ([\d.]+)\. Neural"
-        held_out, in_sample = re.match(words, told).groups()
-        assert 0.95 < float(held_out) / float(in_sample) < 1.3
-
-    def test_a_focal_loss_is_refused(self):
-        with pytest.raises(ValueError, match="gamma must be 0 where y has several labels or places a sample; got 1"):
-            NeuralClampingCalibrator(NETWORK, gamma=1.0).fit(*self.data(1, True))
 
     def test_saves_and_loads(self, tmp_path):
         X, Y = self.data(1, True)
@@ -785,30 +652,6 @@ class TestNoiseFloor:
             np.testing.assert_allclose(floor.mean, np.mean(values, 0), rtol=0.1)
             np.testing.assert_allclose(floor.quantile, np.quantile(values, 0.95, 0), rtol=0.2)
 
-    def test_of_each_label_is_that_of_an_event(self):
-        proba = expit(problem()[0])
-        each = partial(expected_calibration_error, average=None)
-        floor = calibration_noise_floor(each, proba, outputs="sigmoid", random_state=0)
-        alone = [calibration_noise_floor(expected_calibration_error, p, random_state=0).mean for p in proba.T]
-        np.testing.assert_allclose(floor.mean, alone, rtol=0.1)
-
-    def test_labels_that_arent_known_are_left_out(self):
-        proba = expit(problem()[0])
-        unknown = np.where(np.arange(len(proba))[:, None] < 400, np.nan, proba)
-        few, less = (
-            calibration_noise_floor(brier_score, p, outputs="sigmoid", random_state=0) for p in (proba[400:], unknown)
-        )
-        assert less.mean == pytest.approx(few.mean, rel=0.03)
-
-    def test_takes_weights_and_metrics_of_others(self):
-        proba = expit(problem()[0])
-        run = partial(calibration_noise_floor, y_proba=proba, outputs="sigmoid", n_draws=20, random_state=0)
-        weight = np.where(np.arange(len(proba)) < 100, 1.0, 0.0)
-        few = calibration_noise_floor(brier_score, proba[:100], outputs="sigmoid", random_state=0)
-        assert run(brier_score, sample_weight=weight).mean == pytest.approx(few.mean, rel=0.05)
-        foreign = run(lambda Y, p: np.square(Y - p).mean())
-        assert foreign == pytest.approx(run(partial(brier_score, average="micro")))
-
     def test_refuses_what_are_no_labels(self):
         proba = expit(problem()[0])
         run = partial(calibration_noise_floor, outputs="sigmoid")
@@ -871,23 +714,6 @@ def test_modules_leave_python(calibrator, how, tmp_path):
     check_the_same(calibrator.fit(X, Y).module_.eval(), torch.from_numpy(X[:8]), how, tmp_path)
 
 
-@OF_NETWORK
-def test_modules_fold(calibrator):
-    X, Y = tables(seed=1)
-    module, x = calibrator.fit(X, Y).module_.eval(), torch.from_numpy(X)
-    torch.testing.assert_close(module.fold(x[:8])(x), module(x), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:.*labels are 0 in all samples:UserWarning")
-def test_a_pool_of_labels_that_are_all_0_tells_its_own_loss():
-    """They are no missing class, whose probabilities temperature scaling would set."""
-    logits = 2 * np.random.default_rng(0).normal(size=(400, 3))
-    y = np.zeros((400, 3), dtype=int)
-    selector = CalibratorSelector(outputs="sigmoid").fit(logits, y)
-    told = -np.log1p(-selector.predict_proba(logits)).mean()
-    assert -selector.best_score_ == pytest.approx(told, abs=0.002)
-
-
 @pytest.mark.parametrize("scale", [0.3, 1.0, 5.0])
 def test_labels_that_a_threshold_separates_have_no_gain_of_their_own(scale):
     """Flawless samples say that a gain is large, not how large; nor do they lend theirs to others."""
@@ -902,15 +728,6 @@ def test_labels_that_a_threshold_separates_have_no_gain_of_their_own(scale):
         beside = PlattScaling().fit(scale * z, np.c_[flawless[:, :1], y[:, 1:]])
     np.testing.assert_allclose(beside.coef_[1:], alone.coef_[1:], rtol=0.2)
     assert beside.coef_[0] < 10 * alone.coef_[0]
-
-
-def test_new_probabilities_for_logits_are_told():
-    Z, Y = problem()
-    calibrator = PlattScaling().fit(Z, Y)
-    with pytest.warns(CalibrationSetWarning, match="rows given lie between 0 and 1 everywhere, as probabilities do"):
-        calibrator.predict_proba(expit(Z))
-    for new in (Z, expit(Z[:1])):
-        calibrator.predict_proba(new)  # and no warning
 
 
 @pytest.mark.parametrize("absent", [-1, -100])

@@ -7,12 +7,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from sklearn.base import clone
-from sklearn.feature_extraction import DictVectorizer
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from skorch.helper import SliceDataset
@@ -28,15 +24,12 @@ from skclamp import (
     TorchTraining,
     compare_calibrators,
 )
-from skclamp.exceptions import CalibrationSetWarning, CalibrationWarning, ForwardError
+from skclamp.exceptions import CalibrationSetWarning, ForwardError
 from skclamp.metrics import (
-    bootstrap_interval,
     brier_score,
-    calibration_noise_floor,
     expected_calibration_error,
     negative_log_likelihood,
 )
-from skclamp.modules import ClampedModule, LogitsModule
 from tests._mistakes import N_SAMPLES, Named, of_images, problem, table, warned
 from tests._small_networks import bare_logits, labels_of, perceptron, snapshot, softmax
 
@@ -137,14 +130,6 @@ def test_what_an_embedding_does_not_take(mistake, by_name):
             call(spoilt)
 
 
-def test_bags_of_tokens_and_integers_for_a_network_without_an_embedding():
-    bag = nn.Sequential(nn.EmbeddingBag(50, 4), nn.Linear(4, 3))
-    with pytest.raises(ForwardError, match=r"takes integers .* as many rows: \[50\]$"):
-        TemperatureScaling(bag).fit(TOKENS + 9, TOKENS[:, 0] % 3)
-    with pytest.raises(ForwardError, match="X must hold floating-point inputs, unless the network embeds integers"):
-        TemperatureScaling(perceptron(n_features=8)).fit(TOKENS, TOKENS[:, 0] % 3)
-
-
 class Refused(RuntimeError):
     """An error of the user's own."""
 
@@ -200,13 +185,6 @@ def test_a_failure_at_any_time(options, n_calls, error):
     assert snapshot(network) == before
 
 
-def test_a_head_within_a_head_tells_once():
-    module = ClampedModule(LogitsModule(perceptron()))
-    with pytest.raises(ForwardError) as caught:
-        module(torch.zeros(2, 9))
-    assert str(caught.value).count("failed") == 1
-
-
 @pytest.mark.parametrize("kind", CALIBRATORS)
 def test_swapped_and_dense_labels(kind):
     network, X, y = problem()
@@ -244,14 +222,6 @@ def test_wrong_names_of_inputs():
         match="X must be a dict of the inputs that .*, 'input1', 'input2', or a Dataset .*; got a single input",
     ):
         TemperatureScaling(nn.Bilinear(6, 6, 4)).fit(X, y)
-
-
-def test_wrong_names_in_a_hugging_face_data_set():
-    datasets = pytest.importorskip("datasets")
-    _, X, y = table()
-    data = datasets.Dataset.from_dict({"image": X.tolist(), "label": y.tolist()})
-    with pytest.raises(TypeError, match="takes by name, 'pixels', beside labels as 'labels' or 'label'; got 'image'"):
-        TemperatureScaling(Named()).fit(data)
 
 
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
@@ -331,20 +301,6 @@ def test_labels_that_count_from_one(metric):
     metric(y[y > 1], proba[y > 1])
 
 
-def test_resamples_that_miss_the_first_class():
-    y = np.r_[0, 1 + np.arange(59) % 3]
-    proba = np.tile([0.01, 0.33, 0.33, 0.33], (60, 1))
-
-    def brier(y_true, y_proba):
-        return brier_score(y_true, y_proba)
-
-    calibration_noise_floor(brier, proba, n_draws=20, random_state=0)
-    bootstrap_interval(brier, y, proba, n_resamples=20, random_state=0)
-    few = {"calibrators": [TemperatureScaling()], "n_resamples": 2, "n_draws": 2}
-    logits = 3 * np.eye(4)[y] + np.random.default_rng(0).normal(size=(60, 4))
-    compare_calibrators(None, logits, y, logits[1:] + 0.1, y[1:], **few)
-
-
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_search_over_a_bare_dataset(labelled):
     network, X, y = problem()
@@ -384,15 +340,6 @@ def test_load_with_the_network_first(tmp_path):
     TemperatureScaling(network).fit(X, y).save(tmp_path / "saved")
     with pytest.raises(TypeError, match=r"the path comes first: load\(path, estimator\); got Sequential"):
         skclamp.load(network, tmp_path / "saved")
-
-
-def test_dicts_are_samples_to_a_pipeline_that_makes_numbers_of_them():
-    samples = [{"length": float(k % 7), "colour": "red" if k % 3 else "blue"} for k in range(120)]
-    y = np.array([k % 2 if k % 7 < 5 else 1 for k in range(120)])
-    pipeline = make_pipeline(DictVectorizer(), LogisticRegression())
-    for estimator in (pipeline, FrozenEstimator(clone(pipeline).fit(samples, y))):
-        proba = TemperatureScaling(estimator).fit(samples, y).predict_proba(samples)
-        np.testing.assert_allclose(proba.sum(1), 1)
 
 
 def spoilt(values, value, place):
@@ -476,17 +423,6 @@ def test_what_is_no_estimator(kind, what):
         kind(make(network)).fit(X, y)
 
 
-@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")
-def test_the_module_of_an_exported_program():
-    network, X, y = problem()
-    batch = {0: torch.export.Dim("batch", min=2, max=512)}
-    program = torch.export.export(network.eval(), (torch.as_tensor(X[:4]),), dynamic_shapes=(batch,))
-    with pytest.raises(TypeError, match=f"got ExportedProgram{INSTEAD}"):
-        TemperatureScaling(program).fit(X, y)
-    expected = TemperatureScaling(network).fit(X, y).temperature_
-    assert TemperatureScaling(program.module()).fit(X, y).temperature_ == pytest.approx(expected, rel=1e-4)
-
-
 class Pair(nn.Module):
     """Takes two inputs by name."""
 
@@ -532,16 +468,6 @@ def test_clamping_in_inference_mode():
         for estimator, samples in ((network, X), (network, inputs), (copy.deepcopy(made_inside), X))
     )
     assert of_arrays.temperature_ == of_tensors.temperature_ == of_a_copy.temperature_
-
-
-def test_a_network_that_keeps_no_gradients():
-    network, X, y = problem()
-    for mode in (torch.inference_mode, torch.no_grad):
-        network.forward = mode()(type(network).forward.__get__(network))
-        with pytest.raises(
-            ValueError, match=r"without torch\.inference_mode\(\) or torch\.no_grad\(\) in its forward$"
-        ):
-            NeuralClampingCalibrator(network).fit(X, y)
 
 
 @pytest.mark.parametrize("kind", CALIBRATORS)
@@ -688,25 +614,6 @@ def test_strings_that_scikit_learn_numbers_before_it_fits(kind):
             np.testing.assert_array_equal(proba[test], fold.predict_proba(X[test]))
 
 
-@pytest.mark.parametrize("given", ["logits", "a network", "a classifier"])
-def test_a_rare_class_that_separates(given):
-    rng = np.random.default_rng(0)
-    y = np.r_[np.zeros(997, int), np.ones(3, int)]
-    score = rng.normal(size=1000) - 5 + 9 * y
-    logits, names = np.stack([-score, score], 1) / 2, np.array(["ordinary", "fraud"])
-    estimator, X = {
-        "logits": (None, logits),
-        "a network": (nn.Identity(), logits),
-        "a classifier": (LogisticRegression(C=100).fit(score[:, None], names[y]), score[:, None]),
-    }[given]
-    calibrator = TemperatureScaling(estimator, classes=names if given != "a classifier" else None)
-    with pytest.warns(CalibrationWarning) as caught:
-        calibrator.fit(X, names[y])
-    (said,) = [str(each.message) for each in caught]
-    assert "Few of the 1000 samples are of class 'fraud' (3): how sure to be of a class can't be" in said
-    assert "Likely causes" not in said
-
-
 # Labels, and columns of text
 
 
@@ -728,13 +635,6 @@ SOFT = r"Soft labels aren't taken: give the likeliest class; or each sample once
 def test_masks_that_calibrators_do_not_take(y, message):
     with pytest.raises(ValueError, match=message):
         TemperatureScaling().fit(SCENES, y)
-
-
-def test_minus_one_at_a_place_can_be_told_to_be_unknown_or_a_class():
-    y = np.where(MASKS == 2, -1, MASKS)
-    TemperatureScaling(ignore_index=-1).fit(SCENES, y)
-    named = TemperatureScaling(classes=[0, 1, -1]).fit(SCENES, y)
-    assert named.temperature_ == TemperatureScaling().fit(SCENES, MASKS).temperature_
 
 
 def test_labels_that_are_no_class_are_named():
@@ -766,14 +666,6 @@ def test_a_score_of_labels_that_stand_for_none(unknown):
             calibrator.score(*test)
     brought = TensorDataset(torch.from_numpy(X), torch.full((len(y),), -100))
     assert calibrator.score(brought, y) == calibrator.score(X, y)
-
-
-def test_soft_labels_are_samples_with_weights():
-    """As the message says."""
-    logits = np.random.default_rng(0).normal(size=(200, 3))
-    target = softmax(logits / 2)
-    each = {"X": np.repeat(logits, 3, axis=0), "y": np.tile(np.arange(3), 200), "sample_weight": target.ravel()}
-    assert TemperatureScaling().fit(**each).temperature_ == pytest.approx(2, rel=0.05)
 
 
 def test_a_column_of_text_is_named():

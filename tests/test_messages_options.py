@@ -22,10 +22,9 @@ from skclamp import (
     compare_calibrators,
 )
 from skclamp.exceptions import CalibrationSetWarning, NotConvergedWarning, UnusedParameterWarning
-from skclamp.metrics import brier_score, expected_calibration_error
-from skclamp.modules import ClampedModule, as_module
-from tests._mistakes import N_SAMPLES, Named, labels, problem, table, warned
-from tests._small_networks import bare_logits, perceptron, vectors
+from skclamp.metrics import brier_score
+from tests._mistakes import N_SAMPLES, labels, problem, table, warned
+from tests._small_networks import bare_logits, perceptron
 
 
 def scoring_of(name):
@@ -50,16 +49,6 @@ def test_slips_in_options(calibrator, meant):
         calibrator.fit(X, y)
 
 
-def test_options_come_in_a_fixed_order():
-    _, X, y = table()
-    families = "'auto', 'full', 'channel', 'affine', 'curve', 'color', 'filter', 'grid', 'norm'"
-    with pytest.raises(ValueError, match=f"a str among {{{families}}}.* Got 7 instead.$"):
-        NeuralClampingCalibrator(perceptron(), perturbation=7).fit(X, y)
-    with pytest.raises(ValueError, match=r"one of \['sgd', 'adam'\].*; got an instance of Adam\.$"):
-        training = TorchTraining(optimizer=torch.optim.Adam(perceptron().parameters()))
-        NeuralClampingCalibrator(perceptron(), training=training).fit(X, y)
-
-
 @pytest.mark.parametrize(
     ("metric", "advice"),
     [
@@ -71,16 +60,6 @@ def test_a_metric_is_no_scorer(metric, advice):
     network, X, y = table()
     with pytest.raises(TypeError, match=re.escape(f", a metric: use {advice}")):
         CalibratorSelector(network, scoring=metric).fit(X, y)
-
-
-def test_slips_in_options_of_functions():
-    classifier = LogisticRegression().fit(vectors(60), np.arange(60) % 3)
-    with pytest.raises(ValueError, match="got 'proba'. Did you mean 'predict_proba'"):
-        as_module(classifier, response_method="proba")
-    with pytest.raises(ValueError, match="norm must be one of .* got 'L1'. Did you mean 'l1'"):
-        expected_calibration_error([0, 1], [0.2, 0.7], norm="L1")
-    with pytest.raises(ValueError, match="response must be one of .* got 'logit'. Did you mean 'logits'"):
-        ClampedModule(nn.Identity(), response="logit")
 
 
 @pytest.mark.parametrize(
@@ -131,14 +110,6 @@ def test_parameters_without_effect(kind):
     assert said.startswith("cv has no effect: ")
 
 
-def test_parameters_with_effect():
-    _, X, y = table()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        TemperatureScaling(LogisticRegression(), cv=3).fit(X, y)
-        TemperatureScaling(Named(), integer_scale={"pixels": 1 / 16}).fit({"pixels": np.int64(X * 16)}, y)
-
-
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
 def test_floats_after_integers(kind):
     network, X, _ = problem()
@@ -173,29 +144,3 @@ def test_a_family_that_is_asked_for_in_vain():
         warnings.simplefilter("error")
         fit(X, y)
         NeuralClampingCalibrator(network).fit(X[:60], y[:60])
-
-
-@pytest.mark.parametrize("copied", [False, True])
-def test_a_comparison_on_the_calibration_set(copied):
-    network, X, y = table()
-    few = {"calibrators": [TemperatureScaling()], "n_resamples": 2, "n_draws": 1}
-    for estimator in (network, LogisticRegression().fit(X, y)):
-        test = X.copy() if copied else X
-        said = warned(CalibrationSetWarning, lambda e=estimator, t=test: compare_calibrators(e, X, y, t, y, **few))
-        assert said.startswith("X_test holds samples of X_cal, about 100% of X_test: ")
-
-
-def test_folds_of_a_generator_are_read_once():
-    _, X, y = table()
-    rows = np.arange(60)
-    folds = [(rows[30:], rows[:30]), (rows[:30], rows[30:])]
-    calibrators = [TemperatureScaling(), NeuralClampingCalibrator(random_state=0)]
-    few = {"calibrators": calibrators, "n_resamples": 2, "n_draws": 1}
-    nlls = [
-        [
-            row.nll
-            for row in compare_calibrators(LogisticRegression(), X[:60], y[:60], X[60:], y[60:], cv=cv, **few).rows
-        ]
-        for cv in (folds, (fold for fold in folds))
-    ]
-    assert nlls[0] == nlls[1]

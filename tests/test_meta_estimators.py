@@ -16,13 +16,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import PartialDependenceDisplay
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import (
-    FixedThresholdClassifier,
-    TunedThresholdClassifierCV,
-    cross_val_predict,
-    learning_curve,
-    validation_curve,
-)
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.utils.fixes import parse_version
 
@@ -58,16 +51,6 @@ PROBABILISTIC = {
     "bag": lambda c, X, y: BaggingClassifier(c, n_estimators=2, random_state=0).fit(X, y),
     "calibrated again": lambda c, X, y: CalibratedClassifierCV(c, cv=2).fit(X, y),
 }
-BINARY = {
-    "fixed threshold": lambda c, X, y: FixedThresholdClassifier(c, threshold=0.3).fit(X, y),
-    "fixed threshold of a fitted one": lambda c, X, y: FixedThresholdClassifier(
-        FrozenEstimator(clone(c).fit(X, y)), threshold=0.3
-    ).fit(X, y),
-    "tuned threshold": lambda c, X, y: TunedThresholdClassifierCV(c, cv=2, thresholds=20).fit(X, y),
-    "tuned threshold of a fitted one": lambda c, X, y: TunedThresholdClassifierCV(
-        clone(c).fit(X, y), cv="prefit", refit=False, thresholds=20
-    ).fit(X, y),
-}
 
 
 @pytest.fixture(params=CALIBRATORS)
@@ -92,16 +75,6 @@ def test_probabilities_of_meta_estimators(made, meta):
     assert before is None or snapshot(given) == before
 
 
-@pytest.mark.parametrize("meta", BINARY)
-@pytest.mark.parametrize("kind", ["output map of an unfitted classifier", "clamped float32 network"])
-def test_thresholds(kind, meta):
-    X, y = problem(2)
-    fitted = BINARY[meta](CALIBRATORS[kind](2), X, y)
-    score = CALIBRATORS[kind](2).fit(X, y).predict_proba(X)[:, 1]
-    threshold = getattr(fitted, "best_threshold_", 0.3)
-    np.testing.assert_array_equal(fitted.predict(X), (score >= threshold).astype(int))
-
-
 @pytest.mark.parametrize("meta", [OneVsRestClassifier, OneVsOneClassifier])
 @pytest.mark.parametrize("make", [partial(TemperatureScaling, cv=2), partial(NeuralClampingCalibrator, random_state=0)])
 def test_one_class_against_others(make, meta):
@@ -110,18 +83,6 @@ def test_one_class_against_others(make, meta):
     fitted = meta(make(LogisticRegression())).fit(X, y)
     assert fitted.score(X, y) > meta(LogisticRegression()).fit(X, y).score(X, y) - 0.03
     assert all(part.classes_.tolist() == [0, 1] for part in fitted.estimators_)
-
-
-def test_curves_and_predictions_out_of_fold(made):
-    X, y = problem(3)
-    options = {"cv": 2, "scoring": "neg_log_loss", "error_score": "raise"}
-    sizes, _, scores = learning_curve(made, X, y, train_sizes=[0.5, 1.0], **options)
-    assert sizes.tolist() == [50, 100]
-    assert (scores > -np.log(3)).all()
-    _, scores = validation_curve(made, X, y, param_name="batch_size", param_range=[32, 64], **options)
-    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-3)
-    log_proba = cross_val_predict(made, X, y, cv=2, method="predict_log_proba")
-    np.testing.assert_allclose(np.exp(log_proba).sum(1), 1)
 
 
 # Pictures

@@ -1,6 +1,5 @@
 """Classes that the calibration set has no sample of: nothing is learned of them, and temperature scaling speaks."""
 
-import copy
 import warnings
 
 import numpy as np
@@ -12,13 +11,11 @@ from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.datasets import load_digits
 from sklearn.naive_bayes import GaussianNB
 
-import skclamp
 from skclamp import (
     BetaCalibration,
     CalibratorSelector,
     DirichletCalibration,
     HistogramBinning,
-    IsotonicCalibration,
     MatrixScaling,
     NeuralClampingCalibrator,
     PlattScaling,
@@ -146,23 +143,6 @@ def test_modules_leave_them_to_temperature_scaling(make, how, tmp_path):
     check_the_same(module, torch.from_numpy(NEW[:100]), how, tmp_path)
 
 
-@pytest.mark.parametrize("make", [VectorScaling, BetaCalibration, IsotonicCalibration, CalibratorSelector])
-def test_files_keep_them(make, tmp_path):
-    calibrator = make().fit(*without(*draw(1500), [0, 4]))
-    calibrator.save(tmp_path / "map")
-    loaded = skclamp.load(tmp_path / "map")
-    np.testing.assert_array_equal(loaded.predict_proba(NEW), calibrator.predict_proba(NEW))
-    assert f"2 of 10 {MISSING}" in loaded.summary()
-
-
-def test_another_fit_forgets_them():
-    calibrator = VectorScaling().fit(*without(*draw(1500), [0, 4]))
-    expected = VectorScaling().fit(*draw(1500)).predict_proba(NEW)
-    np.testing.assert_array_equal(calibrator.fit(*draw(1500)).predict_proba(NEW), expected)
-    assert calibrator.seen_.all()
-    assert MISSING not in calibrator.summary()
-
-
 def test_samples_of_missing_classes_alone():
     """Logits of -inf leave a sample nothing but classes that nothing is known of."""
     calibrator = VectorScaling().fit(*without(*draw(1500), [0, 4]))
@@ -213,24 +193,6 @@ def test_what_is_missing_by_chance_is_not_told(make):
     X[:, 7] -= 100
     calibrator = make().fit(*without(X, y, 7))
     assert MISSING in calibrator.summary()
-
-
-def test_few_samples_for_the_gains_of_vector_scaling_are_told():
-    """Nine errors say little of twenty numbers."""
-    rng = np.random.default_rng(0)
-    y = rng.integers(10, size=500)
-    logits = 3 * rng.normal(size=(500, 10)) + 12 * np.eye(10)[y]
-    with pytest.warns(CalibrationSetWarning, match="VectorScaling is likely worse than one temperature"):
-        VectorScaling().fit(logits, y)
-
-
-def test_the_state_dict_of_a_module_has_the_classes_seen():
-    first, second = (PlattScaling().fit(*without(*draw(600), missing)) for missing in ([2], [5]))
-    X = draw(20)[0]
-    module = copy.deepcopy(second.module_)
-    module.load_state_dict(first.module_.state_dict())
-    found = module(torch.from_numpy(X)).softmax(1).detach()
-    np.testing.assert_allclose(found[:, 2], first.predict_proba(X)[:, 2], rtol=1e-6)
 
 
 class Shifted:
@@ -298,14 +260,6 @@ def test_samples_that_weigh_nothing_are_none(scale):
     assert losses.mean() < 0.97 * plain
 
 
-def test_a_choice_of_gamma_does_them_no_harm():
-    problem, options = Shifted(), {"perturbation": "affine", "gamma": "auto", "random_state": 0}
-    calibrator, nll = problem.fitted(NeuralClampingCalibrator, problem.now, [2], **options)
-    _, plain = problem.fitted(TemperatureScaling, problem.now, [2])
-    assert calibrator.accepted_
-    assert nll < 0.95 * plain
-
-
 def test_what_takes_samples_for_a_missing_class_is_no_gain():
     """The right shift among the others moves samples of theirs to where the network expects the missing class."""
     network = torch.nn.Linear(2, 3)
@@ -339,13 +293,6 @@ def test_unlabelled_samples_do_them_no_harm():
         assert nll <= (0.95 if is_kept else 1.02) * of_temperature
 
 
-def test_views_may_hide_them():
-    problem = Shifted()
-    options = {"max_views": [torch.nn.Hardtanh(-2.0, 2.0)], "random_state": 0}
-    calibrator, _ = problem.fitted(NeuralClampingCalibrator, problem.now, [2], **options)
-    assert "1 of 4 classes that the network expects have no samples" in calibrator.views_verdict_.reason
-
-
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_samples_of_one_class_teach_no_perturbation(n_classes):
     problem = Shifted(n_classes)
@@ -356,12 +303,6 @@ def test_samples_of_one_class_teach_no_perturbation(n_classes):
     for verdict in (calibrator.verdict_, calibrator.views_verdict_):
         assert "all samples are of one class" in verdict.reason
     assert nll == pytest.approx(plain)
-
-
-def test_without_a_guard_they_may_be_ruled_out():
-    problem = Shifted()
-    with pytest.warns(CalibrationSetWarning, match="1 of 4 classes .* may have learned to rule them out"):
-        problem.fitted(NeuralClampingCalibrator, problem.before, [2], validation_fraction=None, random_state=0)
 
 
 @pytest.mark.filterwarnings("error")

@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 from _output_maps import OUTPUT_MAPS, draw
-from torch import nn
 
 from skclamp import (
     HistogramBinning,
     IsotonicCalibration,
-    NeuralClampingCalibrator,
-    VectorScaling,
 )
 
 # Of four classes. Networks: weights and offsets of each layer, and the temperature before it.
@@ -69,12 +66,6 @@ def test_every_output_map_is_counted(name):
             assert calibrator._n_parameters >= max(used)
         else:
             assert calibrator._n_parameters == expected
-
-
-def test_an_output_map_takes_the_place_of_the_temperature():
-    clamping = NeuralClampingCalibrator(nn.Identity(), perturbation=None, output=VectorScaling()).fit(*draw())
-    assert clamping._n_parameters == 8
-    assert clamping.set_params(output=None).fit(*draw())._n_parameters == 1
 
 
 @pytest.mark.filterwarnings("ignore:1 of 3 classes have no sample:UserWarning")

@@ -49,12 +49,6 @@ def test_the_network_is_the_one_given_and_stays_as_it_was(clamped, path):
     np.testing.assert_array_equal(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES))
 
 
-@pytest.mark.parametrize("wrap", [nn.DataParallel, pytest.param(torch.compile, marks=pytest.mark.slow)])
-def test_a_wrapped_network_is_the_same(wrap, clamped, path):
-    loaded = round_trip(clamped, path, wrap(convolutional()))
-    np.testing.assert_allclose(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES), rtol=0, atol=1e-6)
-
-
 OTHER = "estimator must be the network that the calibrator was fitted around"
 
 
@@ -106,16 +100,6 @@ def test_what_differs_in_a_part_that_counts_is_another_network(network, others, 
     for other in others:
         with pytest.raises(ValueError, match=OTHER):
             skclamp.load(path, other)
-
-
-def test_outputs_that_are_read_in_another_way_make_another_network(path):
-    network = nn.Sequential(perceptron(), nn.Softmax(1))
-    net = NeuralNetClassifier(network).initialize()
-    X = vectors()
-    calibrator = TemperatureScaling(net).fit(X, labels_of(bare_logits(perceptron(), X)))
-    round_trip(calibrator, path)
-    with pytest.raises(ValueError, match="other weights, layers or outputs"):
-        skclamp.load(path, net.module_)
 
 
 def test_one_weight_makes_another_network(clamped, path):
@@ -213,36 +197,6 @@ def test_a_classifier_of_texts_is_known(path):
         skclamp.load(path, clone(classifier).fit(texts[1:], y[1:]))
 
 
-class Extra(nn.Linear):
-    """A layer with a state of its own in the state dict."""
-
-    def __init__(self, extra):
-        super().__init__(4, 4)
-        nn.init.eye_(self.weight)
-        nn.init.zeros_(self.bias)
-        self.extra = extra
-
-    def get_extra_state(self):
-        return self.extra
-
-    def set_extra_state(self, state):
-        self.extra = state
-
-
-@pytest.mark.parametrize("place", [4, "key"])
-def test_an_extra_state_counts_by_its_content(place, path):
-    def network(value):
-        long = torch.zeros(5000)
-        long[4] = value
-        return Extra({"key": value if place == "key" else 0, "long": long, "set": {1, 2}, "none": None})
-
-    X = LOGITS.astype(np.float32)
-    calibrator = TemperatureScaling(network(1)).fit(X, Y)
-    round_trip(calibrator, path, network(1))
-    with pytest.raises(ValueError, match="other weights"):
-        skclamp.load(path, network(2))
-
-
 def test_a_compiled_part_and_a_sparse_buffer_make_no_other_network(path):
     network = perceptron(0, 4)
     network.register_buffer("mask", torch.eye(4).to_sparse())
@@ -260,16 +214,3 @@ def test_an_estimator_that_is_not_fitted_is_refused(clamped, path):
         ValueError, match=r"estimator must be fitted, as the calibrator's was.*; got LogisticRegression"
     ):
         round_trip(clamped, path, LogisticRegression())
-
-
-def test_parameters_can_be_set_anew(clamped, path):
-    assert round_trip(clamped, path, batch_size=7).batch_size == 7
-    with pytest.raises(ValueError, match="device must name a device that is there.*'nowhere'"):
-        round_trip(clamped, path, device="nowhere")
-    with pytest.raises(TypeError, match="one of batch_size, device, verbose; got 'apple'"):
-        round_trip(clamped, path, pear=1, apple=2)
-    for name in ("size", "perturbation", "classes", "temperature_"):
-        with pytest.raises(TypeError, match=f"one of batch_size, device, verbose; got '{name}'"):
-            round_trip(clamped, path, **{name: None})
-    with pytest.raises(ValueError, match="batch_size"):
-        round_trip(clamped, path, batch_size=0)

@@ -6,23 +6,18 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from _digits import calibration_and_test, convolutional_network
 from _output_maps import PUBLIC
 from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
 from torch.utils.data import DataLoader, Dataset
 
-import skclamp
 from skclamp import (
     CalibratorSelector,
-    IntraOrderPreservingCalibration,
-    MatrixScaling,
     NeuralClampingCalibrator,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
 )
-from skclamp.exceptions import NotSavedWarning
 
 NETWORK = perceptron()
 X = vectors(300)
@@ -118,16 +113,6 @@ def test_the_comparison_names_the_calibrator_it_is_at(capfd):
         compare_calibrators(NETWORK, X[:200], Y[:200], X[200:], Y[200:], verbose=-1, **options)
 
 
-@pytest.mark.parametrize(
-    ("make", "counted"), [(MatrixScaling, "off_diagonal_penalty: "), (IntraOrderPreservingCalibration, "L-BFGS: ")]
-)
-def test_fits_that_take_minutes_of_many_classes_count_what_they_do(make, counted, capfd):
-    fitted = make(verbose=1).fit(logits(200), labels_of(logits(200)))
-    assert counted in (shown := capfd.readouterr().err)
-    if make is IntraOrderPreservingCalibration:
-        assert f"{fitted.n_iter_}iteration" in shown
-
-
 # Clamping
 
 
@@ -146,26 +131,3 @@ def test_two_says_what_each_fold_found_and_what_the_guard_decided(capfd):
         assert f"T = {fold['temperature']:.4g}" in line
         assert fold["perturbation"] in ("affine", "none")
     assert sum(fold["n_samples"] for fold in folds) == calibrator.verdict_.n_samples
-
-
-def test_two_prints_the_last_training_after_the_folds(capfd):
-    (images, y), _ = calibration_and_test(0)
-    fogged = np.float32(0.25) + np.float32(0.5) * images
-    calibrator = NeuralClampingCalibrator(convolutional_network(), perturbation="affine", random_state=0, verbose=2)
-    out = [calibrator.fit(fogged, y), capfd.readouterr().out][1]
-    assert calibrator.accepted_
-    assert out.index("fold 2 of 2: affine") < out.index("train_loss") < out.index(calibrator.verdict_.reason)
-    means = [(fold["nll"], fold["nll_temperature_scaling"], fold["n_samples"]) for fold in calibrator.verdict_.folds]
-    nll, plain, n_samples = np.array(means).T
-    assert np.average(nll - plain, weights=n_samples) == pytest.approx(calibrator.verdict_.difference, rel=1e-9)
-
-
-def test_what_the_folds_did_is_saved(tmp_path):
-    settings = {"perturbation": "affine", "max_views": [torch.nn.Tanh()]}
-    calibrator = NeuralClampingCalibrator(NETWORK, **settings, random_state=0).fit(X, Y)
-    with pytest.warns(NotSavedWarning, match="views"):
-        calibrator.save(tmp_path / "saved")
-    loaded = skclamp.load(tmp_path / "saved", NETWORK)
-    assert loaded.verdict_.folds == calibrator.verdict_.folds != []
-    assert loaded.views_verdict_.folds == calibrator.views_verdict_.folds
-    assert {"views", "nll", "temperature"} < set(calibrator.views_verdict_.folds[0])

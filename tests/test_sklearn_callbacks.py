@@ -7,7 +7,6 @@ import pytest
 from _calibrators import CALIBRATORS, IMAGES, LOGITS, VECTORS, every_map
 from _small_networks import labels_of, perceptron
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -19,13 +18,11 @@ from skclamp import (
     CalibratorSelector,
     MatrixScaling,
     NeuralClampingCalibrator,
-    SelectiveClassifier,
     TemperatureScaling,
     TorchTraining,
     VectorScaling,
     compare_calibrators,
 )
-from skclamp.exceptions import CalibrationSetWarning
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
 
@@ -106,17 +103,6 @@ def test_threads_tell_the_same():
     assert told[2][0] and told[2][1]
 
 
-def test_the_bar_of_scikit_learn(capfd):
-    pytest.importorskip("rich")
-    calibrator = CALIBRATORS["clamping without guard"].make()
-    calibrator.set_callbacks(callback.ProgressBar()).fit(IMAGES, Y)
-    shown, errors = capfd.readouterr()
-    assert "NeuralClampingCalibrator - fit" in shown
-    assert "NeuralClampingCalibrator - network #0" in shown
-    assert "NeuralClampingCalibrator - all samples #" in shown
-    assert errors == ""
-
-
 def test_epochs_are_steps_of_which_skorchs_callbacks_are_told_too():
     class Epochs(Callback):
         n = 0
@@ -154,14 +140,6 @@ def test_in_a_search_and_a_pipeline(n_jobs):
     assert "_skl_callbacks" not in vars(search.best_estimator_)
 
 
-def test_in_a_search_alone_nobody_warns():
-    recorder = Recorder()
-    search = GridSearchCV(TemperatureScaling(), {"gamma": [0.0, 1.0]}, cv=2).set_callbacks(recorder)
-    search.fit(LOGITS, Y)
-    assert recorder.names()["fit"] == 1 + 5
-    assert "_skl_callbacks" not in vars(search.best_estimator_)
-
-
 def test_calibrators_of_a_comparison_and_no_fit_inside():
     recorder, monitor = Recorder(), callback.ScoringMonitor(scoring="neg_log_loss")
     # Judged by cross-fits of clones of its own.
@@ -180,28 +158,6 @@ def test_calibrators_of_a_comparison_and_no_fit_inside():
     candidates = [("vector", vector), ("temperature", TemperatureScaling().set_callbacks(recorder))]
     CalibratorSelector(candidates=candidates, n_folds=2).fit(LOGITS, Y)
     assert recorder.told == []
-
-
-def test_a_selective_classifier():
-    recorder = Recorder()
-    selective = SelectiveClassifier(TemperatureScaling(LogisticRegression(), cv=2), target_risk=0.5, cv=2)
-    with pytest.warns(CalibrationSetWarning, match="Not guaranteed") as caught:
-        selective.set_callbacks(recorder).fit(VECTORS, Y)
-    assert caught[0].filename == __file__
-    assert recorder.told == [
-        ("setup", "SelectiveClassifier"),
-        ("begin", "fit"),
-        ("end", "fit"),
-        ("teardown", "SelectiveClassifier"),
-    ]
-
-
-def test_sample_weights_are_told():
-    monitor = callback.ScoringMonitor(scoring="neg_log_loss")
-    weight = (Y + 1.0) ** 2
-    fitted = TemperatureScaling().set_callbacks(monitor).fit(LOGITS, Y, sample_weight=weight)
-    loss = log_loss(Y, fitted.predict_proba(LOGITS), sample_weight=weight)
-    assert monitor.get_logs().data[0]["neg_log_loss"] == pytest.approx(-loss)
 
 
 def test_an_error_keeps_an_earlier_fit_and_tears_down():
@@ -230,15 +186,3 @@ def test_copies_have_them_and_files_have_not(tmp_path):
     plain.save(tmp_path / "plain")
     assert (tmp_path / "saved").read_bytes() == (tmp_path / "plain").read_bytes()
     assert not hasattr(skclamp.load(tmp_path / "saved"), "_skl_callbacks")
-
-
-def test_a_callback_may_save_what_was_fitted(tmp_path):
-    class Saver(Recorder):
-        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-            if fitted_estimator is not None:
-                fitted_estimator.save(tmp_path / "saved")
-
-    case = CALIBRATORS["temperature of a network"]
-    fitted = case.make().set_callbacks(Saver()).fit(case.X, case.y)
-    loaded = skclamp.load(tmp_path / "saved", fitted.estimator)
-    assert loaded.temperature_ == fitted.temperature_

@@ -1,6 +1,5 @@
 """Probabilities of exactly 0, as forests and neighbours vote: what stands for them, and where they stay."""
 
-import warnings
 from functools import cache
 
 import numpy as np
@@ -8,22 +7,20 @@ import pytest
 import sklearn
 import torch
 from _output_maps import OUTPUT_MAPS
-from _small_networks import labels_of, logits, nll
+from _small_networks import nll
 from _votes import votes_of_trees
 from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_digits, load_iris, make_classification
+from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import KFold, train_test_split
+from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
 from sklearn.utils.fixes import parse_version
 
 import skclamp
 from skclamp import (
     BayesianBinningIntoQuantiles,
-    CalibratorSelector,
     HistogramBinning,
     IsotonicCalibration,
     NeuralClampingCalibrator,
@@ -75,22 +72,6 @@ def test_what_is_less_likely_stays_so(name):
     assert proba[3] <= proba[2] + 1e-12 or OUTPUT_MAPS[name].changes_predictions
 
 
-def test_the_module_of_other_class_frequencies_takes_zeros_for_the_same():
-    """Those given, and those that `adapt` has found since an earlier module was made."""
-    rng = np.random.default_rng(0)
-    proba = rng.dirichlet([0.5] * 3, 2000)
-    votes, y = rng.multinomial(10, proba) / 10, (proba.cumsum(1) > rng.random((2000, 1))).argmax(1)
-    deployed = votes[1000:][(y[1000:] == 0) | (rng.random(1000) < 0.1)]
-    options = {"response": "probabilities"}
-    given = PriorShiftCorrection(priors=[0.2, 0.3, 0.5], **options).fit(votes[:1000], y[:1000])
-    adapted = PriorShiftCorrection(**options).fit(votes[:1000], y[:1000])
-    before = adapted.module_
-    assert adapted.adapt(deployed).accepted_ and adapted.module_ is not before
-    for calibrator in (given, adapted):
-        found = calibrator.module_(torch.from_numpy(votes)).softmax(1)
-        np.testing.assert_allclose(found, calibrator.predict_proba(votes), atol=1e-6)
-
-
 PRECISIONS = {
     "float32": lambda votes: votes.astype(np.float32),
     "float16": lambda votes: votes.astype(np.float16),
@@ -110,21 +91,6 @@ def test_rounding_does_not_hide_a_zero(name):
     for each in (calibrator, expected):
         found = each.predict_log_proba(rounded[500:])
         np.testing.assert_allclose(found, expected.predict_log_proba(votes[500:]), atol=0.02)
-
-
-@pytest.mark.parametrize("share", [1e-2, 1e-5, 2e-7, 1e-9])
-def test_a_single_sample_does_not_decide(share):
-    votes = VOTES[:500].copy()
-    votes[0, :] = [1 - share, share, *np.zeros(18)]
-    calibrator = TemperatureScaling(response="probabilities").fit(votes, LABELS[:500])
-    assert calibrator.least_probability_ == pytest.approx(HALF_A_VOTE)
-
-
-def test_what_the_selector_chose_knows_of_votes():
-    selector = CalibratorSelector(response="probabilities", n_folds=3).fit(VOTES[:500], LABELS[:500])
-    scores = np.log(np.maximum(VOTES[500:], np.finfo(float).eps))
-    expected = selector.predict_log_proba(VOTES[500:])
-    np.testing.assert_allclose(selector.best_estimator_.predict_log_proba(scores), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("make", [TemperatureScaling, PriorShiftCorrection])
@@ -149,17 +115,6 @@ class Normalised(torch.nn.Module):
         return x / x.sum(1, keepdim=True)
 
 
-def test_a_class_that_a_fold_has_not_seen_is_no_vote():
-    X, y = load_iris(return_X_y=True)
-    y = np.where(np.arange(150) == 100, 3, y)
-    X = X + np.random.default_rng(0).normal(scale=0.3, size=X.shape)
-    classifier, folds = MLPClassifier(5, random_state=0, max_iter=1000), KFold(3, shuffle=True, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        calibrator = TemperatureScaling(classifier, cv=folds).fit(X, y)
-    assert calibrator.least_probability_ == 0
-
-
 @pytest.mark.parametrize("make", [lambda: RandomForestClassifier(25, random_state=0), lambda: KNeighborsClassifier(10)])
 def test_scaled_votes_beat_scikit_learns_temperature(make):
     """Where no vote counts as 2.2e-16, one label without a vote costs 36 nats, and T pays for it."""
@@ -180,37 +135,11 @@ def test_scaled_votes_beat_scikit_learns_temperature(make):
     assert np.mean(gains) > 2 * standard_error
 
 
-def test_votes_for_one_class_alone_still_tell_which():
-    votes, y = votes_of_trees(600, n_trees=1)
-    calibrator = TemperatureScaling(response="probabilities").fit(votes, y)
-    np.testing.assert_array_equal(calibrator.predict(votes), votes.argmax(1))
-    assert nll(calibrator.predict_log_proba(votes), y) < np.log(20)
-
-
 def test_samples_without_weight_do_not_tell_what_a_vote_is():
     votes, weight = VOTES[:300].copy(), np.ones(300)
     votes[0], weight[0] = [1 - 1e-6, 1e-6, *np.zeros(18)], 0
     calibrator = TemperatureScaling(response="probabilities").fit(votes, LABELS[:300], sample_weight=weight)
     assert calibrator.least_probability_ == pytest.approx(HALF_A_VOTE)
-
-
-@pytest.mark.parametrize("kind", ["logits", "probabilities"])
-@pytest.mark.parametrize("scale", [1, 20])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_scores_that_do_not_come_in_steps_stay(kind, scale, dtype):
-    """Softmax that underflows has no gap below its least positive value."""
-    Z = (scale * logits(500)).astype(dtype)
-    scores = Z if kind == "logits" else torch.softmax(torch.from_numpy(Z), 1).numpy()
-    calibrator = TemperatureScaling(response=kind).fit(scores, labels_of(logits(500)))
-    assert calibrator.least_probability_ == 0
-
-
-def test_logits_may_come_with_a_constant_all_the_same():
-    calibrator = TemperatureScaling(response="probabilities").fit(VOTES, LABELS)
-    scores = np.log(np.maximum(VOTES, np.finfo(float).eps))
-    expected = calibrator.predict_log_proba(VOTES)
-    for constant in (0, 50, -50):
-        np.testing.assert_allclose(calibrator.transform_logits(scores + constant), expected, atol=1e-9)
 
 
 def test_a_correction_leaves_calibrated_zeros_as_they_are():

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, labels_of, perceptron, softmax, vectors
-from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -17,7 +15,6 @@ from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
 from skclamp import TemperatureScaling
-from skclamp.exceptions import UnusedWeightWarning
 
 X = vectors()
 
@@ -69,22 +66,6 @@ def test_a_trained_skorch_net_knows_its_classes():
     calibrator = TemperatureScaling(net).fit(X[few], y[few])
     assert calibrator.classes_.tolist() == ["maybe", "no", "yes"]
     assert calibrator.predict_proba(X).shape == (len(X), 3)
-
-
-def test_response_overrides_what_a_skorch_net_says():
-    net = NeuralNet(perceptron(), nn.MultiMarginLoss).initialize()
-    with pytest.raises(ValueError, match="response must be 'logits' or 'probabilities' where .* MultiMarginLoss"):
-        TemperatureScaling(net).fit(X, np.resize(np.arange(4), len(X)))
-    expected = softmax(bare_logits(perceptron(), X))
-    found = uncalibrated(TemperatureScaling(net, response="logits"), X, expected)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("criterion", "last"), [(nn.BCEWithLogitsLoss, ()), (nn.BCELoss, (nn.Sigmoid(),))])
-def test_multilabel_skorch_nets_need_several_labels(criterion, last):
-    net = NeuralNet(perceptron(0, 6, 4, *last), criterion).initialize()
-    with pytest.raises(ValueError, match="where y is one label a sample; it has a binary cross-entropy on 4"):
-        TemperatureScaling(net).fit(X, np.resize(np.arange(4), len(X)))
 
 
 # scikit-learn
@@ -160,11 +141,3 @@ def test_classifiers_whose_probabilities_are_none(classified):
     X, y = classified
     with pytest.raises(ValueError, match=r"Unnormalised.predict_proba\(X\) must hold probabilities"):
         TemperatureScaling(Unnormalised().fit(X, y)).fit(X, y)
-
-
-def test_weights_stay_with_the_calibration_where_the_classifier_takes_none():
-    X, y = load_digits(return_X_y=True)
-    weight = np.random.default_rng(0).random(500)
-    with pytest.warns(UnusedWeightWarning, match="KNeighborsClassifier.fit takes no sample_weight") as warned:
-        TemperatureScaling(KNeighborsClassifier()).fit(X[:500], y[:500], sample_weight=weight)
-    assert warned[0].filename == __file__

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, put_into_odd_state, snapshot
-from skorch.helper import SliceDataset
 from torch import nn
 from torch.utils.data import (
     BatchSampler,
@@ -318,22 +317,6 @@ def test_clamping_predicts_for_a_stream_and_reads_its_samples_several_times():
     assert snapshot(NETWORK) == before
 
 
-# skorch's slices
-
-
-def test_a_slice_is_read_in_batches_and_not_at_once():
-    asked = []
-
-    class Stopped(nn.Module):
-        def forward(self, x):
-            raise KeyboardInterrupt
-
-    watched = Items(lambda i: (asked.append(i), (X[i], int(Y[i])))[1])
-    with pytest.raises(KeyboardInterrupt):
-        temperature(Stopped(), batch_size=8).fit(SliceDataset(watched)[10:90])
-    assert asked == list(range(10, 18))
-
-
 # Loaders: batch sizes, collate functions, workers
 
 
@@ -365,64 +348,6 @@ def test_a_loaders_batch_size_wins(options):
     own, given = adam(batch_size=25).fit(PAIRS), adam().fit(loader)
     assert [len(epoch["batches"]) for epoch in given.history_] == [6, 6]
     np.testing.assert_array_equal(given.predict_proba(X), own.predict_proba(X))
-
-
-def large(x):
-    """Images of 256 x 256, of which sixteen are as many numbers as a pass on a CPU takes by itself."""
-    return x.repeat(1, 1, 32, 32)
-
-
-class OfLarge(Watching):
-    def forward(self, x):
-        return super().forward(x[..., :8, :8])
-
-
-@pytest.mark.parametrize("kind", ["array", "dict", "Dataset"])
-def test_large_samples_pass_a_cpu_few_at_a_time(kind):
-    x = large(X[:40])
-    data = {"array": x, "dict": {"x": x}, "Dataset": TensorDataset(x, Y[:40])}[kind]
-    options, y = (
-        {"random_state": 0, "perturbation": "affine", "validation_fraction": None},
-        Y[:40] if kind != "Dataset" else None,
-    )
-    watching = OfLarge()
-    calibrator = NeuralClampingCalibrator(watching, **options).fit(data, y)
-    calibrator.predict_proba(data)
-    # Four are given once more, and thirty-two are tried.
-    assert watching.sizes - {4, 32} == {16, 8}
-    whole = NeuralClampingCalibrator(OfLarge(), batch_size=40, **options).fit(data, y)
-    np.testing.assert_allclose(calibrator.predict_proba(data), whole.predict_proba(data), atol=1e-5)
-
-
-def test_a_batch_size_that_is_given_counts():
-    watching, x = OfLarge(), large(X[:40])
-    temperature(watching, batch_size=40).fit(x, Y[:40]).predict_proba(x)
-    temperature(watching).fit(DataLoader(TensorDataset(x, Y[:40]), batch_size=40))
-    assert watching.sizes == {40, 4}
-    watching.sizes.clear()
-    temperature(watching).fit(X, Y)
-    assert watching.sizes == {64, N_SAMPLES - 2 * 64, 4}
-
-
-@pytest.mark.parametrize(("x", "of"), [(large(X[:40]), OfLarge), (X, Watching)], ids=["large", "small"])
-def test_several_targets_are_left_aside_beside_labels(x, of):
-    targets = Items(lambda i: (x[i], (int(Y[i]), 1)), len(x))
-    found = temperature(of()).fit(targets, Y[: len(x)])
-    assert found.temperature_ == temperature(of()).fit(x, Y[: len(x)]).temperature_
-    with pytest.raises(ValueError, match="y should be a 1d array|X brings no labels"):
-        temperature(of()).fit(targets)
-
-
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
-def test_samples_without_numbers():
-    found = temperature(nn.Linear(0, 4)).fit({"input": torch.zeros(N_SAMPLES, 0)}, Y)
-    assert np.isfinite(found.temperature_)
-
-
-def test_a_step_of_an_optimiser_takes_as_many_whatever_their_size():
-    x = large(X[:70])
-    fitted = adam(OfLarge(), max_epochs=1).fit(x, Y[:70])
-    assert [batch["train_batch_size"] for batch in fitted.history_[0]["batches"]] == [64, 6]
 
 
 def doubled(items):
@@ -495,28 +420,6 @@ def test_workers_and_pinned_memory_change_nothing():
     for name in ("num_workers", "pin_memory"):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
             temperature(**{name: 1})
-
-
-class OfWorker(Dataset):
-    """Inputs that are there only in a worker that was told so."""
-
-    told = None
-
-    def __len__(self):
-        return N_SAMPLES
-
-    def __getitem__(self, index):
-        return X[index] + (0.0 if self.told == 0 else torch.nan), int(Y[index])
-
-
-def tell(number):
-    get_worker_info().dataset.told = number
-
-
-def test_a_loaders_workers_are_started_as_it_says():
-    options = {"worker_init_fn": tell, "prefetch_factor": 3, "timeout": 60, "multiprocessing_context": "fork"}
-    loader = DataLoader(OfWorker(), batch_size=64, num_workers=1, **options)
-    np.testing.assert_array_equal(temperature().fit(loader).predict_proba(loader), of_arrays(temperature))
 
 
 def test_neither_a_loaders_generator_nor_torchs_is_drawn_from():

@@ -7,9 +7,9 @@ import pytest
 import torch
 from _small_networks import bare_logits, convolutional, labels_of
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 
 N_SAMPLES = 200
 SCALE = 1 / 64
@@ -80,15 +80,6 @@ def test_the_networks_own_precision_counts():
     np.testing.assert_array_equal(calibrator.predict_proba(BYTES), expected)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_bytes_travel_to_another_device_from_pinned_memory():
-    loader = DataLoader(Items(), batch_size=64, num_workers=1, pin_memory=True)
-    calibrator = TemperatureScaling(NETWORK, integer_scale=SCALE, device="cuda").fit(loader)
-    expected = TemperatureScaling(NETWORK).fit(FLOATS, Y).predict_proba(FLOATS)
-    for X in (BYTES, loader):
-        np.testing.assert_allclose(calibrator.predict_proba(X), expected, rtol=0, atol=1e-3)
-
-
 class Paired(nn.Module):
     def __init__(self):
         super().__init__()
@@ -109,17 +100,6 @@ def test_entries_have_scales_of_their_own(name):
     calibrator = CALIBRATORS[name](network, integer_scale={"pixels": SCALE}, **key).fit(integers, Y)
     np.testing.assert_array_equal(calibrator.predict_proba(integers), expected)
     assert calibrator.integer_scale == {"pixels": SCALE}
-
-
-@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
-def test_comparison():
-    comparison = compare_calibrators(NETWORK, BYTES, Y, BYTES[1:], Y[1:], integer_scale=SCALE, n_resamples=2, n_draws=2)
-    clamped = comparison.calibrators["NeuralClampingCalibrator"]
-    assert clamped.integer_scale == SCALE
-    np.testing.assert_array_equal(clamped.predict_proba(BYTES), clamped.predict_proba(FLOATS))
-    expected = TemperatureScaling(NETWORK).fit(FLOATS, Y).predict_proba(FLOATS)
-    found = comparison.calibrators["TemperatureScaling"].predict_proba(BYTES)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("make", [TemperatureScaling, NeuralClampingCalibrator])
@@ -154,15 +134,6 @@ class ByName(nn.Module):
 
     def forward(self, pixels, shift=None):
         return self.network(pixels if shift is None else pixels + shift)
-
-
-def test_one_scale_is_that_of_the_only_entry_or_of_the_perturbed_one():
-    expected = TemperatureScaling(NETWORK).fit(FLOATS, Y).temperature_
-    alone = TemperatureScaling(ByName(), integer_scale=SCALE).fit({"pixels": BYTES}, Y)
-    assert alone.temperature_ == expected
-    shift = np.zeros((N_SAMPLES, 3, 8, 8), np.float32)
-    named = NeuralClampingCalibrator(ByName(), perturbation=None, input_key="pixels", integer_scale=SCALE)
-    assert named.fit({"pixels": BYTES, "shift": shift}, Y).temperature_ == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,14 @@ import functools
 import numpy as np
 import pytest
 import torch
-from _small_networks import N_CLASSES, bare_logits, convolutional, images, labels_of
-from sklearn.frozen import FrozenEstimator
+from _small_networks import bare_logits, convolutional, images, labels_of
 from sklearn.linear_model import LogisticRegression
-from skorch import NeuralNetClassifier
 from skorch.helper import SliceDataset
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, VectorScaling, compare_calibrators
-from skclamp.display import PerturbationDisplay, ReliabilityDisplay, ReliabilityGridDisplay
+from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling
+from skclamp.display import ReliabilityDisplay, ReliabilityGridDisplay
 from skclamp.metrics import neg_brier_score_scorer, neg_expected_calibration_error_scorer, neg_log_likelihood_scorer
 
 N_SAMPLES = 150
@@ -23,7 +21,6 @@ X = torch.from_numpy(images(N_SAMPLES))
 Y = labels_of(bare_logits(NETWORK, X))
 PAIRS = TensorDataset(X, torch.from_numpy(Y))
 SCORERS = [neg_log_likelihood_scorer, neg_expected_calibration_error_scorer, neg_brier_score_scorer]
-FEW = {"n_resamples": 5, "n_draws": 5}
 
 
 class ByName(nn.Module):
@@ -108,51 +105,6 @@ def test_weights_go_by_the_order_of_the_data():
             call(loader, sample_weight=weight)
 
 
-def test_displays_of_several_and_of_others():
-    plt = pytest.importorskip("matplotlib.pyplot")
-    calibrators = {"T": TemperatureScaling(NETWORK).fit(PAIRS), "vector": VectorScaling(NETWORK).fit(PAIRS)}
-    of_pairs, of_arrays = (
-        ReliabilityGridDisplay.from_estimators(calibrators, *data, n_draws=0) for data in ((PAIRS,), (X, Y))
-    )
-    for found, expected in zip(of_pairs.displays, of_arrays.displays, strict=True):
-        assert found.bins.expected_gap() == pytest.approx(expected.bins.expected_gap())
-    net = NeuralNetClassifier(NETWORK, criterion=nn.CrossEntropyLoss, classes=range(N_CLASSES)).initialize()
-    expected = gap(ReliabilityDisplay.from_estimator(net, X.numpy(), Y, n_draws=0))
-    assert gap(ReliabilityDisplay.from_estimator(net, PAIRS, n_draws=0)) == pytest.approx(expected)
-    frozen = FrozenEstimator(calibrators["T"])
-    assert gap(ReliabilityDisplay.from_estimator(frozen, PAIRS, n_draws=0)) == gap(of_pairs.displays[0].plot())
-    PerturbationDisplay.from_estimator(clamping(NETWORK).fit(PAIRS))
-    plt.close("all")
-
-
-@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
-def test_comparison():
-    maps = {"T": TemperatureScaling(), "clamping": clamping(None)}
-    calibration, test = DataLoader(PAIRS, batch_size=50, shuffle=True), TensorDataset(*PAIRS[:100])
-    loader = DataLoader(test, batch_size=50, shuffle=True)
-    found = compare_calibrators(NETWORK, calibration, X_test=loader, calibrators=maps, **FEW)
-    expected = compare_calibrators(NETWORK, X, Y, X[:100], Y[:100], calibrators=maps, **FEW)
-    for row in expected.rows:
-        assert found[row.name].nll == pytest.approx(row.nll, rel=1e-5)
-    for data in ((PAIRS, PAIRS), (PAIRS,)):
-        with pytest.raises(
-            ValueError, match=r"X_test must be .* got None.* compare_calibrators\(estimator, X_cal, X_t"
-        ):
-            compare_calibrators(NETWORK, *data, calibrators=maps)
-
-
-class Doubting(TemperatureScaling):
-    """Whose predictions are a user's own."""
-
-    def predict(self, X):
-        return (super().predict(X) + 1) % N_CLASSES
-
-
-def test_a_subclass_predicts_as_it_likes():
-    calibrator = Doubting(NETWORK).fit(PAIRS)
-    assert calibrator.score(PAIRS) == calibrator.score(X, Y) != TemperatureScaling(NETWORK).fit(PAIRS).score(PAIRS)
-
-
 # Arrays bring none
 
 
@@ -200,16 +152,3 @@ def test_y_must_be_what_the_data_say(y):
     with pytest.raises(ValueError, match="y_true must be the labels that X brings"):
         neg_log_likelihood_scorer(calibrator, PAIRS, y)
     TemperatureScaling(NETWORK).fit(SliceDataset(PAIRS), Y[::-1])
-
-
-def test_one_number_in_place_of_labels_is_none():
-    without = TensorDataset(X, torch.full((N_SAMPLES,), -1))
-    calibrator = TemperatureScaling(NETWORK).fit(without, Y)
-    assert calibrator.score(without, Y) == calibrator.score(X, Y)
-
-
-def test_predictions_need_no_labels_of_one_shape():
-    """As targets of object detection are."""
-    ragged = DataLoader([(x, torch.zeros(1 + k % 2)) for k, x in enumerate(X[:6])])
-    calibrator = clamping(NETWORK, max_epochs=1).fit(X, Y)
-    np.testing.assert_allclose(calibrator.predict_proba(ragged), calibrator.predict_proba(X[:6]), atol=1e-5)

@@ -6,14 +6,11 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from _small_networks import bare_logits, labels_of, perceptron
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 NAMES = ["a", "b", "c", "d"]
 X = np.random.default_rng(0).normal(size=(300, 4))
@@ -64,14 +61,6 @@ def test_a_frame_is_its_values_with_names(framed):
     assert calibrator.feature_names_in_.tolist() == NAMES
     assert calibrator.n_features_in_ == 4
     assert calibrator.score(data, Y) == (calibrator.predict(data) == Y).mean()
-
-
-def test_a_series_of_labels(library):
-    module = pytest.importorskip(library)
-    for labels in (Y, np.array(list("pqrs"))[Y]):
-        fitted = TemperatureScaling(LogisticRegression(), cv=2).fit(frame(library), module.Series(labels))
-        np.testing.assert_array_equal(fitted.classes_, np.unique(labels))
-        assert fitted.score(frame(library), module.Series(labels)) > 0.4
 
 
 def test_other_columns_than_at_fit_are_an_error(framed):
@@ -145,16 +134,6 @@ def test_what_is_missing_among_objects_is_told_where(name, missing):
             MAKES[name]().fit(data, Y)
 
 
-def test_whole_numbers_as_objects_stay_whole():
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Embedding(5, 2), torch.nn.Flatten(), torch.nn.Linear(6, 4))
-    tokens = np.random.default_rng(0).integers(5, size=(300, 3))
-    y = labels_of(bare_logits(network, tokens))
-    expected = TemperatureScaling(network).fit(tokens, y).temperature_
-    for data in (pd.DataFrame(tokens).astype("Int64"), tokens.astype(object)):
-        assert TemperatureScaling(network).fit(data, y).temperature_ == expected
-
-
 @pytest.mark.parametrize(
     "row",
     [[np.datetime64("2020-01-01"), np.datetime64("NaT"), 1.0], [1j, complex("nan"), 1.0]],
@@ -168,21 +147,6 @@ def test_objects_that_no_float_holds_are_refused(row):
 # set_output
 
 
-def test_behind_transformers_that_yield_frames(framed):
-    calibrator, library = framed
-    scaled = StandardScaler().fit_transform(X)
-    expected = calibrator.fit(scaled, Y).predict_proba(scaled)
-    pipeline = make_pipeline(StandardScaler(), calibrator).set_output(transform=library)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pipeline.fit(frame(library), Y)
-        np.testing.assert_allclose(pipeline.predict_proba(frame(library)), expected, rtol=0, atol=1e-9)
-    assert pipeline[-1].feature_names_in_.tolist() == NAMES
-    assert isinstance(pipeline.predict_proba(frame(library)), np.ndarray)
-    out_of_fold = cross_val_predict(pipeline, frame(library), Y, cv=2, method="predict_proba")
-    np.testing.assert_allclose(out_of_fold.sum(1), 1)
-
-
 def test_a_classifier_fitted_to_a_frame_keeps_its_names(library):
     data = frame(library)
     fitted = LogisticRegression().fit(data, Y)
@@ -193,22 +157,3 @@ def test_a_classifier_fitted_to_a_frame_keeps_its_names(library):
         assert made.feature_names_in_.tolist() == NAMES
         with pytest.raises(ValueError, match="Feature names must be in the same order"):
             made.fit(frame(library, X, NAMES[::-1]), Y)
-
-
-@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
-def test_a_comparison_of_frames(library):
-    data = frame(library)
-    maps = [TemperatureScaling(), NeuralClampingCalibrator(perturbation="affine", random_state=0)]
-    options = {"calibrators": maps, "n_resamples": 2, "n_draws": 1}
-    found = compare_calibrators(LogisticRegression(), data, Y, data, Y, **options)
-    for made in found.calibrators.values():
-        assert made.feature_names_in_.tolist() == NAMES
-        assert made.predict_proba(data).shape == (300, 4)
-
-
-def test_weights_from_a_frame(library):
-    weight = np.random.default_rng(1).random(300)
-    column = frame(library, weight[:, None], ["w"])["w"]
-    found = TemperatureScaling(LogisticRegression(), cv=2).fit(frame(library), Y, sample_weight=column)
-    expected = TemperatureScaling(LogisticRegression(), cv=2).fit(X, Y, sample_weight=weight)
-    assert found.temperature_ == expected.temperature_

@@ -5,13 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, snapshot, vectors
+from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.base import clone
 from torch import fx, nn
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, VectorScaling
-from skclamp.exceptions import ForwardError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit.*:DeprecationWarning"),
@@ -124,11 +123,6 @@ def test_other_forms_of_a_network_give_its_result(posed, plain, form, settings):
     assert len(repr(found)) < 250
 
 
-def test_something_is_kept_so_that_agreement_says_something(posed, plain):
-    assert plain["adam"].accepted_
-    assert plain["natural"].accepted_ or posed.X.ndim == 2
-
-
 @every_form
 def test_the_deployed_module_runs_around_other_forms(posed, plain, form):
     options = SETTINGS["adam"][1]
@@ -149,16 +143,6 @@ def test_other_forms_are_folded(form):
         torch.testing.assert_close(fitted.module_.fold()(x), fitted.module_.eval()(x), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", WRAPPED)
-def test_what_was_saved_fits_the_plain_network(form, tmp_path):
-    pytest.importorskip("safetensors")
-    posed = Posed("vectors")
-    fitted = TemperatureScaling(posed.unusual(WRAPPED[form])).fit(posed.X, posed.y)
-    fitted.save(tmp_path / "saved")
-    loaded = skclamp.load(tmp_path / "saved", posed.network)
-    np.testing.assert_allclose(loaded.predict_proba(posed.X), fitted.predict_proba(posed.X), rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("form", ["scripted", "traced", "scripted and frozen", "exported"])
 def test_what_was_saved_around_another_graph_fits_it_and_on_demand_the_plain_network(form, tmp_path):
     pytest.importorskip("safetensors")
@@ -174,51 +158,11 @@ def test_what_was_saved_around_another_graph_fits_it_and_on_demand_the_plain_net
     np.testing.assert_allclose(loaded.predict_proba(posed.X), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", WRAPPED)
-def test_networks_in_wrappers_stay_as_they_were(posed, form):
-    network = posed.unusual(WRAPPED[form]).train()
-    before = snapshot(network)
-    NeuralClampingCalibrator(network, random_state=0).fit(posed.X, posed.y).predict_proba(posed.X)
-    assert snapshot(network) == before
-
-
 @pytest.mark.parametrize("form", ["scripted", "traced"])
 def test_scripts_keep_their_mode(posed, form):
     network = posed.unusual(SAME[form]).train()
     TemperatureScaling(network).fit(posed.X, posed.y)
     assert network.training
-
-
-class Keeps(nn.Module):
-    """Layers in lists, each under a name that torch has for a method, beside a normalisation that can be clamped."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.layers = nn.Sequential(network, nn.LayerNorm(4))
-        for name in ("modules", "parameters", "buffers"):
-            setattr(self.layers, name, [*network])
-            setattr(self, name, [*network])
-
-    def forward(self, x):
-        return self.layers(x)
-
-
-@pytest.mark.parametrize("perturbation", ["full", "norm"])
-def test_attributes_of_a_network_may_be_called_as_torch_calls_its_methods(perturbation, tmp_path):
-    pytest.importorskip("safetensors")
-    posed = Posed("vectors")
-    plain = nn.Sequential(posed.network, nn.LayerNorm(4)).eval()
-    network = Keeps(posed.network).train()
-    options = {"perturbation": perturbation, "validation_fraction": None, "output": None, "random_state": 0}
-    found, expected = (NeuralClampingCalibrator(of, **options).fit(posed.X, posed.y) for of in (network, plain))
-    proba = expected.predict_proba(posed.X)
-    np.testing.assert_allclose(found.predict_proba(posed.X), proba, rtol=0, atol=1e-6)
-    assert found.accepted_
-    found.save(tmp_path / "saved")
-    np.testing.assert_allclose(skclamp.load(tmp_path / "saved", network).predict_proba(posed.X), proba, atol=1e-6)
-    with pytest.raises(ForwardError, match="the network failed on a batch"):
-        TemperatureScaling(network).fit(posed.X[:, 1:], posed.y)
 
 
 # Networks that no gradient comes back through
@@ -242,22 +186,3 @@ def test_clamping_says_why_not_and_what_instead(form):
     network = posed.unusual(OTHER[form])
     with pytest.raises(ValueError, match="differentiable operations: .* missing. Use TemperatureScaling; or clamp the"):
         NeuralClampingCalibrator(network, random_state=0).fit(posed.X, posed.y)
-
-
-def test_a_network_clamped_before_it_is_quantised():
-    """What the error names instead: the perturbation and T go around the quantised network."""
-    posed = Posed("images")
-    fitted = NeuralClampingCalibrator(posed.network, **SETTINGS["natural"][1]).fit(posed.X, posed.y)
-    small = skclamp.modules.ClampedModule(
-        posed.unusual(OTHER["float16"]), fitted.perturbation_, temperature=fitted.temperature_
-    ).eval()
-    with torch.no_grad():
-        proba = small(torch.as_tensor(posed.X)).softmax(1).numpy()
-    np.testing.assert_allclose(proba, fitted.predict_proba(posed.X), rtol=0, atol=5e-3)
-
-
-def test_a_frozen_script_cannot_tell_its_dtype():
-    posed = Posed("vectors")
-    network = posed.unusual(SAME["scripted and frozen"])
-    with pytest.raises(ForwardError, match=r"(?s)the network failed on a batch .* got Double and Float"):
-        TemperatureScaling(network).fit(posed.X.astype(np.float64), posed.y)

@@ -98,29 +98,6 @@ def test_rounding_is_no_view_of_its_own(noise):
     np.testing.assert_allclose(found[0].weights, found[1].weights, rtol=10 * noise)
 
 
-def test_a_sum_of_views_is_shared_with_them():
-    """Collinear, though no two are: of all the optimal weights, those of the least norm in units of the spread."""
-    logits, y, _ = draw(2)
-    views = [*logits, logits.sum(0)]
-    two, three = solve_weights(logits, y), solve_weights(views, y)
-    assert three.converged
-    np.testing.assert_allclose(three.weights[:2] + three.weights[2], two.weights, rtol=1e-8)
-    spread = np.array([view.var(1, correction=0).mean().sqrt().item() for view in views])
-    open_to_choice = np.array([1, 1, -1]) * spread
-    assert three.weights * spread @ open_to_choice == pytest.approx(0, abs=1e-8)
-
-
-@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e4, 1e8])
-def test_the_size_of_logits_is_no_matter(scale):
-    logits, y, weight = draw(3)
-    sizes = [scale, 1.0, 1 / scale]
-    known = solve_weights(logits, y, sample_weight=weight)
-    found = solve_weights([size * one for size, one in zip(sizes, logits, strict=True)], y, sample_weight=weight)
-    assert found.converged
-    # As accurate as the sums, in units in which the curvature is about 1.
-    np.testing.assert_allclose(found.weights * sizes, known.weights, rtol=1e-10)
-
-
 def test_smoothing_keeps_flawless_samples_from_certainty():
     logits, _, _ = draw(2)
     y = logits.sum(0).argmax(1)

@@ -13,7 +13,6 @@ from skclamp import (
     NeuralClampingCalibrator,
     TemperatureScaling,
     VectorScaling,
-    compare_calibrators,
 )
 from skclamp.metrics import calibration_refinement, neg_log_likelihood_scorer, negative_log_likelihood
 
@@ -94,18 +93,6 @@ def test_a_network_that_yields_probabilities_is_scaled_as_these_are():
         np.testing.assert_allclose(calibrator.predict_proba(X), given.predict_proba(proba), rtol=1e-5)
 
 
-def test_perturbations_find_back_from_where_a_network_is_saturated():
-    """All labels lie below the least probability, and yet their gradients lead out."""
-    torch.manual_seed(0)
-    network, X = nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)).double(), torch.randn(300, 4).double()
-    network[0].weight.data.mul_(4)
-    y = network(X).argmax(1)
-    settings = {"perturbation": "channel", "response": "probabilities", "validation_fraction": None}
-    moved = X + torch.tensor([12.0, -12.0, 0.0, 0.0])
-    calibrator = NeuralClampingCalibrator(network, random_state=0, **settings).fit(moved, y)
-    assert calibrator.score(moved, y) > (network(moved).argmax(1) == y).double().mean() + 0.1
-
-
 class Told:
     """An estimator that predicts what it is given."""
 
@@ -124,12 +111,3 @@ def test_metrics_take_it_for_as_much(small, dtype):
     assert neg_log_likelihood_scorer(Told(), proba, [0, 1]) == pytest.approx(-worst)
     for recalibration in ("isotonic", "temperature"):
         assert calibration_refinement([0, 1], proba, recalibration=recalibration).score == pytest.approx(worst)
-
-
-def test_comparisons_of_the_uncalibrated_take_it_for_as_much():
-    proba = np.tile([[0.0, 1.0], [1.0, 0.0]], (20, 1))
-    y = np.where(np.arange(40) < 30, [1, 0] * 20, [0, 1] * 20)
-    options = {"response": "probabilities", "calibrators": [TemperatureScaling()], "n_resamples": 10, "n_draws": 10}
-    compared = compare_calibrators(None, proba, y, np.roll(proba, 1, 0), np.roll(y, 1), **options)
-    scores = {row.name: row.nll for row in compared.rows}
-    assert scores["uncalibrated"] == pytest.approx(-np.log(EPS) / 4)

@@ -13,20 +13,17 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer, make_scorer
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_predict, cross_validate
+from sklearn.model_selection import GroupKFold, KFold, cross_val_predict, cross_validate
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.metadata_routing import get_routing_for_object
 from torch import nn
 
 import skclamp
 from skclamp import (
-    CalibrationMonitor,
     CalibratorSelector,
     NeuralClampingCalibrator,
-    PriorShiftCorrection,
     SelectiveClassifier,
     TemperatureScaling,
     VectorScaling,
@@ -114,16 +111,6 @@ def test_other_metadata_are_folded_with_the_samples(kind, routing):
     np.testing.assert_array_equal(notes[1]["costs"], costs[100:])
 
 
-def test_an_alias_is_what_the_caller_calls_it(routing):
-    classifier = LogisticRegression().set_fit_request(sample_weight="importance")
-    fitted = TemperatureScaling(classifier, cv=3).fit(X, Y, importance=WEIGHT)
-    weighted = LogisticRegression().fit(X, Y, sample_weight=WEIGHT)
-    np.testing.assert_array_equal(fitted.estimator_.coef_, weighted.coef_)
-    whole = TemperatureScaling(LogisticRegression().set_fit_request(sample_weight=True), cv=3)
-    whole.fit(X, Y, sample_weight=WEIGHT)
-    assert fitted.temperature_ != whole.temperature_, "the calibration itself went unweighted"
-
-
 @pytest.mark.parametrize("kind", UNFITTED)
 def test_groups_reach_the_splitter(kind, routing):
     fitted = UNFITTED[kind](LogisticRegression(), GroupKFold(3)).fit(X, Y, groups=GROUPS)
@@ -198,12 +185,6 @@ def test_every_estimator_tells_scikit_learn_who_gets_what(name, around, routing)
         assert "groups" in get_routing_for_object(pipeline).consumes("fit", ["groups"])
 
 
-def test_groups_reach_a_monitor_at_the_end_of_a_pipeline(routing):
-    logits = bare_logits(perceptron(), X.astype(np.float32))
-    pipeline = make_pipeline(FunctionTransformer(), CalibrationMonitor())
-    assert pipeline.fit(logits, Y, groups=GROUPS)[-1].n_samples_ == len(np.unique(GROUPS))
-
-
 # scikit-learn's meta-estimators around ours
 
 
@@ -246,19 +227,6 @@ def test_weights_and_groups_through_cross_validate(kind, routing):
         assert score == pytest.approx(scorer(fitted, X[test], Y[test], sample_weight=WEIGHT[test]))
 
 
-def test_weights_through_several_layers(routing):
-    """A search over a pipeline of a calibrator around an unfitted pipeline."""
-    inner = make_pipeline(StandardScaler(), LogisticRegression().set_fit_request(sample_weight=True))
-    inner[0].set_fit_request(sample_weight=False)
-    calibrator = TemperatureScaling(inner, cv=2).set_fit_request(sample_weight=True)
-    scorer = get_scorer("neg_log_loss").set_score_request(sample_weight=False)
-    search = GridSearchCV(make_pipeline(calibrator), {"temperaturescaling__gamma": [0.0]}, scoring=scorer, cv=2)
-    search.fit(X, Y, sample_weight=WEIGHT)
-    expected = LogisticRegression().fit(StandardScaler().fit_transform(X), Y, sample_weight=WEIGHT)
-    found = search.best_estimator_[0].estimator_[-1]
-    np.testing.assert_array_equal(found.coef_, expected.coef_)
-
-
 # A selector's scorer
 
 
@@ -287,31 +255,6 @@ def test_a_selectors_scorer_gets_what_it_requests(routing):
     np.testing.assert_array_equal(np.sort(np.concatenate(held_out)), np.arange(N_SAMPLES))
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_a_selectors_scorer_gets_weights_where_it_requests_them(asked, routing):
-    logits, notes = bare_logits(NETWORK, X.astype(np.float32)), []
-    selector(noting(notes).set_score_request(sample_weight=asked)).fit(logits, Y, sample_weight=WEIGHT)
-    assert [weight is not None for _, weight, _ in notes] == [asked] * 3
-
-
-def test_a_selector_asks_a_scorer_that_has_not_said_where_a_search_does(routing):
-    """Older scikit-learns let it pass unweighted."""
-    maps = TemperatureScaling().set_fit_request(sample_weight=True)
-    asking = []
-    for meta in (selector(noting([])), GridSearchCV(maps, {"gamma": [0.0]}, scoring=noting([]), cv=2)):
-        try:
-            meta.fit(bare_logits(NETWORK, X.astype(np.float32)), Y, sample_weight=WEIGHT)
-        except UnsetMetadataPassedError as error:
-            asking.append(error.unrequested_params)
-    assert len(asking) in (0, 2)
-
-
-def test_a_selectors_scorer_gets_weights_without_routing():
-    notes = []
-    selector(noting(notes)).fit(bare_logits(NETWORK, X.astype(np.float32)), Y, sample_weight=WEIGHT)
-    assert sum(weight.sum() for _, weight, _ in notes) == WEIGHT.sum()
-
-
 # A comparison
 
 
@@ -319,30 +262,6 @@ def comparison(estimator, params, **options):
     maps = {"T": TemperatureScaling(), "clamped": NeuralClampingCalibrator(perturbation="affine", random_state=0)}
     options = {"n_resamples": 2, "n_draws": 1, "calibrators": maps, **options}
     return compare_calibrators(estimator, X, Y, X[::-1], Y[::-1], params=params, **options).calibrators
-
-
-@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
-@pytest.mark.parametrize("enabled", [True, False])
-def test_weights_through_a_comparison(enabled):
-    with sklearn.config_context(enable_metadata_routing=enabled):
-        found = comparison(NETWORK, {"sample_weight": WEIGHT})
-    for calibrator in found.values():
-        expected = clone(calibrator).fit(X, Y, sample_weight=WEIGHT)
-        assert calibrator.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
-        assert abs(calibrator.temperature_ - clone(calibrator).fit(X, Y).temperature_) > 1e-4
-
-
-@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
-def test_groups_and_weights_through_a_comparison_of_an_unfitted_classifier(routing):
-    classifier = LogisticRegression().set_fit_request(sample_weight=True)
-    params = {"sample_weight": WEIGHT, "groups": GROUPS}
-    clamping = NeuralClampingCalibrator(perturbation="affine", validation_fraction=GroupKFold(3), random_state=0)
-    found = comparison(
-        classifier, params, cv=GroupKFold(3), calibrators={"T": TemperatureScaling(), "clamped": clamping}
-    )
-    for calibrator in found.values():
-        expected = clone(calibrator).fit(X, Y, **params)
-        np.testing.assert_allclose(calibrator.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-9)
 
 
 # Without routing
@@ -353,42 +272,6 @@ def test_without_routing_the_classifier_gets_the_weights_that_it_takes(kind):
     fitted = UNFITTED[kind](LogisticRegression(), 3).fit(X, Y, sample_weight=WEIGHT)
     expected = LogisticRegression().fit(X, Y, sample_weight=WEIGHT)
     np.testing.assert_array_equal(fitted.estimator_.coef_, expected.coef_)
-
-
-class ByGroups:
-    """A splitter that isn't scikit-learn's."""
-
-    def split(self, X, y=None, groups=None):
-        return GroupKFold(3).split(X, y, groups)
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        return 3
-
-
-AROUND_CLAMPING = {
-    "a prior correction": PriorShiftCorrection,
-    "a selective classifier": lambda inner: SelectiveClassifier(inner, target_risk=0.3, cv=3),
-    "a temperature": lambda inner: TemperatureScaling(inner, cv=GroupKFold(4)),
-    "a prior correction in a selective classifier": lambda inner: SelectiveClassifier(
-        PriorShiftCorrection(inner), target_risk=0.3
-    ),
-}
-
-
-@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
-@pytest.mark.parametrize(
-    ("splitter", "enabled"),
-    [(GroupKFold(3), False), (ByGroups(), False), (GroupKFold(3), True)],
-    ids=["without", "without, not scikit-learn's", "routing"],
-)
-@pytest.mark.parametrize("kind", AROUND_CLAMPING)
-def test_groups_reach_the_splitter_of_a_calibrator_inside(kind, splitter, enabled):
-    inner = NeuralClampingCalibrator(NETWORK, max_epochs=1, validation_fraction=splitter, random_state=0)
-    with sklearn.config_context(enable_metadata_routing=enabled):
-        whole = clone(inner).fit(X.astype(np.float32), Y, groups=GROUPS)
-        around = AROUND_CLAMPING[kind](inner).fit(X.astype(np.float32), Y, groups=GROUPS)
-    fitted = getattr(around.estimator_, "estimator_", around.estimator_)
-    assert fitted.verdict_ == whole.verdict_
 
 
 @pytest.mark.parametrize("enabled", [True, False], ids=["routing", "without"])
@@ -415,15 +298,6 @@ def test_without_routing_the_classifier_gets_all_else():
         found = TemperatureScaling(pipeline, cv=3).fit(X, Y, WEIGHT, gaussiannb__sample_weight=WEIGHT)
     expected = clone(pipeline).fit(X, Y, gaussiannb__sample_weight=WEIGHT)
     np.testing.assert_array_equal(found.estimator_.predict_proba(X), expected.predict_proba(X))
-
-
-def test_without_routing_a_typo_is_an_error():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'weights'"):
-        TemperatureScaling(LogisticRegression()).fit(X, Y, weights=WEIGHT)
-    # Options of fits inside of others are none of the user's.
-    for name in ("checks", "silent", "beside"):
-        with pytest.raises(TypeError, match=rf"TemperatureScaling.fit takes .* \['{name}'\]"):
-            TemperatureScaling(perceptron()).fit(X, Y, **{name: False})
 
 
 @pytest.mark.parametrize(
@@ -471,12 +345,6 @@ def test_groups_name_the_group_of_every_sample(estimator, enabled):
             estimator.fit(X.astype(np.float32), Y, groups=nameless)
 
 
-def test_with_routing_a_classifier_without_weights_needs_no_word(routing):
-    """As in CalibratedClassifierCV: what it doesn't take it can't have requested."""
-    fitted = TemperatureScaling(KNeighborsClassifier(), cv=3).fit(X, Y, sample_weight=WEIGHT)
-    assert fitted.temperature_ != TemperatureScaling(KNeighborsClassifier(), cv=3).fit(X, Y).temperature_
-
-
 @pytest.mark.parametrize("enabled", [True, False])
 def test_a_weight_is_checked_before_a_network_runs(enabled):
     with (
@@ -484,24 +352,6 @@ def test_a_weight_is_checked_before_a_network_runs(enabled):
         pytest.raises(ValueError, match="one value per sample"),
     ):
         TemperatureScaling(perceptron()).fit(X, Y, sample_weight=WEIGHT[:-1])
-
-
-class BySite(KFold):
-    """Folds by a table from the number of a sample to its site."""
-
-    def split(self, X, y=None, groups=None, sites=None):
-        assert isinstance(sites, dict)
-        return super().split(X, y)
-
-
-def test_a_table_stays_whole_where_samples_without_weight_go(routing):
-    """As many entries as there are samples don't make one of each."""
-    splitter = BySite(3).set_split_request(sites=True)
-    options = {"perturbation": "affine", "validation_fraction": splitter, "output": None, "random_state": 0}
-    calibrator = NeuralClampingCalibrator(perceptron(), **options).set_fit_request(sample_weight=True)
-    sites = dict.fromkeys(range(N_SAMPLES), 0)
-    calibrator.fit(X.astype(np.float32), Y, sample_weight=np.arange(N_SAMPLES) >= 10, sites=sites)
-    assert len(calibrator.verdict_.folds) == 3
 
 
 def test_groups_in_a_comparison_reach_all_that_hold_samples_out():

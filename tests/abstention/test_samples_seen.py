@@ -9,17 +9,14 @@ import pytest
 import torch
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from scipy.sparse import csr_matrix
-from sklearn.datasets import make_classification
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 import skclamp
-from skclamp import PriorShiftCorrection, SelectiveClassifier, TemperatureScaling, compare_calibrators
+from skclamp import SelectiveClassifier, TemperatureScaling
 from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 
 NETWORK = perceptron(0, 8)
@@ -96,36 +93,6 @@ def test_a_part_that_the_calibrator_has_seen_is_told(held, start, share):
     assert prove(calibrator, *HELD_BY[held](X[300:900], Y[300:900])).guaranteed_
 
 
-def test_what_is_around_a_calibrator_is_told_by_either():
-    correction = PriorShiftCorrection(CALIBRATOR).fit(X[300:600], Y[300:600])
-    for rows, name in ((np.r_[:300, 600:900], "TemperatureScaling"), (np.r_[300:900], "PriorShiftCorrection")):
-        with pytest.warns(CalibrationSetWarning, match=f"X holds samples that {name} was fitted to, about 50% of X"):
-            assert not prove(correction, X[rows], Y[rows]).guaranteed_
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-def test_a_calibrator_in_a_pipeline_has_seen_what_the_steps_before_it_made(frozen):
-    scaler = StandardScaler().fit(X[900:])
-    classifier = LogisticRegression().fit(scaler.transform(X[900:]), Y[900:])
-    inner = TemperatureScaling(classifier).fit(scaler.transform(X[FIT]), Y[FIT])
-    pipeline = make_pipeline(scaler, FrozenEstimator(inner) if frozen else inner)
-    calibrator = PriorShiftCorrection(FrozenEstimator(pipeline)).fit(X[300:600], Y[300:600])
-    for estimator, name in (pipeline, "TemperatureScaling"), (calibrator, "TemperatureScaling"):
-        with pytest.warns(CalibrationSetWarning, match=f"samples that {name} was fitted to, about 25% of X"):
-            found = SelectiveClassifier(estimator, target_risk=0.4).fit(
-                X[np.r_[:150, 600:1050]], Y[np.r_[:150, 600:1050]]
-            )
-        assert not found.guaranteed_
-    assert SelectiveClassifier(pipeline, target_risk=0.4).fit(X[300:900], Y[300:900]).guaranteed_
-
-
-def test_samples_without_weight_fitted_nothing():
-    weight = (np.arange(900) < 300).astype(float)
-    calibrator = TemperatureScaling(NETWORK).fit(X[:900], Y[:900], sample_weight=weight)
-    assert prove(calibrator, X[300:900], Y[300:900]).guaranteed_
-    assert prove(CALIBRATOR, X[:900], Y[:900], sample_weight=1 - weight).guaranteed_
-
-
 def test_a_file_has_half_of_each_hash_or_none(tmp_path):
     path, sizes = tmp_path / "calibrator.safetensors", []
     for remember in (True, False):
@@ -178,20 +145,6 @@ def test_samples_that_trained_the_network_are_told():
     assert not any(issubclass(warning.category, TrainingDataWarning) for warning in caught)
 
 
-def test_near_misses_are_those_of_what_trained_a_classifier():
-    """As for calibrators; the few errors of one that is sure for good reason are no such."""
-    x, y = make_classification(2400, 12, n_informative=8, n_classes=3, flip_y=0.1, random_state=0)
-    forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x[:1200], y[:1200])
-    with pytest.warns(TrainingDataWarning, match="few errors on the 1200 samples .* near misses.* prove the risk on"):
-        prove(forest, x[:1200], y[:1200], target=0.3)
-    labels = labels_of(bare_logits(NETWORK, X), temperature=0.05)
-    sure = TemperatureScaling(NETWORK).fit(X[FIT], labels[FIT])
-    assert 0 < np.mean(sure.predict(X[300:]) != labels[300:]) < 0.1
-    with warnings.catch_warnings(action="error", category=TrainingDataWarning):
-        prove(forest, x[1200:], y[1200:], target=0.3)
-        prove(sure, X[300:], labels[300:])
-
-
 # Equal samples
 
 
@@ -237,18 +190,3 @@ def test_copies_break_no_promise(repeats, n, target):
         answered = confidence > found.threshold_
         broken.append(found.guaranteed_ and wrong[answered].mean() > target)
     assert np.mean(broken) <= 0.07
-
-
-# Test sets of comparisons
-
-
-@pytest.mark.parametrize(
-    ("rows", "share"), [(slice(299, None, -1), "100%"), (slice(301), "100%"), (slice(30, 330), "90%")]
-)
-@pytest.mark.parametrize("held", ["array", "frame", "Dataset", "dict"])
-def test_a_comparison_on_samples_of_the_calibration_set(held, rows, share):
-    few = {"calibrators": [TemperatureScaling()], "n_resamples": 2, "n_draws": 1}
-    cal, (x_test, y_test) = HELD_BY[held](X[FIT], Y[FIT]), HELD_BY[held](X[rows].copy(), Y[rows].copy())
-    with pytest.warns(CalibrationSetWarning, match=f"X_test holds samples of X_cal, about {share} of X_test"):
-        compare_calibrators(NETWORK, *cal, x_test, y_test, **few)
-    compare_calibrators(NETWORK, *cal, *HELD_BY[held](X[300:600], Y[300:600]), **few)

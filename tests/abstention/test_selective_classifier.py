@@ -3,10 +3,8 @@
 import copy
 import pickle
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import sklearn
 import torch
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.base import clone
@@ -18,17 +16,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
 from skclamp import (
-    AccuracyPreservingIsotonic,
-    BayesianBinningIntoQuantiles,
-    HistogramBinning,
-    IsotonicCalibration,
     NeuralClampingCalibrator,
-    PriorShiftCorrection,
     SelectiveClassifier,
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.display import RiskCoverageDisplay
 from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 
 N = 600
@@ -87,14 +79,6 @@ def test_score_takes_weights_and_labels_as_any_classifier():
                 fitted.score(X[TEST], y)
 
 
-def test_better_probabilities_answer_more():
-    """The network's own confidence orders samples worse than its logits' temperature would have them."""
-    rng = np.random.default_rng(0)
-    blurred = TemperatureScaling().fit(bare_logits(NETWORK, X[FIT]) * rng.uniform(0.2, 5, (N, 1)), Y[FIT])
-    worse = bare_logits(NETWORK, X[CAL]) * rng.uniform(0.2, 5, (N, 1))
-    assert selective(blurred, worse, unproven="best").coverage_ < FITTED.coverage_
-
-
 KINDS = {
     "tensor": lambda: (torch.from_numpy(X[CAL]), torch.from_numpy(Y[CAL])),
     "Dataset": lambda: (TensorDataset(torch.from_numpy(X[CAL]), torch.from_numpy(Y[CAL])), None),
@@ -135,22 +119,6 @@ def test_the_module_says_the_same(name):
     np.testing.assert_array_equal(exported(inputs[:7]), labels[:7])
 
 
-@pytest.mark.parametrize("costs", [None, COSTS[:2, :2]], ids=["errors", "costs"])
-@pytest.mark.parametrize(
-    "steps", [IsotonicCalibration, AccuracyPreservingIsotonic, HistogramBinning, BayesianBinningIntoQuantiles]
-)
-def test_the_module_answers_the_same_steps(steps, costs):
-    """Rounding moves all samples of a step at once, past a threshold that is one of the scores."""
-    network, x = perceptron(0, 8, 2), vectors(2000, 8)
-    y = labels_of(bare_logits(network, x), temperature=0.4)
-    found = selective(steps(network).fit(x[:500], y[:500]), x[500:], y[500:], costs=costs, target_risk=0.05)
-    assert found.guaranteed_ and found.coverage_ < 1
-    with torch.no_grad():
-        labels = found.module_.eval()(torch.from_numpy(x[500:])).numpy()
-    np.testing.assert_array_equal(labels, found.predict(x[500:]))
-    assert (labels >= 0).sum() == found.verdict_.n_answered
-
-
 LABELS = {
     "numbers from 0": (np.arange(4), -1, "i"),
     "-1 is a class": (np.array([-1, 0, 1, 2]), -2, "i"),
@@ -184,30 +152,6 @@ def test_a_label_of_ones_own_and_booleans():
     assert set(found.predict(X[TEST]).tolist()) == {True, False, "?"}
     with pytest.raises(ValueError, match="abstain_label must be none of the classes .*; got 3"):
         selective(abstain_label=3)
-
-
-OWN_LABELS = {
-    "NaN": (np.arange(4), np.nan, "f"),
-    "NaN beside large numbers": (np.arange(4) + 2**62, np.nan, "O"),
-    "a longer string": (np.array(["a", "b", "c", "d"]), "ask a human", "U"),
-    "a tuple": (np.array(["a", "b", "c", "d"]), ("a", "b"), "O"),
-    "a boolean": (np.array(["a", "b", "c", "d"]), True, "O"),
-    "a boolean beside numbers": (np.arange(4) + 2, True, "O"),
-    "None": (np.arange(4), None, "O"),
-    "a list": (np.arange(4), [1, 2], "O"),
-}
-
-
-@pytest.mark.parametrize("name", OWN_LABELS)
-def test_labels_of_ones_own_leave_the_classes_as_they_are(name):
-    names, label, kind = OWN_LABELS[name]
-    calibrator = TemperatureScaling(NETWORK, classes=names).fit(X[FIT], names[Y[FIT]])
-    found = selective(calibrator, y=names[Y[CAL]], abstain_label=label)
-    predicted, answered = found.predict(X[TEST]), found.is_answered(X[TEST])
-    assert predicted.dtype.kind == kind
-    assert predicted[answered].tolist() == calibrator.predict(X[TEST])[answered].tolist()
-    # By their words: NaN is not itself.
-    assert {str(each) for each in predicted[~answered].tolist()} == {str(label)}
 
 
 # What isn't fitted
@@ -251,14 +195,6 @@ def test_folds_keep_groups_together():
         assert selective(Remembers(), x, y, fit={"groups": groups}).coverage_ == 0
 
 
-def test_clones_have_their_columns_by_name():
-    """Whatever the order in which the user has the classes."""
-    names = np.array(["b", "d", "a", "c"])
-    fitted = TemperatureScaling(NETWORK, classes=names).fit(X[FIT], names[Y[FIT]])
-    unfitted = selective(TemperatureScaling(NETWORK, classes=names), y=names[Y[CAL]])
-    assert unfitted.coverage_ == pytest.approx(selective(fitted, y=names[Y[CAL]]).coverage_, abs=0.05)
-
-
 def test_samples_that_fitted_the_calibrator_are_told():
     with pytest.warns(
         CalibrationSetWarning, match="X holds samples that TemperatureScaling was fitted to, about 100% of X"
@@ -273,33 +209,6 @@ def test_samples_that_fitted_the_calibrator_are_told():
     loaded = pickle.loads(pickle.dumps(CALIBRATOR))
     with pytest.warns(CalibrationSetWarning, match="X holds samples that"):
         selective(loaded, X[FIT], Y[FIT])
-
-
-def test_the_module_follows_a_correction_that_adapts():
-    correction = PriorShiftCorrection(NETWORK).fit(X[FIT], Y[FIT])
-    found, outer = selective(correction), PriorShiftCorrection(correction).fit(X[CAL], Y[CAL])
-    before, _ = found.module_, outer.module_
-    assert correction.adapt(X[TEST][Y[TEST] < 2]).accepted_
-    x = torch.from_numpy(X[TEST])
-    with torch.no_grad():
-        np.testing.assert_array_equal(found.module_.eval()(x), found.predict(X[TEST]))
-        assert (before.eval()(x).numpy() != found.predict(X[TEST])).any()
-        proba = outer.module_.eval()(x).softmax(1)
-    np.testing.assert_allclose(proba, outer.predict_proba(X[TEST]), atol=1e-6)
-
-
-def test_hooks_on_the_calibrated_module_run():
-    module, calls = FITTED.module_, []
-    with module.calibrated.register_forward_hook(lambda *_: calls.append(1)), torch.no_grad():
-        module(torch.from_numpy(X[TEST]))
-    assert calls == [1]
-    # The calibrator's own module rounds as ever.
-    assert FITTED.estimator_.module_(torch.from_numpy(X[:2])).dtype == torch.float32
-
-
-def test_labels_as_objects_are_labels():
-    assert FITTED.score(X[TEST], Y[TEST].astype(object)) == FITTED.score(X[TEST], Y[TEST])
-    assert CALIBRATOR.score(X[TEST], Y[TEST].astype(object)) == CALIBRATOR.score(X[TEST], Y[TEST])
 
 
 # Weights, groups, costs
@@ -378,15 +287,6 @@ def test_costs_choose_the_class_and_are_the_risk():
     assert tenfold.verdict_.risk == pytest.approx(10 * plain.verdict_.risk)
 
 
-def test_where_abstaining_costs_less_it_abstains():
-    found = selective(abstention_cost=0.05)
-    assert found.threshold_ >= 0.95
-    assert found.coverage_ < FITTED.coverage_
-    dear = selective(abstention_cost=0.99)
-    assert dear.threshold_ == FITTED.threshold_
-    assert selective(costs=COSTS, target_risk=0.3, abstention_cost=0.2).threshold_ >= -0.2
-
-
 # Where nothing can be promised
 
 
@@ -458,44 +358,6 @@ def test_copies_and_files_say_the_same(way, costs, tmp_path):
     assert again.threshold_ == found.threshold_
     with torch.no_grad():
         assert torch.equal(again.module_(torch.from_numpy(X[TEST])), found.module_(torch.from_numpy(X[TEST])))
-
-
-@pytest.mark.parametrize("way", ["itself", "deepcopy", "pickle"])
-@pytest.mark.parametrize("fitted", [True, False], ids=["fitted", "not fitted"])
-def test_an_estimator_that_is_set_waits_for_the_next_fit(way, fitted):
-    found = selective(CALIBRATOR if fitted else TemperatureScaling(NETWORK))
-    assert (found.estimator_ is CALIBRATOR) == fitted
-    answers = found.predict(X[TEST])
-    other = LogisticRegression().fit(X[FIT], (Y[FIT] + 1) % 4)
-    found.set_params(estimator=other)
-    again = {
-        "itself": lambda one: one,
-        "deepcopy": copy.deepcopy,
-        "pickle": lambda one: pickle.loads(pickle.dumps(one)),
-    }
-    found = again[way](found)
-    np.testing.assert_array_equal(found.predict(X[TEST]), answers)
-    with torch.no_grad():
-        assert (found.module_.eval()(torch.from_numpy(X[TEST])).numpy() != answers).mean() < 0.01
-    assert found.fit(X[CAL], (Y[CAL] + 1) % 4).estimator_ is found.estimator
-
-
-def test_its_curve_shows_target_and_threshold():
-    display = RiskCoverageDisplay.from_estimator(FITTED, X[TEST], Y[TEST])
-    answered = FITTED.is_answered(X[TEST])
-    risk = np.mean(FITTED.predict(X[TEST])[answered] != Y[TEST][answered])
-    assert display.mark_.get_xydata() == pytest.approx(np.array([[answered.mean(), risk]]))
-    assert (display.target_risk, display.threshold) == (0.1, FITTED.threshold_)
-    plt.close(display.figure_)
-
-
-def test_metadata_routing():
-    with sklearn.config_context(enable_metadata_routing=True):
-        classifier = LogisticRegression().set_fit_request(sample_weight=True)
-        found = SelectiveClassifier(classifier, target_risk=0.3).set_fit_request(sample_weight=True, groups=True)
-        found.fit(X[CAL], Y[CAL], sample_weight=np.random.default_rng(0).uniform(0.5, 1, N))
-        assert found.verdict_.test == "betting"
-        assert found.get_metadata_routing().consumes("fit", ["sample_weight", "groups"]) == {"sample_weight", "groups"}
 
 
 WRONG = {

@@ -242,12 +242,6 @@ def test_evidence_says_what_is_missing_and_goes_on(tmp_path, capsys):
     assert len(written.read_text(encoding="utf-8").splitlines()) == len(whole.splitlines())
 
 
-def test_evidence_names_files_and_benchmarks_that_there_are():
-    rows = pd.read_csv(run.FOLDER / "evidence.csv")
-    assert set(rows.command.str.split().str[0]) <= set(run.benchmarks())
-    assert [name for name in rows.file if not (RESULTS / name).exists()] == []
-
-
 # Tables have no cells to go on with.
 TABLES = ("choosing", "front", "hours", "matrix_speed")
 FILES = [path for path in sorted(RESULTS.glob("*.csv")) if path.stem not in TABLES and "_table" not in path.stem]
@@ -261,10 +255,3 @@ def test_files_of_results_have_the_columns_of_their_benchmark(path):
     benchmark = importlib.import_module(module.get(path.stem, path.stem))
     columns = benchmark.OF_INTERVALS if path.stem.endswith("_coverage") else benchmark.COLUMNS
     assert list(pd.read_csv(path, nrows=1)) == list(columns)
-
-
-def test_intervals_of_labels_are_counted(tmp_path, capsys):
-    module = importlib.import_module("many_labels")
-    command(module.main, ["--coverage", "--seeds", "1", "--out", str(tmp_path / "labels.csv")])
-    assert capsys.readouterr().out.count(" of 1 ") == 6
-    assert list(pd.read_csv(tmp_path / "labels.csv")) == list(module.OF_INTERVALS)

@@ -1,7 +1,6 @@
 """What the benchmarks are made of: networks, splits, shifts, estimates, files that go on, simulations, methods."""
 
 import copy
-import re
 
 import numpy as np
 import pandas as pd
@@ -11,14 +10,11 @@ from _small_networks import bare_logits, convolutional, images, labels_of
 
 import clamping_speed
 import guard
-import looks
-import ordinary
-import votes
 from _data import load_images
 from _estimates import Estimate, paired_estimate, resampled_estimate
 from _networks import RESNETS, CifarResNet, compute_logits, load_resnet
-from _runner import ResultFile, command, record, run
-from _shifts import CORRUPTIONS, SHIFTS, corrupt
+from _runner import ResultFile, record
+from _shifts import SHIFTS
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
 
 pytestmark = pytest.mark.slow
@@ -66,26 +62,6 @@ def test_shifts_repeat_themselves_keep_the_input_and_stay_in_range(name, picture
         torch.testing.assert_close(first[:1], SHIFTS[name](pictures[:1]), atol=1e-6, rtol=0)
 
 
-def test_noise_depends_on_the_seed_alone(pictures, name="sensor_noise"):
-    torch.manual_seed(0)
-    first = SHIFTS[name](pictures, seed=1)
-    torch.manual_seed(1)
-    assert torch.equal(first, SHIFTS[name](pictures, seed=1))
-    assert not torch.equal(first, SHIFTS[name](pictures, seed=2))
-
-
-def test_corrupted_images_depend_on_nothing_else():
-    package = pytest.importorskip("corrupt_tta", reason="needs the package of corruptions (extra bench)")
-    assert tuple(package.corruption_dict) == CORRUPTIONS
-    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32)) / 255).float()
-    state = np.random.get_state()[1].tolist()  # noqa: NPY002
-    for name in CORRUPTIONS:
-        corrupted = corrupt(x, [7, 8, 9], name, 4)
-        assert (corrupted - x).abs().max() > 0.05
-        torch.testing.assert_close(corrupt(x[1:], [8, 9], name, 4), corrupted[1:], rtol=0, atol=0)
-    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
-
-
 # Estimates, times and files.
 
 
@@ -114,23 +90,6 @@ def test_a_file_goes_on_where_it_ended_and_refuses_other_columns(tmp_path):
         ResultFile(path, ["a", "c"], 1)
 
 
-NAMES = {"a": 1, "b": 2}
-
-
-def for_options(data=None, networks: NAMES = ("a", "b"), sizes=(1, 2), only="", n_images: int = None, summary=False):
-    return data, networks, sizes, only, n_images, summary
-
-
-def test_options_come_from_the_signature(capsys):
-    assert command(for_options, []) == (None, ("a", "b"), (1, 2), "", None, False)
-    given = ["--networks", "b", "--sizes", "3", "--only", "x", "--n-images", "5", "--summary", "--threads", "1"]
-    assert command(for_options, given) == (None, ["b"], [3], "x", 5, True)
-    for wrong in (["--networks", "c"], ["--sizes", "many"]):
-        with pytest.raises(SystemExit):
-            command(for_options, wrong)
-        assert wrong[1] in capsys.readouterr().err
-
-
 # Simulations and methods.
 
 
@@ -156,28 +115,3 @@ def test_plain_loop_is_the_reference(monkeypatch):
     np.testing.assert_allclose(delta.numpy(), expected.delta_, atol=1e-6)
     assert temperature == pytest.approx(expected.temperature_, rel=1e-5)
     assert abs(temperature - 1) > 1e-2
-
-
-def test_masked_classes_are_no_votes():
-    row = votes.measure_masked(0)
-    assert row["uncalibrated"] < row["skclamp"] < row["uncalibrated"] + 0.005 < row["half a vote"]
-    assert row["mass astray, skclamp"] < 0.005 < row["mass astray, half a vote"]
-
-
-def test_ordinary_problems_of_small_tables_are_silent(tmp_path, capsys):
-    assert len(set(ordinary.PROBLEMS)) == len(ordinary.PROBLEMS) == 200
-    path = tmp_path / "ordinary.csv"
-    command(ordinary.main, ["--quick", "--out", str(path)])
-    rows = pd.read_csv(path)
-    assert len(rows) > 20 and rows.warnings.isna().all()
-    assert f"{len(rows)} of {len(rows)} problems without a warning" in capsys.readouterr().out
-    row = ordinary.run(0, ordinary.Problem("digits", "logistic regression", 100, "VectorScaling"))
-    assert re.search("CalibrationSetWarning: .*likely worse than one temperature", row["warnings"])
-
-
-@pytest.mark.parametrize("name", [name for name, look in looks.LOOKS.items() if look.words and not look.slow])
-def test_mistakes_are_told_by_the_words_that_mend_them(name):
-    """Of a hundred draws 90 are asked for; of the first four, by the benchmark's seeds, three."""
-    row = run(looks.run, name=name, look=looks.LOOKS[name], draws=4)
-    assert row["draws"] == 4
-    assert row["said"] >= 3

@@ -15,7 +15,7 @@ import speed
 from _networks import CifarResNet, Normalize, without_normalization
 from _peers import PEERS, log_odds, log_p
 from _thesis_methods import Problem, Run, Samples, calibrate
-from _thesis_tables import CIFAR100, GAMMAS, METHODS, REFERENCE
+from _thesis_tables import CIFAR100, GAMMAS, REFERENCE
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator
 from skclamp.metrics import (
     brier_score,
@@ -121,15 +121,6 @@ def problem():
         return Samples(torch.from_numpy(x), torch.from_numpy(scores).float(), labels_of(scores, seed=seed))
 
     return Problem(network, samples(160, 1), samples(300, 2))
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_methods_yield_log_probabilities_that_repeat(method, problem):
-    (log_proba, facts), (again, _) = (calibrate(a_run(method), problem) for _ in range(2))
-    np.testing.assert_allclose(np.exp(log_proba).sum(1), 1, rtol=1e-9)
-    np.testing.assert_array_equal(log_proba, again)
-    assert log_proba.shape == (300, 4) and set(facts) <= set(FACTS)
 
 
 def test_the_reference_is_the_calibrator_itself_on_normalised_inputs(problem):

@@ -6,9 +6,7 @@ import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import flat, linear
 from _small_networks import bare_logits, labels_of, nll, vectors
-from sklearn.model_selection import KFold
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 from torch.utils.data import TensorDataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
@@ -20,11 +18,6 @@ LABELS = labels_of(bare_logits(NETWORK, vectors(900)))
 
 def auto(estimator, **settings):
     return NeuralClampingCalibrator(estimator, **{"output": None, "random_state": 0, **settings})
-
-
-def without_norms(network):
-    """The same network with its batch norms in its convolutions' weights: inputs alone are searched."""
-    return fuse(network.eval())
 
 
 def scores(calibrator, x, y):
@@ -66,18 +59,6 @@ def test_it_does_no_harm_without_a_shift():
     found, accepted = compare("none", n_seeds=4, n_calibration=600)
     assert (found[:, 1, 0] - found[:, 0, 0]).mean() < 0.002
     assert sum(accepted) <= 1
-
-
-@pytest.mark.slow
-def test_the_last_steps_go_on_as_long_as_they_gain():
-    """Also where one promises more than the one before, as far from the optimum it may: no draw leaves it half way."""
-    (x, y), (x_test, y_test) = calibration_and_test(2, 200)
-    x, x_test = shifted(x, "mixed colours"), shifted(x_test, "mixed colours")
-    network = without_norms(convolutional_network())
-    folds = [KFold(2, shuffle=True, random_state=r) for r in range(8)]
-    fits = [auto(network, random_state=r, validation_fraction=folds[r]).fit(x, y) for r in range(8)]
-    losses = [scores(found, x_test, y_test)[0] for found in fits]
-    assert max(losses) < 1.2 * np.median(losses)
 
 
 @pytest.mark.slow
@@ -161,40 +142,3 @@ def test_inputs_that_are_logits_are_clamped_by_default_too():
     found, alone = auto(nn.Identity()).fit(Z, y), temperature_scaling(None).fit(Z, y)
     assert found.accepted_
     assert nll(found.predict_log_proba(Z), y) < nll(alone.predict_log_proba(Z), y) - 0.05
-
-
-# Real images
-
-
-@pytest.fixture(scope="module")
-def resnet(data_dir):
-    networks = pytest.importorskip("_networks", reason="needs the benchmarks' networks")
-    with np.load(data_dir / "cifar10_test.npz") as archive:
-        images = archive["images"][:2000].transpose(0, 3, 1, 2).astype(np.float32) / 255
-        labels = archive["labels"][:2000].astype(int)
-    return networks.load_resnet("cifar10_resnet20", data_dir), images, labels
-
-
-@pytest.mark.slow
-def test_where_a_fold_has_evidence_for_no_family_it_takes_a_step_that_gradients_foresee(resnet):
-    network, images, labels = without_norms(resnet[0]), *resnet[1:]
-    # Clipped, so that gradients at the identity say little.
-    bright = np.minimum(images + np.float32(0.25), 1)
-    settings = {"random_state": 2, "validation_fraction": KFold(2, shuffle=True, random_state=0)}
-    fitted = [auto(network, **settings, **named) for named in ({}, {"perturbation": "affine"})]
-    fitted.append(temperature_scaling(network))
-    found, named, plain = (
-        scores(calibrator.fit(bright[:1000], labels[:1000]), bright[1000:], labels[1000:])[0] for calibrator in fitted
-    )
-    assert all(calibrator.accepted_ for calibrator in fitted[:2])
-    assert found < 0.9 * plain
-    assert found < named + 0.02 * plain
-
-
-def test_it_says_so_where_no_family_has_few_enough_parameters():
-    network, x = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(600, 3)), vectors(200, 600)[..., None]
-    y = labels_of(bare_logits(network, x))
-    found = auto(network).fit(x, y)
-    assert not found.accepted_
-    assert "Nothing was tried, so this is temperature scaling" in found.verdict_.reason
-    assert "affine: 1,200 parameters, at most 512" in found.verdict_.reason

@@ -20,8 +20,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import LinearSVC
-from sklearn.utils import check_random_state
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 
@@ -199,22 +197,6 @@ def test_equal_inputs_are_in_one_half(given):
     assert len(given[0]) == 2 * half_of(given, X).sum() == pytest.approx(400, abs=4)
 
 
-def test_the_random_state_draws_the_half_whatever_the_order(given):
-    proba = {}
-    for seed, order in ((0, slice(None)), (0, slice(None, None, -1)), (1, slice(None))):
-        given.clear()
-        clamping(LogisticRegression(), perturbation=None, random_state=seed).fit(X[order], Y[order])
-        proba.setdefault(seed, []).append(half_of(given, X))
-    np.testing.assert_array_equal(*proba[0])
-    assert 100 < (proba[0][0] != proba[1][0]).sum() < 300
-
-
-def test_without_a_random_state_the_global_one_stays():
-    before = check_random_state(None).get_state()[1].copy()
-    clamping(LogisticRegression(), perturbation=None, random_state=None).fit(X, Y)
-    np.testing.assert_array_equal(check_random_state(None).get_state()[1], before)
-
-
 def test_a_class_of_one_sample_or_group_is_the_classifiers(given):
     y = np.where(GROUPS == 0, "d", Y)
     y[399] = "e"
@@ -230,19 +212,6 @@ def test_nothing_left_to_clamp_is_told_before_any_fit(given, told):
     with pytest.raises(ValueError, match=rf"two samples of a class, or two groups.* got n_samples={len(y)}"):
         clamping(LogisticRegression()).fit(X, y, **told)
     assert not given
-
-
-def test_several_labels():
-    labels = np.column_stack([Y == "a", Y == "b"]).astype(int)
-    found = NeuralClampingCalibrator(clone(CLASSIFIERS["perceptron"]), perturbation="affine", random_state=0)
-    assert found.fit(X, labels).verdict_.n_samples == 200
-    assert found.predict_proba(X).shape == (400, 2)
-
-
-def test_inputs_without_labels_teach_what_is_clamped():
-    found = NeuralClampingCalibrator(LogisticRegression(), random_state=0)
-    found.fit(X, Y, X_unlabelled=X + SHIFT, X_reference=X)
-    assert found.unlabelled_verdict_.n_samples == 200
 
 
 @pytest.mark.parametrize(("gamma", "training"), [(0.0, "natural"), ("auto", TorchTraining())], ids=str)
@@ -265,17 +234,3 @@ def test_what_an_unfitted_classifier_gets_wrong_is_mended(gamma, training):
     np.testing.assert_allclose(proba, probabilities_of(calibrator.module_, X), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(calibrator)).predict_proba(X), proba)
     np.testing.assert_array_equal(clone(calibrator).fit(X[:800], y[:800]).predict_proba(X), proba)
-
-
-def test_responses_and_parameters_of_the_classifier():
-    calibrator = clamping(LogisticRegression(), response="probabilities").set_params(estimator__C=0.01)
-    calibrator.fit(X, Y)
-    assert calibrator.estimator_.C == 0.01
-    with pytest.raises(ValueError, match="response must be .* got 'probabilities', but LinearSVC has no predict_proba"):
-        clamping(LinearSVC(), response="probabilities").fit(X, Y)
-
-
-def test_there_are_no_folds_for_the_classifier():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'cv'"):
-        NeuralClampingCalibrator(LogisticRegression(), cv=3)
-    assert "cv" not in NeuralClampingCalibrator().get_params()

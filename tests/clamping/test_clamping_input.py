@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from _plain_clamping import X, Y, clamping
-from _small_networks import bare_logits, convolutional, labels_of, logits, perceptron, snapshot, softmax, vectors
+from _small_networks import convolutional, labels_of, logits, snapshot, softmax
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
@@ -24,19 +24,6 @@ def test_arrays_of_any_float_dtype_and_tensors(network, kind):
     given = kind(X) if kind is torch.as_tensor else X.astype(kind)
     found = clamping(network).fit(given, Y)
     np.testing.assert_allclose(found.delta_, clamping(network).fit(X, Y).delta_, atol=2e-3 if kind == np.float16 else 0)
-
-
-def test_a_float64_network_is_clamped_in_float64():
-    calibrator = clamping(convolutional().double()).fit(X, Y)
-    assert calibrator.delta_.dtype == np.float64
-    assert calibrator.module_.temperature.dtype == torch.float64
-
-
-def test_a_bfloat16_network_keeps_a_float32_delta():
-    calibrator = clamping(perceptron().bfloat16()).fit(vectors(), labels_of(bare_logits(perceptron(), vectors())))
-    assert calibrator.delta_.dtype == np.float32
-    assert calibrator.delta_.any()
-    np.testing.assert_allclose(calibrator.predict_proba(vectors()).sum(1), 1)
 
 
 @pytest.mark.parametrize(
@@ -130,11 +117,6 @@ def test_a_function_is_no_callback(network):
         clamping(network, callbacks=[print]).fit(X, Y)
 
 
-def test_callbacks_may_wait_for_the_loss_of_training(network, tmp_path):
-    waiting = [EarlyStopping("train_loss"), ("best", Checkpoint("train_loss_best", dirname=tmp_path))]
-    assert clamping(network, callbacks=waiting).fit(X, Y).n_iter_ and any(tmp_path.iterdir())
-
-
 class Constant(nn.Module):
     """Logits that depend on nothing of the input, or through nothing that has a gradient."""
 
@@ -172,26 +154,3 @@ def test_inputs_of_another_shape_at_predict(fitted, shape):
     for n_samples in (2, 3, 8):
         with pytest.raises(ValueError, match=message):
             fitted.predict_proba(np.zeros((n_samples, *shape), dtype=np.float32))
-
-
-def test_networks_that_take_images_of_other_sizes_do_so_with_channelwise_perturbations(network):
-    calibrator = clamping(network, perturbation="channel").fit(X, Y)
-    wide = np.concatenate([X, X], axis=3)
-    assert calibrator.predict_proba(wide).shape == (96, 4)
-
-
-# Accelerators
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("settings", [{}, {"perturbation": "affine", "optimizer": "adam"}, {"init": "gradient"}])
-def test_cuda_trains_a_copy(settings):
-    network = convolutional()
-    before = snapshot(network)
-    states = torch.cuda.get_rng_state_all()
-    found = clamping(network, device="cuda", **settings).fit(X, Y)
-    assert snapshot(network) == before
-    assert all(torch.equal(a, b) for a, b in zip(states, torch.cuda.get_rng_state_all(), strict=True))
-    assert next(found.module_.parameters()).device.type == "cuda"
-    expected = clamping(network, **settings).fit(X, Y)
-    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-2)

@@ -7,7 +7,6 @@ from _plain_clamping import DIVERGING, X, Y, clamping
 from _small_networks import bare_logits, convolutional, labels_of, perceptron, put_into_odd_state, snapshot, vectors
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import Dataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
@@ -105,28 +104,11 @@ def test_an_interrupt_during_training_keeps_what_was_learned_and_the_network_as_
     np.testing.assert_allclose(calibrator.predict_proba(X).sum(1), 1)
 
 
-def test_the_snapshot_sees_a_batch_norm_that_learns_and_a_step():
-    network = convolutional()
-    before = snapshot(network)
-    network.train()(torch.as_tensor(X)).sum().backward()
-    network.eval()
-    after = snapshot(network)
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"values", "gradients", "torch"}
-
-
 def test_a_failed_first_fit_leaves_nothing(network):
     calibrator = clamping(network, **DIVERGING)
     with pytest.raises(ValueError, match="training diverged: the loss became nan in epoch 1; lower lr, got 1e\\+38"):
         calibrator.fit(X, Y)
     assert not [name for name in vars(calibrator) if name.endswith("_")]
-
-
-def test_a_fit_takes_no_more_samples_at_once_than_it_is_told():
-    network, sizes = convolutional(), []
-    network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    clamping(network, batch_size=8, training="natural").fit(X, Y)
-    assert max(sizes) == 8
 
 
 def test_networks_whose_weights_take_no_gradient():
@@ -148,32 +130,6 @@ def test_one_random_state_gives_one_result(network, settings):
     np.testing.assert_array_equal(first.delta_, second.delta_)
     assert first.temperature_ == second.temperature_
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
-
-
-def test_nothing_is_random_without_shuffling_and_noise(network):
-    first = clamping(network, shuffle=False, random_state=0).fit(X, Y)
-    second = clamping(network, shuffle=False, random_state=1).fit(X, Y)
-    np.testing.assert_array_equal(first.delta_, second.delta_)
-
-
-class Noisy(Dataset):
-    """Adds new noise whenever a sample is read, as augmentation does."""
-
-    def __len__(self):
-        return len(X)
-
-    def __getitem__(self, index):
-        return torch.as_tensor(X[index]) + 0.3 * torch.randn(3, 8, 8), int(Y[index])
-
-
-def test_what_a_dataset_draws_follows_torchs_own_seed(network):
-    """As in loops of torch: the state that `random_state` seeds is ours alone."""
-    deltas = []
-    for random_state, seed in [(0, 0), (1, 0), (0, 1)]:
-        torch.manual_seed(seed)
-        deltas.append(clamping(network, random_state=random_state, shuffle=False).fit(Noisy()).delta_)
-    np.testing.assert_array_equal(deltas[0], deltas[1])
-    assert np.abs(deltas[0] - deltas[2]).max() > 1e-4
 
 
 def test_a_random_state_instance_advances(network):

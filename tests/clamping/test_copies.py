@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
+from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.model_selection import GroupKFold, KFold
 from torch.utils.data import TensorDataset
@@ -53,25 +53,6 @@ def test_copies_of_some_samples_have_their_weight():
     rows = np.repeat(np.arange(300), weight.astype(int))
     expected = NeuralClampingCalibrator(NETWORK, output=None, random_state=0).fit(SHIFTED, Y, sample_weight=weight)
     assert_same_verdict(fitted(SHIFTED[rows], Y[rows]), expected)
-
-
-class WithoutOne(torch.nn.Module):
-    """A network for which some samples don't have the last class, with logits of -inf."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x):
-        without = torch.nn.functional.one_hot(torch.full((len(x),), 3), 4).bool() & (x[:, :1] > 1)
-        return self.network(x).masked_fill(without, -torch.inf)
-
-
-def test_copies_of_samples_without_some_class():
-    network, rows = WithoutOne(NETWORK).eval(), np.tile(np.arange(300), 4)
-    y = np.where((X[:, 0] > 1) & (Y == 3), 0, Y)
-    once, copied = (fitted(X[own], y[own], network, perturbation="affine") for own in (np.arange(300), rows))
-    assert_same_verdict(copied, once)
 
 
 def test_fewer_than_a_hundred_distinct_samples_prove_nothing():
@@ -138,15 +119,6 @@ def test_frames_are_told(n_frames, how):
         fitted(x, Y[rows], **how)
     fitted(x, Y[rows], validation_fraction=GroupKFold(2), groups=rows)
     fitted(x, Y[rows], validation_fraction=None)
-
-
-def test_frames_of_images_in_a_dataset_are_told():
-    network, rows = convolutional(), np.tile(np.arange(100), 5)
-    x = images(100)
-    y = labels_of(bare_logits(network, x))[rows]
-    x = x[rows] + 0.05 * np.random.default_rng(0).normal(size=(500, 3, 8, 8)).astype(np.float32)
-    with pytest.warns(CalibrationSetWarning, match=NEAR):
-        fitted(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), None, network)
 
 
 def table_of(kind, n_samples, rng):

@@ -123,20 +123,6 @@ def test_one_pass_serves_all_extensions():
         np.testing.assert_allclose(rows_of(gradients), rows_of(expected), rtol=1e-3, atol=1e-3)
 
 
-def test_one_pass_serves_all_losses():
-    """Those that focus have multiples of the same gradients."""
-    network, own, gammas = convolutional(), moved(AffinePerturbation(IMAGE)), [0.0, 0.5, 2.0]
-    problem = pose(network, X, Y, WEIGHT)
-    found = gradients_of(problem, own, 1.4, gammas, [ColorPerturbation(IMAGE)])
-    assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
-    np.testing.assert_allclose(found[0].logits, bare_logits(nn.Sequential(own, network), X), rtol=1e-4, atol=1e-5)
-    for gamma, shared in zip(gammas, found, strict=True):
-        (alone,) = gradients_of(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)])
-        for one, other in zip([alone.own, *alone.extended], [shared.own, *shared.extended], strict=True):
-            np.testing.assert_array_equal(rows_of(one), rows_of(other))
-    assert not np.allclose(rows_of(found[0].own), rows_of(found[2].own))
-
-
 # The prior
 
 
@@ -147,12 +133,6 @@ def test_the_prior_precision_is_the_mean_squared_change_of_the_input():
     change = np.array([0.1, -0.2, 0.3, 0.05, 0.1, -0.1])
     gain, offset = (torch.tensor(part, dtype=torch.float32).view(3, 1, 1) for part in (change[:3], change[3:]))
     assert change @ metric @ change == pytest.approx(((gain * x + offset) ** 2).mean().item(), rel=0.05)
-
-
-def test_its_diagonal_is_measured_alone():
-    x, perturbation = torch.as_tensor(vectors(50, 30) + 1), PERTURBATIONS["curve"]((30,))
-    expected = prior_precision_of(perturbation, x, seeded()).diagonal()
-    np.testing.assert_allclose(prior_precision_of(perturbation, x, seeded(), diagonal=True), expected, rtol=1e-12)
 
 
 # The step

@@ -8,7 +8,6 @@ import torch
 from _digits import calibration_and_test, convolutional_network
 from _kinds_of_input import Exposure, data
 from _plain_clamping import by_torch, clamping
-from _small_networks import logits
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TorchTraining
@@ -160,10 +159,3 @@ def test_bad_parameters_are_refused_of_few_samples_too(settings, message, n_samp
     calibrator = NeuralClampingCalibrator(network, **by_torch(**{"perturbation": "full", **settings}))
     with pytest.raises((TypeError, ValueError), match=message):
         calibrator.fit(X[:n_samples], y[:n_samples])
-
-
-def test_gamma_auto_needs_two_samples():
-    with pytest.raises(ValueError, match="gamma must be a number for fewer than two samples; got 'auto' for 1"):
-        NeuralClampingCalibrator(
-            nn.Identity(), perturbation="channel", gamma="auto", validation_fraction=None, classes=range(4)
-        ).fit(logits(1), [0])

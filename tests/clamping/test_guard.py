@@ -1,4 +1,3 @@
-import logging
 import warnings
 
 import numpy as np
@@ -168,17 +167,6 @@ def test_none_is_no_guard():
     assert not hasattr(calibrator, "verdict_")
     # Folds that choose gamma judge nothing.
     assert not hasattr(calibrator.set_params(gamma="auto").fit(x + 1, y), "verdict_")
-
-
-def test_it_is_logged_and_does_not_warn(caplog):
-    x, y = tabular(300)
-    for given, word in ((x, "temperature scaling"), (x[:50], "temperature scaling")):
-        caplog.clear()
-        with caplog.at_level(logging.INFO, logger="skclamp"), warnings.catch_warnings():
-            warnings.simplefilter("error")
-            guarded().fit(given, y[: len(given)])
-        assert word in caplog.text
-        assert {record.levelno for record in caplog.records} == {logging.INFO}
 
 
 def test_a_refit_forgets_the_verdict():

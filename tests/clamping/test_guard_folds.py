@@ -4,26 +4,19 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from _small_networks import bare_logits, labels_of, nll, perceptron, smoothed_temperature, vectors
-from _two_views import NETWORK as SEEN_TWICE
-from _two_views import X as IMAGES
-from _two_views import Y as IMAGE_LABELS
-from _two_views import moved, two_views
-from sklearn.base import clone
+from _small_networks import bare_logits, labels_of, perceptron, smoothed_temperature, vectors
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
     PredefinedSplit,
     ShuffleSplit,
-    StratifiedGroupKFold,
     StratifiedKFold,
     TimeSeriesSplit,
 )
 
-import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp.exceptions import CalibrationSetWarning, NotSavedWarning
+from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = perceptron()
 X = vectors(400, 6)
@@ -74,14 +67,6 @@ def test_auto_is_two_halves_whatever_the_number_of_samples():
     assert f"nats, needs {np.log(1 / 0.02):.2f})" in auto.verdict_.reason
     beside_views = fitted(x, y, max_views=[Backwards()], penalty=1e-9)
     assert f"nats, needs {np.log(1 / 0.01):.2f})" in beside_views.verdict_.reason
-
-
-def test_views_are_searched_with_the_splits_of_the_search():
-    found = two_views(perturbation="affine", penalty=1e-9).fit(moved(IMAGES), IMAGE_LABELS)
-    assert found.accepted_
-    assert "in each of 2 folds" in found.views_verdict_.reason
-    fifths = two_views(perturbation="affine", penalty=1e-9, validation_fraction=0.2).fit(moved(IMAGES), IMAGE_LABELS)
-    assert len(fifths.views_verdict_.folds) == 5
 
 
 class Backwards(torch.nn.Module):
@@ -135,31 +120,6 @@ def test_labels_that_are_never_held_out_judge_nothing():
     assert fitted(x, y, weight=weight, validation_fraction=by_positions).verdict_ == found.verdict_
 
 
-def test_a_refusal_is_temperature_scaling_of_all_samples():
-    found = fitted(X, Y, validation_fraction=SERIES)
-    assert not found.accepted_
-    assert "3 folds)" in found.verdict_.reason
-    assert found.temperature_ == TemperatureScaling(NETWORK).fit(X, Y).temperature_
-
-
-@pytest.mark.parametrize("seen", [np.asarray, moved], ids=["as it is", "moved"])
-def test_views_beside_a_time_series(seen):
-    """Chosen before, judged after; T and the output come from what was held out."""
-    options = {"perturbation": "affine", "validation_fraction": SERIES}
-    found = two_views(**options, output=Recorder()).fit(seen(IMAGES), IMAGE_LABELS)
-    assert found.accepted_ == (seen is moved)
-    assert found.views_verdict_.accepted
-    assert found.views_verdict_.n_samples == 450
-    logits, y = found.output_.seen_
-    np.testing.assert_array_equal(y, IMAGE_LABELS[150:])
-    assert found.temperature_ == pytest.approx(smoothed_temperature(logits, y), rel=1e-6)
-    plain = TemperatureScaling(SEEN_TWICE).fit(seen(IMAGES), IMAGE_LABELS)
-    alike = two_views(**options).fit(seen(IMAGES), IMAGE_LABELS)
-    assert alike.temperature_ == found.temperature_
-    losses = [nll(each.predict_log_proba(seen(IMAGES)), IMAGE_LABELS) for each in (alike, plain)]
-    assert losses[0] < losses[1] - 0.1
-
-
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
@@ -178,18 +138,6 @@ def test_views_beside_a_time_series(seen):
 def test_splits_that_prove_nothing_are_refused(splits, message):
     with pytest.raises(ValueError, match=message):
         fitted(validation_fraction=splits)
-
-
-def test_clones_and_files(tmp_path):
-    found = fitted(validation_fraction=KFold(4))
-    assert clone(found).fit(SHIFTED, Y).verdict_ == found.verdict_
-    with pytest.warns(NotSavedWarning, match="validation_fraction: can't be saved"):
-        found.save(tmp_path / "calibrator")
-    loaded = skclamp.load(tmp_path / "calibrator", NETWORK)
-    assert loaded.verdict_ == found.verdict_
-    np.testing.assert_array_equal(loaded.predict_proba(SHIFTED), found.predict_proba(SHIFTED))
-    fitted().save(tmp_path / "auto")
-    assert skclamp.load(tmp_path / "auto", NETWORK).validation_fraction == "auto"
 
 
 # Groups
@@ -268,14 +216,3 @@ def test_splitters_that_tear_groups_apart_are_told():
     pairs = np.arange(400) % 200
     with pytest.warns(CalibrationSetWarning, match="of 400 samples that validation_fraction holds out have others"):
         fitted(groups=pairs, validation_fraction=KFold(4, shuffle=True, random_state=0))
-
-
-def test_folds_of_an_unfitted_classifier_keep_groups_together():
-    groups = np.arange(400) // 4
-    for cv in (None, 4):
-        splits = list(StratifiedGroupKFold(cv or 5).split(X, Y, groups))
-        expected = TemperatureScaling(LogisticRegression(), cv=splits).fit(X, Y)
-        found = TemperatureScaling(LogisticRegression(), cv=cv).fit(X, Y, groups=groups)
-        assert found.temperature_ == expected.temperature_
-    with pytest.warns(CalibrationSetWarning, match=r"groups are torn apart by the folds of cv=KFold\(n_splits=3"):
-        TemperatureScaling(LogisticRegression(), cv=KFold(3)).fit(X, Y, groups=groups)

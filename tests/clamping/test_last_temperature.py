@@ -11,7 +11,6 @@ from _small_networks import bare_logits, labels_of, nll, smoothed_temperature, v
 from sklearn.model_selection import KFold
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
-from torch.nn.utils import parameters_to_vector
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
 
@@ -80,21 +79,6 @@ def test_few_samples_of_many_features_promise_no_certainty(sensors, seed, fracti
     assert nll(found.predict_log_proba(x[test]), columns) < nll(plain.predict_log_proba(x[test]), columns) - 0.1
 
 
-def test_steps_go_on_from_samples_that_are_separated(sensors):
-    """At the T that these alone would like, the gradients of others have no bounds."""
-    classifier, x, y, batch = sensors
-    gains = []
-    for seed in range(12, 16):
-        fit, test = split_off(batch, 5, 110, seed)
-        found = clamping(classifier, validation_fraction=0.2).fit(x[fit], y[fit])
-        plain = TemperatureScaling(classifier).fit(x[fit], y[fit])
-        columns = np.searchsorted(classifier.classes_, y[test])
-        assert found.accepted_
-        assert nll(found.predict_log_proba(x[test]), columns) < nll(plain.predict_log_proba(x[test]), columns)
-        gains.append(found.score(x[test], y[test]) - classifier.score(x[test], y[test]))
-    assert np.mean(gains) > 0.1
-
-
 # With a guard.
 
 
@@ -151,46 +135,7 @@ def test_what_a_fold_says_depends_on_none_of_its_labels():
     assert same.sum() == len(Y) / 2
 
 
-def test_the_search_solves_t_out_of_fold():
-    search = clamping(perturbation="channel", gamma="auto", output=Recorder())
-    found = search.fit(SHIFTED, Y, sample_weight=WEIGHT)
-    assert found.accepted_
-    scores, _, _ = found.output_.seen_
-    assert found.temperature_ == pytest.approx(smoothed_temperature(scores, Y, WEIGHT), rel=1e-6)
-    assert (np.abs(scores - perturbed(found, SHIFTED)).max(1) > 1e-3).all()
-
-
 # Without.
-
-
-def test_what_gradients_learned_without_a_guard_has_plain_labels():
-    adam = clamping(validation_fraction=None, training=TorchTraining(), batch_size=300, max_epochs=3).fit(SHIFTED, Y)
-    plain = TemperatureScaling().fit(perturbed(adam, SHIFTED), Y).temperature_
-    assert adam.temperature_ == pytest.approx(plain, rel=1e-5)
-    assert smoothed_temperature(perturbed(adam, SHIFTED), Y) > plain * 1.001
-
-
-@pytest.mark.parametrize(("n_samples", "seeds", "rel"), [(200, 1, 1e-6), (2600, 12, 0.005)])
-def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_samples, seeds, rel):
-    """A step's trial tells it: exactly where that is of all the samples, and on average where it is of some."""
-    x = vectors(n_samples)
-    y = labels_of(bare_logits(NETWORK, x), temperature=0.5)
-    ratios = []
-    for seed in range(seeds):
-        settings = {"output": Recorder(), "random_state": seed}
-        found = clamping(**settings).fit(x + np.float32(0.8), y)
-        with monkeypatch.context() as patched:
-            patched.setattr("skclamp.clamping._natural_gradient._Descent.in_sample", lambda self: None)
-            expected = clamping(**settings).fit(x + np.float32(0.8), y)
-        assert found.accepted_
-        assert found.cost_["backward"] == expected.cost_["backward"]
-        # Half a pass in each of two folds, and one over all the samples.
-        assert found.cost_["forward"] == pytest.approx(expected.cost_["forward"] - 2)
-        np.testing.assert_array_equal(
-            *(parameters_to_vector(f.perturbation_.parameters()).detach() for f in (found, expected))
-        )
-        ratios.append(found.temperature_ / expected.temperature_)
-    assert np.mean(ratios) == pytest.approx(1, abs=rel)
 
 
 def test_where_nothing_is_learned_t_is_temperature_scalings():

@@ -3,15 +3,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import flat, linear
 from _small_networks import bare_logits, convolutional, images, labels_of, nll, perceptron, vectors
 from scipy.optimize import minimize
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
-from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
+from skclamp.perturbations import AffinePerturbation
 
 N_FEATURES = 4
 GAIN = np.array([0.5, 2.0, 1.0, 0.7], dtype=np.float32)
@@ -72,16 +71,6 @@ def test_a_few_steps_suffice_and_are_told_of(fitted):
     np.testing.assert_array_equal(flat(many.perturbation_), flat(fitted.perturbation_))
 
 
-def test_a_short_step_is_lengthened_and_a_long_one_halved():
-    alone = nll(TemperatureScaling(NETWORK).fit(X, Y).predict_log_proba(X), Y)
-    fits = {lr: natural(lr=lr, max_epochs=1).fit(X, Y) for lr in (0.05, 1.0, 8.0)}
-    losses = {lr: nll(found.predict_log_proba(X), Y) for lr, found in fits.items()}
-    assert losses[0.05] < losses[1.0] + 0.01
-    assert losses[8.0] < alone - 0.1
-    # Where the fall is what the slope promised, no other length is tried.
-    assert fits[1.0].cost_["forward"] < fits[8.0].cost_["forward"]
-
-
 def test_the_loss_falls_with_every_step():
     """That of all the samples, of which each epoch tells what it was before its step; so few that all are used."""
     found = natural().fit(X[:500], Y[:500])
@@ -99,13 +88,6 @@ def test_it_stops_where_there_is_nothing_to_learn():
     np.testing.assert_allclose(found.perturbation_.offset.detach(), 0, atol=0.15)
 
 
-@pytest.fixture(scope="module")
-def digits():
-    """Images far from what their network was trained on, which takes some steps to undo."""
-    (x, y), _ = calibration_and_test(0, 500)
-    return convolutional_network(), shifted(x, "gain and offset"), y
-
-
 # Settings act
 
 
@@ -121,10 +103,6 @@ def test_a_large_penalty_keeps_the_identity():
     found = natural(penalty=100.0).fit(X, Y)
     np.testing.assert_array_equal(flat(found.perturbation_), [1.0] * N_FEATURES + [0.0] * N_FEATURES)
     assert found.temperature_ == pytest.approx(TemperatureScaling(NETWORK).fit(X, Y).temperature_, rel=1e-9)
-
-
-def test_auto_is_natural_for_few_parameters(fitted):
-    np.testing.assert_array_equal(flat(natural(training="natural").fit(X, Y).perturbation_), flat(fitted.perturbation_))
 
 
 # What is told of epochs, whatever makes them
@@ -170,13 +148,6 @@ def test_callbacks_see_each_epoch_of_the_final_training_alone(fraction):
     assert recorder.calls == ["begin", *[*["batch"] * 3, "epoch"] * calibrator.n_iter_, "end"]
 
 
-def test_early_stopping(digits):
-    network, x, y = digits
-    stopping = EarlyStopping(monitor="train_loss", patience=1, threshold=0.9)
-    calibrator = natural(network, perturbation="color", training=TorchTraining(callbacks=[stopping])).fit(x, y)
-    assert 1 <= calibrator.n_iter_ < 10
-
-
 # It harms nothing
 
 
@@ -218,20 +189,6 @@ def test_frozen_parameters_of_a_users_module_do_not_move():
     np.testing.assert_allclose(calibrator.perturbation_.offset.detach(), expected.delta_, rtol=1e-5, atol=1e-5)
 
 
-class Dropped(ChannelPerturbation):
-    """An option of Tang (2022): dropout of delta while training."""
-
-    def forward(self, x):
-        return x + nn.functional.dropout(self.offset, 0.5, self.training)
-
-
-def test_dropout_in_a_users_module_is_off():
-    calibrator = natural(perturbation=Dropped((N_FEATURES,))).fit(X, Y)
-    expected = natural(perturbation="channel").fit(X, Y)
-    np.testing.assert_allclose(calibrator.perturbation_.offset.detach(), expected.delta_, rtol=1e-5, atol=1e-5)
-    assert not calibrator.perturbation_.training
-
-
 # Weights, and repetition
 
 
@@ -256,13 +213,3 @@ def test_steps_on_which_the_network_overflows_are_not_taken():
     x = CLEAN.clip(-4, 4)
     calibrator = natural(Overflows(), lr=16.0).fit(x, Y)
     assert np.isfinite(calibrator.predict_proba(x)).all()
-
-
-def test_what_was_learned_is_not_undone_where_the_network_becomes_nearly_perfect():
-    """Gradients vanish there, and with them the evidence for the way that led there."""
-    network, (calibration, test) = convolutional_network(), calibration_and_test(1)
-    x, x_test = (shifted(part[0], "mixed colours") for part in (calibration, test))
-    calibrator = natural(network, perturbation="color", random_state=1).fit(x, calibration[1])
-    losses = np.array([*calibrator.history_[:, "train_loss"]])
-    assert losses[-1] < losses.min() + 0.02 < 0.3
-    assert nll(calibrator.predict_log_proba(x_test), test[1]) < 0.25

@@ -17,7 +17,6 @@ from torch import nn
 
 from skclamp import (
     REFERENCE_SETTINGS,
-    CalibratorSelector,
     IsotonicCalibration,
     NeuralClampingCalibrator,
     StructuredVectorScaling,
@@ -27,7 +26,7 @@ from skclamp import (
     load,
 )
 from skclamp.datasets import load_fogged_digits
-from skclamp.exceptions import CalibrationSetWarning, NotConvergedWarning
+from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = perceptron()
 X = vectors(700)
@@ -63,21 +62,6 @@ def test_in_fog_it_is_as_good_as_maps_of_the_logits_or_nearly():
         losses.append((nll(found, FOG), nll(alone, FOG)))
         assert losses[-1][0] < losses[-1][1] - 0.02
     assert np.mean(losses, 0)[0] < 0.19
-
-
-def test_what_maps_do_as_well_is_passed_over_in_words():
-    """In some of twelve draws."""
-    halves = [np.random.default_rng(k).permutation(len(FOG.y_cal))[::2] for k in range(12)]
-    samples = ((FOG.X_cal[rows], FOG.y_cal[rows]) for rows in halves)
-    fits = ((NeuralClampingCalibrator(FOG.network, random_state=0).fit(x, y), x, y) for x, y in samples)
-    found, x, y = next(fit for fit in fits if fit[0].verdict_.reason.startswith("Passed over"))
-    said = found.verdict_.reason
-    assert said.startswith("Passed over, so inputs stay as they are: ")
-    assert "but maps of the network's own logits do as well" in said
-    assert said in found.summary()
-    assert found.verdict_.difference < 0
-    selector = CalibratorSelector(FOG.network).fit(x, y)
-    np.testing.assert_allclose(found.predict_proba(FOG.X_test), selector.predict_proba(FOG.X_test), atol=1e-6)
 
 
 def test_a_family_by_name_stays_with_the_pool_behind_it():
@@ -164,11 +148,6 @@ def test_without_held_out_logits_of_an_exact_temperature_there_is_none(settings)
     assert not hasattr(clamping(**settings).fit(X, BIASED), "output_")
 
 
-@pytest.mark.filterwarnings("ignore:class frequencies are off")
-def test_a_hundred_samples_are_the_least():
-    assert not hasattr(clamping(perturbation=None).fit(X[:99], BIASED[:99]), "output_")
-
-
 @pytest.mark.parametrize("output", ["auto", StructuredVectorScaling()], ids=["auto", "by name"])
 def test_where_one_part_is_held_out_nothing_is_left_to_judge_by(output):
     """Folds within that part would put neighbours in time on both sides."""
@@ -183,16 +162,6 @@ def test_where_one_part_is_held_out_nothing_is_left_to_judge_by(output):
             CalibrationSetWarning, match=r"is left out, .*: the folds hold out one part, which leaves none"
         ):
             clamping(output=output, **settings).fit(x + np.float32(0.8), y)
-
-
-def test_two_parts_of_three_are_held_out_copies_among_them():
-    """What counts as one is told of what is held out alone."""
-    x, y = X.copy(), BIASED.copy()
-    x[501], y[501] = x[500], y[500]
-    splits = [(np.arange(350), np.arange(350, 500)), (np.arange(500), np.arange(500, 700))]
-    for seen in (x, x + np.float32(0.8)):
-        found = quietly(lambda seen=seen: clamping(validation_fraction=splits).fit(seen, y))
-        assert found.verdict_.n_samples in (0, 350)
 
 
 @pytest.mark.parametrize("n_samples", [60, 400])
@@ -223,18 +192,6 @@ def test_copies_are_judged_as_what_they_are_copies_of():
             found, tiled = clamping(output=IsotonicCalibration()), (np.tile(x, (n_copies, 1)), np.tile(y, n_copies))
             kept.append(hasattr(quietly(partial(found.fit, *tiled)), "output_"))
         assert kept[0] == kept[1]
-
-
-def test_of_what_is_not_taken_nothing_is_told():
-    """Without the perturbation T would be at its bound, but it is kept."""
-    torch.manual_seed(2)
-    network, rng = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 4)), np.random.RandomState(2)
-    x = vectors(2000, 10, seed=2)
-    y = labels_of(bare_logits(network, x), temperature=1 / 3)
-    x = x + 2.5 * np.sign(rng.randn(10)).astype(np.float32)
-    with pytest.warns(NotConvergedWarning, match="temperature_ is at the bound"):
-        NeuralClampingCalibrator(network, perturbation=None, output=None).fit(x, y)
-    assert NeuralClampingCalibrator(network, random_state=0).fit(x, y).accepted_
 
 
 @pytest.mark.parametrize("output", ["pool", VectorScaling, 3])
@@ -271,28 +228,3 @@ def test_of_several_valleys_the_last_fit_takes_none_that_folds_did_not_judge(ran
 
     clamped, temperature = loss(clamping(network, random_state=random_state)), loss(TemperatureScaling(network))
     assert clamped < temperature + 0.01
-
-
-class Swapped(nn.Module):
-    def forward(self, x):
-        return x[:, [3, 1, 2, 0, 4, 5]]
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_views_that_folds_saw_elsewhere_are_let_go():
-    """The network takes two features for each other, which one view, or a perturbation, puts right."""
-
-    def draw(seed, n_samples):
-        rng = np.random.default_rng(seed)
-        x = rng.normal(size=(n_samples, 6))
-        return x, ((x[:, :3] ** 2).sum(1) + rng.logistic(scale=0.3, size=n_samples) > 3).astype(int)
-
-    (x, y), (new, truth) = draw(1, 6000), draw(2, 4000)
-    trained, labels = draw(0, 1500)
-    network = MLPClassifier(32, alpha=0.01, max_iter=400, random_state=0).fit(Swapped()(trained), labels)
-    settings = {"perturbation": "affine", "max_views": [Swapped()], "random_state": 2}
-    clamped, temperature = (
-        log_loss(truth, calibrator.fit(x + 0.5, y).predict_proba(new + 0.5))
-        for calibrator in (clamping(network, **settings), TemperatureScaling(network))
-    )
-    assert clamped < temperature

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network
-from _small_networks import bare_logits, labels_of
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
@@ -47,26 +46,6 @@ def test_a_bar_counts_the_epochs_and_shows_what_they_did(capsys):
     done, total = map(int, re.search(r" (\d+)/(\d+) ", bar).groups())
     assert "100%" in bar
     assert 0 < done == total < 80
-
-
-def test_a_bar_is_full_where_the_screen_leaves_nothing_to_train(capsys):
-    network = convolutional_network()
-    # What the network itself says leaves nothing to find, but for one draw in twenty.
-    y = labels_of(bare_logits(network, IMAGES), temperature=1.0, seed=1)
-    fitted = NeuralClampingCalibrator(network, random_state=1, verbose=1).fit(IMAGES, y)
-    bar = last_bar(capsys.readouterr())
-    assert fitted.verdict_.reason.startswith("Nothing was tried")
-    assert "gradients: 100%" in bar
-    assert "p of gradients=" in bar
-
-
-def test_a_search_counts_all_its_trainings(capsys):
-    search = NeuralClampingCalibrator(
-        convolutional_network(), perturbation="affine", gamma="auto", random_state=0, verbose=1
-    )
-    search.fit(FOGGED, Y)
-    done, total = map(int, re.search(r" (\d+)/(\d+) ", last_bar(capsys.readouterr())).groups())
-    assert 0 < done == total < 50
 
 
 class Interrupted(nn.Module):

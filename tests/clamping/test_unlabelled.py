@@ -1,7 +1,6 @@
 """What samples without labels teach: it is kept where labels prove it, and told; refused where nothing could."""
 
 import copy
-import json
 import pickle
 
 import numpy as np
@@ -18,9 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import skclamp
 from skclamp import (
     NeuralClampingCalibrator,
-    PriorShiftCorrection,
     TemperatureScaling,
-    compare_calibrators,
     reference_summary,
 )
 from skclamp.exceptions import CalibrationSetWarning
@@ -80,18 +77,6 @@ def test_what_unlabelled_images_teach_is_kept_where_labels_prove_it(how):
     assert snapshot(NETWORK) == before
 
 
-def test_a_correction_hands_them_to_its_calibrator():
-    pool = seen(POOL, "pale")
-    calibrator = NeuralClampingCalibrator(NETWORK, perturbation=None, output=None, random_state=0)
-    corrected = PriorShiftCorrection(calibrator).fit(
-        pool[:N], LABELS[POOL[:N]], X_unlabelled=pool[N:], X_reference=IMAGES[REFERENCE]
-    )
-    assert corrected.estimator_.unlabelled_verdict_.accepted
-    np.testing.assert_array_equal(
-        corrected.estimator_.predict_proba(seen(TEST, "pale")), fitted("pale").predict_proba(seen(TEST, "pale"))
-    )
-
-
 def test_nothing_is_kept_of_images_as_they_were():
     calibrator = fitted("none")
     assert not calibrator.unlabelled_verdict_.accepted
@@ -132,23 +117,6 @@ def test_the_labelled_search_goes_on_from_there():
     np.testing.assert_allclose(proba, both.predict_proba(x), atol=1e-5)
 
 
-def test_two_gains_and_offsets_of_a_layer_are_one():
-    """Statistics of features win much, and labels more on top."""
-    pool, x = seen(POOL, "pale"), seen(TEST, "pale")
-    labelled, options = (pool[:400], LABELS[POOL[:400]]), {"X_unlabelled": pool[400:]}
-    both, alone = (
-        NeuralClampingCalibrator(NETWORK, perturbation=name, output=None, random_state=0).fit(*labelled, **options)
-        for name in ("norm", None)
-    )
-    assert both.unlabelled_verdict_.accepted
-    assert both.verdict_.accepted
-    assert [type(part).__name__ for part in both.perturbation_] == ["NormPerturbation"]
-    assert log_loss(LABELS[TEST], both.predict_proba(x)) < log_loss(LABELS[TEST], alone.predict_proba(x)) - 0.1
-    with torch.no_grad():
-        proba = both.module_.eval()(torch.from_numpy(x)).softmax(1)
-    np.testing.assert_allclose(proba, both.predict_proba(x), atol=1e-5)
-
-
 def test_where_the_search_finds_nothing_more_it_says_what_there_is():
     calibrator = fitted("pale", perturbation="channel")
     assert calibrator.unlabelled_verdict_.accepted
@@ -172,26 +140,6 @@ def test_copies_and_files_say_the_same(way, tmp_path):
     np.testing.assert_array_equal(again.predict_proba(x), calibrator.predict_proba(x))
     assert again.unlabelled_verdict_ == calibrator.unlabelled_verdict_
     assert not hasattr(clone(calibrator), "unlabelled_verdict_")
-
-
-def test_reports_tell_what_came_from_where(tmp_path):
-    made = {"taught": fitted("pale"), "on top": fitted("pale", perturbation="channel"), "plain": fitted("none")}
-    comparison = compare_calibrators(
-        NETWORK,
-        seen(POOL[:N], "pale"),
-        LABELS[POOL[:N]],
-        seen(TEST, "pale"),
-        LABELS[TEST],
-        calibrators=made,
-        n_resamples=20,
-        n_draws=20,
-    )
-    comparison.to_html(tmp_path / "page.html")
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    for calibrator in made.values():
-        verdict = calibrator.unlabelled_verdict_
-        told = {"about": "unlabelled samples", "accepted": verdict.accepted, "reason": verdict.reason}
-        assert json.dumps(told, separators=(",", ":")) in page
 
 
 class Stream(IterableDataset):
@@ -322,19 +270,6 @@ def test_a_summary_is_small_and_of_the_numbers():
     np.testing.assert_allclose(reference_summary(as_bytes, integer_scale=1 / 255).mean, summary.mean, atol=0.01)
 
 
-SUMMARISED = {
-    "one entry": ({"images": IMAGES}, {}),
-    "a named one": ({"images": IMAGES, "sizes": IMAGES[:, :1]}, {"input_key": "images"}),
-    "DataLoader": (DataLoader(TensorDataset(torch.from_numpy(IMAGES)), batch_size=50), {}),
-}
-
-
-@pytest.mark.parametrize("kind", SUMMARISED)
-def test_summaries_take_what_a_calibrator_takes(kind):
-    X, options = SUMMARISED[kind]
-    np.testing.assert_allclose(reference_summary(X, **options).power, reference_summary(IMAGES).power, rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("X", "got"),
     [
@@ -346,30 +281,6 @@ def test_summaries_take_what_a_calibrator_takes(kind):
 def test_tokens_have_no_moments(X, got):
     with pytest.raises(TypeError, match=f"X must hold floating-point inputs, .* got {got}"):
         reference_summary(X)
-
-
-class Masked(nn.Module):
-    """A network of tokens that takes a mask with them."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.embedding, self.norm, self.last = nn.Embedding(30, 8), nn.LayerNorm(8), nn.Linear(8, 4)
-
-    def forward(self, input_ids, attention_mask):
-        return self.last((self.norm(self.embedding(input_ids)) * attention_mask[..., None]).mean(1))
-
-
-def test_tokens_may_come_with_a_mask():
-    ids = np.random.default_rng(0).integers(30, size=(500, 5))
-    parts = [
-        {"input_ids": ids[rows], "attention_mask": np.ones_like(ids[rows])}
-        for rows in np.split(np.arange(500), [120, 300])
-    ]
-    calibrator = NeuralClampingCalibrator(Masked().eval(), perturbation=None, classes=range(4), random_state=0)
-    calibrator.fit(parts[0], ids[:120, 0] % 4, X_unlabelled=parts[1], X_reference=parts[2])
-    assert list(calibrator.unlabelled_verdict_.tried) == ["features"]
-    assert calibrator.cost_["reference_forward"] == 1
 
 
 def test_few_labels_decide_nothing():

@@ -1,7 +1,5 @@
 """Several views of an input: chosen, weighed, proved on held-out samples; and one pass where they prove nothing."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,6 @@ from _two_views import (
     FITTED,
     IMAGE,
     NETWORK,
-    SEQUENCE,
     X_TEST,
     Y_TEST,
     N,
@@ -28,9 +25,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
-from skclamp.datasets import load_fogged_digits
 from skclamp.metrics import negative_log_likelihood
-from skclamp.perturbations import HorizontalFlip, TimeShift
+from skclamp.perturbations import HorizontalFlip
 
 # What is found.
 
@@ -47,14 +43,6 @@ def test_a_view_that_says_something_new_is_kept():
     assert nll(FITTED) < nll(TemperatureScaling(NETWORK).fit(X, Y)) - 0.2
     assert "2 views (as it is 0.5" in FITTED.summary()
     assert "No guard" not in FITTED.summary()
-
-
-def test_sequences_have_shifts_in_time():
-    network = network_on(SEQUENCE)
-    # Of a time that the other shifts don't come near.
-    X, y = draw(network, SEQUENCE, N, 0, TimeShift(2))
-    calibrator = two_views(estimator=network).fit(X, y)
-    assert repr(calibrator.views_) == "[Identity(), TimeShift(steps=2)]"
 
 
 def test_no_view_is_kept_where_none_helps():
@@ -92,13 +80,6 @@ def test_tables_have_no_views_and_lose_no_power(n_features):
     np.testing.assert_array_equal(calibrator.predict_proba(X), one.predict_proba(X))
 
 
-def test_tokens_have_no_views():
-    network = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(40, 3))
-    ids = np.random.default_rng(0).integers(9, size=(150, 10))
-    calibrator = two_views(estimator=network, perturbation=None).fit(ids, np.arange(150) % 3)
-    assert "no views are known of integers such as tokens" in calibrator.views_verdict_.reason
-
-
 def test_below_100_samples_there_are_none():
     calibrator = two_views().fit(X[:99], Y[:99])
     assert "views need 100 independent samples with weight, got 99" in calibrator.views_verdict_.reason
@@ -106,25 +87,6 @@ def test_below_100_samples_there_are_none():
     weight = (np.arange(140) < 99).astype(float)
     assert not two_views().fit(X[:140], Y[:140], sample_weight=weight).views_verdict_.accepted
     assert not hasattr(two_views(validation_fraction=None).fit(X[:99], Y[:99]), "views_verdict_")
-
-
-def test_each_is_kept_without_the_other():
-    both = two_views(perturbation="affine").fit(moved(X), Y)
-    assert both.accepted_
-    assert both.views_verdict_.accepted
-    bare, labels = draw(NETWORK, IMAGE, N, 0)
-    perturbed = two_views(perturbation="affine").fit(moved(bare), labels)
-    assert perturbed.accepted_
-    assert not perturbed.views_verdict_.accepted
-    # Two views are better than one, and so is, by less than few samples prove, an affine perturbation of one, which
-    # gradients of all would keep.
-    few = X[:150], Y[:150]
-    seen = two_views(perturbation="affine", penalty=1e-9).fit(*few)
-    assert not seen.accepted_
-    assert seen.views_verdict_.accepted
-    assert "temperature scaling" not in seen.verdict_.reason.partition(":")[0]
-    # As by itself.
-    np.testing.assert_array_equal(seen.predict_proba(X), two_views().fit(*few).predict_proba(X))
 
 
 @pytest.mark.parametrize(
@@ -199,20 +161,6 @@ def test_weights_are_best_for_all_samples_where_folds_disagree():
     assert found == pytest.approx(least, abs=1e-9)
 
 
-def test_weights_under_a_perturbation_are_best_on_average():
-    """They are those of the logits that folds held out, which differ by chance from what all the samples make."""
-    found = []
-    for seed in range(2, 7):
-        images, labels = draw(NETWORK, IMAGE, N, seed, HorizontalFlip())
-        images = moved(images)
-        calibrator = two_views(perturbation="affine", max_views=NEAR[:1]).fit(images, labels)
-        assert calibrator.accepted_
-        if calibrator.views_verdict_.accepted:
-            found.append([calibrator.view_weights_, best_weights(calibrator, images, labels)])
-    assert len(found) >= 3
-    np.testing.assert_allclose(*np.mean(found, axis=0), rtol=0.05)
-
-
 class Quarter(nn.Module):
     """Images turned by so many right angles."""
 
@@ -256,14 +204,6 @@ def test_what_breaks_a_rule_is_told(options, rule):
 # What they are worth and cost.
 
 
-def test_weights_count_as_the_samples_that_have_any():
-    weight = (np.arange(N) % 3 > 0).astype(float)
-    found = two_views().fit(X, Y, sample_weight=weight)
-    expected = two_views().fit(X[weight > 0], Y[weight > 0])
-    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
-    np.testing.assert_allclose(found.view_weights_, expected.view_weights_, rtol=1e-5)
-
-
 def test_weights_choose_views():
     # Of two kinds of samples, the half with weight has nothing to say of flips.
     plain = draw(NETWORK, IMAGE, N, 5)
@@ -302,21 +242,3 @@ def test_the_cost_counts_what_views_took():
     # One for T; in each fold nine candidates on 96 samples, and the flip on all others, whom the other fold judges.
     assert calibrator.cost_["forward"] == pytest.approx(1 + (2 * 9 * 96 + N - 2 * 96) / N)
     assert calibrator.cost_["backward"] == 0
-
-
-class Blurred(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Conv2d(1, 1, 3, padding=1, bias=False)
-
-    def forward(self, x):
-        return 0.7 * self.layer(x) + 0.3 * x
-
-
-@pytest.mark.parametrize("guard", ["auto", None])
-def test_views_with_weights_in_half_precision(guard):
-    fogged = load_fogged_digits()
-    network, view = copy.deepcopy(fogged.network).bfloat16(), Blurred().bfloat16()
-    options = {"perturbation": "affine", "max_views": [view], "output": None, "random_state": 0}
-    calibrator = NeuralClampingCalibrator(network, validation_fraction=guard, **options).fit(fogged.X_cal, fogged.y_cal)
-    assert calibrator.predict_proba(fogged.X_test).shape == (len(fogged.X_test), 10)

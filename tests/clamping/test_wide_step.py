@@ -71,21 +71,3 @@ def test_an_offset_for_each_entry_of_an_image_takes_natural_steps():
     assert is_natural(found)
     assert np.corrcoef(found.delta_.ravel(), -pattern.ravel())[0, 1] > 0.1
     assert loss < fit(images, 800, perturbation=None)[1] - 0.1
-
-
-def test_a_penalty_has_no_room_in_wide_steps(table):
-    settings = {"perturbation": "channel", "validation_fraction": None}
-    assert not is_natural(fit(table, penalty=0.001, **settings)[0])
-    little, much = (fit(table, penalty=penalty, training="natural", **settings)[0] for penalty in (1e-6, 0.1))
-    assert is_natural(little)
-    assert is_natural(much)
-    assert np.linalg.norm(much.delta_) < np.linalg.norm(little.delta_)
-
-
-def test_gammas_share_the_gradients(table):
-    network, x, y = table
-    search = NeuralClampingCalibrator(network, perturbation="channel", gamma="auto", output=None, random_state=0)
-    search.fit(x[:400], y[:400])
-    assert search.accepted_
-    assert is_natural(search)
-    assert nll(search.predict_log_proba(x[-1000:]), y[-1000:]) < fit(table, perturbation=None)[1] - 0.1

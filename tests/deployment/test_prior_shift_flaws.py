@@ -1,10 +1,8 @@
 """PriorShiftCorrection: what is wrong with the labelled samples' probabilities is not taken for other frequencies."""
 
 import warnings
-from decimal import Decimal
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -25,7 +23,6 @@ def draw(n_samples, frequencies, seed):
 
 
 X, Y = draw(300, UNEVEN, 0)
-NAMES = np.array(["ant", "bee", "cat"])
 
 
 def test_probabilities_that_are_off_class_by_class_are_refused(tmp_path):
@@ -97,58 +94,9 @@ def test_a_calibrator_around_a_classifier_that_is_not_fitted():
     PriorShiftCorrection(TemperatureScaling(LogisticRegression().fit(*draw(300, UNEVEN, 1)))).fit(X, Y)
 
 
-@pytest.mark.parametrize("kind", [dict, pd.Series])
-def test_frequencies_by_the_names_of_classes(kind):
-    by_name = kind({"cat": 0.6, "ant": 0.1, "bee": 0.3})
-    named = PriorShiftCorrection(VectorScaling(), classes=NAMES, priors=by_name).fit(X, NAMES[Y])
-    np.testing.assert_allclose(named.priors_, TURNED)
-    with pytest.raises(ValueError, match=r"priors must have a frequency for each of the classes \[0, 1, 2\]; got"):
-        PriorShiftCorrection(VectorScaling(), priors=by_name).fit(X, Y)
-
-
-@pytest.mark.parametrize(
-    "priors",
-    [
-        pd.Series({"cat": 0.6, "ant": 0.0, "bee": 0.4}),
-        pd.Series([0.4, 0.6, 0.0], index=NAMES[[1, 2, 0]], dtype="Float64"),
-        pd.array([0.0, 0.4, 0.6], dtype="Float64"),
-        [0.0, 0.4, 0.6],
-        [Decimal("0"), Decimal("0.4"), Decimal("0.6")],
-    ],
-    ids=["Series", "nullable Series in another order", "nullable array", "list", "Decimals"],
-)
-def test_given_frequencies_are_saved_however_they_are_given(priors, tmp_path):
-    X, y = draw(300, [1 / 3] * 3, 1)
-    saved = PriorShiftCorrection(priors=priors, classes=NAMES.tolist()).fit(X, NAMES[y])
-    saved.save(tmp_path / "saved")
-    loaded = skclamp.load(tmp_path / "saved")
-    expected = saved.predict_log_proba(X)
-    assert (expected[:, 0] == -np.inf).all()
-    np.testing.assert_array_equal(loaded.predict_log_proba(X), expected)
-    with pytest.raises(ValueError, match="priors must be None for adapt"):
-        loaded.adapt(X)
-    np.testing.assert_array_equal(loaded.fit(X, NAMES[y]).priors_, saved.priors_)
-
-
-def test_parameters_set_after_the_fit_change_no_prediction():
-    X, y = draw(300, [1 / 3] * 3, 1)
-    fitted = PriorShiftCorrection(priors=[0.0, 0.4, 0.6]).fit(X, y)
-    before = fitted.predict_log_proba(X)
-    np.testing.assert_array_equal(fitted.set_params(priors=None).predict_log_proba(X), before)
-
-
 def test_adapt_takes_no_labels():
     fitted = PriorShiftCorrection(VectorScaling()).fit(X, Y)
     with pytest.raises(TypeError, match="adapt takes no labels"):
         fitted.adapt(X, Y)
     with pytest.raises(TypeError, match="adapt takes no labels and no weights"):
         fitted.adapt(X, sample_weight=np.ones(len(X)))
-
-
-def test_the_summary_is_of_what_was_fitted():
-    fitted = PriorShiftCorrection(VectorScaling()).fit(X, Y)
-    summary = fitted.summary()
-    assert fitted.set_params(priors=TURNED).summary() == summary
-    fitted.fit(X, Y)
-    assert fitted.accepted_
-    assert fitted.set_params(priors=None).summary().endswith("given as priors, which nothing has tested.")

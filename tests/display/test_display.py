@@ -8,17 +8,13 @@ import torch
 from _metrics import draw
 from scipy.stats import binomtest
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression, Perceptron
-from sklearn.model_selection import KFold, RepeatedStratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from skclamp.display import ReliabilityDisplay
 from skclamp.metrics import (
-    NoiseFloor,
     adaptive_expected_calibration_error,
     calibration_noise_floor,
     expected_calibration_error,
@@ -80,15 +76,6 @@ def test_histogram_shows_where_the_samples_are(strategy):
     assert [line.get_xdata()[0] for line in display.histogram_ax_.lines] == pytest.approx([accuracy, confidence])
 
 
-def test_the_floor_and_the_diagonal_can_be_left_out():
-    y, proba = draw(300, 4)
-    display = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ref_line=False)
-    title, entries = _legend(display.ax_)
-    assert display.noise_floor is None and "floor" not in title
-    assert "perfect calibration" not in entries
-    assert not any(line.get_linestyle() == ":" for line in display.ax_.lines)
-
-
 @pytest.mark.parametrize("given", ["two columns", "one dimension"])
 def test_of_two_classes_shows_the_event(given):
     y, proba = draw(300, 2)
@@ -125,17 +112,6 @@ def test_bins_of_few_samples_are_grey_and_all_have_wilsons_intervals(weight):
         ends = binomtest(hits, n).proportion_ci(method="wilson")
         np.testing.assert_allclose(display.intervals[:, k], [ends.low, ends.high])
     assert np.isnan(np.delete(display.intervals, [6, 9], axis=1)).all()
-
-
-@pytest.mark.parametrize("own_axes", [False, True])
-def test_legends_are_off_the_bars(own_axes):
-    ax = plt.subplots(1, 2, figsize=(9, 6))[1][0] if own_axes else None
-    display = ReliabilityDisplay.from_predictions(*draw(300, 2), ax=ax, n_draws=5, name="a network")
-    display.figure_.canvas.draw()
-    for axes in (display.ax_, display.histogram_ax_):
-        assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1
-    assert display.histogram_ax_.get_legend().get_window_extent().y1 <= display.ax_.get_window_extent().y0 + 1
-    assert display.ax_.get_legend().get_window_extent().y1 <= display.figure_.bbox.y1 + 1
 
 
 @pytest.mark.parametrize("names", [None, ["setosa", "versicolor", "virginica"]])
@@ -179,16 +155,6 @@ def test_shares_the_room_of_given_axes(in_grid):
     for box in (upper, lower):
         assert (box.x0, box.width) == pytest.approx((left, width))
     assert display.ax_.get_xlim() == display.histogram_ax_.get_xlim() == (0, 1)
-
-
-def test_constructor_and_plot_take_bins_made_elsewhere():
-    y, proba = draw(300, 4)
-    _, bins = expected_calibration_error(y, proba, return_bins=True)
-    display = ReliabilityDisplay(bins, noise_floor=NoiseFloor(0.01, 0.02), estimator_name="old", metric_name="error")
-    assert not hasattr(display, "ax_")
-    assert display.plot(name="new") is display
-    title, _ = _legend(display.ax_)
-    assert title.startswith("new\nerror ") and title.endswith("noise floor 1.00 % (95 %: 2.00 %)")
 
 
 @pytest.mark.parametrize("strategy", METRICS)
@@ -256,26 +222,6 @@ def test_a_second_display_joins_the_first_as_a_line():
     assert title.startswith("one\nECE") and any(entry.startswith("two, ECE ") for entry in entries)
 
 
-@pytest.mark.parametrize("layout", [None, "constrained"])
-def test_lines_differ_and_leave_their_legend_room(layout):
-    figure, ax = plt.subplots(layout=layout)
-    top = ax.get_position().y1
-    shown = [
-        ReliabilityDisplay.from_predictions(
-            *draw(300, 4), ax=ax, line=True, smooth=smooth, n_resamples=5, name=str(smooth)
-        )
-        for smooth in (False, False, True)
-    ]
-    assert len({display.line_.get_color() for display in shown}) == 3
-    assert [display.line_.get_linestyle() for display in shown] == ["-", "--", "None"]
-    assert not ax.patches and len(_legend(ax)[1]) == 3 and len(figure.axes) == 2
-    figure.canvas.draw()
-    legend = ax.get_legend().get_window_extent()
-    assert ax.get_window_extent().y1 <= legend.y0 + 1
-    assert layout or legend.y1 == pytest.approx(top * figure.bbox.height, abs=3)
-    assert shown[0].histogram_ax_.get_xlabel() == "confidence"
-
-
 def test_pos_label_is_the_class_shown():
     y, proba = draw(300, 4)
     names = np.array(["ant", "bee", "cow", "dog"])
@@ -295,51 +241,3 @@ def test_pos_label_is_the_class_shown():
     assert (other.event, other.bins.expected_gap()) == ("False", expected_calibration_error(~flags, two[:, 0]))
     model = LogisticRegression().fit(np.log(proba), names[y])
     assert ReliabilityDisplay.from_estimator(model, np.log(proba), names[y], pos_label="ant", n_draws=0).event == "ant"
-
-
-def test_cross_validated_classifiers_are_shown_on_what_they_did_not_see():
-    X, y = load_iris(return_X_y=True)
-    model, weight = LogisticRegression(max_iter=500), np.arange(1.0, 151.0)
-    kept = {"return_estimator": True, "return_indices": True}
-    results = cross_validate(model, X, y, cv=3, **kept)
-    display = ReliabilityDisplay.from_cv_results(results, X, y, sample_weight=weight, n_draws=0)
-    proba = np.zeros((150, 3))
-    for fold, test in zip(results["estimator"], results["indices"]["test"], strict=True):
-        proba[test] = fold.predict_proba(X[test])
-    assert display.bins.expected_gap() == pytest.approx(expected_calibration_error(y, proba, sample_weight=weight))
-    assert display.estimator_name == "LogisticRegression"
-    for wrong, message in [
-        (cross_validate(model, X, y, cv=3), "return_estimator=True and return_indices=True; got .*'fit_time'"),
-        (cross_validate(model, X, y, cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=2), **kept), "once at most"),
-        (cross_validate(model, X, y, cv=KFold(3), error_score=0, **kept), "use a stratified splitter"),
-        (None, r"return_indices=True; got \[\]"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            ReliabilityDisplay.from_cv_results(wrong, X, y)
-    with pytest.raises(ValueError, match="X and y must be those that were cross-validated, 150 samples .* 150 and 99"):
-        ReliabilityDisplay.from_cv_results(results, X, y[:99])
-    two, shuffled = np.stack([y, (y + 1) % 3], 1), KFold(3, shuffle=True, random_state=0)
-    results = cross_validate(RandomForestClassifier(3), X, two, cv=shuffled, scoring=lambda *_: 0.0, **kept)
-    with pytest.raises(ValueError, match=r"labels of 0 and 1 each; got classes_ \[0, 1, 2\]"):
-        ReliabilityDisplay.from_cv_results(results, X, two)
-
-
-@pytest.mark.parametrize("layout", [None, "constrained"])
-def test_cleared_axes_are_drawn_on_anew(layout):
-    y, proba = draw(300, 4)
-    figure, ax = plt.subplots(layout=layout)
-    first = ReliabilityDisplay.from_predictions(y, proba, ax=ax, n_draws=0)
-    places, drawn = [own.get_position().bounds for own in figure.axes], len(first.histogram_ax_.patches)
-    ax.clear()
-    again = ReliabilityDisplay.from_predictions(y, proba, ax=ax, n_draws=0)
-    assert again.line_ is None and len(again.bars_) == len(first.bars_)
-    assert [own.get_position().bounds for own in figure.axes] == places
-    assert len(again.histogram_ax_.patches) == drawn
-    assert ReliabilityDisplay.from_predictions(y, proba, ax=ax, n_draws=0).line_ is not None
-
-
-def test_a_column_of_labels_is_told_once():
-    y, proba = draw(300, 4)
-    with pytest.warns(DataConversionWarning) as told:
-        ReliabilityDisplay.from_predictions(y[:, None], proba, n_draws=0)
-    assert len(told) == 1

@@ -7,9 +7,8 @@ import pytest
 from scipy.integrate import trapezoid
 
 from skclamp.display import ReliabilityDisplay
-from skclamp.metrics import expected_calibration_error, smooth_calibration_error
+from skclamp.metrics import smooth_calibration_error
 
-plt = pytest.importorskip("matplotlib.pyplot")
 diagram = partial(ReliabilityDisplay.from_predictions, n_draws=0)
 
 
@@ -95,34 +94,6 @@ def test_bands_and_intervals_hold_quantiles_of_replicates():
         shares = [np.average(hits[inside], weights=count[inside]) for count in resamples if count[inside].any()]
         assert len(set(shares)) > 1
         np.testing.assert_allclose(display.intervals[:, k], np.quantile(shares, [0.1, 0.9]))
-
-
-def test_intervals_doubt_bins_without_an_error():
-    confidence, weight = np.array([0.1, 0.6, 0.6, 0.6, 0.9]), [1, 2, 2, 2, 0]
-    options = {"n_bins": 4, "confidence_level": 0.9, "sample_weight": weight}
-    intervals = [diagram([0, 1, 1, 1, 1], confidence, n_resamples=n, **options).intervals for n in (4, 0)]
-    np.testing.assert_array_equal(*intervals)
-    low, high = intervals[0]
-    assert low[0] == 0 and 0.3 < high[0] < 1 and 0 < low[2] < 0.6 and high[2] == 1
-    assert np.isnan(low[[1, 3]]).all()
-
-
-def test_display_draws_intervals_and_curve():
-    y, proba = _data()
-    display = diagram(y, proba, n_resamples=40, smooth=True, random_state=3, confidence_level=0.9)
-    _, bins = expected_calibration_error(y, proba, return_bins=True)
-    filled = bins.count > 0
-    legend = display.ax_.get_legend()
-    labels = [text.get_text() for text in legend.get_texts()]
-    assert {"90 % interval", "90 % band", "smoothed accuracy"} <= set(labels)
-    assert f"smooth ECE {100 * smooth_calibration_error(y, proba):.2f} %" in legend.get_title().get_text()
-    curve = next(line for line in display.ax_.lines if line.get_label() == "smoothed accuracy")
-    np.testing.assert_array_equal(curve.get_ydata(), display.curve.accuracy)
-    bars = next(bars for bars in display.ax_.containers if bars.get_label() == "90 % interval")
-    ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
-    low, high = display.intervals[:, filled]
-    np.testing.assert_allclose(ends[:, 0], np.minimum(low, bins.accuracy[filled]))
-    np.testing.assert_allclose(ends[:, 1], np.maximum(high, bins.accuracy[filled]))
 
 
 def test_equal_mass_bins_have_intervals_too():

@@ -97,23 +97,6 @@ def test_shows_at_most_twelve_classes_unasked():
     assert len(grid.axes_) == 12 and len(grid.figure_.axes) == 12
 
 
-def test_places_left_over_have_no_axes(proba, held_out):
-    three = {**proba, "again": proba["vector"]}
-    grid = ReliabilityGridDisplay.from_predictions(held_out[1], three, n_draws=0, n_columns=2)
-    assert len(grid.figure_.axes) == 3
-
-
-def test_labels_do_not_overlap(proba, held_out):
-    grid = ReliabilityGridDisplay.from_predictions(held_out[1], proba, n_draws=5, n_resamples=10, smooth=True)
-    renderer = grid.figure_.canvas.get_renderer()
-    grid.figure_.canvas.draw()
-    titles = [ax._left_title.get_window_extent(renderer) for ax in grid.axes_]
-    legend = grid.figure_.legends[0].get_window_extent(renderer)
-    assert not titles[0].overlaps(titles[1])
-    assert not any(title.overlaps(legend) for title in titles)
-    assert legend.x1 <= grid.figure_.bbox.x1
-
-
 def test_refuses_bad_input(proba, held_out, fitted):
     X, y = held_out
     with pytest.raises(TypeError, match="y_proba must be a dict of probabilities by name; got ndarray"):

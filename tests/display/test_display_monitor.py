@@ -39,19 +39,6 @@ def test_the_restarting_test_has_a_line_of_its_own():
     assert "its alarm, one in 1,000 by chance" in labels
 
 
-def test_the_line_takes_short_names():
-    line = alarmed().plot(c="red", lw=3, ls=":").line_
-    assert (line.get_color(), line.get_linewidth(), line.get_linestyle()) == ("red", 3, ":")
-
-
-def test_several_share_axes():
-    first = alarmed().plot()
-    second = MonitorDisplay(np.array([[0, 0.0, -np.inf], [300, 2.0, 1.0]])).plot(ax=first.ax_, name="calm")
-    assert second.ax_ is first.ax_
-    assert second.figure_ is first.figure_
-    assert len(levels(second)) == 1
-
-
 def test_messages():
     with pytest.raises(NotFittedError):
         MonitorDisplay.from_estimator(CalibrationMonitor())

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from _metrics import draw, draw_calibrated
+from _metrics import draw
 from scipy.integrate import trapezoid
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -14,8 +14,6 @@ from sklearn.linear_model import LogisticRegression, Perceptron
 from skclamp import SelectiveClassifier
 from skclamp.display import RiskCoverageDisplay
 from skclamp.metrics import area_under_risk_coverage, risk_coverage_curve
-
-plt = pytest.importorskip("matplotlib.pyplot")
 
 
 def _legend(display):
@@ -66,20 +64,6 @@ def test_between_ties_the_curve_is_that_of_a_random_order():
     np.testing.assert_array_equal(risk[~beyond], 0)
 
 
-def test_target_and_threshold_have_marks():
-    y, proba = draw(300)
-    display = RiskCoverageDisplay.from_predictions(y, proba, target_risk=0.3, threshold=0.8)
-    answered = proba.max(1) > 0.8
-    risk = (proba.argmax(1) != y)[answered].mean()
-    assert display.mark_.get_xydata() == pytest.approx(np.array([[answered.mean(), risk]]))
-    assert _legend(display)[-2:] == [
-        "target risk 0.3",
-        f"above 0.8: coverage {answered.mean():.4f}, risk {risk:.4f}",
-    ]
-    # Strictly above: none is.
-    assert RiskCoverageDisplay.from_predictions(y, proba, threshold=proba.max()).mark_ is None
-
-
 def _selective(model, threshold, *data, **params):
     selective = SelectiveClassifier(model, **{"target_risk": 0.05, **params}).fit(*data)
     selective.threshold_ = threshold
@@ -117,14 +101,6 @@ def test_a_classifier_that_abstains_shows_its_target_and_threshold():
     assert RiskCoverageDisplay.from_estimator(selective, X, y).target_risk == 0.05
     with pytest.raises(NotFittedError, match="SelectiveClassifier instance is not fitted yet"):
         RiskCoverageDisplay.from_estimator(clone(selective), X, y)
-
-
-def test_several_share_axes():
-    first = RiskCoverageDisplay.from_predictions(*draw_calibrated(300, 3), name="first")
-    low = first.ax_.get_ylim()[1]
-    second = RiskCoverageDisplay.from_predictions(np.zeros(9, int), np.eye(2)[np.ones(9, int)], ax=first.ax_)
-    assert second.ax_ is first.ax_ and second.figure_ is first.figure_
-    assert first.ax_.get_ylim()[0] == 0 and low < 1 < first.ax_.get_ylim()[1]
 
 
 DEGENERATE = [([0], [[0.3, 0.7]]), ([0, 1, 2], np.eye(3)), ([1, 2, 0], np.eye(3)), ([0, 1], [0.5, 0.5])]

@@ -1,6 +1,5 @@
 """Bins, as metrics return them: exact edges in every dtype, equal masses, ties together, few passes over the data."""
 
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -9,13 +8,8 @@ import torch
 
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
-    bootstrap_interval,
-    calibration_noise_floor,
-    classwise_calibration_error,
     expected_calibration_error,
-    ks_calibration_error,
     maximum_calibration_error,
-    smooth_calibration_error,
 )
 
 
@@ -52,29 +46,6 @@ def test_top_label_is_the_first_of_equals():
     assert bins_of(expected_calibration_error, [1, 2, 0], proba, n_bins=1).accuracy == 0
 
 
-@pytest.mark.parametrize(
-    ("run", "metric", "most"),
-    [
-        # One to draw labels, one for the top label or the columns.
-        (partial(calibration_noise_floor, n_draws=20), expected_calibration_error, 2),
-        (partial(calibration_noise_floor, n_draws=20), classwise_calibration_error, 2),
-        (partial(bootstrap_interval, n_resamples=50), expected_calibration_error, 1),
-        (partial(bootstrap_interval, n_resamples=50), ks_calibration_error, 1),
-        (partial(bootstrap_interval, n_resamples=50), smooth_calibration_error, 1),
-        (partial(bootstrap_interval, n_resamples=50), partial(ks_calibration_error, mode="classwise"), 2),
-        # Columns, entries, replicates, and two lots of draws.
-        (partial(bootstrap_interval, n_resamples=50), classwise_calibration_error, 5),
-    ],
-)
-def test_the_array_is_read_few_times(monkeypatch, run, metric, most):
-    chunks = []
-    monkeypatch.setattr("skclamp.metrics._binning.check_probability_rows", lambda *args, **_: chunks.append(args))
-    proba = np.random.default_rng(0).dirichlet(np.ones(3), 50)
-    labels = [] if run.func is calibration_noise_floor else [np.arange(50) % 3]
-    run(metric, *labels, proba, random_state=0)
-    assert 1 <= len(chunks) <= most
-
-
 def test_bins_are_those_behind_the_value():
     random = np.random.default_rng(0)
     proba, y = random.dirichlet(np.full(5, 0.4), 400), random.integers(5, size=400)
@@ -89,14 +60,6 @@ def test_bins_are_those_behind_the_value():
     assert bins_of(expected_calibration_error, y, proba).error("max") == maximum_calibration_error(y, proba)
     empty = bins_of(expected_calibration_error, [1], [[0.3, 0.7]], n_bins=2)
     assert (empty.share[0], empty.confidence[0], empty.accuracy[0]) == (0, 0, 0)
-
-
-def test_a_table_goes_into_a_data_frame():
-    pandas = pytest.importorskip("pandas")
-    proba = np.random.default_rng(0).dirichlet(np.ones(3), 50)
-    frame = pandas.DataFrame(asdict(bins_of(expected_calibration_error, np.arange(50) % 3, proba, n_bins=8)))
-    assert list(frame.columns) == ["lower", "upper", "count", "confidence", "accuracy"]
-    assert frame["count"].sum() == 50 and len(frame) == 8
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 14, 15, 16, 100, 1000])

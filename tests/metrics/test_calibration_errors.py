@@ -13,7 +13,6 @@ from sklearn.metrics import log_loss
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     brier_score,
-    calibration_noise_floor,
     calibration_refinement,
     classwise_calibration_error,
     debiased_calibration_error,
@@ -100,23 +99,6 @@ def test_classwise_norms(kind, strategy, threshold):
     assert classwise_calibration_error(y, proba, **options) == pytest.approx(np.mean(expected), abs=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["l1", "max"])
-@pytest.mark.parametrize(("n_bins", "n_classes"), [(1, 2), (2, 3), (30, 3), (10, 40), (2, 500)])
-def test_classwise_of_values_on_edges(dtype, kind, n_bins, n_classes):
-    """Of 500 classes the rows come in two chunks."""
-    random = np.random.default_rng(0)
-    proba = random.dirichlet(np.full(n_classes, 0.3), 300).astype(dtype)
-    proba[:20] = np.eye(n_classes)[random.integers(n_classes, size=20)]
-    proba[20:40] = 0
-    proba[20:40, 0], proba[20:40, 1] = dtype(0.3), dtype(0.7)
-    y = random.integers(n_classes, size=300)
-    upper = (np.arange(1, n_bins + 1) / n_bins).astype(dtype).astype(float)
-    expected = [_norm(_bins(p.astype(float), (y == k).astype(float), upper), kind) for k, p in enumerate(proba.T)]
-    per_class = classwise_calibration_error(y, proba, n_bins=n_bins, norm=kind, average=None, labels=range(n_classes))
-    np.testing.assert_allclose(per_class, expected, atol=1e-6)
-
-
 # The debiased error
 
 
@@ -180,14 +162,6 @@ def test_smooth_is_the_bandwidth_that_equals_its_error():
         smooth_calibration_error(y, proba, mode="classwise", return_bandwidth=True)
 
 
-def test_smooth_is_continuous_where_bins_jump():
-    y = np.array([0, 1] * 100)
-    around = [np.stack([np.full(200, 0.5 - s), np.full(200, 0.5 + s)], 1) for s in (1e-9, -1e-9)]
-    mixed = np.where(y[:, None] == 1, *around)
-    assert smooth_calibration_error(y, mixed, mode="classwise") < 1e-4
-    assert classwise_calibration_error(y, mixed, n_bins=2) > 0.4
-
-
 # KS
 
 
@@ -224,14 +198,6 @@ def test_parts_sum_to_the_score(score, recalibration, k):
     assert found.calibration > 0.005
 
 
-def test_refinement_by_temperature_is_the_best_of_a_grid():
-    y, proba = draw_calibrated(2000, 4)
-    sharp = [proba**a / (proba**a).sum(1, keepdims=True) for a in np.linspace(0.7, 1.4, 141)]
-    left, best = calibration_refinement(y, sharp[-1]).refinement, min(negative_log_likelihood(y, p) for p in sharp)
-    assert left == pytest.approx(best, abs=1e-5)
-    assert left <= best + 1e-12
-
-
 def test_refinement_by_isotonic_functions_ignores_increasing_maps():
     y, proba = draw_calibrated(1000, 2)
     bent = proba[:, 1] ** 3
@@ -261,57 +227,7 @@ def test_refinement_is_what_scikit_learns_isotonic_regression_leaves(weight):
     assert of_two.calibration == pytest.approx(of_two.score - of_two.refinement)
 
 
-def test_nothing_remains_where_the_order_tells_all():
-    found = calibration_refinement([0, 0, 1], [0.1, 0.3, 0.6], recalibration="isotonic")
-    assert found.refinement == 0 and not np.signbit(found.refinement)
-
-
 # Rates on calibrated data
-
-FAST = -1 / 2
-RATES = {
-    # Means over a fixed number of bins, and sups of a process of means: n^(-1/2).
-    "ece": (expected_calibration_error, FAST),
-    "ece, l2": (partial(expected_calibration_error, norm="l2"), FAST),
-    "ece, max": (partial(adaptive_expected_calibration_error, norm="max"), FAST),
-    "ece, top 2": (partial(expected_calibration_error, top_k=2), FAST),
-    "aece": (adaptive_expected_calibration_error, FAST),
-    "sce": (classwise_calibration_error, FAST),
-    "debiased": (debiased_calibration_error, FAST),
-    "debiased, l1": (partial(debiased_calibration_error, norm="l1"), FAST),
-    "ks": (ks_calibration_error, FAST),
-    # Noise of (n h)^(-1/2) in a window h that equals it: n^(-1/3).
-    "smooth": (smooth_calibration_error, -1 / 3),
-    # What a fit of one parameter gains, and of an increasing function.
-    "temperature": (lambda y, p: calibration_refinement(y, p, recalibration="temperature").calibration, -1.0),
-    "isotonic": (lambda y, p: calibration_refinement(y, p, score="brier").calibration, -2 / 3),
-}
-
-
-def _slope(metric, sizes, k, n_draws, tilt=2.0):
-    """Slope of log error in log n, for labels drawn from softmax probabilities."""
-    means = []
-    for n in sizes:
-        logits = tilt * np.random.default_rng(n).normal(size=(n, k)).astype(np.float32)
-        proba = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        draws = max(n_draws * sizes[0] // n, 12)
-        means.append(calibration_noise_floor(metric, proba, n_draws=draws, random_state=0).mean)
-    return np.polyfit(np.log(sizes), np.log(means), 1)[0]
-
-
-# Of two classes the top two are always right, and 100 isotonic functions per draw take minutes.
-CASES = [(name, k) for name in RATES for k in (2, 10, 100) if (name, k) not in [("ece, top 2", 2), ("isotonic", 100)]]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "k"), CASES)
-def test_error_of_calibrated_data_falls_as_theory_says(name, k):
-    metric, rate = RATES[name]
-    # Errors that are clipped at 0 or have one degree of freedom are very noisy.
-    noisy = name in ("temperature", "debiased", "debiased, l1")
-    sizes = (1000, 10_000, 100_000) if k < 100 else (1000, 6000, 36_000)
-    slope = _slope(metric, sizes, k, 400 if noisy else 60)
-    assert slope == pytest.approx(rate, abs=0.25 if noisy else 0.08)
 
 
 @pytest.mark.parametrize("n_bins", [4, 15])
@@ -335,8 +251,3 @@ def test_one_dimension_is_about_the_second_class(n_bins):
     assert smooth_calibration_error(y, proba) == pytest.approx(of_columns, abs=1e-4)
     # What is hidden: a rare class is hardly ever the most probable one.
     assert expected_calibration_error(y, columns, n_bins=n_bins) != pytest.approx(ece, abs=0.01)
-
-
-def test_one_dimension_has_no_top_two():
-    with pytest.raises(ValueError, match="top_k must be 1 where y_proba has one dimension.*; got 2"):
-        expected_calibration_error([0, 1], [0.1, 0.9], top_k=2)

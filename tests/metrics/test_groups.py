@@ -94,39 +94,6 @@ def test_samples_without_weight_may_begin_a_group():
         np.testing.assert_allclose(found, fewer, rtol=1e-9, atol=1e-12)
 
 
-def test_images_and_rows_of_labels_have_groups_too():
-    y, proba = scenes()
-    patient = np.arange(N) // 4
-    run = partial(bootstrap_interval, n_resamples=50, random_state=0)
-    together = y.reshape(N // 4, -1), np.moveaxis(proba.reshape(N // 4, 4, 3, P), 1, -1).reshape(N // 4, 3, -1)
-    # By patient, image and place; the axis of images is the last above.
-    labels = np.moveaxis(y.reshape(N // 4, 4, P), 1, -1).reshape(N // 4, -1)
-    for metric in (expected_calibration_error, classwise_calibration_error, negative_log_likelihood):
-        expected = run(metric, labels, together[1])
-        np.testing.assert_allclose(run(metric, y, proba, groups=patient), expected, rtol=1e-9, atol=1e-12)
-    metric = partial(negative_log_likelihood, average="samples")
-    each = metric.func(y, proba, average=None)
-    found = bootstrap_interval(metric, y, proba, groups=patient, random_state=0)
-    error = each.reshape(-1, 4).mean(1).std() / (N // 4) ** 0.5
-    assert found.standard_error == pytest.approx(error, rel=0.1)
-    rng = np.random.default_rng(0)
-    p = rng.uniform(size=(N, 5))
-    Y = np.where(rng.uniform(size=p.shape) < 0.1, np.nan, rng.uniform(size=p.shape) < p)
-    whole = run(partial(brier_score, average="micro"), np.vstack([Y, Y]), np.vstack([p, p]), groups=[*range(N)] * 2)
-    alone = run(partial(brier_score, average="micro"), Y, p)
-    np.testing.assert_allclose(whole, alone, rtol=1e-9)
-
-
-def test_metrics_of_others_have_groups():
-    y, proba = draw_calibrated(50, 3)
-
-    def accuracy(y_true, y_proba):
-        return float((y_proba.argmax(1) == y_true).mean())
-
-    run = partial(bootstrap_interval, accuracy, n_resamples=50, random_state=0)
-    assert run(np.repeat(y, 4), np.repeat(proba, 4, axis=0), groups=np.repeat(range(50), 4)) == run(y, proba)
-
-
 @pytest.mark.parametrize(
     ("groups", "match"),
     [
@@ -158,16 +125,6 @@ def test_the_noise_floor_is_that_of_labels_which_agree():
     labels = given[:, :2]
     floor = calibration_noise_floor(partial(ece, average="micro"), labels, outputs="sigmoid", groups=groups, **options)
     assert floor.mean > calibration_noise_floor(partial(ece, average="micro"), labels, outputs="sigmoid").quantile
-
-
-def test_the_noise_floor_holds_groups_that_are_right_together():
-    """Whatever their classes are: 50 groups of 20, each of them right, or wrong, altogether."""
-    proba, groups = np.tile([[0.8, 0.2], [0.2, 0.8]], (500, 1)), np.repeat(range(50), 20)
-    floor = calibration_noise_floor(expected_calibration_error, proba, groups=groups, n_draws=1000, random_state=0)
-    right = np.random.default_rng(0).uniform(size=(400, 50)) < 0.8
-    errors = [expected_calibration_error(np.where(each[groups], 0, 1) ^ (np.arange(1000) % 2), proba) for each in right]
-    assert np.mean(errors) == pytest.approx(floor.mean, rel=0.1)
-    assert (np.array(errors) > floor.quantile).mean() <= 0.08
 
 
 @pytest.mark.parametrize(
@@ -233,16 +190,3 @@ def test_intervals_and_tests_of_patients_keep_their_level():
         test = paired_bootstrap_test(negative_log_likelihood, y, *pair, **options)
         missed.append((not low <= truth <= high, test.pvalue < 0.05))
     assert (np.mean(missed, axis=0) <= 0.07).all()
-
-
-def test_the_lower_end_allows_for_patients_of_one_probability():
-    """Few patients have a bin to themselves, and residuals of one are all of a sign, if their labels agree."""
-    above = 0
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        patient = np.repeat(np.arange(60), rng.integers(1, 61, size=60))
-        z, shared = 2 * rng.logistic(size=60)[patient], rng.uniform(size=len(patient)) < 0.7
-        y = (z > np.where(shared, rng.logistic(size=60)[patient], rng.logistic(size=len(patient)))).astype(int)
-        options = {"groups": patient, "n_resamples": 100, "random_state": seed}
-        above += bootstrap_interval(expected_calibration_error, y, 1 / (1 + np.exp(-z)), **options).low > 0
-    assert above <= 4

@@ -7,12 +7,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from skclamp.display import ReliabilityDisplay, RiskCoverageDisplay
 from skclamp.metrics import (
     bootstrap_interval,
     brier_score,
-    calibration_noise_floor,
-    calibration_refinement,
     classwise_calibration_error,
     expected_calibration_error,
     make_calibration_scorer,
@@ -84,11 +81,6 @@ def test_intervals_and_tests_take_it_by_name_or_from_the_metric(metric, loans):
     assert other.value == pytest.approx(brier_score(is_bad, p))
 
 
-def test_refinement_has_it(loans):
-    words, is_bad, p = loans
-    assert calibration_refinement(words, p, pos_label="bad") == calibration_refinement(is_bad, p)
-
-
 @pytest.mark.parametrize("fixed", [False, True])
 def test_scorers_look_at_its_column(fixed, loans):
     """Not at the second one's, which they take otherwise."""
@@ -99,25 +91,6 @@ def test_scorers_look_at_its_column(fixed, loans):
     metric, options = (partial(ece, pos_label="bad"), {}) if fixed else (ece, {"pos_label": "bad"})
     scorer = make_calibration_scorer(metric, n_bins=7, **options)
     assert scorer(model, X, words) == -ece(is_bad, model.predict_proba(X)[:, 0], n_bins=7)
-
-
-def test_displays_have_it(loans):
-    words, is_bad, p = loans
-    display = ReliabilityDisplay.from_predictions(words, p, pos_label="bad", n_draws=0)
-    assert display.event == "bad"
-    assert display.bins.expected_gap() == expected_calibration_error(is_bad, p)
-    assert RiskCoverageDisplay.from_predictions(words, p, pos_label="bad").curve.risks[-1] < 0.5
-    for display in (ReliabilityDisplay, RiskCoverageDisplay):
-        with pytest.raises(ValueError, match="pos_label must name the class"):
-            display.from_predictions(words, p)
-
-
-def test_noise_floors_are_of_one_column(loans):
-    p, metric = loans[2], partial(expected_calibration_error, pos_label="bad")
-    floor = calibration_noise_floor(metric, p, random_state=0)
-    assert floor == calibration_noise_floor(metric.func, p, random_state=0)
-    with pytest.raises(ValueError, match="pos_label=None where y_proba has columns; give the positive class's alone"):
-        calibration_noise_floor(metric, np.stack([1 - p, p], 1))
 
 
 def test_not_of_several_labels_or_places():

@@ -69,16 +69,6 @@ def test_weights_are_told_by_the_curve():
     assert halved[3:] == close(curve[3:])
 
 
-def test_weights_of_any_range_are_a_matter_of_order():
-    """However small a weight is beside the others, it moves the area by no more than it weighs."""
-    y, proba = draw(60)
-    plain = area_under_risk_coverage(y, proba, sample_weight=np.r_[0, np.full(59, 1.0)])
-    for small in (1e-20, 1e-90):
-        area = area_under_risk_coverage(y, proba, sample_weight=np.r_[small, np.full(59, 1.0)])
-        # Then the others' coverages are continuous.
-        assert 0 < area < 1 and area == close(plain, abs=0.05)
-
-
 def test_columns_names_and_one_dimension():
     y, proba = draw(60, 2)
     names = np.array(["no", "yes"])

@@ -1,7 +1,5 @@
 """scikit-learn's differentiable classifiers as torch modules: each against its own probabilities or scores."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -138,22 +136,6 @@ def test_gradients_are_those_of_finite_differences(name):
     assert torch.autograd.gradcheck(as_module(classifier), x, eps=1e-7, atol=1e-4, rtol=1e-4)
 
 
-def test_sparse_coefficients():
-    X, y, others = problem(0, 4)
-    classifier = LogisticRegression().fit(X, y)
-    expected = classifier.predict_proba(others)
-    np.testing.assert_allclose(softmax(logits_of(as_module(classifier.sparsify()), others), 1), expected, atol=1e-12)
-
-
-def test_a_classifier_fitted_in_single_precision_becomes_double():
-    X, y, others = problem(0, 2)
-    classifier = MLPClassifier(max_iter=5).fit(X.astype(np.float32), y)
-    module = as_module(classifier)
-    assert {p.dtype for p in module.parameters()} == {torch.float64}
-    proba = classifier.predict_proba(others.astype(np.float32))
-    np.testing.assert_allclose(softmax(logits_of(module, others), 1), proba, atol=1e-5)
-
-
 def test_the_numbers_are_copied_and_the_random_state_stays():
     X, y, others = problem(0, 2)
     classifier, state = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y), torch.get_rng_state()
@@ -236,13 +218,3 @@ def test_it_must_be_fitted(unfitted):
 
 
 OLDER = hasattr(LogisticRegression(), "multi_class")
-
-
-@pytest.mark.skipif(not OLDER, reason="this scikit-learn has no multi_class any more")
-@pytest.mark.parametrize("settings", [{"multi_class": "ovr"}, {"multi_class": "multinomial"}, {"solver": "liblinear"}])
-def test_older_strategies(settings):
-    for n_classes, seed in itertools.product((2, 4), range(N_PROBLEMS)):
-        X, y, others = problem(seed, n_classes)
-        classifier = LogisticRegression(**settings).fit(X, y)
-        proba = softmax(logits_of(as_module(classifier), others), 1)
-        np.testing.assert_allclose(proba, classifier.predict_proba(others), rtol=0, atol=1e-9)

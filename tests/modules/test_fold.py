@@ -92,18 +92,6 @@ def test_a_convolution_takes_on_what_is_the_same_everywhere(options, family):
     check(module, torch.randn(9, *SHAPE))
 
 
-def test_zeros_around_the_input_stay_zeros_without_an_offset():
-    perturbation = moved(AffinePerturbation(SHAPE))
-    with torch.no_grad():
-        perturbation.offset.zero_()
-    check(ClampedModule(unpadded(padding=1), perturbation), torch.randn(9, *SHAPE))
-
-
-def test_several_perturbations_become_one():
-    both = nn.Sequential(moved(PERTURBATIONS["color"](SHAPE)), moved(AffinePerturbation(SHAPE), seed=1))
-    check(ClampedModule(unpadded(), both, temperature=1.2), torch.randn(9, *SHAPE))
-
-
 def test_tied_weights_come_apart():
     layer = nn.Linear(6, 6)
     network = nn.Sequential(layer, nn.Tanh(), nn.Linear(6, 6))
@@ -117,30 +105,6 @@ def test_a_temperature_alone_needs_no_particular_first_layer():
     x, folded = torch.randn(5, 3, 8, 8), module.fold()
     assert isinstance(folded, ClampedModule)
     torch.testing.assert_close(folded(x), module.eval()(x), rtol=0, atol=1e-5)
-
-
-class Calling(nn.Module):
-    """A function, and a head."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function, self.head = function, nn.Linear(4 * 6 * 6, 5)
-
-    def forward(self, x):
-        return self.head(self.function(x))
-
-
-@pytest.mark.parametrize(
-    "network",
-    [
-        nn.Sequential(nn.Dropout(0.9), flat()),
-        nn.Sequential(nn.Identity(), flat()),
-        Calling(lambda x: x.flatten(1)),
-        Calling(lambda x: torch.flatten(x, start_dim=1)),
-    ],
-)
-def test_what_changes_no_number_may_come_before_the_first_layer(network):
-    check(ClampedModule(network, moved(PERTURBATIONS["grid"](SHAPE)), temperature=2.0), torch.randn(9, *SHAPE))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -200,12 +164,6 @@ def complaining(net, x):
     return net.body(x)
 
 
-def branching(net, x):
-    """The way through it depends on what the first layer gives."""
-    hidden = net.body(x)
-    return net.head(torch.tanh(hidden)) if hidden.mean() > 0 else -net.head(torch.relu_(hidden))
-
-
 class Unsteady(Net):
     """Gives other logits every second time."""
 
@@ -216,16 +174,6 @@ class Unsteady(Net):
     def forward(self, x):
         self.n_calls += 1
         return super().forward(x) * (1 + self.change * (self.n_calls % 2))
-
-
-@pytest.mark.parametrize("scale", [1.0, -1.0])
-def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
-    # Of these weights the example takes the branch that changes nothing in place; from the other one fold shrinks back.
-    torch.manual_seed(4)
-    module = ClampedModule(Net(branching), moved(AffinePerturbation((6,))), temperature=2.0)
-    folded, x = module.fold(), scale * torch.rand(9, 6)
-    with torch.no_grad():
-        torch.testing.assert_close(folded(x), module.eval()(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from _small_networks import bare_logits, convolutional, images, labels_of, perce
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import skclamp
@@ -20,14 +19,11 @@ from skclamp import (
     CalibratorSelector,
     EnsembleTemperatureScaling,
     IntraOrderPreservingCalibration,
-    IsotonicCalibration,
     MatrixScaling,
     PlattScaling,
     TemperatureScaling,
     VectorScaling,
-    compare_calibrators,
 )
-from skclamp.base import BaseCalibrator, Map
 
 NETWORK = perceptron()
 X = vectors(300)
@@ -118,15 +114,6 @@ def test_a_temperature_folds_into_the_network():
     np.testing.assert_allclose(proba_of(folded, X), calibrator.predict_proba(X), atol=1e-6)
 
 
-def test_without_an_estimator_it_goes_behind_a_network_of_ones_own():
-    logits = bare_logits(NETWORK, X)
-    calibrator = VectorScaling().fit(logits, Y)
-    deployed = nn.Sequential(NETWORK, calibrator.module_)
-    np.testing.assert_allclose(proba_of(deployed, X), calibrator.predict_proba(logits), atol=1e-6)
-    binary = TemperatureScaling().fit(logits[:, 0], Y == 0)
-    np.testing.assert_allclose(proba_of(binary.module_, logits[:, 0]), binary.predict_proba(logits[:, 0]), atol=1e-6)
-
-
 def test_a_forest_has_none_and_is_told_which_classifiers_do():
     calibrator = TemperatureScaling(RandomForestClassifier(5, random_state=0).fit(X, Y)).fit(X, Y)
     assert not hasattr(calibrator, "module_")
@@ -147,42 +134,6 @@ def test_clones_have_none_and_copies_have_their_own(tmp_path):
     assert "module_" not in calibrator.summary()
     calibrator.fit(X, np.roll(Y, 1))
     np.testing.assert_allclose(proba_of(calibrator.module_, X), calibrator.predict_proba(X), atol=1e-6)
-
-
-def test_that_of_a_comparison_is_around_the_network():
-    comparison = compare_calibrators(NETWORK, X[:200], Y[:200], X[200:], Y[200:], calibrators=[IsotonicCalibration()])
-    calibrator = comparison.calibrators["IsotonicCalibration"]
-    np.testing.assert_allclose(proba_of(calibrator.module_, X), calibrator.predict_proba(X), atol=1e-6)
-
-
-class ShiftMap(Map):
-    """With a tensor and an array of numpy."""
-
-    def transform(self, logits):
-        return self.gain * (logits + self.shift)
-
-
-class Shift(BaseCalibrator):
-    """A calibrator of one's own."""
-
-    def _fit_logits(self, logits, y, sample_weight):
-        shift = torch.log(y.bincount(minlength=logits.shape[1]) / len(y) / logits.softmax(1).mean(0))
-        return ShiftMap(shift=shift, gain=np.float64([2.0]))
-
-
-def test_a_calibrator_of_ones_own_has_one():
-    calibrator = Shift(NETWORK).fit(X, Y)
-    np.testing.assert_allclose(proba_of(calibrator.module_, X), calibrator.predict_proba(X), atol=1e-6)
-    learned = [name for name in calibrator.module_.state_dict() if name.startswith("output.")]
-    assert learned == ["output.shift", "output.gain"]
-
-
-def test_what_fails_on_the_way_to_a_known_classifier_is_told():
-    classifier = LogisticRegression().fit(X, Y)
-    calibrator = TemperatureScaling(classifier).fit(X, Y)
-    classifier.coef_ = np.array([["broken"]], dtype=object)
-    with pytest.raises(TypeError, match="object"):
-        calibrator.module_  # noqa: B018
 
 
 def flags_and_state(network):

@@ -131,12 +131,6 @@ def test_a_network_that_fails_to_change_its_mode_is_held_by_nobody():
         assert snapshot(network) == before
 
 
-@pytest.mark.parametrize("key", ["values", "items"])
-def test_an_entry_may_have_the_name_of_a_method_of_mappings(key):
-    module = Returning(lambda z: {"other": 2 * z, key: z})
-    assert torch.equal(LogitsModule(module, output_key=key)(SCORES), module.linear(SCORES))
-
-
 def test_clamped_module_shares_the_network_and_alone_divides_its_logits():
     network, x = perceptron(), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     module = ClampedModule(network, temperature=4.0)
@@ -183,27 +177,8 @@ def test_train_leaves_the_network_in_eval_mode():
     assert not module.perturbation.training
 
 
-def test_gradients_reach_perturbation_and_temperature():
-    module = ClampedModule(convolutional(), ChannelPerturbation((3, 8, 8)))
-    module(torch.from_numpy(images(4))).square().sum().backward()
-    assert module.perturbation.offset.grad.any()
-    assert module.temperature.grad.any()
-
-
 def test_half_precision_networks_get_their_own_dtype_and_yield_float32():
     network, x = perceptron().bfloat16(), torch.randn(9, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
     module = ClampedModule(network, ChannelPerturbation((6,)), temperature=1.3)
     assert module.temperature.dtype == torch.float32
     assert torch.equal(module(x), network(x).float() / module.temperature)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        *(({"temperature": T}, f"temperature must be positive; got {T}") for T in (0, -1.0, np.nan)),
-        ({"response": "scores"}, "response must be one of .* got 'scores'"),
-    ],
-)
-def test_bad_arguments_of_clamped_modules(options, message):
-    with pytest.raises(ValueError, match=message):
-        ClampedModule(perceptron(), **options)

@@ -1,7 +1,6 @@
 """A network's normalisation layers: found, verified, clamped by hooks, and by weights of their own."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -452,41 +451,6 @@ def test_transformers_with_inputs_by_name(name):
     torch.testing.assert_close(folded, hooked, rtol=0, atol=1e-6 if name == "Gemma" else 1e-10)
 
 
-class Masked(nn.Module):
-    """Torch's encoder, of which some inputs are padded."""
-
-    def __init__(self):
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-        self.embed, self.body, self.head = nn.Embedding(11, 8), nn.TransformerEncoder(layer, 2), nn.Linear(8, 5)
-
-    def forward(self, x, mask):
-        return self.head(self.body(self.embed(x), src_key_padding_mask=mask)[:, 0])
-
-
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
-@pytest.mark.parametrize("fast", [True, False])
-def test_torchs_encoder_on_its_fast_path_and_off(fast):
-    head, x = posed(lambda: encoder(batch_first=True), TOKENS)
-    masked = LogitsModule(Masked().eval().double().requires_grad_(False))
-    mask = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1]]).bool()
-    was = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(fast)
-    try:
-        for network, others in ((head, {}), (masked, {"mask": mask})):
-            layers, left_out = find_norm_layers(network, x, others)
-            assert (len(layers), left_out) == (5 if network is head else 4, {})
-            perturbation, private = moved(layers), private_copy(network)
-            with torch.no_grad():
-                with features_clamped(private, perturbation):
-                    hooked = private(x, **others)
-                folded = with_features_clamped(network, perturbation)(x, **others)
-                torch.testing.assert_close(folded, hooked, rtol=0, atol=1e-10)
-                torch.testing.assert_close(private(x, **others), network(x, **others), rtol=0, atol=1e-10)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(was)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("name", ["torchvision's block", "Llama's", "encoder", "timm's", "group"])
 def test_other_precisions(name, dtype):
@@ -501,37 +465,6 @@ def test_other_precisions(name, dtype):
         folded = with_features_clamped(head, perturbation)(x)
     tolerance = 1e-5 if dtype == torch.float32 else 0.1
     torch.testing.assert_close(folded, hooked, rtol=0, atol=tolerance * hooked.abs().max().item())
-
-
-class OwnAutocast(nn.Module):
-    """Blocks that the network itself runs in bfloat16, each on what the norm of half, or of full, precision gives."""
-
-    def __init__(self, dtype):
-        super().__init__()
-        torch.manual_seed(0)
-        self.dtype, self.first, self.head = dtype, nn.Linear(6, 32), nn.Linear(32, 100)
-        self.norms = nn.ModuleList([nn.LayerNorm(32) for _ in range(7)])
-        self.layers = nn.ModuleList([nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 32)) for _ in range(7)])
-
-    def forward(self, x):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            h = self.first(x).to(self.dtype)
-            for norm, layer in zip(self.norms, self.layers, strict=True):
-                h = h + layer(norm(h))
-        return self.head(h.float())
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_networks_with_an_autocast_of_their_own(dtype):
-    head, x = LogitsModule(OwnAutocast(dtype).eval().requires_grad_(False)), torch.randn(3, 6)
-    layers, left_out = find_norm_layers(head, x, {})
-    assert (len(layers), left_out) == (7, {})
-    # Moves that bfloat16 can't tell from none, of a gain, are told.
-    perturbation, private = NormPerturbation(layers), private_copy(head)
-    with torch.no_grad():
-        perturbation.gain.mul_(1.003)
-        with features_clamped(private, perturbation):
-            assert (private(x) - head(x)).abs().max() > 0
 
 
 def places(network):
@@ -566,28 +499,6 @@ def test_no_operation_is_added(name):
     folded = with_features_clamped(head, moved(find_norm_layers(head, x, {})[0]))
     nodes = [[(n.op, n.target) for n in torch.export.export(one, (x,)).graph.nodes] for one in (head, folded)]
     assert nodes[0] == nodes[1]
-
-
-def test_the_network_serves_meanwhile():
-    head, x = posed(*WORKING["torchvision's block"][:2])
-    expected, done = head(x), threading.Event()
-
-    def serve():
-        served = []
-        while not done.is_set() or not served:
-            served.append(head(x))
-        return served
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(serve)
-        for _ in range(5):
-            layers, _ = find_norm_layers(head, x, {})
-            perturbation, private = moved(layers), private_copy(head)
-            rows = torch.zeros(len(x), sum(p.numel() for p in perturbation.parameters()))
-            losses(private, x, perturbation, rows)
-            with_features_clamped(head, perturbation)(x)
-        done.set()
-        assert all(torch.equal(one, expected) for one in future.result())
 
 
 def test_another_network_is_refused_by_name():

@@ -158,30 +158,6 @@ def test_false_alarms_are_rare():
     assert max(p_values) <= 1
 
 
-def test_a_late_change_is_seen_as_soon_as_an_early_one():
-    history, changed = drawn(n=20_000, n_classes=10), drawn(seed=1, n=300, temperature=2.0, n_classes=10)
-    monitor = CalibrationMonitor(average_run_length=10_000).partial_fit(*history)
-    assert not monitor.alarm_ and not monitor.change_alarm_
-    assert monitor.since_ is None
-    monitor.partial_fit(*changed)
-    assert monitor.alarm_ and monitor.change_alarm_
-    assert abs(monitor.since_ - 20_000) < 100
-    assert monitor.temperature_ == pytest.approx(2.0, rel=0.2)
-    # What a stake costs grows as the logarithm of what came before.
-    assert -np.log(1 + np.log(20_001)) <= monitor.trajectory_[:-1, 1].min()
-
-
-@pytest.mark.parametrize("n_classes", [2, 10])
-def test_one_tolerance_allows_for_several_temperatures(n_classes):
-    alarms = []
-    for seed in range(20):
-        logits, _ = drawn(seed, n=3000, n_classes=n_classes)
-        temperature = np.where(logits.argmax(1) == 0, 1.1, 1 / 1.1)[:, None]
-        y = (logits / temperature + np.random.default_rng([seed, 1]).gumbel(size=logits.shape)).argmax(1)
-        alarms.append(CalibrationMonitor().partial_fit(logits, y).alarm_)
-    assert not any(alarms)
-
-
 def grouped(seed, n=200, size=4, temperature=1.0):
     """Frames of scenes, in an order of their own, with one label a scene."""
     logits, y = drawn(seed, n, temperature)
@@ -229,11 +205,6 @@ def test_temperature_is_that_of_a_refit():
     assert monitor.gain_ == pytest.approx(gain, abs=2e-6)
 
 
-@pytest.mark.parametrize(("temperature", "expected"), [(9.0, np.exp(1.2)), (0.01, np.exp(-1.2))])
-def test_temperature_ends_with_the_grid(temperature, expected):
-    assert CalibrationMonitor().partial_fit(*drawn(temperature=temperature)).temperature_ == pytest.approx(expected)
-
-
 def test_memory_is_bounded():
     monitor = CalibrationMonitor()
     for seed in range(8):
@@ -255,9 +226,3 @@ def test_labels_of_no_probability_are_finite():
     assert monitor.alarm_
     huge = CalibrationMonitor().partial_fit([[1e30, 0.0], [0.0, -1e30]], [1, 1])
     assert np.isfinite([huge.log_e_value_, huge.gain_, huge.temperature_]).all()
-
-
-def test_flat_probabilities_say_nothing_of_temperatures():
-    monitor = CalibrationMonitor().partial_fit(np.zeros((50, 3)), [0, 1, 2, 1, 0] * 10)
-    assert monitor.temperature_ == 1
-    assert monitor.gain_ == 0

@@ -7,17 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from _calibrators import initialised_skorch_net
 from _small_networks import bare_logits, convolutional, images, labels_of
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import skclamp
-from skclamp import CalibrationMonitor, CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, VectorScaling
+from skclamp import CalibrationMonitor, NeuralClampingCalibrator, TemperatureScaling
 from skclamp.exceptions import CalibrationSetWarning
 
 RNG = np.random.default_rng(0)
@@ -49,13 +48,6 @@ def test_logits_and_their_probabilities_say_the_same():
         watch(p, Y)
 
 
-def test_two_classes_may_have_one_column():
-    z = LOGITS[:, 0]
-    y = (z > 0).astype(int)
-    assert same(watch(z, y), watch(np.column_stack([0 * z, z]), y))
-    assert same(watch(1 / (1 + np.exp(-z)), y, response="probabilities"), watch(z[:, None], y))
-
-
 def test_a_calibrator_is_watched_by_its_probabilities():
     network, X = convolutional(), images(500)
     y = labels_of(bare_logits(network, X), 1.5)
@@ -77,14 +69,6 @@ def test_a_calibrator_is_watched_by_its_probabilities():
     assert same(watch(Stream(), None, calibrator), expected)
     with pytest.raises(ValueError, match="y must be the labels that X brings"):
         watch(tensors, (y[200:] + 1) % 3, calibrator)
-
-
-def test_a_skorch_net_is_a_classifier():
-    net = initialised_skorch_net()
-    X = images(40)
-    p = net.predict_proba(X)
-    y = np.arange(40) % p.shape[1]
-    assert same(watch(X, y, net), watch(np.log(p), y))
 
 
 @pytest.mark.parametrize("package", ["sklearn", "lightgbm", "xgboost"])
@@ -190,12 +174,6 @@ def test_what_was_never_true_is_another_alarm():
     assert not hasattr(watch(LOGITS, Y), "never_true_")
 
 
-def test_a_group_of_the_held_out_samples_adds_nothing_to_the_watch():
-    monitor = CalibrationMonitor().fit(LOGITS, CALM, groups=np.arange(600) // 2)
-    assert monitor.n_samples_ == 300
-    assert monitor.partial_fit(LOGITS, CALM, groups=np.arange(600) // 2 + 200).n_samples_ == 200
-
-
 def test_copies_warn_unless_they_are_groups():
     thrice = np.repeat(np.arange(40), 3)
     with pytest.warns(CalibrationSetWarning, match=r"samples are repeated, labels and all: .* Pass groups="):
@@ -245,20 +223,6 @@ def test_the_estimator_stays_until_fit(tmp_path):
         assert each.set_params(estimator=other).fit(LOGITS, Y).n_samples_ == 600
 
 
-def test_classes_stay_where_the_estimator_is_fitted_again():
-    classifier = LogisticRegression().fit(LOGITS, Y)
-    monitor = watch(LOGITS, Y, classifier)
-    classifier.classes_ = np.array([2, 1, 0])
-    with pytest.raises(ValueError, match=r"estimator must keep the classes \[0, 1, 2\], .* got \[2, 1, 0\]"):
-        monitor.partial_fit(LOGITS, Y)
-    assert monitor.n_samples_ == 600
-
-
-def test_change_alarm_is_there_where_it_was_asked_for():
-    assert not hasattr(watch(LOGITS, Y), "change_alarm_")
-    assert watch(LOGITS, Y, average_run_length=2).change_alarm_
-
-
 @pytest.mark.parametrize("way", ["pickle", "deepcopy", "file"])
 def test_copies_watch_on(way, tmp_path):
     network, X = convolutional(), images(400)
@@ -290,18 +254,6 @@ def test_a_file_knows_its_estimator(tmp_path):
     names = pd.Index(["a", "b", "c"])
     watch(LOGITS, names[Y].to_numpy(), classes=names).save(path)
     assert skclamp.load(path).partial_fit(LOGITS[:3], ["a", "b", "c"]).n_samples_ == 603
-
-
-def test_a_file_goes_with_a_calibrator_that_was_saved_as_well(tmp_path):
-    network, X = convolutional(), images(300)
-    y = labels_of(bare_logits(network, X), 1.5)
-    candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
-    selector = CalibratorSelector(network, candidates=candidates).fit(X[:200], y[:200])
-    monitor = watch(X[200:], y[200:], selector)
-    selector.save(tmp_path / "selector.safetensors")
-    monitor.save(tmp_path / "monitor.safetensors")
-    again = skclamp.load(tmp_path / "monitor.safetensors", skclamp.load(tmp_path / "selector.safetensors", network))
-    assert facts(again.partial_fit(X[200:], y[200:])) == facts(monitor.partial_fit(X[200:], y[200:]))
 
 
 def test_clones_have_seen_nothing_and_share_the_estimator():
@@ -341,28 +293,6 @@ def test_summary_has_an_alarm_of_each_test_and_the_rules_they_came_by():
     assert text.startswith(f"Alarm after {at} of 600 labels: the p value is ")
     assert f" Change alarm, one in 100,000 labels by chance, after {change_at}. " in text
     assert monitor.set_params(alpha=0.5, average_run_length=None, tolerance=0.9).summary() == text
-
-
-def test_summary_at_the_ends():
-    none = watch(LOGITS[:4], [None] * 4)
-    assert none.summary() == "No label has come yet (4 were missing)."
-    at_random = watch(LOGITS * 20, LOGITS.argmin(1)).summary()
-    assert "the p value is below 1e-300, alpha 0.01." in at_random
-    assert "to 3.32, the bound of what is searched, would win" in at_random
-
-
-def test_summary_tells_of_labels_that_could_not_come():
-    proba = np.tile([[0.5, 0.5, 0.0]], (40, 1))
-    y = np.arange(40) % 2
-    assert "the probability was" not in watch(proba, y, response="probabilities").summary()
-    y[[7, 30]] = 2
-    monitor = watch(proba, y, response="probabilities")
-    assert monitor.alarm_
-    told = " so far the probability was at most 2.2e-16 and counts as that; if it was 0, no T undoes it. "
-    assert f" Of 2 labels{told}" in monitor.summary()
-    # Of small ones above 0 no more is said.
-    monitor = watch(np.tile([[60.0, 0.0]], (300, 1)), np.append(np.zeros(299, int), 1))
-    assert f" Of 1 label{told}" in monitor.summary()
 
 
 @pytest.mark.parametrize(
@@ -411,49 +341,3 @@ def test_messages():
         watch(LOGITS, Y + 0.5)
     with pytest.raises(ValueError, match="X has 2 features"):
         watch(LOGITS, Y).partial_fit(LOGITS[:, :2], Y)
-
-
-def test_messages_tell_what_was_mistaken_for_what():
-    with pytest.raises(ValueError, match=r"got \['a', 'b', 'c'\]\. Unless .* name the columns by classes="):
-        CalibrationMonitor().fit(LOGITS, np.array(["a", "b", "c"])[Y])
-    with pytest.raises(TypeError, match="X, y and groups alone, .* got 'classes'"):
-        CalibrationMonitor().partial_fit(LOGITS, Y, classes=[0, 1, 2])
-    calibrator = TemperatureScaling().fit(LOGITS, Y)
-    for estimator in (None, calibrator):
-        with pytest.raises(ValueError, match=r"X has shape \(600,\): X and y look swapped"):
-            watch(Y, LOGITS, estimator)
-    with pytest.warns(CalibrationSetWarning, match="there are 64 columns for 3 distinct labels"):
-        watch(RNG.normal(size=(600, 64)), Y)
-    for use in (CalibrationMonitor().summary, CalibrationMonitor().plot):
-        with pytest.raises(NotFittedError, match="has seen no samples yet: .* Call 'partial_fit'"):
-            use()
-
-
-@pytest.mark.parametrize("labels", [[None] * 80, [0, None] * 40, [None, 0] * 40, [0] * 64 + [None] * 16])
-def test_none_is_a_missing_label_in_y_alone(labels):
-    calibrator = TemperatureScaling(torch.nn.Identity()).fit(LOGITS, Y)
-    items = list(zip(torch.from_numpy(LOGITS[:80]), labels, strict=True))
-
-    class Samples(Dataset):
-        def __len__(self):
-            return 80
-
-        def __getitem__(self, index):
-            return items[index]
-
-    with pytest.raises(ValueError, match="None stands for a missing label in y alone"):
-        watch(Samples(), None, calibrator)
-
-
-class Likewise(LogisticRegression):
-    """A classifier of another package, with a method of the name that a calibrator has."""
-
-    def transform_logits(self, logits):
-        return logits
-
-
-def test_watches_any_classifier_whatever_else_it_can_do():
-    X, y = load_iris(return_X_y=True)
-    plain, likewise = (kind(max_iter=500).fit(X[::2], y[::2]) for kind in (LogisticRegression, Likewise))
-    monitors = [CalibrationMonitor(classifier).fit(X[1::2], y[1::2]) for classifier in (plain, likewise)]
-    assert monitors[0].log_e_value_ == monitors[1].log_e_value_

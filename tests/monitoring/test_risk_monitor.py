@@ -4,17 +4,13 @@ import copy
 import pickle
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from torch.utils.data import TensorDataset
 
 import skclamp
 from skclamp import RiskMonitor, SelectiveClassifier, TemperatureScaling
-from skclamp.display import MonitorDisplay
 from skclamp.exceptions import CalibrationSetWarning
 
 K = 3
@@ -92,14 +88,6 @@ def test_costs_are_losses_from_the_least_to_the_largest():
     moved = RiskMonitor(selective(target_risk=0.0, costs=2 * COSTS - 1)).partial_fit(answered(y)[0], y)
     assert moved.log_e_value_ == pytest.approx(monitor.log_e_value_)
     assert moved.risk_ == pytest.approx(2 * costs.mean() - 1)
-
-
-def test_since_is_told_of_costs_that_do_not_add_up_to_the_last_bit():
-    costs = np.array([[0, 3, 3], [0.1, 0, 3], [3, 3, 0]])
-    y = np.append(np.resize([0, 1, 1], 1002), [2] * 30)
-    monitor = RiskMonitor(selective(target_risk=0.5, costs=costs)).partial_fit(answered(y)[0], y)
-    assert monitor.since_ == 1002
-    assert "It was 0.0667 at first, and has been 3 since about label 1,002." in monitor.summary()
 
 
 def test_single_labels_are_e_values_at_the_target():
@@ -190,55 +178,6 @@ def test_a_group_counts_as_one_and_once():
     assert facts(monitor) == before
 
 
-def grouped_losses(seed, n, risk):
-    """Losses and groups: one group in ten is large, and wrong four times as often as the others."""
-    rng = np.random.default_rng(seed)
-    large = rng.random(n) < 0.1
-    groups = np.repeat(np.arange(n), np.where(large, 30, rng.integers(1, 4, n)))
-    return rng.random(len(groups)) < (risk / 1.3 * np.where(large, 4, 1))[groups], groups
-
-
-@pytest.mark.slow
-def test_groups_of_unequal_size_count_as_their_means():
-    """Their samples' own risk is above the target where that of the groups is half of it."""
-    half, twice = ([grouped_losses(seed, 400, risk) for seed in range(500)] for risk in (0.05, 0.2))
-    assert np.mean(np.concatenate([wrong for wrong, _ in half])) > 0.1
-    assert np.mean([watch(*each).alarm_ for each in half]) <= 0.01
-    assert np.mean([watch(*each).alarm_ for each in twice]) > 0.95
-
-
-@pytest.mark.parametrize("names", [(0, 1), (-1, 3), ("ant", "bee", "cow"), (False, True), tuple(range(1000))])
-def test_labels_of_any_kind(names):
-    monitor = RiskMonitor(selective(names, unproven="best"), target_risk=0.2)
-    X, y = 60 * np.eye(len(names))[[0, 1, 1, 0]], np.array(names)[[0, 0, 1, 1]]
-    monitor.partial_fit(np.concatenate([X, 0 * X]), np.concatenate([y, y]))
-    assert (monitor.n_samples_, monitor.n_abstained_, monitor.risk_) == (4, 4, 0.5)
-    assert monitor.classes_.tolist() == list(names)
-
-
-@pytest.mark.parametrize(("dtype", "label"), [(np.int64, np.nan), (np.uint64, "auto")])
-def test_labels_that_floats_would_merge(dtype, label):
-    names = (np.arange(3) + 2**62).astype(dtype)
-    X, y = answered(losses(0, 200, 0.05))
-    own = selective(names, abstain_label=label)
-    assert same(RiskMonitor(own).partial_fit(X[:, ::-1].copy(), names[2 - y]), watch(y))
-
-
-def test_tensors_datasets_and_tables():
-    X, y = answered(losses(0, 50, 0.2))
-    expected = RiskMonitor(SELECTIVE).partial_fit(X, y)
-    assert same(RiskMonitor(SELECTIVE).partial_fit(torch.from_numpy(X), torch.from_numpy(y)), expected)
-    rows = TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
-    assert same(RiskMonitor(selective(network=torch.nn.Identity())).partial_fit(rows, y), expected)
-    table = pd.DataFrame(np.random.default_rng(0).normal(size=(900, 2)), columns=["a", "b"])
-    y = (table["a"] > 0).to_numpy()
-    classifier = LogisticRegression().fit(table[:300], y[:300])
-    monitor = RiskMonitor(SelectiveClassifier(classifier).fit(table[300:600], y[300:600]))
-    assert monitor.partial_fit(table[600:], y[600:]).feature_names_in_.tolist() == ["a", "b"]
-    with pytest.raises(ValueError, match="feature names"):
-        monitor.partial_fit(table[["b", "a"]], y)
-
-
 def test_fit_tells_what_was_never_within_the_target():
     with pytest.warns(CalibrationSetWarning, match=r"the risk of the 300 answered samples given is 0\.\d+, above the"):
         monitor = RiskMonitor(SELECTIVE).fit(*answered(losses(0, 300, 0.4)))
@@ -322,18 +261,6 @@ def test_rules_stay_as_they_are(params, message):
     assert monitor.fit(*answered([1, 0])).n_samples_ == 2
 
 
-def test_what_the_estimator_was_fitted_with_stays():
-    """Parameters that are set without a fit change nothing; another fit ends the watch."""
-    own = selective()
-    monitor = RiskMonitor(own).partial_fit(*answered([0, 1]))
-    own.set_params(target_risk=0.3)
-    assert monitor.partial_fit(*answered([0, 1])).n_samples_ == 4
-    own.threshold_ += 0.01
-    with pytest.raises(ValueError, match="estimator must keep its threshold_, .* it was fitted again"):
-        monitor.partial_fit(*answered([0, 1]))
-    assert monitor.n_samples_ == 4
-
-
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
@@ -375,13 +302,3 @@ def test_an_error_keeps_what_was_seen():
         monitor.partial_fit(SELECTIVE, X)
     with pytest.raises(TypeError, match="got 'sample_weight'"):
         monitor.partial_fit(X, y, sample_weight=np.ones(3))
-
-
-def test_it_is_drawn_as_the_other_monitor_is():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    monitor = watch(losses(0, 300, 0.4), average_run_length=1000)
-    display = monitor.plot()
-    assert isinstance(display, MonitorDisplay)
-    np.testing.assert_array_equal(display.line_.get_xydata(), monitor.trajectory_[:, :2])
-    assert "evidence against SelectiveClassifier" in display.ax_.get_legend_handles_labels()[1]
-    pyplot.close(display.figure_)

@@ -4,7 +4,6 @@ import copy
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy.special import expit
@@ -106,13 +105,6 @@ def test_what_has_changed_is_told(changed, words):
     plt.close("all")
 
 
-def test_several_labels_tell_sooner_than_one():
-    delays = [watch(*stream(seed, 1000, temperature=1.7))._evidence.alarms[0] for seed in range(5)]
-    z, y = stream(0, 1000, temperature=1.7)
-    alone = [watch(z[:, k], y[:, k].astype(int))._evidence.alarms[0] or 1000 for k in range(L)]
-    assert np.median(delays) < np.median(alone) / 2
-
-
 def test_labels_that_arent_known_have_no_say():
     Z, Y = stream(temperature=1.5)
     unknown = np.random.default_rng(1).uniform(size=Y.shape) < 0.4
@@ -125,13 +117,6 @@ def test_labels_that_arent_known_have_no_say():
     assert (monitor.n_missing_, monitor.n_samples_) == (none, len(Z) - none)
     assert f"({none} more had none)" in monitor.summary()
     assert watch(Z[:5], known[:5]).n_samples_ == 0
-
-
-def test_a_label_several_times_is_that_label():
-    """With the bets of two classes."""
-    Z, Y = stream(temperature=1.5)
-    several = watch(np.repeat(Z[:, :1], 5, axis=1), np.repeat(Y[:, :1], 5, axis=1))
-    check_same(several, watch(Z[:, 0], Y[:, 0].astype(int)))
 
 
 @pytest.mark.parametrize("size", [1, 7, 150])
@@ -192,16 +177,6 @@ class TestEstimators:
         monitor = watch(self.X, self.Y, classifier)
         assert monitor.log_e_value_ == pytest.approx(watch(proba, self.Y, response="probabilities").log_e_value_)
 
-    def test_names_are_those_of_the_columns(self):
-        frame = pd.DataFrame(self.Y, columns=list("abcdef"))
-        calibrator = PlattScaling().fit(self.Z, frame)
-        for estimator in (calibrator, None):
-            monitor = watch(self.Z, frame, estimator).partial_fit(self.Z, self.Y)
-            assert monitor.classes_.tolist() == list("abcdef")
-            with pytest.raises(ValueError, match="y must have its columns in the order of fit"):
-                monitor.partial_fit(self.Z, frame[list("bacdef")])
-            assert monitor.n_samples_ == 1200
-
     def test_mistakes_have_a_message(self):
         of_labels = PlattScaling().fit(self.Z, self.Y)
         y = np.arange(600) % L
@@ -226,13 +201,3 @@ class TestEstimators:
         assert "after 600 labels" in watched.fit(self.Z, calm).summary()
         with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
             watch(expit(self.Z), self.Y)
-
-
-def test_columns_of_labels_are_in_the_order_of_those_of_logits():
-    rng = np.random.default_rng(0)
-    logits = 2 * rng.normal(size=(100, 3)) + [-2, 0, 2]
-    labels = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(int)
-    X, Y = (pd.DataFrame(values, columns=list("abc")) for values in (logits, labels))
-    assert not CalibrationMonitor().partial_fit(X, Y).alarm_
-    with pytest.raises(ValueError, match="order of X"):
-        CalibrationMonitor().partial_fit(X, Y[list("cab")])

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 from _small_networks import labels_of, logits, softmax
-from _votes import votes_of_trees
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -135,17 +134,6 @@ def test_irm_is_one_isotonic_regression_of_all_probabilities(slope):
     )
 
 
-def test_irm_does_not_tell_apart_what_rounding_does():
-    """The least probabilities of labels come many times, and a constant added to a row rounds them otherwise."""
-    votes, y = votes_of_trees(500)
-    Z = np.log(np.maximum(votes, 0.02))
-    expected = AccuracyPreservingIsotonic().fit(Z, y).predict_proba(Z)
-    for seed in range(6):
-        constants = np.random.default_rng(seed).normal(size=(500, 1))
-        found = AccuracyPreservingIsotonic().fit(Z + constants, y).predict_proba(Z)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("scale", [0.01, 3.0, 100.0, 1e4])
 def test_irm_keeps_the_order_of_each_row(scale):
     Z = logits(500, 20, scale=scale)
@@ -168,10 +156,3 @@ def test_venn_abers_by_brute_force():
             columns[i, k] = p1 / (1 - p0 + p1)
     calibrator = VennAbersCalibration().fit(Z, y)
     np.testing.assert_allclose(calibrator.predict_proba(new), normalised(columns), rtol=1e-9)
-
-
-def test_venn_abers_rounds_to_the_precision():
-    Z, y = draw()
-    calibrator = VennAbersCalibration(precision=2).fit(Z, y)
-    knots = calibrator.maps_.knots[0].numpy()
-    np.testing.assert_array_equal(knots[np.isfinite(knots)], np.unique(np.round(softmax(Z)[:, 0], 2)))

@@ -6,7 +6,6 @@ import torch
 from _export import HOW, check_the_same
 from _small_networks import softmax
 from scipy.special import entr
-from sklearn.exceptions import NotFittedError
 
 import skclamp
 from skclamp import LocalTemperatureScaling, TemperatureScaling
@@ -107,19 +106,3 @@ def test_what_was_learned_goes_elsewhere(shape, how, tmp_path):
     loaded = skclamp.load(tmp_path / "saved")
     np.testing.assert_array_equal(loaded.predict_proba(logits), calibrator.predict_proba(logits))
     assert loaded.accepted_ and loaded.summary() == calibrator.summary()
-
-
-def test_another_fit_forgets_the_evidence_and_features_stay_within_what_was_seen():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(scale=3.0, size=(4000, 4))
-    margin = np.diff(np.sort(logits)[:, -2:])
-    y = (logits / (1 + margin) + rng.gumbel(size=logits.shape)).argmax(1)
-    calibrator = LocalTemperatureScaling().fit(logits, y)
-    assert calibrator.accepted_
-    leads = np.array([[lead, 0.0, -1.0, -1.0] for lead in (20.0, 100.0, 1000.0)])
-    confidence = calibrator.predict_proba(leads)[:, 0]
-    assert (np.diff(confidence) > 0).all()
-    assert "out of fold" in calibrator.summary()
-    assert "out of fold" not in calibrator.fit(logits[:4], y[:4]).summary()
-    with pytest.raises(NotFittedError):
-        _ = LocalTemperatureScaling().coef_

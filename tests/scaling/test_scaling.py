@@ -3,30 +3,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
 from scipy.special import log_softmax, softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from torch import nn
-from torch.utils.data import TensorDataset
 
-import skclamp
 from skclamp import (
-    BetaCalibration,
-    DirichletCalibration,
     EnsembleTemperatureScaling,
-    IntraOrderPreservingCalibration,
-    MatrixScaling,
     NeuralClampingCalibrator,
     ParameterizedTemperatureScaling,
-    PlattScaling,
     PriorShiftCorrection,
-    QuadraticScaling,
-    StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
-    VectorScaling,
 )
 from skclamp.exceptions import CalibrationWarning, NotConvergedWarning
 
@@ -153,15 +142,6 @@ def test_few_errors_do_little_harm(n_errors):
     assert max(ratios) < 1.5
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_ten_errors_need_no_prior(seed):
-    X, y, *_ = few_errors(10, seed)
-    calibrator = TemperatureScaling().fit(X, y)
-    slope = (softmax(X / calibrator.temperature_, axis=1) * (X - X[np.arange(100), y, None])).sum(1)
-    assert abs(slope.mean()) < 1e-8
-    assert "prior" not in calibrator.summary()
-
-
 @pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 @pytest.mark.parametrize("n_errors", range(4))
@@ -182,22 +162,6 @@ def test_the_prior_comes_in_smoothly(n_errors, gamma):
     assert temperature(1e-9) == pytest.approx(temperature(-1e-9), rel=1e-3)
 
 
-def test_the_summary_asks_for_errors(tmp_path):
-    X, y, *_ = few_errors(2, seed=0)
-    calibrator = TemperatureScaling().fit(X, y)
-    assert "T needs 10 errors, however many samples there are" in calibrator.summary()
-    calibrator.save(tmp_path / "map")
-    assert skclamp.load(tmp_path / "map").summary() == calibrator.summary()
-
-
-def test_equal_weights_of_any_size_have_the_same_prior():
-    X, y, *_ = few_errors(2, seed=0)
-    expected = TemperatureScaling().fit(X, y).temperature_
-    for unit in (1e-3, 50.0):
-        found = TemperatureScaling().fit(X, y, sample_weight=np.full(100, unit)).temperature_
-        assert found == pytest.approx(expected, rel=1e-6)
-
-
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 @pytest.mark.parametrize("T", [1, 1.7, 50.0])
 def test_equal_bounds_fix_the_temperature(T, gamma):
@@ -214,52 +178,3 @@ def test_bad_bounds_cost_no_forward_pass():
     with pytest.raises(ValueError, match="bounds"):
         TemperatureScaling(network, bounds=(2, 1)).fit(np.zeros((10, 6)), np.zeros(10, int))
     assert not calls
-
-
-def test_inputs_of_a_network_must_be_as_wide_as_in_fit():
-    network, x = perceptron(n_features=4), vectors(n_features=4)
-    y = labels_of(bare_logits(network, x))
-    calibrator = TemperatureScaling(network).fit(x, y)
-    with pytest.raises(ValueError, match="X has 3 features, but TemperatureScaling is expecting 4 features as input"):
-        calibrator.predict_proba(x[:, :3])
-    of_a_dataset = TemperatureScaling(calibrator.estimator).fit(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)))
-    np.testing.assert_array_equal(of_a_dataset.predict_proba(x), calibrator.predict_proba(x))
-
-
-LIMITS = {
-    "temperature": ("skclamp._solvers.temperature._MAX_PASSES", 1),
-    "L-BFGS": ("skclamp._solvers.softmax_regression._MAX_ITERATIONS", 1),
-    "Newton": ("skclamp._solvers.newton._MAX_STEPS", 1),
-    "ensemble": ("skclamp.scaling._ensemble_temperature_scaling._OPTIONS", {"maxiter": 1}),
-}
-REGRESSIONS = VectorScaling, StructuredVectorScaling, StructuredMatrixScaling, MatrixScaling, DirichletCalibration
-ONE_VS_REST = PlattScaling, BetaCalibration, QuadraticScaling
-RANKS = ParameterizedTemperatureScaling, IntraOrderPreservingCalibration
-CALIBRATORS = TemperatureScaling, EnsembleTemperatureScaling, PriorShiftCorrection, *REGRESSIONS, *ONE_VS_REST, *RANKS
-SEARCHES = [
-    *(("temperature", make) for make in CALIBRATORS),
-    *(("L-BFGS", make) for make in REGRESSIONS),
-    *(("Newton", make) for make in (*REGRESSIONS, *ONE_VS_REST)),
-    ("ensemble", EnsembleTemperatureScaling),
-]
-
-
-@pytest.mark.parametrize(("limit", "make"), SEARCHES)
-def test_searches_that_end_early_are_told(limit, make, monkeypatch):
-    monkeypatch.setattr(*LIMITS[limit])
-    if limit == "L-BFGS":
-        monkeypatch.setattr("skclamp._solvers.softmax_regression._NEWTON_SIZE", 0)
-    Z, y = draw(300)
-    with pytest.warns(NotConvergedWarning, match="the loss hadn't converged") as caught:
-        make().fit(3 * Z + np.arange(5) ** 2 / 4, y)
-    assert caught[0].filename == __file__
-
-
-@pytest.mark.parametrize("kind", [PlattScaling, BetaCalibration, QuadraticScaling])
-@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
-def test_logits_whose_temperature_is_at_its_bound_are_fitted_all_the_same(kind):
-    Z = logits(400)
-    y = labels_of(Z)
-    for scale in (1e10, 1e12):
-        proba = kind().fit(Z * scale, y).predict_proba(Z * scale)
-        assert -np.log(proba[np.arange(400), y]).mean() < 1.1

@@ -43,9 +43,3 @@ def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(digits, a
     assert left.get_xlim()[0] < 0
     assert furthest < left.get_xlim()[1]
     assert left.xaxis.get_transform().linthresh == pytest.approx(np.median(error) / 10)
-
-
-def test_draws_on_given_axes(digits):
-    own, pair = plt.subplots(1, 2)
-    assert digits[0].plot(axes=pair) is own
-    plt.close("all")

@@ -1,14 +1,10 @@
 """Test sets of groups: what rows of a patient tell counts once, whoever compares."""
 
-import re
-
 import numpy as np
 import pytest
-from _report_pages import read_page
 from scipy.special import expit
 
 from skclamp import PlattScaling, TemperatureScaling, VectorScaling, compare_calibrators
-from skclamp.display import ReliabilityDisplay, ReliabilityGridDisplay
 from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 
 FEW = {"n_resamples": 100, "n_draws": 20, "verbose": 0}
@@ -52,16 +48,6 @@ def test_copies_are_groups_without_a_word():
         assert (found[name].ece_low, found[name].ece_high) == pytest.approx((alone[name].ece_low, alone[name].ece_high))
 
 
-def test_a_page_tells_groups(tmp_path):
-    X_cal, y_cal, _ = problem(300, 0)
-    X, y, patient = problem(60, 1, copies=5, jitter=0.1)
-    names = [f"patient {number}" for number in patient]
-    found = compare_calibrators(None, X_cal, y_cal, X, y, groups_test=names, calibrators=[TemperatureScaling()], **FEW)
-    page = read_page(found, tmp_path / "page.html")
-    assert page.data["nGroups"] == 60
-    assert min(page.data["effects"]) > 2
-
-
 @pytest.mark.parametrize(
     ("groups", "match"),
     [
@@ -94,32 +80,6 @@ def test_equal_maps_of_patients_are_seldom_called_different():
         found = compare_calibrators(None, *data, calibrators=[lowering], groups_test=patient, **few)
         different.append(not all(row.tied for row in found.rows))
     assert np.mean(different) <= 0.1
-
-
-def test_diagrams_take_groups():
-    X, y, patient = problem(100, 1, copies=6, jitter=1e-6)
-    p = np.exp(X) / np.exp(X).sum(1, keepdims=True)
-    draw, few = ReliabilityDisplay.from_predictions, {"n_bins": 4, "smooth": True, "n_draws": 20}
-    alone, found, rows = (
-        draw(y[::6], p[::6], groups=range(100), n_resamples=1000, **few),
-        draw(y, p, groups=patient, **few),
-        draw(y, p, n_resamples=1000, **few),
-    )
-    np.testing.assert_allclose(found.intervals, alone.intervals, atol=1e-9)
-    np.testing.assert_allclose(found.curve.low, alone.curve.low, atol=1e-3)
-    assert found.noise_floor == pytest.approx(alone.noise_floor, rel=1e-3)
-    assert (np.ptp(found.intervals[:, 1:], axis=0) > 1.5 * np.ptp(rows.intervals[:, 1:], axis=0)).all()
-    np.testing.assert_array_equal(found.few, alone.few)
-    grid = [
-        ReliabilityGridDisplay.from_classes(y, p, groups=patient, n_bins=4),
-        ReliabilityGridDisplay.from_classes(y[::6], p[::6], n_resamples=1000, n_bins=4),
-    ]
-    for own, other in zip(*(each.displays for each in grid), strict=True):
-        np.testing.assert_allclose(own.intervals, other.intervals, atol=1e-9)
-    model = TemperatureScaling().fit(X, y)
-    shown = ReliabilityDisplay.from_estimator(model, X, y, groups=patient, n_bins=4)
-    assert re.match("ECE", shown.metric_name) and shown.intervals is not None
-    ReliabilityGridDisplay.from_estimators({"T": model}, X, y, groups=patient, n_bins=4)
 
 
 def test_groups_of_the_calibration_set_alone_are_told(recwarn):

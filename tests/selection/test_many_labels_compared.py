@@ -12,9 +12,7 @@ from scipy.special import expit
 from scipy.stats import sem
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import d2_log_loss_score
 from sklearn.multioutput import MultiOutputClassifier
-from torch.utils.data import DataLoader, TensorDataset
 
 from skclamp import (
     BetaCalibration,
@@ -25,12 +23,11 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
     brier_score,
-    calibration_noise_floor,
     expected_calibration_error,
     negative_log_likelihood,
 )
@@ -97,17 +94,6 @@ class TestScores:
         row = comparison[name]
         assert {key: getattr(row, key) for key in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
-    @pytest.mark.filterwarnings("ignore:the share of samples:skclamp.exceptions.TrainingDataWarning")
-    def test_gains_leave_out_labels_of_one_kind(self):
-        Z_cal, Y_cal, Z_test, Y_test = halves()
-        Y_test[:, 1] = 1
-        row = compared(Z_cal, Y_cal, Z_test, Y_test)["uncalibrated"]
-        kept = [0, 2, 3]
-        scores = [d2_log_loss_score(y, p) for y, p in zip(Y_test.T[kept], expit(Z_test).T[kept], strict=True)]
-        assert row.d2_log_loss == pytest.approx(np.mean(scores))
-        one_kind = compared(Z_cal, Y_cal, Z_test, np.ones_like(Y_test), outputs="sigmoid")["uncalibrated"]
-        assert np.isnan([one_kind.d2_log_loss, one_kind.d2_brier]).all()
-
     def test_standard_errors_are_those_of_samples(self):
         Z_cal, Y_cal, Z_test, Y_test = halves()
         comparison = compared(Z_cal, Y_cal, Z_test, Y_test)
@@ -118,17 +104,6 @@ class TestScores:
         row = comparison["uncalibrated"]
         assert row.nll_se == pytest.approx(sem(losses[0]))
         assert row.nll_difference_se == pytest.approx(sem(losses[0] - losses[1]))
-
-    def test_of_repeated_labels_are_those_of_one(self):
-        """Eight times the same label are no eight proofs."""
-        two, eight = (compared(*(np.repeat(part[:, :1], k, axis=1) for part in halves())) for k in (2, 8))
-        for name in ("uncalibrated", "TemperatureScaling"):
-            for field in ("nll", "nll_se", "nll_difference_se", "p_value", "ece", "ece_high", "aurc", "aurc_high"):
-                assert getattr(two[name], field) == pytest.approx(getattr(eight[name], field), rel=0.01, abs=1e-9)
-        # So is the noise floor.
-        one = calibration_noise_floor(expected_calibration_error, expit(problem(1)[0][:, 0]), random_state=0)
-        found = two["uncalibrated"].ece_floor, eight["uncalibrated"].ece_floor
-        assert found == pytest.approx([one.mean, one.mean], rel=0.2)
 
     def test_labels_that_arent_known_count_nowhere(self):
         Z_cal, Y_cal, Z_test, Y_test = halves()
@@ -208,15 +183,6 @@ class TestCalibrators:
             assert comparison[name].nll == pytest.approx(negative_log_likelihood(Y_test, proba), rel=1e-5)
             assert np.isnan(comparison[name].fit_time)
 
-    def test_that_are_fitted_to_something_else_are_refused(self):
-        Z_cal, Y_cal, Z_test, Y_test = halves()
-        of_classes = TemperatureScaling().fit(Z_cal, Y_cal.argmax(1))
-        with pytest.raises(ValueError, match="must be so to 4 labels a sample, .*; got one label a sample for 'a'"):
-            compared(Z_cal, Y_cal, Z_test, Y_test, {"a": of_classes})
-        of_labels = TemperatureScaling().fit(Z_cal, Y_cal)
-        with pytest.raises(ValueError, match="must be so to one label a sample, .*; got 4 labels a sample for 'a'"):
-            compared(Z_cal, Y_cal.argmax(1), Z_test, Y_test.argmax(1), {"a": of_labels})
-
     @pytest.mark.parametrize(
         "classifier",
         [RandomForestClassifier(20, random_state=0), MultiOutputClassifier(LogisticRegression())],
@@ -230,15 +196,6 @@ class TestCalibrators:
         assert comparison["uncalibrated"].nll == pytest.approx(negative_log_likelihood(Y_test, raw))
         crossed = compared(Z_cal, Y_cal, Z_test, Y_test, estimator=MultiOutputClassifier(LogisticRegression()), cv=3)
         assert crossed["PlattScaling"].nll < 0.7
-
-    def test_of_a_dataset_labels_are_asked_for(self):
-        Z_cal, Y_cal, Z_test, Y_test = (torch.from_numpy(part) for part in halves())
-        linear = torch.nn.Identity()
-        expected = compared(Z_cal, Y_cal, Z_test, Y_test, estimator=linear)
-        told = {"random_state": SEED, "outputs": "sigmoid", "calibrators": CALIBRATORS, **FEW}
-        loader = DataLoader(TensorDataset(Z_cal, Y_cal), batch_size=64)
-        comparison = compare_calibrators(linear, loader, X_test=TensorDataset(Z_test, Y_test), **told)
-        assert comparison["PlattScaling"].nll == pytest.approx(expected["PlattScaling"].nll)
 
 
 class TestMistakes:
@@ -260,17 +217,6 @@ class TestMistakes:
             compared(Z_cal, Y_cal, Z_test, Y_test)
         with pytest.raises(ValueError, match="which VectorScaling takes none of"):
             compared(*halves(), [VectorScaling()])
-
-    def test_probabilities_for_logits_are_told(self):
-        Z_cal, Y_cal, Z_test, Y_test = halves()
-        with pytest.warns(CalibrationSetWarning, match="lies between 0 and 1 everywhere, and is taken for logits"):
-            compared(expit(Z_cal), Y_cal, expit(Z_test), Y_test)
-
-    def test_samples_that_are_known_from_training_are_told(self):
-        Z, Y = problem(0)
-        flawless = np.where(Y > 0, 1.0, -1.0) * (1 + abs(Z))
-        with pytest.warns(TrainingDataWarning, match="whose labels are all right is 100.00% on X_cal"):
-            compared(flawless, Y, *problem(1), estimator=torch.nn.Identity())
 
     def test_the_calibration_set_for_a_test_set_is_told(self):
         Z, Y = problem(0)
@@ -301,21 +247,6 @@ class TestPage:
             if row["name"] == "uncalibrated":
                 assert losses == pytest.approx(np.sort(cost)[::-1], rel=1e-5)
                 assert [own["name"] for own in answers["classes"]] == data["classNames"][1:]
-
-    def test_counts_what_is_known(self, tmp_path):
-        comparison, Z_test, Y_test = framed()
-        data = read_page(comparison, tmp_path / "report.html").data
-        (answers,) = (
-            own for row, own in zip(data["rows"], data["answers"], strict=True) if row["name"] == "uncalibrated"
-        )
-        for own in answers["classes"]:
-            y, z = Y_test[:, NAMES.index(own["name"])], Z_test[:, NAMES.index(own["name"])]
-            assert (own["count"], own["positives"]) == ((~np.isnan(y)).sum(), (y == 1).sum())
-            assert (own["missed"], own["false_alarms"]) == (((y == 1) & (z < 0)).sum(), ((y == 0) & (z >= 0)).sum())
-            assert own["probability"] == pytest.approx(expit(z[~np.isnan(y)]).mean(), rel=1e-5)
-        cells = comparison._content["cells"]["uncalibrated"]
-        assert [own.count.sum() for own in cells[:2]] == 2 * [(~np.isnan(Y_test)).sum()]
-        assert cells[1].hits.sum() == np.nansum(Y_test)
 
     def test_tells_samples_and_labels_of_wrong_answers(self, tmp_path):
         comparison, Z_test, Y_test = framed()

@@ -20,7 +20,6 @@ from sklearn.multiclass import OneVsRestClassifier
 from skclamp import (
     HistogramBinning,
     TemperatureScaling,
-    VectorScaling,
     compare_calibrators,
 )
 from skclamp.metrics import (
@@ -105,16 +104,6 @@ def test_keeps_calibrators_of_the_network(digits, data, name):
     assert (clone(fitted).get_params()["response"], clone(fitted).estimator) == ("auto", fitted.estimator)
 
 
-def test_network_runs_once_a_data_set(data):
-    X_cal, y_cal, X_test, y_test = data
-    seen, network = [], convolutional_network()
-    hook = network.register_forward_hook(lambda module, args, output: seen.append(len(output)))
-    compare_calibrators(network, *data, calibrators=[TemperatureScaling(), VectorScaling()], **FEW)
-    hook.remove()
-    # And a few of them once more: a network may be random.
-    assert sum(seen) == len(X_cal) + len(X_test) + 4
-
-
 def test_prints_what_it_holds(digits):
     comparison = digits[0]
     lines = comparison.to_string(wide=True).splitlines()
@@ -191,26 +180,6 @@ def test_uncalibrated_is_what_the_classifier_itself_says():
     assert abs(softmax - own) > 0.01
 
 
-def test_cross_fits_a_classifier_that_is_not_fitted():
-    X, y = load_iris(return_X_y=True, as_frame=True)
-    names = np.array(["setosa", "versicolor", "virginica"])[y]
-    model = LogisticRegression(C=0.1)
-    comparison = compare_calibrators(
-        model, X[::2], names[::2], X[1::2], names[1::2], calibrators=[VectorScaling()], cv=3, **FEW
-    )
-    direct = VectorScaling(model, cv=3).fit(X[::2], names[::2])
-    fitted = comparison.calibrators["VectorScaling"]
-    np.testing.assert_allclose(fitted.predict_proba(X[1::2]), direct.predict_proba(X[1::2]), atol=1e-9)
-    assert list(fitted.feature_names_in_) == list(X.columns) and not hasattr(model, "classes_")
-    assert comparison["uncalibrated"].accuracy == (direct.estimator_.predict(X[1::2]) == names[1::2]).mean()
-
-
-def test_is_reproducible():
-    first, second = small_comparison(), small_comparison()
-    for row, again in zip(first.rows, second.rows, strict=True):
-        assert (row.ece_low, row.ece_high, row.ece_floor) == (again.ece_low, again.ece_high, again.ece_floor)
-
-
 def test_numbers_calibrators_of_one_class():
     found = small_comparison(calibrators=[HistogramBinning(), TemperatureScaling(), HistogramBinning(n_bins=5)])
     assert list(found.calibrators) == ["HistogramBinning-1", "TemperatureScaling", "HistogramBinning-2"]
@@ -266,10 +235,3 @@ def test_calibrators_leave_what_all_share_to_the_comparison(data, given):
     (name,) = given
     with pytest.raises(ValueError, match=f"calibrators must have {name}=.*give {name} to the comparison.* for 'Temp"):
         compare_calibrators(convolutional_network(), *data, calibrators=[TemperatureScaling(**given)])
-
-
-def test_numpys_numbers_are_numbers(tmp_path):
-    options = {"n_bins": np.int64(10), "n_resamples": np.int32(10), "n_draws": np.int64(10), "alpha": np.float32(0.05)}
-    data = logits_of(90), labels_for(90), logits_of(89), labels_for(89)
-    comparison = compare_calibrators(None, *data, calibrators=[TemperatureScaling()], **options)
-    comparison.to_html(tmp_path / "report.html")

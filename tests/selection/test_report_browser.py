@@ -1,6 +1,5 @@
 """The interactive page in a browser: the numbers of Python for whatever the reader chooses, by pointer and keyboard."""
 
-import csv
 import re
 from functools import partial
 
@@ -11,7 +10,6 @@ from _report_pages import (
     FEW,
     NASTY,
     SEED,
-    OfPixels,
     assert_contrast,
     choose,
     choose_threshold,
@@ -20,15 +18,11 @@ from _report_pages import (
     nasty_comparison,
     numbers,
     of_every_family,
-    rgb,
-    scenes,
 )
 from scipy.stats import binomtest
-from torch import nn
 
 from skclamp import (
     HistogramBinning,
-    MatrixScaling,
     NeuralClampingCalibrator,
     TemperatureScaling,
     VectorScaling,
@@ -224,24 +218,6 @@ def _compared(scale, calibrators=None, n=400, estimator=None):
     return compare_calibrators(estimator, *parts, calibrators=maps, **FEW)
 
 
-def test_claims_nothing_that_chance_explains(open_page):
-    comparison = _compared(1.0)
-    assert comparison["uncalibrated"].tied
-    page = open_page(comparison)
-    assert page.locator("#lead").text_content().startswith("Nothing was won")
-    assert page.locator("#lead strong").count() == 1
-    scores = page.locator("#score-table")
-    assert scores.locator("strong").count() == 0
-    assert "lowest" in scores.text_content() and " tied" in scores.text_content()
-    within = [row.ece <= row.ece_floor_quantile for row in comparison.rows]
-    assert any(within)
-    for row, fine in zip(comparison.rows, within, strict=True):
-        choose(page, left=row.name)
-        headline = page.locator("#left-figure .headline")
-        assert (headline.evaluate("own => getComputedStyle(own).fontWeight") == "400") == fine
-        assert page.locator("#left-figure figcaption strong").count() == (not fine)
-
-
 @pytest.mark.parametrize(
     ("scale", "maps", "lead"),
     [
@@ -285,28 +261,6 @@ def test_shows_the_wrong_answers_with_their_images(digits, open_page):
         assert values[-1] == worst[0]["times"]
 
 
-def test_shows_scenes_with_their_classes_and_wrong_confidence(open_page):
-    X, y = scenes(3, 12, 10, seed=1)
-    comparison = compare_calibrators(
-        OfPixels(), *scenes(3, 12, 10, seed=0), X, y, calibrators=[TemperatureScaling()], ignore_index=9, **FEW
-    )
-    page = open_page(comparison)
-    found = comparison._content["thumbnails"]["scenes"]
-    for name in (comparison.best, "uncalibrated"):
-        page.select_option("#mistaken", label=name)
-        figures = page.locator("#wrong .scenes figure")
-        assert figures.count() == len(found["masks"])
-        for k, row in enumerate(found["masks"]):
-            sources = figures.nth(k).locator("img").evaluate_all("all => all.map(own => own.src.split(',')[1])")
-            pictures = comparison._content["thumbnails"]["before"], found["masks"], found["wrong"][name]
-            assert sources == [own[row] for own in pictures]
-            assert numbers(figures.nth(k))[0] == pytest.approx([row, found["right"][name][row]], rel=1e-5)
-        assert page.locator("#wrong tbody tr").count() == 12
-    colors = page.locator("#wrong .swatch").evaluate_all("all => all.map(own => getComputedStyle(own).backgroundColor)")
-    assert [rgb(color) for color in colors] == [*found["colors"].values()]
-    assert assert_contrast(page)
-
-
 def test_shows_images_before_and_after_clamping(digits, open_page):
     comparison, proba, _ = digits
     page = open_page(comparison)
@@ -341,85 +295,6 @@ def test_wrong_answers_without_images_are_a_table_and_names_stay_names(open_page
     assert "gives no wrong answer" in page.locator("#wrong-caption").text_content()
     assert page.locator("#worst-card").is_hidden()
     assert "nothing to separate" in page.locator("#separation").text_content()
-
-
-def _many():
-    """Calibrators of several kinds."""
-    maps = {
-        "t": TemperatureScaling(),
-        "v": VectorScaling(),
-        "m": MatrixScaling(),
-        "bins": HistogramBinning(),
-        'few, "bins"': HistogramBinning(n_bins=5),
-        "clamping": NeuralClampingCalibrator(perturbation=None),
-    }
-    return _compared(2.0, maps, estimator=nn.Identity())
-
-
-def test_single_samples_can_be_left_out(digits, open_page):
-    page = open_page(digits[0], samples=False)
-    assert page.locator("img").count() == 0
-    assert page.locator("#wrong-caption").is_hidden()
-    assert page.locator("#worst-table tbody tr").count() > 0
-    assert "neither the samples nor their predictions" in page.locator("#page-note").text_content()
-
-
-def test_calibrators_come_in_groups(open_page):
-    comparison = _many()
-    page = open_page(comparison)
-    expected = {
-        "as it is": ["uncalibrated"],
-        "temperatures": ["t"],
-        "scales and shifts per class": ["v"],
-        "matrices": ["m"],
-        "bins, isotonic and splines": ["bins", 'few, "bins"'],
-        "neural clamping": ["clamping"],
-    }
-    for menu in ("left", "right", "mistaken"):
-        groups = page.locator(f"#{menu} optgroup").evaluate_all(
-            "all => all.map(own => [own.label, [...own.children].map(each => each.text)])"
-        )
-        assert {label: sorted(names) for label, names in groups} == expected
-    bodies = page.locator("#score-table tbody").evaluate_all(
-        "all => all.map(own => [...own.querySelectorAll('th')].map(each => each.textContent))"
-    )
-    assert {group: sorted(names) for group, *names in bodies} == expected
-    assert bodies[0][1] == comparison.best, "the group of the best comes first"
-    page.get_by_label("in groups").uncheck()
-    assert page.locator("#score-table tbody th").all_text_contents() == [row.name for row in comparison.rows]
-
-
-def test_the_numbers_can_be_downloaded(open_page):
-    comparison = _many()
-    page = open_page(comparison)
-    with page.expect_download() as download:
-        page.get_by_role("link", name="Download as CSV").click()
-    assert download.value.suggested_filename == "calibration-report.csv"
-    with open(download.value.path(), encoding="utf-8", newline="") as file:
-        found = list(csv.DictReader(file))
-    assert [own["name"] for own in found] == [row.name for row in comparison.rows]
-    for own, row in zip(found, comparison.rows, strict=True):
-        for name in ("accuracy", "nll", "nll_se", "ece", "auroc", "fit_time"):
-            assert float(own[name]) == getattr(row, name)
-        assert own["tied"] == str(row.tied).lower()
-
-
-def test_bins_of_few_samples_are_grey(digits, open_page):
-    comparison, _, _ = digits
-    page = open_page(comparison)
-    for side in ("left", "right"):
-        rows = page.locator(f"#{side}-figure tbody tr").evaluate_all(
-            "rows => rows.map(row => [Number(row.querySelectorAll('data')[2].value), row.className])"
-        )
-        grey = [count for count, name in rows if name == "few"]
-        assert sorted(grey) == sorted(count for count, _ in rows if 0 < count < 10)
-        assert page.locator(f"#{side}-figure .bar.few").count() == len(grey)
-        assert page.locator(f"#{side}-figure .bar").count() == sum(count > 0 for count, _ in rows)
-    assert page.locator("#left-figure .bar.few").count() > 0
-    fills = page.evaluate(
-        "['.bar.few', '.bar:not(.few)'].map(own => getComputedStyle(document.querySelector(own)).fill)"
-    )
-    assert len({*fills}) == 2
 
 
 def test_bins_are_read_by_pointer_and_by_keyboard(digits, open_page):
@@ -475,17 +350,6 @@ def test_every_control_has_a_name_and_works_from_the_keyboard(digits, open_page)
     assert len(ids) == len({*ids})
 
 
-def test_the_reader_switches_the_theme(digits, open_page):
-    page = open_page(digits[0], dark=True)
-    ground = "getComputedStyle(document.body).backgroundColor"
-    dark = page.evaluate(ground)
-    page.get_by_role("button", name="Light").click()
-    light = page.evaluate(ground)
-    assert max(rgb(dark)) < 60 and min(rgb(light)) > 200
-    page.get_by_role("button", name="Dark").click()
-    assert page.evaluate(ground) == dark
-
-
 @pytest.mark.parametrize("width", [360, 390, 768, 1440])
 @pytest.mark.parametrize("dark", [False, True])
 def test_is_readable_at_any_width_in_light_and_dark(digits, open_page, width, dark):
@@ -525,12 +389,3 @@ def test_shows_every_perturbation(open_page):
     assert matrix == pytest.approx(list(learned.ravel()), rel=1e-5)
     assert assert_contrast(page) > 100
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def test_works_with_two_samples_and_without_uncalibrated_classes_among_the_labels(open_page):
-    logits = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    parts = logits_of(200), labels_for(200), logits, [0, 1]
-    page = open_page(compare_calibrators(None, *parts, calibrators=[TemperatureScaling()], **FEW))
-    choose(page, strategy="quantile", n_bins=5, event="2")
-    choose_threshold(page, 0.9999)
-    assert page.locator("#cut-table tbody tr").first.text_content().endswith("nothing accepted")

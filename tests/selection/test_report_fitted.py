@@ -7,7 +7,6 @@ import pytest
 import torch
 from _small_networks import bare_logits, labels_of, perceptron, softmax, vectors
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skclamp import (
@@ -124,41 +123,6 @@ def test_calibrators_around_calibrators_are_compared_with_the_network_of_the_inn
     comparison = compare({name: calibrator.fit(X_OLD, Y_OLD) for name, calibrator in outer.items()})
     for name, calibrator in comparison.calibrators.items():
         assert comparison[name].nll == pytest.approx(loss_of(calibrator), rel=1e-5), name
-
-
-def test_output_maps_run_the_network_inside_a_calibrator_once_a_data_set():
-    network, seen = perceptron(), []
-    estimator = NeuralClampingCalibrator(network, random_state=0).fit(X_OLD, Y_OLD)
-    network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    compare([TemperatureScaling(), VectorScaling(), PriorShiftCorrection()], estimator)
-    # And once for the row "uncalibrated", which is what the estimator itself predicts.
-    assert sum(seen) == 300 + 300 + 300
-
-
-class Uniform(TemperatureScaling):
-    """Predicts as it likes, whatever was learned."""
-
-    def predict_proba(self, X):
-        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
-
-    def predict_log_proba(self, X):
-        return np.log(self.predict_proba(X))
-
-
-@pytest.mark.parametrize("estimator", [NETWORK, None], ids=["network", "logits"])
-def test_ones_own_predictions_are_compared(estimator):
-    old, halves = (X_OLD, Y_OLD), HALVES
-    if estimator is None:
-        old, halves = logits_and_labels(old), logits_and_labels(halves)
-    comparison = compare({"new": Uniform(), "fitted": Uniform(estimator).fit(*old)}, estimator, halves)
-    assert comparison["new"].nll == comparison["fitted"].nll == pytest.approx(np.log(4))
-
-
-def test_around_a_classifier_that_was_fitted_or_cross_fitted():
-    whole = TemperatureScaling(LogisticRegression(), cv=3).fit(X_OLD, Y_OLD)
-    comparison = compare([whole, NeuralClampingCalibrator(whole.estimator_).fit(X_OLD, Y_OLD)], whole.estimator_)
-    expected = -whole.predict_log_proba(X_TEST)[np.arange(300), Y[600:]].mean()
-    assert comparison["TemperatureScaling"].nll == pytest.approx(expected, rel=1e-9)
 
 
 def test_around_another_network_or_of_other_classes_it_is_refused():

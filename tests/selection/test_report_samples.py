@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
-from _report_pages import FEW, OfPixels, labels_for, logits_of, read_page, scenes, small_comparison
+from _report_pages import FEW, OfPixels, labels_for, logits_of, read_page, scenes
 from scipy.stats import binomtest, sem
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, TensorDataset, default_collate
@@ -56,15 +56,6 @@ def test_where_all_answers_are_right_nothing_is_told_of_wrong_ones(tmp_path):
     data = read_page(right, tmp_path / "report.html").data
     assert [row["auroc"] for row in data["rows"]] == [None, None]
     assert data["answers"][0]["wrong"] == data["answers"][0]["classes"] == []
-
-
-def test_a_page_without_samples_tells_of_none(digits, tmp_path):
-    data = read_page(digits[0], tmp_path / "report.html", samples=False).data
-    assert data["thumbnails"] is None and not data["samples"]
-    assert all(answers["wrong"] == answers["sampled"] == [] for answers in data["answers"])
-    assert all(answers["classes"] for answers in data["answers"])
-    with pytest.raises(TypeError, match="samples must be True or False; got 'none'"):
-        digits[0].to_html(tmp_path / "report.html", samples="none")
 
 
 # ---- pictures
@@ -134,11 +125,6 @@ class _Pooled(nn.Module):
         return torch.stack([part.mean(1) for part in quarters], 1) @ self.weight
 
 
-class _Named(_Pooled):
-    def forward(self, more, pixels):
-        return super().forward(pixels) + 0 * more[:, :1]
-
-
 class _Stream(IterableDataset):
     def __init__(self, *pairs):
         self.pairs = pairs
@@ -197,51 +183,11 @@ def test_any_kind_of_images_is_pictured(form, shape, tmp_path):
         np.testing.assert_allclose(pixels, 255 * image, atol=0.51)
 
 
-def test_bytes_and_entries_by_name_are_pictured(tmp_path):
-    scaled = (255 * _images(3, 8, 8)).byte()
-    found = _thumbnails(_Pooled(), scaled, tmp_path, integer_scale=1 / 255)
-    for row, png in found["before"].items():
-        np.testing.assert_array_equal(_pixels(png), scaled[N + int(row)].permute(1, 2, 0))
-    X = {"more": torch.zeros(2 * N, 5), "pixels": _images(3, 8, 8)}
-    clamping = NeuralClampingCalibrator(
-        perturbation="channel", training=TorchTraining(init="normal"), input_key="pixels", **QUICK
-    )
-    found = _thumbnails(_Named(), X, tmp_path, calibrators={"clamping": clamping})
-    assert [_pixels(png).shape for png in found["after"]["clamping"].values()] == [(8, 8, 3)] * 8
-
-
-@pytest.mark.parametrize("shape", [(12,), (3, 16), (4, 8, 8), (8, 8, 3), (3, 4, 8, 8)])
-def test_what_is_no_image_has_no_picture(shape, tmp_path):
-    assert _thumbnails(_Pooled(), _images(*shape), tmp_path) is None
-
-
-def test_streams_logits_and_tokens_have_no_picture(tmp_path):
-    assert _thumbnails(_Pooled(), _images(3, 8, 8), tmp_path, "stream") is None
-    assert read_page(small_comparison(), tmp_path / "report.html").data["thumbnails"] is None
-    tokens = nn.Sequential(nn.Embedding(20, 6), nn.Flatten(), nn.Linear(30, 4))
-    words = torch.randint(20, (2 * N, 5), generator=torch.Generator().manual_seed(0))
-    assert _thumbnails(tokens, words, tmp_path) is None
-
-
 def test_a_stream_is_compared_without_clamping():
     streams = [_Stream(_images(3, 8, 8, seed=seed), torch.arange(2 * N) % 4) for seed in (0, 1)]
     comparison = compare_calibrators(_Pooled(), streams[0], X_test=streams[1], **FEW)
     assert "NeuralClampingCalibrator" not in comparison.calibrators
     assert "TemperatureScaling" in comparison.calibrators
-
-
-def test_images_may_differ_in_size(tmp_path):
-    found = _thumbnails(_Pooled(), _images(3, 8, 12), tmp_path, "of two sizes")
-    for row, png in found["before"].items():
-        assert _pixels(png).shape == (8, 8 if int(row) < N // 2 else 12, 3)
-
-
-def test_a_channel_of_one_value_is_black(tmp_path):
-    X = 3 * _images(3, 8, 8)
-    X[:, 2] = 2.0
-    found = _thumbnails(_Pooled(), X, tmp_path)
-    drawn = np.stack([_pixels(png) for png in found["before"].values()])
-    assert drawn[..., :2].max() == 255 and drawn[..., 2].max() == 0
 
 
 def test_little_of_the_test_set_is_kept(tmp_path):
@@ -296,68 +242,3 @@ def test_pixels_are_pictured_by_class_and_by_where_confidence_is_wrong(tmp_path)
     assert {*drawn["wrong"]} == {"uncalibrated", "temperature", "of logits"}
     sampled = {answer["row"]: answer["right"] for answer in data["answers"][0]["sampled"]}
     assert list(sampled) == [int(k) for k in np.linspace(0, len(X) - 1, 8)]
-
-
-def test_large_scenes_are_shrunk_and_classes_stay_classes(tmp_path):
-    comparison, _, y = _compared_scenes(1, 200, 300, n=4)
-    data = read_page(comparison, tmp_path / "report.html").data
-    drawn, pictures = data["thumbnails"]["scenes"], data["thumbnails"]
-    some = np.ix_(np.arange(85) * 200 // 85, np.arange(128) * 300 // 128)
-    colors = np.array([drawn["colors"][str(k)] for k in range(4)] + 5 * [[0, 0, 0]] + [[128, 128, 128]])
-    for row, mask in drawn["masks"].items():
-        np.testing.assert_array_equal(_pixels(mask), colors[y[int(row)][some]])
-        assert _pixels(pictures["before"][row]).shape == (85, 128, 1)
-        assert _pixels(drawn["wrong"]["temperature"][row]).shape == (85, 128, 1)
-    assert (tmp_path / "report.html").stat().st_size < 1e6
-
-
-@pytest.mark.parametrize("form", ["Dataset", "DataLoader"])
-def test_scenes_of_a_dataset_are_pictured(form, tmp_path):
-    (X_cal, y_cal), (X_test, y_test) = (scenes(3, 8, 8, seed=seed) for seed in (0, 1))
-    sets = [FORMS[form](X, torch.from_numpy(y))[0] for X, y in ((X_cal, y_cal), (X_test, y_test))]
-    options = {"calibrators": [TemperatureScaling()], "ignore_index": 9, "verbose": 0, **FEW}
-    found = read_page(compare_calibrators(OfPixels(), sets[0], X_test=sets[1], **options), tmp_path / "a.html").data
-    arrays = compare_calibrators(OfPixels(), X_cal, y_cal, X_test, y_test, **options)
-    if form == "Dataset":
-        expected = read_page(arrays, tmp_path / "b.html").data
-        assert found["thumbnails"]["scenes"]["masks"] == expected["thumbnails"]["scenes"]["masks"]
-    assert found["thumbnails"]["scenes"]["masks"]
-
-
-class _NamedPixels(OfPixels):
-    def forward(self, pixels, more):
-        return super().forward(pixels) + 0 * more.view(-1, 1, 1, 1)
-
-
-def test_scenes_by_name_and_of_named_classes_are_pictured(tmp_path):
-    """Also as bytes, on a stated scale."""
-    names, sets = np.array(["sky", "car", "road", "tree"]), []
-    for seed in (0, 1):
-        X, y = scenes(3, 8, 8, seed=seed)
-        sets += [{"pixels": (255 * X).byte(), "more": torch.zeros(len(X))[:, None]}, names[y.clip(max=3)]]
-    options = {"calibrators": [TemperatureScaling()], "classes": names, "integer_scale": {"pixels": 1 / 255}, **FEW}
-    data = read_page(compare_calibrators(_NamedPixels(), *sets, **options), tmp_path / "report.html").data
-    drawn, pictures = data["thumbnails"]["scenes"], data["thumbnails"]
-    assert data["columns"] == names.tolist()
-    for row, mask in drawn["masks"].items():
-        colors = {tuple(color): names[int(k)] for k, color in drawn["colors"].items()}
-        shown = [[colors[tuple(pixel)] for pixel in line] for line in _pixels(mask).tolist()]
-        np.testing.assert_array_equal(shown, sets[3][int(row)])
-        np.testing.assert_array_equal(
-            _pixels(pictures["before"][row]), sets[2]["pixels"][int(row)].permute(1, 2, 0).numpy()
-        )
-
-
-def test_what_is_no_scene_has_no_masks(tmp_path, monkeypatch):
-    comparison, X, y = _compared_scenes(2, 8, 8)
-    assert read_page(comparison, tmp_path / "report.html").data["thumbnails"] is None
-    logits = OfPixels()(X), y, OfPixels()(X) + 0.1, y
-    options = {"calibrators": [TemperatureScaling()], "ignore_index": 9, **FEW}
-    comparison = compare_calibrators(None, *logits, **options)
-    assert read_page(comparison, tmp_path / "report.html").data["thumbnails"] is None
-    comparison, _, _ = _compared_scenes(3, 8, 8)
-    assert read_page(comparison, tmp_path / "report.html", samples=False).data["thumbnails"] is None
-    assert _thumbnails(_Pooled(), _images(3, 8, 8), tmp_path)["scenes"] is None
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    comparison, _, _ = _compared_scenes(3, 8, 8)
-    assert read_page(comparison, tmp_path / "report.html").data["thumbnails"] is None

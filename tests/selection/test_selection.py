@@ -171,15 +171,6 @@ def test_a_pool_is_the_weighted_sum_of_log_probabilities():
     assert any(name.startswith("output.") for name in selector.module_.state_dict())
 
 
-def test_candidates_that_say_the_same_weigh_as_much_as_one():
-    Z = logits(4000)
-    y = drawn_labels(truth_of("vector", Z))
-    once, twice = (
-        CalibratorSelector(candidates=candidates).fit(Z, y) for candidates in (TWO, [*TWO, ("again", VectorScaling())])
-    )
-    np.testing.assert_allclose(twice.predict_proba(Z), once.predict_proba(Z), atol=1e-3)
-
-
 def test_votes_are_raised_before_they_are_pooled():
     votes, y = votes_of_trees(1500)
     candidates = [("temperature", TemperatureScaling())]
@@ -189,22 +180,6 @@ def test_votes_are_raised_before_they_are_pooled():
     inverse = 1 / selector.best_estimator_.temperature_
     raised = np.where(votes[500:] == 0, 0.02, votes[500:]) ** inverse
     np.testing.assert_allclose(proba, raised / raised.sum(1, keepdims=True), rtol=1e-6)
-
-
-def test_a_scorer_gets_arrays():
-    """As scikit-learn's searches give them, whatever holds the logits."""
-
-    def accuracy(calibrator, logits, y):
-        predicted = calibrator.predict_proba(logits.astype(np.float32)).argmax(axis=1)
-        return np.mean(predicted == y)
-
-    Z = logits(300)
-    y = drawn_labels(truth_of("vector", Z))
-    for given in (Z, torch.from_numpy(Z)):
-        by_name, by_scorer = (
-            CalibratorSelector(candidates=TWO, scoring=s).fit(given, y) for s in ("accuracy", accuracy)
-        )
-        assert by_scorer.best_score_ == by_name.best_score_
 
 
 def test_another_scoring_takes_the_single_best():
@@ -325,13 +300,3 @@ def test_too_few_samples_for_folds():
     assert selector.weights_.tolist() == [0, 0, 1]
     assert not hasattr(selector, "cv_results_")
     assert np.isfinite(selector.predict_proba(Z)).all()
-
-
-@pytest.mark.filterwarnings(AT_BOUND)
-def test_three_samples_are_enough_for_folds():
-    Z = logits(3)
-    selector = CalibratorSelector(candidates=[("a", StructuredVectorScaling()), ("b", StructuredMatrixScaling())])
-    selector.fit(Z, [0, 0, 1])
-    assert [name for name in selector.cv_results_ if name.startswith("split")] == [
-        f"split{k}_test_score" for k in range(3)
-    ]
