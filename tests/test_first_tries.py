@@ -12,20 +12,15 @@ from scipy.special import softmax
 from torch import nn
 from torch.utils.data import DataLoader
 
-import skclamp
 from skclamp import (
     NeuralClampingCalibrator,
-    PlattScaling,
     SelectiveClassifier,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
 )
 from skclamp.display import ReliabilityDisplay
-from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
-    brier_score,
-    expected_calibration_error,
     negative_log_likelihood,
 )
 
@@ -43,13 +38,6 @@ def test_one_calibrator_is_compared_alone():
     assert "uncalibrated" in found
 
 
-@pytest.mark.parametrize("name", ["f.pkl", "f.pickle", "f.joblib"])
-def test_files_are_no_pickles(tmp_path, name):
-    with pytest.raises(ValueError, match=r"skclamp\.load reads.*joblib\.dump"):
-        TemperatureScaling().fit(*drawn()).save(tmp_path / name)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_class_reads_its_files(tmp_path):
     network, (X, y) = torch.nn.Identity(), drawn(600)
     calibrator = TemperatureScaling(network).fit(X.astype(np.float32), y)
@@ -62,65 +50,6 @@ def test_a_class_reads_its_files(tmp_path):
     selective = SelectiveClassifier(calibrator, target_risk=0.3).fit(X.astype(np.float32), y)
     selective.save(tmp_path / "s.safetensors")
     assert SelectiveClassifier.load(tmp_path / "s.safetensors", calibrator).threshold_ == selective.threshold_
-
-
-def test_minus_one_is_no_label():
-    logits, y = drawn()
-    y[:5] = -1
-    with pytest.raises(ValueError, match="leave these samples out, or give neural clamping X_unlabelled"):
-        TemperatureScaling(classes=[0, 1, 2]).fit(logits, y)
-
-
-def test_classes_that_are_missing_are_asked_for():
-    logits, _ = drawn()
-    with pytest.raises(ValueError, match=r"such as classes=range\(3\)"):
-        skclamp.TemperatureScaling().fit(logits, np.arange(300) % 2 + 5)
-
-
-def of_places(n_classes=3):
-    rng = np.random.default_rng(0)
-    logits = rng.normal(scale=3.0, size=(40, n_classes, 4, 5))
-    return logits, (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1)
-
-
-@pytest.mark.parametrize("number", ["255", True, 1.5, None])
-def test_what_stands_for_no_class_is_a_whole_number(number):
-    logits, y = of_places()
-    with pytest.raises((TypeError, ValueError), match="ignore_index"):
-        TemperatureScaling(ignore_index=number).fit(logits, y)
-    with pytest.raises(TypeError, match=r"ignore_index must be a whole number; got"):
-        brier_score(y, softmax(logits, axis=1), ignore_index=number)
-
-
-def test_masks_of_objects_are_masks():
-    logits, y = of_places()
-    column = np.empty(len(y), object)
-    column[:] = list(y)
-    temperature, brier = TemperatureScaling().fit(logits, y).temperature_, brier_score(y, softmax(logits, axis=1))
-    for masks in (y.astype(object), column, pd.Series(list(y))):
-        assert TemperatureScaling().fit(logits, masks).temperature_ == temperature
-        assert brier_score(masks, softmax(logits, axis=1)) == brier
-    column[0] = column[0][:2]
-    with pytest.raises(ValueError, match=r"y must hold numbers or names in equal rows; got rows of shapes"):
-        TemperatureScaling().fit(logits, column)
-
-
-def test_masks_of_0_and_255_are_two_classes():
-    logits, y = of_places(2)
-    with pytest.raises(ValueError, match=r"got 0 and 255, as files of images keep masks: give y // 255 or, if 255"):
-        TemperatureScaling().fit(logits, (255 * y).astype(np.uint8))
-
-
-def test_masked_labels_are_not_labels():
-    logits, y = drawn()
-    with pytest.raises(ValueError, match="y must have no masked entries, which would count; got"):
-        TemperatureScaling().fit(logits, np.ma.masked_equal(y, 2))
-
-
-def test_metrics_tell_what_is_swapped():
-    logits, y = drawn()
-    with pytest.raises(ValueError, match="y_proba and y_true look swapped"):
-        expected_calibration_error(softmax(logits, axis=1), y)
 
 
 def test_names_of_columns_are_those_of_classes():
@@ -147,26 +76,6 @@ def test_the_event_is_that_of_the_second_named_column():
     of_one = ReliabilityDisplay.from_predictions(names[y], proba, pos_label="no", n_draws=0)
     np.testing.assert_array_equal(of_one.bins.accuracy, display.bins.accuracy)
     plt.close("all")
-
-
-def test_samples_and_labels_are_two_arguments():
-    with pytest.raises(TypeError, match=r"got a tuple of 2 as X: give X\[0\], X\[1\]"):
-        TemperatureScaling().fit(drawn())
-
-
-def test_folders_are_no_files(tmp_path):
-    with pytest.raises(ValueError, match="must be a file that a calibrator's save wrote; got a folder"):
-        skclamp.load(tmp_path)
-
-
-@pytest.mark.parametrize("of", ["all", "each class", "labels"])
-def test_normalized_weights_are_told(of):
-    X, y = drawn()
-    weight = np.full(len(y), 1 / len(y)) if of != "each class" else 1 / np.bincount(y)[y]
-    y = np.eye(3, dtype=int)[y] | (X > 3) if of == "labels" else y
-    with pytest.warns(CalibrationSetWarning, match=r"adds up to [13] for 300 samples.* Give sample_weight / "):
-        PlattScaling().fit(X, y, sample_weight=weight)
-    PlattScaling().fit(X, y, sample_weight=weight / weight[weight > 0].mean())
 
 
 class Reader(nn.Module):
