@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import LabelledLogits, fit_to_half
-from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
+from .._judging.out_of_fold import LEVEL
 from .._judging.verdict import Objection, Reason, nothing_tried
 from .._judging.words import (
     BESIDE_MAPS,
@@ -40,7 +40,7 @@ from .._utils.outputs import SOFTMAX
 from .._utils.parameters import Choices, Splits, is_splitter
 from .._utils.progress import fit_task
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note, silenced
+from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..base._map import OnOutputs, Temperature
 from ..base._scores import Mapped
@@ -54,20 +54,23 @@ from ..perturbations._families import PERTURBATIONS, additive_part, family_of
 from ..perturbations._norm import changes_inputs, norm_part
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words, undoing
-from ._learner import Learner, check_settings, without_layers
+from ._clamp import Clamp, without_doubtful
+from ._learner import Learner
 from ._normalisation import undone_normalisation
-from ._output import Judged, judge_output, strayed, suits_pool
-from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers, without_compiler
+from ._output import judge_output, suits_pool
+from ._problem import Problem
 from ._progress import Progress
-from ._search import Outcome, fit_to_all, search, without_appended_features
+from ._search import perturb, prepared, why_nothing_is_tried
 from ._splits import look_for_torn_copies, merged, splits_of
-from ._state import Settings, State
+from ._state import Settings
 from ._torch_training import TorchTraining
-from ._unlabelled import Start, joined, learn_without_labels, open_unlabelled, proven_starts
-from ._views import candidate_views, find_views, one_view
+from ._unlabelled import joined, learn_unlabelled, open_unlabelled
+from ._views import candidate_views, join_views
 
 logger = logging.getLogger("skclamp")
 
+# Stages that are judged, and where the verdict is.
+_VERDICTS = {"unlabelled samples": "unlabelled_verdict_", "perturbation": "verdict_", "views": "views_verdict_"}
 # What `cost_` calls passes over inputs without labels.
 _BESIDE = {"unlabelled_forward": "X_unlabelled", "reference_forward": "X_reference"}
 
@@ -479,13 +482,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
         CalibrationWarning
             Of its kinds, see `skclamp.exceptions`.
         """
-        params = {"groups": groups, "X_unlabelled": X_unlabelled, "X_reference": X_reference, **params}
-        with fit_task(self, X, y, sample_weight):
-            return self._learn(X, y, sample_weight, params)
-
-    def _learn(self, X, y=None, sample_weight=None, params=None, **options):
-        params = params or {}
-        X_unlabelled, X_reference = beside = [params.get(name) for name in _BESIDE.values()]
         if X_unlabelled is None and X_reference is not None:
             raise ValueError("X_reference must be left out without X_unlabelled, which it is compared with")
         if X_unlabelled is not None:
@@ -501,8 +497,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 )
             if current() is not ALONE:
                 raise ValueError("X_unlabelled must be None where samples are sharded")
-        params = {name: value for name, value in params.items() if name not in _BESIDE.values()}
-        return super()._learn(X, y, sample_weight, params, beside=beside, **options)
+        with fit_task(self, X, y, sample_weight):
+            return self._learn(X, y, sample_weight, {"groups": groups, **params}, beside=(X_unlabelled, X_reference))
 
     def _drawn(self):
         """The random state; None leaves numpy's global one alone."""
@@ -514,52 +510,110 @@ class NeuralClampingCalibrator(BaseCalibrator):
     def _fit(self, samples, looked, X_unlabelled=None, X_reference=None):
         ranks = samples.shard.ranks
         seed = ranks.all_gather_object(int(self._drawn().randint(2**31)))[0]
-        generator = torch.Generator().manual_seed(seed)
-        with frozen(samples.backbone.module):
+        learner = Learner(
+            torch.Generator().manual_seed(seed), Progress(0 if ranks.rank else self.verbose, self.max_epochs)
+        )
+        with frozen(samples.backbone.module), learner.progress:
             problem = Problem.of(samples)
             if ranks is not ALONE:
                 # A DataLoader may have another batch size than the parameter.
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
-            with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
-                learner = Learner(generator, progress)
-                unheard = Reason.ANOTHER_ORDER if looked and looked.misordered else None
-                rows = problem.labelled(problem.logits).rows()
-                seen = SeenClasses.of(*rows) if self._outputs.n_labels is None else None
-                if seen is not None and self._guarded and len(seen.columns) == 1:
-                    unheard = unheard or Reason.ONE_CLASS
-                seen = None if seen is None or seen.are_missing_by_chance(rows.logits, rows.weight) else seen.mask
-                problem = replace(problem, seen=seen if self._guarded else None)
-                starts = self._starts(problem, learner, X_unlabelled, X_reference, unheard)
-                if unheard is None and self._is_auto and looked and (looked.random or looked.guesses):
-                    hopeless = None if starts[0].taught is not None else Reason.GUESSES
-                    unheard = Reason.RANDOM if looked.random else hopeless
-                start, outcome, views = self._search_all(starts, learner, unheard)
-                problem, taught = start.problem, start.taught
-                outcome, views, concluded = self._settle(problem, outcome, views, learner)
-                state, solved, logits, judged = concluded
-                if judged.output is not None:
-                    self.output_ = judged.output
-                self._tell(start, outcome.decision, views, progress)
-            held_out = judged.loss
-            if held_out is None and views.logits is None:
-                held_out = outcome.held_out_loss()
-            looks = outcome.accepted and state.identity and taught is None and ranks is ALONE
+            if self.gamma and self._outputs != SOFTMAX:
+                raise ValueError(f"gamma must be 0 where y has several labels or places a sample; got {self.gamma!r}")
+            n_seen, seen = self._classes_with_samples(problem)
+            problem = replace(problem, seen=seen if self._guarded else None)
+            clamp, decisions = self._clamped(problem, learner, X_unlabelled, X_reference, looked, n_seen)
+            state = clamp.state
+            looks = self._guarded and state.identity and clamp.taught is None and ranks is ALONE
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
-            if taught is not None:
-                state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
+            if clamp.taught is not None:
+                perturbation = joined(clamp.taught, state.perturbation)
+                state = replace(state, perturbation=perturbation, identity=[*clamp.taught.parameters()])
             if state.identity and seen is not None:
                 note(perturbed_without(seen, self._guarded), CalibrationSetWarning)
-            self.views_, self.view_weights_ = views.modules, views.shares
-            self.temperature_, self.perturbation_ = state.temperature, state.perturbation
+            if clamp.output is not None:
+                self.output_ = clamp.output
+            self._tell(clamp, decisions, learner.progress)
+            self.views_, self.view_weights_ = clamp.views, clamp.shares
+            self.temperature_, self.perturbation_ = clamp.temperature, state.perturbation
             self._input_shape, self._input_key = problem.input_shape, samples.deployed.module.input_key
             self._set_derived(samples.deployed.module)
             self.accepted_, self.cost_ = bool(state.identity), problem.cost()
             self.history_, self.n_iter_ = state.history, len(state.history)
-            own = LabelledLogits(*(part[solved.shard.own] for part in solved.labelled(logits)))
+            own = LabelledLogits(*(part[clamp.judging.shard.own] for part in clamp.judging.labelled(clamp.logits)))
+            held_out = clamp.held_out_loss()
             held_out = held_out and held_out / own.rows_a_sample
-            return Mapped(solved.raw[solved.shard.own], own, held_out)
+            return Mapped(clamp.judging.raw[clamp.judging.shard.own], own, held_out)
+
+    def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_seen):
+        """The `Clamp` that is deployed, and the `Decision` of each stage by its name: the chain of stages."""
+        why = why_nothing_is_tried(looked, n_seen, guarded=self._guarded, unasked=self._is_auto)
+        candidates = self._candidates(problem)
+        most_views = self._most_views
+        views = candidate_views(self.max_views, problem) if most_views > 1 else {}
+        # All that labels judge share the guard's level.
+        level = LEVEL / max(1, (X_unlabelled is not None) + bool(candidates) + bool(views))
+        clamp, decisions = Clamp.identity(problem, *self._splits_for(problem, candidates)), {}
+        if X_unlabelled is not None:
+            problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
+            if why in (None, Reason.GUESSES):
+                learner.progress.begin("unlabelled samples")
+                given = {"X_unlabelled": X_unlabelled, "X_reference": X_reference}
+                opened = [open_unlabelled(name, X, problem) for name, X in given.items()]
+                of_inputs = problem.has_floating_inputs and not self._inputs_stay
+                clamp, decisions["unlabelled samples"] = learn_unlabelled(
+                    clamp, *opened, level, of_inputs=of_inputs, generator=learner.generator
+                )
+                # What they taught may have the network do better.
+                why = why if clamp.taught is None else None
+            else:
+                decisions["unlabelled samples"] = nothing_tried(Objection(why))
+        if why is not None:
+            decisions["perturbation"] = nothing_tried(Objection(why))
+            if most_views > 1:
+                decisions["views"] = decisions["perturbation"]
+            return self._conclude(replace(clamp, splits=[])), decisions
+        if candidates or views:
+            searched, candidates = prepared(
+                clamp.searched, candidates, unasked=self._is_auto, by_name=self.perturbation == "norm"
+            )
+            clamp = replace(clamp, searched=searched)
+        if candidates:
+            # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
+            independent = (self._draws_folds or "groups" in searched.split_params) and not searched.is_recording
+            clamp, decisions["perturbation"] = perturb(
+                clamp,
+                candidates,
+                learner,
+                level,
+                guarded=self._guarded,
+                independent=independent,
+                screened=self._is_auto,
+            )
+        if most_views > 1:
+            learner.progress.begin("views")
+            seed = torch.randint(2**31, (), generator=learner.generator).item()
+            known = not isinstance(self.max_views, Sequence)
+            clamp, decisions["views"] = join_views(
+                clamp, views, most_views, level, seed, guarded=self._guarded, by_default=known
+            )
+        if not self._guarded:
+            return self._conclude(clamp), decisions
+        unasked = self._is_auto and self._output_by_name is None
+        return without_doubtful(clamp, decisions, self._conclude, learner.generator, unasked=unasked)
+
+    def _classes_with_samples(self, problem):
+        """How many classes have samples, and a mask of them; None where it may be chance that others have none."""
+        if self._outputs.n_labels is not None:
+            return None, None
+        rows = problem.labelled(problem.logits).rows()
+        seen = SeenClasses.of(*rows)
+        if seen is None:
+            return None, None
+        by_chance = seen.are_missing_by_chance(rows.logits, rows.weight)
+        return len(seen.columns), None if by_chance else seen.mask
 
     @property
     def _most_views(self):
@@ -576,216 +630,59 @@ class NeuralClampingCalibrator(BaseCalibrator):
         # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
         return self if self._guarded or self._output_by_name is None else getattr(self, "output_", self.output)
 
-    def _search_all(self, starts, learner, unheard):
-        """Return the best start, the `Outcome` of the search from there, and views; none for a reason, `unheard`."""
-        if unheard is not None:
-            decision = nothing_tried(Objection(unheard))
-            # Labels of another order, or all of one class, teach views nonsense too.
-            about_views = (
-                decision if unheard in (Reason.ANOTHER_ORDER, Reason.ONE_CLASS) and self._most_views > 1 else None
-            )
-            return starts[0], Outcome(starts[0].problem, decision=decision), one_view(about_views)
-        # All problems differ in what unlabelled inputs taught alone. Search and views share the guard's level.
-        candidates, with_views, problem = self._candidates(), self._most_views > 1, starts[0].problem
-        if not problem.has_floating_inputs:
-            # Nothing can be added to integers such as tokens, nor to inputs of many sizes.
-            candidates = [
-                replace(settings, perturbation="norm") if settings.features else settings
-                for settings in candidates
-                if settings.features or settings.perturbation != "auto"
-            ]
-        if not (candidates or with_views or (self.output is not None and self._guarded)):
-            return starts[0], Outcome(problem), one_view()
-        views = candidate_views(self.max_views, problem) if with_views else {}
-        level = LEVEL / max(1, bool(candidates) + bool(views) + (starts[0].decision is not None))
-        # The same draws for all.
-        drawn = learner.generator.get_state()
-        outcomes = []
-        for start in starts:
-            learner.generator.set_state(drawn)
-            outcomes.append(self._search(start.problem, candidates, learner, level / len(starts)))
-        best = min(range(len(starts)), key=lambda k: outcomes[k].expected_loss()) if len(starts) > 1 else 0
-        # What the others have learned may be large.
-        outcomes = outcomes[best : best + 1]
-        outcome = fit_to_all(outcomes.pop(), learner)
-        if not with_views:
-            return starts[best], outcome, one_view()
-        learner.progress.begin("views")
-        found = find_views(
-            starts[best].problem,
-            outcome,
-            views,
-            self._most_views,
-            level,
-            torch.randint(2**31, (), generator=learner.generator).item(),
-            guarded=self._guarded,
-            by_default=not isinstance(self.max_views, Sequence),
-        )
-        return starts[best], outcome, found
-
-    def _search(self, problem, candidates, learner, level):
-        """Return the `Outcome` of the candidates on one problem."""
-        searched, splits = self._splits_for(problem, candidates)
-        if candidates and candidates[0].perturbation != "norm":
-            check_differentiable(searched)
-        if self._is_auto and self._outputs.is_dense:
-            # Features of these are often worth a change where nothing has changed: that is for who asks for it.
-            candidates = without_appended_features(candidates) or candidates
-        if any(settings.features for settings in candidates):
-            searched = with_norm_layers(searched)
-            if not searched.norm_layers:
-                if self.perturbation == "norm":
-                    left_out = "perturbation='norm' is left out, and features stay as they are"
-                    note(f"{left_out}: {without_layers(searched)}", CalibrationSetWarning)
-                # What has nothing to clamp is no candidate beside the inputs alone.
-                candidates = without_appended_features(candidates) or candidates
-        if candidates:
-            check_settings(searched, candidates[0])
-        if self.gamma and self._outputs != SOFTMAX:
-            raise ValueError(f"gamma must be 0 where y has several labels or places a sample; got {self.gamma!r}")
-        searched = without_compiler(searched)
-        if searched.norm_layers:
-            searched = on_private_copies(searched)
-        # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
-        independent = (self._draws_folds or "groups" in searched.split_params) and not searched.is_recording
-        return search(
-            searched,
-            candidates,
-            splits,
-            learner,
-            guarded=self._guarded,
-            level=level,
-            independent=independent,
-            screened=self._is_auto,
-        )
-
-    def _starts(self, problem, learner, X_unlabelled, X_reference, unheard):
-        """Return where a search may start: at what unlabelled inputs taught, as far as labelled ones prove it."""
-        if X_unlabelled is None:
-            return [Start(problem)]
-        problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
-        if unheard is not None:
-            return [Start(problem, nothing_tried(Objection(unheard)))]
-        learner.progress.begin("unlabelled samples")
-        given = {"X_unlabelled": X_unlabelled, "X_reference": X_reference}
-        opened = [open_unlabelled(name, X, problem) for name, X in given.items()]
-        searched, splits = self._splits_for(problem, [])
-        if not splits:
-            n_samples = searched.n_distinct
-            few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
-            note(few, CalibrationSetWarning)
-            return [Start(problem, nothing_tried(Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)))]
-        of_inputs = problem.has_floating_inputs and not self._inputs_stay
-        taught = learn_without_labels(searched, *opened, of_inputs=of_inputs, generator=learner.generator)
-        if not taught:
-            return [Start(problem, nothing_tried(Objection(Reason.NO_STATISTICS)))]
-        # The search and the views, where there are any, have their own share.
-        candidates = self._candidates()
-        level = LEVEL / (1 + bool(candidates) + (self._most_views > 1))
-        learns_features = any(settings.features for settings in candidates)
-        return proven_starts(problem, searched, taught, splits, level, learns_features=learns_features)
-
-    def _tell(self, start, decision, views, progress):
+    def _tell(self, clamp, decisions, progress):
         """Set, log and show the verdicts, where a guard decided."""
-        n_seen = 0 if start.problem.seen is None else int(start.problem.seen.sum())
-        if start.decision is not None:
-            self.unlabelled_verdict_ = verdict_of(start.decision, WITHOUT_LABELS._replace(n_seen=n_seen))
-        if decision is not None:
-            # Without a perturbation, but with views, this isn't temperature scaling.
-            phrases = BESIDE_MAPS if hasattr(self, "output_") else WITHOUT_PERTURBATION
-            phrases = phrases if views.logits is None else BESIDE_VIEWS
-            phrases = phrases if start.taught is None else TAUGHT_WITHOUT_LABELS
-            self.verdict_ = verdict_of(decision, phrases._replace(n_seen=n_seen))
-        if views.decision is not None:
-            self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
+        n_seen = 0 if clamp.samples.seen is None else int(clamp.samples.seen.sum())
+        # Without a perturbation, but with views, this isn't temperature scaling.
+        phrases = WITHOUT_PERTURBATION if clamp.output is None else BESIDE_MAPS
+        phrases = BESIDE_VIEWS if clamp.stage == "views" else phrases
+        phrases = phrases if clamp.taught is None else TAUGHT_WITHOUT_LABELS
+        phrases_of = {
+            "unlabelled samples": WITHOUT_LABELS._replace(n_seen=n_seen),
+            "perturbation": phrases._replace(n_seen=n_seen),
+            "views": WITHOUT_VIEWS,
+        }
+        for stage, decision in decisions.items():
+            if decision is not None:
+                setattr(self, _VERDICTS[stage], verdict_of(decision, phrases_of[stage]))
         for verdict in self._verdicts().values():
             logger.info("%s", verdict.reason)
             progress.write(verdict.reason)
 
     def _verdicts(self):
-        """Return those that there are, by what they are about."""
-        names = {"unlabelled samples": "unlabelled_verdict_", "perturbation": "verdict_", "views": "views_verdict_"}
-        return {about: getattr(self, name) for about, name in names.items() if hasattr(self, name)}
+        """Verdicts by stage."""
+        return {stage: getattr(self, name) for stage, name in _VERDICTS.items() if hasattr(self, name)}
 
-    def _with_temperature(self, problem, outcome, views):
-        """The state with its last T, and the problem and the logits that this comes from."""
-        state = outcome.state or State(nn.Identity(), [], 1.0)
-        gamma = self.gamma if outcome.state is None else outcome.settings.gamma
-        options = {"gamma": 0.0 if self._refits_temperature or isinstance(gamma, str) else gamma}
-        if views.logits is not None:
-            problem, logits = views.problem, views.logits
-            options["smooth"] = True
-        elif outcome.state is None:
-            # Temperature scaling.
-            problem = problem.at_all_places()
-            logits, options["prior"] = problem.logits, True
+    def _conclude(self, clamp):
+        """The clamp with its last T and, where one is kept, a map in the temperature's place."""
+        samples, logits, moved = clamp.judging, clamp.logits, bool(clamp.state.identity)
+        joins_views = clamp.stage == "views"
+        if moved and not (self._refits_temperature or joins_views):
+            clamp = replace(clamp, temperature=clamp.state.temperature)
         else:
-            problem, logits = outcome.problem, outcome.logits
-            if not self._refits_temperature:
-                return state, problem, logits
             # So few parameters, driven so far, may separate the samples, which then promise certainty.
-            options |= {"prior": True, "smooth": self._guarded or (state.natural and state.perturbs)}
-        solution = problem.solve(logits, **options)
-        warn_of_bound(solution)
-        return replace(state, temperature=solution.temperature), problem, logits
-
-    def _conclude(self, problem, outcome, views):
-        """The state with its last T, the problem and the logits that this comes from, and the `Judged` output map."""
-        state, solved, logits = self._with_temperature(problem, outcome, views)
+            driven = moved and (self._guarded or (clamp.state.natural and clamp.state.perturbs))
+            gamma = 0.0 if self._refits_temperature or isinstance(self.gamma, str) else self.gamma
+            solution = samples.solve(logits, gamma=gamma, smooth=joins_views or driven, prior=not joins_views)
+            warn_of_bound(solution)
+            clamp = replace(clamp, temperature=solution.temperature)
         asked = self._output_by_name
-        if not self._guarded and asked is not None:
-            return state, solved, logits, Judged(solved.labelled(logits).fit(asked))
-        pools = self.output is not None and outcome.splits and self._refits_temperature
-        n_rows = tried(solved.labelled(logits)).y.numel() if self._outputs.is_dense else len(solved)
-        pools = pools and suits_pool(n_rows, logits.shape[1])
-        if not self._guarded or (asked is None and not pools):
-            return state, solved, logits, Judged(None)
-        judging = solved, logits
-        if outcome.state is None and views.logits is None:
+        if asked is not None and not self._guarded:
+            return replace(clamp, output=samples.labelled(logits).fit(asked))
+        if asked is None:
+            n_rows = tried(samples.labelled(logits)).y.numel() if self._outputs.is_dense else len(samples)
+            pools = self.output is not None and self._guarded and clamp.splits and self._refits_temperature
+            if not (pools and suits_pool(n_rows, logits.shape[1])):
+                return clamp
+        if not (moved or joins_views):
             # The network's own, copies merged; of folds that are given those that they hold out.
-            judging = self._splits_for(problem, [])[0] if outcome.searched is problem else outcome.searched
-            if outcome.splits:
-                judging = judging.take(np.sort(np.concatenate([rows for _, rows in outcome.splits])))
-            judging = judging, judging.logits
-        splits = () if self._draws_folds else outcome.splits
-        return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)
-
-    def _settle(self, problem, outcome, views, learner):
-        """Return the outcome and the views that are kept in the end, and what `_conclude` says of them.
-
-        Of what is in doubt the views go first, then the perturbation.
-        """
-        while True:
-            concluded = self._conclude(problem, outcome, views)
-            why = self._doubt(problem, outcome, views, concluded, learner) if outcome.accepted else None
-            if why is None:
-                return outcome, views, concluded
-            if views.logits is None:
-                outcome = replace(outcome, state=None, decision=outcome.decision.refused(unheard=why))
-            else:
-                views = one_view(views.decision.refused(unheard=why))
-
-    def _doubt(self, problem, outcome, views, concluded, learner):
-        """An `Objection` to what was kept, now that all the samples have taught it; None where there is none."""
-        if problem.seen is not None:
-            # Nothing was learned of classes without samples, whose probabilities may differ from fit to fit.
-            problem, outcome = problem.among_seen(), outcome.among_seen()
-            with silenced():
-                concluded = self._conclude(problem, outcome, views)
-
-        def without():
-            with silenced():
-                state, *_, judged = self._conclude(problem, replace(outcome, state=None), one_view())
-            return judged, state.temperature
-
-        state, solved, logits, judged = concluded
-        seen = () if views.logits is None else [*zip(views.modules, views.shares.tolist(), strict=True)]
-        why = strayed(judged, state, solved, logits, without, learner.generator, seen)
-        unasked = self._is_auto and self._output_by_name is None and judged.loss is not None
-        if why is None and unasked and not seen:
-            # What nobody asked for has to lose less than maps of the network's own logits do.
-            why = judged.passed_over_for(without()[0])
-        return why
+            samples = clamp.searched
+            if clamp.splits:
+                samples = samples.take(np.sort(np.concatenate([rows for _, rows in clamp.splits])))
+            logits = samples.logits
+        splits = () if self._draws_folds else clamp.splits
+        output, loss = judge_output(asked, samples, logits, clamp.temperature, splits, self.verbose)
+        return replace(clamp, output=output, loss=loss)
 
     def _set_derived(self, network):
         delta = additive_part(self.perturbation_, self._input_shape)
@@ -892,16 +789,18 @@ class NeuralClampingCalibrator(BaseCalibrator):
         output = self.map_.n_parameters + len(self.views_) - 1
         return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
 
-    def _candidates(self):
-        if self.perturbation is None:
+    def _candidates(self, problem):
+        """Settings that compete for the perturbation."""
+        by_name, floating = self.perturbation, problem.has_floating_inputs
+        if by_name is None:
             return []
         gammas = [0.0, 0.5, 1.0, 2.0] if isinstance(self.gamma, str) else [self.gamma]
-        candidates = [Settings.of(self, gamma=gamma) for gamma in gammas]
-        if self.perturbation == "norm":
-            return [replace(settings, features=True) for settings in candidates]
-        if self.perturbation == "auto":
-            candidates.append(replace(candidates[0], features=True))
-        return candidates
+        candidates = [Settings.of(self, gamma=gamma, features=by_name == "norm") for gamma in gammas]
+        if by_name != "auto":
+            return candidates
+        of_features = replace(candidates[0], features=True)
+        # Nothing can be added to integers such as tokens, nor to inputs of many sizes.
+        return [*candidates, of_features] if floating else [replace(of_features, perturbation="norm")]
 
     @property
     def _inputs_stay(self):

@@ -86,21 +86,15 @@ class Pass(NamedTuple):
     extended: list
 
 
-def gradients_of(problem, perturbation, temperature, gammas, extensions=()):
-    """Return a list of `Pass`, for each of several focal losses one, from one pass over the network.
+def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
+    """The `Pass` of a focal loss at the present parameters.
 
-    These losses depend on the margin of the label alone, so that their gradients are multiples of each other. The
-    extensions are perturbations at the identity, each of which could follow `perturbation`.
+    The extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
     logits, margin, slopes, (own, *added) = _pass_back(problem, perturbation, temperature, extensions)
-    weight = problem.weight.to(logits.device)
-    rows = [own, *(torch.cat([own, more], 1) if own.shape[1] else more for more in added)]
-    told = []
-    for gamma in gammas:
-        of_loss = _of_loss(margin, slopes, weight, gamma)
-        own, *extended = [Gradients(part, *of_loss) for part in rows]
-        told.append(Pass(logits, own, extended))
-    return told
+    of_loss = _of_loss(margin, slopes, problem.weight.to(logits.device), gamma)
+    extended = [torch.cat([own, more], 1) if own.shape[1] else more for more in added]
+    return Pass(logits, Gradients(own, *of_loss), [Gradients(rows, *of_loss) for rows in extended])
 
 
 def _of_loss(margin, slopes, weight, gamma):

@@ -14,7 +14,7 @@ from .._utils.arrays import absent_among, tensor_of, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import reasons_in_words
-from ._evidence_step import gradients_of, most_samples
+from ._evidence_step import most_samples
 from ._natural_gradient import descend, foresees_too_little
 from ._state import State, identity_of
 from ._torch_training import train
@@ -35,27 +35,27 @@ class Learner:
         self.generator = generator
         self.progress = progress
 
-    def fit(self, problem, settings, start=None, *, at_identity=None, first=None):
+    def fit(self, problem, settings, start=None, *, at_identity=None):
         """The state that training leaves; it starts at `start`, if given, instead of at the identity.
 
-        `at_identity` are gradients there, and `first` the `Pass` at the start, where they are known.
+        `at_identity` are gradients there, where they are known.
         """
         if settings.features:
             of_inputs = replace(settings, features=False)
             if start is None and settings.perturbation == "auto":
                 start = self.fit(problem, of_inputs, at_identity=at_identity)
-            return self.clamp_features(problem, settings, start or self._start(problem, of_inputs), at_identity, first)
+            return self.clamp_features(problem, settings, start or self._start(problem, of_inputs), at_identity)
         state = self._start(problem, settings) if start is None else copy.deepcopy(start)
         if not state.identity and not state.extensions:
             return state
         if state.natural:
-            descend(state, problem, settings, self.generator, self.progress, first, at_identity)
+            descend(state, problem, settings, self.generator, self.progress, at_identity)
         else:
             train(state, problem, settings, self.generator, self.progress)
         state.perturbation.eval()
         return state
 
-    def clamp_features(self, problem, settings, state, at_identity, first):
+    def clamp_features(self, problem, settings, state, at_identity):
         """A state with a gain and an offset after each normalisation layer, on top of all else, which stays."""
         others = [(name, part) for name, part in state.perturbation.named_children() if norm_part(part) is None]
         identity = make_perturbation("norm", problem)
@@ -74,7 +74,7 @@ class Learner:
             problem, at_identity = problem.behind(nn.Sequential(OrderedDict(others))), None
         most = _MOST_STEPS if norm is identity else _LAST_STEPS
         settings = replace(settings, max_epochs=min(settings.max_epochs, most))
-        descend(features, problem, settings, self.generator, self.progress, first, at_identity)
+        descend(features, problem, settings, self.generator, self.progress, at_identity)
         if not features.perturbs:
             return replace(state, untried=state.untried | features.untried)
         n_before = len(state.identity) - len(learnable(norm)) * (norm is not identity)
@@ -119,18 +119,13 @@ class Learner:
         features = path[-1] if path[-1].features and not path[0].features else None
         leading, *following = path if features is None else path[:-1]
         leader = self.fit(problem, leading, at_identity=None if leading.gamma else at_identity)
-        states = [leader]
-        if not leader.identity and leader.natural:
-            states += [leader] * len(following)
-        elif not leader.natural or (leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))):
-            states += [self.fit(problem, settings) for settings in following]
-        elif following:
-            # A step from a converged neighbour, in the perturbation that it chose; one pass serves them all.
-            gammas = [settings.gamma for settings in following]
-            told = gradients_of(problem, leader.perturbation, leader.temperature, gammas)
+        many = leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))
+        states, start = [leader], None
+        if leader.natural and not many:
+            # A step from a converged neighbour, in the perturbation that it chose.
             start, clamped = replace(leader, extensions={}), norm_part(leader.perturbation) is not None
-            for settings, first in zip(following, told, strict=True):
-                states.append(self.fit(problem, replace(settings, max_epochs=1, features=clamped), start, first=first))
+            following = [replace(settings, max_epochs=1, features=clamped) for settings in following]
+        states += [self.fit(problem, settings, start) for settings in following]
         if features is not None:
             states.append(self.fit(problem, features, leader, at_identity=at_identity))
         return states

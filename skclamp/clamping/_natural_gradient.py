@@ -21,7 +21,6 @@ from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import (
     AtIdentity,
-    Pass,
     gradients_of,
     most_samples,
     natural_step,
@@ -57,16 +56,16 @@ _MIN_EVIDENCE = 3.0
 _AS_MUCH_EVIDENCE = 1.0
 
 
-def descend(state, problem, settings, generator, progress, first=None, at_identity=None):
+def descend(state, problem, settings, generator, progress, at_identity=None):
     """Train a state in place: an epoch is a step.
 
-    The generator is the source of noise and of the samples of subsampled steps and of trials. `first` is the `Pass` at
-    the start, and `at_identity` what gradients say there, where they are known.
+    The generator is the source of noise and of the samples of subsampled steps and of trials. `at_identity` is what
+    gradients say there, where they are known.
     """
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
     if state.wide and len(problem) > (most := most_samples(n_learnable(state.perturbation))):
-        problem, first, at_identity = problem.take(_draw(problem, most, generator)), None, None
+        problem, at_identity = problem.take(_draw(problem, most, generator)), None
     subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
     samples = problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator))
     x = samples.example(len(samples))
@@ -77,7 +76,7 @@ def descend(state, problem, settings, generator, progress, first=None, at_identi
         state.extensions[name] = extension, measured(extension) if precision is None else precision
     lr = 1.0 if settings.lr == "auto" else settings.lr
     state.history = History()
-    descent = _Descent(state, problem, settings, lr, generator, subsampled, first, at_identity)
+    descent = _Descent(state, problem, settings, lr, generator, subsampled, at_identity)
     try:
         for n_steps in range(1, settings.max_epochs + 1):
             start = perf_counter()
@@ -122,7 +121,6 @@ class _Descent:
     # Whether steps are made on few samples.
     subsampled: bool
     # What is known at the start.
-    first: Pass | None = None
     at_identity: AtIdentity | None = None
     step_size: float | None = None
     # Whether the last step was tried on all that it could be tried on.
@@ -155,7 +153,7 @@ class _Descent:
     def step_on_all(self, *, first):
         """Make a step that all the samples ask for; as `step_on_few`, and None where they ask for none."""
         state, settings, too_little = self.state, self.settings, None
-        told = self.known() or self.gradients_of(self.samples)
+        told = self.gradients_of(self.samples, self.at_identity)
         step = self.choose(told)
         # What the model at the identity promises is perhaps a tenth of what there is.
         blind = first and settings.for_guard
@@ -185,19 +183,15 @@ class _Descent:
         in_valley = length < self.lr / 2 and not state.wide
         return told.own.loss, step, length, nearly_there or in_valley
 
-    def known(self):
-        """The `Pass` at the start, where it is known."""
-        first, self.first = self.first, None
-        moved = self.state.displacement_to(self.parameters).any()
+    def gradients_of(self, samples, known=None):
+        """The `Pass` over some samples at the present parameters, from what is known there if it is."""
+        state, extensions = self.state, {name: part for name, (part, _) in self.state.extensions.items()}
         # Those at the identity are of the NLL.
-        if first is None and self.at_identity is not None and not (moved or self.settings.gamma):
-            return self.at_identity.pass_of(self.state.perturbation, self.state.extensions)
-        return first
-
-    def gradients_of(self, samples):
-        """The `Pass` over some samples at the present parameters."""
-        extensions = [part for part, _ in self.state.extensions.values()]
-        return gradients_of(samples, self.state.perturbation, self.temperature, [self.settings.gamma], extensions)[0]
+        if known is not None and not (self.settings.gamma or state.displacement_to(self.parameters).any()):
+            told = known.pass_of(state.perturbation, extensions)
+            if told is not None:
+                return told
+        return gradients_of(samples, state.perturbation, self.temperature, self.settings.gamma, [*extensions.values()])
 
     def choose(self, gradients):
         """Return the step of the perturbation or, by more evidence, of one that is extended, if there is one."""

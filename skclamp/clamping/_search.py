@@ -2,7 +2,7 @@
 
 import copy
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,18 @@ import torch
 from skorch.history import History
 from torch import nn
 
-from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score, may_lose
+from .._judging.out_of_fold import MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score, may_lose
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.score import combined_p_value
-from .._judging.verdict import Decision, Objection, Reason, nothing_tried
+from .._judging.verdict import Objection, Reason, nothing_tried
 from .._judging.words import left_out
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
-from ._problem import Problem
+from ._learner import check_settings, without_layers
+from ._problem import check_differentiable, on_private_copies, with_norm_layers, without_compiler
 from ._screen import are_apart, at_own_identity, look_at_identity, scores_of, screen_of
-from ._state import Settings, State
 
 # Of the families whose gradients are beyond chance, so many of the least p values are fitted.
 _MOST_BY_SCORE = 2
@@ -29,63 +29,18 @@ _MOST_BY_SCORE = 2
 _FEW_SAMPLES, _MOST_STEPS = 1000, 5
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a search."""
+def why_nothing_is_tried(looked, n_seen, *, guarded, unasked):
+    """The `Reason` why neither perturbations nor views are tried, from what was looked at; None where they are.
 
-    # What views are searched with: the samples, and training and held-out rows.
-    searched: Problem
-    splits: list = field(default_factory=list)
-    # Where folds judged the candidates; of these the best one, and its settings.
-    evidence: Evidence | None = None
-    best: int = 0
-    settings: Settings | None = None
-    # Whether it is kept; None without a guard.
-    decision: Decision | None = None
-    # What all the samples made of it; None where temperature scaling is the outcome.
-    state: State | None = None
-    # What T comes from, samples and the logits of their perturbed inputs: all of them, or those that were held out, out
-    # of fold, where folds kept the perturbation.
-    problem: Any = None
-    logits: torch.Tensor | None = None
-    # Logits of all the samples under the state's perturbation, where they are known; and, where folds kept it, what
-    # gives the logits of each fold the size of these.
-    in_sample: torch.Tensor | None = None
-    scales: list | None = None
-    # Of the best candidate among all classes, where the other evidence is among those with samples.
-    among_all: Evidence | None = None
-
-    @property
-    def accepted(self):
-        """Return whether a guard has kept the best candidate."""
-        return self.decision is not None and self.decision.verdict.accepted
-
-    def by_fold(self):
-        """Return the `HeldOut` of the best candidate in each fold."""
-        if self.among_all is not None:
-            return self.among_all.of(0)
-        return self.evidence.of(self.best) if self.evidence else []
-
-    def held_out_loss(self):
-        """NLL out of fold of what was kept or, of nothing, of temperature scaling; None where none were held out."""
-        evidence, best = (self.evidence, self.best) if self.searched.seen is None else (self.among_all, 0)
-        if evidence is None:
-            return None
-        losses = evidence.plain if self.state is None else evidence.losses[best]
-        return float(np.average(losses, weights=evidence.weight))
-
-    def among_seen(self):
-        """The same outcome, of what folds held out, among the classes with samples."""
-        problem = replace(self.problem, logits=self.logits).among_seen()
-        return replace(self, searched=self.searched.among_seen(), problem=problem, logits=problem.logits)
-
-    def expected_loss(self):
-        """NLL to expect of what folds have proved, once all the samples teach it, or of what they began at."""
-        if self.evidence is None:
-            return np.nan
-        if self.decision is None or self.accepted:
-            return self.evidence.expected()[self.best]
-        return self.evidence.by_fold(self.evidence.plain).mean()
+    `n_seen` is the number of classes that have samples. What is `unasked` for isn't tried where it can't help.
+    """
+    if looked and looked.misordered:
+        return Reason.ANOTHER_ORDER
+    if guarded and n_seen == 1:
+        return Reason.ONE_CLASS
+    if looked and unasked and looked.random:
+        return Reason.RANDOM
+    return Reason.GUESSES if looked and unasked and looked.guesses else None
 
 
 def without_appended_features(candidates):
@@ -94,72 +49,96 @@ def without_appended_features(candidates):
     return alone if last.features and alone and not alone[0].features and alone[0].perturbation == "auto" else []
 
 
-def search(problem, candidates, splits, learner, *, guarded, level=LEVEL, independent=False, screened=False):
-    """Judge candidates on the folds; `fit_to_all` fits what is kept to all the samples.
+def prepared(problem, candidates, *, unasked, by_name):
+    """The problem as a search takes it, and those of the candidates that suit it; raises where one is impossible.
 
-    Neighbours among the candidates should resemble each other. The splits are training and held-out rows; without any,
-    the first candidate is the best. Where `guarded`, held-out samples have to prove, at `level`, that the best
-    candidate beats temperature scaling; where samples, or their groups, are `independent`, gradients of all may as
-    well. Where it is `screened`, these have to promise something first. Of classes without samples, which would best be
-    ruled out, nothing is learned.
+    The perturbation is `unasked` for, or features alone are clamped `by_name`.
     """
-    if not candidates:
-        return Outcome(problem, splits)
-    everything, problem = problem, problem.among_seen()
-    told, found, settings = None, None, candidates[0]
+    if candidates and candidates[0].perturbation != "norm":
+        check_differentiable(problem)
+    if candidates and unasked and problem.logits.ndim > 2:
+        # Features of these are often worth a change where nothing has changed: that is for who asks for it.
+        candidates = without_appended_features(candidates) or candidates
+    if any(settings.features for settings in candidates):
+        problem = with_norm_layers(problem)
+        if not problem.norm_layers:
+            if by_name:
+                rule = "perturbation='norm' is left out, and features stay as they are"
+                note(f"{rule}: {without_layers(problem)}", CalibrationSetWarning)
+            # What has nothing to clamp is no candidate beside the inputs alone.
+            candidates = without_appended_features(candidates) or candidates
+    if candidates:
+        check_settings(problem, candidates[0])
+    problem = without_compiler(problem)
+    return on_private_copies(problem) if problem.norm_layers else problem, candidates
+
+
+def perturb(clamp, candidates, learner, level, *, guarded, independent, screened):
+    """The clamp with the perturbation that is kept, if one is, and the `Decision`; None without a guard.
+
+    Neighbours among the candidates should resemble each other. Without splits the first candidate is the best. Where
+    `guarded`, held-out samples have to prove, at `level`, that the best candidate beats temperature scaling; where
+    samples, or their groups, are `independent`, gradients of all may as well. Where it is `screened`, these have to
+    promise something first. Of classes without samples, which would best be ruled out, nothing is learned.
+    """
+    problem, splits, settings = clamp.searched.among_seen(), clamp.splits, candidates[0]
+    if not splits:
+        if not guarded:
+            return fit_to_all(clamp, settings, learner, guarded=False), None
+        too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
+        decision = nothing_tried(too_few, {title_of(settings.perturbation): too_few})
+        _note_left_out(settings, decision)
+        return clamp, decision
+    at_identity = found = None
     # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
     natural = not (settings.gamma or settings.penalty) and isinstance(settings.training, str)
-    plain = guarded and natural and sum(not settings.features for settings in candidates) == 1
-    if splits and (plain or screened):
+    plain = guarded and natural and sum(not candidate.features for candidate in candidates) == 1
+    if plain or screened:
         learner.progress.begin("gradients")
-        told, untried = look_at_identity(problem, candidates, splits)
-    if told is not None and screened:
-        found = screen_of(told, level)
+        at_identity, untried = look_at_identity(problem, candidates, splits)
+    if at_identity is not None and screened:
+        found = screen_of(at_identity, level)
         learner.progress.show(**{"p of gradients": f"{found.p_value:.2g}"})
         if why := found.objection:
-            untried = untried | dict.fromkeys(told.families, why._replace(lack=0.0))
-            decision = nothing_tried(why, untried, found.detectable_gain)
-            return Outcome(everything, splits, decision=decision)
-    outcome = Outcome(problem, settings=candidates[0])
-    if splits:
-        scored = plain and independent and told is not None
-        outcome = _judge(problem, candidates, splits, learner, level, told, found, scored=scored)
-    elif guarded:
-        too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
-        untried = {title_of(candidates[0].perturbation): too_few}
-        outcome = replace(outcome, decision=nothing_tried(too_few, untried))
-    outcome = replace(outcome, searched=everything)
-    outcome = outcome if everything.seen is None else _judged_among_all(outcome)
-    settings, evidence = outcome.settings or candidates[0], outcome.evidence
-    decision = outcome.decision if guarded else None
-    # "auto" may well be temperature scaling.
-    if decision is not None and decision.unheard and settings.perturbation != "auto":
+            untried = untried | dict.fromkeys(at_identity.families, why._replace(lack=0.0))
+            return clamp, nothing_tried(why, untried, found.detectable_gain)
+    scored = plain and independent and at_identity is not None
+    evidence, decision, settings = _judge(
+        problem, candidates, splits, learner, level, at_identity, found, scored=scored
+    )
+    best = decision.candidate
+    _tell_of_divergence(settings, [held_out.learned for held_out in evidence.of(best)])
+    if clamp.searched.seen is not None:
+        evidence, decision, best = *_among_all(clamp.searched, splits, evidence, decision), 0
+    clamp = replace(clamp, evidence=evidence, best=best)
+    if guarded and not decision.verdict.accepted:
+        _note_left_out(settings, decision)
+        return clamp, decision
+    return fit_to_all(clamp, settings, learner, guarded=guarded), decision if guarded else None
+
+
+def _note_left_out(settings, decision):
+    """Note that what was asked for by name is left out for want of samples; "auto" may well be temperature scaling."""
+    if decision.unheard and settings.perturbation != "auto":
         note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
-    if evidence:
-        _tell_of_divergence(settings, [held_out.learned for held_out in outcome.by_fold()])
-    return replace(outcome, decision=decision)
 
 
 def _judge(problem, candidates, splits, learner, level, at_identity, found, *, scored):
-    """The `Outcome` of judging candidates; its splits are those that views are searched with.
+    """What folds say of candidates: `Evidence`, the `Decision` on the best one, and its settings.
 
     Folds come first. Where these prove nothing the score test follows, where samples may be `scored`, with the other
     half of the level, unspent where the screen, which `found` something, isn't clear. Where it can't prove anything,
     folds have all.
     """
     screened = found is not None
-
-    def outcome(evidence, decision, candidates=candidates):
-        best = decision.candidate
-        return Outcome(problem, splits, evidence, best, candidates[best], decision)
-
     learner.progress.expect(len(splits) * len(candidates) + 1)
     evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=screened)
     refused = _decided(evidence, level / (1 + scored), candidates)
     scored &= not (refused.verdict.accepted or refused.unheard or (screened and not found.is_clear))
     scores = scores_of(at_identity) if scored else {}
     if not scores:
-        return outcome(evidence, _decided(evidence, level, candidates) if scored else refused)
+        decision = _decided(evidence, level, candidates) if scored else refused
+        return evidence, decision, candidates[decision.candidate]
     names = sorted(scores, key=lambda name: scores[name].p_value)
     p_value = combined_p_value([score.p_value for score in scores.values()])
     asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level / 2]
@@ -173,10 +152,11 @@ def _judge(problem, candidates, splits, learner, level, at_identity, found, *, s
         by_score = _hold_out_on(problem, splits, alone, learner, at_identity, by_score=True)
         best = by_score.best()
         if np.average(by_score.losses[best] - by_score.plain, weights=by_score.weight) < 0:
-            return outcome(by_score, keep_by_score(by_score, best, p_value, refused), alone)
+            return by_score, keep_by_score(by_score, best, p_value, refused), alone[best]
     reason = Reason.NO_GAIN_ALONG_GRADIENTS if asked_for else Reason.CHANCE_GRADIENTS
     objection = Objection(reason, p_value, level / 2, names[0])
-    return outcome(evidence, refused._replace(objections=[*refused.objections, objection]))
+    decision = refused._replace(objections=[*refused.objections, objection])
+    return evidence, decision, candidates[decision.candidate]
 
 
 def _decided(evidence, level, candidates):
@@ -228,18 +208,16 @@ def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=
     return Evidence.from_folds(problem, splits[: len(judged)], judged)
 
 
-def fit_to_all(outcome, learner):
-    """The outcome with what was kept, fitted to all the samples, and with what its last T comes from."""
-    problem, evidence, settings = outcome.searched, outcome.evidence, outcome.settings
-    if settings is None or not (outcome.decision is None or outcome.accepted):
-        return outcome
-    start = _warm_start(outcome) if evidence else None
+def fit_to_all(clamp, settings, learner, *, guarded):
+    """The clamp with what was kept, fitted to all the samples, and with what its last T comes from."""
+    problem, held_out = clamp.searched, clamp.folds
+    start = _warm_start(clamp) if held_out else None
     if start is not None and start.natural:
         settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2))
     else:
         # Other optimisers go on from the beginning.
         start = None
-    if start is not None and start.wide and 2 * min(len(train) for train, _ in outcome.splits) > len(problem):
+    if start is not None and start.wide and 2 * min(len(train) for train, _ in clamp.splits) > len(problem):
         # So many parameters never converge: what each fold has learned from most samples is proved, and further steps
         # fit noise.
         state = replace(start, in_sample=None, history=History())
@@ -248,12 +226,12 @@ def fit_to_all(outcome, learner):
         learner.progress.begin("all samples")
         state = learner.fit(problem.among_seen(), settings, start)
     if not state.identity:
-        return outcome
+        return clamp
     if problem.seen is not None:
         # It is among some of the classes.
         state = replace(state, in_sample=None)
     _tell_of_divergence(settings, [state])
-    pooled = outcome.decision is not None and evidence is not None
+    pooled = guarded and bool(held_out)
     # The final fit scales logits differently than folds did. T tells by how much, but of few samples that many
     # parameters fit, where it falls with every step, their own size.
     few = settings.features and problem.n_distinct < _FEW_SAMPLES
@@ -261,7 +239,7 @@ def fit_to_all(outcome, learner):
     in_sample: Any = None if temperature else problem.logits_under(state.perturbation)
     judging, logits, scales = problem, in_sample, None
     if pooled:
-        held_out, folds = outcome.by_fold(), evidence.folds
+        folds = clamp.evidence.folds
         parts = [_out_of_fold(problem, rows, seen) for rows, seen in zip(folds, held_out, strict=True)]
         if few:
             scales = [_size(in_sample[rows]) / _size(part) for rows, part in zip(folds, parts, strict=True)]
@@ -269,24 +247,33 @@ def fit_to_all(outcome, learner):
             temperature = temperature or problem.solve(in_sample, smooth=True).temperature
             scales = [temperature / seen.temperature for seen in held_out]
         judging, logits = pooled_logits(problem, folds, parts, scales)
-    return replace(outcome, state=state, problem=judging, logits=logits, in_sample=in_sample, scales=scales)
+    return replace(
+        clamp,
+        stage="perturbation",
+        before=clamp,
+        state=state,
+        judging=judging,
+        logits=logits,
+        in_sample=in_sample,
+        scales=scales,
+    )
 
 
-def _judged_among_all(outcome):
-    """The outcome with evidence among all classes, too; refused where it takes samples for those that have none."""
-    if outcome.evidence is None:
-        return outcome
-    learned, kept, judged = outcome.by_fold(), outcome.accepted, []
-    splits = outcome.splits[: len(learned)]
-    for (train, held_out), seen in zip(parts_of_folds(outcome.searched, splits), learned, strict=True):
+def _among_all(problem, splits, evidence, decision):
+    """Evidence on the best candidate, and the decision, among all classes; refused where it takes samples for others.
+
+    What those with samples proved may be a matter of those without.
+    """
+    learned, kept, judged = evidence.of(decision.candidate), decision.verdict.accepted, []
+    splits = splits[: len(learned)]
+    for (train, held_out), seen in zip(parts_of_folds(problem, splits), learned, strict=True):
         plain = hold_out(train, held_out)
         own = hold_out(train, held_out, seen.learned.perturbation) if kept else plain
         told = {name: getattr(own, name) for name in ("losses", "temperature", "logits", "train_loss")}
         judged.append((plain, [seen._replace(**told)]))
-    evidence = Evidence.from_folds(outcome.searched, splits, judged)
+    evidence = Evidence.from_folds(problem, splits, judged)
     worse = worse_among_all(evidence, 0) if kept else None
-    decision = outcome.decision.refused(worse) if worse else outcome.decision
-    return replace(outcome, among_all=evidence, decision=decision)
+    return evidence, decision.refused(worse) if worse else decision
 
 
 def worse_among_all(evidence, candidate):
@@ -307,12 +294,12 @@ def hold_out_all(train, held_out, states):
     baseline = hold_out(train, held_out)
     candidates: list[HeldOut] = []
     for state in states:
-        moved, name, own = state.perturbs, title_of(state.perturbation), state.perturbation.state_dict()
-        seen = None if moved else baseline
-        for other in candidates if moved else ():
-            values = other.learned.perturbation.state_dict()
-            seen = other if [*own] == [*values] and all(map(torch.equal, own.values(), values.values())) else seen
-        seen = seen or hold_out(train, held_out, state.perturbation, state.in_sample)
+        moved, name = state.perturbs, title_of(state.perturbation)
+        # Where features stay as they are, a candidate is the one before it.
+        alike = [other for other in candidates if other.learned.perturbation is state.perturbation]
+        seen = alike[0] if alike else baseline
+        if moved and not alike:
+            seen = hold_out(train, held_out, state.perturbation, state.in_sample)
         told = {
             "perturbation": name if moved else "none",
             "n_epochs": len(state.history),
@@ -340,14 +327,14 @@ def hold_out(train, held_out, perturbation=None, in_sample=None):
     return HeldOut(losses, temperature, logits, n_train=len(train), train_loss=own)
 
 
-def _warm_start(outcome):
+def _warm_start(clamp):
     """Return where to start on all the samples: what the folds agree on, or the best of them.
 
     Folds that chose the same perturbation have their parameters averaged; of others the one counts that did best
     against temperature scaling.
     """
-    evidence, states = outcome.evidence, [held_out.learned for held_out in outcome.by_fold()]
-    differences = evidence.by_fold(evidence.losses[outcome.best] - evidence.plain)
+    evidence, states = clamp.evidence, [held_out.learned for held_out in clamp.folds]
+    differences = evidence.by_fold(evidence.losses[clamp.best] - evidence.plain)
     start = copy.deepcopy(states[int(np.argmin(differences))])
     learned = [state.perturbation.state_dict() for state in states]
     forms = [[(name, value.shape) for name, value in values.items()] for values in learned]

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,15 +16,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .._backbones.backbone import Opening
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import open_backbone
-from .._judging.out_of_fold import Evidence, HeldOut, decide
-from .._judging.verdict import Decision, Objection, Reason
+from .._judging.out_of_fold import MIN_SAMPLES, Evidence, HeldOut, decide
+from .._judging.verdict import Objection, Reason, nothing_tried
 from .._utils.encoding import register
+from .._utils.warnings import note
+from ..exceptions import CalibrationSetWarning
 from ..modules._norm_layers import attached, parts_of, private_copy, with_features_clamped
 from ..perturbations._families import AffinePerturbation, FilterPerturbation, flattened
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import title_of
+from ._clamp import Clamp
 from ._learner import make_perturbation, with_values
-from ._problem import Problem, with_norm_layers
+from ._problem import with_norm_layers
 from ._search import hold_out, parts_of_folds, worse_among_all
 
 # Widths of a filter that mends a spectrum, and the shortest side of an input that has it.
@@ -327,49 +329,40 @@ def after(problem, perturbation, logits=None):
     return replace(problem, logits=logits)
 
 
-class Start(NamedTuple):
-    """A place to start a search: the problem behind what unlabelled samples taught, where that is kept."""
+def learn_unlabelled(clamp, unlabelled, reference, level, *, of_inputs, generator):
+    """The clamp behind what samples without labels taught, where labelled ones prove it, and the `Decision`.
 
-    problem: Problem
-    # On the best of what these taught; None where there are none.
-    decision: Decision | None = None
-    taught: nn.Module | None = None
-
-
-def proven_starts(problem, searched, taught, splits, level, *, learns_features):
-    """Return starts with what unlabelled samples taught, as far as labelled ones prove it: the best, or without it.
-
-    Only T is fitted to labelled samples, those of the other folds: all of them judge. Where the search
-    `learns_features`, enough labels teach these better than statistics do: a start without them is the second.
+    Only T is fitted to labelled samples, those of the other folds: all of them judge. The other arguments are those of
+    `learn_without_labels`.
     """
+    searched, splits = clamp.searched, clamp.splits
+    if not splits:
+        n_samples = searched.n_distinct
+        few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
+        note(few, CalibrationSetWarning)
+        return clamp, nothing_tried(Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES))
+    taught = learn_without_labels(searched, unlabelled, reference, of_inputs=of_inputs, generator=generator)
+    if not taught:
+        return clamp, nothing_tried(Objection(Reason.NO_STATISTICS))
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
-
     among_seen = {name: other.among_seen() for name, other in problems.items()}
     evidence = _held_out_of(searched.among_seen(), among_seen, splits)
-    decisions = {name: decide(evidence, k, level) for k, name in enumerate(taught)}
+    decisions = [decide(evidence, k, level) for k in range(len(taught))]
     if searched.seen is not None:
         among_all = _held_out_of(searched, problems, splits)
-        for k, (name, decision) in enumerate(decisions.items()):
+        for k, decision in enumerate(decisions):
             worse = worse_among_all(among_all, k) if decision.verdict.accepted else None
-            decisions[name] = decision.refused(worse) if worse else decision
+            decisions[k] = decision.refused(worse) if worse else decision
+    name, decision = min(zip(taught, decisions, strict=True), key=_difference)
+    if not decision.verdict.accepted:
+        return clamp, decision
+    logits = problems[name].logits if len(searched) == len(clamp.samples) else None
+    samples = after(clamp.samples, taught[name], logits)
+    return Clamp.identity(samples, problems[name], splits, taught[name]), decision
 
-    def start_at(names):
-        best = min(names, key=lambda name: decisions[name].verdict.difference)
-        decision = decisions[best]._replace(n_candidates=len(names))
-        if not decision.verdict.accepted:
-            return Start(problem, decision)
-        logits = problems[best].logits if len(searched) == len(problem) else None
-        return Start(after(problem, taught[best], logits), decision, taught[best])
 
-    start = start_at(taught)
-    if not learns_features or start.taught is None or norm_part(start.taught) is None:
-        return [start]
-    of_inputs = [name for name, perturbation in taught.items() if norm_part(perturbation) is None]
-    other = start_at(of_inputs) if of_inputs else Start(problem)
-    if other.taught is None:
-        refused = start.decision.refused(unheard=Objection(Reason.LABELS_TEACH_MORE))
-        other = Start(problem, refused._replace(verdict=replace(refused.verdict, detectable_gain=None)))
-    return [start, other]
+def _difference(named):
+    return named[1].verdict.difference
 
 
 def _held_out_of(searched, problems, splits):

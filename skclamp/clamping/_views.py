@@ -1,7 +1,7 @@
 """The views of a fit: chosen within each fold, judged on what it held out, and weighed with all the samples."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from numbers import Integral
 
@@ -12,11 +12,10 @@ from torch import nn
 
 from .._judging.out_of_fold import MIN_SAMPLES, Evidence, HeldOut, decide
 from .._judging.paired import student_below_zero
-from .._judging.verdict import Decision, Objection, Reason, nothing_tried
+from .._judging.verdict import Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import VIEWS, titles_of, views_of
-from ._problem import Problem
 from ._search import hold_out, parts_of_folds, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
@@ -27,25 +26,6 @@ _ERRORS = 2.0
 
 # The name of the inputs as they are, which is no candidate.
 (AS_IT_IS,) = titles_of([nn.Identity()])
-
-
-@dataclass
-class Views:
-    """The views of a fit."""
-
-    modules: list
-    shares: np.ndarray
-    # Of the guard; None without one.
-    decision: Decision | None = None
-    # What T comes from, samples and weighted sums of logits of them: all the samples or, where folds
-    # judged the views, those that were held out, out of fold. None where there is no view but the inputs as they are.
-    problem: Problem | None = None
-    logits: torch.Tensor | None = None
-
-
-def one_view(decision=None):
-    """The inputs as they are."""
-    return Views([nn.Identity()], np.ones(1), decision)
 
 
 @torch.no_grad()
@@ -78,76 +58,90 @@ def candidate_views(views, problem):
     return dict(zip(titles_of(candidates), candidates, strict=True))
 
 
-def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_default):
-    """The views of a fit whose perturbation was found, as `outcome` says: at most so many, among candidates by name.
+def join_views(clamp, candidates, most, level, seed, *, guarded, by_default):
+    """The clamp with the views that are kept, at most so many, of candidates by name; and the `Decision`.
 
-    Where `guarded`, held-out samples have to prove at `level` that they help. `seed` is that of samples and inner
-    folds; the candidates are known of such inputs `by_default`, or the user's.
+    Where `guarded`, held-out samples have to prove at `level` that they help; else there is no decision. `seed` is that
+    of samples and inner folds; the candidates are known of such inputs `by_default`, or the user's.
     """
-    why = decision = None
-    if not candidates and by_default:
-        reason = Reason.NO_VIEWS_KNOWN if problem.has_floating_inputs else Reason.NO_VIEWS_OF_INTEGERS
-        why = Objection(reason, about=problem.input_shape)
-    elif not candidates:
-        why = Objection(Reason.NO_VIEWS_GIVEN)
-    elif outcome.searched.seen is not None:
-        why = Objection(Reason.CLASSES_MISSING, int((~outcome.searched.seen).sum()), len(outcome.searched.seen))
-    elif outcome.searched.n_distinct < MIN_SAMPLES:
-        why = Objection(Reason.FEW_FOR_VIEWS, outcome.searched.n_distinct, MIN_SAMPLES)
+    why = _why_none(clamp.searched, candidates, by_default)
     if why is not None:
-        return one_view(nothing_tried(why) if guarded else None)
-    searched, perturbs = outcome.searched, outcome.state is not None
-    look = Looks(searched, outcome.state.perturbation if perturbs else nn.Identity(), candidates)
+        return clamp, nothing_tried(why) if guarded else None
+    searched, state = clamp.searched, clamp.state
+    look = Looks(searched, state.perturbation, candidates)
     if not guarded:
-        base = outcome.in_sample if perturbs else searched.logits
+        base = clamp.in_sample if state.identity else searched.logits
         chosen, _ = choose_views(searched, look, np.arange(len(searched)), base, most, seed)
         names, weights, logits = _weighed(searched, chosen, most)
         if names == [AS_IT_IS]:
-            return one_view()
-        judging, logits = searched, weighted_sum(logits, (weights / weights.sum()).tolist())
-    else:
-        # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
-        perturbed = outcome.by_fold() if perturbs else [None] * len(outcome.splits)
-        looks = [Looks(look.problem, seen.learned.perturbation, candidates) if seen else look for seen in perturbed]
-        judged = []
-        for fold, (train, held_out) in enumerate(parts_of_folds(searched, outcome.splits)):
-            rows, held_out_rows = outcome.splits[fold]
-            rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
-            look = looks[fold]
-            base = train.logits_under(look.perturbation) if perturbs else train.logits
-            chosen, untried = choose_views(train, look, rows, base, most, seed)
-            seen = baseline = perturbed[fold] or hold_out(train, held_out)
-            if baseline.logits is None:
-                seen = baseline = baseline._replace(logits=held_out.logits_under(look.perturbation))
-            names, weights, _ = _weighed(train, chosen)
-            views = [name for name in names if name != AS_IT_IS]
-            logits = {AS_IT_IS: baseline.logits} | {name: look(name, held_out_rows) for name in views}
-            if views:
-                averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
-                temperature = 1 / weights.sum()
-                seen = HeldOut(held_out.nll(temperature, averaged), temperature, averaged)
-            told = {"views": names, "temperature": float(seen.temperature)}
-            facts = {"name": " + ".join(sorted(views)), "moved": bool(views), "told": told, "untried": untried}
-            judged.append((baseline, [seen._replace(learned=logits, **facts)]))
-        evidence = Evidence.from_folds(searched, outcome.splits, judged)
-        decision = decide(evidence, 0, level)
-        if not decision.verdict.accepted:
-            return one_view(decision)
-        # Logits of each fold as large as those of what all the samples learned.
-        held_out, scales = evidence.of(0), outcome.scales if perturbs else [1.0] * len(evidence.folds)
-        pooled = partial(pooled_logits, searched, evidence.folds, scales=scales)
-        # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
-        out_of_fold = {}
-        for name in dict.fromkeys([AS_IT_IS, *(name for fold in decision.verdict.folds for name in fold["views"])]):
-            parts = []
-            for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
-                part = seen.learned.get(name)
-                parts.append(look(name, rows) if part is None else part)
-            judging, out_of_fold[name] = pooled(parts)
-        names, weights, _ = _weighed(judging, out_of_fold, most)
-        judging, logits = pooled([seen.logits for seen in held_out])
-    modules = [candidates.get(name, nn.Identity()) for name in names]
-    return Views(modules, weights / weights.sum(), decision, judging, logits)
+            return clamp, None
+        logits = weighted_sum(logits, (weights / weights.sum()).tolist())
+        return _joined(clamp, candidates, names, weights, searched, logits), None
+    # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
+    perturbed = clamp.folds if state.identity else [None] * len(clamp.splits)
+    looks = [Looks(searched, seen.learned.perturbation, candidates) if seen else look for seen in perturbed]
+    judged = []
+    for fold, parts in enumerate(parts_of_folds(searched, clamp.splits)):
+        judged.append(_in_fold(*parts, *clamp.splits[fold], looks[fold], perturbed[fold], most, seed))
+    evidence = Evidence.from_folds(searched, clamp.splits, judged)
+    decision = decide(evidence, 0, level)
+    if not decision.verdict.accepted:
+        return clamp, decision
+    # Logits of each fold as large as those of what all the samples learned.
+    held_out, scales = evidence.of(0), clamp.scales if state.identity else [1.0] * len(evidence.folds)
+    pooled = partial(pooled_logits, searched, evidence.folds, scales=scales)
+    # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
+    out_of_fold = {}
+    for name in dict.fromkeys([AS_IT_IS, *(name for fold in decision.verdict.folds for name in fold["views"])]):
+        parts = []
+        for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
+            part = seen.learned.get(name)
+            parts.append(look(name, rows) if part is None else part)
+        judging, out_of_fold[name] = pooled(parts)
+    names, weights, _ = _weighed(judging, out_of_fold, most)
+    judging, logits = pooled([seen.logits for seen in held_out])
+    return _joined(clamp, candidates, names, weights, judging, logits), decision
+
+
+def _why_none(problem, candidates, by_default):
+    """An `Objection` to a look for views; None where there is none."""
+    if not candidates and by_default:
+        reason = Reason.NO_VIEWS_KNOWN if problem.has_floating_inputs else Reason.NO_VIEWS_OF_INTEGERS
+        return Objection(reason, about=problem.input_shape)
+    if not candidates:
+        return Objection(Reason.NO_VIEWS_GIVEN)
+    if problem.seen is not None:
+        return Objection(Reason.CLASSES_MISSING, int((~problem.seen).sum()), len(problem.seen))
+    if problem.n_distinct < MIN_SAMPLES:
+        return Objection(Reason.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
+    return None
+
+
+def _joined(clamp, candidates, names, weights, judging, logits):
+    """The clamp with views at some weights."""
+    views, shares = [candidates.get(name, nn.Identity()) for name in names], weights / weights.sum()
+    return replace(clamp, stage="views", before=clamp, views=views, shares=shares, judging=judging, logits=logits)
+
+
+def _in_fold(train, held_out, rows, held_out_rows, look, perturbed, most, seed):
+    """The `HeldOut` of one view, and a list of that of the views that a fold chooses; `perturbed` is the search's."""
+    rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
+    base = train.logits_under(look.perturbation) if perturbed else train.logits
+    chosen, untried = choose_views(train, look, rows, base, most, seed)
+    baseline = perturbed or hold_out(train, held_out)
+    if baseline.logits is None:
+        baseline = baseline._replace(logits=held_out.logits_under(look.perturbation))
+    names, weights, _ = _weighed(train, chosen)
+    views = [name for name in names if name != AS_IT_IS]
+    logits = {AS_IT_IS: baseline.logits} | {name: look(name, held_out_rows) for name in views}
+    joined = baseline
+    if views:
+        averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
+        temperature = 1 / weights.sum()
+        joined = HeldOut(held_out.nll(temperature, averaged), temperature, averaged)
+    told = {"views": names, "temperature": float(joined.temperature)}
+    facts = {"name": " + ".join(sorted(views)), "moved": bool(views), "told": told, "untried": untried}
+    return baseline, [joined._replace(learned=logits, **facts)]
 
 
 class Looks:

@@ -1,0 +1,131 @@
+"""The clamp: what a fit deploys, as each of its stages leaves it, and the held-out logits that the next one goes by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from .._judging.out_of_fold import Evidence
+from .._judging.paired import of_groups, student_below_zero
+from .._judging.verdict import Objection, Reason
+from .._pooling.pool import losses_under
+from .._utils.warnings import silenced
+from ..base import BaseCalibrator
+from ._problem import Problem
+from ._state import State
+
+# How many samples tell whether the last fit has ended where those of the folds did, and a part of the error that is no
+# loss. More may be within it: few samples that lose much make both large.
+_N_ASKED, _FEWEST_ERRORS = 256, 0.5
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """What is deployed, as far as the stages of a fit have come, and what they have learned it from."""
+
+    # All the samples, behind what those without labels taught; the same to search with, copies merged.
+    samples: Problem
+    searched: Problem
+    # Training and held-out rows of those to search with; none where nothing is held out.
+    splits: list
+    state: State
+    views: list
+    shares: np.ndarray
+    # What T and a map of logits are fitted to, samples and their logits under the clamp: out of fold where folds judged
+    # it, else of all.
+    judging: Problem
+    logits: torch.Tensor
+    taught: nn.Module | None = None
+    # The last stage whose proposal was kept, and the clamp before it.
+    stage: str = ""
+    before: "Clamp | None" = None
+    # What folds made of the candidates for a perturbation, among all classes, and which of these is the best.
+    evidence: Evidence | None = None
+    best: int = 0
+    # Logits of those to search with under the perturbation, where they are known; and, where folds judged it, what
+    # gives the logits of each fold the size of these.
+    in_sample: torch.Tensor | None = None
+    scales: list | None = None
+    temperature: float = 1.0
+    # The fitted map in the temperature's place, if one is kept; and its mean NLL out of fold, or the temperature's.
+    output: BaseCalibrator | None = None
+    loss: float | None = None
+
+    @classmethod
+    def identity(cls, samples, searched, splits, taught=None):
+        """The clamp that leaves inputs, and features, as they are."""
+        whole = samples.at_all_places()
+        identity = State(nn.Identity(), [], 1.0)
+        return cls(samples, searched, splits, identity, [nn.Identity()], np.ones(1), whole, whole.logits, taught)
+
+    @property
+    def folds(self):
+        """What each fold made of the best perturbation, as `HeldOut`."""
+        return self.evidence.of(self.best) if self.evidence else []
+
+    def weighted_views(self):
+        """The views with their shares; none where there are no others than the inputs as they are."""
+        return [*zip(self.views, self.shares.tolist(), strict=True)] if self.stage == "views" else ()
+
+    def held_out_loss(self):
+        """Mean NLL out of fold; None where nothing was held out under the clamp."""
+        if self.loss is not None or self.evidence is None or self.stage == "views":
+            return self.loss
+        losses = self.evidence.losses[self.best] if self.state.identity else self.evidence.plain
+        return float(np.average(losses, weights=self.evidence.weight))
+
+    def losses(self, samples, logits):
+        """NLL of each of some samples, of which there are logits, under the map at the end."""
+        return losses_under(self.output, self.temperature, samples.labelled(logits))
+
+    def strayed(self, plain, generator):
+        """An `Objection` where the last fit ended elsewhere than its folds, and gains nothing there; else None.
+
+        Folds vouch for a last fit that ends where theirs did. Of a loss with several valleys it may end in another, and
+        the map or the views behind it then take logits that are unlike all that they were fitted to. So some samples
+        are asked: those that taught it shouldn't lose more than they did when they were held out. `plain` is the clamp
+        without it.
+        """
+        rows = self.judging.nonzero_weight_indices()
+        rows = rows[torch.randperm(len(rows), generator=generator)[:_N_ASKED].sort().values]
+        part = self.judging.take(rows)
+        of_all = self.losses(part, part.logits_under(self.state.perturbation, self.weighted_views()))
+        of_folds = self.losses(part, self.logits[rows])
+        lost, error, _ = student_below_zero(*of_groups(of_all - of_folds, part.weight.numpy(), part.units))
+        if lost <= _FEWEST_ERRORS * error:
+            return None
+        gains = np.average(of_all - plain.losses(part, part.logits), weights=part.weight) < 0
+        return None if gains else Objection(Reason.STRAYED, lost, error)
+
+    def passed_over_for(self, plain):
+        """An `Objection` where the map of the network's own logits has no higher NLL of the same samples; else None."""
+        if self.loss is None or plain.loss is None or self.loss < plain.loss:
+            return None
+        return Objection(Reason.MAPS_DO_AS_WELL, self.loss - plain.loss)
+
+
+def without_doubtful(clamp, decisions, conclude, generator, *, unasked):
+    """The clamp and the decisions without what all the samples have made worse than its folds were: one rule, a loop.
+
+    `conclude` returns a clamp with its map at the end. The last stage goes first. What is `unasked` for has to lose
+    less than maps of the network's own logits do.
+    """
+    concluded = conclude(clamp)
+    if not clamp.state.identity:
+        return concluded, decisions
+    plain = clamp
+    while plain.before is not None:
+        plain = plain.before
+    with silenced():
+        plain = conclude(plain)
+    while clamp.state.identity:
+        why = concluded.strayed(plain, generator)
+        if why is None and unasked and clamp.stage == "perturbation":
+            why = concluded.passed_over_for(plain)
+        if why is None:
+            break
+        decisions = decisions | {clamp.stage: decisions[clamp.stage].refused(unheard=why)}
+        clamp = clamp.before
+        concluded = conclude(clamp)
+    return concluded, decisions
