@@ -87,20 +87,12 @@ def called(*args, **options):
     return True
 
 
-def _first(original):
-    return lambda *args, **options: original(*args, **options)[:1]
-
-
 def _weak(original, result, descent, *args, fitted=True, **options):
     return not (fitted or descent.settings.weak_prior)
 
 
 def _by_score(*args, by_score=False, **options):
     return by_score
-
-
-def _scored(original, result, *args, scored):
-    return scored
 
 
 def _ended_early(original, evidence, problem, splits, *args, **options):
@@ -135,18 +127,19 @@ def _without_score(original):
 def _always_last(original):
     """Folds look like halves, from whose mean some steps follow."""
 
-    def fit(outcome, learner):
-        half = len(outcome.searched) // 2
-        short = [(train[:half], rows) for train, rows in outcome.splits]
-        return replace(original(replace(outcome, splits=short), learner), splits=outcome.splits)
+    def fit(clamp, *args, **options):
+        half = len(clamp.searched) // 2
+        short = [(train[:half], rows) for train, rows in clamp.splits]
+        fitted = original(replace(clamp, splits=short), *args, **options)
+        return replace(fitted, splits=clamp.splits, before=clamp)
 
     return fit
 
 
-def _kept_as_it_is(original, result, outcome, learner):
-    most = min((len(train) for train, _ in outcome.splits), default=0)
-    kept = result.state is not None and result.state.identity and not result.state.history
-    return bool(kept) and 2 * most > len(outcome.searched)
+def _kept_as_it_is(original, result, clamp, *args, **options):
+    most = min((len(train) for train, _ in clamp.splits), default=0)
+    kept = result.state.identity and not result.state.history
+    return bool(kept) and 2 * most > len(clamp.searched)
 
 
 def _many_steps(original, evidence, *args, screened=False, **options):
@@ -180,19 +173,15 @@ DECIDE = dict.fromkeys(
     [f"clamping.{room}.decide" for room in ("_search", "_unlabelled", "_views")], _by_temperature_alone
 )
 SWITCHES = {
-    "second start": Switch(
-        {"clamping._calibrator.proven_starts": _first},
-        {"clamping._calibrator.proven_starts": lambda original, starts, *args, **options: len(starts) > 1},
-    ),
     "weak prior of scores": Switch({CHOOSE: _with(weak_prior=False)}, {"clamping._search._hold_out_on": _by_score}),
     "weak first step": Switch({CHOOSE: _with(for_guard=False)}, {"clamping._natural_gradient._Descent.solve": _weak}),
     "too little foreseen": Switch(dict.fromkeys(FORESEES, returning(None)), dict.fromkeys(FORESEES, told)),
-    "strayed": Switch({"clamping._calibrator.strayed": returning(None)}, {"clamping._calibrator.strayed": told}),
+    "strayed": Switch({"clamping._clamp.Clamp.strayed": returning(None)}, {"clamping._clamp.Clamp.strayed": told}),
     # The search.
     "passed over for maps": Switch(
-        {"clamping._output.Judged.passed_over_for": returning(None)}, {"clamping._output.Judged.passed_over_for": told}
+        {"clamping._clamp.Clamp.passed_over_for": returning(None)}, {"clamping._clamp.Clamp.passed_over_for": told}
     ),
-    "score test": Switch({"clamping._calibrator.search": _without_score}, {"clamping._search._judge": _scored}),
+    "score test": Switch({"clamping._calibrator.perturb": _without_score}, {"clamping._search._by_score": called}),
     "screen": Switch(
         {"_judging.screen.Screen.may_be_chance": constant(False), "_judging.screen.Screen.objection": constant(None)},
         {"clamping._search.screen_of": lambda original, found, *args: found.objection is not None},
@@ -202,7 +191,7 @@ SWITCHES = {
     ),
     "universal inference": Switch({"_judging.out_of_fold.Evidence.log_likelihood_ratio": returning(np.inf)}, DECIDE),
     "mean of folds": Switch(
-        {"clamping._calibrator.fit_to_all": _always_last}, {"clamping._calibrator.fit_to_all": _kept_as_it_is}
+        {"clamping._search.fit_to_all": _always_last}, {"clamping._search.fit_to_all": _kept_as_it_is}
     ),
     "few steps": Switch({"clamping._search._MOST_STEPS": constant(10)}, {"clamping._search._hold_out_on": _many_steps}),
     "evidence": Switch(
@@ -217,7 +206,9 @@ SWITCHES = {
         {"_judging.out_of_fold.Evidence.most_promising": _best_now},
         {"_judging.out_of_fold.Evidence.most_promising": _other_best},
     ),
-    "early stop": Switch({"clamping._natural_gradient._LAST_PART": constant(0.0)}, {"clamping._search._judge": called}),
+    "early stop": Switch(
+        {"clamping._natural_gradient._LAST_PART": constant(0.0)}, {"clamping._search._hold_out_on": called}
+    ),
     "prior of T": Switch(
         {"clamping._problem.solve_temperature": _solved(prior=False)},
         {"clamping._problem.solve_temperature": lambda original, found, *args, **options: found.prior_strength > 0},
@@ -229,8 +220,8 @@ SWITCHES = {
     "pool": Switch(
         {"clamping._calibrator.suits_pool": returning(False)},
         {
-            "clamping._calibrator.judge_output": lambda original, judged, *args: judged.output is not None,
-            "clamping._output.Judged.passed_over_for": called,
+            "clamping._calibrator.judge_output": lambda original, judged, *args: judged[0] is not None,
+            "clamping._clamp.Clamp.passed_over_for": called,
         },
     ),
     # What protects.

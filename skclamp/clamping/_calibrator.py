@@ -564,7 +564,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 opened = [open_unlabelled(name, X, problem) for name, X in given.items()]
                 of_inputs = problem.has_floating_inputs and not self._inputs_stay
                 clamp, decisions["unlabelled samples"] = learn_unlabelled(
-                    clamp, *opened, level, of_inputs=of_inputs, generator=learner.generator
+                    clamp, *opened, level=level, of_inputs=of_inputs, generator=learner.generator
                 )
                 # What they taught may have the network do better.
                 why = why if clamp.taught is None else None

@@ -41,10 +41,11 @@ class Learner:
         `at_identity` are gradients there, where they are known.
         """
         if settings.features:
-            of_inputs = replace(settings, features=False)
-            if start is None and settings.perturbation == "auto":
-                start = self.fit(problem, of_inputs, at_identity=at_identity)
-            return self.clamp_features(problem, settings, start or self._start(problem, of_inputs), at_identity)
+            state = start or self._start(problem, replace(settings, features=False))
+            features, problem, settings, at_identity = _clamping_features(problem, settings, state, at_identity)
+            if features.identity:
+                descend(features, problem, settings, self.generator, self.progress, at_identity)
+            return _on_top(state, features)
         state = self._start(problem, settings) if start is None else copy.deepcopy(start)
         if not state.identity and not state.extensions:
             return state
@@ -55,36 +56,20 @@ class Learner:
         state.perturbation.eval()
         return state
 
-    def clamp_features(self, problem, settings, state, at_identity):
-        """A state with a gain and an offset after each normalisation layer, on top of all else, which stays."""
-        others = [(name, part) for name, part in state.perturbation.named_children() if norm_part(part) is None]
-        identity = make_perturbation("norm", problem)
-        norm = copy.deepcopy(norm_part(state.perturbation)) or identity
-        if not problem.norm_layers:
-            return replace(state, untried=state.untried | {"norm": without_layers(problem)})
-        if settings.for_guard and at_identity is not None:
-            # What a fold's own samples foresee of each other.
-            too_little = foresees_too_little(at_identity.gradients["norm"], problem.units)
-            if too_little:
-                return replace(state, untried=state.untried | {"norm": too_little})
-        precision = torch.ones(n_learnable(norm), dtype=torch.float64)
-        features = State(norm, identity_of(identity), state.temperature, natural=True, wide=True)
-        features.prior_precisions = [precision]
-        if others:
-            problem, at_identity = problem.behind(nn.Sequential(OrderedDict(others))), None
-        most = _MOST_STEPS if norm is identity else _LAST_STEPS
-        settings = replace(settings, max_epochs=min(settings.max_epochs, most))
-        descend(features, problem, settings, self.generator, self.progress, at_identity)
-        if not features.perturbs:
-            return replace(state, untried=state.untried | features.untried)
-        n_before = len(state.identity) - len(learnable(norm)) * (norm is not identity)
-        return replace(
-            features,
-            perturbation=nn.Sequential(OrderedDict([*copy.deepcopy(others), ("norm", features.perturbation)])),
-            identity=state.identity[:n_before] + features.identity,
-            untried=state.untried,
-            history=History([*([] if norm_part(state.perturbation) else state.history), *features.history]),
-        )
+    def following(self, problem, settings, states):
+        """Settings and where to start with them, after the states of others that differ by gamma, or clamp no features.
+
+        Neighbours should resemble each other: a step from a converged one, in the perturbation that it chose, will do.
+        """
+        if not states:
+            return settings, None
+        leader = states[0]
+        has_features = norm_part(leader.perturbation) is not None
+        if settings.features and not has_features and settings.perturbation == "auto":
+            return settings, leader
+        if not leader.natural or (leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))):
+            return settings, None
+        return replace(settings, max_epochs=1, features=has_features), replace(leader, extensions={})
 
     def _start(self, problem, settings):
         """Return a state where training starts: at the identity, or as a `TorchTraining` says."""
@@ -111,24 +96,50 @@ class Learner:
             _initialise(state, training, self.generator, problem)
         return state
 
-    def fit_path(self, problem, path, at_identity=None):
-        """A state for each of several settings that differ by gamma; the last one may clamp features on top.
 
-        Neighbours on the path should resemble each other. `at_identity` are gradients there, where they are known.
-        """
-        features = path[-1] if path[-1].features and not path[0].features else None
-        leading, *following = path if features is None else path[:-1]
-        leader = self.fit(problem, leading, at_identity=None if leading.gamma else at_identity)
-        many = leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))
-        states, start = [leader], None
-        if leader.natural and not many:
-            # A step from a converged neighbour, in the perturbation that it chose.
-            start, clamped = replace(leader, extensions={}), norm_part(leader.perturbation) is not None
-            following = [replace(settings, max_epochs=1, features=clamped) for settings in following]
-        states += [self.fit(problem, settings, start) for settings in following]
-        if features is not None:
-            states.append(self.fit(problem, features, leader, at_identity=at_identity))
-        return states
+def _clamping_features(problem, settings, state, at_identity):
+    """A state of features to train on top of another, and the problem, the settings and the gradients to train it with.
+
+    It has nothing to learn where no layer can be clamped, or where what a fold's own samples foresee of each other is
+    too little: what wasn't tried says why.
+    """
+    others, before = _without_norm(state.perturbation), norm_part(state.perturbation)
+    features = State(nn.Sequential(), [], state.temperature, natural=True, wide=True)
+    if not problem.norm_layers:
+        features.untried = {"norm": without_layers(problem)}
+        return features, problem, settings, at_identity
+    if settings.for_guard and at_identity is not None:
+        too_little = foresees_too_little(at_identity.gradients["norm"], problem.units)
+        if too_little:
+            features.untried = {"norm": too_little}
+            return features, problem, settings, at_identity
+    identity = make_perturbation("norm", problem)
+    features.perturbation, features.identity = copy.deepcopy(before) or identity, identity_of(identity)
+    features.prior_precisions = [torch.ones(n_learnable(identity), dtype=torch.float64)]
+    if others:
+        problem, at_identity = problem.behind(nn.Sequential(OrderedDict(others))), None
+    most = _MOST_STEPS if before is None else _LAST_STEPS
+    return features, problem, replace(settings, max_epochs=min(settings.max_epochs, most)), at_identity
+
+
+def _on_top(state, features):
+    """One state of another and, in the place of those that it has, of features that were trained on top of it."""
+    if not features.perturbs:
+        return replace(state, untried=state.untried | features.untried)
+    others, before = _without_norm(state.perturbation), norm_part(state.perturbation)
+    n_before = len(state.identity) - (0 if before is None else len(features.identity))
+    return replace(
+        features,
+        perturbation=nn.Sequential(OrderedDict([*copy.deepcopy(others), ("norm", features.perturbation)])),
+        identity=state.identity[:n_before] + features.identity,
+        untried=state.untried,
+        history=History([*(state.history if before is None else []), *features.history]),
+    )
+
+
+def _without_norm(perturbation):
+    """Named parts of a perturbation that act on inputs."""
+    return [(name, part) for name, part in perturbation.named_children() if norm_part(part) is None]
 
 
 def make_perturbation(perturbation, problem):

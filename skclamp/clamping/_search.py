@@ -22,6 +22,7 @@ from ..perturbations._words import title_of
 from ._learner import check_settings, without_layers
 from ._problem import check_differentiable, on_private_copies, with_norm_layers, without_compiler
 from ._screen import are_apart, at_own_identity, look_at_identity, scores_of, screen_of
+from ._state import State, parameters_of
 
 # Of the families whose gradients are beyond chance, so many of the least p values are fitted.
 _MOST_BY_SCORE = 2
@@ -102,14 +103,26 @@ def perturb(clamp, candidates, learner, level, *, guarded, independent, screened
         if why := found.objection:
             untried = untried | dict.fromkeys(at_identity.families, why._replace(lack=0.0))
             return clamp, nothing_tried(why, untried, found.detectable_gain)
+    # Folds come first. Where these prove nothing the score test may follow, with the other half of the level, unspent
+    # where the screen isn't clear. Where it can't prove anything, folds have all.
     scored = plain and independent and at_identity is not None
-    evidence, decision, settings = _judge(
-        problem, candidates, splits, learner, level, at_identity, found, scored=scored
-    )
+    learner.progress.expect(len(splits) * len(candidates) + 1)
+    evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=found is not None)
+    decision = _decided(evidence, level / (1 + scored), candidates)
+    if scored and not (decision.verdict.accepted or decision.unheard or (found and not found.is_clear)):
+        scores = scores_of(at_identity)
+        if scores:
+            evidence, decision, candidates = _by_score(
+                problem, splits, candidates, learner, at_identity, scores, level / 2, evidence, decision
+            )
+        else:
+            decision = _decided(evidence, level, candidates)
     best = decision.candidate
+    settings = candidates[best]
     _tell_of_divergence(settings, [held_out.learned for held_out in evidence.of(best)])
     if clamp.searched.seen is not None:
-        evidence, decision, best = *_among_all(clamp.searched, splits, evidence, decision), 0
+        evidence, decision = _among_all(clamp.searched, splits, evidence, decision)
+        best = 0
     clamp = replace(clamp, evidence=evidence, best=best)
     if guarded and not decision.verdict.accepted:
         _note_left_out(settings, decision)
@@ -123,40 +136,25 @@ def _note_left_out(settings, decision):
         note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
 
 
-def _judge(problem, candidates, splits, learner, level, at_identity, found, *, scored):
-    """What folds say of candidates: `Evidence`, the `Decision` on the best one, and its settings.
-
-    Folds come first. Where these prove nothing the score test follows, where samples may be `scored`, with the other
-    half of the level, unspent where the screen, which `found` something, isn't clear. Where it can't prove anything,
-    folds have all.
-    """
-    screened = found is not None
-    learner.progress.expect(len(splits) * len(candidates) + 1)
-    evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=screened)
-    refused = _decided(evidence, level / (1 + scored), candidates)
-    scored &= not (refused.verdict.accepted or refused.unheard or (screened and not found.is_clear))
-    scores = scores_of(at_identity) if scored else {}
-    if not scores:
-        decision = _decided(evidence, level, candidates) if scored else refused
-        return evidence, decision, candidates[decision.candidate]
+def _by_score(problem, splits, candidates, learner, at_identity, scores, level, evidence, refused):
+    """Evidence, decision and candidates of the score test, in the place of those of folds, which `refused`."""
     names = sorted(scores, key=lambda name: scores[name].p_value)
     p_value = combined_p_value([score.p_value for score in scores.values()])
-    asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level / 2]
+    asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level]
     if asked_for:
-        settings, families = candidates[0], at_identity.families
-        alone = [replace(settings, weak_prior=True)] * len(asked_for)
+        settings, families = replace(candidates[0], weak_prior=True), at_identity.families
+        alone = [settings] * len(asked_for)
         if settings.perturbation == "auto":
             modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
-            alone = [replace(settings, weak_prior=True, perturbation=module) for module in modules]
+            alone = [replace(settings, perturbation=module) for module in modules]
         learner.progress.expect(len(alone) * len(splits) + 1)
         by_score = _hold_out_on(problem, splits, alone, learner, at_identity, by_score=True)
         best = by_score.best()
         if np.average(by_score.losses[best] - by_score.plain, weights=by_score.weight) < 0:
-            return by_score, keep_by_score(by_score, best, p_value, refused), alone[best]
+            return by_score, keep_by_score(by_score, best, p_value, refused), alone
     reason = Reason.NO_GAIN_ALONG_GRADIENTS if asked_for else Reason.CHANCE_GRADIENTS
-    objection = Objection(reason, p_value, level / 2, names[0])
-    decision = refused._replace(objections=[*refused.objections, objection])
-    return evidence, decision, candidates[decision.candidate]
+    objection = Objection(reason, p_value, level, names[0])
+    return evidence, refused._replace(objections=[*refused.objections, objection]), candidates
 
 
 def _decided(evidence, level, candidates):
@@ -192,8 +190,11 @@ def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=
     for train, held_out in parts_of_folds(problem, splits):
         learner.progress.begin(f"fold {len(judged) + 1} of {len(splits)}")
         known = at_own_identity(train, quiet) if anew else at_identity and at_identity.take(splits[len(judged)][0])
-        paths = [[settings] for settings in quiet] if by_score else [quiet]
-        learned = [state for path in paths for state in learner.fit_path(train, path, known)]
+        learned: list[State] = []
+        for settings in quiet:
+            settings, start = learner.following(train, settings, [] if by_score else learned)
+            first = known if settings.features or not (start or settings.gamma) else None
+            learned.append(learner.fit(train, settings, start, at_identity=first))
         baseline, states = hold_out_all(train, held_out, learned)
         judged.append((baseline, states))
         weight = held_out.weight.numpy()
@@ -295,8 +296,13 @@ def hold_out_all(train, held_out, states):
     candidates: list[HeldOut] = []
     for state in states:
         moved, name = state.perturbs, title_of(state.perturbation)
-        # Where features stay as they are, a candidate is the one before it.
-        alike = [other for other in candidates if other.learned.perturbation is state.perturbation]
+        own = parameters_of(state.perturbation)
+        # A step that wasn't made leaves a candidate where another is.
+        alike = [
+            other
+            for other in candidates
+            if other.name == name and torch.equal(parameters_of(other.learned.perturbation), own)
+        ]
         seen = alike[0] if alike else baseline
         if moved and not alike:
             seen = hold_out(train, held_out, state.perturbation, state.in_sample)

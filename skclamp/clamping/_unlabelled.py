@@ -329,7 +329,7 @@ def after(problem, perturbation, logits=None):
     return replace(problem, logits=logits)
 
 
-def learn_unlabelled(clamp, unlabelled, reference, level, *, of_inputs, generator):
+def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, generator):
     """The clamp behind what samples without labels taught, where labelled ones prove it, and the `Decision`.
 
     Only T is fitted to labelled samples, those of the other folds: all of them judge. The other arguments are those of

@@ -16,7 +16,7 @@ from .._judging.verdict import Objection, Reason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import VIEWS, titles_of, views_of
-from ._search import hold_out, parts_of_folds, pooled_logits
+from ._search import hold_out, pooled_logits
 
 # Samples that all candidates are looked at with; for those that go on.
 _FIRST_SAMPLES, _SECOND_SAMPLES = 96, 320
@@ -80,9 +80,10 @@ def join_views(clamp, candidates, most, level, seed, *, guarded, by_default):
     # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
     perturbed = clamp.folds if state.identity else [None] * len(clamp.splits)
     looks = [Looks(searched, seen.learned.perturbation, candidates) if seen else look for seen in perturbed]
-    judged = []
-    for fold, parts in enumerate(parts_of_folds(searched, clamp.splits)):
-        judged.append(_in_fold(*parts, *clamp.splits[fold], looks[fold], perturbed[fold], most, seed))
+    judged = [
+        _in_fold(searched, split, look, seen, most, seed)
+        for split, look, seen in zip(clamp.splits, looks, perturbed, strict=True)
+    ]
     evidence = Evidence.from_folds(searched, clamp.splits, judged)
     decision = decide(evidence, 0, level)
     if not decision.verdict.accepted:
@@ -123,8 +124,9 @@ def _joined(clamp, candidates, names, weights, judging, logits):
     return replace(clamp, stage="views", before=clamp, views=views, shares=shares, judging=judging, logits=logits)
 
 
-def _in_fold(train, held_out, rows, held_out_rows, look, perturbed, most, seed):
+def _in_fold(problem, split, look, perturbed, most, seed):
     """The `HeldOut` of one view, and a list of that of the views that a fold chooses; `perturbed` is the search's."""
+    (rows, held_out_rows), train, held_out = split, *map(problem.take, split)
     rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
     base = train.logits_under(look.perturbation) if perturbed else train.logits
     chosen, untried = choose_views(train, look, rows, base, most, seed)
