@@ -35,7 +35,7 @@ def seeded(seed=0):
 
 def gradients_by(problem, perturbation, temperature, gamma=0.0, extensions=()):
     """Gradients of the focal loss by a perturbation's parameters, and by these beside each extension's."""
-    (told,) = gradients_of(problem, perturbation, temperature, [gamma], extensions)
+    told = gradients_of(problem, perturbation, temperature, gamma, extensions)
     return [told.own, *told.extended]
 
 
