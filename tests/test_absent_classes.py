@@ -7,7 +7,6 @@ import pytest
 import torch
 from _calibrators import LOGITS, every_map
 from _export import exported, what_this_torch_exports
-from _output_maps import PUBLIC
 from torch import nn
 
 import skclamp
@@ -71,26 +70,6 @@ def test_absent_classes_get_nothing_or_the_map_says_so(case):
     deployed = fitted.module_(torch.from_numpy(NEW)).softmax(1).detach().numpy()
     np.testing.assert_allclose(deployed, proba, atol=1e-6)
     np.testing.assert_array_equal(deployed == 0, np.isneginf(NEW))
-
-
-def test_what_takes_them():
-    """All that need no other rows to tell what a class's probability means."""
-    taking = {name for name, cls in PUBLIC.items() if cls()._tags.takes_absent}
-    assert taking == {
-        "CalibratorSelector",
-        "DirichletCalibration",
-        "EnsembleTemperatureScaling",
-        "IntraOrderPreservingCalibration",
-        "LocalTemperatureScaling",
-        "MatrixScaling",
-        "NeuralClampingCalibrator",
-        "ParameterizedTemperatureScaling",
-        "PriorShiftCorrection",
-        "StructuredMatrixScaling",
-        "StructuredVectorScaling",
-        "TemperatureScaling",
-        "VectorScaling",
-    }
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0])

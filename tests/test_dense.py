@@ -538,27 +538,6 @@ def test_compared_without_what_is_ignored():
     assert masked["TemperatureScaling"].ece_floor == pytest.approx(of_rows["TemperatureScaling"].ece_floor, rel=0.3)
 
 
-def test_networks_are_compared_by_default(network, tmp_path):
-    (X, y), (new, truth) = (images(150, seed=k, network=network, gain=0.5, offset=0.3) for k in (0, 1))
-    options = {"n_resamples": 50, "n_draws": 20, "verbose": 0}
-    comparison = compare_calibrators(network, X, y, new, truth, **options)
-    assert {row.name for row in comparison.rows} == {
-        "uncalibrated",
-        "TemperatureScaling",
-        "EnsembleTemperatureScaling",
-        "LocalTemperatureScaling",
-        "StructuredVectorScaling",
-        "VectorScaling",
-        "NeuralClampingCalibrator",
-        "NeuralClampingCalibrator, 2 views",
-    }
-    for name, calibrator in comparison.calibrators.items():
-        assert comparison[name].nll == pytest.approx(nll(calibrator, new, truth), rel=1e-4)
-    again = compare_calibrators(network, X, y, new, truth, calibrators=comparison.calibrators, **options)
-    assert again["NeuralClampingCalibrator"].nll == comparison["NeuralClampingCalibrator"].nll
-    comparison.to_html(tmp_path / "page.html")
-
-
 def test_a_monitor_counts_images(tmp_path):
     (logits, y), (new, truth) = fields(150), fields(150, temperature=4.0, seed=1)
     calibrator = TemperatureScaling(ignore_index=255).fit(logits, y)

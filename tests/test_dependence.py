@@ -4,13 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from _small_networks import bare_logits, labels_of, perceptron
 from scipy.signal import lfilter
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold
-from torch.utils.data import Dataset, TensorDataset
 
 from skclamp import (
     CalibrationMonitor,
@@ -101,43 +99,6 @@ def test_monitors_know_near_copies_of_a_classifier_s_inputs():
     near = X[patients] + 1e-3 * rng.normal(size=(900, 5))
     assert told(CalibrationMonitor(classifier).partial_fit, near, y[patients])[1] == [NEAR]
     assert told(SelectiveClassifier(classifier, target_risk=0.45).fit, near, y[patients])[1] == [NEAR]
-
-
-def test_near_copies_in_calls_count_as_one_in_each_and_by_groups_in_all():
-    X, y, patients = drawn(0, 60, 30)
-    first = np.tile(np.arange(30) < 15, 60)
-    apart, whole = CalibrationMonitor(), CalibrationMonitor()
-    for rows in (first, ~first):
-        assert told(apart.partial_fit, X[rows] / 2, y[rows])[1] == [NEAR]
-        assert not told(whole.partial_fit, X[rows] / 2, y[rows], groups=patients[rows])[1]
-    assert apart.n_samples_ == 120
-    assert whole.n_samples_ == 60
-
-
-# No look makes a fit fail.
-
-
-class Pairs(Dataset):
-    """Samples and labels, one by one."""
-
-    def __init__(self, X, y):
-        self.X, self.y = torch.from_numpy(X.astype(np.float32)), y
-
-    def __len__(self):
-        return len(self.y)
-
-    def __getitem__(self, i):
-        return self.X[i], self.y[i]
-
-
-def first(X, y, kind, n):
-    if kind == "dict":
-        return {name: values[:n] for name, values in X.items()}, y[:n]
-    if kind == "Dataset":
-        return Pairs(X[:n], y[:n]), None
-    if kind == "TensorDataset":
-        return TensorDataset(torch.from_numpy(X[:n].astype(np.float32)), torch.from_numpy(y[:n])), None
-    return X[:n], y[:n]
 
 
 # Recordings

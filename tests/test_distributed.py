@@ -82,14 +82,6 @@ def test_processes_agree_bit_by_bit(results, name):
         np.testing.assert_array_equal(first[key], second[key])
 
 
-def test_processes_exchange_less_than_the_inputs_of_their_passes(results):
-    _, first, second = results
-    assert first["n_bytes"] == second["n_bytes"]
-    costs = [first[name]["cost_"] for name in FITS if "cost_" in first[name]]
-    n_passes = sum(cost["forward"] for cost in costs)
-    assert first["n_bytes"] < n_passes * calibration_data()[0].nbytes
-
-
 @pytest.mark.parametrize(
     ("fault", "kind", "rule"),
     [

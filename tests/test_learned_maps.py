@@ -45,34 +45,6 @@ def test_a_calibrator_that_returns_no_map_is_told(learned):
 # What a map takes
 
 
-def read_only(values):
-    values.flags.writeable = False
-    return values
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (None, torch.ones(3)),
-        (torch.ones(3), 2.0),
-        (nn.Identity(), np.ones(3)),
-        (np.ones(3), nn.Identity()),
-        (1.0, np.arange(3.0)[::-1]),
-        (1.0, read_only(np.arange(3.0))),
-        (1.0, np.arange(3.0).astype(">f8")),
-        (np.ones(3), np.array(["a", "b"])),
-        (1, np.float32(2)),
-    ],
-    ids=str,
-)
-def test_a_map_learns_values_of_another_kind(first, second):
-    learned = ShiftMap(shift=first).learn(shift=second)
-    assert isinstance(learned.shift, (torch.Tensor, nn.Module, float, np.ndarray))
-    if not isinstance(second, nn.Module):
-        np.testing.assert_array_equal(learned.shift, second)
-    assert set(learned.learned()) == {"shift", "seen", "least_probability", "refused_by"}
-
-
 def test_a_map_copies_arrays():
     shift = np.ones(3)
     learned = ShiftMap(shift=shift)

@@ -118,43 +118,6 @@ def test_what_folds_find_is_told_with_its_numbers_and_kept_for_the_summary():
     assert told(StructuredVectorScaling(classes=range(10)), X, y) == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "n_samples"), [(VectorScaling, 110), (VectorScaling, 390), (IsotonicCalibration, 400)]
-)
-def test_an_output_map_is_told_what_it_would_be_by_itself(kind, n_samples):
-    X, y = problem(n_samples, 10)
-    X = X.astype(np.float32)
-    (message,) = told(kind(), X, y)
-    unjudged = {"perturbation": None, "validation_fraction": None}
-    (of_output,) = told(NeuralClampingCalibrator(nn.Identity(), output=kind(), **unjudged), X, y)
-    assert of_output == message.replace(kind.__name__, f"output={kind.__name__}(...)", 1)
-
-
-@pytest.mark.parametrize(
-    ("kind", "n_samples", "n_classes", "held_out"),
-    [
-        (VectorScaling, 110, 10, True),
-        (VectorScaling, 990, 10, True),
-        (VectorScaling, 1000, 10, False),
-        (BetaCalibration, 300, 10, False),
-        (MatrixScaling, 200, 10, False),
-        (IsotonicCalibration, 300, 2, True),
-        (IsotonicCalibration, 400, 2, False),
-    ],
-)
-def test_nothing_is_held_out_where_samples_are_enough(kind, n_samples, n_classes, held_out):
-    fits = []
-
-    class Counted(kind):
-        def _fit_logits(self, logits, y, sample_weight, **told):
-            fits.append(len(y))
-            return super()._fit_logits(logits, y, sample_weight, **told)
-
-    X, y = problem(n_samples, n_classes)
-    told(Counted(classes=range(n_classes)), X, y)
-    assert fits[0] == n_samples and (len(fits) > 1) == held_out
-
-
 def test_nothing_is_said_of_candidates_that_are_judged_anyway():
     X, y = problem(150, 10)
     candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
@@ -242,43 +205,6 @@ def test_summaries_begin_with_scores_that_the_metrics_confirm():
         assert summary.startswith(f"In sample accuracy {(before.argmax(1) == y).mean():.1%}")
         assert f"mean confidence {confidences[0]:.1%} -> {confidences[1]:.1%}, " in summary
         assert f"NLL {losses[0]:.4g} -> {losses[1]:.4g}. " in summary
-
-
-def test_summaries_have_the_loss_out_of_fold_where_there_is_one():
-    X, y = problem(400, 4)
-    candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
-    selector = CalibratorSelector(candidates=candidates).fit(X, y)
-    assert selector.summary().startswith(f"NLL {-selector.best_score_:.4g} in the folds that chose it; in sample acc")
-    assert "out of fold" not in selector.summary()
-    few = problem(110, 10)
-    matrix = MatrixScaling(classes=range(10))
-    told(matrix, *few)
-    assert " out of fold, save for the penalties; in sample " in matrix.summary()
-    told(matrix.set_params(off_diagonal_penalty=1.0, intercept_penalty=1.0), *few)
-    assert " out of fold; in sample " in matrix.summary()
-    network = perceptron()
-    X = vectors(400)
-    y, rng = bare_logits(network, X).argmax(1), np.random.default_rng(0)
-    # Those that are wrong lie anywhere, as they don't in a recording.
-    wrong = rng.choice(400, 100, replace=False)
-    y[wrong] = rng.permutation(y[wrong])
-    clamped = NeuralClampingCalibrator(network, random_state=0)
-    assert " in the folds that chose it; in sample " in clamped.fit(X + 2, y).summary()
-    clamped.set_params(output=None)
-    assert " out of fold; in sample " in clamped.fit(X + 2, y).summary()
-    assert "out of fold" not in TemperatureScaling(network).fit(X, y).summary()
-
-
-def test_two_of_four_classes_that_are_swapped_are_told():
-    """At an accuracy of 61 %, and not where they are right, however the samples are drawn."""
-    told_of = {"right": 0, "swapped": 0}
-    for seed in range(20):
-        X, y = problem(1000, 4, margin=1.15, seed=seed)
-        assert 0.55 < (X.argmax(1) == y).mean() < 0.67
-        for name, order in (("right", [0, 1, 2, 3]), ("swapped", [1, 0, 2, 3])):
-            told_of[name] += any("another order" in message for message in told(TemperatureScaling(), X[:, order], y))
-    assert told_of["right"] == 0
-    assert told_of["swapped"] >= 18
 
 
 @pytest.mark.parametrize("make", [PlattScaling, CalibratorSelector, lambda: NeuralClampingCalibrator(perceptron())])

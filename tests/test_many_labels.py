@@ -1,6 +1,5 @@
 """Several labels a sample that don't exclude each other: every calibrator that takes them, and those that refuse."""
 
-import copy
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -29,9 +28,8 @@ from sklearn.utils.estimator_checks import (
     check_classifiers_multilabel_representation_invariance,
 )
 from sklearn.utils.fixes import parse_version
-from skorch import NeuralNetClassifier
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from skclamp import (
     BayesianBinningIntoQuantiles,
@@ -399,41 +397,6 @@ def fitted_network():
 NETWORK = fitted_network()
 
 
-def test_networks_and_data_sets():
-    X, Y = tables(seed=1)
-    expected = PlattScaling(NETWORK).fit(X, Y).predict_proba(X)
-    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
-    fits = [
-        PlattScaling(NETWORK, outputs="sigmoid").fit(dataset),
-        PlattScaling(NETWORK, outputs="sigmoid").fit(DataLoader(dataset, batch_size=32)),
-        PlattScaling(NETWORK).fit(DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=32), Y),
-    ]
-    for fit in fits:
-        np.testing.assert_allclose(fit.predict_proba(X), expected, atol=1e-5)
-    assert fits[0].score(dataset) == fits[1].score(X, Y)
-
-
-# In float32 a sigmoid next to 1 says little of its logit, and each processor rounds it in its own way.
-EXACT = copy.deepcopy(NETWORK).double()
-SIGMOIDS = nn.Sequential(EXACT, nn.Sigmoid())
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        NeuralNetClassifier(EXACT, criterion=nn.BCEWithLogitsLoss, train_split=None).initialize(),
-        NeuralNetClassifier(SIGMOIDS, criterion=nn.BCELoss, train_split=None).initialize(),
-        SIGMOIDS,
-    ],
-    ids=["logits of skorch", "probabilities of skorch", "probabilities"],
-)
-def test_ways_of_saying_logits(estimator):
-    X, Y = tables(seed=1)
-    response = "probabilities" if estimator is SIGMOIDS else "auto"
-    proba = PlattScaling(estimator, response=response).fit(X, Y).predict_proba(X)
-    np.testing.assert_allclose(proba, PlattScaling(EXACT).fit(X, Y).predict_proba(X), atol=1e-9)
-
-
 @pytest.mark.parametrize(
     "classifier",
     [
@@ -459,23 +422,6 @@ def test_classifiers_fitted_and_not(classifier):
         assert loss(proba, labels[200:]) < loss(np.clip(raw, 1e-15, 1 - 1e-15), labels)[None] + 0.02
     with pytest.raises(ValueError, match="of 3 labels that don't. Give y a column for each label"):
         TemperatureScaling(fitted.estimator).fit(new, labels[:, 0])
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("scaler", [(), (StandardScaler(),)], ids=["alone", "pipeline"])
-def test_clamping_of_a_perceptron(scaler):
-    X = np.random.default_rng(0).normal(size=(3, 800, 4))
-    Y = (X[..., :3] ** 2 + np.random.default_rng(1).logistic(scale=0.3, size=(3, 800, 3)) > 1).astype(int)
-    classifier = make_pipeline(*scaler, MLPClassifier(32, alpha=1.0, max_iter=300, random_state=0)).fit(X[0], Y[0])
-    moved, labels, elsewhere, truth = X[1] + 1, Y[1], X[2] + 1, Y[2]
-    platt = PlattScaling(classifier).fit(moved, labels)
-    clamped = NeuralClampingCalibrator(classifier, random_state=0).fit(moved, labels)
-    assert clamped.accepted_
-    assert loss(clamped.predict_proba(elsewhere), truth) < 0.9 * loss(platt.predict_proba(elsewhere), truth)
-    with torch.no_grad():
-        proba = clamped.module_(torch.from_numpy(elsewhere)).sigmoid()
-    np.testing.assert_allclose(proba, clamped.predict_proba(elsewhere), atol=1e-9)
-    assert not hasattr(platt, "module_")
 
 
 def test_votes_of_labels_are_no_certainties():
@@ -535,21 +481,6 @@ class TestClamping:
         if settings.get("output", 1) is None:
             expected = TemperatureScaling(NETWORK).fit(X, Y)
             np.testing.assert_allclose(calibrator.predict_proba(X), expected.predict_proba(X), atol=1e-9)
-
-    def test_equal_inputs_of_other_labels_all_count(self):
-        """By what T costs: it is of samples out of fold, and half of these labels say nothing, so that it varies."""
-        X, Y = self.data(1, True)
-        twice, told = np.tile(X, (2, 1)), np.concatenate([Y, np.random.default_rng(0).integers(0, 2, Y.shape)])
-        options = {"perturbation": "affine", "output": None, "random_state": 0}
-        losses = []
-        for given in ((twice, told), (X, Y)):
-            calibrator = NeuralClampingCalibrator(NETWORK, **options).fit(*given)
-            assert calibrator.accepted_
-            best = TemperatureScaling(nn.Sequential(calibrator.perturbation_, NETWORK)).fit(twice, told)
-            losses.append(loss(calibrator.predict_proba(twice), told) - loss(best.predict_proba(twice), told))
-        assert losses[0] < 0.005
-        # What it would cost if the first ones alone counted.
-        assert losses[1] > 0.05
 
     def test_saves_and_loads(self, tmp_path):
         X, Y = self.data(1, True)

@@ -81,30 +81,6 @@ def test_a_failure_at_any_time(options, n_calls, error):
 
 
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
-def test_pictures_without_a_transform(kind):
-    image = pytest.importorskip("PIL.Image")
-
-    class Pictures(torch.utils.data.Dataset):
-        def __len__(self):
-            return 5
-
-        def __getitem__(self, index):
-            return image.new("RGB", (8, 8)), index % 2
-
-    with pytest.raises(TypeError, match=r"of type Image of PIL\. .* such as torchvision\.transforms\.ToTensor\(\)"):
-        kind(of_images()).fit(Pictures())
-    datasets = pytest.importorskip("datasets")
-    data = datasets.Dataset.from_dict({"x": list(range(5)), "label": [0, 1, 0, 1, 0]})
-    data = data.with_transform(
-        lambda rows: {"x": [image.new("RGB", (8, 8)) for _ in rows["x"]], "label": rows["label"]}
-    )
-    with pytest.raises(
-        TypeError, match=r"entry 'x' of X must be a tensor .*`with_transform` of a Hugging Face data set"
-    ):
-        kind(of_images()).fit(data)
-
-
-@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
 @pytest.mark.parametrize("layer", [nn.LazyLinear(4), nn.Sequential(nn.LazyBatchNorm1d(affine=False), nn.Linear(6, 4))])
 def test_a_lazy_network_is_refused_and_stays_as_it_is(kind, layer):
     _, X, y = table()

@@ -29,7 +29,6 @@ from skclamp import (
     TorchTraining,
     VectorScaling,
 )
-from skclamp.display import PerturbationDisplay
 from skclamp.exceptions import NotSavedWarning
 from skclamp.persistence import checksum, register
 from skclamp.perturbations import FilterPerturbation, GridPerturbation
@@ -149,29 +148,6 @@ def test_an_optimiser_with_arguments_is_saved(path):
     np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
 
 
-def test_what_was_loaded_shows_its_perturbation_and_fits_again(path):
-    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="affine", **FREE)
-    loaded = round_trip(calibrator.fit(IMAGES, np.arange(200) % 4), path)
-    display = PerturbationDisplay.from_estimator(loaded)
-    assert display.history is None
-    again = loaded.fit(IMAGES, np.arange(200) % 4)
-    assert len(again.history_) == 2
-
-
-def test_what_a_module_was_made_with_is_kept_apart_from_what_it_learned(path):
-    @functools.partial(register, arguments=lambda value: {"gain": value.start})
-    class Gain(Exposure):
-        def __init__(self, gain):
-            super().__init__(float(gain))
-            self.start = np.array(gain)
-
-    calibrator = NeuralClampingCalibrator(convolutional(), perturbation=Gain(1.0), **FREE)
-    calibrator.fit(IMAGES, np.arange(200) % 4)
-    loaded = round_trip(calibrator, path)
-    assert loaded.perturbation_.start == 1
-    assert loaded.perturbation_.gain == calibrator.perturbation_.gain != 1
-
-
 @pytest.mark.parametrize(
     ("make", "given"),
     [
@@ -210,21 +186,6 @@ def test_a_file_for_a_cifar_network_is_small(options, n_parameters, n_bytes, dat
     calibrator.fit(1 - X[:50], y[:50]).save(path)
     assert sum(p.numel() for p in calibrator.perturbation_.parameters()) == n_parameters
     assert path.stat().st_size <= n_bytes
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs POSIX's file modes and links")
-def test_a_file_is_like_any_other(path):
-    calibrator = TemperatureScaling().fit(LOGITS, Y)
-    link = path.with_name("link")
-    link.symlink_to(path)
-    mask = os.umask(0o022)
-    try:
-        calibrator.save(link)
-    finally:
-        os.umask(mask)
-    assert path.stat().st_mode & 0o777 == 0o644
-    assert link.is_symlink()
-    assert skclamp.load(link).temperature_ == calibrator.temperature_
 
 
 # Bad input

@@ -10,11 +10,10 @@ import torch
 from _small_networks import bare_logits, convolutional, labels_of, perceptron, vectors
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -184,29 +183,6 @@ def test_a_classifier_is_known_after_it_was_pickled_and_used(classifier, path):
     np.testing.assert_array_equal(loaded.predict_proba(X), calibrator.predict_proba(X))
     with pytest.raises(ValueError, match="other weights"):
         skclamp.load(path, other)
-
-
-def test_a_classifier_of_texts_is_known(path):
-    texts = np.array(["one two", "two three", "three one", "one one"] * 10)
-    y = np.random.default_rng(0).integers(0, 3, 40)
-    classifier = make_pipeline(CountVectorizer(), MultinomialNB()).fit(texts, y)
-    calibrator = TemperatureScaling(FrozenEstimator(classifier)).fit(texts, y)
-    loaded = round_trip(calibrator, path)
-    np.testing.assert_array_equal(loaded.predict_proba(texts), calibrator.predict_proba(texts))
-    with pytest.raises(ValueError, match="other weights"):
-        skclamp.load(path, clone(classifier).fit(texts[1:], y[1:]))
-
-
-def test_a_compiled_part_and_a_sparse_buffer_make_no_other_network(path):
-    network = perceptron(0, 4)
-    network.register_buffer("mask", torch.eye(4).to_sparse())
-    X = LOGITS.astype(np.float32)
-    calibrator = TemperatureScaling(network).fit(X, labels_of(bare_logits(network, X)))
-    again = perceptron(0, 4)
-    again.register_buffer("mask", torch.eye(4).to_sparse())
-    round_trip(calibrator, path, nn.DataParallel(again))
-    again[0] = torch.compile(again[0])
-    skclamp.load(path, again)
 
 
 def test_an_estimator_that_is_not_fitted_is_refused(clamped, path):

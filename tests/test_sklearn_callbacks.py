@@ -1,23 +1,19 @@
 """Scikit-learn's callbacks: every calibrator tells them of its fit, and of what has a progress bar in it."""
 
-import pickle
 from collections import Counter
 
 import pytest
 from _calibrators import CALIBRATORS, IMAGES, LOGITS, VECTORS, every_map
 from _small_networks import labels_of, perceptron
-from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 
-import skclamp
 from skclamp import (
     CalibratorSelector,
     MatrixScaling,
-    NeuralClampingCalibrator,
     TemperatureScaling,
     TorchTraining,
     VectorScaling,
@@ -140,26 +136,6 @@ def test_in_a_search_and_a_pipeline(n_jobs):
     assert "_skl_callbacks" not in vars(search.best_estimator_)
 
 
-def test_calibrators_of_a_comparison_and_no_fit_inside():
-    recorder, monitor = Recorder(), callback.ScoringMonitor(scoring="neg_log_loss")
-    # Judged by cross-fits of clones of its own.
-    vector = VectorScaling().set_callbacks(recorder, monitor)
-    clamping = NeuralClampingCalibrator(perturbation="affine", random_state=0).set_callbacks(recorder)
-    options = {"calibrators": [vector, clamping], "n_draws": 2, "n_resamples": 2}
-    network = perceptron()
-    comparison = compare_calibrators(network, VECTORS[:100], Y[:100], VECTORS[100:], Y[100:], **options)
-    assert [each for each in recorder.told if each[0] == "setup"] == [
-        ("setup", "VectorScaling"),
-        ("setup", "NeuralClampingCalibrator"),
-    ]
-    loss = log_loss(Y[:100], comparison.calibrators["VectorScaling"].predict_proba(VECTORS[:100]))
-    assert monitor.get_logs().data[0]["neg_log_loss"] == pytest.approx(-loss)
-    recorder.told.clear()
-    candidates = [("vector", vector), ("temperature", TemperatureScaling().set_callbacks(recorder))]
-    CalibratorSelector(candidates=candidates, n_folds=2).fit(LOGITS, Y)
-    assert recorder.told == []
-
-
 def test_an_error_keeps_an_earlier_fit_and_tears_down():
     recorder = Recorder()
     calibrator = TemperatureScaling(perceptron()).fit(VECTORS, Y)
@@ -173,16 +149,3 @@ def test_an_error_keeps_an_earlier_fit_and_tears_down():
     assert recorder.names()["fit"] == 1
     calibrator.set_callbacks().fit(VECTORS, Y)
     assert recorder.names()["fit"] == 1
-
-
-def test_copies_have_them_and_files_have_not(tmp_path):
-    monitor = callback.ScoringMonitor(scoring="neg_log_loss")
-    calibrator = TemperatureScaling().set_callbacks(monitor).fit(LOGITS, Y)
-    assert clone(calibrator)._skl_callbacks == [monitor]
-    again = pickle.loads(pickle.dumps(calibrator))
-    assert (again.predict_proba(LOGITS) == calibrator.predict_proba(LOGITS)).all()
-    calibrator.save(tmp_path / "saved")
-    plain = TemperatureScaling().fit(LOGITS, Y)
-    plain.save(tmp_path / "plain")
-    assert (tmp_path / "saved").read_bytes() == (tmp_path / "plain").read_bytes()
-    assert not hasattr(skclamp.load(tmp_path / "saved"), "_skl_callbacks")

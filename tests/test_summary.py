@@ -19,14 +19,11 @@ from skclamp import (
     VectorScaling,
 )
 from skclamp.modules import ClampedModule
-from skclamp.perturbations import AffinePerturbation, NormLayer, NormPerturbation
+from skclamp.perturbations import AffinePerturbation
 
 NETWORK = perceptron()
 X = vectors(400, 6)
 Y = labels_of(bare_logits(NETWORK, X))
-
-
-LAYER = NormLayer("norm", (6,))
 
 
 def clamped(shift=2.0, **settings):
@@ -43,30 +40,6 @@ def test_clamping_tells_perturbation_temperature_verdict_and_cost():
     assert found.verdict_.reason in summary
     assert f"{found.cost_['forward']:.3g} forward and {found.cost_['backward']:.3g} backward passes" in summary
     assert summary.endswith(f"over 400 samples; epochs on all of them: {found.n_iter_}.")
-
-
-@pytest.mark.parametrize(
-    ("parts", "words"),
-    [
-        ([NormPerturbation([LAYER])], "inputs stay as they are, features pass through norm (1 normalisation layer, "),
-        (
-            [NormPerturbation([LAYER, LAYER])],
-            "norm (2 normalisation layers, 12 gains from 1 to 1, 12 offsets from 0 to 0)",
-        ),
-        ([NormPerturbation([LAYER._replace(has_offset=False)])], "norm (1 normalisation layer, 6 gains from 1 to 1)"),
-        (
-            [AffinePerturbation((1,)), NormPerturbation([LAYER], {"a": "isn't run"})],
-            "inputs pass through affine (gain 1, offset 0), features pass through norm (1 normalisation layer, "
-            "6 gains from 1 to 1, 6 offsets from 0 to 0; not others: 'a' isn't run)",
-        ),
-        ([NormPerturbation([LAYER], dict.fromkeys("abcde", "mixes"))], "'a' mixes, 'b' mixes, 'c' mixes, and 2 more)"),
-        ([nn.Identity()], "inputs stay as they are"),
-    ],
-)
-def test_features_are_told_apart_from_inputs(parts, words):
-    found = clamped(0.0, perturbation=None, max_views=1)
-    found.perturbation_ = nn.Sequential(*parts)
-    assert words in found.summary()
 
 
 def test_clamping_tells_what_a_refusal_leaves():

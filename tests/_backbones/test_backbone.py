@@ -6,7 +6,7 @@ import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, softmax, vectors
 from scipy.special import log_softmax
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import Dataset
 
 from skclamp import TemperatureScaling
 
@@ -130,30 +130,3 @@ def test_networks_that_yield_nan():
         network[2].weight[1] = torch.nan
     with pytest.raises(ValueError, match="the network's output must be finite: .* got nan in row 0, column 1"):
         TemperatureScaling(network).fit(X, np.zeros(len(X), int))
-
-
-# Accelerators
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("X_kind", ["array", "dataset"])
-def test_cuda_runs_a_copy_and_leaves_the_network_where_it_is(X_kind):
-    network = convolutional()
-    y = labels_of(bare_logits(network, images()))
-    pairs = TensorDataset(torch.as_tensor(images()), torch.as_tensor(y))
-    inputs = images() if X_kind == "array" else DataLoader(pairs, batch_size=64, pin_memory=True)
-    found = TemperatureScaling(network, device="cuda").fit(inputs, y)
-    expected = TemperatureScaling(network).fit(images(), y)
-    assert next(network.parameters()).device.type == "cpu"
-    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-3)
-    np.testing.assert_allclose(found.predict_proba(inputs), expected.predict_proba(images()), atol=1e-3)
-
-
-def test_probabilities_in_bfloat16_are_as_exact_as_they_can_be():
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(8, 10), nn.Softmax(1)).to(torch.bfloat16)
-    X = torch.randn(400, 8)
-    with torch.no_grad():
-        y = torch.multinomial(network(X.to(torch.bfloat16)).float(), 1)[:, 0]
-    calibrator = TemperatureScaling(network, response="probabilities").fit(X, y)
-    np.testing.assert_allclose(calibrator.predict_proba(X).sum(1), 1)

@@ -116,15 +116,6 @@ def test_binary_classifiers_have_one_score(classified):
     np.testing.assert_allclose(calibrator.predict_proba(X), fitted.predict_proba(X), atol=1e-12)
 
 
-def test_response_chooses_the_method(classified):
-    X, y = classified
-    fitted = LogisticRegression().fit(X, y)
-    by_probabilities = TemperatureScaling(fitted, response="probabilities").fit(X, y)
-    assert by_probabilities.temperature_ == pytest.approx(TemperatureScaling(fitted).fit(X, y).temperature_, rel=1e-6)
-    with pytest.raises(ValueError, match="response must be what the estimator offers; got 'logits', but GaussianNB"):
-        TemperatureScaling(GaussianNB().fit(X, y), response="logits").fit(X, y)
-
-
 def test_one_against_one_machines_are_told_to_change(classified):
     X, y = classified
     machine = SVC(decision_function_shape="ovo").fit(X, y)

@@ -320,36 +320,6 @@ def test_clamping_predicts_for_a_stream_and_reads_its_samples_several_times():
 # Loaders: batch sizes, collate functions, workers
 
 
-class Watching(nn.Module):
-    """Notes the sizes of the batches that it sees."""
-
-    def __init__(self):
-        super().__init__()
-        self.network, self.sizes = NETWORK, set()
-
-    def forward(self, x):
-        self.sizes.add(len(x))
-        return self.network(x)
-
-
-@pytest.mark.parametrize(
-    "options", [{"batch_size": 25}, {"batch_sampler": in_order(25)}], ids=["batch_size", "batch_sampler"]
-)
-def test_a_loaders_batch_size_wins(options):
-    watching, loader = Watching(), DataLoader(PAIRS, **options)
-    calibrator = temperature(watching, batch_size=50).fit(loader)
-    # Four inputs of the first batch are given once more, which tells a network that is random.
-    assert watching.sizes == {25, 4}
-    watching.sizes.clear()
-    calibrator.score(loader)
-    assert watching.sizes == {25}
-    calibrator.predict_proba(X)
-    assert watching.sizes == {25, 50}
-    own, given = adam(batch_size=25).fit(PAIRS), adam().fit(loader)
-    assert [len(epoch["batches"]) for epoch in given.history_] == [6, 6]
-    np.testing.assert_array_equal(given.predict_proba(X), own.predict_proba(X))
-
-
 def doubled(items):
     """As many networks are fed: what the items hold, and more."""
     inputs, labels = zip(*items, strict=True)

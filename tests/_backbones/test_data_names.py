@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, convolutional, images, labels_of
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from skorch.helper import SliceDataset, SliceDict
 from torch import nn
@@ -120,12 +119,6 @@ def test_companions_follow_their_samples(name, kind):
     assert not hasattr(calibrator, "n_features_in_")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("Adam", "dict"), ("search", "dicts")])
-def test_companions_follow_through_training_and_folds(name, kind):
-    calibrator = make(name).fit(KINDS[kind][0](), ROLLED_Y)
-    np.testing.assert_allclose(calibrator.predict_proba(NAMED), expected(name), rtol=0, atol=1e-4)
-
-
 # The deployed module
 
 
@@ -193,19 +186,6 @@ def test_the_perturbed_entry_must_be_named(fitted, key):
 def test_bad_dicts(X, error, message):
     with pytest.raises(error, match=message):
         make("temperature").fit(X, ROLLED_Y)
-
-
-@pytest.mark.parametrize(
-    ("estimator", "where"),
-    [
-        (None, "there is no estimator"),
-        (LogisticRegression(), "the classifier isn't fitted"),
-        (LogisticRegression().fit(IMAGES[:, 0, 0], Y), "the estimator is a scikit-learn classifier"),
-    ],
-)
-def test_names_are_for_networks(estimator, where):
-    with pytest.raises(TypeError, match=f"X must be an array where {where}; got a dict"):
-        TemperatureScaling(estimator).fit(NAMED, ROLLED_Y)
 
 
 # Hugging Face's models as they are

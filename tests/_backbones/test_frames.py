@@ -78,17 +78,6 @@ def test_other_columns_than_at_fit_are_an_error(framed):
                 predict(other)
 
 
-def test_names_that_come_or_go_are_told(framed):
-    """As scikit-learn does: an array may be what was meant."""
-    calibrator, library = framed
-    calibrator.fit(frame(library), Y)
-    with pytest.warns(UserWarning, match="X does not have valid feature names, but .* was fitted with feature names"):
-        calibrator.predict_proba(X)
-    calibrator.fit(X, Y)
-    with pytest.warns(UserWarning, match="X has feature names, but .* was fitted without feature names"):
-        calibrator.predict_proba(frame(library))
-
-
 def test_columns_that_hold_no_numbers(library):
     data = {"a": ["x"] * 300, "b": ["y"] * 300}
     text = pytest.importorskip(library).DataFrame(data)
@@ -107,18 +96,6 @@ OBJECTS = {
     "objects": lambda values: values.astype(object),
     "decimals": lambda values: np.array([[Decimal(value) for value in row] for row in values.tolist()]),
 }
-
-
-@pytest.mark.parametrize("kind", OBJECTS)
-@pytest.mark.parametrize("name", MAKES)
-def test_numbers_are_numbers_as_objects(name, kind):
-    values = X.copy()
-    values[:, 0] = X[:, 0] > 0
-    data = OBJECTS[kind](values)
-    calibrator = MAKES[name]().fit(data, Y)
-    expected = MAKES[name]().fit(values, Y).predict_proba(values)
-    np.testing.assert_allclose(calibrator.predict_proba(data), expected, rtol=0, atol=1e-9)
-    assert calibrator.score(data, Y) == (calibrator.predict(data) == Y).mean()
 
 
 @pytest.mark.parametrize("missing", [pd.NA, None, np.nan], ids=str)

@@ -8,11 +8,10 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, QuantileTransformer, StandardScaler
-from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
 import skclamp
@@ -20,7 +19,6 @@ from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
     TemperatureScaling,
-    VectorScaling,
 )
 
 X, Y = load_breast_cancer(return_X_y=True)
@@ -76,26 +74,7 @@ def test_clamping_fits_a_net_to_one_half(gamma, scaled):
     np.testing.assert_allclose(deployed, calibrator.predict_proba(x), atol=1e-5)
 
 
-def test_a_net_that_was_forgotten_is_told_of_cv():
-    for given in (net(), make_pipeline(StandardScaler(), net())):
-        with pytest.raises(NotFittedError, match="must be an initialised skorch net: call fit or init.* With cv"):
-            TemperatureScaling(given).fit(X, Y)
-    with pytest.raises(TypeError, match="estimator must be .* got NeuralNet"):
-        TemperatureScaling(net(kind=NeuralNet), cv=2).fit(X, Y)
-
-
 # Pipelines that end in a fitted net
-
-
-def test_output_maps_take_the_logits_of_the_net(pipeline):
-    calibrator = VectorScaling(pipeline).fit(X_VAL, Y_VAL)
-    with torch.no_grad():
-        logits = pipeline[-1].module_(torch.from_numpy(pipeline[:-1].transform(X_VAL)))
-    np.testing.assert_allclose(
-        calibrator.predict_proba(X_VAL), VectorScaling().fit(logits, Y_VAL).predict_proba(logits)
-    )
-    # Zeros of a softmax are no votes.
-    assert calibrator.least_probability_ == 0
 
 
 def test_clamping_perturbs_the_table_itself(pipeline):
@@ -131,19 +110,6 @@ def test_it_is_deployed_saved_and_copied(pipeline, make, tmp_path):
     program = torch.export.export(module, (torch.from_numpy(X_VAL[:3].astype(np.float64)),)).module()
     with torch.no_grad():
         assert program(torch.from_numpy(X_VAL[:3].astype(np.float64))).shape == (3, 2)
-
-
-def test_large_numbers_are_scaled_before_they_are_rounded():
-    """float32 has hundreds between numbers as large as times in seconds."""
-    large = X.astype(np.float64) + 1.6e9
-    to_float = FunctionTransformer(lambda x: x.astype(np.float32))
-    scaler = StandardScaler().fit(large)
-    fitted = make_pipeline(scaler, to_float, net()).fit(large, Y)
-    maps = TemperatureScaling(fitted).fit(large, Y)
-    assert maps.score(large, Y) > 0.95
-    pipeline = make_pipeline(scaler, fitted[-1])
-    clamped = NeuralClampingCalibrator(pipeline, perturbation=None, output=None).fit(large, Y)
-    np.testing.assert_allclose(clamped.predict_proba(large), maps.predict_proba(large), atol=1e-4)
 
 
 def test_a_step_that_has_no_gradient_is_named():

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _digits import convolutional_network, splits
+from _digits import splits
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
@@ -17,10 +17,8 @@ from torch import nn
 
 from skclamp import (
     IsotonicCalibration,
-    NeuralClampingCalibrator,
     PlattScaling,
     TemperatureScaling,
-    VectorScaling,
     compare_calibrators,
 )
 from skclamp.exceptions import CalibrationWarning, TrainingDataWarning
@@ -108,15 +106,6 @@ def trained_network(n_epochs):
         nn.functional.cross_entropy(network(torch.as_tensor(X)), torch.as_tensor(y)).backward()
         optimizer.step()
     return network
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("make", [convolutional_network, lambda: trained_network(100)], ids=["convolutions", "layers"])
-@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator, VectorScaling])
-def test_networks_on_what_trained_them_and_on_what_did_not(make, kind):
-    (X, y), (X_rest, y_rest) = splits()
-    assert TrainingDataWarning in given(kind(make()), X, y)
-    assert not given(kind(make()), X_rest, y_rest)
 
 
 def test_the_message_says_what_to_do_and_stands_at_the_users_line():

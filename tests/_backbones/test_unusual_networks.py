@@ -9,7 +9,6 @@ from _small_networks import bare_logits, convolutional, images, labels_of, perce
 from sklearn.base import clone
 from torch import fx, nn
 
-import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining, VectorScaling
 
 pytestmark = [
@@ -141,21 +140,6 @@ def test_other_forms_are_folded(form):
     x = torch.as_tensor(posed.X)
     with torch.no_grad():
         torch.testing.assert_close(fitted.module_.fold()(x), fitted.module_.eval()(x), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("form", ["scripted", "traced", "scripted and frozen", "exported"])
-def test_what_was_saved_around_another_graph_fits_it_and_on_demand_the_plain_network(form, tmp_path):
-    pytest.importorskip("safetensors")
-    posed = Posed("vectors")
-    network = posed.unusual(SAME[form])
-    fitted = TemperatureScaling(network).fit(posed.X, posed.y)
-    fitted.save(tmp_path / "saved")
-    expected = fitted.predict_proba(posed.X)
-    np.testing.assert_array_equal(skclamp.load(tmp_path / "saved", network).predict_proba(posed.X), expected)
-    with pytest.raises(ValueError, match="strict=False lets through what is known to give the same logits"):
-        skclamp.load(tmp_path / "saved", posed.network)
-    loaded = skclamp.load(tmp_path / "saved", posed.network, strict=False)
-    np.testing.assert_allclose(loaded.predict_proba(posed.X), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["scripted", "traced"])

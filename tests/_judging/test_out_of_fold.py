@@ -165,27 +165,6 @@ def test_of_those_that_tie_the_most_promising_is_chosen():
     assert evidence.most_promising([0, 1, 2]) == 1
 
 
-@pytest.mark.parametrize("n_folds", [2, 5])
-def test_what_all_the_samples_will_teach_is_expected(n_folds):
-    """Of linear models with Gaussian errors, whose NLL on other samples is known: folds alone would underrate them."""
-    n, p, rng, errors = 200, 20, np.random.default_rng(0), []
-    for _ in range(300):
-        x, noise = rng.normal(size=(n, p)), rng.normal(size=n)
-        losses, folds, made = np.zeros((1, n)), np.split(np.arange(n), n_folds), []
-        for rows in folds:
-            train = np.setdiff1d(np.arange(n), rows)
-            learned = np.linalg.lstsq(x[train], noise[train], rcond=None)[0]
-            losses[0, rows] = (1 + np.sum(learned**2)) / 2
-            made.append([MADE._replace(n_train=len(train), train_loss=np.mean((noise - x @ learned)[train] ** 2) / 2)])
-        evidence = Evidence(np.zeros(n), losses, np.ones(n), folds, [0.0] * n_folds, made)
-        risk = (1 + np.sum(np.linalg.lstsq(x, noise, rcond=None)[0] ** 2)) / 2
-        errors.append([evidence.expected()[0] - risk, losses.mean() - risk])
-    (expected, raw), (error, _) = np.mean(errors, axis=0), stats.sem(errors)
-    # Higher orders are left.
-    assert abs(expected) < raw / 2
-    assert raw > 10 * error
-
-
 @pytest.mark.parametrize(("n_folds", "spread"), [(2, 0.05), (2, 1.0), (5, 1.0)])
 def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
     """Where Student's test asks for most, and where universal inference does."""

@@ -71,20 +71,6 @@ def test_folds_are_even_where_many_samples_have_equal_scores(kind):
     assert shares.min() > 0.1 and shares.max() < 0.3
 
 
-def test_folds_share_out_neither_classes_nor_hard_samples_evenly():
-    """A draw: the folds' class frequencies and mean losses vary as much as those of random parts do."""
-    Z = logits(4000)
-    y = labels_of(Z, temperature=1.0, seed=1)
-    log_proba = log_softmax(Z)
-    losses = -log_proba.numpy()[np.arange(4000), y]
-    numbers = drawn(log_proba, y, 40)
-    spread = np.var([losses[numbers == k].mean() for k in range(40)], ddof=1)
-    assert 0.5 < spread / (losses.var() / 100) < 1.6
-    shares = np.array([np.bincount(y[numbers == k], minlength=4) / 100 for k in range(40)])
-    overall = np.bincount(y, minlength=4) / 4000
-    assert (np.var(shares, axis=0, ddof=1) > 0.5 * overall * (1 - overall) / 100).all()
-
-
 def test_copies_of_several_labels_share_a_fold():
     rows = np.tile(np.arange(200), 4)
     Z = log_softmax(logits(200)[rows])

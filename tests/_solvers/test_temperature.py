@@ -102,19 +102,6 @@ def test_smoothing_has_no_scale(unit):
     assert solve_temperature(unit * logits, y, smooth=True).temperature == pytest.approx(unit * expected, rel=1e-6)
 
 
-def test_a_class_that_falls_leaves_the_smoothing_bit_by_bit():
-    """Of samples without an error, whose temperature smoothing alone holds."""
-    logits, _ = draw(400, 3, scale=5.0)
-    y, best = logits.argmax(1), logits.amax(1, keepdim=True)
-    gap = -(logits.topk(2).values.diff(dim=1)).mean()
-    found = [
-        solve_temperature(torch.cat([logits, best - far * gap], 1), y, smooth=True).temperature
-        for far in np.linspace(30, 80, 501)
-    ]
-    assert np.abs(np.diff(np.log(found))).max() < 0.1
-    assert found[-1] == pytest.approx(solve_temperature(logits, y, smooth=True).temperature, rel=1e-6)
-
-
 @pytest.mark.parametrize("masked", [-math.inf, -1e3, -1e4, -1e9])
 @pytest.mark.parametrize("smoothed", [{"smooth": True}, {"prior": True}])
 def test_masked_classes_smooth_nothing(masked, smoothed):
@@ -186,16 +173,6 @@ def test_hard_landscapes_take_few_passes(seed):
     assert found.at_bound or abs(first_order_gap(logits, y, found.temperature)) < 1e-10
 
 
-def test_order_of_the_rows():
-    """Whole blocks and combs of rows that are unlike the rest don't mislead the search."""
-    logits, y = draw(6000, 5, scale=8.0)
-    y[::3] = logits[::3].argmin(1)
-    for order in (torch.arange(6000), torch.argsort(y), torch.argsort(logits.amax(1))):
-        found = solve_temperature(logits[order], y[order])
-        assert found.temperature == pytest.approx(reference_temperature(logits, y), rel=1e-9)
-        assert found.n_passes <= 3
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
 @pytest.mark.parametrize(("n_samples", "n_classes"), [(1_500_000, 2), (9_000, 600)])
@@ -243,33 +220,6 @@ def test_focal_loss_is_least(gamma, n_samples, scale):
     assert here <= focal_on_grid(logits, y, gamma) + 1e-12
     for factor in (0.999, 1.001):
         assert here <= focal_loss(logits / (factor * found.temperature), y, gamma=gamma).item()
-
-
-def labels_that_lead(margins, counts, order=slice(None)):
-    """Rows of 1000 equal logits but for the label's, which leads by one of the margins: such groups make valleys."""
-    lead = torch.tensor(margins, dtype=torch.float64).repeat_interleave(torch.tensor(counts))[order]
-    y = torch.arange(len(lead)) % 1000
-    return torch.zeros(len(lead), 1000, dtype=torch.float64).scatter_(1, y[:, None], lead[:, None]), y
-
-
-TWO_VALLEYS = pytest.mark.parametrize(
-    ("margins", "counts", "gamma", "deepest", "other"),
-    [
-        ([-0.138, 55.141, 0.062, 13.072], [10, 3, 20, 11], 5, 0.012377, 1.6042),
-        ([-0.054, 3.906, 0.027], [5, 6, 9], 3, 0.44112, 0.0053972),
-    ],
-)
-
-
-@TWO_VALLEYS
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_focal_loss_of_two_valleys(margins, counts, gamma, deepest, other, dtype):
-    logits, y = labels_that_lead(margins, counts)
-    ridge = focal_loss(logits / math.sqrt(deepest * other), y, gamma=gamma)
-    assert all(focal_loss(logits / valley, y, gamma=gamma) < ridge for valley in (deepest, other))
-    found = solve_temperature(logits.to(dtype), y, gamma=gamma)
-    assert found.temperature == pytest.approx(deepest, rel=0.01)
-    assert found.loss <= focal_on_grid(logits, y, gamma) + 1e-6
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0])

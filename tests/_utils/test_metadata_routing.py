@@ -13,8 +13,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer, make_scorer
-from sklearn.model_selection import GroupKFold, KFold, cross_val_predict, cross_validate
-from sklearn.naive_bayes import GaussianNB
+from sklearn.model_selection import GroupKFold, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -29,7 +28,7 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp.exceptions import CalibrationWarning, UnusedWeightWarning
+from skclamp.exceptions import CalibrationWarning
 
 RNG = np.random.default_rng(0)
 N_SAMPLES = 300
@@ -84,13 +83,6 @@ def test_weights_reach_the_classifier_where_it_requests_them(kind, asked, routin
     fitted = UNFITTED[kind](classifier, 3).fit(X, Y, sample_weight=WEIGHT)
     expected = LogisticRegression().fit(X, Y, sample_weight=WEIGHT if asked else None)
     np.testing.assert_array_equal(fitted.estimator_.coef_, expected.coef_)
-
-
-def test_weights_of_the_calibration_are_the_calibrators_own_affair(routing):
-    classifier = LogisticRegression().set_fit_request(sample_weight=False)
-    fitted = TemperatureScaling(classifier, cv=3).fit(X, Y, sample_weight=WEIGHT)
-    scores = cross_val_predict(LogisticRegression(), X, Y, cv=3, method="decision_function", params={})
-    assert fitted.temperature_ == TemperatureScaling().fit(scores, Y, sample_weight=WEIGHT).temperature_
 
 
 @pytest.mark.parametrize("kind", UNFITTED)
@@ -288,43 +280,6 @@ def test_every_calibrator_takes_groups(name, enabled):
     assert fitted.predict_proba(logits).shape == logits.shape
 
 
-def test_without_routing_the_classifier_gets_all_else():
-    notes, costs = [], RNG.random(N_SAMPLES)
-    TemperatureScaling(Recording(notes), cv=KFold(3)).fit(X, Y, sample_weight=WEIGHT, costs=costs)
-    np.testing.assert_array_equal(notes[1]["costs"], costs[100:])
-    np.testing.assert_array_equal(notes[1]["sample_weight"], WEIGHT[100:])
-    pipeline = make_pipeline(StandardScaler(), GaussianNB())
-    with pytest.warns(UnusedWeightWarning, match="Pipeline.fit takes no sample_weight"):
-        found = TemperatureScaling(pipeline, cv=3).fit(X, Y, WEIGHT, gaussiannb__sample_weight=WEIGHT)
-    expected = clone(pipeline).fit(X, Y, gaussiannb__sample_weight=WEIGHT)
-    np.testing.assert_array_equal(found.estimator_.predict_proba(X), expected.predict_proba(X))
-
-
-@pytest.mark.parametrize(
-    ("kind", "mistake", "told"),
-    [
-        (
-            TemperatureScaling,
-            "weights",
-            r"X, y, sample_weight, groups, and what .*'weights'\]. Did you mean 'sample_weight'\?$",
-        ),
-        (
-            NeuralClampingCalibrator,
-            "X_unlabeled",
-            r"X, y, sample_weight, groups, X_unlabelled, X_reference, and what .* Did you mean 'X_unlabelled'\?$",
-        ),
-        (
-            NeuralClampingCalibrator,
-            "zzz",
-            r"X_reference, and what an estimator that isn't fitted takes; got \['zzz'\]$",
-        ),
-    ],
-)
-def test_hints_name_what_this_fit_takes(kind, mistake, told):
-    with pytest.raises(TypeError, match=rf"{kind.__name__}.fit takes .*{told}"):
-        kind(perceptron()).fit(X.astype(np.float32), Y, **{mistake: WEIGHT})
-
-
 @pytest.mark.parametrize(
     "estimator",
     [
@@ -352,26 +307,3 @@ def test_a_weight_is_checked_before_a_network_runs(enabled):
         pytest.raises(ValueError, match="one value per sample"),
     ):
         TemperatureScaling(perceptron()).fit(X, Y, sample_weight=WEIGHT[:-1])
-
-
-def test_groups_in_a_comparison_reach_all_that_hold_samples_out():
-    network = perceptron()
-    calibrators = {
-        "temperature": TemperatureScaling(),
-        "pool": CalibratorSelector(n_folds=3),
-        "by groups": NeuralClampingCalibrator(validation_fraction=GroupKFold(3), max_epochs=1, random_state=0),
-        "drawn": NeuralClampingCalibrator(max_epochs=1, random_state=0),
-    }
-    X_new = X.astype(np.float32)
-    few = {"n_resamples": 2, "n_draws": 2, "params": {"groups": GROUPS, "sample_weight": None}}
-    few["groups_test"] = GROUPS[1:]
-    parts = X_new, Y, X_new[1:] + 0.1, Y[1:]
-    found = compare_calibrators(network, *parts, calibrators=calibrators, **few).calibrators
-    alone, other = (CalibratorSelector(network, n_folds=3).fit(X_new, Y, groups=g) for g in (GROUPS, None))
-    for own in ("split0_test_score", "mean_test_score"):
-        np.testing.assert_allclose(found["pool"].cv_results_[own], alone.cv_results_[own], rtol=1e-6)
-        assert not np.allclose(other.cv_results_[own], alone.cv_results_[own])
-    alone = {"calibrators": [TemperatureScaling()], **few}
-    with pytest.warns(UserWarning, match=r"torn apart by the folds of cv=KFold\(n_splits=3"):
-        compare_calibrators(LogisticRegression(), *parts, cv=KFold(3), **alone)
-    compare_calibrators(LogisticRegression(), *parts, cv=3, **alone)

@@ -63,22 +63,6 @@ def test_it_answers_above_the_threshold_and_keeps_its_promise():
     assert verdict.reason.startswith("Guaranteed: the risk of what is answered is at most 0.1")
 
 
-def test_score_takes_weights_and_labels_as_any_classifier():
-    weight = np.random.default_rng(0).uniform(size=N)
-    right = FITTED.predict(X[TEST]) == Y[TEST]
-    assert FITTED.score(X[TEST], Y[TEST], sample_weight=weight) == pytest.approx(np.average(right, weights=weight))
-    assert FITTED.score(X[TEST][:1], Y[TEST][:1]) == right[0]
-    assert FITTED.score(X[TEST], np.full(N, 9)) == 0
-    for y, message in (
-        (Y[TEST][:1], "inconsistent numbers of samples"),
-        (Y[TEST][:-1], "inconsistent numbers of samples"),
-        (Y[TEST].astype(str), "mix of|Mix of"),
-    ):
-        for fitted in (FITTED, CALIBRATOR):
-            with pytest.raises(ValueError, match=message):
-                fitted.score(X[TEST], y)
-
-
 KINDS = {
     "tensor": lambda: (torch.from_numpy(X[CAL]), torch.from_numpy(Y[CAL])),
     "Dataset": lambda: (TensorDataset(torch.from_numpy(X[CAL]), torch.from_numpy(Y[CAL])), None),

@@ -1,7 +1,6 @@
 """Every benchmark runs at its smallest, on made-up data, and writes the columns that it says."""
 
 import importlib
-import re
 import shlex
 import warnings
 
@@ -222,24 +221,6 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
         monkeypatch.setattr("_runner.ResultFile.append", lambda *_: pytest.fail("computed again"))
         command(module.main, arguments)
         assert {file: file.read_text(encoding="utf-8") for file in files} == files
-
-
-def test_evidence_says_what_is_missing_and_goes_on(tmp_path, capsys):
-    table, written = tmp_path / "evidence.csv", tmp_path / "votes.csv"
-    table.write_text("file,command\nvotes.csv,votes --tables digits --seeds 1\n", encoding="utf-8")
-    run.evidence(["--missing"], tmp_path, table)
-    assert "votes.csv lacks 12 of 12 runs, hours not measured yet" in capsys.readouterr().out
-    assert not written.exists()
-    run.evidence([], tmp_path, table)
-    whole = written.read_text(encoding="utf-8")
-    written.write_text("".join(whole.splitlines(keepends=True)[:11]), encoding="utf-8")
-    capsys.readouterr()
-    run.evidence(["--missing"], tmp_path, table)
-    assert re.search(r"votes\.csv lacks 2 of 12 runs, [\d.e-]+ hours", capsys.readouterr().out)
-    run.evidence(["--runs", "1"], tmp_path, table)
-    assert len(written.read_text(encoding="utf-8").splitlines()) == len(whole.splitlines()) - 1
-    run.evidence([], tmp_path, table)
-    assert len(written.read_text(encoding="utf-8").splitlines()) == len(whole.splitlines())
 
 
 # Tables have no cells to go on with.

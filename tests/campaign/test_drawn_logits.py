@@ -31,7 +31,6 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
     VennAbersCalibration,
-    compare_calibrators,
 )
 from skclamp.metrics import neg_brier_score_scorer
 
@@ -237,14 +236,3 @@ def test_selectors_of_anything_choose_or_refuse(name, table, labels, weights):
     with keeping(X, y, weight):
         selector = CalibratorSelector(candidates=candidates, n_folds=2, classes=labels.classes(n, k))
         check_fitted(selector.fit(X, y, sample_weight=weight), X, n)
-
-
-@cases(3, table=sound_logits(fewest=4, scale=0), labels=sound_labels(), seed=st.integers(0, 9))
-def test_comparisons_of_sound_logits(table, labels, seed):
-    n, k = table.shape[0], width(table)
-    X, y = np.asarray(table.values(), np.float64), labels.given(n, k)
-    shared = {"classes": labels.classes(n, k), "random_state": seed, "n_resamples": 5, "n_draws": 5}
-    with keeping(X, y, sound=True):
-        found = compare_calibrators(None, X, y, X, y, calibrators=dict(CANDIDATES), **shared)
-        assert set(dict(CANDIDATES)) <= {row.name for row in found.rows}
-        assert all(np.isfinite([row.nll, row.brier]).all() for row in found.rows)

@@ -6,7 +6,6 @@ import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import flat, linear
 from _small_networks import bare_logits, labels_of, nll, vectors
-from torch import nn
 from torch.utils.data import TensorDataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
@@ -73,21 +72,6 @@ def test_single_families_repair_their_own_shifts(shift, family):
     assert (found[:, 1, 0] / found[:, 0, 0]).mean() < 0.95
 
 
-def test_sequences():
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 10, 4)).eval()
-    with torch.no_grad():
-        network[-1].weight.mul_(15)
-    x = np.random.default_rng(0).normal(size=(1600, 3, 12)).astype(np.float32)
-    y = labels_of(bare_logits(network, x), temperature=1.0)
-    turned = x[:, [1, 2, 0]]
-    fits = [each.fit(turned[:800], y[:800]) for each in (temperature_scaling(network), auto(network, max_epochs=20))]
-    before, after = (scores(each, turned[800:], y[800:]) for each in fits)
-    assert fits[1].accepted_
-    assert after[0] < 0.9 * before[0]
-    assert after[1] > before[1] + 0.05
-
-
 # Parameters
 
 
@@ -134,11 +118,3 @@ def test_samples_without_weight_are_as_if_absent():
     assert found.accepted_
     np.testing.assert_array_equal(flat(found.perturbation_), flat(expected.perturbation_))
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-12)
-
-
-def test_inputs_that_are_logits_are_clamped_by_default_too():
-    Z = bare_logits(NETWORK, vectors(900))
-    y = labels_of(Z + np.linspace(-1.5, 1.5, 8))
-    found, alone = auto(nn.Identity()).fit(Z, y), temperature_scaling(None).fit(Z, y)
-    assert found.accepted_
-    assert nll(found.predict_log_proba(Z), y) < nll(alone.predict_log_proba(Z), y) - 0.05

@@ -197,15 +197,6 @@ def test_equal_inputs_are_in_one_half(given):
     assert len(given[0]) == 2 * half_of(given, X).sum() == pytest.approx(400, abs=4)
 
 
-def test_a_class_of_one_sample_or_group_is_the_classifiers(given):
-    y = np.where(GROUPS == 0, "d", Y)
-    y[399] = "e"
-    found = clamping(LogisticRegression()).fit(X, y, groups=GROUPS)
-    assert half_of(given, X)[y > "c"].all()
-    assert found.classes_.tolist() == found.estimator_.classes_.tolist() == ["a", "b", "c", "d", "e"]
-    assert np.isfinite(found.predict_log_proba(X)).all()
-
-
 @pytest.mark.parametrize("told", [{}, {"groups": np.zeros(9)}, {"sample_weight": np.arange(9) < 3}])
 def test_nothing_left_to_clamp_is_told_before_any_fit(given, told):
     X, y = (values[:9] if told else values[[0, 1, 2]] for values in (NEW_X, np.arange(400) % 3))

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 from _plain_clamping import X, Y, clamping
-from _small_networks import convolutional, labels_of, logits, snapshot, softmax
+from _small_networks import convolutional, labels_of, logits, softmax
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
-from skorch import NeuralNetClassifier
 from skorch.callbacks import Checkpoint, EarlyStopping
 from torch import nn
 from torch.optim import SGD
@@ -36,20 +34,6 @@ def test_half_precision_networks_are_clamped_by_every_family(dtype, perturbation
     with torch.no_grad():
         found = torch.softmax(module(torch.as_tensor(X).to(dtype)).double(), 1)
     np.testing.assert_allclose(calibrator.predict_proba(X), found, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("wrap", [lambda net: net, FrozenEstimator])
-def test_skorch_nets(network, wrap):
-    net = NeuralNetClassifier(
-        nn.Sequential(convolutional(), nn.Softmax(1)), max_epochs=1, lr=0.0, verbose=0, train_split=None
-    )
-    net.initialize()
-    before = snapshot(net.module_)
-    calibrator = clamping(wrap(net), optimizer="adam").fit(X, Y)
-    assert snapshot(net.module_) == before
-    moved = net.predict_proba(X + calibrator.delta_)
-    expected = softmax(np.log(moved) / calibrator.temperature_)
-    np.testing.assert_allclose(calibrator.predict_proba(X), expected, atol=1e-5)
 
 
 def test_networks_that_yield_probabilities_are_clamped_as_those_that_yield_logits():

@@ -196,17 +196,6 @@ def test_gradients_that_are_all_zero_give_no_step(wide):
     assert step.evidence == pytest.approx(0, abs=1e-6)
 
 
-def test_each_block_has_a_prior_of_its_own_as_wide_as_what_it_lets_be_determined():
-    """One that the gradients speak for is hardly held, one that they don't is held at the identity."""
-    gradients = told(torch.randn(500, 5, generator=seeded()) + torch.tensor([0.5, 0.5, 0.0, 0.0, 0.0]))
-    step = natural_step(gradients, torch.zeros(4), [torch.eye(2, dtype=torch.float64)] * 2)
-    assert step.precision[2, 2] > 10 * step.precision[0, 0]
-    assert step.direction[:2].abs().min() > 10 * step.direction[2:].abs().max()
-    whole = natural_step(gradients, torch.zeros(4), [torch.eye(4).double()])
-    determined = whole.precision[0, 0] * whole.direction.square().sum()
-    assert determined.item() == pytest.approx(whole.n_effective_parameters, rel=0.05)
-
-
 def test_a_singular_curvature_has_the_same_factor_in_any_units():
     singular, units = torch.ones(1, 2, 2).double(), torch.tensor([2.0**-40, 2.0**20]).double()
     scale, factor = factored(singular * units.outer(units))

@@ -1,17 +1,13 @@
 """Families in competition, where training of any module starts, and what its parameters must be."""
 
-from functools import cache, partial
-
 import numpy as np
 import pytest
 import torch
-from _digits import calibration_and_test, convolutional_network
 from _kinds_of_input import Exposure, data
 from _plain_clamping import by_torch, clamping
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TorchTraining
-from skclamp.persistence import load
 from skclamp.perturbations import ChannelPerturbation
 
 
@@ -87,42 +83,6 @@ def test_the_gradient_counts_integer_weights_as_repeated_samples():
     weighted = clamping(network, **STARTED).fit(X, y, sample_weight=weight)
     repeated = clamping(network, **STARTED).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
     np.testing.assert_allclose(weighted.delta_, repeated.delta_, rtol=1e-4, atol=1e-5)
-
-
-# A perturbation of one number
-
-
-@cache
-def dim():
-    (X, y), (Z, _) = calibration_and_test(0)
-    return 2 * X, y, 2 * Z
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"optimizer": "adam", "init": np.array(-0.2), "validation_fraction": None},
-        {"optimizer": partial(torch.optim.SGD, momentum=0.9), "init": "normal"},
-    ],
-    ids=str,
-)
-def test_a_parameter_without_axes_is_learned_saved_and_shown(settings, tmp_path):
-    display = pytest.importorskip("skclamp.display")
-    plt = pytest.importorskip("matplotlib.pyplot")
-    X, y, Z = dim()
-    calibrator = NeuralClampingCalibrator(
-        convolutional_network(), perturbation=Exposure(), output=None, random_state=0, **by_torch(**settings)
-    ).fit(X, y)
-    assert calibrator.accepted_
-    assert calibrator.perturbation_.log_gain.shape == ()
-    assert -1.5 < calibrator.perturbation_.log_gain.item() < -0.3
-    calibrator.save(tmp_path / "calibrator")
-    loaded = load(tmp_path / "calibrator", convolutional_network())
-    np.testing.assert_array_equal(loaded.predict_proba(Z), calibrator.predict_proba(Z))
-    shown = display.PerturbationDisplay.from_estimator(calibrator).plot()
-    assert "log_gain" in shown.axes_[0].get_title()
-    plt.close(shown.figure_)
 
 
 # Parameters are checked whatever the data

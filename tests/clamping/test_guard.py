@@ -167,11 +167,3 @@ def test_none_is_no_guard():
     assert not hasattr(calibrator, "verdict_")
     # Folds that choose gamma judge nothing.
     assert not hasattr(calibrator.set_params(gamma="auto").fit(x + 1, y), "verdict_")
-
-
-def test_a_refit_forgets_the_verdict():
-    x, y = tabular(300)
-    calibrator = guarded(perturbation="channel").fit(x + 1, y)
-    assert calibrator.verdict_.accepted
-    calibrator.set_params(validation_fraction=None).fit(x, y)
-    assert not hasattr(calibrator, "verdict_")

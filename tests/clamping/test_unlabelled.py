@@ -205,51 +205,6 @@ def test_layer_norms_and_tables_and_tokens_need_inputs_of_before():
     assert list(found.unlabelled_verdict_.tried) == ["features"]
 
 
-class Counting(nn.Module):
-    """A network after which its passes are counted, in batches of 60: probes are of fewer samples."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-        self.counted = []
-        self.register_forward_hook(lambda module, args, output: self.counted.append(len(output)))
-
-    def forward(self, x):
-        return self.network(x)
-
-    def count(self):
-        return sum(n for n in self.counted if n == 60)
-
-
-LAYER_NORMS = nn.Sequential(
-    nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.LayerNorm(512), nn.Linear(512, 10)
-).eval()
-# Passes over unlabelled samples, and over the reference.
-COUNTED = {
-    "batch norm": (NETWORK, IMAGES[REFERENCE], 2, 0),
-    "features alone": (NETWORK, None, 1, 0),
-    "layer norm": (LAYER_NORMS, IMAGES[REFERENCE], 2, 1),
-    "layer norm, a summary": (LAYER_NORMS, reference_summary(IMAGES[REFERENCE]), 0, 0),
-}
-
-
-@pytest.mark.parametrize("what", COUNTED)
-def test_the_cost_tells_passes_without_labels_too(what):
-    network, reference, n_unlabelled, n_reference = COUNTED[what]
-    network, pool = Counting(network), seen(POOL[:480], "noise")
-    calibrator = NeuralClampingCalibrator(network, perturbation=None, batch_size=60, random_state=0)
-    calibrator.fit(pool[:N], LABELS[POOL[:N]], X_unlabelled=pool[N:], X_reference=reference)
-    cost = calibrator.cost_
-    assert cost["unlabelled_forward"] == n_unlabelled <= 15
-    assert cost["reference_forward"] == n_reference
-    assert network.count() == N * cost["forward"] + 360 * n_unlabelled + 300 * n_reference
-    told = [f"{n} over {name}" for n, name in ((n_unlabelled, "X_unlabelled"), (n_reference, "X_reference")) if n]
-    assert f"forward passes without labels: {' and '.join(told)}." in calibrator.summary() or not told
-    plain = NeuralClampingCalibrator(network, perturbation=None).fit(pool[:N], LABELS[POOL[:N]])
-    assert set(plain.cost_) == {"forward", "backward"}
-    assert "without labels" not in plain.summary()
-
-
 def test_groups_judge_as_one():
     groups = np.arange(N) // 6
     calibrator = NeuralClampingCalibrator(NETWORK, perturbation=None, validation_fraction=GroupKFold(5), random_state=0)

@@ -4,7 +4,6 @@ import re
 from dataclasses import FrozenInstanceError
 
 import pytest
-from _digits import calibration_and_test, convolutional_network
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.model_selection import KFold
 from torch import nn
@@ -89,17 +88,6 @@ def test_what_the_gradients_do_not_ask_for_is_told_with_what_would_have_been_see
     assert seen in calibrator.summary()
     # A pass for the logits, and one for the gradients.
     assert calibrator.cost_ == {"forward": 2, "backward": 1}
-
-
-def test_families_of_images():
-    """Each was tried, or is told why not."""
-    (x, y), _ = calibration_and_test(0)
-    verdict = fitted(0.25 + 0.5 * x, y, convolutional_network()).verdict_
-    assert verdict.accepted
-    tried = {family for name in verdict.tried for family in name.split(" + ")}
-    assert tried
-    assert tried | verdict.not_tried.keys() == {"affine", "curve", "color", "filter", "grid", "norm"}
-    assert not tried & verdict.not_tried.keys()
 
 
 @pytest.mark.filterwarnings("ignore:perturbation=.* is left out:UserWarning")

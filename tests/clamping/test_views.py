@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from _small_networks import smoothed_nll
 from _two_views import (
     FITTED,
     IMAGE,
@@ -19,12 +18,11 @@ from _two_views import (
     nll,
     two_views,
 )
-from scipy.optimize import minimize, minimize_scalar
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.metrics import negative_log_likelihood
 from skclamp.perturbations import HorizontalFlip
 
@@ -107,60 +105,6 @@ def test_the_temperature_is_as_good_as_the_best(options, seen):
     assert N * (nll(calibrator, seen(X_TEST)) - loss) < 10.8 / 2
 
 
-class Dimmed(nn.Module):
-    """Mirrored images with another gain."""
-
-    def __init__(self, gain):
-        super().__init__()
-        self.gain = gain
-
-    def forward(self, x):
-        """Mirrored batch."""
-        return self.gain * x.flip(-1)
-
-
-NEAR = [Dimmed(gain) for gain in (0.9, 0.95, 1.05, 1.1)]
-
-
-def loss_by_weights(calibrator, images, labels):
-    """A function from weights of the views that are kept to the loss of some samples, and its gradient."""
-    x = calibrator.perturbation_(torch.from_numpy(images))
-    with torch.no_grad():
-        logits = [NETWORK(view(x)) for view in calibrator.views_]
-
-    def loss(weights):
-        weights = torch.tensor(weights, requires_grad=True)
-        value = smoothed_nll(sum(weight * part for weight, part in zip(weights, logits, strict=True)), labels)
-        value.backward()
-        return value.item(), weights.grad.numpy()
-
-    return loss
-
-
-def best_weights(calibrator, images, labels):
-    """Of the views that are kept, for these samples."""
-    n_views, options = len(calibrator.views_), {"ftol": 1e-15, "gtol": 1e-10}
-    loss = loss_by_weights(calibrator, images, labels)
-    weights = minimize(loss, np.ones(n_views), jac=True, bounds=[(0, None)] * n_views, options=options).x
-    return weights / weights.sum()
-
-
-def test_weights_are_best_for_all_samples_where_folds_disagree():
-    for seed in range(20):
-        calibrator = two_views(max_views=NEAR, random_state=seed).fit(X, Y)
-        if " or Dimmed" in calibrator.views_verdict_.reason:
-            break
-    assert " or Dimmed" in calibrator.views_verdict_.reason
-    # Views so near each other leave a direction in which the loss is nearly flat.
-    np.testing.assert_allclose(calibrator.view_weights_, best_weights(calibrator, X, Y), atol=1e-3)
-    loss, best = loss_by_weights(calibrator, X, Y), best_weights(calibrator, X, Y)
-    least, found = (
-        minimize_scalar(lambda size, weights=weights: loss(size * weights)[0], bounds=(0.01, 100), method="bounded").fun
-        for weights in (best, calibrator.view_weights_)
-    )
-    assert found == pytest.approx(least, abs=1e-9)
-
-
 class Quarter(nn.Module):
     """Images turned by so many right angles."""
 
@@ -212,33 +156,3 @@ def test_weights_choose_views():
     assert two_views().fit(*both).views_verdict_.accepted
     assert two_views().fit(*both, sample_weight=weight[::-1]).views_verdict_.accepted
     assert not two_views().fit(*both, sample_weight=weight).views_verdict_.accepted
-
-
-def test_gamma_acts_on_the_temperature_alone():
-    options = {"validation_fraction": None, "training": TorchTraining(refit_temperature=False)}
-    focal = two_views(gamma=2.0, **options).fit(X, Y)
-    plain = two_views(**options).fit(X, Y)
-    np.testing.assert_array_equal(focal.view_weights_, plain.view_weights_)
-    with torch.no_grad():
-        logits = focal.module_.eval().averaged_logits(torch.from_numpy(X))
-    assert focal.temperature_ == pytest.approx(TemperatureScaling(gamma=2.0).fit(logits, Y).temperature_, rel=0.02)
-    assert focal.temperature_ > 1.2 * plain.temperature_
-
-
-def test_a_prediction_costs_as_many_passes_as_there_are_views():
-    seen = []
-    with NETWORK.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0]))):
-        FITTED.predict_proba(X)
-    assert sum(seen) == 2 * N
-    one = TemperatureScaling(NETWORK).fit(X, Y)
-    seen.clear()
-    with NETWORK.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0]))):
-        one.predict_proba(X)
-    assert sum(seen) == N
-
-
-def test_the_cost_counts_what_views_took():
-    calibrator = two_views(batch_size=N).fit(X, Y)
-    # One for T; in each fold nine candidates on 96 samples, and the flip on all others, whom the other fold judges.
-    assert calibrator.cost_["forward"] == pytest.approx(1 + (2 * 9 * 96 + N - 2 * 96) / N)
-    assert calibrator.cost_["backward"] == 0

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, labels_of, nll, perceptron, vectors
-from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TorchTraining
 
@@ -58,16 +57,3 @@ def test_auto_keeps_one_family_of_a_wide_table(table, n_samples):
     (reason,) = (why for family, why in found.verdict_.not_tried.items() if family != "norm")
     assert reason in ("a special case of affine",) or reason.startswith("evidence of ")
     assert loss < fit(table, n_samples, perturbation=None)[1] - 0.1
-
-
-def test_an_offset_for_each_entry_of_an_image_takes_natural_steps():
-    """A pattern that a sensor lays over every image, of 768 entries."""
-    rng, network = np.random.default_rng(0), nn.Sequential(nn.Flatten(), perceptron(0, 768))
-    clean = rng.normal(size=(2000, 3, 16, 16)).astype(np.float32)
-    pattern = rng.normal(size=(3, 16, 16)).astype(np.float32)
-    images = network, clean + pattern, labels_of(bare_logits(network, clean), 0.5)
-    found, loss = fit(images, 800, perturbation="full")
-    assert found.accepted_
-    assert is_natural(found)
-    assert np.corrcoef(found.delta_.ravel(), -pattern.ravel())[0, 1] > 0.1
-    assert loss < fit(images, 800, perturbation=None)[1] - 0.1

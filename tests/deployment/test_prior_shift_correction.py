@@ -22,7 +22,6 @@ from label_shift import DESIGNS, SHIFTS, WORSE, corners, measure
 from skclamp import (
     NeuralClampingCalibrator,
     PriorShiftCorrection,
-    StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
 )
@@ -302,18 +301,6 @@ def test_weights_are_repetitions_that_tell_no_more():
     assert chosen.verdict_.p_value == pytest.approx(part.verdict_.p_value)
 
 
-def test_bare_logits_and_probabilities(adapted):
-    with torch.no_grad():
-        logits, deployed = NETWORK(torch.from_numpy(X)).double(), NETWORK(torch.from_numpy(DEPLOYED)).double()
-    of_logits = PriorShiftCorrection().fit(logits, Y).adapt(deployed)
-    of_probabilities = PriorShiftCorrection(response="probabilities").fit(logits.softmax(1), Y)
-    of_probabilities.adapt(deployed.softmax(1))
-    for found in (of_logits, of_probabilities):
-        np.testing.assert_allclose(found.priors_, adapted.priors_, rtol=1e-4)
-        proba = found.module_(deployed if found is of_logits else deployed.softmax(1)).softmax(1)
-        np.testing.assert_allclose(proba, adapted.predict_proba(DEPLOYED), atol=1e-4)
-
-
 def test_bad_data_keep_what_was_found(adapted):
     calibrator = copy.deepcopy(adapted)
     for bad, message in (
@@ -356,23 +343,6 @@ def test_around_a_fitted_calibrator(kind, tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(new), corrected.predict_proba(new))
     with pytest.raises(ValueError, match="estimator must be the network that the calibrator was fitted around"):
         skclamp.load(tmp_path / "corrected", AROUND[kind]().fit(X[:500] + offset, Y[:500]))
-
-
-@pytest.mark.parametrize("kind", ["array", "Dataset"])
-@pytest.mark.parametrize("inner", [VectorScaling, StructuredVectorScaling])
-def test_a_calibrator_that_is_not_fitted_is_fitted_to_the_same_samples(inner, kind):
-    data = (X, Y) if kind == "array" else (TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),)
-    made = inner(NETWORK)
-    corrected = PriorShiftCorrection(made).fit(*data)
-    assert not hasattr(made, "classes_")
-    whole = inner(NETWORK).fit(X, Y)
-    np.testing.assert_allclose(corrected.predict_proba(DEPLOYED), whole.predict_proba(DEPLOYED), rtol=1e-5)
-    assert corrected.adapt(DEPLOYED).accepted_
-    assert isinstance(corrected.estimator_, inner)
-    weight = np.where(Y == 0, 2.0, 1.0)
-    weighted = PriorShiftCorrection(made).fit(X, Y, sample_weight=weight)
-    expected = inner(NETWORK).fit(X, Y, sample_weight=weight)
-    np.testing.assert_allclose(weighted.predict_proba(X), expected.predict_proba(X), rtol=1e-9)
 
 
 # Saving and exporting

@@ -63,19 +63,6 @@ def test_legend_tells_the_metric_and_its_noise_floor(strategy, metric_name):
     }
 
 
-@pytest.mark.parametrize("strategy", METRICS)
-def test_histogram_shows_where_the_samples_are(strategy):
-    y, proba = draw(300, 4)
-    display = ReliabilityDisplay.from_predictions(y, proba, n_bins=10, strategy=strategy, n_draws=0)
-    heights = [bar.get_height() for bar in display.histogram_ax_.patches]
-    expected, _ = np.histogram(proba.max(1), np.linspace(0, 1, 11))
-    np.testing.assert_allclose(heights, 100 * expected / len(y))
-    accuracy, confidence = (proba.argmax(1) == y).mean(), proba.max(1).mean()
-    entries = [f"accuracy {100 * accuracy:.1f} %", f"mean confidence {100 * confidence:.1f} %"]
-    assert _legend(display.histogram_ax_)[1] == entries
-    assert [line.get_xdata()[0] for line in display.histogram_ax_.lines] == pytest.approx([accuracy, confidence])
-
-
 @pytest.mark.parametrize("given", ["two columns", "one dimension"])
 def test_of_two_classes_shows_the_event(given):
     y, proba = draw(300, 2)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _families import PERTURBATIONS
-from _problems import moved
 from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -22,8 +21,6 @@ from skclamp.perturbations import (
     FilterPerturbation,
     FullPerturbation,
     GridPerturbation,
-    NormLayer,
-    NormPerturbation,
 )
 
 NAMES = ["plain", "inverted", "blurred"]
@@ -88,30 +85,6 @@ def test_says_that_nothing_was_kept():
     display = PerturbationDisplay.from_estimator(calibrator)
     assert [ax.get_title() for ax in display.axes_] == ["no perturbation kept"]
     assert len(display.axes_) == 1 and not display.axes_[0].patches
-
-
-LAYERS = [NormLayer(f"norm{k}", (size,), has_offset=size > 2) for k, size in enumerate((2, 5, 8))]
-
-
-@pytest.mark.parametrize("few", [True, False])
-def test_shows_features_by_depth(few):
-    """For each layer the range, the middle half and the median; layers are named where there is room."""
-    layers = LAYERS if few else [layer._replace(name=f"{layer.name}.{k}") for k in range(8) for layer in LAYERS]
-    norm = moved(NormPerturbation(layers))
-    display = PerturbationDisplay(nn.Sequential(OrderedDict(affine=AffinePerturbation((3, 8, 8)), norm=norm))).plot()
-    display.figure_.canvas.draw()
-    assert [ax.get_title() for ax in display.axes_[2:]] == ["norm: gain by layer", "norm: offset by layer"]
-    for key, ax in zip((1, 2), display.axes_[2:], strict=True):
-        shown = [(layer[0].name, layer[key].detach().numpy()) for layer in norm.by_layer() if layer[key] is not None]
-        ranges, halves = (np.array(lines.get_segments())[..., 1] for lines in ax.collections)
-        np.testing.assert_allclose(ranges, [[v.min(), v.max()] for _, v in shown], rtol=1e-6)
-        np.testing.assert_allclose(halves, [np.quantile(v, [0.25, 0.75]) for _, v in shown], rtol=1e-6)
-        np.testing.assert_allclose(ax.lines[0].get_ydata(), [np.median(v) for _, v in shown], rtol=1e-6)
-        assert set(ax.lines[1].get_ydata()) == {[1, 0][key - 1]}
-        names = [label.get_text() for label in ax.get_xticklabels()]
-        assert names == [name for name, _ in shown] if few else ax.get_xlabel() == "layer, from the input on"
-    without_bias = PerturbationDisplay(NormPerturbation(LAYERS[:1])).plot()
-    assert [ax.get_title() for ax in without_bias.axes_] == ["norm: gain by layer"]
 
 
 CHAIN = nn.Sequential(OrderedDict(affine=AffinePerturbation((3, 8, 8)), filter=FilterPerturbation((3, 8, 8))))

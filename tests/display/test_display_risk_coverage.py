@@ -54,16 +54,6 @@ def test_areas_under_the_lines_are_those_told():
         assert trapezoid(risk, coverage) == pytest.approx(area, abs=2e-3)
 
 
-def test_between_ties_the_curve_is_that_of_a_random_order():
-    confidence = np.repeat([0.9, 0.6], [2, 8])
-    wrong = np.repeat([0, 1, 0], [2, 4, 4])
-    display = RiskCoverageDisplay.from_predictions(wrong, np.stack([confidence, 1 - confidence], 1))
-    coverage, risk = display.line_.get_xydata().T
-    beyond = coverage > 0.2
-    np.testing.assert_allclose(risk[beyond], (coverage[beyond] - 0.2) / 2 / coverage[beyond], atol=1e-12)
-    np.testing.assert_array_equal(risk[~beyond], 0)
-
-
 def _selective(model, threshold, *data, **params):
     selective = SelectiveClassifier(model, **{"target_risk": 0.05, **params}).fit(*data)
     selective.threshold_ = threshold

@@ -198,15 +198,6 @@ def test_parts_sum_to_the_score(score, recalibration, k):
     assert found.calibration > 0.005
 
 
-def test_refinement_by_isotonic_functions_ignores_increasing_maps():
-    y, proba = draw_calibrated(1000, 2)
-    bent = proba[:, 1] ** 3
-    for score in ("log_loss", "brier"):
-        parts = [calibration_refinement(y, p, score=score) for p in (proba[:, 1], bent)]
-        assert parts[0].refinement == pytest.approx(parts[1].refinement, rel=1e-9)
-        assert parts[0].calibration < parts[1].calibration
-
-
 @pytest.mark.parametrize(
     "weight", [None, np.random.default_rng(1).uniform(0.2, 3, 300)], ids=["unweighted", "weighted"]
 )
@@ -225,29 +216,3 @@ def test_refinement_is_what_scikit_learns_isotonic_regression_leaves(weight):
     of_two = decompose(y == 1, proba[:, 1], recalibration="isotonic")
     assert of_two.refinement == pytest.approx(log_loss(y == 1, fitted[:, 1], sample_weight=weight))
     assert of_two.calibration == pytest.approx(of_two.score - of_two.refinement)
-
-
-# Rates on calibrated data
-
-
-@pytest.mark.parametrize("n_bins", [4, 15])
-def test_one_dimension_is_about_the_second_class(n_bins):
-    """How often it comes true where it is given that probability, whichever class is the more probable."""
-    random = np.random.default_rng(0)
-    proba = random.beta(0.5, 3, 500)
-    y = (random.uniform(size=500) < proba / 3).astype(int)
-    bins = _bins(proba, y.astype(float), np.arange(1, n_bins + 1) / n_bins)
-    ece = expected_calibration_error(y, proba, n_bins=n_bins)
-    assert ece == exactly(_norm(bins, "l1"))
-    assert maximum_calibration_error(y, proba, n_bins=n_bins) == exactly(_norm(bins, "max"))
-    columns = np.stack([1 - proba, proba], 1)
-    per_class = partial(classwise_calibration_error, y, columns, average=None, n_bins=n_bins)
-    assert ece == exactly(per_class()[1])
-    aece = adaptive_expected_calibration_error(y, proba, n_bins=n_bins)
-    assert aece == exactly(per_class(strategy="quantile")[1])
-    # Every residual has one sign in the mean.
-    assert ks_calibration_error(y, proba) >= abs(y.mean() - proba.mean()) > 0.05
-    of_columns = smooth_calibration_error(y, columns, mode="classwise")
-    assert smooth_calibration_error(y, proba) == pytest.approx(of_columns, abs=1e-4)
-    # What is hidden: a rare class is hardly ever the most probable one.
-    assert expected_calibration_error(y, columns, n_bins=n_bins) != pytest.approx(ece, abs=0.01)

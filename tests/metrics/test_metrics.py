@@ -217,17 +217,6 @@ def test_a_class_that_the_estimator_never_saw_has_probability_zero():
 
 
 @every_scorer
-@pytest.mark.parametrize("classes", [(0, 1), (1, 0), ("a", "b"), (True, False), (7.0, 2.0)], ids=str)
-@pytest.mark.parametrize("places", [[0, 0, 0], [0, 1, 0], [1, 1, 1]], ids=["all known", "some", "none"])
-def test_an_estimator_of_a_single_class_gives_any_other_probability_zero(scorer, classes, places):
-    known, columns = _Fixed(classes[:1]), np.tile([1.0, 0.0], (3, 1))
-    y, order = np.array(classes)[places], np.argsort(classes)
-    expected = scorer(_Fixed(tuple(np.array(classes)[order])), columns[:, order], y)
-    assert scorer(known, np.ones((3, 1)), y) == pytest.approx(expected)
-    assert expected == pytest.approx(0) if not any(places) else expected < -0.3
-
-
-@every_scorer
 def test_scorers_refuse_labels_of_another_kind(scorer):
     with pytest.raises(ValueError, match=r"y_true must hold labels among the classes \[0, 1\]"):
         scorer(_Fixed(classes=(0, 1)), np.array([[0.6, 0.4], [0.6, 0.4]]), ["a", "b"])

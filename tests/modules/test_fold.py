@@ -134,24 +134,6 @@ def hooked(place, hook, pre=False):
     return network
 
 
-@pytest.mark.parametrize(
-    ("network", "options"),
-    [
-        (lambda: Net(lambda net, x: net.head(torch.tanh(net.head(torch.tanh(net.body(x)))))), {}),
-        (lambda: Net(lambda net, x: net.head(linear(torch.tanh(net.body(x)), net.head.weight))), {}),
-        (lambda: hooked(3, lambda layer, inputs, output: torch.tanh(output)), {}),
-        (lambda: nn.Sequential(nn.Linear(6, 4), nn.Softmax(1)), {"response": "probabilities"}),
-        (lambda: nn.Sequential(nn.Linear(6, 4), nn.Tanh()), {}),
-        (lambda: LogitsModule(perceptron(), nonlinearity=torch.tanh), {}),
-        (perceptron, {"output": torch.tanh}),
-    ],
-)
-def test_a_division_remains_where_more_is_done_at_the_end(network, options):
-    torch.manual_seed(0)
-    module = ClampedModule(network(), moved(AffinePerturbation((6,))), temperature=2.0, **options)
-    assert check(module, torch.randn(9, 6), temperature_too=False).output is options.get("output")
-
-
 class Bent(AffinePerturbation):
     def forward(self, x):
         return super().forward(x) + x**2

@@ -1,7 +1,5 @@
 """``module_`` of every calibrator: an ordinary torch module that gives the probabilities of predict_proba."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -9,9 +7,7 @@ from _calibrators import CALIBRATORS, every_map
 from _export import HOW, check_the_same, exported
 from _output_maps import PUBLIC
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
-from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.exceptions import NotFittedError
 from torch import nn
 
 import skclamp
@@ -100,13 +96,6 @@ def test_what_was_learned_is_in_the_state_dict_and_is_a_copy(make):
     np.testing.assert_array_equal(calibrator.predict_proba(X), before)
 
 
-def test_gradients_reach_the_inputs():
-    x = torch.from_numpy(X[:5]).requires_grad_()
-    for make in (VectorScaling, IntraOrderPreservingCalibration):
-        (gradient,) = torch.autograd.grad(make(NETWORK).fit(X, Y).module_.eval()(x).amin(1).sum(), x)
-        assert gradient.abs().min() > 0
-
-
 def test_a_temperature_folds_into_the_network():
     calibrator = TemperatureScaling(NETWORK).fit(X, Y)
     folded = calibrator.module_.fold()
@@ -119,21 +108,6 @@ def test_a_forest_has_none_and_is_told_which_classifiers_do():
     assert not hasattr(calibrator, "module_")
     with pytest.raises(AttributeError, match=r"a classifier that skclamp.modules.as_module makes .* got RandomForest"):
         calibrator.module_  # noqa: B018
-
-
-def test_clones_have_none_and_copies_have_their_own(tmp_path):
-    calibrator = VectorScaling(NETWORK).fit(X, Y)
-    expected = proba_of(calibrator.module_, X)
-    assert not hasattr(clone(calibrator), "module_")
-    with pytest.raises(NotFittedError):
-        VectorScaling(NETWORK).module_  # noqa: B018
-    again = pickle.loads(pickle.dumps(calibrator))
-    np.testing.assert_array_equal(proba_of(again.module_, X), expected)
-    calibrator.save(tmp_path / "saved")
-    np.testing.assert_array_equal(proba_of(skclamp.load(tmp_path / "saved", NETWORK).module_, X), expected)
-    assert "module_" not in calibrator.summary()
-    calibrator.fit(X, np.roll(Y, 1))
-    np.testing.assert_allclose(proba_of(calibrator.module_, X), calibrator.predict_proba(X), atol=1e-6)
 
 
 def flags_and_state(network):

@@ -451,22 +451,6 @@ def test_transformers_with_inputs_by_name(name):
     torch.testing.assert_close(folded, hooked, rtol=0, atol=1e-6 if name == "Gemma" else 1e-10)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("name", ["torchvision's block", "Llama's", "encoder", "timm's", "group"])
-def test_other_precisions(name, dtype):
-    make, shape, n_layers = WORKING[name]
-    head, x = posed(make, shape, dtype)
-    layers, left_out = find_norm_layers(head, x, {})
-    assert (len(layers), left_out) == (n_layers, {})
-    perturbation, private = moved(layers, torch.float32), private_copy(head)
-    with torch.no_grad(), features_clamped(private, perturbation):
-        hooked = private(x)
-    with torch.no_grad():
-        folded = with_features_clamped(head, perturbation)(x)
-    tolerance = 1e-5 if dtype == torch.float32 else 0.1
-    torch.testing.assert_close(folded, hooked, rtol=0, atol=tolerance * hooked.abs().max().item())
-
-
 def places(network):
     return {name: tensor.data_ptr() for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
 
@@ -491,14 +475,6 @@ def test_exports_as_the_network_does(name, how, tmp_path):
     head, x = posed(*WORKING[name][:2], torch.float32)
     folded = with_features_clamped(head, moved(find_norm_layers(head, x, {})[0], torch.float32))
     check_the_same(folded, torch.cat([x, x]), how, tmp_path)
-
-
-@pytest.mark.parametrize("name", ["torchvision's block", "encoder", "RMS", "timm's"])
-def test_no_operation_is_added(name):
-    head, x = posed(*WORKING[name][:2])
-    folded = with_features_clamped(head, moved(find_norm_layers(head, x, {})[0]))
-    nodes = [[(n.op, n.target) for n in torch.export.export(one, (x,)).graph.nodes] for one in (head, folded)]
-    assert nodes[0] == nodes[1]
 
 
 def test_another_network_is_refused_by_name():

@@ -8,7 +8,6 @@ import pytest
 from scipy.special import log_softmax
 
 from skclamp import CalibrationMonitor, TemperatureScaling
-from skclamp.exceptions import CalibrationSetWarning
 
 N, K = 400, 4
 
@@ -181,19 +180,6 @@ def test_a_group_has_the_mean_of_its_e_values():
     each = [copy.deepcopy(before).partial_fit(X[i : i + 1], y[i : i + 1]).trajectory_[-1, 1:] for i in range(3)]
     together = copy.deepcopy(before).partial_fit(X, y, groups=["a"] * 3).trajectory_[-1, 1:]
     np.testing.assert_allclose(together, np.log(np.exp(each).mean(0)), atol=1e-12)
-
-
-@pytest.mark.parametrize("cast", [np.asarray, lambda g: g.astype(float), lambda g: [f"scene {k}" for k in g]])
-def test_a_group_that_comes_back_adds_nothing(cast):
-    X, y, groups = grouped(0)
-    monitor = CalibrationMonitor().partial_fit(X[:400], y[:400], groups=cast(groups[:400]))
-    new = ~np.isin(groups, groups[:400])
-    other = copy.deepcopy(monitor).partial_fit(X[new], y[new], groups=cast(groups[new]))
-    with pytest.warns(CalibrationSetWarning, match="samples add nothing, .* make the numbers of calls differ"):
-        monitor = pickle.loads(pickle.dumps(monitor)).partial_fit(X, y, groups=cast(groups))
-    np.testing.assert_array_equal(monitor.trajectory_, other.trajectory_)
-    with pytest.warns(CalibrationSetWarning, match="800 of 800 samples add nothing"):
-        assert monitor.partial_fit(X, y, groups=cast(groups)).n_samples_ == other.n_samples_ == 200
 
 
 def test_temperature_is_that_of_a_refit():

@@ -9,7 +9,6 @@ import pytest
 import torch
 from _small_networks import bare_logits, convolutional, images, labels_of
 from sklearn.base import clone
-from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -71,35 +70,6 @@ def test_a_calibrator_is_watched_by_its_probabilities():
         watch(tensors, (y[200:] + 1) % 3, calibrator)
 
 
-@pytest.mark.parametrize("package", ["sklearn", "lightgbm", "xgboost"])
-def test_classifiers_of_any_package(package):
-    if package == "sklearn":
-        classifier = LogisticRegression(max_iter=1000)
-    else:
-        module = pytest.importorskip(package)
-        few = {"n_estimators": 50, "n_jobs": 1}
-        classifier = module.LGBMClassifier(verbose=-1, **few) if package == "lightgbm" else module.XGBClassifier(**few)
-    X, y = load_iris(return_X_y=True, as_frame=True)
-    classifier.fit(X, y)
-    monitor = watch(X, y, classifier)
-    assert same(monitor, watch(classifier.predict_proba(X), y, response="probabilities"))
-    assert monitor.feature_names_in_.tolist() == list(X.columns)
-    assert pickle.loads(pickle.dumps(monitor)).partial_fit(X, y).n_samples_ == 300
-
-
-def test_names_of_classes_are_the_estimators_or_given():
-    names = np.array(["ant", "bee", "cow"])
-    classifier = LogisticRegression().fit(LOGITS, names[Y])
-    assert watch(LOGITS, names[Y], classifier).classes_.tolist() == names.tolist()
-    named = watch(LOGITS, names[Y], classes=names)
-    assert same(named, watch(LOGITS, Y))
-    with pytest.raises(ValueError, match=r"y must hold labels among the classes .*; got \['dog'\]"):
-        named.partial_fit(LOGITS[:1], ["dog"])
-    with pytest.raises(ValueError, match=r"y must hold labels among the classes \[0, 1, 2\]; got \[3\]"):
-        watch(LOGITS, Y + 1)
-    assert named.n_samples_ == 600
-
-
 @pytest.mark.parametrize(
     "y",
     [
@@ -116,16 +86,6 @@ def test_missing_labels_are_skipped_and_counted(y):
     assert monitor.n_missing_ == 2
     monitor.n_missing_ = 0
     assert facts(monitor) == facts(watch(LOGITS[[0, 2, 4]], [1, 0, 2]))
-
-
-def test_missing_names_and_late_labels():
-    monitor = watch(LOGITS[:3], ["b", float("nan"), None], classes=["a", "b", "c"])
-    assert (monitor.n_samples_, monitor.n_missing_) == (1, 2)
-    monitor.partial_fit(LOGITS[1:3], ["a", "c"])
-    assert (monitor.n_samples_, monitor.n_missing_) == (3, 2)
-    none = watch(LOGITS[:4], [None] * 4)
-    assert (none.n_samples_, none.n_missing_, none.p_value_, none.alarm_, none.since_) == (0, 4, 1.0, False, None)
-    assert "(1 more was missing)" in watch(LOGITS[:2], [None, 1]).summary()
 
 
 def test_an_error_keeps_what_was_seen():
@@ -190,23 +150,6 @@ def test_equal_probabilities_with_labels_of_their_own_do_not_warn():
     proba = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [1, 0, 0]])[rng.integers(3, size=2000)]
     y = (np.log(proba + 1e-300) + rng.gumbel(size=proba.shape)).argmax(1)
     watch(proba, y, response="probabilities")
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"tolerance": 0.2}, r"tolerance must stay 0\.1, .* got 0\.2\. fit starts anew"),
-        ({"alpha": 0.05}, r"alpha must stay 0\.01, .* got 0\.05\."),
-        ({"average_run_length": 1000}, r"average_run_length must stay None, .* got 1000\."),
-        ({"response": "logits"}, r"response must stay auto, .* got logits\."),
-        ({"classes": [2, 1, 0]}, r"classes must stay None, .* got \[2, 1, 0\]\."),
-    ],
-)
-def test_rules_stay_as_they_are(params, message):
-    monitor = watch(LOGITS, Y).set_params(**params)
-    with pytest.raises(ValueError, match=message):
-        monitor.partial_fit(LOGITS, Y)
-    assert monitor.fit(LOGITS[:5], Y[:5]).n_samples_ == 5
 
 
 def test_the_estimator_stays_until_fit(tmp_path):
@@ -282,17 +225,6 @@ def test_summary_says_what_changed():
     assert frequent.summary() in frequent._repr_html_()
     restarted = watch(LOGITS, calm, average_run_length=20).summary()
     assert restarted.startswith("Change alarm, one in 20 labels by chance, after ")
-
-
-def test_summary_has_an_alarm_of_each_test_and_the_rules_they_came_by():
-    gumbel = np.random.default_rng(1).gumbel(size=LOGITS.shape)
-    monitor = watch(LOGITS, (LOGITS / 3 + gumbel).argmax(1), average_run_length=1e5, tolerance=0.0)
-    at, change_at = monitor._evidence.alarms
-    assert at != change_at
-    text = monitor.summary()
-    assert text.startswith(f"Alarm after {at} of 600 labels: the p value is ")
-    assert f" Change alarm, one in 100,000 labels by chance, after {change_at}. " in text
-    assert monitor.set_params(alpha=0.5, average_run_length=None, tolerance=0.9).summary() == text
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import copy
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -18,7 +17,6 @@ from skclamp.exceptions import CalibrationSetWarning
 
 L = 6
 FITTED = ("log_e_value_", "p_value_", "n_samples_", "temperature_", "gain_")
-ONE = np.eye(L)[2]
 
 
 def stream(seed=0, n=300, temperature=1.0, offset=0.0, correlation=0.7):
@@ -83,26 +81,6 @@ def test_a_sample_is_an_e_value_whatever_its_labels_have_to_do_with_each_other(c
                     after[key] = np.exp(once_more.trajectory_[-1, 1:])
             expected = number / 1000 @ np.array([after[tuple(label)] for label in labels])
             assert (expected <= np.array([mixed, 1 + summed]) * 1.003).all()
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"temperature": 2.0}, "over-confident"),
-        ({"temperature": 0.5}, "under-confident"),
-        ({"offset": 1.0}, "labels (most of all "),
-        ({"offset": 2 * ONE}, "labels (most of all 2: "),
-    ],
-)
-def test_what_has_changed_is_told(changed, words):
-    monitor = CalibrationMonitor().fit(*stream(0, 1000))
-    assert not monitor.never_true_
-    monitor.partial_fit(*stream(1, 600, **changed))
-    assert monitor.alarm_
-    assert words in monitor.summary() and " of 600 samples: " in monitor.summary()
-    assert "Structured" not in monitor.summary()
-    assert monitor.plot().ax_.get_xlabel() == "samples"
-    plt.close("all")
 
 
 def test_labels_that_arent_known_have_no_say():

@@ -180,22 +180,6 @@ def test_a_map_by_class_is_a_logistic_regression_a_class(calibrator, weighted):
     )
 
 
-@pytest.mark.parametrize("temperature", [0.2, 3.0])
-def test_platts_gain_is_on_the_scale_of_the_logits(temperature):
-    """Of two classes as of labels: whoever carries both numbers elsewhere needs nothing else."""
-    rng = np.random.default_rng(0)
-    z = rng.normal(scale=3.0, size=4000)
-    y = (z / temperature - 1.0 + rng.logistic(size=4000) > 0).astype(int)
-    of_classes = PlattScaling().fit(z, y)
-    np.testing.assert_allclose(
-        of_classes.predict_proba(z)[:, 1], expit(of_classes.coef_[1] * z + of_classes.intercept_[1])
-    )
-    assert of_classes.coef_[1] == pytest.approx(1 / temperature, rel=0.15)
-    other = (z - 1.0 + rng.logistic(size=4000) > 0).astype(int)
-    of_labels = PlattScaling(pooling="none").fit(np.stack([z, z], 1), np.stack([y, other], 1))
-    assert of_labels.map_.maps[0].coef_[1] == pytest.approx(of_classes.coef_[1], rel=1e-6)
-
-
 def test_beta_gains_are_never_negative():
     """Labels that shun the confident: the free optimum has negative gains; no others that aren't do better."""
     rng = np.random.default_rng(0)
@@ -277,15 +261,6 @@ def test_the_quadratic_never_turns_over(curvature):
     assert np.isfinite(log_proba).all()
     assert (np.diff(log_proba[:, 1]) >= -1e-12).all()
     assert (np.diff(log_proba[:, 0]) <= 1e-12).all()
-
-
-def test_the_quadratic_wins_where_the_log_odds_are_curved():
-    (margin, y), (new, y_new) = curved(4000, curvature=0.07), curved(20_000, seed=1, curvature=0.07)
-    fitted = [kind().fit(margin, y) for kind in (QuadraticScaling, PlattScaling)]
-    losses = [mean_nll(each.predict_log_proba(new), y_new) for each in fitted]
-    z = new + 0.07 * new**2 - 0.5
-    true = -np.where(y_new, log_expit(z), log_expit(-z)).mean()
-    assert losses[0] - true < 0.2 * (losses[1] - true)
 
 
 # Ensemble temperature scaling

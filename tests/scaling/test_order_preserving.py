@@ -76,18 +76,6 @@ def test_the_objective_is_at_a_minimum(make, weighted, monkeypatch):
             assert objective(twin, Z, y, weight) > best - 1e-9
 
 
-def test_it_mends_what_a_temperature_cannot(make):
-    """A share of the labels says nothing of the logits."""
-    Z, rng = logits(5000, 5), np.random.default_rng(2)
-    y = np.where(rng.random(5000) < 0.3, rng.integers(5, size=5000), labels_of(Z, 1.0))
-    new = logits(2000, 5, seed=7)
-    true = 0.7 * softmax(new) + 0.3 / 5
-    ours, temperature = (
-        np.abs(each.fit(Z, y).predict_proba(new) - true).mean() for each in (make(), TemperatureScaling())
-    )
-    assert ours < (0.9 if make is ParameterizedTemperatureScaling else 0.6) * temperature
-
-
 def test_a_strong_penalty_leaves_temperature_scaling(make):
     Z, y = draw(400)
     expected = TemperatureScaling().fit(Z, y).predict_proba(Z)

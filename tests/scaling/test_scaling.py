@@ -2,7 +2,6 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from scipy.special import log_softmax, softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
@@ -10,11 +9,6 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skclamp import (
-    EnsembleTemperatureScaling,
-    NeuralClampingCalibrator,
-    ParameterizedTemperatureScaling,
-    PriorShiftCorrection,
-    StructuredVectorScaling,
     TemperatureScaling,
 )
 from skclamp.exceptions import CalibrationWarning, NotConvergedWarning
@@ -25,22 +19,6 @@ def draw(n_samples=2000, n_classes=5, *, temperature=2.0, scale=3.0, seed=0):
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=scale, size=(n_samples, n_classes))
     return logits, (logits / temperature + rng.gumbel(size=logits.shape)).argmax(1)
-
-
-@pytest.mark.parametrize(("n_samples", "n_classes"), [(500, 2), (3000, 10), (20000, 30)])
-def test_three_ways_to_say_the_same(n_samples, n_classes):
-    logits, y = draw(n_samples, n_classes)
-    expected = TemperatureScaling().fit(logits, y)
-    assert isinstance(expected.temperature_, float)
-    shift = np.random.default_rng(1).normal(scale=30.0, size=(n_samples, 1))
-    shifted = TemperatureScaling().fit(logits + shift, y)
-    log_proba = TemperatureScaling().fit(log_softmax(logits, axis=1), y)
-    proba = TemperatureScaling(response="probabilities").fit(softmax(logits, axis=1), y)
-    for same in (shifted, log_proba, proba):
-        assert same.temperature_ == pytest.approx(expected.temperature_, rel=1e-8)
-    np.testing.assert_allclose(
-        proba.predict_proba(softmax(logits, axis=1)), expected.predict_proba(logits), rtol=1e-7, atol=1e-12
-    )
 
 
 def test_agrees_with_scikit_learn():
@@ -98,22 +76,6 @@ def test_many_flawless_samples_overrule_the_prior(T):
     """Of logits that are far too flat."""
     calibrator = TemperatureScaling().fit(*flawless(500, T=T))
     assert 0.5 * T < calibrator.temperature_ < 2 * T
-
-
-@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
-def test_each_temperature_that_is_deployed_has_the_prior():
-    X, y = flawless(100)
-    expected = TemperatureScaling().fit(X, y).temperature_
-    others = [
-        EnsembleTemperatureScaling().fit(X, y),
-        StructuredVectorScaling().fit(X, y),
-        ParameterizedTemperatureScaling().fit(X, y),
-        PriorShiftCorrection().fit(X, y),
-        NeuralClampingCalibrator(nn.Identity(), perturbation=None).fit(torch.from_numpy(X), y),
-    ]
-    for calibrator in others:
-        assert calibrator.temperature_ == pytest.approx(expected, rel=1e-4)
-    np.testing.assert_allclose(others[0].predict_proba(X), softmax(X / expected, axis=1), atol=1e-6)
 
 
 def few_errors(n_errors, seed, n_samples=100):

@@ -5,8 +5,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from _digits import convolutional_network
 from _report_pages import FEW, SEED, read_page
 from scipy.special import expit
 from scipy.stats import sem
@@ -15,9 +13,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 
 from skclamp import (
-    BetaCalibration,
-    CalibratorSelector,
-    NeuralClampingCalibrator,
     PlattScaling,
     TemperatureScaling,
     VectorScaling,
@@ -124,17 +119,6 @@ class TestScores:
         assert twice[name].nll_difference_se == pytest.approx(once[name].nll_difference_se)
 
 
-def images(seed, n_samples=120):
-    return np.random.default_rng(seed).uniform(size=(n_samples, 3, 8, 8)).astype(np.float32)
-
-
-def tags(seed, n_samples=120):
-    network = convolutional_network()
-    with torch.no_grad():
-        z = network(torch.as_tensor(images(seed, n_samples))).numpy()
-    return (np.random.default_rng(seed + 9).uniform(size=z.shape) < expit(z / 2)).astype(int)
-
-
 class TestCalibrators:
     def test_defaults_suit_labels(self):
         names = {*compared(*halves(), None).calibrators}
@@ -144,44 +128,6 @@ class TestCalibrators:
         Y_cal[:, 0] *= np.arange(N) < 50
         rare = {*compared(Z_cal, Y_cal, Z_test, Y_test, None).calibrators}
         assert rare == {"TemperatureScaling", "EnsembleTemperatureScaling", "PlattScaling"}
-
-    def test_networks_take_clamping(self, tmp_path):
-        X_cal, Y_cal, X_test, Y_test = images(0), tags(0), images(1), tags(1)
-        clamping = NeuralClampingCalibrator(
-            perturbation="affine", validation_fraction=None, max_epochs=1, random_state=0
-        )
-        calibrators = {"Platt": PlattScaling(), "clamping": clamping}
-        network = convolutional_network()
-        comparison = compared(X_cal, Y_cal, X_test, Y_test, calibrators, network)
-        found = comparison.calibrators["clamping"].predict_proba(X_test)
-        assert comparison["clamping"].nll == pytest.approx(negative_log_likelihood(Y_test, found))
-        data = read_page(comparison, tmp_path / "report.html").data
-        (panel,) = data["perturbations"]
-        assert panel["name"] == "clamping" and panel["panels"]
-        sampled = data["answers"][0]["sampled"]
-        assert [own["row"] for own in sampled] == [int(k) for k in np.linspace(0, len(X_test) - 1, 8).astype(int)]
-        has = [", ".join(str(k) for k in np.flatnonzero(Y_test[own["row"]])) or "none" for own in sampled]
-        assert [own["label"] for own in sampled] == has
-        without = read_page(comparison, tmp_path / "report.html", samples=False).data
-        assert all(own["wrong"] == own["sampled"] == [] for own in without["answers"])
-
-    def test_that_are_fitted_are_compared_as_they_are(self):
-        X_cal, Y_cal, X_test, Y_test = images(0), tags(0), images(1), tags(1)
-        network = convolutional_network()
-        with torch.no_grad():
-            Z_cal, Z_test = (network(torch.as_tensor(X)).double().numpy() for X in (X_cal, X_test))
-        of_network, of_logits = PlattScaling(network).fit(X_cal, Y_cal), BetaCalibration().fit(Z_cal, Y_cal)
-        of_proba = CalibratorSelector(response="probabilities").fit(expit(Z_cal), Y_cal)
-        fitted = {"network": of_network, "logits": of_logits, "probabilities": of_proba}
-        comparison = compared(X_cal, Y_cal, X_test, Y_test, fitted, network)
-        expected = [
-            of_network.predict_proba(X_test),
-            of_logits.predict_proba(Z_test),
-            of_proba.predict_proba(expit(Z_test)),
-        ]
-        for name, proba in zip(fitted, expected, strict=True):
-            assert comparison[name].nll == pytest.approx(negative_log_likelihood(Y_test, proba), rel=1e-5)
-            assert np.isnan(comparison[name].fit_time)
 
     @pytest.mark.parametrize(
         "classifier",

@@ -1,6 +1,5 @@
 """The comparison of calibrators: every number it shows is the one computed directly."""
 
-import pickle
 import re
 import sys
 from functools import partial
@@ -11,7 +10,6 @@ from _digits import convolutional_network
 from _report_pages import FEW, SEED, labels_for, logits_of, small_comparison
 from scipy import stats
 from scipy.special import log_softmax, softmax
-from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import d2_log_loss_score, roc_auc_score
@@ -89,19 +87,6 @@ def test_differences_and_ties_are_those_of_a_paired_test(digits):
         assert row.tied == (p_value > 0.05)
     assert comparison.tied == [row.name for row in comparison.rows if row.tied] == ["clamping"]
     assert [row.nll for row in comparison.rows] == sorted(row.nll for row in comparison.rows)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_keeps_calibrators_of_the_network(digits, data, name):
-    fitted = digits[0].calibrators[name]
-    assert fitted.estimator is convolutional_network()
-    np.testing.assert_array_equal(fitted.classes_, np.arange(10))
-    assert not hasattr(fitted, "n_features_in_")
-    alone = clone(fitted).fit(*data[:2])
-    np.testing.assert_allclose(fitted.predict_proba(data[2]), alone.predict_proba(data[2]), atol=1e-6)
-    again = pickle.loads(pickle.dumps(fitted))
-    np.testing.assert_array_equal(again.predict_proba(data[2]), fitted.predict_proba(data[2]))
-    assert (clone(fitted).get_params()["response"], clone(fitted).estimator) == ("auto", fitted.estimator)
 
 
 def test_prints_what_it_holds(digits):

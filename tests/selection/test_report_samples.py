@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from _digits import calibration_and_test, convolutional_network, shifted
+from _digits import calibration_and_test, shifted
 from _report_pages import FEW, OfPixels, labels_for, logits_of, read_page, scenes
 from scipy.stats import binomtest, sem
 from torch import nn
@@ -93,24 +93,6 @@ def test_pictures_are_test_images_and_what_clamping_makes_of_them(digits, tmp_pa
         np.testing.assert_allclose(_pixels(png), bytes_of(image), atol=1)
     now = data["answers"][[row["name"] for row in data["rows"]].index(name)]["sampled"]
     assert [answer["prediction"] for answer in now] == [str(k) for k in proba[name][sampled].argmax(1)]
-
-
-def test_clamped_features_are_shown_by_layer_and_leave_images_as_they_are(tmp_path):
-    parts = [part for pair in calibration_and_test(0, n_calibration=120) for part in pair]
-    norm = NeuralClampingCalibrator(perturbation="norm", validation_fraction=None, max_epochs=1)
-    comparison = compare_calibrators(convolutional_network(), *parts, calibrators={"norm": norm}, **FEW)
-    assert comparison.calibrators["norm"].accepted_
-    data = read_page(comparison, tmp_path / "report.html").data
-    assert data["thumbnails"]["after"] == {}
-    (told,) = data["perturbations"]
-    assert [panel["title"] for panel in told["panels"]] == ["norm: gain by layer", "norm: offset by layer"]
-    (learned,) = comparison.calibrators["norm"].perturbation_
-    for panel, k in zip(told["panels"], (1, 2), strict=True):
-        assert panel["kind"] == "depth" and panel["names"] == [layer.name for layer in learned.layers]
-        ends = [[of[k].min().item(), of[k].median().item(), of[k].max().item()] for of in learned.by_layer()]
-        shown = np.array(panel["quantiles"])
-        np.testing.assert_allclose(shown[:, [0, 4]], np.array(ends)[:, [0, 2]], rtol=1e-5)
-        assert (np.diff(shown) >= 0).all()
 
 
 class _Pooled(nn.Module):
