@@ -1,6 +1,5 @@
 """Bootstrap intervals of metrics, and a paired test between two calibrators."""
 
-import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -17,12 +16,12 @@ from .._utils.warnings import silenced
 from ._binning import Probabilities
 from ._metric import against_rest, check_metric, facts_of, options_of, rows_of_classes, split_rows
 from ._noise_floor import draw_labels
-from ._resampling import BLOCK_SIZE, LARGEST_SCALE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_counts
+from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, resampling_counts
 
 # As large an error in so many draws may be noise.
 _N_LARGER = 5
-# Where the curve of medians is computed, as parts of its end: most often near 0.
-_PARTS = np.linspace(0, 1, 33) ** 2
+# Where the curve of medians is computed.
+_SCALES = np.append(0, np.geomspace(1 / 64, 64, 48))
 
 
 class BootstrapInterval(NamedTuple):
@@ -397,38 +396,27 @@ def _may_be_noise(sample, tail, random_state):
     Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.
     """
-    form, proba = sample.form, sample.proba
+    proba = sample.proba
     n_draws = math.ceil(_N_LARGER / tail) - 1
-    alike = proba.n_units < proba.n_samples
-    if isinstance(form, ErrorOfPairs) and (not alike or form.tells_signs()):
-        generator = np.random.default_rng(random_state.randint(2**31 - 1))
-        value = form.estimate
-        errors = (form.of_drawn(generator, alike) for _ in range(n_draws))
-    else:
-        step = min(n_draws, 1 + BLOCK_SIZE // proba.n_samples)
-        value = form.value
-        blocks = (draw_labels(proba, step, random_state, alike=alike) for _ in range(0, n_draws, step))
-        draws = itertools.islice(itertools.chain.from_iterable(blocks), n_draws)
-        errors = (sample.metric(labels, proba) for labels in draws)
-    with silenced():
-        # Further draws only add to them.
-        larger = itertools.islice((error for error in errors if error >= value * (1 - 1e-12)), _N_LARGER)
-        return len(list(larger)) == _N_LARGER
+    step = min(n_draws, 1 + BLOCK_SIZE // proba.n_samples)
+    n_larger = 0
+    for _ in range(0, n_draws, step):
+        draws = draw_labels(proba, step, random_state, alike=proba.n_units < proba.n_samples)
+        # What is odd about the labels is chance.
+        with silenced():
+            errors = np.array([sample.metric(labels, proba) for labels in draws])
+        n_larger += (errors >= sample.form.value * (1 - 1e-12)).sum()
+    return n_larger >= _N_LARGER
 
 
 def _debiased(sample, sums):
     """Debiased value, and what it would be in replicates of a sample whose true error it is."""
     form = sample.form
-    if not isinstance(form, ScaledError):
+    if not isinstance(form, ErrorOfPairs):
         replicates = form.values(sums)
         return 2 * form.value - replicates.mean() if sample.is_error else form.value, replicates
     scale = form.last_scale(sums, 0.5)
-    replicates = form.values(sums, scale)
     # What medians of the values found the true errors belong to.
-    largest = max(1.0, 2 * scale)
-    while np.median(form.values(sums, largest)) < replicates.max() and largest < LARGEST_SCALE:
-        largest *= 2
-    scales = largest * _PARTS
-    medians = np.maximum.accumulate([np.median(form.values(sums, part)) for part in scales])
-    errors = [form.at_scale(part) for part in scales]
-    return form.at_scale(scale), np.interp(replicates, medians, errors)
+    scales = max(1.0, scale) * _SCALES
+    medians = np.maximum.accumulate([np.median(form.values(sums, other)) for other in scales])
+    return form.value * scale, np.interp(form.values(sums, scale), medians, form.value * scales)

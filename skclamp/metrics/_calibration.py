@@ -1,13 +1,17 @@
 """Binned calibration errors: expected, adaptive, classwise and maximum."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from .._utils.parameters import check_whole_number
-from ._binning import BinTable, bin_indices, equal_mass_edges
+from ._binning import bin_indices, equal_mass_edges, ratios
 from ._metric import FACTS, Facts, check_options, each_class, of_outputs, some_pairs
-from ._resampling import ErrorOfPairs, ScaledError, grouped, row_weights
+from ._resampling import ErrorOfPairs, grouped
+
+# Of numpy's norms.
+_ORDERS = {"l1": 1, "l2": 2, "max": np.inf}
 
 
 @of_outputs
@@ -299,79 +303,29 @@ def _adaptive_bins(pairs, proba, n_bins, include_lowest):
     return edges, include_lowest if include_lowest != "auto" or not proba.is_event else True
 
 
-class _BinnedErrors(ErrorOfPairs):
-    """A binned calibration error of replicates, with the bins of the whole sample."""
-
-    def __init__(self, value, pairs, edges, norm, include_lowest=True):
-        pairs = replace(pairs, hits=pairs.counted_hits(edges, include_lowest))
-        super().__init__(value, pairs, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1))
-        self._norm = norm
-        self._gap = pairs.table(edges).gap
-
-    def reduced(self, residual, mass):
-        return np.stack([residual, mass], 1)
-
-    def values(self, sums, scale=1.0):
-        return _errors_of_bins(sums, (scale - 1) * self._gap, self._norm)
+def _binned(value, pairs, edges, norm, include_lowest=True):
+    """Form of a binned error, in the bins of the whole sample."""
+    pairs = replace(pairs, hits=pairs.counted_hits(edges, include_lowest))
+    groups = grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
+    return ErrorOfPairs(value, pairs, groups, partial(_path_of_bins, norm=norm), _ORDERS[norm])
 
 
-class _ClasswiseErrors(ScaledError):
-    """The mean over the classes of one-vs-rest errors of replicates, in bins of equal width."""
-
-    def __init__(self, value, y_encoded, proba, edges, norm):
-        super().__init__(value)
-        self._y_encoded, self._proba, self._edges, self._norm = y_encoded, proba, edges, norm
-        self._gap = proba.classwise_table(y_encoded, edges).gap
-        if proba.rows_a_sample > 1:
-            # Its rows are summed up once.
-            parts = proba.parts(y_encoded)
-            self._of_samples = np.concatenate([self._of_weights(own, y, own.masses[None]) for y, own in parts])
-
-    def sums(self, counts):
-        proba = self._proba
-        if proba.rows_a_sample > 1:
-            return np.tensordot(counts.T[proba.unit[:: proba.rows_a_sample]].T, self._of_samples, 1)
-        blocks = row_weights(counts, proba)
-        return np.concatenate([self._of_weights(proba, self._y_encoded, weights) for weights in blocks])
-
-    def _of_weights(self, proba, y_encoded, weights):
-        """Sums under weightings of the rows."""
-        labels = grouped(proba.label_places(y_encoded, self._edges), self._gap.size)
-        hits = (weights @ labels).reshape(-1, *self._gap.shape)
-        mass, confidence = proba.class_sums(self._edges, weights)
-        mass[:, 0] = np.maximum(mass[:, 0], hits[:, 0])
-        return np.stack([hits - confidence, mass], 1)
-
-    def values(self, sums, scale=1.0):
-        return _errors_of_bins(sums, (scale - 1) * self._gap, self._norm).mean(1)
-
-
-def _errors_of_bins(sums, more, norm):
-    """Errors of resamples whose bins hold these sums of residuals and of weights, once gaps are so much `more`.
-
-    `sums` are of shape (n_resamples, 2, n_bins, ...), `more` of shape (n_bins, ...).
-    """
-    residual, mass = np.moveaxis(sums, (1, 2), (0, 1))
-    residual = residual + more[:, None] * mass
-    return BinTable.from_sums((), mass, np.zeros_like(mass), residual).error(norm)
+def _path_of_bins(residual, mass, norm):
+    """Sums of residuals over what makes a plain norm of them the error's."""
+    total = mass.sum(1, keepdims=True)
+    return ratios(residual, {"l1": total, "l2": np.sqrt(mass * total), "max": mass}[norm])
 
 
 def _of_equal_width(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max", **_):
-    return _BinnedErrors(value, some_pairs(proba, y_encoded, top_k, threshold), proba.equal_width_edges(n_bins), norm)
+    return _binned(value, some_pairs(proba, y_encoded, top_k, threshold), proba.equal_width_edges(n_bins), norm)
 
 
 def _of_equal_mass(value, y_encoded, proba, *, n_bins, top_k, threshold, norm, include_lowest, **_):
     pairs = some_pairs(proba, y_encoded, top_k, threshold)
     edges, include_lowest = _adaptive_bins(pairs, proba, n_bins, include_lowest)
-    return _BinnedErrors(value, pairs, edges, norm, include_lowest)
-
-
-def _of_classes(value, y_encoded, proba, *, n_bins, strategy, threshold, norm, **_):
-    if strategy != "uniform" or threshold is not None:
-        return None
-    return _ClasswiseErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm)
+    return _binned(value, pairs, edges, norm, include_lowest)
 
 
 FACTS[expected_calibration_error] = FACTS[maximum_calibration_error] = Facts(of_event=True, resampled=_of_equal_width)
 FACTS[adaptive_expected_calibration_error] = Facts(of_event=True, resampled=_of_equal_mass)
-FACTS[classwise_calibration_error] = Facts(of_event=False, resampled=_of_classes)
+FACTS[classwise_calibration_error] = Facts(of_event=False, resampled=None)

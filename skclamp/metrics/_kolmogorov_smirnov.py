@@ -1,16 +1,13 @@
 """Kolmogorov-Smirnov calibration error: the largest gap between cumulated confidence and cumulated hits."""
 
-import copy
-
 import numpy as np
 
+from ._binning import ratios
 from ._metric import FACTS, Facts, error_of_pairs, of_outputs, some_pairs
 from ._resampling import ErrorOfPairs, grouped
 
 # Groups of neighbouring confidences between which replicates are looked at.
 _MAX_GROUPS = 2**12
-# Divisor in the place of 0.
-_SMALL = np.finfo(np.float64).tiny
 
 
 @of_outputs
@@ -68,38 +65,18 @@ def pairs_ks_error(pairs):
     return np.abs(sums[last_of_ties]).max() / pairs.masses.sum()
 
 
-class _KSErrors(ErrorOfPairs):
-    """The KS error of replicates, looked at between at most 4,096 groups of confidences."""
-
-    def __init__(self, value, pairs):
-        distinct, place = np.unique(pairs.confidence, return_inverse=True)
-        n_groups = min(len(distinct), _MAX_GROUPS)
-        super().__init__(value, pairs, grouped(place * n_groups // len(distinct), n_groups))
-        self._path = self._shape = self.of_whole(self.residual)[0]
-        self.estimate = np.abs(self._path).max()
-
-    def reduced(self, residual, mass):
-        return np.cumsum(super().reduced(residual, mass), 1)
-
-    def values(self, sums, scale=1.0):
-        moved = sums + (scale * self._shape - self._path)
-        return np.maximum(moved.max(1), -moved.min(1))
-
-    def for_upper_end(self):
-        """The same with a straight path to the greatest value, which noise could hardly have made larger.
-
-        The sample's own path has noise that adds to the replicates': under it a value as small as the one found seems
-        rarer than it is.
-        """
-        other = copy.copy(self)
-        best = np.abs(self._path).argmax()
-        reached = np.cumsum(self.pairs.masses @ self.groups)
-        other._shape = self._path[best] * np.minimum(reached / max(reached[best], _SMALL), 1)
-        return other
-
-
 def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
-    return _KSErrors(value, some_pairs(proba, y_encoded, top_k, threshold)) if mode == "top-label" else None
+    """Form of the error, looked at between at most 4,096 groups of confidences."""
+    if mode != "top-label":
+        return None
+    pairs = some_pairs(proba, y_encoded, top_k, threshold)
+    distinct, place = np.unique(pairs.confidence, return_inverse=True)
+    n_groups = min(len(distinct), _MAX_GROUPS)
+    return ErrorOfPairs(value, pairs, grouped(place * n_groups // len(distinct), n_groups), _path, np.inf)
+
+
+def _path(residual, mass):
+    return np.cumsum(ratios(residual, mass.sum(1, keepdims=True)), 1)
 
 
 FACTS[ks_calibration_error] = Facts(of_event=True, resampled=_resampled)

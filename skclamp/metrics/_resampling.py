@@ -8,7 +8,6 @@ rows, such as the places of an image or the samples of a patient, which are summ
 """
 
 import copy
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,13 @@ from scipy import stats
 from scipy.sparse import csr_array
 
 from .._judging.paired import n_effective
-from ._binning import ratios
 
 # Weights of a block of replicates: 32 MB.
 BLOCK_SIZE = 2**22
 # Halvings of the range of scales: far finer than the noise of the replicates.
 _N_HALVINGS = 14
-LARGEST_SCALE = 2**20
+_LARGEST_SCALE = 2**20
 _LEAST_RATIO = 1 / 4
-# With hits and with misses, for signs of their residuals to be as likely.
-_LEAST_UNITS = 5
 
 
 class MeanScore:
@@ -107,36 +103,45 @@ class AnyMetric:
 
     def sums(self, counts):
         """Value of each resample already."""
-        return np.array([self._of_weight(weight) for block in row_weights(counts, self._proba) for weight in block])
+        proba = self._proba
+        return np.array([self._of_weight(count[proba.unit] * proba.masses) for count in counts])
 
     def values(self, sums):
         """The same."""
         return sums
 
 
-class ScaledError:
-    """A calibration error that grows in proportion to the residuals: ``values(sums, scale)`` scales the sample's."""
+class ErrorOfPairs:
+    """A calibration error of pairs, the norm of a path that grows in proportion to the residuals.
 
-    def __init__(self, value):
-        # What the replicates are compared with; some look at a coarser grid than the metric itself.
-        self.value = self.estimate = value
+    `groups`, sparse and of shape (n_pairs, n_groups), is the share of each pair in each. ``path(residual, mass)`` is
+    given the groups' sums of residuals and of weights, a row for each resample. `order` is as in `numpy.linalg.norm`.
+    """
+
+    def __init__(self, value, pairs, groups, path, order):
+        self.value = value
+        self._path = path
+        self._order = order
+        self._of_units = [pairs.of_units @ each for each in (groups.multiply(pairs.residual[:, None]), groups)]
+        (self._own,) = self.sums(np.ones((1, pairs.n_units)))
+        # What the replicates are compared with: groups may be coarser than the metric itself.
+        self._estimate = self._norm(self._own)
+
+    def sums(self, counts):
+        """Path of each resample."""
+        return self._path(*(counts @ each for each in self._of_units))
 
     def values(self, sums, scale=1.0):
         """Error of each resample with the sample's residuals scaled."""
-        raise NotImplementedError
-
-    def at_scale(self, scale):
-        """Error of the sample itself with its residuals scaled."""
-        return scale * self.value
+        return self._norm(sums + (scale - 1) * self._own)
 
     def interval(self, sums, tail):
         """Median-unbiased value and interval: true errors under which a value up to the one found isn't too rare."""
-        low, middle = (self.at_scale(self.last_scale(sums, level)) for level in (1 - tail, 0.5))
-        at_zero = self._chance(sums, 0.0)
+        low, middle = (self.value * self.last_scale(sums, level) for level in (1 - tail, 0.5))
         high = self.value
+        at_zero = self._chance(sums, 0.0)
         if at_zero > 0:
-            upper = self.for_upper_end()
-            high = upper.at_scale(upper.last_scale(sums, tail * at_zero))
+            high *= self.last_scale(sums, tail * at_zero)
         return middle, min(low, high), high
 
     def last_scale(self, sums, level):
@@ -144,7 +149,7 @@ class ScaledError:
         low, high = 0.0, 1.0
         if self._chance(sums, low) <= level:
             return low
-        while self._chance(sums, high) > level and high < LARGEST_SCALE:
+        while self._chance(sums, high) > level and high < _LARGEST_SCALE:
             low, high = high, 2 * high
         for _ in range(_N_HALVINGS):
             middle = (low + high) / 2
@@ -156,57 +161,10 @@ class ScaledError:
 
     def _chance(self, sums, scale):
         """Share of the replicates up to the value found, where the sample's true error were its own times a scale."""
-        return np.mean(self.values(sums, scale) <= self.estimate * (1 + 1e-12))
+        return np.mean(self.values(sums, scale) <= self._estimate * (1 + 1e-12))
 
-    def for_upper_end(self):
-        """Return the form that tells the upper end of an interval."""
-        return self
-
-
-class ErrorOfPairs(ScaledError):
-    """One of some pairs, whose weighted residuals are summed up in groups.
-
-    `groups`, sparse and of shape (n_pairs, n_groups), is the share of each pair in each.
-    """
-
-    def __init__(self, value, pairs, groups):
-        super().__init__(value)
-        self.pairs = pairs
-        self.groups = groups
-        self.residual = pairs.residual
-        self._of_units = [pairs.of_units @ each for each in (groups.multiply(self.residual[:, None]), groups)]
-
-    def sums(self, counts):
-        """Sums of each resample."""
-        return self.reduced(*(counts @ each for each in self._of_units))
-
-    def reduced(self, residual, mass):
-        """Sums of resamples, from residuals and weights by group; by default the residuals over the weight of all."""
-        return ratios(residual, mass.sum(1, keepdims=True))
-
-    def of_whole(self, residual):
-        """Sums of the sample itself, with these residuals."""
-        masses = self.pairs.masses[None]
-        return self.reduced((masses * residual) @ self.groups, masses @ self.groups)
-
-    def tells_signs(self):
-        """Return whether units enough have hits, and misses: rare ones that whole units share may be none by chance."""
-        hits = self.pairs.hits
-        of_units = self.pairs.of_units @ np.stack([hits, 1 - hits], 1)
-        return np.count_nonzero(of_units, 0).min() >= _LEAST_UNITS
-
-    def of_drawn(self, generator, is_clustered):
-        """Error under hits that are drawn from the confidences or, of units of several rows, under signs of residuals.
-
-        Rows of a unit may agree more than draws of each would: were they calibrated, either sign were as likely.
-        """
-        if is_clustered:
-            residual = self.residual * generator.choice([-1.0, 1.0], self.pairs.n_units)[self.pairs.unit]
-        else:
-            hits = generator.random(len(self.residual)) < self.pairs.confidence
-            # A sample without residual counts as calibrated, whatever is drawn.
-            residual = np.where(self.residual == 0, 0.0, hits - self.pairs.confidence)
-        return self.values(self.of_whole(residual))[0]
+    def _norm(self, path):
+        return np.linalg.norm(path, self._order, axis=-1)
 
 
 def grouped(place, n_groups):
@@ -219,35 +177,11 @@ def resampling_counts(proba, n_resamples, random_state):
 
     Units without weight are none, and aren't drawn.
     """
-    seed = random_state.randint(2**31 - 1)
+    generator = np.random.default_rng(random_state.randint(2**31 - 1))
     kept = np.flatnonzero(np.bincount(proba.unit, proba.weight))
-    blocks = _kept_counts if n_resamples * len(kept) <= BLOCK_SIZE else _counts
-    for drawn in blocks(seed, n_resamples, len(kept), max(1, BLOCK_SIZE // proba.n_units)):
-        # In the order of the units, as sparse products take them.
-        counts = np.zeros((proba.n_units, len(drawn))).T
-        counts.T[kept] = drawn.T
-        yield counts
-
-
-def row_weights(counts, proba):
-    """Yield blocks of weights of all rows, shape (n_replicates, n_rows): how often each is drawn, times its own."""
-    step = max(1, BLOCK_SIZE // proba.n_samples)
-    for start in range(0, len(counts), step):
-        weights = counts[start : start + step].T[proba.unit].T
-        yield weights if proba.weight is None else weights * proba.weight
-
-
-def _counts(seed, n_resamples, n, step):
-    """Yield blocks of how often each of n samples is drawn in each replicate."""
-    generator = np.random.default_rng(seed)
+    step = max(1, BLOCK_SIZE // proba.n_units)
     for start in range(0, n_resamples, step):
-        counts = np.empty((min(step, n_resamples - start), n), np.uint16)
+        counts = np.zeros((min(step, n_resamples - start), proba.n_units))
         for row in counts:
-            row[:] = np.bincount(generator.integers(n, size=n), minlength=n)
+            row[kept] = np.bincount(generator.integers(len(kept), size=len(kept)), minlength=len(kept))
         yield counts
-
-
-# Several metrics, of several calibrators, are compared in the same replicates; the last ones take up to 8 MB.
-@lru_cache(maxsize=1)
-def _kept_counts(*drawn):
-    return tuple(_counts(*drawn))

@@ -7,12 +7,9 @@ from scipy.special import digamma
 
 from ._binning import ratios
 from ._metric import FACTS, Facts, of_outputs, split_rows
-from ._resampling import AnyMetric, row_weights
 
 # Of the greatest weight: less is no sample of its own.
 _LEAST_WEIGHT = np.finfo(np.float64).eps
-# How often samples without weights are drawn.
-_COUNTS = np.uint16
 
 
 class RiskCoverageCurve(NamedTuple):
@@ -109,9 +106,9 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
         answered / answered[-1],
         risks,
         thresholds[weighs],
-        float(_areas(weights, ratios(errors, weights), masses)),
+        _area(weights, ratios(errors, weights), masses),
         float(risks[-1]),
-        float(_areas(np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, 1.0]), masses)),
+        _area(np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, 1.0]), masses),
     )
 
 
@@ -163,48 +160,20 @@ def area_under_risk_coverage(y_true, y_proba):
     return risk_coverage_curve(y_true, y_proba).area
 
 
-def _areas(weights, risks, masses):
-    """Areas from the weights of groups and the risk in each, along the last axis; one for each weighting.
+def _area(weights, risks, masses):
+    """Area from the weights of groups and the risk in each.
 
     A wrong answer at place p of n counts at the coverages p/n, ..., 1: with H(n) - H(p - 1), of which the mean over
     the places of its group is a difference of `_left`. `masses` are those of the single samples.
     """
-    if masses.dtype == _COUNTS and (masses == 1).any(-1).all():
-        reached = np.cumsum(weights, -1, dtype=np.int64)
-        n = reached[0, -1]
-        left = _left(np.arange(n + 1.0), n)[reached]
-    else:
-        least = np.min(masses, axis=-1, where=masses > 0, initial=masses.max(), keepdims=True)
-        reached = np.cumsum(weights / np.maximum(least, _LEAST_WEIGHT * masses.max(-1, keepdims=True)), -1)
-        left = _left(reached, reached[..., -1:])
+    least = max(masses[masses > 0].min(), _LEAST_WEIGHT * masses.max())
+    reached = np.cumsum(weights / least)
     falls = -np.diff(risks, append=0)
-    return np.clip(np.einsum("...g,...g->...", left, falls) / reached[..., -1], 0, 1)
+    return float(np.clip(_left(reached, reached[-1]) @ falls / reached[-1], 0, 1))
 
 
 def _left(reached, n):
     return reached * (digamma(n + 1) - digamma(reached + 1) + 1)
 
 
-class _AreaOfWeights(AnyMetric):
-    """Areas of many weightings, of samples that are put in the order of their confidences once."""
-
-    def __init__(self, value, y_encoded, proba, **_):
-        super().__init__(value, None, proba)
-        _, group = proba.ties
-        self._order = np.argsort(group, kind="stable")
-        self._wrong = (proba.top_label[1] != y_encoded)[self._order].astype(np.float64)
-        self._starts = np.flatnonzero(np.diff(group[self._order], prepend=-1))
-        self._dtype = _COUNTS if proba.weight is None else np.float64
-
-    def sums(self, counts):
-        return np.concatenate([self._areas_of(weights) for weights in row_weights(counts, self._proba)])
-
-    def _areas_of(self, weights):
-        masses = weights.astype(self._dtype).take(self._order, 1)
-        if len(self._starts) == len(self._order):
-            return _areas(masses, self._wrong, masses)
-        weights, errors = (np.add.reduceat(part, self._starts, 1, float) for part in (masses, masses * self._wrong))
-        return _areas(weights, ratios(errors, weights), masses)
-
-
-FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=_AreaOfWeights, is_error=False)
+FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=None, is_error=False)

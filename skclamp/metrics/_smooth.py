@@ -8,6 +8,7 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 
 from .._utils.parameters import check_number
+from ._binning import ratios
 from ._metric import FACTS, Facts, error_of_pairs, of_outputs, some_pairs
 from ._resampling import ErrorOfPairs
 
@@ -137,34 +138,21 @@ def _fixed_point(cosines):
     return brentq(excess, _BANDWIDTH_TOLERANCE, max(1.0, largest) + _BANDWIDTH_TOLERANCE, xtol=_BANDWIDTH_TOLERANCE)
 
 
-class _SmoothErrors(ErrorOfPairs):
-    """The smooth error of replicates with the bandwidth of the whole sample.
-
-    A weighting's own fixed point is at most the sample's exactly if its error at the sample's bandwidth is.
-    """
-
-    def __init__(self, value, pairs, bandwidth):
-        super().__init__(value, pairs, cells_beside(pairs.confidence, _N_CELLS_RESAMPLED))
-        self._has_fixed_point = bandwidth is None
-        self._bandwidth = max(bandwidth or value, 1 / _N_CELLS_RESAMPLED)
-        self._cosines = cosines_of(pairs.masses * self.residual @ self.groups) / pairs.masses.sum()
-        self._path = smooth(self._cosines, self._bandwidth)
-        self.estimate = _integral(self._path)
-
-    def reduced(self, residual, mass):
-        return smooth(cosines_of(super().reduced(residual, mass)), self._bandwidth)
-
-    def values(self, sums, scale=1.0):
-        return _integral(sums + (scale - 1) * self._path)
-
-    def at_scale(self, scale):
-        return float(_fixed_point(scale * self._cosines)) if self._has_fixed_point else super().at_scale(scale)
-
-
 def _resampled(value, y_encoded, proba, *, mode, bandwidth, top_k, threshold, **_):
+    """Form of the error, with the bandwidth of the whole sample on a coarser grid."""
     if mode != "top-label":
         return None
-    return _SmoothErrors(value, some_pairs(proba, y_encoded, top_k, threshold), bandwidth)
+    pairs = some_pairs(proba, y_encoded, top_k, threshold)
+    bandwidth = max(bandwidth or value, 1 / _N_CELLS_RESAMPLED)
+    groups = cells_beside(pairs.confidence, _N_CELLS_RESAMPLED)
+    return ErrorOfPairs(value, pairs, groups, partial(_path, bandwidth=bandwidth), 1)
+
+
+def _path(residual, mass, bandwidth):
+    """Smoothed residuals as parts of their integral."""
+    density = smooth(cosines_of(ratios(residual, mass.sum(1, keepdims=True))), bandwidth) / _N_CELLS_RESAMPLED
+    density[:, [0, -1]] /= 2
+    return density
 
 
 FACTS[smooth_calibration_error] = Facts(of_event=True, resampled=_resampled)
