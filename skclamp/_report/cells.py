@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..metrics._binning import bin_indices, edges_at_ranks
+from ..metrics._binning import bin_indices, edges_at_ranks, rounded
 
 # Bins that every page offers, beside the comparison's own.
 _COUNTS = (*range(1, 21), 25, 30, 40, 50)
@@ -60,7 +60,7 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
         The same of labels drawn from the probabilities, one draw after another.
     counts : list of int
         Numbers of bins.
-    dtype : dtype
+    dtype : torch.dtype
         Of the probabilities, to which edges are rounded.
     is_top : bool
         Whether the event is that the most probable class is right. Thresholds are of its confidence alone, and the
@@ -72,9 +72,9 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
     ascending = np.sort(confidence)
     side = "right" if is_top else "left"
     exact = [np.arange(n + 1) / n for n in counts]
-    widths = [edges.astype(dtype).astype(np.float64) for edges in exact]
+    widths = [rounded(edges, dtype) for edges in exact]
     masses = [edges_at_ranks(ascending, n, side) for n in counts]
-    thresholds = np.unique(np.concatenate([THRESHOLDS, *exact])).astype(dtype).astype(np.float64)
+    thresholds = rounded(np.unique(np.concatenate([THRESHOLDS, *exact])), dtype)
     cuts = np.unique(np.concatenate([*widths, *masses, *([thresholds] if is_top else [])]))
     _, cell, count = np.unique(np.searchsorted(cuts, confidence), return_inverse=True, return_counts=True)
     upper = ascending[np.cumsum(count) - 1]

@@ -1,8 +1,4 @@
-"""Bins of confidence and what falls into them: one implementation for every metric and every picture.
-
-Whatever has K columns is read once, in chunks of rows that stay in the processor's cache while they are checked and
-reduced; all else has one entry per sample or bin.
-"""
+"""Bins of confidence and what falls into them: one implementation for every metric and every picture."""
 
 import copy
 import math
@@ -18,15 +14,14 @@ from .._utils.arrays import (
     as_probability_matrix,
     check_probability_rows,
     n_axes,
-    row_sum_tolerance,
     tensor_of,
     tensor_over,
 )
 from .._utils.labels import check_sample_weight, group_numbers, names_of_columns
 from .._utils.parameters import check_whole_number
 
-# Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
-CHUNK_SIZE = 2**17
+# Entries that are copied at a time: 4 MB of float32.
+_CHUNK_SIZE = 2**20
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
 ROUNDING = 1e-12
 
@@ -167,8 +162,8 @@ class Probabilities:
     ----------
     y_proba : array-like or tensor of shape (n_samples, n_classes, *places) or (n_samples,)
         Probabilities of any floating-point dtype; one dimension, or one column, holds those of the second of two
-        classes, which is then the event that `pairs` are about. They are checked while they are first read. Each place
-        of a sample is a row, for which "sample" stands below.
+        classes, which is then the event that `pairs` are about. Each place of a sample is a row, for which "sample"
+        stands below.
     sample_weight : array-like of shape (n_samples,) or (n_samples, *places), default=None
         Weights of the samples, or of their places.
     rows_a_sample : int, default=1
@@ -184,13 +179,17 @@ class Probabilities:
     """
 
     def __init__(self, y_proba, sample_weight=None, rows_a_sample=1):
-        self._values = as_probability_matrix(y_proba)
+        given = as_probability_matrix(y_proba)
+        tensor = given if isinstance(given, torch.Tensor) else tensor_over(given)
+        check_probability_rows(tensor, "y_proba", None, below=0.0)
+        wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        self.values = np.ascontiguousarray(wide.cpu().numpy())
+        self.dtype = tensor.dtype
         self.shape = shape = np.shape(y_proba)
         self.names = names_of_columns(y_proba)
         self.rows_a_sample = math.prod(shape[2:]) if len(shape) > 2 else rows_a_sample
-        self.dtype = self._values.dtype
         self.is_event = len(shape) == 1 or shape[1] == 1
-        self.n_samples, self.n_classes = self._values.shape
+        self.n_samples, self.n_classes = self.values.shape
         # Counting is faster than adding up ones.
         self.weight = None if sample_weight is None else weights_of_rows(sample_weight, (shape[0], *shape[2:]))
         self.n_units = self.n_samples // self.rows_a_sample
@@ -213,15 +212,11 @@ class Probabilities:
         return np.ones(self.n_samples) if self.weight is None else self.weight
 
     def chunks(self):
-        """Yield (slice of rows, checked C-contiguous array of float32 or float64) over all rows."""
-        finfo = torch.finfo if isinstance(self.dtype, torch.dtype) else np.finfo
-        tolerance = row_sum_tolerance(finfo(self.dtype).eps)
-        step = max(1, CHUNK_SIZE // self.n_classes)
+        """Yield (slice of rows, their probabilities) over all rows."""
+        step = max(1, _CHUNK_SIZE // self.n_classes)
         for start in range(0, self.n_samples, step):
             rows = slice(start, start + step)
-            chunk = _as_native_array(self._values[rows])
-            check_probability_rows(tensor_over(chunk), "y_proba", tolerance, start, below=0.0)
-            yield rows, chunk
+            yield rows, self.values[rows]
 
     def of_event(self):
         """Of two classes the probabilities of the second alone, which is then the event; else these."""
@@ -234,9 +229,8 @@ class Probabilities:
     @cached_property
     def top_label(self):
         """Confidence (float64) and column index of each sample's most probable class; the first of equals."""
-        tops = [(chunk.max(1), chunk.argmax(1)) for _, chunk in self.chunks()]
-        confidence, prediction = (np.concatenate(parts) for parts in zip(*tops, strict=True))
-        return confidence.astype(np.float64), prediction
+        prediction = self.values.argmax(1)
+        return self.of_label(prediction), prediction
 
     @cached_property
     def ties(self):
@@ -246,11 +240,7 @@ class Probabilities:
 
     def equal_width_edges(self, n_bins):
         """Edges k/n_bins rounded to the probabilities' dtype, so that a probability of k/n_bins closes bin k in any."""
-        n_bins = check_whole_number(n_bins, "n_bins")
-        edges = np.arange(n_bins + 1) / n_bins
-        if isinstance(self.dtype, torch.dtype):
-            return torch.from_numpy(edges).to(self.dtype).double().numpy()
-        return edges.astype(self.dtype).astype(np.float64)
+        return rounded(np.arange(check_whole_number(n_bins, "n_bins") + 1) / n_bins, self.dtype)
 
     def pairs(self, y_encoded, top_k=1, threshold=None):
         """Probability of the `top_k` most probable classes together, and whether the label is among them.
@@ -263,7 +253,6 @@ class Probabilities:
                 raise ValueError(
                     f"top_k must be 1 where y_proba has one dimension, the probability of one event; got {top_k}"
                 )
-            _ = self.top_label  # the pass that checks the values
             (confidence,) = self.columns([1])
             hits = y_encoded == 1
         elif top_k == 1:
@@ -280,7 +269,6 @@ class Probabilities:
 
     def class_pairs(self, y_encoded, threshold=None):
         """Yield the pairs of each class: its probability, and whether it is the label."""
-        _ = self.top_label  # the pass that checks the values
         for k in range(self.n_classes):
             (column,) = self.columns([k])
             yield self._pairs(column, y_encoded == k, threshold)
@@ -290,14 +278,14 @@ class Probabilities:
         size = self.rows_a_sample
         for first in range(size) if of_labels else range(0, self.n_samples, size):
             rows = slice(first, None, size) if of_labels else slice(first, first + size)
-            own = Probabilities(self._values[rows])
+            own = Probabilities(self.values[rows])
             own.is_event = self.is_event
             own.weight = None if self.weight is None else self.weight[rows]
             yield y_encoded[rows], own
 
     def columns(self, classes):
         """Probabilities (float64) of some classes, a contiguous row of each."""
-        return _as_native_array(self._values[:, classes]).T.astype(np.float64, order="C", copy=False)
+        return self.values[:, classes].T.astype(np.float64, order="C")
 
     def reweighted(self, weight):
         """The same samples under other weights, whose top labels needn't be looked for again."""
@@ -309,35 +297,32 @@ class Probabilities:
 
     def classwise_table(self, y_encoded, edges):
         """Bins of every class's probability, class by class, and how often the class is the right one."""
-        count, total = self.kept(("columns", len(edges)), partial(self.class_sums, edges, self.masses[None]))
-        hits = np.bincount(self.label_places(y_encoded, edges), self.weight, count.size).reshape(count.shape[1:])
-        return BinTable.from_sums(edges, count[0], total[0], hits)
+        count, total = self.kept(("columns", len(edges)), partial(self._class_sums, edges))
+        hits = np.bincount(self.label_places(y_encoded, edges), self.weight, count.size).reshape(count.shape)
+        return BinTable.from_sums(edges, count, total, hits)
 
-    def class_sums(self, edges, weights):
-        """Count and sum of probabilities under weightings, shape (n_weightings, n_bins, n_classes).
+    def _class_sums(self, edges):
+        """Count and sum of probabilities, shape (n_bins, n_classes).
 
         A row has fewer than n_bins entries beyond the first bin however many classes there are: only they are looked at
         singly.
         """
-        count, total = np.zeros((2, len(weights), (len(edges) - 1) * self.n_classes))
+        count, total = np.zeros((2, (len(edges) - 1) * self.n_classes))
         for rows, chunk in self.chunks():
-            weight = weights[:, rows]
-            beyond = np.flatnonzero(chunk > float(edges[1]))
-            row, column = np.divmod(beyond, self.n_classes)
-            values = chunk.ravel()[beyond].astype(np.float64)
+            weight = self.masses[rows]
+            row, column = np.nonzero(chunk > float(edges[1]))
+            values = chunk[row, column].astype(np.float64)
             places = bin_indices(values, edges) * self.n_classes + column
-            starts = np.searchsorted(row, np.arange(len(chunk) + 1))
-            entries = csr_array((values, places, starts), (len(chunk), count.shape[1]))
-            count += weight @ entries.sign()
-            total += weight @ entries
+            count += np.bincount(places, weight[row], len(count))
+            total += np.bincount(places, weight[row] * values, len(total))
             first = chunk.copy()
-            first.ravel()[beyond] = 0
-            total[:, : self.n_classes] += weight @ first
-        count, total = (sums.reshape(len(weights), -1, self.n_classes) for sums in (count, total))
-        whole = weights.sum(1)[:, None]
-        rest = whole - count[:, 1:].sum(1)
+            first[row, column] = 0
+            total[: self.n_classes] += weight @ first
+        count, total = (sums.reshape(-1, self.n_classes) for sums in (count, total))
+        whole = self.masses.sum()
+        rest = whole - count[1:].sum(0)
         # Of an empty first bin rounding leaves something, whose mean could be anything.
-        count[:, 0] = np.where(rest > ROUNDING * whole, rest, 0)
+        count[0] = np.where(rest > ROUNDING * whole, rest, 0)
         return count, total
 
     def label_places(self, y_encoded, edges):
@@ -346,10 +331,7 @@ class Probabilities:
 
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
-        if isinstance(self._values, torch.Tensor):
-            column = tensor_over(y_encoded).to(self._values.device).unsqueeze(1)
-            return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
-        return self._values[np.arange(self.n_samples), y_encoded].astype(np.float64)
+        return self.values[np.arange(self.n_samples), y_encoded].astype(np.float64)
 
     def average(self, values):
         """Mean of one value per sample, weighted."""
@@ -365,9 +347,13 @@ class Probabilities:
         """Sum (float64) and column indices of each sample's `top_k` largest probabilities."""
         if top_k > self.n_classes:
             raise ValueError(f"top_k must be at most the number of classes, {self.n_classes}; got {top_k}")
-        tops = [tensor_over(chunk).topk(top_k, 1) for _, chunk in self.chunks()]
-        confidence = torch.cat([top.values.double().sum(1) for top in tops])
-        return confidence.numpy(), torch.cat([top.indices for top in tops]).numpy()
+        tops = tensor_over(self.values).topk(top_k, 1)
+        return tops.values.double().sum(1).numpy(), tops.indices.numpy()
+
+
+def rounded(values, dtype):
+    """Values as a dtype of torch has them, in float64."""
+    return torch.from_numpy(values).to(dtype).double().numpy()
 
 
 def ratios(sums, masses):
@@ -416,10 +402,3 @@ def edges_at_ranks(ascending, n_bins, side):
     ranks = np.arange(n_bins + 1) * len(ascending)
     ranks = ranks // n_bins if side == "right" else -(-ranks // n_bins) - 1
     return ascending[ranks.clip(0, len(ascending) - 1)]
-
-
-def _as_native_array(values):
-    """C-contiguous float32 or float64 array of an array or tensor, a view where it can be."""
-    if isinstance(values, torch.Tensor):
-        values = values.cpu().to(torch.promote_types(values.dtype, torch.float32)).numpy()
-    return np.ascontiguousarray(values, np.promote_types(values.dtype, np.float32))

@@ -109,10 +109,9 @@ def bootstrap_interval(
     ----------
     metric : callable
         ``metric(y_true, y_proba) -> float``, given column indices for `y_true`. Fix its options with
-        ``functools.partial``. Binned, KS and smooth errors (top-label), the classwise error in bins of equal width, the
-        proper scores and the area under the risk-coverage curve of this package are resampled through sums over the
-        samples; its others are computed anew for each replicate without passes over the probabilities where they have
-        bins; other packages' metrics on copies of the rows.
+        ``functools.partial``. Binned, KS and smooth errors (top-label) and the proper scores of this package are
+        resampled through sums over the samples; its others are computed anew for each replicate, and other packages'
+        metrics on copies of the rows.
     y_true : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
         Class labels, or column indices; several labels a sample, or a class at each place of it, as the metric takes
         them.
@@ -164,17 +163,14 @@ def bootstrap_interval(
 
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
-    labels drawn as for :func:`calibration_noise_floor`: in bins of few samples the replicates vary too little to tell.
-    Where the lower end would be above 0 that takes up to 199 draws (at 95 %), each about as long as a replicate; they
-    end with the fifth such error. None are drawn where it is 0 anyway, for proper scores and for other methods.
+    labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few samples the replicates
+    vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %). None are drawn where
+    it is 0 anyway, for proper scores and for other methods.
     The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance
     for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
     proof of calibration.
     In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error.
-    Of units of several rows, such as groups and images, its interval is no narrower than Student's, and the lower end
-    of a debiased one is asked of residuals whose signs are drawn unit by unit, in the place of drawn labels. Where
-    fewer than five units have hits, or misses, and of classwise errors and those that aren't resampled through sums, it
-    is asked of labels that agree within a unit, as those of :func:`calibration_noise_floor` with groups.
+    Of units of several rows, such as groups and images, its interval is no narrower than Student's.
     Of two classes of which one has fewer than five samples, or groups with some, a warning says so, and the upper end
     of a proper score allows for as many more as the exact binomial interval does. Each costs what those that came do,
     and those that the probabilities expect.

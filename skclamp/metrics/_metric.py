@@ -235,7 +235,6 @@ def against_rest(y_true, y_proba, labels, pos_label):
     known = np.unique(y) if labels is None else to_numpy(labels)
     if not proba.is_event:
         known = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
-        _ = proba.top_label  # the pass that checks the values
     names = known.tolist()
     # Where no sample is positive, one dimension is of what isn't there; words may be misspelt.
     is_told = labels is not None or len(names) > 1 or np.append(known, pos_label).dtype.kind not in "biuf"

@@ -270,7 +270,7 @@ def _loss_after_isotonic(pairs, score):
 
 def _loss_after_temperature(proba, y_encoded):
     # Finite ones, by the logarithm's floor.
-    logits = torch.cat([log_of(tensor_over(chunk)) for _, chunk in proba.chunks()])
+    logits = log_of(tensor_over(proba.values))
     y = tensor_over(y_encoded)
     weight = None if proba.weight is None else torch.from_numpy(proba.weight)
     temperature = solve_temperature(logits, y, sample_weight=weight).temperature
@@ -294,8 +294,7 @@ def _largest_brier(proba, scale_by_half):
 
 
 def log_losses(proba, y_encoded):
-    """Negative log-probability of each sample's class, float64; the values are checked on the way."""
-    _ = proba.top_label
+    """Negative log-probability of each sample's class, float64."""
     with np.errstate(divide="ignore"):
         logs = np.log(proba.of_label(y_encoded))
     # A probability that rounds beyond 1 has no gain.

@@ -5,7 +5,7 @@ from inspect import signature, unwrap
 
 import numpy as np
 
-from .._utils.arrays import to_numpy
+from .._utils.arrays import as_probability_matrix, to_numpy
 from .._utils.labels import calibrator_in, predict_labelled
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import are_known, matrix_of
@@ -150,10 +150,10 @@ def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=Non
     if np.shape(y_true) == log_proba.shape:
         # Of several labels, whose 1 - p isn't given.
         return of_probabilities(y_true, np.exp(log_proba), sample_weight=sample_weight)
-    rows = split_rows(y_true, log_proba, labels, sample_weight, ignore_index, takes_labels=False)
-    logs = rows.proba.of_label(rows.y_encoded)
-    if np.isnan(logs).any():
+    if np.isnan(log_proba).any():
         raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
+    rows = split_rows(y_true, np.exp(log_proba), labels, sample_weight, ignore_index, takes_labels=False)
+    logs = as_probability_matrix(log_proba)[np.arange(rows.proba.n_samples), rows.y_encoded]
     return -rows.proba.average(np.maximum(logs, LOG_MIN_PROBABILITY))
 
 
