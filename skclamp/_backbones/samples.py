@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from torch.utils.data import Dataset
 
 from .._judging.paired import numbered
-from .._judging.splits import MAX_TELLING, check_partition, copies_of, draw_half, joined
+from .._judging.splits import check_partition, copies_of, draw_half, joined, likely_labels
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
     check_labels,
@@ -279,10 +279,10 @@ class Samples:
         """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""
         X = self.X if self.shard.ranks is ALONE else None
         of_all = self.of_all()
-        are_scores = are_scores and not of_all.outputs.is_dense
-        some = of_all.take(torch.arange(min(len(of_all.logits), MAX_TELLING))).rows()
-        log_proba = torch.log_softmax(some.logits.double(), 1) if are_scores else None
-        return joined(copies_of(self.prints_of_all(), of_all.weight, X, log_proba), self.near_copies)
+        labels = None
+        if are_scores and not of_all.outputs.is_dense:
+            labels = likely_labels(torch.log_softmax(of_all.rows().logits.double(), 1), of_all.y)
+        return joined(copies_of(self.prints_of_all(), of_all.weight, X, labels), self.near_copies)
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"), ignore_index=-100):

@@ -40,7 +40,7 @@ class Units(NamedTuple):
     are_near: bool
 
 
-def units_of(X, prints, y, weight, log_proba, groups=None, *, are_scores=False):
+def units_of(X, prints, y, weight, logits, groups=None, *, labels=None):
     """Find what is independent among samples with weight.
 
     Parameters
@@ -48,24 +48,25 @@ def units_of(X, prints, y, weight, log_proba, groups=None, *, are_scores=False):
     X : array-like or Dataset
         The samples, as `dataset_behind` returns them.
     prints : ndarray of shape (n_samples,) or None
-        Hashes of their rows.
+        Hashes of their rows; None if unknown.
     y : ndarray of shape (n_samples,)
         Numbers of their classes.
     weight : torch.Tensor of shape (n_samples,)
         Of 0 where a sample doesn't count.
-    log_proba : torch.Tensor of shape (n_samples, n_classes)
-        What a classifier says of them.
+    logits : torch.Tensor of shape (n_samples, ...) or None
+        What a classifier says of them, by which near-duplicates are told where X holds no rows of floats.
     groups : ndarray of shape (n_samples,), default=None
         Numbers of what they belong to, from 0 on; None has near-duplicates looked for.
-    are_scores : bool, default=False
-        Whether X holds what a classifier said.
+    labels : tuple of ndarrays, default=None
+        What `likely_labels` says, where it is a classifier's scores that X holds.
 
     Returns
     -------
     Units
     """
-    copies = copies_of(prints, weight, X, log_proba if are_scores else None)
-    near = near_copies(X, y, weight.numpy(), log_proba) if groups is None else None
+    X = None if prints is None else X
+    copies = copies_of(prints, weight, X, labels)
+    near = near_copies(X, y, weight.numpy(), logits) if groups is None else None
     return Units(joined(copies, near if groups is None else groups), near is not None)
 
 

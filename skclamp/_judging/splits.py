@@ -9,15 +9,15 @@ from scipy.sparse.csgraph import connected_components
 from torch.utils.data import TensorDataset
 
 from .._utils.arrays import to_numpy
-from .._utils.least_probability import LOG_MIN_PROBABILITY, are_zeros
+from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .paired import numbered
 
 # Relative difference of two samples' log-probabilities that is no more than rounding.
 _EQUAL = 1e-9
 # More equal scores than this are those of no copies: they tell few samples apart, as votes do, or are saturated.
 _MAX_COPIES = 10
-# Voters, of whom some may have half a vote where none has one, so many scores that tell, and more than their rounding.
-_MAX_VOTERS, MAX_TELLING, _ROUNDING = 500, 1000, 2e-6
+# Of samples that equal an earlier one, the share that is of copies, label and all, if any are.
+_COPIED = 0.9
 # Where fewer rows are possible for each sample, equal ones are no copies; but a column of more values than categories
 # have, which tells most of the distinct rows apart, holds numbers.
 _POSSIBLE_PER_ROW, _MAX_CATEGORIES = 1000, 30
@@ -62,14 +62,14 @@ def draw_half(y, weight, prints, units, random_state):
     return in_half | np.isin(units, units[~np.isin(y, y[in_half])])
 
 
-def copies_of(prints, weight, X=None, log_proba=None):
+def copies_of(prints, weight, X=None, labels=None):
     """Labels that only samples of equal inputs share, of those with weight; None where all differ, or none are known.
 
     `prints` are hashes of the inputs. Rows of categories, which independent samples may share, are no copies: by the
-    columns of `X` or, where these aren't known, where some come more than ten times as often as all do. Nor are votes,
-    where X holds scores, of which `log_proba` are some.
+    columns of `X` or, where these aren't known, where some come more than ten times as often as all do. Nor are equal
+    scores, such as votes or those of a tree's leaf, where `labels` say so, as of `likely_labels`.
     """
-    if prints is None or (log_proba is not None and _are_votes(log_proba)):
+    if prints is None:
         return None
     counted = np.flatnonzero(weight.cpu().numpy() > 0)
     copies = np.arange(len(prints))
@@ -93,7 +93,11 @@ def copies_of(prints, weight, X=None, log_proba=None):
     n_distinct = len(np.unique(copies[counted]))
     if n_distinct == len(counted) or (columns is not None and are_categories(columns[counted], n_distinct)):
         return None
-    return copies
+    return (
+        None
+        if labels is not None and _are_drawn_apart(copies[counted], *(each[counted] for each in labels))
+        else copies
+    )
 
 
 def columns_of(X, n_samples):
@@ -131,12 +135,22 @@ def are_categories(columns, n_distinct):
     return largest <= max(_MAX_CATEGORIES, n_distinct / 2)
 
 
-def _are_votes(log_proba):
-    """Return whether in most rows the second class has so simple a fraction of what the first has."""
-    first, second = log_proba[:MAX_TELLING].topk(2, 1).values.T
-    ratio = (second - first).exp().masked_fill(are_zeros(second), 0.0)[:, None]
-    ratio = ratio * torch.arange(1, _MAX_VOTERS + 1, device=ratio.device)
-    return ((ratio - ratio.round()).abs() <= _ROUNDING * ratio).any(1).double().mean().item() > 0.5
+def likely_labels(log_proba, y):
+    """Numbers of samples' labels, rows (n, R), and of each sample the log-probability that all of them come, at most.
+
+    `log_proba` has a row for each label; one that isn't known, of -1, says nothing.
+    """
+    y = y.cpu().reshape(len(y), -1)
+    each = log_proba.cpu().gather(1, y.clamp(min=0).view(-1, 1)).view(y.shape)
+    return y.numpy(), each.masked_fill(y < 0, 0.0).amin(1).numpy()
+
+
+def _are_drawn_apart(copies, y, log_likelihood):
+    """Return whether labels of equal samples are likelier of independent ones than of copies."""
+    order = np.argsort(copies, kind="stable")
+    again = np.flatnonzero(np.diff(copies[order]) == 0)
+    same = (y[order[again + 1]] == y[order[again]]).all(1)
+    return np.log(1 - _COPIED + _COPIED * same / np.exp(log_likelihood[order[again]])).sum() < 0
 
 
 def _first_of_each(copies, order):

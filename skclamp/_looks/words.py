@@ -92,10 +92,6 @@ NORMALIZED_WEIGHTS = (
     "sample_weight adds up to {total:.3g} for {n_samples:,} samples, and a weight counts as so many samples: what "
     "holds back on few samples sees far fewer. Give sample_weight / sample_weight[sample_weight > 0].mean()"
 )
-COPIES = (
-    "samples are repeated, labels and all: copies, such as frames of a still video, are no evidence of their own, "
-    "and alarms of them may be false. Pass groups=..., a name for each sample of what it is a copy of"
-)
 GROUPS_AGAIN = (
     "{} of {} samples add nothing, since their groups came in an earlier call: give all of a group in one call. Where "
     "each call numbers its groups from 0 on, make the numbers of calls differ"

@@ -19,6 +19,7 @@ from .._judging.near_duplicates import units_of
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.risk import best_unproven, mean_risk, prove
+from .._judging.splits import likely_labels
 from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import as_given, tensor_of, to_numpy
 from .._utils.labels import (
@@ -131,11 +132,13 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
 
     With costs that aren't 0 and 1, with weights or with groups, bets take the binomial's place ([3]_): a mixture of
     ``prod (1 - b w (l - r))`` over eight b, with the loss l, the target r, and the weight w over the largest one, has
-    an expectation of at most 1 where the risk is r or above; one over it is a p value. A group counts as the mean of ``w (l - r)`` over its answered samples, whatever its size. There, a threshold
-    among many scores of a group is only about independent of them. Groups whose samples share a score, as duplicates
-    do, are answered as one, and keep the exact test: a group's loss is its largest one.
+    an expectation of at most 1 where the risk is r or above; one over it is a p value. A group counts as the mean of
+    ``w (l - r)`` over its answered samples, whatever its size. There, a threshold among many scores of a group is only
+    about independent of them. Groups whose samples share a score, as duplicates do, are answered as one, and keep the
+    exact test: a group's loss is its largest one.
 
-    Samples of equal inputs count as one; where the inputs aren't arrays, of equal probabilities that aren't votes.
+    Samples of equal inputs count as one; so do those of equal scores that are
+    given in the inputs' place, unless their labels differ as those of independent samples do.
 
     The bound speaks of the mean over what is answered, not of each class or each input. It doesn't hold for inputs of
     another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones alone; an
@@ -249,6 +252,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             y_encoded = encode_labels(y, self.classes_)
             weight = check_sample_weight(sample_weight, len(y))
             log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
+            are_scores = getattr(self.estimator_, "estimator", self) is None
             doubt = OF_CLONES
             if is_frozen(self.estimator):
                 doubt = self._look_for_samples_seen(X, prints, weight.numpy() > 0)
@@ -260,7 +264,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
                 weight,
                 log_proba,
                 None if groups is None else group_numbers(groups, len(y)),
-                are_scores=getattr(self.estimator_, "estimator", self) is None,
+                labels=likely_labels(log_proba, tensor_of(y_encoded, "y")) if are_scores else None,
             )
             if units.are_near:
                 doubt = doubt or OF_NEAR_COPIES

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
-from scipy.sparse import csr_array
+from scipy.signal import lfilter
 
 from .._utils.encoding import register
 from .._utils.least_probability import are_zeros
@@ -13,9 +13,7 @@ from ._starts import StartsMixture, means
 
 # Exponentials at a time: 4 MB.
 _TERMS_AT_ONCE = 1 << 19
-# And groups, since what is forgotten is divided by what is kept.
-_MAX_GROUPS = 500
-# Of several labels, or places, a sample: 7 MB of sums.
+# Rows at a time: 7 MB of sums.
 _MAX_ROWS = 10_000
 # Samples a class that bets on class frequencies remember.
 _MEMORY = 100
@@ -72,8 +70,7 @@ class CalibrationBets(StartsMixture):
         `label` says which of several labels a sample a row is about, 0 of a single one. `sizes` are those of groups,
         whose rows stand one after another: a sample with its labels is one.
         """
-        most_rows = max(len(self.frequencies), sizes.max(initial=1))
-        n_groups = max(1, min(_MAX_GROUPS, _MAX_ROWS // most_rows))
+        n_groups = max(1, _MAX_ROWS // max(len(self.frequencies), sizes.max(initial=1)))
         ends = np.append(0, np.cumsum(sizes))
         paths = [np.empty((2, 0))]
         for first in range(0, len(sizes), n_groups):
@@ -106,20 +103,20 @@ class CalibrationBets(StartsMixture):
 
     def _weights(self, log_p, y, label, sizes):
         """Class frequencies of a row's label over those predicted, before its group, (n, K); takes on the samples."""
-        (n_rows, n_classes), n_labels, n_groups = log_p.shape, len(self.frequencies), len(sizes)
+        n_classes, n_labels, n_groups = log_p.shape[1], len(self.frequencies), len(sizes)
         group = np.repeat(np.arange(n_groups), sizes)
-        found = np.zeros_like(log_p)
-        found[np.arange(n_rows), y] = 1
         # Of each group and label the mean.
         cell = group * n_labels + label
-        share = 1 / np.bincount(cell, minlength=n_groups * n_labels)[cell]
-        together = csr_array((share, (cell, np.arange(n_rows))), shape=(n_groups * n_labels, n_rows))
-        rows = (together @ np.hstack([found, np.exp(log_p)])).reshape(n_groups, n_labels, 2, n_classes)
+        share = 1 / np.bincount(cell)[cell]
+        counts = np.zeros((n_groups, n_labels, 2, n_classes))
+        np.add.at(counts, (group, label, 0, y), share)
+        np.add.at(counts, (group, label, 1), share[:, None] * np.exp(log_p))
         # Each group leaves a share of the sums before it.
-        kept = (1 - 1 / (_MEMORY * n_classes)) ** np.arange(n_groups + 1.0)[:, None, None, None]
-        path = kept * (self.frequencies + np.concatenate([np.zeros_like(rows[:1]), np.cumsum(rows / kept[1:], axis=0)]))
+        kept = 1 - 1 / (_MEMORY * n_classes)
+        path, _ = lfilter([1], [1, -kept], counts, axis=0, zi=kept * self.frequencies[None])
+        before = np.concatenate([self.frequencies[None], path[:-1]])
         self.frequencies = path[-1]
-        found, predicted = path[group, label].swapaxes(0, 1) + PRIOR_COUNT
+        found, predicted = before[group, label].swapaxes(0, 1) + PRIOR_COUNT
         return found / predicted
 
 

@@ -11,25 +11,21 @@ from skorch import NeuralNet
 from .._backbones.backbone import Opening
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_probabilistic, is_frozen, open_backbone
+from .._backbones.rows import prints_of, recording
+from .._judging.splits import likely_labels
 from .._looks import words
 from .._looks.diagnosis import look_at_width, look_for_probabilities
 from .._utils.arrays import to_numpy
-from .._utils.labels import calibrator_in, encode_labels, group_keys, resolve_classes
+from .._utils.labels import calibrator_in, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
 from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, check_columns, matrix_of, understood
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note, tell
-from ..exceptions import CalibrationSetWarning
+from .._utils.warnings import tell
 from ._bets import LOG_TEMPERATURES, PRIOR_COUNT
 from ._e_process import CalibrationBets, best_temperature, gain_of_frequencies
 from ._watch import Watch, in_labels
-from ._watched import log_odds_of_copies, read_watched
-
-# Probabilities above 1 less this.
-_CERTAIN = 5e-6
-# Of copies among the samples; what it bets on is seldom so by chance.
-_MAX_LOG_ODDS = math.log(1000)
+from ._watched import read_watched
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -184,37 +180,33 @@ class CalibrationMonitor(Watch):
     def _understand(self, X, y):
         if hasattr(self, "_evidence"):
             return
-        self._outputs = SOFTMAX
         estimator = self._frozen_part()
-        asked = self.outputs
-        if hasattr(type(estimator), "_map_rows"):
-            own = getattr(estimator, "_outputs", SOFTMAX).kind
-            if asked not in ("auto", own):
-                raise ValueError(
-                    f"outputs must be {own!r}, as of the {type(estimator).__name__} that is watched, or 'auto'; got "
-                    f"{asked!r}"
-                )
-            asked = own
         calibrator = calibrator_in(estimator)
-        own = getattr(calibrator, "_outputs", SOFTMAX)
-        if own.is_dense:
-            if own.n_labels:
-                raise ValueError(
-                    "estimator must say one class at each place, or labels of whole samples; got a "
-                    f"{type(calibrator).__name__} of several labels at each place. Watch one of them by itself"
-                )
-            if self.ignore_index not in (-100, calibrator.ignore_index):
-                raise ValueError(
-                    f"ignore_index must be {calibrator.ignore_index}, as of the {type(calibrator).__name__} that is "
-                    f"watched, or left out; got {self.ignore_index}"
-                )
+        own = getattr(calibrator, "_outputs", None)
+        if own is not None:
+            self._check_outputs(calibrator, own)
             self._outputs = own
-        elif asked == "sigmoid" or (asked == "auto" and matrix_of(y) is not None):
-            self._outputs = OutputLayer(understood(asked, y, beside=("X", X))[0].n_labels)
-        elif estimator is None:
-            self._outputs = OutputLayer(is_dense=getattr(X, "ndim", 0) > 2)
-        elif isinstance(estimator, NeuralNet):
-            self._outputs = OutputLayer(is_dense=math.prod(getattr(y, "shape", ())[1:]) > 1)
+        elif self.outputs == "sigmoid" or (self.outputs == "auto" and matrix_of(y) is not None):
+            self._outputs = OutputLayer(understood(self.outputs, y, beside=("X", X))[0].n_labels)
+        else:
+            is_dense = estimator is None and getattr(X, "ndim", 0) > 2
+            is_dense |= isinstance(estimator, NeuralNet) and math.prod(getattr(y, "shape", ())[1:]) > 1
+            self._outputs = OutputLayer(is_dense=is_dense)
+
+    def _check_outputs(self, calibrator, own):
+        """Raise unless the parameters are as those of the calibrator that is watched, and what it says can be."""
+        watched = f"as of the {type(calibrator).__name__} that is watched"
+        if self.outputs not in ("auto", own.kind):
+            raise ValueError(f"outputs must be {own.kind!r}, {watched}, or 'auto'; got {self.outputs!r}")
+        if own.is_dense and own.n_labels:
+            raise ValueError(
+                "estimator must say one class at each place, or labels of whole samples; got a "
+                f"{type(calibrator).__name__} of several labels at each place. Watch one of them by itself"
+            )
+        if own.is_dense and self.ignore_index not in (-100, calibrator.ignore_index):
+            raise ValueError(
+                f"ignore_index must be {calibrator.ignore_index}, {watched}, or left out; got {self.ignore_index}"
+            )
 
     def _open_backbone(self):
         estimator = self._frozen_part()
@@ -234,41 +226,63 @@ class CalibrationMonitor(Watch):
     def _watch(self, X, y, groups):
         X = dataset_behind(X, any_order=y is None and groups is None)
         ignored = getattr(calibrator_in(self._frozen_part()), "ignore_index", self.ignore_index)
-        logits, labels, known = read_watched(self._backbone, X, y, self._outputs, ignored)
-        columns = np.arange(logits.shape[1])
-        names = self._backbone.classes
-        likely = self._backbone.likely_classes
-        if self._outputs.n_labels:
-            self._outputs = OutputLayer(len(columns))
-            if not hasattr(type(self._frozen_part()), "_map_rows"):
-                names = self.classes_ if hasattr(self, "_evidence") else to_numpy(getattr(y, "columns", columns))
-        elif likely is not None and np.isin(labels, likely).all():
-            # Names of a frame's columns.
-            names = likely
-        classes = resolve_classes(columns, len(columns), classes=self.classes, known=names)
-        if self._outputs.n_labels:
-            check_columns(y, classes)
-            if likely is not None:
-                check_columns(y, likely.tolist(), owner="X")
+        with recording() as recorded:
+            logits, labels, known = read_watched(self._backbone, X, y, self._outputs, ignored)
+        names, classes = self._names(y, logits.shape[1], labels)
         if not hasattr(self, "_evidence"):
-            self.classes_ = classes
-            shape = (2, len(columns)) if self._outputs.n_labels else (len(classes),)
-            self._start(CalibrationBets.of_none(self.tolerance, *shape))
-            if self._backbone.guesses_response:
-                tell(look_for_probabilities(logits, self._outputs))
+            self._begin(classes, logits)
         elif not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
                 f"got {classes.tolist()}. fit starts a new watch"
             )
+        outputs = self._outputs
         there = known.any(1)
         y_encoded = np.full(known.shape, -1)
-        keys = None if groups is None else group_keys(groups, len(logits))[there]
-        logits = logits[torch.from_numpy(there)]
-        y_encoded[known] = labels if self._outputs.n_labels else self._encoded(labels, logits, names)
-        self._take_on_rows(logits, y_encoded[there], keys, {"n_missing_": int((~there).sum())})
+        y_encoded[known] = labels if outputs.n_labels else self._encoded(labels, logits[torch.from_numpy(there)], names)
+        log_p = torch.log_softmax(outputs.rows(logits.double().cpu()), 1).clamp_(min=LOG_MIN_PROBABILITY)
+        units = self._new_units(
+            X,
+            prints_of(X, recorded, len(there)),
+            np.where(there, y_encoded[:, 0] * (known.shape[1] == 1), -1),
+            there,
+            groups,
+            logits,
+            likely_labels(log_p, torch.from_numpy(y_encoded)) if self.estimator is None else None,
+        )
+        # A row for each label, or place, that is known.
+        label = np.nonzero(known)[1] if outputs.n_labels else np.zeros(known.sum(), dtype=np.int64)
+        rows = log_p.numpy()[known.ravel()], y_encoded[known], label
+        self._take_on(rows, np.repeat(units, known[there].sum(1)), {"n_missing_": (~there).sum()})
         self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
         self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
+
+    def _names(self, y, n_columns, labels):
+        """Names of the columns that are known, or None, and those that are taken."""
+        columns = np.arange(n_columns)
+        names = self._backbone.classes
+        likely = self._backbone.likely_classes
+        if self._outputs.n_labels:
+            self._outputs = OutputLayer(n_columns)
+            if not hasattr(type(self._frozen_part()), "_map_rows"):
+                names = self.classes_ if hasattr(self, "_evidence") else to_numpy(getattr(y, "columns", columns))
+        elif likely is not None and np.isin(labels, likely).all():
+            # Names of a frame's columns.
+            names = likely
+        classes = resolve_classes(columns, n_columns, classes=self.classes, known=names)
+        if self._outputs.n_labels:
+            check_columns(y, classes)
+            if likely is not None:
+                check_columns(y, likely.tolist(), owner="X")
+        return names, classes
+
+    def _begin(self, classes, logits):
+        """Begin a watch of these classes."""
+        self.classes_ = classes
+        shape = (2, len(classes)) if self._outputs.n_labels else (len(classes),)
+        self._start(CalibrationBets.of_none(self.tolerance, *shape))
+        if self._backbone.guesses_response:
+            tell(look_for_probabilities(logits, self._outputs))
 
     def _encoded(self, labels, logits, known):
         """Column indices of labels; tells, at the first, where the logits look like those of other classes."""
@@ -287,41 +301,13 @@ class CalibrationMonitor(Watch):
             tell(look_at_width(best, y_encoded, np.ones(len(y_encoded)), len(classes)))
         return y_encoded
 
-    def _take_on_rows(self, logits, y_encoded, keys, skipped):
-        """Watch a row for each label, or place, of a sample that is known, not -1; a sample is a group of them."""
-        known = y_encoded >= 0
-        n_each = y_encoded.shape[1]
-        outputs = self._outputs
-        log_p = torch.log_softmax(outputs.rows(logits.double().cpu()), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
-        if keys is None:
-            # What is certain, or unknown, says nothing of copies. All rows of a sample are as they are with no larger
-            # probability than any one of them, however they depend on each other.
-            each = log_p.reshape(len(known), n_each, log_p.shape[1])
-            unsure = each.max(2) < -_CERTAIN
-            own = np.take_along_axis(each, y_encoded.clip(0)[..., None], 2)[..., 0]
-            told = np.where(unsure[..., None], each, LOG_MIN_PROBABILITY).reshape(len(known), n_each * log_p.shape[1])
-            of_label = np.where(known & unsure, own, 0.0).min(1, initial=0.0)
-            self._look_for_copies(told, np.where(unsure, y_encoded, -1), of_label)
-        label = np.nonzero(known)[1] if outputs.n_labels else np.zeros(known.sum(), dtype=np.int64)
-        self._take_on((log_p[known.ravel()], y_encoded[known], label), keys, skipped, known.sum(1))
-
-    def _look_for_copies(self, log_p, y, of_label):
-        """Warn once labels show that samples with equal probabilities are one; of earlier calls the last one counts."""
-        before, *last = getattr(self, "_latest", (0.0, log_p[:0], y[:0], of_label[:0]))
-        log_p, y, of_label = (np.concatenate(pair) for pair in zip(last, (log_p, y, of_label), strict=True))
-        log_odds = before + float(log_odds_of_copies(log_p, y, of_label))
-        if before < _MAX_LOG_ODDS <= log_odds:
-            note(words.COPIES, CalibrationSetWarning)
-        self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy(), of_label[-1:].copy()
-
     def _which(self):
         """Tell what has other frequencies: of several labels the one that is furthest off among the latest samples."""
         if not self._outputs.n_labels:
             return "the classes have"
         found, predicted = self._evidence.frequencies[..., 1].T
         most = (np.abs(found - predicted) / np.sqrt(predicted + PRIOR_COUNT)).argmax()
-        seen = f"{found[most]:.0f} found among the latest, {predicted[most]:.0f} predicted"
-        return f"labels (most of all {self.classes_[most]}: {seen}) have"
+        return f"labels (most of all {self.classes_[most]}) have"
 
     def _never_true(self):
         return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_, map=self._map)

@@ -6,10 +6,13 @@ from numbers import Real
 import numpy as np
 
 from .._backbones.fingerprint import Digest
+from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
+from .._backbones.rows import prints_of
+from .._judging.paired import numbered
 from .._looks import words
 from .._utils.arrays import to_numpy
-from .._utils.labels import check_same_length, encode_labels, group_keys, split_missing
+from .._utils.labels import check_same_length, encode_labels, split_missing
 from .._utils.sklearn_private import Interval
 from ._risk_bets import ODDS, RiskBets
 from ._watch import Watch, in_labels
@@ -145,12 +148,14 @@ class RiskMonitor(Watch):
                 f"watched, a threshold of {self._answered_by[0]:g}; got one of {threshold:g}: it was fitted again. fit "
                 "starts a new watch"
             )
-        counted = answered & ~missing
-        keys = None if groups is None else group_keys(groups, len(answered))[counted]
+        there = answered & ~missing
         y_encoded = encode_labels(labels[answered[~missing]], self.classes_)
-        losses = selective._losses(y_encoded, columns[counted], low, span)
-        skipped = {"n_abstained_": int((~answered).sum()), "n_missing_": int((answered & missing).sum())}
-        self._take_on((losses,), keys, skipped)
+        losses = selective._losses(y_encoded, columns[there], low, span)
+        numbers = np.full(len(there), -1)
+        numbers[~missing] = numbered(labels)
+        X = dataset_behind(X, any_order=True)
+        units = self._new_units(X, prints_of(X, [], len(there)), numbers, there, groups)
+        self._take_on((losses,), units, {"n_abstained_": (~answered).sum(), "n_missing_": (answered & missing).sum()})
         n_samples = self.n_samples_
         self.risk_ = self._evidence.risk(self._evidence.totals[0] / n_samples) if n_samples else np.nan
 

@@ -40,8 +40,6 @@ class StartsMixture(ABC):
         Number of samples, log e-value and the logarithm of the other sum, at multiples of `stride` and at the last.
     n_before, totals_before : int, ndarray of shape (n_sums,) or float
         Of held-out samples that were true: number and `totals`.
-    groups : ndarray of shape (n_groups,)
-        Keys of those that have been seen.
     alarms : tuple of two ints or None
         Of the mixture and of the restarting test, number of labels at the first alarm; None without one.
     since : int or None
@@ -63,7 +61,6 @@ class StartsMixture(ABC):
     n_samples: int = 0
     peaks: np.ndarray
     trail: np.ndarray
-    groups: np.ndarray
     stride: int = 1
     n_before: int = 0
     totals_before: np.ndarray | float = 0.0
@@ -83,7 +80,6 @@ class StartsMixture(ABC):
             totals_at_start=np.zeros((n_bets, n_sums)),
             peaks=np.array([0.0, -np.inf]),
             trail=np.array([[0.0, 0.0, -np.inf]]),
-            groups=np.empty(0, dtype=np.int64),
             **own,
         )
 
@@ -104,7 +100,6 @@ class StartsMixture(ABC):
     def watch_after(self, fresh):
         """Before the first sample of a watch that these samples came before, from a mixture that has seen none."""
         watch = copy.copy(fresh)
-        watch.groups = self.groups
         if self.alarms[0] is None:
             watch.n_before = self.n_samples
             watch.totals_before = self.totals

@@ -4,21 +4,21 @@ import math
 from numbers import Real
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from .._backbones.opening import check_samples
-from .._backbones.rows import row_prints
-from .._judging.near_duplicates import near_copies
+from .._judging.near_duplicates import units_of
+from .._judging.paired import numbered
 from .._looks import words
-from .._utils.arrays import to_numpy
+from .._utils.labels import group_keys
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
 from ..base._around import AroundEstimator, arguments_of
 from ..display import MonitorDisplay
 from ..exceptions import CalibrationSetWarning
 from ..persistence import write
-from ._watched import one_after_another
 
 UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 
@@ -97,11 +97,11 @@ class Watch(AroundEstimator):
         return self
 
     def partial_fit(self, X, y=None, *, groups=None, **params):
-        """Watch some more samples; how they are cut into calls makes no difference, but to near-copies without groups.
+        """Watch some more samples; how they are cut into calls makes no difference, but to duplicates without groups.
 
-        Near-copies, such as frames of a video, are looked for within a call of 100 samples or more where there are no
-        groups. Each cluster of them counts as one sample, and a warning asks for the groups. A clip that goes on in the
-        next call counts anew there: give its name in groups.
+        Within a call, samples of equal inputs count as one. So does each cluster of near-duplicates, such as frames of
+        a video, of 100 samples or more without groups; a warning asks for these then. Duplicates and clips that go on
+        in the next call count anew there: give their names in groups.
 
         Parameters
         ----------
@@ -141,11 +141,6 @@ class Watch(AroundEstimator):
             if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
                 # A table has the columns of the first one.
                 validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
-            prints = None if y is None or groups is not None else row_prints(X)
-            if prints is not None and (labels := to_numpy(y, "y")).shape == prints.shape:
-                near = near_copies(X, labels.astype(str), np.ones(len(prints)))
-                # One of a cluster names it.
-                groups = None if near is None else prints[near]
             self._watch(X, y, groups)
         return self
 
@@ -251,31 +246,44 @@ class Watch(AroundEstimator):
         self._evidence = self._fresh = evidence
         self._rules, self._watched = arguments_of(self), self._frozen_part()
 
-    def _take_on(self, samples, keys, skipped, sizes=None):
-        """Watch samples, arrays with a row each, and keys of groups or None; set what the user sees.
+    def _new_units(self, X, prints, y, there, groups, logits=None, labels=None):
+        """Number of the unit of each sample that is there; -1 where its group came in an earlier call.
 
-        `skipped` are the numbers of others, by the attributes that count them, `sizes` how many rows in succession are
-        of one sample, if not one.
+        Units are found among the samples whose `y` isn't -1. Other arguments are as of `units_of`.
+        """
+        keys = None if groups is None else group_keys(groups, len(y))
+        told = None if groups is None else numbered(keys)
+        units = units_of(X, prints, y, torch.from_numpy((y >= 0).astype(np.float64)), logits, told, labels=labels)
+        numbers = numbered(units.numbers, len(y))
+        if keys is not None:
+            seen = getattr(self, "_groups", keys[:0])
+            again = np.isin(keys, seen)
+            n_again, n_there = (again & there).sum(), there.sum()
+            if 2 * n_again > n_there:
+                note(words.GROUPS_AGAIN.format(n_again, n_there), CalibrationSetWarning)
+            self._groups = np.union1d(seen, keys[there])
+            numbers[again] = -1
+        return numbers[there]
+
+    def _take_on(self, samples, units, skipped):
+        """Watch samples, arrays with a row each, and numbers of their units, of which -1 is none; set what users see.
+
+        `skipped` are the numbers of others, by the attributes that count them.
         """
         if begins := getattr(self, "_held_out", False):
             self._evidence = self._evidence.watch_after(self._fresh)
             self._held_out = False
-        sizes = np.ones(len(samples[0]), dtype=np.int64) if sizes is None else sizes
-        if keys is not None:
-            again = np.isin(keys, self._evidence.groups)
-            if again.mean() > 0.5:
-                note(words.GROUPS_AGAIN.format(again.sum(), len(again)), CalibrationSetWarning)
-            keys = np.repeat(keys, sizes)
-            rows, sizes = one_after_another(keys, self._evidence.groups)
-            samples = [each[rows] for each in samples]
+        # Rows of a unit stand one after another, units in the order of their first.
+        rows = np.flatnonzero(units >= 0)
+        _, first, unit, sizes = np.unique(units[rows], return_index=True, return_inverse=True, return_counts=True)
+        rows = rows[np.argsort(first[unit], kind="stable")]
         # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
         limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
-        self._evidence = evidence = self._evidence.watched(limits, samples, sizes)
-        if keys is not None:
-            evidence.groups = np.union1d(evidence.groups, keys)
+        samples = [each[rows] for each in samples]
+        self._evidence = evidence = self._evidence.watched(limits, samples, sizes[np.argsort(first)])
         self.n_samples_ = evidence.n_samples
         for name, number in skipped.items():
-            setattr(self, name, number if begins else getattr(self, name, 0) + number)
+            setattr(self, name, int(number) if begins else getattr(self, name, 0) + int(number))
         self.trajectory_ = evidence.trail.copy()
         self.log_e_value_ = float(evidence.trail[-1, 1])
         self.p_value_ = math.exp(-evidence.peaks[0])
@@ -285,8 +293,9 @@ class Watch(AroundEstimator):
         self.since_ = evidence.since
 
     def _alarms(self, others):
-        """Sentences on the alarms, and where most of the evidence has gone since; `others` tells of other samples."""
-        rules, evidence, (at, change_at) = self._rules, self._evidence, self._evidence.alarms
+        """Sentences on the alarms; `others` tells of other samples."""
+        rules = self._rules
+        at, change_at = self._evidence.alarms
         which = "No alarm after"
         change = ""
         if change_at is not None:
@@ -300,11 +309,6 @@ class Watch(AroundEstimator):
         yield f"{which} {in_labels(self.n_samples_, self._unit)}{others}: {level}."
         if at is not None and change:
             yield f"{change}."
-        what = "log e-value" if at is not None else "logarithm of the restarting test's sum"
-        now = evidence.trail[-1, 1 + (at is None)]
-        peak = evidence.peaks[int(at is None)]
-        if evidence.since is not None and now < min(peak / 2, peak + math.log(rules["alpha"])):
-            yield f"The evidence has since gone: the {what} is {now:.3g}, and was {peak:.3g} at its peak."
 
     def _restore(self, learned, backbone=None):
         super()._restore(learned, backbone)

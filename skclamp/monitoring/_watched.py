@@ -1,11 +1,10 @@
-"""Watched samples: logits and the labels that are there, groups together, and copies among them."""
+"""Watched samples: logits and the labels that are there."""
 
 import math
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside, some_places
 from .._utils.labels import check_labels, check_same_length, split_missing
 from .._utils.outputs import SOFTMAX, OutputLayer, Targets, are_known, array_of_places, other_places
@@ -47,27 +46,3 @@ def read_watched(backbone, X, y, outputs, ignore_index):
     if y is not None and brought is not None:
         labels_beside(brought[~missing], labels, len(labels))
     return logits, labels, ~missing[:, None]
-
-
-def one_after_another(keys, seen):
-    """Rows of groups that haven't been seen, each one's together, in the order of their first, and their sizes."""
-    rows = np.flatnonzero(~np.isin(keys, seen))
-    _, first, group, sizes = np.unique(keys[rows], return_index=True, return_inverse=True, return_counts=True)
-    return rows[np.argsort(first[group], kind="stable")], sizes[np.argsort(first)]
-
-
-def log_odds_of_copies(log_p, y, of_label):
-    """Of rows that equal an earlier one, the log-likelihood ratio of nine in ten being copies, label and all, to none.
-
-    Independent samples may have equal probabilities, as of a tree's leaf, but then not always equal labels. Of classes
-    that are certain nothing is said. `y` has a row for each sample, `of_label` is its log-probability at the most.
-    """
-    rows = np.round(log_p, 5)
-    unsure = rows.max(1, initial=-np.inf) < 0
-    y = y[unsure]
-    of_label = of_label[unsure]
-    prints = row_prints(rows[unsure])
-    order = np.argsort(prints, kind="stable")
-    again = np.flatnonzero(np.diff(prints[order]) == 0)
-    same = (y[order[again + 1]] == y[order[again]]).all(1)
-    return np.log(0.1 + 0.9 * same / np.exp(of_label[order[again]])).sum()

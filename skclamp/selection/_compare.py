@@ -465,7 +465,7 @@ def compare_calibrators(
     calibrators is called worse is proven for independent losses (Hayter, 1984), and conjectured for paired ones: at 5 %
     it was at most 6.5 % of our simulations.
     Samples of equal inputs and labels count as one group; so do those of equal scores that are given in the inputs'
-    place, unless these are votes.
+    place, unless their labels differ as those of independent samples do, such as of votes.
     Of several labels a sample, accuracy, NLL and Brier score are means over labels, as those of the metrics'
     ``average="macro"``, while the ECE and its floor are of the probabilities of all labels together. A sample, whose
     labels may depend on each other, is what is resampled, compared and counted. The noise floor draws labels by

@@ -47,7 +47,8 @@ class CalibratorSelector(BaseCalibrator):
 
     Samples that depend on each other, of equal inputs and labels or of one of the ``groups`` that `fit` takes, share a
     fold, and so do the labels or places of a sample. They count for less the more their gains agree, by their design
-    effect (Kish): copies as one, as equal logits that are given in the inputs' place are, unless they are votes.
+    effect (Kish): copies as one, as equal logits that are given in the inputs' place are, unless their labels differ
+    as those of independent samples do, such as of votes.
     Labels that are 0 in all samples, or 1 in all, more than chance explains, teach the weights nothing.
     Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
     less than the least that isn't 0. Half of that stands for them, in all that the candidates see.

@@ -147,8 +147,6 @@ def test_the_start_stays_when_the_change_has_gone(size):
     assert monitor.since_ == at_alarm.since_
     since = TemperatureScaling().fit(logits[monitor.since_ :], y[monitor.since_ :])
     assert monitor.temperature_ == pytest.approx(since.temperature_, rel=1e-4)
-    assert "The evidence has since gone: the log e-value is " in monitor.summary()
-    assert "has since gone" not in at_alarm.summary()
 
 
 def test_false_alarms_are_rare():

@@ -134,22 +134,20 @@ def test_what_was_never_true_is_another_alarm():
     assert not hasattr(watch(LOGITS, Y), "never_true_")
 
 
-def test_copies_warn_unless_they_are_groups():
+def test_duplicates_count_once_as_groups_do():
     thrice = np.repeat(np.arange(40), 3)
-    with pytest.warns(CalibrationSetWarning, match=r"samples are repeated, labels and all: .* Pass groups="):
-        watch(LOGITS[thrice], CALM[thrice])
-    watch(LOGITS[thrice], CALM[thrice], groups=thrice)
-    one_by_one = CalibrationMonitor()
-    with pytest.warns(CalibrationSetWarning, match="samples are repeated"):
-        for row in thrice:
-            one_by_one.partial_fit(LOGITS[[row]], CALM[[row]])
+    once = watch(LOGITS[:40], CALM[:40])
+    for groups in (None, thrice):
+        monitor = watch(LOGITS[thrice], CALM[thrice], groups=groups)
+        assert monitor.n_samples_ == 40
+        assert monitor.log_e_value_ == pytest.approx(once.log_e_value_)
 
 
-def test_equal_probabilities_with_labels_of_their_own_do_not_warn():
+def test_equal_probabilities_with_labels_of_their_own_are_samples_of_their_own():
     rng = np.random.default_rng(0)
     proba = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [1, 0, 0]])[rng.integers(3, size=2000)]
     y = (np.log(proba + 1e-300) + rng.gumbel(size=proba.shape)).argmax(1)
-    watch(proba, y, response="probabilities")
+    assert watch(proba, y, response="probabilities").n_samples_ == 2000
 
 
 def test_the_estimator_stays_until_fit(tmp_path):

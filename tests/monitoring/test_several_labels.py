@@ -114,15 +114,14 @@ def test_groups_of_samples_count_as_one():
     check_same(grouped, watch(Z, Y))
     with pytest.warns(CalibrationSetWarning, match=f"{len(twice)} of {len(twice)} samples add nothing"):
         assert grouped.partial_fit(Z[twice], Y[twice], groups=twice).n_samples_ == len(Z)
-    with pytest.warns(CalibrationSetWarning, match="samples are repeated"):
-        watch(Z[twice], Y[twice])
+    check_same(watch(Z[twice], Y[twice]), watch(Z, Y))
 
 
-def test_equal_probabilities_with_labels_of_their_own_do_not_warn():
+def test_equal_probabilities_with_labels_of_their_own_are_samples_of_their_own():
     rng = np.random.default_rng(0)
     leaves = rng.normal(scale=2, size=(5, L))[rng.integers(5, size=500)]
     _, Y = stream(n=500, correlation=0.9)
-    watch(leaves, Y, tolerance=1.0)
+    assert watch(leaves, Y, tolerance=1.0).n_samples_ == 500
 
 
 class TestEstimators:
@@ -163,7 +162,7 @@ class TestEstimators:
             (of_labels, self.Y, {"outputs": "softmax"}, "outputs must be 'sigmoid', as of the PlattScaling"),
             (of_classes, y, {"outputs": "sigmoid"}, "outputs must be 'softmax', as of the TemperatureScaling"),
             (of_classes, self.Y, {}, "y should be a 1d array"),
-            (of_labels, y, {}, "two labels or more"),
+            (of_labels, y, {}, r"shape \(n_samples, 6\), each 0 or 1; got shape \(600,\)"),
             (of_labels, self.Y[:, :3], {}, r"shape \(n_samples, 6\)"),
             (of_labels, self.Y[:9], {}, "y must have one value per sample"),
             (of_labels, None, {}, "requires y to be passed"),
