@@ -19,6 +19,7 @@ import pandas as pd
 from tabulate import tabulate
 
 import _thesis_tables
+import ablation
 import boxes
 import corruptions
 import errors_needed
@@ -114,6 +115,7 @@ PEERS = (
 # Whom the selector is compared with: the one of least mean NLL on each record.
 FIVE = ("probmetrics vector", "probmetrics SVS", "probmetrics SMS", "probmetrics matrix", "probmetrics IOP")
 SIZES, N_SPLITS = (500, 5000), 5
+ABLATION = "without | settings | fits | worth, % | kept | passes forward | backward | nodes"
 
 
 def short(value, digits=3):
@@ -611,6 +613,24 @@ def gammas_rows(results):
     swept = _thesis_tables.select(_thesis_tables.means(results), "gamma")
     for row in swept[swept.label == "temperature"].sort_values("gamma").itertuples():
         yield f"{row.gamma:g} | {row.nll:.3f} | {row.ece:.2f}"
+
+
+def _ablated(results, stays):
+    """What each part is worth, of those that stay or of those that are gone."""
+    for row in ablation.table(ablation.paired(results)):
+        if (row["without"] in ablation.SWITCHES) == stays:
+            names = "without", "settings", "fits", "worth %", "kept", "forward", "backward", "nodes"
+            yield " | ".join(str(row[name]) for name in names)
+
+
+@table("ablation", "ablation.csv", ABLATION)
+def ablation_rows(results):
+    return _ablated(results, True)
+
+
+@table("ablation gone", "ablation.csv", ABLATION)
+def ablation_gone_rows(results):
+    return _ablated(results, False)
 
 
 @table("passes", "thesis.csv views.csv", "fit | passes forward | backward")
