@@ -50,28 +50,19 @@ def problem(n_samples=2000, n_classes=10, *, margin=3.0, scale=1.0, seed=0):
 
 
 def test_nothing_is_said_of_ordinary_problems():
-    """Up to the accuracy of MNIST, with biases, rare classes, sorted labels and weights among them.
-
-    With biases four times as large a few networks give all samples too much of a class, which no temperature mends.
-    """
+    """Up to the accuracy of MNIST, with biases, rare classes, sorted labels and weights among them."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(2000, 1000)).astype(np.float32)
-    off = []
-    for k in range(200):
+    for k in range(60):
         n_classes = (2, 10, 100, 1000)[k % 4]
         margin, y = rng.uniform(1.0, 3.5), rng.integers(n_classes, size=2000)
         logits = np.roll(noise, k, axis=0)[:, :n_classes].copy()
         logits[np.arange(2000), y] += margin
         logits *= np.float32(margin * rng.uniform(0.3, 4))
-        bias = rng.normal(size=n_classes).astype("f4") * (k % 3)
+        logits += rng.normal(size=n_classes).astype("f4") * (k % 3) / 4
         rows = np.argsort(y) if k % 5 == 0 else np.arange(len(y))
         weight = rng.exponential(size=len(y)) if k % 7 == 0 else None
-        assert given(TemperatureScaling(), (logits + bias / 4)[rows], y[rows], sample_weight=weight) == []
-        if bias.any() and (found := given(TemperatureScaling(), (logits + bias)[rows], y[rows], sample_weight=weight)):
-            ((category, message),) = found
-            assert category is CalibrationSetWarning and message.startswith("class frequencies are off: class ")
-            off.append(k)
-    assert off == [28, 41, 85, 113, 125, 137, 140, 173, 178, 188]
+        assert given(TemperatureScaling(), logits[rows], y[rows], sample_weight=weight) == []
 
 
 @pytest.mark.parametrize("kind", [*KINDS, PlattScaling, BetaCalibration, MatrixScaling])

@@ -1,6 +1,7 @@
 """What samples without labels teach: it is kept where labels prove it, and told; refused where nothing could."""
 
 import copy
+import functools
 import pickle
 
 import numpy as np
@@ -50,6 +51,12 @@ def fitted(how, *, reference=IMAGES[REFERENCE], pool=None, y=LABELS[POOL[:N]], *
     return calibrator.fit(seen(POOL[:N], how), y, X_unlabelled=pool[N:], X_reference=reference)
 
 
+@functools.cache
+def once(how):
+    """The same with what is usual; not to be changed."""
+    return fitted(how)
+
+
 def nll(calibrator, how):
     return log_loss(LABELS[TEST], calibrator.predict_proba(seen(TEST, how, 1)))
 
@@ -60,7 +67,7 @@ KEPT = {"pale": "moments", "blur": "spectrum", "noise": "features"}
 @pytest.mark.parametrize("how", KEPT)
 def test_what_unlabelled_images_teach_is_kept_where_labels_prove_it(how):
     before = snapshot(NETWORK)
-    calibrator = fitted(how)
+    calibrator = once(how)
     verdict = calibrator.unlabelled_verdict_
     assert verdict.accepted
     assert calibrator.accepted_
@@ -78,7 +85,7 @@ def test_what_unlabelled_images_teach_is_kept_where_labels_prove_it(how):
 
 
 def test_nothing_is_kept_of_images_as_they_were():
-    calibrator = fitted("none")
+    calibrator = once("none")
     assert not calibrator.unlabelled_verdict_.accepted
     assert "so nothing is learned from unlabelled samples" in calibrator.unlabelled_verdict_.reason
     assert not calibrator.accepted_
@@ -123,14 +130,14 @@ def test_where_the_search_finds_nothing_more_it_says_what_there_is():
     assert not calibrator.verdict_.accepted
     assert calibrator.verdict_.reason.startswith("Refused, so what unlabelled samples taught stays as it is: channel ")
     assert "nats per sample on top of what unlabelled samples taught (standard" in calibrator.verdict_.reason
-    alone = fitted("pale")
+    alone = once("pale")
     x = seen(TEST, "pale")
     np.testing.assert_allclose(calibrator.predict_proba(x), alone.predict_proba(x), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("way", ["deepcopy", "pickle", "file"])
 def test_copies_and_files_say_the_same(way, tmp_path):
-    calibrator = fitted("noise")
+    calibrator = once("noise")
     if way == "file":
         calibrator.save(tmp_path / "calibrator.safetensors")
         again = skclamp.load(tmp_path / "calibrator.safetensors", NETWORK)
@@ -159,7 +166,7 @@ REFERENCES = {
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_references_of_any_kind_say_the_same(kind):
     how = "pale"
-    expected, calibrator = fitted(how), fitted(how, reference=REFERENCES[kind]())
+    expected, calibrator = once(how), fitted(how, reference=REFERENCES[kind]())
     assert calibrator.unlabelled_verdict_.difference == pytest.approx(expected.unlabelled_verdict_.difference, rel=1e-4)
 
 
@@ -174,8 +181,9 @@ def test_the_order_of_unlabelled_samples_says_nothing():
     pool = seen(POOL, "noise")
     by_class = np.concatenate([pool[:N], pool[N:][np.argsort(LABELS[POOL[N:]], kind="stable")]])
     x = seen(TEST, "noise", 1)
-    assert fitted("noise", pool=by_class).unlabelled_verdict_.accepted
-    assert log_loss(LABELS[TEST], fitted("noise", pool=by_class).predict_proba(x)) < nll(fitted("noise"), "noise") + 0.1
+    calibrator = fitted("noise", pool=by_class)
+    assert calibrator.unlabelled_verdict_.accepted
+    assert log_loss(LABELS[TEST], calibrator.predict_proba(x)) < nll(once("noise"), "noise") + 0.1
 
 
 def test_layer_norms_and_tables_and_tokens_need_inputs_of_before():
@@ -211,7 +219,7 @@ def test_groups_judge_as_one():
     pool = seen(POOL, "noise")
     options = {"groups": groups, "X_unlabelled": pool[N:], "X_reference": IMAGES[REFERENCE]}
     calibrator.fit(pool[:N], LABELS[POOL[:N]], **options)
-    assert calibrator.unlabelled_verdict_.p_value > fitted("noise").unlabelled_verdict_.p_value
+    assert calibrator.unlabelled_verdict_.p_value > once("noise").unlabelled_verdict_.p_value
 
 
 def test_a_summary_is_small_and_of_the_numbers():
@@ -279,7 +287,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_told_and_nothing_is_lost(name):
     given, params, error, message = WRONG[name]
-    calibrator = fitted("noise")
+    calibrator = copy.deepcopy(once("noise"))
     temperature = calibrator.temperature_
     calibrator.set_params(**params)
     pool = seen(POOL, "noise")

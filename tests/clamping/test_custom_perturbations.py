@@ -1,3 +1,5 @@
+"""Perturbations of a user's own, and inputs of any shape."""
+
 import numpy as np
 import pytest
 import torch
@@ -21,9 +23,6 @@ class Flattens(nn.Module):
         return self.linear(x.flatten(1))
 
 
-# Candidates
-
-
 @pytest.mark.parametrize("shape", [(600,), (1, 4, 4), (2, 3, 3, 2, 2)])
 def test_auto_takes_inputs_of_any_shape(shape):
     rng = np.random.default_rng(0)
@@ -31,9 +30,6 @@ def test_auto_takes_inputs_of_any_shape(shape):
     network = Flattens(shape).eval()
     calibrator = NeuralClampingCalibrator(network, random_state=0).fit(x, labels_of(bare_logits(network, x)))
     assert np.isfinite(calibrator.predict_proba(x)).all()
-
-
-# Perturbations
 
 
 class OneWay(nn.Module):
