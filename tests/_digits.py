@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 
 N_TRAIN = 600
-SHIFT_NAMES = ("gain and offset", "mixed colours", "blur")
 
 
 @cache

@@ -79,8 +79,6 @@ REPRESENTATIVES = ["ece", "sce", "debiased", "smooth", "nll", "aurc", "refinemen
 
 # How far from calibrated depends on the number of samples, for which weights stand.
 SCALE_MATTERS = {"debiased", "debiased, l1", "debiased, classwise"}
-# With two classes their two most probable are all.
-MANY_CLASSES = {name for name in METRICS if "top 2" in name}
 
 
 def largest(name):

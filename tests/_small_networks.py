@@ -114,14 +114,6 @@ def put_into_odd_state(network):
     return network
 
 
-def smoothed_nll(logits, y):
-    """Mean NLL of labels of probability 1 - 1 / (n + 2), the other classes sharing the rest."""
-    n, n_classes = logits.shape
-    targets = torch.full((n, n_classes), 1 / (n + 2) / (n_classes - 1), dtype=torch.float64)
-    targets[np.arange(n), y] = 1 - 1 / (n + 2)
-    return nn.functional.cross_entropy(torch.as_tensor(logits).double(), targets)
-
-
 def smoothed_temperature(scores, y, weight=None, gamma=0.0):
     """T at which labels of probability 1 - 1 / (n + 2), the others sharing the rest, lose least; n is Kish's."""
     weight = np.ones(len(y)) if weight is None else weight

@@ -1,6 +1,7 @@
 """What little changes of the inputs are worth, and to other random states, where the truth is known."""
 
 import numpy as np
+import pytest
 from _small_networks import bare_logits, labels_of, nll, perceptron, vectors
 
 import truth
@@ -17,16 +18,17 @@ def drifted(seed, n_samples=110):
 
 def test_what_is_proven_is_kept_where_maps_do_nearly_as_well():
     n_kept, gains = 0, []
-    for seed in range(10, 20):
+    for seed in range(10, 15):
         network, samples, (x, y) = drifted(seed)
         fits = NeuralClampingCalibrator(network, random_state=0), TemperatureScaling(network)
         losses = [nll(fit.fit(*samples).predict_log_proba(x), y) for fit in fits]
         n_kept += fits[0].accepted_
         gains.append(losses[1] - losses[0])
-    assert n_kept >= 6
+    assert n_kept >= 3
     assert np.mean(gains) > 0.2
 
 
+@pytest.mark.slow
 def test_features_that_say_nothing_drown_no_colors():
     """Of twelve numbers of a color matrix, beside sixty of other families."""
     found = [truth.measure("color, 500", draw, 0) for draw in range(100, 112)]

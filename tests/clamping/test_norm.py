@@ -74,8 +74,13 @@ def disturbed(network, size):
     return network
 
 
-@pytest.mark.parametrize("name", ["tokens", "table", "images"])
-@pytest.mark.parametrize("perturbation", ["norm", "auto"])
+@pytest.mark.parametrize(
+    ("name", "perturbation"),
+    [
+        *(("tokens", "norm"), ("table", "norm"), ("images", "norm"), ("table", "auto")),
+        *(pytest.param(name, "auto", marks=pytest.mark.slow) for name in ("tokens", "images")),
+    ],
+)
 def test_it_finds_disturbed_layers_and_nothing_where_nothing_is(name, perturbation):
     network, X = problem_of(name)
     there = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)

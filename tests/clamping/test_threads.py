@@ -119,21 +119,19 @@ class Pairs(Dataset):
         return torch.as_tensor(self.x[i]), int(self.y[i])
 
 
-@pytest.mark.parametrize("random_state", [0, None])
-def test_fits_that_overlap_leave_the_random_states_alone(quick_switches, random_state):
+def test_fits_that_overlap_leave_the_random_states_alone(quick_switches):
     module, x = perceptron(), vectors(120)
     y = labels_of(bare_logits(module, x))
     options = [{**QUICK, "training": TorchTraining(init="normal")}, {"perturbation": "channel"}]
     before = random_states()
 
     def fit(k):
-        calibrator = NeuralClampingCalibrator(module, random_state=random_state, **options[k % 2])
+        calibrator = NeuralClampingCalibrator(module, random_state=0, **options[k % 2])
         return (calibrator.fit(Pairs(x, y)) if k % 3 else calibrator.fit(x, y)).temperature_
 
-    found = in_threads(fit, 24)
+    found = in_threads(fit, 12)
     assert random_states() == before
-    if random_state is not None:
-        assert [fit(k) for k in range(6)] * 4 == found
+    assert [fit(k) for k in range(6)] * 2 == found
 
 
 @pytest.mark.slow

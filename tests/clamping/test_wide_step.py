@@ -35,7 +35,7 @@ def is_natural(calibrator):
     return all("gain" in epoch for epoch in calibrator.history_)
 
 
-@pytest.mark.parametrize("family", ["full", "affine"])
+@pytest.mark.parametrize("family", ["full", pytest.param("affine", marks=pytest.mark.slow)])
 def test_a_wide_family_takes_natural_steps_which_beat_adams(table, family):
     found, loss = fit(table, 1200, perturbation=family)
     other, other_loss = fit(table, 1200, perturbation=family, training=TorchTraining())
@@ -46,7 +46,7 @@ def test_a_wide_family_takes_natural_steps_which_beat_adams(table, family):
     assert loss < fit(table, 1200, perturbation=None)[1] - 0.1
 
 
-@pytest.mark.parametrize("n_samples", [400, 1600])
+@pytest.mark.parametrize("n_samples", [400, pytest.param(1600, marks=pytest.mark.slow)])
 def test_auto_keeps_one_family_of_a_wide_table(table, n_samples):
     """All samples at a time where they are few, and some of them at first where they aren't."""
     found, loss = fit(table, n_samples)
