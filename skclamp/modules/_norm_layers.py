@@ -10,7 +10,7 @@ import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from functools import partial
-from itertools import chain, product
+from itertools import product
 
 import torch
 from torch import nn
@@ -23,14 +23,13 @@ from ._unwrap import unwrapped
 _WEIGHTS = ("weight", "gamma", "scale", "g", "a_2")
 _BIASES = ("bias", "beta", "shift", "b", "b_2")
 # Torch's transformers go past their norms' hooks while these say that they may.
-_SHORTCUTS = ((nn.TransformerEncoder, "use_nested_tensor"), (nn.TransformerEncoderLayer, "activation_relu_or_gelu"))
-# How far apart, of the largest entry, two ways to the same numbers may be: by the coarsest precision on the way.
+_SHORTCUTS = ("use_nested_tensor", "activation_relu_or_gelu")
+# How far apart, of the largest entry, two ways to the same numbers may be, in single precision and in half.
 _SAME, _SAME_IN_HALF = 1e-3, 0.05
-# How far the logits go, of the largest, to tell their slope; how far of that the gradient may be from the slope, and
-# hooks from weights anew.
-_MOVE = 0.05
-_LIKE_SLOPE = 0.3
-_LIKE_WEIGHTS = 0.02
+# How far gains and offsets go to tell hooks from weights anew, and how far apart the logits may be, of their way: so
+# far that half precision, which a network may have within, counts little.
+_MOVE = 0.3
+_LIKE_WEIGHTS = 0.1
 
 
 class OtherLayersError(ValueError):
@@ -48,10 +47,10 @@ def shared_copy(network, *, private=False):
             shared[id(part)] = part
             continue
         tensors = [*vars(part).values(), *part._parameters.values(), *([] if private else part._buffers.values())]
-        for tensor in tensors:
-            if isinstance(tensor, torch.Tensor):
-                held = private and isinstance(tensor, nn.Parameter) and tensor.requires_grad
-                shared[id(tensor)] = nn.Parameter(tensor.detach(), requires_grad=False) if held else tensor
+        shared |= {id(tensor): tensor for tensor in tensors if isinstance(tensor, torch.Tensor)}
+        if private:
+            fixed = [weight for weight in part._parameters.values() if weight is not None and weight.requires_grad]
+            shared |= {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in fixed}
     return copy.deepcopy(network, shared)
 
 
@@ -62,8 +61,8 @@ def private_copy(head):
         for name, child in nn.Module.named_children(part):
             if hasattr(child, "_orig_mod"):
                 setattr(part, name, child._orig_mod)
-        for kind, name in _SHORTCUTS:
-            if isinstance(part, kind):
+        for name in _SHORTCUTS:
+            if hasattr(part, name):
                 setattr(part, name, False)
     copied = copy.copy(head)
     copied._modules = {"module": network}
@@ -216,10 +215,9 @@ class LayerReason(Enum):
     NO_WEIGHT = "has no weight of its own that could be another"
     FAILS = "is in a network that can't be copied, or doesn't run on a few samples, or not backward"
     UNREACHED = "isn't run"
-    OTHER_ROWS = "doesn't give a tensor with rows for each sample"
-    NOT_AFFINE = "does more than multiply by its weight and add its bias"
+    NOT_AFFINE = "does more to each sample than multiply by its weight and add its bias"
+    NO_GRADIENT = "has no gradient"
     COUPLED = "mixes samples or draws at random, or stands beside what does"
-    NO_GRADIENT = "has no gradient, or another than the logits' slope"
     SHARED = "lends its weight to another operation"
 
 
@@ -252,12 +250,14 @@ def find_norm_layers(head, x, others):
         # Torch warns of gradients that end on the way; they are found out.
         warnings.simplefilter("ignore")
         try:
-            probe = _Probe(private_copy(head), x, others)
-            layers, reasons = _affine(probe, sought)
-            layers, unlike = _with_right_gradients(probe, layers)
+            private = private_copy(head)
+            found = _affine(private, sought, x, others)
+            layers = [each for each in found.values() if isinstance(each, NormLayer)]
+            found |= _misfits(private, layers, x, others) if layers else {}
         except Exception:  # noqa: BLE001 - networks refuse to be copied or run in as many ways as there are networks
             return [], left_out | dict.fromkeys(sought, LayerReason.FAILS)
-    return layers, left_out | reasons | unlike
+    left_out |= {name: each for name, each in found.items() if isinstance(each, LayerReason)}
+    return [layer for layer in layers if layer.name not in left_out], left_out
 
 
 def _looks_like_norm(part):
@@ -269,121 +269,58 @@ def _looks_like_norm(part):
     return _own(part)[0] is not None or hasattr(part, "weight")
 
 
-class _Probe:
-    """A private copy of a network, and a few samples to run it on: all of them, all but the last, or the first again.
+@torch.no_grad()
+def _affine(head, names, x, others):
+    """Layers by name, in the order in which the network runs them, or why they can't be clamped."""
+    parts = parts_of(head.module)
+    n_samples = len(first_input(x, others))
+    found: dict = {}
 
-    A single one wouldn't do: some networks take none, and kernels round otherwise for batches of another size, which
-    shows wherever an activation has a kink.
-    """
+    def look(part, args, kwargs, output, name):
+        form = _form(name, part, args, kwargs, output, n_samples)
+        found[name] = form if found.get(name, form) == form else LayerReason.NOT_AFFINE
 
-    def __init__(self, head, x, others):
-        self.head = head
-        self.x = x
-        self.others = others
-        first = first_input(x, others)
-        self.n_samples = len(first)
-        self.device = first.device
-        self.parts = parts_of(head.module)
-
-    def logits(self, rows=slice(None), head=None):
-        x = self.x
-        others = {name: value[rows] for name, value in self.others.items()}
-        return (head or self.head)(None if x is None else x[rows], **others)
-
-    def calls(self, names, note, rows=slice(None)):
-        """Return ``note(...)`` of each call of some layers, by name, in the order of first calls."""
-        notes: dict[str, list] = {}
-
-        def hook(part, args, kwargs, output, name):
-            before = notes.setdefault(name, [])
-            before.append(note(name, part, args, kwargs, output, len(before)))
-
-        with torch.no_grad(), ExitStack() as handles:
-            for name in names:
-                noting = partial(hook, name=name)
-                handles.enter_context(self.parts[name].register_forward_hook(noting, with_kwargs=True))
-            self.logits(rows)
-        return notes
-
-    def gradients(self, perturbation, rows=slice(None)):
-        """Gradients by gains and offsets of a sum of the logits, a row for each sample, and the logits."""
-        n_parameters = sum(parameter.numel() for parameter in perturbation.parameters())
-        gradients = torch.zeros(self.n_samples, n_parameters, dtype=torch.float64, device=self.device)
-        with torch.enable_grad(), features_clamped(self.head, perturbation, gradients):
-            logits = self.logits(rows)
-            if logits.requires_grad:
-                _summed(logits).backward()
-        return gradients, logits.detach()
+    with ExitStack() as handles:
+        for name in names:
+            handles.enter_context(parts[name].register_forward_hook(partial(look, name=name), with_kwargs=True))
+        head(x, **others)
+    return found | {name: LayerReason.UNREACHED for name in names if name not in found}
 
 
-def _summed(logits):
-    """Distinct weights: the plain sum of logits may be constant by design."""
-    return (logits.movedim(1, -1) @ torch.linspace(1.0, 2.0, logits.shape[1]).to(logits)).sum()
-
-
-def _affine(probe, names):
-    """Layers that are affine in their weights in every call, in the order in which they run, and why others aren't."""
-    fewer = slice(probe.n_samples - 1)
-    shapes = probe.calls(names, lambda name, part, args, kwargs, h, k: getattr(h, "shape", ()), fewer)
-
-    def verified(name, part, args, kwargs, h, k):
-        fewer = shapes.get(name, [])
-        axis = _axis_of_samples(fewer[k] if k < len(fewer) else (), getattr(h, "shape", ()), probe.n_samples)
-        return LayerReason.OTHER_ROWS if axis is None else _verified(name, part, args, kwargs, h, axis)
-
-    layers = []
-    left_out = dict.fromkeys(names, LayerReason.UNREACHED)
-    for name, calls in probe.calls(names, verified).items():
-        bad = [call for call in calls if isinstance(call, LayerReason)]
-        if bad or len(set(calls)) > 1:
-            left_out[name] = bad[0] if bad else LayerReason.NOT_AFFINE
-        else:
-            layers.append(calls[0])
-            del left_out[name]
-    return layers, left_out
-
-
-def _axis_of_samples(fewer, shape, n_samples):
-    """The axis of a layer's output along which the samples are, from its shapes for one less and all; None if none."""
-    unlike = [k for k, (one, other) in enumerate(zip(fewer, shape, strict=False)) if one != other]
-    if len(fewer) != len(shape) or len(unlike) != 1:
-        return None
-    (axis,) = unlike
-    return axis if fewer[axis] * n_samples == shape[axis] * (n_samples - 1) else None
-
-
-def _verified(name, part, args, kwargs, output, axis):
-    """A layer as it is to be clamped, or that it can't be, from one call of it."""
+def _form(name, part, args, kwargs, output, n_samples):
+    """A layer as it is to be clamped: other weights do to what it gives in one call just this; or that it can't be."""
     weight, bias = _own(part)
     tensors = {own: getattr(part, own) for own in (weight, bias) if own}
     shape = tuple(tensors[weight].shape)
+    sizes = getattr(output, "shape", ())
+    # Windows of an image, frames of a video: several rows for each sample, along the first axis.
+    axis = next((k for k, size in enumerate(sizes) if size == n_samples), 0)
+    if not sizes or sizes[axis] % n_samples:
+        return LayerReason.NOT_AFFINE
     generator = torch.Generator().manual_seed(0)
     gain, offset = (torch.randn(shape, generator=generator).to(output) for _ in range(2))
-    # A layer may refuse other weights in its own way.
-    with suppress(Exception):
-        for before in ("", *[child for child, _ in nn.Module.named_children(part)]):
+    children = [child for child, _ in nn.Module.named_children(part)]
+    n_behind = range(len(sizes) - len(shape), -1, -1)
+    for before, n_trailing, unit in product(("", *children), n_behind, (0.0, 1.0)):
+        layer = NormLayer(name, shape, n_trailing, bias is not None, unit, axis, before)
+        # Shapes may not fit, and a layer may refuse other weights in its own way.
+        with suppress(Exception):
             h = _given(part, args, kwargs, before)
+            try:
+                _take_on(part, layer, gain, offset)
+                clamped = _given(part, args, kwargs, before)
+            finally:
+                for own, tensor in tensors.items():
+                    setattr(part, own, tensor)
             # What it doesn't give twice, or what a hook of the user's changed, no other weights give.
-            if h is None or h.shape != output.shape or not (before or _close(h, output)):
-                continue
-            for n_trailing, unit in product(range(h.ndim - len(shape), -1, -1), (0.0, 1.0)):
-                layer = NormLayer(name, shape, n_trailing, bias is not None, unit, axis, before)
-                along = h.shape[h.ndim - n_trailing - len(shape) : h.ndim - n_trailing]
-                if any(size not in (1, whole) for size, whole in zip(shape, along, strict=True)):
-                    continue
-                expected = _clamped(h, layer.spread(gain), layer.spread(offset) if bias else None)
-                try:
-                    _take_on(part, layer, gain, offset)
-                    if _close(_given(part, args, kwargs, before), expected):
-                        return layer
-                finally:
-                    for own, tensor in tensors.items():
-                        setattr(part, own, tensor)
+            expected = _clamped(h, layer.spread(gain), layer.spread(offset) if bias else None)
+            if (before or _close(h, output)) and _close(clamped, expected):
+                return layer
     return LayerReason.NOT_AFFINE
 
 
 def _given(part, args, kwargs, before):
-    """Return a layer's output, or the first input of a child of it; None of a child that takes nothing."""
+    """Return a layer's output, or the first input of a child of it."""
     if not before:
         return part.forward(*args, **kwargs)
     taken = []
@@ -394,64 +331,60 @@ def _given(part, args, kwargs, before):
 
     with attached(part, before, take):
         part.forward(*args, **kwargs)
-    return taken[0] if taken else None
+    return taken[0]
 
 
-def _close(given, expected, dtype=None):
-    precision = _SAME_IN_HALF if (dtype or expected.dtype).itemsize == 2 else _SAME
-    tolerance = precision * expected.abs().max().clamp_min(1e-30)
+def _close(given, expected):
+    tolerance = (_SAME_IN_HALF if expected.dtype.itemsize == 2 else _SAME) * expected.abs().max().clamp_min(1e-30)
     return given.shape == expected.shape and bool((given - expected).abs().max() <= tolerance)
 
 
-def _with_right_gradients(probe, layers):
-    """Layers whose gradients of a sample are those that it has alone, and its logits' slope; why others' aren't."""
-    if not layers:
-        return [], {}
-    perturbation = NormPerturbation(layers).to(probe.device, torch.float64)
+def _misfits(head, layers, x, others):
+    """Why layers that are affine can't be clamped all the same, by name."""
+    # A single sample wouldn't do: some networks take none, and kernels round otherwise for batches of another size.
+    copies = [0] * len(first_input(x, others))
+    together = _gradients(head, layers, x, others)
+    alone = _gradients(head, layers, _rows(x, copies), {name: _rows(each, copies) for name, each in others.items()})
     reasons = {}
-    steps = {}
-    together, logits = probe.gradients(perturbation)
-    alone, _ = probe.gradients(perturbation, [0] * probe.n_samples)
-    gradient = together.sum(0)
-    # A network may have an autocast of its own.
-    given = probe.calls(probe.parts, lambda _name, _part, _args, _kwargs, h, _k: h)
-    tensors = [logits, *probe.head.parameters(), *chain(*given.values())]
-    dtypes = [h.dtype for h in tensors if isinstance(h, torch.Tensor) and h.is_floating_point()]
-    coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
-    for layer, places in zip(layers, perturbation.places(), strict=True):
-        columns = torch.cat([torch.arange(p.start, p.stop) for p in places if p is not None])
-        if not together[:, columns].any():
+    for layer, places in zip(layers, NormPerturbation(layers).places(), strict=True):
+        among, by_itself = (torch.cat([rows[:, k] for k in places if k is not None], 1) for rows in (together, alone))
+        if not among.any():
             reasons[layer.name] = LayerReason.NO_GRADIENT
-        elif not _close(alone[:1, columns], together[:1, columns], coarsest):
+        elif (among - by_itself)[0].abs().max() > _SAME_IN_HALF * among[0].abs().max():
             reasons[layer.name] = LayerReason.COUPLED
-        else:
-            steps[layer.name] = torch.zeros_like(gradient)
-            steps[layer.name][columns] = gradient[columns] / gradient[columns].norm()
+    layers = [layer for layer in layers if layer.name not in reasons]
+    if layers and not _folds(head, layers, x, others):
+        reasons |= {layer.name: LayerReason.SHARED for layer in layers if not _folds(head, [layer], x, others)}
+    return reasons
 
-    def unlike(step):
-        return _unlike(probe, perturbation, step, (step @ gradient).item(), logits, coarsest)
 
-    if steps and unlike(sum(steps.values())):
-        reasons |= {name: reason for name, step in steps.items() if (reason := unlike(step))}
-    return [layer for layer in layers if layer.name not in reasons], reasons
+def _rows(x, rows):
+    return None if x is None else x[rows]
+
+
+def _gradients(head, layers, x, others):
+    """Gradients by gains and offsets of a sum of the logits, a row for each sample."""
+    first = first_input(x, others)
+    perturbation = NormPerturbation(layers).to(first.device, torch.float64)
+    n_parameters = sum(parameter.numel() for parameter in perturbation.parameters())
+    rows = torch.zeros(len(first), n_parameters, dtype=torch.float64, device=first.device)
+    with torch.enable_grad(), features_clamped(head, perturbation, rows):
+        logits = head(x, **others)
+        if logits.requires_grad:
+            # Distinct weights: the plain sum of logits may be constant by design.
+            (logits.movedim(1, -1) @ torch.linspace(1.0, 2.0, logits.shape[1]).to(logits)).sum().backward()
+    return rows
 
 
 @torch.no_grad()
-def _unlike(probe, perturbation, step, slope, logits, dtype):
-    """Why the slope along a step isn't the logits', or other weights aren't what gains and offsets are."""
-    scale = (logits - logits.mean()).abs().max().item()
-    noise = 100 * torch.finfo(dtype).eps * scale
-    length = min(_MOVE * scale / slope, _MOVE)
-    identity = torch.cat([torch.ones_like(perturbation.gain), torch.zeros_like(perturbation.offset)])
-    moved = []
-    for sign in (-1, 1):
-        nn.utils.vector_to_parameters(identity + sign * length * step, perturbation.parameters())
-        with features_clamped(probe.head, perturbation):
-            moved.append(probe.logits())
-    behind, ahead = moved
-    if not abs((_summed(ahead) - _summed(behind)).item() / 2 - length * slope) <= _LIKE_SLOPE * length * slope + noise:
-        return LayerReason.NO_GRADIENT
-    folded = probe.logits(head=with_features_clamped(probe.head, perturbation))
-    if not (folded - ahead).abs().max() <= _LIKE_WEIGHTS * (ahead - logits).abs().max() + noise:
-        return LayerReason.SHARED
-    return None
+def _folds(head, layers, x, others):
+    """Return whether other weights do to the logits what gains and offsets of the layers do."""
+    logits = head(x, **others)
+    perturbation = NormPerturbation(layers).to(logits.device, torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in perturbation.parameters():
+        parameter.add_(_MOVE * torch.randn(parameter.shape, generator=generator).to(parameter))
+    with features_clamped(head, perturbation):
+        hooked = head(x, **others)
+    folded = with_features_clamped(head, perturbation)(x, **others)
+    return (folded - hooked).abs().max() <= _LIKE_WEIGHTS * (hooked - logits).abs().max()

@@ -321,16 +321,6 @@ def lends():
     return Calls(function, first=nn.Linear(6, 8), norm=nn.LayerNorm(8), head=nn.Linear(8, 5))
 
 
-def detached():
-    """Half of the way back is missing."""
-
-    def function(self, x):
-        h = self.norm(self.first(x))
-        return self.head(h + 3 * torch.tanh(2 * h).detach())
-
-    return Calls(function, first=nn.Linear(6, 8), norm=nn.LayerNorm(8), head=nn.Linear(8, 5))
-
-
 def quantised():
     network = on_vectors(nn.LayerNorm(8), nn.Linear(8, 8), nn.LayerNorm(8)).eval()
     return torch.ao.quantization.quantize_dynamic(network, {nn.Linear})
@@ -389,7 +379,6 @@ LEFT_OUT = {
     "scripted": (lambda: torch.jit.script(on_vectors(nn.LayerNorm(8))), "NO_WEIGHT"),
     "not affine": (lambda: on_vectors(GatedNorm(8)), "NOT_AFFINE"),
     "lends its weight": (lends, "SHARED"),
-    "detached": (detached, "NO_GRADIENT"),
     "without gradient": (
         lambda: on_vectors(nn.LayerNorm(8), Calls(lambda _, x: WithoutGradient.apply(x))),
         "NO_GRADIENT",
