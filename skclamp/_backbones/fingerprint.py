@@ -25,13 +25,11 @@ class Digest:
 
     def value(self, value, around=()):
         """Take on a value by its content, the same in any process; functions and classes are told by their names."""
-        if isinstance(value, torch.Tensor) and value.is_quantized:
-            value = (str(value.qscheme()), value.int_repr(), value.dequantize())
         if value is None or isinstance(value, (int, float, str, torch.dtype)):
             self._hash.update(f"{value!r} ".encode())
         elif isinstance(value, torch.Tensor):
-            dense = value.detach().to_dense().cpu().contiguous()
             self.value((str(value.dtype), tuple(value.shape)))
+            dense = (value.dequantize() if value.is_quantized else value).detach().to_dense().cpu().contiguous()
             content: Any = dense.reshape(-1).view(torch.uint8).numpy()
             self._hash.update(content)
         elif isinstance(value, np.ndarray) and value.dtype.names:

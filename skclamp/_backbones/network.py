@@ -18,21 +18,17 @@ from .._utils.warnings import warn_caller
 from ..exceptions import ForwardError, MemoryUseWarning
 from ..modules import LogitsModule
 from ..modules._clamped import weighted_sum
-from ..modules._failure import names_taken
 from ..modules._frozen import evaluating
 from ..modules._unwrap import unwrapped
 from .backbone import Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
-from .scale import MAX_SAMPLES, look_at_scale, scale_of, sizes_of
 
 # How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
 _N_REPEATED = 4
 _SAME = 0.01
 # How far other batches may move them: int8 kernels take their scale from a batch.
 _SAME_IN_BATCHES = 0.1
-# A text that ends in so many equal ids may be padded.
-_N_PADS = 3
 # Of predictions of dense outputs.
 _MANY_BYTES = 4e9
 
@@ -187,62 +183,64 @@ class NetworkBackbone(Backbone):
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
         out: Any = None
-        labels: list = []
-        parts, sizes, done = [], [], 0
-        measures = self.scale is None and self.scale_of_fit is None and transform is None
+        parts, labels, n_done = [], [], 0
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
-                seen = x if x is not None else next(filter(torch.is_floating_point, others.values()), None)
-                is_first = not labels
-                if is_first:
-                    look_at_scale(seen, self.scale_of_fit)
-                if measures and done < MAX_SAMPLES:
-                    sizes.append(sizes_of(seen))
-                passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
-                if views:
-                    viewed = (self.module.seen_through(view, passed_on, **others) for view, _ in views)
-                    z = weighted_sum(viewed, [weight for _, weight in views])
-                else:
-                    output, n_yielded = self.module._yielded(passed_on, **others)
-                    z = self.module._logits_of(output, n_yielded, None, passed_on)
-                    # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
-                    if transform is None and self.module.response == "probabilities":
-                        self._check_probabilities(output, done)
+                if not labels:
+                    seen = [x] if x is not None else others.values()
+                    self.look_at_scale(next(filter(torch.is_floating_point, seen), None))
+                z = self._logits_of(x, others, transform, views, n_done)
                 z = self.at_places(z, n_samples) if z.ndim > 2 else z
-                if is_first and self._first is None and transform is None and not views:
+                if self._first is None and transform is None and not views:
                     # What is compiled for batches of one size would be compiled anew for another.
                     compiled = unwrapped(self.module.module) is not self.module.module
                     few = slice(None if compiled else _N_REPEATED)
                     beside = {name: entry[few] for name, entry in others.items()}
                     self._first = None if x is None else x[few].clone(), beside, z[few].clone()
-                if is_first:
+                if not labels:
                     out = z.new_empty(n_samples or 0, *z.shape[1:])
-                    if z.ndim > 2 and self.kept is None and out.nbytes > _MANY_BYTES:
-                        warn_caller(
-                            f"predictions at all places take {out.nbytes / 1e9:.1f} GB, in one array: module_ is a "
-                            "torch module that yields calibrated logits batch by batch",
-                            MemoryUseWarning,
-                        )
+                    self._check_memory(out)
                 # Copies: some networks hand out memory that they use again. Streams don't say how many are to come.
                 if n_samples is None:
                     parts.append(z.clone())
                 else:
-                    out[done : done + len(z)] = z
-                done += len(z)
+                    out[n_done : n_done + len(z)] = z
+                n_done += len(z)
                 labels.append(y)
                 bar.update(len(z))
         if not labels:
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
-        logits = out[:done] if n_samples is not None else torch.cat(parts)
+        logits = torch.cat(parts) if parts else out[:n_done]
         logits = logits.cpu() if logits.numel() <= _FEW else logits
         try:
             check_logit_range(logits, "the network's output")
         except ValueError as error:
             raise OverflowedLogits(*error.args) from None
-        if measures:
-            self.scale = scale_of(sizes)
         return logits, joined_labels(labels) if labelled else None
+
+    def _logits_of(self, x, others, transform, views, first_row):
+        """Logits of a batch, whose first sample has the number `first_row`."""
+        passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
+        if views:
+            viewed = (self.module.seen_through(view, passed_on, **others) for view, _ in views)
+            return weighted_sum(viewed, [weight for _, weight in views])
+        output, n_samples = self.module._yielded(passed_on, **others)
+        # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
+        if transform is None and self.module.response == "probabilities":
+            scores = output if output.ndim < 3 else output.movedim(1, -1).flatten(0, -2)
+            name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
+            check_probabilities(scores, name, self.dtype, self.outputs)
+        return self.module._logits_of(output, n_samples, None, passed_on)
+
+    def _check_memory(self, logits):
+        """Warn of predictions at all places that take much of it."""
+        if logits.ndim > 2 and self.kept is None and logits.nbytes > _MANY_BYTES:
+            warn_caller(
+                f"predictions at all places take {logits.nbytes / 1e9:.1f} GB, in one array: module_ is a torch module "
+                "that yields calibrated logits batch by batch",
+                MemoryUseWarning,
+            )
 
     def as_module(self, owner):
         return self.module
@@ -251,9 +249,9 @@ class NetworkBackbone(Backbone):
         return Digest().network(self.module).hex()
 
     def second_look(self):
-        """Return "random" or "batch" where first inputs have other logits now, or alone, and "padding" where it counts.
+        """Return "random" or "batch" where a few first inputs have other logits now, or by themselves; None if not.
 
-        None where nothing is found. Asked once.
+        Asked once.
         """
         if not self._first:
             return None
@@ -263,47 +261,20 @@ class NetworkBackbone(Backbone):
         if any(isinstance(part, _BatchNorm) and part.running_mean is None for part in self.module.modules()):
             return "batch"
         devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
+        # By more than the arithmetic of any device, which computes batches of another size otherwise.
+        scale = (first - first.mean(1, keepdim=True)).abs().max()
         with evaluating(self.module), torch.no_grad(), torch.random.fork_rng(devices=devices):
             try:
                 second = self.module(x, **others)
-                # By more than the arithmetic of any device, which computes batches of another size otherwise.
-                scale = (first - first.mean(1, keepdim=True)).abs().max()
                 moved = (first - second).abs().max()
                 if not moved > _SAME * scale:
-                    masked = self._without_padding(others)
-                    reads = masked is not None and (first - self.module(x, **masked)).abs().max() > _SAME * scale
-                    return "padding" if reads else None
+                    return None
                 if (second - self.module(x, **others)).abs().max() > _SAME * scale:
                     return "random"
                 return "batch" if moved > _SAME_IN_BATCHES * scale else None
             except (ForwardError, TypeError):
                 # Some take batches of one size alone.
                 return None
-
-    def _without_padding(self, others):
-        """Inputs whose attention mask leaves out what seems to be padding; None where nothing does, or none is taken.
-
-        Of the first texts one ends in the same id, so many times and more, which is nowhere but at the ends of texts.
-        """
-        ids, mask = others.get("input_ids"), others.get("attention_mask")
-        if ids is not None and mask is None and "attention_mask" in (names_taken(self.module.module) or ()):
-            mask = torch.ones_like(ids)
-        # Masks of other numbers may be added to scores.
-        if ids is None or ids.ndim != 2 or mask is None or mask.shape != ids.shape or mask.is_floating_point():
-            return None
-        from_end = ids.flip(1)
-        ends = (from_end == from_end[:, :1]).long().cumprod(1)
-        lengths = ends.sum(1)
-        is_pad = from_end == from_end[lengths.argmax(), 0]
-        if lengths.max() < _N_PADS or (is_pad & (ends == 0)).any():
-            return None
-        return {**others, "attention_mask": (~is_pad).flip(1).to(mask.dtype)}
-
-    def _check_probabilities(self, output, first_row):
-        """Raise unless what is called probabilities are some; `first_row` is the number of the batch's first sample."""
-        scores = output if output.ndim < 3 else output.movedim(1, -1).flatten(0, -2)
-        name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
-        check_probabilities(scores, name, self.dtype, self.outputs)
 
 
 class OverflowedLogits(ValueError):
@@ -315,8 +286,8 @@ def place_of(module):
 
     ValueError if it has no weights yet.
     """
-    device = dtype = None
-    for name, tensor in (*nn.Module.named_parameters(module), *nn.Module.named_buffers(module)):
+    named = [*nn.Module.named_parameters(module), *nn.Module.named_buffers(module)]
+    for name, tensor in named:
         if is_lazy(tensor):
             raise ValueError(
                 f"estimator must be a trained network; got one whose {name.removeprefix('module.')!r} doesn't exist "
@@ -328,11 +299,9 @@ def place_of(module):
                 "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: "
                 "load its weights, with load_state_dict(..., assign=True) for instance"
             )
-        if dtype is None and tensor.is_floating_point():
-            device, dtype = tensor.device, tensor.dtype
-        elif device is None:
-            device = tensor.device
-    return device, dtype
+    floating = [tensor for _, tensor in named if tensor.is_floating_point()]
+    first = next(iter(floating or [tensor for _, tensor in named]), None)
+    return getattr(first, "device", None), first.dtype if floating else None
 
 
 def on_device(module, device):

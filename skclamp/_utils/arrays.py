@@ -11,8 +11,6 @@ from sklearn import get_config
 
 # float32's largest number: whatever a network yields. From there on float64's squares and quotients stay finite.
 LARGEST_LOGIT = torch.finfo(torch.float32).max
-# 1 MB of float64 stays in the processor's cache.
-_ENTRIES_OF_A_PART = 1 << 17
 
 
 def to_numpy(values, name="an array"):
@@ -227,38 +225,6 @@ def _text_in(values, columns):
     return f", such as {values[place][:20]!r}{' in ' * bool(where)}{', '.join(where)}"
 
 
-class ComputedRows:
-    """An array of float64 of which a function computes some rows, from a tensor's, whenever they are read.
-
-    All of them would take several times the memory of the tensor.
-    """
-
-    dtype, ndim = np.dtype(np.float64), 2
-
-    def __init__(self, function, values):
-        self._function = function
-        self._values = values
-        self.shape = tuple(values.shape)
-
-    def __getitem__(self, key):
-        """Some rows; of all rows one column, some columns, or an entry of each."""
-        if not isinstance(key, tuple):
-            return self._function(self._values[key])
-        rows, columns = key
-        of_each = isinstance(rows, np.ndarray)
-        start = 0
-        found = np.empty(self.shape[:1] + (() if of_each else np.shape(columns)), order="F")
-        for part in self.parts():
-            place = slice(start, start + len(part))
-            found[place] = part[np.arange(len(part)), columns[place]] if of_each else part[:, columns]
-            start = place.stop
-        return found
-
-    def parts(self):
-        """Yield some rows after the other."""
-        return map(self._function, self._values.split(max(1, _ENTRIES_OF_A_PART // self.shape[1])))
-
-
 def rows_of_places(scores):
     """Rows (N, K) of an array or tensor (n, K, *places), one for each place of a sample after the other."""
     return scores.reshape(*scores.shape[:2], -1).swapaxes(1, 2).reshape(-1, scores.shape[1])
@@ -318,8 +284,6 @@ def as_probability_matrix(y_proba):
 
 
 def _as_floating(y_proba):
-    if isinstance(y_proba, ComputedRows):
-        return y_proba
     check_dense(y_proba, "y_proba")
     if isinstance(y_proba, torch.Tensor):
         if y_proba.is_complex():

@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, get_ro
 from sklearn.utils.validation import has_fit_parameter
 
 from ..exceptions import UnusedWeightWarning
-from .parameters import did_you_mean, is_splitter
+from .parameters import is_splitter
 from .sklearn_private import check_method_params
 from .warnings import warn_caller
 
@@ -81,13 +81,11 @@ def _by_name(owner, params, estimator=None, **parts):
     split, guard = (groups if takes_groups(parts.get(part)) else {} for part in ("splitter", "guard"))
     if estimator is None:
         if others:
-            got = sorted(others)
             named = inspect.signature(owner.fit).parameters.values()
             names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
-            meant = did_you_mean(got[0], names)
             raise TypeError(
                 f"{type(owner).__name__}.fit takes {', '.join(names)}, and what an estimator that isn't fitted takes; "
-                f"got {got}{meant and '.'}{meant}"
+                f"got {sorted(others)}"
             )
         return Metadata({}, split, guard, score=weight, given={})
     told = {**others, **(groups if takes_groups(estimator) else {})}

@@ -20,7 +20,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 
 from .._backbones.inputs import TrainingSet
 from .._utils.encoding import register
-from .._utils.parameters import Choices, check_parameters, did_you_mean
+from .._utils.parameters import Choices, check_parameters
 from .._utils.sklearn_private import Interval
 from ..distributed import ALONE
 from ..losses import FocalLoss
@@ -311,7 +311,7 @@ def resolve_optimizer(optimizer):
         raise ValueError(
             f"optimizer must be one of {list(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or a functools.partial "
             "of one with named arguments alone, and without lr, which is a parameter of the calibrator; got "
-            f"{got}.{did_you_mean(optimizer, OPTIMIZERS)}"
+            f"{got}"
         )
     return resolved
 

@@ -10,11 +10,11 @@ from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
 from ..perturbations._norm import NormPerturbation, changes_inputs, norm_part
-from ._frozen import _LOCK, evaluating, frozen, takes_gradient
+from ._frozen import evaluating, frozen
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._norm_layers import with_features_clamped
 from ._unwrap import unwrapped
-from ._weight_absorption import check_the_same, divide_outputs, example_of, input_shape, take_on
+from ._weight_absorption import check_the_same, example_of, input_shape, take_on
 
 
 def _shares(views, weights):
@@ -183,22 +183,20 @@ class ClampedModule(nn.Module):
             return weighted_sum(viewed, self.view_weights.unbind())
 
     def fold(self, x=None):
-        """An equivalent network that needs no more time than the original: a copy with other weights.
+        """An equivalent module that perturbs nothing: a copy of the network with other weights, and T behind it.
 
         The first layer takes on the perturbation, where it can do so exactly: a linear layer any of the families but
         "curve"; a convolution "channel", "affine" and "color", unless it pads with zeros what these shift. The layers
-        whose features are clamped have taken that on already. The last layer takes on the temperature where it is
-        linear and a few inputs are known to try it on; otherwise one division remains.
+        whose features are clamped have taken that on already.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, ...), default=None
-            A few inputs, on which the last layer and the result are tried. None are random ones, of the shape that the
-            perturbation knows; without a perturbation of the inputs none is known.
+            A few inputs, on which the result is tried. None are random ones, of the shape that the perturbation knows.
 
         Returns
         -------
-        torch.nn.Module
+        ClampedModule
             Yields calibrated logits. It is in eval mode and should stay there.
 
         Raises
@@ -218,7 +216,6 @@ class ClampedModule(nn.Module):
         True
         """
         head = self.logits
-        temperature = self.temperature.item()
         if head.input_key is not None and changes_inputs(self.perturbation):
             raise ValueError(f"fold needs a network whose only input has no name; got one that takes {head.input_key}")
         if self.views is not None:
@@ -226,27 +223,16 @@ class ClampedModule(nn.Module):
                 "fold needs a module without views, since a network with other weights makes a single pass over the "
                 f"inputs as they are; got {len(self.views)} views"
             )
-        network = unwrapped(head.module)
-        with _LOCK:
-            copied = copy.deepcopy(network)
-            # Weights take gradients as nobody held them.
-            for twin, parameter in zip(nn.Module.parameters(copied), nn.Module.parameters(network), strict=True):
-                twin.requires_grad_(takes_gradient(parameter))
-        head = LogitsModule(copied, **head.reading).eval()
+        head = LogitsModule(copy.deepcopy(unwrapped(head.module)), **head.reading).eval()
         take_on(head, self.perturbation)
         shape = input_shape(self.perturbation)
         if x is None and shape is not None:
             x = example_of(head, shape)
-        plain = head.response == "logits" and head.nonlinearity is None and self.output is None
-        absorbed: nn.Module
-        if plain and x is not None and head.input_key is None and divide_outputs(head, temperature, x):
-            absorbed = LogitsModule(head.module, output_key=head.output_key)
-        else:
-            absorbed = ClampedModule(head, temperature=temperature, output=self.output)
+        folded = ClampedModule(head, temperature=self.temperature.item(), output=self.output).eval()
         if x is not None:
             with frozen(self.logits):
-                check_the_same(self, absorbed.eval(), x)
-        return absorbed.eval()
+                check_the_same(self, folded, x)
+        return folded
 
     def train(self, mode=True):
         """Set the mode of the perturbation; the network stays in eval mode."""

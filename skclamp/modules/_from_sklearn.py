@@ -27,7 +27,6 @@ from .._utils.least_probability import log_of
 from .._utils.parameters import check_choice
 
 _EPS = torch.finfo(torch.float64).eps
-_LOG_MAX = float(np.log(np.finfo(np.float64).max))
 
 
 def as_module(estimator, *, response_method="auto"):
@@ -153,11 +152,11 @@ def _link(classifier):
     if isinstance(classifier, SGDClassifier):
         if classifier.loss == "modified_huber":
             return [_ModifiedHuber()]
-        return [_OneVsRest()] if several else []
+        return [nn.LogSigmoid()] if several else []
     # Only older scikit-learns have `multi_class`, and let liblinear tell several classes apart.
     strategy = getattr(classifier, "multi_class", "auto")
     if several:
-        return [_OneVsRest()] if strategy == "ovr" or getattr(classifier, "solver", None) == "liblinear" else []
+        return [nn.LogSigmoid()] if strategy == "ovr" or getattr(classifier, "solver", None) == "liblinear" else []
     # Log-odds of the softmax over (-z, z).
     return [_Scaled(0.0, 0.5)] if strategy == "multinomial" else []
 
@@ -222,17 +221,6 @@ class _Normalised(nn.Module):
     def forward(self, x):
         norm = torch.linalg.vector_norm(x, self.order, dim=1, keepdim=True)
         return x / torch.where(norm < 10 * _EPS, 1.0, norm)
-
-
-class _OneVsRest(nn.Module):
-    """Logarithm of each score's sigmoid.
-
-    scikit-learn's sigmoid is 0 where exp(-score) overflows, and a row of zeros is even.
-    """
-
-    def forward(self, scores):
-        logits = nn.functional.logsigmoid(scores)
-        return torch.where(logits < -_LOG_MAX, -2 * _LOG_MAX, logits)
 
 
 class _ModifiedHuber(nn.Module):

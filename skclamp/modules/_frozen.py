@@ -2,7 +2,6 @@
 
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from torch import nn
 
@@ -48,7 +47,8 @@ def evaluating(module, parameters=()):
     still = [*((part, "training") for part in parts), *((parameter, "requires_grad") for parameter in parameters)]
     with _LOCK:
         for thing, name in still:
-            _HELD.setdefault(id(thing), _Held(getattr(thing, name))).n_holders += 1
+            flag, n_holders = _HELD.get(id(thing), (getattr(thing, name), 0))
+            _HELD[id(thing)] = flag, n_holders + 1
     try:
         with _LOCK:
             # The network's own ``train`` may raise, and takes a while where there are many parts.
@@ -61,27 +61,14 @@ def evaluating(module, parameters=()):
     finally:
         with _LOCK:
             for thing, name in still:
-                held = _HELD[id(thing)]
-                held.n_holders -= 1
-                if not held.n_holders:
-                    del _HELD[id(thing)]
-                    if getattr(thing, name) != held.flag:
-                        setattr(thing, name, held.flag)
+                flag, n_holders = _HELD.pop(id(thing))
+                if n_holders > 1:
+                    _HELD[id(thing)] = flag, n_holders - 1
+                elif getattr(thing, name) != flag:
+                    setattr(thing, name, flag)
 
 
-def takes_gradient(parameter):
-    """Return whether a parameter takes a gradient while nobody holds it."""
-    return _HELD[id(parameter)].flag if id(parameter) in _HELD else parameter.requires_grad
-
-
-@dataclass
-class _Held:
-    """The flag of a part of a network, or of a parameter, that is held still, as it was, and how many hold it."""
-
-    flag: bool
-    n_holders: int = 0
-
-
-# Threads whose networks have parts in common hold these together: the last to leave gives their flags back.
-_HELD: dict[int, _Held] = {}
+# Flags as they were, of parts of networks and of parameters that are held, and how many hold each: threads whose
+# networks have parts in common hold these together, and the last to leave gives them back.
+_HELD: dict[int, tuple[bool, int]] = {}
 _LOCK = threading.RLock()

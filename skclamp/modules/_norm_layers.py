@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from ..perturbations._norm import NormLayer, NormPerturbation
-from ._frozen import takes_gradient
 from ._logits import LogitsModule, first_input
 from ._unwrap import unwrapped
 
@@ -131,7 +130,7 @@ def _take_on(part, layer, gain, offset):
         # A parameter or a buffer, as the one in its place.
         old = getattr(part, name)
         value = value.to(old)
-        setattr(part, name, nn.Parameter(value, takes_gradient(old)) if isinstance(old, nn.Parameter) else value)
+        setattr(part, name, nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value)
 
 
 def _clamped(h, gain, offset):
@@ -341,50 +340,37 @@ def _close(given, expected):
 
 def _misfits(head, layers, x, others):
     """Why layers that are affine can't be clamped all the same, by name."""
+    together, folds = _probed(head, layers, x, others)
     # A single sample wouldn't do: some networks take none, and kernels round otherwise for batches of another size.
-    copies = [0] * len(first_input(x, others))
-    together = _gradients(head, layers, x, others)
-    alone = _gradients(head, layers, _rows(x, copies), {name: _rows(each, copies) for name, each in others.items()})
-    reasons = {}
+    copies = [0] * len(together)
+    copied = None if x is None else x[copies], {name: entry[copies] for name, entry in others.items()}
+    alone, _ = _probed(head, layers, *copied)
+    lending = [] if folds else [layer for layer in layers if not _probed(head, [layer], x, others)[1]]
+    reasons = {layer.name: LayerReason.SHARED for layer in lending}
     for layer, places in zip(layers, NormPerturbation(layers).places(), strict=True):
         among, by_itself = (torch.cat([rows[:, k] for k in places if k is not None], 1) for rows in (together, alone))
         if not among.any():
             reasons[layer.name] = LayerReason.NO_GRADIENT
         elif (among - by_itself)[0].abs().max() > _SAME_IN_HALF * among[0].abs().max():
             reasons[layer.name] = LayerReason.COUPLED
-    layers = [layer for layer in layers if layer.name not in reasons]
-    if layers and not _folds(head, layers, x, others):
-        reasons |= {layer.name: LayerReason.SHARED for layer in layers if not _folds(head, [layer], x, others)}
     return reasons
 
 
-def _rows(x, rows):
-    return None if x is None else x[rows]
-
-
-def _gradients(head, layers, x, others):
-    """Gradients by gains and offsets of a sum of the logits, a row for each sample."""
+def _probed(head, layers, x, others):
+    """Each sample's gradients by moved gains and offsets, and whether other weights do to its logits what these do."""
     first = first_input(x, others)
     perturbation = NormPerturbation(layers).to(first.device, torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in perturbation.parameters():
+            parameter.add_(_MOVE * torch.randn(parameter.shape, generator=generator).to(parameter))
+        logits = head(x, **others)
+        folded = with_features_clamped(head, perturbation)(x, **others)
     n_parameters = sum(parameter.numel() for parameter in perturbation.parameters())
     rows = torch.zeros(len(first), n_parameters, dtype=torch.float64, device=first.device)
     with torch.enable_grad(), features_clamped(head, perturbation, rows):
-        logits = head(x, **others)
-        if logits.requires_grad:
+        clamped = head(x, **others)
+        if clamped.requires_grad:
             # Distinct weights: the plain sum of logits may be constant by design.
-            (logits.movedim(1, -1) @ torch.linspace(1.0, 2.0, logits.shape[1]).to(logits)).sum().backward()
-    return rows
-
-
-@torch.no_grad()
-def _folds(head, layers, x, others):
-    """Return whether other weights do to the logits what gains and offsets of the layers do."""
-    logits = head(x, **others)
-    perturbation = NormPerturbation(layers).to(logits.device, torch.float64)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in perturbation.parameters():
-        parameter.add_(_MOVE * torch.randn(parameter.shape, generator=generator).to(parameter))
-    with features_clamped(head, perturbation):
-        hooked = head(x, **others)
-    folded = with_features_clamped(head, perturbation)(x, **others)
-    return (folded - hooked).abs().max() <= _LIKE_WEIGHTS * (hooked - logits).abs().max()
+            (clamped.movedim(1, -1) @ torch.linspace(1.0, 2.0, clamped.shape[1]).to(clamped)).sum().backward()
+    return rows, (folded - clamped).abs().max() <= _LIKE_WEIGHTS * (clamped - logits).abs().max()

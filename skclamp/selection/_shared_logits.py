@@ -3,8 +3,8 @@
 import copy
 import math
 import time
-from collections import deque
 from functools import partial
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from .._backbones.samples import Samples, read, some_places
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.splits import joined
-from .._utils.arrays import ComputedRows, to_numpy
+from .._utils.arrays import to_numpy
 from .._utils.labels import encode_labels, group_numbers
 from .._utils.metadata import without_none
 from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, understood
@@ -38,6 +38,8 @@ from ._candidates import UNCALIBRATED, is_fitted
 _MOST_ROWS = 50_000
 # An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
 _CHANCE_OF_ACCURACIES = 1e-4
+# That are predicted to disk.
+_ROWS_AT_ONCE = 1024
 
 
 class SharedLogits:
@@ -63,8 +65,7 @@ class SharedLogits:
         What the logits of either set took.
     """
 
-    # More probabilities of a calibrator than these 512 MB aren't kept: whatever reads them predicts anew, some twenty
-    # times until a calibrator is scored.
+    # More probabilities of a calibrator than these 512 MB are kept on disk.
     most_kept = 1 << 26
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose):
@@ -278,13 +279,11 @@ class SharedLogits:
         return y, {name: proba[0] for name, proba in found.items()}
 
     def predicted(self, predict):
-        """The test set's probabilities, an array or, of many, `ComputedRows`; and the seconds that one pass takes."""
+        """The test set's probabilities, on disk where they are many, and the seconds that they take."""
         # What labels are scored by takes an array.
         if self.outputs != SOFTMAX or self.test.numel() <= self.most_kept:
             return timed(predict, self.test)
-        computed = ComputedRows(predict, self.test)
-        _, seconds = timed(deque, computed.parts(), 0)
-        return computed, seconds
+        return timed(_predicted_to_disk, predict, self.test)
 
     def fit(self, calibrator, calibration):
         """Return a fitted clone of a calibrator, the seconds that its fit took, and what `predicted` returns of it.
@@ -359,6 +358,16 @@ def _told(outputs):
 def proba_of(classifier, X):
     """Return a classifier's probabilities as an array."""
     return to_numpy(classifier.predict_proba(X))
+
+
+def _predicted_to_disk(predict, logits):
+    """Probabilities of logits, in a file that goes with the array."""
+    with TemporaryFile() as file:
+        proba = np.memmap(file, np.float64, "w+", shape=tuple(logits.shape))
+    for start in range(0, len(logits), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        proba[rows] = predict(logits[rows])
+    return proba
 
 
 def timed(function, *args, **kwargs):

@@ -80,7 +80,6 @@ def test_a_network_serves_while_others_fit(quick_switches):
         if k % 2:
             return NeuralClampingCalibrator(module, **QUICK, random_state=k % 4).fit(x, y).predict_proba(x)
         folded = fitted.module_.fold()
-        assert all(parameter.requires_grad for parameter in folded.parameters())
         return folded(some).detach()
 
     alone, expected, before = [fit_or_fold(k) for k in range(4)], module(some).detach(), snapshot(module)

@@ -233,7 +233,7 @@ def test_summary_says_what_changed():
         ({"tolerance": -0.1}, "tolerance"),
         ({"tolerance": 1.5}, "tolerance"),
         ({"average_run_length": 0}, "average_run_length"),
-        ({"response": "logit"}, "Did you mean 'logits'"),
+        ({"response": "logit"}, "'logits'.* Got 'logit' instead"),
         ({"classes": ["a", "b"]}, "classes must name the 3 columns"),
     ],
 )
