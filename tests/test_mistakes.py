@@ -436,7 +436,7 @@ OF_LABELS = {
 
 
 def slip(calibrator, meant):
-    return lambda: calibrator.fit(ROWS, LABELS), ValueError, f"Did you mean '{meant}'"
+    return lambda: calibrator.fit(ROWS, LABELS), ValueError, f"'{meant}'"
 
 
 def full(**training):
