@@ -32,7 +32,6 @@ _DEVIATIONS = 3.09  # of a level of 1e-3, one-sided
 _MIN_ERRORS = 10
 # Of an order with the labels, beyond chance: Cohen's kappa.
 _MIN_AGREEMENT = 0.4
-_MAX_RARE = 3
 # To tell guesses from what is a little better: samples, and samples of other classes than the most frequent one.
 _MIN_GUESSES, _MIN_OTHERS = 50, 20
 _LEVEL_OF_GUESSES, _DEVIATIONS_OF_GUESSES = 0.05, 1.645
@@ -205,20 +204,13 @@ def _look_for_void(accuracy, logits, labels, weight, classes):
 
 
 def _of_classes(rows, classes):
-    """Look for labels of several samples, all of one class, or flawless ones rarely of some."""
+    """Look for labels of several samples, all of one class."""
     counts = torch.bincount(rows.y, minlength=len(classes)).cpu().numpy()
     n_samples = len(rows.y)
     if 1 < n_samples == counts.max():
         message = words.ONE_CLASS.format(name=classes.tolist()[counts.argmax()], n_classes=len(classes))
         return [Finding(message, explains=True)]
-    # From the rarest on.
-    there = counts.argsort(kind="stable")[(counts == 0).sum() :]
-    n_rare = (counts[there] < MIN_SAMPLES_PER_PARAMETER).sum()
-    if not n_rare or n_samples < MIN_SAMPLES_PER_PARAMETER * len(there) or _has_errors(*rows):
-        return []
-    rarest = there[: min(n_rare, _MAX_RARE)]
-    few = list(zip(classes[rarest].tolist(), counts[rarest].tolist(), strict=True))
-    return [Finding(words.rare_classes(n_samples, few, n_rare > _MAX_RARE), suspected=True)]
+    return []
 
 
 def _has_errors(logits, y_encoded, weight):

@@ -40,15 +40,6 @@ NEW_PROBABILITIES_OF_LABELS = (
 ONE_CLASS = "all labels are of one class, {name!r}, of {n_classes}: how sure to be of others can't be learned"
 
 
-def rare_classes(n_samples, few, more):
-    """Of classes with `few` samples, pairs of a name and a number."""
-    shown = ", ".join(f"class {name!r} ({n})" for name, n in few)
-    return (
-        f"Few of the {n_samples} samples are of {shown}{', ...' if more else ''}: how sure to be of a class can't be "
-        "learned from so few; collect more"
-    )
-
-
 def without_samples(seen):
     """Of classes that no sample is of; `seen` says which have some."""
     return f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set"

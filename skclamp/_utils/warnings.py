@@ -40,17 +40,12 @@ def warn_caller(message, category):
 
 
 class Finding(NamedTuple):
-    """Something found: a cause (`explains`), a symptom with its likely causes, the likeliest first, or neither.
-
-    What is `suspected`, such as rare classes, is no news by itself: it stands for the usual causes of temperatures that
-    are too small.
-    """
+    """Something found: a cause (`explains`), a symptom with its likely causes, the likeliest first, or neither."""
 
     message: str
     category: type = CalibrationSetWarning
     explains: bool = False
     puzzles: tuple = ()
-    suspected: bool = False
     at_once: bool = False
 
     def tell(self):
@@ -59,23 +54,20 @@ class Finding(NamedTuple):
         A cause makes guesses at the causes of others needless, and gives the warning its category.
         """
         notes = _NOTES.get()
-        if notes is not None and self.suspected and not notes.apart:
-            notes.rarity = self.message
-        elif self.at_once or (notes is None and not self.suspected):
+        if self.at_once or notes is None:
             warn_caller(self.message, self.category)
-        elif notes is not None:
+        else:
             notes.append(self)
             notes.explained = notes.explained or self.explains
             notes.puzzled = notes.puzzled or bool(self.puzzles)
 
 
 class _Notes(list):
-    """Notes of the fits that are going on, one within the other; `rarity` is the cause that rare classes would be."""
+    """Notes of the fits that are going on, one within the other."""
 
     silent = False
     # Whether another thread is to tell them.
     apart = False
-    rarity: str | None = None
     # Whether a cause was noted, beside which what it leads to is no news; and what may have any of the usual causes.
     explained = puzzled = False
 
@@ -122,7 +114,7 @@ def one_warning():
     with _noting() as notes:
         yield notes
     if notes:
-        _tell(list(dict.fromkeys(notes)), notes.rarity)
+        _tell(list(dict.fromkeys(notes)))
 
 
 def silenced():
@@ -136,12 +128,10 @@ def kept_apart():
     return _noting(apart=True) if around is None else _noting(**{**vars(around), "apart": True})
 
 
-def _tell(notes, rarity):
+def _tell(notes):
     notes.sort(key=lambda each: not each.explains)
     message = "; ".join(each.message for each in notes)
     causes = next((each.puzzles for each in notes if each.puzzles), ())
-    if rarity and causes in (CAUSES_OF_SMALL_T, CAUSES_OF_FLAWLESSNESS):
-        message += f". {rarity}"
-    elif causes and not notes[0].explains:
+    if causes and not notes[0].explains:
         message += f". Likely causes, the likeliest first: {'; '.join(causes)}"
     warn_caller(message, notes[0].category)
