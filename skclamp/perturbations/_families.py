@@ -1,6 +1,5 @@
 """The families of perturbations: small modules that start as the identity."""
 
-import itertools
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -345,17 +344,9 @@ class FilterPerturbation(Perturbation):
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
-        # A sum of shifted copies: for so few channels several times quicker on a processor than a grouped convolution.
+        convolve = F.conv1d if x.ndim == 3 else F.conv2d
         padded = F.pad(x.to(self.weight.dtype), self.padding, mode="replicate")
-        taps = self.weight.flatten(2).unbind(2)
-        shifts = [range(self.weight.shape[-1])] * (x.ndim - 2)
-        moved = self.offset
-        for tap, shift in zip(taps, itertools.product(*shifts), strict=True):
-            window = padded
-            for axis, (start, length) in enumerate(zip(shift, x.shape[2:], strict=True), start=2):
-                window = window.narrow(axis, start, length)
-            moved = moved + tap.view_as(self.offset) * window
-        return moved
+        return convolve(padded, self.weight, groups=len(self.weight)) + self.offset
 
 
 class GridPerturbation(Perturbation):
