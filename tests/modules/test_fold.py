@@ -11,7 +11,7 @@ from _small_networks import convolutional, perceptron, snapshot
 from torch import nn
 from torch.nn.functional import linear
 
-from skclamp.modules import ClampedModule, LogitsModule
+from skclamp.modules import ClampedModule
 from skclamp.perturbations import AffinePerturbation, FullPerturbation, GridPerturbation, NormLayer, NormPerturbation
 
 SHAPE = (4, 6, 6)
