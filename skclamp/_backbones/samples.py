@@ -1,9 +1,8 @@
 """Samples: X is opened once, goes through the estimator once, and brings its labels or gets them beside."""
 
-import math
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 from sklearn.utils.validation import indexable
 from skorch import NeuralNet
-from torch.nn.functional import logsigmoid
 from torch.utils.data import Dataset
 
 from .._judging.paired import numbered
@@ -29,98 +27,17 @@ from .._utils.labels import (
 from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.metadata import NO_METADATA, Metadata, keeping_together, of_rows, routing_enabled
-from .._utils.outputs import Targets, check_columns, matrix_of, outputs_of, rows_of, understood
-from .._utils.progress import fit_task
+from .._utils.outputs import OutputLayer, Targets, check_columns, matrix_of, understood
 from .._utils.sklearn_private import num_samples, take_rows
 from .._utils.warnings import silenced
 from ..distributed import ALONE, Shard
-from ..losses import log_likelihood_of_sample, share_of_places
 from ..modules._from_sklearn import flat_steps
-from .backbone import Backbone
+from .backbone import ArrayBackbone, Backbone
 from .classifier import check_differentiable
 from .inputs import UNFITTED, check_items, check_no_dataset, dataset_behind, joined_labels, open_inputs
 from .network import skorch_logits
 from .opening import check_classifier, open_backbone
 from .rows import prints_of, recording, row_prints
-
-
-class LabelledLogits(NamedTuple):
-    """Logits (n, K), column indices (n,) and weights (n,).
-
-    Of labels that don't exclude each other (n, L) twice; at places (n, K, P) and (n, P), of labels (n, L, P) twice.
-    """
-
-    logits: torch.Tensor
-    y: torch.Tensor
-    weight: torch.Tensor
-
-    def take(self, rows):
-        """Some of them."""
-        return LabelledLogits(*(values[rows.to(values.device)] for values in self))
-
-    @property
-    def outputs(self):
-        """The output layer that the shapes tell."""
-        return outputs_of(self.logits, self.y)
-
-    @property
-    def n_rows_each(self):
-        """Number of rows of each sample."""
-        return math.prod(self.y.shape[1:])
-
-    @property
-    def rows_a_sample(self):
-        """Mean number of rows that a sample counts as: of labels, and classes of places, those that are known."""
-        if self.y.ndim == 1:
-            return 1.0
-        known = (self.weight @ (self.y >= 0).flatten(1).sum(1).to(self.weight) / self.weight.sum()).item()
-        return known * (share_of_places(self.logits.shape[2]) if self.outputs.is_dense else 1.0)
-
-    def rows(self):
-        """The same, a row for each label, or place, of a sample."""
-        return self if self.y.ndim == 1 else LabelledLogits(*rows_of(*self))
-
-    def thinned(self, n_places):
-        """The same at so many places of each sample, at the most, drawn once for all."""
-        if self.logits.ndim < 3 or self.logits.shape[2] <= n_places:
-            return self
-        kept = some_places(self.logits.shape[2], n_places).to(self.y.device)
-        return LabelledLogits(self.logits[:, :, kept], self.y[..., kept], self.weight)
-
-    def drawn_by(self):
-        """Log-probabilities and column indices that `draw_folds` ranks samples by."""
-        if self.y.ndim == 1:
-            return torch.log_softmax(self.logits.double(), 1), self.y
-        together = log_likelihood_of_sample(self.logits.double(), self.y)[:, None]
-        if self.outputs.n_labels is None:
-            each = torch.log_softmax(self.logits, 1).double().mean(2)
-        else:
-            # Unknown labels say nothing of which sample it is.
-            each = logsigmoid(self.logits.double()) * (self.y >= 0)
-            each = each.mean(2) if self.outputs.is_dense else each
-        return torch.cat([together, each], 1), self.y.flatten(1)[:, 0] * 0
-
-    def fit(self, calibrator, params=None, *, as_task=False):
-        """Return a clone of a calibrator without an estimator, fitted to these; `as_task` tells its callbacks.
-
-        `params` are metadata by name.
-        """
-        bare = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(self.logits.shape[1]))
-        y = self.y.cpu()
-        outputs = self.outputs
-        bare.outputs = "softmax" if outputs.is_dense else "auto"
-        bare.ignore_index = -1
-        if outputs.n_labels:
-            bare.outputs = "sigmoid"
-            y = y.double().masked_fill(y < 0, np.nan)
-        told = self.logits, y, self.weight
-        with fit_task(bare, *told) if as_task else nullcontext():
-            return bare._learn(*told, params, checks=False)
-
-
-def some_places(n_places, n_kept):
-    """Return numbers of some places, drawn the same way each time: at equal steps they could be one line of pixels."""
-    return torch.from_numpy(np.sort(np.random.default_rng(0).choice(n_places, n_kept, replace=False)))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -257,13 +174,19 @@ class Samples:
         return self.backbone.whole()
 
     @property
-    def labelled(self):
-        """Logits, column indices and weights of this process's samples."""
-        return LabelledLogits(self.logits, self.y_encoded, self.weight)
+    def outputs(self):
+        """The output layer that the shapes tell."""
+        return OutputLayer.of(self.logits, self.y_encoded)
 
-    def of_all(self):
-        """Logits, column indices and weights of the samples of all processes."""
-        return LabelledLogits(*map(self.shard.all_gather, self.labelled))
+    @cached_property
+    def unit(self):
+        """Numbers that samples share which depend on each other, copies and those of a group; None without any."""
+        return joined(self.copies(), self.groups)
+
+    def rows(self, most_places=None, *, in_units=False):
+        """`Rows` of the samples of all processes, at all or some places; with what depends on each other `in_units`."""
+        logits, y, weight = map(self.shard.all_gather, (self.logits, self.y_encoded, self.weight))
+        return self.outputs.labelled_rows(logits, y, weight, self.unit if in_units else None, most_places)
 
     def prints_of_all(self):
         """Hashes of the rows of the samples of all processes; None if unknown."""
@@ -273,16 +196,17 @@ class Samples:
     def rows_seen(self):
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""
         prints = self.prints_of_all()
-        return None if prints is None else prints[self.of_all().weight.cpu().numpy() > 0]
+        return None if prints is None else prints[self.shard.all_gather(self.weight).numpy() > 0]
 
-    def copies(self, *, are_scores=False):
+    def copies(self):
         """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""
         X = self.X if self.shard.ranks is ALONE else None
-        of_all = self.of_all()
         labels = None
-        if are_scores and not of_all.outputs.is_dense:
-            labels = likely_labels(torch.log_softmax(of_all.rows().logits.double(), 1), of_all.y)
-        return joined(copies_of(self.prints_of_all(), of_all.weight, X, labels), self.near_copies)
+        if isinstance(self.backbone, ArrayBackbone) and not self.outputs.is_dense:
+            logits, y_encoded = map(self.shard.all_gather, (self.logits, self.y_encoded))
+            labels = likely_labels(torch.log_softmax(self.outputs.rows(logits.double()), 1), y_encoded)
+        weight = self.shard.all_gather(self.weight)
+        return joined(copies_of(self.prints_of_all(), weight, X, labels), self.near_copies)
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"), ignore_index=-100):

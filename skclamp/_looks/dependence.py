@@ -20,22 +20,26 @@ _MAX_SEEN, _MAX_PLACES = 2000, 256
 
 def look_for_dependence(samples, thoroughly):
     """Return the samples with what is found, which is noted; near-copies `thoroughly`, or where their order is odd."""
-    of_all = samples.of_all()
-    weight = of_all.weight.numpy()
+    of_all = samples.rows(_MAX_PLACES)
+    # A row of numbers for each sample.
+    numbers = np.arange(len(of_all.y)).reshape(samples.shard.total, -1)
+    weight = of_all.weight.numpy()[numbers].max(1)
     # Copies are told elsewhere.
-    copies, rows = numbered(samples.copies(are_scores=samples.backbone.votes), len(weight)), np.flatnonzero(weight)
+    copies, rows = numbered(samples.copies(), len(weight)), np.flatnonzero(weight)
     rows = np.sort(rows[np.unique(copies[rows], return_index=True)[1]])
     first = rows[:_MAX_SEEN]
-    logits, y, _ = of_all.thinned(_MAX_PLACES).take(torch.from_numpy(first))
-    likelihoods = log_likelihoods(logits, y, 1.0).cpu().numpy()
-    confidence = logits.double().log_softmax(1).amax(1).view(len(y), -1).mean(1).cpu().numpy()
-    classes = of_all.y.cpu().numpy() if y.ndim == 1 else np.zeros(len(weight))
+    logits, y, known, _ = of_all.take(torch.from_numpy(numbers[first].ravel()))
+    likelihoods, confidence = (
+        (each.cpu() * (known > 0)).view(len(first), -1).mean(1).numpy()
+        for each in (log_likelihoods(logits, y, 1.0), logits.double().log_softmax(1).amax(1))
+    )
+    classes = of_all.y.cpu().numpy() if numbers.shape[1] == 1 else np.zeros(len(weight))
     # Samples may be sorted by their labels, by what is predicted, or by a score of it.
-    kinds = classes[first], logits.flatten(1).argmax(1).cpu().numpy()
+    kinds = classes[first], logits.reshape(len(first), -1).argmax(1).cpu().numpy()
     length = stretch_of(likelihoods, confidence, kinds)
     if length or thoroughly:
         X = samples.X if samples.shard.ranks is ALONE else None
-        samples = replace(samples, near_copies=near_copies(X, classes, weight, of_all.logits))
+        samples = replace(samples, near_copies=near_copies(X, classes, weight, of_all.logits.reshape(len(weight), -1)))
     if not length or samples.near_copies is not None:
         return samples
     note(words.RECORDING, CalibrationSetWarning)

@@ -66,7 +66,7 @@ class Looked(NamedTuple):
 
     Attributes
     ----------
-    rows : LabelledLogits
+    rows : Rows
         Of all samples, or of some drawn the same way each time; those without weight are left out.
     n_samples : int
         How many have weight, of all.
@@ -93,15 +93,15 @@ def diagnose(samples, *, fitted):
 
     `samples` are `Samples`; `fitted` says whether their estimator was given fitted, so that it may have seen them.
     """
-    thinned = samples.labelled.thinned(max(1, _MAX_ROWS // len(samples.weight)))
     # Rows of one image are no independent ones.
-    units = np.arange(len(thinned.weight)).repeat(thinned.n_rows_each)
-    rows, units = _drawn(thinned.rows(), units, len(units))
+    rows = samples.rows(max(1, _MAX_ROWS // len(samples.weight)))
+    units = np.arange(len(rows.y)) if rows.unit is None else rows.unit
+    rows, units = _drawn(rows, units, len(units))
     backbone, groups, classes = samples.backbone, samples.groups, samples.classes
     findings = _of_classes(rows, classes)
     # Folds are fitted without what they calibrate on.
     if fitted:
-        findings += look_for_errors(*rows)
+        findings += look_for_errors(*rows[:3])
     if groups is not None and _are_the_same(groups[units], rows.y.cpu().numpy()):
         findings.append(Finding(words.GROUPS_ARE_CLASSES, explains=True))
     if not backbone.yields_logits:

@@ -30,12 +30,14 @@ def look_at_labels(samples):
 
     An order is found on one half of the samples and tested on the other.
     """
-    labelled = samples.labelled.take(counted_rows(samples.weight, _MAX_SAMPLES)).thinned(1)
-    log_odds, y = (values.flatten(1).cpu().numpy() for values in labelled[:2])
+    rows, drawn = samples.rows(most_places=1), counted_rows(samples.weight, _MAX_SAMPLES).numpy()
+    log_odds, y, known = (
+        values.cpu().numpy().reshape(len(samples.weight), -1)[drawn]
+        for values in (rows.logits[:, 1] - rows.logits[:, 0], rows.y, rows.weight > 0)
+    )
     n_samples, n_labels = y.shape
     if n_samples < words.MIN_SAMPLES_PER_PARAMETER or n_labels > _MAX_LABELS:
         return []
-    known = y >= 0
     share = (known * y).sum(0) / known.sum(0).clip(1)
     if known.any() and y[known].all():
         return [Finding(words.ALL_ONES, explains=True)]

@@ -9,6 +9,7 @@ from .._judging.paired import student_below_zero
 from .._judging.splits import draw_folds
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import to_numpy
+from .._utils.outputs import SOFTMAX
 from .._utils.warnings import silenced
 
 # So few samples for each number that a class asks for are too few, whatever they say.
@@ -29,22 +30,23 @@ class OutOfFold(NamedTuple):
     worse: bool
 
 
-def against_temperature(calibrator, samples, groups=None):
-    """Fit a map, and a temperature, without each fold of the samples, and judge both on it; None without folds.
+def against_temperature(calibrator, rows):
+    """Fit a map, a clone of a calibrator, and a temperature without each fold of the rows, and judge both on it.
 
-    The map is fitted as a clone of `calibrator` to `LabelledLogits`; `groups` are numbers of what stays together.
+    None without folds.
     """
-    logits, y, weight = samples
-    numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, weight, _N_FOLDS, groups)
+    logits, y, weight, unit = rows
+    numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, weight, _N_FOLDS, unit)
     if not numbers.any():
         return None
     judged = []
     for k in range(1 if logits.numel() > _MANY_LOGITS else numbers.max() + 1):
         fold = torch.from_numpy(numbers == k)
         # Samples without weight are in no fold.
-        train, held = (samples.take(rows & (weight > 0)) for rows in (~fold, fold))
+        train, held = (rows.take(part & (weight > 0)) for part in (~fold, fold))
         with silenced():
-            log_proba = to_numpy(train.fit(calibrator).predict_log_proba(held.logits))
+            mapped = calibrator._fitted_to(train, SOFTMAX).map_(held.logits.double())
+        log_proba = to_numpy(mapped.log_softmax(1))
         temperature = solve_temperature(train.logits, train.y, sample_weight=train.weight).temperature
         losses = -log_proba[np.arange(len(log_proba)), held.y.cpu().numpy()]
         plain = -log_likelihoods(held.logits, held.y, temperature).cpu().numpy()

@@ -29,19 +29,19 @@ def default_candidates():
     return [(name, kind(**params)) for kind in MAPS for name, params in kind()._tags.default_candidates.items()]
 
 
-def maps_for(samples):
-    """Names and maps that `LabelledLogits` are pooled of where nobody says; of several labels those that pool them."""
-    if samples.outputs.n_labels:
+def maps_for(rows, outputs):
+    """Names and maps that rows of an output layer are pooled of where nobody says; of labels those that pool them."""
+    if outputs.n_labels:
         return [("temperature", scaling.TemperatureScaling()), ("platt", scaling.PlattScaling())]
     pairs = default_candidates()
-    if samples.outputs.is_dense:
+    if outputs.is_dense:
         pairs = [(name, map_) for name, map_ in pairs if map_._tags.where_dense == "pooled"]
-    return takers(pairs, samples.logits)
+    return takers(pairs, rows.logits)
 
 
-def tried(samples):
-    """Return `LabelledLogits` at the places of dense outputs that maps are tried on."""
-    return samples.thinned(max(_TRIED_PLACES, _TRIED_ROWS // len(samples.y)))
+def tried_places(n_samples):
+    """Return at how many places of each sample of dense outputs maps are tried."""
+    return max(_TRIED_PLACES, _TRIED_ROWS // n_samples)
 
 
 def takers(pairs, *logits):

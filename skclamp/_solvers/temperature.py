@@ -17,10 +17,8 @@ import numpy as np
 import torch
 from scipy.optimize import brentq, minimize_scalar
 
-from .._utils.outputs import rows_of
 from .._utils.warnings import CAUSES_OF_FLAWLESSNESS, CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, note_unconverged
 from ..exceptions import NotConvergedWarning
-from ..losses import log_likelihood_of_sample
 from .temperature_sums import LogitRows, rows_a_chunk
 
 # What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
@@ -99,8 +97,8 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     ----------
     logits : torch.Tensor of shape (n_samples, n_classes)
         Finite, of any float dtype, on any device.
-    y : torch.Tensor of shape (n_samples,) or (n_samples, n_labels), dtype int64
-        Column index of each sample's class; or 0, 1 or -1 for each of several labels, whose NLLs are averaged.
+    y : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each sample's class.
     sample_weight : torch.Tensor of shape (n_samples,), default=None
         Non-negative weights with a positive sum.
     gamma : float, default=0.0
@@ -124,7 +122,7 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
-    rows = LogitRows(*rows_of(logits, y, weight))
+    rows = LogitRows(logits, y, weight)
     if smooth:
         # As many equally weighted rows would tell as much.
         rows.linear_term = rows.smoothing(rows.total_weight**2 / rows.weight.square().sum().item())
@@ -153,13 +151,6 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound, strength)
 
 
-def fit_temperature(logits, y, sample_weight):
-    """Return the temperature under the prior, as `solve_temperature` does, and tell where it is at a bound."""
-    solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
-    warn_of_bound(solution)
-    return solution
-
-
 def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``."""
     if not solution.at_bound:
@@ -179,9 +170,7 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
 
 
 def log_likelihoods(logits, y, temperature):
-    """Log-probability of each sample's class, or labels, under ``softmax(logits / temperature)``, in float64."""
-    if y.ndim > 1:
-        return log_likelihood_of_sample(logits.double() / temperature, y)
+    """Log-probability of each sample's class under ``softmax(logits / temperature)``, in float64."""
     out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
     size = rows_a_chunk(logits)
     for part, y_encoded, values in zip(logits.split(size), y.split(size), out.split(size), strict=True):

@@ -18,7 +18,6 @@ import torch
 from scipy.optimize import nnls
 
 from .._utils.arrays import absent_again, absent_among
-from .._utils.outputs import rows_of
 from .._utils.warnings import note_unconverged
 from .temperature import DEFAULT_BOUNDS
 from .temperature_sums import rows_a_chunk
@@ -76,8 +75,6 @@ def solve_weights(logits, y, *, sample_weight=None, smooth=False):
         falls without end, and so does the search, unconverged.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
-    if y.ndim > 1:
-        logits, (_, y, weight) = [rows_of(each, y, weight)[0] for each in logits], rows_of(logits[0], y, weight)
     return _descend(Sums(logits, y, weight), smooth)
 
 

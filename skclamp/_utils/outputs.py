@@ -21,6 +21,30 @@ OUTPUTS = ("softmax", "sigmoid")
 _ERRORS_OF_MOVES, _MAX_MOVED, _MAX_CLASSES = 3, 1 << 18, 1000
 
 
+class Rows(NamedTuple):
+    """Rows of logits of which each has one class: all that maps, pools and solvers know of samples.
+
+    Attributes
+    ----------
+    logits : torch.Tensor of shape (n_rows, n_classes)
+    y : torch.Tensor of shape (n_rows,), dtype int64
+        Column index of each row's class.
+    weight : torch.Tensor of shape (n_rows,), float64
+    unit : ndarray of shape (n_rows,), default=None
+        Numbers that rows share which depend on each other, such as the places of an image; None where none do.
+    """
+
+    logits: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor
+    unit: np.ndarray | None = None
+
+    def take(self, chosen):
+        """Some of them, by a mask or by their numbers."""
+        unit = None if self.unit is None else self.unit[chosen.cpu().numpy()]
+        return Rows(*(values[chosen.to(values.device)] for values in self[:3]), unit)
+
+
 @register
 class OutputLayer(NamedTuple):
     """One softmax a sample, or a sigmoid for each of labels that don't exclude each other; or these at each place.
@@ -37,10 +61,40 @@ class OutputLayer(NamedTuple):
     n_labels: int | None = None
     is_dense: bool = False
 
+    @classmethod
+    def of(cls, logits, y):
+        """The output layer of samples, by the shapes of logits (n, K), or (n, K, P) at places, and of labels."""
+        return cls(y.shape[1] if y.ndim == logits.ndim else None, logits.ndim == 3)
+
     @property
     def kind(self):
         """Return "softmax" or "sigmoid"."""
         return "softmax" if self.n_labels is None else "sigmoid"
+
+    def labelled_rows(self, logits, y, weight, unit=None, most_places=None):
+        """Return `Rows` of samples: of several labels one for each, of places one for each, or for some.
+
+        Labels, and classes of places, are -1 where they aren't known, which has no weight. The places of a sample share
+        what it weighs, see `skclamp.losses`. Those of one sample are a unit, if samples have none.
+        """
+        if y.ndim == 1:
+            return Rows(logits, y, weight, unit)
+        if self.is_dense and most_places and most_places < logits.shape[2]:
+            kept = some_places(logits.shape[2], most_places).to(y.device)
+            logits, y = logits[:, :, kept], y[..., kept]
+        if self.is_dense and self.n_labels:
+            # The labels of a place are next to each other.
+            y = y.movedim(1, -1).flatten(1)
+        known = y >= 0
+        if self.is_dense and not self.n_labels and not known.all():
+            # A class that the place has: no weight makes the logarithm of a masked one finite.
+            y = torch.where(known, y, logits.argmax(1))
+        weight = weight[:, None] * known.to(weight.device)
+        if self.is_dense:
+            weight = weight * share_of_places(logits.shape[2])
+        unit = np.arange(len(y)) if unit is None else unit
+        rows = self.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1)
+        return Rows(*rows, unit.repeat(y.shape[1]))
 
     def rows(self, logits):
         """Return rows of logits (N, K) of a network's (n, K, *places), or of labels: the logarithms of 1 - p and p."""
@@ -86,30 +140,9 @@ class OutputLayer(NamedTuple):
 SOFTMAX = OutputLayer()
 
 
-def rows_of(logits, y, weight):
-    """Return rows of logits, their column indices and weights, of samples: of several labels one row for each.
-
-    Labels, and classes of places, are -1 where they aren't known, which has no weight. The places of a sample share
-    what it weighs, see `skclamp.losses`.
-    """
-    if y.ndim == 1:
-        return logits, y, weight
-    outputs = outputs_of(logits, y)
-    if outputs.is_dense and outputs.n_labels:
-        # The labels of a place are next to each other.
-        y = y.movedim(1, -1).flatten(1)
-    known = y >= 0
-    if outputs.is_dense and not outputs.n_labels and not known.all():
-        # A class that the place has: no weight makes the logarithm of a masked one finite.
-        y = torch.where(known, y, logits.argmax(1))
-    known = known.to(weight.device)
-    weight = weight[:, None] * (known * share_of_places(logits.shape[2]) if outputs.is_dense else known)
-    return outputs.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1)
-
-
-def outputs_of(logits, y):
-    """Return the output layer of samples, by the shapes of logits (n, K), or (n, K, P) at places, and of labels."""
-    return OutputLayer(y.shape[1] if y.ndim == logits.ndim else None, logits.ndim == 3)
+def some_places(n_places, n_kept):
+    """Return numbers of some places, drawn the same way each time: at equal steps they could be one line of pixels."""
+    return torch.from_numpy(np.sort(np.random.default_rng(0).choice(n_places, n_kept, replace=False)))
 
 
 def numbers_of(y):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
@@ -20,21 +20,21 @@ from .._backbones.backbone import ArrayBackbone, Opening
 from .._backbones.fingerprint import Digest
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
-from .._backbones.samples import LabelledLogits, Samples, cross_fit, labels_beside, read, read_labels
+from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
 from .._backbones.scale import joined
-from .._judging.paired import n_effective, numbered
+from .._judging.paired import n_effective
 from .._looks import words
 from .._looks.dependence import look_for_dependence
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_for_probabilities
 from .._looks.labels import look_at_labels
 from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_among, as_given, n_axes, to_numpy
+from .._utils.arrays import absent_among, as_given, counted_rows, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight, encode_labels
 from .._utils.least_probability import LOG_MIN_PROBABILITY, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
-from .._utils.outputs import OUTPUTS, SOFTMAX, are_known, check_columns, other_places, understood
+from .._utils.outputs import OUTPUTS, SOFTMAX, Rows, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices, is_splitter
 from .._utils.progress import VERBOSE, fit_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
@@ -46,7 +46,7 @@ from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
 from ._map import Map, MapsByLabel, OnOutputs, Temperature, refuse_absent
-from ._scores import Mapped, Scores, scored
+from ._scores import FEW_PLACES, Scores, most_rows, scored
 from ._seen_classes import SeenClasses, labels_that_teach
 from ._tags import MapTags
 
@@ -232,7 +232,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True):
         """Read, diagnose, fit the map, report; as part of a fit that has looked at the samples, without `checks`.
 
-        `params` are metadata by name, `beside` what `_fit` takes beside the samples.
+        `params` are metadata by name, `beside` what `_fit` takes beside the samples. X may be `Samples`, read before.
         """
         params, ranks = without_none(params or {}), current()
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
@@ -243,13 +243,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             n_per_class = self._unjudged._tags.n_per_class
             judged = checks and self._outputs == SOFTMAX and n_per_class > 0 and not notes.explained
             few = judged and self._are_hopeless(samples)
-            mapped = self._fit(samples, looked, *beside) or Mapped(samples.logits, samples.labelled)
+            rows, held_out = self._fit(samples, looked, *beside) or (samples.rows(FEW_PLACES), None)
+            if self.least_probability_:
+                self.map_.learn(least_probability=self.least_probability_)
             if judged and not (few or notes.explained):
-                few, mapped = self._against_temperature(samples, mapped)
+                few, held_out = self._against_temperature(samples, rows, held_out)
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
             has_scores = self._tags.learns and not notes.silent
-            self._scores = self._score(samples, mapped, checks, notes) if has_scores else None
+            self._scores = self._score(samples, rows, held_out, checks, notes) if has_scores else None
             self._remember(samples)
             if checks and looked is not None:
                 self._look_back(looked, samples, notes, few or self._outputs.is_dense)
@@ -259,6 +261,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _samples_of(self, X, y, sample_weight, params, ranks):
         """The `Samples` of what `fit` was given, checked."""
+        if isinstance(X, Samples):
+            self._take_on(X.outputs, ranks)
+            return X
         check_samples(X, type(self).__name__)
         outputs, y = understood(self.outputs, y, ("X", X), self.ignore_index)
         self._take_on(outputs, ranks)
@@ -270,9 +275,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
         told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
         samples = self._read(X, y, any_order=y is None and alone, **told)
-        if samples.labelled.outputs != outputs:
+        if samples.outputs != outputs:
             # Those of a Dataset are known by now.
-            self._take_on(samples.labelled.outputs, ranks)
+            self._take_on(samples.outputs, ranks)
         return samples
 
     def _opening(self):
@@ -384,12 +389,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         return looked
 
     def _check_absent(self, samples):
-        """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""
+        """Raise where logits of labels that count are -inf."""
         absent = absent_among(samples.logits)
         if absent is None or not absent.any():
             return
-        if not self._tags.takes_absent:
-            refuse_absent(type(self).__name__)
         counted = (samples.weight > 0).to(absent.device)
         impossible = absent.gather(1, samples.y_encoded[:, None])[:, 0] & counted
         if impossible.any():
@@ -405,7 +408,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         # Without labels nothing says what zeros stand for.
         if not (self._tags.takes_logarithms and self._tags.learns and samples.backbone.votes):
             return 0.0
-        logits, y, weight = samples.of_all().rows()
+        logits, y, weight, _ = samples.rows()
         if samples.unseen is not None:
             # Who doesn't know a class hasn't voted.
             logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
@@ -416,50 +419,70 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     # Fitting the map.
 
     def _fit(self, samples, looked):
-        """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
+        """Hook of what needs more than logits; by default the map is fitted to those of all processes.
 
-        `looked` is what diagnostics saw, a `Looked` or None. What it returns says what the map takes, a `Mapped`; None
-        is the estimator's logits.
+        `looked` is what diagnostics saw, a `Looked` or None. It returns `Rows` that the map takes, at 1,024 places at
+        the most, and their NLL out of fold, None where none were held out; nothing stands for the samples' own rows.
         """
-        if self._outputs.n_labels:
-            self.map_ = self._fit_labels(samples.labelled).learn(least_probability=self.least_probability_)
+        self._fit_rows(samples.rows(in_units=self._tags.holds_out), samples.outputs.n_labels)
+
+    def _fit_rows(self, rows, n_labels=None):
+        """Learn ``map_`` from `Rows`: nothing is read, hashed or diagnosed. Of labels, a sample's are in turn."""
+        if n_labels is not None:
+            self.map_ = self._fit_labels(rows, n_labels)
             return
-        of_all, groups = samples.of_all(), samples.groups
-        logits, y, weight = of_all.rows()
-        if of_all.n_rows_each > 1:
-            # The places of a sample stay together.
-            groups = np.repeat(numbered(groups, len(of_all.y)), of_all.n_rows_each)
-        seen = self._learned_among(logits, y, weight)
-        if self._tags.learns_by_class:
-            self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
+        tags = self._tags
+        if not tags.takes_absent and (absent := absent_among(rows.logits)) is not None and absent.any():
+            refuse_absent(type(self).__name__)
+        seen = self._learned_among(rows)
+        if tags.learns_by_class:
+            self.seen_ = np.ones(rows.logits.shape[1], dtype=bool) if seen is None else seen.mask
         if seen is not None:
-            if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, weight):
+            if len(seen.columns) > 1 and not seen.are_missing_by_chance(rows):
                 note(words.missing_classes(seen.mask), CalibrationSetWarning)
-            logits, y, weight, groups = seen.among(logits, y, weight, groups)
-        refused_by = "" if self._tags.takes_absent else type(self).__name__
-        told = {"groups": groups} if self._tags.holds_out else {}
-        learned = self._fit_logits(logits, y, weight, **told)
+            rows = seen.among(rows)
+        learned = self._fit_logits(*rows[:3], **({"unit": rows.unit} if tags.holds_out else {}))
         if not isinstance(learned, Map):
             raise TypeError(f"_fit_logits must return a skclamp.base.Map; got {type(learned).__name__}")
         # A copy: what was returned may be another calibrator's.
-        self.map_ = copy.deepcopy(learned).learn(
-            seen=seen, least_probability=self.least_probability_, refused_by=refused_by
+        refused_by = "" if tags.takes_absent else type(self).__name__
+        self.map_ = copy.deepcopy(learned).learn(seen=seen, refused_by=refused_by)
+
+    def _bare(self, rows, outputs):
+        """Return a clone that takes logits, such as `Rows` of an output layer hold, and has no map yet."""
+        n_columns = outputs.n_labels or rows.logits.shape[1]
+        bare = clone(self).set_params(
+            estimator=None, response="logits", outputs=outputs.kind, classes=np.arange(n_columns), ignore_index=-1
         )
+        bare._validate_params()
+        bare._take_on(outputs, ALONE)
+        bare._backbone = bare._open_backbone()
+        bare.classes_ = bare.classes
+        bare.least_probability_, bare._like_probabilities = 0.0, False
+        bare._n_samples, bare._places = len(rows.y), (1, 1)
+        return bare
 
-    def _learned_among(self, logits, y, weight):
+    def _fitted_to(self, rows, outputs):
+        """Return a clone that takes logits, its map fitted to `Rows` of an output layer."""
+        fitted = self._bare(rows, outputs)
+        fitted._fit_rows(rows, outputs.n_labels)
+        return fitted
+
+    def _learned_among(self, rows):
         """Hook: the classes that a map is learned among, where others have no samples; None where it is among all."""
-        return SeenClasses.of(logits, y, weight) if self._tags.learns_by_class else None
+        return SeenClasses.of(rows) if self._tags.learns_by_class else None
 
-    def _fit_labels(self, samples):
+    def _fit_labels(self, rows, n_labels):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
-        rows, n_labels = samples.rows(), self._outputs.n_labels
         varies, _, weight, temperature = labels_that_teach(rows, n_labels)
         if self._tags.map_of_labels == "all":
-            return self._fit_logits(rows.logits, rows.y, weight)
+            return self._fit_logits(*rows[:2], weight, **({"unit": rows.unit} if self._tags.holds_out else {}))
         maps, shared = [], Temperature(temperature_=temperature)
         for label in range(n_labels):
-            of_one = LabelledLogits(*(values[label::n_labels] for values in rows))
-            maps.append(of_one.fit(self).map_ if varies[label] else shared)
+            of_one = clone(self)
+            if varies[label]:
+                of_one._fit_rows(Rows(*(values[label::n_labels] for values in rows[:3])))
+            maps.append(of_one.map_ if varies[label] else shared)
         if not varies.all():
             note(words.labels_of_one_value((~varies).tolist()), CalibrationSetWarning)
         return MapsByLabel(maps=nn.ModuleList(maps))
@@ -484,33 +507,34 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
         return True
 
-    def _against_temperature(self, samples, mapped):
-        """Tell of a map that does worse than a temperature out of fold; return whether it does, and what is known."""
+    def _against_temperature(self, samples, rows, held_out):
+        """Tell of a map that does worse than a temperature out of fold; return whether it does, and its NLL there."""
         tags, n_classes = self._unjudged._tags, samples.logits.shape[1]
         enough = tags.n_per_class * tags.enough_per_number * n_classes
         # A look out of fold takes time, and pays where samples are few.
-        if n_classes > MAX_CLASSES or n_effective(mapped.samples.weight.cpu().numpy()) >= enough:
-            return False, mapped
-        rival = against_temperature(self._unjudged._to_cross_fit(), mapped.samples, samples.groups)
+        if n_classes > MAX_CLASSES or n_effective(rows.weight.cpu().numpy()) >= enough:
+            return False, held_out
+        rival = against_temperature(self._unjudged._to_cross_fit(), rows._replace(unit=samples.unit))
         if rival is None:
-            return False, mapped
+            return False, held_out
         if rival.worse:
             n_samples, losses = int((samples.weight > 0).sum()), (rival.loss, rival.of_temperature)
             message = words.worse_than_temperature(n_samples, self._unjudged._n_free, *losses, self._owner)
             note(message, CalibrationSetWarning)
-        if mapped.out_of_fold is None:
-            mapped = mapped._replace(out_of_fold=rival.loss)
-        return rival.worse, mapped
+        return rival.worse, rival.loss if held_out is None else held_out
 
-    def _score(self, samples, mapped, checks, notes):
+    def _score(self, samples, rows, held_out, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
-        raw, (logits, y, weight), n_samples = mapped.some(self._outputs)
+        # A row of numbers for each sample.
+        numbers = torch.arange(len(rows.y)).view(samples.shard.total, -1)
+        weight = rows.weight.view(numbers.shape).sum(1)
+        some = counted_rows(weight, most_rows(weight, numbers.shape[1] * rows.logits.shape[1]))
+        logits, y, weight, _ = rows.take(numbers[some].flatten())
+        raw = samples.rows(FEW_PLACES).take(numbers[some].flatten()).logits
         calibrated = self.map_(logits.to(torch.float64, copy=True))
-        ranks = samples.shard.ranks
         sums, proba = scored(torch.stack([raw.to(calibrated), calibrated]), y, weight)
-        sums = ranks.sum(sums)
-        before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
-        scores = Scores(before, after, n_samples if ranks is ALONE else int(sums[1, 4]), mapped.out_of_fold)
+        before, after = map(tuple, sums.tolist())
+        scores = Scores(before, after, len(some), held_out)
         looks = checks and self._outputs == SOFTMAX and not (notes.explained or notes.puzzled)
         if looks and self._tags.treats_classes_alike:
             nll = scores.after[2]
@@ -534,14 +558,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True)
-
-    def _rebind(self, samples, /, **params):
-        """Take an estimator's inputs from now on, having been fitted to the logits that it gave."""
-        self.set_params(**params)
-        self.__dict__.pop("module_", None)
-        self.__dict__.pop("n_features_in_", None)
-        self._remember(samples)
-        return self
 
     def _look_back(self, looked, samples, notes, few=False):
         """Tell what looks like a mistake in what was fitted; that samples are `few` was said."""

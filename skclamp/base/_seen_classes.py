@@ -30,8 +30,9 @@ class SeenClasses(Map):
     n_parameters = 0
 
     @classmethod
-    def of(cls, logits, y, weight):
-        """The classes that samples with weight are of; None where none is missing."""
+    def of(cls, rows):
+        """The classes that rows with weight are of; None where none is missing."""
+        logits, y, weight, _ = rows
         counts = torch.bincount(y[(weight > 0).to(y.device)], minlength=logits.shape[1]).cpu()
         if counts.all():
             return None
@@ -42,33 +43,23 @@ class SeenClasses(Map):
         return cls(columns=columns, places=places, temperature=np.array(temperature))
 
     @classmethod
-    def beyond_chance(cls, logits, y, weight):
+    def beyond_chance(cls, rows):
         """The same where chance leaves so many expected samples out too rarely; else None."""
-        seen = cls.of(logits, y, weight)
-        return None if seen is None or seen.are_missing_by_chance(logits, weight) else seen
+        seen = cls.of(rows)
+        return None if seen is None or seen.are_missing_by_chance(rows) else seen
 
     @property
     def mask(self):
         """Return whether each class has samples, as an array."""
         return (self.places < len(self.columns)).cpu().numpy()
 
-    def among(self, logits, y, weight, groups):
-        """Samples with weight as they were without the other classes; of a single class, which needs no map, as given.
-
-        Parameters
-        ----------
-        logits : torch.Tensor of shape (n_samples, n_classes)
-        y : torch.Tensor of shape (n_samples,), dtype int64
-        weight : torch.Tensor of shape (n_samples,)
-        groups : ndarray of shape (n_samples,)
-            Numbers of their groups.
-        """
+    def among(self, rows):
+        """`Rows` with weight as they were without the other classes; of one class, which needs no map, as given."""
         if len(self.columns) == 1:
-            return logits, y, weight, groups
-        rows = weight > 0
-        there = rows.to(y.device)
-        groups = None if groups is None else groups[rows.cpu().numpy()]
-        return logits[there][:, self.columns.to(y.device)], self.places.to(y.device)[y[there]], weight[rows], groups
+            return rows
+        rows = rows.take(rows.weight > 0)
+        device = rows.y.device
+        return rows._replace(logits=rows.logits[:, self.columns.to(device)], y=self.places.to(device)[rows.y])
 
     def mapped(self, transform, logits):
         """Log-probabilities: the others' by temperature, and the map's among those with samples in what they leave."""
@@ -86,14 +77,15 @@ class SeenClasses(Map):
         among = torch.where(together == -torch.inf, together, among)
         return torch.cat([among, log_proba], 1).index_select(1, self.places.to(log_proba.device))
 
-    def are_missing_by_chance(self, logits, weight):
+    def are_missing_by_chance(self, rows):
         """Return whether chance may leave out as many expected samples as the classes that are missing have.
 
         A class of n expected samples is left out with a probability of exp(-n). The sum of n over classes that are left
         out is bounded by Chernoff's inequality, with weights that count as samples of their own where they aren't 0.
         """
+        logits = rows.logits
         n_expected = torch.zeros(len(self.places), dtype=torch.float64, device=logits.device)
-        for part, there in zip(logits.split(_ROWS), (weight > 0).to(logits.device).split(_ROWS), strict=True):
+        for part, there in zip(logits.split(_ROWS), (rows.weight > 0).to(logits.device).split(_ROWS), strict=True):
             n_expected += there.double() @ torch.softmax(part.double() / self.temperature, 1)
         n = n_expected.cpu().numpy()
         log_moments = np.log1p(np.exp((_SLOPES[:, None] - 1) * n) - np.exp(-n)).sum(1)
@@ -105,7 +97,7 @@ def labels_that_teach(rows, n_labels):
 
     A label teaches nothing where it is 0, or 1, in all samples, and chance hardly makes it so.
     """
-    logits, y, weight = rows
+    logits, y, weight, _ = rows
     temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature
     log_likelihood = log_likelihoods(logits, y, temperature)
     values = weight.to(log_likelihood) * torch.stack([y, 1 - y, log_likelihood])

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
-from .._backbones.samples import LabelledLogits, fit_to_half
+from .._backbones.samples import fit_to_half
 from .._judging.out_of_fold import LEVEL
 from .._judging.verdict import Objection, Reason, nothing_tried
 from .._judging.words import (
@@ -32,7 +32,7 @@ from .._judging.words import (
     verdict_of,
 )
 from .._looks.words import perturbed_without
-from .._pooling.candidates import tried
+from .._pooling.candidates import tried_places
 from .._pooling.pool import Pool
 from .._solvers.temperature import warn_of_bound
 from .._utils.docstrings import with_shared_docs
@@ -43,7 +43,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..base._map import OnOutputs, Temperature
-from ..base._scores import Mapped
+from ..base._scores import FEW_PLACES
 from ..base._seen_classes import SeenClasses
 from ..base._tags import MapTags
 from ..distributed import ALONE, current
@@ -542,10 +542,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
             self._set_derived(samples.deployed.module)
             self.accepted_, self.cost_ = bool(state.identity), problem.cost()
             self.history_, self.n_iter_ = state.history, len(state.history)
-            own = LabelledLogits(*(part[clamp.judging.shard.own] for part in clamp.judging.labelled(clamp.logits)))
-            held_out = clamp.held_out_loss()
-            held_out = held_out and held_out / own.rows_a_sample
-            return Mapped(clamp.judging.raw[clamp.judging.shard.own], own, held_out)
+            judging, held_out = clamp.judging, clamp.held_out_loss()
+            rows, raw = (judging.rows(logits, FEW_PLACES) for logits in (clamp.logits, judging.raw))
+            return rows, raw.logits, held_out and held_out / judging.rows_a_sample
 
     def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_seen):
         """The `Clamp` that is deployed, and the `Decision` of each stage by its name: the chain of stages."""
@@ -608,12 +607,11 @@ class NeuralClampingCalibrator(BaseCalibrator):
         """How many classes have samples, and a mask of them; None where it may be chance that others have none."""
         if self._outputs.n_labels is not None:
             return None, None
-        rows = problem.labelled(problem.logits).rows()
-        seen = SeenClasses.of(*rows)
+        rows = problem.rows(problem.logits)
+        seen = SeenClasses.of(rows)
         if seen is None:
             return None, None
-        by_chance = seen.are_missing_by_chance(rows.logits, rows.weight)
-        return len(seen.columns), None if by_chance else seen.mask
+        return len(seen.columns), None if seen.are_missing_by_chance(rows) else seen.mask
 
     @property
     def _most_views(self):
@@ -668,9 +666,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
             clamp = replace(clamp, temperature=solution.temperature)
         asked = self._output_by_name
         if asked is not None and not self._guarded:
-            return replace(clamp, output=samples.labelled(logits).fit(asked))
+            return replace(clamp, output=asked._fitted_to(samples.rows(logits), samples.outputs))
         if asked is None:
-            n_rows = tried(samples.labelled(logits)).y.numel() if self._outputs.is_dense else len(samples)
+            is_dense = self._outputs.is_dense
+            n_rows = len(samples.rows(logits, tried_places(len(samples))).y) if is_dense else len(samples)
             pools = self.output is not None and self._guarded and clamp.splits and self._refits_temperature
             if not (pools and suits_pool(n_rows, logits.shape[1])):
                 return clamp

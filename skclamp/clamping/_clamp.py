@@ -77,7 +77,9 @@ class Clamp:
 
     def losses(self, samples, logits):
         """NLL of each of some samples, of which there are logits, under the map at the end."""
-        return losses_under(self.output, self.temperature, samples.labelled(logits))
+        rows = samples.rows(logits)
+        losses = losses_under(self.output, self.temperature, rows) * rows.weight.numpy()
+        return losses.reshape(len(samples), -1).sum(1) / samples.weight.numpy()
 
     def strayed(self, plain, generator):
         """An `Objection` where the last fit ended elsewhere than its folds, and gains nothing there; else None.

@@ -1,10 +1,11 @@
 """Output maps in the temperature's place: a pool of maps, or one by name, judged out of fold."""
 
 import numpy as np
+import torch
 
 from .._judging.splits import draw_folds
-from .._pooling.candidates import maps_for, tried
-from .._pooling.pool import learn_pool, try_out, units_of
+from .._pooling.candidates import maps_for, tried_places
+from .._pooling.pool import learn_pool, try_out
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ..scaling import TemperatureScaling
@@ -28,42 +29,42 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     told. Maps are fitted to what all but one of the `splits`, training and held-out rows, hold out; where there are
     none, folds are drawn.
     """
-    everywhere = problem.labelled(logits)
-    samples = tried(everywhere)
+    everywhere, outputs = problem.rows(logits), problem.outputs
+    rows = problem.rows(logits, tried_places(len(problem)))
     # The temperature comes first.
     given = [("temperature", TemperatureScaling()), (type(asked).__name__, asked)]
-    names, maps = zip(*(maps_for(samples) if asked is None else given), strict=True)
-    numbers = _fold_numbers(problem, samples, splits)
+    names, maps = zip(*(maps_for(rows, outputs) if asked is None else given), strict=True)
+    numbers = _fold_numbers(problem, rows, splits)
     if not numbers.any():
         if asked is not None:
             mend = "Have it unjudged with NeuralClampingCalibrator's validation_fraction=None"
             _note_left_out(names[1], f"the folds hold out one part, which leaves none to judge it by. {mend}")
         return None, None
-    weight = samples.weight.numpy()
+    weight = rows.weight.numpy()
+    # Of several labels a sample has the losses of all.
+    n_rows = problem.rows_a_sample
     verbose = 0 if problem.shard.ranks.rank else verbose
-    trial = try_out(maps, samples, numbers, verbose=verbose, desc="output maps")
+    trial = try_out(maps, rows, outputs, numbers, verbose=verbose, desc="output maps")
     if asked is not None:
-        plain, loss = (float(np.average(each, weights=weight)) for each in trial.losses(samples))
+        plain, loss = (float(np.average(each, weights=weight)) for each in trial.losses(rows.y))
         if loss <= plain:
-            return everywhere.fit(asked), loss
-        n_rows = samples.rows_a_sample
-        nlls = f"{loss / n_rows:.4g}, temperature scaling's {plain / n_rows:.4g}"
+            return asked._fitted_to(everywhere, outputs), n_rows * loss
+        nlls = f"{loss:.4g}, temperature scaling's {plain:.4g}"
         _note_left_out(names[1], f"on samples that it wasn't fitted to its NLL is {nlls}")
-        return None, plain
-    units = units_of(samples, problem.copies, problem.groups)
-    found = learn_pool(trial, names, maps, 0, samples, units, everywhere, temperature)
+        return None, n_rows * plain
+    found = learn_pool(trial, names, maps, 0, rows, outputs, everywhere, temperature)
     earned = found.weights[1:].any()
-    return found.pool if earned else None, float(np.average(found.losses, weights=weight))
+    return found.pool if earned else None, n_rows * float(np.average(found.losses, weights=weight))
 
 
 def _note_left_out(name, why):
     note(f"output={name}(...) is left out, and a temperature takes its place: {why}", CalibrationSetWarning)
 
 
-def _fold_numbers(problem, samples, splits):
-    """Number of the fold that holds out each sample."""
+def _fold_numbers(problem, rows, splits):
+    """Number of the fold that holds out each row."""
     if splits:
         parts = [rows for _, rows in splits]
-        return np.repeat(np.arange(len(parts)), [*map(len, parts)])[np.argsort(np.concatenate(parts))]
-    log_proba, labels = samples.drawn_by()
-    return draw_folds(log_proba, labels, samples.weight, _N_FOLDS, problem.units)
+        numbers = np.repeat(np.arange(len(parts)), [*map(len, parts)])[np.argsort(np.concatenate(parts))]
+        return numbers.repeat(len(rows.y) // len(problem))
+    return draw_folds(torch.log_softmax(rows.logits.double(), 1), rows.y, rows.weight, _N_FOLDS, rows.unit)

@@ -10,13 +10,13 @@ from torch import nn
 
 from .._backbones.inputs import ArrayInputs, DatasetInputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
-from .._backbones.samples import LabelledLogits, some_places
 from .._judging.paired import numbered
 from .._judging.splits import joined
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
+from .._utils.outputs import OutputLayer, some_places
 from ..distributed import Shard
-from ..losses import focal_loss
+from ..losses import focal_loss, log_likelihood_of_sample
 from ..modules import LogitsModule
 from ..modules._logits import first_input, without_absent
 from ..modules._norm_layers import features_clamped, find_norm_layers, private_copy
@@ -69,23 +69,28 @@ class Problem:
     # The network's, before it was taught anything.
     raw: torch.Tensor = field(kw_only=True)
     # The samples at all places of dense outputs, where others are at some.
-    everywhere: LabelledLogits | None = None
+    everywhere: tuple[torch.Tensor, ...] | None = None
 
     @classmethod
     def of(cls, samples):
         """The problem that `Samples` pose."""
-        shard, whole = samples.shard, samples.of_all()
-        logits, y_encoded, weight = thin = whole.thinned(_MOST_PLACES)
+        shard = samples.shard
+        whole = logits, y_encoded, weight = [
+            shard.all_gather(each) for each in (samples.logits, samples.y_encoded, samples.weight)
+        ]
+        is_thin = logits.ndim > 2 and logits.shape[2] > _MOST_PLACES
         # The bar of all the training counts the passes.
         backbone = copy.copy(samples.backbone)
         backbone.verbose = 0
         inputs = samples.inputs
-        if thin is not whole:
+        if is_thin:
+            some = some_places(logits.shape[2], _MOST_PLACES)
+            logits, y_encoded = logits[:, :, some.to(logits.device)], y_encoded[..., some.to(y_encoded.device)]
             # A dense network keeps several times as much for the way back, and is no slower on half a batch.
             inputs = copy.copy(inputs)
             inputs.most = inputs.most and inputs.most // 2
             kept = np.arange(math.prod(backbone.places))[backbone.kept]
-            backbone.kept = kept[some_places(whole.n_rows_each, _MOST_PLACES).numpy()]
+            backbone.kept = kept[some.numpy()]
         return cls(
             backbone,
             inputs,
@@ -99,7 +104,7 @@ class Problem:
             groups=samples.groups,
             is_recording=samples.is_recording,
             raw=logits,
-            everywhere=None if thin is whole else whole,
+            everywhere=tuple(whole) if is_thin else None,
         )
 
     def __len__(self):
@@ -184,16 +189,30 @@ class Problem:
         n_overflows = self.shard.ranks.sum(torch.tensor(float(logits is None))).item()
         return None if n_overflows else self.shard.all_gather(logits)
 
-    def labelled(self, logits):
-        """Some logits of the samples, with their labels and weights."""
-        return LabelledLogits(logits, self.y_encoded, self.weight)
+    @property
+    def outputs(self):
+        """The output layer that the shapes tell."""
+        return OutputLayer.of(self.logits, self.y_encoded)
+
+    def rows(self, logits, most_places=None):
+        """`Rows` of some logits of the samples, with their labels and weights."""
+        units = self.units
+        units = None if units is None else numbered(units)
+        return self.outputs.labelled_rows(logits, self.y_encoded, self.weight, units, most_places)
+
+    @property
+    def rows_a_sample(self):
+        """Mean number of rows that a sample counts as: of labels, and classes of places, those that are known."""
+        if self.y_encoded.ndim == 1:
+            return 1.0
+        return (self.rows(self.logits).weight.sum() / self.weight.sum()).item()
 
     def solve(self, logits=None, gamma=0.0, **options):
         """The exact temperature of some logits, and a sample's loss there; of those at the identity by default."""
-        samples = self.labelled(self.logits if logits is None else logits)
-        solution = solve_temperature(*samples[:2], sample_weight=samples.weight, gamma=gamma, **options)
+        rows = self.rows(self.logits if logits is None else logits)
+        solution = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, gamma=gamma, **options)
         # Of several labels a sample has the losses of all.
-        return solution._replace(loss=solution.loss * samples.rows_a_sample)
+        return solution._replace(loss=solution.loss * self.rows_a_sample)
 
     def in_sample(self, logits=None, **options):
         """The exact temperature of some logits, and their mean NLL there, of labels that aren't smoothed."""
@@ -203,6 +222,8 @@ class Problem:
     def nll(self, temperature, logits=None):
         """NLL of each sample, an array."""
         logits = self.logits if logits is None else logits
+        if self.y_encoded.ndim > 1:
+            return -log_likelihood_of_sample(logits.double() / temperature, self.y_encoded).cpu().numpy()
         return -log_likelihoods(logits, self.y_encoded, temperature).cpu().numpy()
 
     def losses(self, temperature, logits, gamma=0.0):

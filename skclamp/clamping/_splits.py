@@ -34,8 +34,10 @@ def splits_of(validation_fraction, problem):
     if n_distinct < MIN_SAMPLES and validation_fraction is not None:
         return []
     # The same ones whatever the order of the samples is, whatever is drawn, and whatever unlabelled ones taught.
-    log_proba, labels = problem.labelled(problem.raw).drawn_by()
-    fold = draw_folds(log_proba, labels, problem.weight, n_folds, problem.units)
+    rows = problem.rows(problem.raw)
+    fold = draw_folds(torch.log_softmax(rows.logits.double(), 1), rows.y, rows.weight, n_folds, rows.unit)
+    # Rows of one sample share a fold.
+    fold = fold[:: len(fold) // len(problem)]
     if problem.is_recording:
         # Whole parts.
         fold = problem.places * n_folds // n_distinct

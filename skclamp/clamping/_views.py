@@ -182,7 +182,9 @@ def _weighed(problem, logits, most=None):
 
 def _weights(problem, logits):
     """Weights of some views' logits at which the NLL of a problem's samples is least, the labels smoothed."""
-    return solve_weights(logits, problem.y_encoded, sample_weight=problem.weight, smooth=True).weights
+    rows = [problem.rows(each) for each in logits]
+    y, weight = rows[0].y, rows[0].weight
+    return solve_weights([each.logits for each in rows], y, sample_weight=weight, smooth=True).weights
 
 
 def choose_views(problem, look, rows, base, most, seed):

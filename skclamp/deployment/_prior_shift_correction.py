@@ -20,7 +20,7 @@ from .._judging.class_frequencies import (
     decide_on_frequencies,
 )
 from .._judging.words import verdict_of_frequencies
-from .._solvers.temperature import fit_temperature
+from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import resolve_classes
@@ -351,7 +351,8 @@ class PriorShiftCorrection(BaseCalibrator):
         solution = None
         temperature = 1.0
         if not self._corrects_a_calibrator:
-            solution = fit_temperature(logits, y, sample_weight)
+            solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
+            warn_of_bound(solution)
             temperature = solution.temperature
             learned.learn(temperature_=temperature)
         weight = sample_weight.cpu().numpy()

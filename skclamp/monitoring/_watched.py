@@ -5,9 +5,9 @@ import math
 import numpy as np
 from torch.utils.data import Dataset
 
-from .._backbones.samples import labels_beside, some_places
+from .._backbones.samples import labels_beside
 from .._utils.labels import check_labels, check_same_length, split_missing
-from .._utils.outputs import SOFTMAX, OutputLayer, Targets, are_known, array_of_places, other_places
+from .._utils.outputs import SOFTMAX, OutputLayer, Targets, are_known, array_of_places, other_places, some_places
 
 # Of each sample's places: neighbours agree.
 _MOST_PLACES = 1024

@@ -1,18 +1,19 @@
 """Affine maps of log-probabilities: vector scaling, and its structured forms of a diagonal and a full matrix."""
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from .._solvers.softmax_regression import SoftmaxRegression, minimise, strengths_by_role
-from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
+from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import NOT_NEGATIVE
-from ..base import Map
+from ..base import BaseCalibrator, Map
 from ..base._map import Learned
-from ._temperature_scaling import TemperatureFirst
+from ..base._tags import MapTags
 
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
 _LARGEST_FEATURE = 2.0**10
@@ -63,22 +64,33 @@ class SmoothedMap(AffineMap):
         return absent_again(mixed, absent_among(log_proba))
 
 
-class AffineScaling(TemperatureFirst):
+class AffineScaling(BaseCalibrator):
     """Learns an affine map of features.
 
-    Hook: ``_solve(map_, features, y, sample_weight)`` returns a `Solution` on features over a unit, and that unit.
+    Hook: ``_regression(map_, features, y, sample_weight)`` returns a `SoftmaxRegression` on features over a unit, that
+    unit, and what else `minimise` takes. The map, of the class `_map`, knows the temperature by then.
+
+    Attributes
+    ----------
+    seen_ : ndarray of shape (n_classes,), dtype bool
+        Whether the calibration set holds a sample with weight of each class. Nothing is learned of the others:
+        temperature scaling sets their probabilities, and learned arrays have entries of the classes with samples alone.
     """
 
-    _tags = replace(TemperatureFirst._tags, map_of_labels=None)
-    _map = AffineMap
-    coef_, intercept_ = Learned(), Learned()
+    _tags: ClassVar[Any] = MapTags(learns_by_class=True, map_of_labels=None, n_free=1)
+    _map: type[AffineMap] = AffineMap
+    temperature_, coef_, intercept_ = Learned(), Learned(), Learned()
 
-    def _fit_map(self, map_, logits, y, sample_weight, **told):
-        map_.learn(n_effective=sample_weight.sum().item())
-        solution, unit = self._solve(map_, map_.features(logits), y, sample_weight, **told)
+    def _fit_logits(self, logits, y, sample_weight, **told):
+        found = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
+        warn_of_bound(found)
+        map_ = self._map(temperature_=found.temperature, n_effective=sample_weight.sum().item())
+        features = map_.features(logits.double())
+        regression, unit, penalty, start = self._regression(map_, features, y, sample_weight, **told)
+        solution = minimise(regression, penalty, start=start)
+        self.n_iter_ = solution.n_evaluations
         parameters = solution.parameters[0].cpu()
-        map_.learn(coef_=parameters[:, :-1].squeeze(1) / unit, intercept_=parameters[:, -1])
-        return solution
+        return map_.learn(coef_=parameters[:, :-1].squeeze(1) / unit, intercept_=parameters[:, -1])
 
 
 def unit_of(temperature, features, y, sample_weight):
@@ -155,9 +167,9 @@ class VectorScaling(AffineScaling):
         where_dense="compared",
     )
 
-    def _solve(self, map_, features, y, sample_weight):
+    def _regression(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
-        return minimise(SoftmaxRegression(features / unit, y, sample_weight, mixes=False)), unit
+        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, 0.0, None
 
 
 @with_shared_docs
@@ -241,10 +253,10 @@ class StructuredVectorScaling(AffineScaling):
         where_dense="pooled",
     )
 
-    def _solve(self, map_, features, y, sample_weight):
+    def _regression(self, map_, features, y, sample_weight):
         unit = features.shape[1] / map_.n_effective
         strengths = [unit * self.diagonal_penalty, unit * self.intercept_penalty]
-        return minimise(SoftmaxRegression(features, y, sample_weight, mixes=False), strengths), 1.0
+        return SoftmaxRegression(features, y, sample_weight, mixes=False), 1.0, strengths, None
 
 
 @with_shared_docs
@@ -340,7 +352,7 @@ class StructuredMatrixScaling(AffineScaling):
         },
     )
 
-    def _solve(self, map_, features, y, sample_weight):
+    def _regression(self, map_, features, y, sample_weight):
         n_classes = features.shape[1]
         strengths = strengths_by_role(
             n_classes,
@@ -349,7 +361,7 @@ class StructuredMatrixScaling(AffineScaling):
             intercept=self.intercept_penalty,
         )
         strengths *= n_classes / map_.n_effective
-        return minimise(SoftmaxRegression(features, y, sample_weight, mixes=True), strengths), 1.0
+        return SoftmaxRegression(features, y, sample_weight, mixes=True), 1.0, strengths, None
 
 
 def largest_of(features):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from .._solvers.temperature import DEFAULT_BOUNDS, fit_temperature
+from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
@@ -96,7 +96,8 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     )
 
     def _fit_logits(self, logits, y, sample_weight):
-        solution = fit_temperature(logits, y, sample_weight)
+        solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
+        warn_of_bound(solution)
         if solution.prior_strength:
             # Errors are too few for this T too, and for shares.
             return EnsembleMap(temperature_=solution.temperature, weights_=np.array([1.0, 0.0, 0.0]))

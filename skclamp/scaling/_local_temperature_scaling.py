@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from .._backbones.samples import LabelledLogits
 from .._judging.paired import of_groups, student_below_zero
-from .._judging.splits import draw_folds, joined
+from .._judging.splits import draw_folds
 from .._solvers.newton import newton
 from .._solvers.temperature import log_likelihoods, solve_temperature, warn_of_bound
-from .._utils.arrays import absent_among, without
+from .._utils.arrays import absent_among, counted_rows, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.outputs import Rows
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
-from ..base._map import Learned, OnOutputs, Temperature
+from ..base._map import Learned, Temperature
 from ..base._tags import MapTags
 
 _N_FOLDS = 5
@@ -78,7 +78,8 @@ class LocalTemperatureScaling(BaseCalibrator):
     accepted_ : bool
         Whether folds prove that these lower the loss.
     difference_ : list of two floats
-        Mean difference of the samples' NLL out of fold to one T, and its standard error; only where some were held out.
+        Mean difference of the NLL out of fold to one T, of a sample, label or place, and its standard error; only where
+        some were held out.
     {shared_attributes}
 
     Warns
@@ -116,6 +117,7 @@ class LocalTemperatureScaling(BaseCalibrator):
     temperature_ = Learned()
     _tags = MapTags(
         map_of_labels="all",
+        holds_out=True,
         # One class a sample has one temperature, where nobody names it.
         compared_samples=math.inf,
         where_dense="compared",
@@ -137,34 +139,30 @@ class LocalTemperatureScaling(BaseCalibrator):
         check_is_fitted(self)
         return isinstance(self.map_, LocalTemperature)
 
-    def _fit(self, samples, looked):
-        units = joined(samples.copies(are_scores=self.estimator is None), samples.groups)
-        counted = samples.of_all().weight > 0
-        units = units if units is None else units[counted.cpu().numpy()]
-        self.map_ = self._judged(samples.of_all().take(counted), units)
-        self.map_.learn(least_probability=self.least_probability_)
-
-    def _judged(self, samples, units):
-        """Return the map of `LabelledLogits` with weight; `units` are shared by those that depend on each other."""
-        solution = _solve(samples)
+    def _fit_logits(self, logits, y, sample_weight, unit=None):
+        rows = Rows(logits, y, sample_weight, unit).take(sample_weight > 0)
+        solution = _solve(rows)
         warn_of_bound(solution)
-        samples = samples.thinned(max(1, _MOST_ROWS // len(samples.y)))
-        log_proba, labels = samples.drawn_by()
-        numbers = draw_folds(log_proba, labels, samples.weight, _N_FOLDS, units)
+        if len(rows.y) > _MOST_ROWS:
+            total = rows.weight.sum()
+            rows = rows.take(counted_rows(rows.weight, _MOST_ROWS))
+            rows = rows._replace(weight=rows.weight * (total / rows.weight.sum()))
+        log_proba = torch.log_softmax(rows.logits.double(), 1)
+        numbers = draw_folds(log_proba, rows.y, rows.weight, _N_FOLDS, rows.unit)
         # Samples that say too little of one T do of several; and without folds nothing judges.
         if numbers.any() and not (solution.prior_strength or solution.at_bound):
             differences = np.empty(len(numbers))
             for k in range(numbers.max() + 1):
                 held_out = torch.from_numpy(numbers == k)
-                train = samples.take(~held_out)
-                held = samples.take(held_out)
+                train = rows.take(~held_out)
+                held = rows.take(held_out)
                 plain = Temperature(temperature_=_solve(train).temperature)
-                local = _localised(plain.temperature_, train.rows())
+                local = _localised(plain.temperature_, train)
                 differences[held_out.numpy()] = _losses(local, held) - _losses(plain, held)
-            judged = of_groups(differences, samples.weight.cpu().numpy(), units)
+            judged = of_groups(differences, rows.weight.cpu().numpy(), rows.unit)
             *self.difference_, p_value = student_below_zero(*judged)
             if p_value < _LEVEL:
-                return _localised(solution.temperature, samples.rows())
+                return _localised(solution.temperature, rows)
         return Temperature(temperature_=solution.temperature)
 
     def _sentences(self):
@@ -173,26 +171,23 @@ class LocalTemperatureScaling(BaseCalibrator):
         if hasattr(self, "difference_"):
             mean, error = self.difference_
             kept = "A T for each row is kept" if self.accepted_ else "One T is kept"
-            yield f"{kept}: out of fold, a T for each changes the NLL of a sample by {mean:+.2g} ± {error:.2g}."
+            yield f"{kept}: out of fold, a T for each changes the NLL by {mean:+.2g} ± {error:.2g}."
 
 
-def _solve(samples):
-    logits, y, weight = samples.rows()
-    return solve_temperature(logits, y, sample_weight=weight, prior=True)
+def _solve(rows):
+    return solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, prior=True)
 
 
-def _losses(map_, samples):
-    """NLL of each sample under a map of rows."""
-    mapped = OnOutputs(map_, samples.outputs)(samples.logits.double())
-    return -log_likelihoods(mapped, samples.y, 1.0).cpu().numpy()
+def _losses(map_, rows):
+    return -log_likelihoods(map_(rows.logits.double()), rows.y, 1.0).cpu().numpy()
 
 
 def _localised(temperature, rows):
-    """Return the local map of least penalised NLL of rows of logits, from one temperature."""
-    rows, size = rows.take(rows.weight > 0), max(1, _CHUNK_SIZE // rows.logits.shape[1])
+    """Return the local map of least penalised NLL of rows with weight, from one temperature."""
+    size = max(1, _CHUNK_SIZE // rows.logits.shape[1])
     total = rows.weight.sum().item()
-    chunks = [LabelledLogits(*parts) for parts in zip(*(values.split(size) for values in rows), strict=True)]
-    features = torch.cat([features_of(chunk.logits.double() / temperature) for chunk in chunks])
+    chunks = list(zip(rows.logits.split(size), rows.y.split(size), strict=True))
+    features = torch.cat([features_of(logits.double() / temperature) for logits, _ in chunks])
     share = (rows.weight / total).to(features)
     mean = share @ features
     scale = (share @ (features - mean).square()).sqrt().clamp(min=_LEAST_SCALE)
@@ -205,7 +200,7 @@ def _localised(temperature, rows):
         value = penalty / 2 * theta.square().sum(1)
         gradient = penalty * theta
         hessian = penalty * torch.eye(3).to(theta)[None]
-        for (logits, y, _), x, weight in zip(chunks, standardised, share.split(size), strict=True):
+        for (logits, y), x, weight in zip(chunks, standardised, share.split(size), strict=True):
             beta = torch.exp(-(x @ theta[0]))
             scaled = torch.log_softmax(logits.double() / temperature, 1)
             log_proba = torch.log_softmax(scaled * beta[:, None], 1)

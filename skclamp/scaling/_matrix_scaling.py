@@ -75,20 +75,20 @@ class OdirScaling(AffineScaling):
             compared_classes=50,
         )
 
-    def _solve(self, map_, features, y, sample_weight, groups=None):
+    def _regression(self, map_, features, y, sample_weight, unit=None):
         n_classes = features.shape[1]
-        unit = unit_of(map_.temperature_, features, y, sample_weight)
-        data = features / unit, y, sample_weight.to(features)
+        scale = unit_of(map_.temperature_, features, y, sample_weight)
+        data = features / scale, y, sample_weight.to(features)
         # The penalties on mean squares of coefficients for strengths of 1 on squares in the regression.
-        units = n_classes * (n_classes - 1) * unit**2, n_classes
+        units = n_classes * (n_classes - 1) * scale**2, n_classes
         penalties = self.off_diagonal_penalty, self.intercept_penalty
         given = [None if penalty is None else penalty / one for penalty, one in zip(penalties, units, strict=True)]
-        off_diagonal, intercept = self._chosen(data, groups, *given)
+        off_diagonal, intercept = self._chosen(data, unit, *given)
         self.off_diagonal_penalty_ = off_diagonal * units[0]
         self.intercept_penalty_ = intercept * units[1]
         gains = minimise(SoftmaxRegression(*data, mixes=False), [0.0, intercept]).parameters
         strengths = strengths_by_role(n_classes, off_diagonal, intercept=intercept)
-        return minimise(SoftmaxRegression(*data, mixes=True), strengths, start=of_gains(gains)), unit
+        return SoftmaxRegression(*data, mixes=True), scale, strengths, of_gains(gains)
 
     @property
     def _n_free(self):
@@ -103,30 +103,30 @@ class OdirScaling(AffineScaling):
         strengths = {name: getattr(self, f"{name}_") for name in ("off_diagonal_penalty", "intercept_penalty")}
         return clone(self).set_params(**strengths)
 
-    def _chosen(self, data, groups, off_diagonal, intercept):
+    def _chosen(self, data, unit, off_diagonal, intercept):
         """Strengths of least out-of-fold loss: of the intercepts with gains alone, then off the diagonal."""
         if off_diagonal is not None and intercept is not None:
             return float(off_diagonal), float(intercept)
         features, y, weight = data
         n_classes = features.shape[1]
-        unit = n_classes / weight.sum().item()
-        numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds, groups)
+        one = n_classes / weight.sum().item()
+        numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds, unit)
         folds = folds_with_weight(numbers, weight)
         if len(folds) < 2:
-            off_diagonal = unit * (n_classes - 1) if off_diagonal is None else off_diagonal
-            return float(off_diagonal), float(unit if intercept is None else intercept)
+            off_diagonal = one * (n_classes - 1) if off_diagonal is None else off_diagonal
+            return float(off_diagonal), float(one if intercept is None else intercept)
 
         def walk(name, strengths, losses_of):
             bar = progress_bar(strengths, verbose=self.verbose, unit="strength", desc=name)
             return float(last_that_gains((strength, losses_of(strength)) for strength in bar))
 
         gains = Folds(data, folds, mixes=False)
-        tried = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
+        tried = one * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
         intercept = walk("intercept_penalty", tried, lambda strength: gains.losses([0.0, strength]))
         if off_diagonal is not None:
             return float(off_diagonal), intercept
         matrices = Folds(data, folds, mixes=True)
-        tried = unit * (n_classes - 1) * _OFF_DIAGONAL_MULTIPLES
+        tried = one * (n_classes - 1) * _OFF_DIAGONAL_MULTIPLES
         matrices.parameters = of_gains(gains.parameters)[: len(matrices.shares)]
         penalty_of = partial(strengths_by_role, n_classes, intercept=intercept)
         return walk("off_diagonal_penalty", tried, lambda strength: matrices.losses(penalty_of(strength))), intercept
@@ -197,7 +197,7 @@ class MatrixScaling(OdirScaling):
 
     _map = CentredMap
 
-    def _solve(self, map_, features, y, sample_weight, groups=None):
+    def _regression(self, map_, features, y, sample_weight, unit=None):
         largest = largest_of(features)
         temperature = unit_of(map_.temperature_, features, y, sample_weight)
         if largest > _LARGEST_RATIO * temperature > _LARGEST_RATIO * DEFAULT_BOUNDS[0]:
@@ -206,7 +206,7 @@ class MatrixScaling(OdirScaling):
                 f"their row are lost in its mean; got {largest:g} at a temperature of {temperature:g}. Clip what "
                 "stands for a class that is impossible, or take DirichletCalibration"
             )
-        return super()._solve(map_, features, y, sample_weight, groups)
+        return super()._regression(map_, features, y, sample_weight, unit)
 
 
 @with_shared_docs

@@ -11,12 +11,13 @@ from .._judging.splits import draw_folds
 from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
 from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._solvers.pooled_platt import fit_pooled_platt
+from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import N_FOLDS, NOT_NEGATIVE, Choices
-from ..base import Map
+from ..base import BaseCalibrator, Map
 from ..base._map import Learned
 from ..base._seen_classes import labels_that_teach
-from ._temperature_scaling import TemperatureFirst
+from ..base._tags import MapTags
 
 # Multiples of the strength that structured vector scaling fixes, K / n; and what each has to gain out of fold over the
 # last, in nats of all samples, so that chance rarely leads to the weakest.
@@ -89,21 +90,35 @@ class PlattMapOfLabels(Map):
         return torch.stack([logsigmoid(-score), logsigmoid(score)], 1)
 
 
-class OneVsRestScaling(TemperatureFirst):
-    """Learns the coefficients of a map's terms."""
+class OneVsRestScaling(BaseCalibrator):
+    """Learns the coefficients of a map's terms, beside a ridge that `_ridge` tells.
+
+    Attributes
+    ----------
+    seen_ : ndarray of shape (n_classes,), dtype bool
+        Whether the calibration set holds a sample with weight of each class. Nothing is learned of the others:
+        temperature scaling sets their probabilities, and learned arrays have entries of the classes with samples alone.
+    """
 
     _map: type[OneVsRestMap] = OneVsRestMap
-    _tags = replace(
-        TemperatureFirst._tags, takes_absent=False, n_per_class=2, n_free="all", group="scales and shifts per class"
+    _tags = MapTags(
+        learns_by_class=True, takes_absent=False, n_per_class=2, n_free="all", group="scales and shifts per class"
     )
-    intercept_ = Learned()
+    temperature_, intercept_ = Learned(), Learned()
     _monotone = False
 
-    def _fit_map(self, map_, logits, y, sample_weight, ridge=None):
-        terms = map_.terms(logits / map_.temperature_)
-        solution = fit_one_vs_rest(terms, y, sample_weight, ridge=ridge, monotone=self._monotone)
-        map_.learn(**dict(zip(map_.coefficients, solution.parameters, strict=True)))
-        return solution
+    def _fit_logits(self, logits, y, sample_weight, **told):
+        found = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
+        warn_of_bound(found)
+        map_ = self._map(temperature_=found.temperature)
+        scaled = logits.double() / found.temperature
+        ridge = self._ridge(map_, scaled, y, sample_weight, **told)
+        solution = fit_one_vs_rest(map_.terms(scaled), y, sample_weight, ridge=ridge, monotone=self._monotone)
+        self.n_iter_ = solution.n_evaluations
+        return map_.learn(**dict(zip(map_.coefficients, solution.parameters, strict=True)))
+
+    def _ridge(self, map_, scaled, y, sample_weight):
+        """Hook: what draws the coefficients to the start; None beside Platt's targets."""
 
 
 @with_shared_docs
@@ -193,18 +208,16 @@ class PlattScaling(OneVsRestScaling):
     coef_ = Learned()
     shared_ = Learned()
 
-    def _fit_map(self, map_, logits, y, sample_weight, ridge=None):
-        solution = super()._fit_map(map_, logits, y, sample_weight, ridge)
-        map_.learn(coef_=map_.coef_ / map_.temperature_)
-        return solution
+    def _fit_logits(self, logits, y, sample_weight):
+        map_ = super()._fit_logits(logits, y, sample_weight)
+        return map_.learn(coef_=map_.coef_ / map_.temperature_)
 
-    def _fit_labels(self, samples):
+    def _fit_labels(self, rows, n_labels):
         if self.pooling == "none":
-            return super()._fit_labels(samples)
-        n_labels = samples.outputs.n_labels
-        rows = samples.rows()
-        z = samples.logits.double().movedim(1, -1).reshape(-1, n_labels).T
-        hit, weight = (values.to(z).view(-1, n_labels).T for values in rows[1:])
+            return super()._fit_labels(rows, n_labels)
+        logits = rows.logits.double()
+        z = (logits[:, 1] - logits[:, 0]).view(-1, n_labels).T
+        hit, weight = (values.to(z).view(-1, n_labels).T for values in rows[1:3])
         # Of logits of another scale the prior would hold what is wrong.
         _, teach, _, temperature = labels_that_teach(rows, n_labels)
         # A label that a threshold separates could have any gain, and would lend it to all.
@@ -309,23 +322,23 @@ class QuadraticScaling(OneVsRestScaling):
     _map = QuadraticMap
     slope_low_, slope_high_, range_ = Learned(), Learned(), Learned()
 
-    def _fit_map(self, map_, logits, y, sample_weight, groups=None):
-        log_odds = _log_odds(logits / map_.temperature_)[(sample_weight > 0).to(logits.device)]
+    def _ridge(self, map_, scaled, y, sample_weight, unit=None):
+        log_odds = _log_odds(scaled)[(sample_weight > 0).to(scaled.device)]
         map_.learn(range_=torch.stack([log_odds.amin(0), log_odds.amax(0)]).cpu())
-        weight = sample_weight.to(logits)
+        weight = sample_weight.to(scaled)
         penalty = self.penalty
         n_effective = weight.sum().item()
-        unit = logits.shape[1] / n_effective
+        one = scaled.shape[1] / n_effective
         if penalty is None:
-            terms = map_.terms(logits / map_.temperature_)
+            terms = map_.terms(scaled)
             log_proba = torch.log_softmax(logsigmoid(sum(terms)), 1)
-            folds = folds_with_weight(draw_folds(log_proba, y, weight, self.n_folds, groups), weight)
+            folds = folds_with_weight(draw_folds(log_proba, y, weight, self.n_folds, unit), weight)
             # Nothing can be held out where one fold holds all the weight.
             tried = _MULTIPLES[: None if len(folds) > 1 else 1]
-            losses = (out_of_fold_losses(terms, y, weight, folds, multiple * unit) for multiple in tried)
+            losses = (out_of_fold_losses(terms, y, weight, folds, multiple * one) for multiple in tried)
             penalty = last_that_gains(zip(tried, losses, strict=True), _LEAST_GAIN / n_effective)
         self.penalty_ = float(penalty)
-        return super()._fit_map(map_, logits, y, sample_weight, ridge=unit * self.penalty_)
+        return one * self.penalty_
 
 
 @with_shared_docs

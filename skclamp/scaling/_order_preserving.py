@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from .._solvers.temperature import fit_temperature
+from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
@@ -223,7 +223,8 @@ class OrderPreservingCalibrator(BaseCalibrator):
     temperature_, rank_network_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
-        solution = fit_temperature(logits, y, sample_weight)
+        solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
+        warn_of_bound(solution)
         wide = logits.numel() <= self._most_wide
         scaled, absent = scaled_by(logits.double() if wide else logits.float(), solution.temperature)
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)

@@ -1,14 +1,13 @@
 """TemperatureScaling: one temperature for all logits."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
-from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, fit_temperature, solve_temperature, warn_of_bound
+from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import NOT_NEGATIVE
-from ..base import BaseCalibrator, Map
+from ..base import BaseCalibrator
 from ..base._map import Learned, Temperature
 from ..base._tags import MapTags
 
@@ -132,26 +131,3 @@ class TemperatureScaling(BaseCalibrator):
                 f"So few errors leave T open, and a prior around 1 has a part in it: T needs {ENOUGH_ERRORS} errors, "
                 "however many samples there are."
             )
-
-
-class TemperatureFirst(BaseCalibrator):
-    """Learns ``temperature_``, and has ``_fit_map(map_, logits, y, sample_weight)`` teach its map the rest.
-
-    That returns a `Solution`. The map, of the class `_map`, knows the temperature by then.
-
-    Attributes
-    ----------
-    seen_ : ndarray of shape (n_classes,), dtype bool
-        Whether the calibration set holds a sample with weight of each class. Nothing is learned of the others:
-        temperature scaling sets their probabilities, and learned arrays have entries of the classes with samples alone.
-    """
-
-    _tags: ClassVar[Any] = MapTags(learns_by_class=True, n_free=1)
-    temperature_ = Learned()
-    _map: type[Map]
-
-    def _fit_logits(self, logits, y, sample_weight, **told):
-        solution = fit_temperature(logits, y, sample_weight)
-        map_ = self._map(temperature_=solution.temperature)
-        self.n_iter_ = self._fit_map(map_, logits.double(), y, sample_weight, **told).n_evaluations
-        return map_

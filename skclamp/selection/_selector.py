@@ -9,21 +9,23 @@ from numbers import Real
 from operator import attrgetter
 
 import numpy as np
+import torch
 from scipy.stats import rankdata
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._judging.paired import student_below_zero
-from .._judging.splits import draw_folds, joined
-from .._pooling.candidates import maps_for, tried
-from .._pooling.pool import Pool, learn_pool, try_out, units_of
+from .._judging.splits import draw_folds
+from .._pooling.candidates import maps_for, tried_places
+from .._pooling.pool import Pool, learn_pool, try_out
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.metadata import of_rows, routing_enabled
+from .._utils.outputs import SOFTMAX
 from .._utils.parallel import N_JOBS
 from .._utils.parameters import N_FOLDS, Choices, by_name
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
-from ..base._scores import Mapped
+from ..base._scores import FEW_PLACES
 from ..base._tags import MapTags
 from ..clamping import NeuralClampingCalibrator
 from ..exceptions import CalibrationSetWarning
@@ -164,38 +166,36 @@ class CalibratorSelector(BaseCalibrator):
                 )
 
     def _fit(self, samples, looked):
-        of_all = samples.of_all()
+        everywhere = samples.rows(in_units=True)
         told = samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
-            told = {"sample_weight": of_all.weight.cpu().numpy()}
+            told = {"sample_weight": everywhere.weight.cpu().numpy()}
             _check_takes_weights(get_scorer(self.scoring))
-        self._select(of_all, told, samples.copies(are_scores=self.estimator is None), samples.groups)
+        rows = samples.rows(tried_places(len(samples.weight)), in_units=True)
+        self._select(everywhere, rows, samples.outputs, told)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
-        self.map_.learn(least_probability=self.least_probability_)
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
-        return Mapped(samples.logits, samples.labelled, loss)
+        return samples.rows(FEW_PLACES), loss
 
-    def _select(self, samples, told, copies, groups):
+    def _select(self, everywhere, rows, outputs, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
-        everywhere = samples
-        samples = tried(samples)
-        if samples.y.ndim > 1 and self.scoring is not None:
+        if outputs != SOFTMAX and self.scoring is not None:
             raise ValueError(
                 "scoring must be None where y has several labels or places a sample, whose maps are pooled by NLL; got "
                 f"{self.scoring!r}"
             )
-        weight = samples.weight.cpu()
-        given = by_name(self.candidates, "candidates").items() if self.candidates else maps_for(samples)
+        weight = rows.weight.cpu()
+        given = by_name(self.candidates, "candidates").items() if self.candidates else maps_for(rows, outputs)
         names, maps = zip(*given, strict=True)
         base = next((row for row, map_ in enumerate(maps) if _is_temperature_scaling(map_)), None)
         if base is None:
             names, maps, base = (*names, "temperature scaling"), (*maps, TemperatureScaling()), len(maps)
         self._names = list(names)
-        log_proba, labels = samples.drawn_by()
-        numbers = draw_folds(log_proba, labels, weight, self.n_folds, joined(copies, groups))
+        log_proba = torch.log_softmax(rows.logits.double(), 1)
+        numbers = draw_folds(log_proba, rows.y, weight, self.n_folds, rows.unit)
         if not numbers.any():
-            self.best_estimator_ = everywhere.fit(maps[base])
+            self.best_estimator_ = maps[base]._fitted_to(everywhere, outputs)
             self.weights_ = np.eye(len(maps))[base]
             warn_caller(
                 "the calibration set has no two distinct samples (or groups) with weight, of which one could be held "
@@ -203,27 +203,25 @@ class CalibratorSelector(BaseCalibrator):
                 CalibrationSetWarning,
             )
             return
-        trial = try_out(maps, samples, numbers, verbose=self.verbose, desc="out of fold", n_jobs=self.n_jobs)
+        trial = try_out(maps, rows, outputs, numbers, verbose=self.verbose, desc="out of fold", n_jobs=self.n_jobs)
         shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
         if self.scoring is not None:
-            scores = _scores(trial, get_scorer(self.scoring), told, samples)
+            scores = _scores(trial, get_scorer(self.scoring), told, rows)
             found = {}
             best = int((scores @ shares).argmax())
             gain, error, _ = student_below_zero(scores[best] - scores[base], shares)
             best = best if gain > error else base
-            self.best_estimator_ = samples.fit(maps[best])
+            self.best_estimator_ = maps[best]._fitted_to(rows, outputs)
             self.best_score_ = float(scores[best] @ shares)
             self.weights_ = np.eye(len(maps))[best]
         else:
-            units = units_of(samples, copies, groups)
-            pooled = learn_pool(trial, names, maps, base, samples, units, everywhere)
-            losses = trial.losses(samples) / samples.rows_a_sample
-            loss = pooled.losses / samples.rows_a_sample
+            pooled = learn_pool(trial, names, maps, base, rows, outputs, everywhere)
+            losses = trial.losses(rows.y)
             means = [np.average(losses[:, fold.numpy()], axis=1, weights=weight[fold]) for fold in trial.folds]
             scores = -np.array(means).T
             self.best_estimator_ = pooled.pool
             self.weights_ = pooled.weights
-            self.best_score_ = -float(np.average(loss, weights=weight))
+            self.best_score_ = -float(np.average(pooled.losses, weights=weight))
             found = {"mean_test_gain": (scores - scores[base]) @ shares, "price": pooled.prices}
             found["n_effective"] = pooled.totals
         means = scores @ shares
@@ -258,11 +256,11 @@ def _is_temperature_scaling(calibrator):
     return isinstance(calibrator, TemperatureScaling) and (calibrator.gamma, tuple(calibrator.bounds)) == plain
 
 
-def _scores(trial, scorer, metadata, samples):
+def _scores(trial, scorer, metadata, rows):
     """Scores of each candidate (rows) on each fold (columns); metadata are what the scorer is told."""
     scores = np.empty((len(trial.log_proba), len(trial.folds)))
     for column, (fold, calibrators) in enumerate(zip(trial.folds, trial.fitted, strict=True)):
-        held_out = samples.take(fold)
+        held_out = rows.take(fold)
         told = of_rows(metadata, fold.numpy(), len(fold))
         X = to_numpy(held_out.logits)
         y = held_out.y.cpu().numpy()

@@ -16,14 +16,14 @@ from .. import scaling
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
-from .._backbones.samples import Samples, read, some_places
+from .._backbones.samples import Samples, read
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.splits import joined
 from .._utils.arrays import to_numpy
 from .._utils.labels import encode_labels, group_numbers
 from .._utils.metadata import without_none
-from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, understood
+from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, some_places, understood
 from .._utils.progress import fit_task
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
@@ -98,7 +98,7 @@ class SharedLogits:
         self.calibration = self.calibration_samples.logits
         self.classes = self.calibration_samples.classes
         # Those of a Dataset are known by now.
-        self.outputs = outputs = self.calibration_samples.labelled.outputs
+        self.outputs = outputs = self.calibration_samples.outputs
         if outputs.is_dense and outputs.n_labels:
             raise ValueError(
                 "y_cal must be one class a sample or place, or several labels a sample; got several labels at each "
@@ -141,7 +141,7 @@ class SharedLogits:
             raise ValueError(
                 f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown].tolist()}"
             )
-        copies = self.test_samples.copies(are_scores=estimator is None)
+        copies = self.test_samples.copies()
         if copies is not None:
             # Those of several labels are several samples.
             numbers = numbers_of(self.y_test_encoded)
@@ -172,11 +172,11 @@ class SharedLogits:
     def _compare_some_places(self):
         """Go on with as many places of each test sample as resampling has time for, drawn once for all."""
         backbone = self.test_samples.backbone
-        thin = self.test_samples.labelled.thinned(max(1, _MOST_ROWS // len(self.test)))
-        self.test = thin.logits
-        self.y_test_encoded = thin.y.cpu().numpy()
-        kept = np.arange(math.prod(backbone.places))[backbone.kept]
-        self.places = kept[some_places(len(kept), thin.n_rows_each).numpy()]
+        n_places = self.test.shape[2]
+        some = some_places(n_places, min(n_places, max(1, _MOST_ROWS // len(self.test))))
+        self.test = self.test[:, :, some.to(self.test.device)]
+        self.y_test_encoded = self.y_test_encoded[..., some.numpy()]
+        self.places = np.arange(math.prod(backbone.places))[backbone.kept][some.numpy()]
 
     def _look_for_the_same_samples(self, same):
         """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
@@ -303,12 +303,11 @@ class SharedLogits:
             with fit_task(fitted, X, y, weight):
                 _, seconds = timed(fitted._learn, X, y, weight, params, checks=False)
             return fitted, seconds, self._predicted_by(fitted)
-        # What is left goes to the estimator alone.
-        taken = {name: value for name, value in params.items() if name == "groups"}
-        fitted, seconds = timed(self.calibration_samples.labelled.fit, calibrator, taken, as_task=True)
-        # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
-        predicted = self.predicted(partial(proba_of, copy.copy(fitted)))
-        return fitted._rebind(self.calibration_samples, estimator=self.estimator, **self.shared), seconds, predicted
+        fitted = clone(calibrator).set_params(estimator=self.estimator, **self.shared)
+        samples = self.calibration_samples
+        with fit_task(fitted, samples.logits, samples.y_encoded, samples.weight):
+            _, seconds = timed(fitted._learn, samples, checks=False)
+        return fitted, seconds, self._predicted_by(fitted)
 
     def check_comparable(self, name, calibrator):
         """Raise unless a calibrator that came fitted is so around this estimator, or to logits, of these classes."""
