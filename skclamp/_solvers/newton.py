@@ -1,6 +1,7 @@
 """Newton's method for several small convex functions at once: a row of parameters each."""
 
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 _MAX_STEPS = 50
 _MAX_HALVINGS = 40
@@ -60,3 +61,28 @@ def factored(hessian):
         if not failed.any():
             return scale, factor
     raise ValueError("X must hold logits that float64 can multiply; the Hessian of the loss isn't positive definite")
+
+
+def logistic(x, target, weight, centre, precision):
+    """Return the objective of several logistic regressions for `newton`: log losses, drawn to a centre.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n_rows, n_terms, n_samples)
+    target, weight : torch.Tensor of shape (n_rows, n_samples), or what broadcasts to it
+        Targets between 0 and 1, and non-negative weights.
+    centre, precision : torch.Tensor of shape (n_rows, n_terms), or what broadcasts to it
+        The penalty is ``precision / 2`` times the square of the distance to the centre.
+    """
+
+    def losses(theta):
+        score = (theta[:, None] @ x)[:, 0]
+        proba = torch.sigmoid(score)
+        offset = theta - centre
+        loss = (binary_cross_entropy_with_logits(score, target, reduction="none") * weight).sum(1)
+        gradient = (x @ ((proba - target) * weight)[:, :, None])[:, :, 0]
+        hessian = (x * (proba * (1 - proba) * weight)[:, None]) @ x.mT
+        hessian.diagonal(dim1=1, dim2=2).add_(precision)
+        return loss + (precision * offset.square()).sum(1) / 2, gradient + precision * offset, hessian
+
+    return losses

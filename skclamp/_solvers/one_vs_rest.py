@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .._utils.warnings import note_unconverged
-from .newton import newton
+from .newton import logistic, newton
 from .softmax_regression import Solution
 
 # Too weak to be seen where data speak; keeps the optimum finite where they don't.
@@ -98,17 +98,7 @@ def _fit(x, target, weight, ridge, monotone):
     while True:
         start = free.clone()
         start[:, -1] = 0
-
-        def losses(theta, start=start):
-            score = (theta[:, None] @ x)[:, 0]
-            proba = torch.sigmoid(score)
-            offset = theta - start
-            loss = binary_cross_entropy_with_logits(score, target, reduction="none") @ weight
-            gradient = (x @ ((proba - target) * weight)[:, :, None])[:, :, 0] + 2 * ridge * offset
-            hessian = (x * (proba * (1 - proba) * weight)[:, None]) @ x.mT * free[:, :, None] * free[:, None]
-            hessian.diagonal(dim1=1, dim2=2).add_(2 * ridge + 1 - free)
-            return loss + ridge * offset.square().sum(1), gradient * free, hessian
-
+        losses = logistic(x * free[:, :, None], target, weight, start, torch.full_like(start, 2 * ridge))
         # Log-odds at a temperature at its bound are so large that Newton's method would see no curvature.
         begin = start
         least = losses(start)[0]

@@ -1,11 +1,9 @@
 """Platt's gain and offset of each of many labels, drawn to a pair that all share, by empirical Bayes."""
 
 import torch
-from torch.linalg import vecdot
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .._utils.warnings import note_unconverged
-from .newton import newton
+from .newton import logistic, newton
 
 # The shared pair is held at (1, 0), the network's own logits, by a prior of these precisions.
 _HELD = 4.0, 0.25
@@ -37,15 +35,13 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
     shared : torch.Tensor of shape (2,)
     n_evaluations : int
     """
-    z, hit, weight = (values.contiguous() for values in (z, hit, weight))
     held = torch.tensor(_HELD).to(z)
     start = torch.tensor(_START).to(z)
     one = torch.tensor([[1.0, 0.0]]).to(z)
     # All labels as one; where none teaches, these all the same.
     teaching = weight * (teach | ~teach.any())[:, None]
-    shared, _, n_evaluations, converged = _fitted(
-        one, z.view(1, -1), hit.view(1, -1), teaching.view(1, -1), one, held, _TOLERANCE
-    )
+    together = (values.reshape(1, -1) for values in (z, hit, teaching))
+    shared, _, n_evaluations, converged = _fitted(one, *together, one, held, _TOLERANCE)
     pairs = shared.expand(len(z), 2)
     precision = start
     if pooling == "partial":
@@ -53,9 +49,8 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
             drawn = torch.where(teach[:, None], precision, start)
             parts = []
             for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
-                parts.append(
-                    _fitted(pairs[labels], z[labels], hit[labels], weight[labels], shared, drawn[labels], tolerance)
-                )
+                data = pairs[labels], z[labels], hit[labels], weight[labels]
+                parts.append(_fitted(*data, shared, drawn[labels], tolerance))
             *found, evaluations, ends = zip(*parts, strict=True)
             pairs, variances = map(torch.cat, found)
             n_evaluations += max(evaluations)
@@ -71,22 +66,7 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
 
 def _fitted(start, z, hit, weight, centre, precision, tolerance):
     """Pairs of the greatest posterior for some labels, their variances, evaluations, and whether all converged."""
-    hessians: list[torch.Tensor] = []
-
-    def losses(pairs):
-        score = torch.addcmul(pairs[:, 1:], pairs[:, :1], z)
-        offset = pairs - centre
-        proba = torch.sigmoid(score)
-        slope = (proba - hit).mul_(weight)
-        loss = binary_cross_entropy_with_logits(score, hit, weight, reduction="none").sum(1)
-        gradient = torch.stack([vecdot(slope, z), slope.sum(1)], 1)
-        curve = torch.addcmul(proba, proba, proba, value=-1, out=proba).mul_(weight)
-        slanted = torch.mul(curve, z, out=slope)
-        entries = vecdot(slanted, z), slanted.sum(1), slanted.sum(1), curve.sum(1)
-        hessian = torch.stack(entries, 1).view(-1, 2, 2) + precision.diag_embed()
-        hessians[:] = [hessian]
-        return loss + (precision * offset.square()).sum(1) / 2, gradient + precision * offset, hessian
-
+    losses = logistic(torch.stack([z, torch.ones_like(z)], 1), hit, weight, centre, precision)
     pairs, n_evaluations, converged = newton(losses, start.clone(), tolerance)
-    variances = torch.linalg.inv(hessians[0]).diagonal(dim1=1, dim2=2)
+    variances = torch.linalg.inv(losses(pairs)[2]).diagonal(dim1=1, dim2=2)
     return pairs, variances, n_evaluations, converged or tolerance == _BETWEEN

@@ -120,15 +120,16 @@ class SoftmaxRegression:
 
     def curvature_along(self, theta, direction):
         """Second derivative along each class's part of a direction."""
-        return sum(
-            (proba.mul_(1 - proba).mul_(w[:, None]) * self._logits(direction, x).square_()).sum(2)
-            for x, _, w, proba, *_ in self._softmaxes(theta)
-        )
+        along = torch.zeros_like(theta[:, :, 0])
+        for x, _, w, proba, *_ in self._softmaxes(theta):
+            slope = direction @ x if self.mixes else torch.addcmul(direction[:, :, 1:], direction[:, :, :1], x)
+            along += (proba.mul_(1 - proba).mul_(w[:, None]) * slope.square_()).sum(2)
+        return along
 
     def _softmaxes(self, theta):
         """Yield each chunk and its weights, the probabilities, what normalised them, and the labels' logits."""
         for (x, y, absent), w in zip(self.chunks, self.weights, strict=True):
-            logits = self._logits(theta, x)
+            logits = theta @ x if self.mixes else torch.addcmul(theta[:, :, 1:], theta[:, :, :1], x)
             if absent is not None:
                 logits.masked_fill_(absent, -torch.inf)
             label = logits.gather(1, y.expand(len(logits), 1, -1))[:, 0]
@@ -136,9 +137,6 @@ class SoftmaxRegression:
             logits.sub_(top[:, None]).exp_()
             total = logits.sum(1)
             yield x, y, w, logits.div_(total[:, None]), total.log_().add_(top), label
-
-    def _logits(self, theta, x):
-        return theta @ x if self.mixes else torch.addcmul(theta[:, :, 1:], theta[:, :, :1], x)
 
     def _sums(self, values, x):
         """Sums over samples of each class's values times its features."""

@@ -47,6 +47,7 @@ class LogitRows:
         self.total_weight = self.weight.sum().item()
         small = len(y) <= _FEW_ROWS and logits.numel() <= _SMALL_SIZE
         self.dtype = torch.float64 if small or logits.dtype == torch.float64 else torch.float32
+        self.size = rows_a_chunk(logits)
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.n_passes = 0
@@ -81,7 +82,11 @@ class LogitRows:
         self.n_passes += 1
         total = torch.zeros(5, 3, dtype=torch.float64, device=self.y.device)
         for centred, label, weight in self.kept or self._centred():
-            moments = self._moments(centred, beta, n_powers=3)
+            terms = (beta * centred).exp_()
+            sums = [terms.sum(self.dim)]
+            for _ in range(3):
+                sums.append(terms.mul_(centred).sum(self.dim))
+            moments = torch.stack(sums).double()
             mean, square, cube = moments[1:] / moments[0]
             weighted = weight * mean
             table = torch.stack([label.double(), moments[0].log(), mean, square, cube])
@@ -100,7 +105,8 @@ class LogitRows:
         sums = 0.0
         for centred, label, weight in self.kept or self._centred():
             label = label.double()
-            total, first = self._moments(centred, beta, n_powers=1)
+            terms = (beta * centred).exp_()
+            total, first = terms.sum(self.dim).double(), terms.mul_(centred).sum(self.dim).double()
             log_p = (beta * label - total.log()).clamp_(max=0.0)
             miss = -torch.expm1(log_p)
             factor = miss**gamma
@@ -110,14 +116,6 @@ class LogitRows:
             sums = sums + torch.stack([label, -factor * log_p, slope]) @ weight
         lag, loss, slope = (sums / self.total_weight).tolist()
         return Point(beta, lag - self.linear_term, loss + beta * self.linear_term, slope + self.linear_term)
-
-    def _moments(self, centred, beta, n_powers):
-        """Return the sums over classes of exp(beta c) c^j for j = 0 ... n_powers, in float64."""
-        terms = (beta * centred).exp_()
-        sums = [terms.sum(self.dim)]
-        for _ in range(n_powers):
-            sums.append(terms.mul_(centred).sum(self.dim))
-        return torch.stack(sums).double()
 
     def soft_errors(self, beta):
         """Return the share of errors, in which a label that leads has a part: its best rival's squared odds."""
@@ -154,8 +152,7 @@ class LogitRows:
 
     def _centred(self):
         """Yield chunks centred, with their labels' entries and weights."""
-        size = rows_a_chunk(self.logits)
-        parts = self.logits.split(size), self.y.split(size), self.weight.split(size)
+        parts = self.logits.split(self.size), self.y.split(self.size), self.weight.split(self.size)
         for part, y, weight in zip(*parts, strict=True):
             part = part.to(self.dtype)
             part = part.T.contiguous() if self.dim == 0 else part

@@ -243,7 +243,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             n_per_class = self._unjudged._tags.n_per_class
             judged = checks and self._outputs == SOFTMAX and n_per_class > 0 and not notes.explained
             few = judged and self._are_hopeless(samples)
-            rows, held_out = self._fit(samples, looked, *beside) or (samples.rows(FEW_PLACES), None)
+            rows, raw, held_out = self._fit(samples, looked, *beside) or (samples.rows(FEW_PLACES), None, None)
             if self.least_probability_:
                 self.map_.learn(least_probability=self.least_probability_)
             if judged and not (few or notes.explained):
@@ -251,7 +251,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
             has_scores = self._tags.learns and not notes.silent
-            self._scores = self._score(samples, rows, held_out, checks, notes) if has_scores else None
+            self._scores = self._score(samples, rows, raw, held_out, checks, notes) if has_scores else None
             self._remember(samples)
             if checks and looked is not None:
                 self._look_back(looked, samples, notes, few or self._outputs.is_dense)
@@ -422,7 +422,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Hook of what needs more than logits; by default the map is fitted to those of all processes.
 
         `looked` is what diagnostics saw, a `Looked` or None. It returns `Rows` that the map takes, at 1,024 places at
-        the most, and their NLL out of fold, None where none were held out; nothing stands for the samples' own rows.
+        the most, the estimator's logits of them, if others, and their NLL out of fold, if some were held out; nothing
+        stands for the samples' own rows.
         """
         self._fit_rows(samples.rows(in_units=self._tags.holds_out), samples.outputs.n_labels)
 
@@ -523,14 +524,16 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             note(message, CalibrationSetWarning)
         return rival.worse, rival.loss if held_out is None else held_out
 
-    def _score(self, samples, rows, held_out, checks, notes):
+    def _score(self, samples, rows, raw, held_out, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
         # A row of numbers for each sample.
-        numbers = torch.arange(len(rows.y)).view(samples.shard.total, -1)
+        n_each = (self._outputs.n_labels or 1) * min(FEW_PLACES, math.prod(samples.logits.shape[2:]))
+        numbers = torch.arange(len(rows.y)).view(-1, n_each)
         weight = rows.weight.view(numbers.shape).sum(1)
-        some = counted_rows(weight, most_rows(weight, numbers.shape[1] * rows.logits.shape[1]))
-        logits, y, weight, _ = rows.take(numbers[some].flatten())
-        raw = samples.rows(FEW_PLACES).take(numbers[some].flatten()).logits
+        some = counted_rows(weight, most_rows(weight, n_each * rows.logits.shape[1]))
+        drawn = numbers[some].flatten()
+        logits, y, weight, _ = rows.take(drawn)
+        raw = logits if raw is None else raw[drawn.to(raw.device)]
         calibrated = self.map_(logits.to(torch.float64, copy=True))
         sums, proba = scored(torch.stack([raw.to(calibrated), calibrated]), y, weight)
         before, after = map(tuple, sums.tolist())

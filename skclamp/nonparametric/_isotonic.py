@@ -155,24 +155,9 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
         proba = softmax_of(logits).numpy()
         y_encoded = y.cpu().numpy()
         weight = sample_weight.cpu().numpy()
-        knots, values = _pooled_knots(proba[weight > 0], y_encoded[weight > 0], weight[weight > 0])
+        counted = weight > 0
+        hit = y_encoded[counted, None] == np.arange(proba.shape[1])
+        each = weight[counted].repeat(proba.shape[1])
+        knots, values = isotonic_knots(proba[counted].ravel(), hit.ravel(), each)
         slope = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
         return StrictMap(knots=knots[None], values=values[None], slope_=slope)
-
-
-def _pooled_knots(proba, y_encoded, weight):
-    """Knots and values of the isotonic regression of all probabilities (n, K) on whether each is the label's.
-
-    Below the least probability of a label the function is 0: one probability stands for all that lie there, most of
-    them.
-    """
-    n_classes = proba.shape[1]
-    rows = np.arange(len(y_encoded))
-    order = np.argsort(proba, axis=None)
-    ordered = proba.ravel()[order]
-    n_low = np.searchsorted(ordered, proba[rows, y_encoded].min() - _RESOLUTION)
-    order = order[max(n_low - 1, 0) :]
-    ordered = ordered[max(n_low - 1, 0) :]
-    hit = np.zeros(proba.size)
-    hit[rows * n_classes + y_encoded] = 1
-    return isotonic_knots(ordered, hit[order], weight[order // n_classes])
