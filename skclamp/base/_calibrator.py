@@ -461,6 +461,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         bare.classes_ = bare.classes
         bare.least_probability_, bare._like_probabilities = 0.0, False
         bare._n_samples, bare._places = len(rows.y), (1, 1)
+        if not outputs.is_dense:
+            bare.n_features_in_ = n_columns
         return bare
 
     def _fitted_to(self, rows, outputs):
