@@ -171,20 +171,20 @@ def learn_pool(trial, names, maps, base, rows, outputs, everywhere, temperature=
     # Labels that don't exclude each other are 0 or 1, and may all be 0. Maps that treat classes alike would best rule
     # out those without samples, as temperatures of each sample do.
     seen = SeenClasses.beyond_chance(rows) if len(used) and not n_labels else None
-    mixed = log_proba[0]
+    mixed, learning = log_proba[0], everywhere
     if len(used):
         mixed = log_probabilities(pooled(log_proba, weights[others]), rows.logits)
     if seen is not None:
         mixed = seen.beside(mixed[:, seen.columns.to(mixed.device)], log_proba[0])
         note(words.missing_classes(seen.mask), CalibrationSetWarning)
-        everywhere = seen.among(everywhere)
+        learning = seen.among(everywhere)
     of_temperature = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
     pool = Pool(
         calibrators=[of_temperature, *(maps[row] for row in used)],
         names=[names[row] for row in (base, *used)],
         weights=weights[used].tolist(),
     )
-    fitted = [calibrator._fitted_to(everywhere, outputs) for calibrator in pool.calibrators]
+    fitted = [calibrator._fitted_to(learning, outputs) for calibrator in pool.calibrators]
     pool = pool._bare(everywhere, outputs)
     pool.map_ = fitted[0].map_
     if len(used):
