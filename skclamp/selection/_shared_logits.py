@@ -3,7 +3,6 @@
 import copy
 import math
 import time
-from functools import partial
 from tempfile import TemporaryFile
 
 import numpy as np
