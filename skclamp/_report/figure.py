@@ -4,12 +4,7 @@ import numpy as np
 
 from ..display._axes import legend_above, new_axes, without_frame
 
-_TIED = {"color": "#1d3f66", "marker": "o", "linestyle": "none", "markersize": 6}
-_WORSE = {**_TIED, "markerfacecolor": "white"}
-_FLOOR = {"color": "#d5dae0", "height": 0.7}
-_ECE = {"color": "#9c2f10", "marker": "D", "linestyle": "none", "markersize": 5}
-_GRID = {"color": "#e3e6ea", "linewidth": 0.8}
-_ZERO = {"color": "black", "linewidth": 1, "linestyle": ":"}
+_MARKER = {"color": "#1d3f66", "marker": "o", "linestyle": "none"}
 
 
 def draw_comparison(rows, axes, error_name):
@@ -20,19 +15,19 @@ def draw_comparison(rows, axes, error_name):
     places = np.arange(len(rows))
     # A scale that is linear near 0 and logarithmic beyond.
     difference, error, tied = (_column(rows, name) for name in ("nll_difference", "nll_difference_se", "tied"))
-    left.errorbar(difference, places, xerr=1.96 * error, fmt="none", ecolor="#7a8594", elinewidth=1.5)
-    left.plot(difference[tied], places[tied], label="tied with best", **_TIED)
-    left.plot(difference[~tied], places[~tied], label="worse", **_WORSE)
+    left.errorbar(difference, places, xerr=1.96 * error, fmt="none", ecolor="#7a8594")
+    left.plot(difference[tied], places[tied], label="tied with best", **_MARKER)
+    left.plot(difference[~tied], places[~tied], label="worse", markerfacecolor="white", **_MARKER)
     left.set_xscale("symlog", linthresh=max(np.median(error) / 10, 1e-4))
     left.xaxis.set_major_formatter("{x:g}")
-    left.axvline(0, **_ZERO)
+    left.axvline(0, color="black", linewidth=1, linestyle=":")
     left.set_xlabel("NLL above the best")
     legend_above(left)
     names = ("ece_floor_quantile", "ece_low", "ece", "ece_high")
     floor, low, ece, high = (100 * _column(rows, name) for name in names)
-    right.barh(places, floor, label="noise floor", **_FLOOR)
-    right.hlines(places, low, high, color="#7a8594", linewidth=1.5, label="95 % interval")
-    right.plot(ece, places, label="ECE", **_ECE)
+    right.barh(places, floor, label="noise floor", color="#d5dae0")
+    right.hlines(places, low, high, color="#7a8594", label="95 % interval")
+    right.plot(ece, places, "D", color="#9c2f10", label="ECE")
     right.set_xlim(left=0)
     right.set_xlabel(f"{error_name} (%)")
     legend_above(right, ncols=3)
@@ -40,9 +35,6 @@ def draw_comparison(rows, axes, error_name):
     left.set_ylim(len(rows) - 0.5, -0.5)
     right.sharey(left)
     right.tick_params(axis="y", left=False, labelleft=False)
-    for ax in axes:
-        ax.grid(axis="x", **_GRID)
-        ax.set_axisbelow(True)
     without_frame(*axes)
     return left.figure
 

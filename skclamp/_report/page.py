@@ -35,7 +35,7 @@ _ROUNDING = 1e-7
 def page_of(comparison, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
     """The page of a comparison and its `page_content`, as text, with or without single samples.
 
-    Where it would be too large it has fewer classes, and where that isn't enough no images.
+    Where it would be too large it has no diagrams of classes, and where that isn't enough no images.
     """
     if not samples:
         answers = {name: {**answers, "wrong": [], "sampled": []} for name, answers in content["answers"].items()}
@@ -49,26 +49,19 @@ def page_of(comparison, content, *, title, channel_names=None, samples=True, mos
             if isinstance(calibrator, NeuralClampingCalibrator)
         ],
     }
-    while True:
-        page = _fill(title, {**told, **_data(comparison, content)})
-        # All labels together are the first event, and stay.
-        has_classes = len(content["classNames"]) > content["areLabels"]
-        if len(page.encode()) <= most_bytes or not (has_classes or content["thumbnails"]):
-            return page
-        content = _with_fewer_classes(content) if has_classes else {**content, "thumbnails": None}
+    without_classes = _without_classes(content)
+    for smaller in (content, without_classes, {**without_classes, "thumbnails": None}):
+        page = _fill(title, {**told, **_data(comparison, smaller)})
+        if len(page.encode()) <= most_bytes:
+            break
+    return page
 
 
-def _with_fewer_classes(content):
-    """The content with the more frequent half of the classes, or the worse half of the labels."""
-    _, *classes = next(iter(content["cells"].values()))
-    order = np.argsort([-cells.hits.sum() for cells in classes], kind="stable")
-    event = -1
-    if content["areLabels"]:
-        order = np.arange(len(classes))
-        event = content["event"]
-    kept = np.sort(order[: max(len(classes) // 2, event + 1)])
-    cells = {name: [top, *(own[k] for k in kept)] for name, (top, *own) in content["cells"].items()}
-    return {**content, "event": event, "classNames": [content["classNames"][k] for k in kept], "cells": cells}
+def _without_classes(content):
+    """The content without cells of single classes, or labels; all labels together stay."""
+    n_events = int(content["areLabels"])
+    cells = {name: own[: 1 + n_events] for name, own in content["cells"].items()}
+    return {**content, "event": n_events - 1, "classNames": content["classNames"][:n_events], "cells": cells}
 
 
 def _fill(title, data):

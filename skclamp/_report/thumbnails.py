@@ -3,6 +3,7 @@
 import base64
 import colorsys
 import io
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -31,76 +32,79 @@ def thumbnails_of(samples, calibrators, perturbed_rows, scene_rows, fields):
     probabilities by calibrator: "scenes" then has, for each of `scene_rows`, a mask and, by calibrator, where its
     confidence is wrong, the darker the surer, with the share of pixels that are right. "colors" are those of columns.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        # It comes with matplotlib; a page does without.
-        return None
-    if not samples.backbone.in_batches or samples.inputs.is_stream:
+    # It comes with matplotlib; a page does without.
+    if find_spec("PIL") is None or not samples.backbone.in_batches or samples.inputs.is_stream:
         return None
     # One that clamps features leaves images as they are.
     perturbing = {
-        name: (calibrator.module_.logits.input_key, calibrator.perturbation_)
+        name: calibrator
         for name, calibrator in calibrators.items()
         if isinstance(calibrator, NeuralClampingCalibrator) and changes_inputs(calibrator.perturbation_)
     }
-    key, _ = next(iter(perturbing.values()), (None, None))
-    perturbations = {name: perturbation for name, (own, perturbation) in perturbing.items() if own == key}
+    key = next((calibrator.module_.logits.input_key for calibrator in perturbing.values()), None)
     before: dict = {}
-    after: dict = {name: {} for name in perturbations}
+    after: dict = {name: {} for name, own in perturbing.items() if own.module_.logits.input_key == key}
     scenes: dict = {"masks": {}, "wrong": {}, "right": {}, "colors": {}}
     rows = sorted({*perturbed_rows, *scene_rows})
     most = _MAX_PIXELS if fields is None else _MAX_PIXELS_OF_SCENES
-
-    def png(shares):
-        pixels = np.rint(255 * shares).astype(np.uint8)
-        file = io.BytesIO()
-        # Of one channel it takes two axes alone.
-        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
-        return base64.b64encode(file.getvalue()).decode()
-
     for row, (x, inputs) in zip(rows, _images(samples, rows, key), strict=False):
         before[row] = _shrunk(x, most)
         if fields is not None and row in scene_rows:
-            _add_scene(scenes, png, row, *fields(row, inputs))
+            _add_scene(scenes, row, *fields(row, inputs))
         if row in perturbed_rows:
-            for name, perturbation in perturbations.items():
+            for name, images in after.items():
+                perturbation = calibrators[name].perturbation_
                 place = next(perturbation.parameters(), x)
-                after[name][row] = _shrunk(perturbation(x.to(place.device)), most)
+                images[row] = _shrunk(perturbation(x.to(place.device)), most)
     if not before:
         return None
-    # Black and white in each channel: 0 and 1 if all lies between, else the extremes.
-    colors = np.concatenate([image.reshape(-1, image.shape[2]) for image in before.values()])
-    low, high = colors.min(0), colors.max(0)
-    if low.min() >= 0 and high.max() <= 1:
-        low, high = np.zeros_like(low), np.ones_like(high)
+    low, high = _limits(list(before.values()))
+
+    def pictures(images):
+        return {row: _png(stretched(image, low, high)) for row, image in images.items()}
 
     # As the page has them, by number.
     scenes["colors"] = dict(sorted(scenes["colors"].items()))
-
-    def scaled(image):
-        return png(stretched(image, low, high))
-
     return {
-        "before": {row: scaled(image) for row, image in before.items()},
-        "after": {name: {row: scaled(image) for row, image in images.items()} for name, images in after.items()},
+        "before": pictures(before),
+        "after": {name: pictures(images) for name, images in after.items()},
         "limits": np.stack([low, high], axis=1).tolist(),
         "scenes": scenes if scenes["masks"] else None,
     }
 
 
-def _add_scene(scenes, png, row, y, proba):
+def _limits(images):
+    """Black and white in each channel: 0 and 1 if all lies between, else the extremes."""
+    colors = np.concatenate([image.reshape(-1, image.shape[2]) for image in images])
+    low, high = colors.min(0), colors.max(0)
+    if low.min() >= 0 and high.max() <= 1:
+        return np.zeros_like(low), np.ones_like(high)
+    return low, high
+
+
+def _png(shares):
+    """A file of shares of white, channels last, in base64."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    # Of one channel it takes two axes alone.
+    pixels = np.rint(255 * shares).astype(np.uint8)
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _add_scene(scenes, row, y, proba):
     """Add the labels of an image, and what each calibrator says of it, shrunk by leaving out pixels."""
     sizes = _sizes(y.shape, _MAX_PIXELS_OF_SCENES)
     some = np.ix_(*(np.arange(size) * side // size for size, side in zip(sizes, y.shape, strict=True)))
     known = y >= 0
     mask = y[some]
     palette = np.array([_color(k) for k in range(mask.max() + 1)] + [_GREY]) / 255
-    scenes["masks"][row] = png(palette[mask])
+    scenes["masks"][row] = _png(palette[mask])
     scenes["colors"] |= {k: _color(k) for k in np.unique(mask[mask >= 0]).tolist()}
     for name, own in proba.items():
         is_wrong = (own.argmax(0) != y) & known
-        scenes["wrong"].setdefault(name, {})[row] = png(1 - (own.max(0) * is_wrong)[some][..., None])
+        scenes["wrong"].setdefault(name, {})[row] = _png(1 - (own.max(0) * is_wrong)[some][..., None])
         scenes["right"].setdefault(name, {})[row] = float(1 - is_wrong[known].mean()) if known.any() else None
 
 

@@ -34,8 +34,6 @@ def is_drawn_on(ax):
 
 def split_off_lower(ax):
     """New axes on the lower part of the room that `ax` had, below the same horizontal axis; once for each `ax`."""
-    share = 0.27
-    space = 0.04
     lower = getattr(ax, "_split_off", None)
     if lower is not None and lower.figure is not None:
         if not is_drawn_on(ax):
@@ -43,13 +41,11 @@ def split_off_lower(ax):
         return lower
     spec = ax.get_subplotspec()
     if spec is None:
-        left, bottom, width, height = ax.get_position().bounds
-        ax.set_position([left, bottom + (share + space) * height, width, (1 - share - space) * height])
-        ax._split_off = ax.figure.add_axes([left, bottom, width, share * height], sharex=ax)
-    else:
-        grid = spec.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=space)
-        ax.set_subplotspec(grid[0])
-        ax._split_off = ax.figure.add_subplot(grid[1], sharex=ax)
+        left, bottom, right, top = ax.get_position().extents
+        (spec,) = ax.figure.add_gridspec(1, 1, left=left, bottom=bottom, right=right, top=top)
+    grid = spec.subgridspec(2, 1, height_ratios=(0.73, 0.27), hspace=0.04)
+    ax.set_subplotspec(grid[0])
+    ax._split_off = ax.figure.add_subplot(grid[1], sharex=ax)
     return ax._split_off
 
 
@@ -59,13 +55,10 @@ def legend_above(ax, title=None, ncols=2):
     title = former.get_title().get_text() if title is None and former else title
     legend = ax.legend(
         title=title,
-        alignment="left",
         loc="lower left",
         bbox_to_anchor=(0, 1),
         borderaxespad=0.2,
         ncols=ncols,
-        columnspacing=1,
-        handlelength=1.2,
         fontsize="small",
         frameon=False,
     )

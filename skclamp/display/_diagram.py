@@ -6,13 +6,9 @@ from ._axes import BARS, COLORS, LINE, STYLES, legend_above, without_frame
 
 # Dark bars under a light hatched gap differ in print without colours, too.
 _GAP = {"facecolor": (0.96, 0.70, 0.56, 0.75), "edgecolor": "#9c2f10", "hatch": "////", "linewidth": 0.8}
-_FEW_ACCURACY = {"color": "#c3c8cf", "edgecolor": "white", "linewidth": 0.8}
-_FEW_GAP = {"facecolor": (0.9, 0.9, 0.9, 0.75), "edgecolor": "#9aa1aa"}
+_FEW = "#c3c8cf"
 _MEAN = {"color": "#9c2f10", "linestyle": "--", "linewidth": 1.8}
-_INTERVAL = {"fmt": "none", "ecolor": "black", "elinewidth": 1.2, "capsize": 2.5}
-_CURVE = {"color": "black", "linewidth": 2.0}
 _BAND = {"color": "black", "alpha": 0.2, "linewidth": 0}
-_HISTOGRAM = {"color": "#b4bcc6", "edgecolor": "white", "linewidth": 0.8}
 # As on the page of a comparison.
 FEW = 10
 # By which lines of diagrams are known.
@@ -37,34 +33,35 @@ def draw_diagram(ax, display, ref_line=True):
     left, width = (each[filled] for each in _places(bins))
     accuracy = bins.accuracy[filled]
     few = np.asarray(bins.count < FEW if display.few is None else display.few)[filled]
-    place = {"x": left, "width": width, "align": "edge"}
-    bars = ax.bar(height=accuracy, **place, **BARS)
-    gaps = ax.bar(height=-bins.gap[filled], bottom=accuracy, **place, **_GAP)
+    bars = ax.bar(left, accuracy, width, align="edge", **BARS)
+    gaps = ax.bar(left, -bins.gap[filled], width, accuracy, align="edge", **_GAP)
     for k in np.flatnonzero(few):
-        bars[k].set(**_FEW_ACCURACY)
-        gaps[k].set(**_FEW_GAP)
-    gap_name = "gap to mean confidence" if display.event is None else "gap to mean probability"
+        bars[k].set_color(_FEW)
+        gaps[k].set(facecolor=_FEW, alpha=0.5)
     # The first bar may be grey.
-    legend = {words_of(display.event)[0]: BARS, gap_name: _GAP}
-    if few.any():
-        legend[f"fewer than {FEW} samples"] = _FEW_ACCURACY
-    for label, style in legend.items():
+    for label, style in ((words_of(display.event)[0], BARS), (_gap_name(display.event), _GAP)):
         ax.bar(0, 0, 0, label=label, **style)
+    if few.any():
+        ax.bar(0, 0, 0, label=f"fewer than {FEW} samples", color=_FEW)
     if ref_line:
         ax.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
     if display.intervals is not None:
         low, high = display.intervals[:, filled]
         # A skewed interval of replicates needn't hold the value itself.
         ends = np.maximum([accuracy - low, high - accuracy], 0)
-        ax.errorbar(left + width / 2, accuracy, ends, label=f"{level} interval", **_INTERVAL)
+        ax.errorbar(left + width / 2, accuracy, ends, label=f"{level} interval", fmt="none", ecolor="black", capsize=2)
     curve = display.curve
     if curve is not None:
         if curve.low is not None:
             ax.fill_between(curve.confidence, curve.low, curve.high, label=f"{level} band", **_BAND)
-        ax.plot(curve.confidence, curve.accuracy, label="smoothed accuracy", **_CURVE)
+        ax.plot(curve.confidence, curve.accuracy, "k", label="smoothed accuracy")
     without_frame(ax)
     ax.set(xlim=(0, 1), ylim=(0, 1.01))
     return bars, gaps
+
+
+def _gap_name(event):
+    return "gap to mean confidence" if event is None else "gap to mean probability"
 
 
 def draw_line(ax, lower, display, histogram, label, ref_line):
@@ -78,19 +75,18 @@ def draw_line(ax, lower, display, histogram, label, ref_line):
     color = COLORS[n_before % len(COLORS)]
     style = {"color": color, "linestyle": STYLES[n_before % len(STYLES)]}
     confidence = bins.confidence[filled]
-    accuracy = bins.accuracy[filled]
     if not n_before and ref_line:
         ax.plot([0, 1], [0, 1], color="#8a8a8a", linewidth=1)
     if display.intervals is not None:
         ax.vlines(confidence, *display.intervals[:, filled], color=color, alpha=0.4, linewidth=1.2)
-    (line,) = ax.plot(confidence, accuracy, label=label, gid=_GID, marker="o", markersize=4, linewidth=1.8, **style)
+    (line,) = ax.plot(confidence, bins.accuracy[filled], label=label, gid=_GID, marker="o", markersize=4, **style)
     curve = display.curve
     if curve is not None:
         line.set_linestyle("none")
-        ax.plot(curve.confidence, curve.accuracy, linewidth=1.8, **style)
+        ax.plot(curve.confidence, curve.accuracy, **style)
         if curve.low is not None:
             ax.fill_between(curve.confidence, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
-    lower.stairs(100 * histogram.share, histogram.edges, linewidth=1.5, **style)
+    lower.stairs(100 * histogram.share, histogram.edges, **style)
     without_frame(ax, lower)
     ax.set(xlim=(0, 1), ylim=(0, 1.01))
     _name_axes_below(lower, display.event, display.counted)
@@ -100,14 +96,11 @@ def draw_line(ax, lower, display, histogram, label, ref_line):
 def draw_histogram(ax, bins, event, counted):
     """Where the samples, or their places, are, their accuracy and their mean confidence."""
     left, width = _places(bins)
-    ax.bar(left, 100 * bins.share, width, align="edge", **_HISTOGRAM)
-    means = (
-        (words_of(event)[0], bins.accuracy, LINE),
-        ("mean confidence" if event is None else "mean probability", bins.confidence, _MEAN),
-    )
-    for name, values, line in means:
-        mean = (bins.share * values).sum()
-        ax.axvline(mean, label=f"{name} {100 * mean:.1f} %", **line)
+    ax.bar(left, 100 * bins.share, width, align="edge", color="#b4bcc6", edgecolor="white")
+    accuracy, confidence = (100 * (bins.share * values).sum() for values in (bins.accuracy, bins.confidence))
+    ax.axvline(accuracy / 100, label=f"{words_of(event)[0]} {accuracy:.1f} %", **LINE)
+    mean = "mean confidence" if event is None else "mean probability"
+    ax.axvline(confidence / 100, label=f"{mean} {confidence:.1f} %", **_MEAN)
     without_frame(ax)
     _name_axes_below(ax, event, counted)
     legend_above(ax)

@@ -24,7 +24,7 @@ class PerturbationDisplay:
     """The fitted perturbation of a clamping calibrator as pictures, bars or curves, and its training.
 
     Use :meth:`from_estimator` to make one. Offsets and gains are bars, one per channel, against the dotted line where
-    they would do nothing, and a number where there is one alone; a matrix, filters, a grid and a delta of images are
+    they would do nothing; a matrix, filters, a grid and a delta of images are
     pictures; tone curves are curves. Gains and offsets of features are shown by depth: for each normalisation layer,
     from the input on, the median, the middle half and the range. Given images, it shows some before and after. Where no
     perturbation was kept, the display says so.

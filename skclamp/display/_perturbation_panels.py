@@ -19,11 +19,12 @@ _NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
 # Ever brighter from low to high, in greyscale as well.
 _COLORS = "cividis"
 _LINES = ("-", "--", "-.", ":")
-# Names that a panel has room for in all, and letters of theirs side by side.
-_MAX_NAMES, _MAX_LETTERS = 14, 18
+# Names that a panel has room for.
+_MAX_NAMES = 14
 _MAX_IMAGES = 6
 # Of a layer's gains, or offsets: the range, the middle half and the median.
 _QUANTILES = (0, 0.25, 0.5, 0.75, 1)
+_PARTS_OF_BOX = ("whislo", "q1", "med", "q3", "whishi")
 # Parts of a family's parameter that are shown.
 _SHOWN_OF: dict[str, Any] = {"filters": np.s_[:, 0], "map": (0, 0)}
 
@@ -75,11 +76,11 @@ def _numbers(parameter):
 def _parameter_panels(title, values, picture, names):
     """Bars, a picture, or one picture per channel, by the kind of parameter and its axes."""
     if picture.kind == "matrix":
-        return _image_panels([title], [values], _channel_names(names, len(values)))
+        return [_image_panel(title, values, names=_channel_names(names, len(values)))]
     # Of images a map is one, along a sequence it has bars.
     values = values[_SHOWN_OF.get(picture.kind, ...)]
     if picture.kind != "bars" and values.ndim == 2:
-        return _image_panels([title], [values])
+        return [_image_panel(title, values)]
     if picture.kind != "bars" and values.ndim == 3:
         return _channel_panels(title, values, names)
     by_channel = picture.kind in ("bars", "entries") and names is not None
@@ -89,17 +90,18 @@ def _parameter_panels(title, values, picture, names):
 
 def _channel_panels(title, values, names):
     """One picture per channel, all on the same scale; of more than six, their mean and their spread."""
+    if len(values) == 1:
+        return [_image_panel(title, values[0])]
     if len(values) > _MAX_IMAGES:
-        return _image_panels([f"{title}\nmean of channels", f"{title}\ntheir spread"], [values.mean(0), values.std(0)])
-    titles = [f"{title}\n{name}" for name in _channel_names(names, len(values), numbered="channel {}")]
-    return _image_panels(titles if len(values) > 1 else [title], values, limits=(values.min(), values.max()))
+        parts = {"mean of channels": values.mean(0), "their spread": values.std(0)}
+        return [_image_panel(f"{title}\n{name}", image) for name, image in parts.items()]
+    limits = values.min(), values.max()
+    names = _channel_names(names, len(values), numbered="channel {}")
+    return [_image_panel(f"{title}\n{name}", image, limits) for name, image in zip(names, values, strict=True)]
 
 
-def _image_panels(titles, images, names=None, limits=(None, None)):
-    return [
-        Panel(title, "image", {"image": image, "names": names, "limits": limits})
-        for title, image in zip(titles, images, strict=True)
-    ]
+def _image_panel(title, image, limits=(None, None), names=None):
+    return Panel(title, "image", {"image": image, "names": names, "limits": limits})
 
 
 def _curve_panel(name, block, names, input_range):
@@ -149,8 +151,8 @@ def stretched(values, low, high):
 
 def _draw_photo(ax, images, limits):
     before, after = (stretched(image, *limits).transpose(1, 2, 0) for image in images)
-    gap = np.ones_like(before[:, : max(1, before.shape[1] // 12)])
-    ax.imshow(np.hstack([before, gap, after]).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    gap = np.ones_like(before[:, :1])
+    ax.imshow(np.hstack([before, gap, after]).squeeze(), cmap="gray", clim=(0, 1))
     ax.set_axis_off()
 
 
@@ -163,49 +165,33 @@ def _channel_names(names, n_channels, numbered="{}"):
 
 
 def _draw_bars(ax, values, names, nothing):
-    """Bars from the value that does nothing, which is 0 where it isn't known; a number where there is one alone."""
+    """Bars from the value that does nothing, which is 0 where it isn't known."""
     base = nothing or 0.0
-    if len(values) == 1:
-        ax.set_axis_off()
-        place = {"ha": "center", "transform": ax.transAxes}
-        ax.text(0.5, 0.55, f"{values[0]:.4g}", fontsize=20, color=BARS["color"], **place)
-        if nothing is not None:
-            ax.text(0.5, 0.4, f"{base:g} would do nothing", fontsize="small", **place)
-        return
     ax.bar(range(len(values)), values - base, bottom=base, **BARS)
     ax.axhline(base, **_NOTHING)
     _name_places(ax, len(values), names, "channel")
-    ax.margins(y=0.12)
     without_frame(ax)
 
 
 def _name_places(ax, n_places, names, otherwise):
-    """Names below the places, upright where they are too long to stand side by side; one for all without room."""
+    """Names below the places, upright so that they don't overlap; one for all without room."""
     if names is not None and n_places <= _MAX_NAMES:
-        is_long = sum(map(len, names)) + 2 * len(names) > _MAX_LETTERS
-        ax.set_xticks(range(n_places), names, **({"rotation": 90, "fontsize": "small"} if is_long else {}))
+        ax.set_xticks(range(n_places), names, rotation="vertical")
     else:
         ax.set_xlabel(otherwise)
-        ax.xaxis.get_major_locator().set_params(integer=True, nbins=min(n_places, 6))
 
 
 def _draw_depth(ax, quantiles, names, nothing):
     """The range of each layer's values, the middle half of them, and the median."""
-    places = np.arange(len(names))
-    low, first, median, third, high = quantiles.T
-    width = min(6.0, 90 / len(names))
-    ax.vlines(places, low, high, color=BARS["color"], linewidth=0.8)
-    ax.vlines(places, first, third, color=BARS["color"], linewidth=width, alpha=0.5)
-    ax.plot(places, median, "o", color=LINE["color"], markersize=min(4.0, width))
+    boxes = [dict(zip(_PARTS_OF_BOX, of_layer, strict=True)) for of_layer in quantiles]
+    ax.bxp(boxes, positions=range(len(names)), showfliers=False, manage_ticks=False)
     ax.axhline(nothing, **_NOTHING)
     _name_places(ax, len(names), names, "layer, from the input on")
-    ax.margins(x=0.5 / len(names), y=0.12)
     without_frame(ax)
 
 
 def _draw_image(ax, image, names, limits):
-    aspect = "equal" if max(image.shape) < 4 * min(image.shape) else "auto"
-    shown = ax.imshow(image, cmap=_COLORS, clim=limits, interpolation="nearest", aspect=aspect)
+    shown = ax.imshow(image, cmap=_COLORS, clim=limits, aspect="auto")
     ax.figure.colorbar(shown, ax=ax, shrink=0.85)
     if names is None:
         ax.set(xticks=[], yticks=[])
@@ -231,7 +217,6 @@ def _draw_history(ax, history, keys):
         ax.plot(epochs, history[:, key], color=LINE["color"], linestyle=line, marker="o", markersize=3, label=key)
     ax.legend(fontsize="small")
     ax.set(xlabel="epoch")
-    ax.xaxis.get_major_locator().set_params(integer=True)
     without_frame(ax)
 
 

@@ -10,10 +10,9 @@ from ..metrics import RiskCoverageCurve, risk_coverage_curve
 from ._axes import LINE, new_axes, without_frame
 from ._predictions import predictions_of
 
-_CHANCE = {"color": "black", "linewidth": 1.2, "linestyle": ":"}
-_BEST = {"color": "#7a8594", "linewidth": 1.2, "linestyle": "--"}
-_TARGET = {"color": "#9c2f10", "linewidth": 1.2, "linestyle": "-."}
-_MARK = {"color": "#9c2f10", "marker": "D", "linestyle": "none", "markersize": 6}
+_CHANCE = {"color": "black", "linestyle": ":"}
+_BEST = {"color": "#7a8594", "linestyle": "--"}
+_TARGET = {"color": "#9c2f10", "linestyle": "-."}
 # Between points that lie farther apart, because samples tie, the curve is bent.
 _N_STEPS = 2**9
 
@@ -256,7 +255,7 @@ class RiskCoverageDisplay:
             last = np.flatnonzero(curve.thresholds > self.threshold)[-1]
             answered, risk = curve.coverages[last], curve.risks[last]
             label = f"above {self.threshold:.4g}: coverage {answered:.4f}, risk {risk:.4f}"
-            (self.mark_,) = ax.plot(answered, risk, label=label, **_MARK)
+            (self.mark_,) = ax.plot(answered, risk, "D", label=label, color="#9c2f10")
         ax.set(xlabel="coverage", ylabel="selective risk", xlim=(0, 1))
         # Further curves on these axes may be higher.
         ax.set_ylim(bottom=0, auto=None)

@@ -45,18 +45,20 @@ class MeanScore:
         """The same of the differences to another's values."""
         difference = copy.copy(self)
         difference.value = self.value - other.value
-        difference.limits = (-np.inf, np.inf)
         difference.residual = self.residual - other.residual
         return difference
 
     def sums(self, counts):
-        """Sums of the weights, and of what means and standard errors are made of."""
+        """Mean residual of each resample and its standard error, of shape (n_resamples, 2)."""
         residual, weight = self.residual, self.weight
-        return counts @ np.stack([residual, weight, weight**2, weight * residual, residual**2], 1)
+        total = counts @ weight
+        mean = counts @ residual / total
+        squares = counts @ residual**2 - 2 * mean * (counts @ (weight * residual)) + mean**2 * (counts @ weight**2)
+        return np.stack([mean, np.sqrt(np.maximum(squares, 0)) / total], 1)
 
     def values(self, sums):
         """Mean of each resample."""
-        return self.value + _means(sums)
+        return self.value + sums[:, 0]
 
     def noise(self, sums):
         """Errors of the replicates' means, each over its standard error and times the sample's (bootstrap-t).
@@ -64,33 +66,22 @@ class MeanScore:
         A replicate that has drawn hardly a mistake has next to no standard error: a quarter of the sample's is the
         least that counts.
         """
-        error = self._standard_errors(self.sums(np.ones((1, len(self.weight)))))[0]
-        ratio = np.maximum(self._standard_errors(sums) / error, _LEAST_RATIO) if error > 0 else 1.0
-        return _means(sums) / ratio
+        mean, error = sums.T
+        ((_, own_error),) = self.sums(np.ones((1, len(self.weight))))
+        return mean / np.maximum(error / own_error, _LEAST_RATIO) if own_error > 0 else mean
 
     def interval(self, sums, tail):
         """Return the value and an interval, each of whose ends misses the true one with a probability `tail`."""
         low, high = np.quantile(-self.noise(sums), [tail, 1 - tail])
         if self._is_clustered:
             # Of few units, which may be of several sizes, resamples alone end too soon.
-            half = stats.t.isf(tail, n_effective(self.weight) - 1) * self.values(sums).std()
+            half = stats.t.isf(tail, n_effective(self.weight) - 1) * sums[:, 0].std()
             low = min(low, -half)
             high = max(high, half)
         low, high = self.value + low, self.value + high
         if self.few is not None:
             high = max(high, self.few(tail))
         return self.value, *np.clip([low, high], *self.limits)
-
-    def _standard_errors(self, sums):
-        """Standard errors of the means of resamples."""
-        mean = _means(sums)
-        squares = sums[:, 4] - 2 * mean * sums[:, 3] + mean**2 * sums[:, 2]
-        return np.sqrt(np.maximum(squares, 0)) / sums[:, 1]
-
-
-def _means(sums):
-    """Mean residual of each resample."""
-    return sums[:, 0] / sums[:, 1]
 
 
 class AnyMetric:

@@ -155,7 +155,7 @@ class CalibratorComparison:
         intervals. Two calibrators' reliability diagrams stand side by side, of the most probable class or of one
         class's probability, in bins of the reader's choice. Then come the wrong answers given with most confidence, the
         worst classes, a threshold of confidence, risk over coverage, the scores, also as CSV, and what neural clamping
-        learned. Of more than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would
+        learned. Of more than 24 classes, the most frequent ones have diagrams of their own, and none if the file would
         be too large. Of several labels a sample all together have a diagram, and each has; those of the largest
         uncalibrated NLL come first.
 
