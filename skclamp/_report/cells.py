@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..metrics._binning import bin_indices, edges_at_ranks, rounded
+from ..metrics._binning import bin_indices, edges_of_sorted, rounded
 
 # Bins that every page offers, beside the comparison's own.
 _COUNTS = (*range(1, 21), 25, 30, 40, 50)
@@ -73,7 +73,7 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
     side = "right" if is_top else "left"
     exact = [np.arange(n + 1) / n for n in counts]
     widths = [rounded(edges, dtype) for edges in exact]
-    masses = [edges_at_ranks(ascending, n, side) for n in counts]
+    masses = [edges_of_sorted(ascending, np.ones(len(ascending)), n, side) for n in counts]
     thresholds = rounded(np.unique(np.concatenate([THRESHOLDS, *exact])), dtype)
     cuts = np.unique(np.concatenate([*widths, *masses, *([thresholds] if is_top else [])]))
     _, cell, count = np.unique(np.searchsorted(cuts, confidence), return_inverse=True, return_counts=True)

@@ -95,8 +95,8 @@ def _png(shares):
 
 def _add_scene(scenes, row, y, proba):
     """Add the labels of an image, and what each calibrator says of it, shrunk by leaving out pixels."""
-    sizes = _sizes(y.shape, _MAX_PIXELS_OF_SCENES)
-    some = np.ix_(*(np.arange(size) * side // size for size, side in zip(sizes, y.shape, strict=True)))
+    step = _step(y.shape, _MAX_PIXELS_OF_SCENES)
+    some = np.s_[::step, ::step]
     known = y >= 0
     mask = y[some]
     palette = np.array([_color(k) for k in range(mask.max() + 1)] + [_GREY]) / 255
@@ -129,11 +129,11 @@ def _images(samples, rows, key):
 
 def _shrunk(x, most):
     """A batch of one image as an array of at most so many pixels along either side, channels last."""
-    shrunk = F.interpolate(x.float(), _sizes(x.shape[2:], most), mode="area")
+    step = _step(x.shape[2:], most)
+    shrunk = F.avg_pool2d(x.float(), step, ceil_mode=True)
     return shrunk[0].permute(1, 2, 0).cpu().numpy()
 
 
-def _sizes(sides, most):
-    """Sides of an image once it has at most so many pixels along either."""
-    share = min(1.0, most / max(sides))
-    return [max(1, round(share * side)) for side in sides]
+def _step(sides, most):
+    """How many pixels along a side are one, so that an image has at most so many along either."""
+    return -(-max(sides) // most)

@@ -55,6 +55,7 @@ def legend_above(ax, title=None, ncols=2):
     title = former.get_title().get_text() if title is None and former else title
     legend = ax.legend(
         title=title,
+        alignment="left",
         loc="lower left",
         bbox_to_anchor=(0, 1),
         borderaxespad=0.2,

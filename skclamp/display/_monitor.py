@@ -148,11 +148,8 @@ class MonitorDisplay:
         >>> plt.close(display.figure_)
         """
         alpha = check_number(self.alpha, "alpha", closed="neither")
-        trajectory = np.asarray(self.trajectory, dtype=float)
-        if trajectory.ndim != 2 or trajectory.shape[1] != 3 or not len(trajectory):
-            raise ValueError(f"trajectory must have shape (n_points, 3), as trajectory_ has; got {trajectory.shape}")
         ax = new_axes(size=(7, 4))[0] if ax is None else ax
-        number, log_e, log_r = trajectory.T
+        number, log_e, log_r = np.asarray(self.trajectory, dtype=float).T
         name = self.estimator_name if name is None else name
         label = "evidence" if name is None else f"evidence against {name}"
         (self.line_,) = ax.plot(number, log_e, label=label, **LINE)

@@ -174,10 +174,10 @@ def _draw_bars(ax, values, names, nothing):
 
 
 def _name_places(ax, n_places, names, otherwise):
-    """Names below the places, upright so that they don't overlap; one for all without room."""
-    if names is not None and n_places <= _MAX_NAMES:
-        ax.set_xticks(range(n_places), names, rotation="vertical")
-    else:
+    """Names or numbers of few places below them, upright so that they don't overlap; else what they are."""
+    if n_places <= _MAX_NAMES:
+        ax.set_xticks(range(n_places), names or range(n_places), rotation="vertical")
+    if names is None or n_places > _MAX_NAMES:
         ax.set_xlabel(otherwise)
 
 

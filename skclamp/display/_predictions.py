@@ -5,7 +5,7 @@ import numpy as np
 from .._backbones.samples import predict_labelled
 from .._utils.arrays import to_numpy
 from .._utils.labels import calibrator_in
-from .._utils.sklearn_private import num_samples, take_rows
+from .._utils.sklearn_private import take_rows
 
 
 def predictions_of(estimator, X, y, name, **beside):
@@ -42,12 +42,6 @@ def held_out_predictions(cv_results, X, y, name, **beside):
     rows = np.concatenate(tests)
     if len(np.unique(rows)) < len(rows):
         raise ValueError("cv_results must hold out each sample once at most, since intervals count a sample once")
-    lengths = num_samples(X), num_samples(y)
-    if min(lengths) <= rows.max():
-        raise ValueError(
-            f"X and y must be those that were cross-validated, {rows.max() + 1} samples at least; got {lengths[0]} and "
-            f"{lengths[1]}"
-        )
     folds = [
         predictions_of(estimator, take_rows(X, test), take_rows(y, test), name)
         for estimator, test in zip(cv_results["estimator"], tests, strict=True)

@@ -320,33 +320,23 @@ class ReliabilityDisplay:
         if n_draws:
             error = partial(metric, n_bins=n_bins)
             floor = calibration_noise_floor(error, proba, n_draws=n_draws, groups=groups, random_state=random_state)
-        display = cls._of_pairs(
-            proba.pairs(y_encoded),
+        pairs = proba.pairs(y_encoded)
+        resamples = resampler(proba, n_resamples, random_state)
+        intervals, counts = accuracy_intervals(pairs, bins.edges, resamples(), confidence_level)
+        display = cls(
             bins,
-            resampler(proba, n_resamples, random_state),
-            confidence_level,
-            smooth,
             histogram=histogram,
             metric_name=metric_name,
             noise_floor=floor,
             estimator_name=name,
-            event="" if rows.kind == "labels" else event,
-            counted="places" if rows.kind == "places" else "samples",
-        )
-        return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line, line=line)
-
-    @classmethod
-    def _of_pairs(cls, pairs, bins, resamples, confidence_level, smooth, **shown):
-        """The display of pairs in bins, with what replicates tell of them; `resamples` yields these each time."""
-        intervals, counts = accuracy_intervals(pairs, bins.edges, resamples(), confidence_level)
-        return cls(
-            bins,
             intervals=intervals,
             curve=smooth_curve(pairs, resamples(), confidence_level) if smooth else None,
             confidence_level=confidence_level,
+            event="" if rows.kind == "labels" else event,
             few=counts < FEW,
-            **shown,
+            counted="places" if rows.kind == "places" else "samples",
         )
+        return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line, line=line)
 
     def plot(self, *, ax=None, name=None, ref_line=True, line=None):
         """Draw the diagram and the histogram.

@@ -1,12 +1,14 @@
 """ReliabilityGridDisplay: several calibrators, or every class, in one figure."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from .._utils.arrays import to_numpy
-from .._utils.parameters import by_name, check_number, check_whole_number
+from .._utils.parameters import by_name, check_whole_number
+from ..metrics import classwise_calibration_error
 from ..metrics._metric import split_rows
 from ._axes import COLORS, new_axes
-from ._curves import resampler
 from ._diagram import draw_diagram, words_of
 from ._predictions import predictions_of
 from ._reliability import UNDRAWN, ReliabilityDisplay
@@ -178,11 +180,8 @@ class ReliabilityGridDisplay:
         sample_weight=None,
         groups=None,
         ignore_index=-100,
-        n_resamples=0,
-        confidence_level=0.95,
-        smooth=False,
-        random_state=0,
         n_columns=4,
+        **kwargs,
     ):
         """Diagrams of the probabilities of each class, against the rest.
 
@@ -205,17 +204,11 @@ class ReliabilityGridDisplay:
             What each sample belongs to, such as a patient; see :meth:`ReliabilityDisplay.from_predictions`.
         ignore_index : int, default=-100
             Of a class at each place of a sample, what stands for one that isn't known.
-        n_resamples : int, default=0
-            Bootstrap replicates for intervals of the bins and the band of the curve; 0 takes Wilson's intervals, and no
-            band; or 1,000 of a class at each place, or of `groups`, which depend on each other.
-        confidence_level : float, default=0.95
-            Of these.
-        smooth : bool, default=False
-            Whether to draw the smoothed curve.
-        random_state : int, RandomState instance or None, default=0
-            Seed of the replicates.
         n_columns : int, default=4
             Panels side by side.
+        **kwargs
+            `n_resamples`, `confidence_level`, `smooth` and `random_state` as in
+            :meth:`ReliabilityDisplay.from_predictions`.
 
         Returns
         -------
@@ -246,26 +239,27 @@ class ReliabilityGridDisplay:
         """
         rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False)
         proba = rows.proba.in_units(groups)
-        if rows.kind == "places" or groups is not None:
-            n_resamples = n_resamples or 1000
-        edges = proba.equal_width_edges(n_bins)
-        check_number(confidence_level, "confidence_level", closed="neither")
-        resamples = resampler(proba, n_resamples, random_state)
-        pairs = list(proba.class_pairs(rows.y_encoded))
-        tables = [of_class.table(edges) for of_class in pairs]
+        depend = rows.kind == "places" or groups is not None
         names = np.arange(proba.n_classes) if labels is None else to_numpy(labels)
+        errors = classwise_calibration_error(rows.y_encoded, proba, n_bins=n_bins, average=None)
         displays = [
-            ReliabilityDisplay._of_pairs(
-                pairs[k],
-                tables[k],
-                resamples,
-                confidence_level,
-                smooth,
-                estimator_name=str(names[k]),
-                counted="places" if rows.kind == "places" else "samples",
+            ReliabilityDisplay.from_predictions(
+                (rows.y_encoded == k).astype(int),
+                proba.values[:, k],
+                n_bins=n_bins,
+                labels=[0, 1],
+                sample_weight=proba.weight,
+                groups=proba.unit if depend else None,
+                n_draws=0,
+                name=str(names[k]),
+                ax=UNDRAWN,
+                **kwargs,
             )
-            for k in _chosen(columns, tables)
+            for k in _chosen(columns, errors)
         ]
+        # Titles tell the classes.
+        counted = "places" if rows.kind == "places" else "samples"
+        displays = [replace(display, event=None, counted=counted) for display in displays]
         return cls(displays).plot(n_columns=n_columns, xlabel="probability", ylabel="share of the class")
 
     def plot(self, *, overlay=False, n_columns=3, ax=None, xlabel=None, ylabel=None):
@@ -337,11 +331,11 @@ class ReliabilityGridDisplay:
         )
 
 
-def _chosen(columns, tables, most=12):
+def _chosen(columns, errors, most=12):
     """The columns asked for, or those of the largest errors."""
     if columns is None:
-        return np.argsort([-table.expected_gap() for table in tables], kind="stable")[:most]
+        return np.argsort(-errors, kind="stable")[:most]
     for k in columns:
-        if check_whole_number(k, "columns", low=0) >= len(tables):
-            raise ValueError(f"columns must be among 0 ... {len(tables) - 1}; got {k}")
+        if check_whole_number(k, "columns", low=0) >= len(errors):
+            raise ValueError(f"columns must be among 0 ... {len(errors) - 1}; got {k}")
     return columns

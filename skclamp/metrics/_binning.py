@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -194,7 +194,8 @@ class Probabilities:
         self.weight = None if sample_weight is None else weights_of_rows(sample_weight, (shape[0], *shape[2:]))
         self.n_units = self.n_samples // self.rows_a_sample
         self.unit = np.repeat(np.arange(self.n_units), self.rows_a_sample)
-        self._kept = {}
+        # By the number of edges, as many draws of labels share them.
+        self._class_sums = {}
 
     def in_units(self, groups):
         """Return these, the samples of a group one unit; None leaves each one by itself."""
@@ -259,7 +260,7 @@ class Probabilities:
             confidence, prediction = self.top_label
             hits = prediction == y_encoded
         else:
-            confidence, predictions = self.kept(("top", top_k), partial(self._top_labels, top_k))
+            confidence, predictions = self._top_labels(top_k)
             hits = (predictions == y_encoded[:, None]).any(1)
         return self._pairs(confidence, hits, threshold)
 
@@ -292,16 +293,18 @@ class Probabilities:
         _ = self.top_label
         other = copy.copy(self)
         other.weight = weight
-        other._kept = {key: own for key, own in self._kept.items() if key[0] != "columns"}
+        other._class_sums = {}
         return other
 
     def classwise_table(self, y_encoded, edges):
         """Bins of every class's probability, class by class, and how often the class is the right one."""
-        count, total = self.kept(("columns", len(edges)), partial(self._class_sums, edges))
+        if len(edges) not in self._class_sums:
+            self._class_sums[len(edges)] = self._sums_by_class(edges)
+        count, total = self._class_sums[len(edges)]
         hits = np.bincount(self.label_places(y_encoded, edges), self.weight, count.size).reshape(count.shape)
         return BinTable.from_sums(edges, count, total, hits)
 
-    def _class_sums(self, edges):
+    def _sums_by_class(self, edges):
         """Count and sum of probabilities, shape (n_bins, n_classes).
 
         A row has fewer than n_bins entries beyond the first bin however many classes there are: only they are looked at
@@ -336,12 +339,6 @@ class Probabilities:
     def average(self, values):
         """Mean of one value per sample, weighted."""
         return float(np.average(values, weights=self.weight))
-
-    def kept(self, key, compute):
-        """Return what a function computes of the probabilities and weights, kept, as many draws of labels share it."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
 
     def _top_labels(self, top_k):
         """Sum (float64) and column indices of each sample's `top_k` largest probabilities."""
@@ -378,27 +375,20 @@ def bin_indices(values, edges):
 
 
 def equal_mass_edges(confidence, weight, n_bins, side="left"):
-    """Edges, all of them confidences, between which equal numbers (or weights) of samples lie, ties aside.
-
-    Edge k is the last confidence, in ascending order, before which less than k/n_bins of the samples come; with
-    ``side="right"`` at most k/n_bins, so that the first bin has one sample more and the last one less.
-    """
-    n_bins = check_whole_number(n_bins, "n_bins")
-    if weight is None:
-        return edges_at_ranks(np.sort(confidence), n_bins, side)
+    """Edges, all of them confidences, between which equal weights of samples lie, ties aside; see `edges_of_sorted`."""
     order = np.argsort(confidence, kind="stable")
-    ascending = confidence[order]
-    weight = weight[order]
+    return edges_of_sorted(confidence[order], weight[order], check_whole_number(n_bins, "n_bins"), side)
+
+
+def edges_of_sorted(ascending, weight, n_bins, side):
+    """Edges of bins of equal mass, of ascending confidences and their weights.
+
+    Edge k is the last confidence before which less than k/n_bins of the weight comes; with ``side="right"`` at most
+    k/n_bins, so that of equal weights the first bin has one sample more and the last one less.
+    """
     before = np.cumsum(weight) - weight
     total = weight.sum()
     noise = ROUNDING * n_bins * total
     wanted = np.arange(n_bins + 1) * total + (noise if side == "right" else -noise)
     place = np.searchsorted(before * n_bins, wanted, side=side) - 1
     return ascending[np.maximum(place, 0)]
-
-
-def edges_at_ranks(ascending, n_bins, side):
-    """As `equal_mass_edges`, of sorted confidences that weigh alike."""
-    ranks = np.arange(n_bins + 1) * len(ascending)
-    ranks = ranks // n_bins if side == "right" else -(-ranks // n_bins) - 1
-    return ascending[ranks.clip(0, len(ascending) - 1)]

@@ -290,7 +290,7 @@ def edges_of(pairs, proba, n_bins, strategy):
     """Edges of bins of equal width or of equal mass."""
     if strategy == "uniform":
         return proba.equal_width_edges(n_bins)
-    return equal_mass_edges(pairs.confidence, pairs.weight, n_bins)
+    return equal_mass_edges(pairs.confidence, pairs.masses, n_bins)
 
 
 def _adaptive_bins(pairs, proba, n_bins, include_lowest):
@@ -299,7 +299,7 @@ def _adaptive_bins(pairs, proba, n_bins, include_lowest):
     Those of one event are the ones of its classwise error, where every sample counts: only of the most probable class
     are there implementations to agree with.
     """
-    edges = equal_mass_edges(pairs.confidence, pairs.weight, n_bins, "left" if proba.is_event else "right")
+    edges = equal_mass_edges(pairs.confidence, pairs.masses, n_bins, "left" if proba.is_event else "right")
     return edges, include_lowest if include_lowest != "auto" or not proba.is_event else True
 
 

@@ -72,7 +72,8 @@ def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
     pairs = some_pairs(proba, y_encoded, top_k, threshold)
     distinct, place = np.unique(pairs.confidence, return_inverse=True)
     n_groups = min(len(distinct), _MAX_GROUPS)
-    return ErrorOfPairs(value, pairs, grouped(place * n_groups // len(distinct), n_groups), _path, np.inf)
+    groups = grouped(place * n_groups // len(distinct), n_groups)
+    return ErrorOfPairs(value, pairs, groups, _path, np.inf, allows_for_noise=True)
 
 
 def _path(residual, mass):

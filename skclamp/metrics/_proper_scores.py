@@ -134,7 +134,7 @@ def predictive_entropy(y_proba, *, sample_weight=None):
     0.3466
     """
     proba = Probabilities(y_proba, sample_weight)
-    return proba.average(np.concatenate([entr(chunk).sum(1, dtype=np.float64) for _, chunk in proba.chunks()]))
+    return proba.average(entr(proba.values).sum(1, dtype=np.float64))
 
 
 class CalibrationRefinement(NamedTuple):

@@ -107,12 +107,15 @@ class ErrorOfPairs:
 
     `groups`, sparse and of shape (n_pairs, n_groups), is the share of each pair in each. ``path(residual, mass)`` is
     given the groups' sums of residuals and of weights, a row for each resample. `order` is as in `numpy.linalg.norm`.
+    With `allows_for_noise` an upper end isn't below that of the percentiles: noise of the sample's own path adds to the
+    replicates', under which a value as small as the one found seems rarer than it is.
     """
 
-    def __init__(self, value, pairs, groups, path, order):
+    def __init__(self, value, pairs, groups, path, order, allows_for_noise=False):
         self.value = value
         self._path = path
         self._order = order
+        self._allows_for_noise = allows_for_noise
         self._of_units = [pairs.of_units @ each for each in (groups.multiply(pairs.residual[:, None]), groups)]
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
@@ -133,6 +136,8 @@ class ErrorOfPairs:
         at_zero = self._chance(sums, 0.0)
         if at_zero > 0:
             high *= self.last_scale(sums, tail * at_zero)
+        if self._allows_for_noise:
+            high = max(high, np.quantile(self.values(sums), 1 - tail))
         return middle, min(low, high), high
 
     def last_scale(self, sums, level):

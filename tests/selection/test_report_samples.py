@@ -156,12 +156,12 @@ FORMS = {
 def test_any_kind_of_images_is_pictured(form, shape, tmp_path):
     X = _images(*shape)
     found = _thumbnails(_Pooled(), X, tmp_path, form)
-    size = (8, 8) if shape[1] == 8 else (43, 64)
+    size, step = ((8, 8), 1) if shape[1] == 8 else ((34, 50), 3)
     assert found["limits"] == [[0, 1]] * shape[0] and found["after"] == {}
     for row, png in found["before"].items():
         pixels = _pixels(png)
         assert pixels.shape == (*size, shape[0])
-        image = torch.nn.functional.interpolate(X[N + int(row)][None], size, mode="area")[0].permute(1, 2, 0)
+        image = torch.nn.functional.avg_pool2d(X[N + int(row)], step, ceil_mode=True).permute(1, 2, 0)
         np.testing.assert_allclose(pixels, 255 * image, atol=0.51)
 
 
