@@ -389,7 +389,7 @@ OF_LABELS = {
         r"y_proba must be dense; got a sparse csr_array: pass y_proba.toarray\(\)",
     ),
     "swapped in a metric": (
-        lambda: expected_calibration_error(softmax(LOGITS), Y),
+        lambda: expected_calibration_error(softmax(LOGITS), (Y > 1).astype(int)),
         ValueError,
         "y_proba and y_true look swapped",
     ),
