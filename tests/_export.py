@@ -54,7 +54,10 @@ def onnx(module, x, folder):
     return lambda x: torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
 
 
-HOW = pytest.mark.parametrize("how", [exported, traced, onnx], ids=lambda how: how.__name__)
+# ONNX is made of what torch.export gives, and dear: modules/test_export.py stands for it in the fast run.
+HOW = pytest.mark.parametrize(
+    "how", [exported, traced, pytest.param(onnx, marks=pytest.mark.slow)], ids=lambda how: how.__name__
+)
 
 
 def check_the_same(module, x, how, folder):

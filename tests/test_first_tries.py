@@ -1,6 +1,5 @@
 """What users try first: it is taken, or its message has the mend."""
 
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -173,13 +173,15 @@ class TestTakers:
         assert "from 600 samples" in asked.summary() or "by 600 samples" in asked.summary()
         assert "of them)" not in asked.summary()
 
-    def test_labels_in_any_form_are_the_same(self, calibrator):
-        Z, Y = problem()
-        expected = clone(calibrator).fit(Z, Y).predict_proba(Z)
-        for form in (Y.astype(bool), Y.tolist(), csr_array(Y), torch.from_numpy(Y), Y.astype(np.float32)):
-            np.testing.assert_array_equal(clone(calibrator).fit(Z, form).predict_proba(Z), expected)
-        frame = pd.DataFrame(Y, columns=list("abcd"))
-        assert clone(calibrator).fit(Z, frame).classes_.tolist() == list("abcd")
+
+@pytest.mark.parametrize("calibrator", [PlattScaling(), HistogramBinning()], ids=repr)
+def test_labels_in_any_form_are_the_same(calibrator):
+    Z, Y = problem()
+    expected = clone(calibrator).fit(Z, Y).predict_proba(Z)
+    for form in (Y.astype(bool), Y.tolist(), csr_array(Y), torch.from_numpy(Y), Y.astype(np.float32)):
+        np.testing.assert_array_equal(clone(calibrator).fit(Z, form).predict_proba(Z), expected)
+    frame = pd.DataFrame(Y, columns=list("abcd"))
+    assert clone(calibrator).fit(Z, frame).classes_.tolist() == list("abcd")
 
 
 @pytest.mark.parametrize("calibrator", REFUSING, ids=repr)
@@ -306,7 +308,7 @@ def test_partial_pooling_is_empirical_bayes():
     np.testing.assert_allclose(calibrator.shared_, before, atol=2e-3)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_independent_labels_are_each_a_proof_to_the_selector_and_copies_are_one(seed):
     rng = np.random.default_rng(seed)
     Z = 2 * rng.normal(size=(100, 6)) - 1
@@ -400,7 +402,7 @@ NETWORK = fitted_network()
 @pytest.mark.parametrize(
     "classifier",
     [
-        MLPClassifier(16, max_iter=300, random_state=0),
+        MLPClassifier(16, max_iter=100, random_state=0),
         OneVsRestClassifier(LogisticRegression()),
         MultiOutputClassifier(LogisticRegression()),
         ClassifierChain(LogisticRegression()),

@@ -134,8 +134,6 @@ class Bent(AffinePerturbation):
         return super().forward(x) + x**2
 
 
-
-
 class Unsteady(Net):
     """Gives other logits each time."""
 
