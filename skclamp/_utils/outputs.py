@@ -42,7 +42,8 @@ class Rows(NamedTuple):
     def take(self, chosen):
         """Some of them, by a mask or by their numbers."""
         unit = None if self.unit is None else self.unit[chosen.cpu().numpy()]
-        return Rows(*(values[chosen.to(values.device)] for values in self[:3]), unit)
+        logits, y, weight = (values[chosen.to(values.device)] for values in self[:3])
+        return Rows(logits, y, weight, unit)
 
 
 @register
@@ -93,8 +94,7 @@ class OutputLayer(NamedTuple):
         if self.is_dense:
             weight = weight * share_of_places(logits.shape[2])
         unit = np.arange(len(y)) if unit is None else unit
-        rows = self.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1)
-        return Rows(*rows, unit.repeat(y.shape[1]))
+        return Rows(self.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1), unit.repeat(y.shape[1]))
 
     def rows(self, logits):
         """Return rows of logits (N, K) of a network's (n, K, *places), or of labels: the logarithms of 1 - p and p."""

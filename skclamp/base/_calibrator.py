@@ -435,14 +435,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         tags = self._tags
         if not tags.takes_absent and (absent := absent_among(rows.logits)) is not None and absent.any():
             refuse_absent(type(self).__name__)
-        seen = self._learned_among(rows)
+        seen = SeenClasses.of(rows) if tags.learns_by_class else None
         if tags.learns_by_class:
             self.seen_ = np.ones(rows.logits.shape[1], dtype=bool) if seen is None else seen.mask
         if seen is not None:
             if len(seen.columns) > 1 and not seen.are_missing_by_chance(rows):
                 note(words.missing_classes(seen.mask), CalibrationSetWarning)
             rows = seen.among(rows)
-        learned = self._fit_logits(*rows[:3], **({"unit": rows.unit} if tags.holds_out else {}))
+        told = {"unit": rows.unit} if tags.holds_out else {}
+        learned = self._fit_logits(rows.logits, rows.y, rows.weight, **told)
         if not isinstance(learned, Map):
             raise TypeError(f"_fit_logits must return a skclamp.base.Map; got {type(learned).__name__}")
         # A copy: what was returned may be another calibrator's.
@@ -471,15 +472,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         fitted._fit_rows(rows, outputs.n_labels)
         return fitted
 
-    def _learned_among(self, rows):
-        """Hook: the classes that a map is learned among, where others have no samples; None where it is among all."""
-        return SeenClasses.of(rows) if self._tags.learns_by_class else None
-
     def _fit_labels(self, rows, n_labels):
         """Return the map of rows of all labels: one for all, or one for each label that has come out either way."""
         varies, _, weight, temperature = labels_that_teach(rows, n_labels)
         if self._tags.map_of_labels == "all":
-            return self._fit_logits(*rows[:2], weight, **({"unit": rows.unit} if self._tags.holds_out else {}))
+            told = {"unit": rows.unit} if self._tags.holds_out else {}
+            return self._fit_logits(rows.logits, rows.y, weight, **told)
         maps, shared = [], Temperature(temperature_=temperature)
         for label in range(n_labels):
             of_one = clone(self)

@@ -208,8 +208,8 @@ class PlattScaling(OneVsRestScaling):
     coef_ = Learned()
     shared_ = Learned()
 
-    def _fit_logits(self, logits, y, sample_weight):
-        map_ = super()._fit_logits(logits, y, sample_weight)
+    def _fit_logits(self, logits, y, sample_weight, **told):
+        map_ = super()._fit_logits(logits, y, sample_weight, **told)
         return map_.learn(coef_=map_.coef_ / map_.temperature_)
 
     def _fit_labels(self, rows, n_labels):
