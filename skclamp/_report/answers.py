@@ -53,8 +53,7 @@ def answers_of(confidence, prediction, y_encoded, losses, *, classes, are_labels
         there = known[row]
         if are_labels:
             both = (columns[row][there] == 1 for columns in (y_encoded, prediction))
-            own = np.array(names)[there]
-            label, predicted = (", ".join(own[those]) or "none" for those in both)
+            label, predicted = (", ".join(np.array(names)[there][those]) or "none" for those in both)
             return {"row": row, "label": label, "prediction": predicted, "confidence": None}
         if there.tolist() == [True]:
             return answer(row, 0)

@@ -63,8 +63,6 @@ def thumbnails_of(samples, calibrators, perturbed_rows, scene_rows, fields):
     def pictures(images):
         return {row: _png(stretched(image, low, high)) for row, image in images.items()}
 
-    # As the page has them, by number.
-    scenes["colors"] = dict(sorted(scenes["colors"].items()))
     return {
         "before": pictures(before),
         "after": {name: pictures(images) for name, images in after.items()},

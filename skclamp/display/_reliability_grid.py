@@ -13,8 +13,7 @@ from ._diagram import draw_diagram, words_of
 from ._predictions import predictions_of
 from ._reliability import UNDRAWN, ReliabilityDisplay
 
-# Inches; letters on wider figures become too small on a page.
-_WIDEST_PANEL, _WIDEST_FIGURE, _HEIGHT_TO_WIDTH = 2.6, 8.0, 1.12
+_PANEL = (2.0, 2.3)
 
 
 class ReliabilityGridDisplay:
@@ -310,22 +309,19 @@ class ReliabilityGridDisplay:
         return self
 
     def _plot_panels(self, n_columns, xlabel, ylabel):
-        n_columns = min(n_columns, len(self.displays))
-        width = min(_WIDEST_PANEL, _WIDEST_FIGURE / n_columns)
-        self.axes_ = new_axes(len(self.displays), n_columns, size=(width, _HEIGHT_TO_WIDTH * width))
+        self.axes_ = new_axes(len(self.displays), n_columns, size=_PANEL)
         for display, ax in zip(self.displays, self.axes_, strict=True):
             draw_diagram(ax, display)
             floor = "" if display.noise_floor is None else f" (floor {100 * display.noise_floor.quantile:.2f} %)"
             error = f"{display.metric_name} {100 * display.bins.expected_gap():.2f} %{floor}"
             ax.set_title(f"{display.estimator_name}\n{error}", fontsize="small", loc="left")
-            ax.set_xticks([0.0, 0.5, 1.0])
         figure = ax.figure
         figure.supxlabel(xlabel, fontsize="medium")
         figure.supylabel(ylabel, fontsize="medium")
         figure.legend(
             *self.axes_[0].get_legend_handles_labels(),
             loc="outside upper left",
-            ncols=n_columns,
+            ncols=min(n_columns, len(self.displays)),
             frameon=False,
             fontsize="small",
         )

@@ -13,7 +13,7 @@ from ._predictions import predictions_of
 _CHANCE = {"color": "black", "linestyle": ":"}
 _BEST = {"color": "#7a8594", "linestyle": "--"}
 _TARGET = {"color": "#9c2f10", "linestyle": "-."}
-# Between points that lie farther apart, because samples tie, the curve is bent.
+# Points of the best order's line.
 _N_STEPS = 2**9
 
 
@@ -237,16 +237,14 @@ class RiskCoverageDisplay:
         curve = self.curve
         ax = new_axes(size=(6, 4.5))[0] if ax is None else ax
         error_rate = curve.area_by_chance
-        coverage = np.union1d(curve.coverages, np.arange(1, _N_STEPS + 1) / _N_STEPS)
         if ref_line:
             ax.plot([0, 1], [error_rate] * 2, label=f"by chance {error_rate:.4f}", **_CHANCE)
+            coverage = np.arange(1, _N_STEPS + 1) / _N_STEPS
             best = np.maximum(1 - (1 - error_rate) / coverage, 0)
             ax.plot(coverage, best, label=f"best order {curve.area_at_best:.4f}", **_BEST)
-        # Of samples that tie, any share holds as many errors of its size as all of them.
-        n_wrong = np.interp(coverage, np.r_[0, curve.coverages], np.r_[0, curve.risks * curve.coverages])
         name = self.estimator_name if name is None else name
         label = f"AURC {curve.area:.4f}" if name is None else f"{name}: AURC {curve.area:.4f}"
-        (self.line_,) = ax.plot(coverage, n_wrong / coverage, label=label, **LINE)
+        (self.line_,) = ax.plot(curve.coverages, curve.risks, label=label, **LINE)
         self.line_.set(**kwargs)
         if self.target_risk is not None:
             ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", **_TARGET)

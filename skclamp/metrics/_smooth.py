@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 from scipy.fft import dct
+from scipy.integrate import trapezoid
 from scipy.optimize import brentq
 from scipy.sparse import csr_array
 
@@ -121,8 +122,7 @@ def smooth(cosines, bandwidth):
 
 def _integral(density):
     """Integral over [0, 1] of the absolute value, by the trapezoidal rule along the last axis."""
-    density = np.abs(density)
-    return (density.sum(-1) - (density[..., 0] + density[..., -1]) / 2) / (density.shape[-1] - 1)
+    return trapezoid(np.abs(density), dx=1 / (density.shape[-1] - 1))
 
 
 def _fixed_point(cosines):
