@@ -1,7 +1,5 @@
 """Folds of a calibration set that depend on neither the order of its samples nor that of the classes."""
 
-from hashlib import blake2b
-
 import numpy as np
 import torch
 from scipy.sparse import coo_array, issparse
@@ -12,9 +10,7 @@ from .._utils.arrays import to_numpy
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .paired import numbered
 
-# Relative difference of two samples' log-probabilities that is no more than rounding.
-_EQUAL = 1e-9
-# More equal scores than this are those of no copies: they tell few samples apart, as votes do, or are saturated.
+# Where some rows come more often than this times as all do, they are those of no copies.
 _MAX_COPIES = 10
 # Of samples that equal an earlier one, the share that is of copies, label and all, if any are.
 _COPIED = 0.9
@@ -23,27 +19,25 @@ _COPIED = 0.9
 _POSSIBLE_PER_ROW, _MAX_CATEGORIES = 1000, 30
 
 
-def draw_folds(log_proba, y, weight, n_folds, copies=None):
-    """Return the number of the fold of each sample: drawn with a fixed seed, copies kept together.
+def draw_folds(log_proba, y, weight, n_folds, units=None):
+    """Return the number of the fold of each sample: drawn with a fixed seed, samples of one unit kept together.
 
     The draw is uniform. Folds with equally many samples of each class, or equally many hard ones, would resemble each
     other more than new data do, and flatter the maps that learn how frequent classes are in the samples, or overfit.
     `log_proba` ranks the samples, whatever order they come in; one of weight 0 is as good as absent. Folds are fewer
-    where there are fewer distinct samples. Labels of `copies`, of several classes too, share a fold.
+    where there are fewer units.
     """
     # Classes that a sample doesn't have, with -inf, count as those of next to no probability.
-    order, first = _ranked(log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY), y, weight)
-    group = np.cumsum(first) - 1
-    leader = np.arange(len(y))
-    if copies is not None:
-        leader = _first_of_each(copies, order)
-        leads = leader[order] == order
-        order = order[leads]
-        group = numbered(group[leads])
-    dealt = np.random.default_rng(0).permutation(np.arange(group.max(initial=-1) + 1) % n_folds)
+    order = _ranked(log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY), y, weight)
+    leader = np.arange(len(order))
+    if units is not None:
+        # Each unit stands where its first sample does.
+        _, first, number = np.unique(units[order], return_index=True, return_inverse=True)
+        leader = numbered(first[number])
+    dealt = np.random.default_rng(0).permutation(np.arange(leader.max(initial=-1) + 1) % n_folds)
     folds = np.zeros(len(y), dtype=np.int64)
-    folds[order] = dealt[group]
-    return folds[leader]
+    folds[order] = dealt[leader]
+    return folds
 
 
 def draw_half(y, weight, prints, units, random_state):
@@ -72,32 +66,19 @@ def copies_of(prints, weight, X=None, labels=None):
     if prints is None:
         return None
     counted = np.flatnonzero(weight.cpu().numpy() > 0)
-    copies = np.arange(len(prints))
-    _, number, counts = np.unique(prints[counted], return_inverse=True, return_counts=True)
-    rows = counted[counts[number] > 1]
+    _, first, number, counts = np.unique(prints[counted], return_index=True, return_inverse=True, return_counts=True)
     columns = columns_of(X, len(prints))
-    if not len(rows):
+    if len(first) == len(counted):
         return None
     if columns is None:
-        # A few hashes collide by chance.
-        if len(rows) <= 2 + len(counted) ** 2 / 2.0**30 or counts.max() > _MAX_COPIES * np.gcd.reduce(counts):
-            return None
-        keys = prints[rows]
+        are_apart = counts.max() > _MAX_COPIES * np.gcd.reduce(counts)
     else:
-        # Hashes leave out what a float32 does; of objects the bytes are their addresses.
-        is_object = columns.dtype.hasobject
-        contents = (repr(row.tolist()).encode() if is_object else row.tobytes() for row in (columns[k] for k in rows))
-        keys = np.array([blake2b(content, digest_size=16).hexdigest() for content in contents])
-    _, first, number = np.unique(keys, return_index=True, return_inverse=True)
-    copies[rows] = rows[first][number]
-    n_distinct = len(np.unique(copies[counted]))
-    if n_distinct == len(counted) or (columns is not None and are_categories(columns[counted], n_distinct)):
-        return None
-    return (
-        None
-        if labels is not None and _are_drawn_apart(copies[counted], *(each[counted] for each in labels))
-        else copies
-    )
+        are_apart = are_categories(columns[counted], len(first))
+    if labels is not None:
+        are_apart |= _are_drawn_apart(number, *(each[counted] for each in labels))
+    copies = np.arange(len(prints))
+    copies[counted] = counted[first[number]]
+    return None if are_apart else copies
 
 
 def columns_of(X, n_samples):
@@ -153,22 +134,8 @@ def _are_drawn_apart(copies, y, log_likelihood):
     return np.log(1 - _COPIED + _COPIED * same / np.exp(log_likelihood[order[again]])).sum() < 0
 
 
-def _first_of_each(copies, order):
-    """For each sample the one of its copies that comes first in an order of those with weight."""
-    place = np.full(len(copies), len(copies))
-    place[order] = np.arange(len(order))
-    by_place = np.argsort(place, kind="stable")
-    _, first, number = np.unique(copies[by_place], return_index=True, return_inverse=True)
-    leader = np.empty(len(copies), dtype=np.int64)
-    leader[by_place] = by_place[first[number]]
-    return leader
-
-
 def _ranked(log_proba, y, weight):
-    """Indices of the samples with weight, by class and then from hard to easy, and which of them begin a group.
-
-    Copies of a sample make a group, unless they are too many for copies, and there are others.
-    """
+    """Indices of the samples with weight, by class and then from hard to easy."""
     of_label = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
     labels = y.cpu().numpy()
     weight = weight.cpu().numpy()
@@ -179,17 +146,7 @@ def _ranked(log_proba, y, weight):
     mix[np.lexsort([weight @ log_proba.cpu().numpy(), ease])] = np.random.default_rng(0).uniform(1, 2, len(ease))
     whole = (log_proba @ torch.from_numpy(mix).to(log_proba)).cpu().numpy()
     order = np.lexsort([weight, whole, of_label, labels, ease[labels]])
-    order = order[weight[order] > 0]
-    first = np.r_[True, _apart(of_label[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
-    group = np.cumsum(first) - 1
-    size = np.bincount(group)
-    # Where all samples are repeated, as a tiled array's, so are those of groups as much larger.
-    most = _MAX_COPIES * np.gcd.reduce(size) if len(size) else 0
-    return order, first | (size > most)[group] if len(size) > 1 else first
-
-
-def _apart(values):
-    return np.abs(np.diff(values)) > _EQUAL * np.abs(values[1:])
+    return order[weight[order] > 0]
 
 
 def check_partition(parts, n_samples, name="cv", how_often="exactly once"):

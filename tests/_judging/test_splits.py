@@ -6,7 +6,7 @@ import torch
 from _small_networks import labels_of, logits
 
 from skclamp._backbones.rows import row_prints
-from skclamp._judging.splits import copies_of, draw_folds
+from skclamp._judging.splits import copies_of, draw_folds, likely_labels
 
 
 def votes(n_samples, n_classes=4, n_voters=5, seed=0):
@@ -36,11 +36,12 @@ def test_the_order_of_samples_and_classes_decides_nothing_though_most_are_tied(s
     assert sorted(map(tuple, first)) == sorted(map(tuple, second))
 
 
-def test_copies_stay_together_but_rows_of_permuted_scores_are_none():
+def test_rows_of_permuted_scores_are_told_apart():
     log_proba = np.log(np.tile([[0.7, 0.2, 0.1], [0.7, 0.1, 0.2]], (4, 1)))
-    numbers = folds_of(log_proba, np.zeros(8, dtype=int), np.ones(8), 2)
-    assert set(numbers[::2]) != set(numbers[1::2])
-    assert len(set(numbers[::2])) == len(set(numbers[1::2])) == 1
+    first, second = (
+        folds_of(log_proba[rows], np.zeros(8, dtype=int), np.ones(8), 8) for rows in ([*range(8)], [*range(8)][::-1])
+    )
+    assert set(first[::2]) == set(second[1::2])
 
 
 def log_softmax(scores):
@@ -53,7 +54,8 @@ def drawn(log_proba, y, n_folds, copies=None):
 
 
 def test_folds_are_of_one_size_and_keep_equal_samples_together():
-    numbers = drawn(log_softmax(np.repeat(logits(100), 3, axis=0)), np.repeat(labels_of(logits(100)), 3), 5)
+    units = np.repeat(np.arange(100), 3)
+    numbers = drawn(log_softmax(logits(100)[units]), labels_of(logits(100))[units], 5, units)
     assert (numbers.reshape(-1, 3) == numbers[::3, None]).all()
     assert (np.bincount(numbers) == 60).all()
 
@@ -99,27 +101,20 @@ def test_without_columns_rows_that_come_unevenly_often_are_categories():
     assert copies_of(row_prints(rng.integers(0, 2, (800, 5))), weight) is None
     distinct = rng.normal(size=(40, 5))
     np.testing.assert_array_equal(copies_of(row_prints(np.tile(distinct, (20, 1))), weight), np.tile(np.arange(40), 20))
-    # A single pair may be two hashes that collide.
     once = rng.normal(size=(800, 5))
     once[1] = once[0]
-    assert copies_of(row_prints(once), weight) is None
-    assert len(np.unique(copies_of(row_prints(once), weight, once))) == 799
-
-
-def test_what_a_hash_leaves_out_makes_no_copies():
-    Z = np.array([[1.0, 2.0], [1.0, 2.0 + 1e-12], [3.0, 4.0]])
-    assert row_prints(Z)[0] == row_prints(Z)[1]
-    assert copies_of(row_prints(Z), torch.ones(3), Z) is None
+    for columns in (None, once):
+        assert len(np.unique(copies_of(row_prints(once), weight, columns))) == 799
 
 
 @pytest.mark.parametrize("n_times", [2, 11, 40])
-def test_of_tiled_scores_folds_hold_all_copies_together(n_times):
-    """However often all are repeated; many equal ones beside single ones are votes."""
+def test_labels_tell_equal_scores_from_copies(n_times):
+    """However often all are repeated."""
     Z = log_softmax(np.tile(logits(60), (n_times, 1)))
-    y = np.tile(labels_of(logits(60)), n_times)
-    numbers = drawn(Z, y, 5).reshape(n_times, 60)
-    assert (numbers == numbers[0]).all()
-    assert len(np.unique(numbers)) == 5
+    weight = torch.ones(len(Z), dtype=torch.float64)
+    for y, are_copies in ((np.tile(labels_of(logits(60)), n_times), True), (labels_of(Z.numpy()), False)):
+        copies = copies_of(row_prints(Z), weight, Z, likely_labels(Z, torch.from_numpy(y)))
+        assert (copies is not None) == are_copies
 
 
 @pytest.mark.parametrize("kind", [float, object])
