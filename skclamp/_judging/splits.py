@@ -60,22 +60,21 @@ def copies_of(prints, weight, X=None, labels=None):
     """Labels that only samples of equal inputs share, of those with weight; None where all differ, or none are known.
 
     `prints` are hashes of the inputs. Rows of categories, which independent samples may share, are no copies: by the
-    columns of `X` or, where these aren't known, where some come more than ten times as often as all do. Nor are equal
-    scores, such as votes or those of a tree's leaf, where `labels` say so, as of `likely_labels`.
+    columns of `X` or, where these aren't known, where some come more than ten times as often as all do. Of scores, such
+    as votes or those of a tree's leaf, `labels` tell, as of `likely_labels`.
     """
     if prints is None:
         return None
     counted = np.flatnonzero(weight.cpu().numpy() > 0)
     _, first, number, counts = np.unique(prints[counted], return_index=True, return_inverse=True, return_counts=True)
-    columns = columns_of(X, len(prints))
     if len(first) == len(counted):
         return None
-    if columns is None:
-        are_apart = counts.max() > _MAX_COPIES * np.gcd.reduce(counts)
-    else:
-        are_apart = are_categories(columns[counted], len(first))
     if labels is not None:
-        are_apart |= _are_drawn_apart(number, *(each[counted] for each in labels))
+        are_apart = _are_drawn_apart(number, *(each[counted] for each in labels))
+    elif (columns := columns_of(X, len(prints))) is not None:
+        are_apart = are_categories(columns[counted], len(first))
+    else:
+        are_apart = counts.max() > _MAX_COPIES * np.gcd.reduce(counts)
     copies = np.arange(len(prints))
     copies[counted] = counted[first[number]]
     return None if are_apart else copies

@@ -21,8 +21,7 @@ from .words import MIN_SAMPLES_PER_PARAMETER
 
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
 MANY_SAMPLES = 500
-# Looks at more samples would cost time and see no more; nor do they, unless there is something to see, at more than so
-# many, or so many for each class.
+# Looks at more samples, or of columns at more than so many, or so many for each class, would cost time and see no more.
 _MAX_ROWS, _FEW_ROWS, _ROWS_PER_CLASS = 1 << 16, 5000, 50
 _MAX_ROWS_FOR_T = 2000
 # The Hungarian method takes time with the cube of the columns.
@@ -112,10 +111,7 @@ def diagnose(samples, *, fitted):
     why = backbone.second_look() if backbone.in_batches else None
     if why:
         findings.append(Finding(said[why], explains=True))
-    few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * rows.logits.shape[1]), _MAX_ROWS)
-    looked, misfits = _look_at_columns(rows, units, few, backbone, classes)
-    if misfits and len(units) > few:
-        looked, misfits = _look_at_columns(rows, units, _MAX_ROWS, backbone, classes)
+    looked, misfits = _look_at_columns(rows, units, backbone, classes)
     return findings + misfits, looked._replace(random=why == "random")
 
 
@@ -160,13 +156,13 @@ def _drawn(rows, units, most):
     return rows.take(drawn), units[drawn.numpy()]
 
 
-def _look_at_columns(rows, units, most, backbone, classes):
-    """A look at `most` of the rows with weight, and findings of columns that fit no labels, or of guesses.
+def _look_at_columns(rows, units, backbone, classes):
+    """A look at some of the rows with weight, and findings of columns that fit no labels, or of guesses.
 
     `units` are the numbers of what is independent, such as the images that places are of.
     """
     n_samples = len(units)
-    rows, units = _drawn(rows, units, most)
+    rows, units = _drawn(rows, units, min(max(_FEW_ROWS, _ROWS_PER_CLASS * len(classes)), _MAX_ROWS))
     logits, units = rows.logits, numbered(units)
     best, labels, weights = logits.argmax(1).cpu().numpy(), rows.y.cpu().numpy(), rows.weight.numpy()
     weights = weights / weights.max()

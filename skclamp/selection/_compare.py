@@ -1,6 +1,5 @@
 """compare_calibrators: calibrators side by side on a test set, as a table, a DataFrame, a figure and a page."""
 
-import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -38,8 +37,7 @@ class CalibratorComparison:
     it: of them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown beside its noise
     floor, below which differences say nothing. Of two classes it is that of the second one's probability, whose mean
     the wide table tells; of several labels a sample, of all their probabilities. The area under the risk-coverage curve
-    (AURC) tells what confidence is good for where the least confident answers aren't given. On a terminal the wide
-    table is broken to its width.
+    (AURC) tells what confidence is good for where the least confident answers aren't given.
 
     Parameters
     ----------
@@ -210,8 +208,7 @@ class CalibratorComparison:
             If `wide` isn't True or False.
         """
         if check_flag(wide, "wide"):
-            notes = textwrap.fill(self._notes(), min(_width_of_output(), _WIDTH_OF_NOTES))
-            return f"{self._table()}\n\n{notes}"
+            return f"{self._all_columns('simple')}\n\n{textwrap.fill(self._notes(), _WIDTH_OF_NOTES)}"
         event = "" if self._event is None else f"\nECE: of P({self._event})."
         return f"{self._deciding_columns()}\n{_WORTH_KNOWING}{event}"
 
@@ -221,8 +218,7 @@ class CalibratorComparison:
     __repr__ = __str__
 
     def _repr_html_(self):
-        columns = zip(*map(self._cells, self.rows), strict=True)
-        return f"{_tabulated(columns, 'html')}\n<p>{escape(self._notes(), quote=False)}</p>"
+        return f"{self._all_columns('html')}\n<p>{escape(self._notes(), quote=False)}</p>"
 
     @property
     def _event(self):
@@ -235,18 +231,12 @@ class CalibratorComparison:
         """The ECE, and the event that it is of where that isn't the most probable class."""
         return "ECE" if self._event is None else f"ECE of P({self._event})"
 
-    def _table(self):
-        """As pandas does: columns that have no room beside the names go below them."""
-        names, *columns = zip(*map(self._cells, self.rows), strict=True)
-        tables = []
-        block = [names]
-        for column in columns:
-            wider = _tabulated([*block, column], "simple")
-            if len(block) > 1 and len(wider.splitlines()[1]) > _width_of_output():
-                tables.append(_tabulated(block, "simple"))
-                block = [names]
-            block.append(column)
-        return "\n\n".join([*tables, _tabulated(block, "simple")])
+    def _all_columns(self, style):
+        """Return all the scores as a table."""
+        rows = [self._cells(row) for row in self.rows]
+        heads, formats, _ = zip(*rows[0], strict=True)
+        values = [[value for _, _, value in row] for row in rows]
+        return tabulate(values, headers=heads, floatfmt=formats, tablefmt=style, missingval="before")
 
     def _deciding_columns(self):
         """Return as text the columns that say which calibrator to take: 80 characters with the longest name."""
@@ -321,21 +311,8 @@ class CalibratorComparison:
         return notes
 
 
-def _width_of_output():
-    """Of the terminal; what is read elsewhere, a file or a notebook's cell, is as wide as it must be."""
-    return shutil.get_terminal_size((10**6, 0)).columns
-
-
 def _interval(value, low, high):
     return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
-
-
-def _tabulated(columns, style):
-    """Table of columns of cells, each with its head and format."""
-    rows = list(zip(*columns, strict=True))
-    heads, formats, _ = zip(*rows[0], strict=True)
-    values = [[value for _, _, value in row] for row in rows]
-    return tabulate(values, headers=heads, floatfmt=formats, tablefmt=style, missingval="before")
 
 
 def compare_calibrators(
@@ -464,7 +441,7 @@ def compare_calibrators(
     Rows are rejected from the worst down, each among those that are left. That `alpha` bounds how often any of equal
     calibrators is called worse is proven for independent losses (Hayter, 1984), and conjectured for paired ones: at 5 %
     it was at most 6.5 % of our simulations.
-    Samples of equal inputs and labels count as one group; so do those of equal scores that are given in the inputs'
+    Samples of equal inputs count as one group; so do those of equal scores that are given in the inputs'
     place, unless their labels differ as those of independent samples do, such as of votes.
     Of several labels a sample, accuracy, NLL and Brier score are means over labels, as those of the metrics'
     ``average="macro"``, while the ECE and its floor are of the probabilities of all labels together. A sample, whose

@@ -21,7 +21,6 @@ from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.metadata import of_rows, routing_enabled
 from .._utils.outputs import SOFTMAX
-from .._utils.parallel import N_JOBS
 from .._utils.parameters import N_FOLDS, Choices, by_name
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -73,9 +72,6 @@ class CalibratorSelector(BaseCalibrator):
     n_folds : int, default=5
         Folds, at least 2: not stratified by class, since class frequencies that all folds shared would flatter maps
         that learn them; dependent samples kept together, drawn the same way whatever the order of the samples.
-    n_jobs : int, default=None
-        Number of fits to run at a time, in threads that share the logits and divide torch's own. None means 1 unless in
-        a `joblib.parallel_config` of threads, -1 all processors.
     {shared_parameters}
 
     Attributes
@@ -114,7 +110,8 @@ class CalibratorSelector(BaseCalibrator):
 
     Notes
     -----
-    Time: each candidate is fitted ``n_folds`` times, and again if it is used. Memory: the candidates' log-probabilities
+    Time: each candidate is fitted ``n_folds`` times, and again if it is used; in a `joblib.parallel_config` of threads
+    several at a time, which share the logits and divide torch's own threads. Memory: the candidates' log-probabilities
     of all samples at once, in the precision of the logits.
 
     References
@@ -137,13 +134,11 @@ class CalibratorSelector(BaseCalibrator):
     candidates: Sequence[tuple[str, BaseCalibrator]] | None = None
     scoring: str | Callable | None = None
     n_folds: int = 5
-    n_jobs: int | None = None
 
     _parameter_constraints = {
         "candidates": ["array-like", None],
         "scoring": [Choices(*get_scorer_names()), callable, None],
         "n_folds": N_FOLDS,
-        "n_jobs": N_JOBS,
     }
 
     _tags = MapTags(group="selected", held_out="in the folds that chose it")
@@ -170,7 +165,6 @@ class CalibratorSelector(BaseCalibrator):
         told = samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": everywhere.weight.cpu().numpy()}
-            _check_takes_weights(get_scorer(self.scoring))
         rows = samples.rows(tried_places(len(samples.weight)), in_units=True)
         self._select(everywhere, rows, samples.outputs, told)
         # It was fitted to raised logits, and takes others.
@@ -203,7 +197,7 @@ class CalibratorSelector(BaseCalibrator):
                 CalibrationSetWarning,
             )
             return
-        trial = try_out(maps, rows, outputs, numbers, verbose=self.verbose, desc="out of fold", n_jobs=self.n_jobs)
+        trial = try_out(maps, rows, outputs, numbers, verbose=self.verbose, desc="out of fold")
         shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
         if self.scoring is not None:
             scores = _scores(trial, get_scorer(self.scoring), told, rows)
@@ -270,13 +264,6 @@ def _scores(trial, scorer, metadata, rows):
                 raise ValueError(f"scoring must give a finite number; got {score!r}")
             scores[row, column] = score
     return scores
-
-
-def _check_takes_weights(scorer):
-    """Raise for a scorer that would fail on the first weights, when all candidates are fitted."""
-    named = [] if scorer is None else signature(getattr(scorer, "_score_func", scorer)).parameters.values()
-    if named and not any(each.name == "sample_weight" or each.kind is each.VAR_KEYWORD for each in named):
-        raise TypeError(f"scoring must take sample_weight, since weights are given; got {scorer!r}")
 
 
 def _check_scorer(scoring):

@@ -3,7 +3,6 @@
 import copy
 import math
 import time
-from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -22,23 +21,19 @@ from .._judging.splits import joined
 from .._utils.arrays import to_numpy
 from .._utils.labels import encode_labels, group_numbers
 from .._utils.metadata import without_none
-from .._utils.outputs import SOFTMAX, are_known, check_columns, numbers_of, some_places, understood
+from .._utils.outputs import SOFTMAX, are_known, check_columns, some_places, understood
 from .._utils.progress import fit_task
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
-from ..modules import frozen
-from ..modules._norm_layers import find_norm_layers
 from ._candidates import UNCALIBRATED, is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
 # An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
 _CHANCE_OF_ACCURACIES = 1e-4
-# That are predicted to disk.
-_ROWS_AT_ONCE = 1024
 
 
 class SharedLogits:
@@ -63,9 +58,6 @@ class SharedLogits:
     seconds : tuple of float
         What the logits of either set took.
     """
-
-    # More probabilities of a calibrator than these 512 MB are kept on disk.
-    most_kept = 1 << 26
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose):
         self.estimator = estimator
@@ -141,10 +133,6 @@ class SharedLogits:
                 f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown].tolist()}"
             )
         copies = self.test_samples.copies()
-        if copies is not None:
-            # Those of several labels are several samples.
-            numbers = numbers_of(self.y_test_encoded)
-            copies = copies * (numbers.max() + 1) + numbers
         if groups_test is None and X_test is X_cal:
             groups_test = params.get("groups")
         if groups_test is not None:
@@ -200,57 +188,46 @@ class SharedLogits:
             (self.calibration, self.y_cal_encoded, self.calibration_samples.groups),
             (self.test, self.y_test_encoded, self.units),
         ):
-            if not self.outputs.n_labels:
-                right = (logits.argmax(1).cpu().numpy() == y_encoded)[y_encoded >= 0]
-            elif (y_encoded < 0).any():
-                # A sample of which less is known is sooner all right.
-                return
-            else:
-                right = ((logits >= 0).cpu().numpy() == y_encoded).all(1)
-            # A group's samples count as one together.
+            best = (logits >= 0) if self.outputs.n_labels else logits.argmax(1)
+            share = (best.cpu().numpy() == y_encoded)[y_encoded >= 0].mean()
+            # A group's samples, and a sample's labels or places, count as one together.
             n_units = numbered(units, len(y_encoded)).max() + 1
-            n_right = round(right.mean() * n_units)
-            shares.append(right.mean())
+            n_right = round(share * n_units)
+            shares.append(share)
             counts.append([n_right, n_units - n_right])
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
-            what = "share of samples whose labels are all right" if self.outputs.n_labels else "accuracy"
             note(
-                f"the {what} is {shares[0]:.2%} on X_cal and {shares[1]:.2%} on X_test, which isn't by "
-                "chance: either X_cal trained the network, and nothing learned from it will do, or X_test is of "
-                "another kind, or its classes in another order",
+                f"the accuracy is {shares[0]:.2%} on X_cal and {shares[1]:.2%} on X_test, which isn't by chance: "
+                "either X_cal trained the network, and nothing learned from it will do, or X_test is of another kind, or "
+                "its classes in another order",
                 TrainingDataWarning,
                 explains=True,
             )
 
     def clampable(self):
-        """Return whether clamping suits a torch network, and the shape of the input that it perturbs, or None."""
-        if not self.backbone.in_batches or self.calibration_samples.inputs.is_stream:
+        """Return whether clamping may suit the estimator, and the shape of the input that it perturbs, or None."""
+        inputs = self.calibration_samples.inputs
+        if not self.backbone.in_batches or inputs.is_stream:
             return False, None
-        batch, _ = next(iter(self.calibration_samples.inputs.batches(3)))
-        x, others = self.backbone.to_device(batch)
-        if x is not None and x.is_floating_point() and not self.calibration_samples.inputs.is_ragged:
-            return True, tuple(x.shape[1:])
-        # Clamping asks which of several inputs is perturbed, and nobody says.
-        if x is None and len(others) > 1 and any(entry.is_floating_point() for entry in others.values()):
-            return False, None
-        with frozen(self.backbone.module):
-            return bool(find_norm_layers(self.backbone.module, x, others)[0]), None
+        x, _ = self.backbone.to_device(next(iter(inputs.batches(3)))[0])
+        is_perturbed = x is not None and x.is_floating_point() and not inputs.is_ragged
+        return True, tuple(x.shape[1:]) if is_perturbed else None
 
     def uncalibrated(self):
-        """As `predicted`, of the test set: the classifier's own where it gives any, whatever its scores would make."""
+        """The test set's probabilities, the classifier's own where it gives any, and the seconds that they took."""
         of_classes = not (self.backbone.in_batches or self.outputs.n_labels)
         if of_classes and hasattr(self.backbone.classifier, "predict_proba"):
             return timed(proba_of, self.backbone.classifier, self.test_samples.X)
-        return self.predicted(lambda logits: self.outputs.proba(logits.double()).cpu().numpy())
+        return timed(lambda: self.outputs.proba(self.test.double()).cpu().numpy())
 
     def _predicted_by(self, calibrator):
-        """As `predicted`, by a calibrator that came fitted, around the estimator or to logits."""
+        """As `uncalibrated`, by a calibrator that came fitted, around the estimator or to logits."""
         inner = self._innermost(calibrator)
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
         is_map = not isinstance(inner, NeuralClampingCalibrator) and not isinstance(inner._backbone, CalibratorBackbone)
         if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
             normalise = expit if self.outputs.n_labels else np.exp
-            return self.predicted(lambda logits: normalise(to_numpy(calibrator.transform_logits(logits))))
+            return timed(lambda: normalise(to_numpy(calibrator.transform_logits(self.test))))
         y_proba, seconds = timed(proba_of, calibrator, self._seen_by(calibrator, self.test_samples.X, self.test))
         if self.outputs.is_dense and inner.estimator is not None:
             # Of whole samples, at the places that are compared.
@@ -277,15 +254,8 @@ class SharedLogits:
         found = {UNCALIBRATED: to_numpy(self.outputs.proba(logits.double())), **found}
         return y, {name: proba[0] for name, proba in found.items()}
 
-    def predicted(self, predict):
-        """The test set's probabilities, on disk where they are many, and the seconds that they take."""
-        # What labels are scored by takes an array.
-        if self.outputs != SOFTMAX or self.test.numel() <= self.most_kept:
-            return timed(predict, self.test)
-        return timed(_predicted_to_disk, predict, self.test)
-
     def fit(self, calibrator, calibration):
-        """Return a fitted clone of a calibrator, the seconds that its fit took, and what `predicted` returns of it.
+        """Return a fitted clone of a calibrator, the seconds that its fit took, and as `uncalibrated`.
 
         One that came fitted is itself. `calibration` is X_cal and y_cal, for one that perturbs.
         """
@@ -356,16 +326,6 @@ def _told(outputs):
 def proba_of(classifier, X):
     """Return a classifier's probabilities as an array."""
     return to_numpy(classifier.predict_proba(X))
-
-
-def _predicted_to_disk(predict, logits):
-    """Probabilities of logits, in a file that goes with the array."""
-    with TemporaryFile() as file:
-        proba = np.memmap(file, np.float64, "w+", shape=tuple(logits.shape))
-    for start in range(0, len(logits), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        proba[rows] = predict(logits[rows])
-    return proba
 
 
 def timed(function, *args, **kwargs):
