@@ -3,9 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.cluster.hierarchy import DisjointSet
-from scipy.sparse.csgraph import minimum_spanning_tree
-from sklearn.neighbors import NearestNeighbors
+from scipy.cluster.hierarchy import linkage
 from sklearn.preprocessing import StandardScaler
 
 from .._utils.arrays import to_numpy
@@ -17,7 +15,7 @@ from .splits import columns_of, copies_of, joined
 _MAX_SIZE = 20
 # Fewer points of a class tell little of its density.
 _MIN_OF_CLASS = 10
-_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MAX_CLUSTERED = 2000, 100, 128, 10000
+_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MAX_CLUSTERED = 2000, 100, 128, 5000
 # So many times as far as the others of a cluster is the next sample. Of gas sensors up to half of the samples look so,
 # of digits and CIFAR's images 0.00; of five or ten frames of a video at least 0.8. Where so many do, clusters that are
 # less clear are units too: torn apart they would prove.
@@ -99,7 +97,7 @@ def near_copies(X, y, weight, logits=None):
     if seen - by_chance <= _MANY_CLUSTERED * max(n_seen, _MIN_SEEN):
         return None
     found = np.arange(len(weight))
-    # Neighbours among all of very many would take long.
+    # Distances among all of very many would take memory.
     for part in np.array_split(order, 1 + len(order) // _MAX_CLUSTERED):
         found[rows[part]] = rows[part[clusters(entries[part], _FAR_OF_UNITS)]]
     note(
@@ -140,23 +138,15 @@ def clusters(points, far):
     longest leaves, and that has 20 points at most; any other point is alone. Equal points share a label.
     """
     points, some, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    n_points = len(points)
-    if n_points == 1:
-        return number.ravel()
-    # A cluster of so many has a neighbour outside for each point.
-    nearest = NearestNeighbors(n_neighbors=min(_MAX_SIZE, n_points - 1)).fit(points)
-    links = nearest.kneighbors_graph(mode="distance")
-    # A distance of 0 would be no edge.
-    links.data = np.maximum(links.data, np.finfo(float).tiny)
-    tree = minimum_spanning_tree(links).tocoo()
-    order = np.argsort(tree.data, kind="stable")
-    labels = np.arange(n_points)
-    longest = np.zeros(n_points)
-    sets = DisjointSet(range(n_points))
-    for first, second, length in zip(*(part[order].tolist() for part in (tree.row, tree.col, tree.data)), strict=True):
-        for root in (sets[first], sets[second]):
-            if 1 < sets.subset_size(root) <= _MAX_SIZE and length > far * longest[root]:
-                labels[[*sets.subset(root)]] = root
-        sets.merge(first, second)
-        longest[sets[first]] = length
+    labels = np.arange(len(points))
+    # Of each cluster, the points and then what later steps join, some points and the longest step within.
+    members = [[k] for k in labels.tolist()]
+    longest = [0.0] * len(points)
+    for first, second, length, _ in linkage(points, "single").tolist() if len(points) > 1 else []:
+        parts = [members[int(part)] for part in (first, second)]
+        for part, step in zip(parts, (longest[int(first)], longest[int(second)]), strict=True):
+            if 1 < len(part) <= _MAX_SIZE and length > far * step:
+                labels[part] = part[0]
+        members.append(sum(parts, [])[: _MAX_SIZE + 1])
+        longest.append(length)
     return some[labels[number.ravel()]]

@@ -29,7 +29,7 @@ from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
 from ..base._tags import MapTags
-from ..exceptions import CalibrationSetWarning, InputShiftWarning, UnusedParameterWarning
+from ..exceptions import CalibrationSetWarning, InputShiftWarning
 from ._priors import estimate_priors
 
 # How far from 1 given frequencies may sum.
@@ -78,8 +78,9 @@ class PriorShiftCorrection(BaseCalibrator):
         `adapt`.
     source_priors : array-like of shape (n_classes,) or dict, default=None
         Class frequencies above 0 that the estimator's probabilities are for, as `priors` are given, beside these. With
-        balanced class weights they are ``1 / n_classes`` each. `fit` then learns nothing: it needs no labels, and the
-        estimator must be fitted. None has them learned from the labelled samples, with a temperature.
+        balanced class weights they are ``1 / n_classes`` each. `fit` then learns nothing, whatever labels and weights
+        it is given, and the estimator must be fitted. None has them learned from the labelled samples, with a
+        temperature.
     {shared_parameters}
 
     Attributes
@@ -108,8 +109,6 @@ class PriorShiftCorrection(BaseCalibrator):
         If the temperature is at its bound.
     CalibrationSetWarning
         If `priors` are given, and the probabilities are off class by class.
-    UnusedParameterWarning
-        If `source_priors` are given, and weights that nothing is learned from. Labels are ignored.
 
     See Also
     --------
@@ -270,17 +269,8 @@ class PriorShiftCorrection(BaseCalibrator):
     def _learn(self, X, y=None, sample_weight=None, params=None, **options):
         if self.source_priors is None:
             return super()._learn(X, y, sample_weight, params, **options)
-        super()._learn(X, **options)
-        # Pipelines and searches hand on labels in any case.
-        given = {"sample_weight": sample_weight, **(params or {})}
-        if unused := [name for name, value in given.items() if value is not None]:
-            warn_caller(
-                f"{' and '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect where source_priors is "
-                "given, since nothing is learned then. Without source_priors, a temperature and the class frequencies "
-                "before are learned from labelled samples",
-                UnusedParameterWarning,
-            )
-        return self
+        # Pipelines and searches hand on labels and weights in any case, from which nothing is learned.
+        return super()._learn(X, **options)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -8,7 +8,6 @@ beta: what holds on the grid bounds what holds between its points.
 import math
 
 import numpy as np
-import torch
 
 LOG_TEMPERATURES = np.arange(-12, 13) / 10
 BETAS = np.exp(-LOG_TEMPERATURES)
@@ -46,21 +45,23 @@ def likelihoods(log_p, y, betas, weights):
 
     Returns
     -------
-    ndarray of shape (5, n_samples, n_betas)
+    five ndarrays of shape (n_samples, n_betas)
         Log-likelihood of the labels, less that at beta = 1; its derivative; of the classes' ``exp(beta z)``, with z 0
         at the top class, the logarithm of the sum and its derivative; the logarithm of the classes' expected weight.
     """
-    z = torch.from_numpy(log_p - log_p.max(1, keepdims=True))
-    # One exponential per class and beta serves all the sums over classes, as columns of one product.
-    columns = torch.stack([torch.ones_like(z), z, torch.from_numpy(weights)], 1)
-    terms = torch.mul(z[:, None], torch.from_numpy(betas)[:, None]).exp_()
-    total, total_z, weighted = torch.bmm(terms, columns.transpose(1, 2)).numpy().transpose(2, 0, 1)
+    z = log_p - log_p.max(1, keepdims=True)
+    total, mean, tilt = np.empty((3, len(z), len(betas)))
+    for column, beta in enumerate(betas):
+        terms = np.exp(beta * z)
+        total[:, column] = terms.sum(1)
+        mean[:, column] = np.einsum("ij,ij->i", terms, z)
+        tilt[:, column] = np.einsum("ij,ij->i", terms, weights)
+    of_label = z[np.arange(len(y)), y][:, None]
     log_total = np.log(total)
-    mean = total_z / total
-    of_label = z.numpy()[np.arange(len(y)), y][:, None]
+    mean /= total
     log_likelihood = betas * of_label - log_total
     gain = log_likelihood - log_likelihood[:, AS_IS, None]
-    return np.stack([gain, of_label - mean, log_total, mean, np.log(weighted / total)])
+    return gain, of_label - mean, log_total, mean, np.log(tilt / total)
 
 
 def bound_of_tilt(tilt, log_total, mean, betas):

@@ -11,8 +11,6 @@ from .._utils.least_probability import are_zeros
 from ._bets import BETAS, PRIOR_COUNT, bound_of_tilt, likelihoods, null_betas
 from ._starts import StartsMixture, means
 
-# Exponentials at a time: 4 MB.
-_TERMS_AT_ONCE = 1 << 19
 # Rows at a time: 7 MB of sums.
 _MAX_ROWS = 10_000
 # Samples a class that bets on class frequencies remember.
@@ -85,10 +83,7 @@ class CalibrationBets(StartsMixture):
         self.n_impossible += int(are_zeros(log_p[np.arange(len(y)), y]).sum())
         weights = self._weights(log_p, y, label, sizes)
         betas = np.concatenate([BETAS, null])
-        n_rows = max(1, _TERMS_AT_ONCE // (log_p.shape[1] * len(betas)))
-        parts = [slice(i, i + n_rows) for i in range(0, len(y), n_rows)]
-        of_parts = [likelihoods(log_p[rows], y[rows], betas, weights[rows]) for rows in parts]
-        gain, slope, log_total, mean, tilt = np.concatenate(of_parts, axis=1)
+        gain, slope, log_total, mean, tilt = likelihoods(log_p, y, betas, weights)
         log_weight = np.log(weights[np.arange(len(y)), y])
         sums = np.concatenate([gain, slope[:, :_N], gain[:, :_N] + log_weight[:, None] - tilt[:, :_N]], axis=1)
         path = np.cumsum(np.vstack([self.totals, means(sums, firsts, sizes)]), axis=0)

@@ -198,8 +198,8 @@ class SharedLogits:
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
             note(
                 f"the accuracy is {shares[0]:.2%} on X_cal and {shares[1]:.2%} on X_test, which isn't by chance: "
-                "either X_cal trained the network, and nothing learned from it will do, or X_test is of another kind, or "
-                "its classes in another order",
+                "either X_cal trained the network, and nothing learned from it will do, or X_test is of another kind, "
+                "or its classes in another order",
                 TrainingDataWarning,
                 explains=True,
             )

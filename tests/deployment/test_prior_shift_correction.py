@@ -25,7 +25,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.exceptions import InputShiftWarning, UnusedParameterWarning
+from skclamp.exceptions import InputShiftWarning
 
 EVEN, UNEVEN = [0.25] * 4, [0.7, 0.1, 0.1, 0.1]
 
@@ -145,16 +145,13 @@ def test_known_frequencies_of_training_need_no_labels(form):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(known)).predict_proba(X), known.predict_proba(X))
 
 
-def test_labels_beside_known_frequencies_are_ignored_and_weights_told(fitted):
+def test_labels_and_weights_beside_known_frequencies_are_ignored(fitted):
     """Pipelines and searches hand labels on in any case."""
     given = {"priors": UNEVEN, "source_priors": EVEN}
     known = PriorShiftCorrection(NETWORK, **given).fit(X, Y)
     for labels in (np.full(len(X), np.nan), np.zeros((len(X), 2)), np.linspace(0, 1, len(X))):
         np.testing.assert_array_equal(PriorShiftCorrection(NETWORK, **given).fit(X, labels).classes_, np.arange(4))
-    with pytest.warns(UnusedParameterWarning, match="groups has no effect where source_priors is given"):
-        PriorShiftCorrection(NETWORK, **given).fit(X, groups=np.zeros(3))
-    with pytest.warns(UnusedParameterWarning, match="sample_weight has no effect where source_priors is given"):
-        PriorShiftCorrection(NETWORK, **given).fit(X, Y, sample_weight=np.ones(len(X)))
+    PriorShiftCorrection(NETWORK, **given).fit(X, Y, sample_weight=np.ones(len(X)), groups=np.arange(len(X)))
     assert not get_tags(known).target_tags.required
     named = PriorShiftCorrection(NETWORK, priors=UNEVEN, source_priors=dict(zip("abcd", EVEN, strict=True))).fit(X)
     assert named.classes_.tolist() == list("abcd")
