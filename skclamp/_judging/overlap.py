@@ -3,10 +3,9 @@
 import math
 
 import numpy as np
-from scipy.special import betainc
 
-# Of an overlap that is none; rows that come equally often are tested by themselves, and all together.
-_LEVEL, _DEVIATIONS = 1e-4, 5
+# By so many standard errors more rows are shared than chance explains.
+_DEVIATIONS = 5
 
 
 def shared_share(prints, seen):
@@ -36,12 +35,6 @@ def shared_share(prints, seen):
 
 def _is_more(counts, is_shared, ratio):
     """Return whether twins explain less than is shared; `counts` says how often each value comes in the larger set."""
-    for times in np.unique(counts[is_shared]):
-        n_shared = (is_shared & (counts == times)).sum()
-        n_next = (counts == times + 1).sum()
-        odds = ratio * (times + 1)
-        if betainc(n_shared, n_next + 1, odds / (1 + odds)) < _LEVEL:
-            return True
     twins = counts[counts > 1]
     # A pair that didn't happen to come counts as one that did.
     spread = math.sqrt(is_shared.sum() + ratio**2 * ((twins**2).sum() + 4))

@@ -43,11 +43,8 @@ class Answered(NamedTuple):
     test: str
     # About how many samples of this kind prove something; None where none do.
     n_needed: int | None
-    # How many have scores above the floor, and at how many places a sequence of tests began.
+    # How many have scores above the floor.
     n_eligible: int = 0
-    n_starts: int = 0
-    # Where nothing is proven, how many units, samples or groups, the start that came nearest has.
-    tried: int = 0
 
 
 def prove(scores, losses, target, level, *, expected=None, weight=None, groups=None, floor=-math.inf, zero_one=True):
@@ -104,18 +101,16 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     starts = np.unique(np.searchsorted(units, starts))
     levels[starts] += shared / len(starts)
     needed = _n_needed(_risks(losses, weight, groups)[last], units, n_samples, target, shared, per_unit)
-    starts = np.flatnonzero(levels)
     had = _with_carried(p_values, levels)
     proven = np.flatnonzero((p_values <= had) & (had > 0))
     if not len(proven):
+        starts = np.flatnonzero(levels)
         nearest = starts[(p_values[starts] / levels[starts]).argmin()]
-        p_value = float(p_values[nearest])
-        found = 0, math.inf, p_value, float(levels[nearest]), test, needed, n, len(starts), int(units[nearest])
-        return Answered(*found)
+        return Answered(0, math.inf, float(p_values[nearest]), float(levels[nearest]), test, needed, n)
     place = proven[-1]
     n_answered = int(ends[place])
     threshold = _threshold(ordered, n_answered, floor)
-    return Answered(n_answered, threshold, float(p_values[place]), float(had[place]), test, needed, n, len(starts))
+    return Answered(n_answered, threshold, float(p_values[place]), float(had[place]), test, needed, n)
 
 
 def _share_scores(scores, groups):

@@ -86,9 +86,7 @@ def reason_of(bound, answered, doubt, n_distinct, of_samples, *, grouped):
         enough = f"about {bound.n_needed:,}" if bound.n_needed > bound.n_samples else "some more"
         more = f"{enough} such samples would do, if the risks stay what they seem"
     instead = f"answered, unproven, are {share}" if bound.n_answered else "everything abstains"
-    tests = f"each of {answered.n_starts} sequences of tests" if answered.n_starts > 1 else "the one sequence of tests"
-    tried = f"{answered.tried:,} surest {'groups' if grouped else 'samples'}"
     return (
-        f"Not guaranteed: no threshold keeps the risk within {bound.target_risk:g} beyond chance: {tests} fails where "
-        f"it starts, the nearest one at the {tried} {test}, so that {instead}; {more}.{aside}"
+        f"Not guaranteed: no threshold keeps the risk within {bound.target_risk:g} beyond chance {test}, so that "
+        f"{instead}; {more}.{aside}"
     )
