@@ -22,7 +22,7 @@ from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, check_columns, matri
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import tell
-from ._bets import LOG_TEMPERATURES, PRIOR_COUNT
+from ._bets import PRIOR_COUNT
 from ._e_process import CalibrationBets, best_temperature, gain_of_frequencies
 from ._watch import Watch, in_labels
 from ._watched import read_watched
@@ -330,8 +330,7 @@ class CalibrationMonitor(Watch):
                 f"Of {in_labels(evidence.n_impossible)} so far the probability was at most {MIN_PROBABILITY:.2g} and "
                 "counts as that; if it was 0, no T undoes it."
             )
-        bound = ", the bound of what is searched," if abs(math.log(temperature)) >= LOG_TEMPERATURES[-1] - 1e-9 else ","
-        won = f"to {temperature:.3g}{bound} would win {self.gain_:.2g} nats a {each}"
+        won = f"to {temperature:.3g}, would win {self.gain_:.2g} nats a {each}"
         if evidence.since is None:
             yield f"A refit of T, {won}."
             return

@@ -34,8 +34,8 @@ class StartsMixture(ABC):
         with weights of 1.
     excess, start, totals_at_start : ndarray of shape (n_bets,), the last (n_bets, n_sums)
         Of each, what its best start has won, the number of samples before that, and `totals` then.
-    peaks : ndarray of shape (2,)
-        The largest so far of the mixture's logarithm, and of that of the sum with weights of 1.
+    peak : float
+        The largest logarithm of the mixture so far.
     trail, stride : ndarray of shape (n_points, 3), int
         Number of samples, log e-value and the logarithm of the other sum, at multiples of `stride` and at the last.
     n_before, totals_before : int, ndarray of shape (n_sums,) or float
@@ -59,7 +59,7 @@ class StartsMixture(ABC):
     start: np.ndarray
     totals_at_start: np.ndarray
     n_samples: int = 0
-    peaks: np.ndarray
+    peak: float = 0.0
     trail: np.ndarray
     stride: int = 1
     n_before: int = 0
@@ -78,7 +78,6 @@ class StartsMixture(ABC):
             excess=np.zeros(n_bets),
             start=np.zeros(n_bets, dtype=np.int64),
             totals_at_start=np.zeros((n_bets, n_sums)),
-            peaks=np.array([0.0, -np.inf]),
             trail=np.array([[0.0, 0.0, -np.inf]]),
             **own,
         )
@@ -158,7 +157,7 @@ class StartsMixture(ABC):
         of_both[:, 0] = np.logaddexp(of_both[:, 0], log_rest(number, self.patience))
         self.totals = path[-1].copy()
         self.n_samples += len(won)
-        self.peaks = np.maximum(self.peaks, of_both.max(0))
+        self.peak = max(self.peak, float(of_both[:, 0].max()))
         self._note(np.column_stack([number, of_both]))
         return of_both.T
 

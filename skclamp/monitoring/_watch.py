@@ -286,7 +286,7 @@ class Watch(AroundEstimator):
             setattr(self, name, int(number) if begins else getattr(self, name, 0) + int(number))
         self.trajectory_ = evidence.trail.copy()
         self.log_e_value_ = float(evidence.trail[-1, 1])
-        self.p_value_ = math.exp(-evidence.peaks[0])
+        self.p_value_ = math.exp(-evidence.peak)
         self.alarm_ = evidence.alarms[0] is not None
         if self._rules["average_run_length"] is not None:
             self.change_alarm_ = evidence.alarms[1] is not None

@@ -22,6 +22,7 @@ from ..metrics import (
 )
 from ..metrics._binning import Probabilities
 from ..metrics._metric import Rows
+from ..metrics._noise_floor import draw_labels
 from ..metrics._proper_scores import brier_losses, log_losses
 
 # Classes with bins of their own, the most frequent ones, or the worst labels: what a page has room for.
@@ -65,8 +66,8 @@ class CalibratorScores:
     tied : bool
         Whether the calibrator is the best or can't be told from it.
     fit_time, predict_time : float
-        Seconds. Those of output maps exclude the network, whose logits all of them share. `fit_time` is NaN for a
-        calibrator that came fitted.
+        Seconds. Those of output maps exclude the network, whose logits they share unless they came fitted around it.
+        `fit_time` is NaN for a calibrator that came fitted.
     """
 
     name: str
@@ -266,12 +267,15 @@ class Scoring:
         else:
             events = [(self._rows, *own) for own in zip(proba.columns(self.columns), self.columns, strict=True)]
         cells: list[Any] = []
+        # Draws of all rows would be large together, where a sample has several.
+        draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
         for rows, p, answer in [(self._rows, confidence, prediction), *events]:
+            drawn = self._drawn(p[rows]) if draws is None else draws == answer
             cells.append(
                 cells_of(
                     p[rows],
                     (self._y == answer)[rows],
-                    self._drawn(p[rows]),
+                    drawn,
                     self.counts,
                     dtype=proba.dtype,
                     is_top=not cells,
