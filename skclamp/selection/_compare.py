@@ -344,8 +344,7 @@ def compare_calibrators(
 ):
     """Fit calibrators to one set of data, and compare them, and the uncalibrated network, on another.
 
-    The network's logits of either set are computed once, for all calibrators but those that perturb its inputs, or came
-    fitted around it.
+    The network's logits of either set are computed once, for all calibrators but those that perturb its inputs.
 
     Parameters
     ----------

@@ -66,8 +66,8 @@ class CalibratorScores:
     tied : bool
         Whether the calibrator is the best or can't be told from it.
     fit_time, predict_time : float
-        Seconds. Those of output maps exclude the network, whose logits they share unless they came fitted around it.
-        `fit_time` is NaN for a calibrator that came fitted.
+        Seconds. Those of output maps exclude the network, whose logits all of them share. `fit_time` is NaN for a
+        calibrator that came fitted.
     """
 
     name: str

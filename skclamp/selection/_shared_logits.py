@@ -7,9 +7,11 @@ import time
 import numpy as np
 import torch
 from scipy import stats
+from scipy.special import expit
 from sklearn.base import clone
 
 from .. import scaling
+from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import Samples, read
@@ -221,6 +223,11 @@ class SharedLogits:
     def _predicted_by(self, calibrator):
         """As `uncalibrated`, by a calibrator that came fitted, around the estimator or to logits."""
         inner = self._innermost(calibrator)
+        # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
+        is_map = not isinstance(inner, NeuralClampingCalibrator) and not isinstance(inner._backbone, CalibratorBackbone)
+        if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
+            normalise = expit if self.outputs.n_labels else np.exp
+            return timed(lambda: normalise(to_numpy(calibrator.transform_logits(self.test))))
         y_proba, seconds = timed(proba_of, calibrator, self._seen_by(calibrator, self.test_samples.X, self.test))
         if self.outputs.is_dense and inner.estimator is not None:
             # Of whole samples, at the places that are compared.
