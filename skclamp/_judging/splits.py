@@ -12,8 +12,9 @@ from .paired import numbered
 
 # Where some rows come more often than this times as all do, they are those of no copies.
 _MAX_COPIES = 10
-# Of samples that equal an earlier one, the share that is of copies, label and all, if any are.
-_COPIED = 0.9
+# Of samples that equal an earlier one, the share that is of copies, label and all, if any are; and the least that a
+# label's probability counts as, since scores may be far too sure.
+_COPIED, _LEAST = 0.9, 0.01
 # Where fewer rows are possible for each sample, equal ones are no copies; but a column of more values than categories
 # have, which tells most of the distinct rows apart, holds numbers.
 _POSSIBLE_PER_ROW, _MAX_CATEGORIES = 1000, 30
@@ -130,7 +131,8 @@ def _are_drawn_apart(copies, y, log_likelihood):
     order = np.argsort(copies, kind="stable")
     again = np.flatnonzero(np.diff(copies[order]) == 0)
     same = (y[order[again + 1]] == y[order[again]]).all(1)
-    return np.log(1 - _COPIED + _COPIED * same / np.exp(log_likelihood[order[again]])).sum() < 0
+    chance = np.maximum(np.exp(log_likelihood[order[again]]), _LEAST)
+    return np.log(1 - _COPIED + _COPIED * same / chance).sum() < 0
 
 
 def _ranked(log_proba, y, weight):
