@@ -206,9 +206,7 @@ def check_device(device):
         checked = torch.device(device)
         torch.empty(0, device=checked)
     except (RuntimeError, AssertionError, TypeError) as error:
-        # torch may go on to list all that its operators do run on.
-        cause = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(
-            f"device must name a device that is there, such as 'cpu' or 'cuda:0'; got {device!r}: {cause}"
+            f"device must name a device that is there, such as 'cpu' or 'cuda:0'; got {device!r}: {error}"
         ) from error
     return checked

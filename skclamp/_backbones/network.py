@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from .._utils.arrays import check_logit_range
@@ -183,7 +182,9 @@ class NetworkBackbone(Backbone):
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
         out: Any = None
-        parts, labels, n_done = [], [], 0
+        parts: list = []
+        labels: list = []
+        n_done = 0
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
@@ -257,9 +258,6 @@ class NetworkBackbone(Backbone):
             return None
         x, others, first = self._first
         self._first = ()
-        # Deep in a network this may move so few inputs by little.
-        if any(isinstance(part, _BatchNorm) and part.running_mean is None for part in self.module.modules()):
-            return "batch"
         devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
         # By more than the arithmetic of any device, which computes batches of another size otherwise.
         scale = (first - first.mean(1, keepdim=True)).abs().max()
@@ -299,9 +297,11 @@ def place_of(module):
                 "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: "
                 "load its weights, with load_state_dict(..., assign=True) for instance"
             )
-    floating = [tensor for _, tensor in named if tensor.is_floating_point()]
-    first = next(iter(floating or [tensor for _, tensor in named]), None)
-    return getattr(first, "device", None), first.dtype if floating else None
+    tensors = [tensor for _, tensor in named]
+    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if floating:
+        return floating[0].device, floating[0].dtype
+    return tensors[0].device if tensors else None, None
 
 
 def on_device(module, device):

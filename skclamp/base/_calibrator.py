@@ -681,7 +681,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         backbone = ArrayBackbone("logits", self._outputs.kind)
-        backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         rows, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
         normalise = (lambda rows, _: rows - rows[:, :1]) if self._outputs.n_labels else torch.log_softmax
         return as_given(self._transform_rows(normalise, rows, given=True), logits)

@@ -173,10 +173,7 @@ class ClampedModule(nn.Module):
         """
         x = None if x is None else self.perturbation(x).to(x.dtype)
         # Whoever compiles or exports has it in the mode that is wanted.
-        stays = torch.compiler.is_compiling() or not any(
-            getattr(part, "training", False) for part in nn.Module.modules(self.logits.module)
-        )
-        with nullcontext() if stays else evaluating(self.logits):
+        with nullcontext() if torch.compiler.is_compiling() else evaluating(self.logits):
             if self.views is None:
                 return self.logits(x, **others)
             viewed = (self.logits.seen_through(view, x, **others) for view in self.views)

@@ -212,15 +212,14 @@ class _Scaled(nn.Module):
 
 
 class _Normalised(nn.Module):
-    """Rows over their norms; what scikit-learn takes for zero stays."""
+    """Rows over their norms; what scikit-learn takes for zero stays next to it."""
 
     def __init__(self, order):
         super().__init__()
         self.order = order
 
     def forward(self, x):
-        norm = torch.linalg.vector_norm(x, self.order, dim=1, keepdim=True)
-        return x / torch.where(norm < 10 * _EPS, 1.0, norm)
+        return nn.functional.normalize(x, self.order, eps=10 * _EPS)
 
 
 class _ModifiedHuber(nn.Module):

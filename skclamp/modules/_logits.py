@@ -169,17 +169,15 @@ class LogitsModule(nn.Module):
 
     def _yielded(self, x, /, **others):
         """Return the network's output after the nonlinearity, and the number of samples."""
-        first = [x]
-        if x is None or self.input_key is not None:
-            first = []
-            others = others if x is None else {self.input_key: x, **others}
+        first = [] if x is None else [x]
+        if first and self.input_key is not None:
+            first, others = [], {self.input_key: x, **others}
         given = [*first, *others.values()]
         if not given:
             raise TypeError("LogitsModule takes the network's inputs; got none")
         # Copies: the network's first operation may work in place, on the user's own memory or on a leaf.
-        copies = [value.clone() if isinstance(value, torch.Tensor) else value for value in given]
-        named = dict(zip(others, copies[len(first) :], strict=True))
-        copies = copies[: len(first)]
+        copies = [value.clone() if isinstance(value, torch.Tensor) else value for value in first]
+        named = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in others.items()}
         if torch.compiler.is_compiling() or isinstance(self.module, LogitsModule):
             output = self.module(*copies, **named)
         else:
