@@ -28,7 +28,8 @@ class MapTags:
     reads_again : bool, default=False
         Whether the fit reads samples several times, by their numbers, which streams don't have.
     holds_out : bool, default=False
-        Whether `_fit_logits` holds samples out, and takes ``groups``, their numbers or None.
+        Whether `_fit_logits` holds samples out, and takes ``unit``: numbers that samples share which depend on each
+        other, or None.
     held_out : str, default="out of fold"
         What the held-out samples of the summary are to the map.
     needs_independence : bool or "proof", default=True
