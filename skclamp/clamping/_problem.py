@@ -209,10 +209,12 @@ class Problem:
 
     def solve(self, logits=None, gamma=0.0, **options):
         """The exact temperature of some logits, and a sample's loss there; of those at the identity by default."""
-        rows = self.rows(self.logits if logits is None else logits)
+        # Often asked: what depends on each other is of no matter here.
+        logits = self.logits if logits is None else logits
+        rows = self.outputs.labelled_rows(logits, self.y_encoded, self.weight)
         solution = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, gamma=gamma, **options)
         # Of several labels a sample has the losses of all.
-        return solution._replace(loss=solution.loss * self.rows_a_sample)
+        return solution._replace(loss=solution.loss * (rows.weight.sum() / self.weight.sum()).item())
 
     def in_sample(self, logits=None, **options):
         """The exact temperature of some logits, and their mean NLL there, of labels that aren't smoothed."""
