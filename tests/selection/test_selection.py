@@ -96,6 +96,7 @@ def test_all_candidates_leave_most_drawn_nulls_to_temperature_scaling(name):
     assert np.mean(harms) <= 0.001
 
 
+@pytest.mark.slow
 def test_the_pool_costs_little_beside_temperature_scaling_where_errors_are_few():
     """Of 200 samples some ten are errors: the mean over 40 draws is within 0.001."""
     rng = np.random.default_rng(0)
