@@ -40,7 +40,7 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
     one = torch.tensor([[1.0, 0.0]]).to(z)
     # All labels as one; where none teaches, these all the same.
     teaching = weight * (teach | ~teach.any())[:, None]
-    together = (values.reshape(1, -1) for values in (z, hit, teaching))
+    together = z.reshape(1, -1), hit.reshape(1, -1), teaching.reshape(1, -1)
     shared, _, n_evaluations, converged = _fitted(one, *together, one, held, _TOLERANCE)
     pairs = shared.expand(len(z), 2)
     precision = start

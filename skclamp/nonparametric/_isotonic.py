@@ -159,5 +159,8 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
         hit = y_encoded[counted, None] == np.arange(proba.shape[1])
         each = weight[counted].repeat(proba.shape[1])
         knots, values = isotonic_knots(proba[counted].ravel(), hit.ravel(), each)
+        # Where no label is as improbable the function is 0, which its last knot there says alone.
+        first = max((values == 0).sum() - 1, 0)
+        knots, values = knots[first:], values[first:]
         slope = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
         return StrictMap(knots=knots[None], values=values[None], slope_=slope)
