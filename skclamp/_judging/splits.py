@@ -30,15 +30,14 @@ def draw_folds(log_proba, y, weight, n_folds, units=None):
     """
     # Classes that a sample doesn't have, with -inf, count as those of next to no probability.
     order = _ranked(log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY), y, weight)
-    leader = np.arange(len(order))
-    if units is not None:
-        # Each unit stands where its first sample does.
-        _, first, number = np.unique(units[order], return_index=True, return_inverse=True)
-        leader = numbered(first[number])
-    dealt = np.random.default_rng(0).permutation(np.arange(leader.max(initial=-1) + 1) % n_folds)
-    folds = np.zeros(len(y), dtype=np.int64)
-    folds[order] = dealt[leader]
-    return folds
+    units = numbered(units, len(y))
+    # Each unit stands where its first sample with weight does.
+    _, first, number = np.unique(units[order], return_index=True, return_inverse=True)
+    place = numbered(first[number])
+    dealt = np.random.default_rng(0).permutation(np.arange(place.max(initial=-1) + 1) % n_folds)
+    of_units = np.zeros(len(y), dtype=np.int64)
+    of_units[units[order]] = dealt[place]
+    return of_units[units]
 
 
 def draw_half(y, weight, prints, units, random_state):
