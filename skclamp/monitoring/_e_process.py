@@ -104,8 +104,8 @@ class CalibrationBets(StartsMixture):
         cell = group * n_labels + label
         share = 1 / np.bincount(cell)[cell]
         counts = np.zeros((n_groups, n_labels, 2, n_classes))
-        np.add.at(counts, (group, label, 0, y), share)
-        np.add.at(counts, (group, label, 1), share[:, None] * np.exp(log_p))
+        np.add.at(counts[:, :, 0], (group, label, y), share)
+        np.add.at(counts[:, :, 1], (group, label), share[:, None] * np.exp(log_p))
         # Each group leaves a share of the sums before it.
         kept = 1 - 1 / (_MEMORY * n_classes)
         path, _ = lfilter([1], [1, -kept], counts, axis=0, zi=kept * self.frequencies[None])
