@@ -43,8 +43,8 @@ class Clamp:
     # What folds made of the candidates for a perturbation, among all classes, and which of these is the best.
     evidence: Evidence | None = None
     best: int = 0
-    # Logits of those to search with under the perturbation, where they are known; and, where folds judged it, what
-    # gives the logits of each fold the size of these.
+    # Logits of those to search with under the perturbation; and, where folds judged it, what gives the logits of each
+    # fold the size of these.
     in_sample: torch.Tensor | None = None
     scales: list | None = None
     temperature: float = 1.0

@@ -99,7 +99,6 @@ def descend(state, problem, settings, generator, progress, at_identity=None):
         warn_of_interrupt(len(state.history) + 1, settings.max_epochs, len(state.history))
     progress.end()
     state.temperature = descent.temperature
-    state.in_sample = descent.in_sample()
 
 
 def _draw(problem, n_samples, generator):
@@ -125,8 +124,6 @@ class _Descent:
     step_size: float | None = None
     # Whether the last step was tried on all that it could be tried on.
     asked_all: bool = False
-    # Where a step has ended, the parameters, and T of least smoothed loss of the samples, and the NLL.
-    end: tuple | None = None
 
     def __post_init__(self):
         # What is asked on the CPU, and known there: the perturbation's parameters as one vector, which trials move.
@@ -163,8 +160,6 @@ class _Descent:
             too_little = foresees_too_little(told.own, self.samples.units, 0.0)
         if too_little or step is None:
             self.note_unmoved(too_little)
-            if state.identity:
-                self.end = self.parameters, self.samples.in_sample(told.logits, smooth=True)
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if settings.early_stopped:
@@ -295,11 +290,6 @@ class _Descent:
         # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
         self.step_size = best or self.step_size
         self.move(start + best * direction, tried[best].temperature)
-        if logits is not None and self.state.identity:
-            # How the step has changed T and the NLL, told by the same few samples, so that most noise cancels.
-            old, new = (samples.in_sample(tried[length].logits, smooth=True) for length in (0.0, best))
-            whole = self.samples.in_sample(logits, smooth=True)
-            self.end = start + best * direction, (whole[0] * new[0] / old[0], whole[1] + new[1] - old[1])
         return best
 
     def try_at(self, parameters, step, samples, at_start=None, logits=None):
@@ -330,12 +320,6 @@ class _Descent:
         vector_to_parameters(parameters.to(own[0].device) if own else parameters, own)
         if temperature is not None:
             self.temperature, self.rest = temperature, parameters
-
-    def in_sample(self):
-        """T of least smoothed loss of the samples, and the NLL, where the training ended at a step."""
-        if self.end is None or not torch.equal(self.end[0], self.parameters):
-            return None
-        return self.end[1]
 
 
 def foresees_too_little(gradients, units, n_errors=ERRORS):

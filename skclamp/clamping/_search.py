@@ -3,7 +3,6 @@
 import copy
 from collections import OrderedDict
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -221,31 +220,25 @@ def fit_to_all(clamp, settings, learner, *, guarded):
     if start is not None and start.wide and 2 * min(len(train) for train, _ in clamp.splits) > len(problem):
         # So many parameters never converge: what each fold has learned from most samples is proved, and further steps
         # fit noise.
-        state = replace(start, in_sample=None, history=History())
+        state = replace(start, history=History())
     else:
         learner.progress.expect(1)
         learner.progress.begin("all samples")
         state = learner.fit(problem.among_seen(), settings, start)
     if not state.identity:
         return clamp
-    if problem.seen is not None:
-        # It is among some of the classes.
-        state = replace(state, in_sample=None)
     _tell_of_divergence(settings, [state])
-    pooled = guarded and bool(held_out)
-    # The final fit scales logits differently than folds did. T tells by how much, but of few samples that many
-    # parameters fit, where it falls with every step, their own size.
-    few = settings.features and problem.n_distinct < _FEW_SAMPLES
-    temperature = state.in_sample[0] if pooled and state.in_sample and not few else None
-    in_sample: Any = None if temperature else problem.logits_under(state.perturbation)
+    in_sample = problem.logits_under(state.perturbation)
     judging, logits, scales = problem, in_sample, None
-    if pooled:
+    if guarded and held_out:
         folds = clamp.evidence.folds
         parts = [_out_of_fold(problem, rows, seen) for rows, seen in zip(folds, held_out, strict=True)]
-        if few:
+        # The final fit scales logits differently than folds did. T tells by how much, but of few samples that many
+        # parameters fit, where it falls with every step, their own size.
+        if settings.features and problem.n_distinct < _FEW_SAMPLES:
             scales = [_size(in_sample[rows]) / _size(part) for rows, part in zip(folds, parts, strict=True)]
         else:
-            temperature = temperature or problem.solve(in_sample, smooth=True).temperature
+            temperature = problem.solve(in_sample, smooth=True).temperature
             scales = [temperature / seen.temperature for seen in held_out]
         judging, logits = pooled_logits(problem, folds, parts, scales)
     return replace(
@@ -305,7 +298,7 @@ def hold_out_all(train, held_out, states):
         ]
         seen = alike[0] if alike else baseline
         if moved and not alike:
-            seen = hold_out(train, held_out, state.perturbation, state.in_sample)
+            seen = hold_out(train, held_out, state.perturbation)
         told = {
             "perturbation": name if moved else "none",
             "n_epochs": len(state.history),
@@ -317,17 +310,16 @@ def hold_out_all(train, held_out, states):
     return baseline, candidates
 
 
-def hold_out(train, held_out, perturbation=None, in_sample=None):
+def hold_out(train, held_out, perturbation=None):
     """Return the `HeldOut` of a perturbation at the temperature of the training samples.
 
-    `in_sample` is that and the mean NLL there, where they are known. Under a perturbation the labels are smoothed:
-    parameters that separate the training samples would otherwise promise certainty, which a single held-out mistake
-    refutes.
+    Under a perturbation the labels are smoothed: parameters that separate the training samples would otherwise promise
+    certainty, which a single held-out mistake refutes.
     """
     if perturbation is None:
         (temperature, own), logits = train.in_sample(prior=True), held_out.logits
     else:
-        temperature, own = in_sample or train.in_sample(train.logits_under(perturbation), smooth=True)
+        temperature, own = train.in_sample(train.logits_under(perturbation), smooth=True)
         logits = held_out.logits_under(perturbation)
     losses = held_out.nll(temperature, logits)
     return HeldOut(losses, temperature, logits, n_train=len(train), train_loss=own)

@@ -60,9 +60,6 @@ class State:
     history: History = field(default_factory=History)
     diverged: bool = False
     untried: dict[str, Objection] = field(default_factory=dict)
-    # Of the samples that natural steps learned from, where these ended, as far as they know: T of least smoothed loss,
-    # and the mean NLL there.
-    in_sample: tuple[float, float] | None = None
 
     def displacement_to(self, parameters):
         """Some parameters, as `parameters_of` has them, minus the identity."""
