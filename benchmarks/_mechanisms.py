@@ -159,14 +159,6 @@ def _solved(**off):
     return lambda original: lambda *args, **options: original(*args, **{**options, **off})
 
 
-def _other_best(original, chosen, evidence, candidates):
-    return chosen != _best_now(None)(evidence, candidates)
-
-
-def _best_now(original):
-    return lambda evidence, candidates: min(candidates, key=evidence.by_fold(evidence.losses).mean(1).__getitem__)
-
-
 CHOOSE = "clamping._natural_gradient._Descent.choose"
 FORESEES = [f"clamping.{room}.foresees_too_little" for room in ("_learner", "_natural_gradient")]
 DECIDE = dict.fromkeys(
@@ -201,10 +193,6 @@ SWITCHES = {
     "tie of a nat": Switch(
         {"clamping._natural_gradient._AS_MUCH_EVIDENCE": constant(1e-9)},
         {"clamping._natural_gradient.most_probable": _tied},
-    ),
-    "promise beside losses": Switch(
-        {"_judging.out_of_fold.Evidence.most_promising": _best_now},
-        {"_judging.out_of_fold.Evidence.most_promising": _other_best},
     ),
     "early stop": Switch(
         {"clamping._natural_gradient._LAST_PART": constant(0.0)}, {"clamping._search._hold_out_on": called}

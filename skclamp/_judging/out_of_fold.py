@@ -25,13 +25,10 @@ class HeldOut(NamedTuple):
     # NLL of each, at the exact temperature of the training samples.
     losses: np.ndarray
     temperature: float
-    # Of this process's held-out samples; None where several candidates would need much memory.
+    # Of this process's held-out samples.
     logits: Any = None
     # The state of a perturbation, or the logits of each view.
     learned: Any = None
-    # Of the training samples: how many there were, and their mean NLL at the same temperature.
-    n_train: int = 0
-    train_loss: float = np.nan
     # "affine + grid" where it is made of several.
     name: str = ""
     # Whether it is anything else than the baseline.
@@ -91,29 +88,6 @@ class Evidence:
     def best(self):
         """Index of the candidate of least mean held-out NLL, the mean being over folds."""
         return int(self.by_fold(self.losses).mean(1).argmin())
-
-    def expected(self):
-        """Estimates of the mean NLL of each candidate once it is learned from all the samples.
-
-        To first order p parameters that minimise the loss of m samples have p / 2m nats more than at their optimum on
-        other samples, and as much less on their own. So a gap between both closes by (1 - m / n) / 2 with all n.
-        """
-        pairs = [[(seen.n_train, seen.train_loss) for seen in fold] for fold in self.held_out]
-        n_train, train_losses = np.transpose(pairs)
-        held_out = self.by_fold(self.losses)
-        closed = (1 - n_train / len(self.plain)) / 2
-        return (held_out - closed * (held_out - train_losses)).mean(1)
-
-    def most_promising(self, candidates):
-        """Which of some candidates promises most, of those within a standard error of the best one's held-out NLL."""
-        best = min(candidates, key=self.by_fold(self.losses).mean(1).__getitem__)
-        tied = []
-        for candidate in candidates:
-            differences = self.losses[candidate] - self.losses[best]
-            mean, error, _ = student_below_zero(*of_groups(differences, self.weight, self.groups))
-            tied += [candidate] if candidate == best or mean <= error else []
-        expected = self.expected()
-        return min(tied, key=expected.__getitem__)
 
     def sizes(self):
         """Return how many samples, or groups, of equal weight would tell as much as each fold's."""

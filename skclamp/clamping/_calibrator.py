@@ -291,8 +291,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     The guard asks Student's test of the paired differences and universal inference [4]_, both at 2 % (1 % where
     gradients may speak too) over the number of candidates. The last T comes from the pooled held-out logits. Labels are
-    smoothed as Platt's targets are [5]_. Of those that pass, and are within a standard error of the best one, "auto"
-    keeps that of the least expected NLL once all samples teach.
+    smoothed as Platt's targets are [5]_. Of those that pass "auto" keeps that of the least held-out NLL.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with

@@ -48,7 +48,8 @@ _SMALLEST_GAIN = 1.0
 # One that should gain fewer nats than this, times the root of the number of samples, leaves less than the smallest gain
 # behind: a step's error is of third order in its length, in nats as the square of its gain over the samples.
 _LAST_GAIN = 0.15
-# Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
+# Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already:
+# many parameters that go on fit noise.
 _LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
 _MIN_EVIDENCE = 3.0

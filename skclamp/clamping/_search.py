@@ -166,19 +166,21 @@ def _decided(evidence, level, candidates):
     moved = [norm_part(seen.learned.perturbation) is not None for seen in evidence.of(n_alone)]
     if decisions[-1].verdict.accepted and not all(moved):
         decisions[-1] = decisions[-1].refused(Objection(Reason.FEATURES_UNMOVED, sum(moved), len(moved)))
-    # Many parameters win more by twice the samples than few; but what they win may be chance, where few prove it.
-    accepted = [candidate for candidate, decision in enumerate(decisions) if decision.verdict.accepted]
-    return decisions[evidence.most_promising(accepted) if accepted else evidence.best()]
+    accepted = [decision for decision in decisions if decision.verdict.accepted]
+    return min(accepted, key=_difference, default=decisions[evidence.best()])
+
+
+def _difference(decision):
+    return decision.verdict.difference
 
 
 def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=False, by_score=False):
     """Evidence of candidates, each fitted to the training part of each split; few `screened` samples by few steps."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
-    options = {"early_stopped": early_stopped, "for_guard": True}
+    quiet = [replace(settings, early_stopped=early_stopped, for_guard=True) for settings in candidates]
     if screened and problem.n_distinct < _FEW_SAMPLES:
-        options["max_epochs"] = min(candidates[0].max_epochs, _MOST_STEPS)
-    quiet = [replace(settings, **options) for settings in candidates]
+        quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     if at_identity is not None and len(at_identity.samples) < len(problem):
         at_identity = None
     # Labels that folds hold out, where these share samples, tell the temperature of the gradients, which is no matter
@@ -198,9 +200,9 @@ def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=
         judged.append((baseline, states))
         weight = held_out.weight.numpy()
         losses = np.array([baseline.losses, *(state.losses for state in states)])
-        plain_loss, *means = np.average(losses, axis=1, weights=weight)
+        baseline_loss, *means = np.average(losses, axis=1, weights=weight)
         best = int(np.argmin(means))
-        learner.progress.held_out(states[best], means[best], plain_loss)
+        learner.progress.held_out(states[best], means[best], baseline_loss)
         gained, n_judging = gained + (losses[0] - losses[1:]) @ weight, n_judging + held_out.n_weighted
         # The folds after a half, or several parts, that gained nothing are left out.
         if screened and n_judging >= MIN_SAMPLES and len(judged) > may_lose(len(splits)) and gained.max() <= 0:
@@ -232,7 +234,7 @@ def fit_to_all(clamp, settings, learner, *, guarded):
     judging, logits, scales = problem, in_sample, None
     if guarded and held_out:
         folds = clamp.evidence.folds
-        parts = [_out_of_fold(problem, rows, seen) for rows, seen in zip(folds, held_out, strict=True)]
+        parts = [seen.logits for seen in held_out]
         # The final fit scales logits differently than folds did. T tells by how much, but of few samples that many
         # parameters fit, where it falls with every step, their own size.
         if settings.features and problem.n_distinct < _FEW_SAMPLES:
@@ -263,7 +265,7 @@ def _among_all(problem, splits, evidence, decision):
     for (train, held_out), seen in zip(parts_of_folds(problem, splits), learned, strict=True):
         plain = hold_out(train, held_out)
         own = hold_out(train, held_out, seen.learned.perturbation) if kept else plain
-        told = {name: getattr(own, name) for name in ("losses", "temperature", "logits", "train_loss")}
+        told = {name: getattr(own, name) for name in ("losses", "temperature", "logits")}
         judged.append((plain, [seen._replace(**told)]))
     evidence = Evidence.from_folds(problem, splits, judged)
     worse = worse_among_all(evidence, 0) if kept else None
@@ -305,8 +307,6 @@ def hold_out_all(train, held_out, states):
             "temperature": float(seen.temperature),
         }
         candidates.append(seen._replace(learned=state, name=name, moved=moved, told=told, untried=state.untried))
-    if len(candidates) > 2:
-        candidates = [seen._replace(logits=None) for seen in candidates]
     return baseline, candidates
 
 
@@ -317,12 +317,11 @@ def hold_out(train, held_out, perturbation=None):
     certainty, which a single held-out mistake refutes.
     """
     if perturbation is None:
-        (temperature, own), logits = train.in_sample(prior=True), held_out.logits
+        temperature, logits = train.solve(prior=True).temperature, held_out.logits
     else:
-        temperature, own = train.in_sample(train.logits_under(perturbation), smooth=True)
+        temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
         logits = held_out.logits_under(perturbation)
-    losses = held_out.nll(temperature, logits)
-    return HeldOut(losses, temperature, logits, n_train=len(train), train_loss=own)
+    return HeldOut(held_out.nll(temperature, logits), temperature, logits)
 
 
 def _warm_start(clamp):
@@ -347,13 +346,6 @@ def _warm_start(clamp):
 def _size(logits):
     """How far logits are from each other; what is added to all of a row says nothing."""
     return logits.nan_to_num(neginf=0.0).double().std(1).norm().item()
-
-
-def _out_of_fold(problem, rows, seen):
-    """Logits of what a fold held out, under what it learned."""
-    if seen.logits is not None:
-        return seen.logits
-    return problem.take(rows).logits_under(seen.learned.perturbation)
 
 
 def pooled_logits(problem, folds, parts, scales):

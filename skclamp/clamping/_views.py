@@ -131,8 +131,6 @@ def _in_fold(problem, split, look, perturbed, most, seed):
     base = train.logits_under(look.perturbation) if perturbed else train.logits
     chosen, untried = choose_views(train, look, rows, base, most, seed)
     baseline = perturbed or hold_out(train, held_out)
-    if baseline.logits is None:
-        baseline = baseline._replace(logits=held_out.logits_under(look.perturbation))
     names, weights, _ = _weighed(train, chosen)
     views = [name for name in names if name != AS_IT_IS]
     logits = {AS_IT_IS: baseline.logits} | {name: look(name, held_out_rows) for name in views}
