@@ -87,6 +87,10 @@ def called(*args, **options):
     return True
 
 
+def _first(original):
+    return lambda *args, **options: original(*args, **options)[:1]
+
+
 def _weak(original, result, descent, *args, fitted=True, **options):
     return not (fitted or descent.settings.weak_prior)
 
@@ -165,6 +169,10 @@ DECIDE = dict.fromkeys(
     [f"clamping.{room}.decide" for room in ("_search", "_unlabelled", "_views")], _by_temperature_alone
 )
 SWITCHES = {
+    "second start": Switch(
+        {"clamping._calibrator.learn_unlabelled": _first},
+        {"clamping._calibrator.learn_unlabelled": lambda original, starts, *args, **options: len(starts) > 1},
+    ),
     "weak prior of scores": Switch({CHOOSE: _with(weak_prior=False)}, {"clamping._search._hold_out_on": _by_score}),
     "weak first step": Switch({CHOOSE: _with(for_guard=False)}, {"clamping._natural_gradient._Descent.solve": _weak}),
     "too little foreseen": Switch(dict.fromkeys(FORESEES, returning(None)), dict.fromkeys(FORESEES, told)),
@@ -173,7 +181,7 @@ SWITCHES = {
     "passed over for maps": Switch(
         {"clamping._clamp.Clamp.passed_over_for": returning(None)}, {"clamping._clamp.Clamp.passed_over_for": told}
     ),
-    "score test": Switch({"clamping._calibrator.perturb": _without_score}, {"clamping._search._by_score": called}),
+    "score test": Switch({"clamping._calibrator.propose": _without_score}, {"clamping._search._by_score": called}),
     "screen": Switch(
         {"_judging.screen.Screen.may_be_chance": constant(False), "_judging.screen.Screen.objection": constant(None)},
         {"clamping._search.screen_of": lambda original, found, *args: found.objection is not None},
@@ -183,7 +191,7 @@ SWITCHES = {
     ),
     "universal inference": Switch({"_judging.out_of_fold.Evidence.log_likelihood_ratio": returning(np.inf)}, DECIDE),
     "mean of folds": Switch(
-        {"clamping._search.fit_to_all": _always_last}, {"clamping._search.fit_to_all": _kept_as_it_is}
+        {"clamping._calibrator.fit_to_all": _always_last}, {"clamping._calibrator.fit_to_all": _kept_as_it_is}
     ),
     "few steps": Switch({"clamping._search._MOST_STEPS": constant(10)}, {"clamping._search._hold_out_on": _many_steps}),
     "evidence": Switch(

@@ -51,6 +51,7 @@ class Reason(Enum):
     )
     ONE_CLASS = "all samples are of one class, and what rules out the others would lower their NLL"
     NO_STATISTICS = "the network has no batch norm, whose statistics would tell, and X_reference gives none"
+    LABELS_TEACH_MORE = "but the labelled samples alone are expected to teach more"
     MAPS_DO_AS_WELL = (
         "but maps of the network's own logits do as well (with it their held-out NLL changes by {value:+.2g} nats)"
     )

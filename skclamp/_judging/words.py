@@ -30,7 +30,7 @@ WITHOUT_LABELS = Phrases("nothing is learned from unlabelled samples", "what unl
 TAUGHT_WITHOUT_LABELS = Phrases("what unlabelled samples taught stays as it is", on="what unlabelled samples taught")
 
 # Why what folds had kept isn't taken after all.
-_PASSED_OVER = Reason.MAPS_DO_AS_WELL, Reason.STRAYED
+_PASSED_OVER = Reason.LABELS_TEACH_MORE, Reason.MAPS_DO_AS_WELL, Reason.STRAYED
 _WEIGHED = Reason.LITTLE_EVIDENCE, Reason.LESS_EVIDENCE_THAN_ANOTHER
 # Why a view didn't join.
 _OF_VIEWS = Reason.GAINED_LITTLE, Reason.WITHOUT_WEIGHT, Reason.BETTER_ONE_JOINED, Reason.BETTER_ONES_ON_FEW

@@ -20,7 +20,7 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import fit_to_half
 from .._judging.out_of_fold import LEVEL
-from .._judging.verdict import Objection, Reason, nothing_tried
+from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._judging.words import (
     BESIDE_MAPS,
     BESIDE_VIEWS,
@@ -60,7 +60,7 @@ from ._normalisation import undone_normalisation
 from ._output import judge_output, suits_pool
 from ._problem import Problem
 from ._progress import Progress
-from ._search import perturb, prepared, why_nothing_is_tried
+from ._search import fit_to_all, prepared, propose, why_nothing_is_tried
 from ._splits import look_for_torn_copies, merged, splits_of
 from ._state import Settings
 from ._torch_training import TorchTraining
@@ -459,7 +459,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
             brings back the statistics of the inputs, and of the network's features, is learned from them in closed
             form. It is kept only where the labelled samples prove that it helps, at least 100 of them. The search then
-            starts there.
+            starts there and, where features were moved, also without that, and keeps what has the lower held-out NLL.
         X_reference : array-like, torch.Tensor, dict, Dataset, DataLoader or ReferenceSummary, default=None
             Inputs of the old camera, or what `skclamp.reference_summary` made of them. Without it only batch norm's
             own statistics tell what was.
@@ -541,7 +541,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
             self._set_derived(samples.deployed.module)
             self.accepted_, self.cost_ = bool(state.identity), problem.cost()
             self.history_, self.n_iter_ = state.history, len(state.history)
-            judging, held_out = clamp.judging, clamp.held_out_loss()
+            held_out, judging = clamp.loss, clamp.judging
+            if held_out is None and clamp.stage != "views":
+                held_out = clamp.held_out_loss(bool(clamp.state.identity))
             rows, raw = (judging.rows(logits, FEW_PLACES) for logits in (clamp.logits, judging.raw))
             return rows, raw.logits, held_out and held_out / judging.rows_a_sample
 
@@ -553,43 +555,45 @@ class NeuralClampingCalibrator(BaseCalibrator):
         views = candidate_views(self.max_views, problem) if most_views > 1 else {}
         # All that labels judge share the guard's level.
         level = LEVEL / max(1, (X_unlabelled is not None) + bool(candidates) + bool(views))
-        clamp, decisions = Clamp.identity(problem, *self._splits_for(problem, candidates)), {}
+        clamp = Clamp.identity(problem, *self._splits_for(problem, candidates))
+        decisions: dict[str, Decision | None] = {}
+        starts = [(clamp, None)]
         if X_unlabelled is not None:
             problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
+            starts = [(clamp, nothing_tried(Objection(why)))] if why else []
             if why in (None, Reason.GUESSES):
                 learner.progress.begin("unlabelled samples")
                 given = {"X_unlabelled": X_unlabelled, "X_reference": X_reference}
-                opened = [open_unlabelled(name, X, problem) for name, X in given.items()]
-                of_inputs = problem.has_floating_inputs and not self._inputs_stay
-                clamp, decisions["unlabelled samples"] = learn_unlabelled(
-                    clamp, *opened, level=level, of_inputs=of_inputs, generator=learner.generator
+                starts = learn_unlabelled(
+                    clamp,
+                    *[open_unlabelled(name, X, problem) for name, X in given.items()],
+                    level=level,
+                    of_inputs=problem.has_floating_inputs and not self._inputs_stay,
+                    learns_features=any(settings.features for settings in candidates),
+                    generator=learner.generator,
                 )
                 # What they taught may have the network do better.
-                why = why if clamp.taught is None else None
-            else:
-                decisions["unlabelled samples"] = nothing_tried(Objection(why))
+                why = why if starts[0][0].taught is None else None
+            decisions["unlabelled samples"] = starts[0][1]
+        clamp = starts[0][0]
         if why is not None:
             decisions["perturbation"] = nothing_tried(Objection(why))
             if most_views > 1:
                 decisions["views"] = decisions["perturbation"]
             return self._conclude(replace(clamp, splits=[])), decisions
         if candidates or views:
-            searched, candidates = prepared(
-                clamp.searched, candidates, unasked=self._is_auto, by_name=self.perturbation == "norm"
-            )
-            clamp = replace(clamp, searched=searched)
-        if candidates:
-            # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
-            independent = (self._draws_folds or "groups" in searched.split_params) and not searched.is_recording
-            clamp, decisions["perturbation"] = perturb(
-                clamp,
-                candidates,
-                learner,
-                level,
-                guarded=self._guarded,
-                independent=independent,
-                screened=self._is_auto,
-            )
+            share, drawn = level / len(starts), learner.generator.get_state()
+            clamp, decision, settings = self._proposed(clamp, candidates, learner, share)
+            for start, taught in starts[1:]:
+                # The same draws for both.
+                learner.generator.set_state(drawn)
+                other = self._proposed(start, candidates, learner, share)
+                losses = [each.held_out_loss(by.verdict.accepted) for each, by, _ in ((clamp, decision, None), other)]
+                if None not in losses and losses[1] < losses[0]:
+                    (clamp, decision, settings), decisions["unlabelled samples"] = other, taught
+            decisions["perturbation"] = decision
+            if candidates and (decision is None or decision.verdict.accepted):
+                clamp = fit_to_all(clamp, settings, learner, guarded=self._guarded)
         if most_views > 1:
             learner.progress.begin("views")
             seed = torch.randint(2**31, (), generator=learner.generator).item()
@@ -601,6 +605,19 @@ class NeuralClampingCalibrator(BaseCalibrator):
             return self._conclude(clamp), decisions
         unasked = self._is_auto and self._output_by_name is None
         return without_doubtful(clamp, decisions, self._conclude, learner.generator, unasked=unasked)
+
+    def _proposed(self, clamp, candidates, learner, level):
+        """What folds make of the candidates for a perturbation, as `propose` has it."""
+        searched, candidates = prepared(
+            clamp.searched, candidates, unasked=self._is_auto, by_name=self.perturbation == "norm"
+        )
+        clamp = replace(clamp, searched=searched)
+        if not candidates:
+            return clamp, None, None
+        # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
+        independent = (self._draws_folds or "groups" in searched.split_params) and not searched.is_recording
+        options = {"guarded": self._guarded, "independent": independent, "screened": self._is_auto}
+        return propose(clamp, candidates, learner, level, **options)
 
     def _classes_with_samples(self, problem):
         """How many classes have samples, and a mask of them; None where it may be chance that others have none."""

@@ -68,11 +68,11 @@ class Clamp:
         """The views with their shares; none where there are no others than the inputs as they are."""
         return [*zip(self.views, self.shares.tolist(), strict=True)] if self.stage == "views" else ()
 
-    def held_out_loss(self):
-        """Mean NLL out of fold; None where nothing was held out under the clamp."""
-        if self.loss is not None or self.evidence is None or self.stage == "views":
-            return self.loss
-        losses = self.evidence.losses[self.best] if self.state.identity else self.evidence.plain
+    def held_out_loss(self, kept):
+        """Mean NLL out of fold, of the best perturbation where it is `kept`, else of none; None without folds."""
+        if self.evidence is None:
+            return None
+        losses = self.evidence.losses[self.best] if kept else self.evidence.plain
         return float(np.average(losses, weights=self.evidence.weight))
 
     def losses(self, samples, logits):

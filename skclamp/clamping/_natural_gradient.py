@@ -31,18 +31,11 @@ from ._problem import Problem
 from ._progress import warn_of_interrupt
 from ._state import Settings, State, identity_of, parameters_of
 
-# Samples that each of the first steps is made on, and that the length of any step is tried on.
-_SUBSAMPLE_SIZE = 512
-# Fewer samples are soon gone through, all of them.
-_FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
-_SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
+# Samples that the length of a step is tried on.
+_TRIAL_SIZE = 512
 # In a fold of fewer than twice as many samples, half of them, whom a step that fits noise pleases less, or these.
 _FEWEST_TRIED = 128
-# Where these deny what all the samples promise, so many times as many are asked.
-_MORE_TRIALS = 4
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
-# At the most so many steps are made on these alone.
-_MAX_SUBSAMPLED_STEPS = 5
 # A step that should gain less, summed over the samples, is no longer worth a pass; nats.
 _SMALLEST_GAIN = 1.0
 # One that should gain fewer nats than this, times the root of the number of samples, leaves less than the smallest gain
@@ -67,8 +60,7 @@ def descend(state, problem, settings, generator, progress, at_identity=None):
     state.perturbation.eval()
     if state.wide and len(problem) > (most := most_samples(n_learnable(state.perturbation))):
         problem, at_identity = problem.take(_draw(problem, most, generator)), None
-    subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
-    samples = problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator))
+    samples = problem.take(_draw(problem, _TRIAL_SIZE, generator))
     x = samples.example(len(samples))
     measured = partial(prior_precision_of, x=x, generator=generator, shard=samples.shard, diagonal=state.wide)
     if state.identity and not state.prior_precisions:
@@ -77,13 +69,11 @@ def descend(state, problem, settings, generator, progress, at_identity=None):
         state.extensions[name] = extension, measured(extension) if precision is None else precision
     lr = 1.0 if settings.lr == "auto" else settings.lr
     state.history = History()
-    descent = _Descent(state, problem, settings, lr, generator, subsampled, at_identity)
+    descent = _Descent(state, problem, settings, lr, generator, at_identity)
     try:
         for n_steps in range(1, settings.max_epochs + 1):
             start = perf_counter()
-            descent.subsampled &= n_steps <= min(_MAX_SUBSAMPLED_STEPS, settings.max_epochs // 2)
-            made = descent.step_on_few() if descent.subsampled else None
-            made = made or descent.step_on_all(first=n_steps == 1)
+            made = descent.make_step(first=n_steps == 1)
             if made is None:
                 break
             loss, step, length, last = made
@@ -115,42 +105,23 @@ class _Descent:
     state: State
     samples: Problem
     settings: Settings
-    # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
+    # The first length that is tried, in natural steps.
     lr: float
     generator: torch.Generator
-    # Whether steps are made on few samples.
-    subsampled: bool
     # What is known at the start.
     at_identity: AtIdentity | None = None
-    step_size: float | None = None
-    # Whether the last step was tried on all that it could be tried on.
-    asked_all: bool = False
 
     def __post_init__(self):
         # What is asked on the CPU, and known there: the perturbation's parameters as one vector, which trials move.
         self.temperature, self.parameters = self.state.temperature, parameters_of(self.state.perturbation)
         self.rest = self.parameters
 
-    def step_on_few(self):
-        """Make a step that few samples ask for, a new draw; None where it is time to ask all of them.
+    def make_step(self, *, first):
+        """Make a step that the samples ask for: the loss before it, the step, its length, and whether it is the last.
 
-        The loss before it, the step, its length, and whether it is the last one.
+        None where they ask for none.
         """
-        rows = _draw(self.samples, _SUBSAMPLE_SIZE, self.generator)
-        told = self.gradients_of(self.samples.take(rows))
-        step = self.choose(told)
-        # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
-        if step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN):
-            self.subsampled = False
-            return None
-        length = self.search(step)
-        # Gains halve from step to step: fresh samples would find none in the next one.
-        self.subsampled = length > 0 and step.gain > 2 * step.n_effective_parameters
-        return told.own.loss, step, length, False
-
-    def step_on_all(self, *, first):
-        """Make a step that all the samples ask for; as `step_on_few`, and None where they ask for none."""
-        state, settings, too_little = self.state, self.settings, None
+        settings, too_little = self.settings, None
         told = self.gradients_of(self.samples, self.at_identity)
         step = self.choose(told)
         # What the model at the identity promises is perhaps a tenth of what there is.
@@ -166,17 +137,13 @@ class _Descent:
         if settings.early_stopped:
             least = max(least, _LAST_PART * step.evidence)
         nearly_there = step.gain < least and not blind
-        # Beyond a whole step the samples that it was made on would like what is chance.
-        length = self.search(step, told.logits, lengthen=not nearly_there)
-        if not length and step.gain > step.n_effective_parameters and not self.asked_all:
-            # So much is more than chance, which so few samples may hide.
-            length = self.search(step, told.logits, lengthen=not nearly_there, n_times=_MORE_TRIALS)
+        length = self.search(step, told.logits)
         if not length:
             self.note_unmoved(Objection(Reason.NO_DESCENT, lack=0.0))
             return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
         # the gradients of few samples span a part of the curvature alone, and all their steps are short.
-        in_valley = length < self.lr / 2 and not state.wide
+        in_valley = length < self.lr / 2 and not self.state.wide
         return told.own.loss, step, length, nearly_there or in_valley
 
     def gradients_of(self, samples, known=None):
@@ -205,7 +172,7 @@ class _Descent:
             state.untried[name] = untried
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
-        if self.settings.for_guard and not (self.subsampled or state.displacement_to(self.parameters).any()):
+        if self.settings.for_guard and not state.displacement_to(self.parameters).any():
             if chosen is None and step is None and self.at_identity is not None:
                 # A half says less than all the samples, which let the search begin; and the guard has the last word.
                 known, units = self.at_identity.gradients, self.samples.units
@@ -219,8 +186,8 @@ class _Descent:
         if chosen is not None:
             self.extend(chosen)
             step = steps[chosen]
-        elif not self.subsampled:
-            # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
+        else:
+            # Families that the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
         return step
 
@@ -250,29 +217,25 @@ class _Descent:
         if why and not self.state.perturbs:
             self.state.untried |= dict.fromkeys(names_of(self.state.perturbation), why)
 
-    def search(self, step, logits=None, *, lengthen=True, n_times=1):
-        """Move along a step as far as the loss of some samples falls, or no further than usual; the length.
+    def search(self, step, logits):
+        """Move along a step as far as the loss of some samples falls; the length.
 
-        `logits` of all the samples at the present parameters cost nothing, where the last pass told them. A subsampled
-        step has all to draw from: what the few samples of its direction alone would like is not worth having.
+        `logits` of all the samples at the present parameters cost nothing: the last pass told them.
         """
-        n_samples = _SUBSAMPLE_TRIAL_SIZE
-        if not self.subsampled:
-            halved = self.settings.for_guard and (self.settings.features or self.at_identity is not None)
-            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(self.samples) // 2)) if halved else _TRIAL_SIZE
-        rows = _draw(self.samples, n_times * n_samples, self.generator)
-        self.asked_all = len(rows) == self.samples.n_weighted
+        halved = self.settings.for_guard and (self.settings.features or self.at_identity is not None)
+        n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(self.samples) // 2)) if halved else _TRIAL_SIZE
+        rows = _draw(self.samples, n_samples, self.generator)
         samples = self.samples.take(rows)
         start = self.parameters
         direction = step.direction.to(start)
-        at_start = self.try_at(start, step, samples, logits=None if logits is None else logits[rows])
-        usual = length = self.step_size or self.lr
+        at_start = self.try_at(start, step, samples, logits=logits[rows])
+        length = self.lr
         reached = self.try_at(start + length * direction, step, samples, at_start)
         tried = {0.0: at_start, length: reached}
         if reached.penalised < at_start.penalised:
             # A parabola with the step's slope and such a fall of the loss is lowest past 3/2 of the length.
             least_fall = 4 / 3 * step.gain / step.n_effective
-            while lengthen and length < _LONGEST_STEP and at_start.penalised - reached.penalised > least_fall * length:
+            while length < _LONGEST_STEP and at_start.penalised - reached.penalised > least_fall * length:
                 further = tried[2 * length] = self.try_at(start + 2 * length * direction, step, samples, at_start)
                 if further.penalised >= reached.penalised:
                     break
@@ -284,12 +247,6 @@ class _Descent:
                 reached = tried[length] = self.try_at(start + length * direction, step, samples, at_start)
         losses = {length: trial.penalised for length, trial in tried.items()}
         best = min(losses, key=losses.__getitem__)
-        is_finite = losses[usual] < math.inf
-        if not self.subsampled and is_finite and not tried[best].clearly_below(tried[usual], "penalised"):
-            # These few samples say nothing else that couldn't be chance.
-            best = usual
-        # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
-        self.step_size = best or self.step_size
         self.move(start + best * direction, tried[best].temperature)
         return best
 

@@ -73,22 +73,23 @@ def prepared(problem, candidates, *, unasked, by_name):
     return on_private_copies(problem) if problem.norm_layers else problem, candidates
 
 
-def perturb(clamp, candidates, learner, level, *, guarded, independent, screened):
-    """The clamp with the perturbation that is kept, if one is, and the `Decision`; None without a guard.
+def propose(clamp, candidates, learner, level, *, guarded, independent, screened):
+    """What folds make of candidates for a perturbation: the clamp with their evidence, the `Decision`, and settings.
 
-    Neighbours among the candidates should resemble each other. Without splits the first candidate is the best. Where
-    `guarded`, held-out samples have to prove, at `level`, that the best candidate beats temperature scaling; where
-    samples, or their groups, are `independent`, gradients of all may as well. Where it is `screened`, these have to
-    promise something first. Of classes without samples, which would best be ruled out, nothing is learned.
+    `fit_to_all` takes the clamp and the settings of the best candidate. Neighbours among the candidates should resemble
+    each other. Without splits the first one is the best. Where `guarded`, held-out samples have to prove, at `level`,
+    that it beats temperature scaling; where samples, or their groups, are `independent`, gradients of all may as well.
+    Else there is no decision. Where it is `screened`, gradients have to promise something first. Of classes without
+    samples, which would best be ruled out, nothing is learned.
     """
     problem, splits, settings = clamp.searched.among_seen(), clamp.splits, candidates[0]
     if not splits:
         if not guarded:
-            return fit_to_all(clamp, settings, learner, guarded=False), None
+            return clamp, None, settings
         too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
         decision = nothing_tried(too_few, {title_of(settings.perturbation): too_few})
         _note_left_out(settings, decision)
-        return clamp, decision
+        return clamp, decision, settings
     at_identity = found = None
     # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
     natural = not (settings.gamma or settings.penalty) and isinstance(settings.training, str)
@@ -101,7 +102,7 @@ def perturb(clamp, candidates, learner, level, *, guarded, independent, screened
         learner.progress.show(**{"p of gradients": f"{found.p_value:.2g}"})
         if why := found.objection:
             untried = untried | dict.fromkeys(at_identity.families, why._replace(lack=0.0))
-            return clamp, nothing_tried(why, untried, found.detectable_gain)
+            return clamp, nothing_tried(why, untried, found.detectable_gain), settings
     # Folds come first. Where these prove nothing the score test may follow, with the other half of the level, unspent
     # where the screen isn't clear. Where it can't prove anything, folds have all.
     scored = plain and independent and at_identity is not None
@@ -122,11 +123,9 @@ def perturb(clamp, candidates, learner, level, *, guarded, independent, screened
     if clamp.searched.seen is not None:
         evidence, decision = _among_all(clamp.searched, splits, evidence, decision)
         best = 0
-    clamp = replace(clamp, evidence=evidence, best=best)
-    if guarded and not decision.verdict.accepted:
+    if guarded:
         _note_left_out(settings, decision)
-        return clamp, decision
-    return fit_to_all(clamp, settings, learner, guarded=guarded), decision if guarded else None
+    return replace(clamp, evidence=evidence, best=best), decision if guarded else None, settings
 
 
 def _note_left_out(settings, decision):

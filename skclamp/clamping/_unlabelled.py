@@ -329,40 +329,50 @@ def after(problem, perturbation, logits=None):
     return replace(problem, logits=logits)
 
 
-def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, generator):
-    """The clamp behind what samples without labels taught, where labelled ones prove it, and the `Decision`.
+def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, learns_features, generator):
+    """Clamps behind what samples without labels taught, where labelled ones prove it, each with its `Decision`.
 
-    Only T is fitted to labelled samples, those of the other folds: all of them judge. The other arguments are those of
-    `learn_without_labels`.
+    Only T is fitted to labelled samples, those of the other folds: all of them judge. Where the search
+    `learns_features` too, enough labels may teach these better than statistics do: a second clamp is without them. The
+    other arguments are those of `learn_without_labels`.
     """
     searched, splits = clamp.searched, clamp.splits
     if not splits:
         n_samples = searched.n_distinct
         few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
         note(few, CalibrationSetWarning)
-        return clamp, nothing_tried(Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES))
+        return [(clamp, nothing_tried(Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)))]
     taught = learn_without_labels(searched, unlabelled, reference, of_inputs=of_inputs, generator=generator)
     if not taught:
-        return clamp, nothing_tried(Objection(Reason.NO_STATISTICS))
+        return [(clamp, nothing_tried(Objection(Reason.NO_STATISTICS)))]
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
     among_seen = {name: other.among_seen() for name, other in problems.items()}
     evidence = _held_out_of(searched.among_seen(), among_seen, splits)
-    decisions = [decide(evidence, k, level) for k in range(len(taught))]
+    decisions = {name: decide(evidence, k, level) for k, name in enumerate(taught)}
     if searched.seen is not None:
         among_all = _held_out_of(searched, problems, splits)
-        for k, decision in enumerate(decisions):
+        for k, (name, decision) in enumerate(decisions.items()):
             worse = worse_among_all(among_all, k) if decision.verdict.accepted else None
-            decisions[k] = decision.refused(worse) if worse else decision
-    name, decision = min(zip(taught, decisions, strict=True), key=_difference)
-    if not decision.verdict.accepted:
-        return clamp, decision
-    logits = problems[name].logits if len(searched) == len(clamp.samples) else None
-    samples = after(clamp.samples, taught[name], logits)
-    return Clamp.identity(samples, problems[name], splits, taught[name]), decision
+            decisions[name] = decision.refused(worse) if worse else decision
 
+    def best_of(names):
+        best = min(names, key=lambda name: decisions[name].verdict.difference)
+        decision = decisions[best]._replace(n_candidates=len(names))
+        if not decision.verdict.accepted:
+            return clamp, decision
+        logits = problems[best].logits if len(searched) == len(clamp.samples) else None
+        samples = after(clamp.samples, taught[best], logits)
+        return Clamp.identity(samples, problems[best], splits, taught[best]), decision
 
-def _difference(named):
-    return named[1].verdict.difference
+    first, decision = best_of([*taught])
+    if not learns_features or first.taught is None or norm_part(first.taught) is None:
+        return [(first, decision)]
+    names = [name for name, perturbation in taught.items() if norm_part(perturbation) is None]
+    second, other = best_of(names) if names else (clamp, decision)
+    if second.taught is None:
+        other = decision.refused(unheard=Objection(Reason.LABELS_TEACH_MORE))
+        other = other._replace(verdict=replace(other.verdict, detectable_gain=None))
+    return [(first, decision), (second, other)]
 
 
 def _held_out_of(searched, problems, splits):

@@ -155,16 +155,6 @@ def test_the_best_has_the_least_mean_over_folds():
     assert evidence.best() == by_hand.mean(1).argmin()
 
 
-def test_of_those_that_tie_the_most_promising_is_chosen():
-    noise = np.random.default_rng(0).normal(size=200)
-    evidence = evidence_of(noise, noise[::-1] + 0.01, noise[::-1] + 1.0)
-    train_losses = -0.1, -2.0, -9.0
-    evidence.held_out = [[MADE._replace(n_train=100, train_loss=loss) for loss in train_losses]] * 2
-    assert evidence.best() == evidence.most_promising([0]) == 0
-    assert evidence.expected().argmin() == evidence.most_promising([1, 2]) + 1 == 2
-    assert evidence.most_promising([0, 1, 2]) == 1
-
-
 @pytest.mark.parametrize(("n_folds", "spread"), [(2, 0.05), (2, 1.0), (5, 1.0)])
 def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
     """Where Student's test asks for most, and where universal inference does."""
