@@ -124,10 +124,6 @@ def _by_temperature_alone(original, decision, *args, **options):
     return [why.reason for why in decision.objections] == [Reason.ANY_TEMPERATURE]
 
 
-def _without_score(original):
-    return lambda *args, independent=False, **options: original(*args, **options)
-
-
 def _always_last(original):
     """Folds look like halves, from whose mean some steps follow."""
 
@@ -181,7 +177,7 @@ SWITCHES = {
     "passed over for maps": Switch(
         {"clamping._clamp.Clamp.passed_over_for": returning(None)}, {"clamping._clamp.Clamp.passed_over_for": told}
     ),
-    "score test": Switch({"clamping._calibrator.propose": _without_score}, {"clamping._search._by_score": called}),
+    "score test": Switch({"clamping._search.scores_of": returning({})}, {"clamping._search._by_score": called}),
     "screen": Switch(
         {"_judging.screen.Screen.may_be_chance": constant(False), "_judging.screen.Screen.objection": constant(None)},
         {"clamping._search.screen_of": lambda original, found, *args: found.objection is not None},

@@ -60,7 +60,7 @@ from ._normalisation import undone_normalisation
 from ._output import judge_output, suits_pool
 from ._problem import Problem
 from ._progress import Progress
-from ._search import fit_to_all, prepared, propose, why_nothing_is_tried
+from ._search import fit_to_all, most_promising, propose, why_nothing_is_tried
 from ._splits import look_for_torn_copies, merged, splits_of
 from ._state import Settings
 from ._torch_training import TorchTraining
@@ -582,17 +582,18 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 decisions["views"] = decisions["perturbation"]
             return self._conclude(replace(clamp, splits=[])), decisions
         if candidates or views:
-            share, drawn = level / len(starts), learner.generator.get_state()
-            clamp, decision, settings = self._proposed(clamp, candidates, learner, share)
-            for start, taught in starts[1:]:
+            proposals, drawn = [], learner.generator.get_state()
+            asked = {"guarded": self._guarded, "draws_folds": self._draws_folds, "perturbation": self.perturbation}
+            for start, _ in starts:
                 # The same draws for both.
                 learner.generator.set_state(drawn)
-                other = self._proposed(start, candidates, learner, share)
-                losses = [each.held_out_loss(by.verdict.accepted) for each, by, _ in ((clamp, decision, None), other)]
-                if None not in losses and losses[1] < losses[0]:
-                    (clamp, decision, settings), decisions["unlabelled samples"] = other, taught
+                proposals.append(propose(start, candidates, learner, level / len(starts), **asked))
+            best = most_promising(proposals)
+            clamp, decision, settings = proposals[best]
+            if starts[best][1] is not None:
+                decisions["unlabelled samples"] = starts[best][1]
             decisions["perturbation"] = decision
-            if candidates and (decision is None or decision.verdict.accepted):
+            if settings is not None and (decision is None or decision.verdict.accepted):
                 clamp = fit_to_all(clamp, settings, learner, guarded=self._guarded)
         if most_views > 1:
             learner.progress.begin("views")
@@ -605,19 +606,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
             return self._conclude(clamp), decisions
         unasked = self._is_auto and self._output_by_name is None
         return without_doubtful(clamp, decisions, self._conclude, learner.generator, unasked=unasked)
-
-    def _proposed(self, clamp, candidates, learner, level):
-        """What folds make of the candidates for a perturbation, as `propose` has it."""
-        searched, candidates = prepared(
-            clamp.searched, candidates, unasked=self._is_auto, by_name=self.perturbation == "norm"
-        )
-        clamp = replace(clamp, searched=searched)
-        if not candidates:
-            return clamp, None, None
-        # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
-        independent = (self._draws_folds or "groups" in searched.split_params) and not searched.is_recording
-        options = {"guarded": self._guarded, "independent": independent, "screened": self._is_auto}
-        return propose(clamp, candidates, learner, level, **options)
 
     def _classes_with_samples(self, problem):
         """How many classes have samples, and a mask of them; None where it may be chance that others have none."""

@@ -73,16 +73,20 @@ def prepared(problem, candidates, *, unasked, by_name):
     return on_private_copies(problem) if problem.norm_layers else problem, candidates
 
 
-def propose(clamp, candidates, learner, level, *, guarded, independent, screened):
+def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturbation):
     """What folds make of candidates for a perturbation: the clamp with their evidence, the `Decision`, and settings.
 
-    `fit_to_all` takes the clamp and the settings of the best candidate. Neighbours among the candidates should resemble
-    each other. Without splits the first one is the best. Where `guarded`, held-out samples have to prove, at `level`,
-    that it beats temperature scaling; where samples, or their groups, are `independent`, gradients of all may as well.
-    Else there is no decision. Where it is `screened`, gradients have to promise something first. Of classes without
-    samples, which would best be ruled out, nothing is learned.
+    `fit_to_all` takes the clamp and the settings of the best candidate, which are None where nothing competes.
+    Neighbours among the candidates should resemble each other. Without splits the first one is the best. Where
+    `guarded`, held-out samples have to prove, at `level`, that it beats temperature scaling; else there is no decision.
+    Of classes without samples, which would best be ruled out, nothing is learned.
     """
-    problem, splits, settings = clamp.searched.among_seen(), clamp.splits, candidates[0]
+    unasked = guarded and perturbation == "auto"
+    searched, candidates = prepared(clamp.searched, candidates, unasked=unasked, by_name=perturbation == "norm")
+    clamp = replace(clamp, searched=searched)
+    if not candidates:
+        return clamp, None, None
+    problem, splits, settings = searched.among_seen(), clamp.splits, candidates[0]
     if not splits:
         if not guarded:
             return clamp, None, settings
@@ -94,10 +98,11 @@ def propose(clamp, candidates, learner, level, *, guarded, independent, screened
     # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
     natural = not (settings.gamma or settings.penalty) and isinstance(settings.training, str)
     plain = guarded and natural and sum(not candidate.features for candidate in candidates) == 1
-    if plain or screened:
+    # Gradients have to promise something where nobody asked for a certain perturbation.
+    if plain or unasked:
         learner.progress.begin("gradients")
         at_identity, untried = look_at_identity(problem, candidates, splits)
-    if at_identity is not None and screened:
+    if at_identity is not None and unasked:
         found = screen_of(at_identity, level)
         learner.progress.show(**{"p of gradients": f"{found.p_value:.2g}"})
         if why := found.objection:
@@ -105,6 +110,8 @@ def propose(clamp, candidates, learner, level, *, guarded, independent, screened
             return clamp, nothing_tried(why, untried, found.detectable_gain), settings
     # Folds come first. Where these prove nothing the score test may follow, with the other half of the level, unspent
     # where the screen isn't clear. Where it can't prove anything, folds have all.
+    # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
+    independent = (draws_folds or "groups" in searched.split_params) and not searched.is_recording
     scored = plain and independent and at_identity is not None
     learner.progress.expect(len(splits) * len(candidates) + 1)
     evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=found is not None)
@@ -126,6 +133,12 @@ def propose(clamp, candidates, learner, level, *, guarded, independent, screened
     if guarded:
         _note_left_out(settings, decision)
     return replace(clamp, evidence=evidence, best=best), decision if guarded else None, settings
+
+
+def most_promising(proposals):
+    """Which of some proposals has the least held-out NLL; the first, where that of one isn't known."""
+    losses = [clamp.held_out_loss(decision and decision.verdict.accepted) for clamp, decision, _ in proposals]
+    return 0 if None in losses else int(np.argmin(losses))
 
 
 def _note_left_out(settings, decision):

@@ -366,4 +366,4 @@ class StructuredMatrixScaling(AffineScaling):
 
 def largest_of(features):
     """The largest magnitude among features, those of -inf left aside."""
-    return without(features, absent_among(features)).abs().max().item()
+    return features.nan_to_num(neginf=0.0).abs().max().item()
