@@ -47,7 +47,7 @@ class Evidence:
     """
 
     # NLL of the baseline, anything finite where a sample was never held out; and of the candidates, a row for each.
-    plain: np.ndarray
+    baseline: np.ndarray
     losses: np.ndarray
     # Sample weights, 0 where a sample was never held out.
     weight: np.ndarray
@@ -66,15 +66,15 @@ class Evidence:
 
         The splits are training and held-out rows in order, none of these twice.
         """
-        plain, weight = np.zeros((2, len(problem)))
+        baseline, weight = np.zeros((2, len(problem)))
         losses = np.zeros((len(judged[0][1]), len(problem)))
         folds, least = [rows for _, rows in splits], []
-        for rows, (baseline, candidates) in zip(folds, judged, strict=True):
-            plain[rows], weight[rows] = baseline.losses, problem.weight.numpy()[rows]
+        for rows, (of_baseline, candidates) in zip(folds, judged, strict=True):
+            baseline[rows], weight[rows] = of_baseline.losses, problem.weight.numpy()[rows]
             losses[:, rows] = [candidate.losses for candidate in candidates]
-            least.append(problem.take(rows).solve(baseline.logits).loss)
+            least.append(problem.take(rows).solve(of_baseline.logits).loss)
         held_out = [candidates for _, candidates in judged]
-        return cls(plain, losses, weight, folds, least, held_out, problem.units)
+        return cls(baseline, losses, weight, folds, least, held_out, problem.units)
 
     def by_fold(self, values):
         """Means, on each fold, of values of samples (last axis)."""
@@ -119,7 +119,7 @@ class Evidence:
         best: dict[str, float] = {}
         for candidate, losses in enumerate(self.losses):
             for name, rows in self.names(candidate).items():
-                difference = float(np.average((losses - self.plain)[rows], weights=self.weight[rows]))
+                difference = float(np.average((losses - self.baseline)[rows], weights=self.weight[rows]))
                 best[name] = min(difference, best.get(name, np.inf))
         return best
 
@@ -147,9 +147,9 @@ def may_lose(n_folds):
 def decide(evidence, candidate, level=LEVEL):
     """Return the `Decision` whether a candidate, the best of all, beats the baseline."""
     n_tests = len(evidence.losses)
-    plain = evidence.by_fold(evidence.plain)
+    baseline = evidence.by_fold(evidence.baseline)
     losses = evidence.by_fold(evidence.losses[candidate])
-    differences = evidence.losses[candidate] - evidence.plain
+    differences = evidence.losses[candidate] - evidence.baseline
     n_gains = int((evidence.by_fold(differences) < 0).sum())
     # A group counts as one sample.
     mean, error, student = student_below_zero(*of_groups(differences, evidence.weight, evidence.groups))
@@ -159,29 +159,31 @@ def decide(evidence, candidate, level=LEVEL):
     n_folds = len(evidence.folds)
     n_samples = int(np.count_nonzero(evidence.weight))
     objections = []
-    unheard = None
+    dismissed = None
     if n_gains < (least := n_folds - may_lose(n_folds)):
         objections.append(Objection(Reason.LOST_FOLDS, n_gains, least, n_folds))
     if not student < level:
         objections.append(Objection(Reason.CHANCE, min(1.0, student), level))
     if not universal < level:
         objections.append(Objection(Reason.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level))))
-    detectable = detectable_gain(error, evidence.sizes(), np.subtract(plain, evidence.least), level / n_tests)
+    detectable = detectable_gain(error, evidence.sizes(), np.subtract(baseline, evidence.least), level / n_tests)
     if n_samples < MIN_SAMPLES:
-        unheard = Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
+        dismissed = Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
         detectable = None
     folds = [
         {
             "n_samples": int(np.count_nonzero(evidence.weight[rows])),
             **fold.told,
             "nll": float(loss),
-            "nll_temperature_scaling": float(plain_loss),
+            "nll_temperature_scaling": float(baseline_loss),
         }
-        for rows, fold, loss, plain_loss in zip(evidence.folds, evidence.of(candidate), losses, plain, strict=True)
+        for rows, fold, loss, baseline_loss in zip(
+            evidence.folds, evidence.of(candidate), losses, baseline, strict=True
+        )
     ]
     tried = evidence.tried()
     verdict = Verdict(
-        not (objections or unheard),
+        not (objections or dismissed),
         mean,
         error,
         min(1.0, max(student, universal)),
@@ -193,7 +195,7 @@ def decide(evidence, candidate, level=LEVEL):
     return Decision(
         verdict,
         objections,
-        unheard,
+        dismissed,
         evidence.untried(tried),
         list(evidence.names(candidate)),
         len(evidence.losses),

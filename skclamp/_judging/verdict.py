@@ -187,7 +187,7 @@ class Decision(NamedTuple):
     # What speaks against the candidate; nothing does where it is accepted.
     objections: list[Objection] = []
     # Why nothing that folds say counts, where it doesn't.
-    unheard: Objection | None = None
+    dismissed: Objection | None = None
     untried: dict[str, Objection] = {}
     # What the folds made of the candidate, but for the baseline; how many there were, and in how many folds it gained.
     names: list[str] = []
@@ -197,12 +197,14 @@ class Decision(NamedTuple):
     by_score: bool = False
     candidate: int = 0
 
-    def refused(self, *objections, unheard=None):
+    def refused(self, *objections, dismissed=None):
         """Return the decision against the candidate, for other reasons."""
-        return self._replace(verdict=replace(self.verdict, accepted=False), objections=[*objections], unheard=unheard)
+        return self._replace(
+            verdict=replace(self.verdict, accepted=False), objections=[*objections], dismissed=dismissed
+        )
 
 
 def nothing_tried(why, untried=(), detectable_gain=None):
     """Return the decision where nothing was held out, for one reason, an `Objection`."""
     verdict = Verdict(False, 0.0, 0.0, 1.0, detectable_gain=detectable_gain)
-    return Decision(verdict, unheard=why, untried=dict(untried))
+    return Decision(verdict, dismissed=why, untried=dict(untried))

@@ -18,7 +18,7 @@ class Phrases(NamedTuple):
     otherwise: str
     made_by: str = ""
     on: str = ""
-    n_seen: int = 0
+    n_observed: int = 0
 
 
 WITHOUT_PERTURBATION = Phrases("this is temperature scaling")
@@ -53,9 +53,9 @@ def _reason(decision, phrases):
     refused = f"Refused, so {phrases.otherwise}"
     nothing_was_tried = f"Nothing was tried, so {phrases.otherwise}"
     verdict = decision.verdict
-    passed_over = decision.unheard and decision.unheard.reason in _PASSED_OVER
-    if decision.unheard and not passed_over:
-        return f"{refused if verdict.tried else nothing_was_tried} ({decision.unheard})."
+    passed_over = decision.dismissed and decision.dismissed.reason in _PASSED_OVER
+    if decision.dismissed and not passed_over:
+        return f"{refused if verdict.tried else nothing_was_tried} ({decision.dismissed})."
     n_candidates = decision.n_candidates
     n_folds = len(verdict.folds)
     folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
@@ -77,10 +77,10 @@ def _reason(decision, phrases):
     verb = "lowered" if verdict.difference < 0 else "raised"
     gain = f"{which} {verb} the held-out NLL by {abs(verdict.difference):.3g} nats per sample"
     gain += f" on top of {phrases.on}" if phrases.on else ""
-    gain += f" among the {phrases.n_seen} classes with samples" if phrases.n_seen else ""
+    gain += f" among the {phrases.n_observed} classes with samples" if phrases.n_observed else ""
     spread = f"standard error {verdict.standard_error:.2g}"
     if passed_over:
-        return f"Passed over, so {phrases.otherwise}: {gain} ({spread}), {decision.unheard}."
+        return f"Passed over, so {phrases.otherwise}: {gain} ({spread}), {decision.dismissed}."
     if verdict.accepted:
         where = f"{'each' if decision.n_gains == n_folds else decision.n_gains} of {folds}"
         proof = ", and its gradients are beyond chance (p" if decision.by_score else " and beyond chance (adjusted p"

@@ -519,9 +519,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             if self.gamma and self._outputs != SOFTMAX:
                 raise ValueError(f"gamma must be 0 where y has several labels or places a sample; got {self.gamma!r}")
-            n_seen, seen = self._classes_with_samples(problem)
-            problem = replace(problem, seen=seen if self._guarded else None)
-            clamp, decisions = self._clamped(problem, learner, X_unlabelled, X_reference, looked, n_seen)
+            n_observed, seen = self._classes_with_samples(problem)
+            problem = replace(problem, observed=seen if self._guarded else None)
+            clamp, decisions = self._clamped(problem, learner, X_unlabelled, X_reference, looked, n_observed)
             state = clamp.state
             looks = self._guarded and state.identity and clamp.taught is None and ranks is ALONE
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
@@ -547,9 +547,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
             rows, raw = (judging.rows(logits, FEW_PLACES) for logits in (clamp.logits, judging.raw))
             return rows, raw.logits, held_out and held_out / judging.rows_a_sample
 
-    def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_seen):
+    def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_observed):
         """The `Clamp` that is deployed, and the `Decision` of each stage by its name: the chain of stages."""
-        why = why_nothing_is_tried(looked, n_seen, guarded=self._guarded, unasked=self._is_auto)
+        why = why_nothing_is_tried(looked, n_observed, guarded=self._guarded, unasked=self._is_auto)
         candidates = self._candidates(problem)
         most_views = self._most_views
         views = candidate_views(self.max_views, problem) if most_views > 1 else {}
@@ -634,14 +634,14 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _tell(self, clamp, decisions, progress):
         """Set, log and show the verdicts, where a guard decided."""
-        n_seen = 0 if clamp.samples.seen is None else int(clamp.samples.seen.sum())
+        n_observed = 0 if clamp.samples.observed is None else int(clamp.samples.observed.sum())
         # Without a perturbation, but with views, this isn't temperature scaling.
         phrases = WITHOUT_PERTURBATION if clamp.output is None else BESIDE_MAPS
         phrases = BESIDE_VIEWS if clamp.stage == "views" else phrases
         phrases = phrases if clamp.taught is None else TAUGHT_WITHOUT_LABELS
         phrases_of = {
-            "unlabelled samples": WITHOUT_LABELS._replace(n_seen=n_seen),
-            "perturbation": phrases._replace(n_seen=n_seen),
+            "unlabelled samples": WITHOUT_LABELS._replace(n_observed=n_observed),
+            "perturbation": phrases._replace(n_observed=n_observed),
             "views": WITHOUT_VIEWS,
         }
         for stage, decision in decisions.items():

@@ -72,7 +72,7 @@ class Clamp:
         """Mean NLL out of fold, of the best perturbation where it is `kept`, else of none; None without folds."""
         if self.evidence is None:
             return None
-        losses = self.evidence.losses[self.best] if kept else self.evidence.plain
+        losses = self.evidence.losses[self.best] if kept else self.evidence.baseline
         return float(np.average(losses, weights=self.evidence.weight))
 
     def losses(self, samples, logits):
@@ -81,13 +81,13 @@ class Clamp:
         losses = losses_under(self.output, self.temperature, rows) * rows.weight.numpy()
         return losses.reshape(len(samples), -1).sum(1) / samples.weight.numpy()
 
-    def strayed(self, plain, generator):
+    def strayed(self, baseline, generator):
         """An `Objection` where the last fit ended elsewhere than its folds, and gains nothing there; else None.
 
         Folds vouch for a last fit that ends where theirs did. Of a loss with several valleys it may end in another, and
         the map or the views behind it then take logits that are unlike all that they were fitted to. So some samples
-        are asked: those that taught it shouldn't lose more than they did when they were held out. `plain` is the clamp
-        without it.
+        are asked: those that taught it shouldn't lose more than they did when they were held out. `baseline` is the
+        clamp without it.
         """
         rows = self.judging.nonzero_weight_indices()
         rows = rows[torch.randperm(len(rows), generator=generator)[:_N_ASKED].sort().values]
@@ -97,14 +97,14 @@ class Clamp:
         lost, error, _ = student_below_zero(*of_groups(of_all - of_folds, part.weight.numpy(), part.units))
         if lost <= _FEWEST_ERRORS * error:
             return None
-        gains = np.average(of_all - plain.losses(part, part.logits), weights=part.weight) < 0
+        gains = np.average(of_all - baseline.losses(part, part.logits), weights=part.weight) < 0
         return None if gains else Objection(Reason.STRAYED, lost, error)
 
-    def passed_over_for(self, plain):
+    def passed_over_for(self, baseline):
         """An `Objection` where the map of the network's own logits has no higher NLL of the same samples; else None."""
-        if self.loss is None or plain.loss is None or self.loss < plain.loss:
+        if self.loss is None or baseline.loss is None or self.loss < baseline.loss:
             return None
-        return Objection(Reason.MAPS_DO_AS_WELL, self.loss - plain.loss)
+        return Objection(Reason.MAPS_DO_AS_WELL, self.loss - baseline.loss)
 
 
 def without_doubtful(clamp, decisions, conclude, generator, *, unasked):
@@ -116,18 +116,18 @@ def without_doubtful(clamp, decisions, conclude, generator, *, unasked):
     concluded = conclude(clamp)
     if not clamp.state.identity:
         return concluded, decisions
-    plain = clamp
-    while plain.before is not None:
-        plain = plain.before
+    baseline = clamp
+    while baseline.before is not None:
+        baseline = baseline.before
     with silenced():
-        plain = conclude(plain)
+        baseline = conclude(baseline)
     while clamp.state.identity:
-        why = concluded.strayed(plain, generator)
+        why = concluded.strayed(baseline, generator)
         if why is None and unasked and clamp.stage == "perturbation":
-            why = concluded.passed_over_for(plain)
+            why = concluded.passed_over_for(baseline)
         if why is None:
             break
-        decisions = decisions | {clamp.stage: decisions[clamp.stage].refused(unheard=why)}
+        decisions = decisions | {clamp.stage: decisions[clamp.stage].refused(dismissed=why)}
         clamp = clamp.before
         concluded = conclude(clamp)
     return concluded, decisions

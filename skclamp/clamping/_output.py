@@ -46,12 +46,12 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     verbose = 0 if problem.shard.ranks.rank else verbose
     trial = try_out(maps, rows, outputs, numbers, verbose=verbose, desc="output maps")
     if asked is not None:
-        plain, loss = (float(np.average(each, weights=weight)) for each in trial.losses(rows.y))
-        if loss <= plain:
+        baseline, loss = (float(np.average(each, weights=weight)) for each in trial.losses(rows.y))
+        if loss <= baseline:
             return asked._fitted_to(everywhere, outputs), n_rows * loss
-        nlls = f"{loss:.4g}, temperature scaling's {plain:.4g}"
+        nlls = f"{loss:.4g}, temperature scaling's {baseline:.4g}"
         _note_left_out(names[1], f"on samples that it wasn't fitted to its NLL is {nlls}")
-        return None, n_rows * plain
+        return None, n_rows * baseline
     found = learn_pool(trial, names, maps, 0, rows, outputs, everywhere, temperature)
     earned = found.weights[1:].any()
     return found.pool if earned else None, n_rows * float(np.average(found.losses, weights=weight))

@@ -65,7 +65,7 @@ class Problem:
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
     # A mask of the classes that a perturbation is learned and judged among; None where these are all.
-    seen: np.ndarray | None = None
+    observed: np.ndarray | None = None
     # The network's, before it was taught anything.
     raw: torch.Tensor = field(kw_only=True)
     # The samples at all places of dense outputs, where others are at some.
@@ -272,19 +272,19 @@ class Problem:
         backbone.before = perturbation if backbone.before is None else nn.Sequential(backbone.before, perturbation)
         return replace(self, backbone=backbone)
 
-    def among_seen(self):
+    def among_observed(self):
         """The same problem as if the network had the classes that have samples alone."""
-        if self.seen is None:
+        if self.observed is None:
             return self
-        absent = torch.from_numpy(~self.seen)
+        absent = torch.from_numpy(~self.observed)
         backbone = copy.copy(self.backbone)
         backbone.module = copy.copy(backbone.module)
         backbone.module.absent = absent.to(backbone.device)
         # Samples, and places, without weight may be of these classes.
-        y_encoded, known = self.y_encoded, int(self.seen.argmax())
+        y_encoded, known = self.y_encoded, int(self.observed.argmax())
         y_encoded = torch.where(absent.to(y_encoded.device)[y_encoded] & (y_encoded >= 0), known, y_encoded)
         logits = without_absent(self.logits, absent)
-        return replace(self, backbone=backbone, y_encoded=y_encoded, logits=logits, seen=None)
+        return replace(self, backbone=backbone, y_encoded=y_encoded, logits=logits, observed=None)
 
     def example(self, n_samples=_N_EXAMPLES):
         """Return a few of this process's inputs that are perturbed, as the network takes them."""

@@ -29,14 +29,14 @@ _MOST_BY_SCORE = 2
 _FEW_SAMPLES, _MOST_STEPS = 1000, 5
 
 
-def why_nothing_is_tried(looked, n_seen, *, guarded, unasked):
+def why_nothing_is_tried(looked, n_observed, *, guarded, unasked):
     """The `Reason` why neither perturbations nor views are tried, from what was looked at; None where they are.
 
-    `n_seen` is the number of classes that have samples. What is `unasked` for isn't tried where it can't help.
+    `n_observed` is the number of classes that have samples. What is `unasked` for isn't tried where it can't help.
     """
     if looked and looked.misordered:
         return Reason.ANOTHER_ORDER
-    if guarded and n_seen == 1:
+    if guarded and n_observed == 1:
         return Reason.ONE_CLASS
     if looked and unasked and looked.random:
         return Reason.RANDOM
@@ -86,7 +86,7 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     clamp = replace(clamp, searched=searched)
     if not candidates:
         return clamp, None, None
-    problem, splits, settings = searched.among_seen(), clamp.splits, candidates[0]
+    problem, splits, settings = searched.among_observed(), clamp.splits, candidates[0]
     if not splits:
         if not guarded:
             return clamp, None, settings
@@ -97,9 +97,9 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     at_identity = found = None
     # The first candidate takes natural steps from the identity, of the inputs' NLL alone.
     natural = not (settings.gamma or settings.penalty) and isinstance(settings.training, str)
-    plain = guarded and natural and sum(not candidate.features for candidate in candidates) == 1
+    scorable = guarded and natural and sum(not candidate.features for candidate in candidates) == 1
     # Gradients have to promise something where nobody asked for a certain perturbation.
-    if plain or unasked:
+    if scorable or unasked:
         learner.progress.begin("gradients")
         at_identity, untried = look_at_identity(problem, candidates, splits)
     if at_identity is not None and unasked:
@@ -112,11 +112,11 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     # where the screen isn't clear. Where it can't prove anything, folds have all.
     # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
     independent = (draws_folds or "groups" in searched.split_params) and not searched.is_recording
-    scored = plain and independent and at_identity is not None
+    scored = scorable and independent and at_identity is not None
     learner.progress.expect(len(splits) * len(candidates) + 1)
     evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=found is not None)
     decision = _decided(evidence, level / (1 + scored), candidates)
-    if scored and not (decision.verdict.accepted or decision.unheard or (found and not found.is_clear)):
+    if scored and not (decision.verdict.accepted or decision.dismissed or (found and not found.is_clear)):
         scores = scores_of(at_identity)
         if scores:
             evidence, decision, candidates = _by_score(
@@ -127,7 +127,7 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     best = decision.candidate
     settings = candidates[best]
     _tell_of_divergence(settings, [held_out.learned for held_out in evidence.of(best)])
-    if clamp.searched.seen is not None:
+    if clamp.searched.observed is not None:
         evidence, decision = _among_all(clamp.searched, splits, evidence, decision)
         best = 0
     if guarded:
@@ -143,8 +143,8 @@ def most_promising(proposals):
 
 def _note_left_out(settings, decision):
     """Note that what was asked for by name is left out for want of samples; "auto" may well be temperature scaling."""
-    if decision.unheard and settings.perturbation != "auto":
-        note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
+    if decision.dismissed and settings.perturbation != "auto":
+        note(left_out(settings.perturbation, decision.dismissed.value), CalibrationSetWarning)
 
 
 def _by_score(problem, splits, candidates, learner, at_identity, scores, level, evidence, refused):
@@ -161,7 +161,7 @@ def _by_score(problem, splits, candidates, learner, at_identity, scores, level, 
         learner.progress.expect(len(alone) * len(splits) + 1)
         by_score = _hold_out_on(problem, splits, alone, learner, at_identity, by_score=True)
         best = by_score.best()
-        if np.average(by_score.losses[best] - by_score.plain, weights=by_score.weight) < 0:
+        if np.average(by_score.losses[best] - by_score.baseline, weights=by_score.weight) < 0:
             return by_score, keep_by_score(by_score, best, p_value, refused), alone
     reason = Reason.NO_GAIN_ALONG_GRADIENTS if asked_for else Reason.CHANCE_GRADIENTS
     objection = Objection(reason, p_value, level, names[0])
@@ -238,7 +238,7 @@ def fit_to_all(clamp, settings, learner, *, guarded):
     else:
         learner.progress.expect(1)
         learner.progress.begin("all samples")
-        state = learner.fit(problem.among_seen(), settings, start)
+        state = learner.fit(problem.among_observed(), settings, start)
     if not state.identity:
         return clamp
     _tell_of_divergence(settings, [state])
@@ -275,10 +275,10 @@ def _among_all(problem, splits, evidence, decision):
     learned, kept, judged = evidence.of(decision.candidate), decision.verdict.accepted, []
     splits = splits[: len(learned)]
     for (train, held_out), seen in zip(parts_of_folds(problem, splits), learned, strict=True):
-        plain = hold_out(train, held_out)
-        own = hold_out(train, held_out, seen.learned.perturbation) if kept else plain
+        baseline = hold_out(train, held_out)
+        own = hold_out(train, held_out, seen.learned.perturbation) if kept else baseline
         told = {name: getattr(own, name) for name in ("losses", "temperature", "logits")}
-        judged.append((plain, [seen._replace(**told)]))
+        judged.append((baseline, [seen._replace(**told)]))
     evidence = Evidence.from_folds(problem, splits, judged)
     worse = worse_among_all(evidence, 0) if kept else None
     return evidence, decision.refused(worse) if worse else decision
@@ -286,7 +286,7 @@ def _among_all(problem, splits, evidence, decision):
 
 def worse_among_all(evidence, candidate):
     """An `Objection` to a candidate that raises the NLL among all classes beyond its error; else None."""
-    differences = evidence.losses[candidate] - evidence.plain
+    differences = evidence.losses[candidate] - evidence.baseline
     rise, error, _ = student_below_zero(*of_groups(differences, evidence.weight, evidence.groups))
     return Objection(Reason.WORSE_AMONG_ALL, rise, error) if rise > error else None
 
@@ -343,7 +343,7 @@ def _warm_start(clamp):
     against temperature scaling.
     """
     evidence, states = clamp.evidence, [held_out.learned for held_out in clamp.folds]
-    differences = evidence.by_fold(evidence.losses[clamp.best] - evidence.plain)
+    differences = evidence.by_fold(evidence.losses[clamp.best] - evidence.baseline)
     start = copy.deepcopy(states[int(np.argmin(differences))])
     learned = [state.perturbation.state_dict() for state in states]
     forms = [[(name, value.shape) for name, value in values.items()] for values in learned]

@@ -346,10 +346,10 @@ def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, learns_f
     if not taught:
         return [(clamp, nothing_tried(Objection(Reason.NO_STATISTICS)))]
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
-    among_seen = {name: other.among_seen() for name, other in problems.items()}
-    evidence = _held_out_of(searched.among_seen(), among_seen, splits)
+    among_observed = {name: other.among_observed() for name, other in problems.items()}
+    evidence = _held_out_of(searched.among_observed(), among_observed, splits)
     decisions = {name: decide(evidence, k, level) for k, name in enumerate(taught)}
-    if searched.seen is not None:
+    if searched.observed is not None:
         among_all = _held_out_of(searched, problems, splits)
         for k, (name, decision) in enumerate(decisions.items()):
             worse = worse_among_all(among_all, k) if decision.verdict.accepted else None
@@ -370,7 +370,7 @@ def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, learns_f
     names = [name for name, perturbation in taught.items() if norm_part(perturbation) is None]
     second, other = best_of(names) if names else (clamp, decision)
     if second.taught is None:
-        other = decision.refused(unheard=Objection(Reason.LABELS_TEACH_MORE))
+        other = decision.refused(dismissed=Objection(Reason.LABELS_TEACH_MORE))
         other = other._replace(verdict=replace(other.verdict, detectable_gain=None))
     return [(first, decision), (second, other)]
 

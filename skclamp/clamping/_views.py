@@ -111,8 +111,8 @@ def _why_none(problem, candidates, by_default):
         return Objection(reason, about=problem.input_shape)
     if not candidates:
         return Objection(Reason.NO_VIEWS_GIVEN)
-    if problem.seen is not None:
-        return Objection(Reason.CLASSES_MISSING, int((~problem.seen).sum()), len(problem.seen))
+    if problem.observed is not None:
+        return Objection(Reason.CLASSES_MISSING, int((~problem.observed).sum()), len(problem.observed))
     if problem.n_distinct < MIN_SAMPLES:
         return Objection(Reason.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
     return None

@@ -201,7 +201,7 @@ def test_cross_examination_by_hand():
     splits = list(KFold(3, shuffle=True, random_state=0).split(x))
     evidence = examined(problem, splits, [moved_by(*[0.0] * 6), moved_by(*[0.4] * 6)])
     for train, rows in splits:
-        for offset, found in ((0.0, evidence.plain), (0.0, evidence.losses[0]), (0.4, evidence.losses[1])):
+        for offset, found in ((0.0, evidence.baseline), (0.0, evidence.losses[0]), (0.4, evidence.losses[1])):
             scores = bare_logits(NETWORK, x + np.float32(offset))
             if offset:
                 temperature = smoothed_temperature(scores[train], y[train])
@@ -216,6 +216,6 @@ def test_an_unmoved_perturbation_ties_with_temperature_scaling():
     splits = [(np.arange(30, 60), np.arange(30)), (np.arange(30), np.arange(30, 60))]
     states = [State(nn.Sequential(), [], 1.0), moved_by(*[0.0] * 6), moved_by(*[0.1] * 6)]
     evidence = examined(pose(NETWORK, x, y), splits, states)
-    np.testing.assert_array_equal(evidence.losses[0], evidence.plain)
-    np.testing.assert_array_equal(evidence.losses[1], evidence.plain)
-    assert np.abs(evidence.losses[2] - evidence.plain).max() > 1e-3
+    np.testing.assert_array_equal(evidence.losses[0], evidence.baseline)
+    np.testing.assert_array_equal(evidence.losses[1], evidence.baseline)
+    assert np.abs(evidence.losses[2] - evidence.baseline).max() > 1e-3
