@@ -459,7 +459,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
             brings back the statistics of the inputs, and of the network's features, is learned from them in closed
             form. It is kept only where the labelled samples prove that it helps, at least 100 of them. The search then
-            starts there and, where features were moved, also without that, and keeps what has the lower held-out NLL.
+            starts there and, where features were moved, also without that, and keeps what promises the lower NLL.
         X_reference : array-like, torch.Tensor, dict, Dataset, DataLoader or ReferenceSummary, default=None
             Inputs of the old camera, or what `skclamp.reference_summary` made of them. Without it only batch norm's
             own statistics tell what was.

@@ -105,11 +105,12 @@ class _Descent:
     state: State
     samples: Problem
     settings: Settings
-    # The first length that is tried, in natural steps.
+    # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
     lr: float
     generator: torch.Generator
     # What is known at the start.
     at_identity: AtIdentity | None = None
+    step_size: float | None = None
 
     def __post_init__(self):
         # What is asked on the CPU, and known there: the perturbation's parameters as one vector, which trials move.
@@ -137,7 +138,8 @@ class _Descent:
         if settings.early_stopped:
             least = max(least, _LAST_PART * step.evidence)
         nearly_there = step.gain < least and not blind
-        length = self.search(step, told.logits)
+        # Beyond a whole step the samples that it was made on would like what is chance.
+        length = self.search(step, told.logits, lengthen=not nearly_there)
         if not length:
             self.note_unmoved(Objection(Reason.NO_DESCENT, lack=0.0))
             return None
@@ -217,8 +219,8 @@ class _Descent:
         if why and not self.state.perturbs:
             self.state.untried |= dict.fromkeys(names_of(self.state.perturbation), why)
 
-    def search(self, step, logits):
-        """Move along a step as far as the loss of some samples falls; the length.
+    def search(self, step, logits, *, lengthen):
+        """Move along a step as far as the loss of some samples falls, or no further than usual; the length.
 
         `logits` of all the samples at the present parameters cost nothing: the last pass told them.
         """
@@ -229,13 +231,13 @@ class _Descent:
         start = self.parameters
         direction = step.direction.to(start)
         at_start = self.try_at(start, step, samples, logits=logits[rows])
-        length = self.lr
+        usual = length = self.step_size or self.lr
         reached = self.try_at(start + length * direction, step, samples, at_start)
         tried = {0.0: at_start, length: reached}
         if reached.penalised < at_start.penalised:
             # A parabola with the step's slope and such a fall of the loss is lowest past 3/2 of the length.
             least_fall = 4 / 3 * step.gain / step.n_effective
-            while length < _LONGEST_STEP and at_start.penalised - reached.penalised > least_fall * length:
+            while lengthen and length < _LONGEST_STEP and at_start.penalised - reached.penalised > least_fall * length:
                 further = tried[2 * length] = self.try_at(start + 2 * length * direction, step, samples, at_start)
                 if further.penalised >= reached.penalised:
                     break
@@ -247,6 +249,11 @@ class _Descent:
                 reached = tried[length] = self.try_at(start + length * direction, step, samples, at_start)
         losses = {length: trial.penalised for length, trial in tried.items()}
         best = min(losses, key=losses.__getitem__)
+        if losses[usual] < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):
+            # These few samples say nothing else that couldn't be chance.
+            best = usual
+        # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
+        self.step_size = best or self.step_size
         self.move(start + best * direction, tried[best].temperature)
         return best
 
