@@ -5,13 +5,15 @@ from inspect import signature, unwrap
 
 import numpy as np
 
-from .._utils.arrays import to_numpy
+from .._utils.arrays import as_probability_matrix, to_numpy
 from .._utils.labels import calibrator_in, predict_labelled
+from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import are_known, matrix_of
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
-from ._metric import facts_of, options_of
-from ._proper_scores import brier_score, negative_log_likelihood
+from ._metric import facts_of, options_of, split_rows
+from ._proper_scores import brier_score
+from ._proper_scores import negative_log_likelihood as of_probabilities
 
 
 class CalibrationScorer(BaseScorer):
@@ -24,6 +26,8 @@ class CalibrationScorer(BaseScorer):
     place of a sample its `ignore_index` says which aren't known. `y` may be left out where the
     estimator is a calibrator and X a data set that brings its labels.
     """
+
+    fill = 0.0
 
     def __call__(self, estimator, X, y_true=None, sample_weight=None, **kwargs):
         return super().__call__(estimator, X, y_true, sample_weight=sample_weight, **kwargs)
@@ -64,7 +68,7 @@ class CalibrationScorer(BaseScorer):
                 if len(labels) == 1 and not len(unseen):
                     # One column would be taken for the second of two classes.
                     unseen = (labels == 0).astype(labels.dtype) if is_number else np.array([f"not {labels[0]}"])
-                response = np.pad(response, ((0, 0), (0, len(unseen))))
+                response = np.pad(response, ((0, 0), (0, len(unseen))), constant_values=self.fill)
                 labels = np.concatenate([labels, unseen])
         if of_event and response.shape[1:2] == (2,):
             response = response[:, 1] if response.ndim == 2 else response[:, 1:]
@@ -82,15 +86,17 @@ class CalibrationScorer(BaseScorer):
 
 
 class LogLikelihoodScorer(CalibrationScorer):
-    """Mean log-likelihood, from ``predict_log_proba`` where there is one: its float32 is finer near 1."""
+    """Mean log-likelihood, from ``predict_log_proba`` where there is one: no precision is lost."""
+
+    fill = -np.inf
 
     def _response(self, estimator, X, y_true, **options):
-        if not hasattr(estimator, "predict_log_proba"):
-            return super()._response(estimator, X, y_true, **options)
         # Some estimators take the logarithm of 0 themselves.
         with np.errstate(divide="ignore"):
-            log_proba, y_true = predict_labelled(estimator, "predict_log_proba", X, y_true, **options)
-        return np.exp(log_proba.astype(np.float64)), y_true
+            if hasattr(estimator, "predict_log_proba"):
+                return predict_labelled(estimator, "predict_log_proba", X, y_true, **options)
+            proba, y_true = super()._response(estimator, X, y_true, **options)
+            return np.log(proba.astype(np.float64)), y_true
 
     def __repr__(self):
         return "LogLikelihoodScorer()"
@@ -137,6 +143,18 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
     if not callable(metric):
         raise TypeError(f"metric must be a callable metric(y_true, y_proba, *, labels); got {metric!r}")
     return CalibrationScorer(metric, 1 if greater_is_better else -1, kwargs, "predict_proba")
+
+
+def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=None, ignore_index=-100):
+    """Mean of ``-log p_y``, from log-probabilities (n_samples, n_classes, *places); the metric's floor is its own."""
+    if np.shape(y_true) == log_proba.shape:
+        # Of several labels, whose 1 - p isn't given.
+        return of_probabilities(y_true, np.exp(log_proba), sample_weight=sample_weight)
+    if np.isnan(log_proba).any():
+        raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
+    rows = split_rows(y_true, np.exp(log_proba), labels, sample_weight, ignore_index, takes_labels=False)
+    logs = as_probability_matrix(log_proba)[np.arange(rows.proba.n_samples), rows.y_encoded]
+    return -rows.proba.average(np.maximum(logs, LOG_MIN_PROBABILITY))
 
 
 def _innermost(metric):

@@ -245,13 +245,11 @@ def test_scorers_of_any_metric():
 
 
 def test_the_likelihood_comes_from_log_probabilities():
-    log_proba = np.array([[-1e-12, -46.0], [-46.0, -1e-12]])
-    found = neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0])
-    assert found == pytest.approx(-1e-12, rel=1e-3, abs=0)
+    log_proba = np.array([[-1e-20, -46.0], [-46.0, -1e-20]])
+    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0]) == -1e-20
     # Without them there is none between 0 and what rounds a probability to 1.
-    proba = np.exp(log_proba[:1]).astype(np.float32)
-    assert neg_log_likelihood_scorer(_Fixed((0, 1)), proba, [0]) == 0
+    assert neg_log_likelihood_scorer(_Fixed((0, 1)), np.exp(log_proba[:1]), [0]) == 0
     least = np.log(np.finfo(float).eps)
     assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba, [1, 0]) == pytest.approx(least)
-    with pytest.raises(ValueError, match="y_proba must be finite"):
+    with pytest.raises(ValueError, match="predict_log_proba must not give NaN"):
         neg_log_likelihood_scorer(_Fixed((0, 1), log=True), np.array([[np.nan, 0.0]]), [0])
