@@ -206,7 +206,9 @@ def check_device(device):
         checked = torch.device(device)
         torch.empty(0, device=checked)
     except (RuntimeError, AssertionError, TypeError) as error:
+        # Torch goes on to list all that it knows.
+        why = str(error).partition(". ")[0]
         raise ValueError(
-            f"device must name a device that is there, such as 'cpu' or 'cuda:0'; got {device!r}: {error}"
+            f"device must name a device that is there, such as 'cpu' or 'cuda:0'; got {device!r}: {why}"
         ) from error
     return checked
