@@ -53,8 +53,8 @@ _AS_MUCH_EVIDENCE = 1.0
 def descend(state, problem, settings, generator, progress, at_identity=None):
     """Train a state in place: an epoch is a step.
 
-    The generator is the source of noise and of the samples of subsampled steps and of trials. `at_identity` is what
-    gradients say there, where they are known.
+    The generator is the source of noise and of the samples that steps are tried on. `at_identity` is what gradients say
+    there, where they are known.
     """
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
