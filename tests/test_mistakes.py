@@ -388,11 +388,14 @@ OF_LABELS = {
         TypeError,
         r"y_proba must be dense; got a sparse csr_array: pass y_proba.toarray\(\)",
     ),
-    "swapped in a metric": (
-        lambda: expected_calibration_error(softmax(LOGITS), (Y > 1).astype(int)),
-        ValueError,
-        "y_proba and y_true look swapped",
-    ),
+    **{
+        f"swapped in a metric, {kind}": (
+            partial(expected_calibration_error, softmax(LOGITS), y),
+            ValueError,
+            "y_proba and y_true look swapped",
+        )
+        for kind, y in {"two classes": (Y > 1).astype(int), "four": Y, "a list": Y.tolist(), "names": NAMES[Y]}.items()
+    },
     "columns in another order": (
         lambda: compare(
             None,

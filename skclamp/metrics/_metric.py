@@ -208,8 +208,10 @@ def split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_label
 
 def rows_of_classes(y_true, y_proba, labels, sample_weight=None):
     """Return the rows of samples of one class each."""
+    y_proba = y_proba if hasattr(y_proba, "shape") else to_numpy(y_proba, "y_proba")
+    # Checked first: labels that are swapped with probabilities don't pass as these.
+    y = check_labels(y_true, "y_true", ("y_proba", y_proba))
     proba = Probabilities(y_proba, sample_weight)
-    y = check_labels(y_true, "y_true", ("y_proba", proba))
     names = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
     if proba.is_event and labels is None and names.dtype.kind not in "biuf":
         raise ValueError(
