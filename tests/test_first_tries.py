@@ -1,5 +1,7 @@
 """What users try first: it is taken, or its message has the mend."""
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -113,6 +115,88 @@ def texts(model, seed, n_samples=300, written=lambda ids: ids):
         y = labels_of(model(batch["input_ids"], batch["attention_mask"])["logits"], seed=seed)
     rows = [{"input_ids": written(row), "label": int(label)} for row, label in zip(ids, y, strict=True)]
     return DataLoader(rows, batch_size=32, collate_fn=padded)
+
+
+class Careless(Reader):
+    """A reader that may do without a mask, and then reads the padding."""
+
+    def forward(self, input_ids, attention_mask=None):
+        return super().forward(input_ids, torch.ones_like(input_ids) if attention_mask is None else attention_mask)
+
+
+def inverted(batch):
+    """Such a network sees nothing but padding, of which each text has some."""
+    longer = {name: nn.functional.pad(batch[name], (0, 3)) for name in ("input_ids", "attention_mask")}
+    return {**batch, **longer, "attention_mask": 1 - longer["attention_mask"]}
+
+
+def unmasked(batch):
+    return {name: entry for name, entry in batch.items() if name != "attention_mask"}
+
+
+def padded_before(batch):
+    """Texts at the end of their rows, as decoders have them."""
+    order = batch["attention_mask"].sort(dim=1, stable=True).indices
+    return {**batch, **{name: batch[name].gather(1, order) for name in ("input_ids", "attention_mask")}}
+
+
+class Heedful(Reader):
+    """A reader that finds the padding by itself."""
+
+    def forward(self, input_ids, attention_mask=None):
+        return super().forward(input_ids, (input_ids > 0).long())
+
+
+def of_heads(batch):
+    """A mask for each head, all alike."""
+    return {**batch, "attention_mask": batch["attention_mask"][:, None]}
+
+
+class Broad(Reader):
+    """A reader that takes a mask for each head."""
+
+    def forward(self, input_ids, attention_mask):
+        return super().forward(input_ids, attention_mask[:, 0])
+
+
+class Around(nn.Module):
+    """A careless reader that takes any names."""
+
+    def __init__(self):
+        super().__init__()
+        self.reader = Careless()
+
+    def forward(self, **inputs):
+        return self.reader(**inputs)
+
+
+class Maskless(Careless):
+    """A reader that takes no mask."""
+
+    def forward(self, input_ids):
+        return super().forward(input_ids)
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "is_told"),
+    [
+        (Careless, inverted, True),
+        (Careless, unmasked, True),
+        (Careless, padded_before, False),
+        (Heedful, unmasked, False),
+        (Broad, of_heads, False),
+        (Around, unmasked, True),
+        (Maskless, unmasked, False),
+    ],
+)
+def test_padding_that_is_read_is_told(make, change, is_told):
+    model = make().eval()
+    loader = texts(Reader().eval(), 0)
+    loader.collate_fn = lambda rows: change(padded(rows))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        TemperatureScaling(model).fit(loader)
+    assert any("the network reads the padding of texts" in str(each.message) for each in caught) is is_told
 
 
 def test_the_row_of_readme_on_texts():

@@ -28,6 +28,8 @@ _N_REPEATED = 4
 _SAME = 0.01
 # How far other batches may move them: int8 kernels take their scale from a batch.
 _SAME_IN_BATCHES = 0.1
+# A text that ends in so many equal ids may be padded.
+_N_PADS = 3
 # Of predictions of dense outputs.
 _MANY_BYTES = 4e9
 
@@ -250,9 +252,9 @@ class NetworkBackbone(Backbone):
         return Digest().network(self.module).hex()
 
     def second_look(self):
-        """Return "random" or "batch" where a few first inputs have other logits now, or by themselves; None if not.
+        """Return "random" or "batch" where a few first inputs have other logits now, or by themselves.
 
-        Asked once.
+        "padding" where they have others once their padding is masked; None where nothing is found. Asked once.
         """
         if not self._first:
             return None
@@ -266,13 +268,33 @@ class NetworkBackbone(Backbone):
                 second = self.module(x, **others)
                 moved = (first - second).abs().max()
                 if not moved > _SAME * scale:
-                    return None
+                    masked = self._without_padding(others)
+                    reads = masked and (first - self.module(x, **masked)).abs().max() > _SAME * scale
+                    return "padding" if reads else None
                 if (second - self.module(x, **others)).abs().max() > _SAME * scale:
                     return "random"
                 return "batch" if moved > _SAME_IN_BATCHES * scale else None
             except (ForwardError, TypeError):
-                # Some take batches of one size alone.
+                # Some take batches of one size alone, or no mask.
                 return None
+
+    def _without_padding(self, others):
+        """Inputs whose attention mask leaves out what seems to be padding; None where nothing does.
+
+        Of the first texts one ends in the same id, so many times and more, which is nowhere but at the ends of texts.
+        """
+        ids = others.get("input_ids")
+        mask = others.get("attention_mask", ids)
+        # Masks of other numbers may be added to scores.
+        if ids is None or ids.ndim != 2 or mask.shape != ids.shape or mask.is_floating_point():
+            return None
+        from_end = ids.flip(1)
+        ends = (from_end == from_end[:, :1]).long().cumprod(1)
+        lengths = ends.sum(1)
+        is_pad = from_end == from_end[lengths.argmax(), 0]
+        if lengths.max() < _N_PADS or (is_pad & (ends == 0)).any():
+            return None
+        return {**others, "attention_mask": (~is_pad).flip(1).to(mask.dtype)}
 
 
 class OverflowedLogits(ValueError):

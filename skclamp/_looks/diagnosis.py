@@ -107,7 +107,7 @@ def diagnose(samples, *, fitted):
         return findings, None
     if backbone.guessed_item is not None:
         findings.append(Finding(words.SEVERAL_OUTPUTS.format(guess=backbone.guessed_item)))
-    said = {"random": words.RANDOM_NETWORK, "batch": words.COUPLED_SAMPLES}
+    said = {"random": words.RANDOM_NETWORK, "batch": words.COUPLED_SAMPLES, "padding": words.PADDING}
     why = backbone.second_look() if backbone.in_batches else None
     if why:
         findings.append(Finding(said[why], explains=True))

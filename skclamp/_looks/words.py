@@ -114,6 +114,10 @@ COUPLED_SAMPLES = (
     "moments, as with track_running_stats=False, does that in eval mode too. What is calibrated then holds for "
     "batches like these alone: give such layers running statistics"
 )
+PADDING = (
+    "the network reads the padding of texts: where equal ids at their ends are masked, it yields other logits. Give "
+    "attention_mask beside input_ids, 1 at a token and 0 at padding"
+)
 GROUPS_ARE_CLASSES = (
     "groups are the classes: each holds all the samples of one, and none can be held out. Give a name for each sample "
     "of what it belongs to, such as a patient, or no groups"
