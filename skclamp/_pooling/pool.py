@@ -107,7 +107,7 @@ class Trial(NamedTuple):
         return [max(fit._n_parameters for fit in fits) for fits in zip(*self.fitted, strict=True)]
 
 
-def try_out(maps, rows, outputs, numbers, *, verbose=0, desc=None):
+def try_out(maps, rows, outputs, numbers, *, verbose=0, desc=None, n_jobs=None):
     """Fit maps to `Rows` without the fold that holds each out, of which `numbers` has the number, as a `Trial`."""
     logits = rows.logits
     dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -128,7 +128,7 @@ def try_out(maps, rows, outputs, numbers, *, verbose=0, desc=None):
         return fitted
 
     total = len(trial.folds) * len(maps)
-    fits = progress_bar(in_parallel(fit, tasks()), verbose=verbose, total=total, desc=desc, unit="fit")
+    fits = progress_bar(in_parallel(fit, tasks(), n_jobs), verbose=verbose, total=total, desc=desc, unit="fit")
     trial.fitted.extend(map(list, zip(*[iter(fits)] * len(maps), strict=True)))
     return trial
 

@@ -21,6 +21,7 @@ from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.metadata import of_rows, routing_enabled
 from .._utils.outputs import SOFTMAX
+from .._utils.parallel import N_JOBS
 from .._utils.parameters import N_FOLDS, Choices, by_name
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -72,6 +73,9 @@ class CalibratorSelector(BaseCalibrator):
     n_folds : int, default=5
         Folds, at least 2: not stratified by class, since class frequencies that all folds shared would flatter maps
         that learn them; dependent samples kept together, drawn the same way whatever the order of the samples.
+    n_jobs : int, default=None
+        Number of fits to run at a time, in threads that share the logits and divide torch's own. None means 1 unless in
+        a `joblib.parallel_config` of threads, -1 all processors.
     {shared_parameters}
 
     Attributes
@@ -110,8 +114,7 @@ class CalibratorSelector(BaseCalibrator):
 
     Notes
     -----
-    Time: each candidate is fitted ``n_folds`` times, and again if it is used; in a `joblib.parallel_config` of threads
-    several at a time, which share the logits and divide torch's own threads. Memory: the candidates' log-probabilities
+    Time: each candidate is fitted ``n_folds`` times, and again if it is used. Memory: the candidates' log-probabilities
     of all samples at once, in the precision of the logits.
 
     References
@@ -134,11 +137,13 @@ class CalibratorSelector(BaseCalibrator):
     candidates: Sequence[tuple[str, BaseCalibrator]] | None = None
     scoring: str | Callable | None = None
     n_folds: int = 5
+    n_jobs: int | None = None
 
     _parameter_constraints = {
         "candidates": ["array-like", None],
         "scoring": [Choices(*get_scorer_names()), callable, None],
         "n_folds": N_FOLDS,
+        "n_jobs": N_JOBS,
     }
 
     _tags = MapTags(group="selected", held_out="in the folds that chose it")
@@ -197,7 +202,7 @@ class CalibratorSelector(BaseCalibrator):
                 CalibrationSetWarning,
             )
             return
-        trial = try_out(maps, rows, outputs, numbers, verbose=self.verbose, desc="out of fold")
+        trial = try_out(maps, rows, outputs, numbers, verbose=self.verbose, desc="out of fold", n_jobs=self.n_jobs)
         shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
         if self.scoring is not None:
             scores = _scores(trial, get_scorer(self.scoring), told, rows)

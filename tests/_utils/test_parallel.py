@@ -105,8 +105,7 @@ def compared(n_jobs):
 
 
 def selected(n_jobs):
-    with joblib.parallel_config("threading", n_jobs=n_jobs):
-        selector = CalibratorSelector(n_folds=3).fit(Z, Y)
+    selector = CalibratorSelector(n_folds=3, n_jobs=n_jobs).fit(Z, Y)
     scores = [selector.cv_results_[f"split{k}_test_score"] for k in range(3)]
     return np.concatenate([selector.weights_, *scores, selector.predict_proba(Z_TEST).ravel()])
 
@@ -142,7 +141,7 @@ def test_nothing_changes(name, monkeypatch):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", ["comparison", "blocks"])
+@pytest.mark.parametrize("name", ["comparison", "selector", "blocks"])
 @pytest.mark.parametrize("n_jobs", [0, 1.5, "all"])
 def test_numbers_that_are_none(name, n_jobs):
     with pytest.raises(ValueError, match=f"'n_jobs' parameter .* Got {n_jobs!r}"):
