@@ -55,6 +55,19 @@ class Pool(BaseCalibrator):
 
     temperature_ = Learned()
 
+    def _fit_rows(self, rows, n_labels=None):
+        # Labels that don't exclude each other are 0 or 1, and may all be 0. Maps that treat classes alike would best
+        # rule out those without samples, as temperatures of each sample do.
+        seen = SeenClasses.beyond_chance(rows) if self.weights and n_labels is None else None
+        learning = rows if seen is None else seen.among(rows)
+        if seen is not None:
+            note(words.missing_classes(seen.mask), CalibrationSetWarning)
+        base, *others = [calibrator._fitted_to(learning, self._outputs) for calibrator in self.calibrators]
+        self.map_ = base.map_
+        if others:
+            parts = nn.ModuleList([each.map_ for each in others])
+            self.map_ = PoolMap(temperature_=base.temperature_, parts=parts, weights=self.weights, seen=seen)
+
     def in_words(self):
         """Its parts at their weights."""
         weights = max(0.0, 1 - sum(self.weights)), *self.weights
@@ -168,28 +181,18 @@ def learn_pool(trial, names, maps, base, rows, outputs, everywhere, temperature=
     weights, prices, totals = told = np.zeros((3, len(maps)))
     told[:, others] = _weights(log_proba, teaching)
     used = np.flatnonzero(weights)
-    # Labels that don't exclude each other are 0 or 1, and may all be 0. Maps that treat classes alike would best rule
-    # out those without samples, as temperatures of each sample do.
     seen = SeenClasses.beyond_chance(rows) if len(used) and not n_labels else None
-    mixed, learning = log_proba[0], everywhere
+    mixed = log_proba[0]
     if len(used):
         mixed = log_probabilities(pooled(log_proba, weights[others]), rows.logits)
     if seen is not None:
         mixed = seen.beside(mixed[:, seen.columns.to(mixed.device)], log_proba[0])
-        note(words.missing_classes(seen.mask), CalibrationSetWarning)
-        learning = seen.among(everywhere)
     of_temperature = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
     pool = Pool(
         calibrators=[of_temperature, *(maps[row] for row in used)],
         names=[names[row] for row in (base, *used)],
         weights=weights[used].tolist(),
-    )
-    fitted = [calibrator._fitted_to(learning, outputs) for calibrator in pool.calibrators]
-    pool = pool._bare(everywhere, outputs)
-    pool.map_ = fitted[0].map_
-    if len(used):
-        parts = nn.ModuleList([each.map_ for each in fitted[1:]])
-        pool.map_ = PoolMap(temperature_=fitted[0].temperature_, parts=parts, weights=pool.weights, seen=seen)
+    )._fitted_to(everywhere, outputs)
     weights[base] = max(0.0, 1 - weights.sum())
     return Pooled(pool, weights, prices, totals, _losses(mixed, rows.y))
 

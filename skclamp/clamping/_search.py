@@ -137,10 +137,10 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
 
 def most_promising(proposals):
     """Which of some proposals is expected to have the least NLL; the first, where that of one isn't known."""
+    if len(proposals) == 1 or any(clamp.evidence is None for clamp, *_ in proposals):
+        return 0
     expected = []
     for clamp, decision, _ in proposals:
-        if clamp.evidence is None:
-            return 0
         kept = decision.verdict.accepted
         expected.append(clamp.evidence.expected(clamp.best) if kept else clamp.held_out_loss(False))
     return int(np.argmin(expected))
