@@ -177,7 +177,10 @@ SWITCHES = {
     "passed over for maps": Switch(
         {"clamping._clamp.Clamp.passed_over_for": returning(None)}, {"clamping._clamp.Clamp.passed_over_for": told}
     ),
-    "score test": Switch({"clamping._search.scores_of": returning({})}, {"clamping._search._by_score": called}),
+    "score test": Switch(
+        {"clamping._search.scores_of": returning({})},
+        {"clamping._search.look_at_identity": lambda original, found, *args: found[0] is not None},
+    ),
     "screen": Switch(
         {"_judging.screen.Screen.may_be_chance": constant(False), "_judging.screen.Screen.objection": constant(None)},
         {"clamping._search.screen_of": lambda original, found, *args: found.objection is not None},

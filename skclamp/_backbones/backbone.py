@@ -14,17 +14,17 @@ from .._utils.arrays import (
     check_scores,
     check_unit_interval,
     row_sum_tolerance,
-    rows_of_places,
 )
 from .._utils.labels import names_of_columns
 from ..modules import LogitsModule, logits_from
 from .inputs import check_no_dataset
-from .scale import look_at_scale, scale_of
+from .scale import finite_rows, look_at_scale, scale_of, sizes_of
 
-# So few rows of labels' probabilities may each sum to 1 by chance.
+# Rows of logits by which their scale is told; so few rows of labels' probabilities may each sum to 1 by chance.
 _FEWEST_ROWS = 20
-# Of dense outputs, places of all samples that a fit looks at, so many samples of a stream being expected.
-_MOST_PLACES, _EXPECTED = 1 << 20, 1000
+# Of dense outputs, places of all samples that a fit looks at, so many samples of a stream being expected; and those
+# that tell the scale.
+_MOST_PLACES, _EXPECTED, _MOST_SEEN = 1 << 20, 1000, 1 << 20
 
 
 class Opening(NamedTuple):
@@ -148,7 +148,7 @@ class Backbone(ABC):
         if self.scale_of_fit is not None:
             look_at_scale(x, self.scale_of_fit)
         elif self.scale is None:
-            self.scale = scale_of(x)
+            self.scale = scale_of([sizes_of(x)])
 
 
 class ArrayBackbone(Backbone):
@@ -169,11 +169,22 @@ class ArrayBackbone(Backbone):
         return check_scores(X).to(self.device)
 
     def logits(self, scores, *, labelled=False):
-        scores = self.at_places(scores, len(scores)) if scores.ndim > 2 else scores
+        some = scores
+        if scores.ndim > 2:
+            scores = self.at_places(scores, len(scores))
+            flat = scores.flatten(2)
+            some = flat[:, :, :: 1 + flat[:, 0].numel() // _MOST_SEEN].movedim(1, 2).flatten(0, 1)
         if self.response == "probabilities":
-            check_probabilities(rows_of_places(scores) if scores.ndim > 2 else scores, outputs=self.outputs)
-        elif scores.ndim > 1 and scores.shape[1] > 1:
-            return scores, None
+            check_probabilities(some, outputs=self.outputs)
+        else:
+            rows = finite_rows(some)
+            # New rows, where they are few, may be anything.
+            if self.scale_of_fit is None or len(rows) >= _FEWEST_ROWS:
+                # Constants added to rows say nothing of the scale of logits.
+                several = rows.ndim == 2 and rows.shape[1] > 1 and self.outputs == "softmax"
+                self.look_at_scale(rows - rows.mean(1, keepdim=True) if several else rows)
+            if scores.ndim > 1 and scores.shape[1] > 1:
+                return scores, None
         return logits_from(scores, self.response, n_samples=len(scores), outputs=self.outputs), None
 
     def as_module(self, owner):

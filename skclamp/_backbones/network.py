@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from .._utils.arrays import check_logit_range
@@ -22,6 +23,7 @@ from ..modules._unwrap import unwrapped
 from .backbone import Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
+from .scale import MAX_SAMPLES, look_at_scale, scale_of, sizes_of
 
 # How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
 _N_REPEATED = 4
@@ -186,13 +188,17 @@ class NetworkBackbone(Backbone):
         out: Any = None
         parts: list = []
         labels: list = []
+        sizes: list = []
         n_done = 0
+        measures = self.scale is None and self.scale_of_fit is None and transform is None
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
+                seen = x if x is not None else next(filter(torch.is_floating_point, others.values()), None)
                 if not labels:
-                    seen = [x] if x is not None else others.values()
-                    self.look_at_scale(next(filter(torch.is_floating_point, seen), None))
+                    look_at_scale(seen, self.scale_of_fit)
+                if measures and n_done < MAX_SAMPLES:
+                    sizes.append(sizes_of(seen))
                 z = self._logits_of(x, others, transform, views, n_done)
                 z = self.at_places(z, n_samples) if z.ndim > 2 else z
                 if self._first is None and transform is None and not views:
@@ -220,6 +226,8 @@ class NetworkBackbone(Backbone):
             check_logit_range(logits, "the network's output")
         except ValueError as error:
             raise OverflowedLogits(*error.args) from None
+        if measures:
+            self.scale = scale_of(sizes)
         return logits, joined_labels(labels) if labelled else None
 
     def _logits_of(self, x, others, transform, views, first_row):
@@ -260,6 +268,9 @@ class NetworkBackbone(Backbone):
             return None
         x, others, first = self._first
         self._first = ()
+        # Deep in a network this may move so few inputs by little.
+        if any(isinstance(part, _BatchNorm) and part.running_mean is None for part in self.module.modules()):
+            return "batch"
         devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
         # By more than the arithmetic of any device, which computes batches of another size otherwise.
         scale = (first - first.mean(1, keepdim=True)).abs().max()

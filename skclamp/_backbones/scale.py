@@ -10,7 +10,7 @@ from .._utils.encoding import register
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 
-# Of more samples the record is of the first; of a network's, of the first batch.
+# Of more samples the record is of the first.
 MAX_SAMPLES = 2048
 # So small a share of samples that aren't all 0 may have smaller largest entries than is usual.
 _UNUSUAL = 0.05
@@ -40,13 +40,22 @@ class Scale(NamedTuple):
     usual: float
 
 
-def scale_of(x):
-    """The scale of floating-point inputs; None of others, and where all of them are 0."""
-    if x is None or not x.is_floating_point() or not x.any():
+def sizes_of(x):
+    """Least and largest entry of floating-point inputs, and each sample's magnitude, on their device; else None."""
+    if x is None or not x.is_floating_point() or not x.numel():
         return None
-    low, high = torch.stack(x.aminmax()).tolist()
-    largest = x.reshape(len(x), -1).abs().amax(1).double().cpu().numpy()
-    return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL)))
+    return *x.aminmax(), x.reshape(len(x), -1).abs().amax(1)
+
+
+def scale_of(sizes):
+    """The scale of batches, from the sizes of each or None; None of nothing, and where all of it is 0."""
+    if not (sizes := list(filter(None, sizes))):
+        return None
+    lows, highs, magnitudes = zip(*sizes, strict=True)
+    bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
+    told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
+    (low, high), largest = told[:2].tolist(), told[2:]
+    return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL))) if largest.any() else None
 
 
 def joined(scales):

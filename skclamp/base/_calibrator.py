@@ -469,6 +469,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _fitted_to(self, rows, outputs):
         """Return a clone that takes logits, its map fitted to `Rows` of an output layer."""
         fitted = self._bare(rows, outputs)
+        learns_more = type(self)._fit is not BaseCalibrator._fit or type(self)._learn is not BaseCalibrator._learn
+        if learns_more and outputs == SOFTMAX:
+            # Than a map of rows.
+            return fitted.fit(rows.logits, rows.y.cpu().numpy(), rows.weight.cpu().numpy())
         fitted._fit_rows(rows, outputs.n_labels)
         return fitted
 
@@ -681,6 +685,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         backbone = ArrayBackbone("logits", self._outputs.kind)
+        backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         rows, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
         normalise = (lambda rows, _: rows - rows[:, :1]) if self._outputs.n_labels else torch.log_softmax
         return as_given(self._transform_rows(normalise, rows, given=True), logits)

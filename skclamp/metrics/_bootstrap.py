@@ -396,8 +396,8 @@ def _may_be_noise(sample, tail, random_state):
     n_draws = math.ceil(_N_LARGER / tail) - 1
     step = min(n_draws, 1 + BLOCK_SIZE // proba.n_samples)
     n_larger = 0
-    for _ in range(0, n_draws, step):
-        draws = draw_labels(proba, step, random_state, alike=proba.n_units < proba.n_samples)
+    for done in range(0, n_draws, step):
+        draws = draw_labels(proba, min(step, n_draws - done), random_state, alike=proba.n_units < proba.n_samples)
         # What is odd about the labels is chance.
         with silenced():
             errors = np.array([sample.metric(labels, proba) for labels in draws])

@@ -11,8 +11,8 @@ from .._utils.least_probability import are_zeros
 from ._bets import BETAS, PRIOR_COUNT, bound_of_tilt, likelihoods, null_betas
 from ._starts import StartsMixture, means
 
-# Rows at a time: 7 MB of sums.
-_MAX_ROWS = 10_000
+# Rows at a time, 7 MB of sums; and entries of an array of rows and classes, of 2 MB each.
+_MAX_ROWS, _MAX_ENTRIES = 10_000, 1 << 18
 # Samples a class that bets on class frequencies remember.
 _MEMORY = 100
 _N = len(BETAS)
@@ -68,7 +68,8 @@ class CalibrationBets(StartsMixture):
         `label` says which of several labels a sample a row is about, 0 of a single one. `sizes` are those of groups,
         whose rows stand one after another: a sample with its labels is one.
         """
-        n_groups = max(1, _MAX_ROWS // max(len(self.frequencies), sizes.max(initial=1)))
+        n_rows = min(_MAX_ROWS, _MAX_ENTRIES // log_p.shape[1])
+        n_groups = max(1, n_rows // max(len(self.frequencies), sizes.max(initial=1)))
         ends = np.append(0, np.cumsum(sizes))
         paths = [np.empty((2, 0))]
         for first in range(0, len(sizes), n_groups):

@@ -170,6 +170,7 @@ class CalibratorSelector(BaseCalibrator):
         told = samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": everywhere.weight.cpu().numpy()}
+            _check_takes_weights(get_scorer(self.scoring))
         rows = samples.rows(tried_places(len(samples.weight)), in_units=True)
         self._select(everywhere, rows, samples.outputs, told)
         # It was fitted to raised logits, and takes others.
@@ -269,6 +270,13 @@ def _scores(trial, scorer, metadata, rows):
                 raise ValueError(f"scoring must give a finite number; got {score!r}")
             scores[row, column] = score
     return scores
+
+
+def _check_takes_weights(scorer):
+    """Raise for a scorer that would fail on the first weights, when all candidates are fitted."""
+    named = [] if scorer is None else signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    if named and not any(each.name == "sample_weight" or each.kind is each.VAR_KEYWORD for each in named):
+        raise TypeError(f"scoring must take sample_weight, since weights are given; got {scorer!r}")
 
 
 def _check_scorer(scoring):

@@ -115,3 +115,45 @@ def test_tables_and_their_classifiers():
         assert told(lambda X=ordinary: fit.predict_proba(X)) == []
     assert len(told(lambda: fit.predict_proba(X[600:]))) == 1
     assert len(told(lambda: fit.predict_proba(100 * raw[600:]))) == 1
+
+
+def test_few_samples_tell_little_and_tokens_nothing():
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(20, 1)).astype(np.float32)
+        network = nn.Linear(1, 2).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit = TemperatureScaling(network).fit(X, np.arange(20) % 2)
+        assert told(lambda fit=fit, rng=rng: fit.predict_proba(rng.normal(size=(500, 1)).astype(np.float32))) == []
+        assert told(lambda fit=fit, rng=rng: fit.predict_proba(rng.normal(size=(1, 1)).astype(np.float32))) == []
+    network = nn.Sequential(nn.Embedding(5000, 4), nn.Flatten(), nn.Linear(12, 3)).eval()
+    tokens = torch.randint(5, size=(200, 3), generator=torch.Generator().manual_seed(0))
+    fit = TemperatureScaling(network).fit(tokens, labels_of(bare_logits(network, tokens)))
+    assert told(lambda: fit.predict_proba(tokens + 4900)) == []
+
+
+def test_logits_and_inputs_by_name():
+    rng = np.random.default_rng(0)
+    y = rng.integers(5, size=1000)
+    logits = 2 * rng.normal(size=(1000, 5)) + 3 * np.eye(5)[y]
+    fit = TemperatureScaling().fit(logits[:500], y[:500])
+    assert told(lambda: fit.predict_proba(3 * logits[500:])) == told(lambda: fit.predict_proba(logits[500:501])) == []
+    assert len(told(lambda: fit.predict_proba(100 * logits[500:]))) == 1
+    assert len(told(lambda: fit.transform_logits(100 * logits[500:]))) == 1
+    network = Scaled().eval()
+    named = TemperatureScaling(network).fit({"pixels": PIXELS}, labels_of(bare_logits(network, PIXELS)))
+    assert len(told(lambda: named.predict_proba({"pixels": 255 * NEW}))) == 1
+    assert told(lambda: named.predict_proba({"pixels": NEW})) == []
+
+
+def test_a_constant_or_a_single_row_of_logits_is_on_no_other_scale():
+    rng = np.random.default_rng(0)
+    logits = 5 * rng.normal(size=(300, 10))
+    calibrator = TemperatureScaling().fit(logits, (logits + rng.gumbel(size=logits.shape)).argmax(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrator.predict_proba(logits + 1000)
+        calibrator.predict_proba(np.full((1, 10), 0.1))
+    with pytest.warns(CalibrationSetWarning, match="on another scale than in fit"):
+        calibrator.predict_proba(100 * logits)

@@ -281,10 +281,10 @@ def test_bad_parameters(params, message):
     [lambda calibrator, X, y: calibrator.score(X, y), make_scorer(lambda y, predicted: 0.0)],
     ids=["function", "scorer"],
 )
-def test_a_scorer_that_takes_no_weights_raises_where_there_are_some(scoring):
+def test_a_scorer_without_weights_is_told_before_anything_is_fitted(scoring):
     Z = logits(50)
     candidates = [("a", TemperatureScaling()), ("b", VectorScaling())]
-    with pytest.raises(TypeError, match="sample_weight"):
+    with pytest.raises(TypeError, match="scoring must take sample_weight, since weights are given"):
         CalibratorSelector(candidates=candidates, scoring=scoring).fit(Z, labels_of(Z), sample_weight=np.ones(50))
     CalibratorSelector(candidates=candidates, scoring=scoring).fit(Z, labels_of(Z))
 
