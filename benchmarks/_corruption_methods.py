@@ -156,8 +156,8 @@ def fine_tuned(task, epochs, rate):
 class InputClamping(NeuralClampingCalibrator):
     """The input's families alone: "auto" without a gain and an offset after each normalisation layer."""
 
-    def _candidates(self):
-        return [settings for settings in super()._candidates() if not getattr(settings, "features", False)]
+    def _candidates(self, problem):
+        return [settings for settings in super()._candidates(problem) if not getattr(settings, "features", False)]
 
 
 def clamping(task, kind=NeuralClampingCalibrator, **parameters):
