@@ -15,6 +15,7 @@ from skclamp import (
     CalibratorSelector,
     MatrixScaling,
     NeuralClampingCalibrator,
+    PriorShiftCorrection,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -301,3 +302,10 @@ def test_too_few_samples_for_folds():
     assert selector.weights_.tolist() == [0, 0, 1]
     assert not hasattr(selector, "cv_results_")
     assert np.isfinite(selector.predict_proba(Z)).all()
+
+
+@pytest.mark.parametrize("candidate", [PriorShiftCorrection(), CalibratorSelector()])
+def test_candidates_may_learn_more_than_a_map(candidate):
+    Z = logits(400)
+    selector = CalibratorSelector(candidates=[("own", candidate)]).fit(Z, labels_of(Z))
+    np.testing.assert_allclose(selector.predict_proba(Z).sum(1), 1)
