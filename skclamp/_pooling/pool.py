@@ -221,11 +221,15 @@ def _weights(log_proba, rows):
     return *solve_pool(log_proba, rows.y, rows.weight, np.array(totals), np.array(spreads)), totals
 
 
-def losses_under(fitted, temperature, rows):
-    """NLL of each row under a fitted map or, without one, a temperature."""
-    if fitted is not None:
-        return _losses(_predicted(fitted.map_, rows.logits), rows.y)
-    return _losses(log_probabilities(rows.logits.double() / temperature, rows.logits), rows.y)
+def losses_under(fitted, temperature, rows, observed=None):
+    """NLL of each row under a fitted map or, without one, a temperature; among the `observed` classes, a mask."""
+    if fitted is None:
+        log_proba = log_probabilities(rows.logits.double() / temperature, rows.logits)
+    else:
+        log_proba = _predicted(fitted.map_, rows.logits)
+    if observed is not None:
+        log_proba = log_proba - log_proba[:, torch.from_numpy(observed)].logsumexp(1, keepdim=True)
+    return _losses(log_proba, rows.y)
 
 
 def _losses(log_proba, y):

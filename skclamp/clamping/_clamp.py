@@ -76,9 +76,12 @@ class Clamp:
         return float(np.average(losses, weights=self.evidence.weight))
 
     def losses(self, samples, logits):
-        """NLL of each of some samples, of which there are logits, under the map at the end."""
+        """NLL of each of some samples, of which there are logits, under the map at the end.
+
+        Among classes with samples: probabilities of others, of which nothing is learned, may differ from fit to fit.
+        """
         rows = samples.rows(logits)
-        losses = losses_under(self.output, self.temperature, rows) * rows.weight.numpy()
+        losses = losses_under(self.output, self.temperature, rows, samples.observed) * rows.weight.numpy()
         return losses.reshape(len(samples), -1).sum(1) / samples.weight.numpy()
 
     def strayed(self, baseline, generator):
