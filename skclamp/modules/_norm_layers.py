@@ -168,7 +168,10 @@ def _clamp(layer, gain, offset, rows, places):
     def clamp(h):
         # Of half precision a gain would be rounded by more than it moves.
         precise = h.to(torch.promote_types(h.dtype, torch.float32))
-        clamped = _clamped(precise, gain.to(precise), None if offset is None else offset.to(precise)).to(h.dtype)
+        clamped = precise * gain.to(precise)
+        if offset is not None:
+            clamped = torch.addcmul(offset.to(precise), precise, gain.to(precise))
+        clamped = clamped.to(h.dtype)
         if rows is None or not torch.is_grad_enabled():
             return clamped
         if not clamped.requires_grad:
