@@ -75,13 +75,10 @@ class Clamp:
         losses = self.evidence.losses[self.best] if kept else self.evidence.baseline
         return float(np.average(losses, weights=self.evidence.weight))
 
-    def losses(self, samples, logits):
-        """NLL of each of some samples, of which there are logits, under the map at the end.
-
-        Among classes with samples: probabilities of others, of which nothing is learned, may differ from fit to fit.
-        """
+    def losses(self, samples, logits, observed=None):
+        """NLL of each of some samples, given their logits, under the map at the end; among `observed` classes."""
         rows = samples.rows(logits)
-        losses = losses_under(self.output, self.temperature, rows, samples.observed) * rows.weight.numpy()
+        losses = losses_under(self.output, self.temperature, rows, observed) * rows.weight.numpy()
         return losses.reshape(len(samples), -1).sum(1) / samples.weight.numpy()
 
     def strayed(self, baseline, generator):
@@ -95,12 +92,14 @@ class Clamp:
         rows = self.judging.nonzero_weight_indices()
         rows = rows[torch.randperm(len(rows), generator=generator)[:_N_ASKED].sort().values]
         part = self.judging.take(rows)
-        of_all = self.losses(part, part.logits_under(self.state.perturbation, self.weighted_views()))
-        of_folds = self.losses(part, self.logits[rows])
+        deployed = part.logits_under(self.state.perturbation, self.weighted_views())
+        # Of classes without samples nothing is learned, and their probabilities may differ from fit to fit.
+        of_all, of_folds = (self.losses(part, each, part.observed) for each in (deployed, self.logits[rows]))
         lost, error, _ = student_below_zero(*of_groups(of_all - of_folds, part.weight.numpy(), part.units))
         if lost <= _FEWEST_ERRORS * error:
             return None
-        gains = np.average(of_all - baseline.losses(part, part.logits), weights=part.weight) < 0
+        gained = baseline.losses(part, part.logits) - self.losses(part, deployed)
+        gains = np.average(gained, weights=part.weight) > 0
         return None if gains else Objection(Reason.STRAYED, lost, error)
 
     def passed_over_for(self, baseline):
