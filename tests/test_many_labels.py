@@ -308,7 +308,7 @@ def test_partial_pooling_is_empirical_bayes():
     np.testing.assert_allclose(calibrator.shared_, before, atol=2e-3)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 def test_independent_labels_are_each_a_proof_to_the_selector_and_copies_are_one(seed):
     rng = np.random.default_rng(seed)
     Z = 2 * rng.normal(size=(100, 6)) - 1

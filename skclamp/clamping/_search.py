@@ -3,6 +3,7 @@
 import copy
 from collections import OrderedDict
 from dataclasses import replace
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -184,11 +185,7 @@ def _decided(evidence, level, candidates):
     if decisions[-1].verdict.accepted and not all(moved):
         decisions[-1] = decisions[-1].refused(Objection(Reason.FEATURES_UNMOVED, sum(moved), len(moved)))
     accepted = [decision for decision in decisions if decision.verdict.accepted]
-    return min(accepted, key=_difference, default=decisions[evidence.best()])
-
-
-def _difference(decision):
-    return decision.verdict.difference
+    return min(accepted, key=attrgetter("verdict.difference"), default=decisions[evidence.best()])
 
 
 def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=False, by_score=False):
