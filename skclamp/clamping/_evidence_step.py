@@ -11,13 +11,11 @@ gradients most probable (D. MacKay, "Bayesian Interpolation", Neural Computation
 """
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
@@ -26,9 +24,8 @@ from .._utils.arrays import absent_among, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
 from ..modules._norm_layers import features_clamped
-from ..perturbations._families import flattened, n_learnable
+from ..perturbations._families import n_learnable
 from ..perturbations._norm import norm_part
-from ..perturbations._words import title_of
 
 # Gradients that are kept, 512 MB in float32; and rows and columns of the matrix that a step decomposes, in float64.
 MAX_ENTRIES = 2**27
@@ -71,39 +68,9 @@ class Gradients(NamedTuple):
         """The weighted mean loss."""
         return (self.losses @ self.weight / self.weight.sum()).item()
 
-    def take(self, rows):
-        """Return those of some samples."""
-        return Gradients(*(part[rows] for part in self))
-
-
-class Pass(NamedTuple):
-    """Logits and gradients of some samples, from one pass over the network."""
-
-    # Those of the perturbed inputs, 0 where a whole batch is without weight.
-    logits: torch.Tensor
-    # Of the perturbation, alone and followed by each extension.
-    own: Gradients
-    extended: list
-
-
-def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
-    """The `Pass` of a focal loss at the present parameters.
-
-    The extensions are perturbations at the identity, each of which could follow `perturbation`.
-    """
-    logits, margin, slopes, (own, *added) = _pass_back(problem, perturbation, temperature, extensions)
-    of_loss = _of_loss(margin, slopes, problem.weight.to(logits.device), gamma)
-    extended = [torch.cat([own, more], 1) if own.shape[1] else more for more in added]
-    return Pass(logits, Gradients(own, *of_loss), [Gradients(rows, *of_loss) for rows in extended])
-
-
-def _of_loss(margin, slopes, weight, gamma):
-    """What `Gradients` have beside their rows, of a focal loss, from margins and their slopes by log T."""
-    leaf = margin.clone().requires_grad_()
-    with torch.enable_grad():
-        losses = focal_of_margin(leaf, gamma)
-        (factor,) = torch.autograd.grad(losses.sum(), leaf)
-    return factor, factor * slopes, losses.detach().double(), weight
+    def followed_by(self, other):
+        """Gradients of one perturbation followed by another."""
+        return other if not self.rows.shape[1] else self._replace(rows=torch.cat([self.rows, other.rows], 1))
 
 
 def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
@@ -119,53 +86,21 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
     return (design.gram if design.dual else design.block()).cpu().numpy(), design.root.cpu().numpy()
 
 
-class AtIdentity(NamedTuple):
-    """Gradients of the NLL of samples at the identity, of several families, from one pass."""
+class Pass(NamedTuple):
+    """Logits and gradients of some samples, from one pass over the network."""
 
-    # Each at the temperature that `at` has for it.
-    samples: Any
-    at: torch.Tensor
-    # By name, families and the gradients of each; "norm" is that of the features.
-    families: dict
-    gradients: dict[str, Gradients]
-
-    @classmethod
-    def of(cls, samples, families, at):
-        """From a pass over a `Problem`."""
-        of_inputs = {name: family for name, family in families.items() if name != "norm"}
-        own = nn.Sequential(OrderedDict({name: family for name, family in families.items() if name == "norm"}))
-        here = at.view(-1, *[1] * (samples.logits.ndim - 1))
-        _, margin, slopes, (of_features, *rows) = _pass_back(samples, own, here, [*of_inputs.values()])
-        of_loss = _of_loss(margin, slopes, samples.weight.to(margin.device), 0.0)
-        by_name = dict(zip([*of_inputs, "norm"], [*rows, of_features], strict=True))
-        return cls(samples, at, families, {name: Gradients(by_name[name], *of_loss) for name in families})
-
-    def pass_of(self, perturbation, extensions):
-        """The `Pass` of a perturbation at the identity and of extensions by name; None where it doesn't know one."""
-        names = [title_of(part) for part in flattened(perturbation)]
-        if not self.gradients.keys() >= {*names, *extensions}:
-            return None
-        return Pass(self.samples.logits, self._of(names), [self._of([*names, name]) for name in extensions])
-
-    def _of(self, names):
-        """Gradients of several families, one after another."""
-        if len(names) == 1:
-            return self.gradients[names[0]]
-        any_one, *_ = self.gradients.values()
-        rows = [any_one.rows[:, :0], *(self.gradients[name].rows for name in names)]
-        return any_one._replace(rows=torch.cat(rows, 1))
-
-    def take(self, rows):
-        """Return those of some samples."""
-        gradients = {name: part.take(rows) for name, part in self.gradients.items()}
-        return self._replace(samples=self.samples.take(rows), at=self.at[rows], gradients=gradients)
+    # Those of the perturbed inputs, 0 where a whole batch is without weight.
+    logits: torch.Tensor
+    # Of the perturbation, and of each extension alone.
+    own: Gradients
+    added: list[Gradients]
 
 
-def _pass_back(problem, perturbation, temperature, extensions):
-    """Take the samples with weight through the network and back: logits, 0 of whole batches without, and margins.
+def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
+    """The `Pass` of a focal loss at the present parameters: the samples with weight go through the network and back.
 
-    Behind these are gradients of the margins by log T and, a list, by the parameters of the perturbation and of each
-    extension. The temperature is a number, or a column of numbers, one for each sample.
+    The extensions are perturbations at the identity, each of which could follow `perturbation`. The temperature is a
+    number, or a column of numbers, one for each sample.
     """
     norm, device, shard, done = norm_part(perturbation), problem.backbone.device, problem.shard, 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
@@ -214,7 +149,13 @@ def _pass_back(problem, perturbation, temperature, extensions):
     # To where the logits are treated, in few pieces.
     logits, sides, gradients = (part.to(problem.logits.device) for part in (logits, sides, gradients))
     logits, margins, slopes, gradients = map(shard.all_gather, (logits, *sides, gradients))
-    return logits, margins, slopes, [part.contiguous() for part in gradients.split(sizes, 1)]
+    margins.requires_grad_()
+    with torch.enable_grad():
+        losses = focal_of_margin(margins, gamma)
+        (factor,) = torch.autograd.grad(losses.sum(), margins)
+    of_loss = factor, factor * slopes, losses.detach().double(), problem.weight.to(logits.device)
+    own, *added = (Gradients(part.contiguous(), *of_loss) for part in gradients.split(sizes, 1))
+    return Pass(logits, own, added)
 
 
 def per_sample_gradients(perturbation, x, cotangent):
@@ -302,8 +243,7 @@ class Step:
     evidence: float
     # Of the prior, for the sum over samples; a vector is the diagonal of one that has no other entries.
     precision: torch.Tensor
-    # Number of parameters that the data determine, the others being held by the prior; and of samples.
-    n_effective_parameters: float
+    # Number of samples.
     n_effective: float
 
     def prior(self, displacement):
@@ -336,16 +276,16 @@ def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0, fitt
     displacement = F.pad(displacement, (0, len(slope) - n_own))
     linear_term = curvature @ displacement - slope
     n_iterations = _ITERATIONS if fitted else 1
-    prior, posterior, covariance, mode = _fit_strengths(curvature, linear_term, prior_precisions, n_iterations)
+    prior, posterior, mode = _fit_strengths(curvature, linear_term, prior_precisions, n_iterations)
     direction = mode - displacement
     log_determinants = [torch.linalg.slogdet(precision).logabsdet for precision in (prior, posterior)]
     evidence = 0.5 * (linear_term @ mode + log_determinants[0] - log_determinants[1]).item()
     gain = 0.5 * (direction @ posterior @ direction).item()
-    return Step(direction, gain, evidence, prior, len(mode) - (covariance * prior).sum().item(), n)
+    return Step(direction, gain, evidence, prior, n)
 
 
 def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
-    """MacKay's fixed point: prior and posterior precisions, the posterior's covariance and its mode."""
+    """MacKay's fixed point: prior and posterior precisions, and the posterior's mode."""
     blocks = torch.arange(len(linear_term)).split([len(form) for form in prior_precisions])
     strengths = [
         _first_strength(curvature.diagonal()[block].sum(), form.diagonal().sum())
@@ -363,7 +303,7 @@ def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
             strengths.append(_strength(n_effective_parameters, (mode[block] @ form @ mode[block]).item()))
         if all(abs(new / old - 1) < _SETTLED for new, old in zip(strengths, before, strict=True)):
             break
-    return prior, posterior, covariance, mode
+    return prior, posterior, mode
 
 
 def _wide_step(gradients, displacement, prior_precision, penalty):
@@ -399,7 +339,7 @@ def _wide_step(gradients, displacement, prior_precision, penalty):
     way = there - displacement
     gain = 0.5 * (design.times(way).square().sum() + before * way.square().sum()).item()
     precision = before * prior_precision
-    return Step(way / design.width, gain, evidence, precision, n_effective_parameters, gradients.n_effective)
+    return Step(way / design.width, gain, evidence, precision, gradients.n_effective)
 
 
 class Design:

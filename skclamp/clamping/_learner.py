@@ -15,7 +15,7 @@ from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import reasons_in_words
 from ._evidence_step import most_samples
-from ._natural_gradient import descend, foresees_too_little
+from ._natural_gradient import descend
 from ._state import State, identity_of
 from ._torch_training import train
 
@@ -35,22 +35,19 @@ class Learner:
         self.generator = generator
         self.progress = progress
 
-    def fit(self, problem, settings, start=None, *, at_identity=None):
-        """The state that training leaves; it starts at `start`, if given, instead of at the identity.
-
-        `at_identity` are gradients there, where they are known.
-        """
+    def fit(self, problem, settings, start=None):
+        """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
         if settings.features:
             state = start or self._start(problem, replace(settings, features=False))
-            features, problem, settings, at_identity = _clamping_features(problem, settings, state, at_identity)
+            features, problem, settings = _clamping_features(problem, settings, state)
             if features.identity:
-                descend(features, problem, settings, self.generator, self.progress, at_identity)
+                descend(features, problem, settings, self.generator, self.progress)
             return _on_top(state, features)
         state = self._start(problem, settings) if start is None else copy.deepcopy(start)
         if not state.identity and not state.extensions:
             return state
         if state.natural:
-            descend(state, problem, settings, self.generator, self.progress, at_identity)
+            descend(state, problem, settings, self.generator, self.progress)
         else:
             train(state, problem, settings, self.generator, self.progress)
         state.perturbation.eval()
@@ -67,7 +64,7 @@ class Learner:
         has_features = norm_part(leader.perturbation) is not None
         if settings.features and not has_features and settings.perturbation == "auto":
             return settings, leader
-        if not leader.natural or (leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))):
+        if not leader.natural or leader.wide:
             return settings, None
         return replace(settings, max_epochs=1, features=has_features), replace(leader, extensions={})
 
@@ -97,29 +94,23 @@ class Learner:
         return state
 
 
-def _clamping_features(problem, settings, state, at_identity):
-    """A state of features to train on top of another, and the problem, the settings and the gradients to train it with.
+def _clamping_features(problem, settings, state):
+    """A state of features to train on top of another, and the problem and the settings to train it with.
 
-    It has nothing to learn where no layer can be clamped, or where what a fold's own samples foresee of each other is
-    too little: what wasn't tried says why.
+    It has nothing to learn where no layer can be clamped.
     """
     others, before = _without_norm(state.perturbation), norm_part(state.perturbation)
     features = State(nn.Sequential(), [], state.temperature, natural=True, wide=True)
     if not problem.norm_layers:
         features.untried = {"norm": without_layers(problem)}
-        return features, problem, settings, at_identity
-    if settings.for_guard and at_identity is not None:
-        too_little = foresees_too_little(at_identity.gradients["norm"], problem.units)
-        if too_little:
-            features.untried = {"norm": too_little}
-            return features, problem, settings, at_identity
+        return features, problem, settings
     identity = make_perturbation("norm", problem)
     features.perturbation, features.identity = copy.deepcopy(before) or identity, identity_of(identity)
     features.prior_precisions = [torch.ones(n_learnable(identity), dtype=torch.float64)]
     if others:
-        problem, at_identity = problem.behind(nn.Sequential(OrderedDict(others))), None
+        problem = problem.behind(nn.Sequential(OrderedDict(others)))
     most = _MOST_STEPS if before is None else _LAST_STEPS
-    return features, problem, replace(settings, max_epochs=min(settings.max_epochs, most)), at_identity
+    return features, problem, replace(settings, max_epochs=min(settings.max_epochs, most))
 
 
 def _on_top(state, features):

@@ -19,14 +19,7 @@ from .._judging.verdict import Objection, Reason
 from ..distributed import ALONE
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
-from ._evidence_step import (
-    AtIdentity,
-    gradients_of,
-    most_samples,
-    natural_step,
-    prior_precision_of,
-    products_of,
-)
+from ._evidence_step import gradients_of, most_samples, natural_step, prior_precision_of, products_of
 from ._problem import Problem
 from ._progress import warn_of_interrupt
 from ._state import Settings, State, identity_of, parameters_of
@@ -50,16 +43,15 @@ _MIN_EVIDENCE = 3.0
 _AS_MUCH_EVIDENCE = 1.0
 
 
-def descend(state, problem, settings, generator, progress, at_identity=None):
+def descend(state, problem, settings, generator, progress):
     """Train a state in place: an epoch is a step.
 
-    The generator is the source of noise and of the samples that steps are tried on. `at_identity` is what gradients say
-    there, where they are known.
+    The generator is the source of noise and of the samples that steps are tried on.
     """
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
     if state.wide and len(problem) > (most := most_samples(n_learnable(state.perturbation))):
-        problem, at_identity = problem.take(_draw(problem, most, generator)), None
+        problem = problem.take(_draw(problem, most, generator))
     samples = problem.take(_draw(problem, _TRIAL_SIZE, generator))
     x = samples.example(len(samples))
     measured = partial(prior_precision_of, x=x, generator=generator, shard=samples.shard, diagonal=state.wide)
@@ -69,7 +61,7 @@ def descend(state, problem, settings, generator, progress, at_identity=None):
         state.extensions[name] = extension, measured(extension) if precision is None else precision
     lr = 1.0 if settings.lr == "auto" else settings.lr
     state.history = History()
-    descent = _Descent(state, problem, settings, lr, generator, at_identity)
+    descent = _Descent(state, problem, settings, lr, generator)
     try:
         for n_steps in range(1, settings.max_epochs + 1):
             start = perf_counter()
@@ -108,8 +100,6 @@ class _Descent:
     # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
     lr: float
     generator: torch.Generator
-    # What is known at the start.
-    at_identity: AtIdentity | None = None
     step_size: float | None = None
 
     def __post_init__(self):
@@ -123,7 +113,8 @@ class _Descent:
         None where they ask for none.
         """
         settings, too_little = self.settings, None
-        told = self.gradients_of(self.samples, self.at_identity)
+        families = [family for family, _ in self.state.extensions.values()]
+        told = gradients_of(self.samples, self.state.perturbation, self.temperature, settings.gamma, families)
         step = self.choose(told)
         # What the model at the identity promises is perhaps a tenth of what there is.
         blind = first and settings.for_guard
@@ -148,20 +139,11 @@ class _Descent:
         in_valley = length < self.lr / 2 and not self.state.wide
         return told.own.loss, step, length, nearly_there or in_valley
 
-    def gradients_of(self, samples, known=None):
-        """The `Pass` over some samples at the present parameters, from what is known there if it is."""
-        state, extensions = self.state, {name: part for name, (part, _) in self.state.extensions.items()}
-        # Those at the identity are of the NLL.
-        if known is not None and not (self.settings.gamma or state.displacement_to(self.parameters).any()):
-            told = known.pass_of(state.perturbation, extensions)
-            if told is not None:
-                return told
-        return gradients_of(samples, state.perturbation, self.temperature, self.settings.gamma, [*extensions.values()])
-
     def choose(self, gradients):
         """Return the step of the perturbation or, by more evidence, of one that is extended, if there is one."""
         state = self.state
-        extended = dict(zip(state.extensions, gradients.extended, strict=True))
+        followed = map(gradients.own.followed_by, gradients.added)
+        extended = dict(zip(state.extensions, followed, strict=True))
         step = self.solve(gradients.own, fitted=not self.settings.weak_prior) if state.identity else None
         before = 0.0 if step is None else step.evidence
         steps = {name: self.solve(other, name) for name, other in extended.items()}
@@ -175,10 +157,10 @@ class _Descent:
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
         if self.settings.for_guard and not state.displacement_to(self.parameters).any():
-            if chosen is None and step is None and self.at_identity is not None:
+            if chosen is None and step is None:
                 # A half says less than all the samples, which let the search begin; and the guard has the last word.
-                known, units = self.at_identity.gradients, self.samples.units
-                changes = {name: forecast(*products_of(known[name]), units)[0] for name in steps}
+                units = self.samples.units
+                changes = {name: forecast(*products_of(extended[name]), units)[0] for name in steps}
                 chosen = min((name for name in changes if changes[name] < 0), key=changes.__getitem__, default=None)
                 if chosen is not None:
                     steps[chosen] = self.solve(extended[chosen], chosen, fitted=False)
@@ -224,8 +206,9 @@ class _Descent:
 
         `logits` of all the samples at the present parameters cost nothing: the last pass told them.
         """
-        halved = self.settings.for_guard and (self.settings.features or self.at_identity is not None)
-        n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(self.samples) // 2)) if halved else _TRIAL_SIZE
+        n_samples = _TRIAL_SIZE
+        if self.settings.for_guard:
+            n_samples = min(n_samples, max(_FEWEST_TRIED, len(self.samples) // 2))
         rows = _draw(self.samples, n_samples, self.generator)
         samples = self.samples.take(rows)
         start = self.parameters

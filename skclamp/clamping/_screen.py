@@ -4,21 +4,46 @@ One pass, forward and backward, tells each sample's gradients with respect to th
 can only refuse. The score test may keep what folds can't prove, and needs the same under labels that the network drew.
 """
 
+from collections import OrderedDict
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from .._judging.score import Score
 from .._judging.screen import LEVEL, Screen, flips, forecast
 from .._utils.arrays import drawn_rows
 from ..perturbations._families import n_learnable
 from ..perturbations._words import title_of
-from ._evidence_step import MAX_ENTRIES, AtIdentity, products_of
+from ._evidence_step import MAX_ENTRIES, Gradients, gradients_of, products_of
 from ._learner import MAX_PARAMETERS, competing_families, make_perturbation
+from ._problem import Problem
 
 # Of more samples, where parameters aren't fewer, so many are drawn; and entries of a matrix in float64.
 _MOST_SAMPLES, _MOST_ENTRIES = 4000, 2**25
+
+
+class AtIdentity(NamedTuple):
+    """Gradients of the NLL of samples at the identity, of several families, from one pass."""
+
+    # Each at the temperature that `at` has for it.
+    samples: Problem
+    at: torch.Tensor
+    # By name, families and the gradients of each; "norm" is that of the features.
+    families: dict[str, nn.Module]
+    gradients: dict[str, Gradients]
+
+    @classmethod
+    def of(cls, samples, families, at):
+        """From a pass over some samples."""
+        of_inputs = {name: family for name, family in families.items() if name != "norm"}
+        of_features = nn.Sequential(OrderedDict({name: family for name, family in families.items() if name == "norm"}))
+        here = at.view(-1, *[1] * (samples.logits.ndim - 1))
+        told = gradients_of(samples, of_features, here, extensions=of_inputs.values())
+        by_name = dict(zip(of_inputs, told.added, strict=True)) | {"norm": told.own}
+        return cls(samples, at, families, {name: by_name[name] for name in families})
 
 
 def look_at_identity(problem, candidates, splits):
@@ -52,13 +77,6 @@ def _families(problem, candidates, n_samples):
     if problem.norm_layers and any(each.features for each in candidates):
         families["norm"] = make_perturbation("norm", problem)
     return {name: family.eval() for name, family in families.items()}, untried
-
-
-def at_own_identity(problem, candidates):
-    """Gradients of families at the temperature of a problem's own samples, from a pass."""
-    families, _ = _families(problem, candidates, len(problem))
-    at = torch.full((len(problem),), problem.solve(prior=True).temperature, dtype=torch.float64)
-    return AtIdentity.of(problem, families, at)
 
 
 def are_apart(splits, n_samples):

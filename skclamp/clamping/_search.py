@@ -21,8 +21,8 @@ from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
 from ._learner import check_settings, without_layers
 from ._problem import check_differentiable, on_private_copies, with_norm_layers, without_compiler
-from ._screen import are_apart, at_own_identity, look_at_identity, scores_of, screen_of
-from ._state import State, parameters_of
+from ._screen import look_at_identity, scores_of, screen_of
+from ._state import State
 
 # Of the families whose gradients are beyond chance, so many of the least p values are fitted.
 _MOST_BY_SCORE = 2
@@ -115,7 +115,7 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     independent = (draws_folds or "groups" in searched.split_params) and not searched.is_recording
     scored = scorable and independent and at_identity is not None
     learner.progress.expect(len(splits) * len(candidates) + 1)
-    evidence = _hold_out_on(problem, splits, candidates, learner, at_identity, screened=found is not None)
+    evidence = _hold_out_on(problem, splits, candidates, learner, screened=found is not None)
     decision = _decided(evidence, level / (1 + scored), candidates)
     if scored and not (decision.verdict.accepted or decision.dismissed or (found and not found.is_clear)):
         scores = scores_of(at_identity)
@@ -165,7 +165,7 @@ def _by_score(problem, splits, candidates, learner, at_identity, scores, level, 
             modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
             alone = [replace(settings, perturbation=module) for module in modules]
         learner.progress.expect(len(alone) * len(splits) + 1)
-        by_score = _hold_out_on(problem, splits, alone, learner, at_identity, by_score=True)
+        by_score = _hold_out_on(problem, splits, alone, learner, by_score=True)
         best = by_score.best()
         if np.average(by_score.losses[best] - by_score.baseline, weights=by_score.weight) < 0:
             return by_score, keep_by_score(by_score, best, p_value, refused), alone
@@ -188,28 +188,21 @@ def _decided(evidence, level, candidates):
     return min(accepted, key=attrgetter("verdict.difference"), default=decisions[evidence.best()])
 
 
-def _hold_out_on(problem, splits, candidates, learner, at_identity, *, screened=False, by_score=False):
+def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_score=False):
     """Evidence of candidates, each fitted to the training part of each split; few `screened` samples by few steps."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
     quiet = [replace(settings, early_stopped=early_stopped, for_guard=True) for settings in candidates]
     if screened and problem.n_distinct < _FEW_SAMPLES:
         quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
-    if at_identity is not None and len(at_identity.samples) < len(problem):
-        at_identity = None
-    # Labels that folds hold out, where these share samples, tell the temperature of the gradients, which is no matter
-    # where gradients judge.
-    anew = at_identity is not None and not (by_score or are_apart(splits, len(problem)))
     judged: list[tuple[HeldOut, list[HeldOut]]] = []
     gained, n_judging = 0.0, 0
     for train, held_out in parts_of_folds(problem, splits):
         learner.progress.begin(f"fold {len(judged) + 1} of {len(splits)}")
-        known = at_own_identity(train, quiet) if anew else at_identity and at_identity.take(splits[len(judged)][0])
         learned: list[State] = []
         for settings in quiet:
             settings, start = learner.following(train, settings, [] if by_score else learned)
-            first = known if settings.features or not (start or settings.gamma) else None
-            learned.append(learner.fit(train, settings, start, at_identity=first))
+            learned.append(learner.fit(train, settings, start))
         baseline, states = hold_out_all(train, held_out, learned)
         judged.append((baseline, states))
         weight = held_out.weight.numpy()
@@ -305,13 +298,8 @@ def hold_out_all(train, held_out, states):
     candidates: list[HeldOut] = []
     for state in states:
         moved, name = state.perturbs, title_of(state.perturbation)
-        own = parameters_of(state.perturbation)
-        # A step that wasn't made leaves a candidate where another is.
-        alike = [
-            other
-            for other in candidates
-            if other.name == name and torch.equal(parameters_of(other.learned.perturbation), own)
-        ]
+        # Features that stay as they are leave a candidate where another is.
+        alike = [other for other in candidates if other.learned.perturbation is state.perturbation]
         seen = alike[0] if alike else baseline
         if moved and not alike:
             seen = hold_out(train, held_out, state.perturbation)

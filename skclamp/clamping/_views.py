@@ -18,9 +18,8 @@ from ..modules._clamped import weighted_sum
 from ..perturbations._views import VIEWS, titles_of, views_of
 from ._search import hold_out, pooled_logits
 
-# Samples that all candidates are looked at with; for those that go on.
-_FIRST_SAMPLES, _SECOND_SAMPLES = 96, 320
-_FINALISTS = 3
+# Samples that all candidates are looked at with, and how many of these go on at the least.
+_FEW_SAMPLES, _FEWEST_FINALISTS = 256, 2
 # Standard errors of its gain that a view has to be ahead by; fewer, and two views can't be told apart.
 _ERRORS = 2.0
 
@@ -191,41 +190,19 @@ def choose_views(problem, look, rows, base, most, seed):
     The inputs as they are, with the logits `base`, come first of the `most` views. Each sample has weight; `rows` are
     the samples' positions for `look`, a `Looks`.
     """
-    order = np.random.default_rng(seed).permutation(len(problem))
-    names, logits = list(look.candidates), {}
+    names, n_kept = list(look.candidates), max(_FEWEST_FINALISTS, most - 1)
     untried: dict[str, Objection] = {}
-    for size, n_kept in ((_FIRST_SAMPLES, _FINALISTS), (_SECOND_SAMPLES, most - 1), (len(problem), most - 1)):
-        if len(names) < most:
-            # There is room for all.
-            size = len(problem)
-        some = np.sort(order[:size])
-        logits = {name: look(name, rows[some]) for name in names}
-        if size >= len(problem):
-            break
-        names = _screened(problem.take(some), base[some], logits, most, n_kept)
-        worse = Objection(Reason.BETTER_ONES_ON_FEW, about=size)
-        untried |= {name: worse for name in logits if name not in names}
+    some = np.sort(np.random.default_rng(seed).permutation(len(problem))[:_FEW_SAMPLES])
+    if len(names) > n_kept and len(some) < len(problem):
+        few, everyone = problem.take(some), np.arange(len(some))
+        losses = {name: _losses(few, [(everyone, everyone)], [base[some], look(name, rows[some])]) for name in names}
+        losses = {name: np.average(each, weights=few.weight) for name, each in losses.items()}
+        best = sorted(names, key=losses.__getitem__)[:n_kept]
+        worse = Objection(Reason.BETTER_ONES_ON_FEW, about=len(some))
+        names, untried = best, {name: worse for name in names if name not in best}
+    logits = {name: look(name, rows) for name in names}
     chosen, why_not = _grown(problem, base, logits, most, seed)
     return chosen, untried | why_not
-
-
-def _screened(problem, base, logits, most, n_kept):
-    """Names of the candidates that lower the NLL of a few samples most, each beside those before it.
-
-    After those that there is room for come such as can't be told from the last of these, up to `n_kept` in all.
-    """
-    weight, everyone = problem.weight.numpy(), np.arange(len(problem))
-    chosen: list[str] = []
-    left, rest = list(logits), []
-    while left and len(chosen) < most - 1:
-        beside = [base, *(logits[name] for name in chosen)]
-        losses = {name: _losses(problem, [(everyone, everyone)], [*beside, logits[name]]) for name in left}
-        best, *rest = sorted(left, key=lambda name: np.average(losses[name], weights=weight))
-        chosen.append(best)
-        left.remove(best)
-        leads = {name: student_below_zero(losses[best] - losses[name], weight) for name in rest}
-        rest = [name for name, (mean, error, _) in leads.items() if mean >= -_ERRORS * error]
-    return (chosen + rest)[: max(n_kept, most - 1)]
 
 
 def _grown(problem, base, logits, most, seed):
