@@ -89,7 +89,7 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
 class Pass(NamedTuple):
     """Logits and gradients of some samples, from one pass over the network."""
 
-    # Those of the perturbed inputs, 0 where a whole batch is without weight.
+    # Those of the perturbed inputs.
     logits: torch.Tensor
     # Of the perturbation, and of each extension alone.
     own: Gradients
@@ -97,55 +97,46 @@ class Pass(NamedTuple):
 
 
 def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
-    """The `Pass` of a focal loss at the present parameters: the samples with weight go through the network and back.
+    """The `Pass` of a focal loss at the present parameters: the samples go through the network and back.
 
     The extensions are perturbations at the identity, each of which could follow `perturbation`. The temperature is a
-    number, or a column of numbers, one for each sample.
+    number, or one for each sample.
     """
     norm, device, shard, done = norm_part(perturbation), problem.backbone.device, problem.shard, 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
     dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
     gradients = torch.zeros(shard.size, sum(sizes), dtype=dtype, device=device)
     logits = problem.logits.new_zeros(shard.size, *problem.logits.shape[1:], device=device)
-    if isinstance(temperature, torch.Tensor):
-        temperature = temperature[shard.own]
-    sides = torch.zeros(2, shard.size, dtype=torch.float64, device=device)
-    margins, slopes = sides
-    for x, others, y_encoded, weight in problem.labelled_batches():
-        n_samples = len(y_encoded)
-        rows = slice(done, done + n_samples)
-        done += n_samples
-        if not weight.any():
-            continue
+    at = torch.as_tensor(temperature, dtype=torch.float64).expand(len(problem))[shard.own]
+    at = at.view(-1, *[1] * (logits.ndim - 1))
+    margins, slopes = sides = torch.zeros(2, shard.size, dtype=torch.float64, device=device)
+    for x, others, y_encoded, _ in problem.labelled_batches():
+        rows = slice(done, done + len(y_encoded))
+        done = rows.stop
         with torch.no_grad():
             # Detached anew: the identity returns the batch itself, which must not start to record.
             perturbed: Any = None if x is None else perturbation(x).to(x.dtype).detach()
         if norm is None or extensions:
             perturbed.requires_grad_()
-        by_features: Any = None if norm is None else torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
+        by_features: Any = None if norm is None else torch.zeros(len(y_encoded), sizes[0], device=device)
         with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
-            at = temperature[rows].to(output) if isinstance(temperature, torch.Tensor) else temperature
-            scaled = (output.detach().to(torch.promote_types(output.dtype, torch.float32)) / at).requires_grad_()
+            precise = output.detach().to(torch.promote_types(output.dtype, torch.float32))
+            here = at[rows].to(precise)
+            scaled = (precise / here).requires_grad_()
             margin = margin_of(scaled, y_encoded)
             (slope,) = torch.autograd.grad(margin.sum(), scaled)
             # The only class that a sample has is certain, and what log T does to a logit of -inf is nothing.
             absent = absent_among(scaled.detach())
             slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
-            slope_of_output = (slope / at).to(output.dtype)
-            if norm is None:
-                (cotangent,) = torch.autograd.grad(output, perturbed, slope_of_output)
-            else:
-                output.backward(slope_of_output)
-                cotangent = perturbed.grad if extensions else None
-        problem.passes.forward += n_samples
-        problem.passes.backward += n_samples
-        logits[rows] = output.detach()
-        cotangent = cotangent if cotangent is None else cotangent.contiguous()
-        parts = [per_sample_gradients(perturbation, x, cotangent) if norm is None else by_features]
-        parts += [per_sample_gradients(extension, perturbed.detach(), cotangent) for extension in extensions]
-        margins[rows], slopes[rows] = margin.detach(), -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
+            output.backward((slope / here).to(output.dtype))
+        logits[rows], margins[rows] = output.detach(), margin.detach()
+        slopes[rows] = -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
+        parts = [per_sample_gradients(perturbation, x, perturbed.grad) if norm is None else by_features]
+        parts += [per_sample_gradients(extension, perturbed.detach(), perturbed.grad) for extension in extensions]
         gradients[rows] = torch.cat(parts, 1)
+    problem.passes.forward += done
+    problem.passes.backward += done
     # To where the logits are treated, in few pieces.
     logits, sides, gradients = (part.to(problem.logits.device) for part in (logits, sides, gradients))
     logits, margins, slopes, gradients = map(shard.all_gather, (logits, *sides, gradients))
@@ -182,7 +173,7 @@ def per_sample_gradients(perturbation, x, cotangent):
         per_sample = torch.autograd.grad(
             perturbed,
             list(parameters.values()),
-            cotangent.to(perturbed.dtype),
+            cotangent.to(perturbed.dtype).contiguous(),
             allow_unused=True,
             materialize_grads=True,
         )

@@ -40,8 +40,7 @@ class AtIdentity(NamedTuple):
         """From a pass over some samples."""
         of_inputs = {name: family for name, family in families.items() if name != "norm"}
         of_features = nn.Sequential(OrderedDict({name: family for name, family in families.items() if name == "norm"}))
-        here = at.view(-1, *[1] * (samples.logits.ndim - 1))
-        told = gradients_of(samples, of_features, here, extensions=of_inputs.values())
+        told = gradients_of(samples, of_features, at, extensions=of_inputs.values())
         by_name = dict(zip(of_inputs, told.added, strict=True)) | {"norm": told.own}
         return cls(samples, at, families, {name: by_name[name] for name in families})
 
