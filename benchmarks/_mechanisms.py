@@ -160,7 +160,6 @@ def _solved(**off):
 
 
 CHOOSE = "clamping._natural_gradient._Descent.choose"
-FORESEES = [f"clamping.{room}.foresees_too_little" for room in ("_learner", "_natural_gradient")]
 DECIDE = dict.fromkeys(
     [f"clamping.{room}.decide" for room in ("_search", "_unlabelled", "_views")], _by_temperature_alone
 )
@@ -171,7 +170,6 @@ SWITCHES = {
     ),
     "weak prior of scores": Switch({CHOOSE: _with(weak_prior=False)}, {"clamping._search._hold_out_on": _by_score}),
     "weak first step": Switch({CHOOSE: _with(for_guard=False)}, {"clamping._natural_gradient._Descent.solve": _weak}),
-    "too little foreseen": Switch(dict.fromkeys(FORESEES, returning(None)), dict.fromkeys(FORESEES, told)),
     "strayed": Switch({"clamping._clamp.Clamp.strayed": returning(None)}, {"clamping._clamp.Clamp.strayed": told}),
     # The search.
     "passed over for maps": Switch(
@@ -240,7 +238,7 @@ SWITCHES = {
     ),
     # Views.
     "views tried on few": Switch(
-        dict.fromkeys(["clamping._views._FIRST_SAMPLES", "clamping._views._SECOND_SAMPLES"], constant(10**9)),
+        {"clamping._views._FEW_SAMPLES": constant(10**9)},
         {"clamping._views.choose_views": called},
     ),
     "views by two errors": Switch({"clamping._views._ERRORS": constant(0.0)}, {"clamping._views._grown": called}),
@@ -272,5 +270,5 @@ NODES = {
     "pool": 2662,
     "merged duplicates": 149,
     "worse among all": 341,
-    "views tried on few": 392,
+    "views tried on few": 119,
 }
