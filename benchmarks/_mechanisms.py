@@ -160,6 +160,7 @@ def _solved(**off):
 
 
 CHOOSE = "clamping._natural_gradient._Descent.choose"
+FORESEES = "clamping._natural_gradient.foresees_too_little"
 DECIDE = dict.fromkeys(
     [f"clamping.{room}.decide" for room in ("_search", "_unlabelled", "_views")], _by_temperature_alone
 )
@@ -170,6 +171,7 @@ SWITCHES = {
     ),
     "weak prior of scores": Switch({CHOOSE: _with(weak_prior=False)}, {"clamping._search._hold_out_on": _by_score}),
     "weak first step": Switch({CHOOSE: _with(for_guard=False)}, {"clamping._natural_gradient._Descent.solve": _weak}),
+    "too little foreseen": Switch({FORESEES: returning(None)}, {FORESEES: told}),
     "strayed": Switch({"clamping._clamp.Clamp.strayed": returning(None)}, {"clamping._clamp.Clamp.strayed": told}),
     # The search.
     "passed over for maps": Switch(
@@ -238,8 +240,7 @@ SWITCHES = {
     ),
     # Views.
     "views tried on few": Switch(
-        {"clamping._views._FEW_SAMPLES": constant(10**9)},
-        {"clamping._views.choose_views": called},
+        {"clamping._views._FEW_SAMPLES": constant(10**9)}, {"clamping._views.choose_views": called}
     ),
     "views by two errors": Switch({"clamping._views._ERRORS": constant(0.0)}, {"clamping._views._grown": called}),
 }

@@ -21,6 +21,7 @@ class Reason(Enum):
     LITTLE_EVIDENCE = "evidence of {value:z.2f} nats, needs {needed:g}"
     LESS_EVIDENCE_THAN_ANOTHER = "evidence of {value:z.2f} nats, less than that of {about}"
     LITTLE_GAIN = "its first step promises a gain of {value:.2f} nats, needs {needed:g}"
+    NO_GAIN_FOR_OTHERS = "gradients of some samples foresee {value:+.2g} nats for others, needs below {needed:.2g}"
     NO_DESCENT = "no step along its gradient lowers the loss"
     TOO_MANY_PARAMETERS = "{value:,} parameters, at most {needed:,}"
     TOO_MANY_PARAMETERS_WITH_PENALTY = "{value:,} parameters, at most {needed:,} with a penalty"

@@ -64,7 +64,7 @@ class Learner:
         has_features = norm_part(leader.perturbation) is not None
         if settings.features and not has_features and settings.perturbation == "auto":
             return settings, leader
-        if not leader.natural or leader.wide:
+        if not leader.natural or (leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))):
             return settings, None
         return replace(settings, max_epochs=1, features=has_features), replace(leader, extensions={})
 

@@ -14,7 +14,7 @@ import torch
 from skorch.history import History
 from torch.nn.utils import vector_to_parameters
 
-from .._judging.screen import forecast
+from .._judging.screen import ERRORS, forecast
 from .._judging.verdict import Objection, Reason
 from ..distributed import ALONE
 from ..perturbations._families import family_of, learnable, n_learnable
@@ -120,6 +120,8 @@ class _Descent:
         blind = first and settings.for_guard
         if step is not None and step.gain < _SMALLEST_GAIN:
             too_little = Objection(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN, lack=0.0)
+        elif blind and settings.features:
+            too_little = foresees_too_little(told.own, self.samples.units)
         if too_little or step is None:
             self.note_unmoved(too_little)
             return None
@@ -266,6 +268,15 @@ class _Descent:
         vector_to_parameters(parameters.to(own[0].device) if own else parameters, own)
         if temperature is not None:
             self.temperature, self.rest = temperature, parameters
+
+
+def foresees_too_little(gradients, units):
+    """Why gradients of some samples say that a step won't help others; None where it may."""
+    foreseen, error = forecast(*products_of(gradients), units)
+    needed = -ERRORS * error
+    if foreseen < needed:
+        return None
+    return Objection(Reason.NO_GAIN_FOR_OTHERS, foreseen, needed, lack=foreseen - needed)
 
 
 class _Trial(NamedTuple):

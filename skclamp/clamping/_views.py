@@ -19,7 +19,7 @@ from ..perturbations._views import VIEWS, titles_of, views_of
 from ._search import hold_out, pooled_logits
 
 # Samples that all candidates are looked at with, and how many of these go on at the least.
-_FEW_SAMPLES, _FEWEST_FINALISTS = 256, 2
+_FEW_SAMPLES, _FEWEST_FINALISTS = 128, 2
 # Standard errors of its gain that a view has to be ahead by; fewer, and two views can't be told apart.
 _ERRORS = 2.0
 

@@ -68,7 +68,7 @@ def test_what_a_switch_watches_is_asked_in_a_fit(name, asked):
 
 # Others take rarer fits than tests have time for.
 OFTEN = [
-    *("weak first step", "score test", "screen", "early stop", "smoothing", "pool"),
+    *("weak first step", "too little foreseen", "score test", "screen", "early stop", "smoothing", "pool"),
     *("merged duplicates", "duplicates", "groups", "missing classes", "views tried on few", "views by two errors"),
 ]
 
@@ -82,8 +82,8 @@ def test_what_acts_often_acts(name, asked):
 def test_fits_differ_where_a_mechanism_acts(tmp_path):
     measure = runs(None, tmp_path / "ablation.csv")
     whole = measure("color, 500", 70_000, ALL)
-    assert "score test" in whole["acted"] and "groups" not in whole["acted"]
-    other = measure("color, 500", 70_000, "weak first step")
+    assert "too little foreseen" in whole["acted"] and "groups" not in whole["acted"]
+    other = measure("color, 500", 70_000, "too little foreseen")
     assert other["acted"] == 1 and other["nll"] != whole["nll"] and other["ts_nll"] == whole["ts_nll"]
     same = measure("color, 500", 70_000, "groups")
     assert same["acted"] == 0 and same["nll"] == whole["nll"]
