@@ -82,8 +82,8 @@ def test_what_acts_often_acts(name, asked):
 def test_fits_differ_where_a_mechanism_acts(tmp_path):
     measure = runs(None, tmp_path / "ablation.csv")
     whole = measure("color, 500", 70_000, ALL)
-    assert "too little foreseen" in whole["acted"] and "groups" not in whole["acted"]
-    other = measure("color, 500", 70_000, "too little foreseen")
+    assert "weak first step" in whole["acted"] and "groups" not in whole["acted"]
+    other = measure("color, 500", 70_000, "weak first step")
     assert other["acted"] == 1 and other["nll"] != whole["nll"] and other["ts_nll"] == whole["ts_nll"]
     same = measure("color, 500", 70_000, "groups")
     assert same["acted"] == 0 and same["nll"] == whole["nll"]
