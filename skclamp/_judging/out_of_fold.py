@@ -138,19 +138,12 @@ class Evidence:
         return best
 
     def untried(self, tried):
-        """Why the others weren't tried, by name, each in the fold that came nearest to it."""
+        """Why the others weren't tried, by name, each in the first fold that left it out."""
         fitted = {family for name in tried for family in name.split(" + ")}
-        nearest: dict[str, Objection] = {}
-        order = list(Reason)
-
-        def rank(why):
-            return why.lack, order.index(why.reason), why.value
-
+        left_out: dict[str, Objection] = {}
         for held_out in chain.from_iterable(self.held_out):
-            for name, why in held_out.untried.items():
-                if name not in fitted:
-                    nearest[name] = min(nearest.get(name, why), why, key=rank)
-        return nearest
+            left_out = held_out.untried | left_out
+        return {name: why for name, why in left_out.items() if name not in fitted}
 
 
 def may_lose(n_folds):

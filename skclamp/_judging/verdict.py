@@ -1,6 +1,5 @@
 """Decisions: why something wasn't tried, what speaks against it, and the verdict."""
 
-import math
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
@@ -16,7 +15,7 @@ _TRIED_BY_NAME = "a perturbation that is asked for by name, such as 'affine', is
 class Reason(Enum):
     """Reasons against a candidate, in words around what an `Objection` tells."""
 
-    # Why a family wasn't tried; of reasons that lack as much, the first is told, here and below.
+    # Why a family wasn't tried.
     SPECIAL_CASE = "a special case of {about}"
     LITTLE_EVIDENCE = "evidence of {value:z.2f} nats, needs {needed:g}"
     LESS_EVIDENCE_THAN_ANOTHER = "evidence of {value:z.2f} nats, less than that of {about}"
@@ -108,8 +107,6 @@ class Objection(NamedTuple):
     needed: float = 0.0
     # Another candidate, the number of samples, or the shape of an input.
     about: str | int | tuple | None = None
-    # Of what wasn't tried, by how much it missed that; what lacks least came nearest.
-    lack: float = math.inf
 
     def __str__(self):
         return self.reason.value.format(value=self.value, needed=self.needed, about=self.about)
@@ -139,7 +136,7 @@ class Verdict:
         Mean held-out NLL minus that of temperature scaling, in nats, of each family that a fold fitted, on the samples
         of these folds, at the best of several settings; "affine + grid" for families appended one after another.
     not_tried : dict of str to str
-        Families that no fold fitted, and why: of the fold that came nearest to it.
+        Families that no fold fitted, and why: of the first fold that left it out.
     n_samples, n_labelled : int
         Samples with weight that were held out, each once; 0 where none were. Of class frequencies the unlabelled
         samples, and the labelled ones with weight.

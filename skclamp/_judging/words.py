@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-
 from .out_of_fold import MIN_SAMPLES
 from .verdict import Reason
 
@@ -62,14 +60,13 @@ def _reason(decision, phrases):
     if verdict.tried and not decision.names:
         return f"{refused}: none of {n_candidates} candidates lowered the held-out NLL of {folds}."
     if not decision.names:
-        name, nearest = min(decision.untried.items(), key=lambda named: named[1].lack, default=("", None))
-        if nearest is not None and nearest.reason in _OF_VIEWS:
-            why = f"({name} came nearest: {nearest})"
-            return f"{refused}: no view gained beyond chance where it was chosen {why}."
-        fitting = [why for why in decision.untried.values() if np.isfinite(why.lack)]
+        reasons = [why.reason for why in decision.untried.values()]
         why = "; ".join(f"{name}: {why}" for name, why in decision.untried.items())
-        if len(fitting) > 1 and all(why.reason in _WEIGHED for why in fitting):
-            why = f"none of {len(fitting)} families is suggested by the data"
+        if reasons and reasons[0] in _OF_VIEWS:
+            return f"{refused}: no view gained beyond chance where it was chosen ({why})."
+        n_weighed = sum(reason in _WEIGHED for reason in reasons)
+        if n_weighed > 1:
+            why = f"none of {n_weighed} families is suggested by the data"
         return f"{nothing_was_tried} ({why})." if why else f"{nothing_was_tried}."
     names = " or ".join(decision.names)
     which = f"{phrases.made_by} ({names})" if phrases.made_by else names

@@ -211,12 +211,12 @@ def competing_families(problem, penalty=0.0, n_samples=None):
         if n <= most or (is_table and takes_wide_steps(family, problem, penalty)):
             made[name] = family
         elif is_table and not penalty:
-            untried[name] = Objection(Reason.TOO_MANY_GRADIENTS, n, most_samples(n), n_samples, n - most)
+            untried[name] = Objection(Reason.TOO_MANY_GRADIENTS, n, most_samples(n), n_samples)
         elif n > MAX_PARAMETERS:
             reason = Reason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else Reason.TOO_MANY_PARAMETERS
-            untried[name] = Objection(reason, n, MAX_PARAMETERS, lack=n - most)
+            untried[name] = Objection(reason, n, MAX_PARAMETERS)
         else:
-            untried[name] = Objection(Reason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples, n - most)
+            untried[name] = Objection(Reason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples)
     return made, untried
 
 

@@ -119,7 +119,7 @@ class _Descent:
         # What the model at the identity promises is perhaps a tenth of what there is.
         blind = first and settings.for_guard
         if step is not None and step.gain < _SMALLEST_GAIN:
-            too_little = Objection(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN, lack=0.0)
+            too_little = Objection(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
         elif blind and settings.features:
             too_little = foresees_too_little(told.own, self.samples.units)
         if too_little or step is None:
@@ -132,7 +132,7 @@ class _Descent:
         # Beyond a whole step the samples that it was made on would like what is chance.
         length = self.search(step, told.logits, lengthen=not nearly_there)
         if not length:
-            self.note_unmoved(Objection(Reason.NO_DESCENT, lack=0.0))
+            self.note_unmoved(Objection(Reason.NO_DESCENT))
             return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
         # the gradients of few samples span a part of the curvature alone, and all their steps are short.
@@ -150,10 +150,8 @@ class _Descent:
         chosen = most_probable(steps, before + _MIN_EVIDENCE)
         for name, other in steps.items():
             gained = other.evidence - before
-            untried = Objection(Reason.LITTLE_EVIDENCE, gained, _MIN_EVIDENCE, lack=_MIN_EVIDENCE - gained)
-            if untried.lack < 0:
-                untried = untried._replace(reason=Reason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
-            state.untried[name] = untried
+            reason = Reason.LESS_EVIDENCE_THAN_ANOTHER if gained > _MIN_EVIDENCE else Reason.LITTLE_EVIDENCE
+            state.untried[name] = Objection(reason, gained, _MIN_EVIDENCE, chosen)
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
         if self.settings.for_guard and not state.displacement_to(self.parameters).any():
@@ -188,7 +186,7 @@ class _Descent:
         state, (extension, prior_precision) = self.state, self.state.extensions.pop(name)
         for special_case in family_of(extension).special_cases:
             if state.extensions.pop(special_case, None):
-                state.untried[special_case] = Objection(Reason.SPECIAL_CASE, about=name, lack=0.0)
+                state.untried[special_case] = Objection(Reason.SPECIAL_CASE, about=name)
         if state.wide:
             state.extensions.clear()
         state.perturbation.add_module(name, extension)
@@ -276,7 +274,7 @@ def foresees_too_little(gradients, units):
     needed = -ERRORS * error
     if foreseen < needed:
         return None
-    return Objection(Reason.NO_GAIN_FOR_OTHERS, foreseen, needed, lack=foreseen - needed)
+    return Objection(Reason.NO_GAIN_FOR_OTHERS, foreseen, needed)
 
 
 class _Trial(NamedTuple):

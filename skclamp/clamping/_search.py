@@ -107,7 +107,7 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
         found = screen_of(at_identity, level)
         learner.progress.show(**{"p of gradients": f"{found.p_value:.2g}"})
         if why := found.objection:
-            untried = untried | dict.fromkeys(at_identity.families, why._replace(lack=0.0))
+            untried = untried | dict.fromkeys(at_identity.families, why)
             return clamp, nothing_tried(why, untried, found.detectable_gain), settings
     # Folds come first. Where these prove nothing the score test may follow, with the other half of the level, unspent
     # where the screen isn't clear. Where it can't prove anything, folds have all.

@@ -217,10 +217,9 @@ def _grown(problem, base, logits, most, seed):
         best = min(losses, key=lambda name: np.average(losses[name], weights=weight))
         for name in losses:
             mean, error, _ = student_below_zero(losses[name] - present, weight)
-            needed = _ERRORS * error
             reason = Reason.GAINED_LITTLE if error else Reason.WITHOUT_WEIGHT
-            untried[name] = Objection(reason, -mean, needed, lack=mean + needed)
-        if not untried[best].lack < 0:
+            untried[name] = Objection(reason, -mean, _ERRORS * error)
+        if not untried[best].value > untried[best].needed:
             break
         chosen[best], present = left.pop(best), losses[best]
         untried.pop(best)
