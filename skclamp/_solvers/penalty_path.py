@@ -50,16 +50,21 @@ class Folds:
     """
 
     def __init__(self, data, folds, *, mixes):
-        regression = SoftmaxRegression(*data, mixes=mixes)
-        weight = data[-1]
-        if len(weight) * regression.identity.numel() > _ALL_FOLDS_SIZE:
+        features, _, weight = data
+        if features.numel() * (features.shape[1] if mixes else 2) > _ALL_FOLDS_SIZE:
             folds = folds[:1]
-        self.held_out = regression.weighted(weight * folds)
-        self.kept = regression.weighted(weight * ~folds)
-        self.shares = folds.to(weight) @ weight / (weight * folds).sum()
-        self.parameters = None
+        self.kept, self.held_out = (
+            [SoftmaxRegression(*(values[rows] for values in data), mixes=mixes) for rows in parts]
+            for parts in (~folds, folds)
+        )
+        shares = folds.to(weight) @ weight / (weight * folds).sum()
+        self.shares = shares.cpu().numpy()
+        self.parameters = [None] * len(folds)
 
     def losses(self, penalty):
         """Each fold's share of the mean NLL out of fold, under a penalty."""
-        self.parameters = minimise(self.kept, penalty, start=self.parameters, tolerance=_TOLERANCE).parameters
-        return (self.shares * self.held_out(self.parameters)[0]).cpu().numpy()
+        starts = zip(self.kept, self.parameters, strict=True)
+        fits = [minimise(kept, penalty, start=start, tolerance=_TOLERANCE) for kept, start in starts]
+        self.parameters = [fit.parameters for fit in fits]
+        held_out = zip(self.held_out, self.parameters, strict=True)
+        return self.shares * np.array([regression(theta)[0].item() for regression, theta in held_out])

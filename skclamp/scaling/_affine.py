@@ -89,7 +89,7 @@ class AffineScaling(BaseCalibrator):
         regression, unit, penalty, start = self._regression(map_, features, y, sample_weight, **told)
         solution = minimise(regression, penalty, start=start)
         self.n_iter_ = solution.n_evaluations
-        parameters = solution.parameters[0].cpu()
+        parameters = solution.parameters.cpu()
         return map_.learn(coef_=parameters[:, :-1].squeeze(1) / unit, intercept_=parameters[:, -1])
 
 

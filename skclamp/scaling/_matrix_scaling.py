@@ -127,7 +127,7 @@ class OdirScaling(AffineScaling):
             return float(off_diagonal), intercept
         matrices = Folds(data, folds, mixes=True)
         tried = one * (n_classes - 1) * _OFF_DIAGONAL_MULTIPLES
-        matrices.parameters = of_gains(gains.parameters)[: len(matrices.shares)]
+        matrices.parameters = [of_gains(each) for each in gains.parameters[: len(matrices.shares)]]
         penalty_of = partial(strengths_by_role, n_classes, intercept=intercept)
         return walk("off_diagonal_penalty", tried, lambda strength: matrices.losses(penalty_of(strength))), intercept
 
