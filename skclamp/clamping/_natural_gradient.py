@@ -85,9 +85,8 @@ def descend(state, problem, settings, generator, progress):
 
 
 def _draw(problem, n_samples, generator):
-    """Return the numbers of some samples that have weight, at random."""
-    rows = problem.nonzero_weight_indices()
-    return rows[torch.randperm(len(rows), generator=generator)[:n_samples].sort().values]
+    """Return the numbers of some samples, at random."""
+    return torch.randperm(len(problem), generator=generator)[:n_samples].sort().values
 
 
 @dataclass
@@ -253,7 +252,7 @@ class _Descent:
             temperature = samples.solve(logits, gamma=gamma, smooth=True).temperature
         bare = solved.loss + self.settings.penalty * displacement.norm().item()
         losses = samples.losses(solved.temperature, logits, gamma=gamma)
-        trial = _Trial(bare + step.prior(displacement), bare, temperature, losses, logits)
+        trial = _Trial(bare + step.prior(displacement), bare, temperature, losses)
         if at_start is not None and at_start.clearly_below(trial, "bare"):
             # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them
             # what speaks for the way that led there.
@@ -278,13 +277,12 @@ def foresees_too_little(gradients, units):
 
 
 class _Trial(NamedTuple):
-    """Loss with the prior, loss without, T to go on at, each sample's loss times its weight, and the logits if any."""
+    """Loss with the prior, loss without, T to go on at, and each sample's loss times its weight."""
 
     penalised: float
     bare: float
     temperature: float
     losses: torch.Tensor
-    logits: torch.Tensor | None = None
 
     def clearly_below(self, other, which):
         """Return whether a loss is lower than another's by more than two standard errors of their difference."""
