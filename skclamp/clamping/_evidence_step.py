@@ -99,16 +99,13 @@ class Pass(NamedTuple):
 def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
     """The `Pass` of a focal loss at the present parameters: the samples go through the network and back.
 
-    The extensions are perturbations at the identity, each of which could follow `perturbation`. The temperature is a
-    number, or one for each sample.
+    The extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
     norm, device, shard, done = norm_part(perturbation), problem.backbone.device, problem.shard, 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
     dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
     gradients = torch.zeros(shard.size, sum(sizes), dtype=dtype, device=device)
     logits = problem.logits.new_zeros(shard.size, *problem.logits.shape[1:], device=device)
-    at = torch.as_tensor(temperature, dtype=torch.float64).expand(len(problem))[shard.own]
-    at = at.view(-1, *[1] * (logits.ndim - 1))
     margins, slopes = sides = torch.zeros(2, shard.size, dtype=torch.float64, device=device)
     for x, others, y_encoded, _ in problem.labelled_batches():
         rows = slice(done, done + len(y_encoded))
@@ -122,14 +119,13 @@ def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
         with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
             precise = output.detach().to(torch.promote_types(output.dtype, torch.float32))
-            here = at[rows].to(precise)
-            scaled = (precise / here).requires_grad_()
+            scaled = (precise / temperature).requires_grad_()
             margin = margin_of(scaled, y_encoded)
             (slope,) = torch.autograd.grad(margin.sum(), scaled)
             # The only class that a sample has is certain, and what log T does to a logit of -inf is nothing.
             absent = absent_among(scaled.detach())
             slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
-            output.backward((slope / here).to(output.dtype))
+            output.backward((slope / temperature).to(output.dtype))
         logits[rows], margins[rows] = output.detach(), margin.detach()
         slopes[rows] = -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
         parts = [per_sample_gradients(perturbation, x, perturbed.grad) if norm is None else by_features]

@@ -4,11 +4,9 @@ One pass, forward and backward, tells each sample's gradients with respect to th
 can only refuse. The score test may keep what folds can't prove, and needs the same under labels that the network drew.
 """
 
-from collections import OrderedDict
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -28,59 +26,44 @@ _MOST_SAMPLES, _MOST_ENTRIES = 4000, 2**25
 class AtIdentity(NamedTuple):
     """Gradients of the NLL of samples at the identity, of several families, from one pass."""
 
-    # Each at the temperature that `at` has for it.
     samples: Problem
-    at: torch.Tensor
+    temperature: float
     # By name, families and the gradients of each; "norm" is that of the features.
     families: dict[str, nn.Module]
     gradients: dict[str, Gradients]
 
     @classmethod
-    def of(cls, samples, families, at):
+    def of(cls, samples, families, temperature):
         """From a pass over some samples."""
-        of_inputs = {name: family for name, family in families.items() if name != "norm"}
-        of_features = nn.Sequential(OrderedDict({name: family for name, family in families.items() if name == "norm"}))
-        told = gradients_of(samples, of_features, at, extensions=of_inputs.values())
-        by_name = dict(zip(of_inputs, told.added, strict=True)) | {"norm": told.own}
-        return cls(samples, at, families, {name: by_name[name] for name in families})
+        of_features = families.get("norm", nn.Sequential())
+        of_inputs = {name: family for name, family in families.items() if family is not of_features}
+        told = gradients_of(samples, of_features, temperature, extensions=of_inputs.values())
+        by_name = dict(zip([*of_inputs, "norm"], [*told.added, told.own], strict=True))
+        return cls(samples, temperature, families, {name: by_name[name] for name in families})
 
 
 def look_at_identity(problem, candidates, splits):
     """Gradients at the identity of the samples to screen, all or some drawn; and why families have none.
 
-    None in the place of gradients where there is no family. Where the parts that folds train on share no sample, each
-    has its own temperature, so that what a fold learns from is told by none of the labels that judge it.
+    None in the place of gradients where there is no family.
     """
-    families, untried = _families(problem, candidates, min(len(train) for train, _ in splits))
+    settings, untried = candidates[0], {}
+    if settings.perturbation == "auto":
+        families, untried = competing_families(problem, settings.penalty, min(len(train) for train, _ in splits))
+    else:
+        families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem).eval()}
+    if problem.norm_layers and any(each.features for each in candidates):
+        families["norm"] = make_perturbation("norm", problem)
     n_columns = sum(map(n_learnable, families.values()))
     # Of features there may be none to clamp.
     if not n_columns:
         return None, untried
     most = min(MAX_ENTRIES // n_columns, max(_MOST_SAMPLES, _MOST_ENTRIES // n_columns))
-    at = torch.full((len(problem),), problem.solve(prior=True).temperature, dtype=torch.float64)
-    for train, _ in splits if are_apart(splits, len(problem)) else ():
-        at[train] = problem.take(train).solve(prior=True).temperature
+    temperature = problem.solve(prior=True).temperature
     rows = drawn_rows(len(problem), most).sort().values
     if len(rows) < len(problem):
         problem = problem.take(rows)
-    return AtIdentity.of(problem, families, at[rows]), untried
-
-
-def _families(problem, candidates, n_samples):
-    """The families that so many samples of a problem may teach, by name, and why others are none of them."""
-    settings, untried = candidates[0], {}
-    if settings.perturbation == "auto":
-        families, untried = competing_families(problem, settings.penalty, n_samples)
-    else:
-        families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem)}
-    if problem.norm_layers and any(each.features for each in candidates):
-        families["norm"] = make_perturbation("norm", problem)
-    return {name: family.eval() for name, family in families.items()}, untried
-
-
-def are_apart(splits, n_samples):
-    """Return whether the parts that folds train on share no sample, and leave none out, as halves."""
-    return np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(n_samples))
+    return AtIdentity.of(problem, families, temperature), untried
 
 
 def screen_of(at_identity, level):
@@ -96,7 +79,7 @@ def screen_of(at_identity, level):
 
 def scores_of(at_identity):
     """The tests of the gradients of families of inputs, at the identity, that take part: by name."""
-    problem, at, families = at_identity.samples, at_identity.at, at_identity.families
+    problem, temperature, families = at_identity.samples, at_identity.temperature, at_identity.families
     few = [name for name, family in families.items() if name != "norm" and n_learnable(family) <= MAX_PARAMETERS]
     if not few:
         return {}
@@ -104,7 +87,7 @@ def scores_of(at_identity):
     logits, y_encoded = problem.logits.double(), problem.y_encoded
     shape = len(logits), *(y_encoded.shape[1:] or (1,))
     uniform = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(logits.device)
-    scaled = logits / at.view(-1, *[1] * (logits.ndim - 1)).to(logits.device)
+    scaled = logits / temperature
     if logits.ndim == y_encoded.ndim:
         labels = (uniform < scaled.sigmoid()).long()
     else:
@@ -112,7 +95,7 @@ def scores_of(at_identity):
         uniform = uniform.view(len(logits), 1, *y_encoded.shape[1:])
         labels = (cumulative <= uniform * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
     drawn = replace(problem, y_encoded=torch.where(y_encoded < 0, y_encoded, labels))
-    of_drawn = AtIdentity.of(drawn, {name: families[name] for name in few}, at)
+    of_drawn = AtIdentity.of(drawn, {name: families[name] for name in few}, temperature)
     scores: dict[str, Score] = {}
     for name in few:
         told = [part.gradients[name] for part in (at_identity, of_drawn)]
