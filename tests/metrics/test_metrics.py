@@ -154,11 +154,10 @@ def test_floor_refuses_bad_parameters(options, error, match):
 
 
 class _Fixed(ClassifierMixin, BaseEstimator):
-    """A fitted classifier whose X are its probabilities or log-probabilities."""
+    """A fitted classifier whose X are its probabilities."""
 
-    def __init__(self, classes=(0, 1, 2), log=False):
+    def __init__(self, classes=(0, 1, 2)):
         self.classes = classes
-        self.log = log
 
     def fit(self, X, y):
         return self
@@ -168,12 +167,7 @@ class _Fixed(ClassifierMixin, BaseEstimator):
         return np.array(self.classes)
 
     def predict_proba(self, X):
-        return np.exp(X) if self.log else X
-
-    def __getattr__(self, name):
-        if name == "predict_log_proba" and self.log:
-            return lambda X: X
-        raise AttributeError(name)
+        return X
 
 
 def _iris():
@@ -242,14 +236,3 @@ def test_scorers_of_any_metric():
     assert make(greater_is_better=True)(model, X, y) == -make()(model, X, y)
     with pytest.raises(TypeError, match="metric must be a callable"):
         make_calibration_scorer("ece")
-
-
-def test_the_likelihood_comes_from_log_probabilities():
-    log_proba = np.array([[-1e-20, -46.0], [-46.0, -1e-20]])
-    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0]) == -1e-20
-    # Without them there is none between 0 and what rounds a probability to 1.
-    assert neg_log_likelihood_scorer(_Fixed((0, 1)), np.exp(log_proba[:1]), [0]) == 0
-    least = np.log(np.finfo(float).eps)
-    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba, [1, 0]) == pytest.approx(least)
-    with pytest.raises(ValueError, match="predict_log_proba must not give NaN"):
-        neg_log_likelihood_scorer(_Fixed((0, 1), log=True), np.array([[np.nan, 0.0]]), [0])
