@@ -310,22 +310,21 @@ class Probabilities:
         A row has fewer than n_bins entries beyond the first bin however many classes there are: only they are looked at
         singly.
         """
-        count, total = np.zeros((2, (len(edges) - 1) * self.n_classes))
-        for rows, chunk in self.chunks():
-            weight = self.masses[rows]
-            row, column = np.nonzero(chunk > float(edges[1]))
-            values = chunk[row, column].astype(np.float64)
-            places = bin_indices(values, edges) * self.n_classes + column
-            count += np.bincount(places, weight[row], len(count))
-            total += np.bincount(places, weight[row] * values, len(total))
-            first = chunk.copy()
-            first[row, column] = 0
-            total[: self.n_classes] += weight @ first
-        count, total = (sums.reshape(-1, self.n_classes) for sums in (count, total))
-        whole = self.masses.sum()
-        rest = whole - count[1:].sum(0)
+        masses = self.masses
+        row, column = np.nonzero(self.values > float(edges[1]))
+        values = self.values[row, column].astype(np.float64)
+        places = bin_indices(values, edges) * self.n_classes + column
+        shape = len(edges) - 1, self.n_classes
+        count, total = (
+            np.bincount(places, weight, math.prod(shape)).reshape(shape)
+            for weight in (masses[row], masses[row] * values)
+        )
+        whole = sum(masses[rows] @ chunk for rows, chunk in self.chunks())
+        rest = masses.sum() - count[1:].sum(0)
         # Of an empty first bin rounding leaves something, whose mean could be anything.
-        count[0] = np.where(rest > ROUNDING * whole, rest, 0)
+        holds = rest > ROUNDING * masses.sum()
+        count[0] = np.where(holds, rest, 0)
+        total[0] = np.where(holds, whole - total[1:].sum(0), 0)
         return count, total
 
     def label_places(self, y_encoded, edges):

@@ -16,7 +16,7 @@ from .._utils.warnings import silenced
 from ._binning import Probabilities
 from ._metric import against_rest, check_metric, facts_of, options_of, rows_of_classes, split_rows
 from ._noise_floor import draw_labels
-from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, resampling_counts
+from ._resampling import AnyMetric, ErrorOfPairs, MeanScore, resampling_counts
 
 # As large an error in so many draws may be noise.
 _N_LARGER = 5
@@ -394,15 +394,11 @@ def _may_be_noise(sample, tail, random_state):
     """
     proba = sample.proba
     n_draws = math.ceil(_N_LARGER / tail) - 1
-    step = min(n_draws, 1 + BLOCK_SIZE // proba.n_samples)
-    n_larger = 0
-    for done in range(0, n_draws, step):
-        draws = draw_labels(proba, min(step, n_draws - done), random_state, alike=proba.n_units < proba.n_samples)
-        # What is odd about the labels is chance.
-        with silenced():
-            errors = np.array([sample.metric(labels, proba) for labels in draws])
-        n_larger += (errors >= sample.form.value * (1 - 1e-12)).sum()
-    return n_larger >= _N_LARGER
+    draws = draw_labels(proba, n_draws, random_state, alike=proba.n_units < proba.n_samples)
+    # What is odd about the labels is chance.
+    with silenced():
+        errors = np.array([sample.metric(labels, proba) for labels in draws])
+    return np.count_nonzero(errors >= sample.form.value * (1 - 1e-12)) >= _N_LARGER
 
 
 def _debiased(sample, sums):
