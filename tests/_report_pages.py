@@ -88,15 +88,12 @@ def scenes(*shape, seed, n=20):
     return X, y
 
 
-def choose(page, *, n_bins=None, strategy=None, **selected):
+def choose(page, *, n_bins=None, **selected):
     for control, label in selected.items():
         page.select_option(f"#{control}", label=label)
     if n_bins is not None:
         counts = page.evaluate("JSON.parse(document.getElementById('data').textContent).counts")
         page.locator("#bins").fill(str(counts.index(n_bins)))
-    if strategy is not None:
-        page.locator(f"input[value={strategy}]").focus()
-        page.keyboard.press("Space")
 
 
 def numbers(locator):

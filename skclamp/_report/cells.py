@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..metrics._binning import bin_indices, edges_of_sorted, rounded
+from ..metrics._binning import bin_indices, rounded
 
 # Bins that every page offers, beside the comparison's own.
 _COUNTS = (*range(1, 21), 25, 30, 40, 50)
@@ -23,31 +23,22 @@ class Cells:
 
     Attributes
     ----------
-    place : ndarray of shape (n_cells,), int64
-        How many thresholds and edges of bins of equal width lie below the cell.
-    upper : ndarray of shape (n_cells,)
-        Largest confidence; where the edge of a bin of equal mass closes the cell, that edge.
-    confidence : ndarray of shape (n_cells,)
-        Sum of the confidences.
-    count, hits : ndarray of shape (n_cells,), int64
-        Number of samples, and of those whose event came true.
-    floors : ndarray of shape (2, n_counts, 2)
-        For bins of equal width and of equal mass, for each number of bins, mean and 95 % quantile of the calibration
-        error of perfectly calibrated confidences like these.
+    columns : ndarray of shape (4, n_cells)
+        Of the cells that hold samples: which of the edges and thresholds, in ascending order, is the lower end; number
+        of samples; number of those whose event came true; sum of the confidences.
+    floors : ndarray of shape (n_counts, 2)
+        For each number of bins, mean and 95 % quantile of the calibration error of perfectly calibrated confidences
+        like these.
     effect : float
         Design effect: how many rows tell as much as one that is independent of all others.
     """
 
-    place: np.ndarray
-    upper: np.ndarray
-    confidence: np.ndarray
-    count: np.ndarray
-    hits: np.ndarray
+    columns: np.ndarray
     floors: np.ndarray
     effect: float
 
 
-def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
+def cells_of(confidence, hits, drawn, counts, *, dtype, units):
     """Sum up the probabilities of an event between all edges that bins on offer can have.
 
     Parameters
@@ -62,45 +53,26 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, is_top, units):
         Numbers of bins.
     dtype : torch.dtype
         Of the probabilities, to which edges are rounded.
-    is_top : bool
-        Whether the event is that the most probable class is right. Thresholds are of its confidence alone, and the
-        bins of equal mass those of ``adaptive_expected_calibration_error``, where the least confident sample, if it is
-        one alone, counts as calibrated; else those of ``classwise_calibration_error``.
     units : ndarray of shape (n_samples,), int
         Numbers that rows share which depend on each other.
     """
-    ascending = np.sort(confidence)
-    side = "right" if is_top else "left"
-    exact = [np.arange(n + 1) / n for n in counts]
-    widths = [rounded(edges, dtype) for edges in exact]
-    masses = [edges_of_sorted(ascending, np.ones(len(ascending)), n, side) for n in counts]
-    thresholds = rounded(np.unique(np.concatenate([THRESHOLDS, *exact])), dtype)
-    cuts = np.unique(np.concatenate([*widths, *masses, *([thresholds] if is_top else [])]))
-    _, cell, count = np.unique(np.searchsorted(cuts, confidence), return_inverse=True, return_counts=True)
-    upper = ascending[np.cumsum(count) - 1]
+    of_bins = [np.arange(n + 1) / n for n in counts]
+    edges = np.unique(np.concatenate([THRESHOLDS, *of_bins]))
+    place, cell, count = np.unique(
+        bin_indices(confidence, rounded(edges, dtype)), return_inverse=True, return_counts=True
+    )
     total = np.bincount(cell, confidence)
     in_cells, *drawn_in_cells = (np.bincount(cell[true], minlength=len(count)) for true in (hits, *drawn))
     residuals = np.array(drawn_in_cells) - total
-    errors = _errors(residuals, upper, widths)
-    if is_top and count[0] == 1 < len(cell):
-        # The first sample counts as calibrated in bins of equal mass.
-        residuals[:, 0] = 0
-    errors = np.array([errors, _errors(residuals, upper, masses)]) / len(cell)
-    floors = np.stack([errors.mean(-1), np.quantile(errors, 0.95, axis=-1)], axis=-1)
+    floors = []
+    for own in of_bins:
+        starts = np.flatnonzero(np.diff(bin_indices(edges[place + 1], own), prepend=-1))
+        errors = np.abs(np.add.reduceat(residuals, starts, axis=1)).sum(1) / len(cell)
+        floors.append([errors.mean(), np.quantile(errors, 0.95)])
     # Variance of the residuals' sum over what it were if rows of a unit were independent (L. Kish, 1965).
     deviations = hits - confidence - np.mean(hits - confidence)
     variance = np.square(deviations).sum()
     of_units = np.square(np.bincount(units, deviations)).sum()
     effect = max(1.0, float(of_units / variance)) if variance else 1.0
     # Draws are independent, and their sums vary less than those of rows that aren't.
-    return Cells(np.searchsorted(thresholds, upper), upper, total, count, in_cells, floors * effect**0.5, effect)
-
-
-def _errors(residuals, upper, bins):
-    """Sum of absolute residuals over the bins of each draw, for each of some bins' edges."""
-    path = np.cumsum(np.pad(residuals, ((0, 0), (1, 0))), axis=1)
-    errors = []
-    for edges in bins:
-        first = np.flatnonzero(np.diff(bin_indices(upper, edges), prepend=-1))
-        errors.append(np.abs(np.diff(path[:, [*first, len(upper)]])).sum(1))
-    return errors
+    return Cells(np.stack([place, count, in_cells, total]), np.array(floors) * effect**0.5, effect)

@@ -22,12 +22,10 @@ MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
 _SCRIPTS = (
     *("numbers", "charts", "panels", "state", "head", "reliability", "classes", "mistakes"),
-    *("risk", "threshold", "scores", "download", "images", "scenes", "perturbations", "page"),
+    *("risk", "threshold", "scores", "download", "images", "perturbations", "page"),
 )
 # What a picture on the page can show.
 _MAX_PIXELS, _MAX_BARS = 256, 512
-# Of a float32.
-_ROUNDING = 1e-7
 
 
 def page_of(comparison, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
@@ -99,7 +97,7 @@ def _data(comparison, content):
         "alpha": comparison.alpha,
         "networkTimes": comparison.network_times,
         "rows": rows,
-        "sizes": [len(part.count) for part in cells],
+        "sizes": [part.columns.shape[1] for part in cells],
         "effects": [part.effect for part in cells],
         "cells": _packed(cells),
         "answers": [content["answers"][row.name] for row in comparison.rows],
@@ -107,18 +105,10 @@ def _data(comparison, content):
 
 
 def _packed(cells):
-    """Columns over all cells one after another, compressed, in base64.
-
-    A sum of confidences is told by what it lacks to the count times the upper end: nothing in a cell of one value.
-    """
-    names = ("count", "place", "hits", "upper", "confidence")
-    count, place, hits, upper, total = (np.concatenate([getattr(part, name) for part in cells]) for name in names)
-    upper = upper.astype("<f4")
-    lack = count * upper.astype(np.float64) - total
-    lack[lack < _ROUNDING * total] = 0
-    millionths = np.rint(1e6 * np.concatenate([part.floors.ravel() for part in cells]))
-    columns = [upper, lack.astype("<f4"), *(whole.astype("<u4") for whole in (place, count, hits, millionths))]
-    return _base64(zlib.compress(b"".join(columns), 9))
+    """Columns over all cells one after another, then all floors, as float64, compressed, in base64."""
+    columns = np.concatenate([part.columns for part in cells], axis=1)
+    floors = np.concatenate([part.floors.ravel() for part in cells])
+    return _base64(zlib.compress(np.append(columns, floors).astype("<f8"), 9))
 
 
 def _perturbation(name, calibrator, channel_names):

@@ -138,15 +138,19 @@ def image_panels(pairs):
     """Each image before and after, side by side; black and white are 0 and 1, or the extremes beyond."""
     if not pairs:
         return []
-    low = min(image.min() for image, _ in pairs)
-    high = max(image.max() for image, _ in pairs)
-    limits = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    limits = black_and_white([before for before, _ in pairs])
     return [Panel("before, and after", "photo", {"images": pair, "limits": limits}) for pair in pairs]
+
+
+def black_and_white(images):
+    """Values of black and of white: 0 and 1 if all lies between, else the extremes."""
+    low, high = float(min(image.min() for image in images)), float(max(image.max() for image in images))
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
 def stretched(values, low, high):
     """Values as shares of a range, cut off at its ends."""
-    return ((values - low) / np.where(high > low, high - low, 1)).clip(0, 1)
+    return ((values - low) / ((high - low) or 1)).clip(0, 1)
 
 
 def _draw_photo(ax, images, limits):

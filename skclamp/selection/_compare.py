@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from html import escape
 from itertools import chain
 from math import isnan
@@ -159,8 +158,7 @@ class CalibratorComparison:
 
         The file holds sums over the test set, 20 answers at most of each calibrator with their rows and labels, and 48
         small images where the inputs are images of one or three channels and Pillow is installed, as by
-        ``pip install "skclamp[plot]"``. Of a class at each pixel they are eight with surely wrong pixels, of 128 pixels
-        a side at most, each with its classes and with where a calibrator's confidence is wrong.
+        ``pip install "skclamp[plot]"``.
 
         Parameters
         ----------
@@ -259,8 +257,8 @@ class CalibratorComparison:
         last = ("SCE %", ".3f", 100 * row.sce)
         if self._event is not None:
             # The classwise error would say the same once more; where the mean lies, it doesn't.
-            cells = self._content["cells"][row.name][2]
-            last = (f"mean P({self._event}) %", ".2f", 100 * cells.confidence.sum() / cells.count.sum())
+            _, count, _, total = self._content["cells"][row.name][2].columns
+            last = (f"mean P({self._event}) %", ".2f", 100 * total.sum() / count.sum())
         return [
             ("calibrator", "", row.name),
             ("acc. %", ".2f", 100 * row.accuracy),
@@ -303,10 +301,10 @@ class CalibratorComparison:
         if self._about["nGroups"]:
             notes += f" Test samples are of {self._about['nGroups']:,} groups, each compared and resampled as one."
         if self._event is not None:
-            cells = self._content["cells"][self.best][2]
+            _, count, hits, _ = self._content["cells"][self.best][2].columns
             notes += (
                 f" ECE, floor and AECE are of the probability of class {self._event}, "
-                f"which {100 * cells.hits.sum() / cells.count.sum():.2f} % of the test set are."
+                f"which {100 * hits.sum() / count.sum():.2f} % of the test set are."
             )
         return notes
 
@@ -552,6 +550,5 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
         fitted,
         # A page opens with these two.
         order=[UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))],
-        fields=partial(logits.at_all_places, fitted) if len(logits.test_samples.backbone.places) == 2 else None,
     )
     return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, content=content)

@@ -190,7 +190,7 @@ class Scoring:
         confidence, prediction = proba.top_label
         hits = prediction == y
         cells = self._cells(proba)
-        floor, floor_quantile = cells[self.event + 1].floors[0, self.counts.index(n_bins)]
+        floor, floor_quantile = cells[self.event + 1].floors[self.counts.index(n_bins)]
         known_hits = hits[self._rows]
         gain, gain_se = self._mean(self._of_samples(hits.astype(float) - self._hits_before))
         scores = {
@@ -216,7 +216,7 @@ class Scoring:
             "fit_time": fit_time,
             "predict_time": predict_time,
         }
-        given = confidence, prediction, np.where(self._known.ravel(), y, -1), of_rows
+        given = confidence, prediction, np.where(self._known.ravel(), y, -1)
         each = (values.reshape(self._known.shape) for values in given)
         answers = answers_of(*each, classes=self.classes, are_labels=self.are_labels)
         return scores, losses, cells, {"accuracy_gain": gain, "accuracy_gain_se": gain_se, **answers}
@@ -278,7 +278,6 @@ class Scoring:
                     drawn,
                     self.counts,
                     dtype=proba.dtype,
-                    is_top=not cells,
                     units=proba.unit[rows],
                 )
             )

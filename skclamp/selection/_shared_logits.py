@@ -12,23 +12,22 @@ from sklearn.base import clone
 
 from .. import scaling
 from .._backbones.classifier import CalibratorBackbone
-from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import Samples, read
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.splits import joined
 from .._utils.arrays import to_numpy
-from .._utils.labels import encode_labels, group_numbers
+from .._utils.labels import group_numbers
 from .._utils.metadata import without_none
-from .._utils.outputs import SOFTMAX, are_known, check_columns, some_places, understood
+from .._utils.outputs import SOFTMAX, check_columns, some_places, understood
 from .._utils.progress import fit_task
-from .._utils.warnings import note, one_warning, silenced
+from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
-from ._candidates import UNCALIBRATED, is_fitted
+from ._candidates import is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
@@ -110,7 +109,7 @@ class SharedLogits:
             ignore_index=ignored,
         )
         self.test = found["logits"]
-        self.test_labels = labels = found["labels"]
+        labels = found["labels"]
         self.seconds = (fit_seconds, test_seconds)
         n_samples, n_columns = self.test.shape[:2]
         expected = self.calibration.shape[1]
@@ -240,19 +239,6 @@ class SharedLogits:
         if inner.estimator is not None:
             return X
         return self.outputs.proba(logits.double()) if inner.response == "probabilities" else logits
-
-    @silenced()
-    def at_all_places(self, calibrators, row, inputs):
-        """Column index of each place of a test sample, -1 where it isn't known, and probabilities by name."""
-        labels = self.test_labels
-        backbone = self.test_samples.deployed
-        values = labels.values[row]
-        known = are_known(values, labels.ignore_index)
-        y = np.where(known, encode_labels(np.where(known, values, self.classes[0]), self.classes, "y_test"), -1)
-        logits, _ = backbone.logits(backbone.open(dataset_behind(inputs)))
-        found = {name: proba_of(own, self._seen_by(own, inputs, logits)) for name, own in calibrators.items()}
-        found = {UNCALIBRATED: to_numpy(self.outputs.proba(logits.double())), **found}
-        return y, {name: proba[0] for name, proba in found.items()}
 
     def fit(self, calibrator, calibration):
         """Return a fitted clone of a calibrator, the seconds that its fit took, and as `uncalibrated`.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from _report_pages import FEW, SEED, read_page
 from scipy.special import expit
-from scipy.stats import sem
+from scipy.stats import binomtest, sem
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
@@ -188,11 +188,14 @@ class TestPage:
         assert data["classNames"] == ["all labels", *(NAMES[k] for k in np.argsort(-cost))]
         assert (data["event"], data["nClasses"], data["nSamples"]) == (0, 4, N)
         for row, answers in zip(data["rows"], data["answers"], strict=True):
-            losses = [own["nll"] for own in answers["classes"]]
-            assert losses == sorted(losses, reverse=True)
+            ends = [
+                binomtest(own["hits"], own["count"]).proportion_ci(method="wilson").high for own in answers["classes"]
+            ]
+            assert ends == sorted(ends)
             if row["name"] == "uncalibrated":
-                assert losses == pytest.approx(np.sort(cost)[::-1], rel=1e-5)
-                assert [own["name"] for own in answers["classes"]] == data["classNames"][1:]
+                known, right = ~np.isnan(Y_test), (Z_test >= 0) == Y_test
+                told = {own["name"]: (own["count"], own["hits"]) for own in answers["classes"]}
+                assert told == dict(zip(NAMES, zip(known.sum(0), right.sum(0), strict=True), strict=True))
 
     def test_tells_samples_and_labels_of_wrong_answers(self, tmp_path):
         comparison, Z_test, Y_test = framed()

@@ -24,7 +24,6 @@ from skclamp import (
     compare_calibrators,
 )
 from skclamp.metrics import (
-    adaptive_expected_calibration_error,
     calibration_noise_floor,
     classwise_calibration_error,
     expected_calibration_error,
@@ -34,10 +33,10 @@ from skclamp.metrics import (
 pytestmark = pytest.mark.slow
 
 
-def _expected(proba, y_encoded, event, n_bins, strategy):
+def _expected(proba, y_encoded, event, n_bins):
     """Error, noise floor, bins and true hits of each, by the metrics; `event` is a class, or None for the top label."""
     seed = np.random.RandomState(SEED).randint(2**31 - 1)
-    binned = expected_calibration_error if strategy == "uniform" else adaptive_expected_calibration_error
+    binned = expected_calibration_error
     if event is None:
         error, table = binned(y_encoded, proba, n_bins=n_bins, return_bins=True)
         metric, hits, confidence = partial(binned, n_bins=n_bins), proba.argmax(1) == y_encoded, proba.max(1)
@@ -46,7 +45,7 @@ def _expected(proba, y_encoded, event, n_bins, strategy):
         table = binned(hits.astype(int), confidence, n_bins=n_bins, labels=[0, 1], return_bins=True)[1]
 
         def metric(labels, own):
-            options = {"n_bins": n_bins, "strategy": strategy, "average": None, "labels": np.arange(proba.shape[1])}
+            options = {"n_bins": n_bins, "average": None, "labels": np.arange(proba.shape[1])}
             return classwise_calibration_error(labels, own, **options)[event]
 
         error = metric(y_encoded, proba)
@@ -55,8 +54,8 @@ def _expected(proba, y_encoded, event, n_bins, strategy):
     return error, floor, table, np.bincount(places, hits, n_bins), (hits.mean(), confidence.mean(dtype=float))
 
 
-def _assert_shows(page, side, proba, y_encoded, event, n_bins, strategy):
-    error, floor, table, hits, means = _expected(proba, y_encoded, event, n_bins, strategy)
+def _assert_shows(page, side, proba, y_encoded, event, n_bins):
+    error, floor, table, hits, means = _expected(proba, y_encoded, event, n_bins)
     values, texts = numbers(page.locator(f"#{side}-figure figcaption"))
     expected = [error, *floor, *means, table.error("max")]
     assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
@@ -74,11 +73,10 @@ def _assert_shows(page, side, proba, y_encoded, event, n_bins, strategy):
 
 
 @pytest.mark.parametrize("event", [None, 3])
-@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
-def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event, strategy):
+def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event):
     comparison, proba, y = digits
     page = open_page(comparison)
-    choose(page, strategy=strategy, event="most probable class" if event is None else str(event))
+    choose(page, event="most probable class" if event is None else str(event))
     # It opens with the comparison's own bins, the uncalibrated network and the best.
     for n_bins, left, right in (
         (12, "uncalibrated", comparison.best),
@@ -88,8 +86,8 @@ def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event, stra
         if n_bins != 12:
             choose(page, left=left, right=right, n_bins=n_bins)
         for side, name in (("left", left), ("right", right)):
-            _assert_shows(page, side, proba[name], y, event, n_bins, strategy)
-        if (strategy, n_bins) == ("uniform", 12):
+            _assert_shows(page, side, proba[name], y, event, n_bins)
+        if n_bins == 12:
             # The mean over all classes is the classwise error.
             shown = [comparison[name].sce for name in (left, right)]
             assert numbers(page.locator("#classes-note"))[0] == pytest.approx(shown, rel=2e-5)
@@ -293,9 +291,6 @@ def test_every_control_has_a_name_and_works_from_the_keyboard(digits, open_page)
     bins.press("ArrowRight")
     assert bins.get_attribute("aria-valuetext") == "13 bins"
     assert page.locator("#left-figure tbody tr").count() == 13
-    page.get_by_role("radio", name="equal width").press("ArrowRight")
-    assert page.get_by_role("radio", name="equal mass").is_checked()
-    assert "AECE" in page.locator("#left-figure .headline").text_content()
     page.get_by_role("button", name=re.compile("^7")).press("Enter")
     assert page.get_by_label("Event").evaluate("own => own.selectedOptions[0].text") == "7"
     assert page.evaluate("document.activeElement.dataset.class") == "7"

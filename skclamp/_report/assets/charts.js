@@ -83,12 +83,12 @@ function ends({ x }, bin) {
   return [Math.min(x(bin.lower), right - 2), right];
 }
 
-// A reliability diagram over a histogram of bins of equal width.
-function reliabilityDiagram(width, bins, histogram, means, words) {
+// A reliability diagram over a histogram of its bins.
+function reliabilityDiagram(width, bins, means, words) {
   const height = Math.round(Math.min(width * 0.8, 400));
   const diagram = area(width, TOP, height, 1);
   const strip = area(width, diagram.bottom + 14, 84, 1);
-  const most = Math.max(...histogram.map((bin) => bin.count));
+  const most = Math.max(...bins.map((bin) => bin.count));
   // Of a square-root scale the few beside the many can be seen.
   strip.y = (count) => strip.bottom - Math.sqrt(count / most) * (strip.bottom - strip.top);
   const held = bins.filter((bin) => bin.count > 0);
@@ -103,7 +103,7 @@ function reliabilityDiagram(width, bins, histogram, means, words) {
     rotated(diagram, words.y),
     yAxis(strip, [0, Math.round(most / 4), most], compact),
     rotated(strip, words.counted),
-    histogram.filter((bin) => bin.count > 0).map((bin) => column(strip, bin)),
+    held.map((bin) => column(strip, bin)),
     meanLine(strip, means.accuracy, "mean accuracy-line"),
     meanLine(strip, means.confidence, "mean confidence-line"),
     xAxis(strip, words.x),

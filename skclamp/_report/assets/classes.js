@@ -10,7 +10,7 @@ function showClasses() {
   const errors = own.map((k) =>
     SIDES.map((side) => {
       const series = methods[state[side]][k + 1];
-      return errorsOf(tableFor(series, state.strategy, false), series, data, state.strategy);
+      return errorsOf(tableFor(series), series, data);
     }),
   );
   const most = Math.max(...errors.flat().flatMap((own) => [own.expected, own.floorQuantile]));
@@ -39,7 +39,7 @@ function classesNote(errors) {
   const [noun, nouns, which] = data.areLabels ? ["label", "labels", "worst"] : ["class", "classes", "most frequent"];
   const [left, right] = [0, 1].map((side) => sum(errors.map((own) => own[side].expected)) / errors.length);
   return [
-    `Calibration error of each ${noun}’s own probability, ${state.nBins} bins of ${KINDS[state.strategy]}: above `,
+    `Calibration error of each ${noun}’s own probability, ${plural(state.nBins, "bin")}: above `,
     make("strong", { class: "first-name" }, names[state.left]),
     ", below ",
     make("strong", { class: "second-name" }, names[state.right]),

@@ -6,16 +6,11 @@ function imagesOf(name) {
   const then = uncalibrated && data.answers[data.rows.indexOf(uncalibrated)].sampled;
   const now = data.answers[names.indexOf(name)].sampled;
   const figures = now.map((own, k) => beforeAndAfter(own, then?.[k], after[own.row]));
-  const note = `Test images at equal distances, as they are and as the network sees them now. ${limitsWords()}`;
+  const [low, high] = data.thumbnails.limits.map(short);
+  const note =
+    "Test images at equal distances, as they are and as the network sees them now. " +
+    `Drawn from ${low} to ${high}, what lies beyond is cut off.`;
   return [make("p", { class: "note" }, note), make("div", { class: "images" }, figures)];
-}
-
-function limitsWords() {
-  const { limits } = data.thumbnails;
-  const [low, high] = limits[0];
-  if (limits.every((own) => own[0] === low && own[1] === high))
-    return `Drawn from ${short(low)} to ${short(high)}, what lies beyond is cut off.`;
-  return "Each channel is drawn over its range in the images on this page, what lies beyond is cut off.";
 }
 
 function beforeAndAfter(own, then, png) {
@@ -36,7 +31,7 @@ function beforeAndAfter(own, then, png) {
 }
 
 function answerWords({ label, prediction, confidence, right: share }) {
-  // Of many places of an image nobody says each.
+  // Of many labels, or places of an image, nobody says each.
   if (share !== undefined) return make("span", {}, share === null ? "–" : [tellPercent(share, 1), " % right"]);
   const right = prediction === label;
   return make(

@@ -3,11 +3,8 @@
 function showMistakes() {
   const { wrong, classes } = data.answers[state.mistaken];
   $("separation").replaceChildren(...separationWords(data.rows[state.mistaken]));
-  const [nouns, heads, rowFor] = data.areLabels
-    ? ["labels", LABEL_HEADS, labelRow]
-    : ["classes", CLASS_HEADS, classRow];
-  $("worst-caption").replaceChildren(`Worst ${nouns} of ${names[state.mistaken]}`);
-  fillTable($("worst-table"), heads, classes.map(rowFor));
+  $("worst-caption").replaceChildren(`Worst ${data.areLabels ? "labels" : "classes"} of ${names[state.mistaken]}`);
+  fillTable($("worst-table"), CLASS_HEADS, classes.map(classRow));
   $("wrong-caption").replaceChildren(
     wrong.length
       ? `${plural(wrong.length, "wrong answer")} of ${names[state.mistaken]}, given with most confidence`
@@ -19,7 +16,6 @@ function showMistakes() {
 }
 
 function wrongOf(wrong) {
-  if (data.thumbnails?.scenes) return [...scenesOf(names[state.mistaken]), wrongTable(wrong)];
   const pictured = data.thumbnails && !data.nPlaces && wrong.some(({ row }) => row in data.thumbnails.before);
   return [pictured ? wrongPictures(wrong) : wrongTable(wrong)];
 }
@@ -35,28 +31,22 @@ function separationWords(row) {
   return [...told, "; uncalibrated in ", tellPercent(uncalibrated.auroc, 1), " %."];
 }
 
-const CLASS_HEADS = ["class", data.nPlaces ? "places" : "samples", "accuracy % [95 %]", "mean confidence %", "most often taken for"];
+const CLASS_HEADS = [
+  data.areLabels ? "label" : "class",
+  data.nPlaces ? "places" : "samples",
+  "accuracy % [95 %]",
+  "mean confidence %",
+  ...(data.areLabels ? [] : ["most often taken for"]),
+];
 
 function classRow(own) {
   const [low, high] = wilson(own.hits, own.count);
+  const takenFor = data.areLabels ? [] : [[`${own.taken_for}, `, tell(own.times, `${own.times.toLocaleString("en")}×`)]];
   return rowOf(own.name, [
     tellCount(own.count),
     [tellPercent(own.hits / own.count, 1), " [", tellPercent(low, 1), ", ", tellPercent(high, 1), "]"],
     tellPercent(own.confidence, 1),
-    [`${own.taken_for}, `, tell(own.times, `${own.times.toLocaleString("en")}×`)],
-  ]);
-}
-
-const LABEL_HEADS = ["label", "samples", "NLL", "share %", "mean probability %", "missed", "false alarms"];
-
-function labelRow(own) {
-  return rowOf(own.name, [
-    tellCount(own.count),
-    tell(own.nll, digits(own.nll, 4)),
-    tellPercent(own.positives / own.count),
-    tellPercent(own.probability),
-    tellCount(own.missed),
-    tellCount(own.false_alarms),
+    ...takenFor,
   ]);
 }
 

@@ -16,36 +16,22 @@ async function inflate(text) {
 
 // The series of each calibrator, most probable class first: columns over its cells, and noise floors.
 async function unpack(data) {
-  const buffer = await inflate(data.cells);
+  const numbers = new Float64Array(await inflate(data.cells));
   const nCells = sum(data.sizes);
-  const nFloors = 4 * data.counts.length;
-  let at = 0;
-  const take = (Kind, length) => {
-    const column = new Kind(buffer, at, length);
-    at += column.byteLength;
-    return column;
-  };
-  const [upper, lack] = [0, 1].map(() => take(Float32Array, nCells));
-  const [place, count, hits] = [0, 1, 2].map(() => take(Uint32Array, nCells));
-  const millionths = take(Uint32Array, nFloors * data.sizes.length);
-  const confidence = Float64Array.from(lack, (value, k) => count[k] * upper[k] - value);
+  const nFloors = 2 * data.counts.length;
+  const [place, count, hits, confidence] = [0, 1, 2, 3].map((k) => numbers.subarray(k * nCells, (k + 1) * nCells));
+  const floors = numbers.subarray(4 * nCells);
   let start = 0;
   const series = data.sizes.map((size, k) => {
     const own = Object.fromEntries(
-      Object.entries({ confidence, upper, place, count, hits }).map(([name, column]) => [
+      Object.entries({ place, count, hits, confidence }).map(([name, column]) => [
         name,
         column.subarray(start, start + size),
       ]),
     );
     start += size;
-    own.floors = Array.from(millionths.subarray(k * nFloors, (k + 1) * nFloors), (value) => value / 1e6);
-    own.reached = own.count.map(
-      (
-        (total) => (value) =>
-          (total += value)
-      )(0),
-    );
-    own.nSamples = own.reached.at(-1);
+    own.floors = floors.subarray(k * nFloors, (k + 1) * nFloors);
+    own.nSamples = sum(own.count);
     own.effect = data.effects[k];
     return own;
   });
@@ -53,7 +39,7 @@ async function unpack(data) {
   return data.rows.map((row, k) => series.slice(k * each, (k + 1) * each));
 }
 
-// All edges that bins of equal width can have, and the thresholds: what the cells' places count.
+// All edges that bins can have, and the thresholds: a cell's place is that of its lower end among them.
 function edgesOf(data) {
   const fractions = data.counts.flatMap((n) => Array.from({ length: n + 1 }, (_, k) => k / n));
   return [...new Set([...fractions, ...data.thresholds])].sort((a, b) => a - b);
@@ -72,30 +58,16 @@ function firstWhere(values, test) {
 
 const firstAbove = (series, edges, edge) => {
   const index = firstWhere(edges, (value) => value >= edge);
-  return firstWhere(series.place, (place) => place > index);
+  return firstWhere(series.place, (place) => place >= index);
 };
 
-// Place, among ascending confidences, of edge k of n bins of equal mass. The metrics count ranks from the right for the
-// most probable class, and from the left for others.
-function rankOf(k, n, nSamples, top) {
-  if (top) return Math.min(Math.floor((k * nSamples) / n), nSamples - 1);
-  return Math.max(Math.ceil((k * nSamples) / n) - 1, 0);
-}
-
-const cellOf = (series, rank) => firstWhere(series.reached, (reached) => reached > rank);
-
-// Bins of a series. `top` is whether its event is that the most probable class is right.
-function tableOf(series, edges, n, strategy, top) {
-  const mass = strategy === "quantile";
-  const edge = (k) => (mass ? series.upper[cellOf(series, rankOf(k, n, series.nSamples, top))] : k / n);
-  const bound = (k) =>
-    mass ? cellOf(series, rankOf(k, n, series.nSamples, top)) + 1 : firstAbove(series, edges, k / n);
-  const bounds = [0, ...Array.from({ length: n - 1 }, (_, k) => bound(k + 1)), series.count.length];
-  const spared = mass && top && series.count[0] === 1 && series.nSamples > 1;
+// Bins of equal width of a series.
+function tableOf(series, edges, n) {
+  const inner = Array.from({ length: n - 1 }, (_, k) => firstAbove(series, edges, (k + 1) / n));
+  const bounds = [0, ...inner, series.count.length];
   return Array.from({ length: n }, (_, k) => {
     const own = totalOf(series, bounds[k], bounds[k + 1]);
-    const counted = spared && k === 0 ? own.hits - series.hits[0] + series.confidence[0] : own.hits;
-    return { lower: edge(k), upper: edge(k + 1), ...own, ...sharesOf(own, counted), spared: spared && k === 0 };
+    return { lower: k / n, upper: (k + 1) / n, ...own, ...sharesOf(own) };
   });
 }
 
@@ -110,10 +82,10 @@ function totalOf(series, start, end) {
 }
 
 // Of labels that depend on each other `effect` tell as much as one.
-function sharesOf({ count, hits, total, effect }, counted = hits) {
+function sharesOf({ count, hits, total, effect }) {
   if (count === 0) return { confidence: 0, accuracy: 0, low: 0, high: 1 };
   const [low, high] = wilson(hits / effect, count / effect);
-  return { confidence: total / count, accuracy: counted / count, low, high };
+  return { confidence: total / count, accuracy: hits / count, low, high };
 }
 
 // Interval of a share at 95 % (E. B. Wilson, Journal of the American Statistical Association 22, 1927).
@@ -126,11 +98,11 @@ function wilson(hits, count) {
 }
 
 // Mean and largest absolute gap, accuracy and mean confidence of all samples, and the noise floor of the mean gap.
-function errorsOf(bins, series, data, strategy) {
+function errorsOf(bins, series, data) {
   const n = series.nSamples;
   const held = bins.filter((bin) => bin.count > 0);
   const gaps = held.map((bin) => Math.abs(bin.accuracy - bin.confidence));
-  const at = 2 * (data.counts.indexOf(bins.length) + (strategy === "quantile" ? data.counts.length : 0));
+  const at = 2 * data.counts.indexOf(bins.length);
   return {
     expected: sum(held.map((bin, k) => (bin.count * gaps[k]) / n)),
     maximum: Math.max(...gaps),

@@ -8,10 +8,10 @@ function announce(text) {
 
 function announceErrors() {
   const told = SIDES.map((side) => {
-    const { expected } = errorsOf(frames[side].bins, seriesOf(state[side]), data, state.strategy);
-    return `${names[state[side]]}: ${errorName()} ${digits(100 * expected, 2)} %`;
+    const { expected } = errorsOf(frames[side].bins, seriesOf(state[side]), data);
+    return `${names[state[side]]}: ECE ${digits(100 * expected, 2)} %`;
   });
-  announce(`${told.join("; ")}, ${plural(state.nBins, "bin")} of ${KINDS[state.strategy]}`);
+  announce(`${told.join("; ")}, ${plural(state.nBins, "bin")}`);
 }
 
 function choose(changes) {
@@ -73,9 +73,6 @@ function buildControls() {
   $("bins").addEventListener("input", (event) => choose({ nBins: data.counts[event.target.value] }));
   $("cut").max = data.thresholds.length - 1;
   $("cut").addEventListener("input", (event) => chooseThreshold(data.thresholds[event.target.value]));
-  for (const radio of document.getElementsByName("strategy")) {
-    radio.addEventListener("change", (event) => choose({ strategy: event.target.value }));
-  }
   $("mistaken").addEventListener("change", (event) => {
     state.mistaken = Number(event.target.value);
     showMistakes();

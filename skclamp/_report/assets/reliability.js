@@ -42,9 +42,6 @@ function binAt(side, event) {
   const { bins, plot } = frames[side];
   const box = plot.getBoundingClientRect();
   const share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
-  const found = bins.findIndex((bin) => bin.count > 0 && share > bin.lower && share <= bin.upper);
-  if (found >= 0) return found;
-  // Of bins of equal mass the edges are confidences: beyond the outer ones there is nothing.
   const k = bins.findIndex((bin) => share <= bin.upper);
   return k < 0 ? bins.length - 1 : k;
 }
@@ -96,7 +93,6 @@ function wordsOf(bin) {
     ` %; ${gapName(-gap, isTop())} by ${points(gap)} points`,
     bin.low <= bin.confidence && bin.confidence <= bin.high ? ", within the interval." : ".",
     bin.count < FEW ? ` Fewer than ${FEW} ${counted()}s say next to nothing.` : "",
-    bin.spared ? " The least confident sample counts as calibrated." : "",
   ];
 }
 
@@ -104,8 +100,7 @@ function showDiagram(side) {
   const frame = frames[side];
   const series = seriesOf(state[side]);
   const bins = tableFor(series);
-  const histogram = tableFor(series, "uniform");
-  const errors = errorsOf(bins, series, data, state.strategy);
+  const errors = errorsOf(bins, series, data);
   frame.bins = bins;
   frame.caption.replaceChildren(...captionOf(data.rows[state[side]], errors));
   const words = {
@@ -113,11 +108,11 @@ function showDiagram(side) {
     y: isTop() ? "accuracy" : shareName,
     counted: `${counted()}s`,
     label:
-      `Reliability diagram of ${names[state[side]]}: ${state.nBins} bins of ${KINDS[state.strategy]}, ${errorName()} ` +
+      `Reliability diagram of ${names[state[side]]}: ${plural(state.nBins, "bin")}, ECE ` +
       `${digits(100 * errors.expected, 2)} %, accuracy ${digits(100 * errors.accuracy, 2)} %, mean confidence ` +
       `${digits(100 * errors.confidence, 2)} %. The numbers are in a table below.`,
   };
-  frame.plot.replaceChildren(reliabilityDiagram(frame.plot.clientWidth, bins, histogram, errors, words));
+  frame.plot.replaceChildren(reliabilityDiagram(frame.plot.clientWidth, bins, errors, words));
   fillBinTable(frame.table, bins, side);
   showBin(side);
 }
@@ -128,7 +123,7 @@ function captionOf(row, errors) {
   return [
     make("span", { class: "name" }, row.name),
     rank && make("span", { class: "tag" }, rank),
-    make("span", { class: within ? "headline" : "headline told" }, `${errorName()} `, tellPercent(errors.expected), " %"),
+    make("span", { class: within ? "headline" : "headline told" }, "ECE ", tellPercent(errors.expected), " %"),
     make(
       "span",
       { class: "note" },

@@ -1,7 +1,6 @@
 // The data, what the reader has chosen of it, and how numbers are told.
 
 const SIDES = ["left", "right"];
-const KINDS = { uniform: "equal width", quantile: "equal mass" };
 const $ = (id) => document.getElementById(id);
 
 const data = JSON.parse($("data").textContent);
@@ -16,7 +15,6 @@ const state = {
   right: names[0] === "uncalibrated" ? Math.min(1, names.length - 1) : 0,
   event: data.event,
   nBins: data.counts.includes(data.nBins) ? data.nBins : data.counts.at(-1),
-  strategy: "uniform",
   threshold: 0.9,
   bin: null,
 };
@@ -51,10 +49,8 @@ function groupsOf(indices) {
 
 const isTop = () => state.event < 0;
 const seriesOf = (method) => methods[method][state.event + 1];
-const tableFor = (series, strategy = state.strategy, top = isTop()) =>
-  tableOf(series, edges, state.nBins, strategy, top);
+const tableFor = (series) => tableOf(series, edges, state.nBins);
 // The scores are about one event: of two classes the second one's probability, else the most probable class.
-const errorName = () => (state.event === data.event && state.strategy === "quantile" ? "AECE" : "ECE");
 const scoreName = data.event < 0 || data.areLabels ? "ECE" : `ECE of P(${data.classNames[data.event]})`;
 const className = () => data.classNames[state.event];
 // Of all labels together a sample has several; of one, this is what is counted.
