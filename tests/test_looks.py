@@ -207,21 +207,6 @@ def test_summaries_begin_with_scores_that_the_metrics_confirm():
         assert f"NLL {losses[0]:.4g} -> {losses[1]:.4g}. " in summary
 
 
-@pytest.mark.parametrize("make", [PlattScaling, CalibratorSelector, lambda: NeuralClampingCalibrator(perceptron())])
-def test_classes_in_the_place_of_groups_are_told(make):
-    X = vectors(300)
-    logits = bare_logits(perceptron(), X)
-    y = labels_of(logits, seed=0)
-    X = X if isinstance(make(), NeuralClampingCalibrator) else logits
-    names = np.array([f"class {name}" for name in range(10)])[y]
-    assert any("groups are the classes" in message for message in told(make(), X, y, groups=names))
-    patients = np.arange(300) // 5
-    for groups in (patients, 100 * y + patients % 100):
-        assert not any("groups are the classes" in message for message in told(make(), X, y, groups=groups))
-    one = np.zeros_like(y)
-    assert not any("groups are the classes" in message for message in told(make(), X, one, groups=one))
-
-
 def several(n_samples=400, n_labels=5, seed=0):
     """Logits of labels that come together, mostly 0, and the labels."""
     rng = np.random.default_rng(seed)
@@ -244,7 +229,6 @@ MISTAKES_OF_LABELS = {
         {},
         "on 400 samples labels have hardly higher",
     ),
-    "percentages": (lambda z, y: (100 * sigmoid(z), y), {}, "if X holds percentages, give X / 100"),
     "flawless": (lambda z, y: (z, np.where(y >= 0, z > 0, np.nan)), {}, r"without an error: \[0, 1, 2, 3, 4\]"),
     "unknown where not 1": (lambda z, y: (z, np.where(y == 1, 1, np.nan)), {}, "all labels that are known are 1"),
 }

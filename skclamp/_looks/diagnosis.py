@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from scipy.special import betainc
 from scipy.stats import entropy
-from sklearn.metrics.cluster import contingency_matrix
 
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import deviations, n_effective, numbered
@@ -33,10 +31,10 @@ _MIN_ERRORS = 10
 _MIN_AGREEMENT = 0.4
 # To tell guesses from what is a little better: samples, and samples of other classes than the most frequent one.
 _MIN_GUESSES, _MIN_OTHERS = 50, 20
-_LEVEL_OF_GUESSES, _DEVIATIONS_OF_GUESSES = 0.05, 1.645
-# Of so many classes, about as frequent as each other, those of an untrained network are told by their order too, where
-# the accuracy is below so many times the most frequent one's share.
-_MIN_CLASSES_IN_ORDER, _LUCKY = 5, 1.5
+_DEVIATIONS_OF_GUESSES = 1.645  # of a level of 0.05, one-sided
+# Guesses are right less often than so many times the most frequent class's share. Of so many classes, about as frequent
+# as each other, those of an untrained network are told by their order too.
+_LUCKY, _MIN_CLASSES_IN_ORDER = 1.5, 5
 # How far from 100 the sum of percentages may be that were rounded to whole ones.
 _ROUNDED_PERCENTAGES = 2.0
 # Of outputs that are guesses, in nats: what they tell of which sample it is. Untrained networks, deep or of one layer,
@@ -49,8 +47,6 @@ _DOUBLE_SOFTMAX_T = 0.3
 # Learned by heart: at most so many errors, among so many of the least sure samples on average, and a T below this over
 # the root of log K. Forests that haven't seen their samples come near to it, the more so the more classes share votes.
 _FEW_ERRORS, _HEART_T = 0.1, 0.25
-# Of places, the share of a class that may be none, and of what it never learned, the part that the network expects.
-_MIN_VOID, _PART_OF_VOID = 0.01, 0.05
 # Of what is a softmax's outputs but for a constant, the least lies by this part of 1 / K below the mean, or by more.
 _FAR_FROM_EQUAL = 0.8
 # Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
@@ -84,7 +80,7 @@ class Looked(NamedTuple):
     accuracy: float
     guesses: bool
     misordered: bool
-    random: bool = False
+    random: bool
 
 
 def diagnose(samples, *, fitted):
@@ -94,15 +90,15 @@ def diagnose(samples, *, fitted):
     """
     # Rows of one image are no independent ones.
     rows = samples.rows(max(1, _MAX_ROWS // len(samples.weight)))
-    units = np.arange(len(rows.y)) if rows.unit is None else rows.unit
-    rows, units = _drawn(rows, units, len(units))
-    backbone, groups, classes = samples.backbone, samples.groups, samples.classes
-    findings = _of_classes(rows, classes)
+    backbone, classes = samples.backbone, samples.classes
+    labels = rows.y.cpu()[rows.weight > 0].numpy()
+    findings = []
+    if 1 < len(labels) and not np.ptp(labels):
+        message = words.ONE_CLASS.format(name=classes.tolist()[labels[0]], n_classes=len(classes))
+        findings.append(Finding(message, explains=True))
     # Folds are fitted without what they calibrate on.
     if fitted:
         findings += look_for_errors(*rows[:3])
-    if groups is not None and _are_the_same(groups[units], rows.y.cpu().numpy()):
-        findings.append(Finding(words.GROUPS_ARE_CLASSES, explains=True))
     if not backbone.yields_logits:
         return findings, None
     if backbone.guessed_item is not None:
@@ -111,15 +107,12 @@ def diagnose(samples, *, fitted):
     why = backbone.second_look() if backbone.in_batches else None
     if why:
         findings.append(Finding(said[why], explains=True))
-    looked, misfits = _look_at_columns(rows, units, backbone, classes)
-    return findings + misfits, looked._replace(random=why == "random")
-
-
-def _are_the_same(groups, classes):
-    """Return True where each group is one class and each class one group, of several samples somewhere."""
-    pairs = contingency_matrix(groups, classes, sparse=True)
-    n_groups, n_classes = pairs.shape
-    return 1 < n_groups == n_classes == pairs.nnz < len(groups)
+    some = rows.take(counted_rows(rows.weight, min(max(_FEW_ROWS, _ROWS_PER_CLASS * len(classes)), _MAX_ROWS)))
+    accuracy, misordered, misfits = _look_at_columns(some, classes, backbone.classes is None)
+    guesses, guessing = ([], False) if misfits else _look_for_guesses(some, accuracy)
+    return [*findings, *misfits, *guesses], Looked(
+        some, len(labels), accuracy, guessing, misordered, random=why == "random"
+    )
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
@@ -128,7 +121,8 @@ def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
     if n_samples < MANY_SAMPLES:
         return []
     seen = words.NO_ERRORS
-    if _has_errors(logits, y_encoded, weight):
+    wrong = logits.argmax(1) != y_encoded
+    if (wrong & (weight > 0).to(wrong.device)).any():
         rows = counted_rows(weight, _FEW_ROWS).to(logits.device)
         if not _are_near_misses(logits[rows], y_encoded[rows]):
             return []
@@ -147,95 +141,40 @@ def _are_near_misses(logits, y_encoded):
     return temperature < _HEART_T / math.sqrt(math.log(logits.shape[1])) and not _is_softmax_but_for_a_constant(logits)
 
 
-def _drawn(rows, units, most):
-    """Return `most` of the rows with weight, and their units; all as they are where these are all."""
-    drawn = counted_rows(rows.weight, most)
-    if len(drawn) == len(units):
-        return rows, units
-    # A tensor of one row would draw a number.
-    return rows.take(drawn), units[drawn.numpy()]
+def _look_at_columns(rows, classes, in_any_order):
+    """Accuracy of rows with weight, whether their columns fit the labels in another order, and findings of columns.
 
-
-def _look_at_columns(rows, units, backbone, classes):
-    """A look at some of the rows with weight, and findings of columns that fit no labels, or of guesses.
-
-    `units` are the numbers of what is independent, such as the images that places are of.
+    An estimator that knows its classes has them in its order, and columns `in_any_order` are for others.
     """
-    n_samples = len(units)
-    rows, units = _drawn(rows, units, min(max(_FEW_ROWS, _ROWS_PER_CLASS * len(classes)), _MAX_ROWS))
-    logits, units = rows.logits, numbered(units)
-    best, labels, weights = logits.argmax(1).cpu().numpy(), rows.y.cpu().numpy(), rows.weight.numpy()
-    weights = weights / weights.max()
+    best, labels, weights = rows.logits.argmax(1).cpu().numpy(), rows.y.cpu().numpy(), rows.weight.numpy()
     accuracy = float(np.average(best == labels, weights=weights))
-    misfits, order = [], None
-    # An estimator that knows its classes has them in its order.
-    if backbone.classes is None:
-        order = better_order(best, labels, weights, units)
-        if order is not None:
-            permuted = float(np.average(order[best] == labels, weights=weights))
-            message = words.another_order(accuracy, permuted, classes, order)
-            misfits.append(Finding(message, explains=True))
-        misfits += look_at_width(best, labels, weights, len(classes))
-    if not misfits and backbone.places:
-        misfits += _look_for_void(accuracy, logits, labels, weights, classes)
-    guesses, n_units = False, n_effective(np.bincount(units, weights))
-    if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights, units, n_units):
-        message = words.GUESSES.format(accuracy=accuracy, n=n_units, n_classes=logits.shape[1])
-        misfits, guesses = [Finding(message, explains=True)], _are_alike(logits, weights)
-    return Looked(rows, n_samples, accuracy, guesses, order is not None), misfits
-
-
-def _look_for_void(accuracy, logits, labels, weight, classes):
-    """Look for a first or last class of many places that a network never expects, which is right about the others.
-
-    What stands for no class in its training is such.
-    """
-    share = np.bincount(labels, weight, len(classes)) / weight.sum()
-    expected = np.average(logits.float().softmax(1).cpu().numpy(), axis=0, weights=weight)
-    excess = share - expected / _PART_OF_VOID
-    void = int(excess.argmax())
-    if excess[void] <= _MIN_VOID or void % (len(classes) - 1) or 2 * accuracy < 1 - share[void]:
-        return []
-    return [Finding(words.VOID.format(classes.tolist()[void], share[void], expected[void]), explains=True)]
-
-
-def _of_classes(rows, classes):
-    """Look for labels of several samples, all of one class."""
-    counts = torch.bincount(rows.y, minlength=len(classes)).cpu().numpy()
-    n_samples = len(rows.y)
-    if 1 < n_samples == counts.max():
-        message = words.ONE_CLASS.format(name=classes.tolist()[counts.argmax()], n_classes=len(classes))
-        return [Finding(message, explains=True)]
-    return []
-
-
-def _has_errors(logits, y_encoded, weight):
-    """Return True where a sample with weight has a greater logit than its label's."""
-    wrong = logits.argmax(1) != y_encoded
-    return bool((wrong & (weight > 0).to(wrong.device)).any())
+    if not in_any_order:
+        return accuracy, False, []
+    misfits = look_at_width(best, labels, weights, len(classes))
+    order = better_order(best, labels, weights, numbered(rows.unit, len(labels)))
+    if order is not None:
+        permuted = float(np.average(order[best] == labels, weights=weights))
+        message = words.another_order(accuracy, permuted, classes, order)
+        misfits = [Finding(message, explains=True), *misfits]
+    return accuracy, order is not None, misfits
 
 
 def better_order(best, labels, weight, units):
     """Where each column goes in an order that fits the labels significantly better; None where there is none.
 
     It is found on one half of the samples and tested on the other. `best` and `labels` are the columns of the greatest
-    logits and of the labels. Those of a unit, see `_look_at_columns`, are one observation.
+    logits and of the labels. Those of a unit, such as an image, are one observation.
     """
-    if (best != labels).sum() < _MIN_ERRORS:
-        return None
     columns, places = np.unique([best, labels], return_inverse=True)
-    if len(columns) > _MAX_COLUMNS:
+    if (best != labels).sum() < _MIN_ERRORS or len(columns) > _MAX_COLUMNS:
         return None
     best, labels = places.reshape(2, -1)
-    first = (np.random.default_rng(0).random(len(best)) < 0.5)[units]
+    second = (np.random.default_rng(0).random(len(best)) >= 0.5)[units]
     counts = np.zeros((len(columns), len(columns)))
-    np.add.at(counts, (best, labels), weight * first)
-    # Each column goes to one label at the best, which bounds the accuracy of every order; most nonsense ends here.
-    if counts.max(1).sum() <= _MIN_AGREEMENT * counts.sum():
-        return None
+    np.add.at(counts, (best, labels), weight * ~second)
     # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
     excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
-    order, second = linear_sum_assignment(excess, maximize=True)[1], ~first
+    order = linear_sum_assignment(excess, maximize=True)[1]
     if not _is_better(order, best[second], labels[second], weight[second], units[second]):
         return None
     wanted = np.arange(columns[-1] + 1)
@@ -274,36 +213,31 @@ def look_at_width(best, labels, weight, n_columns):
     return [Finding(message, explains=True)]
 
 
-def _are_no_better_than_guesses(accuracy, logits, labels, weight, units, n):
-    """Return True where the most frequent class is as accurate a guess, and the outputs say nothing of the labels."""
-    share = np.bincount(labels, weight, minlength=logits.shape[1]) / weight.sum()
-    if n < _MIN_GUESSES or n * (1 - share.max()) < _MIN_OTHERS:
-        return False
-    better = accuracy > 0 and betainc(n * accuracy, n * (1 - accuracy) + 1, share.max()) < _LEVEL_OF_GUESSES
-    even = len(share) >= _MIN_CLASSES_IN_ORDER and share.max() * len(share) < 2
-    lucky = even and accuracy < _LUCKY * share.max()
-    if better and not lucky:
-        return False
-    proba = logits.float().softmax(1).cpu().numpy()
-    # Where one class is frequent accuracy tells little: labels must have higher probabilities than others would.
-    centred = proba - np.average(proba, axis=0, weights=weight)
-    excess = weight * (centred[np.arange(len(labels)), labels] - centred @ share)
-    if not better and deviations(np.bincount(units, excess)) <= _DEVIATIONS_OF_GUESSES:
-        return True
-    if not lucky:
-        return False
-    # Outputs of an untrained network tell classes apart that look different, and what they say of each is luck, however
-    # many samples there are: columns in another order fit the labels about as well. Hoeffding's variance of the sum
-    # over a random permutation takes the place of the samples'.
-    sums = np.array([np.bincount(labels, weight * column, len(share)) for column in centred.T])
-    spread = np.sqrt((sums**2).sum() / (len(share) - 1))
-    return np.trace(sums) <= _DEVIATIONS_OF_GUESSES * spread
-
-
-def _are_alike(logits, weight):
-    """Return True where outputs tell next to nothing of which sample they are of: their mutual information is small."""
-    proba = logits.double().softmax(1).cpu().numpy()
-    return entropy(weight @ proba) - np.average(entropy(proba, axis=1), weights=weight) < _MIN_INFORMATION
+def _look_for_guesses(rows, accuracy):
+    """Look for logits that say no more of the labels than guesses; and whether they say much the same of all rows."""
+    labels, weight, units = rows.y.cpu().numpy(), rows.weight.numpy(), numbered(rows.unit, len(rows.y))
+    n_classes = rows.logits.shape[1]
+    share = np.bincount(labels, weight, n_classes) / weight.sum()
+    n_units = n_effective(np.bincount(units, weight))
+    if n_units < _MIN_GUESSES or n_units * (1 - share.max()) < _MIN_OTHERS or accuracy >= _LUCKY * share.max():
+        return [], False
+    proba = rows.logits.double().softmax(1).cpu().numpy()
+    mean = np.average(proba, axis=0, weights=weight)
+    # Labels must have higher probabilities than others would.
+    centred = proba - mean
+    excess = np.bincount(units, weight * (centred[np.arange(len(labels)), labels] - centred @ share))
+    spread = np.linalg.norm(excess)
+    if n_classes >= _MIN_CLASSES_IN_ORDER and share.max() * n_classes < 2:
+        # An untrained network tells apart what looks different, and what it says of a class is luck, however many
+        # samples there are: columns in another order fit about as well. Hoeffding's spread over random permutations.
+        sums = np.array([np.bincount(labels, weight * column, n_classes) for column in centred.T])
+        spread = max(spread, np.linalg.norm(sums) / np.sqrt(n_classes - 1))
+    if excess.sum() > _DEVIATIONS_OF_GUESSES * spread:
+        return [], False
+    message = words.GUESSES.format(accuracy=accuracy, n=n_units, n_classes=n_classes)
+    # The mutual information of outputs and samples.
+    information = entropy(mean) - np.average(entropy(proba, axis=1), weights=weight)
+    return [Finding(message, explains=True)], bool(information < _MIN_INFORMATION)
 
 
 def look_back(looked, temperature, *, inputs, guessed, declared, notes):

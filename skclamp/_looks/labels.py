@@ -21,29 +21,41 @@ _OF_ORDER, _OF_LABEL = 3.09, 4.0
 _ADVANTAGE, _OF_ANY, _OF_ONE = 0.1, 1.645, 2.5
 # The log-odds of sigmoid(1) are 1, but for rounding; and how often labels are 1 whose probabilities are all above that.
 _MOST, _HALF = 1.001, 0.5
-# The most that percentages are, and how improbable it must be that a label has no error, in nats.
-_PERCENT, _OF_NO_ERROR = 100, 7
+# How improbable it must be that a label has no error, in nats.
+_OF_NO_ERROR = 7
 
 
 def look_at_labels(samples):
-    """Findings of labels that the columns fit in another order, the other way round, or not; at places, of one of each.
-
-    An order is found on one half of the samples and tested on the other.
-    """
+    """Findings of labels that the columns fit in another order, the other way round, or not; at places, of one of each."""
     rows, drawn = samples.rows(most_places=1), counted_rows(samples.weight, _MAX_SAMPLES).numpy()
     log_odds, y, known = (
         values.cpu().numpy().reshape(len(samples.weight), -1)[drawn]
         for values in (rows.logits[:, 1] - rows.logits[:, 0], rows.y, rows.weight > 0)
     )
-    n_samples, n_labels = y.shape
-    if n_samples < words.MIN_SAMPLES_PER_PARAMETER or n_labels > _MAX_LABELS:
+    if len(y) < words.MIN_SAMPLES_PER_PARAMETER or y.shape[1] > _MAX_LABELS:
         return []
-    share = (known * y).sum(0) / known.sum(0).clip(1)
+    mistake = _mistake_of(log_odds, y, known, samples.classes, samples.backbone.guesses_response)
+    if mistake is not None:
+        return [Finding(mistake, explains=True)]
+    # How improbable so few errors are by what the probabilities promise.
+    surprise = (known * np.logaddexp(0, -abs(log_odds))).sum(0)
+    flawless = ~(known & ((log_odds > 0) != y)).any(0) & (surprise > _OF_NO_ERROR + np.log(y.shape[1]))
+    names = samples.classes[flawless].tolist()
+    return [Finding(words.FLAWLESS_LABELS.format(names), TrainingDataWarning)] if names else []
+
+
+def _mistake_of(log_odds, y, known, names, guesses_response):
+    """The first mistake that log-odds of labels (n, L) show beside these, in words; None where there is none.
+
+    An order is found on one half of the samples and tested on the other.
+    """
+    n_samples, n_labels = y.shape
+    n_known = known.sum(0)
+    share = (known * y).sum(0) / n_known.clip(1)
     if known.any() and y[known].all():
-        return [Finding(words.ALL_ONES, explains=True)]
-    inside, rare = 0 <= log_odds.min() <= log_odds.max() <= _MOST, share.mean() < _HALF
-    if inside and rare and not samples.backbone.guesses_response:
-        return [Finding(words.SIGMOID_TWICE, explains=True)]
+        return words.ALL_ONES
+    if 0 <= log_odds.min() <= log_odds.max() <= _MOST and share.mean() < _HALF and not guesses_response:
+        return words.SIGMOID_TWICE
     deviation, ranks = known * (y - share), rankdata(log_odds, axis=0) - n_samples / 2
     fit, second = deviation * ranks, np.random.default_rng(0).random(n_samples) < _HALF
     order = linear_sum_assignment(deviation[~second].T @ ranks[~second], maximize=True)[1]
@@ -51,19 +63,12 @@ def look_at_labels(samples):
     before, after = (each[second][:, moved].sum(1) for each in (fit, deviation * ranks[:, order]))
     if after.sum() > _TIMES * abs(before.sum()) and deviations(after - before) > _OF_ORDER:
         shown = order.argsort().tolist() if n_labels <= words.MAX_SHOWN else "..."
-        return [Finding(words.LABELS_IN_ANOTHER_ORDER.format(shown), explains=True)]
+        return words.LABELS_IN_ANOTHER_ORDER.format(shown)
     by_label = deviations(fit)
-    against = samples.classes[by_label < -_OF_LABEL].tolist()
+    against = names[by_label < -_OF_LABEL].tolist()
     if against:
-        return [Finding(words.UPSIDE_DOWN.format(against), explains=True)]
-    if rare and samples.backbone.guesses_response and 0 <= log_odds.min() < 1 < log_odds.max() <= _PERCENT:
-        return [Finding(words.PERCENTAGES_OF_LABELS, explains=True)]
-    # How improbable so few errors are, in nats, by what the probabilities promise.
-    surprise = (known * np.logaddexp(0, -abs(log_odds))).sum(0)
-    flawless = ~(known & ((log_odds > 0) != y)).any(0) & (surprise > _OF_NO_ERROR + np.log(n_labels))
-    if flawless.any():
-        return [Finding(words.FLAWLESS_LABELS.format(samples.classes[flawless].tolist()), TrainingDataWarning)]
-    sums, n_pairs = fit.sum(1), known.sum(0) ** 2 @ (share * (1 - share))
-    most = sums.sum() + _OF_ANY * np.sqrt(sums @ sums)
+        return words.UPSIDE_DOWN.format(against)
+    sums, n_pairs = fit.sum(1), n_known**2 @ (share * (1 - share))
+    most = sums.sum() + _OF_ANY * np.linalg.norm(sums)
     guesses = most < _ADVANTAGE * n_pairs and by_label.max() < _OF_ONE
-    return [Finding(words.GUESSES_OF_LABELS.format(n_samples), explains=True)] if guesses else []
+    return words.GUESSES_OF_LABELS.format(n_samples) if guesses else None

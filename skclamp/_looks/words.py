@@ -118,10 +118,6 @@ PADDING = (
     "the network reads the padding of texts: where equal ids at their ends are masked, it yields other logits. Give "
     "attention_mask beside input_ids, 1 at a token and 0 at padding"
 )
-GROUPS_ARE_CLASSES = (
-    "groups are the classes: each holds all the samples of one, and none can be held out. Give a name for each sample "
-    "of what it belongs to, such as a patient, or no groups"
-)
 
 
 def another_order(as_given, permuted, classes, order):
@@ -139,10 +135,6 @@ EMPTY_COLUMNS = (
     "there are {n_columns} columns for {n_distinct} distinct labels, and {astray:.0%} of the predictions are in "
     "columns that no label has: what the network returns may be features, not logits, or the labels those of "
     "another problem"
-)
-VOID = (
-    "class {!r} is {:.1%} of the places, and the network expects {:.2%}: if it says that a place isn't known, as void "
-    "pixels do, name it by ignore_index=..."
 )
 LABELS_IN_ANOTHER_ORDER = "the labels fit the columns better in another order: y[:, {}]"
 UPSIDE_DOWN = (
@@ -164,10 +156,6 @@ GUESSES_OF_LABELS = (
 SIGMOID_TWICE = (
     "all probabilities lie between 0.5 and 0.74, as those of a sigmoid that was applied twice, and labels are rarer: "
     "give the outputs of one sigmoid"
-)
-PERCENTAGES_OF_LABELS = (
-    "X lies between 0 and 100, so that as logits all labels are likelier than not, and labels are rarer: if X holds "
-    'percentages, give X / 100 and say response="probabilities"'
 )
 GUESSES = (
     "the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "
