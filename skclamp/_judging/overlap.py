@@ -1,7 +1,5 @@
 """Rows that two sets of samples share, beyond what chance and values that come often explain."""
 
-import math
-
 import numpy as np
 
 # By so many standard errors more rows are shared than chance explains.
@@ -18,24 +16,11 @@ def shared_share(prints, seen):
     """
     rows = prints >> np.uint32(32 - 8 * seen.itemsize)
     (new, of_new), (old, of_old) = (np.unique(part, return_counts=True) for part in (rows, seen))
-    if len(seen) < len(rows):
-        counts = of_new
-        is_shared = np.isin(new, old)
-        ratio = len(seen) / len(rows)
-    else:
-        counts = of_old
-        is_shared = np.isin(old, new)
-        ratio = len(rows) / len(seen)
-    if not is_shared.any() or not _is_more(counts, is_shared, ratio):
+    counts, ratio = (of_old, len(rows) / len(seen)) if len(rows) <= len(seen) else (of_new, len(seen) / len(rows))
+    twins, n_shared = counts[counts > 1], np.isin(new, old).sum()
+    # A pair that didn't happen to come counts as one that did.
+    spread = np.sqrt(n_shared + ratio**2 * ((twins**2).sum() + 4))
+    if n_shared - ratio * twins.sum() <= _DEVIATIONS * spread:
         return 0.0
     by_chance = len(old) / 256.0**seen.itemsize
-    found = of_new[np.isin(new, old)].sum() / len(rows)
-    return float(max(0.0, found - by_chance) / (1 - by_chance))
-
-
-def _is_more(counts, is_shared, ratio):
-    """Return whether twins explain less than is shared; `counts` says how often each value comes in the larger set."""
-    twins = counts[counts > 1]
-    # A pair that didn't happen to come counts as one that did.
-    spread = math.sqrt(is_shared.sum() + ratio**2 * ((twins**2).sum() + 4))
-    return bool(is_shared.sum() - ratio * twins.sum() > _DEVIATIONS * spread)
+    return float(max(0.0, np.isin(rows, old).mean() - by_chance) / (1 - by_chance))
