@@ -122,11 +122,12 @@ class Evidence:
 
     def names(self, candidate):
         """Rows of the folds by what these made of a candidate, but for what stayed the baseline in all."""
+        rows: dict[str, list] = {}
         made = self.of(candidate)
-        moved = {fold.name for fold in made if fold.moved}
-        pairs = [*zip(made, self.folds, strict=True)]
-        names = [name for name in dict.fromkeys(fold.name for fold in made) if name in moved]
-        return {name: np.concatenate([rows for fold, rows in pairs if fold.name == name]) for name in names}
+        for fold, seen in zip(self.folds, made, strict=True):
+            rows.setdefault(seen.name, []).append(fold)
+        moved = {seen.name for seen in made if seen.moved}
+        return {name: np.concatenate(parts) for name, parts in rows.items() if name in moved}
 
     def tried(self):
         """Mean held-out NLL minus the baseline's of all that folds fitted, by name, at its best."""

@@ -201,7 +201,6 @@ class Decision(NamedTuple):
         )
 
 
-def nothing_tried(why, untried=(), detectable_gain=None):
+def nothing_tried(why, untried=()):
     """Return the decision where nothing was held out, for one reason, an `Objection`."""
-    verdict = Verdict(False, 0.0, 0.0, 1.0, detectable_gain=detectable_gain)
-    return Decision(verdict, dismissed=why, untried=dict(untried))
+    return Decision(Verdict(False, 0.0, 0.0, 1.0), dismissed=why, untried=dict(untried))

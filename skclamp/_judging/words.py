@@ -29,9 +29,6 @@ TAUGHT_WITHOUT_LABELS = Phrases("what unlabelled samples taught stays as it is",
 
 # Why what folds had kept isn't taken after all.
 _PASSED_OVER = Reason.LABELS_TEACH_MORE, Reason.MAPS_DO_AS_WELL, Reason.STRAYED
-_WEIGHED = Reason.LITTLE_EVIDENCE, Reason.LESS_EVIDENCE_THAN_ANOTHER
-# Why a view didn't join.
-_OF_VIEWS = Reason.GAINED_LITTLE, Reason.WITHOUT_WEIGHT, Reason.BETTER_ONE_JOINED, Reason.BETTER_ONES_ON_FEW
 
 
 def sentences(verdict):
@@ -48,28 +45,20 @@ def verdict_of(decision, phrases):
 
 
 def _reason(decision, phrases):
-    refused = f"Refused, so {phrases.otherwise}"
-    nothing_was_tried = f"Nothing was tried, so {phrases.otherwise}"
-    verdict = decision.verdict
-    passed_over = decision.dismissed and decision.dismissed.reason in _PASSED_OVER
-    if decision.dismissed and not passed_over:
-        return f"{refused if verdict.tried else nothing_was_tried} ({decision.dismissed})."
-    n_candidates = decision.n_candidates
-    n_folds = len(verdict.folds)
+    verdict, dismissed = decision.verdict, decision.dismissed
+    n_candidates, n_folds = decision.n_candidates, len(verdict.folds)
     folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
-    if verdict.tried and not decision.names:
+    refused = f"{'Refused' if verdict.tried else 'Nothing was tried'}, so {phrases.otherwise}"
+    passed_over = dismissed is not None and dismissed.reason in _PASSED_OVER
+    if dismissed is not None and not passed_over:
+        return f"{refused} ({dismissed})."
+    if not decision.names and verdict.tried:
         return f"{refused}: none of {n_candidates} candidates lowered the held-out NLL of {folds}."
     if not decision.names:
-        reasons = [why.reason for why in decision.untried.values()]
         why = "; ".join(f"{name}: {why}" for name, why in decision.untried.items())
-        if reasons and reasons[0] in _OF_VIEWS:
-            return f"{refused}: no view gained beyond chance where it was chosen ({why})."
-        n_weighed = sum(reason in _WEIGHED for reason in reasons)
-        if n_weighed > 1:
-            why = f"none of {n_weighed} families is suggested by the data"
-        return f"{nothing_was_tried} ({why})." if why else f"{nothing_was_tried}."
-    names = " or ".join(decision.names)
-    which = f"{phrases.made_by} ({names})" if phrases.made_by else names
+        return f"{refused} ({why})." if why else f"{refused}."
+    which = " or ".join(decision.names)
+    which = f"{phrases.made_by} ({which})" if phrases.made_by else which
     which += f", the best of {n_candidates} candidates," if n_candidates > 1 else ""
     verb = "lowered" if verdict.difference < 0 else "raised"
     gain = f"{which} {verb} the held-out NLL by {abs(verdict.difference):.3g} nats per sample"
@@ -77,7 +66,7 @@ def _reason(decision, phrases):
     gain += f" among the {phrases.n_observed} classes with samples" if phrases.n_observed else ""
     spread = f"standard error {verdict.standard_error:.2g}"
     if passed_over:
-        return f"Passed over, so {phrases.otherwise}: {gain} ({spread}), {decision.dismissed}."
+        return f"Passed over, so {phrases.otherwise}: {gain} ({spread}), {dismissed}."
     if verdict.accepted:
         where = f"{'each' if decision.n_gains == n_folds else decision.n_gains} of {folds}"
         proof = ", and its gradients are beyond chance (p" if decision.by_score else " and beyond chance (adjusted p"
