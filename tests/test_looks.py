@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, labels_of, perceptron, vectors
+from _small_networks import bare_logits, perceptron, vectors
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from torch import nn

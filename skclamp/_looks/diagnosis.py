@@ -35,8 +35,6 @@ _DEVIATIONS_OF_GUESSES = 1.645  # of a level of 0.05, one-sided
 # Guesses are right less often than so many times the most frequent class's share. Of so many classes, about as frequent
 # as each other, those of an untrained network are told by their order too.
 _LUCKY, _MIN_CLASSES_IN_ORDER = 1.5, 5
-# How far from 100 the sum of percentages may be that were rounded to whole ones.
-_ROUNDED_PERCENTAGES = 2.0
 # Of outputs that are guesses, in nats: what they tell of which sample it is. Untrained networks, deep or of one layer,
 # have 0.00 to 0.19 of ten classes; trained ones on inputs upside down, of which they may be wrong on all, 0.7 and more.
 _MIN_INFORMATION = 0.25
@@ -93,7 +91,7 @@ def diagnose(samples, *, fitted):
     backbone, classes = samples.backbone, samples.classes
     labels = rows.y.cpu()[rows.weight > 0].numpy()
     findings = []
-    if 1 < len(labels) and not np.ptp(labels):
+    if len(labels) > 1 and not np.ptp(labels):
         message = words.ONE_CLASS.format(name=classes.tolist()[labels[0]], n_classes=len(classes))
         findings.append(Finding(message, explains=True))
     # Folds are fitted without what they calibrate on.
@@ -110,9 +108,8 @@ def diagnose(samples, *, fitted):
     some = rows.take(counted_rows(rows.weight, min(max(_FEW_ROWS, _ROWS_PER_CLASS * len(classes)), _MAX_ROWS)))
     accuracy, misordered, misfits = _look_at_columns(some, classes, backbone.classes is None)
     guesses, guessing = ([], False) if misfits else _look_for_guesses(some, accuracy)
-    return [*findings, *misfits, *guesses], Looked(
-        some, len(labels), accuracy, guessing, misordered, random=why == "random"
-    )
+    looked = Looked(some, len(labels), accuracy, guessing, misordered, random=why == "random")
+    return [*findings, *misfits, *guesses], looked
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
@@ -254,10 +251,10 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
     if guessed and enough and logits.min() >= 0 and 0 < logits.max() <= 1:
         # A single sigmoid's output is the second of two columns; several are far too flat for logits.
         single = logits.shape[1] == 2 and not logits[:, 0].any()
-        if (single or temperature < _SIGMOID_T) and total_of_probabilities(logits) != 1:
+        if (single or temperature < _SIGMOID_T) and not _are_probabilities(logits):
             return [Finding(words.sigmoid(single), explains=True)]
     flat = temperature < _DOUBLE_SOFTMAX_T and enough and not notes.explained
-    if flat and not (declared and total_of_probabilities(logits) == 1) and _is_softmax_but_for_a_constant(logits):
+    if flat and not (declared and _are_probabilities(logits)) and _is_softmax_but_for_a_constant(logits):
         findings.append(Finding(words.double_softmax(temperature, solved, logits.shape[1]), explains=True))
     sharp = temperature < _SHARP_T and looked.accuracy > _NEARLY_ALWAYS
     # A search that ended at a bound has said so; where only this one does, separable samples are no news.
@@ -276,30 +273,22 @@ def _is_softmax_but_for_a_constant(logits):
     return bool(_FAR_FROM_EQUAL <= least <= 1 + row_sum_tolerance(torch.finfo(logits.dtype).eps))
 
 
-def total_of_probabilities(logits):
-    """1 where all rows are positive numbers that sum to 1, 100 where they are percentages; 0 of other rows.
-
-    Hardly any row of logits sums to 1, and hardly any two to nearly 100.
-    """
+def _are_probabilities(logits):
+    """Return True where all rows are positive numbers that sum to 1, as hardly any row of logits does."""
     # The first row tells nearly always.
     if logits[0].min() < 0 or logits.min() < 0:
-        return 0
-    sums = logits.sum(1)
-    if (sums - 1).abs().max() <= row_sum_tolerance(torch.finfo(logits.dtype).eps):
-        return 1
-    if len(sums) > 1 and (sums - 100).abs().max() <= _ROUNDED_PERCENTAGES:
-        return 100
-    return 0
+        return False
+    return bool((logits.sum(1) - 1).abs().max() <= row_sum_tolerance(torch.finfo(logits.dtype).eps))
 
 
-def look_for_probabilities(logits, outputs, of_classes=words.probabilities, of_labels=words.PROBABILITIES_OF_LABELS):
-    """Look for probabilities that are taken for logits; `of_classes` makes a sentence of what rows sum to."""
+def look_for_probabilities(logits, outputs, of_classes=words.PROBABILITIES, of_labels=words.PROBABILITIES_OF_LABELS):
+    """Look for probabilities that are taken for logits, of classes or of labels, and tell in such words."""
     if outputs.n_labels:
         # A few may lie there by chance.
-        inside = logits.numel() >= MIN_SAMPLES_PER_PARAMETER and logits.min() >= 0 and 0 < logits.max() <= 1
-        return [Finding(of_labels, explains=True)] if inside else []
-    total = total_of_probabilities(outputs.rows(logits))
-    return [Finding(of_classes(total), explains=True)] if total else []
+        found = logits.numel() >= MIN_SAMPLES_PER_PARAMETER and logits.min() >= 0 and 0 < logits.max() <= 1
+    else:
+        found = _are_probabilities(outputs.rows(logits))
+    return [Finding(of_labels if outputs.n_labels else of_classes, explains=True)] if found else []
 
 
 def look_at_new(logits, outputs):
@@ -307,7 +296,7 @@ def look_at_new(logits, outputs):
     if len(logits) == 1:
         return []
     some = logits[:_MAX_ROWS_FOR_T]
-    return look_for_probabilities(some, outputs, words.new_probabilities, words.NEW_PROBABILITIES_OF_LABELS)
+    return look_for_probabilities(some, outputs, words.NEW_PROBABILITIES, words.NEW_PROBABILITIES_OF_LABELS)
 
 
 def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):

@@ -26,7 +26,7 @@ _OF_NO_ERROR = 7
 
 
 def look_at_labels(samples):
-    """Findings of labels that the columns fit in another order, the other way round, or not; at places, of one of each."""
+    """Findings of labels that the columns fit in another order, the other way round, or not; at places, of one each."""
     rows, drawn = samples.rows(most_places=1), counted_rows(samples.weight, _MAX_SAMPLES).numpy()
     log_odds, y, known = (
         values.cpu().numpy().reshape(len(samples.weight), -1)[drawn]

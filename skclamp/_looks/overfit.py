@@ -8,7 +8,6 @@ import torch
 from .._judging.paired import student_below_zero
 from .._judging.splits import draw_folds
 from .._solvers.temperature import log_likelihoods, solve_temperature
-from .._utils.arrays import to_numpy
 from .._utils.outputs import SOFTMAX
 from .._utils.warnings import silenced
 
@@ -46,14 +45,12 @@ def against_temperature(calibrator, rows):
         train, held = (rows.take(part & (weight > 0)) for part in (~fold, fold))
         with silenced():
             mapped = calibrator._fitted_to(train, SOFTMAX).map_(held.logits.double())
-        log_proba = to_numpy(mapped.log_softmax(1))
         temperature = solve_temperature(train.logits, train.y, sample_weight=train.weight).temperature
-        losses = -log_proba[np.arange(len(log_proba)), held.y.cpu().numpy()]
-        plain = -log_likelihoods(held.logits, held.y, temperature).cpu().numpy()
-        judged.append([losses, plain, held.weight.numpy()])
-    losses, plain, weights = np.concatenate(judged, axis=1)
-    negative, error, _ = student_below_zero(plain - losses, weights)
-    loss, of_temperature = (float(np.average(part, weights=weights)) for part in (losses, plain))
-    share = -negative / max(of_temperature, np.finfo(float).tiny)
-    worse = share > _LARGE_PART or (share > _PART and -negative > _ERRORS * error)
-    return OutOfFold(loss, of_temperature, bool(worse))
+        likelihoods = log_likelihoods(mapped, held.y, 1.0), log_likelihoods(held.logits, held.y, temperature)
+        judged.append([*(-each.cpu().numpy() for each in likelihoods), held.weight.numpy()])
+    losses, of_temperature, weights = np.concatenate(judged, axis=1)
+    negative, error, _ = student_below_zero(of_temperature - losses, weights)
+    loss, plain = np.average([losses, of_temperature], axis=1, weights=weights).tolist()
+    # Without a standard error where the map is far worse.
+    worse = loss - plain > _LARGE_PART * plain or (loss - plain > _PART * plain and -negative > _ERRORS * error)
+    return OutOfFold(loss, plain, bool(worse))

@@ -9,30 +9,18 @@ MAX_SHOWN = 20
 _NO_CHANCE = 1e-16
 
 
-def probabilities(total=1):
-    """Of logits that are probabilities, whose rows sum to 1 or, of percentages, to 100."""
-    what = "probabilities" if total == 1 else "percentages, divide by 100 and"
-    return (
-        f"X, or what the network makes of it, holds rows that sum to {total}, and is taken for logits: if it is "
-        f'{what}{"," * (total == 1)} say response="probabilities"; if not, response="logits"'
-    )
-
-
+PROBABILITIES = (
+    "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is probabilities, "
+    'say response="probabilities"; if not, response="logits"'
+)
 PROBABILITIES_OF_LABELS = (
     "X, or what the network makes of it, lies between 0 and 1 everywhere, and is taken for logits: if it is "
     'probabilities, say response="probabilities"; if not, response="logits"'
 )
-
-
-def new_probabilities(total=1):
-    """Of new logits that are probabilities or percentages, where those of the fit weren't."""
-    what = "probabilities" if total == 1 else "percentages"
-    return (
-        f"the rows given sum to {total}, as {what} do, and are taken for logits, which those of fit were: give "
-        'logits, or fit to probabilities with response="probabilities"'
-    )
-
-
+NEW_PROBABILITIES = (
+    "the rows given sum to 1, as probabilities do, and are taken for logits, which those of fit were: give logits, or "
+    'fit to probabilities with response="probabilities"'
+)
 NEW_PROBABILITIES_OF_LABELS = (
     "the rows given lie between 0 and 1 everywhere, as probabilities do, and are taken for logits, which those of fit "
     'were: give logits, or fit to probabilities with response="probabilities"'

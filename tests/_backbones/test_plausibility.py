@@ -295,20 +295,6 @@ def test_probabilities_after_a_fit_to_logits(tmp_path):
         TemperatureScaling(response="probabilities").fit(proba, y).predict_proba(proba)
 
 
-@pytest.mark.parametrize("decimals", [12, 1, 0])
-def test_percentages_that_are_taken_for_logits(decimals):
-    logits, y = problem()
-    percentages = (100 * torch.softmax(torch.from_numpy(logits), 1)).numpy().round(decimals)
-    ((category, message),) = given(TemperatureScaling(), percentages, y)
-    assert category is CalibrationSetWarning
-    assert message.startswith("X, or what the network makes of it, holds rows that sum to 100, and is taken for logits")
-    assert 'divide by 100 and say response="probabilities"' in message
-    assert not [each for _, each in given(TemperatureScaling(response="logits"), percentages, y) if "sum to" in each]
-    calibrator = TemperatureScaling().fit(logits, y)
-    with pytest.warns(CalibrationSetWarning, match="the rows given sum to 100, as percentages do"):
-        calibrator.predict_proba(percentages)
-
-
 def test_fewer_than_twenty_samples_for_each_parameter():
     ((_, message),) = given(VectorScaling(), *problem(300))
     assert message.startswith("VectorScaling is likely worse than one temperature: out of fold its NLL is ")
