@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial
 
 import numpy as np
 import torch
@@ -109,41 +109,38 @@ def reference_summary(X, *, input_key=None, integer_scale=None, batch_size="auto
 
 def _summary(backbone, inputs):
     """The `ReferenceSummary` of several inputs taken together."""
-    n = 0
-    shape: tuple[int, ...] = ()
-    sums = squares = power = torch.zeros(())
+    n, sums, power = 0, 0.0, 0.0
     for batch, _ in itertools.chain.from_iterable(part.batches() for part in inputs):
         x, _ = backbone.to_device(batch)
         if x is None or not x.is_floating_point():
-            entry = batch if isinstance(batch, torch.Tensor) else batch.get(backbone.module.input_key)
             raise TypeError(
                 "X must hold floating-point inputs, since integers such as tokens have no moments to compare; got "
-                f"{'a dict of integers' if entry is None else entry.dtype}. Of integers that measure something "
-                "integer_scale, such as 1 / 255, makes numbers"
+                f"{getattr(batch, 'dtype', 'a dict of integers')}. Of integers that measure something integer_scale, "
+                "such as 1 / 255, makes numbers"
             )
-        n, shape = n + len(x), tuple(x.shape[1:])
-        axes = [0, *range(2, x.ndim)]
-        sums, squares = sums + x.sum(axes, dtype=torch.float64), squares + x.double().square().sum(axes)
+        n, values = n + len(x), x.double().reshape(*x.shape[:2], -1)
+        sums = sums + torch.stack([values.sum((0, 2)), values.square().sum((0, 2))])
         if x.ndim > 2:
             spectrum = torch.fft.fftn(x.float(), dim=tuple(range(2, x.ndim)), norm="ortho")
-            power = power + spectrum.abs().square().sum(0, dtype=torch.float64)
-    size = n * math.prod(shape[1:])
-    mean = sums / size
-    std, radial = (squares / size - mean**2).clamp_min(0).sqrt(), None
+            power = power + spectrum.abs().square().sum(0, dtype=torch.float64).flatten(1)
+    shape = tuple(x.shape[1:])
+    n_places = math.prod(shape[1:])
+    mean, square = sums.cpu().numpy() / (n * n_places)
+    radial = None
     if len(shape) > 1:
+        power = power.cpu().numpy() / n
         # Of what the mean leaves: frequency 0 alone knows of it.
-        power.flatten(1)[:, 0] -= size * mean**2
-        distance = _distances(shape).to(mean.device)
-        counts = distance.flatten().bincount()
-        radial = torch.stack([distance.flatten().bincount(each.flatten()) / counts / n for each in power]).cpu().numpy()
-    return ReferenceSummary(mean.cpu().numpy(), std.cpu().numpy(), radial, shape, n)
+        power[:, 0] -= n_places * mean**2
+        distance = _distances(shape)
+        radial = np.array([np.bincount(distance, each) for each in power]) / np.bincount(distance)
+    return ReferenceSummary(mean, np.sqrt(np.maximum(square - mean**2, 0)), radial, shape, n)
 
 
 def _distances(shape):
     """Distance of each Fourier coefficient from frequency 0, in cycles per shortest side, a whole number."""
     sides = shape[1:]
-    grids = torch.meshgrid(*[torch.fft.fftfreq(side) for side in sides], indexing="ij")
-    return (torch.stack(grids).square().sum(0).sqrt() * min(sides)).round().long()
+    grids = np.meshgrid(*[np.fft.fftfreq(side) for side in sides], indexing="ij")
+    return np.rint(np.linalg.norm(grids, axis=0) * min(sides)).astype(int).ravel()
 
 
 def open_unlabelled(name, X, problem):
@@ -170,32 +167,34 @@ def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator
     `unlabelled` are inputs, opened, `reference` a `ReferenceSummary` or inputs, opened, or None. Without one only
     features of batch norm are known, which keeps statistics of its own.
     """
-    summary = reference
-    if of_inputs and reference is not None and not isinstance(reference, ReferenceSummary):
-        summary = _summary(problem.backbone, [reference])
     # Batches of one class each would have moments of their own.
     everything = [part.take(torch.randperm(len(part), generator=generator)) for part in (unlabelled, problem.inputs)]
-    found = {}
-    if of_inputs and summary is not None:
-        now = _summary(problem.backbone, everything)
-        if now.shape != tuple(summary.shape):
-            raise ValueError(f"X_reference must hold inputs of the shape of X, {now.shape}; got {tuple(summary.shape)}")
-        # Each channel's mean and standard deviation are brought to what they were.
-        gain = _gain(summary.std, now.std)
-        affine = {"gain": gain, "offset": summary.mean - gain * now.mean}
-        found["moments"] = with_values(problem, AffinePerturbation(now.shape), affine)
-        width = next((width for width, side in _FILTERS.items() if min(now.shape[1:], default=0) >= side), None)
-        if width is not None:
-            filtered = FilterPerturbation(now.shape, width)
-            found["moments, spectrum"] = with_values(problem, filtered, _spectrum(now, summary, width))
+    found = _of_inputs(problem, everything, reference) if of_inputs and reference is not None else {}
     problem = with_norm_layers(problem)
     targets = _feature_targets(problem, reference)
     if targets:
-        of_inputs_alone = list(found.items())[-1:]
-        found["features"] = nn.Sequential(OrderedDict(norm=_features(problem, everything, targets)))
-        for name, before in of_inputs_alone:
-            norm = _features(after(problem, before, logits=problem.logits), everything, targets)
-            found[f"{name}, features"] = nn.Sequential(OrderedDict([*before.named_children(), ("norm", norm)]))
+        for name, before in {"": nn.Sequential(), **dict([*found.items()][-1:])}.items():
+            norm = _of_features(problem.behind(before), everything, targets)
+            perturbation = nn.Sequential(OrderedDict([*before.named_children(), ("norm", norm)]))
+            found[f"{name}, features".removeprefix(", ")] = perturbation
+    return found
+
+
+def _of_inputs(problem, everything, reference):
+    """What brings each channel's mean and standard deviation, and its spectrum, to what they were: by name."""
+    before = reference
+    if not isinstance(reference, ReferenceSummary):
+        before = _summary(problem.backbone, [reference])
+    now = _summary(problem.backbone, everything)
+    if now.shape != tuple(before.shape):
+        raise ValueError(f"X_reference must hold inputs of the shape of X, {now.shape}; got {tuple(before.shape)}")
+    gain = _gain(before.std, now.std)
+    moments = {"gain": gain, "offset": before.mean - gain * now.mean}
+    found = {"moments": with_values(problem, AffinePerturbation(now.shape), moments)}
+    width = next((width for width, side in _FILTERS.items() if min(now.shape[1:], default=0) >= side), None)
+    if width is not None:
+        values = _spectrum(now, before, width)
+        found["moments, spectrum"] = with_values(problem, FilterPerturbation(now.shape, width), values)
     return found
 
 
@@ -209,113 +208,100 @@ def _spectrum(now, before, width):
 
     Least squares of the ratio of amplitudes to 1, over all frequencies but 0; the standard deviation is then exact.
     """
-    shape, half = now.shape, width // 2
-    taps = list(itertools.product(range(-half, half + 1), repeat=len(shape) - 1))
-    orbits = [tuple(sorted(map(abs, tap))) for tap in taps]
-    kinds = sorted(set(orbits))
-    grids = np.meshgrid(*[np.fft.fftfreq(side) for side in shape[1:]], indexing="ij")
-    # What a symmetric filter makes of each frequency, by kinds of its taps.
-    basis = np.zeros((len(kinds), math.prod(shape[1:])))
-    for tap, orbit in zip(taps, orbits, strict=True):
-        phase = sum(grid * step for grid, step in zip(grids, tap, strict=True))
-        basis[kinds.index(orbit)] += np.cos(2 * np.pi * phase).ravel()
-    distance = _distances(shape).numpy().ravel()
-    impulse = np.zeros(len(kinds))
-    impulse[0] = 1.0
-    weights, offsets = [], []
-    for of_now, of_before, *means in zip(now.power, before.power, now.mean, before.mean, strict=True):
-        strength = np.sqrt(of_now[distance] / np.maximum(of_before[distance], 1e-12))
-        rows = (basis * strength)[:, 1:]
-        ridge = _RIDGE * rows.shape[1]
-        kind = np.linalg.solve(rows @ rows.T + ridge * np.eye(len(kinds)), rows.sum(1) + ridge * impulse)
-        made = (kind @ basis) ** 2 * of_now[distance]
-        kind = kind * _gain(np.sqrt(of_before[distance].sum()), np.sqrt(made.sum()))
-        weights.append([kind[kinds.index(orbit)] for orbit in orbits])
-        offsets.append(means[1] - sum(weights[-1]) * means[0])
-    return {"weight": weights, "offset": offsets}
+    sides, half = now.shape[1:], width // 2
+    taps = np.array([*itertools.product(range(-half, half + 1), repeat=len(sides))])
+    # Taps that a turn or a reflection takes to each other weigh the same; the first is alone in the middle.
+    kinds, kind = np.unique(np.sort(np.abs(taps)), axis=0, return_inverse=True)
+    kind = kind.ravel()
+    filters = np.zeros((len(kinds), *sides))
+    filters[kind, *taps.T] = 1.0
+    # What each of them makes of each frequency.
+    responses = np.fft.fftn(filters, axes=range(1, filters.ndim)).real.reshape(len(kinds), -1)
+    distance = _distances(now.shape)
+    weights = []
+    for power_now, power_before in zip(now.power[:, distance], before.power[:, distance], strict=True):
+        rows = (responses * np.sqrt(power_now / np.maximum(power_before, 1e-12)))[:, 1:]
+        ridge, identity = _RIDGE * rows.shape[1], np.eye(len(kinds))
+        weight = np.linalg.solve(rows @ rows.T + ridge * identity, rows.sum(1) + ridge * identity[0])
+        size = np.sqrt((weight @ responses) ** 2 @ power_now)
+        weights.append((weight * _gain(np.sqrt(power_before.sum()), size))[kind])
+    return {"weight": weights, "offset": before.mean - np.sum(weights, 1) * now.mean}
 
 
 def _feature_targets(problem, reference):
-    """Mean and standard deviation that each layer's output had, by name: batch norm's own, others' of a reference."""
-    parts = parts_of(problem.backbone.module.module)
-    targets = {}
-    for layer in problem.norm_layers or []:
+    """Mean and mean square that each layer's output had, by name: batch norm's own, others' of a reference."""
+    parts, targets, others = parts_of(problem.backbone.module.module), {}, []
+    for layer in problem.norm_layers:
         part = parts[layer.name]
         if isinstance(part, _BatchNorm) and part.running_mean is not None:
-            size = part.weight.detach().double().abs()
-            targets[layer.name] = (torch.zeros_like(size) if part.bias is None else part.bias.detach().double()), size
-    others = [layer for layer in problem.norm_layers or [] if layer.name not in targets]
+            std = part.weight.detach().double()
+            mean = torch.zeros_like(std) if part.bias is None else part.bias.detach().double()
+            targets[layer.name] = mean, std**2 + mean**2
+        else:
+            others.append(layer)
     if others and reference is not None and not isinstance(reference, ReferenceSummary):
         problem.passes.beside["reference_forward"] += 1
-        for layer, (mean, square) in _passed(problem, [reference], others).items():
-            targets[layer.name] = mean, (square - mean**2).clamp_min(0).sqrt()
+        targets |= _moments(problem, [reference], others)
     return targets
 
 
-def _features(problem, inputs, targets):
+def _of_features(problem, inputs, targets):
     """A clamp of features that gives each channel the mean and the standard deviation that it had.
 
     Each batch's own moments do so while they are measured, so that a layer sees what those before it will give.
     """
     layers = [layer for layer in problem.norm_layers if layer.name in targets]
-    found = make_perturbation("norm", replace(problem, norm_layers=layers))
     problem.passes.forward += problem.shard.size
     problem.passes.beside["unlabelled_forward"] += 1
-    measured = _passed(problem, inputs, layers, targets)
-    pairs = [_to_target(measured[layer], targets[layer.name], layer.has_offset) for layer in layers]
-    return _filled(found, *zip(*pairs, strict=True))
+    moments = _moments(problem, inputs, layers, targets)
+    values = [(layer, *_to_target(moments[layer.name], targets[layer.name], layer)) for layer in layers]
+    return _filled(make_perturbation("norm", replace(problem, norm_layers=layers)), values)
 
 
-def _filled(found, gains, offsets):
-    """Return a clamp of features with such gains and offsets, None where a layer has none."""
+def _filled(norm, values):
+    """A clamp of features with the gain and the offset of each of its layers, of which some have no offset."""
+    gains = [gain.flatten() for _, gain, _ in values]
+    offsets = [offset.flatten() for layer, _, offset in values if layer.has_offset]
     with torch.no_grad():
-        found.gain.copy_(torch.cat([gain.flatten() for gain in gains]))
-        offsets = [offset.flatten() for offset in offsets if offset is not None]
-        found.offset.copy_(torch.cat([*offsets, found.offset.new_empty(0)]))
-    return found
+        norm.gain.copy_(torch.cat(gains))
+        norm.offset.copy_(torch.cat([*offsets, norm.offset[:0]]))
+    return norm
 
 
-def _to_target(moments, target, has_offset):
+def _to_target(moments, target, layer):
     """Gain and offset that take a mean and a mean square to those of a target; a gain alone takes the latter."""
-    (mean, square), (target_mean, target_std) = moments, target
-    flat, old, now = _FLAT * target_std.square().mean(), target_std**2, (square - mean**2).clamp_min(0)
-    if not has_offset:
-        old, now = old + target_mean**2, square
-    gain = ((old + flat) / (now + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN)
-    return gain, target_mean - gain * mean if has_offset else None
+    (mean, square), (target_mean, target_square) = moments, target
+    if not layer.has_offset:
+        mean, target_mean = torch.zeros_like(mean), torch.zeros_like(mean)
+    variance, target_variance = (square - mean**2).clamp_min(0), (target_square - target_mean**2).clamp_min(0)
+    flat = _FLAT * target_variance.mean()
+    gain = ((target_variance + flat) / (variance + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN)
+    return gain, target_mean - gain * mean
 
 
-def _passed(problem, inputs, layers, targets=None):
-    """Mean and mean square of each layer's channels over several inputs, in one pass; with targets, it meets these."""
+def _moments(problem, inputs, layers, targets=None):
+    """Mean and mean square of each layer's channels over inputs, by name, in one pass; with targets, it meets these."""
     backbone = copy.copy(problem.backbone)
     backbone.module = private_copy(backbone.module)
-    sums = {layer: [0, 0.0, 0.0] for layer in layers}
+    parts, sums = parts_of(backbone.module.module), {layer.name: [0, 0.0] for layer in layers}
 
-    def noting(layer):
-        def note(h):
-            first = h.ndim - layer.n_trailing - len(layer.shape)
-            axes = [k for k in range(h.ndim) if not first <= k < first + len(layer.shape)]
-            values = h.double()
-            mean, square = (part.mean(axes).flatten() for part in (values, values.square()))
-            n = h.shape[layer.axis]
-            done, total, squares = sums[layer]
-            sums[layer] = [done + n, total + n * mean, squares + n * square]
-            if targets is None:
-                return h
-            gain, offset = _to_target((mean, square), targets[layer.name], layer.has_offset)
-            h = h * layer.spread(gain.to(h))
-            return h if offset is None else h + layer.spread(offset.to(h))
+    def measured(layer, h):
+        values = h.double().reshape(-1, layer.size, math.prod(h.shape[h.ndim - layer.n_trailing :]))
+        moments = torch.stack([values.mean((0, 2)), values.square().mean((0, 2))])
+        # Windows of an image and frames of a video are several rows of each.
+        n, (done, total) = h.shape[layer.axis], sums[layer.name]
+        sums[layer.name] = [done + n, total + n * moments]
+        if targets is None:
+            return h
+        gain, offset = _to_target(moments, targets[layer.name], layer)
+        return h * layer.spread(gain.to(h)) + layer.spread(offset.to(h))
 
-        return note
-
-    parts = parts_of(backbone.module.module)
     with ExitStack() as handles:
         for layer in layers:
-            handles.enter_context(attached(parts[layer.name], layer.before, noting(layer)))
+            handles.enter_context(attached(parts[layer.name], layer.before, partial(measured, layer)))
         for part in inputs:
             backbone.logits(part, labelled=False)
-    # Windows of an image and frames of a video are several rows of each.
-    return {layer: (total / n, squares / n) for layer, (n, total, squares) in sums.items()}
+    return {name: total / n for name, (n, total) in sums.items()}
 
 
 def after(problem, perturbation, logits=None):
@@ -346,32 +332,31 @@ def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, learns_f
     if not taught:
         return [(clamp, nothing_tried(Objection(Reason.NO_STATISTICS)))]
     problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
-    among_observed = {name: other.among_observed() for name, other in problems.items()}
+    among_observed = {name: problem.among_observed() for name, problem in problems.items()}
     evidence = _held_out_of(searched.among_observed(), among_observed, splits)
     decisions = {name: decide(evidence, k, level) for k, name in enumerate(taught)}
     if searched.observed is not None:
         among_all = _held_out_of(searched, problems, splits)
-        for k, (name, decision) in enumerate(decisions.items()):
-            worse = worse_among_all(among_all, k) if decision.verdict.accepted else None
-            decisions[name] = decision.refused(worse) if worse else decision
+        for k, name in enumerate(taught):
+            worse = worse_among_all(among_all, k)
+            if worse and decisions[name].verdict.accepted:
+                decisions[name] = decisions[name].refused(worse)
 
     def best_of(names):
         best = min(names, key=lambda name: decisions[name].verdict.difference)
-        decision = decisions[best]._replace(n_candidates=len(names))
-        if not decision.verdict.accepted:
-            return clamp, decision
+        if not decisions[best].verdict.accepted:
+            return clamp, decisions[best]
         logits = problems[best].logits if len(searched) == len(clamp.samples) else None
         samples = after(clamp.samples, taught[best], logits)
-        return Clamp.identity(samples, problems[best], splits, taught[best]), decision
+        return Clamp.identity(samples, problems[best], splits, taught[best]), decisions[best]
 
     first, decision = best_of([*taught])
-    if not learns_features or first.taught is None or norm_part(first.taught) is None:
+    if not learns_features or norm_part(first.taught) is None:
         return [(first, decision)]
     names = [name for name, perturbation in taught.items() if norm_part(perturbation) is None]
     second, other = best_of(names) if names else (clamp, decision)
-    if second.taught is None:
+    if second is clamp:
         other = decision.refused(dismissed=Objection(Reason.LABELS_TEACH_MORE))
-        other = other._replace(verdict=replace(other.verdict, detectable_gain=None))
     return [(first, decision), (second, other)]
 
 
@@ -380,8 +365,8 @@ def _held_out_of(searched, problems, splits):
     judged = []
     for rows, (train, held_out) in zip(splits, parts_of_folds(searched, splits), strict=True):
         seen = []
-        for name, other in problems.items():
-            part, unseen = map(other.take, rows)
+        for name, problem in problems.items():
+            part, unseen = map(problem.take, rows)
             temperature = part.solve(smooth=True).temperature
             told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
             seen.append(HeldOut(unseen.nll(temperature), temperature, name=name, moved=True, told=told))
@@ -392,17 +377,16 @@ def _held_out_of(searched, problems, splits):
 def joined(taught, learned):
     """One perturbation of what samples without labels taught and, after it, what labelled ones did."""
     norms = [norm for norm in (norm_part(taught), norm_part(learned)) if norm is not None]
-    parts = [part for module in (taught, learned) for part in flattened(module) if norm_part(part) is None]
-    named = [(f"{title_of(part)}{k or ''}", part) for k, part in enumerate(parts)]
-    return nn.Sequential(OrderedDict([*named, *([("norm", reduce(_merged, norms))] if norms else [])]))
+    of_inputs = [part for part in (*flattened(taught), *flattened(learned)) if norm_part(part) is None]
+    parts = OrderedDict((f"{title_of(part)}{k or ''}", part) for k, part in enumerate(of_inputs))
+    return nn.Sequential(parts | {"norm": _merged(norms)} if norms else parts)
 
 
-def _merged(first, second):
-    """One clamp of features in the place of two, one after the other."""
-    values = {layer.name: (layer, gain, offset) for layer, gain, offset in first.by_layer()}
-    for layer, gain, offset in second.by_layer():
-        _, before, shift = values.get(layer.name, (layer, torch.ones_like(gain), None))
-        moved = offset if shift is None else shift * gain + (0 if offset is None else offset)
-        values[layer.name] = layer, before * gain, moved
-    layers, gains, offsets = zip(*values.values(), strict=True)
-    return _filled(NormPerturbation([*layers], first.left_out).to(first.gain), gains, offsets)
+def _merged(norms):
+    """One clamp of features in the place of some, one after another."""
+    values = {}
+    for layer, gain, offset in itertools.chain.from_iterable(norm.by_layer() for norm in norms):
+        first, before, shift = values.get(layer.name, (layer, 1.0, 0.0))
+        values[layer.name] = first, before * gain, shift * gain + offset if layer.has_offset else None
+    layers = [layer for layer, *_ in values.values()]
+    return _filled(NormPerturbation(layers, norms[0].left_out).to(norms[0].gain), [*values.values()])
