@@ -242,7 +242,7 @@ SWITCHES = {
     "views tried on few": Switch(
         {"clamping._views._FEW_SAMPLES": constant(10**9)}, {"clamping._views.choose_views": called}
     ),
-    "views by two errors": Switch({"clamping._views._ERRORS": constant(0.0)}, {"clamping._views._grown": called}),
+    "views by two errors": Switch({"clamping._views._ERRORS": constant(0.0)}, {"clamping._views.choose_views": called}),
 }
 # What the package could do without, in nodes of its syntax trees without docstrings: by deletions that were tried. What
 # has no switch is gone: it brought little, and that in one setting, or nothing.

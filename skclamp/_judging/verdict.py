@@ -29,10 +29,8 @@ class Reason(Enum):
     OTHER_SHAPE = "not for inputs of shape {about}"
     NO_NORM_LAYERS = "the network has no normalisation layer {about}"
     # Why a view didn't join.
-    GAINED_LITTLE = "inner folds gained {value:.2g} nats, needs {needed:.2g}"
-    WITHOUT_WEIGHT = "inner folds gave it no weight"
-    BETTER_ONE_JOINED = "another view did better"
-    BETTER_ONES_ON_FEW = "others did better on {about} samples"
+    GAINED_LITTLE = "inner folds gained {value:z.2g} nats, needs more than {needed:.2g}"
+    ANOTHER_VIEW_DID_BETTER = "another view did better"
     # Why held-out folds weren't used.
     FEW_FOR_THE_GUARD = "the guard needs {needed} independent samples with weight, got {value}"
     FEW_FOR_VIEWS = "views need {needed} independent samples with weight, got {value}"

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from numbers import Integral
 
 import numpy as np
@@ -30,25 +31,21 @@ _ERRORS = 2.0
 @torch.no_grad()
 def candidate_views(views, problem):
     """Candidates by their names, those given or, of a number of them, those known of such inputs."""
-    x, places, candidates = problem.example(1), problem.backbone.places, views
+    x, places = problem.example(1), problem.backbone.places
     if isinstance(views, Integral):
         known = views_of(x.shape[1:]) if problem.has_floating_inputs else []
-        candidates = [view for view in known if not places or view._moves_back(x.shape[2:], places)]
+        views = [view for view in known if not places or view._moves_back(x.shape[2:], places)]
     elif x is None:
         raise ValueError("input_key must name the entry of X that views look at, of floating-point numbers; got None")
-    candidates = [copy.deepcopy(view).to(x.device).eval() for view in candidates if type(view) is not nn.Identity]
+    candidates = [copy.deepcopy(view).to(x.device).eval() for view in views if type(view) is not nn.Identity]
     for view in candidates:
+        rule = f"max_views must have views that keep the shape of a batch, {tuple(x.shape)}"
         try:
-            seen = view(x)
-        except RuntimeError as error:
-            rule = f"max_views must have views of inputs of shape {tuple(x.shape[1:])}"
-            raise ValueError(f"{rule}; {view!r} doesn't take them: {error}") from error
-        if not isinstance(seen, torch.Tensor) or seen.shape != x.shape:
-            got = tuple(seen.shape) if isinstance(seen, torch.Tensor) else type(seen).__name__
-            rule = f"max_views must have views that keep the shape of a batch, {tuple(x.shape)}"
-            raise ValueError(f"{rule}; got {got} of {view!r}")
-        if not torch.isfinite(seen).all():
-            raise ValueError(f"max_views must have views that yield finite inputs; got NaN or infinity of {view!r}")
+            shape = view(x).shape
+        except (AttributeError, RuntimeError) as error:
+            raise ValueError(f"{rule}; {view!r} doesn't take it: {error}") from error
+        if shape != x.shape:
+            raise ValueError(f"{rule}; got {tuple(shape)} of {view!r}")
         if places and isinstance(view, VIEWS) and not view._moves_back(x.shape[2:], places):
             raise ValueError(
                 f"max_views must have views that leave places where they are or move them as whole ones; got {view!r}, "
@@ -66,41 +63,40 @@ def join_views(clamp, candidates, most, level, seed, *, guarded, by_default):
     why = _why_none(clamp.searched, candidates, by_default)
     if why is not None:
         return clamp, nothing_tried(why) if guarded else None
-    searched, state = clamp.searched, clamp.state
-    look = Looks(searched, state.perturbation, candidates)
+    searched, state, splits = clamp.searched, clamp.state, clamp.splits
+    everyone = np.arange(len(searched))
+    base = clamp.in_sample if state.identity else searched.logits
+    look = Looks(searched, state.perturbation, candidates, everyone, base)
     if not guarded:
-        base = clamp.in_sample if state.identity else searched.logits
-        chosen, _ = choose_views(searched, look, np.arange(len(searched)), base, most, seed)
-        names, weights, logits = _weighed(searched, chosen, most)
-        if names == [AS_IT_IS]:
-            return clamp, None
-        logits = weighted_sum(logits, (weights / weights.sum()).tolist())
-        return _joined(clamp, candidates, names, weights, searched, logits), None
-    # What the search has learned in each fold. Without a perturbation what a fold looks at another one holds out.
-    perturbed = clamp.folds if state.identity else [None] * len(clamp.splits)
-    looks = [Looks(searched, seen.learned.perturbation, candidates) if seen else look for seen in perturbed]
+        chosen, _ = choose_views(searched, look, everyone, most, seed)
+        logits = {name: look(name, everyone) for name in chosen}
+        weights = _weighed(searched, logits, most)
+        joined = _joined(clamp, candidates, weights, searched, _averaged(logits, weights))
+        return joined if [*weights] != [AS_IT_IS] else clamp, None
+    # Without a perturbation what a fold looks at another one holds out.
+    perturbed, looks, scales = [None] * len(splits), [look] * len(splits), [1.0] * len(splits)
+    if state.identity:
+        # What the search has learned in each fold, and logits of each as large as those of what all samples learned.
+        perturbed, scales = clamp.folds, clamp.scales
+        looks = [
+            Looks(searched, seen.learned.perturbation, candidates, rows, seen.logits)
+            for (_, rows), seen in zip(splits, perturbed, strict=True)
+        ]
     judged = [
         _in_fold(searched, split, look, seen, most, seed)
-        for split, look, seen in zip(clamp.splits, looks, perturbed, strict=True)
+        for split, look, seen in zip(splits, looks, perturbed, strict=True)
     ]
-    evidence = Evidence.from_folds(searched, clamp.splits, judged)
+    evidence = Evidence.from_folds(searched, splits, judged)
     decision = decide(evidence, 0, level)
     if not decision.verdict.accepted:
         return clamp, decision
-    # Logits of each fold as large as those of what all the samples learned.
-    held_out, scales = evidence.of(0), clamp.scales if state.identity else [1.0] * len(evidence.folds)
     pooled = partial(pooled_logits, searched, evidence.folds, scales=scales)
     # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
     out_of_fold = {}
-    for name in dict.fromkeys([AS_IT_IS, *(name for fold in decision.verdict.folds for name in fold["views"])]):
-        parts = []
-        for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
-            part = seen.learned.get(name)
-            parts.append(look(name, rows) if part is None else part)
-        judging, out_of_fold[name] = pooled(parts)
-    names, weights, _ = _weighed(judging, out_of_fold, most)
-    judging, logits = pooled([seen.logits for seen in held_out])
-    return _joined(clamp, candidates, names, weights, judging, logits), decision
+    for name in chain([AS_IT_IS], *(fold["views"] for fold in decision.verdict.folds)):
+        out_of_fold[name] = pooled([look(name, rows) for rows, look in zip(evidence.folds, looks, strict=True)])[1]
+    judging, logits = pooled([seen.logits for seen in evidence.of(0)])
+    return _joined(clamp, candidates, _weighed(judging, out_of_fold, most), judging, logits), decision
 
 
 def _why_none(problem, candidates, by_default):
@@ -117,122 +113,116 @@ def _why_none(problem, candidates, by_default):
     return None
 
 
-def _joined(clamp, candidates, names, weights, judging, logits):
+def _joined(clamp, candidates, weights, judging, logits):
     """The clamp with views at some weights."""
-    views, shares = [candidates.get(name, nn.Identity()) for name in names], weights / weights.sum()
+    views, shares = [candidates.get(name, nn.Identity()) for name in weights], np.array([*weights.values()])
+    shares = shares / shares.sum()
     return replace(clamp, stage="views", before=clamp, views=views, shares=shares, judging=judging, logits=logits)
 
 
 def _in_fold(problem, split, look, perturbed, most, seed):
     """The `HeldOut` of one view, and a list of that of the views that a fold chooses; `perturbed` is the search's."""
-    (rows, held_out_rows), train, held_out = split, *map(problem.take, split)
-    rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
-    base = train.logits_under(look.perturbation) if perturbed else train.logits
-    chosen, untried = choose_views(train, look, rows, base, most, seed)
-    baseline = perturbed or hold_out(train, held_out)
-    names, weights, _ = _weighed(train, chosen)
-    views = [name for name in names if name != AS_IT_IS]
-    logits = {AS_IT_IS: baseline.logits} | {name: look(name, held_out_rows) for name in views}
-    joined = baseline
+    (rows, held_out_rows), (train, held_out) = split, map(problem.take, split)
+    chosen, untried = choose_views(train, look, rows, most, seed)
+    weights = _weighed(train, {name: look(name, rows) for name in chosen}, most)
+    baseline = joined = perturbed or hold_out(train, held_out)
+    views = sorted(name for name in weights if name != AS_IT_IS)
     if views:
-        averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
-        temperature = 1 / weights.sum()
+        averaged = _averaged({name: look(name, held_out_rows) for name in weights}, weights)
+        temperature = 1 / sum(weights.values())
         joined = HeldOut(held_out.nll(temperature, averaged), temperature, averaged)
-    told = {"views": names, "temperature": float(joined.temperature)}
-    facts = {"name": " + ".join(sorted(views)), "moved": bool(views), "told": told, "untried": untried}
-    return baseline, [joined._replace(learned=logits, **facts)]
+    told = {"views": [*weights], "temperature": float(joined.temperature)}
+    return baseline, [joined._replace(name=" + ".join(views), moved=bool(views), told=told, untried=untried)]
 
 
 class Looks:
-    """Logits of samples under views of the inputs that a perturbation leaves: each is passed once."""
+    """Logits of samples under views of the inputs that a perturbation leaves: each is passed once.
 
-    def __init__(self, problem, perturbation, candidates):
+    Of the inputs as they are, the `logits` of some `rows` are known.
+    """
+
+    def __init__(self, problem, perturbation, candidates, rows, logits):
         self.problem, self.perturbation, self.candidates = problem, perturbation, candidates
-        self._seen = {name: (torch.zeros_like(problem.logits), np.zeros(len(problem), bool)) for name in candidates}
+        names = AS_IT_IS, *candidates
+        self._seen = {name: (torch.zeros_like(problem.logits), np.zeros(len(problem), bool)) for name in names}
+        known, seen = self._seen[AS_IT_IS]
+        known[rows], seen[rows] = logits, True
 
     def __call__(self, name, rows):
         """Logits of some samples under a view."""
         logits, seen = self._seen[name]
         new = rows[~seen[rows]]
         if len(new):
-            part = self.problem.take(new).logits_under(self.perturbation, [(self.candidates[name], 1.0)])
-            logits[new] = part.to(logits)
+            views = [(self.candidates[name], 1.0)] if name in self.candidates else ()
+            logits[new] = self.problem.take(new).logits_under(self.perturbation, views).to(logits)
             seen[new] = True
         return logits[rows]
 
 
-def _weighed(problem, logits, most=None):
-    """Names, weights and logits of the views that have a weight, or of the first; of more than `most` the least goes.
-
-    The NLL of the samples is least at these weights, the labels smoothed.
-    """
+def _weighed(problem, logits, most):
+    """Weights of at most so many views by name, or of the first; of more that have a weight the least goes."""
     while True:
-        weights = _weights(problem, [*logits.values()])
-        if not weights.any():
-            weights = np.eye(len(weights))[0]
-        logits = {name: part for (name, part), weight in zip(logits.items(), weights, strict=True) if weight}
-        names, weights = [*logits], weights[weights > 0]
-        if most is None or len(names) <= most:
-            return names, weights, [*logits.values()]
-        del logits[names[int(np.argmin(weights))]]
+        weights = zip(logits, _solved(problem, [*logits.values()]).weights.tolist(), strict=True)
+        found = {name: weight for name, weight in weights if weight} or {next(iter(logits)): 1.0}
+        if len(found) <= most:
+            return found
+        least = min(found, key=found.__getitem__)
+        logits = {name: logits[name] for name in found if name != least}
 
 
-def _weights(problem, logits):
+def _averaged(logits, weights):
+    """Weighted mean of the logits of some views."""
+    total = sum(weights.values())
+    return weighted_sum([logits[name] for name in weights], [weight / total for weight in weights.values()])
+
+
+def _solved(problem, logits):
     """Weights of some views' logits at which the NLL of a problem's samples is least, the labels smoothed."""
     rows = [problem.rows(each) for each in logits]
-    y, weight = rows[0].y, rows[0].weight
-    return solve_weights([each.logits for each in rows], y, sample_weight=weight, smooth=True).weights
+    return solve_weights([each.logits for each in rows], rows[0].y, sample_weight=rows[0].weight, smooth=True)
 
 
-def choose_views(problem, look, rows, base, most, seed):
-    """Return logits of the samples under views that lower the NLL, by name; and why others didn't join.
+def choose_views(problem, look, rows, most, seed):
+    """Names of the views that lower the NLL, the inputs as they are first; and why others didn't join.
 
-    The inputs as they are, with the logits `base`, come first of the `most` views. Each sample has weight; `rows` are
-    the samples' positions for `look`, a `Looks`.
+    At most so many join, one by one, as long as the best of those left gains on inner folds. `rows` are the samples'
+    positions for `look`, a `Looks`.
     """
-    names, n_kept = list(look.candidates), max(_FEWEST_FINALISTS, most - 1)
-    untried: dict[str, Objection] = {}
-    some = np.sort(np.random.default_rng(seed).permutation(len(problem))[:_FEW_SAMPLES])
-    if len(names) > n_kept and len(some) < len(problem):
-        few, everyone = problem.take(some), np.arange(len(some))
-        losses = {name: _losses(few, [(everyone, everyone)], [base[some], look(name, rows[some])]) for name in names}
-        losses = {name: np.average(each, weights=few.weight) for name, each in losses.items()}
-        best = sorted(names, key=losses.__getitem__)[:n_kept]
-        worse = Objection(Reason.BETTER_ONES_ON_FEW, about=len(some))
-        names, untried = best, {name: worse for name in names if name not in best}
-    logits = {name: look(name, rows) for name in names}
-    chosen, why_not = _grown(problem, base, logits, most, seed)
-    return chosen, untried | why_not
-
-
-def _grown(problem, base, logits, most, seed):
-    """Logits of views joined one by one, as long as the best of those left gains on inner folds; why others didn't."""
-    weight = problem.weight.numpy()
-    halves = [*KFold(2, shuffle=True, random_state=seed).split(weight)]
-    chosen, left = {AS_IT_IS: base}, dict(logits)
-    untried: dict[str, Objection] = {}
-    present = _losses(problem, halves, [base])
+    left, chosen = _finalists(problem, look, rows, most, seed), [AS_IT_IS]
+    untried = dict.fromkeys(look.candidates, Objection(Reason.ANOTHER_VIEW_DID_BETTER))
+    halves = [*KFold(2, shuffle=True, random_state=seed).split(rows)]
+    logits, weight = {name: look(name, rows) for name in (AS_IT_IS, *left)}, problem.weight.numpy()
+    present = _losses(problem, halves, [logits[AS_IT_IS]])
     while left and len(chosen) < most:
-        losses = {name: _losses(problem, halves, [*chosen.values(), part]) for name, part in left.items()}
-        best = min(losses, key=lambda name: np.average(losses[name], weights=weight))
-        for name in losses:
-            mean, error, _ = student_below_zero(losses[name] - present, weight)
-            reason = Reason.GAINED_LITTLE if error else Reason.WITHOUT_WEIGHT
-            untried[name] = Objection(reason, -mean, _ERRORS * error)
-        if not untried[best].value > untried[best].needed:
+        losses = {name: _losses(problem, halves, [logits[each] for each in (*chosen, name)]) for name in left}
+        gains = {name: student_below_zero(present - losses[name], weight) for name in left}
+        best = max(left, key=lambda name: gains[name][0])
+        if gains[best][0] <= _ERRORS * gains[best][1]:
+            for name, (gain, error, _) in gains.items():
+                untried[name] = Objection(Reason.GAINED_LITTLE, gain, _ERRORS * error)
             break
-        chosen[best], present = left.pop(best), losses[best]
-        untried.pop(best)
-    for name in left if len(chosen) == most else ():
-        untried[name] = untried[name]._replace(reason=Reason.BETTER_ONE_JOINED)
-    return chosen, untried
+        chosen.append(best)
+        left.remove(best)
+        present = losses[best]
+    return chosen, {name: why for name, why in untried.items() if name not in chosen}
+
+
+def _finalists(problem, look, rows, most, seed):
+    """Names of the views that do best beside the inputs as they are, on a few samples; of all, where views are few."""
+    names, n_kept = [*look.candidates], max(_FEWEST_FINALISTS, most - 1)
+    some = np.sort(np.random.default_rng(seed).permutation(len(problem))[:_FEW_SAMPLES])
+    if len(names) <= n_kept or len(some) == len(problem):
+        return names
+    few, base = problem.take(some), look(AS_IT_IS, rows[some])
+    losses = {name: _solved(few, [base, look(name, rows[some])]).loss for name in names}
+    return sorted(names, key=losses.__getitem__)[:n_kept]
 
 
 def _losses(problem, splits, views):
-    """NLL of each sample, of all, at the weights of the part of its split that learns."""
+    """NLL of each sample at the weights of the part of its split that learns."""
     losses = np.empty(len(problem))
     for train, rows in splits:
-        weights = _weights(problem.take(train), [view[train] for view in views])
+        weights = _solved(problem.take(train), [view[train] for view in views]).weights
         averaged = weighted_sum([view[rows] for view in views], weights.tolist())
         losses[rows] = problem.take(rows).nll(1.0, averaged)
     return losses
