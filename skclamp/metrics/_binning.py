@@ -316,7 +316,7 @@ class Probabilities:
         places = bin_indices(values, edges) * self.n_classes + column
         shape = len(edges) - 1, self.n_classes
         count, total = (
-            np.bincount(places, weight, math.prod(shape)).reshape(shape)
+            np.bincount(places, weight, math.prod(shape)).reshape(shape).astype(np.float64)
             for weight in (masses[row], masses[row] * values)
         )
         whole = sum(masses[rows] @ chunk for rows, chunk in self.chunks())

@@ -85,16 +85,16 @@ def test_norms_of_the_most_probable_classes(kind, top_k, threshold, n, n_classes
 
 @pytest.mark.parametrize("kind", ["l1", "l2", "max"])
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
-@pytest.mark.parametrize("threshold", [None, 0.05, 0.3])
-def test_classwise_norms(kind, strategy, threshold):
+@pytest.mark.parametrize(("threshold", "n_bins"), [(None, 7), (0.05, 7), (0.3, 7), (None, 1)])
+def test_classwise_norms(kind, strategy, threshold, n_bins):
     y, proba = draw(n=300, k=4)
     expected = []
     for k, column in enumerate(proba.T):
         kept = column > (-1 if threshold is None else threshold)
         pair = column[kept], (y == k)[kept].astype(float)
-        bins = _bins(*pair, np.arange(1, 8) / 7) if strategy == "uniform" else _equal_mass(*pair, 7)
+        bins = _bins(*pair, np.arange(1, n_bins + 1) / n_bins) if strategy == "uniform" else _equal_mass(*pair, n_bins)
         expected.append(_norm(bins, kind))
-    options = {"n_bins": 7, "norm": kind, "strategy": strategy, "threshold": threshold}
+    options = {"n_bins": n_bins, "norm": kind, "strategy": strategy, "threshold": threshold}
     np.testing.assert_allclose(classwise_calibration_error(y, proba, average=None, **options), expected, atol=1e-6)
     assert classwise_calibration_error(y, proba, **options) == pytest.approx(np.mean(expected), abs=1e-6)
 
