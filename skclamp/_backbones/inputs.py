@@ -4,10 +4,9 @@ import copy
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Number
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,11 +41,11 @@ UNFITTED = "where the classifier isn't fitted"
 
 
 def dataset_behind(X, *, any_order=False):
-    """Return the Dataset that holds samples: a DataLoader's, `NamedArrays` of a dict, a view of what is none by class.
+    """Return the Dataset that holds samples: a DataLoader's, `Arrays` of a dict, a view of what is none by class.
 
     A DataLoader's Dataset is read in its own order, as a `LoadedDataset`; an array stays as it is. ``any_order=True``
-    says that nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them. One that leaves
-    out or repeats samples, or does something of its own, is refused.
+    says that nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them. One that samples
+    a part of its Dataset, or does something of its own, is refused.
     """
     if isinstance(X, DataLoader):
         return LoadedDataset(X, any_order)
@@ -54,12 +53,10 @@ def dataset_behind(X, *, any_order=False):
         raise TypeError("X must hold inputs of one size; got a nested tensor: pass X.to_padded_tensor(0.0)")
     # A sparse matrix of scipy's may be a mapping of places.
     if isinstance(X, Mapping) and not issparse(X):
-        return NamedArrays(X)
+        return _named_arrays(X)
     if hasattr(X, "with_format") and hasattr(X, "column_names"):
         # Hugging Face's: without a format its items are lists, which take long to convert.
-        given = (
-            X.format["type"] if hasattr(X, "format") else getattr(getattr(X, "_formatting", None), "format_type", None)
-        )
+        given = X.format["type"] if hasattr(X, "format") else None
         X = X.with_format("torch") if given is None else X
     elif not isinstance(X, SliceDataset):
         return X
@@ -72,11 +69,9 @@ def _as_dataset(items):
 
 
 def check_items(X, y=None):
-    """Raise for a list or tuple of a Dataset's items, for several inputs side by side, and for inputs beside labels."""
-    if y is None and isinstance(X, tuple) and len(X) == 2:
-        shape, of_labels = (getattr(part, "shape", ()) for part in X)
-        if len(shape) > len(of_labels) > 0 and shape[:1] == of_labels[:1]:
-            raise TypeError("X must be samples, and y their labels; got a tuple of 2 as X: give X[0], X[1]")
+    """Raise for a list of a Dataset's items, and for several inputs side by side."""
+    if y is None and len(X) == 2 and getattr(X[0], "ndim", 0) > getattr(X[1], "ndim", 0) > 0:
+        raise TypeError("X must be samples, and y their labels; got a tuple of 2 as X: give X[0], X[1]")
     first = X[0] if len(X) else None
     pairs = isinstance(first, tuple) and getattr(next(iter(first), None), "ndim", 0) > 0
     if isinstance(X, list) and (pairs or isinstance(first, Mapping)):
@@ -92,7 +87,7 @@ def check_no_dataset(X, where, name="X"):
     """Raise for a Dataset where only an array will do."""
     if isinstance(X, Dataset):
         X = X.dataset if isinstance(X, LoadedDataset) else X
-        kind = "a dict" if isinstance(X, NamedArrays) else f"the Dataset {type(X).__name__}"
+        kind = "a dict" if isinstance(X, Arrays) else f"the Dataset {type(X).__name__}"
         raise TypeError(f"{name} must be an array {where}; got {kind}")
 
 
@@ -124,9 +119,6 @@ def _check_loader(loader, any_order):
             "as the network takes them"
         )
     is_stream = isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
-    n_left_out = "the last" if is_stream else len(dataset) % batches.batch_size
-    if batches.drop_last and n_left_out:
-        raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
     sampler: Any = batches.sampler
     in_order = type(sampler) is SequentialSampler
     once = in_order or (any_order and type(sampler) is RandomSampler and not sampler.replacement)
@@ -138,24 +130,33 @@ def _check_loader(loader, any_order):
         )
 
 
-class NamedArrays(Dataset):
-    """Arrays by the names under which a network takes them, as a tokenizer returns them, first axes the samples.
+class Arrays(Dataset):
+    """Samples along the first axis of one tensor, or of several by name, which stay where they are and as they are."""
 
-    An entry "labels" or "label" holds labels. `tensors`, the inputs by name, stay where they are and as they are.
-    """
-
-    def __init__(self, arrays):
-        arrays, labels = _without_labels(arrays)
-        self.tensors = {name: _entry(values, name) for name, values in arrays.items()}
-        self.labels = None if labels is None else to_numpy(labels)
-        lengths = {name: len(values) for name, values in self.tensors.items()}
-        if self.labels is not None:
-            lengths["labels"] = len(self.labels)
-        if not self.tensors or len(set(lengths.values())) > 1:
-            raise ValueError(f"X must be a dict of arrays with one entry per sample each; got lengths {lengths}")
+    def __init__(self, tensors, labels=None):
+        self.tensors, self.labels = tensors, labels
 
     def __len__(self):
-        return len(next(iter(self.tensors.values())))
+        return len(next(iter(_by_name(self.tensors).values())))
+
+    def __getitems__(self, indices):
+        return _rows_of(self.tensors, indices), _rows_of(self.labels, indices)
+
+
+def _named_arrays(entries):
+    """Arrays by the names under which a network takes them, as a tokenizer returns them; "labels" or "label" are such.
+
+    ValueError unless all have one entry per sample.
+    """
+    entries, labels = _without_labels(entries)
+    tensors = {name: _entry(values, name) for name, values in entries.items()}
+    labels = None if labels is None else to_numpy(labels)
+    lengths = {name: len(values) for name, values in tensors.items()}
+    if labels is not None:
+        lengths["labels"] = len(labels)
+    if not tensors or len(set(lengths.values())) > 1:
+        raise ValueError(f"X must be a dict of arrays with one entry per sample each; got lengths {lengths}")
+    return Arrays(tensors, labels)
 
 
 def _without_labels(entries):
@@ -175,7 +176,7 @@ def _entry(values, name):
 
 
 def open_inputs(X, *, batch_size="auto", on_cpu=True):
-    """Wrap what `dataset_behind` returns as ArrayInputs or DatasetInputs.
+    """Wrap what `dataset_behind` returns as `Inputs`.
 
     Arrays have any rank from two on, first axis the samples. A Dataset holds inputs or (input, label) pairs, inputs
     being arrays or dicts of arrays. A DataLoader's settings win over `batch_size`; its memory isn't pinned where it
@@ -186,18 +187,20 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True):
         loading = {"batch_size": BATCH_SIZE, "most": _MOST_ON_CPU if on_cpu else None}
     if isinstance(X, LoadedDataset):
         loading, X = {**X.loading, "pin_memory": X.loading["pin_memory"] and not on_cpu}, X.dataset
-    if isinstance(X, NamedArrays):
-        return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"], most=loading.get("most"))
-    if isinstance(X, Dataset):
-        if isinstance(X, IterableDataset):
-            # Several workers would each go through the stream, or change the order of one that they share.
-            loading["num_workers"] = min(1, loading.get("num_workers", 0))
-        elif not hasattr(X, "__len__"):
-            raise TypeError(
-                f"X must be a Dataset with a length, or an IterableDataset; got {type(X).__name__}, which has neither "
-                "length nor order"
-            )
-        return DatasetInputs(X, **loading)
+    if not isinstance(X, Dataset):
+        X = _unnamed_array(X)
+    if isinstance(X, IterableDataset):
+        # Several workers would each go through the stream, or change the order of one that they share.
+        loading["num_workers"] = min(1, loading.get("num_workers", 0))
+    elif not hasattr(X, "__len__"):
+        raise TypeError(
+            f"X must be a Dataset with a length, or an IterableDataset; got {type(X).__name__}, which has neither "
+            "length nor order"
+        )
+    return Inputs(X, **loading)
+
+
+def _unnamed_array(X):
     if isinstance(X, (list, tuple)):
         check_items(X)
     try:
@@ -209,52 +212,10 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True):
             "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
             f"{values.ndim}-dimensional array for a network. A single sample is X[None]"
         )
-    return ArrayInputs(values, **loading)
+    return Arrays(values)
 
 
-@dataclass(eq=False)
-class ArrayInputs:
-    """Samples along the first axis of one tensor, or of several by name, which stay where they are and as they are.
-
-    `rows` are the samples that count, in this order; None is all of them. `most` is how many numbers a batch may hold,
-    None any. `loading` is what torch's DataLoader is told beside the batch size.
-    """
-
-    values: Any
-    labels: Any = None
-    rows: torch.Tensor | None = None
-    batch_size: int = BATCH_SIZE
-    most: int | None = None
-
-    loading: ClassVar[dict] = {}
-    is_stream = is_ragged = False
-
-    def __len__(self):
-        return len(next(iter(_by_name(self.values).values())) if self.rows is None else self.rows)
-
-    def take(self, indices):
-        """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
-        rows = torch.as_tensor(indices)
-        return replace(self, rows=rows if self.rows is None else self.rows[rows])
-
-    def batches(self, batch_size=None):
-        """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
-        batch_size = batch_size or _at_once(self.values, self.batch_size, self.most)
-        for start in range(0, len(self), batch_size):
-            # Of neighbours views.
-            places = slice(start, start + batch_size)
-            rows = places if self.rows is None else self.rows[places]
-            inputs = _rows_of(self.values, rows)
-            _check_finite(inputs, start)
-            yield inputs, _rows_of(self.labels, rows)
-
-    def fetch(self, indices):
-        """Inputs at some positions, as a batch."""
-        taken = self.take(indices)
-        return _rows_of(taken.values, taken.rows)
-
-
-class DatasetInputs:
+class Inputs:
     """Samples of a Dataset, read again each time by a DataLoader of ours, which takes the options `loading` beside.
 
     Those of an IterableDataset are a stream of unknown length, which can only be gone through. `collate_fn` is a
@@ -267,7 +228,10 @@ class DatasetInputs:
         self.is_stream = isinstance(dataset, IterableDataset)
         # Of the batches that were read, each once; those that are taken share them.
         self._sizes: list[dict] = []
-        self._collate = _collate if collate_fn is None else partial(_own_batch, collate_fn)
+        self._collate: Any = _collate if collate_fn is None else partial(_own_batch, collate_fn)
+        if isinstance(dataset, Arrays):
+            # They come a batch at a time.
+            self._collate = tuple
 
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
@@ -284,14 +248,17 @@ class DatasetInputs:
                 if self._collate is _collate:
                     _check_sizes(self._sizes, _BY_COLLATING)
             _check_finite(inputs, n_before)
-            record(inputs)
+            if self._collate is not tuple:
+                record(inputs)
             n_loaded = len(next(iter(_by_name(inputs).values())))
-            size = _at_once(inputs, n_loaded, None if batch_size else self.most)
+            n_before += n_loaded
+            if batch_size is not None or self.most is None:
+                yield inputs, labels
+                continue
+            size = _at_once(inputs, n_loaded, self.most)
             for start in range(0, n_loaded, size):
                 rows = slice(start, start + size)
-                # What isn't one for each sample can't be labels.
-                yield _rows_of(inputs, rows), _rows_of(labels, rows) if _n_rows(labels) == n_loaded else labels
-            n_before += n_loaded
+                yield _rows_of(inputs, rows), _rows_of(labels, rows)
 
     def __len__(self):
         return len(self.dataset)
@@ -306,7 +273,7 @@ class DatasetInputs:
         _check_sizes(self._sizes, "in the collate_fn to one size; or clamp the features, perturbation='norm'")
 
     def take(self, indices):
-        """The samples at these positions, as a view of the Dataset."""
+        """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
         taken = copy.copy(self)
         taken.dataset = Subset(self.dataset, np.asarray(indices).tolist())
         return taken
@@ -328,29 +295,18 @@ def _collate(items):
         # Looked at only where they don't fit: a batch of small inputs is quickly made.
         _check_sizes([_sizes(item, axis=0) for item in inputs], _BY_COLLATING)
         raise
-    return batch, default_collate(list(labels)) if _are_there(labels) else None
+    return batch, None if any(label is None for label in labels) else default_collate(list(labels))
 
 
 def joined_labels(parts):
     """Labels of batches as one array; None where there are none, or what is in their place can't be any."""
-    if not _are_there(parts) or isinstance(parts[0], Mapping):
+    if any(part is None or isinstance(part, Mapping) for part in parts):
         return None
     try:
         return np.concatenate([to_numpy(part) for part in parts])
     except ValueError:
         # Several for each sample.
         return None
-
-
-def _are_there(labels):
-    """Return True where there are labels; ValueError if some samples have one and others None."""
-    n_missing = sum(label is None for label in labels)
-    if 0 < n_missing < len(labels):
-        raise ValueError(
-            "X must be a Dataset that brings a label for each sample, or none at all; got None beside labels. None "
-            "stands for a missing label in y alone, of CalibrationMonitor: give the inputs as X, and the labels as y"
-        )
-    return n_missing < len(labels)
 
 
 def _own_batch(collate_fn, items):
@@ -423,9 +379,7 @@ def _by_name(inputs):
 
 
 def _at_once(inputs, batch_size, most):
-    """Return how many of `batch_size` samples hold at most so many numbers, a power of two; None is any number."""
-    if most is None:
-        return batch_size
+    """Return how many of `batch_size` samples hold at most so many numbers, a power of two."""
     n_each = sum(tensor[:1].numel() for tensor in _by_name(inputs).values())
     return min(batch_size, 2 ** int(math.log2(max(1, most // max(1, n_each)))))
 

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -136,16 +135,14 @@ class NetworkBackbone(Backbone):
             (key,) = batch
             self.module.input_key = key
         names = ", ".join(map(repr, batch))
-        if isinstance(scale, dict):
-            if unknown := sorted(set(scale) - set(batch) - {key}):
-                raise ValueError(f"integer_scale must name entries of X, {names}; got {unknown[0]!r}")
-        elif scale is not None and key is None and len(batch) > 1:
-            raise ValueError(
-                f"integer_scale must be a dict of scales by entry where X has several, {names}; got {scale!r}"
-            )
-        else:
-            # One scale is that of the perturbed entry, or of the only one.
+        if not isinstance(scale, dict):
+            if scale is not None and key is None and len(batch) > 1:
+                raise ValueError(
+                    f"integer_scale must be a dict of scales by entry where X has several, {names}; got {scale!r}"
+                )
             scale = {next(iter(batch)) if key is None else key: scale}
+        elif unknown := sorted(set(scale) - {*batch, key}):
+            raise ValueError(f"integer_scale must name entries of X, {names}; got {unknown[0]!r}")
         others = {name: self._convert(entry, name, scale.get(name)) for name, entry in batch.items()}
         if key is None and not (self.perturbs and any(entry.is_floating_point() for entry in others.values())):
             # Nothing is added to integers, such as tokens.
@@ -185,7 +182,6 @@ class NetworkBackbone(Backbone):
         n_samples = None if inputs.is_stream else len(inputs)
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
-        out: Any = None
         parts: list = []
         labels: list = []
         sizes: list = []
@@ -195,32 +191,24 @@ class NetworkBackbone(Backbone):
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
                 seen = x if x is not None else next(filter(torch.is_floating_point, others.values()), None)
-                if not labels:
+                if not parts:
                     look_at_scale(seen, self.scale_of_fit)
                 if measures and n_done < MAX_SAMPLES:
                     sizes.append(sizes_of(seen))
                 z = self._logits_of(x, others, transform, views, n_done)
                 z = self.at_places(z, n_samples) if z.ndim > 2 else z
                 if self._first is None and transform is None and not views:
-                    # What is compiled for batches of one size would be compiled anew for another.
-                    compiled = unwrapped(self.module.module) is not self.module.module
-                    few = slice(None if compiled else _N_REPEATED)
-                    beside = {name: entry[few] for name, entry in others.items()}
-                    self._first = None if x is None else x[few].clone(), beside, z[few].clone()
-                if not labels:
-                    out = z.new_empty(n_samples or 0, *z.shape[1:])
-                    self._check_memory(out)
-                # Copies: some networks hand out memory that they use again. Streams don't say how many are to come.
-                if n_samples is None:
-                    parts.append(z.clone())
-                else:
-                    out[n_done : n_done + len(z)] = z
-                n_done += len(z)
+                    self._first = self._few(x, others, z)
+                if not parts:
+                    self._check_memory(z, n_samples)
+                # Copies: some networks hand out memory that they use again.
+                parts.append(z.clone())
                 labels.append(y)
+                n_done += len(z)
                 bar.update(len(z))
-        if not labels:
+        if not parts:
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
-        logits = torch.cat(parts) if parts else out[:n_done]
+        logits = torch.cat(parts)
         logits = logits.cpu() if logits.numel() <= _FEW else logits
         try:
             check_logit_range(logits, "the network's output")
@@ -244,14 +232,23 @@ class NetworkBackbone(Backbone):
             check_probabilities(scores, name, self.dtype, self.outputs)
         return self.module._logits_of(output, n_samples, None, passed_on)
 
-    def _check_memory(self, logits):
-        """Warn of predictions at all places that take much of it."""
-        if logits.ndim > 2 and self.kept is None and logits.nbytes > _MANY_BYTES:
+    def _check_memory(self, logits, n_samples):
+        """Warn of predictions at all places that take much of it; `logits` are those of a first batch."""
+        n_bytes = logits.nbytes / len(logits) * (n_samples or 0)
+        if logits.ndim > 2 and self.kept is None and n_bytes > _MANY_BYTES:
             warn_caller(
-                f"predictions at all places take {logits.nbytes / 1e9:.1f} GB, in one array: module_ is a torch module "
+                f"predictions at all places take {n_bytes / 1e9:.1f} GB, in one array: module_ is a torch module "
                 "that yields calibrated logits batch by batch",
                 MemoryUseWarning,
             )
+
+    def _few(self, x, others, logits):
+        """Copies of a few inputs and of their logits."""
+        # What is compiled for batches of one size would be compiled anew for another.
+        compiled = unwrapped(self.module.module) is not self.module.module
+        few = slice(None if compiled else _N_REPEATED)
+        beside = {name: entry[few] for name, entry in others.items()}
+        return None if x is None else x[few].clone(), beside, logits[few].clone()
 
     def as_module(self, owner):
         return self.module

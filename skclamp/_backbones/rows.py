@@ -14,6 +14,7 @@ from .._utils.arrays import to_numpy
 _ENTRIES_AT_ONCE = 1 << 17
 # What stands for every NaN, and from where on a float leaves out whole numbers.
 _NAN, _WHOLE_IN_A_FLOAT = np.uint32(0x7FC00000), np.float32(2**24)
+_PRIME = np.uint64(2**32 - 5)
 _RECORD: ContextVar[list | None] = ContextVar("skclamp_rows", default=None)
 
 
@@ -81,19 +82,17 @@ def _sums(values, seed):
 
 
 def _words(rows):
-    """Numbers as the 32 bits of a float, of large whole ones with what a float leaves; names by a hash of each."""
+    """Numbers as the 32 bits of a float, of large ones with those of a double; names by a hash of each."""
     if rows.dtype.kind in "biuf":
         with np.errstate(over="ignore", invalid="ignore"):
             # The sum makes one zero of two.
             singles = np.add(rows, np.float32(0), dtype=np.float32)
             words = singles.view(np.uint32)
             words[np.isnan(singles)] = _NAN
-            if rows.dtype.kind != "b" and rows.dtype.itemsize >= 4 and rows.dtype != np.float32:
-                large = np.abs(singles) >= _WHOLE_IN_A_FLOAT
-                if large.any():
-                    numbers = rows[large].astype(np.longdouble)
-                    left = np.where(numbers == np.floor(numbers), numbers - singles[large], 0)
-                    words[large] ^= np.nan_to_num(left).astype(np.float32).view(np.uint32) * np.uint32(0x9E3779B1)
+            large = np.abs(singles) >= _WHOLE_IN_A_FLOAT
+            if large.any():
+                left = rows[large].astype(np.float64).view(np.uint64) % _PRIME
+                words[large] ^= left.astype(np.uint32)
         return words
     words = np.empty(rows.shape, dtype=np.uint32)
     for column, out in zip(rows.T, words.T, strict=True):

@@ -41,21 +41,22 @@ class Scale(NamedTuple):
 
 
 def sizes_of(x):
-    """Least and largest entry of floating-point inputs, and each sample's magnitude, on their device; else None."""
+    """Least and largest entry of each floating-point input, of shape (2, n_samples), on their device; else None."""
     if x is None or not x.is_floating_point() or not x.numel():
         return None
-    return *x.aminmax(), x.reshape(len(x), -1).abs().amax(1)
+    return torch.stack(x.reshape(len(x), -1).aminmax(dim=1))
 
 
 def scale_of(sizes):
     """The scale of batches, from the sizes of each or None; None of nothing, and where all of it is 0."""
-    if not (sizes := list(filter(None, sizes))):
+    known = [each for each in sizes if each is not None]
+    if not known:
         return None
-    lows, highs, magnitudes = zip(*sizes, strict=True)
-    bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
-    told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
-    (low, high), largest = told[:2].tolist(), told[2:]
-    return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL))) if largest.any() else None
+    lows, highs = torch.cat(known, 1).cpu().double().numpy()
+    largest = np.maximum(-lows, highs)
+    if not largest.any():
+        return None
+    return Scale(float(lows.min()), float(highs.max()), float(np.quantile(largest[largest > 0], _UNUSUAL)))
 
 
 def joined(scales):

@@ -115,7 +115,9 @@ def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
             perturbed: Any = None if x is None else perturbation(x).to(x.dtype).detach()
         if norm is None or extensions:
             perturbed.requires_grad_()
-        by_features: Any = None if norm is None else torch.zeros(len(y_encoded), sizes[0], device=device)
+        by_features: Any = (
+            None if norm is None else torch.zeros(len(y_encoded), sizes[0], device=device, requires_grad=True)
+        )
         with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
             precise = output.detach().to(torch.promote_types(output.dtype, torch.float32))
@@ -128,7 +130,7 @@ def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
             output.backward((slope / temperature).to(output.dtype))
         logits[rows], margins[rows] = output.detach(), margin.detach()
         slopes[rows] = -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
-        parts = [per_sample_gradients(perturbation, x, perturbed.grad) if norm is None else by_features]
+        parts = [per_sample_gradients(perturbation, x, perturbed.grad) if norm is None else by_features.grad]
         parts += [per_sample_gradients(extension, perturbed.detach(), perturbed.grad) for extension in extensions]
         gradients[rows] = torch.cat(parts, 1)
     problem.passes.forward += done

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._backbones.inputs import ArrayInputs, DatasetInputs
+from .._backbones.inputs import Inputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
 from .._judging.paired import numbered
 from .._judging.splits import joined
@@ -46,7 +46,7 @@ class Problem:
     """The data of one fit: all the samples, though this process may hold the `inputs` of some alone, its `shard`."""
 
     backbone: NetworkBackbone
-    inputs: ArrayInputs | DatasetInputs
+    inputs: Inputs
     y_encoded: torch.Tensor
     # On the CPU.
     weight: torch.Tensor

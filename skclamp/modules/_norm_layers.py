@@ -133,8 +133,25 @@ def _take_on(part, layer, gain, offset):
         setattr(part, name, nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value)
 
 
-def _clamped(h, gain, offset):
-    return h * gain if offset is None else torch.addcmul(offset, h, gain)
+def _clamped(layer, gain, offset, h):
+    """What a layer gives, times a gain and plus an offset, those of all samples or a row for each."""
+    # Of half precision a gain would be rounded by more than it moves.
+    precise = h.to(torch.promote_types(h.dtype, torch.float32))
+    gain = _spread(layer, gain.to(precise), h)
+    if offset is None:
+        return (precise * gain).to(h.dtype)
+    return torch.addcmul(_spread(layer, offset.to(precise), h), precise, gain).to(h.dtype)
+
+
+def _spread(layer, values, h):
+    """Numbers of a layer such that they broadcast against what it gives."""
+    if values.ndim == 1:
+        return layer.spread(values)
+    # Windows of an image, frames of a video: several rows for each sample.
+    each = values.repeat_interleave(h.shape[layer.axis] // len(values), 0)
+    shape = [1] * (h.ndim - len(layer.shape) - layer.n_trailing) + [*layer.shape] + [1] * layer.n_trailing
+    shape[layer.axis] = len(each)
+    return each.reshape(shape)
 
 
 @contextmanager
@@ -148,59 +165,20 @@ def features_clamped(head, perturbation, rows=None):
     perturbation : NormPerturbation or None
         None leaves the network as it is.
     rows : torch.Tensor of shape (n_samples, n_parameters), default=None
-        Zeros, to which ``backward`` of a loss, while they are held, adds each sample's gradients, by gain and by
-        offset. ``torch.autograd.grad`` doesn't go back through reentrant checkpoints.
+        Zeros that take a gradient: what each sample's gain and offset are beyond those of all. ``backward`` of a loss
+        gives them each sample's gradients; ``torch.autograd.grad`` doesn't go back through reentrant checkpoints.
     """
     if rows is None and (perturbation is None or not ((perturbation.gain != 1).any() | perturbation.offset.any())):
         yield
         return
     parts = parts_of(head.module)
+    values = torch.cat([perturbation.gain, perturbation.offset]).detach()
+    values = values if rows is None else values.to(rows.device) + rows
     with ExitStack() as handles:
-        for (layer, gain, offset), places in zip(perturbation.by_layer(), perturbation.places(), strict=True):
-            clamp = _clamp(layer, gain.detach(), None if offset is None else offset.detach(), rows, places)
-            handles.enter_context(attached(parts[layer.name], layer.before, clamp))
+        for layer, places in zip(perturbation.layers, perturbation.places(), strict=True):
+            own = [None if place is None else values[..., place] for place in places]
+            handles.enter_context(attached(parts[layer.name], layer.before, partial(_clamped, layer, *own)))
         yield
-
-
-def _clamp(layer, gain, offset, rows, places):
-    """A function of what a layer gives; on the way back it adds each sample's gradients to `rows`, if there are any."""
-
-    def clamp(h):
-        # Of half precision a gain would be rounded by more than it moves.
-        precise = h.to(torch.promote_types(h.dtype, torch.float32))
-        clamped = precise * gain.to(precise)
-        if offset is not None:
-            clamped = torch.addcmul(offset.to(precise), precise, gain.to(precise))
-        clamped = clamped.to(h.dtype)
-        if rows is None or not torch.is_grad_enabled():
-            return clamped
-        if not clamped.requires_grad:
-            # The way back reaches the first layer; a leaf couldn't be overwritten.
-            clamped = clamped.requires_grad_().clone()
-        clamped.register_hook(partial(_add_gradients, h.detach(), layer, rows, places))
-        return clamped
-
-    return clamp
-
-
-def _add_gradients(h, layer, rows, places, gradient):
-    """Add each sample's gradients by the gain and the offset of a layer to some rows."""
-    if gradient is None:
-        # An operation on the way back has none.
-        return
-    (gains, offsets), axis = places, layer.axis
-    shape = (1,) * (h.ndim - layer.n_trailing - len(layer.shape)) + layer.shape + (1,) * layer.n_trailing
-    positions = [k for k in range(h.ndim) if k != axis and shape[k] == 1 < h.shape[k]]
-
-    def summed(values):
-        if positions:
-            values = values.sum(positions, keepdim=True, dtype=rows.dtype)
-        # Windows of an image, frames of a video: several rows for each sample.
-        return values.movedim(axis, 0).unflatten(0, (len(rows), -1)).flatten(2).sum(1, dtype=rows.dtype)
-
-    rows[:, gains] += summed(gradient * h)
-    if offsets is not None:
-        rows[:, offsets] += summed(gradient)
 
 
 def attached(part, before, change):
@@ -315,7 +293,7 @@ def _form(name, part, args, kwargs, output, n_samples):
                 for own, tensor in tensors.items():
                     setattr(part, own, tensor)
             # What it doesn't give twice, or what a hook of the user's changed, no other weights give.
-            expected = _clamped(h, layer.spread(gain), layer.spread(offset) if bias else None)
+            expected = _clamped(layer, gain.flatten(), offset.flatten() if bias else None, h)
             if (before or _close(h, output)) and _close(clamped, expected):
                 return layer
     return LayerReason.NOT_AFFINE
@@ -370,10 +348,11 @@ def _probed(head, layers, x, others):
         logits = head(x, **others)
         folded = with_features_clamped(head, perturbation)(x, **others)
     n_parameters = sum(parameter.numel() for parameter in perturbation.parameters())
-    rows = torch.zeros(len(first), n_parameters, dtype=torch.float64, device=first.device)
+    rows = torch.zeros(len(first), n_parameters, dtype=torch.float64, device=first.device, requires_grad=True)
     with torch.enable_grad(), features_clamped(head, perturbation, rows):
         clamped = head(x, **others)
         if clamped.requires_grad:
             # Distinct weights: the plain sum of logits may be constant by design.
             (clamped.movedim(1, -1) @ torch.linspace(1.0, 2.0, clamped.shape[1]).to(clamped)).sum().backward()
-    return rows, (folded - clamped).abs().max() <= _LIKE_WEIGHTS * (clamped - logits).abs().max()
+    gradients = torch.zeros_like(rows) if rows.grad is None else rows.grad
+    return gradients, (folded - clamped).abs().max() <= _LIKE_WEIGHTS * (clamped - logits).abs().max()

@@ -48,25 +48,6 @@ def _check_none(misfits, rule):
         raise ValueError(f"fold needs {rule}; got {', '.join(sorted({type(part).__name__ for part in misfits}))}")
 
 
-def _run(network, x):
-    """Run a network; return its innermost layers that turn one tensor into another, what each takes, and gives.
-
-    Nobody else may run it meanwhile. While the list lives no two of its tensors are taken for one.
-    """
-    calls = []
-
-    def note(layer, inputs, output):
-        if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor):
-            calls.append((layer, inputs[0], output))
-
-    with ExitStack() as handles:
-        for part in nn.Module.modules(network):
-            if not any(nn.Module.children(part)):
-                handles.enter_context(part.register_forward_hook(note))
-        network(x)
-    return calls
-
-
 def example_of(head, shape):
     """Inputs of the network's precision."""
     weight = next(head.parameters(), torch.zeros(()))
@@ -74,26 +55,25 @@ def example_of(head, shape):
 
 
 def _first_layer(head, shape):
-    """The layer that takes the inputs, and whether it does so in their own shape."""
+    """The linear layer or convolution that takes the inputs, and whether it does so in their own shape."""
     x = example_of(head, shape)
-    calls = _run(head.module, x)
-    layer, taken = next((call[:2] for call in calls if _holds(call[1], x) and not _holds(call[2], x)), (None, x))
-    if type(layer) not in (nn.Linear, *_CONVOLUTIONS):
-        got = "none that takes the inputs as they are" if layer is None else type(layer).__name__
-        raise ValueError(f"fold needs a linear layer or a convolution to come first; got {got}")
-    return layer, taken.shape == x.shape
+    calls = []
 
+    def note(layer, inputs):
+        calls.append((layer, *inputs))
 
-def _holds(tensor, x):
-    """Return whether a tensor is the inputs, unchanged, or a view that reshapes each of them."""
-    same = tensor.data_ptr() == x.data_ptr() and tensor.shape[:1] == x.shape[:1] and tensor.numel() == x.numel()
-    return same and tensor._version == 0 and tensor.is_contiguous()
-
-
-def _close(logits, expected, dtype):
-    """Return whether a network of this precision may have given both."""
-    precision = 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
-    return torch.allclose(logits, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item()))
+    with ExitStack() as handles:
+        for part in nn.Module.modules(head.module):
+            if type(part) in (nn.Linear, *_CONVOLUTIONS):
+                handles.enter_context(part.register_forward_pre_hook(note))
+        head.module(x)
+    layer, *taken = calls[0] if calls else [None]
+    # The same memory, which nothing has changed: a view may reshape each input.
+    if len(taken) != 1 or taken[0].data_ptr() != x.data_ptr() or taken[0]._version:
+        raise ValueError(
+            "fold needs a linear layer or a convolution to come first; got none that takes the inputs as they are"
+        )
+    return layer, taken[0].shape == x.shape
 
 
 def _absorb_into_linear(layer, perturbation):
@@ -121,7 +101,9 @@ def check_the_same(module, absorbed, x):
     """Raise unless a module that absorbed its perturbation gives the logits of the original."""
     expected = module(x)
     dtype = next((weight.dtype for weight in module.logits.parameters()), expected.dtype)
-    if not _close(absorbed(x), expected, dtype):
+    precision = 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
+    tolerance = precision * max(1.0, expected.abs().max().item())
+    if not torch.allclose(absorbed(x), expected, rtol=0, atol=tolerance):
         raise ValueError(
             "fold needs a network that gives the same logits from the same inputs, which its first layer alone takes, "
             "and whose layers' weights do nothing else; the folded one gives other logits"

@@ -187,7 +187,7 @@ class Unsteady(Net):
             AffinePerturbation((6,)),
             "got none that takes the inputs as they are",
         ),
-        (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4)), AffinePerturbation((6,)), "to come first; got BatchNorm1d"),
+        (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4)), AffinePerturbation((6,)), "to come first; got none"),
         (
             Net(lambda net, x: net.body(x) + x),
             AffinePerturbation((6,)),

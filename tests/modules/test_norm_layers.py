@@ -280,7 +280,8 @@ def test_gradients_per_sample_and_weights_anew(name):
     layers, left_out = find_norm_layers(head, x, {})
     assert (len(layers), left_out) == (WORKING[name][2], {})
     perturbation, private = moved(layers), private_copy(head)
-    rows = torch.zeros(len(x), sum(p.numel() for p in perturbation.parameters()), dtype=torch.float64)
+    n_parameters = sum(p.numel() for p in perturbation.parameters())
+    rows = torch.zeros(len(x), n_parameters, dtype=torch.float64, requires_grad=True)
     losses(private, x, perturbation, rows)
     with torch.no_grad():
         values = torch.cat([perturbation.gain, perturbation.offset])
@@ -292,7 +293,7 @@ def test_gradients_per_sample_and_weights_anew(name):
 
         steps = 1e-5 * torch.eye(len(values), dtype=torch.float64)
         slopes = [(at(values + step) - at(values - step)) / 2e-5 for step in steps]
-        torch.testing.assert_close(rows, torch.stack(slopes, 1), rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(rows.grad, torch.stack(slopes, 1), rtol=1e-6, atol=1e-8)
         at(values)
         folded = with_features_clamped(head, perturbation)
         with features_clamped(private, perturbation):
