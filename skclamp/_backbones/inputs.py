@@ -118,11 +118,12 @@ def _check_loader(loader, any_order):
             "X must be torch's own DataLoader, with its own batch_sampler; got another. Give its Dataset, with items "
             "as the network takes them"
         )
-    is_stream = isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        return
     sampler: Any = batches.sampler
     in_order = type(sampler) is SequentialSampler
     once = in_order or (any_order and type(sampler) is RandomSampler and not sampler.replacement)
-    if not is_stream and not (once and len(sampler) == len(sampler.data_source) == len(dataset)):
+    if not (once and len(sampler) == len(sampler.data_source) == len(dataset)):
         rule = ", in order: pass shuffle=False: y, sample_weight and predictions are in the Dataset's order"
         raise ValueError(
             f"X must be a DataLoader that loads each sample once{'' if any_order else rule}; got one with a "
@@ -312,7 +313,7 @@ def joined_labels(parts):
 def _own_batch(collate_fn, items):
     """Inputs and labels that a loader's own collate_fn makes of items; runs in the workers."""
     inputs, labels = _split(collate_fn(list(items)))
-    lengths = {_n_rows(part) for part in (*_by_name(inputs).values(), labels)} - {None}
+    lengths = {len(tensor) if tensor.ndim else 0 for tensor in _by_name(inputs).values()}
     if lengths != {len(items)}:
         raise ValueError(
             f"X must be a DataLoader whose collate_fn keeps each sample, along the first axis; of {len(items)} it "
@@ -323,13 +324,6 @@ def _own_batch(collate_fn, items):
 
 def _is_sequence(value):
     return isinstance(value, (list, tuple))
-
-
-def _n_rows(values):
-    """Length of a tensor or a list along the first axis, 0 without one; None for what is neither."""
-    if _is_sequence(values):
-        return len(values)
-    return (values.shape[0] if values.ndim else 0) if hasattr(values, "ndim") else None
 
 
 def _split(item):

@@ -270,8 +270,7 @@ def _affine(head, names, x, others):
 def _form(name, part, args, kwargs, output, n_samples):
     """A layer as it is to be clamped: other weights do to what it gives in one call just this; or that it can't be."""
     weight, bias = _own(part)
-    tensors = {own: getattr(part, own) for own in (weight, bias) if own}
-    shape = tuple(tensors[weight].shape)
+    shape = tuple(getattr(part, weight).shape)
     sizes = getattr(output, "shape", ())
     # Windows of an image, frames of a video: several rows for each sample, along the first axis.
     axis = next((k for k, size in enumerate(sizes) if size == n_samples), 0)
@@ -286,12 +285,10 @@ def _form(name, part, args, kwargs, output, n_samples):
         # Shapes may not fit, and a layer may refuse other weights in its own way.
         with suppress(Exception):
             h = _given(part, args, kwargs, before)
-            try:
-                _take_on(part, layer, gain, offset)
-                clamped = _given(part, args, kwargs, before)
-            finally:
-                for own, tensor in tensors.items():
-                    setattr(part, own, tensor)
+            other = copy.copy(part)
+            other._parameters, other._buffers = dict(part._parameters), dict(part._buffers)
+            _take_on(other, layer, gain, offset)
+            clamped = _given(other, args, kwargs, before)
             # What it doesn't give twice, or what a hook of the user's changed, no other weights give.
             expected = _clamped(layer, gain.flatten(), offset.flatten() if bias else None, h)
             if (before or _close(h, output)) and _close(clamped, expected):

@@ -11,6 +11,7 @@ from ..perturbations._families import is_ours
 from ..perturbations._norm import NormPerturbation
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NO_PADDING = ("valid", (0,), (0, 0), (0, 0, 0))
 
 
 def take_on(head, perturbation):
@@ -33,14 +34,20 @@ def take_on(head, perturbation):
     with torch.no_grad():
         layer, whole = _first_layer(head, shape)
         perturbation = copy.deepcopy(perturbation).eval().double().cpu()
-        if type(layer) is nn.Linear:
-            _absorb_into_linear(layer, perturbation)
-        elif not whole:
-            raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
-        else:
+        if type(layer) is not nn.Linear:
+            if not whole:
+                raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
             unlike = [part for part in parts if not part.pointwise]
             _check_none(unlike, "a perturbation that is the same everywhere before a convolution")
-            _absorb_into_convolution(layer, perturbation)
+            if layer.groups > 1:
+                raise ValueError("fold needs a first convolution without groups")
+            # The same everywhere: what a window becomes says all.
+            shape = layer.weight.shape[1:]
+        elif math.prod(shape) != layer.in_features:
+            raise ValueError(
+                f"fold needs a first layer that takes the inputs whole, {shape}; got one of {layer.in_features} numbers"
+            )
+        _absorb(layer, perturbation, shape)
 
 
 def _check_none(misfits, rule):
@@ -76,18 +83,25 @@ def _first_layer(head, shape):
     return layer, taken[0].shape == x.shape
 
 
-def _absorb_into_linear(layer, perturbation):
-    """The weights times the perturbation's Jacobian, and the weights times what it makes of 0."""
+def _absorb(layer, perturbation, shape):
+    """Give a layer other weights, such that it makes of inputs of a shape what it made of perturbed ones."""
     weight = layer.weight.double().cpu()
-    shape = input_shape(perturbation)
-    if math.prod(shape) != layer.in_features:
+
+    def of_perturbed(x):
+        return weight.flatten(1) @ perturbation(x[None]).flatten()
+
+    zero = torch.zeros(shape, dtype=torch.float64)
+    pads = type(layer) is not nn.Linear and layer.padding_mode == "zeros" and layer.padding not in _NO_PADDING
+    if pads and perturbation(zero[None]).any():
         raise ValueError(
-            f"fold needs a first layer that takes the inputs whole, {shape}; got one of {layer.in_features} numbers"
+            "fold needs a first convolution without zero padding: it pads what is perturbed already, with zeros that "
+            "the offset would no longer leave as they are"
         )
     with torch.enable_grad():
-        at_zero, pull_back = torch.func.vjp(perturbation, torch.zeros(1, *shape, dtype=torch.float64))  # type: ignore[misc]
-        slopes = torch.func.vmap(lambda row: pull_back(row)[0])(weight.reshape(-1, 1, *shape))
-    _replace(layer, slopes.detach().reshape(weight.shape), weight @ at_zero.detach().reshape(-1))
+        slopes = torch.func.jacrev(of_perturbed)(zero)  # type: ignore[misc]
+    bias = 0 if layer.bias is None else layer.bias.double().cpu()
+    layer.bias = _like(of_perturbed(zero) + bias, layer.weight)
+    layer.weight = _like(slopes.detach().reshape(weight.shape), layer.weight)
 
 
 def input_shape(perturbation):
@@ -108,32 +122,6 @@ def check_the_same(module, absorbed, x):
             "fold needs a network that gives the same logits from the same inputs, which its first layer alone takes, "
             "and whose layers' weights do nothing else; the folded one gives other logits"
         )
-
-
-def _absorb_into_convolution(layer, perturbation):
-    """The weights times what the perturbation does to channels, the same everywhere."""
-    channels = layer.in_channels
-    if layer.groups > 1:
-        raise ValueError("fold needs a first convolution without groups")
-    units = torch.cat([torch.zeros(1, channels), torch.eye(channels)]).double()
-    out = perturbation(units.reshape(channels + 1, channels, *[1] * (layer.weight.ndim - 2))).flatten(1)
-    offset = out[0]
-    pads = layer.padding == "same" if isinstance(layer.padding, str) else any(layer.padding)
-    if offset.any() and layer.padding_mode == "zeros" and pads:
-        raise ValueError(
-            "fold needs a first convolution without zero padding: it pads what is perturbed already, with zeros that "
-            "the offset would no longer leave as they are"
-        )
-    weight = layer.weight.double().cpu()
-    moved = torch.einsum("oc...,dc->od...", weight, out[1:] - offset)
-    _replace(layer, moved, weight.flatten(2).sum(2) @ offset)
-
-
-def _replace(layer, weight, shift):
-    """Give a layer weights of its own, and a shift on top of its bias."""
-    bias = 0 if layer.bias is None else layer.bias.double().cpu()
-    layer.bias = _like(shift + bias, layer.weight)
-    layer.weight = _like(weight, layer.weight)
 
 
 def _like(value, parameter):
