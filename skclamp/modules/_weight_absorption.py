@@ -64,23 +64,24 @@ def example_of(head, shape):
 def _first_layer(head, shape):
     """The linear layer or convolution that takes the inputs, and whether it does so in their own shape."""
     x = example_of(head, shape)
-    calls = []
+    calls: list = []
 
     def note(layer, inputs):
-        calls.append((layer, *inputs))
+        if len(inputs) == 1:
+            calls.append((layer, inputs[0]))
 
     with ExitStack() as handles:
         for part in nn.Module.modules(head.module):
             if type(part) in (nn.Linear, *_CONVOLUTIONS):
                 handles.enter_context(part.register_forward_pre_hook(note))
         head.module(x)
-    layer, *taken = calls[0] if calls else [None]
+    layer, taken = calls[0] if calls else (None, torch.empty(0))
     # The same memory, which nothing has changed: a view may reshape each input.
-    if len(taken) != 1 or taken[0].data_ptr() != x.data_ptr() or taken[0]._version:
+    if taken.data_ptr() != x.data_ptr() or taken._version:
         raise ValueError(
             "fold needs a linear layer or a convolution to come first; got none that takes the inputs as they are"
         )
-    return layer, taken[0].shape == x.shape
+    return layer, taken.shape == x.shape
 
 
 def _absorb(layer, perturbation, shape):
@@ -98,7 +99,7 @@ def _absorb(layer, perturbation, shape):
             "the offset would no longer leave as they are"
         )
     with torch.enable_grad():
-        slopes = torch.func.jacrev(of_perturbed)(zero)  # type: ignore[misc]
+        slopes = torch.func.jacrev(of_perturbed)(zero)
     bias = 0 if layer.bias is None else layer.bias.double().cpu()
     layer.bias = _like(of_perturbed(zero) + bias, layer.weight)
     layer.weight = _like(slopes.detach().reshape(weight.shape), layer.weight)
