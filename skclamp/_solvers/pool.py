@@ -9,6 +9,7 @@ exceeds it, as in the adaptive lasso (Zou, "The adaptive lasso and its oracle pr
 """
 
 import numpy as np
+import torch
 from scipy.optimize import minimize
 
 from .._utils.arrays import absent_again, absent_among, without
@@ -62,8 +63,8 @@ def solve_pool(log_proba, y, weight, totals, spreads):
     shares = totals / total
 
     def point(w):
-        loss, gradient, _ = sums(np.r_[1 - w.sum(), w])
-        return total * loss, total * (gradient[1:] - gradient[0])
+        loss, gradient, _ = sums(torch.from_numpy(np.r_[1 - w.sum(), w]))
+        return total * loss.item(), total * (gradient[1:] - gradient[0]).numpy()
 
     loss, gradient = point(start)
     n_deviations = _DEVIATIONS_OF_TWO if log_proba[0].shape[1] == 2 else _DEVIATIONS

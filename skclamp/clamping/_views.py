@@ -179,7 +179,7 @@ def _averaged(logits, weights):
 def _solved(problem, logits):
     """Weights of some views' logits at which the NLL of a problem's samples is least, the labels smoothed."""
     rows = [problem.rows(each) for each in logits]
-    return solve_weights([each.logits for each in rows], rows[0].y, sample_weight=rows[0].weight, smooth=True)
+    return solve_weights([each.logits for each in rows], rows[0].y, sample_weight=rows[0].weight)
 
 
 def choose_views(problem, look, rows, most, seed):
