@@ -6,7 +6,7 @@ The mean negative log-likelihood (NLL) of ``softmax(beta * z)`` is convex in ``b
 
 has the mean variance and the mean third cumulant of z_i under p_i for derivatives of its own. One pass over the logits
 sums p, p z, p z^2 and p z^3 while a chunk is in the cache, and so buys a step of third order. Focal losses (gamma > 0)
-aren't convex: a grid on log T finds their valleys, a bracketing root finder the bottom of each.
+aren't convex: a grid on log T finds the lowest of their valleys, a bracketing root finder its bottom.
 """
 
 import math
@@ -24,9 +24,7 @@ from .temperature_sums import LogitRows, rows_a_chunk
 # What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
 DEFAULT_BOUNDS = (1e-4, 1e4)
 
-# The first guess comes from this many rows, where there are some times more.
-_SAMPLE_ROWS = 512
-_SAMPLE_RATIO = 10
+# Of the first guess, which comes from some of the rows.
 _SAMPLE_TOLERANCE = 3e-3
 # The estimated error of log T that ends the search, for float64 logits and for others, where rounding leaves no less.
 _TOLERANCE = 1e-11
@@ -36,15 +34,8 @@ _MAX_PASSES = 100
 # the second, a factor of 12.
 _FIRST_REACH = 0.5
 _MAX_STEP = 2.5
-# Focal losses: grid points a factor of 10 of T; rows that it looks at first where there are some times more; relative
-# standard errors within which all the rows then judge; valleys that are searched.
-_GRID_DENSITY = 8
-# And at least so many.
-_MIN_GRID_SIZE = 3
-_GRID_ROWS = 2048
-_GRID_RATIO = 2
-_SAMPLE_ERRORS = 5
-_MAX_VALLEYS = 3
+# Focal losses: grid points a factor of 10 of T, and at least so many.
+_GRID_DENSITY, _MIN_GRID_SIZE = 8, 3
 _ROOT_TOLERANCE = 1e-10
 # Where errors are few: the scale of a logistic prior on log T, whose slope is at most 1 / 0.2 nats, and the share of
 # Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where smoothing alone keeps it
@@ -119,7 +110,7 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     Returns
     -------
     TemperatureSolution
-        The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
+        The global optimum for the NLL; for ``gamma > 0`` the lowest of the valleys that a grid on log T shows.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
     rows = LogitRows(logits, y, weight)
@@ -131,10 +122,10 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     if low == high:
         return TemperatureSolution(low, rows.focal(math.exp(limits[0]), gamma).loss, rows.n_passes, True, False)
     if gamma > 0:
-        found = _search_valleys(rows, limits, gamma)
+        found = _search_focal(rows, limits, gamma)
     else:
         start = _clip(0.0, *limits)
-        sample = rows.sample(_SAMPLE_ROWS, _SAMPLE_RATIO)
+        sample = rows.sample()
         if sample is not None:
             guess = _descend(sample, start, limits, _SAMPLE_TOLERANCE)
             start = start if guess.at_bound else guess.place
@@ -285,39 +276,24 @@ def _search_with_prior(rows, limits, gamma, strength, optimum):
     return place, loss(place)
 
 
-def _search_valleys(rows, limits, gamma):
-    """The lowest of the valleys that a grid of temperatures shows.
-
-    All the rows judge the grid where a sample of them comes near its least loss.
-    """
-    low, high = limits
-    grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10))))
-    sample = rows.sample(_GRID_ROWS, _GRID_RATIO)
-    near = np.ones(len(grid), dtype=bool)
-    if sample is not None:
-        losses = np.array([sample.focal(math.exp(place), gamma).loss for place in grid])
-        near = losses <= losses.min() * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))
-    losses = np.full(len(grid) + 2, math.inf)
-    losses[1:-1][near] = [rows.focal(math.exp(place), gamma).loss for place in grid[near]]
-    valleys = np.flatnonzero((losses[1:-1] < losses[:-2]) & (losses[1:-1] <= losses[2:]))
-    best = sorted(valleys, key=lambda i: losses[1 + i])[:_MAX_VALLEYS]
-    return min((_bottom(rows, grid, i, gamma) for i in best), key=lambda found: found.loss)
-
-
-def _bottom(rows, grid, index, gamma):
-    """The bottom of the valley at a grid point, or the bound that the loss falls towards."""
+def _search_focal(rows, limits, gamma):
+    """The bottom of the lowest valley that a grid of temperatures shows, or the bound that the loss falls towards."""
 
     @cache
-    def slope(place):
-        return rows.focal(math.exp(place), gamma).slope
+    def point(place):
+        return rows.focal(math.exp(place), gamma)
 
-    place = grid[index]
-    left = grid[max(index - 1, 0)]
-    right = grid[min(index + 1, len(grid) - 1)]
+    def slope(place):
+        return point(place).slope
+
+    low, high = limits
+    grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10))))
+    best = int(np.argmin([point(place).loss for place in grid]))
+    place, left, right = grid[best], grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     inner = slope(left) < 0 < slope(right)
     if inner:
         place = brentq(slope, left, right, xtol=_ROOT_TOLERANCE)
-    point = rows.focal(math.exp(place), gamma)
-    if point.lag == 0:
-        return _where_labels_lead(rows, gamma, point, (grid[0], grid[-1]))
-    return _Found(place, point.loss, at_bound=not inner)
+    bottom = point(place)
+    if bottom.lag == 0:
+        return _where_labels_lead(rows, gamma, bottom, limits)
+    return _Found(place, bottom.loss, at_bound=not inner)

@@ -14,6 +14,8 @@ _KEPT_SIZE = 2**22
 # Sets of up to this many logits, and rows, are treated in float64 whatever their dtype: it costs little, and rounding
 # errors of so few don't average out.
 _SMALL_SIZE, _FEW_ROWS = 2**16, 2**11
+# The first guess comes from this many rows, where there are some times more.
+_SAMPLE_ROWS, _SAMPLE_RATIO = 512, 10
 # Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
 _WIDE = 48
 
@@ -62,10 +64,10 @@ class LogitRows:
         weighted = self.weight[self.weight > 0]
         return self.total_weight / max(weighted.min().item(), 0.1 * self.total_weight / len(weighted))
 
-    def sample(self, n_rows, least_ratio):
+    def sample(self):
         """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
-        n_rows = min(n_rows, max(1, _KEPT_SIZE // self.logits.shape[1]))
-        if len(self.y) < least_ratio * n_rows:
+        n_rows = min(_SAMPLE_ROWS, max(1, _KEPT_SIZE // self.logits.shape[1]))
+        if len(self.y) < _SAMPLE_RATIO * n_rows:
             return None
         generator = torch.Generator().manual_seed(0)
         chosen = torch.randint(len(self.y), (n_rows,), generator=generator).to(self.y.device)
@@ -130,8 +132,8 @@ class LogitRows:
     def smoothing(self, n_samples):
         """By how much a label leads the other classes' mean, times the probability that so many samples leave these.
 
-        Classes that lie 36 times as far below the first as the second mostly does are on their way out, and gone at
-        twice that: masked ones say nothing, whatever stands for them.
+        Classes that lie 72 times as far below the first as the second mostly does, such as masked ones, say nothing,
+        whatever stands for them.
         """
         self.n_passes += 1
         gaps = []
@@ -139,15 +141,14 @@ class LogitRows:
             gap = -centred.topk(2, self.dim).values.select(self.dim, 1)
             tells = (weight > 0) & (gap > 0) & (gap < torch.finfo(self.dtype).max)
             gaps.append(gap.where(tells, torch.nan))
-        far = -LOG_MIN_PROBABILITY * torch.cat(gaps).nanmedian().nan_to_num(1.0)
+        far = 2 * LOG_MIN_PROBABILITY * torch.cat(gaps).nanmedian().nan_to_num(1.0)
         total = 0.0
         for centred, label, weight in self.kept or self._centred():
-            share, own = ((2 + logits / far).clamp_(0, 1) for logits in (centred, label))
-            n_others = share.sum(self.dim) - own
-            label = label.clamp_min(-2 * far)
-            mean = ((share * centred).sum(self.dim) - own * label) / n_others
-            mean = mean.where(n_others > 0, -2 * far).clamp_min_(-2 * far).clamp_max_(0)
-            total = total + weight @ (label - mean).double()
+            there = centred > far
+            n_others = there.sum(self.dim) - (label > far).int()
+            mean = (centred.where(there, 0).sum(self.dim) - label.where(label > far, 0)) / n_others
+            lead = label.clamp_min(far) - mean.where(n_others > 0, far)
+            total = total + weight @ lead.double()
         return (total / self.total_weight).item() / (n_samples + 2)
 
     def _centred(self):
