@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 
+from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
+from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
@@ -14,21 +15,28 @@ from ..base._map import Learned
 from ..base._tags import MapTags
 from ._affine import n_present
 
-# Where the search starts, what it takes for none, and when it ends.
+# Where the search starts, what it takes for none, when it ends, and the entries of a chunk.
 _FIRST_SHARES = (0.98, 0.01, 0.01)
 _MIN_SHARE = 1e-8
-_LEAST_LOGIT = -1e300
 _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
+_CHUNK_SIZE = 2**17
+
+
+def log_parts(logits, temperature):
+    """Logarithms of tempered, plain and uniform probabilities, (3, n_samples, n_classes)."""
+    absent = absent_among(logits)
+    # Gradients are none of what is infinite.
+    scaled = absent_again(without(logits, absent) / temperature, absent)
+    uniform = -n_present(logits).log().expand_as(logits)
+    return torch.stack([torch.log_softmax(scaled, 1), torch.log_softmax(logits, 1), uniform])
 
 
 class EnsembleMap(Map):
     """Shares ``weights_`` of tempered, plain and uniform probabilities."""
 
     def transform(self, logits):
-        uniform = -n_present(logits).log().expand_as(logits)
-        parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1), uniform]
         shares = self.weights_.to(logits).log()
-        return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
+        return torch.logsumexp(log_parts(logits, self.temperature_) + shares[:, None, None], 0)
 
     @property
     def n_parameters(self):
@@ -101,49 +109,28 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         if solution.prior_strength:
             # Errors are too few for this T too, and for shares.
             return EnsembleMap(temperature_=solution.temperature, weights_=np.array([1.0, 0.0, 0.0]))
-        logits = logits.double()
-        weight = sample_weight.to(logits.device)
-        # Those of -inf, divided by T, stay finite: their probabilities are 0 all the same.
-        centred = (logits - logits.amax(1, keepdim=True)).clamp_(min=_LEAST_LOGIT)
-        temperature, weights = _fit(
-            centred.T.contiguous(), y.to(logits.device), weight / weight.sum(), solution.temperature
-        )
+        temperature, weights = _fit(logits.double(), y, sample_weight, solution.temperature)
         return EnsembleMap(temperature_=temperature, weights_=weights)
 
 
 def _fit(logits, y, weight, temperature):
-    """Temperature and shares of least NLL, from those of temperature scaling; a matter of the labels' probabilities.
+    """Temperature and shares of least NLL, from those of temperature scaling.
 
     Maximising ``mean log(parts @ shares) - sum(shares)`` over all shares that aren't negative makes their sum 1.
     """
-    weight = weight.cpu().numpy()
-    plain, _ = _label_log_proba(logits, y, 1.0)
-    uniform = -np.log((logits > _LEAST_LOGIT).sum(0).cpu().numpy())
+    theta = torch.tensor([math.log(temperature), *_FIRST_SHARES]).to(logits).requires_grad_()
 
-    def objective(parameters):
-        log_temperature, *shares = parameters
-        tempered, slope = _label_log_proba(logits, y, math.exp(log_temperature))
-        log_parts = np.stack([tempered, plain, uniform])
-        top = log_parts.max(0)
-        parts = np.exp(log_parts - top)
-        mixed = shares @ parts
-        ratio = parts * (weight / mixed)
-        loss = sum(shares) - weight @ (np.log(mixed) + top)
-        return loss, np.array([-shares[0] * (ratio[0] @ slope), *(1 - ratio.sum(1))])
+    def loss(logits, y, weight):
+        shares = theta[1:]
+        of_labels = log_parts(logits, theta[0].exp())[:, torch.arange(len(y)), y]
+        mixed = torch.logsumexp(of_labels + shares.log()[:, None], 0)
+        return weight.sum() * shares.sum() - weight @ mixed
 
-    start = [math.log(temperature), *_FIRST_SHARES]
+    size = max(1, _CHUNK_SIZE // logits.shape[1])
+    parts = logits, y.to(logits.device), (weight / weight.sum()).to(logits)
+    chunks = list(zip(*(part.split(size) for part in parts), strict=True))
     bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _MIN_SHARE, None)] * 3]
-    found = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=_OPTIONS)
-    note_unconverged(found.success)
-    shares = np.where(found.x[1:] < _MIN_SHARE, 0, found.x[1:])
-    return math.exp(found.x[0]), shares / shares.sum()
-
-
-def _label_log_proba(logits, y, temperature):
-    """Log-probability of each label, and its derivative with respect to log T; logits are centred."""
-    scaled = logits / temperature
-    label = scaled.gather(0, y[None])[0]
-    terms = scaled.exp()
-    total = terms.sum(0)
-    mean = terms.mul_(scaled).sum(0).div_(total)
-    return (label - total.log_()).cpu().numpy(), (mean - label).cpu().numpy()
+    note_unconverged(minimise_by_gradient(loss, [theta], chunks, bounds=bounds, **_OPTIONS).success)
+    log_temperature, *shares = theta.detach().cpu().numpy()
+    shares = np.where(np.less(shares, _MIN_SHARE), 0, shares)
+    return math.exp(log_temperature), shares / shares.sum()

@@ -8,9 +8,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds
-from .._solvers.newton import newton
+from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.temperature import log_likelihoods, solve_temperature, warn_of_bound
-from .._utils.arrays import absent_among, counted_rows, without
+from .._utils.arrays import counted_rows
 from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import Rows
@@ -26,7 +26,7 @@ _LEVEL = 0.025
 _PENALTY, _LEAST_SCALE = 10.0, 1e-3
 # Of dense outputs, rows that coefficients come from, at about the most; and entries at once, which stay in the cache.
 _MOST_ROWS, _CHUNK_SIZE = 1 << 18, 1 << 17
-_TOLERANCE = 1e-20
+_TOLERANCE, _GRADIENT_TOLERANCE = 1e-13, 1e-9
 
 
 class LocalTemperature(Map):
@@ -186,37 +186,25 @@ def _localised(temperature, rows):
     """Return the local map of least penalised NLL of rows with weight, from one temperature."""
     size = max(1, _CHUNK_SIZE // rows.logits.shape[1])
     total = rows.weight.sum().item()
-    chunks = list(zip(rows.logits.split(size), rows.y.split(size), strict=True))
-    features = torch.cat([features_of(logits.double() / temperature) for logits, _ in chunks])
+    features = torch.cat([features_of(logits.double() / temperature) for logits in rows.logits.split(size)])
     share = (rows.weight / total).to(features)
     mean = share @ features
     scale = (share @ (features - mean).square()).sqrt().clamp(min=_LEAST_SCALE)
     # The constant stays.
     mean[0], scale[0] = 0.0, 1.0
-    standardised = ((features - mean) / scale).split(size)
-    penalty = _PENALTY / total
+    theta = torch.zeros(3).to(features).requires_grad_()
 
-    def objective(theta):
-        value = penalty / 2 * theta.square().sum(1)
-        gradient = penalty * theta
-        hessian = penalty * torch.eye(3).to(theta)[None]
-        for (logits, y), x, weight in zip(chunks, standardised, share.split(size), strict=True):
-            beta = torch.exp(-(x @ theta[0]))
-            scaled = torch.log_softmax(logits.double() / temperature, 1)
-            log_proba = torch.log_softmax(scaled * beta[:, None], 1)
-            proba = log_proba.exp()
-            scaled = without(scaled, absent_among(scaled))
-            expected = (proba * scaled).sum(1)
-            slope = beta * (scaled.gather(1, y[:, None])[:, 0] - expected)
-            # Fisher's information: what it leaves out of the Hessian has no sign, and a mean of zero under the map.
-            information = beta.square() * (proba * (scaled - expected[:, None]).square()).sum(1)
-            value = value - weight @ log_proba.gather(1, y[:, None])[:, 0]
-            gradient = gradient + (weight * slope) @ x
-            hessian = hessian + (x.T * (weight * information)) @ x
-        return value, gradient, hessian
+    def loss(logits, y, standardised, share):
+        scaled = torch.log_softmax(logits.double() / temperature, 1)
+        # Classes that a sample doesn't have must have gradients.
+        scaled = scaled.clamp(min=torch.finfo(scaled.dtype).min)
+        log_proba = torch.log_softmax(scaled * torch.exp(-(standardised @ theta))[:, None], 1)
+        return -(share @ log_proba.gather(1, y[:, None])[:, 0])
 
-    theta, _, converged = newton(objective, torch.zeros(1, 3).to(features), _TOLERANCE)
-    note_unconverged(converged)
-    coef = theta[0] / scale
+    parts = rows.logits, rows.y, (features - mean) / scale, share
+    chunks = list(zip(*(part.split(size) for part in parts), strict=True))
+    limits = {"ftol": _TOLERANCE, "gtol": _GRADIENT_TOLERANCE}
+    note_unconverged(minimise_by_gradient(loss, [theta], chunks, penalty=_PENALTY / total, **limits).success)
+    coef = theta.detach() / scale
     coef[0] -= mean @ coef
     return LocalTemperature(temperature_=temperature, coef_=coef, low_=features.amin(0), high_=features.amax(0))

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import nn
 from torch.nn import functional
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
@@ -31,9 +30,7 @@ _MAX_RANKS = 16
 # Entries of a chunk: its intermediate results stay in the cache, forward and backward.
 _CHUNK_SIZE = 2**17
 # Relative fall of the loss within an iteration, and largest entry of the gradient, below which the search ends.
-_TOLERANCE, _GRADIENT_TOLERANCE = 1e-7, 1e-7
-# Rounding of a mean loss, in units of its precision.
-_ROUNDING = 10
+_TOLERANCE = 1e-7
 
 
 def spread_ranks(n_ranks):
@@ -218,15 +215,12 @@ class OrderPreservingCalibrator(BaseCalibrator):
         "alpha": [NOT_NEGATIVE],
         "max_iter": [COUNT],
     }
-    # Larger sets of logits are kept and treated in float32.
-    _most_wide = 2**23
     temperature_, rank_network_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
-        wide = logits.numel() <= self._most_wide
-        scaled, absent = scaled_by(logits.double() if wide else logits.float(), solution.temperature)
+        scaled, absent = scaled_by(logits.double(), solution.temperature)
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         total = sample_weight.sum()
         weight = (sample_weight / total).to(ordered)
@@ -241,43 +235,26 @@ class OrderPreservingCalibrator(BaseCalibrator):
         parts = ordered, rank, weight, by_class_of(scaled) if network.n_class_features else None, absent
         size = max(1, _CHUNK_SIZE // ordered.shape[1])
         chunks = list(zip(*(repeat(None) if part is None else part.split(size) for part in parts), strict=False))
-        optimum = self._minimise(network, chunks, self.alpha / total.item())
-        network.double()
+
+        def loss(ordered, rank, share, by_class, absent):
+            logits = absent_again(network(ordered, by_class), absent)
+            # Of few classes torch's cross-entropy takes several times as long.
+            return share @ (logits.logsumexp(1) - logits.gather(1, rank[:, None])[:, 0])
+
+        limits = {"maxiter": self.max_iter, "maxfun": 10 * self.max_iter, "ftol": _TOLERANCE, "gtol": _TOLERANCE}
+        with progress_bar(verbose=self.verbose, desc="L-BFGS", unit="iteration") as bar:
+            optimum = minimise_by_gradient(
+                loss,
+                list(network.parameters()),
+                chunks,
+                penalty=self.alpha / total.item(),
+                callback=lambda _: bar.update(),
+                **limits,
+            )
+        network.requires_grad_(False)
         self.n_iter_ = optimum.nit
         note_unconverged(optimum.success, f"raise max_iter, got {self.max_iter}")
         return OrderPreservingMap(temperature_=solution.temperature, rank_network_=network)
-
-    def _minimise(self, network, chunks, penalty):
-        """Set a network's parameters to where the mean NLL plus ``penalty / 2`` times their squared norm is least."""
-        parameters = list(network.parameters())
-        like = parameters_to_vector(parameters).detach()
-
-        @torch.enable_grad()
-        def objective(vector):
-            vector_to_parameters(torch.from_numpy(vector).to(like), parameters)
-            total = 0.0
-            gradient = torch.zeros_like(like)
-            for ordered, rank, share, by_class, absent in chunks:
-                logits = absent_again(network(ordered, by_class), absent)
-                # Of few classes torch's cross-entropy takes several times as long.
-                loss = share @ (logits.logsumexp(1) - logits.gather(1, rank[:, None])[:, 0])
-                total += loss.item()
-                # Those of a class are no part of networks that treat all alike.
-                parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
-                gradient += parameters_to_vector(parts).detach()
-            return total + penalty / 2 * vector @ vector, gradient.double().cpu().numpy() + penalty * vector
-
-        # Of single precision a smaller decrease is rounding, in which a line search finds no way down.
-        tol = max(_TOLERANCE, _ROUNDING * torch.finfo(like.dtype).eps)
-        limits = {"maxiter": self.max_iter, "maxfun": 10 * self.max_iter, "ftol": tol, "gtol": _GRADIENT_TOLERANCE}
-        start = like.double().cpu().numpy()
-        with progress_bar(verbose=self.verbose, desc="L-BFGS", unit="iteration") as bar:
-            optimum = minimize(
-                objective, start, jac=True, method="L-BFGS-B", options=limits, callback=lambda _: bar.update()
-            )
-        vector_to_parameters(torch.from_numpy(optimum.x).to(like), parameters)
-        network.requires_grad_(False)
-        return optimum
 
 
 @with_shared_docs
