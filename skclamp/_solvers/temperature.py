@@ -35,7 +35,7 @@ _MAX_PASSES = 100
 _FIRST_REACH = 0.5
 _MAX_STEP = 2.5
 # Focal losses: grid points a factor of 10 of T, and at least so many.
-_GRID_DENSITY, _MIN_GRID_SIZE = 8, 3
+_GRID_DENSITY, _MIN_GRID_SIZE = 4, 3
 _ROOT_TOLERANCE = 1e-10
 # Where errors are few: the scale of a logistic prior on log T, whose slope is at most 1 / 0.2 nats, and the share of
 # Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where smoothing alone keeps it

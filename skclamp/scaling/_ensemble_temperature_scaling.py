@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._solvers.by_gradient import minimise_by_gradient
-from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
+from .._solvers.temperature import DEFAULT_BOUNDS, log_likelihoods, solve_temperature, warn_of_bound
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
@@ -22,21 +22,20 @@ _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
 _CHUNK_SIZE = 2**17
 
 
-def log_parts(logits, temperature):
-    """Logarithms of tempered, plain and uniform probabilities, (3, n_samples, n_classes)."""
+def tempered(logits, temperature):
+    """Log-probabilities at a temperature; gradients are none of classes that a sample doesn't have."""
     absent = absent_among(logits)
-    # Gradients are none of what is infinite.
-    scaled = absent_again(without(logits, absent) / temperature, absent)
-    uniform = -n_present(logits).log().expand_as(logits)
-    return torch.stack([torch.log_softmax(scaled, 1), torch.log_softmax(logits, 1), uniform])
+    return torch.log_softmax(absent_again(without(logits, absent) / temperature, absent), 1)
 
 
 class EnsembleMap(Map):
     """Shares ``weights_`` of tempered, plain and uniform probabilities."""
 
     def transform(self, logits):
+        uniform = -n_present(logits).log().expand_as(logits)
+        parts = [tempered(logits, self.temperature_), torch.log_softmax(logits, 1), uniform]
         shares = self.weights_.to(logits).log()
-        return torch.logsumexp(log_parts(logits, self.temperature_) + shares[:, None, None], 0)
+        return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 
     @property
     def n_parameters(self):
@@ -120,14 +119,16 @@ def _fit(logits, y, weight, temperature):
     """
     theta = torch.tensor([math.log(temperature), *_FIRST_SHARES]).to(logits).requires_grad_()
 
-    def loss(logits, y, weight):
+    def loss(logits, y, weight, plain, uniform):
         shares = theta[1:]
-        of_labels = log_parts(logits, theta[0].exp())[:, torch.arange(len(y)), y]
+        of_labels = torch.stack([tempered(logits, theta[0].exp()).gather(1, y)[:, 0], plain, uniform])
         mixed = torch.logsumexp(of_labels + shares.log()[:, None], 0)
         return weight.sum() * shares.sum() - weight @ mixed
 
+    y = y.to(logits.device)
     size = max(1, _CHUNK_SIZE // logits.shape[1])
-    parts = logits, y.to(logits.device), (weight / weight.sum()).to(logits)
+    plain, uniform = log_likelihoods(logits, y, 1.0), -n_present(logits)[:, 0].log()
+    parts = logits, y[:, None], (weight / weight.sum()).to(logits), plain, uniform
     chunks = list(zip(*(part.split(size) for part in parts), strict=True))
     bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _MIN_SHARE, None)] * 3]
     note_unconverged(minimise_by_gradient(loss, [theta], chunks, bounds=bounds, **_OPTIONS).success)

@@ -184,24 +184,24 @@ def _losses(map_, rows):
 
 def _localised(temperature, rows):
     """Return the local map of least penalised NLL of rows with weight, from one temperature."""
-    size = max(1, _CHUNK_SIZE // rows.logits.shape[1])
     total = rows.weight.sum().item()
-    features = torch.cat([features_of(logits.double() / temperature) for logits in rows.logits.split(size)])
+    scaled = torch.log_softmax(rows.logits.double() / temperature, 1)
+    features = features_of(scaled)
     share = (rows.weight / total).to(features)
     mean = share @ features
     scale = (share @ (features - mean).square()).sqrt().clamp(min=_LEAST_SCALE)
     # The constant stays.
     mean[0], scale[0] = 0.0, 1.0
+    # Classes that a sample doesn't have must have gradients.
+    scaled.clamp_(min=torch.finfo(scaled.dtype).min)
     theta = torch.zeros(3).to(features).requires_grad_()
 
-    def loss(logits, y, standardised, share):
-        scaled = torch.log_softmax(logits.double() / temperature, 1)
-        # Classes that a sample doesn't have must have gradients.
-        scaled = scaled.clamp(min=torch.finfo(scaled.dtype).min)
+    def loss(scaled, y, standardised, share):
         log_proba = torch.log_softmax(scaled * torch.exp(-(standardised @ theta))[:, None], 1)
         return -(share @ log_proba.gather(1, y[:, None])[:, 0])
 
-    parts = rows.logits, rows.y, (features - mean) / scale, share
+    size = max(1, _CHUNK_SIZE // scaled.shape[1])
+    parts = scaled, rows.y, (features - mean) / scale, share
     chunks = list(zip(*(part.split(size) for part in parts), strict=True))
     limits = {"ftol": _TOLERANCE, "gtol": _GRADIENT_TOLERANCE}
     note_unconverged(minimise_by_gradient(loss, [theta], chunks, penalty=_PENALTY / total, **limits).success)
