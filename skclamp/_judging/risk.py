@@ -67,30 +67,28 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     # Where nothing is predicted, no number of answers is likely to pass.
     expected = np.ones(n_samples) if expected is None else expected
     groups = numbered(groups, n_samples)
-    if weight is None and _share_scores(scores, groups):
-        rows = np.lexsort([-losses, groups])
-        rows = rows[np.unique(groups[rows], return_index=True)[1]]
-        scores, losses, expected, groups = scores[rows], losses[rows], expected[rows], np.arange(len(rows))
-    is_exact = zero_one and weight is None and len(np.unique(groups)) == len(groups)
-    test = "exact binomial" if is_exact else "betting"
+    worst, spread = _worst_of_each(scores, losses, groups)
+    if weight is None and spread <= _SAME * np.abs(scores).max():
+        scores, losses, expected, groups = scores[worst], losses[worst], expected[worst], np.arange(len(worst))
     order, ordered, ends = _from_the_surest(scores, floor)
+    groups = groups[order]
+    firsts = np.sort(np.unique(groups, return_index=True)[1])
     n = len(order)
+    is_exact = zero_one and weight is None and len(firsts) == n
+    test = "exact binomial" if is_exact else "betting"
     if not n:
         return Answered(0, math.inf, 1.0, level / _STARTS, test, None)
     losses = losses[order]
-    groups = groups[order]
     weight = np.ones(n) if weight is None else weight[order]
     last = ends - 1
     # How many groups the first samples are of, up to each end.
-    first = np.zeros(n, dtype=np.int64)
-    first[np.unique(groups, return_index=True)[1]] = 1
-    units = first.cumsum()[last]
+    units = np.searchsorted(firsts, last, side="right")
     levels = np.zeros(len(ends))
     if is_exact:
         per_unit = 1.0
         p_values = stats.binom.cdf(losses.cumsum()[last], ends, target)
         predicted = _PREDICTED * level
-        levels[_likely(expected[order].cumsum()[last] / ends, ends, target, predicted)[-1:]] = predicted
+        levels[_predicted_start(expected[order].cumsum()[last] / ends, ends, target, predicted)] = predicted
     else:
         # In units: samples or groups, or as much weight as the heaviest sample has.
         per_unit = _BETS_NEED * weight.max() / weight.mean()
@@ -113,11 +111,12 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     return Answered(n_answered, threshold, float(p_values[place]), float(had[place]), test, needed, n)
 
 
-def _share_scores(scores, groups):
-    """Return True where, up to single precision, the samples of each group have one score."""
-    order = np.argsort(groups, kind="stable")
-    within = np.abs(np.diff(scores[order]))[np.diff(groups[order]) == 0]
-    return bool((within <= _SAME * np.abs(scores).max(initial=0.0)).all())
+def _worst_of_each(scores, losses, groups):
+    """Places of each group's sample of the largest loss, and by how much scores of one group differ at most."""
+    order = np.lexsort([-losses, groups])
+    firsts = np.unique(groups[order], return_index=True)[1]
+    highest, lowest = (bound.reduceat(scores[order], firsts) for bound in (np.maximum, np.minimum))
+    return order[firsts], (highest - lowest).max()
 
 
 def mean_risk(losses, weight, groups):
@@ -191,14 +190,15 @@ def _log_e_values(stakes, groups, target):
     return np.logaddexp.reduce(won.cumsum(1)) - math.log(len(_BETS))
 
 
-def _likely(risks, ends, target, level):
-    """Places of the ends at which the exact test would likely pass if risks were as predicted.
+def _predicted_start(risks, ends, target, level):
+    """Place of the last end at which the exact test would likely pass if risks were as predicted, or no place.
 
     Sequences that start among the surest samples stop at the first confident mistake, often a wrong label.
     """
     most = stats.binom.ppf(level, ends, target)
     most -= stats.binom.cdf(most, ends, target) > level
-    return np.flatnonzero(stats.binom.cdf(most, ends, risks.clip(0, 1)) >= _POWER)
+    likely = stats.binom.cdf(most, ends, risks.clip(0, 1)) >= _POWER
+    return np.flatnonzero(likely)[-1:]
 
 
 def _starts(n, target, level):

@@ -180,17 +180,16 @@ def better_order(best, labels, weight, units):
 
 
 def _is_better(order, best, labels, weight, units):
-    """Return True where an order is more accurate on units, beyond chance and beyond what the shares of labels make."""
+    """Return True where an order is more accurate on units beyond chance, and far more than labels' shares make."""
     moved = order[best]
     gain = (moved == labels).astype(float) - (best == labels)
-    share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
-    surplus = weight * (gain - (share[moved] - share[best]))
-    if deviations(np.bincount(units, surplus)) <= _DEVIATIONS:
+    if deviations(np.bincount(units, weight * gain)) <= _DEVIATIONS:
         return False
     # Inputs that have shifted confuse classes as well, and what is moved then is mostly wrong again.
     if 2 * (weight @ (gain > 0)) <= weight @ (moved != best):
         return False
     # And the right order makes a network worth its calibration.
+    share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
     hits, chance = np.average([moved == labels, share[moved]], axis=1, weights=weight)
     return hits - chance > _MIN_AGREEMENT * (1 - chance)
 
