@@ -9,14 +9,13 @@ import html
 import json
 import re
 import zlib
-from collections.abc import Callable
 from dataclasses import asdict
 from importlib import resources
 
 import numpy as np
 
 from ..clamping import NeuralClampingCalibrator
-from ..display._perturbation_panels import panels_of, stretched, view_panels
+from ..display._perturbation_panels import panels_of, view_panels
 
 MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
@@ -24,8 +23,8 @@ _SCRIPTS = (
     *("numbers", "charts", "panels", "state", "head", "reliability", "classes", "mistakes"),
     *("risk", "threshold", "scores", "download", "images", "perturbations", "page"),
 )
-# What a picture on the page can show.
-_MAX_PIXELS, _MAX_BARS = 256, 512
+# Along each axis of a picture on the page.
+_MAX_NUMBERS = 128
 
 
 def page_of(comparison, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
@@ -45,19 +44,19 @@ def page_of(comparison, content, *, title, channel_names=None, samples=True, mos
             if isinstance(calibrator, NeuralClampingCalibrator)
         ],
     }
-    without_classes = _without_classes(content)
+    # All labels together stay.
+    n_events = int(content["areLabels"])
+    without_classes = {
+        **content,
+        "event": n_events - 1,
+        "classNames": content["classNames"][:n_events],
+        "cells": {name: own[: 1 + n_events] for name, own in content["cells"].items()},
+    }
     for smaller in (content, without_classes, {**without_classes, "thumbnails": None}):
         page = _fill(title, {**told, **_data(comparison, smaller)})
         if len(page.encode()) <= most_bytes:
             break
     return page
-
-
-def _without_classes(content):
-    """The content without cells of single classes, or labels; all labels together stay."""
-    n_events = int(content["areLabels"])
-    cells = {name: own[: 1 + n_events] for name, own in content["cells"].items()}
-    return {**content, "event": n_events - 1, "classNames": content["classNames"][:n_events], "cells": cells}
 
 
 def _fill(title, data):
@@ -71,7 +70,7 @@ def _fill(title, data):
         "style": style,
         "script": script,
         # No name of a class or calibrator can end the script that holds the data.
-        "data": json.dumps(data, default=_plain, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
 
@@ -124,38 +123,17 @@ def _perturbation(name, calibrator, channel_names):
             {"about": about, "accepted": verdict.accepted, "reason": verdict.reason}
             for about, verdict in calibrator._verdicts().items()
         ],
-        "panels": [{"title": p.title, "kind": p.kind, **_CONTENTS.get(p.kind, dict)(**p.content)} for p in panels],
+        "panels": [
+            {"title": panel.title, "kind": panel.kind, **{key: _thinned(value) for key, value in panel.content.items()}}
+            for panel in panels
+        ],
     }
 
 
-def _bars(values, names, nothing):
-    thinned = _thinned(values, _MAX_BARS)
-    names = names if len(thinned) == len(values) else None
-    return {"values": thinned, "names": names, "nothing": nothing or 0.0, "n": len(values)}
-
-
-def _image(image, names, limits):
-    thinned = _thinned(image, _MAX_PIXELS)
-    extremes = [float(np.min(image)), float(np.max(image))]
-    low, high = extremes if limits[0] is None else map(float, limits)
-    return {
-        "shape": list(thinned.shape),
-        "pixels": _base64(np.rint(255 * stretched(thinned, low, high)).astype(np.uint8)),
-        "limits": [low, high],
-        "range": extremes,
-        "names": names,
-        "numbers": thinned.ravel() if thinned.size <= 16 else None,
-    }
-
-
-def _plain(value):
-    """Numbers of an array, to six digits, which no picture tells apart from all."""
-    return list(value) if value.ndim > 1 else [float(f"{number:.6g}") for number in value]
-
-
-def _thinned(values, most):
-    """Every so many-th along each axis, so that at most so many are left."""
-    return values[tuple(slice(None, None, -(-n // most)) for n in np.shape(values))]
-
-
-_CONTENTS: dict[str, Callable[..., dict]] = {"bars": _bars, "image": _image}
+def _thinned(value):
+    """Of arrays and lists few numbers along each axis, to six digits, which no picture tells apart from all."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if not isinstance(value, (list, np.ndarray)):
+        return value
+    return [_thinned(inner) for inner in value[:: -(-len(value) // _MAX_NUMBERS)]]

@@ -76,32 +76,26 @@ def _numbers(parameter):
 def _parameter_panels(title, values, picture, names):
     """Bars, a picture, or one picture per channel, by the kind of parameter and its axes."""
     if picture.kind == "matrix":
-        return [_image_panel(title, values, names=_channel_names(names, len(values)))]
+        return [Panel(title, "image", {"image": values, "names": _channel_names(names, len(values))})]
     # Of images a map is one, along a sequence it has bars.
     values = values[_SHOWN_OF.get(picture.kind, ...)]
-    if picture.kind != "bars" and values.ndim == 2:
-        return [_image_panel(title, values)]
-    if picture.kind != "bars" and values.ndim == 3:
-        return _channel_panels(title, values, names)
+    if picture.kind != "bars" and values.ndim in (2, 3):
+        return _image_panels(title, values, names)
     by_channel = picture.kind in ("bars", "entries") and names is not None
     names = _channel_names(names, values.size) if by_channel else None
-    return [Panel(title, "bars", {"values": values.ravel(), "names": names, "nothing": picture.nothing})]
+    return [Panel(title, "bars", {"values": values.ravel(), "names": names, "nothing": picture.nothing or 0.0})]
 
 
-def _channel_panels(title, values, names):
-    """One picture per channel, all on the same scale; of more than six, their mean and their spread."""
-    if len(values) == 1:
-        return [_image_panel(title, values[0])]
-    if len(values) > _MAX_IMAGES:
-        parts = {"mean of channels": values.mean(0), "their spread": values.std(0)}
-        return [_image_panel(f"{title}\n{name}", image) for name, image in parts.items()]
-    limits = values.min(), values.max()
-    names = _channel_names(names, len(values), numbered="channel {}")
-    return [_image_panel(f"{title}\n{name}", image, limits) for name, image in zip(names, values, strict=True)]
-
-
-def _image_panel(title, image, limits=(None, None), names=None):
-    return Panel(title, "image", {"image": image, "names": names, "limits": limits})
+def _image_panels(title, values, names):
+    """One picture, or one per channel; of more than six channels, their mean and their spread."""
+    if values.ndim == 2 or len(values) == 1:
+        images = {title: values.reshape(values.shape[-2:])}
+    elif len(values) > _MAX_IMAGES:
+        images = {f"{title}\nmean of channels": values.mean(0), f"{title}\ntheir spread": values.std(0)}
+    else:
+        names = _channel_names(names, len(values))
+        images = {f"{title}\nchannel {name}": image for name, image in zip(names, values, strict=True)}
+    return [Panel(own, "image", {"image": image, "names": None}) for own, image in images.items()]
 
 
 def _curve_panel(name, block, names, input_range):
@@ -131,7 +125,7 @@ def view_panels(views, weights):
     """Yield bars of the weights of several views; none for the inputs as they are."""
     names = titles_of(views or [nn.Identity()])
     if names != titles_of([nn.Identity()]):
-        yield Panel("views: weight", "bars", {"values": np.asarray(weights), "names": names, "nothing": None})
+        yield Panel("views: weight", "bars", {"values": np.asarray(weights), "names": names, "nothing": 0.0})
 
 
 def image_panels(pairs):
@@ -160,9 +154,8 @@ def _draw_photo(ax, images, limits):
     ax.set_axis_off()
 
 
-def _channel_names(names, n_channels, numbered="{}"):
-    if names is None:
-        return [numbered.format(k) for k in range(n_channels)]
+def _channel_names(names, n_channels):
+    names = range(n_channels) if names is None else names
     if len(names) != n_channels:
         raise ValueError(f"channel_names must be {n_channels}, one per channel; got {len(names)}")
     return [str(name) for name in names]
@@ -170,9 +163,8 @@ def _channel_names(names, n_channels, numbered="{}"):
 
 def _draw_bars(ax, values, names, nothing):
     """Bars from the value that does nothing, which is 0 where it isn't known."""
-    base = nothing or 0.0
-    ax.bar(range(len(values)), values - base, bottom=base, **BARS)
-    ax.axhline(base, **_NOTHING)
+    ax.bar(range(len(values)), values - nothing, bottom=nothing, **BARS)
+    ax.axhline(nothing, **_NOTHING)
     _name_places(ax, len(values), names, "channel")
     without_frame(ax)
 
@@ -194,8 +186,8 @@ def _draw_depth(ax, quantiles, names, nothing):
     without_frame(ax)
 
 
-def _draw_image(ax, image, names, limits):
-    shown = ax.imshow(image, cmap=_COLORS, clim=limits, aspect="auto")
+def _draw_image(ax, image, names):
+    shown = ax.imshow(image, cmap=_COLORS, aspect="auto")
     ax.figure.colorbar(shown, ax=ax, shrink=0.85)
     if names is None:
         ax.set(xticks=[], yticks=[])

@@ -33,7 +33,7 @@ function barPanel(panel) {
   const name = (k) => (panel.names ? panel.names[k] : `channel ${k}`);
   const spoken = few
     ? panel.values.map((value, k) => `${name(k)} ${short(value)}`).join(", ")
-    : `${panel.n} values from ${short(low)} to ${short(high)}`;
+    : `values from ${short(low)} to ${short(high)}`;
   return canvasOf(
     width,
     height,
@@ -116,20 +116,20 @@ function clipped(name, room) {
 }
 
 function imagePanel(panel) {
-  if (panel.numbers) return numberPanel(panel);
-  const [rows, columns] = panel.shape;
+  const values = panel.image.flat();
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (values.length <= 16) return numberPanel(panel, low, high);
+  const [rows, columns] = [panel.image.length, panel.image[0].length];
   const canvas = make("canvas", { width: columns, height: rows, role: "img" });
   canvas.setAttribute(
     "aria-label",
-    `${panel.title}: picture of ${rows} by ${columns} values from ${short(panel.range[0])} to ${short(panel.range[1])}`,
+    `${panel.title}: picture of ${rows} by ${columns} values from ${short(low)} to ${short(high)}`,
   );
   const context = canvas.getContext("2d");
   const image = context.createImageData(columns, rows);
-  Uint8Array.from(atob(panel.pixels), (letter) => letter.charCodeAt(0)).forEach((pixel, k) =>
-    image.data.set([...colorOf(pixel / 255), 255], 4 * k),
-  );
+  values.forEach((value, k) => image.data.set([...colorOf((value - low) / (high - low || 1)), 255], 4 * k));
   context.putImageData(image, 0, 0);
-  return make("div", { class: "picture" }, canvas, rampLegend(panel.limits));
+  return make("div", { class: "picture" }, canvas, rampLegend([low, high]));
 }
 
 function rampLegend([low, high]) {
@@ -142,9 +142,7 @@ function rampLegend([low, high]) {
 }
 
 // Few values are a table, each on its colour.
-function numberPanel(panel) {
-  const [rows, columns] = panel.shape;
-  const [low, high] = panel.limits;
+function numberPanel(panel, low, high) {
   const heads =
     panel.names &&
     make(
@@ -153,12 +151,12 @@ function numberPanel(panel) {
       make("th", { scope: "col" }, "to \\ from"),
       panel.names.map((name) => make("th", { scope: "col" }, name)),
     );
-  const body = Array.from({ length: rows }, (_, row) =>
+  const body = panel.image.map((values, row) =>
     make(
       "tr",
       {},
       panel.names && make("th", { scope: "row" }, panel.names[row]),
-      Array.from({ length: columns }, (_, column) => numberCell(panel.numbers[row * columns + column], low, high)),
+      values.map((value) => numberCell(value, low, high)),
     ),
   );
   return make(
