@@ -324,8 +324,9 @@ def test_scores_of_labels_at_places(n_labels):
     assert negative_log_likelihood(y, proba) == pytest.approx(expected, rel=1e-5)
     error = expected_calibration_error(y[known], proba[known])
     assert neg_expected_calibration_error_scorer(found, logits, y) == pytest.approx(-error, rel=1e-4)
-    with pytest.raises(ValueError, match="several labels at each place"):
-        ReliabilityDisplay.from_estimator(found, logits, y)
+    display = ReliabilityDisplay.from_estimator(found, logits, y, n_resamples=10)
+    assert display.bins.expected_gap() == pytest.approx(error, rel=1e-4)
+    display.figure_.clear()
     with pytest.raises(ValueError, match="several labels at each place"):
         compare_calibrators(None, logits, y, logits, y, outputs="sigmoid")
 

@@ -73,8 +73,7 @@ def smooth_curve(pairs, resamples, confidence_level):
     bandwidth = max(error, _MIN_BANDWIDTH)
     cells = cells_beside(pairs.confidence, _N_CELLS)
     confidence = np.arange(_N_CELLS + 1) / _N_CELLS
-
-    of_units = [pairs.of_units @ each for each in (cells.multiply(pairs.residual[:, None]), cells)]
+    of_units = pairs.in_units(cells, pairs.residual)
 
     def accuracy_and_density(counts):
         residual, mass = (counts @ each for each in of_units)
@@ -112,7 +111,7 @@ def accuracy_intervals(pairs, edges, resamples, confidence_level):
     """
     accuracy = pairs.table(edges).accuracy
     groups = grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
-    hits, mass = (pairs.of_units @ each for each in (groups.multiply(pairs.hits[:, None]), groups))
+    hits, mass = pairs.in_units(groups, pairs.hits)
     squares = mass.power(2).sum(0)
     counts = mass.sum(0) ** 2 / np.where(squares > 0, squares, 1)
     intervals = wilson(accuracy, counts, confidence_level)

@@ -39,17 +39,14 @@ def draw_diagram(ax, display, ref_line=True):
         bars[k].set_color(_FEW)
         gaps[k].set(facecolor=_FEW, alpha=0.5)
     # The first bar may be grey.
-    for label, style in ((words_of(display.event)[0], BARS), (_gap_name(display.event), _GAP)):
-        ax.bar(0, 0, 0, label=label, **style)
+    ax.bar(0, 0, 0, label=words_of(display.event)[0], **BARS)
+    ax.bar(0, 0, 0, label=f"gap to {_mean_name(display.event)}", **_GAP)
     if few.any():
         ax.bar(0, 0, 0, label=f"fewer than {FEW} samples", color=_FEW)
     if ref_line:
         ax.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
     if display.intervals is not None:
-        low, high = display.intervals[:, filled]
-        # A skewed interval of replicates needn't hold the value itself.
-        ends = np.maximum([accuracy - low, high - accuracy], 0)
-        ax.errorbar(left + width / 2, accuracy, ends, label=f"{level} interval", fmt="none", ecolor="black", capsize=2)
+        ax.vlines(left + width / 2, *display.intervals[:, filled], color="black", label=f"{level} interval")
     curve = display.curve
     if curve is not None:
         if curve.low is not None:
@@ -60,8 +57,8 @@ def draw_diagram(ax, display, ref_line=True):
     return bars, gaps
 
 
-def _gap_name(event):
-    return "gap to mean confidence" if event is None else "gap to mean probability"
+def _mean_name(event):
+    return "mean confidence" if event is None else "mean probability"
 
 
 def draw_line(ax, lower, display, histogram, label, ref_line):
@@ -99,8 +96,7 @@ def draw_histogram(ax, bins, event, counted):
     ax.bar(left, 100 * bins.share, width, align="edge", color="#b4bcc6", edgecolor="white")
     accuracy, confidence = (100 * (bins.share * values).sum() for values in (bins.accuracy, bins.confidence))
     ax.axvline(accuracy / 100, label=f"{words_of(event)[0]} {accuracy:.1f} %", **LINE)
-    mean = "mean confidence" if event is None else "mean probability"
-    ax.axvline(confidence / 100, label=f"{mean} {confidence:.1f} %", **_MEAN)
+    ax.axvline(confidence / 100, label=f"{_mean_name(event)} {confidence:.1f} %", **_MEAN)
     without_frame(ax)
     _name_axes_below(ax, event, counted)
     legend_above(ax)

@@ -14,13 +14,9 @@ def predictions_of(estimator, X, y, name, **beside):
         raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
     in_order = any(each is not None for each in beside.values())
     y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order)
-    classes = getattr(estimator, "classes_", None)
+    # Of several labels at each place all are events.
+    classes = None if np.ndim(y) == y_proba.ndim > 2 else getattr(estimator, "classes_", None)
     ignored = getattr(calibrator_in(estimator), "ignore_index", None) if y_proba.ndim > 2 else None
-    if np.ndim(y) == y_proba.ndim > 2:
-        raise ValueError(
-            "y must have one class at each place, or several labels a sample; got several labels at each place. Draw "
-            "one of them by from_predictions(y[:, 0], y_proba[:, 0])"
-        )
     return {
         **beside,
         **({} if ignored is None else {"ignore_index": ignored}),

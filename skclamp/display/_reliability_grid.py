@@ -106,11 +106,6 @@ class ReliabilityGridDisplay:
         >>> plt.close(display.figure_)
         """
         named = by_name(estimators, "estimators")
-        known = {name: to_numpy(model.classes_) for name, model in named.items() if hasattr(model, "classes_")}
-        first = next(iter(known.values()), np.zeros(0))
-        for name, classes in known.items():
-            if not np.array_equal(classes, first):
-                raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
         beside = {"sample_weight": sample_weight, "groups": groups}
         return cls._of([predictions_of(model, X, y, name, **beside) for name, model in named.items()], **kwargs)
 

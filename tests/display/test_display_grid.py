@@ -111,10 +111,6 @@ def test_refuses_bad_input(proba, held_out, fitted):
         ReliabilityGridDisplay.from_estimators({"p": Perceptron()}, X, y)
     with pytest.raises(ValueError, match="estimators must have names of their own"):
         ReliabilityGridDisplay.from_estimators([("vector", fitted["vector"])] * 2, X, y)
-    with pytest.raises(ValueError, match="estimators must have the same classes_; got .* for 'other', .*ten"):
-        names = np.array([*"abcdefghi", "ten"])
-        named = TemperatureScaling(response="probabilities").fit(proba["vector"], names[y])
-        ReliabilityGridDisplay.from_estimators({**fitted, "other": named}, X, y)
     with pytest.raises(ValueError, match="n_columns must be a whole number of at least 1; got 0"):
         ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0, n_columns=0)
     with pytest.raises(ValueError, match=r"columns must be among 0 \.\.\. 9; got 10"):
