@@ -124,10 +124,13 @@ class Pairs:
         weight = None if self.weight is None else self.weight[kept]
         return Pairs(self.confidence[kept], self.hits[kept], weight, self.unit[kept], self.n_units)
 
-    @cached_property
-    def of_units(self):
-        """Weight of each pair in its unit, a sparse matrix whose product with values of pairs sums up units'."""
-        return csr_array((self.masses, (self.unit, np.arange(len(self.unit)))), shape=(self.n_units, len(self.unit)))
+    def in_units(self, groups, values):
+        """Sums of values, and of weights, of each unit in each group: sparse matrices of shape (n_units, n_groups).
+
+        `groups`, sparse and of shape (n_pairs, n_groups), is the share of each pair in each.
+        """
+        of_units = csr_array((self.masses, (self.unit, np.arange(len(self.unit)))), (self.n_units, len(self.unit)))
+        return of_units @ groups.multiply(values[:, None]), of_units @ groups
 
     def table(self, edges, include_lowest=True):
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""

@@ -171,9 +171,8 @@ def bootstrap_interval(
     proof of calibration.
     In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error.
     Of units of several rows, such as groups and images, its interval is no narrower than Student's.
-    Of two classes of which one has fewer than five samples, or groups with some, a warning says so, and the upper end
-    of a proper score allows for as many more as the exact binomial interval does. Each costs what those that came do,
-    and those that the probabilities expect.
+    Of two classes of which one has fewer than five samples, or groups with some, a warning says so: the upper end of a
+    proper score knows nothing of events that didn't come.
 
     References
     ----------
@@ -349,7 +348,7 @@ def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups
         each = rows.each(partial(metric, average="macro"))
         value = rows.mean_of(each)
         unit = proba.unit[:: proba.rows_a_sample]
-        mean = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), unit, (0, np.inf))
+        mean = MeanScore(value, np.nan_to_num(each - value), rows.weights_of(each), unit)
         return _Sample(metric, proba, mean, is_error=False)
     if not rows.are_together(average):
         raise ValueError(

@@ -1,7 +1,6 @@
 """Binned calibration errors: expected, adaptive, classwise and maximum."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -53,6 +52,30 @@ def expected_calibration_error(
         a sample is right if its label is among them.
     threshold : float, default=None
         Only samples whose confidence exceeds it count; it lies in [0, 1).
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns, in their order. Not needed where `y_true` holds column indices or every label at
+        least once; then the columns are in the labels' sorted order.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others, as of two classes; probabilities of one dimension
+        are then of this class. None takes them for those of the second of `labels` or, of numbers, of the larger
+        one; of strings one of the two must be given.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+    average : {"macro", "micro", "samples"} or None, default="macro"
+        Of a class at each place of a sample "macro" and "micro" both stand for the value of all places, which count
+        alike; "samples" is the mean over samples of each one's own value, and None an array of these, NaN where
+        nothing is known. Without effect on one class a sample.
+        Of several labels a sample that don't exclude each other: of `y_true`, 0, 1 or NaN, and `y_proba`, both of
+        shape (n_samples, n_labels), the mean over labels, the value of all labels' events together ("micro"), or an
+        array of each label's value (None). NaN isn't known, and left out.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, such as the pixels of an image, what stands for one that isn't known.
+        `y_true` is then of shape ``(n_samples, *places)`` and `y_proba` of shape
+        ``(n_samples, n_classes, *places)`` or, for the second of two classes, ``(n_samples, 1, *places)``; two axes
+        of places or more don't need the 1. Of several labels at each place, both of shape
+        ``(n_samples, n_labels, *places)``, all are events together: for each label's value give one,
+        ``y_true[:, k]`` and ``y_proba[:, k]``.
+        `sample_weight` is of shape (n_samples,) or that of `y_true`.
 
     Returns
     -------
@@ -141,6 +164,18 @@ def adaptive_expected_calibration_error(
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None
         Only samples whose confidence exceeds it count, and share the bins.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples, or of their places.
+    average : {"macro", "micro", "samples"} or None, default="macro"
+        How the values of several labels, or of the places, of a sample are put together; see
+        :func:`expected_calibration_error`.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`expected_calibration_error`.
 
     Returns
     -------
@@ -192,6 +227,18 @@ def maximum_calibration_error(y_true, y_proba, *, n_bins=15, top_k=1, threshold=
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None
         Only samples whose confidence exceeds it count.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples, or of their places.
+    average : {"macro", "micro", "samples"} or None, default="macro"
+        How the values of several labels, or of the places, of a sample are put together; see
+        :func:`expected_calibration_error`.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`expected_calibration_error`.
 
     Returns
     -------
@@ -248,6 +295,15 @@ def classwise_calibration_error(
     threshold : float, default=None
         Only probabilities above it count; it lies in [0, 1). With ``strategy="quantile"`` that is TACE, the
         thresholded adaptive calibration error. A class without any has an error of 0.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples, or of their places.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`expected_calibration_error`.
 
     Returns
     -------
@@ -303,29 +359,24 @@ def _adaptive_bins(pairs, proba, n_bins, include_lowest):
     return edges, include_lowest if include_lowest != "auto" or not proba.is_event else True
 
 
-def _binned(value, pairs, edges, norm, include_lowest=True):
-    """Form of a binned error, in the bins of the whole sample."""
+def _resampled(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max", include_lowest=None, **_):
+    """Form of a binned error, in the bins of the whole sample: of equal mass where there is an `include_lowest`."""
+    pairs = some_pairs(proba, y_encoded, top_k, threshold)
+    if include_lowest is None:
+        edges, include_lowest = proba.equal_width_edges(n_bins), True
+    else:
+        edges, include_lowest = _adaptive_bins(pairs, proba, n_bins, include_lowest)
     pairs = replace(pairs, hits=pairs.counted_hits(edges, include_lowest))
     groups = grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
-    return ErrorOfPairs(value, pairs, groups, partial(_path_of_bins, norm=norm), _ORDERS[norm])
+
+    def path(residual, mass):
+        # Its plain norm is the error's.
+        total = mass.sum(1, keepdims=True)
+        return ratios(residual, {"l1": total, "l2": np.sqrt(mass * total), "max": mass}[norm])
+
+    return ErrorOfPairs(value, pairs, groups, path, _ORDERS[norm])
 
 
-def _path_of_bins(residual, mass, norm):
-    """Sums of residuals over what makes a plain norm of them the error's."""
-    total = mass.sum(1, keepdims=True)
-    return ratios(residual, {"l1": total, "l2": np.sqrt(mass * total), "max": mass}[norm])
-
-
-def _of_equal_width(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max", **_):
-    return _binned(value, some_pairs(proba, y_encoded, top_k, threshold), proba.equal_width_edges(n_bins), norm)
-
-
-def _of_equal_mass(value, y_encoded, proba, *, n_bins, top_k, threshold, norm, include_lowest, **_):
-    pairs = some_pairs(proba, y_encoded, top_k, threshold)
-    edges, include_lowest = _adaptive_bins(pairs, proba, n_bins, include_lowest)
-    return _binned(value, pairs, edges, norm, include_lowest)
-
-
-FACTS[expected_calibration_error] = FACTS[maximum_calibration_error] = Facts(of_event=True, resampled=_of_equal_width)
-FACTS[adaptive_expected_calibration_error] = Facts(of_event=True, resampled=_of_equal_mass)
+FACTS[expected_calibration_error] = FACTS[maximum_calibration_error] = Facts(of_event=True, resampled=_resampled)
+FACTS[adaptive_expected_calibration_error] = Facts(of_event=True, resampled=_resampled)
 FACTS[classwise_calibration_error] = Facts(of_event=False, resampled=None)

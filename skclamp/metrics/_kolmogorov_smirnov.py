@@ -31,6 +31,18 @@ def ks_calibration_error(y_true, y_proba, *, mode="top-label", top_k=1, threshol
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None
         Only confidences above it count; it lies in [0, 1).
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples, or of their places.
+    average : {"macro", "micro", "samples"} or None, default="macro"
+        How the values of several labels, or of the places, of a sample are put together; see
+        :func:`expected_calibration_error`.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`expected_calibration_error`.
 
     Returns
     -------

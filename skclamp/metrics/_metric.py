@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, update_wrapper
 from inspect import isfunction, signature
-from textwrap import indent
 
 import numpy as np
 import torch
 
 from .._utils.arrays import n_axes, tensor_of, to_numpy
-from .._utils.docstrings import entries_of
 from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
 from .._utils.outputs import (
     are_known,
@@ -77,39 +75,8 @@ def of_outputs(metric=None, *, takes_labels=True):
         ignore_index=-100,
         **options,
     ):
-        """Value of the metric; its docstring is told the following.
-
-        Parameters
-        ----------
-        labels : array-like of shape (n_classes,), default=None
-            Labels of the columns, in their order. Not needed where `y_true` holds column indices or every label at
-            least once; then the columns are in the labels' sorted order.
-        pos_label : int, float, bool or str, default=None
-            Class whose probability is looked at, against all others, as of two classes; probabilities of one dimension
-            are then of this class. None takes them for those of the second of `labels` or, of numbers, of the larger
-            one; of strings one of the two must be given.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
-        average : {"macro", "micro", "samples"} or None, default="macro"
-            Of a class at each place of a sample "macro" and "micro" both stand for the value of all places, which count
-            alike; "samples" is the mean over samples of each one's own value, and None an array of these, NaN where
-            nothing is known. Without effect on one class a sample.
-            Of several labels a sample that don't exclude each other: of `y_true`, 0, 1 or NaN, and `y_proba`, both of
-            shape (n_samples, n_labels), the mean over labels, the value of all labels' events together ("micro"), or an
-            array of each label's value (None). NaN isn't known, and left out.
-        ignore_index : int, default=-100
-            Of a class at each place of a sample, such as the pixels of an image, what stands for one that isn't known.
-            `y_true` is then of shape ``(n_samples, *places)`` and `y_proba` of shape
-            ``(n_samples, n_classes, *places)`` or, for the second of two classes, ``(n_samples, 1, *places)``; two axes
-            of places or more don't need the 1. Of several labels at each place, both of shape
-            ``(n_samples, n_labels, *places)``, all are events together: for each label's value give one,
-            ``y_true[:, k]`` and ``y_proba[:, k]``.
-            `sample_weight` is of shape (n_samples,) or that of `y_true`.
-        """
         rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels, pos_label)
         if over_classes:
-            if rows.kind == "classes" and average == "samples":
-                raise ValueError("average must be 'macro' or None where y_true has one class a sample; got 'samples'")
             options["average"] = average if average != "samples" else "macro"
         elif average not in ("macro", "micro", None) and (average != "samples" or rows.kind == "labels"):
             known = "'macro', 'micro'" if rows.kind == "labels" else "'macro', 'micro', 'samples'"
@@ -124,18 +91,11 @@ def of_outputs(metric=None, *, takes_labels=True):
         each = rows.each(partial(metric, **options))
         return each if average is None else rows.mean_of(each)
 
-    known = signature(of_any).parameters.values()
-    added = [each for each in known if each.kind is each.KEYWORD_ONLY and each.name not in own.parameters]
-    texts = entries_of(of_any, "Parameters")
+    shared = [each for each in signature(of_any).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    added = [each for each in shared if each.name not in own.parameters]
     update_wrapper(of_any, metric)
     # Whoever unwraps it, as scorers do, is to find this one.
     del vars(of_any)["__wrapped__"]
-    if metric.__doc__:
-        if not takes_labels:
-            texts["average"] = texts["average"].partition("\n    Of several labels")[0]
-        before, heading, after = metric.__doc__.partition("\n    Returns\n")
-        about = indent("\n".join(texts[each.name] for each in added), " " * 4)
-        of_any.__doc__ = f"{before.rstrip()}\n{about}\n{heading}{after}"
     whole = own.replace(parameters=[*own.parameters.values(), *added])
     vars(of_any).update(__signature__=whole, takes_labels=takes_labels)
     return of_any
@@ -171,13 +131,6 @@ class Rows:
 
     def each(self, metric):
         """Return the value of each label or, of places, of each sample; NaN of one that has no weight."""
-        if self.kind == "labels" and self.proba.weight is not None:
-            there = self.proba.weight.reshape(-1, self.proba.rows_a_sample).any(0)
-            if not there.all():
-                raise ValueError(
-                    "sample_weight must leave each label a sample of which it is known, unless average is 'micro'; got "
-                    f"none for label {there.argmin()}"
-                )
         parts = self.proba.parts(self.y_encoded, of_labels=self.kind == "labels")
         return np.array([metric(y, own) if own.masses.any() else np.nan for y, own in parts])
 
@@ -234,13 +187,14 @@ def against_rest(y_true, y_proba, labels, pos_label):
         raise ValueError(f"pos_label must be None for several labels or places a sample; got {pos_label!r}")
     proba = Probabilities(y_proba)
     y = check_labels(y_true, "y_true", ("y_proba", y_proba))
-    known = np.unique(y) if labels is None else to_numpy(labels)
     if not proba.is_event:
-        known = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
-    names = known.tolist()
-    # Where no sample is positive, one dimension is of what isn't there; words may be misspelt.
-    is_told = labels is not None or len(names) > 1 or np.append(known, pos_label).dtype.kind not in "biuf"
-    if is_told and pos_label not in names:
+        names = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels").tolist()
+    else:
+        names = (np.unique(y) if labels is None else to_numpy(labels)).tolist()
+        if labels is None and len(names) == 1 and np.append(names, pos_label).dtype.kind in "biuf":
+            # Where no sample is positive, one dimension is of what isn't there; words may be misspelt.
+            names.append(pos_label)
+    if pos_label not in names:
         raise ValueError(
             f"pos_label must be among the labels {names}; got {pos_label!r}. Give labels where no sample has it"
         )

@@ -6,10 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.special import entr
-from scipy.stats import beta
 from sklearn.isotonic import IsotonicRegression
 
-from .._judging.paired import n_effective
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_over
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY, log_of
@@ -37,6 +35,18 @@ def negative_log_likelihood(y_true, y_proba):
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples, or of their places.
+    average : {"macro", "micro", "samples"} or None, default="macro"
+        How the values of several labels, or of the places, of a sample are put together; see
+        :func:`expected_calibration_error`.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`expected_calibration_error`.
 
     Returns
     -------
@@ -76,6 +86,18 @@ def brier_score(y_true, y_proba, *, scale_by_half="auto"):
     scale_by_half : bool or "auto", default="auto"
         Whether to halve the sum over classes, so that the worst score is 1 instead of 2. "auto" halves it for two
         classes, as ``sklearn.metrics.brier_score_loss`` does.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples, or of their places.
+    average : {"macro", "micro", "samples"} or None, default="macro"
+        How the values of several labels, or of the places, of a sample are put together; see
+        :func:`expected_calibration_error`.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`expected_calibration_error`.
 
     Returns
     -------
@@ -195,12 +217,12 @@ def calibration_refinement(
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     pos_label : int, float, bool or str, default=None
-        Class that probabilities of one dimension are of; see :func:`negative_log_likelihood`.
+        Class that probabilities of one dimension are of; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
     ignore_index : int, default=-100
         Of a class at each place of a sample, what stands for one that isn't known; see
-        :func:`negative_log_likelihood`. All places count alike.
+        :func:`expected_calibration_error`. All places count alike.
 
     Returns
     -------
@@ -241,13 +263,14 @@ def calibration_refinement(
     check_choice(recalibration, "recalibration", ("auto", "temperature", "isotonic"))
     rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
     y_encoded, proba = rows.y_encoded, rows.proba
-    isotonic_is_possible = score == "brier" or proba.n_classes == 2
+    possible = ["isotonic"] * (score == "brier" or proba.n_classes == 2) + ["temperature"] * (score == "log_loss")
     if recalibration == "auto":
-        recalibration = "isotonic" if isotonic_is_possible else "temperature"
-    if recalibration == "isotonic" and not isotonic_is_possible:
-        raise ValueError("recalibration must not be 'isotonic' with score='log_loss' and more than two classes")
-    if recalibration == "temperature" and score == "brier":
-        raise ValueError("recalibration must not be 'temperature' with score='brier'")
+        recalibration = possible[0]
+    if recalibration not in possible:
+        raise ValueError(
+            f"recalibration must not be {recalibration!r} with score={score!r}"
+            + " and more than two classes" * (score == "log_loss")
+        )
     total = proba.average((log_losses if score == "log_loss" else brier_losses)(proba, y_encoded))
     if recalibration == "temperature":
         left = _loss_after_temperature(proba, y_encoded)
@@ -284,13 +307,9 @@ def brier_losses(proba, y_encoded, scale_by_half="auto"):
         error = chunk.astype(np.float64)
         error[np.arange(len(error)), y_encoded[rows]] -= 1
         distance[rows] = np.einsum("ij,ij->i", error, error)
-    # Rows whose sums round beyond 1 are no farther than others.
-    return np.minimum(distance, 2) * (_largest_brier(proba, scale_by_half) / 2)
-
-
-def _largest_brier(proba, scale_by_half):
     halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
-    return 1 if halve else 2
+    # Rows whose sums round beyond 1 are no farther than others.
+    return np.minimum(distance, 2) / (2 if halve else 1)
 
 
 def log_losses(proba, y_encoded):
@@ -301,43 +320,22 @@ def log_losses(proba, y_encoded):
     return -np.clip(logs, LOG_MIN_PROBABILITY, 0.0)
 
 
-def _mean_of(losses, largest, value, y_encoded, proba, **_):
-    """Form of a mean of `losses`, of which one is the `largest`; of two classes it knows what few events hide."""
-    score = MeanScore(value, losses(proba, y_encoded) - value, proba.masses, proba.unit, (0, largest))
+def _mean_of(losses, value, y_encoded, proba, *, scale_by_half=None, **_):
+    """Form of a mean of `losses`; of two classes few events of one are told."""
+    if scale_by_half is not None:
+        losses = partial(losses, scale_by_half=scale_by_half)
     if proba.n_classes == 2:
         sums = [np.bincount(proba.unit, proba.masses * (y_encoded == column)) for column in range(2)]
-        n_events, rare = min((np.count_nonzero(own), column) for column, own in enumerate(sums))
+        n_events = min(map(np.count_nonzero, sums))
         if n_events < _ENOUGH_EVENTS:
             note(
                 f"y_true has {n_events} samples, or groups with some, of one of two classes, fewer than "
-                f"{_ENOUGH_EVENTS}: what these add to a mean loss is hardly known. The upper end of its interval "
-                "allows for as many more as chance may hide; a test of a difference doesn't",
+                f"{_ENOUGH_EVENTS}: what these add to a mean loss is hardly known. The upper end of its interval is "
+                "likely to be too low",
                 CalibrationSetWarning,
             )
-            score.few = _few_events(losses, y_encoded == rare, rare, proba, n_effective(score.weight))
-    return score
+    return MeanScore(value, losses(proba, y_encoded) - value, proba.masses, proba.unit)
 
 
-def _few_events(losses, is_event, rare, proba, n_units):
-    """Return a function of a tail's probability: the mean loss at as many events of a class as it leaves possible.
-
-    That is the upper end of C. J. Clopper and E. S. Pearson (Biometrika 26, 1934), of units that are all events or
-    none. An event costs what those that came do and those that the probabilities expect.
-    """
-    rest, of_event = (losses(proba, np.full(len(is_event), column)) for column in (1 - rare, rare))
-    (expected,) = proba.columns([rare])
-    # Where nothing is expected, and nothing came, any sample may be the event.
-    cost = np.average(of_event - rest, weights=proba.masses * (is_event + expected + MIN_PROBABILITY))
-    n_events = n_units * proba.average(is_event)
-    return lambda tail: proba.average(rest) + cost * beta.isf(tail, n_events + 1, n_units - n_events)
-
-
-def _brier_resampled(value, y_encoded, proba, *, scale_by_half, **_):
-    losses = partial(brier_losses, scale_by_half=scale_by_half)
-    return _mean_of(losses, _largest_brier(proba, scale_by_half), value, y_encoded, proba)
-
-
-FACTS[negative_log_likelihood] = Facts(
-    of_event=False, resampled=partial(_mean_of, log_losses, -LOG_MIN_PROBABILITY), is_error=False
-)
-FACTS[brier_score] = Facts(of_event=False, resampled=_brier_resampled, is_error=False)
+FACTS[negative_log_likelihood] = Facts(of_event=False, resampled=partial(_mean_of, log_losses), is_error=False)
+FACTS[brier_score] = Facts(of_event=False, resampled=partial(_mean_of, brier_losses), is_error=False)

@@ -8,7 +8,6 @@ rows, such as the places of an image or the samples of a patient, which are summ
 """
 
 import copy
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -27,16 +26,12 @@ _LEAST_RATIO = 1 / 4
 class MeanScore:
     """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
-    `residual` are the values less their mean, `weight` their weights and `unit` numbers that those which
-    depend on each other share; `limits` are what a mean can be at the least and at the most. `few` is what few events
-    hide.
+    `residual` are the values, none below 0, less their mean, `weight` their weights and `unit` numbers that those which
+    depend on each other share.
     """
 
-    few: Any = None
-
-    def __init__(self, value, residual, weight, unit, limits):
+    def __init__(self, value, residual, weight, unit):
         self.value = value
-        self.limits = limits
         # Weighted, as a unit may have no weight.
         self.residual, self.weight = (np.bincount(unit, part) for part in (weight * residual, weight))
         self._is_clustered = len(self.weight) < len(weight)
@@ -78,10 +73,7 @@ class MeanScore:
             half = stats.t.isf(tail, n_effective(self.weight) - 1) * sums[:, 0].std()
             low = min(low, -half)
             high = max(high, half)
-        low, high = self.value + low, self.value + high
-        if self.few is not None:
-            high = max(high, self.few(tail))
-        return self.value, *np.clip([low, high], *self.limits)
+        return self.value, max(self.value + low, 0.0), self.value + high
 
 
 class AnyMetric:
@@ -105,8 +97,8 @@ class AnyMetric:
 class ErrorOfPairs:
     """A calibration error of pairs, the norm of a path that grows in proportion to the residuals.
 
-    `groups`, sparse and of shape (n_pairs, n_groups), is the share of each pair in each. ``path(residual, mass)`` is
-    given the groups' sums of residuals and of weights, a row for each resample. `order` is as in `numpy.linalg.norm`.
+    `groups` are as for `Pairs.in_units`. ``path(residual, mass)`` is given sums of their residuals and weights, a row
+    for each resample. `order` is as in `numpy.linalg.norm`.
     With `allows_for_noise` an upper end isn't below that of the percentiles: noise of the sample's own path adds to the
     replicates', under which a value as small as the one found seems rarer than it is.
     """
@@ -116,7 +108,7 @@ class ErrorOfPairs:
         self._path = path
         self._order = order
         self._allows_for_noise = allows_for_noise
-        self._of_units = [pairs.of_units @ each for each in (groups.multiply(pairs.residual[:, None]), groups)]
+        self._of_units = pairs.in_units(groups, pairs.residual)
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
         self._estimate = self._norm(self._own)

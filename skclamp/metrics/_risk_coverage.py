@@ -61,12 +61,12 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     pos_label : int, float, bool or str, default=None
-        Class that probabilities of one dimension are of; see :func:`area_under_risk_coverage`.
+        Class that probabilities of one dimension are of; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples; see :func:`area_under_risk_coverage`.
+        Weights of the samples; see :func:`expected_calibration_error`.
     ignore_index : int, default=-100
         Of a class at each place of a sample, what stands for one that isn't known; see
-        :func:`area_under_risk_coverage`. All places are answered, or not, by themselves.
+        :func:`expected_calibration_error`. All places are answered, or not, by themselves.
 
     Returns
     -------
@@ -126,6 +126,18 @@ def area_under_risk_coverage(y_true, y_proba):
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    pos_label : int, float, bool or str, default=None
+        Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples, or of their places.
+    average : {"macro", "micro", "samples"} or None, default="macro"
+        Of a class at each place of a sample "macro" and "micro" both stand for the value of all places, "samples" is
+        the mean over samples of each one's own value, and None an array of these.
+    ignore_index : int, default=-100
+        Of a class at each place of a sample, what stands for one that isn't known; see
+        :func:`expected_calibration_error`.
 
     Returns
     -------
@@ -164,16 +176,14 @@ def _area(weights, risks, masses):
     """Area from the weights of groups and the risk in each.
 
     A wrong answer at place p of n counts at the coverages p/n, ..., 1: with H(n) - H(p - 1), of which the mean over
-    the places of its group is a difference of `_left`. `masses` are those of the single samples.
+    the places of its group is a difference of `left`. `masses` are those of the single samples.
     """
     least = max(masses[masses > 0].min(), _LEAST_WEIGHT * masses.max())
     reached = np.cumsum(weights / least)
+    n = reached[-1]
+    left = reached * (digamma(n + 1) - digamma(reached + 1) + 1)
     falls = -np.diff(risks, append=0)
-    return float(np.clip(_left(reached, reached[-1]) @ falls / reached[-1], 0, 1))
-
-
-def _left(reached, n):
-    return reached * (digamma(n + 1) - digamma(reached + 1) + 1)
+    return float(np.clip(left @ falls / n, 0, 1))
 
 
 FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=None, is_error=False)
