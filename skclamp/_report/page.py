@@ -107,7 +107,7 @@ def _packed(cells):
     """Columns over all cells one after another, then all floors, as float64, compressed, in base64."""
     columns = np.concatenate([part.columns for part in cells], axis=1)
     floors = np.concatenate([part.floors.ravel() for part in cells])
-    return _base64(zlib.compress(np.append(columns, floors).astype("<f8"), 9))
+    return _base64(zlib.compress(np.append(columns, floors).astype("<f8").tobytes(), 9))
 
 
 def _perturbation(name, calibrator, channel_names):
