@@ -1,8 +1,6 @@
 """Dense outputs: a class at each place of a sample, such as the pixels of an image or the tokens of a text."""
 
 import copy
-import re
-import warnings
 from functools import partial
 
 import numpy as np
@@ -645,49 +643,6 @@ def test_what_does_not_fit_the_places_is_told(mistake, kind):
         with pytest.warns(CalibrationSetWarning, match=rule):
             kind().fit(*change(z, y))
         kind().fit(z, y)  # and no warning
-
-
-def scenes(network, n_samples=60, seed=0, symmetric=False, slope=4.0):
-    """Images that are brighter below, beside masks drawn from what a network makes of them."""
-    rng = np.random.default_rng(seed)
-    X = torch.from_numpy(rng.normal(size=(n_samples, 2, 12, 12))).float()
-    X[:, 0] += slope * torch.linspace(-1, 1, 12)[:, None]
-    X = X + X.flip(-1) if symmetric else X
-    with torch.no_grad():
-        logits = network.eval()(X).double().numpy()
-    return X, (logits / 1.5 + rng.gumbel(size=logits.shape)).argmax(1)
-
-
-@pytest.mark.parametrize(("axes", "slope"), [(-1, 4.0), ((-2, -1), 0.0)])
-def test_masks_that_are_flipped_are_told(network, axes, slope):
-    rule = rf"y may be flipped or transposed beside the inputs: np\.flip\(y, {re.escape(str(axes))}\) fits far better"
-    X, y = scenes(network, slope=slope)
-    flipped = np.where(np.random.default_rng(0).random(y.shape) < 0.2, 255, np.flip(y, axes))
-    for kind in (TemperatureScaling, VectorScaling):
-        with pytest.warns(CalibrationSetWarning, match=rule):
-            kind(network, ignore_index=255).fit(X, flipped)
-    new, truth = scenes(network, seed=3, slope=slope)
-    options = {"calibrators": [TemperatureScaling()], "n_resamples": 9}
-    with pytest.warns(CalibrationSetWarning, match=r"y_test may be flipped or transposed beside the inputs"):
-        compare_calibrators(network, X, y, new, np.flip(truth, axes), **options)
-    compare_calibrators(network, X, y, new, truth, **options)  # and no warning
-
-
-def test_masks_that_are_not_flipped_are_not_told(network):
-    for seed in range(5):
-        for symmetric in (False, True):
-            X, y = scenes(network, seed=seed, symmetric=symmetric)
-            holes = np.where(np.random.default_rng(seed).random(y.shape) < 0.5, 255, y)
-            TemperatureScaling(network, ignore_index=255).fit(X, holes)  # and no warning
-        order = np.random.default_rng(seed).permutation(len(y))
-        drawn = np.random.default_rng(seed).integers(0, 3, y.shape)
-        for nonsense in (y[order], drawn):
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                TemperatureScaling(network).fit(X, nonsense)
-            assert not [each for each in caught if "flipped" in str(each.message)]
-        # Too few samples to tell.
-        TemperatureScaling(network).fit(X[:8], np.flip(y, -1)[:8])  # and no warning
 
 
 def test_labels_beyond_the_columns_are_named_as_void():

@@ -323,7 +323,7 @@ def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, rando
             f"fits it, and the other is clamped; got n_samples={n_samples}, none of which is left to clamp"
         )
     fitted = clone(classifier).fit(take_rows(X, own), targets[own], **of_rows(metadata.fit, own, n_samples))
-    y = replace(y, values=y.values[rest]) if isinstance(y, Targets) else y[rest]
+    y = replace(y, values=y.values[rest], known=y.known[rest]) if isinstance(y, Targets) else y[rest]
     found = read(open_backbone(fitted, opening), take_rows(X, rest), y, again=True, names=names)
     metadata = metadata._replace(
         guard=of_rows(metadata.guard, rest, n_samples), groups=None if groups is None else groups[rest]

@@ -102,7 +102,8 @@ def split_missing(y, beside=None):
 
 def look_swapped(y, beside):
     """Return whether what labels are most easily swapped with has the shape of one label a sample."""
-    return beside is not None and getattr(beside[1], "shape", None) == (len(y),)
+    shape = () if beside is None else getattr(beside[1], "shape", ())
+    return len(shape) == 1 and shape[0] == len(y)
 
 
 def _likely_mistake(y, name, beside):

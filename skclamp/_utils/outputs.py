@@ -9,16 +9,12 @@ from scipy.sparse import issparse
 from torch.nn.functional import logsigmoid
 
 from ..losses import share_of_places
-from .arrays import as_numbers, is_missing, n_axes, rows_of_places, to_numpy
+from .arrays import as_numbers, n_axes, rows_of_places, to_numpy
 from .encoding import register
 from .labels import check_class_names, check_labels, encode_labels, look_swapped, resolve_classes
 from .parameters import check_whole_number
-from .warnings import Finding
 
 OUTPUTS = ("softmax", "sigmoid")
-# By how many standard errors over samples masks must fit better where they are moved; at how many places, and among how
-# many classes, it is looked.
-_ERRORS_OF_MOVES, _MAX_MOVED, _MAX_CLASSES = 3, 1 << 18, 1000
 
 
 class Rows(NamedTuple):
@@ -157,20 +153,17 @@ class Targets:
     Attributes
     ----------
     values : ndarray of shape (n_samples, *places), (n_samples, n_labels) or (n_samples, n_labels, *places)
-        Class labels; or, `of_labels` that don't exclude each other, 0 or 1. NaN isn't known.
-    ignore_index : int, default=-100
-        What else stands for a place that isn't known.
+        Class labels; or, `of_labels` that don't exclude each other, 0 or 1.
+    known : ndarray of the same shape, bool
+        Which of them are known, and count.
     of_labels : bool, default=False
-    mask : ndarray of shape (n_samples, n_places), bool, or None
-        Which places count; None is all that are known.
     names : ndarray of shape (n_labels,) or None
         Columns of the frame that labels came in.
     """
 
     values: np.ndarray
-    ignore_index: int = -100
+    known: np.ndarray
     of_labels: bool = False
-    mask: np.ndarray | None = None
     names: np.ndarray | None = None
 
     def __len__(self):
@@ -192,14 +185,14 @@ class Targets:
                 f"sample_weight must have shape ({len(self)},), or that of places, {shape}, as a mask; got "
                 f"{weight.shape}"
             )
-        weight = weight.reshape(len(self), -1)
-        of_samples = weight.max(1)
-        if not ((weight == 0) | (weight == of_samples[:, None])).all():
+        mask = weight > 0
+        of_samples = weight.reshape(len(self), -1).max(1)
+        if (weight.T != mask.T * of_samples).any():
             raise ValueError(
                 "sample_weight of the shape of y must be a mask: 0 where a place doesn't count, and the same weight at "
                 "all other places of a sample; got several weights in one sample"
             )
-        return replace(self, mask=weight > 0), of_samples
+        return replace(self, known=self.known & (mask[:, None] if self.of_labels else mask)), of_samples
 
     def encoded(self, logits, weight, backbone, classes=None, name="y"):
         """Return names, column indices or 0 and 1, -1 where unknown, and weights, none where nothing is known.
@@ -210,96 +203,43 @@ class Targets:
         if logits.ndim == 2 and not self.of_labels:
             check_labels(self.values, name)
         n_classes = logits.shape[1]
-        n_labels = self.values.shape[1]
-        if self.of_labels and (n_labels, *self.places) != (n_classes, *backbone.places):
-            mend = ". Of classes at each place give outputs='softmax'" if backbone.places and not self.places else ""
-            shape = ", ".join(map(str, ("n_samples", n_classes, *backbone.places)))
-            raise ValueError(
-                f"{name} must have shape ({shape}), that of the logits, one column per label: got {n_classes} columns "
-                f"for {name} of shape {self.values.shape}{mend}"
-            )
-        if self.of_labels and not torch.isfinite(logits).all():
-            raise ValueError("logits of labels that don't exclude each other must be finite; got -inf among them")
-        if backbone.places != self.places:
+        if self.of_labels:
+            self._check_labels(logits, backbone.places, name)
+        elif backbone.places != self.places:
             raise ValueError(other_places(name, self.places, backbone.places, n_classes))
-        values = self.values
-        kept = slice(None) if backbone.kept is None else backbone.kept
+        values, known = self.values, self.known
         if self.places:
-            values = values.reshape(len(self), *[n_labels] * self.of_labels, -1)[..., kept]
-        known = are_known(values, self.ignore_index)
-        if self.mask is not None:
-            mask = self.mask[:, kept]
-            known &= mask[:, None] if self.of_labels else mask
+            flat = values.shape[: values.ndim - len(self.places)]
+            values, known = (each.reshape(*flat, -1)[..., backbone.kept] for each in (values, known))
         if self.of_labels:
             y = np.full(values.shape, -1)
             y[known] = encode_labels(values[known], np.arange(2), name)
-            names = np.arange(n_labels) if self.names is None else self.names
-            classes = names if classes is None else check_class_names(to_numpy(classes), n_labels, "classes")
+            names = np.arange(n_classes) if self.names is None else self.names
+            classes = names if classes is None else check_class_names(to_numpy(classes), n_classes, "classes")
         else:
-            classes, y = encode_places(
-                values,
-                known,
-                n_classes,
-                self.ignore_index,
-                name,
-                classes=classes,
-                known=backbone.classes,
-                likely=backbone.likely_classes,
-            )
-            if len(self.places) > 1 and n_classes <= _MAX_CLASSES:
-                self._look_for_moves(logits, classes, weight, kept, name)
+            told = {"classes": classes, "known": backbone.classes, "likely": backbone.likely_classes}
+            classes, y = encode_places(values, known, n_classes, name, **told)
         y_encoded = torch.from_numpy(y)
-        if set(self.places) == {n_classes} and not self.of_labels and isinstance(kept, slice):
-            # Of equal axes labels tell which one is that of classes, beyond three standard errors.
-            moved = logits.unflatten(2, (-1, n_classes)).movedim(-1, 1).flatten(2)
-            right, along_last = ((each.argmax(1).cpu() == y_encoded).flatten(1).sum(1) for each in (logits, moved))
-            more = (along_last - right).double()
-            if more.sum() > 3 * more.norm():
-                raise ValueError(other_places(name, self.places, self.places, n_classes))
         weight = weight * (y_encoded >= 0).flatten(1).any(1)
         if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
         return classes, y_encoded.to(logits.device), weight
 
-    def _look_for_moves(self, logits, classes, weight, kept, name):
-        """Tell of masks that fit far better where they are flipped or, if they are squares, transposed.
-
-        And better than were the columns in any other order, which flips of scenes may look like.
-        """
-        places = np.arange(np.prod(self.places)).reshape(self.places)
-        moves = {f"np.flip({name}, {axes})": np.flip(places, axes) for axes in (-1, -2, (-2, -1))}
-        if self.places[-1] == self.places[-2]:
-            moves[f"{name}.swapaxes(-1, -2)"] = places.swapaxes(-1, -2)
-        some = np.random.default_rng(0).permutation(logits.shape[2])[: max(1, _MAX_MOVED // len(self))]
-        columns, weight = logits[:, :, some].argmax(1).cpu().numpy(), to_numpy(weight)
-        predicted = classes[columns]
-        labels, known = self._at(places.ravel()[kept][some])
-        there = known & (weight > 0)[:, None]
-        names, numbers = np.unique(labels[there], return_inverse=True)
-        counts = np.zeros((logits.shape[1], len(names)))
-        np.add.at(counts, (columns[there], numbers), 1)
-        least, found = counts.max(1, initial=0).sum() / max(counts.sum(), 1), []
-        for move, moved in moves.items():
-            others, known = self._at(moved.ravel()[kept][some])
-            both = there & known
-            right, wrong = (predicted == others)[both], (predicted != labels) - 1.25 * (predicted != others)
-            # A fifth of the errors at least must be mended.
-            mended = weight * (both * wrong).sum(1)
-            if len(right) and right.mean() > least:
-                found.append((mended.sum() / max(np.linalg.norm(mended), np.finfo(float).tiny), move))
-        errors, move = max(found, default=(0.0, ""))
-        if errors > _ERRORS_OF_MOVES:
-            message = f"{name} may be flipped or transposed beside the inputs: {move} fits far better"
-            Finding(message, explains=True).tell()
-
-    def _at(self, places):
-        """Return labels at some places, and which of them are known and count."""
-        labels = self.values.reshape(len(self), -1)[:, places]
-        known = are_known(labels, self.ignore_index)
-        return labels, known if self.mask is None else known & self.mask[:, places]
+    def _check_labels(self, logits, places, name):
+        """Raise unless labels are of the shape of the logits, which are finite."""
+        n_labels = logits.shape[1]
+        if self.values.shape[1:] != (n_labels, *places):
+            mend = ". Of classes at each place give outputs='softmax'" if places and not self.places else ""
+            shape = ", ".join(map(str, ("n_samples", n_labels, *places)))
+            raise ValueError(
+                f"{name} must have shape ({shape}), that of the logits, one column per label: got {n_labels} columns "
+                f"for {name} of shape {self.values.shape}{mend}"
+            )
+        if not torch.isfinite(logits).all():
+            raise ValueError("logits of labels that don't exclude each other must be finite; got -inf among them")
 
 
-def encode_places(values, there, n_classes, ignore_index, name, **told):
+def encode_places(values, there, n_classes, name, **told):
     """Return names of classes, and the column index of each place's label, -1 where it isn't `there`.
 
     `told` is what is known of the names, as `resolve_classes` takes it.
@@ -308,38 +248,25 @@ def encode_places(values, there, n_classes, ignore_index, name, **told):
     if not len(found):
         raise ValueError(f"{name} must have a place whose class is known and has weight; got none")
     found = check_labels(found, name)
-    classes = told.get("classes")
-    is_class = ignore_index == 255 or (classes is not None and 255 in to_numpy(classes).tolist())
-    if 255 in found.tolist() and not is_class and n_classes <= 255 and len(found) > 1:
-        if n_classes == 2 and found.tolist() == [0, 255]:
-            raise ValueError(
-                f"{name} must hold labels among the 2 classes; got 0 and 255, as files of images keep masks: give "
-                f"{name} // 255 or, if 255 says that a place isn't known, ignore_index=255"
-            )
-        _refuse_void(255, n_classes, name)
-    # Where 0 is a class too, -1 is hardly the first one, nor is their number the last.
     labels = set(found.tolist())
-    for void in (-1, n_classes):
-        if {void, 0} <= labels <= {void, *range(n_classes)} and all(names is None for names in told.values()):
-            _refuse_void(void, n_classes, name)
-    # Where 0 doesn't count it would be missed among column indices.
-    are_columns = ignore_index == 0 and found.dtype.kind in "iu" and found.max() < n_classes
-    names = resolve_classes(np.append(found, 0) if are_columns else found, n_classes, **told)
+    beyond = labels - set(range(n_classes))
+    # Where 0 is a class too, -1 is hardly the first one, nor is their number the last.
+    is_void = beyond == {255} or (0 in labels and beyond in ({-1}, {n_classes}))
+    if is_void and not any(told.get(names) is not None for names in ("classes", "known", "likely")):
+        number = beyond.pop()
+        raise ValueError(
+            f"{name} must hold labels among the {n_classes} classes; got {number}, by which many masks say that a "
+            f"place isn't known: if it does, give ignore_index={number}; if it is a class, give classes, or "
+            "ignore_index=0 where they count from 1 and 0 is no class"
+        )
+    names = resolve_classes(found, n_classes, **told)
     y = np.full(values.shape, -1)
     y[there] = encode_labels(values[there], names, name)
     return names, y
 
 
-def _refuse_void(number, n_classes, name):
-    raise ValueError(
-        f"{name} must hold labels among the {n_classes} classes; got {number}, by which many masks say that a place "
-        f"isn't known: if it does, give ignore_index={number}; if it is a class, give classes, or ignore_index=0 where "
-        "they count from 1 and 0 is no class"
-    )
-
-
 def are_known(values, ignore_index):
-    """Return which labels of places aren't the number, or NaN, that stands for no class."""
+    """Return which labels aren't the number, or NaN, that stands for no class."""
     known = values != ignore_index
     return known & ~np.isnan(values) if values.dtype.kind == "f" else known
 
@@ -351,16 +278,10 @@ def other_places(name, places, others, n_classes, scores="the logits", mended="l
             f"{scores} must have their classes along axis 1, (n, K, *places), as torch has them; got {others[-1]} "
             f"classes last for {name} of places {places}: give {mended}"
         )
-    if (n_classes, *others) == places:
-        shape = ", ".join(map(str, places))
-        return (
-            f"{name} must have a class at each place, and not a column of each class: give {name}.argmax(1) of one-hot "
-            f"ones; or outputs='sigmoid', if they are labels that don't exclude each other; or, if the logits are one "
-            f"at each place, logits[:, None]; got {name} of shape (n, {shape})"
-        )
-    one = {(1, *others): "[:, 0]", (*others, 1): "[..., 0]", (*others, n_classes): ".argmax(-1) of one-hot ones"}
-    mend = f": give {name}{one[places]}" if places in one else ""
-    if len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
+    mend = ""
+    if places == (n_classes, *others):
+        mend = f": give {name}.argmax(1) of one-hot ones; or outputs='sigmoid' of labels that don't exclude each other"
+    elif len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
         mend = f". skclamp.modules.LogitsModule(network, size={places}) upsamples the logits"
     shape = ", ".join(map(str, ("n_samples", *others)))
     return f"{name} must have shape ({shape}), a class at each place of {scores}; got places {places}{mend}"
@@ -372,31 +293,36 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     `name` and `beside` are as in `check_labels`, and `ignore_index` stands for no class where y has one at each place.
     """
     check_whole_number(ignore_index, "ignore_index", low=None)
-    matrix = matrix_of(y)
-    if matrix is not None and look_swapped(matrix, beside):
-        # Binary features, swapped with the labels.
-        matrix = None
-    if outputs == "softmax" or (outputs == "auto" and matrix is None):
-        if (places := _places_of(y, ignore_index, given=outputs == "softmax", beside=beside)) is not None:
-            return OutputLayer(is_dense=True), places
-        labels = None if y is None else check_labels(y, name, beside)
-        if labels is not None and labels.dtype.kind in "iuf" and ignore_index in labels:
-            raise ValueError(
-                f"{name} must have a class for each sample; got ignore_index={ignore_index}, which is for places of "
-                "samples: leave these samples out"
-            )
-        return SOFTMAX, labels
     if y is None:
-        # Of how many, what brings them says.
-        return OutputLayer(-1), None
-    y = array_of_places(y, name) if getattr(getattr(y, "dtype", None), "kind", "") == "O" and matrix is None else y
-    shape = np.shape(y)
-    if len(shape) > 2 and shape[1] > 1 and (places := _places_of(y, ignore_index, given=True)) is not None:
-        return OutputLayer(shape[1], is_dense=True), replace(places, of_labels=True)
+        # Of how many labels, what brings them says.
+        return OutputLayer(-1) if outputs == "sigmoid" else SOFTMAX, None
+    # Labels may be swapped with binary features.
+    swapped = look_swapped(y, beside)
+    matrix = None if swapped else matrix_of(y)
+    if outputs == "sigmoid" or (outputs == "auto" and matrix is not None):
+        return _understood_labels(outputs, y, matrix, ignore_index, name)
+    places = None if swapped else _places_of(y, given=outputs == "softmax")
+    if places is not None:
+        return OutputLayer(is_dense=True), Targets(places, are_known(places, ignore_index))
+    labels = check_labels(y, name, beside)
+    if labels.dtype.kind in "iuf" and ignore_index in labels:
+        raise ValueError(
+            f"{name} must have a class for each sample; got ignore_index={ignore_index}, which is for places of "
+            "samples: leave these samples out"
+        )
+    return SOFTMAX, labels
+
+
+def _understood_labels(outputs, y, matrix, ignore_index, name):
+    """The same of labels that don't exclude each other, of samples, whose `matrix` there is, or at places."""
+    places = None if matrix is not None else _places_of(y, given=True)
+    if places is not None and places.ndim > 2 and places.shape[1] > 1:
+        targets = Targets(places, are_known(places, ignore_index), of_labels=True)
+        return OutputLayer(places.shape[1], is_dense=True), targets
     if matrix is None:
         raise ValueError(
             f"{name} must be of shape (n_samples, n_labels), or (n_samples, n_labels, ...) at places, two labels or "
-            f"more, each 0, 1 or NaN, where outputs='sigmoid'; got shape {shape}. One label alone is a problem "
+            f"more, each 0, 1 or NaN, where outputs='sigmoid'; got shape {np.shape(y)}. One label alone is a problem "
             "of two classes, which needs no outputs"
         )
     if outputs == "auto" and (matrix.sum(1) == 1).all():
@@ -407,7 +333,7 @@ def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
     names = to_numpy(y.columns) if hasattr(y, "columns") else None
     if names is not None:
         check_class_names(names, len(names), f"the columns of {name}")
-    return OutputLayer(matrix.shape[1]), Targets(matrix, of_labels=True, names=names)
+    return OutputLayer(matrix.shape[1]), Targets(matrix, ~np.isnan(matrix), of_labels=True, names=names)
 
 
 def check_columns(y, names, name="y", owner="fit"):
@@ -440,25 +366,20 @@ def matrix_of(y):
 
 
 def array_of_places(y, name="y"):
-    """Return an array of labels; of objects, such as a column of masks, of what these hold."""
+    """Return an array of labels; of objects, such as a nullable frame is, one of numbers or strings."""
     values = to_numpy(y, name)
-    if values.dtype.kind == "O" and (values.ndim > 1 or getattr(next(iter(values), None), "ndim", 0)):
-        objects = values.tolist()
-        values = to_numpy(objects, name)
-        if values.dtype.kind in "OUS" and any(map(is_missing, np.array(objects, dtype=object).ravel())):
-            raise ValueError(f"{name} must be numbers, or strings that are there, at each place; got missing strings")
-    return values
+    if values.dtype.kind != "O" or values.ndim < 2:
+        return values
+    values = as_numbers(values)
+    return values.astype(str) if all(isinstance(each, str) for each in values.flat) else values
 
 
-def _places_of(y, ignore_index, *, given, beside=None):
-    """Labels at each place of a sample as `Targets`; None where y is anything else."""
-    y = array_of_places(y) if getattr(getattr(y, "dtype", None), "kind", "") == "O" else y
-    shape = np.shape(y if y is None or hasattr(y, "shape") else to_numpy(y, "y"))
-    if len(shape) < 2 or 0 in shape or all(size == 1 for size in shape[1:]) or issparse(y):
+def _places_of(y, *, given):
+    """Labels at each place of a sample; None where y is anything else."""
+    if issparse(y):
         return None
-    values = to_numpy(y, "y")
+    values = array_of_places(y)
     # Of two axes, real numbers are more likely to be anything else.
     likely = values.ndim > 2 or given or values.dtype.kind in "iu"
-    if look_swapped(values, beside) or not likely or values.dtype.kind not in "biufU":
-        return None
-    return Targets(values, ignore_index)
+    there = values.ndim > 1 and values.size and max(values.shape[1:]) > 1
+    return values if there and likely and values.dtype.kind in "biufU" else None

@@ -240,9 +240,7 @@ def _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index):
         raise ValueError(other_places("y_true", *places, n_classes, scores="y_proba", mended=mended))
     flat = values.reshape(-1)
     known = are_known(flat, ignore_index)
-    names, y_encoded = encode_places(
-        flat, known, max(2, n_classes), ignore_index, "y_true", classes=labels, parameter="labels"
-    )
+    names, y_encoded = encode_places(flat, known, max(2, n_classes), "y_true", classes=labels, parameter="labels")
     of_samples = None
     if sample_weight is not None and n_axes(sample_weight, "sample_weight") == 1:
         of_samples = to_numpy(sample_weight)

@@ -38,8 +38,8 @@ def read_watched(backbone, X, y, outputs, ignore_index):
         return logits.flatten(2)[:, :, kept], y[known], known
     if outputs.n_labels:
         labels = OutputLayer(logits.shape[1]).targets(check_labels(y) if y is brought else brought if y is None else y)
-        labels_beside(None if y is None else brought, Targets(labels, of_labels=True), len(logits))
         known = ~np.isnan(labels)
+        labels_beside(None if y is None else brought, Targets(labels, known, of_labels=True), len(logits))
         return logits, labels[known].astype(np.int64), known
     labels, missing = split_missing(brought) if given is None else given
     check_same_length(missing, len(logits), "y")
