@@ -20,11 +20,9 @@ from .._utils.labels import (
     check_same_length,
     check_sample_weight,
     encode_labels,
-    first_difference,
     group_keys,
     resolve_classes,
 )
-from .._utils.labels import predict_labelled as labels_and_predictions
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.metadata import NO_METADATA, Metadata, keeping_together, of_rows, routing_enabled
 from .._utils.outputs import OutputLayer, Targets, check_columns, matrix_of, understood
@@ -396,8 +394,9 @@ def labels_beside(brought, y, n_samples, name="y"):
         brought = check_labels(brought)
     except ValueError:
         return labels
-    where = first_difference(y, brought) if (brought != brought[0]).any() else None
-    if where is not None:
+    kin = (y.dtype.kind in "biuf") == (brought.dtype.kind in "biuf")
+    if kin and (brought != brought[0]).any() and (differing := np.flatnonzero(y != brought)).size:
+        where = differing[0]
         raise ValueError(
             f"{name} must be the labels that X brings, or be left out; got {y[where]} for sample {where}, where X has "
             f"{brought[where]}. If X's aren't meant, give its inputs alone, as skorch's SliceDataset(X) does"
@@ -408,14 +407,6 @@ def labels_beside(brought, y, n_samples, name="y"):
 def read_labels(X):
     """The labels that a Dataset brings, or None; X as `dataset_behind` returns it."""
     return joined_labels([labels for _, labels in open_inputs(X).batches()])
-
-
-def predict_labelled(estimator, method, X, y, *, in_order=False):
-    """See `_utils.labels.predict_labelled`; labels that X brings are read before where no calibrator reads them."""
-    if y is None and not hasattr(estimator, "_predict_labelled"):
-        data = dataset_behind(X)
-        y = check_labels(read_labels(data) if isinstance(data, Dataset) else None)
-    return labels_and_predictions(estimator, method, X, y, in_order=in_order)
 
 
 def check_labels_of(X, y, name):

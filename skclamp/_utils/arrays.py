@@ -64,10 +64,7 @@ def as_numbers(array):
     if not all(isinstance(value, (Real, Decimal, np.bool_)) for value in values):
         return array
     numbers = np.array(values).reshape(array.shape)
-    try:
-        return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
-    except OverflowError:
-        return array
+    return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
 
 
 def is_missing(value):
@@ -204,25 +201,15 @@ def tensor_of(values, name):
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
         return values.detach()
     check_dense(values, name)
-    columns = list(getattr(values, "columns", ()))
     values = to_numpy(values, name)
     if values.dtype.kind == "O" and values.ndim == 1 and (unequal := _unequal(values)):
         raise ValueError(f"{name} must hold numbers in equal rows{unequal}")
     values = as_numbers(values)
     if values.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}{_text_in(values, columns)}")
+        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return tensor_over(np.asarray(values, order="C"))
-
-
-def _text_in(values, columns):
-    """Words on the first string in an array, and its column; none where nothing is one."""
-    place = next((place for place, entry in np.ndenumerate(values) if isinstance(entry, str)), None)
-    if place is None:
-        return ""
-    where = [f"column {columns[k] if columns else k!r}" for k in place[1:]]
-    return f", such as {values[place][:20]!r}{' in ' * bool(where)}{', '.join(where)}"
 
 
 def rows_of_places(scores):
@@ -265,12 +252,13 @@ def check_probability_rows(probabilities, name, tolerance, first_row=0, below=1e
 
 
 def as_probability_matrix(y_proba):
-    """Probabilities as an array or tensor of shape (n, K >= 2), its values not yet looked at.
+    """Probabilities as a tensor of shape (n, K >= 2), its values not yet looked at.
 
     One dimension, or one column, holds the probabilities of the second of two classes. Of shape (n, K, *places) each
     place of a sample is a row.
     """
-    proba = _as_floating(y_proba)
+    given = tensor_of(y_proba, "y_proba")
+    proba = given if given.is_floating_point() else given.double()
     if proba.ndim == 0 or 0 in proba.shape:
         raise ValueError(
             "y_proba must have shape (n_samples, n_classes), or (n_samples,) for two classes, and not be empty; "
@@ -279,20 +267,7 @@ def as_probability_matrix(y_proba):
     if proba.ndim > 1 and proba.shape[1] > 1:
         return proba if proba.ndim == 2 else rows_of_places(proba)
     second = proba.reshape(-1)
-    stack = torch.stack if isinstance(proba, torch.Tensor) else np.stack
-    return stack([1 - second, second], 1)
-
-
-def _as_floating(y_proba):
-    check_dense(y_proba, "y_proba")
-    if isinstance(y_proba, torch.Tensor):
-        if y_proba.is_complex():
-            raise TypeError(f"y_proba must be numeric; got dtype {y_proba.dtype}")
-        return y_proba.detach() if y_proba.is_floating_point() else y_proba.double()
-    array = as_numbers(to_numpy(y_proba, "y_proba"))
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"y_proba must be numeric; got dtype {array.dtype}")
-    return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
+    return torch.stack([1 - second, second], 1)
 
 
 class _Writable:

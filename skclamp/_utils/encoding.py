@@ -9,8 +9,6 @@ import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from decimal import Decimal
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -117,20 +115,6 @@ class Form(NamedTuple):
     up: Callable[[Any], Any]
 
 
-def _name_of_optimizer(value):
-    name = value.__name__
-    if vars(torch.optim).get(name) is not value:
-        raise TypeError(f"optimizers must be torch.optim's to be saved; got the class {name}")
-    return name
-
-
-def _optimizer(name):
-    optimizer = vars(torch.optim)[name]
-    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
-        raise ValueError(f"it names {name!r} as an optimiser of torch")
-    return optimizer
-
-
 def _array_of_names(content):
     dtype, names = content
     if np.dtype(dtype).kind not in "OU":
@@ -140,14 +124,12 @@ def _array_of_names(content):
 
 # By the key that stands for each; of two that fit a value the first counts.
 _FORMS = {
-    "float": Form((Real, Decimal), lambda value: repr(float(value)), float),
+    "float": Form(Real, lambda value: repr(float(value)), float),
     "tuple": Form(tuple, list, tuple),
     "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),
     "names": Form(np.ndarray, lambda value: [value.dtype.str, value.tolist()], _array_of_names),
     "tensor": Form(torch.Tensor, lambda value: value.detach().cpu().numpy(), torch.from_numpy),
     "device": Form(torch.device, str, torch.device),
-    "optimizer": Form(type, _name_of_optimizer, _optimizer),
-    "partial": Form(partial, lambda value: [value.func, value.keywords], lambda parts: partial(parts[0], **parts[1])),
 }
 
 
@@ -175,12 +157,10 @@ class Writer:
                 return [self.encode(each, f"{name}.{k}") for k, each in enumerate(value)]
             case np.ndarray() if value.dtype.kind not in "OU":
                 return {"array": self.put(value, name)}
-        if not isinstance(value, (dict, np.ndarray, torch.Tensor, nn.Module)):
-            # Such as a Series, and arrays of other libraries; but no estimator or splitter that has an array, too.
-            if hasattr(value, "__array__") and not (hasattr(value, "fit") or hasattr(value, "split")):
-                return self.encode(to_numpy(value), name)
-            if not hasattr(value, "__array__") and hasattr(value, "items"):
-                return self.encode(dict(value.items()), name)
+        # Such as a Series, and arrays of other libraries; but no estimator or splitter that has an array, too.
+        known = isinstance(value, (np.ndarray, torch.Tensor)) or hasattr(value, "fit") or hasattr(value, "split")
+        if hasattr(value, "__array__") and not known:
+            return self.encode(to_numpy(value), name)
         for tag, form in _FORMS.items():
             if isinstance(value, form.cls):
                 return {tag: self.encode(form.down(value), name)}
@@ -232,8 +212,6 @@ class Reader:
             state = self.decode_state(inner)
             if isinstance(value, nn.Module) and state:
                 value.load_state_dict(state["tensors"], assign=True)
-                for name in state["fixed"]:
-                    value.get_parameter(name).requires_grad_(False)
             elif state:
                 value._restore(state)
             return value
@@ -258,6 +236,5 @@ def _state(value):
     if isinstance(value, nn.Module):
         if _KINDS[_key(type(value))].whole:
             return {}
-        fixed = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
-        return {"tensors": dict(value.state_dict()), "fixed": fixed}
+        return {"tensors": dict(value.state_dict())}
     return value._learned() if hasattr(value, "_learned") else {}

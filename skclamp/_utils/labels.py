@@ -1,7 +1,6 @@
 """Checks of labels, class names and sample weights, and the warnings they give rise to."""
 
 import hashlib
-from numbers import Real
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import unique_labels
 
 from ..exceptions import CalibrationSetWarning
-from .arrays import is_missing, tensor_of, to_numpy
+from .arrays import as_numbers, is_missing, tensor_of, to_numpy
 from .warnings import note
 
 # What Hugging Face's models call their labels, and their data sets mostly do.
@@ -54,19 +53,18 @@ def check_labels(y, name="y", beside=None):
         )
     if y.ndim != 1:
         y = column_or_1d(y, warn=True)
+    y = as_numbers(y)
     if y.dtype.kind in "Of":
-        bad = np.flatnonzero(~np.isfinite(y) if y.dtype.kind == "f" else [*map(_is_no_label, y.tolist())])
+        bad = np.flatnonzero(~np.isfinite(y) if y.dtype.kind == "f" else [*map(is_missing, y.tolist())])
         if len(bad):
             raise ValueError(
                 f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity, or a label is missing; "
                 f"got {y[bad[0]]} for sample {bad[0]}"
             )
-    if y.dtype.kind == "O" and all(isinstance(label, (Real, np.bool_)) for label in y):
-        y = np.array(y.tolist())
     if y.dtype.kind == "O":
         try:
             np.unique(y)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
     fractions = y[y != np.floor(y)] if y.dtype.kind == "f" else y[:0]
     if len(fractions):
@@ -75,10 +73,6 @@ def check_labels(y, name="y", beside=None):
             f"{_SOFT_LABELS if y.min() >= 0 and y.max() <= 1 else ''}"
         )
     return y
-
-
-def _is_no_label(value):
-    return is_missing(value) or (isinstance(value, float) and not np.isfinite(value))
 
 
 def split_missing(y, beside=None):
@@ -92,10 +86,8 @@ def split_missing(y, beside=None):
         values = np.array(y, dtype=object)
     if values.shape[1:] not in ((), (1,)) or not values.ndim:
         check_labels(values, beside=beside)
-    values = values.reshape(-1)
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
-    if values.dtype.kind == "O":
-        missing = np.array([is_missing(label) for label in values.tolist()], dtype=bool)
+    values = as_numbers(values.reshape(-1))
+    missing = np.array([is_missing(label) for label in values.tolist()], dtype=bool)
     there = values[~missing]
     return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there), missing
 
@@ -143,22 +135,6 @@ def names_of_columns(frame):
     """Return the names of a frame's columns; None of one alone, and of numbers, which may be what a slice left."""
     names = np.array(list(getattr(frame, "columns", ())))
     return names if names.dtype.kind in "US" and names.ndim == 1 and len(names) > 1 else None
-
-
-def first_difference(y, others):
-    """Position of the first label that is neither the other one nor, of strings and numbers, its name; None for none.
-
-    Names go with numbers one to one.
-    """
-    if (y.dtype.kind in "biuf") == (others.dtype.kind in "biuf"):
-        differing = np.flatnonzero(y != others)
-        return int(differing[0]) if len(differing) else None
-    there: dict = {}
-    back: dict = {}
-    for place, (label, other) in enumerate(zip(y.tolist(), others.tolist(), strict=True)):
-        if there.setdefault(label, other) != other or back.setdefault(other, label) != label:
-            return place
-    return None
 
 
 def columns_of_labels(found, classes, none=0.0):
@@ -292,18 +268,10 @@ def encode_labels(y, classes, name="y"):
     y_encoded = order[np.minimum(places, len(classes) - 1)]
     unknown = classes[y_encoded] != y
     if np.any(unknown):
-        # Why there may be numbers where classes are strings, and what to do.
-        advice = (
-            ". scikit-learn's cross_val_predict(method='predict_proba') numbers labels in sorted order before it fits, "
-            f"and so do its voting and stacking: pass the columns' numbers as y, and classes=range({len(classes)})"
-        )
-        numbered = classes.dtype.kind not in "biuf" and _are_column_indices(y, len(classes))
-        unlabelled = y.dtype.kind in "if" and set(np.unique(y[unknown]).tolist()) == {-1}
-        if unlabelled:
-            advice = _UNLABELLED
+        others = np.unique(y[unknown])
         raise ValueError(
-            f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
-            f"{advice if numbered or unlabelled else ''}"
+            f"{name} must hold labels among the classes {_some(classes)}; got {_some(others)}"
+            f"{_UNLABELLED if others.tolist() == [-1] else ''}"
         )
     return y_encoded.astype(np.int64, copy=False)
 

@@ -253,13 +253,15 @@ def encode_places(values, there, n_classes, name, **told):
     # Where 0 is a class too, -1 is hardly the first one, nor is their number the last.
     is_void = beyond == {255} or (0 in labels and beyond in ({-1}, {n_classes}))
     if is_void and not any(told.get(names) is not None for names in ("classes", "known", "likely")):
-        number = beyond.pop()
+        number = int(beyond.pop())
         raise ValueError(
             f"{name} must hold labels among the {n_classes} classes; got {number}, by which many masks say that a "
             f"place isn't known: if it does, give ignore_index={number}; if it is a class, give classes, or "
             "ignore_index=0 where they count from 1 and 0 is no class"
         )
-    names = resolve_classes(found, n_classes, **told)
+    # Where 0 doesn't count it would be missed among column indices.
+    are_columns = labels == set(range(1, n_classes)) and (values == 0).any()
+    names = resolve_classes(np.arange(n_classes) if are_columns else found, n_classes, **told)
     y = np.full(values.shape, -1)
     y[there] = encode_labels(values[there], names, name)
     return names, y

@@ -28,8 +28,7 @@ CAUSES_OF_FLAWLESSNESS = _FEW, _TRAINING
 def warn_caller(message, category):
     """Warn as if the first line outside the package had caused it, however deep within a fit another one is."""
     notes = _NOTES.get()
-    if notes is not None and (notes.silent or notes.apart):
-        notes.append(Finding(message, category, at_once=True))
+    if notes is not None and notes.silent:
         return
     frame = inspect.currentframe()
     level = 1
@@ -46,7 +45,6 @@ class Finding(NamedTuple):
     category: type = CalibrationSetWarning
     explains: bool = False
     puzzles: tuple = ()
-    at_once: bool = False
 
     def tell(self):
         """Have it said in the one warning of the fit that is going on; outside of fits it is said at once.
@@ -54,7 +52,7 @@ class Finding(NamedTuple):
         A cause makes guesses at the causes of others needless, and gives the warning its category.
         """
         notes = _NOTES.get()
-        if self.at_once or notes is None:
+        if notes is None:
             warn_caller(self.message, self.category)
         else:
             notes.append(self)
@@ -66,8 +64,6 @@ class _Notes(list):
     """Notes of the fits that are going on, one within the other."""
 
     silent = False
-    # Whether another thread is to tell them.
-    apart = False
     # Whether a cause was noted, beside which what it leads to is no news; and what may have any of the usual causes.
     explained = puzzled = False
 
@@ -93,10 +89,10 @@ def note_unconverged(converged, cause="the data may be separable"):
 
 
 @contextlib.contextmanager
-def _noting(**facts):
-    """Yield notes of these facts, in which all is told from now on."""
+def _noting(*, silent=False):
+    """Yield notes, in which all is told from now on."""
     notes = _Notes()
-    vars(notes).update(facts)
+    notes.silent = silent
     token = _NOTES.set(notes)
     try:
         yield notes
@@ -120,12 +116,6 @@ def one_warning():
 def silenced():
     """Leave aside what the package warns of, in this thread alone, as Python's filters couldn't."""
     return _noting(silent=True)
-
-
-def kept_apart():
-    """Keep what is warned of for another thread to `tell`, whose stack leads to the caller; yields the notes."""
-    around = _NOTES.get()
-    return _noting(apart=True) if around is None else _noting(**{**vars(around), "apart": True})
 
 
 def _tell(notes):

@@ -14,7 +14,7 @@ from .._backbones.backbone import Opening
 from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
 from .._backbones.opening import check_probabilistic, check_samples, is_frozen, open_backbone
 from .._backbones.rows import prints_of, recording, row_prints
-from .._backbones.samples import cross_fit, predict_labelled
+from .._backbones.samples import cross_fit
 from .._judging.near_duplicates import units_of
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
@@ -30,6 +30,7 @@ from .._utils.labels import (
     check_sample_weight,
     encode_labels,
     group_numbers,
+    predict_labelled,
 )
 from .._utils.metadata import NO_METADATA, route, without_none
 from .._utils.parameters import Choices

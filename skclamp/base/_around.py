@@ -134,8 +134,7 @@ class AroundEstimator(BaseEstimator):
 
     def __repr__(self, N_CHAR_MAX=700):
         shown = object.__new__(type(self))
-        for name, value in vars(self).items():
-            setattr(shown, name, _by_name(value))
+        vars(shown).update({name: _by_name(value) for name, value in vars(self).items()})
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
 
     def get_metadata_routing(self):
@@ -202,14 +201,11 @@ def arguments_of(calibrator):
 
 
 def _by_name(value):
-    """Return a parameter as a repr shows it: of networks, which would print every layer, only the class."""
-    if isinstance(value, FrozenEstimator):
-        return FrozenEstimator(_by_name(value.estimator))
-    if isinstance(value, Pipeline):
-        return Pipeline([(name, _by_name(step)) for name, step in value.steps])
+    """Return a parameter as a repr shows it: of what is or holds a network, every layer of it, only the class."""
     if isinstance(value, AroundEstimator):
         return _ByName(repr(value))
-    return _ByName(f"{type(value).__name__}(...)") if isinstance(value, (torch.nn.Module, NeuralNet)) else value
+    holds_network = isinstance(value, (torch.nn.Module, NeuralNet, FrozenEstimator, Pipeline))
+    return _ByName(f"{type(value).__name__}(...)") if holds_network else value
 
 
 class _ByName(str):

@@ -29,19 +29,25 @@ from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_
 from .._looks.labels import look_at_labels
 from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_among, as_given, counted_rows, n_axes, to_numpy
+from .._utils.arrays import absent_among, as_given, counted_rows, to_numpy
 from .._utils.docstrings import with_shared_docs
-from .._utils.labels import accuracy, check_groups, check_same_length, check_sample_weight, encode_labels
+from .._utils.labels import (
+    accuracy,
+    check_groups,
+    check_labels,
+    check_same_length,
+    check_sample_weight,
+    encode_labels,
+)
 from .._utils.least_probability import LOG_MIN_PROBABILITY, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
-from .._utils.outputs import OUTPUTS, SOFTMAX, Rows, are_known, check_columns, other_places, understood
+from .._utils.outputs import OUTPUTS, SOFTMAX, Rows, Targets, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices, is_splitter
 from .._utils.progress import VERBOSE, fit_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
-from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
+from .._utils.warnings import note, one_warning, silenced, tell
 from ..distributed import ALONE, Shard, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
-from ..metrics._binning import weights_of_rows
 from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
@@ -240,13 +246,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             samples = self._samples_of(X, y, sample_weight, params, ranks)
             samples, looked = self._diagnose(samples, checks)
             checks = checks and ranks is ALONE
-            n_per_class = self._unjudged._tags.n_per_class
-            judged = checks and self._outputs == SOFTMAX and n_per_class > 0 and not notes.explained
-            few = judged and self._are_hopeless(samples)
             rows, raw, held_out = self._fit(samples, looked, *beside) or (samples.rows(FEW_PLACES), None, None)
             if self.least_probability_:
                 self.map_.learn(least_probability=self.least_probability_)
-            if judged and not (few or notes.explained):
+            few = False
+            if checks and self._outputs == SOFTMAX and self._unjudged._tags.n_per_class and not notes.explained:
                 few, held_out = self._against_temperature(samples, rows, held_out)
             self._n_samples = samples.shard.total
             self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
@@ -502,29 +506,26 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     # Reporting.
 
-    def _are_hopeless(self, samples):
-        """Tell of samples that are too few for the map, whatever they say; return whether they are."""
-        n_classes = samples.logits.shape[1]
-        if n_effective(samples.weight.cpu().numpy()) > HOPELESS * self._unjudged._tags.n_per_class * n_classes:
-            return False
-        message = words.hopeless(int((samples.weight > 0).sum()), n_classes, self._owner)
-        # Of a long fit before it starts.
-        (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
-        return True
-
     def _against_temperature(self, samples, rows, held_out):
-        """Tell of a map that does worse than a temperature out of fold; return whether it does, and its NLL there."""
-        tags, n_classes = self._unjudged._tags, samples.logits.shape[1]
-        enough = tags.n_per_class * tags.enough_per_number * n_classes
+        """Tell of a map that samples are too few for, or that does worse than a temperature out of fold.
+
+        Returns whether that is so, and the NLL out of fold.
+        """
+        calibrator, n_classes, n_samples = self._unjudged, samples.logits.shape[1], int((samples.weight > 0).sum())
+        n_numbers = calibrator._tags.n_per_class * n_classes
+        if n_effective(samples.weight.cpu().numpy()) <= HOPELESS * n_numbers:
+            note(words.hopeless(n_samples, n_classes, self._owner), CalibrationSetWarning)
+            return True, held_out
         # A look out of fold takes time, and pays where samples are few.
-        if n_classes > MAX_CLASSES or n_effective(rows.weight.cpu().numpy()) >= enough:
-            return False, held_out
-        rival = against_temperature(self._unjudged._to_cross_fit(), rows._replace(unit=samples.unit))
+        enough = calibrator._tags.enough_per_number * n_numbers
+        rival = None
+        if n_classes <= MAX_CLASSES and n_effective(rows.weight.cpu().numpy()) < enough:
+            rival = against_temperature(calibrator._to_cross_fit(), rows._replace(unit=samples.unit))
         if rival is None:
             return False, held_out
         if rival.worse:
-            n_samples, losses = int((samples.weight > 0).sum()), (rival.loss, rival.of_temperature)
-            message = words.worse_than_temperature(n_samples, self._unjudged._n_free, *losses, self._owner)
+            losses = rival.loss, rival.of_temperature
+            message = words.worse_than_temperature(n_samples, calibrator._n_free, *losses, self._owner)
             note(message, CalibrationSetWarning)
         return rival.worse, rival.loss if held_out is None else held_out
 
@@ -741,19 +742,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
         if self._outputs.is_dense:
-            known = are_known(y, self.ignore_index)
-            weight = None
-            if sample_weight is not None:
-                if self._outputs.n_labels and n_axes(sample_weight, "sample_weight") > 1:
-                    sample_weight = np.repeat(to_numpy(sample_weight)[:, None], y.shape[1], 1)
-                weight = weights_of_rows(sample_weight, y.shape).reshape(y.shape)
-                known &= weight > 0
-                weight = weight[known]
+            of_labels = self._outputs.n_labels is not None
+            targets, weight = Targets(y, are_known(y, self.ignore_index), of_labels).weighted(sample_weight)
+            weight = (targets.known.T * check_sample_weight(weight, len(y)).numpy()).T
+            known = weight > 0
             if not known.any():
                 raise ValueError("y must have a place whose class is known, and that has weight; got none")
-            if not self._outputs.n_labels:
+            if not of_labels:
                 encode_labels(y[known], self.classes_)
-            return accuracy(y[known], predicted[known], weight)
+            return accuracy(y[known], predicted[known], weight[known])
         if self._outputs.n_labels and np.isnan(y).any():
             raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
         return accuracy(y, predicted, sample_weight)
@@ -766,9 +763,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         check_is_fitted(self)
         X = dataset_behind(X, any_order=y is None and not in_order)
         brings_labels = isinstance(X, Dataset)
-        if self._outputs.n_labels:
-            check_columns(y, self.classes_, name)
-        y = self._outputs.targets(y, name) if y is not None or not brings_labels else None
         if getattr(type(self), method) is not getattr(BaseCalibrator, method):
             # One's own calibrator predicts as it likes, and knows nothing of labels.
             predicted, labels = to_numpy(getattr(self, method)(X)), read_labels(X) if brings_labels else None
@@ -776,15 +770,17 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
             rows, labels = self._map_rows(normalise, X, labelled=brings_labels)
             predicted = self._outputs.predict(rows, self.classes_) if method == "predict" else rows
-        if self._outputs != SOFTMAX:
-            y = self._outputs.targets(labels if y is None else y, name)
-            check_same_length(y, len(predicted), name)
-            places = predicted.shape[1 if method == "predict" or self._outputs.n_labels else 2 :]
-            if self._outputs.is_dense and y.shape[1:] != places:
-                raise ValueError(other_places(name, y.shape[1:], places, len(self.classes_)))
-            return predicted, y
-        labels = labels_beside(labels, y, len(predicted), name)
-        return predicted, understood("softmax", labels, None, self.ignore_index, name)[1]
+        if self._outputs == SOFTMAX:
+            labels = labels_beside(labels, None if y is None else check_labels(y, name), len(predicted), name)
+            return predicted, understood("softmax", labels, None, self.ignore_index, name)[1]
+        if self._outputs.n_labels:
+            check_columns(y, self.classes_, name)
+        y = self._outputs.targets(labels if y is None else y, name)
+        check_same_length(y, len(predicted), name)
+        places = predicted.shape[1 if method == "predict" or self._outputs.n_labels else 2 :]
+        if self._outputs.is_dense and y.shape[1:] != places:
+            raise ValueError(other_places(name, y.shape[1:], places, len(self.classes_)))
+        return predicted, y
 
     def _map_rows(self, normalise, X, labelled=False):
         """Calibrated and normalised rows in float64 and, if wanted, the labels that X brings, or None."""
@@ -792,15 +788,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             check_is_fitted(self)
         X = dataset_behind(X)
         if not isinstance(X, Dataset):
-            if hasattr(X, "columns") or hasattr(self, "feature_names_in_"):
+            if len(getattr(X, "shape", ())) == 2:
                 validate_data(self, X, reset=False, skip_check_array=True)
-            shape, expected = tuple(getattr(X, "shape", ())), getattr(self, "n_features_in_", None)
-            if len(shape) == 2 and expected not in (None, shape[1]):
-                are_logits = self.estimator is not None and shape[1] == len(self.classes_)
-                raise ValueError(
-                    f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
-                    f"{'. If X holds logits, transform_logits(logits) takes them' if are_logits else ''}"
-                )
         if isinstance(X, torch.Tensor) and hasattr(self, "estimator_"):
             # The classifier that we fitted was given arrays.
             X = to_numpy(X)
@@ -814,8 +803,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _transform_rows(self, normalise, logits, *, given):
         """From logits in the network's precision, a chunk at a time; `given` are those that no network yields here.
 
-        Those of places become float32, and a network's own logits make room for them. Raises where none of a sample's
-        classes is left.
+        Those of places become float32. Raises where none of a sample's classes is left.
         """
         if (logits.ndim > 2) != self._outputs.is_dense:
             kind = "at each place of a sample" if self._outputs.is_dense else "of one row a sample"
@@ -830,9 +818,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         guessed = self._backbone.guesses_response or not outputs.n_labels
         if given and guessed and not (outputs.is_dense or self._like_probabilities):
             tell(look_at_new(logits, outputs))
-        dtype = torch.float32 if outputs.is_dense else torch.float64
-        own = outputs.is_dense and not given and logits.device.type == "cpu" and logits.dtype == dtype
-        out = logits if own and logits.is_contiguous() else torch.empty(tuple(logits.shape), dtype=dtype)
+        out = torch.empty(tuple(logits.shape), dtype=torch.float32 if outputs.is_dense else torch.float64)
         n_rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         n_samples = max(1, n_rows // math.prod(logits.shape[2:]))
 
@@ -888,7 +874,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         scores = getattr(self, "_scores", None)
-        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._tags.held_out, self._places[0])]
+        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._tags.held_out)]
         sentences += self._sentences()
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")

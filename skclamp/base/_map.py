@@ -12,11 +12,7 @@ from .._utils.encoding import register_whole
 from .._utils.least_probability import raised
 
 # What `fit` has every map learn.
-_OWN: dict[str, tuple[type, ...]] = {
-    "seen": (nn.Module, type(None)),
-    "least_probability": (int, float),
-    "refused_by": (str,),
-}
+_OWN = "seen", "least_probability", "refused_by"
 
 
 _OF_MODULES = frozenset(vars(nn.Module()))
@@ -99,10 +95,10 @@ class Map(nn.Module):
 
     def _check_name(self, name, value):
         default = getattr(type(self), name, None)
-        taken = name in _OF_MAPS or not name.isidentifier() or callable(default) or isinstance(default, property)
         # What the class has by this name would hide a buffer or a part.
-        hidden = hasattr(type(self), name) and isinstance(value, (torch.Tensor, nn.Module))
-        if hidden or (not isinstance(value, _OWN[name]) if name in _OWN else taken):
+        hidden = default is not None and isinstance(value, (torch.Tensor, nn.Module))
+        taken = name in _OF_MAPS or callable(default) or isinstance(default, property)
+        if name not in _OWN and (hidden or taken):
             raise TypeError(f"{name!r} is no name for what {type(self).__name__} learns: it has it for something else")
 
     def learned(self):
@@ -248,6 +244,4 @@ def _n_floats(value):
         return sum(map(_n_floats, value.values() if isinstance(value, dict) else value))
     if isinstance(value, torch.Tensor):
         return value.numel() if value.is_floating_point() else 0
-    if isinstance(value, np.ndarray):
-        return value.size if value.dtype.kind == "f" else 0
     return int(isinstance(value, float))

@@ -38,8 +38,8 @@ class Scores(NamedTuple):
     n_samples: int
     out_of_fold: float | None
 
-    def sentence(self, n_samples, held_out, n_places=1):
-        """In words, beside how many samples, and places of each, there are in all, and what was held out."""
+    def sentence(self, n_samples, held_out):
+        """In words, beside how many samples there are in all, and what was held out."""
         parts = []
         for name, form, *values in zip(_NAMES, _FORMS, self.before, self.after, strict=True):
             # What is the same is said once.
@@ -48,9 +48,7 @@ class Scores(NamedTuple):
         sentence = f"in sample {', '.join(parts)}"
         if self.out_of_fold is not None:
             sentence = f"NLL {self.out_of_fold:.4g} {held_out}; {sentence}"
-        some = [f"on {self.n_samples:,} of them"] * (self.n_samples < n_samples)
-        some += [f"at {FEW_PLACES:,} places of each"] * (n_places > FEW_PLACES)
-        on = f" ({', '.join(some)})" if some else ""
+        on = f" (on {self.n_samples:,} of them)" if self.n_samples < n_samples else ""
         return f"{sentence[0].upper()}{sentence[1:]}{on}."
 
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from .._backbones.samples import predict_labelled
 from .._utils.arrays import to_numpy
-from .._utils.labels import calibrator_in
+from .._utils.labels import calibrator_in, predict_labelled
 from .._utils.sklearn_private import take_rows
 
 

@@ -182,8 +182,7 @@ class Probabilities:
     """
 
     def __init__(self, y_proba, sample_weight=None, rows_a_sample=1):
-        given = as_probability_matrix(y_proba)
-        tensor = given if isinstance(given, torch.Tensor) else tensor_over(given)
+        tensor = as_probability_matrix(y_proba)
         check_probability_rows(tensor, "y_proba", None, below=0.0)
         wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
         self.values = np.ascontiguousarray(wide.cpu().numpy())

@@ -136,7 +136,7 @@ def test_y_may_be_the_same_or_names():
     np.testing.assert_array_equal(calibrator.classes_, names)
 
 
-@pytest.mark.parametrize("y", [Y[::-1], Y + 1, np.array(["b", "c", "d", "e"])[Y[::-1]]], ids=["turned", "+ 1", "names"])
+@pytest.mark.parametrize("y", [Y[::-1], Y + 1], ids=["turned", "+ 1"])
 def test_y_must_be_what_the_data_say(y):
     calibrator, data = fitted("temperature", False), {"pixels": X, "labels": Y}
     named = fitted("temperature", True)
