@@ -329,7 +329,7 @@ WHOLE = "ignore_index"
 OF_LABELS = {
     "no labels": (clamp(IMAGES, None), ValueError, "arrays bring no labels: pass y, one class label per sample"),
     "no test labels": (compare(MLP, ROWS, LABELS, ROWS, None), ValueError, "arrays bring no labels: pass y_test"),
-    "a dict without labels": (fit({"pixels": ROWS}, None, Named()), ValueError, "X brings no labels. Items of a Da"),
+    "a dict without labels": (fit({"pixels": ROWS}, None, Named()), ValueError, "or a dict with .labels."),
     "None": (fit(LOGITS, [None, *Y[1:].tolist()]), ValueError, "a label is missing; got nan for sample 0$"),
     "None among names": (fit(LOGITS, [None, *NAMES[Y[1:]]]), ValueError, "a label is missing; got None for sample 0$"),
     "soft labels": (fit(LOGITS, softmax(LOGITS)), ValueError, SOFT),

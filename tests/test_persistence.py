@@ -135,9 +135,6 @@ def test_a_parameter_that_is_no_value_is_said_to_be_left_out(path):
     np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
 
 
-
-
-
 @pytest.mark.parametrize(
     ("make", "given"),
     [

@@ -32,7 +32,7 @@ from ..distributed import ALONE, Shard
 from ..modules._from_sklearn import flat_steps
 from .backbone import ArrayBackbone, Backbone
 from .classifier import check_differentiable
-from .inputs import UNFITTED, check_items, check_no_dataset, dataset_behind, joined_labels, open_inputs
+from .inputs import UNFITTED, check_items, check_no_dataset, dataset_behind
 from .network import skorch_logits
 from .opening import check_classifier, open_backbone
 from .rows import prints_of, recording, row_prints
@@ -376,11 +376,6 @@ def labels_beside(brought, y, n_samples, name="y"):
     Both must say the same. Where y is given, what can't be labels is left aside, and so is the one number that data
     sets without labels have in their place.
     """
-    if y is None and brought is None:
-        raise ValueError(
-            f"requires {name} to be passed: X brings no labels. Items of a Dataset must be (input, label) pairs, or "
-            "dicts with 'labels' or 'label'"
-        )
     labels = check_labels(brought, name) if y is None else y
     check_same_length(labels, n_samples, name)
     if y is None or brought is None:
@@ -402,11 +397,6 @@ def labels_beside(brought, y, n_samples, name="y"):
             f"{brought[where]}. If X's aren't meant, give its inputs alone, as skorch's SliceDataset(X) does"
         )
     return labels
-
-
-def read_labels(X):
-    """The labels that a Dataset brings, or None; X as `dataset_behind` returns it."""
-    return joined_labels([labels for _, labels in open_inputs(X).batches()])
 
 
 def check_labels_of(X, y, name):

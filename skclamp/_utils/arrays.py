@@ -28,10 +28,8 @@ def to_numpy(values, name="an array"):
     try:
         array = np.asarray(values)
     except ValueError as error:
-        tags = ". Lists of a sample's labels become columns by scikit-learn's MultiLabelBinarizer"
         raise ValueError(
             f"{name} must hold numbers or names in equal rows{_unequal(values) or f': {error}'}"
-            f"{tags if name.startswith('y') and all(isinstance(row, (list, tuple)) for row in values) else ''}"
         ) from error
     # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

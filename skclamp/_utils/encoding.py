@@ -212,6 +212,8 @@ class Reader:
             state = self.decode_state(inner)
             if isinstance(value, nn.Module) and state:
                 value.load_state_dict(state["tensors"], assign=True)
+                for name in state["fixed"]:
+                    value.get_parameter(name).requires_grad_(False)
             elif state:
                 value._restore(state)
             return value
@@ -236,5 +238,6 @@ def _state(value):
     if isinstance(value, nn.Module):
         if _KINDS[_key(type(value))].whole:
             return {}
-        return {"tensors": dict(value.state_dict())}
+        fixed = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
+        return {"tensors": dict(value.state_dict()), "fixed": fixed}
     return value._learned() if hasattr(value, "_learned") else {}

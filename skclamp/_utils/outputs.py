@@ -187,7 +187,7 @@ class Targets:
             )
         mask = weight > 0
         of_samples = weight.reshape(len(self), -1).max(1)
-        if (weight.T != mask.T * of_samples).any():
+        if (mask.T * of_samples != weight.T).any():
             raise ValueError(
                 "sample_weight of the shape of y must be a mask: 0 where a place doesn't count, and the same weight at "
                 "all other places of a sample; got several weights in one sample"

@@ -20,7 +20,7 @@ from .._backbones.backbone import ArrayBackbone, Opening
 from .._backbones.fingerprint import Digest
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
-from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
+from .._backbones.samples import Samples, cross_fit, labels_beside, read
 from .._backbones.scale import joined
 from .._judging.paired import n_effective
 from .._looks import words
@@ -253,7 +253,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             if checks and self._outputs == SOFTMAX and self._unjudged._tags.n_per_class and not notes.explained:
                 few, held_out = self._against_temperature(samples, rows, held_out)
             self._n_samples = samples.shard.total
-            self._places = math.prod(samples.logits.shape[2:]), math.prod(samples.backbone.places)
             has_scores = self._tags.learns and not notes.silent
             self._scores = self._score(samples, rows, raw, held_out, checks, notes) if has_scores else None
             self._remember(samples)
@@ -316,17 +315,18 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _take_on(self, outputs, ranks):
         """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
-        places, labels = "a class at each place of a sample", "several labels that don't exclude each other"
-        maps = "PlattScaling, BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
-        for asked, taken, got, mend in (
-            (outputs.is_dense, self._tags.takes_places, places, "Give some places as rows"),
-            (outputs.n_labels, self._tags.map_of_labels, labels, maps),
-        ):
-            if asked and not taken:
-                name = type(self).__name__
-                raise ValueError(f"y must be one label a sample; got {got}, which {name} takes none of. {mend}")
-            if asked and ranks is not ALONE:
-                raise ValueError(f"y must be one label a sample where samples are sharded; got {got}")
+        name, rule = type(self).__name__, "y must be one label a sample"
+        if outputs.is_dense and not self._tags.takes_places:
+            raise ValueError(
+                f"{rule}; got a class at each place of a sample, which {name} takes none of. Give some places as rows"
+            )
+        if outputs.n_labels and self._tags.map_of_labels is None:
+            raise ValueError(
+                f"{rule}; got several labels that don't exclude each other, which {name} takes none of. PlattScaling, "
+                "BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
+            )
+        if outputs != SOFTMAX and ranks is not ALONE:
+            raise ValueError(f"{rule} where samples are sharded; got several labels or places of each")
         if outputs.is_dense and not is_frozen(self.estimator):
             raise ValueError(f"estimator must be fitted where y has a class at each place; got {self.estimator!r}")
         self._outputs = outputs
@@ -465,7 +465,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         bare._backbone = bare._open_backbone()
         bare.classes_ = bare.classes
         bare.least_probability_, bare._like_probabilities = 0.0, False
-        bare._n_samples, bare._places = len(rows.y), (1, 1)
+        bare._n_samples = len(rows.y)
         if not outputs.is_dense:
             bare.n_features_in_ = n_columns
         return bare
@@ -540,16 +540,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         logits, y, weight, _ = rows.take(drawn)
         raw = logits if raw is None else raw[drawn.to(raw.device)]
         calibrated = self.map_(logits.to(torch.float64, copy=True))
-        sums, proba = scored(torch.stack([raw.to(calibrated), calibrated]), y, weight)
-        before, after = map(tuple, sums.tolist())
-        scores = Scores(before, after, len(some), held_out)
+        before, after = (scored(each.to(calibrated), y, weight.to(calibrated)) for each in (raw, calibrated))
         looks = checks and self._outputs == SOFTMAX and not (notes.explained or notes.puzzled)
         if looks and self._tags.treats_classes_alike:
-            nll = scores.after[2]
-            maps = "PlattScaling and BetaCalibration" if proba.shape[1] == 2 else "StructuredVectorScaling"
+            maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
-            tell(look_at_frequencies(proba, y, weight, samples.classes, nll, mend))
-        return scores
+            tell(look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend))
+        return Scores(before, after, len(some), held_out)
 
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
@@ -762,13 +759,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         X = dataset_behind(X, any_order=y is None and not in_order)
-        brings_labels = isinstance(X, Dataset)
         if getattr(type(self), method) is not getattr(BaseCalibrator, method):
             # One's own calibrator predicts as it likes, and knows nothing of labels.
-            predicted, labels = to_numpy(getattr(self, method)(X)), read_labels(X) if brings_labels else None
+            predicted, labels = to_numpy(getattr(self, method)(X)), None
         else:
             normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
-            rows, labels = self._map_rows(normalise, X, labelled=brings_labels)
+            rows, labels = self._map_rows(normalise, X, labelled=isinstance(X, Dataset))
             predicted = self._outputs.predict(rows, self.classes_) if method == "predict" else rows
         if self._outputs == SOFTMAX:
             labels = labels_beside(labels, None if y is None else check_labels(y, name), len(predicted), name)
@@ -787,9 +783,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if not hasattr(self, "classes_"):
             check_is_fitted(self)
         X = dataset_behind(X)
-        if not isinstance(X, Dataset):
-            if len(getattr(X, "shape", ())) == 2:
-                validate_data(self, X, reset=False, skip_check_array=True)
+        if not isinstance(X, Dataset) and len(getattr(X, "shape", ())) == 2:
+            validate_data(self, X, reset=False, skip_check_array=True)
         if isinstance(X, torch.Tensor) and hasattr(self, "estimator_"):
             # The classifier that we fitted was given arrays.
             X = to_numpy(X)
@@ -812,7 +807,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             raise ValueError(
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
                 f"{len(self.classes_)} features as input"
-                f"{'. Of one dimension X is one column; a single sample is X[None]' if logits.shape[1] == 2 else ''}"
             )
         outputs = self._outputs
         guessed = self._backbone.guesses_response or not outputs.n_labels
@@ -890,8 +884,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             for name, value in {**self.map_.learned(), **vars(self)}.items()
             if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
         ]
-        if self._outputs.is_dense and self._places[0] < self._places[1]:
-            learned += f" at {self._places[0]:,} of {self._places[1]:,} places each"
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
         yield from self._of_missing_classes()
 

@@ -53,14 +53,9 @@ class Scores(NamedTuple):
 
 
 def scored(logits, y_encoded, weight):
-    """Accuracy, mean confidence and NLL by weight, of what the estimator and the map say; and the map's probabilities.
-
-    Their `logits` (2, n, K) are of the same samples.
-    """
-    weight = weight.to(logits) / weight.sum().to(logits)
-    best = logits.argmax(2)
-    proba = logits - logits.gather(2, best[..., None])
-    label = proba.gather(2, y_encoded.expand(2, -1)[..., None])[..., 0]
-    total = proba.exp_().sum(2)
-    terms = torch.stack([(best == y_encoded).to(weight), 1 / total, total.log() - label])
-    return (terms @ weight).T, proba[1].div_(total[1, :, None])
+    """Accuracy, mean confidence and NLL by weight of rows of logits."""
+    log_proba = torch.log_softmax(logits, 1)
+    confidence, best = log_proba.max(1)
+    own = log_proba.gather(1, y_encoded[:, None])[:, 0]
+    terms = torch.stack([(best == y_encoded).to(own), confidence.exp(), -own])
+    return tuple((terms @ weight / weight.sum()).tolist())
