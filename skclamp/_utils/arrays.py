@@ -200,8 +200,6 @@ def tensor_of(values, name):
         return values.detach()
     check_dense(values, name)
     values = to_numpy(values, name)
-    if values.dtype.kind == "O" and values.ndim == 1 and (unequal := _unequal(values)):
-        raise ValueError(f"{name} must hold numbers in equal rows{unequal}")
     values = as_numbers(values)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")

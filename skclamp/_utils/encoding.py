@@ -82,14 +82,7 @@ def _key(cls):
 
 
 def _attributes(value):
-    names = list(inspect.signature(type(value)).parameters)
-    missing = [name for name in names if not hasattr(value, name)]
-    if missing:
-        raise TypeError(
-            f"{type(value).__name__} must keep the arguments of its constructor under their names to be saved; it has "
-            f"no attribute {missing[0]!r}"
-        )
-    return {name: getattr(value, name) for name in names}
+    return {name: getattr(value, name) for name in inspect.signature(type(value)).parameters}
 
 
 register(nn.Identity, lambda _: {})

@@ -29,10 +29,8 @@ _SOFT_LABELS = (
 )
 
 
-def check_labels(y, name="y", beside=None):
+def check_labels(y, name="y"):
     """One-dimensional class labels as a numpy array.
-
-    `beside` is the argument that labels are most easily swapped with: its name and its value.
 
     Raises
     ------
@@ -49,7 +47,7 @@ def check_labels(y, name="y", beside=None):
     if y.ndim != 1 and y.shape[1:] != (1,):
         raise ValueError(
             f"y should be a 1d array, got an array of shape {y.shape} instead: {name} must have shape (n_samples,), "
-            f"one class label a sample{_likely_mistake(y, name, beside)}"
+            f"one class label a sample{_likely_mistake(y, name)}"
         )
     if y.ndim != 1:
         y = column_or_1d(y, warn=True)
@@ -75,33 +73,22 @@ def check_labels(y, name="y", beside=None):
     return y
 
 
-def split_missing(y, beside=None):
-    """The labels that are there, as `check_labels` returns them, and which are missing: None, NaN or pandas' NA.
-
-    `beside` is as in `check_labels`.
-    """
+def split_missing(y):
+    """The labels that are there, as `check_labels` returns them, and which are missing: None, NaN or pandas' NA."""
     values = check_labels(y) if y is None else to_numpy(y, "y")
     if isinstance(y, (list, tuple)) and values.dtype.kind in "US":
         # Beside strings, numpy makes one of NaN.
         values = np.array(y, dtype=object)
     if values.shape[1:] not in ((), (1,)) or not values.ndim:
-        check_labels(values, beside=beside)
+        check_labels(values)
     values = as_numbers(values.reshape(-1))
     missing = np.array([is_missing(label) for label in values.tolist()], dtype=bool)
     there = values[~missing]
     return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there), missing
 
 
-def look_swapped(y, beside):
-    """Return whether what labels are most easily swapped with has the shape of one label a sample."""
-    shape = () if beside is None else getattr(beside[1], "shape", ())
-    return len(shape) == 1 and shape[0] == len(y)
-
-
-def _likely_mistake(y, name, beside):
+def _likely_mistake(y, name):
     """The likely mistake where labels aren't one-dimensional, in words."""
-    if y.ndim and look_swapped(y, beside):
-        return f". {beside[0]} has shape ({len(y)},): {beside[0]} and {name} look swapped"
     if y.ndim > 2:
         return ". A class at each place of a sample is for logits at each, (n_samples, n_classes, *places)"
     if not y.ndim:
@@ -161,10 +148,10 @@ def predict_labelled(estimator, method, X, y, *, in_order=False, name="y"):
     """
     if hasattr(estimator, "_predict_labelled"):
         return estimator._predict_labelled(method, X, y, in_order=in_order, name=name)
+    y = check_labels(y, name) if y is None else y
     found = getattr(estimator, method)(X)
     none = -np.inf if method == "predict_log_proba" else 0.0
-    found = columns_of_labels(found, getattr(estimator, "classes_", ()), none)
-    return found, check_labels(y, name) if y is None else y
+    return columns_of_labels(found, getattr(estimator, "classes_", ()), none), y
 
 
 def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, parameter="classes"):

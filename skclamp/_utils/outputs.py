@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 from ..losses import share_of_places
 from .arrays import as_numbers, n_axes, rows_of_places, to_numpy
 from .encoding import register
-from .labels import check_class_names, check_labels, encode_labels, look_swapped, resolve_classes
+from .labels import check_class_names, check_labels, encode_labels, resolve_classes
 from .parameters import check_whole_number
 
 OUTPUTS = ("softmax", "sigmoid")
@@ -289,24 +289,22 @@ def other_places(name, places, others, n_classes, scores="the logits", mended="l
     return f"{name} must have shape ({shape}), a class at each place of {scores}; got places {places}{mend}"
 
 
-def understood(outputs, y, beside=None, ignore_index=-100, name="y"):
+def understood(outputs, y, ignore_index=-100, name="y"):
     """Return the output layer that targets and a calibrator's `outputs` ask for, and the targets, checked.
 
-    `name` and `beside` are as in `check_labels`, and `ignore_index` stands for no class where y has one at each place.
+    `ignore_index` stands for no class where y has one at each place, and `name` is what the user calls y.
     """
     check_whole_number(ignore_index, "ignore_index", low=None)
     if y is None:
         # Of how many labels, what brings them says.
         return OutputLayer(-1) if outputs == "sigmoid" else SOFTMAX, None
-    # Labels may be swapped with binary features.
-    swapped = look_swapped(y, beside)
-    matrix = None if swapped else matrix_of(y)
+    matrix = matrix_of(y)
     if outputs == "sigmoid" or (outputs == "auto" and matrix is not None):
         return _understood_labels(outputs, y, matrix, ignore_index, name)
-    places = None if swapped else _places_of(y, given=outputs == "softmax")
+    places = _places_of(y, given=outputs == "softmax")
     if places is not None:
         return OutputLayer(is_dense=True), Targets(places, are_known(places, ignore_index))
-    labels = check_labels(y, name, beside)
+    labels = check_labels(y, name)
     if labels.dtype.kind in "iuf" and ignore_index in labels:
         raise ValueError(
             f"{name} must have a class for each sample; got ignore_index={ignore_index}, which is for places of "

@@ -283,7 +283,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         self.estimator_ = self._frozen_part()
         with recording() as recorded:
             predicted, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=in_order)
-        y = check_labels(y, beside=("X", X))
+        y = check_labels(y)
         check_same_length(y, len(predicted), "y")
         return y, predicted, prints_of(dataset_behind(X, any_order=True), recorded, len(y))
 
@@ -318,7 +318,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     def _out_of_fold(self, X, y, sample_weight, groups, params):
         """Labels, what clones say of samples that weren't theirs, and hashes of these; the estimator has all."""
         check_no_dataset(dataset_behind(X), UNFITTED)
-        y = check_labels(y, beside=("X", X))
+        y = check_labels(y)
         if groups is not None:
             check_groups(groups, len(y))
         metadata = self._route({"sample_weight": sample_weight, "groups": groups, **params})
@@ -553,7 +553,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         check_is_fitted(self)
         proba, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=sample_weight is not None)
         columns, scores = self._decide(proba)
-        y = check_labels(y, beside=("X", X))
+        y = check_labels(y)
         predicted = self.classes_[columns]
         # Raises for labels of another kind or number, as any classifier's score does.
         accuracy(y, predicted)

@@ -33,7 +33,6 @@ from .._utils.arrays import absent_among, as_given, counted_rows, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import (
     accuracy,
-    check_groups,
     check_labels,
     check_same_length,
     check_sample_weight,
@@ -268,7 +267,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self._take_on(X.outputs, ranks)
             return X
         check_samples(X, type(self).__name__)
-        outputs, y = understood(self.outputs, y, ("X", X), self.ignore_index)
+        outputs, y = understood(self.outputs, y, self.ignore_index)
         self._take_on(outputs, ranks)
         if outputs.is_dense:
             y, sample_weight = y.weighted(sample_weight)
@@ -278,9 +277,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
         told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
         samples = self._read(X, y, any_order=y is None and alone, **told)
-        if samples.outputs != outputs:
-            # Those of a Dataset are known by now.
-            self._take_on(samples.outputs, ranks)
+        # Those of a Dataset are known by now.
+        self._take_on(samples.outputs, ranks)
         return samples
 
     def _opening(self):
@@ -531,14 +529,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _score(self, samples, rows, raw, held_out, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
-        # A row of numbers for each sample.
-        n_each = (self._outputs.n_labels or 1) * min(FEW_PLACES, math.prod(samples.logits.shape[2:]))
-        numbers = torch.arange(len(rows.y)).view(-1, n_each)
-        weight = rows.weight.view(numbers.shape).sum(1)
-        some = counted_rows(weight, most_rows(weight, n_each * rows.logits.shape[1]))
-        drawn = numbers[some].flatten()
-        logits, y, weight, _ = rows.take(drawn)
-        raw = logits if raw is None else raw[drawn.to(raw.device)]
+        n_counted = int(rows.weight.count_nonzero())
+        some = counted_rows(rows.weight, most_rows(n_counted, rows.logits.shape[1]))
+        logits, y, weight, _ = rows.take(some)
+        raw = logits if raw is None else raw[some.to(raw.device)]
         calibrated = self.map_(logits.to(torch.float64, copy=True))
         before, after = (scored(each.to(calibrated), y, weight.to(calibrated)) for each in (raw, calibrated))
         looks = checks and self._outputs == SOFTMAX and not (notes.explained or notes.puzzled)
@@ -546,7 +540,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             tell(look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend))
-        return Scores(before, after, len(some), held_out)
+        return Scores(before, after, len(some) / n_counted, held_out)
 
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
@@ -768,7 +762,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             predicted = self._outputs.predict(rows, self.classes_) if method == "predict" else rows
         if self._outputs == SOFTMAX:
             labels = labels_beside(labels, None if y is None else check_labels(y, name), len(predicted), name)
-            return predicted, understood("softmax", labels, None, self.ignore_index, name)[1]
+            return predicted, understood("softmax", labels, self.ignore_index, name)[1]
         if self._outputs.n_labels:
             check_columns(y, self.classes_, name)
         y = self._outputs.targets(labels if y is None else y, name)
@@ -784,7 +778,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             check_is_fitted(self)
         X = dataset_behind(X)
         if not isinstance(X, Dataset) and len(getattr(X, "shape", ())) == 2:
-            validate_data(self, X, reset=False, skip_check_array=True)
+            named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
+            if named or X.shape[1] != getattr(self, "n_features_in_", X.shape[1]):
+                validate_data(self, X, reset=False, skip_check_array=True)
         if isinstance(X, torch.Tensor) and hasattr(self, "estimator_"):
             # The classifier that we fitted was given arrays.
             X = to_numpy(X)
@@ -868,7 +864,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         scores = getattr(self, "_scores", None)
-        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._tags.held_out)]
+        sentences = [] if scores is None else [scores.sentence(self._tags.held_out)]
         sentences += self._sentences()
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
@@ -945,8 +941,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             check_classifier(self.estimator)
         parts = self._routed_to(params.get("groups"))
         metadata = route(self, params, **parts)
-        if metadata.groups is not None and y is not None:
-            check_groups(metadata.groups, len(y))
         # With metadata routing the user has said so.
         torn = metadata.groups is not None and "groups" not in metadata.split and not routing_enabled()
         if torn and "estimator" in parts and is_splitter(parts.get("splitter")):

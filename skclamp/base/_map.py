@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._utils.arrays import absent_again, absent_among, is_exporting, to_numpy
+from .._utils.arrays import absent_again, absent_among, is_exporting
 from .._utils.encoding import register_whole
 from .._utils.least_probability import raised
 
@@ -203,9 +203,9 @@ class Learned:
     def __set__(self, calibrator, value):
         held = getattr(self._map_of(calibrator), self._name, None)
         if isinstance(held, torch.Tensor):
-            value = torch.as_tensor(to_numpy(value).astype(held.cpu().numpy().dtype), device=held.device)
+            value = torch.as_tensor(value).to(held)
         elif isinstance(held, float):
-            value = float(to_numpy(value).item())
+            value = float(value)
         # A copy: what else shares the map, such as a shallow copy of the calibrator, keeps what it has.
         calibrator.map_ = copy.deepcopy(calibrator.map_).learn(**{self._name: value})
         vars(calibrator).pop("module_", None)

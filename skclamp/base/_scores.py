@@ -12,9 +12,9 @@ _FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS, FEW_PLACES = 1 << 14, 256, 16, 1 <<
 _NAMES, _FORMS = ("accuracy", "mean confidence", "NLL"), (".1%", ".1%", ".4g")
 
 
-def most_rows(weight, n_columns):
-    """Return at how many rows with weight a fit looks: at a part, or at so many as cost next to nothing."""
-    part = min(int(weight.count_nonzero()) // _PART, _MOST_LOGITS // n_columns)
+def most_rows(n_rows, n_columns):
+    """Return at how many rows a fit looks: at a part, or at so many as cost next to nothing."""
+    part = min(n_rows // _PART, _MOST_LOGITS // n_columns)
     return max(_FEW_LOGITS // n_columns, _FEW_ROWS, part)
 
 
@@ -26,8 +26,8 @@ class Scores(NamedTuple):
     ----------
     before, after : tuple of three floats
         Of the estimator's logits, and of what the fit makes of them.
-    n_samples : int
-        How many were looked at.
+    share : float
+        What part of them was looked at.
     out_of_fold : float or None
         NLL of samples that were held out, where some were. Which map or perturbation that is of several, and penalties
         of matrix maps, these samples may have chosen.
@@ -35,11 +35,11 @@ class Scores(NamedTuple):
 
     before: tuple[float, float, float]
     after: tuple[float, float, float]
-    n_samples: int
+    share: float
     out_of_fold: float | None
 
-    def sentence(self, n_samples, held_out):
-        """In words, beside how many samples there are in all, and what was held out."""
+    def sentence(self, held_out):
+        """In words, beside what was held out."""
         parts = []
         for name, form, *values in zip(_NAMES, _FORMS, self.before, self.after, strict=True):
             # What is the same is said once.
@@ -48,7 +48,7 @@ class Scores(NamedTuple):
         sentence = f"in sample {', '.join(parts)}"
         if self.out_of_fold is not None:
             sentence = f"NLL {self.out_of_fold:.4g} {held_out}; {sentence}"
-        on = f" (on {self.n_samples:,} of them)" if self.n_samples < n_samples else ""
+        on = f" (on {self.share:.1%} of them)" if self.share < 1 else ""
         return f"{sentence[0].upper()}{sentence[1:]}{on}."
 
 

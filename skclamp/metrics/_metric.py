@@ -163,7 +163,7 @@ def rows_of_classes(y_true, y_proba, labels, sample_weight=None):
     """Return the rows of samples of one class each."""
     y_proba = y_proba if hasattr(y_proba, "shape") else to_numpy(y_proba, "y_proba")
     # Checked first: labels that are swapped with probabilities don't pass as these.
-    y = check_labels(y_true, "y_true", ("y_proba", y_proba))
+    y = check_labels(y_true, "y_true")
     proba = Probabilities(y_proba, sample_weight)
     names = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")
     if proba.is_event and labels is None and names.dtype.kind not in "biuf":
@@ -186,7 +186,7 @@ def against_rest(y_true, y_proba, labels, pos_label):
     if np.shape(y_true)[1:] not in ((), (1,)):
         raise ValueError(f"pos_label must be None for several labels or places a sample; got {pos_label!r}")
     proba = Probabilities(y_proba)
-    y = check_labels(y_true, "y_true", ("y_proba", y_proba))
+    y = check_labels(y_true, "y_true")
     if not proba.is_event:
         names = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels").tolist()
     else:

@@ -187,7 +187,7 @@ class CalibrationMonitor(Watch):
             self._check_outputs(calibrator, own)
             self._outputs = own
         elif self.outputs == "sigmoid" or (self.outputs == "auto" and matrix_of(y) is not None):
-            self._outputs = OutputLayer(understood(self.outputs, y, beside=("X", X))[0].n_labels)
+            self._outputs = OutputLayer(understood(self.outputs, y)[0].n_labels)
         else:
             is_dense = estimator is None and getattr(X, "ndim", 0) > 2
             is_dense |= isinstance(estimator, NeuralNet) and math.prod(getattr(y, "shape", ())[1:]) > 1

@@ -129,7 +129,7 @@ class RiskMonitor(Watch):
     def _watch(self, X, y, groups):
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None: labels are taken from y alone")
-        labels, missing = split_missing(y, beside=("X", X))
+        labels, missing = split_missing(y)
         selective = self._backbone.selective
         columns, answered = selective._answers(X)
         check_same_length(missing, len(answered), "y")

@@ -18,7 +18,7 @@ def read_watched(backbone, X, y, outputs, ignore_index):
 
     Which are known, (n, R), is of the class of each sample, of its labels, or of some places, of which logits are, too.
     """
-    given = None if y is None or outputs != SOFTMAX else split_missing(y, beside=("X", X))
+    given = None if y is None or outputs != SOFTMAX else split_missing(y)
     logits, brought = backbone.logits(backbone.open(X), labelled=True)
     if isinstance(X, Dataset) and brought is None and y is None:
         raise ValueError(

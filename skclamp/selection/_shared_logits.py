@@ -62,13 +62,12 @@ class SharedLogits:
         self.estimator = estimator
         self.shared = shared
         self.verbose = verbose
-        beside = "X_test", X_test
         ignored = shared["ignore_index"]
-        self.outputs, y_cal = understood(shared["outputs"], y_cal, beside, ignored, "y_cal")
+        self.outputs, y_cal = understood(shared["outputs"], y_cal, ignored, "y_cal")
         if self.outputs.is_dense:
             y_cal, weight = y_cal.weighted(params.get("sample_weight"))
             params = {**params, "sample_weight": weight}
-        _, y_test = understood(self.outputs.kind, y_test, beside, ignored, "y_test")
+        _, y_test = understood(self.outputs.kind, y_test, ignored, "y_test")
         self.params = params = without_none(params)
         # What reads the samples, and looks at them, for all the calibrators.
         reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
