@@ -124,34 +124,31 @@ def names_of_columns(frame):
     return names if names.dtype.kind in "US" and names.ndim == 1 and len(names) > 1 else None
 
 
-def columns_of_labels(found, classes, none=0.0):
+def columns_of_labels(found, classes):
     """Return what is said of 1 for each label: of a list, as some classifiers have, the columns of 1, else as it is.
 
-    A label that a classifier has seen no 1 of has `none`.
+    A label that a classifier has seen no 1 of has 0.
     """
     if not isinstance(found, list):
         return to_numpy(found)
     columns = []
-    for each, values in zip(found, classes, strict=True):
-        if not set(np.asarray(values).tolist()) <= {0, 1}:
-            raise ValueError(f"estimator must have labels of 0 and 1 each; got classes_ {np.asarray(values).tolist()}")
-        of_one = to_numpy(each)[:, np.asarray(values) == 1]
-        columns.append(of_one[:, 0] if of_one.shape[1] else np.full(len(of_one), none))
+    for each, values in zip(found, map(np.asarray, classes), strict=True):
+        if not set(values.tolist()) <= {0, 1}:
+            raise ValueError(f"estimator must have labels of 0 and 1 each; got classes_ {values.tolist()}")
+        columns.append(to_numpy(each)[:, values == 1].sum(1))
     return np.column_stack(columns)
 
 
-def predict_labelled(estimator, method, X, y, *, in_order=False, name="y"):
-    """Return a method's predictions for X, an array, and the labels: y, or those that X brings.
+def predict_labelled(estimator, X, y, *, in_order=False, name="y"):
+    """Return probabilities for X, an array, and the labels: y, or those that X brings.
 
     `in_order` says that something beside X goes by the order of its samples, `name` what the user calls y. A calibrator
     reads labels as it predicts.
     """
     if hasattr(estimator, "_predict_labelled"):
-        return estimator._predict_labelled(method, X, y, in_order=in_order, name=name)
+        return estimator._predict_labelled(X, y, in_order=in_order, name=name)
     y = check_labels(y, name) if y is None else y
-    found = getattr(estimator, method)(X)
-    none = -np.inf if method == "predict_log_proba" else 0.0
-    return columns_of_labels(found, getattr(estimator, "classes_", ()), none), y
+    return columns_of_labels(estimator.predict_proba(X), getattr(estimator, "classes_", ())), y
 
 
 def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, parameter="classes"):

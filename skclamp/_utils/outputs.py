@@ -126,11 +126,9 @@ class OutputLayer(NamedTuple):
         """Return probabilities of a network's logits, (n, K) or (n, L)."""
         return logits.softmax(1) if self.n_labels is None else logits.sigmoid()
 
-    def predict(self, values, classes):
-        """Return each sample's class from its log-probabilities or, of labels, 1 where p is at least 0.5."""
-        if self.n_labels is None:
-            return classes[values.argmax(1)]
-        return (values >= np.log(0.5).astype(values.dtype)).astype(np.int64)
+    def predict(self, proba, classes):
+        """Return each sample's likeliest class or, of labels, 1 where the probability is at least 0.5."""
+        return classes[proba.argmax(1)] if self.n_labels is None else (proba >= 0.5).astype(np.int64)
 
 
 SOFTMAX = OutputLayer()

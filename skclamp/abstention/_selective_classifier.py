@@ -282,7 +282,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         in_order = sample_weight is not None or groups is not None
         self.estimator_ = self._frozen_part()
         with recording() as recorded:
-            predicted, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=in_order)
+            predicted, y = predict_labelled(self.estimator_, X, y, in_order=in_order)
         y = check_labels(y)
         check_same_length(y, len(predicted), "y")
         return y, predicted, prints_of(dataset_behind(X, any_order=True), recorded, len(y))
@@ -551,7 +551,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             As `predict`; if there are no labels, not one for each sample, or such of another type.
         """
         check_is_fitted(self)
-        proba, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=sample_weight is not None)
+        proba, y = predict_labelled(self.estimator_, X, y, in_order=sample_weight is not None)
         columns, scores = self._decide(proba)
         y = check_labels(y)
         predicted = self.classes_[columns]

@@ -51,7 +51,7 @@ from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
 from ._map import Map, MapsByLabel, OnOutputs, Temperature, refuse_absent
-from ._scores import FEW_PLACES, Scores, most_rows, scored
+from ._scores import Scores, most_rows, scored
 from ._seen_classes import SeenClasses, labels_that_teach
 from ._tags import MapTags
 
@@ -245,7 +245,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             samples = self._samples_of(X, y, sample_weight, params, ranks)
             samples, looked = self._diagnose(samples, checks)
             checks = checks and ranks is ALONE
-            rows, raw, held_out = self._fit(samples, looked, *beside) or (samples.rows(FEW_PLACES), None, None)
+            rows, raw, held_out = self._fit(samples, looked, *beside)
             if self.least_probability_:
                 self.map_.learn(least_probability=self.least_probability_)
             few = False
@@ -364,16 +364,18 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
-        unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
-            unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
-        if self.integer_scale is not None and not samples.backbone.scaled:
-            unused["integer_scale"] = (
-                "a network's integer inputs, of which X has none. Floating-point inputs must be on the scale that the "
-                "network was trained with"
+            note(
+                "cv has no effect: it is for an estimator that is a classifier and isn't fitted, and so fitted without "
+                "each fold",
+                UnusedParameterWarning,
             )
-        for name, effect in unused.items():
-            note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
+        if self.integer_scale is not None and not samples.backbone.scaled:
+            note(
+                "integer_scale has no effect: it is for a network's integer inputs, of which X has none. Floating-point "
+                "inputs must be on the scale that the network was trained with",
+                UnusedParameterWarning,
+            )
         # Normalized over all samples, or over those of each class. Temperatures are the same at any scale.
         n_samples, total, n_columns = int((samples.weight > 0).sum()), samples.weight.sum(), samples.logits.shape[1]
         matter = self._tags.learns and self._tags.group != "temperatures"
@@ -423,11 +425,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _fit(self, samples, looked):
         """Hook of what needs more than logits; by default the map is fitted to those of all processes.
 
-        `looked` is what diagnostics saw, a `Looked` or None. It returns `Rows` that the map takes, at 1,024 places at
-        the most, the estimator's logits of them, if others, and their NLL out of fold, if some were held out; nothing
-        stands for the samples' own rows.
+        `looked` is what diagnostics saw, a `Looked` or None. It returns `Rows` that the map takes, the estimator's
+        logits of them, if others, and their NLL out of fold, if some were held out.
         """
-        self._fit_rows(samples.rows(in_units=self._tags.holds_out), samples.outputs.n_labels)
+        rows = samples.rows(in_units=self._tags.holds_out)
+        self._fit_rows(rows, samples.outputs.n_labels)
+        return rows, None, None
 
     def _fit_rows(self, rows, n_labels=None):
         """Learn ``map_`` from `Rows`: nothing is read, hashed or diagnosed. Of labels, a sample's are in turn."""
@@ -702,8 +705,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        log_proba = to_numpy(self.predict_log_proba(X))
-        return as_given(self._outputs.predict(log_proba, self.classes_), X)
+        proba = to_numpy(self.predict_proba(X))
+        return as_given(self._outputs.predict(proba, self.classes_), X)
 
     def score(self, X, y=None, sample_weight=None):
         """Accuracy: the share of samples whose most probable class is their label.
@@ -731,7 +734,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             As `predict`; if there are no labels, not one for each sample, such of another type, or not those that X
             brings; if places have labels that aren't among ``classes_``, nor ``ignore_index``.
         """
-        predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
+        if type(self).predict is not BaseCalibrator.predict:
+            # One's own calibrator predicts as it likes, and knows nothing of labels.
+            return super().score(X, y, sample_weight)
+        proba, y = self._predict_labelled(X, y, in_order=sample_weight is not None)
+        predicted = self._outputs.predict(proba, self.classes_)
         if self._outputs.is_dense:
             of_labels = self._outputs.n_labels is not None
             targets, weight = Targets(y, are_known(y, self.ignore_index), of_labels).weighted(sample_weight)
@@ -746,31 +753,28 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
         return accuracy(y, predicted, sample_weight)
 
-    def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
-        """Return a method's predictions for X, and the labels: y or those that X brings, read in the same pass.
+    def _predict_labelled(self, X, y=None, *, in_order=False, name="y"):
+        """Return probabilities for X, and the labels: y or those that X brings, read in the same pass.
 
         `in_order` says that something beside goes by the order of the samples, `name` what the user calls y.
         """
         check_is_fitted(self)
         X = dataset_behind(X, any_order=y is None and not in_order)
-        if getattr(type(self), method) is not getattr(BaseCalibrator, method):
-            # One's own calibrator predicts as it likes, and knows nothing of labels.
-            predicted, labels = to_numpy(getattr(self, method)(X)), None
+        if type(self).predict_proba is BaseCalibrator.predict_proba:
+            proba, labels = self._map_rows(torch.softmax, X, labelled=isinstance(X, Dataset))
         else:
-            normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
-            rows, labels = self._map_rows(normalise, X, labelled=isinstance(X, Dataset))
-            predicted = self._outputs.predict(rows, self.classes_) if method == "predict" else rows
+            proba, labels = to_numpy(self.predict_proba(X)), None
         if self._outputs == SOFTMAX:
-            labels = labels_beside(labels, None if y is None else check_labels(y, name), len(predicted), name)
-            return predicted, understood("softmax", labels, self.ignore_index, name)[1]
+            labels = labels_beside(labels, None if y is None else check_labels(y, name), len(proba), name)
+            return proba, understood("softmax", labels, self.ignore_index, name)[1]
         if self._outputs.n_labels:
             check_columns(y, self.classes_, name)
         y = self._outputs.targets(labels if y is None else y, name)
-        check_same_length(y, len(predicted), name)
-        places = predicted.shape[1 if method == "predict" or self._outputs.n_labels else 2 :]
+        check_same_length(y, len(proba), name)
+        places = proba.shape[1 if self._outputs.n_labels else 2 :]
         if self._outputs.is_dense and y.shape[1:] != places:
             raise ValueError(other_places(name, y.shape[1:], places, len(self.classes_)))
-        return predicted, y
+        return proba, y
 
     def _map_rows(self, normalise, X, labelled=False):
         """Calibrated and normalised rows in float64 and, if wanted, the labels that X brings, or None."""

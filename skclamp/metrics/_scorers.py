@@ -32,7 +32,7 @@ class CalibrationScorer(BaseScorer):
         """Score of an estimator; `method_caller` would hand on one column where there are two classes."""
         self._warn_overlap("The scorer's own parameters are given again as metadata.", kwargs)
         in_order = any(kwargs.get(name) is not None for name in ("sample_weight", "groups"))
-        y_proba, y_true = predict_labelled(estimator, "predict_proba", X, y_true, in_order=in_order, name="y_true")
+        y_proba, y_true = predict_labelled(estimator, X, y_true, in_order=in_order, name="y_true")
         labels = getattr(estimator, "classes_", None)
         options = {**self._kwargs, **kwargs}
         ignored = getattr(calibrator_in(estimator), "ignore_index", None)
