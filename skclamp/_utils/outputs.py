@@ -348,16 +348,12 @@ def check_columns(y, names, name="y", owner="fit"):
 
 def matrix_of(y):
     """Targets of two labels or more, in float64; None where y is anything else."""
-    if getattr(y, "ndim", None) == 1:
-        return None
-    y = y.toarray() if issparse(y) else y
-    if isinstance(y, np.ma.MaskedArray):
+    if isinstance(y, np.ma.MaskedArray) and y.ndim == 2:
         y = np.ma.filled(y.astype(np.float64), np.nan)
-    if isinstance(y, (list, tuple)) and len(y) and isinstance(y[0], (list, tuple, np.ndarray)):
-        y = to_numpy(y, "y")
-    if getattr(y, "ndim", None) != 2 or y.shape[1] < 2:
+    values = to_numpy(y.toarray() if issparse(y) else y, "y")
+    if values.ndim != 2 or values.shape[1] < 2:
         return None
-    values = as_numbers(to_numpy(y, "y"))
+    values = as_numbers(values)
     if values.dtype.kind not in "biuf" or not np.isin(values[~np.isnan(values)], (0, 1)).all():
         return None
     return values.astype(np.float64)

@@ -372,8 +372,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             )
         if self.integer_scale is not None and not samples.backbone.scaled:
             note(
-                "integer_scale has no effect: it is for a network's integer inputs, of which X has none. Floating-point "
-                "inputs must be on the scale that the network was trained with",
+                "integer_scale has no effect: it is for a network's integer inputs, of which X has none. "
+                "Floating-point inputs must be on the scale that the network was trained with",
                 UnusedParameterWarning,
             )
         # Normalized over all samples, or over those of each class. Temperatures are the same at any scale.
@@ -532,8 +532,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _score(self, samples, rows, raw, held_out, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
-        n_counted = int(rows.weight.count_nonzero())
-        some = counted_rows(rows.weight, most_rows(n_counted, rows.logits.shape[1]))
+        # Labels of a sample, or of a place, stay together: each may have a map of its own.
+        n_each = self._outputs.n_labels or 1
+        weight = rows.weight.view(-1, n_each).sum(1)
+        n_counted = int(weight.count_nonzero())
+        drawn = counted_rows(weight, most_rows(n_counted, n_each * rows.logits.shape[1]))
+        some = torch.arange(len(rows.y)).view(-1, n_each)[drawn].flatten()
         logits, y, weight, _ = rows.take(some)
         raw = logits if raw is None else raw[some.to(raw.device)]
         calibrated = self.map_(logits.to(torch.float64, copy=True))
@@ -543,7 +547,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             tell(look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend))
-        return Scores(before, after, len(some) / n_counted, held_out)
+        return Scores(before, after, len(drawn) / n_counted, held_out)
 
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
