@@ -1,15 +1,15 @@
 """SeenClasses: the classes that the calibration set has samples of; nothing is learned of the others."""
 
+import math
+
 import numpy as np
 import torch
 
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from ._map import Map
 
-# Classes are missing, and labels of one value, by chance where it leaves out as much more often than this; and slopes
-# that its bound is taken at.
+# Classes are missing, and labels of one value, by chance where it leaves out as much more often than this.
 _LEVEL = 1e-3
-_SLOPES = np.linspace(0.05, 0.95, 19)
 _ROWS = 4096
 
 
@@ -80,16 +80,17 @@ class SeenClasses(Map):
     def are_missing_by_chance(self, rows):
         """Return whether chance may leave out as many expected samples as the classes that are missing have.
 
-        A class of n expected samples is left out with a probability of exp(-n). The sum of n over classes that are left
-        out is bounded by Chernoff's inequality, with weights that count as samples of their own where they aren't 0.
+        Classes of n expected samples together are left out with a probability of at most exp(-n), where weights that
+        aren't 0 count as samples of their own. As many classes could have been any of all.
         """
-        logits = rows.logits
-        n_expected = torch.zeros(len(self.places), dtype=torch.float64, device=logits.device)
-        for part, there in zip(logits.split(_ROWS), (rows.weight > 0).to(logits.device).split(_ROWS), strict=True):
-            n_expected += there.double() @ torch.softmax(part.double() / self.temperature, 1)
-        n = n_expected.cpu().numpy()
-        log_moments = np.log1p(np.exp((_SLOPES[:, None] - 1) * n) - np.exp(-n)).sum(1)
-        return bool((log_moments - _SLOPES * n[~self.mask].sum()).min() >= np.log(_LEVEL))
+        missing = (self.places >= len(self.columns)).to(rows.logits.device)
+        there = (rows.weight > 0).to(rows.logits.device).double()
+        n_expected = 0.0
+        for part, counted in zip(rows.logits.split(_ROWS), there.split(_ROWS), strict=True):
+            proba = torch.softmax(part.double() / self.temperature, 1)
+            n_expected += float(counted @ proba[:, missing].sum(1))
+        n_ways = math.comb(len(missing), int(missing.sum()))
+        return math.log(n_ways) - n_expected >= math.log(_LEVEL)
 
 
 def labels_that_teach(rows, n_labels):
