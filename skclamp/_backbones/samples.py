@@ -23,7 +23,7 @@ from .._utils.labels import (
     group_keys,
     resolve_classes,
 )
-from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.least_probability import LOG_UNKNOWN
 from .._utils.metadata import NO_METADATA, Metadata, keeping_together, of_rows, routing_enabled
 from .._utils.outputs import OutputLayer, Targets, check_columns, matrix_of, understood
 from .._utils.sklearn_private import num_samples, take_rows
@@ -65,8 +65,6 @@ class Samples:
         The samples as `backbone` opened them.
     metadata : Metadata
         What the user gave beside them, and where it goes.
-    unseen : torch.Tensor of shape (n_samples, n_classes), bool, or None
-        Where a fold's classifier doesn't know the class; None where all know all.
     estimator : object
         The clone that was fitted to all of them or, of clamping, to others; None where it was given fitted.
     prints : ndarray of shape (n_samples,), uint32, or None
@@ -88,7 +86,6 @@ class Samples:
     X: Any
     inputs: Any
     metadata: Metadata = NO_METADATA
-    unseen: torch.Tensor | None = None
     estimator: Any = None
     prints: np.ndarray | None = None
     near_copies: np.ndarray | None = None
@@ -269,11 +266,10 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
     # A net has an output for each class, whether it has seen any sample of it or not; and so have labels.
     all_know = deployed.in_batches or targets is not y
     parts = []
-    unseen = None if all_know else torch.zeros(len(y), len(deployed.classes), dtype=torch.bool)
     for fitted, (_, rows) in zip(classifiers, splits, strict=True):
         backbone = open_backbone(fitted, opening)
         held_out = take_rows(X, rows)
-        if unseen is None:
+        if all_know:
             parts.append(backbone.logits(backbone.open(held_out))[0])
             continue
         # A single column would be taken for the second of two classes.
@@ -281,7 +277,6 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
         logits = torch.zeros(len(rows), 1, dtype=torch.float64) if alone else backbone.logits(held_out)[0]
         columns = np.searchsorted(deployed.classes, backbone.classes)
         parts.append(_of_all_classes(logits, columns, len(deployed.classes)))
-        unseen[rows] = torch.from_numpy(~np.isin(deployed.classes, backbone.classes))
     logits = torch.cat(parts)[np.concatenate([rows for _, rows in splits]).argsort()]
     return {
         "logits": logits,
@@ -291,7 +286,6 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
         "inputs": X,
         "prints": row_prints(X),
         "estimator": whole,
-        "unseen": unseen,
     }
 
 
@@ -299,7 +293,7 @@ def _of_all_classes(logits, columns, n_classes):
     """Logits of all classes, from those of some columns, or of all: the others have next to no probability."""
     if len(columns) == n_classes:
         return logits
-    least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY
+    least = logits.logsumexp(1, keepdim=True) + LOG_UNKNOWN
     return least.expand(-1, n_classes).index_copy(1, torch.as_tensor(columns, device=logits.device), logits)
 
 

@@ -7,7 +7,7 @@ from .temperature import log_likelihoods, solve_temperature
 _MARGIN = 2.0
 
 
-def least_by_labels(log_proba, y, weight, half_a_vote, unseen):
+def least_by_labels(log_proba, y, weight, half_a_vote):
     """Half a vote, or the share of labels among the zeros, whichever has the lower NLL after temperature scaling.
 
     A forest's vote of none is a small share of a chance; a zero of a class that a sample doesn't have, such as a masked
@@ -26,10 +26,8 @@ def least_by_labels(log_proba, y, weight, half_a_vote, unseen):
         Sample weights.
     half_a_vote : float
         See `stand_in_for_zero`.
-    unseen : torch.Tensor of shape (n_samples, n_classes), bool
-        Which zeros aren't any: those of classes that a fold's classifier doesn't know.
     """
-    zeros = are_zeros(log_proba) if unseen is None else are_zeros(log_proba) & ~unseen
+    zeros = are_zeros(log_proba)
     weight = weight.to(log_proba.device)
     n_zeros = weight @ zeros.sum(1).double()
     n_hits = weight @ zeros.gather(1, y[:, None])[:, 0].double()

@@ -12,6 +12,8 @@ MIN_PROBABILITY = torch.finfo(torch.float64).eps
 LOG_MIN_PROBABILITY = math.log(MIN_PROBABILITY)
 # Of that logarithm in float32.
 _ROUNDING = 1e-5
+# Of a class that a fold's classifier doesn't know: as little, but no vote of zero.
+LOG_UNKNOWN = LOG_MIN_PROBABILITY - 3 * _ROUNDING
 # Of the sum of a row, and so of its greatest logarithm.
 _ROW_ROUNDING = 2e-3
 # Less than one vote of ten million.
@@ -44,7 +46,7 @@ def stand_in_for_zero(log_probability, n_classes):
     if log_probability.min() > least or log_probability.max() > _ROW_ROUNDING:
         return 0.0
     above = log_probability[log_probability > least]
-    if not len(above) or not ((log_probability - LOG_MIN_PROBABILITY).abs() <= _ROUNDING).any():
+    if not len(above) or not are_zeros(log_probability).any():
         return 0.0
     rare = 1 + int(_RARE * len(above))
     least_vote = above.kthvalue(rare).values.double().exp().item()
@@ -66,7 +68,7 @@ def raised(log_probability, least_probability):
 
 def are_zeros(log_probability):
     """Which log-probabilities, of an array or a tensor, stand for a probability of exactly 0."""
-    return log_probability <= LOG_MIN_PROBABILITY + _ROUNDING
+    return abs(log_probability - LOG_MIN_PROBABILITY) <= _ROUNDING
 
 
 def floored(log_probability):

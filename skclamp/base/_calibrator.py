@@ -38,7 +38,7 @@ from .._utils.labels import (
     check_sample_weight,
     encode_labels,
 )
-from .._utils.least_probability import LOG_MIN_PROBABILITY, raised, stand_in_for_zero
+from .._utils.least_probability import raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
 from .._utils.outputs import OUTPUTS, SOFTMAX, Rows, Targets, are_known, check_columns, other_places, understood
 from .._utils.parameters import Choices, is_splitter
@@ -413,12 +413,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if not (self._tags.takes_logarithms and self._tags.learns and samples.backbone.votes):
             return 0.0
         logits, y, weight, _ = samples.rows()
-        if samples.unseen is not None:
-            # Who doesn't know a class hasn't voted.
-            logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
         counted = (weight > 0).to(logits.device)
         half = stand_in_for_zero(logits if counted.all() else logits[counted], logits.shape[1])
-        return half and least_by_labels(logits, y, weight, half, samples.unseen)
+        return half and least_by_labels(logits, y, weight, half)
 
     # Fitting the map.
 
