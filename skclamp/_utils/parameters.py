@@ -95,7 +95,7 @@ def by_name(several, parameter):
     if hasattr(several, "get_params"):
         several = [several]
     if isinstance(several, dict):
-        pairs = [*several.items()]
+        pairs: list = [*several.items()]
     elif isinstance(several, Iterable) and not isinstance(several, str):
         pairs = [each if isinstance(each, (tuple, list)) else (type(each).__name__, each) for each in several]
         if any(len(pair) != 2 for pair in pairs):

@@ -134,7 +134,7 @@ class AroundEstimator(BaseEstimator):
 
     def __repr__(self, N_CHAR_MAX=700):
         shown = object.__new__(type(self))
-        vars(shown).update({name: _by_name(value) for name, value in vars(self).items()})
+        shown.__dict__ = {name: _by_name(value) for name, value in vars(self).items()}
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
 
     def get_metadata_routing(self):
