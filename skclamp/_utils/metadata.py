@@ -81,11 +81,9 @@ def _by_name(owner, params, estimator=None, **parts):
     split, guard = (groups if takes_groups(parts.get(part)) else {} for part in ("splitter", "guard"))
     if estimator is None:
         if others:
-            named = inspect.signature(owner.fit).parameters.values()
-            names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
             raise TypeError(
-                f"{type(owner).__name__}.fit takes {', '.join(names)}, and what an estimator that isn't fitted takes; "
-                f"got {sorted(others)}"
+                f"{type(owner).__name__}.fit must get only metadata of its own where the estimator is fitted; got "
+                f"{sorted(others)}"
             )
         return Metadata({}, split, guard, score=weight, given={})
     told = {**others, **(groups if takes_groups(estimator) else {})}

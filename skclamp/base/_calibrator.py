@@ -928,7 +928,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         Warns
         -----
         NotSavedWarning
-            If a parameter, such as callbacks or an optimiser of one's own, can't be saved.
+            If a parameter, such as callbacks or an optimiser that isn't given by its name, can't be saved.
         """
         check_is_fitted(self)
         write(self, path, remember=remember)

@@ -359,7 +359,7 @@ WRONG = {
     "abstention for nothing": ({"abstention_cost": 0.0}, ValueError, "abstention_cost must be above 0"),
     "weights": ({"fit": {"sample_weight": -np.ones(N)}}, ValueError, "sample_weight must be finite, non-negative"),
     "labels": ({"y": np.full(N, 7)}, ValueError, "7"),
-    "other metadata": ({"fit": {"check_input": True}}, TypeError, "an estimator that isn't fitted takes; got"),
+    "other metadata": ({"fit": {"check_input": True}}, TypeError, "where the estimator is fitted; got"),
 }
 
 
