@@ -119,10 +119,11 @@ def train(state, problem, settings, generator, progress):
     start = problem.losses(state.temperature, problem.logits, settings.gamma).mean().item()
     net = ClampingNet.around(state, problem, settings, generator, progress)
     net.run()
-    if net.history and net.history[0]["batches"] and "train_loss" in net.history[-1]:
-        # Whether steps have left a greater loss than that at the identity, or of the first batch.
-        start = max(start, net.history[0]["batches"][0].get("train_loss", start))
-        state.diverged = bool(net.history[-1]["train_loss"] > _MOST_RAISED * start + _RISE)
+    losses = [epoch["train_loss"] for epoch in net.history if "train_loss" in epoch]
+    if losses:
+        # Training may have begun far from the identity.
+        start = max(start, net.history[0, "batches", 0, "train_loss"])
+        state.diverged = losses[-1] > _MOST_RAISED * start + _RISE
 
 
 class _EndedByCallback(KeyboardInterrupt):
@@ -139,9 +140,6 @@ class ClampingNet(NeuralNet):
         # This process's samples, and one more that weighs nothing, for batches that have none of them.
         targets = [part[shard.own].cpu() for part in (problem.y_encoded, problem.weight)]
         dataset = TrainingSet(inputs, *(torch.cat([part, part.new_zeros(1, *part.shape[1:])]) for part in targets))
-        batches = _Batches(shard, inputs.batch_size, training.shuffle, generator)
-        loading = {"batch_sampler": batches, "batch_size": 1, **inputs.loading}
-        loading |= {"generator": generator, "collate_fn": tuple}
         module = ClampedModule(problem.backbone.module, temperature=state.temperature)
         # What clamps features does so by hooks meanwhile.
         module.perturbation = state.perturbation
@@ -151,18 +149,21 @@ class ClampingNet(NeuralNet):
             optimizer=resolve_optimizer(training.optimizer),
             lr=DEFAULT_LR if settings.lr == "auto" else settings.lr,
             max_epochs=settings.max_epochs,
-            batch_size=inputs.batch_size,
             callbacks=None if settings.for_guard else training.callbacks,
             verbose=0,
             train_split=None,
             device=None,
-            iterator_train=DataLoader,
-            **{f"iterator_train__{name}": value for name, value in loading.items()},
         )
         net.state, net.problem, net.settings, net.dataset = state, problem, settings, dataset
-        net.progress = progress
-        net.ranks = shard.ranks
+        net.generator, net.progress, net.ranks = generator, progress, shard.ranks
         return net.initialize()
+
+    def get_iterator(self, dataset, training=False):
+        """Batches, as inputs and targets."""
+        inputs, shuffle = self.problem.inputs, self.settings.torch_training.shuffle
+        batches = _Batches(self.problem.shard, inputs.batch_size, shuffle, self.generator)
+        options = {"batch_sampler": batches, "generator": self.generator, "collate_fn": tuple}
+        return DataLoader(dataset, **inputs.loading, **options)
 
     def run(self):
         """Have the state learn in a loop over the epochs, which ends by itself or by an interrupt.
@@ -229,14 +230,13 @@ class ClampingNet(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean focal loss plus the penalty; of several processes each has its share, and their sum is the whole."""
         y_encoded, weight = y_true
-        if self.ranks is ALONE or weight.any():
-            # The sample that stands for none of this process's isn't one.
-            self.problem.passes.forward += len(weight)
-            self.problem.passes.backward += len(weight)
         self.batch_weight_ = self.ranks.sum(weight.sum())
         loss = y_pred.sum() * 0.0
+        # The sample that stands for none of this process's isn't one.
         if weight.any():
-            logits = y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred
+            self.problem.passes.forward += len(weight)
+            self.problem.passes.backward += len(weight)
+            logits = y_pred.to(torch.promote_types(y_pred.dtype, torch.float32))
             share = (weight.sum() / self.batch_weight_).item()
             loss = self.criterion_(logits, y_encoded.to(logits.device), weight.to(logits)) * share
         if not self.settings.penalty:
@@ -250,13 +250,10 @@ class ClampingNet(NeuralNet):
         step = super().train_step_single(batch, **fit_params)
         if self.ranks is ALONE:
             return step
-        parameters = [p for _, p in self.get_all_learnable_params()]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        parts = [step["loss"].detach()[None], *(gradient.flatten() for gradient in gradients)]
-        loss, *sums = self.ranks.sum(torch.cat([part.double() for part in parts])).split([len(part) for part in parts])
-        for parameter, total in zip(parameters, sums, strict=True):
-            parameter.grad = total.view_as(parameter).to(parameter)
-        return {**step, "loss": loss[0]}
+        for _, parameter in self.get_all_learnable_params():
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = self.ranks.sum(gradient.double()).to(parameter)
+        return {**step, "loss": self.ranks.sum(step["loss"].detach().double())}
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Have the history count each batch for its weight with all processes, as its means of losses need it."""
@@ -265,20 +262,14 @@ class ClampingNet(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         """One step of the optimiser; stops where the loss is no longer a number."""
-        try:
-            step = super().train_step(batch, **fit_params)
-        except RuntimeError as error:
-            # Some optimisers compute with numbers of Python's own, which torch then refuses.
-            if "without overflow" not in str(error):
-                raise
-            raise self._diverged("a step became infinite") from error
+        step = super().train_step(batch, **fit_params)
         if not torch.isfinite(step["loss"]):
-            raise self._diverged(f"the loss became {step['loss'].item()}")
+            raise ValueError(
+                f"training diverged: the loss became {step['loss'].item()} in epoch {len(self.history)}; lower lr, got "
+                f"{self.lr}"
+            )
         self.module_.temperature.data.clamp_(min=SMALLEST_TEMPERATURE)
         return step
-
-    def _diverged(self, sign):
-        return ValueError(f"training diverged: {sign} in epoch {len(self.history)}; lower lr, got {self.lr}")
 
     def on_epoch_end(self, net, **kwargs):
         """Have the history tell T."""
@@ -306,12 +297,10 @@ def resolve_optimizer(optimizer):
     kind = resolved.func if isinstance(resolved, partial) else resolved
     misused = isinstance(resolved, partial) and (resolved.args or "lr" in resolved.keywords)
     if misused or not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
-        # The repr of an optimiser has many lines.
-        got = f"an instance of {type(kind).__name__}" if isinstance(kind, torch.optim.Optimizer) else repr(optimizer)
         raise ValueError(
             f"optimizer must be one of {list(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or a functools.partial "
             "of one with named arguments alone, and without lr, which is a parameter of the calibrator; got "
-            f"{got}"
+            f"{optimizer!r}"
         )
     return resolved
 
@@ -319,7 +308,7 @@ def resolve_optimizer(optimizer):
 def check_callbacks(callbacks):
     """Refuse what skorch can't call, and what waits for a loss of held-out samples, which training doesn't have."""
     for given in callbacks or ():
-        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
+        callback = given[-1] if isinstance(given, tuple) else given
         callback = callback() if isinstance(callback, type) else callback
         if not isinstance(callback, Callback):
             raise TypeError(
