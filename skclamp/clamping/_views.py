@@ -162,7 +162,7 @@ class Looks:
 def _weighed(problem, logits, most):
     """Weights of at most so many views by name, or of the first; of more that have a weight the least goes."""
     while True:
-        weights = zip(logits, _solved(problem, [*logits.values()]).weights.tolist(), strict=True)
+        weights = zip(logits, _weights(problem, [*logits.values()]).tolist(), strict=True)
         found = {name: weight for name, weight in weights if weight} or {next(iter(logits)): 1.0}
         if len(found) <= most:
             return found
@@ -176,7 +176,7 @@ def _averaged(logits, weights):
     return weighted_sum([logits[name] for name in weights], [weight / total for weight in weights.values()])
 
 
-def _solved(problem, logits):
+def _weights(problem, logits):
     """Weights of some views' logits at which the NLL of a problem's samples is least, the labels smoothed."""
     rows = [problem.rows(each) for each in logits]
     return solve_weights([each.logits for each in rows], rows[0].y, sample_weight=rows[0].weight)
@@ -213,8 +213,8 @@ def _finalists(problem, look, rows, most, seed):
     some = np.sort(np.random.default_rng(seed).permutation(len(problem))[:_FEW_SAMPLES])
     if len(names) <= n_kept or len(some) == len(problem):
         return names
-    few, base = problem.take(some), look(AS_IT_IS, rows[some])
-    losses = {name: _solved(few, [base, look(name, rows[some])]).loss for name in names}
+    few, base, whole = problem.take(some), look(AS_IT_IS, rows[some]), [(np.arange(len(some)),) * 2]
+    losses = {name: few.weight.numpy() @ _losses(few, whole, [base, look(name, rows[some])]) for name in names}
     return sorted(names, key=losses.__getitem__)[:n_kept]
 
 
@@ -222,7 +222,7 @@ def _losses(problem, splits, views):
     """NLL of each sample at the weights of the part of its split that learns."""
     losses = np.empty(len(problem))
     for train, rows in splits:
-        weights = _solved(problem.take(train), [view[train] for view in views]).weights
+        weights = _weights(problem.take(train), [view[train] for view in views])
         averaged = weighted_sum([view[rows] for view in views], weights.tolist())
         losses[rows] = problem.take(rows).nll(1.0, averaged)
     return losses
