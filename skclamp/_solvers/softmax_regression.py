@@ -7,6 +7,7 @@ calibration starts close to its optimum, and few evaluations remain.
 """
 
 import copy
+from functools import partial
 from itertools import repeat
 from typing import NamedTuple
 
@@ -78,13 +79,15 @@ class SoftmaxRegression:
         self.chunks = list(zip(parts, y.to(features.device).split(size), share.split(size), masks, strict=False))
 
     def __call__(self, theta, hessian=False):
-        """The loss, its gradient of the parameters' shape and, if wanted, the Hessian of the flat ones."""
-        n_classes, width = theta.shape
+        """A row of the loss, of its gradient of the parameters' shape and, if wanted, of the Hessian of the flat ones."""
+        n_classes, width = self.identity.shape
+        theta = theta.view(n_classes, width)
         offset = theta - self.identity
         gradient = 2 * self.ridge * offset
         loss = (gradient * offset).sum() / 2
         second = torch.diag(2 * self.ridge.flatten()) if hessian else None
-        for x, y, w, log_proba in self._log_softmaxes(theta):
+        for x, y, w, absent in self.chunks:
+            log_proba = torch.log_softmax(absent_again(self._logits(theta, x), absent), 0)
             loss -= log_proba.gather(0, y[None])[0] @ w
             proba = log_proba.exp_()
             if hessian:
@@ -95,7 +98,7 @@ class SoftmaxRegression:
                 own = second.view(n_classes, width, n_classes, width).diagonal(dim1=0, dim2=2)
                 own += (weighted @ design.mT).permute(1, 2, 0)
             gradient += self._sums((proba * w).scatter_add_(0, y[None], -w[None]), x)
-        return loss, gradient, second
+        return loss[None], gradient[None], second if second is None else second[None]
 
     def curvature(self, theta):
         """The diagonal of the loss's Hessian, and the sums of each class's features, weighted as there."""
@@ -112,14 +115,9 @@ class SoftmaxRegression:
 
     def _variances(self, theta):
         """Yield each chunk's features, and the weighted variances of its labels."""
-        for x, _, w, log_proba in self._log_softmaxes(theta):
-            proba = log_proba.exp_()
+        for x, _, w, absent in self.chunks:
+            proba = torch.softmax(absent_again(self._logits(theta, x), absent), 0)
             yield x, proba * (1 - proba) * w
-
-    def _log_softmaxes(self, theta):
-        """Yield each chunk's features, labels and weights, and its log-probabilities."""
-        for x, y, w, absent in self.chunks:
-            yield x, y, w, torch.log_softmax(absent_again(self._logits(theta, x), absent), 0)
 
     def _logits(self, theta, x):
         return theta @ x if self.mixes else torch.addcmul(theta[:, 1:], theta[:, :1], x)
@@ -159,11 +157,7 @@ def minimise(regression, penalty=0.0, *, start=None, tolerance=_LOSS_TOLERANCE):
     regression = copy.copy(regression)
     regression.ridge = start.new_tensor(penalty).expand(start.shape) + _RIDGE
     if regression.n_samples * start.numel() ** 2 <= _NEWTON_SIZE:
-
-        def objective(theta):
-            return [values[None] for values in regression(theta[0], hessian=True)]
-
-        theta, n_evaluations, converged = newton(objective, start[None], _NEWTON_TOLERANCE)
+        theta, n_evaluations, converged = newton(partial(regression, hessian=True), start[None], _NEWTON_TOLERANCE)
         solution = Solution(theta[0], n_evaluations, converged)
     else:
         solution = _search(regression, start, tolerance)
@@ -191,7 +185,7 @@ def _search(regression, start, tolerance):
 
     def objective(u):
         loss, gradient, _ = regression(moved(u))
-        return loss.item(), stretched(scale * gradient).flatten().cpu().numpy()
+        return loss.item(), stretched(scale * gradient[0]).flatten().cpu().numpy()
 
     options = {"maxiter": _MAX_ITERATIONS, "maxcor": _MEMORY, "gtol": _GRADIENT_TOLERANCE, "ftol": tolerance}
     found = minimize(objective, np.zeros(start.numel()), jac=True, method="L-BFGS-B", options=options)
