@@ -79,7 +79,7 @@ class SoftmaxRegression:
         self.chunks = list(zip(parts, y.to(features.device).split(size), share.split(size), masks, strict=False))
 
     def __call__(self, theta, hessian=False):
-        """A row of the loss, of its gradient of the parameters' shape and, if wanted, of the Hessian of the flat ones."""
+        """A row of the loss, of its gradient and, if wanted, of the Hessian of the flat parameters."""
         n_classes, width = self.identity.shape
         theta = theta.view(n_classes, width)
         offset = theta - self.identity
