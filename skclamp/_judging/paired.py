@@ -67,10 +67,8 @@ def student_below_zero(differences, weight):
     share = weight / weight.sum()
     mean = share @ differences
     effective = n_effective(weight)
-    if effective <= 1 or not np.ptp(differences[weight > 0]):
-        return float(mean), 0.0, 1.0
-    error = np.sqrt(share**2 @ (differences - mean) ** 2 * effective / (effective - 1))
-    if not error:
-        # Differences so small that their squares vanish.
-        return float(mean), 0.0, 1.0
-    return float(mean), float(error), float(stats.t.cdf(mean / error, effective - 1))
+    error = 0.0
+    if effective > 1 and np.ptp(differences[weight > 0]):
+        error = float(np.sqrt(share**2 @ (differences - mean) ** 2 * effective / (effective - 1)))
+    # There is none, too, of differences so small that their squares vanish.
+    return float(mean), error, float(stats.t.cdf(mean / error, effective - 1)) if error else 1.0

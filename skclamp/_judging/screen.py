@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, stats
 
-from .paired import numbered, of_groups
+from .paired import numbered, of_groups, student_below_zero
 from .verdict import Objection, Reason
 
 # Gradients have to be beyond chance at this level, and what they foresee below zero; it is clear by so many errors.
@@ -111,8 +111,4 @@ def forecast(products, root, groups=None):
             shrunk.flat[:: len(matrix) + 1] += ridge
             moved = -across @ linalg.solve(shrunk, sums, assume_a="pos", overwrite_a=True)
             row[out] = (root[out] + moved / 2) * moved
-    means, totals = zip(*[of_groups(row / weight, weight, units) for row in changes], strict=True)
-    foreseen = [np.average(mean, weights=total) for mean, total in zip(means, totals, strict=True)]
-    best = int(np.argmin(foreseen))
-    share = totals[best] / totals[best].sum()
-    return float(foreseen[best]), float(np.sqrt(share**2 @ (means[best] - foreseen[best]) ** 2))
+    return min(student_below_zero(*of_groups(row / weight, weight, units))[:2] for row in changes)
