@@ -162,9 +162,7 @@ def network_of(classifier, response):
     if isinstance(net, NeuralNet):
         check_steps(transformers)
         # Of a Pipeline it says which method is asked, not what the net yields.
-        head = skorch_logits(net, Opening("auto" if response == "probabilities" and transformers else response))
-        if not transformers:
-            return head
+        head = skorch_logits(net, Opening("auto" if response == "probabilities" else response))
         device, dtype = place_of(head)
         return nn.Sequential(*transformer_layers(transformers), _Cast(dtype)).to(device).append(head)
     # The scores of the calibrators that see outputs alone: without a perturbation the result is theirs.

@@ -25,7 +25,7 @@ class Digest:
 
     def value(self, value, around=()):
         """Take on a value by its content, the same in any process; functions and classes are told by their names."""
-        if value is None or isinstance(value, (int, float, str, torch.dtype)):
+        if value is None or isinstance(value, (int, float, str, np.generic, torch.dtype)):
             self._hash.update(f"{value!r} ".encode())
         elif isinstance(value, torch.Tensor):
             self.value((str(value.dtype), tuple(value.shape)))
@@ -91,7 +91,7 @@ def _uncompiled(name):
 
 
 def _parts(value):
-    """Parts of a collection, a module or another object, a list."""
+    """Parts of a collection or another object, a list."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -99,8 +99,6 @@ def _parts(value):
     if isinstance(value, (list, tuple)):
         return list(value)
     name = type(value).__qualname__
-    if isinstance(value, nn.Module):
-        return [name, dict(value.named_buffers()), dict(value.state_dict())]
     if isinstance(value, partial):
         return [name, value.func, value.args, value.keywords]
-    return [name, value.item() if isinstance(value, np.generic) else getattr(value, "__dict__", None)]
+    return [name, getattr(value, "__dict__", None)]

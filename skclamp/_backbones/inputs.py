@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.sparse import issparse
+from sklearn.utils import gen_batches
 from skorch.helper import SliceDataset
 from torch.utils.data import (
     BatchSampler,
@@ -257,8 +258,7 @@ class Inputs:
                 yield inputs, labels
                 continue
             size = _at_once(inputs, n_loaded, self.most)
-            for start in range(0, n_loaded, size):
-                rows = slice(start, start + size)
+            for rows in gen_batches(n_loaded, size):
                 yield _rows_of(inputs, rows), _rows_of(labels, rows)
 
     def __len__(self):

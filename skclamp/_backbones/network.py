@@ -22,7 +22,7 @@ from ..modules._unwrap import unwrapped
 from .backbone import Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
-from .scale import MAX_SAMPLES, look_at_scale, scale_of, sizes_of
+from .scale import MAX_SAMPLES, joined, look_at_scale, scale_of
 
 # How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
 _N_REPEATED = 4
@@ -184,7 +184,6 @@ class NetworkBackbone(Backbone):
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
         parts: list = []
         labels: list = []
-        sizes: list = []
         n_done = 0
         measures = self.scale is None and self.scale_of_fit is None and transform is None
         with bar, evaluating(self.module), torch.no_grad():
@@ -194,7 +193,7 @@ class NetworkBackbone(Backbone):
                 if not parts:
                     look_at_scale(seen, self.scale_of_fit)
                 if measures and n_done < MAX_SAMPLES:
-                    sizes.append(sizes_of(seen))
+                    self.scale = joined([self.scale, scale_of(seen)])
                 z = self._logits_of(x, others, transform, views, n_done)
                 z = self.at_places(z, n_samples) if z.ndim > 2 else z
                 if self._first is None and transform is None and not views:
@@ -214,8 +213,6 @@ class NetworkBackbone(Backbone):
             check_logit_range(logits, "the network's output")
         except ValueError as error:
             raise OverflowedLogits(*error.args) from None
-        if measures:
-            self.scale = scale_of(sizes)
         return logits, joined_labels(labels) if labelled else None
 
     def _logits_of(self, x, others, transform, views, first_row):

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.utils import gen_batches
 from torch.utils.data import Dataset
 
 from .._utils.arrays import to_numpy
@@ -73,11 +74,11 @@ def _sums(values, seed):
     factors = np.random.PCG64(seed).random_raw(n_columns)
     step = max(1, _ENTRIES_AT_ONCE // max(1, n_columns))
     sums = np.empty(values.shape[0], dtype=np.uint64)
-    for start in range(0, len(sums), step):
-        rows = values[start : start + step]
+    for chunk in gen_batches(len(sums), step):
+        rows = values[chunk]
         rows = rows.toarray() if issparse(rows) else to_numpy(rows)
         rows = _words(rows.reshape(len(rows), -1))
-        np.einsum("ij,j->i", rows, factors, out=sums[start : start + step])
+        np.einsum("ij,j->i", rows, factors, out=sums[chunk])
     return sums
 
 

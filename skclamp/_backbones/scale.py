@@ -40,19 +40,11 @@ class Scale(NamedTuple):
     usual: float
 
 
-def sizes_of(x):
-    """Least and largest entry of each floating-point input, of shape (2, n_samples), on their device; else None."""
+def scale_of(x):
+    """The scale of floating-point inputs; None of others, and where all of it is 0."""
     if x is None or not x.is_floating_point() or not x.numel():
         return None
-    return torch.stack(x.reshape(len(x), -1).aminmax(dim=1))
-
-
-def scale_of(sizes):
-    """The scale of batches, from the sizes of each or None; None of nothing, and where all of it is 0."""
-    known = [each for each in sizes if each is not None]
-    if not known:
-        return None
-    lows, highs = torch.cat(known, 1).cpu().double().numpy()
+    lows, highs = torch.stack(x.reshape(len(x), -1).aminmax(dim=1)).cpu().double().numpy()
     largest = np.maximum(-lows, highs)
     if not largest.any():
         return None
@@ -60,7 +52,7 @@ def scale_of(sizes):
 
 
 def joined(scales):
-    """The scale of inputs of which several processes have a part each."""
+    """The scale of inputs from those of parts of them, or None."""
     if not (scales := list(filter(None, scales))):
         return None
     lows, highs, usual = zip(*scales, strict=True)

@@ -221,23 +221,24 @@ def find_norm_layers(head, x, others):
         The others, by name.
     """
     norms = {name: part for name, part in parts_of(head.module).items() if _looks_like_norm(part)}
-    left_out = {name: LayerReason.NO_WEIGHT for name, part in norms.items() if _own(part)[0] is None}
-    sought = [name for name in norms if name not in left_out]
-    if not sought:
-        return [], left_out
-    device = first_input(x, others).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), warnings.catch_warnings():
-        # Torch warns of gradients that end on the way; they are found out.
-        warnings.simplefilter("ignore")
-        try:
-            private = private_copy(head)
-            found = _affine(private, sought, x, others)
-            layers = [each for each in found.values() if isinstance(each, NormLayer)]
-            found |= _misfits(private, layers, x, others) if layers else {}
-        except Exception:  # noqa: BLE001 - networks refuse to be copied or run in as many ways as there are networks
-            return [], left_out | dict.fromkeys(sought, LayerReason.FAILS)
-    left_out |= {name: each for name, each in found.items() if isinstance(each, LayerReason)}
-    return [layer for layer in layers if layer.name not in left_out], left_out
+    sought = [name for name, part in norms.items() if _own(part)[0] is not None]
+    found: dict = {name: LayerReason.NO_WEIGHT for name in norms if name not in sought}
+    if sought:
+        device = first_input(x, others).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), warnings.catch_warnings():
+            # Torch warns of gradients that end on the way; they are found out.
+            warnings.simplefilter("ignore")
+            try:
+                private = private_copy(head)
+                found |= _affine(private, sought, x, others)
+                found |= _misfits(private, _layers_in(found), x, others)
+            except Exception:  # noqa: BLE001 - networks refuse to be copied or run in as many ways as there are networks
+                found |= dict.fromkeys(sought, LayerReason.FAILS)
+    return _layers_in(found), {name: each for name, each in found.items() if isinstance(each, LayerReason)}
+
+
+def _layers_in(found):
+    return [each for each in found.values() if isinstance(each, NormLayer)]
 
 
 def _looks_like_norm(part):
