@@ -134,7 +134,7 @@ def _take_on(part, layer, gain, offset):
 
 
 def _clamped(layer, gain, offset, h):
-    """What a layer gives, times a gain and plus an offset, those of all samples or a row for each."""
+    """A layer's output times a gain and plus an offset, those of all samples or a row for each."""
     # Of half precision a gain would be rounded by more than it moves.
     precise = h.to(torch.promote_types(h.dtype, torch.float32))
     gain = _spread(layer, gain.to(precise), h)
