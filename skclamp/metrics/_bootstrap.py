@@ -171,8 +171,9 @@ def bootstrap_interval(
     proof of calibration.
     In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error.
     Of units of several rows, such as groups and images, its interval is no narrower than Student's.
-    Of two classes of which one has fewer than five samples, or groups with some, a warning says so: the upper end of a
-    proper score knows nothing of events that didn't come.
+    Of two classes of which one has fewer than five samples, or groups with some, a warning says so, and the upper end
+    of a proper score allows for as many more as the exact binomial interval does. Each costs what those that came do,
+    and those that the probabilities expect.
 
     References
     ----------

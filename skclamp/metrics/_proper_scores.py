@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.special import entr
+from scipy.stats import beta
 from sklearn.isotonic import IsotonicRegression
 
+from .._judging.paired import n_effective
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_over
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY, log_of
@@ -321,20 +323,36 @@ def log_losses(proba, y_encoded):
 
 
 def _mean_of(losses, value, y_encoded, proba, *, scale_by_half=None, **_):
-    """Form of a mean of `losses`; of two classes few events of one are told."""
+    """Form of a mean of `losses`; of two classes it knows what few events hide."""
     if scale_by_half is not None:
         losses = partial(losses, scale_by_half=scale_by_half)
+    score = MeanScore(value, losses(proba, y_encoded) - value, proba.masses, proba.unit)
     if proba.n_classes == 2:
         sums = [np.bincount(proba.unit, proba.masses * (y_encoded == column)) for column in range(2)]
-        n_events = min(map(np.count_nonzero, sums))
+        n_events, rare = min((np.count_nonzero(own), column) for column, own in enumerate(sums))
         if n_events < _ENOUGH_EVENTS:
             note(
                 f"y_true has {n_events} samples, or groups with some, of one of two classes, fewer than "
-                f"{_ENOUGH_EVENTS}: what these add to a mean loss is hardly known. The upper end of its interval is "
-                "likely to be too low",
+                f"{_ENOUGH_EVENTS}: what these add to a mean loss is hardly known. The upper end of its interval "
+                "allows for as many more as chance may hide; a test of a difference doesn't",
                 CalibrationSetWarning,
             )
-    return MeanScore(value, losses(proba, y_encoded) - value, proba.masses, proba.unit)
+            score.few = _few_events(losses, y_encoded == rare, rare, proba, n_effective(score.weight))
+    return score
+
+
+def _few_events(losses, is_event, rare, proba, n_units):
+    """Return a function of a tail's probability: the mean loss at as many events of a class as it leaves possible.
+
+    That is the upper end of C. J. Clopper and E. S. Pearson (Biometrika 26, 1934), of units that are all events or
+    none. An event costs what those that came do and those that the probabilities expect.
+    """
+    rest, of_event = (losses(proba, np.full(len(is_event), column)) for column in (1 - rare, rare))
+    (expected,) = proba.columns([rare])
+    # Where nothing is expected, and nothing came, any sample may be the event.
+    cost = np.average(of_event - rest, weights=proba.masses * (is_event + expected + MIN_PROBABILITY))
+    n_events = n_units * proba.average(is_event)
+    return lambda tail: proba.average(rest) + cost * beta.isf(tail, n_events + 1, n_units - n_events)
 
 
 FACTS[negative_log_likelihood] = Facts(of_event=False, resampled=partial(_mean_of, log_losses), is_error=False)

@@ -8,6 +8,7 @@ rows, such as the places of an image or the samples of a patient, which are summ
 """
 
 import copy
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -27,8 +28,10 @@ class MeanScore:
     """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
     `residual` are the values, none below 0, less their mean, `weight` their weights and `unit` numbers that those which
-    depend on each other share.
+    depend on each other share; `few` is what few events hide.
     """
+
+    few: Any = None
 
     def __init__(self, value, residual, weight, unit):
         self.value = value
@@ -73,7 +76,8 @@ class MeanScore:
             half = stats.t.isf(tail, n_effective(self.weight) - 1) * sums[:, 0].std()
             low = min(low, -half)
             high = max(high, half)
-        return self.value, max(self.value + low, 0.0), self.value + high
+        high = self.value + high
+        return self.value, max(self.value + low, 0.0), high if self.few is None else max(high, self.few(tail))
 
 
 class AnyMetric:

@@ -1,33 +1,51 @@
-"""Few events, which carry much of a mean loss, are told."""
+"""Few events, which carry much of a mean loss: they are told, and the upper end allows for those that chance hides."""
 
 from functools import partial
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import bootstrap_interval, brier_score, negative_log_likelihood, paired_bootstrap_test
 
-every_loss = pytest.mark.parametrize("metric", [negative_log_likelihood, brier_score])
+LOSSES = {
+    negative_log_likelihood: lambda p: (-np.log(p), -np.log1p(-p)),
+    brier_score: lambda p: ((1 - p) ** 2, p**2),
+}
+every_loss = pytest.mark.parametrize("metric", LOSSES)
+told = partial(pytest.warns, CalibrationSetWarning)
 
 
 @every_loss
-def test_few_events_of_either_class_are_told(metric):
-    y, p = (np.arange(60) % 30 == 0).astype(int), np.full(60, 0.03)
-    run = partial(bootstrap_interval, metric, n_resamples=20, random_state=0)
-    with pytest.warns(CalibrationSetWarning, match="y_true has 2 samples, or groups with some, .* fewer than 5"):
-        found = run(y, p)
-    with pytest.warns(CalibrationSetWarning, match="y_true has 2 samples"):
-        assert run(1 - y, 1 - p) == pytest.approx(found)
-    with pytest.warns(CalibrationSetWarning, match="y_true has 2 samples"):
-        assert run(y, p, sample_weight=np.full(60, 2.0)) == pytest.approx(found)
+@pytest.mark.parametrize("positive", [0, 1])
+def test_no_event_has_the_exact_upper_end(metric, positive):
+    """Fifty zeros, or ones: as many events as they leave possible, 7.1 %, each at its loss."""
+    p = np.full(50, 0.012)
+    with told(match="y_true has 0 samples, or groups with some, of one of two classes, fewer than 5"):
+        found = bootstrap_interval(metric, np.full(50, 1 - positive), p if positive else 1 - p, random_state=0)
+    of_event, rest = (each[0] for each in LOSSES[metric](p))
+    most = 1 - 0.025 ** (1 / 50)
+    assert found.high == pytest.approx(rest + most * (of_event - rest))
+    assert found.low <= found.value == pytest.approx(rest)
+
+
+@every_loss
+def test_some_events_weights_and_groups(metric):
+    p, y = np.full(60, 0.03), np.arange(60) % 30 == 0
+    of_event, rest = (each[0] for each in LOSSES[metric](p))
+    run = partial(bootstrap_interval, metric, random_state=0)
+    with told(match="y_true has 2 samples"):
+        found = run(y.astype(int), p)
+    assert found.high >= (1 - 1e-12) * (rest + beta.isf(0.025, 3, 58) * (of_event - rest))
+    with told(match="y_true has 2 samples"):
+        assert run(y.astype(int), p, sample_weight=np.full(60, 2.0)) == found
     # Copies of a sample in a group are one of it.
-    with pytest.warns(CalibrationSetWarning, match="y_true has 2 samples"):
-        run(np.repeat(y, 5), np.repeat(p, 5), groups=np.repeat(range(60), 5))
-    with pytest.warns(CalibrationSetWarning, match="y_true has 2 samples"):
-        paired_bootstrap_test(metric, y, p, p / 2, n_resamples=20, random_state=0)
-    with pytest.warns(CalibrationSetWarning, match="y_true has 0 samples"):
-        assert run(np.zeros(50, int), np.zeros(50))[:4] == (0, 0, 0, 0)
+    with told(match="y_true has 2 samples"):
+        copied = run(np.repeat(y.astype(int), 5), np.repeat(p, 5), groups=np.repeat(range(60), 5))
+    assert copied.high >= found.high * (1 - 1e-9)
+    with told(match="y_true has 2 samples"):
+        paired_bootstrap_test(metric, y.astype(int), p, p / 2, n_resamples=20, random_state=0)
 
 
 @every_loss
@@ -36,3 +54,30 @@ def test_enough_events_and_more_classes_are_told_nothing(metric):
     bootstrap_interval(metric, y.astype(int), p, n_resamples=20, random_state=0)
     proba = np.full((20, 3), 1 / 3)
     bootstrap_interval(metric, np.zeros(20, int), proba, labels=range(3), n_resamples=20, random_state=0)
+
+
+@every_loss
+def test_probabilities_of_zero_hide_no_event(metric):
+    with told(match="y_true has 0 samples"):
+        found = bootstrap_interval(metric, np.zeros(50, int), np.zeros(50), random_state=0)
+    assert found.high == pytest.approx(36.04 * 0.0711 if metric is negative_log_likelihood else 0.0711, rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:y_true has [0-4] samples:skclamp.exceptions.CalibrationSetWarning")
+@every_loss
+@pytest.mark.parametrize("sharpness", [1.0, 1.5])
+def test_intervals_of_few_events_hold_the_truth(metric, sharpness):
+    """Of 60 rows with half an event in expectation, or two; without the upper end up to three in five miss."""
+    missed = []
+    for mean in (-5.5, -4.0):
+        rng = np.random.default_rng(0)
+        z = rng.normal(mean, 1, size=200_000)
+        true, (of_event, rest) = 1 / (1 + np.exp(-z)), LOSSES[metric](1 / (1 + np.exp(-sharpness * z)))
+        truth = (true * of_event + (1 - true) * rest).mean()
+        for seed in range(100):
+            rng = np.random.default_rng(seed)
+            z = rng.normal(mean, 1, size=60)
+            y, p = rng.uniform(size=60) < 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-sharpness * z))
+            found = bootstrap_interval(metric, y.astype(int), p, n_resamples=100, random_state=seed)
+            missed.append(not found.low <= truth <= found.high)
+    assert np.mean(missed) <= 0.07
