@@ -508,7 +508,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
     def _fit(self, samples, looked, X_unlabelled=None, X_reference=None):
         ranks = samples.shard.ranks
         seed = ranks.all_gather_object(int(self._drawn().randint(2**31)))[0]
-        learner = Learner(torch.Generator().manual_seed(seed), Progress(0 if ranks.rank else self.verbose))
+        learner = Learner(
+            torch.Generator().manual_seed(seed), Progress(0 if ranks.rank else self.verbose, self.max_epochs)
+        )
         with frozen(samples.backbone.module), learner.progress:
             problem = Problem.of(samples)
             if ranks is not ALONE:

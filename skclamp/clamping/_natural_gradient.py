@@ -80,6 +80,7 @@ def descend(state, problem, settings, generator, progress):
             raise
         descent.move(descent.rest)
         warn_of_interrupt(len(state.history) + 1, settings.max_epochs, len(state.history))
+    progress.end()
     state.temperature = descent.temperature
 
 

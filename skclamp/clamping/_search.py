@@ -114,6 +114,7 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
     independent = (draws_folds or "groups" in searched.split_params) and not searched.is_recording
     scored = scorable and independent and at_identity is not None
+    learner.progress.expect(len(splits) * len(candidates) + 1)
     evidence = _hold_out_on(problem, splits, candidates, learner, screened=found is not None)
     decision = _decided(evidence, level / (1 + scored), candidates)
     if scored and not (decision.verdict.accepted or decision.dismissed or (found and not found.is_clear)):
@@ -159,6 +160,7 @@ def _by_score(problem, splits, candidates, learner, at_identity, scores, level, 
         if settings.perturbation == "auto":
             modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
             alone = [replace(settings, perturbation=module) for module in modules]
+        learner.progress.expect(len(alone) * len(splits) + 1)
         by_score = _hold_out_on(problem, splits, alone, learner, by_score=True)
         best = by_score.best()
         if np.average(by_score.losses[best] - by_score.baseline, weights=by_score.weight) < 0:
@@ -225,6 +227,7 @@ def fit_to_all(clamp, settings, learner, *, guarded):
         # fit noise.
         state = replace(start, history=History())
     else:
+        learner.progress.expect(1)
         learner.progress.begin("all samples")
         state = learner.fit(problem.among_observed(), settings, start)
     if not state.identity:

@@ -188,6 +188,7 @@ class ClampingNet(NeuralNet):
             if self.history and "train_loss" not in self.history[-1]:
                 self.history.pop()
         self.notify("on_train_end", X=self.dataset, y=None)
+        self.progress.end()
         self.state.history, self.state.temperature = self.history, self.module_.temperature.item()
         if not 0 < self.state.temperature < math.inf:
             raise ValueError(f"training diverged: the temperature has become {self.state.temperature:g}; lower lr")

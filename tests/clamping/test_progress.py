@@ -26,8 +26,10 @@ def test_a_bar_counts_the_epochs_and_shows_what_they_did(capsys):
     fitted.fit(FOGGED, Y)
     captured = capsys.readouterr()
     bar = last_bar(captured)
-    n_epochs = [fold["n_epochs"] for fold in fitted.verdict_.folds]
-    assert f"all samples: {fitted.n_iter_ + sum(n_epochs)} epochs " in bar
+    assert "all samples: 100%" in bar
+    # Epochs that weren't needed are taken away.
+    done, total = map(int, re.search(r" (\d+)/(\d+) ", bar).groups())
+    assert fitted.n_iter_ < done == total < 80
     assert f"loss={fitted.history_[-1, 'train_loss']:.4f}" in bar
     assert f"T={fitted.history_[-1, 'temperature']:.3f}" in bar
     assert re.search(r"fold 1 of 2.*\r.*fold 2 of 2", captured.err)
@@ -38,6 +40,12 @@ def test_a_bar_counts_the_epochs_and_shows_what_they_did(capsys):
     # The mean over two folds of equal size is the guard's.
     difference = np.mean([held_out[0] - plain[0], held_out[-1] - plain[-1]])
     assert difference == pytest.approx(fitted.verdict_.difference, abs=1.5e-4)
+    # It is full where the guard refuses, too.
+    assert not fitted.fit(IMAGES, Y).accepted_
+    bar = last_bar(capsys.readouterr())
+    done, total = map(int, re.search(r" (\d+)/(\d+) ", bar).groups())
+    assert "100%" in bar
+    assert 0 < done == total < 80
 
 
 class Interrupted(nn.Module):
