@@ -27,6 +27,8 @@ class Screen(NamedTuple):
     p_value: float
     # How many numbers the gradients are with respect to.
     n_parameters: int
+    # Mean gain of NLL per sample, in nats, that half of such sets of samples would have shown; None without gradients.
+    detectable_gain: float | None
     # Of each family, the change of the mean NLL that it foresees, and the standard error; see `forecast`. Nothing where
     # the gradients may be chance.
     forecasts: dict[str, tuple[float, float]] = {}
@@ -37,14 +39,15 @@ class Screen(NamedTuple):
         return self.p_value > LEVEL
 
     @classmethod
-    def of(cls, squares, n_parameters):
-        """From what `flips` says of each family: their squared sums, the first one as it is.
+    def of(cls, squares, gains, n_parameters):
+        """From what `flips` says of each family: their squared sums, the first one as it is, and gains.
 
         How rare is a family's sum, under the same signs, as the rarest? Of all numbers at once, many that say nothing
         would drown few that do.
         """
         rarest = stats.rankdata(-np.array(squares), "max", axis=1).min(0)
-        return cls(float(np.mean(rarest <= rarest[0])), n_parameters)
+        told = [gain for gain in gains if gain is not None]
+        return cls(float(np.mean(rarest <= rarest[0])), n_parameters, min(told, default=None))
 
     @property
     def is_clear(self):
@@ -61,18 +64,21 @@ class Screen(NamedTuple):
         return None if mean < 0 else Objection(Reason.NO_GAIN_FORESEEN, mean, about=name)
 
 
-def flips(products, root, groups=None):
-    """Squared lengths of the sum of a family's gradients, as they are and with random signs.
+def flips(products, root, share, level, groups=None):
+    """Squared lengths of the sum of a family's gradients, as they are and with random signs; and the detectable gain.
 
     From their inner products (n, n) or, where parameters are fewer, the gradients (n, p) themselves: those of losses,
     T's direction projected out and each parameter scaled to equal size, times the square roots `root` of the weights.
-    `groups` are labels of samples that count as one.
+    The gain is that of NLL per sample which half of such sets would have shown, with so rare a sum as a `share` of the
+    others; None without gradients. `level` is that at which folds have to prove it. `groups` are labels of samples that
+    count as one.
     """
     units = numbered(groups, len(root))
     n_units = units.max() + 1
+    n = np.square(root).sum()
     dual = products.shape[1] == len(root)
     if not dual and _SAMPLES_PER_PARAMETER * products.shape[1] <= n_units:
-        ridged = products.T @ products + _WHITENING * np.square(root).sum() * np.eye(products.shape[1])
+        ridged = products.T @ products + _WHITENING * n * np.eye(products.shape[1])
         products = linalg.solve_triangular(linalg.cholesky(ridged, lower=True), products.T, lower=True).T
 
     def squares(signs):
@@ -83,7 +89,14 @@ def flips(products, root, groups=None):
     rng = np.random.default_rng(0)
     step = max(1, _BLOCK // len(root))
     signs = (rng.choice([-1.0, 1.0], (min(step, _N_FLIPS - k), n_units)) for k in range(0, _N_FLIPS, step))
-    return np.concatenate([squares(np.ones((1, len(root)))), *(squares(some[:, units]) for some in signs)])
+    flipped = np.concatenate([squares(some[:, units]) for some in signs])
+    # A gain g of a step along a parameter of mean curvature adds so many times g to the square.
+    strength = 2 * n * np.square(products if dual else products.T @ products).sum() / max(flipped.mean(), 1e-300)
+    missing = np.quantile(flipped, 1 - share) - flipped.mean()
+    # And log-likelihood ratios of mean g have a variance of 2 g.
+    of_folds = 2 * stats.norm.isf(level) ** 2 / n
+    gain = float(max(missing / strength, of_folds)) if flipped.any() else None
+    return np.append(squares(np.ones((1, len(root)))), flipped), gain
 
 
 def forecast(products, root, groups=None):

@@ -195,6 +195,8 @@ class Decision(NamedTuple):
         )
 
 
-def nothing_tried(why, untried=()):
+def nothing_tried(why, untried=(), detectable_gain=None):
     """Return the decision where nothing was held out, for one reason, an `Objection`."""
-    return Decision(Verdict(False, 0.0, 0.0, 1.0), dismissed=why, untried=dict(untried))
+    return Decision(
+        Verdict(False, 0.0, 0.0, 1.0, detectable_gain=detectable_gain), dismissed=why, untried=dict(untried)
+    )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .._judging.score import Score
-from .._judging.screen import Screen, flips, forecast
+from .._judging.screen import LEVEL, Screen, flips, forecast
 from .._utils.arrays import drawn_rows
 from ..perturbations._families import n_learnable
 from ..perturbations._words import title_of
@@ -66,11 +66,11 @@ def look_at_identity(problem, candidates, splits):
     return AtIdentity.of(problem, families, temperature), untried
 
 
-def screen_of(at_identity):
-    """Return the `Screen` of some samples before a search."""
+def screen_of(at_identity, level):
+    """Return the `Screen` of some samples before a search; folds have to prove at `level` what it finds."""
     own, units = at_identity.gradients, at_identity.samples.units
-    squares = [flips(*products_of(part), units) for part in own.values()]
-    found = Screen.of(squares, sum(map(n_learnable, at_identity.families.values())))
+    tests = [flips(*products_of(part), LEVEL / len(own), level, units) for part in own.values()]
+    found = Screen.of(*zip(*tests, strict=True), sum(map(n_learnable, at_identity.families.values())))
     if found.may_be_chance:
         return found
     return found._replace(forecasts={name: forecast(*products_of(part), units) for name, part in own.items()})

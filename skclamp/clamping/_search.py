@@ -104,11 +104,11 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
         learner.progress.begin("gradients")
         at_identity, untried = look_at_identity(problem, candidates, splits)
     if at_identity is not None and unasked:
-        found = screen_of(at_identity)
+        found = screen_of(at_identity, level)
         learner.progress.show(**{"p of gradients": f"{found.p_value:.2g}"})
         if why := found.objection:
             untried = untried | dict.fromkeys(at_identity.families, why)
-            return clamp, nothing_tried(why, untried), settings
+            return clamp, nothing_tried(why, untried, found.detectable_gain), settings
     # Folds come first. Where these prove nothing the score test may follow, with the other half of the level, unspent
     # where the screen isn't clear. Where it can't prove anything, folds have all.
     # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.

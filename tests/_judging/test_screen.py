@@ -17,7 +17,8 @@ def rows(seed, shift=0.0, n=300, p=12):
 
 
 def screened(gradients, root=ROOT, groups=None):
-    found = Screen.of([flips(gradients, root, groups)], gradients.shape[1])
+    squares, gain = flips(gradients, root, LEVEL, 0.01, groups)
+    found = Screen.of([squares], [gain], gradients.shape[1])
     return found._replace(forecasts={"all": forecast(gradients, root, groups)})
 
 
@@ -27,6 +28,7 @@ def test_gradients_and_their_products_say_the_same():
     for given in (None, groups):
         one, other = (screened(each, root, given) for each in (gradients, gradients @ gradients.T))
         assert one.p_value == other.p_value
+        assert one.detectable_gain == pytest.approx(other.detectable_gain)
         assert one.forecasts["all"] == pytest.approx(other.forecasts["all"])
 
 
@@ -43,6 +45,9 @@ def test_a_mean_is_seen_and_foreseen():
     foreseen, error = found.forecasts["all"]
     assert foreseen < -ERRORS * error < 0
     assert found.objection is None
+    # Of half the gains that would be seen half are.
+    gain = found.detectable_gain
+    assert 0 < gain < 0.5 * 0.2**2 * 12
 
 
 def test_gradients_that_foresee_nothing_are_refused():
@@ -67,6 +72,7 @@ def test_copies_of_samples_prove_no_more_than_one():
 def test_without_gradients_nothing_is_seen():
     found = screened(np.zeros((50, 3)), np.ones(50))
     assert found.p_value == 1
+    assert found.detectable_gain is None
     assert found.may_be_chance
 
 
@@ -77,9 +83,9 @@ def test_numbers_that_say_nothing_drown_no_others():
         few, many, none = rows(seed, 0.1), rows(1000 + seed, p=1000), rows(2000 + seed)
         together = np.hstack([few * np.sqrt(12), many * np.sqrt(1000)]) / np.sqrt(1012)
         n_together += not screened(together @ together.T).may_be_chance
-        squares = [flips(each, ROOT) for each in (few, none, many @ many.T)]
-        n_apart += not Screen.of([squares[0], squares[2]], 1012).may_be_chance
-        n_none += not Screen.of(squares[1:], 1012).may_be_chance
+        squares = [flips(each, ROOT, LEVEL, 0.01)[0] for each in (few, none, many @ many.T)]
+        n_apart += not Screen.of([squares[0], squares[2]], [None], 1012).may_be_chance
+        n_none += not Screen.of(squares[1:], [None], 1012).may_be_chance
     assert max(n_together, n_none) <= 10
     assert n_apart >= 18
 

@@ -69,7 +69,7 @@ def test_families_that_were_not_tried_are_told_with_the_reason():
     assert all(why.startswith("gradients with respect to 18 numbers may be chance") for why in weak.values())
 
 
-def test_what_the_gradients_do_not_ask_for_is_told():
+def test_what_the_gradients_do_not_ask_for_is_told_with_what_would_have_been_seen():
     calibrator = fitted(validation_fraction=halves(0))
     verdict = calibrator.verdict_
     found = re.fullmatch(
@@ -80,8 +80,10 @@ def test_what_the_gradients_do_not_ask_for_is_told():
     assert found
     assert float(found[1]) > 0.05
     assert str(verdict) == verdict.reason
-    assert verdict.detectable_gain is None
+    assert 0 < verdict.detectable_gain < 0.1
+    seen = f"Half of such sets of samples would have shown a gain of {verdict.detectable_gain:.2g} nats per sample."
     assert verdict.reason in calibrator.summary()
+    assert seen in calibrator.summary()
     # A pass for the logits, and one for the gradients.
     assert calibrator.cost_ == {"forward": 2, "backward": 1}
 
