@@ -10,8 +10,8 @@ _HELD = 4.0, 0.25
 # Where the precisions of labels around the shared pair start; and the least variance that they may come to.
 _START, _LEAST_VARIANCE = (4.0, 1.0), 1e-4
 _ROUNDS = 8
-# In nats of all samples: between rounds precisions move, so that more would be wasted.
-_TOLERANCE, _BETWEEN = 1e-9, 1e-3
+# In nats of all samples.
+_TOLERANCE = 1e-9
 _CHUNK_SIZE = 2**18
 
 
@@ -41,32 +41,31 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
     # All labels as one; where none teaches, these all the same.
     teaching = weight * (teach | ~teach.any())[:, None]
     together = z.reshape(1, -1), hit.reshape(1, -1), teaching.reshape(1, -1)
-    shared, _, n_evaluations, converged = _fitted(one, *together, one, held, _TOLERANCE)
+    shared, _, n_evaluations, converged = _fitted(one, *together, one, held)
     pairs = shared.expand(len(z), 2)
+    variances = torch.zeros_like(pairs)
     precision = start
-    if pooling == "partial":
-        for tolerance in [_BETWEEN] * (_ROUNDS - 1) + [_TOLERANCE]:
-            drawn = torch.where(teach[:, None], precision, start)
-            parts = []
-            for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
-                data = pairs[labels], z[labels], hit[labels], weight[labels]
-                parts.append(_fitted(*data, shared, drawn[labels], tolerance))
-            *found, evaluations, ends = zip(*parts, strict=True)
-            pairs, variances = map(torch.cat, found)
-            n_evaluations += max(evaluations)
-            converged = converged and all(ends)
-            if tolerance == _BETWEEN and teach.any():
-                taught = pairs[teach]
-                shared = (precision * taught.sum(0) + held * one) / (precision * len(taught) + held)
-                spread = (taught - shared).square() + variances[teach]
-                precision = 1 / spread.mean(0).clamp(min=_LEAST_VARIANCE)
+    for round_ in range(_ROUNDS if pooling == "partial" else 0):
+        if round_ and teach.any():
+            taught = pairs[teach]
+            shared = (precision * taught.sum(0) + held * one) / (precision * len(taught) + held)
+            spread = (taught - shared).square() + variances[teach]
+            precision = 1 / spread.mean(0).clamp(min=_LEAST_VARIANCE)
+        drawn = torch.where(teach[:, None], precision, start)
+        parts = []
+        for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
+            parts.append(_fitted(pairs[labels], z[labels], hit[labels], weight[labels], shared, drawn[labels]))
+        *found, evaluations, ends = zip(*parts, strict=True)
+        pairs, variances = map(torch.cat, found)
+        n_evaluations += max(evaluations)
+        converged = converged and all(ends)
     note_unconverged(converged)
     return pairs.cpu(), shared[0].cpu(), n_evaluations
 
 
-def _fitted(start, z, hit, weight, centre, precision, tolerance):
+def _fitted(start, z, hit, weight, centre, precision):
     """Pairs of the greatest posterior for some labels, their variances, evaluations, and whether all converged."""
     losses = logistic(torch.stack([z, torch.ones_like(z)], 1), hit, weight, centre, precision)
-    pairs, n_evaluations, converged = newton(losses, start.clone(), tolerance)
+    pairs, n_evaluations, converged = newton(losses, start.clone(), _TOLERANCE)
     variances = torch.linalg.inv(losses(pairs)[2]).diagonal(dim1=1, dim2=2)
-    return pairs, variances, n_evaluations, converged or tolerance == _BETWEEN
+    return pairs, variances, n_evaluations, converged

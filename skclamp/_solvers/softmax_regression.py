@@ -127,11 +127,6 @@ class SoftmaxRegression:
         return values @ x.T if self.mixes else torch.stack([(values * x).sum(1), values.sum(1)], 1)
 
 
-def of_gains(parameters):
-    """Return the parameters with which mixed classes do what others do with theirs."""
-    return torch.cat([torch.diag(parameters[:, 0]), parameters[:, 1:]], 1)
-
-
 def strengths_by_role(n_classes, off_diagonal, *, diagonal=0.0, intercept):
     """Strengths of a penalty on the parameters of mixed classes."""
     strengths = np.full((n_classes, n_classes + 1), float(off_diagonal))

@@ -30,9 +30,7 @@ _SAMPLE_TOLERANCE = 3e-3
 _TOLERANCE = 1e-11
 _NARROW_TOLERANCE = 1e-9
 _MAX_PASSES = 100
-# Steps on log T where the slope is too flat for its derivatives to lead anywhere: the first, doubled each time up to
-# the second, a factor of 12.
-_FIRST_REACH = 0.5
+# Steps on log T where the slope is too flat for its derivatives to lead anywhere: a factor of 12.
 _MAX_STEP = 2.5
 # Focal losses: grid points a factor of 10 of T, and at least so many.
 _GRID_DENSITY, _MIN_GRID_SIZE = 4, 3
@@ -182,7 +180,7 @@ class _Found(NamedTuple):
 
 def _descend(rows, place, limits, tolerance):
     """Halley steps on log(beta) inside a bracket that each pass narrows; where two don't halve it, it is bisected."""
-    low, high, reach, widths = -math.inf, math.inf, _FIRST_REACH, [math.inf, math.inf]
+    low, high, widths = -math.inf, math.inf, [math.inf, math.inf]
     for _ in range(_MAX_PASSES):
         point = rows.nll(math.exp(place))
         if point.lag == 0:
@@ -200,8 +198,7 @@ def _descend(rows, place, limits, tolerance):
             information = math.exp(2 * place) * (point.curvature + move * point.third)
             return _Found(place, loss, information=information)
         if error > abs(step):
-            step = math.copysign(max(abs(step), reach), step)
-            reach = min(2 * reach, _MAX_STEP)
+            step = math.copysign(_MAX_STEP, step)
         # Compared with the ends as they were: unrounded, a place that has been tried may lie between them.
         place = math.log(rows.representable(math.exp(_clip(place + step, *limits))))
         if not low < place < high or high - low > widths[-2] / 2:
@@ -269,11 +266,16 @@ def _search_with_prior(rows, limits, gamma, strength, optimum):
     # At T = 1 the loss and the prior both ask for no more; what is smoothed may, but not for long.
     first = _clip(min(-3.0, optimum - _PRIOR_STEP), *limits)
     grid = sorted({*np.arange(first, limits[1], _PRIOR_STEP).tolist(), optimum, limits[1]})
-    best = min(range(len(grid)), key=lambda i: penalised(grid[i]))
-    around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    best, *around = _least_of(grid, penalised)
     inner = minimize_scalar(penalised, bounds=around, method="bounded", options={"xatol": _PRIOR_TOLERANCE})
-    place = min(inner.x, grid[best], key=penalised)
+    place = min(inner.x, best, key=penalised)
     return place, loss(place)
+
+
+def _least_of(grid, loss):
+    """Return the place on a grid at which a loss is least, and its neighbours there."""
+    best = int(np.argmin([loss(place) for place in grid]))
+    return grid[best], grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
 
 
 def _search_focal(rows, limits, gamma):
@@ -283,13 +285,15 @@ def _search_focal(rows, limits, gamma):
     def point(place):
         return rows.focal(math.exp(place), gamma)
 
+    def loss(place):
+        return point(place).loss
+
     def slope(place):
         return point(place).slope
 
     low, high = limits
     grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10))))
-    best = int(np.argmin([point(place).loss for place in grid]))
-    place, left, right = grid[best], grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    place, left, right = _least_of(grid, loss)
     inner = slope(left) < 0 < slope(right)
     if inner:
         place = brentq(slope, left, right, xtol=_ROOT_TOLERANCE)

@@ -81,9 +81,8 @@ class LogitRows:
     def nll(self, beta):
         """Mean NLL and its first three derivatives: means of log-sum-exp's cumulants, the label's logit taken off."""
         beta = self.representable(beta)
-        self.n_passes += 1
         total = torch.zeros(5, 3, dtype=torch.float64, device=self.y.device)
-        for centred, label, weight in self.kept or self._centred():
+        for centred, label, weight in self._chunks():
             terms = (beta * centred).exp_()
             sums = [terms.sum(self.dim)]
             for _ in range(3):
@@ -103,9 +102,8 @@ class LogitRows:
     def focal(self, beta, gamma):
         """Mean focal loss and its first derivative."""
         beta = self.representable(beta)
-        self.n_passes += 1
         sums = 0.0
-        for centred, label, weight in self.kept or self._centred():
+        for centred, label, weight in self._chunks():
             label = label.double()
             terms = (beta * centred).exp_()
             total, first = terms.sum(self.dim).double(), terms.mul_(centred).sum(self.dim).double()
@@ -121,9 +119,8 @@ class LogitRows:
 
     def soft_errors(self, beta):
         """Return the share of errors, in which a label that leads has a part: its best rival's squared odds."""
-        self.n_passes += 1
         total = 0.0
-        for centred, label, weight in self.kept or self._centred():
+        for centred, label, weight in self._chunks():
             # Of a label that leads, the greatest logit of the other classes is the second.
             rival = centred.topk(2, self.dim).values.select(self.dim, 1).where(label == 0, 0)
             total = total + weight @ (-2 * beta * (label - rival).double()).clamp_(max=0.0).exp_()
@@ -135,21 +132,25 @@ class LogitRows:
         Classes that lie 72 times as far below the first as the second mostly does, such as masked ones, say nothing,
         whatever stands for them.
         """
-        self.n_passes += 1
         gaps = []
-        for centred, _, weight in self.kept or self._centred():
+        for centred, _, weight in self._chunks():
             gap = -centred.topk(2, self.dim).values.select(self.dim, 1)
             tells = (weight > 0) & (gap > 0) & (gap < torch.finfo(self.dtype).max)
             gaps.append(gap.where(tells, torch.nan))
         far = 2 * LOG_MIN_PROBABILITY * torch.cat(gaps).nanmedian().nan_to_num(1.0)
         total = 0.0
-        for centred, label, weight in self.kept or self._centred():
+        for centred, label, weight in self._chunks():
             there = centred > far
             n_others = there.sum(self.dim) - (label > far).int()
             mean = (centred.where(there, 0).sum(self.dim) - label.where(label > far, 0)) / n_others
             lead = label.clamp_min(far) - mean.where(n_others > 0, far)
             total = total + weight @ lead.double()
         return (total / self.total_weight).item() / (n_samples + 2)
+
+    def _chunks(self):
+        """Return chunks of all the rows, which are read once more."""
+        self.n_passes += 1
+        return self.kept or self._centred()
 
     def _centred(self):
         """Yield chunks centred, with their labels' entries and weights."""

@@ -68,7 +68,7 @@ class AffineScaling(BaseCalibrator):
     """Learns an affine map of features.
 
     Hook: ``_regression(map_, features, y, sample_weight)`` returns a `SoftmaxRegression` on features over a unit, that
-    unit, and what else `minimise` takes. The map, of the class `_map`, knows the temperature by then.
+    unit, and the strengths of a penalty. The map, of the class `_map`, knows the temperature by then.
 
     Attributes
     ----------
@@ -86,8 +86,8 @@ class AffineScaling(BaseCalibrator):
         warn_of_bound(found)
         map_ = self._map(temperature_=found.temperature, n_effective=sample_weight.sum().item())
         features = map_.features(logits.double())
-        regression, unit, penalty, start = self._regression(map_, features, y, sample_weight, **told)
-        solution = minimise(regression, penalty, start=start)
+        regression, unit, penalty = self._regression(map_, features, y, sample_weight, **told)
+        solution = minimise(regression, penalty)
         self.n_iter_ = solution.n_evaluations
         parameters = solution.parameters.cpu()
         return map_.learn(coef_=parameters[:, :-1].squeeze(1) / unit, intercept_=parameters[:, -1])
@@ -169,7 +169,7 @@ class VectorScaling(AffineScaling):
 
     def _regression(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
-        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, 0.0, None
+        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, 0.0
 
 
 @with_shared_docs
@@ -256,7 +256,7 @@ class StructuredVectorScaling(AffineScaling):
     def _regression(self, map_, features, y, sample_weight):
         unit = features.shape[1] / map_.n_effective
         strengths = [unit * self.diagonal_penalty, unit * self.intercept_penalty]
-        return SoftmaxRegression(features, y, sample_weight, mixes=False), 1.0, strengths, None
+        return SoftmaxRegression(features, y, sample_weight, mixes=False), 1.0, strengths
 
 
 @with_shared_docs
@@ -361,7 +361,7 @@ class StructuredMatrixScaling(AffineScaling):
             intercept=self.intercept_penalty,
         )
         strengths *= n_classes / map_.n_effective
-        return SoftmaxRegression(features, y, sample_weight, mixes=True), 1.0, strengths, None
+        return SoftmaxRegression(features, y, sample_weight, mixes=True), 1.0, strengths
 
 
 def largest_of(features):

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds
@@ -26,7 +25,7 @@ _LEVEL = 0.025
 _PENALTY, _LEAST_SCALE = 10.0, 1e-3
 # Of dense outputs, rows that coefficients come from, at about the most; and entries at once, which stay in the cache.
 _MOST_ROWS, _CHUNK_SIZE = 1 << 18, 1 << 17
-_TOLERANCE, _GRADIENT_TOLERANCE = 1e-13, 1e-9
+_TOLERANCE, _GRADIENT_TOLERANCE = 1e-13, 1e-7
 
 
 class LocalTemperature(Map):
@@ -127,22 +126,11 @@ class LocalTemperatureScaling(BaseCalibrator):
         n_free="all",
     )
 
-    @property
-    def coef_(self):
-        """Coefficients of the logarithm of T."""
-        check_is_fitted(self)
-        return getattr(self.map_, "coef_", torch.zeros(3, dtype=torch.float64)).cpu().numpy()
-
-    @property
-    def accepted_(self):
-        """Return whether T differs from row to row."""
-        check_is_fitted(self)
-        return isinstance(self.map_, LocalTemperature)
-
     def _fit_logits(self, logits, y, sample_weight, unit=None):
         rows = Rows(logits, y, sample_weight, unit).take(sample_weight > 0)
         solution = _solve(rows)
         warn_of_bound(solution)
+        self.accepted_, self.coef_ = False, np.zeros(3)
         if len(rows.y) > _MOST_ROWS:
             total = rows.weight.sum()
             rows = rows.take(counted_rows(rows.weight, _MOST_ROWS))
@@ -161,9 +149,12 @@ class LocalTemperatureScaling(BaseCalibrator):
                 differences[held_out.numpy()] = _losses(local, held) - _losses(plain, held)
             judged = of_groups(differences, rows.weight.cpu().numpy(), rows.unit)
             *self.difference_, p_value = student_below_zero(*judged)
-            if p_value < _LEVEL:
-                return _localised(solution.temperature, rows)
-        return Temperature(temperature_=solution.temperature)
+            self.accepted_ = p_value < _LEVEL
+        if not self.accepted_:
+            return Temperature(temperature_=solution.temperature)
+        local = _localised(solution.temperature, rows)
+        self.coef_ = local.coef_.cpu().numpy()
+        return local
 
     def _sentences(self):
         yield from super()._sentences()

@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from .._judging.splits import draw_folds
 from .._solvers.penalty_path import Folds, folds_with_weight, last_that_gains
-from .._solvers.softmax_regression import SoftmaxRegression, minimise, of_gains, strengths_by_role
+from .._solvers.softmax_regression import SoftmaxRegression, strengths_by_role
 from .._solvers.temperature import DEFAULT_BOUNDS
 from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
@@ -86,9 +86,8 @@ class OdirScaling(AffineScaling):
         off_diagonal, intercept = self._chosen(data, unit, *given)
         self.off_diagonal_penalty_ = off_diagonal * units[0]
         self.intercept_penalty_ = intercept * units[1]
-        gains = minimise(SoftmaxRegression(*data, mixes=False), [0.0, intercept]).parameters
         strengths = strengths_by_role(n_classes, off_diagonal, intercept=intercept)
-        return SoftmaxRegression(*data, mixes=True), scale, strengths, of_gains(gains)
+        return SoftmaxRegression(*data, mixes=True), scale, strengths
 
     @property
     def _n_free(self):
@@ -127,7 +126,6 @@ class OdirScaling(AffineScaling):
             return float(off_diagonal), intercept
         matrices = Folds(data, folds, mixes=True)
         tried = one * (n_classes - 1) * _OFF_DIAGONAL_MULTIPLES
-        matrices.parameters = [of_gains(each) for each in gains.parameters[: len(matrices.shares)]]
         penalty_of = partial(strengths_by_role, n_classes, intercept=intercept)
         return walk("off_diagonal_penalty", tried, lambda strength: matrices.losses(penalty_of(strength))), intercept
 

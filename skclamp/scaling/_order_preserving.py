@@ -50,106 +50,70 @@ class _Undrawn(nn.Linear):
         """Nothing: who makes the layer sets it."""
 
 
+@register
 class RankNetwork(nn.Module):
-    """Positive numbers from sorted log-probabilities, all 1 at first; subclasses stretch the logits by them.
+    """Multiplies gaps between neighbours among sorted log-probabilities by positive numbers, all 1 at first.
 
     Parameters
     ----------
+    n_classes : int
+        K, the number of log-probabilities.
     ranks : sequence of int
         Which of the sorted log-probabilities the network sees.
-    n_outputs : int
-        How many numbers it gives.
+    gaps : sequence of int
+        Which of the K - 1 gaps it sets; from these the others follow linearly in log(1 + rank).
     hidden_layer_sizes : sequence of int
         Widths of the layers with tanh in between.
     n_class_features : int, default=0
         How many further features, in the order of the classes, the network sees. They start without weight.
     """
 
-    ranks: torch.Tensor
     mean: torch.Tensor
     scale: torch.Tensor
+    basis: torch.Tensor
 
-    def __init__(self, ranks, n_outputs, hidden_layer_sizes, n_class_features=0):
+    def __init__(self, n_classes, ranks, gaps, hidden_layer_sizes, n_class_features=0):
         super().__init__()
+        self.n_classes = n_classes
+        self.ranks = [int(rank) for rank in ranks]
+        self.gaps = [int(gap) for gap in gaps]
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
         self.n_class_features = n_class_features
-        self.register_buffer("ranks", torch.as_tensor(ranks))
-        self.register_buffer("mean", torch.zeros(len(ranks), dtype=torch.float64))
-        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-        sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
-        layers = [_Undrawn(*widths, dtype=torch.float64) for widths in pairwise(sizes)]
-        self.layers = nn.ModuleList(layers)
+        sizes = [len(self.ranks), *hidden_layer_sizes, len(self.gaps)]
+        self.layers = nn.ModuleList(_Undrawn(*widths, dtype=torch.float64) for widths in pairwise(sizes))
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         # Hidden units drawn the same way each time, and outputs that change nothing.
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            for layer in layers:
+            for layer in self.layers:
                 layer.bias.zero_()
                 layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
-            layers[-1].weight.zero_()
+            self.layers[-1].weight.zero_()
+        places, knots = np.log1p(np.arange(n_classes - 1)), np.log1p(self.gaps)
+        basis = np.array([np.interp(places, knots, unit) for unit in np.eye(len(knots))])
+        self.register_buffer("mean", torch.zeros(len(self.ranks), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("basis", torch.from_numpy(basis))
 
     @torch.no_grad()
-    def standardise(self, ordered, weight):
-        """Look at the features' means, and at one scale for all of them."""
-        features = ordered[:, self.ranks].double()
-        share = (weight / weight.sum())[:, None]
-        self.mean = (share * features).sum(0)
-        scale = (share * (features - self.mean).square()).sum(0).sqrt().mean()
-        self.scale = scale if scale > 0 else torch.ones_like(scale)
+    def standardise(self, ordered, share):
+        """Look at the features' means, and at one scale for all of them; weights sum to 1."""
+        features = ordered[:, self.ranks]
+        self.mean = share @ features
+        scale = (share @ (features - self.mean).square()).sqrt().mean()
+        self.scale = torch.where(scale > 0, scale, 1.0)
 
-    def multipliers(self, ordered, by_class=None):
-        """The positive numbers, (n, n_outputs)."""
+    def forward(self, ordered, by_class=None):
+        """Logits (n, K) in descending order, the first of them 0, from log-probabilities in descending order."""
         values = (ordered[:, self.ranks] - self.mean) / self.scale
         first, *others = self.layers
         values = first(values) if by_class is None else first(values) + by_class @ self.by_class.T / self.scale
         for layer in others:
             values = layer(torch.tanh(values))
         # The softplus, which ONNX runtimes lack in float64.
-        return -functional.logsigmoid(-values - _ONE)
-
-
-@register
-class GapNetwork(RankNetwork):
-    """Multiplies each gap between neighbours among the sorted log-probabilities.
-
-    Parameters
-    ----------
-    n_classes : int
-        K, the number of log-probabilities. The network sees 16 of them, and sets 16 gaps, at most; the others are
-        interpolated.
-    hidden_layer_sizes, n_class_features
-        As in `RankNetwork`.
-    """
-
-    basis: torch.Tensor
-
-    def __init__(self, n_classes, hidden_layer_sizes, n_class_features):
-        gaps = spread_ranks(n_classes - 1)
-        super().__init__(spread_ranks(n_classes), len(gaps), hidden_layer_sizes, n_class_features)
-        self.n_classes = n_classes
-        # From the gaps that are set to all, linearly in log(1 + rank).
-        places = np.log1p(np.arange(n_classes - 1))
-        knots = np.log1p(gaps)
-        basis = np.array([np.interp(places, knots, unit) for unit in np.eye(len(gaps))])
-        self.register_buffer("basis", torch.from_numpy(basis))
-
-    def forward(self, ordered, by_class=None):
-        """Logits (n, K) in descending order, the first of them 0, from log-probabilities in descending order."""
+        multipliers = -functional.logsigmoid(-values - _ONE)
         gaps = ordered[:, :-1] - ordered[:, 1:]
-        return functional.pad(-torch.cumsum(gaps * (self.multipliers(ordered, by_class) @ self.basis), 1), (1, 0))
-
-
-@register
-class RowNetwork(RankNetwork):
-    """Multiplies all the log-probabilities of a row by one number, which depends on the `n_top` largest of them."""
-
-    def __init__(self, n_top, hidden_layer_sizes):
-        super().__init__(range(n_top), 1, hidden_layer_sizes)
-        self.n_top = n_top
-
-    def forward(self, ordered, by_class=None):
-        """Logits (n, K) from log-probabilities in descending order."""
-        return ordered * self.multipliers(ordered)
+        return functional.pad(-torch.cumsum(gaps * (multipliers @ self.basis), 1), (1, 0))
 
 
 def scaled_by(logits, temperature):
@@ -323,7 +287,9 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         return replace(super()._tags, group="order-preserving", treats_classes_alike=alike)
 
     def _network(self, n_classes, hidden_layer_sizes):
-        return GapNetwork(n_classes, hidden_layer_sizes, 0 if self._tags.treats_classes_alike else n_classes)
+        n_class_features = 0 if self._tags.treats_classes_alike else n_classes
+        ranks, gaps = spread_ranks(n_classes), spread_ranks(n_classes - 1)
+        return RankNetwork(n_classes, ranks, gaps, hidden_layer_sizes, n_class_features)
 
 
 @with_shared_docs
@@ -389,4 +355,5 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
     )
 
     def _network(self, n_classes, hidden_layer_sizes):
-        return RowNetwork(min(self.n_top, n_classes), hidden_layer_sizes)
+        # One number for all gaps.
+        return RankNetwork(n_classes, range(min(self.n_top, n_classes)), [0], hidden_layer_sizes)
