@@ -158,6 +158,13 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     note(message, NotConvergedWarning, puzzles=causes)
 
 
+def first_temperature(logits, y, weight):
+    """The solution from which a calibrator's ``fit`` goes on, with a prior; a bound is warned of."""
+    solution = solve_temperature(logits, y, sample_weight=weight, prior=True)
+    warn_of_bound(solution)
+    return solution
+
+
 def log_likelihoods(logits, y, temperature):
     """Log-probability of each sample's class under ``softmax(logits / temperature)``, in float64."""
     out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)

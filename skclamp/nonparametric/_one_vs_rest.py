@@ -144,15 +144,14 @@ class OneVsRestCalibrator(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight):
         counted = sample_weight > 0
-        if not counted.all():
-            logits = logits[counted]
-            y = y[counted]
-            sample_weight = sample_weight[counted]
-        y_encoded = y.cpu().numpy()
-        weight = sample_weight.cpu().numpy()
+        y_encoded = y[counted].cpu().numpy()
+        weight = sample_weight[counted].cpu().numpy()
         if weight.sum() > _MAX_SAMPLES:
             weight = weight * (_MAX_SAMPLES / weight.sum())
-        fits = [self._fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(softmax_of(logits).T.numpy())]
+        fits = [
+            self._fit_class(proba, y_encoded == k, weight)
+            for k, proba in enumerate(softmax_of(logits[counted]).T.numpy())
+        ]
         places, *values = zip(*fits, strict=True)
         filled = [padded(places, constant_values=np.inf), *(padded(rows, mode="edge") for rows in values)]
         return self._map(**dict(zip(self._map.arrays, filled, strict=True)))

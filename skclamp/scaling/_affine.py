@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .._solvers.softmax_regression import SoftmaxRegression, minimise, strengths_by_role
-from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
+from .._solvers.temperature import DEFAULT_BOUNDS, first_temperature, solve_temperature
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import NOT_NEGATIVE
@@ -57,11 +57,9 @@ class SmoothedMap(AffineMap):
 
     def features(self, logits):
         """Logarithms of softmax(logits / T) mixed with one part in n + 1 of the uniform distribution."""
-        n = self.n_effective
-        log_proba = torch.log_softmax(logits / self.temperature_, 1).add_(float(np.log(n / (n + 1))))
-        uniform = -(n_present(logits) * (n + 1)).log()
-        mixed = torch.stack(torch.broadcast_tensors(log_proba, uniform)).logsumexp(0)
-        return absent_again(mixed, absent_among(log_proba))
+        proba = self.n_effective * torch.softmax(logits / self.temperature_, 1)
+        mixed = torch.log((proba + 1 / n_present(logits)) / (self.n_effective + 1))
+        return absent_again(mixed, absent_among(logits))
 
 
 class AffineScaling(BaseCalibrator):
@@ -82,8 +80,7 @@ class AffineScaling(BaseCalibrator):
     temperature_, coef_, intercept_ = Learned(), Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight, **told):
-        found = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
-        warn_of_bound(found)
+        found = first_temperature(logits, y, sample_weight)
         map_ = self._map(temperature_=found.temperature, n_effective=sample_weight.sum().item())
         features = map_.features(logits.double())
         regression, unit, penalty = self._regression(map_, features, y, sample_weight, **told)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._solvers.by_gradient import minimise_by_gradient
-from .._solvers.temperature import DEFAULT_BOUNDS, log_likelihoods, solve_temperature, warn_of_bound
+from .._solvers.temperature import DEFAULT_BOUNDS, first_temperature, log_likelihoods
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
@@ -103,8 +103,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     )
 
     def _fit_logits(self, logits, y, sample_weight):
-        solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
-        warn_of_bound(solution)
+        solution = first_temperature(logits, y, sample_weight)
         if solution.prior_strength:
             # Errors are too few for this T too, and for shares.
             return EnsembleMap(temperature_=solution.temperature, weights_=np.array([1.0, 0.0, 0.0]))

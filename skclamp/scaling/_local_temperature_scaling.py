@@ -8,7 +8,7 @@ import torch
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds
 from .._solvers.by_gradient import minimise_by_gradient
-from .._solvers.temperature import log_likelihoods, solve_temperature, warn_of_bound
+from .._solvers.temperature import first_temperature, log_likelihoods, solve_temperature
 from .._utils.arrays import counted_rows
 from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import LOG_MIN_PROBABILITY
@@ -128,8 +128,7 @@ class LocalTemperatureScaling(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight, unit=None):
         rows = Rows(logits, y, sample_weight, unit).take(sample_weight > 0)
-        solution = _solve(rows)
-        warn_of_bound(solution)
+        solution = first_temperature(*rows[:3])
         self.accepted_, self.coef_ = False, np.zeros(3)
         if len(rows.y) > _MOST_ROWS:
             total = rows.weight.sum()
@@ -144,7 +143,8 @@ class LocalTemperatureScaling(BaseCalibrator):
                 held_out = torch.from_numpy(numbers == k)
                 train = rows.take(~held_out)
                 held = rows.take(held_out)
-                plain = Temperature(temperature_=_solve(train).temperature)
+                found = solve_temperature(train.logits, train.y, sample_weight=train.weight, prior=True)
+                plain = Temperature(temperature_=found.temperature)
                 local = _localised(plain.temperature_, train)
                 differences[held_out.numpy()] = _losses(local, held) - _losses(plain, held)
             judged = of_groups(differences, rows.weight.cpu().numpy(), rows.unit)
@@ -163,10 +163,6 @@ class LocalTemperatureScaling(BaseCalibrator):
             mean, error = self.difference_
             kept = "A T for each row is kept" if self.accepted_ else "One T is kept"
             yield f"{kept}: out of fold, a T for each changes the NLL by {mean:+.2g} ± {error:.2g}."
-
-
-def _solve(rows):
-    return solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, prior=True)
 
 
 def _losses(map_, rows):

@@ -11,7 +11,7 @@ from .._judging.splits import draw_folds
 from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
 from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._solvers.pooled_platt import fit_pooled_platt
-from .._solvers.temperature import solve_temperature, warn_of_bound
+from .._solvers.temperature import first_temperature
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import N_FOLDS, NOT_NEGATIVE, Choices
 from ..base import BaseCalibrator, Map
@@ -108,8 +108,7 @@ class OneVsRestScaling(BaseCalibrator):
     _monotone = False
 
     def _fit_logits(self, logits, y, sample_weight, **told):
-        found = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
-        warn_of_bound(found)
+        found = first_temperature(logits, y, sample_weight)
         map_ = self._map(temperature_=found.temperature)
         scaled = logits.double() / found.temperature
         ridge = self._ridge(map_, scaled, y, sample_weight, **told)

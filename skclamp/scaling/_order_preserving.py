@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from .._solvers.by_gradient import minimise_by_gradient
-from .._solvers.temperature import solve_temperature, warn_of_bound
+from .._solvers.temperature import first_temperature
 from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
@@ -182,8 +182,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     temperature_, rank_network_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
-        solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
-        warn_of_bound(solution)
+        solution = first_temperature(logits, y, sample_weight)
         scaled, absent = scaled_by(logits.double(), solution.temperature)
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         total = sample_weight.sum()
