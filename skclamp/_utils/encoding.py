@@ -9,6 +9,7 @@ import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -108,6 +109,20 @@ class Form(NamedTuple):
     up: Callable[[Any], Any]
 
 
+def _name_of_optimizer(value):
+    name = value.__name__
+    if vars(torch.optim).get(name) is not value:
+        raise TypeError(f"optimizers must be torch.optim's to be saved; got the class {name}")
+    return name
+
+
+def _optimizer(name):
+    optimizer = vars(torch.optim)[name]
+    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
+        raise ValueError(f"it names {name!r} as an optimiser of torch")
+    return optimizer
+
+
 def _array_of_names(content):
     dtype, names = content
     if np.dtype(dtype).kind not in "OU":
@@ -123,6 +138,8 @@ _FORMS = {
     "names": Form(np.ndarray, lambda value: [value.dtype.str, value.tolist()], _array_of_names),
     "tensor": Form(torch.Tensor, lambda value: value.detach().cpu().numpy(), torch.from_numpy),
     "device": Form(torch.device, str, torch.device),
+    "optimizer": Form(type, _name_of_optimizer, _optimizer),
+    "partial": Form(partial, lambda value: [value.func, value.keywords], lambda parts: partial(parts[0], **parts[1])),
 }
 
 
