@@ -1,4 +1,4 @@
-"""Numerics of the bets: likelihoods of recalibrations on a grid, class frequencies so far, a bound between grid points.
+"""Bets on other temperatures and class frequencies against the probabilities of labelled samples.
 
 A recalibration by T has log-probabilities ``beta z - log Z(beta)`` with beta = 1 / T and z those of the classifier, and
 one by class weights w adds ``log w - log E_beta[w]``. ``log Z``, and ``log Z + log E_beta[w]`` as well, are convex in
@@ -8,16 +8,23 @@ beta: what holds on the grid bounds what holds between its points.
 import math
 
 import numpy as np
+from scipy.interpolate import PPoly, make_interp_spline
+from scipy.signal import lfilter
 
-LOG_TEMPERATURES = np.arange(-12, 13) / 10
-BETAS = np.exp(-LOG_TEMPERATURES)
+from .._utils.least_probability import are_zeros
+
+_LOG_TEMPERATURES = np.arange(-12, 13) / 10
+_BETAS = np.exp(-_LOG_TEMPERATURES)
+_N = len(_BETAS)
 # Where T = 1 is.
-AS_IS = 12
-# Of beta, on the grid of the null. Between points the bound is above the supremum by an eighth of the squared spacing
-# times the variance of z, at the most: 7e-5 nats a sample at a variance of 1.
+_AS_IS = 12
+# Gains of temperatures, those of class weights at these, and whether the label had at most the least probability.
+N_SUMS = 2 * _N + 1
+# Of beta, on the grid of the null. Between points the bound is above the supremum by a quarter of the squared spacing
+# times the variance of z, at the most: 1.6e-4 nats a sample at a variance of 1.
 _SPACING = 0.025
-# Counts that each class starts with, found and predicted.
-PRIOR_COUNT = 5.0
+# Counts that each class starts with, found and predicted; and samples a class that are remembered.
+PRIOR_COUNT, _MEMORY = 5.0, 100
 
 
 def null_betas(tolerance):
@@ -29,53 +36,98 @@ def null_betas(tolerance):
     return np.linspace(low, high, 1 + math.ceil((high - low) / _SPACING))
 
 
-def likelihoods(log_p, y, betas, weights):
-    """Log-likelihoods of samples on a grid of betas, and what bounds them between its points.
+def bets_on(log_p, y, weights, null):
+    """Log e-values of labels, and sums by which `best_temperature` and `gain_of_frequencies` go.
 
     Parameters
     ----------
-    log_p : ndarray of shape (n_samples, n_classes)
+    log_p : ndarray of shape (n, n_classes)
         Log-probabilities.
-    y : ndarray of shape (n_samples,)
+    y : ndarray of shape (n,)
         Column indices of the labels.
-    betas : ndarray of shape (n_betas,)
-        The first ones are `BETAS`.
-    weights : ndarray of shape (n_samples, n_classes)
+    weights : ndarray of shape (n, n_classes)
         Those of classes.
+    null : ndarray
+        As `null_betas` returns it.
 
     Returns
     -------
-    five ndarrays of shape (n_samples, n_betas)
-        Log-likelihood of the labels, less that at beta = 1; its derivative; of the classes' ``exp(beta z)``, with z 0
-        at the top class, the logarithm of the sum and its derivative; the logarithm of the classes' expected weight.
+    ndarrays of shape (n, n_bets) and (n, N_SUMS)
     """
+    rows = np.arange(len(y))
     z = log_p - log_p.max(1, keepdims=True)
-    total, mean, tilt = np.empty((3, len(z), len(betas)))
+    betas = np.concatenate([_BETAS, null])
+    total, mean, expected = np.empty((3, len(z), len(betas)))
     for column, beta in enumerate(betas):
         terms = np.exp(beta * z)
         total[:, column] = terms.sum(1)
         mean[:, column] = np.einsum("ij,ij->i", terms, z)
-        tilt[:, column] = np.einsum("ij,ij->i", terms, weights)
-    of_label = z[np.arange(len(y)), y][:, None]
+        expected[:, column] = np.einsum("ij,ij->i", terms, weights)
     log_total = np.log(total)
-    mean /= total
-    log_likelihood = betas * of_label - log_total
-    gain = log_likelihood - log_likelihood[:, AS_IS, None]
-    return gain, of_label - mean, log_total, mean, np.log(tilt / total)
+    tilt = np.log(expected / total)
+    log_likelihood = betas * z[rows, y][:, None] - log_total
+    gain = log_likelihood - log_likelihood[:, _AS_IS, None]
+    log_weight = np.log(weights[rows, y])[:, None]
+    of_weights = gain[:, :_N] + log_weight - tilt[:, :_N]
+    sums = np.column_stack([gain[:, :_N], of_weights, are_zeros(log_p[rows, y])])
+    # Of temperatures outside of the null, whatever T of it there is, and of class weights.
+    outside = np.flatnonzero(np.clip(_BETAS, null[0], null[-1]) != _BETAS)
+    nearest = np.where(_BETAS[outside] < null[0], _N, len(betas) - 1)
+    most = _bound(tilt[:, _N:], log_total[:, _N:], (mean / total)[:, _N:], np.diff(null))
+    return np.column_stack([gain[:, outside] - gain[:, nearest], log_weight - most[:, None]]), sums
 
 
-def bound_of_tilt(tilt, log_total, mean, betas):
-    """Upper bound, over betas, of the logarithm of the classes' expected weight.
+def _bound(tilt, log_total, slope, width):
+    """Upper bound, over the null, of the logarithm of the classes' expected weight.
 
-    It is the difference of two convex functions: the first is below its chords, the second above its tangents.
+    It is the difference of two convex functions: the first is below its chords, the second above its tangents at both
+    ends, and so above the mean of these.
     """
-    width = np.diff(betas)
-    chord = np.diff(tilt + log_total, axis=1) / width
-    # The highest of the values, and of the crossings of lines from neighbouring ones.
-    left = chord - mean[:, :-1]
-    right = chord - mean[:, 1:]
-    opening = left - right
-    with np.errstate(divide="ignore", invalid="ignore"):
-        place = (np.diff(tilt, axis=1) - right * width) / opening
-    place = np.where(opening > 0, np.clip(place, 0, width), 0.0)
-    return np.maximum(tilt.max(1), (tilt[:, :-1] + left * place).max(1, initial=-np.inf))
+    above_left = np.diff(log_total, axis=1) - slope[:, :-1] * width
+    above_right = slope[:, 1:] * width - np.diff(log_total, axis=1)
+    ends = np.hstack([tilt[:, :-1] + above_right / 2, tilt[:, 1:] + above_left / 2, tilt[:, :1]])
+    return ends.max(1)
+
+
+def class_weights(log_p, y, label, sizes, frequencies):
+    """Class frequencies of a row's label over those predicted, before its group, (n, K); and those after all.
+
+    Parameters
+    ----------
+    log_p : ndarray of shape (n, n_classes)
+        Log-probabilities.
+    y, label : ndarray of shape (n,)
+        Column indices, and which of several labels a sample a row is about, 0 of a single one.
+    sizes : ndarray of shape (n_groups,)
+        Of groups, whose rows stand one after another.
+    frequencies : ndarray of shape (n_labels, 2, n_classes)
+        Counts of labels and predicted ones so far, of a memory with an end.
+    """
+    n_labels, _, n_classes = frequencies.shape
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    # Of each group and label the mean.
+    cell = group * n_labels + label
+    share = 1 / np.bincount(cell)[cell]
+    counts = np.zeros((len(sizes), *frequencies.shape))
+    np.add.at(counts[:, :, 0], (group, label, y), share)
+    np.add.at(counts[:, :, 1], (group, label), share[:, None] * np.exp(log_p))
+    # Each group leaves a share of the sums before it.
+    kept = 1 - 1 / (_MEMORY * n_classes)
+    path, _ = lfilter([1], [1, -kept], counts, axis=0, zi=kept * frequencies[None])
+    found, predicted = np.concatenate([frequencies[None], path])[group, label].swapaxes(0, 1) + PRIOR_COUNT
+    return found / predicted, path[-1]
+
+
+def best_temperature(totals):
+    """T of the largest likelihood, within the grid, and what it wins on T = 1."""
+    gains = PPoly.from_spline(make_interp_spline(_LOG_TEMPERATURES, totals[:_N], k=5))
+    flat = gains.derivative().roots(extrapolate=False)
+    # Of ties T = 1.
+    log_temperatures = np.concatenate([[0.0], _LOG_TEMPERATURES, flat[np.isfinite(flat)]])
+    best = log_temperatures[gains(log_temperatures).argmax()]
+    return float(np.exp(best)), max(0.0, float(gains(best)))
+
+
+def gain_of_frequencies(totals):
+    """Return the gain of the best bet on class frequencies, at whatever T."""
+    return float(totals[_N : 2 * _N].max())

@@ -14,7 +14,7 @@ from .._backbones.opening import check_probabilistic, is_frozen, open_backbone
 from .._backbones.rows import prints_of, recording
 from .._judging.splits import likely_labels
 from .._looks import words
-from .._looks.diagnosis import look_at_width, look_for_probabilities
+from .._looks.diagnosis import look_for_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.labels import calibrator_in, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
@@ -22,10 +22,13 @@ from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, check_columns, matri
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import tell
-from ._bets import PRIOR_COUNT
-from ._e_process import CalibrationBets, best_temperature, gain_of_frequencies
+from ._bets import N_SUMS, best_temperature, bets_on, class_weights, gain_of_frequencies, null_betas
+from ._evidence import Evidence
 from ._watch import Watch, in_labels
 from ._watched import read_watched
+
+# Entries of an array of labels and classes at a time, 2 MB each.
+_MAX_ENTRIES = 1 << 18
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -89,7 +92,7 @@ class CalibrationMonitor(Watch):
         Nats a sample that this T wins on T = 1 there.
     since_ : int or None
         Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; 0 where
-        they don't show, with odds of one to `alpha`, that the probabilities were true before; None without an alarm.
+        they don't show that the probabilities were true before; None without an alarm.
     trajectory_ : ndarray of shape (n_points, 3)
         Number of labels, log e-value, and the logarithm of the second test's sum; up to 1,025 points, the last sample
         always among them.
@@ -178,35 +181,32 @@ class CalibrationMonitor(Watch):
         return "PlattScaling" if self._outputs.n_labels else "StructuredVectorScaling"
 
     def _understand(self, X, y):
-        if hasattr(self, "_evidence"):
-            return
+        if not hasattr(self, "_evidence"):
+            self._outputs = self._understood(X, y)
+
+    def _understood(self, X, y):
+        """The output layer of what is watched, by the calibrator, the parameters and y."""
         estimator = self._frozen_part()
         calibrator = calibrator_in(estimator)
         own = getattr(calibrator, "_outputs", None)
         if own is not None:
-            self._check_outputs(calibrator, own)
-            self._outputs = own
-        elif self.outputs == "sigmoid" or (self.outputs == "auto" and matrix_of(y) is not None):
-            self._outputs = OutputLayer(understood(self.outputs, y)[0].n_labels)
-        else:
-            is_dense = estimator is None and getattr(X, "ndim", 0) > 2
-            is_dense |= isinstance(estimator, NeuralNet) and math.prod(getattr(y, "shape", ())[1:]) > 1
-            self._outputs = OutputLayer(is_dense=is_dense)
-
-    def _check_outputs(self, calibrator, own):
-        """Raise unless the parameters are as those of the calibrator that is watched, and what it says can be."""
-        watched = f"as of the {type(calibrator).__name__} that is watched"
-        if self.outputs not in ("auto", own.kind):
-            raise ValueError(f"outputs must be {own.kind!r}, {watched}, or 'auto'; got {self.outputs!r}")
-        if own.is_dense and own.n_labels:
-            raise ValueError(
-                "estimator must say one class at each place, or labels of whole samples; got a "
-                f"{type(calibrator).__name__} of several labels at each place. Watch one of them by itself"
-            )
-        if own.is_dense and self.ignore_index not in (-100, calibrator.ignore_index):
-            raise ValueError(
-                f"ignore_index must be {calibrator.ignore_index}, {watched}, or left out; got {self.ignore_index}"
-            )
+            watched = type(calibrator).__name__
+            if self.outputs not in ("auto", own.kind):
+                raise ValueError(
+                    f"outputs must be {own.kind!r}, as of the {watched} that is watched, or 'auto'; got "
+                    f"{self.outputs!r}"
+                )
+            if own.is_dense and own.n_labels:
+                raise ValueError(
+                    "estimator must say one class at each place, or labels of whole samples; got a "
+                    f"{watched} of several labels at each place. Watch one of them by itself"
+                )
+            return own
+        if self.outputs == "sigmoid" or (self.outputs == "auto" and matrix_of(y) is not None):
+            return OutputLayer(understood(self.outputs, y)[0].n_labels)
+        is_dense = estimator is None and getattr(X, "ndim", 0) > 2
+        is_dense |= isinstance(estimator, NeuralNet) and math.prod(getattr(y, "shape", ())[1:]) > 1
+        return OutputLayer(is_dense=is_dense)
 
     def _open_backbone(self):
         estimator = self._frozen_part()
@@ -228,20 +228,24 @@ class CalibrationMonitor(Watch):
         ignored = getattr(calibrator_in(self._frozen_part()), "ignore_index", self.ignore_index)
         with recording() as recorded:
             logits, labels, known = read_watched(self._backbone, X, y, self._outputs, ignored)
-        names, classes = self._names(y, logits.shape[1], labels)
-        if not hasattr(self, "_evidence"):
-            self._begin(classes, logits)
-        elif not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
-                f"got {classes.tolist()}. fit starts a new watch"
-            )
+        classes = self._names(y, logits.shape[1], labels)
+        if self._outputs.n_labels:
+            self._outputs = OutputLayer(logits.shape[1])
         outputs = self._outputs
-        there = known.any(1)
+        null = null_betas(self.tolerance)
+        if self._begins:
+            self.classes_ = classes
+            self._frequencies = np.zeros((outputs.n_labels or 1, 2, 2 if outputs.n_labels else len(classes)))
+            self.n_missing_ = 0
+            self._start(Evidence(totals=np.zeros(N_SUMS), patience=1.0, learns=True))
+            if self._backbone.guesses_response:
+                tell(look_for_probabilities(logits, outputs))
         y_encoded = np.full(known.shape, -1)
-        y_encoded[known] = labels if outputs.n_labels else self._encoded(labels, logits[torch.from_numpy(there)], names)
+        y_encoded[known] = labels if outputs.n_labels else encode_labels(labels, classes)
+        there = known.any(1)
+        self.n_missing_ += int((~there).sum())
         log_p = torch.log_softmax(outputs.rows(logits.double().cpu()), 1).clamp_(min=LOG_MIN_PROBABILITY)
-        units = self._new_units(
+        rows, sizes = self._new_units(
             X,
             prints_of(X, recorded, len(there)),
             np.where(there, y_encoded[:, 0] * (known.shape[1] == 1), -1),
@@ -250,96 +254,73 @@ class CalibrationMonitor(Watch):
             logits,
             likely_labels(log_p, torch.from_numpy(y_encoded)) if self.estimator is None else None,
         )
-        # A row for each label, or place, that is known.
-        label = np.nonzero(known)[1] if outputs.n_labels else np.zeros(known.sum(), dtype=np.int64)
-        rows = log_p.numpy()[known.ravel()], y_encoded[known], label
-        self._take_on(rows, np.repeat(units, known[there].sum(1)), {"n_missing_": (~there).sum()})
+        self._take_on(self._bets(log_p.numpy().reshape(*known.shape, -1), y_encoded, rows, sizes, null))
         self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
         self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
+    def _bets(self, log_p, y_encoded, samples, sizes, null):
+        """Yield log e-values and sums of some units after the other, of so many samples each, one after another.
+
+        A sample has one or several labels, or places, -1 where one isn't known: log-probabilities are (n, R, K).
+        """
+        step = max(1, len(sizes) * _MAX_ENTRIES // max(1, log_p.size))
+        ends = np.append(0, np.cumsum(sizes))
+        for first in range(0, len(sizes), step):
+            those = sizes[first : first + step]
+            chosen = samples[ends[first] : ends[first + len(those)]]
+            known = y_encoded[chosen] >= 0
+            rows = log_p[chosen][known], y_encoded[chosen][known]
+            label = np.nonzero(known)[1] if self._outputs.n_labels else np.zeros(len(rows[1]), dtype=np.int64)
+            n_rows = np.add.reduceat(known.sum(1), np.cumsum(those) - those)
+            weights, self._frequencies = class_weights(*rows, label, n_rows, self._frequencies)
+            log_e_values, sums = bets_on(*rows, weights, null)
+            # However dependent samples of a unit, or labels of a sample, are: the mean of e-values is one.
+            firsts = np.cumsum(n_rows) - n_rows
+            log_e_values = np.logaddexp.reduceat(log_e_values, firsts) - np.log(n_rows)[:, None]
+            yield log_e_values, np.add.reduceat(sums, firsts) / n_rows[:, None]
+
     def _names(self, y, n_columns, labels):
-        """Names of the columns that are known, or None, and those that are taken."""
-        columns = np.arange(n_columns)
+        """Names of the columns."""
         names = self._backbone.classes
         likely = self._backbone.likely_classes
-        if self._outputs.n_labels:
-            self._outputs = OutputLayer(n_columns)
-            if not hasattr(type(self._frozen_part()), "_map_rows"):
-                names = self.classes_ if hasattr(self, "_evidence") else to_numpy(getattr(y, "columns", columns))
+        columns = np.arange(n_columns)
+        if self._outputs.n_labels and not hasattr(type(self._frozen_part()), "_map_rows"):
+            names = getattr(self, "classes_", to_numpy(getattr(y, "columns", columns)))
         elif likely is not None and np.isin(labels, likely).all():
             # Names of a frame's columns.
             names = likely
-        classes = resolve_classes(columns, n_columns, classes=self.classes, known=names)
+        classes = resolve_classes(columns, n_columns, classes=getattr(self, "classes_", self.classes), known=names)
         if self._outputs.n_labels:
             check_columns(y, classes)
             if likely is not None:
                 check_columns(y, likely.tolist(), owner="X")
-        return names, classes
-
-    def _begin(self, classes, logits):
-        """Begin a watch of these classes."""
-        self.classes_ = classes
-        shape = (2, len(classes)) if self._outputs.n_labels else (len(classes),)
-        self._start(CalibrationBets.of_none(self.tolerance, *shape))
-        if self._backbone.guesses_response:
-            tell(look_for_probabilities(logits, self._outputs))
-
-    def _encoded(self, labels, logits, known):
-        """Column indices of labels; tells, at the first, where the logits look like those of other classes."""
-        classes = self.classes_
-        try:
-            y_encoded = encode_labels(labels, classes)
-        except ValueError as error:
-            if known is not None or self.classes is not None:
-                raise
-            raise ValueError(
-                f"{error}. Unless labels are column numbers, name the columns by classes=..., a parameter of the "
-                "monitor"
-            ) from error
-        if known is None and not (self._evidence.n_samples or self._outputs.is_dense) and len(y_encoded):
-            best = logits.argmax(1).cpu().numpy()
-            tell(look_at_width(best, y_encoded, np.ones(len(y_encoded)), len(classes)))
-        return y_encoded
-
-    def _which(self):
-        """Tell what has other frequencies: of several labels the one that is furthest off among the latest samples."""
-        if not self._outputs.n_labels:
-            return "the classes have"
-        found, predicted = self._evidence.frequencies[..., 1].T
-        most = (np.abs(found - predicted) / np.sqrt(predicted + PRIOR_COUNT)).argmax()
-        return f"labels (most of all {self.classes_[most]}) have"
+        return classes
 
     def _never_true(self):
         return words.NEVER_TRUE.format(n=self.n_samples_, p_value=self.p_value_, map=self._map)
 
     def _sentences(self):
-        n_missing = self.n_missing_
         evidence = self._evidence
-        temperature = self.temperature_
         unit = self._unit
-        were = "was missing" if n_missing == 1 else "were missing"
+        were = "had none" if self._outputs.n_labels else "missing"
         each = "place" if self._outputs.is_dense else "label"
-        if self._outputs.n_labels:
-            were = "had none"
         if not self.n_samples_:
-            yield f"No label has come yet ({n_missing:,} {were})."
+            yield f"No label has come yet ({self.n_missing_:,} {were})."
             return
-        yield from self._alarms(f" ({n_missing:,} more {were})" if n_missing else "")
-        if evidence.n_impossible:
+        yield from self._alarms(f" ({self.n_missing_:,} more {were})" if self.n_missing_ else "")
+        if evidence.totals[-1]:
             yield (
-                f"Of {in_labels(evidence.n_impossible)} so far the probability was at most {MIN_PROBABILITY:.2g} and "
-                "counts as that; if it was 0, no T undoes it."
+                f"Some labels had a probability of at most {MIN_PROBABILITY:.2g}, which counts as that. If it was 0, "
+                "no T undoes it."
             )
-        won = f"to {temperature:.3g}, would win {self.gain_:.2g} nats a {each}"
+        won = f"to {self.temperature_:.3g}, would win {self.gain_:.2g} nats a {each}"
         if evidence.since is None:
             yield f"A refit of T, {won}."
             return
-        when = f"from the first {unit} on"
-        those = "all of them"
+        when, those = f"from the first {unit} on", "all of them"
         if evidence.since:
             start = f"were true at first, and have changed since about {unit} {evidence.since:,}"
-            when = "since then"
-            those = "those since then"
+            when, those = "since then", "those since then"
         elif evidence.changed:
             start = f"were true on {in_labels(evidence.n_before, unit)} before the watch, and have changed since"
         elif getattr(self, "never_true_", False):
@@ -347,8 +328,8 @@ class CalibrationMonitor(Watch):
         else:
             start = "were never true, or changed before labels could tell"
         confidence = "its confidence has been right, within the tolerance,"
-        if max(temperature, 1 / temperature) > 1 + self._rules["tolerance"]:
-            confidence = f"the classifier has been {'over' if temperature > 1 else 'under'}-confident"
+        if max(self.temperature_, 1 / self.temperature_) > 1 + self._rules["tolerance"]:
+            confidence = f"the classifier has been {'over' if self.temperature_ > 1 else 'under'}-confident"
         yield f"The probabilities {start}: {confidence} {when}."
         yield f"A refit of T on {those}, {won}."
         # Bets on class frequencies learn as they go.
@@ -357,9 +338,9 @@ class CalibrationMonitor(Watch):
         if more < -math.log(self._rules["alpha"]):
             yield "Bets on class frequencies have won no more than T alone would; other changes aren't tested."
         else:
-            whose = "label" if self._outputs.n_labels else "class"
+            whose, several = ("label", "labels") if self._outputs.n_labels else ("class", "the classes")
             yield (
-                f"T alone would not do: {self._which()} other frequencies than predicted, and bets on them have won "
+                f"T alone would not do: {several} have other frequencies than predicted, and bets on them have won "
                 f"{more / n_since:.2g} nats a {each} more. A map with an offset per {whose}, such as {self._map}, "
                 "takes that in."
             )

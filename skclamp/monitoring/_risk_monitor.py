@@ -5,17 +5,20 @@ from numbers import Real
 
 import numpy as np
 
-from .._backbones.fingerprint import Digest
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.rows import prints_of
-from .._judging.paired import numbered
 from .._looks import words
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, encode_labels, split_missing
 from .._utils.sklearn_private import Interval
-from ._risk_bets import ODDS, RiskBets
+from ._evidence import Evidence
 from ._watch import Watch, in_labels
+
+# How many times the odds of a loss are those at the target. The last bet has half of the stake.
+_ODDS = np.array([1.25, 1.5, 3.0, 5.0, 2.0])
+# Of rare errors some hundred labels tell nothing: little is lost where a bet starts earlier or later.
+_PATIENCE = 100.0
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -63,7 +66,7 @@ class RiskMonitor(Watch):
         Answered samples so far that had no label.
     since_ : int or None
         Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; 0 where
-        they don't show, with odds of one to `alpha`, that the risk was within the target before; None without an alarm.
+        they don't show that the risk was within the target before; None without an alarm.
     trajectory_ : ndarray of shape (n_points, 3)
         Number of labels, log e-value, and the logarithm of the second test's sum; up to 1,025 points, the last label
         always among them.
@@ -124,43 +127,62 @@ class RiskMonitor(Watch):
     _parameter_constraints = {"target_risk": [Interval(Real, None, None, closed="neither"), None]}
 
     def _open_backbone(self):
-        return _Answers(self._frozen_part())
+        selective = self._frozen_part()
+        if not hasattr(selective, "_answers"):
+            raise TypeError(
+                f"estimator must be a fitted SelectiveClassifier, whose answers are watched; got "
+                f"{type(selective).__name__}"
+            )
+        if not is_frozen(selective):
+            raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(selective).__name__}")
+        return selective._backbone
 
     def _watch(self, X, y, groups):
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None: labels are taken from y alone")
         labels, missing = split_missing(y)
-        selective = self._backbone.selective
+        selective = self._frozen_part()
         columns, answered = selective._answers(X)
         check_same_length(missing, len(answered), "y")
         # What it was fitted with, whatever its parameters are by now.
         risk = selective.verdict_.target_risk if self.target_risk is None else self.target_risk
-        threshold = float(selective.threshold_)
-        target, low, span = selective._scale(risk)
-        answered_by = threshold, target, low, span
-        if not hasattr(self, "_evidence"):
-            self.classes_ = to_numpy(selective.classes_)
-            self._answered_by = answered_by
-            self._start(RiskBets.before_any(len(ODDS), 1, target=target, low=low, span=span))
-        elif self._answered_by != answered_by:
+        scale = selective._scale(risk)
+        answered_by = float(selective.threshold_), *scale
+        before = getattr(self, "_answered_by", answered_by)
+        if before != answered_by:
             raise ValueError(
                 "estimator must keep its threshold_, target_risk and costs, with which the samples so far were "
-                f"watched, a threshold of {self._answered_by[0]:g}; got one of {threshold:g}: it was fitted again. fit "
-                "starts a new watch"
+                f"watched, a threshold of {before[0]:g}; got one of {answered_by[0]:g}: it was fitted "
+                "again. fit starts a new watch"
             )
+        if self._begins:
+            self.classes_ = to_numpy(selective.classes_)
+            self._answered_by = answered_by
+            self.n_abstained_ = self.n_missing_ = 0
+            self._start(Evidence(totals=np.zeros(1), patience=_PATIENCE, learns=False))
+        self.n_abstained_ += int((~answered).sum())
+        self.n_missing_ += int((answered & missing).sum())
         there = answered & ~missing
-        y_encoded = encode_labels(labels[answered[~missing]], self.classes_)
-        losses = selective._losses(y_encoded, columns[there], low, span)
-        numbers = np.full(len(there), -1)
-        numbers[~missing] = numbered(labels)
+        y_encoded = np.full(len(there), -1)
+        y_encoded[~missing] = encode_labels(labels, self.classes_)
         X = dataset_behind(X, any_order=True)
-        units = self._new_units(X, prints_of(X, [], len(there)), numbers, there, groups)
-        self._take_on((losses,), units, {"n_abstained_": (~answered).sum(), "n_missing_": (answered & missing).sum()})
+        rows, sizes = self._new_units(X, prints_of(X, [], len(there)), y_encoded, there, groups)
+        target, low, span = scale
+        losses = selective._losses(y_encoded, columns, low, span)
+        # An e-value is linear in the loss: the mean of those of a group is that of the mean.
+        unit = np.repeat(np.arange(len(sizes)), sizes)
+        losses = np.bincount(unit, losses[rows])[:, None] / sizes[:, None]
+        self._take_on([(np.log1p((_ODDS - 1) * losses) - np.log1p((_ODDS - 1) * target), losses)])
         n_samples = self.n_samples_
-        self.risk_ = self._evidence.risk(self._evidence.totals[0] / n_samples) if n_samples else np.nan
+        self.risk_ = self._risk(self._evidence.totals[0] / n_samples) if n_samples else np.nan
+
+    def _risk(self, mean_loss):
+        """The user's word for a mean of losses from 0 to 1."""
+        _, _, low, span = self._answered_by
+        return float(low + span * mean_loss)
 
     def _never_true(self):
-        target = self._evidence.risk(self._evidence.target)
+        target = self._risk(self._answered_by[1])
         return words.NEVER_WITHIN.format(n=self.n_samples_, p_value=self.p_value_, risk=self.risk_, target=target)
 
     def _sentences(self):
@@ -171,10 +193,10 @@ class RiskMonitor(Watch):
             yield f"No label of an answered sample has come yet {others}."
             return
         yield from self._alarms(f" of answered samples {others}")
-        yield f"The risk so far is {self.risk_:.3g}, the target {evidence.risk(evidence.target):.3g}."
+        yield f"The risk so far is {self.risk_:.3g}, the target {self._risk(self._answered_by[1]):.3g}."
         if evidence.since:
-            before = evidence.risk(evidence.before[0] / evidence.since)
-            since = evidence.risk((evidence.totals[0] - evidence.before[0]) / (n - evidence.since))
+            before = self._risk(evidence.before[0] / evidence.since)
+            since = self._risk((evidence.totals[0] - evidence.before[0]) / (n - evidence.since))
             yield f"It was {before:.3g} at first, and has been {since:.3g} since about label {evidence.since:,}."
         elif evidence.changed:
             yield f"It was within the target on {in_labels(evidence.n_before)} before the watch."
@@ -182,22 +204,3 @@ class RiskMonitor(Watch):
             yield "It was never within the target, as held-out labels say."
         elif evidence.since is not None:
             yield "It was never within the target, or left it before labels could tell."
-
-
-class _Answers:
-    """A selective classifier, whose answers are watched."""
-
-    def __init__(self, selective):
-        if not hasattr(selective, "_answers"):
-            raise TypeError(
-                f"estimator must be a fitted SelectiveClassifier, whose answers are watched; got "
-                f"{type(selective).__name__}"
-            )
-        if not is_frozen(selective):
-            raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(selective).__name__}")
-        self.selective = selective
-
-    def fingerprint(self):
-        """Identity of a classifier, which tells it from another."""
-        own = self.selective
-        return Digest().arrays(own.estimator_).value([to_numpy(own.classes_), float(own.threshold_), own.costs_]).hex()

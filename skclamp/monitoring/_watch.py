@@ -90,7 +90,7 @@ class Watch(AroundEstimator):
             for name in {*self._learned(), *self._not_saved}:
                 self.__dict__.pop(name, None)
             self.partial_fit(X, y, groups=groups, **params)
-            self._held_out = True
+            self._begins = True
             self.never_true_ = self.alarm_
             if self.never_true_:
                 note(self._never_true(), CalibrationSetWarning)
@@ -133,6 +133,8 @@ class Watch(AroundEstimator):
         """
         with self._kept_on_error(), one_warning():
             self._validate_params()
+            # Whether these are the first samples of a watch.
+            self.__dict__.setdefault("_begins", True)
             if given := [name for name, value in params.items() if value is not None]:
                 raise TypeError(f"a monitor takes X, y and groups alone, each sample once; got {given[0]!r}")
             check_samples(X, type(self).__name__, "partial_fit")
@@ -242,53 +244,51 @@ class Watch(AroundEstimator):
         """Hook: go by what y is, before the estimator is opened."""
 
     def _start(self, evidence):
-        """Start a watch with the parameters, and the estimator, as they are."""
-        self._evidence = self._fresh = evidence
+        """Start a watch with the parameters, and the estimator, as they are; held-out samples may have come before."""
+        before = getattr(self, "_evidence", None)
+        if before is not None and before.alarms[0] is None:
+            evidence.n_before = before.n_samples
+            evidence.won_before = before.won
+        self._evidence = evidence
         self._rules, self._watched = arguments_of(self), self._frozen_part()
+        self._begins = False
 
     def _new_units(self, X, prints, y, there, groups, logits=None, labels=None):
-        """Number of the unit of each sample that is there; -1 where its group came in an earlier call.
+        """Rows of samples that are `there`, unit after unit in the order of their first ones, and the units' sizes.
 
-        Units are found among the samples whose `y` isn't -1. Other arguments are as of `units_of`.
+        Samples whose groups came in an earlier call are left out. Units are found among the samples whose `y` isn't -1.
+        Other arguments are as of `units_of`.
         """
         keys = None if groups is None else group_keys(groups, len(y))
         told = None if groups is None else numbered(keys)
-        units = units_of(X, prints, y, torch.from_numpy((y >= 0).astype(np.float64)), logits, told, labels=labels)
-        numbers = numbered(units.numbers, len(y))
+        weight = torch.from_numpy((y >= 0).astype(np.float64))
+        units = numbered(units_of(X, prints, y, weight, logits, told, labels=labels).numbers, len(y))
+        new = there.copy()
         if keys is not None:
             seen = getattr(self, "_groups", keys[:0])
-            again = np.isin(keys, seen)
-            n_again, n_there = (again & there).sum(), there.sum()
-            if 2 * n_again > n_there:
-                note(words.GROUPS_AGAIN.format(n_again, n_there), CalibrationSetWarning)
-            self._groups = np.union1d(seen, keys[there])
-            numbers[again] = -1
-        return numbers[there]
-
-    def _take_on(self, samples, units, skipped):
-        """Watch samples, arrays with a row each, and numbers of their units, of which -1 is none; set what users see.
-
-        `skipped` are the numbers of others, by the attributes that count them.
-        """
-        if begins := getattr(self, "_held_out", False):
-            self._evidence = self._evidence.watch_after(self._fresh)
-            self._held_out = False
-        # Rows of a unit stand one after another, units in the order of their first.
-        rows = np.flatnonzero(units >= 0)
+            self._groups = np.union1d(seen, keys[new])
+            again = new & np.isin(keys, seen)
+            if 2 * again.sum() > new.sum():
+                note(words.GROUPS_AGAIN.format(again.sum(), new.sum()), CalibrationSetWarning)
+            new &= ~again
+        rows = np.flatnonzero(new)
         _, first, unit, sizes = np.unique(units[rows], return_index=True, return_inverse=True, return_counts=True)
-        rows = rows[np.argsort(first[unit], kind="stable")]
+        return rows[np.argsort(first[unit], kind="stable")], sizes[np.argsort(first)]
+
+    def _take_on(self, bets):
+        """Take on samples, pairs of log e-values and sums; set what users see of the evidence."""
+        rules = self._rules
         # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
-        limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
-        samples = [each[rows] for each in samples]
-        self._evidence = evidence = self._evidence.watched(limits, samples, sizes[np.argsort(first)])
+        limits = -math.log(rules["alpha"]), math.log(rules["average_run_length"] or math.inf)
+        for log_e_values, sums in bets:
+            self._evidence = self._evidence.after(log_e_values, sums, limits)
+        evidence = self._evidence
         self.n_samples_ = evidence.n_samples
-        for name, number in skipped.items():
-            setattr(self, name, int(number) if begins else getattr(self, name, 0) + int(number))
-        self.trajectory_ = evidence.trail.copy()
-        self.log_e_value_ = float(evidence.trail[-1, 1])
+        self.trajectory_ = np.array(evidence.trail)
+        self.log_e_value_ = float(self.trajectory_[-1, 1])
         self.p_value_ = math.exp(-evidence.peak)
         self.alarm_ = evidence.alarms[0] is not None
-        if self._rules["average_run_length"] is not None:
+        if rules["average_run_length"] is not None:
             self.change_alarm_ = evidence.alarms[1] is not None
         self.since_ = evidence.since
 
@@ -296,19 +296,12 @@ class Watch(AroundEstimator):
         """Sentences on the alarms; `others` tells of other samples."""
         rules = self._rules
         at, change_at = self._evidence.alarms
-        which = "No alarm after"
-        change = ""
         if change_at is not None:
             rarity = f"one in {rules['average_run_length']:,.15g} {self._unit}s by chance"
-            change = f"Change alarm, {rarity}, after {change_at:,}"
-            which = f"{change} of"
-        if at is not None:
-            which = f"Alarm after {at:,} of"
-        p_value = f"{self.p_value_:.2g}" if self.p_value_ >= 1e-300 else "below 1e-300"
-        level = f"the p value is {p_value}, alpha {rules['alpha']:g}"
-        yield f"{which} {in_labels(self.n_samples_, self._unit)}{others}: {level}."
-        if at is not None and change:
-            yield f"{change}."
+            yield f"Change alarm, {rarity}, after {change_at:,}."
+        which = "No alarm after" if at is None else f"Alarm after {at:,} of"
+        p_value = f"the p value is {self.p_value_:.2g}, alpha {rules['alpha']:g}"
+        yield f"{which} {in_labels(self.n_samples_, self._unit)}{others}: {p_value}."
 
     def _restore(self, learned, backbone=None):
         super()._restore(learned, backbone)

@@ -201,8 +201,9 @@ def test_copies_watch_on(way, tmp_path):
     if way == "file":
         monitor.save(tmp_path / "monitor.safetensors")
         again = skclamp.load(tmp_path / "monitor.safetensors", SELECTIVE)
-        with pytest.raises(ValueError, match="estimator must be the network that the calibrator was fitted around"):
-            skclamp.load(tmp_path / "monitor.safetensors", selective(target_risk=0.2))
+        other = skclamp.load(tmp_path / "monitor.safetensors", selective(target_risk=0.2))
+        with pytest.raises(ValueError, match="must keep its threshold_, target_risk and costs, .* got one of"):
+            other.partial_fit(*answered(losses(1, 300, 0.3)))
         SELECTIVE.save(tmp_path / "selective.safetensors")
         loaded = skclamp.load(tmp_path / "selective.safetensors", SELECTIVE.estimator)
         assert facts(skclamp.load(tmp_path / "monitor.safetensors", loaded)) == facts(monitor)

@@ -94,7 +94,8 @@ def test_labels_that_arent_known_have_no_say():
     none = unknown.all(1).sum()
     assert (monitor.n_missing_, monitor.n_samples_) == (none, len(Z) - none)
     assert f"({none} more had none)" in monitor.summary()
-    assert watch(Z[:5], known[:5]).n_samples_ == 0
+    nothing = watch(Z[:5], known[:5])
+    assert (nothing.n_samples_, nothing.temperature_) == (0, 1.0)
 
 
 @pytest.mark.parametrize("size", [1, 7, 150])
