@@ -33,8 +33,8 @@ class Kind(NamedTuple):
 
 
 _KINDS: dict[str, Kind] = {}
-# Parameters of which a Series is read by its names; others are arrays.
-_READ_BY_NAME = ("priors", "source_priors")
+# Parameter of which a Series is read by its names; others are arrays.
+_READ_BY_NAME = "priors"
 
 
 def register(cls, arguments=None):  # numpydoc ignore=PR02
@@ -183,7 +183,7 @@ class Writer:
         key = _key(type(value))
         arguments = {}
         for parameter, argument in _KINDS[key].arguments(value).items():
-            if parameter in _READ_BY_NAME and hasattr(argument, "items"):
+            if parameter == _READ_BY_NAME and hasattr(argument, "items"):
                 argument = dict(argument.items())
             try:
                 arguments[parameter] = self.encode(argument, f"{name}({parameter})")

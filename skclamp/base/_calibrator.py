@@ -252,8 +252,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             if checks and self._outputs == SOFTMAX and self._unjudged._tags.n_per_class and not notes.explained:
                 few, held_out = self._against_temperature(samples, rows, held_out)
             self._n_samples = samples.shard.total
-            has_scores = self._tags.learns and not notes.silent
-            self._scores = self._score(samples, rows, raw, held_out, checks, notes) if has_scores else None
+            self._scores = None if notes.silent else self._score(samples, rows, raw, held_out, checks, notes)
             self._remember(samples)
             if checks and looked is not None:
                 self._look_back(looked, samples, notes, few or self._outputs.is_dense)
@@ -378,11 +377,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             )
         # Normalized over all samples, or over those of each class. Temperatures are the same at any scale.
         n_samples, total, n_columns = int((samples.weight > 0).sum()), samples.weight.sum(), samples.logits.shape[1]
-        matter = self._tags.learns and self._tags.group != "temperatures"
+        matter = self._tags.group != "temperatures"
         if matter and total < n_columns + 0.5 and n_samples >= words.MIN_SAMPLES_PER_PARAMETER * n_columns:
             note(words.NORMALIZED_WEIGHTS.format(total=total, n_samples=n_samples), CalibrationSetWarning)
-        if not self._tags.learns:
-            return None
         if self._outputs.n_labels:
             tell(look_at_labels(samples))
             return None
@@ -409,8 +406,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _least_probability(self, samples):
         """Return the stand-in for probabilities of 0, in the samples of all processes; 0 where there are none."""
-        # Without labels nothing says what zeros stand for.
-        if not (self._tags.takes_logarithms and self._tags.learns and samples.backbone.votes):
+        if not (self._tags.takes_logarithms and samples.backbone.votes):
             return 0.0
         logits, y, weight, _ = samples.rows()
         counted = (weight > 0).to(logits.device)
@@ -471,7 +467,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _fitted_to(self, rows, outputs):
         """Return a clone that takes logits, its map fitted to `Rows` of an output layer."""
         fitted = self._bare(rows, outputs)
-        learns_more = type(self)._fit is not BaseCalibrator._fit or type(self)._learn is not BaseCalibrator._learn
+        own = type(self)
+        learns_more = own._fit is not BaseCalibrator._fit or own._remember is not BaseCalibrator._remember
         if learns_more and outputs == SOFTMAX:
             # Than a map of rows.
             return fitted.fit(rows.logits, rows.y.cpu().numpy(), rows.weight.cpu().numpy())

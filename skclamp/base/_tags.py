@@ -20,8 +20,6 @@ class MapTags:
     map_of_labels : {"all", "each"} or None, default="each"
         Of several labels that don't exclude each other: whether all have one map, or each one of its own. None takes no
         such labels.
-    learns : bool, default=True
-        Whether anything is learned from samples: labels then say something, and scores do.
     learns_by_class : bool, default=False
         Whether the map has numbers of each class. `_fit_logits` and the map then see the columns of classes with
         samples alone, and temperature scaling sets the probabilities of the others.
@@ -63,7 +61,6 @@ class MapTags:
     takes_absent: bool = True
     takes_places: bool = True
     map_of_labels: str | None = "each"
-    learns: bool = True
     learns_by_class: bool = False
     reads_again: bool = False
     holds_out: bool = False

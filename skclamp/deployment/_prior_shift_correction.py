@@ -23,7 +23,6 @@ from .._judging.words import verdict_of_frequencies
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.docstrings import with_shared_docs
-from .._utils.labels import resolve_classes
 from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator, Map
@@ -64,9 +63,7 @@ class PriorShiftCorrection(BaseCalibrator):
     samples for it, probabilities stay those of `fit`. They do as well, with another warning, where classes aren't as
     probable on average as the labels have them: see Notes.
 
-    Frequencies that are known go to `priors`; nothing is estimated or tested then. Where the classifier was trained on
-    other frequencies that are known too, since negatives were sampled or classes were weighted, they go to
-    `source_priors`: ``PriorShiftCorrection(classifier, priors=..., source_priors=...).fit(X)`` needs no labels.
+    Frequencies that are known go to `priors`; nothing is estimated or tested then.
 
     Parameters
     ----------
@@ -76,20 +73,15 @@ class PriorShiftCorrection(BaseCalibrator):
         Class frequencies of the deployment, in the order of ``classes_``, that sum to 1; a dict, and a pandas Series,
         are read by the classes' names. A class of frequency 0 gets a probability of 0. None has them estimated by
         `adapt`.
-    source_priors : array-like of shape (n_classes,) or dict, default=None
-        Class frequencies above 0 that the estimator's probabilities are for, as `priors` are given, beside these. With
-        balanced class weights they are ``1 / n_classes`` each. `fit` then learns nothing, whatever labels and weights
-        it is given, and the estimator must be fitted. None has them learned from the labelled samples, with a
-        temperature.
     {shared_parameters}
 
     Attributes
     ----------
     temperature_ : float
-        The optimal T of temperature scaling; not set around a calibrator, nor with `source_priors`.
+        The optimal T of temperature scaling; not set around a calibrator.
     labelled_priors_ : ndarray of shape (n_classes,)
-        Each class's mean probability on the labelled samples, or `source_priors`. These are the frequencies that the
-        probabilities are for, and the labels' own where the classes are calibrated.
+        Each class's mean probability on the labelled samples. These are the frequencies that the probabilities are
+        for, and the labels' own where the classes are calibrated.
     priors_ : ndarray of shape (n_classes,)
         Frequencies that the probabilities are for: those of the labelled samples, unless `priors` gives others or
         `adapt` has kept its own.
@@ -156,18 +148,11 @@ class PriorShiftCorrection(BaseCalibrator):
     array([0.1, 0.1, 0.8])
     >>> calibrator.accepted_
     True
-
-    One positive in a hundred, half of the training samples:
-
-    >>> known = PriorShiftCorrection(priors=[0.99, 0.01], source_priors=[0.5, 0.5], response="probabilities")
-    >>> known.fit([[0.2, 0.8]]).predict_proba([[0.2, 0.8]]).round(3)
-    array([[0.961, 0.039]])
     """
 
     priors: object = None
-    source_priors: object = None
 
-    _parameter_constraints = dict.fromkeys(("priors", "source_priors"), ["array-like", dict, torch.Tensor, None])
+    _parameter_constraints = {"priors": ["array-like", dict, torch.Tensor, None]}
 
     priors_, labelled_priors_, temperature_ = Learned(), Learned(), Learned()
 
@@ -208,8 +193,6 @@ class PriorShiftCorrection(BaseCalibrator):
             raise TypeError("adapt takes no labels and no weights, only X; labelled samples are for fit")
         if self.priors is not None:
             raise ValueError(f"priors must be None for adapt, which estimates them; got {self.priors!r}")
-        if not hasattr(self, "_moments"):
-            raise ValueError("adapt needs a fit to labelled samples, without source_priors: fit again")
         plain = copy.copy(self)
         plain.priors_ = self.labelled_priors_
         log_proba = to_numpy(plain.predict_log_proba(dataset_behind(X, any_order=True)))
@@ -250,39 +233,13 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _validate_params(self):
         super()._validate_params()
-        for name in ("priors", "source_priors"):
-            if getattr(self, name) is not None:
-                _frequencies(name, getattr(self, name))
-        if self.source_priors is None:
-            return
-        if self.priors is None:
-            raise ValueError(
-                "priors must be given beside source_priors: the class frequencies of the deployment; got None. Where "
-                "they aren't known, fit to labelled samples without source_priors, and adapt"
-            )
-        if not is_frozen(self.estimator):
-            raise ValueError(
-                "estimator must be fitted where source_priors is given, since nothing is learned then: fit it first; "
-                f"got {self.estimator!r}"
-            )
-
-    def _learn(self, X, y=None, sample_weight=None, params=None, **options):
-        if self.source_priors is None:
-            return super()._learn(X, y, sample_weight, params, **options)
-        # Pipelines and searches hand on labels and weights in any case, from which nothing is learned.
-        return super()._learn(X, **options)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = self.source_priors is None
-        return tags
+        if self.priors is not None:
+            _frequencies(self.priors)
 
     def _opening(self):
         return super()._opening()._replace(exact=True)
 
     def _read(self, X, y, *, any_order, metadata, **told):
-        if self.source_priors is not None:
-            return self._read_unlabelled(X, **told)
         if not self._corrects_a_calibrator or is_frozen(self.estimator):
             return super()._read(X, y, any_order=any_order, metadata=metadata, **told)
         if not is_frozen(self._frozen_part().estimator):
@@ -296,27 +253,11 @@ class PriorShiftCorrection(BaseCalibrator):
         found = read(open_backbone(fitted, self._opening()), X, y, any_order=any_order)
         return Samples.of(**found, **told, metadata=metadata, estimator=fitted)
 
-    def _read_unlabelled(self, X, *, classes, ranks, **_):
-        """The samples of X, with the most probable classes as labels."""
-        backbone = self._open_backbone()
-        X = dataset_behind(X, any_order=True)
-        inputs = backbone.open(X)
-        logits, _ = backbone.logits(inputs)
-        # The names that frequencies are given by stand for labels.
-        named = next((each for each in (self.priors, self.source_priors) if hasattr(each, "keys")), None)
-        seen = np.arange(logits.shape[1]) if named is None else np.array(list(named.keys()))
-        classes = resolve_classes(
-            seen, logits.shape[1], classes=classes, known=backbone.classes, likely=backbone.likely_classes
-        )
-        labels = classes[logits.argmax(1).cpu().numpy()]
-        return Samples.of(logits, labels, backbone, classes=classes, ranks=ranks, X=X, inputs=inputs)
-
     @property
     def _tags(self):
         return MapTags(
             map_of_labels=None,
             takes_places=False,
-            learns=self.source_priors is None,
             needs_independence=False,
             treats_classes_alike=self.priors is None and not self._corrects_a_calibrator,
             mend_by_class="Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))",
@@ -335,9 +276,6 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight):
         learned = PriorShiftMap()
-        if self.source_priors is not None:
-            self.__dict__.pop("_moments", None)
-            return learned
         solution = None
         temperature = 1.0
         if not self._corrects_a_calibrator:
@@ -365,13 +303,9 @@ class PriorShiftCorrection(BaseCalibrator):
         super()._remember(samples)
         self.accepted_ = self.priors is not None
         if self.accepted_:
-            self.map_ = copy.deepcopy(self.map_).learn(
-                priors_=_frequencies("priors", self.priors, self.classes_), given=True
-            )
-        if self.source_priors is not None:
-            self.labelled_priors_ = _frequencies("source_priors", self.source_priors, self.classes_)
-        elif self.accepted_ and self._off_by_class:
-            note(self._off_by_class, CalibrationSetWarning)
+            self.map_ = copy.deepcopy(self.map_).learn(priors_=_frequencies(self.priors, self.classes_), given=True)
+            if self._off_by_class:
+                note(self._off_by_class, CalibrationSetWarning)
 
     @property
     def module_(self):
@@ -380,12 +314,6 @@ class PriorShiftCorrection(BaseCalibrator):
         return super().module_
 
     def _sentences(self):
-        if self.map_.given and not hasattr(self, "_moments"):
-            yield (
-                f"{type(self).__name__} learned nothing from samples: it multiplies each class's probability by its "
-                "frequency in priors over that in source_priors."
-            )
-            return
         yield from super()._sentences()
         if hasattr(self, "verdict_"):
             yield self.verdict_.reason
@@ -429,7 +357,7 @@ def _off_by_class(p_value, by_class):
     )
 
 
-def _frequencies(name, given, classes=None):
+def _frequencies(given, classes=None):
     """Frequencies as an array that sums to 1, in the order of the classes; raises unless they are such."""
     priors = given
     expected = "one per class" if classes is None else f"one for each of {len(classes)} classes"
@@ -437,15 +365,10 @@ def _frequencies(name, given, classes=None):
         by_class = dict(given.items())
         names = list(by_class) if classes is None else classes.tolist()
         if set(by_class) != set(names):
-            raise ValueError(f"{name} must have a frequency for each of the classes {names}; got {by_class}")
+            raise ValueError(f"priors must have a frequency for each of the classes {names}; got {by_class}")
         priors = [by_class[each] for each in names]
-    values = tensor_of(priors, name).cpu().double().numpy()
-    least = "of at least 0"
-    are_enough = values >= 0
-    if name == "source_priors":
-        least = "above 0"
-        are_enough = values > 0
-    whole = values.ndim == 1 and values.size and are_enough.all() and abs(values.sum() - 1) <= _ROUNDING
+    values = tensor_of(priors, "priors").cpu().double().numpy()
+    whole = values.ndim == 1 and values.size and (values >= 0).all() and abs(values.sum() - 1) <= _ROUNDING
     if not whole or (classes is not None and len(values) != len(classes)):
-        raise ValueError(f"{name} must be frequencies {least}, {expected}, that sum to 1; got {given!r}")
+        raise ValueError(f"priors must be frequencies of at least 0, {expected}, that sum to 1; got {given!r}")
     return values / values.sum()
