@@ -11,25 +11,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import Opening
-from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
 from .._backbones.opening import check_probabilistic, check_samples, is_frozen, open_backbone
-from .._backbones.rows import prints_of, recording, row_prints
-from .._backbones.samples import cross_fit
+from .._backbones.rows import row_prints
+from .._backbones.samples import Samples, cross_fit, read
 from .._judging.near_duplicates import units_of
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.risk import best_unproven, mean_risk, prove
 from .._judging.splits import likely_labels
 from .._looks.diagnosis import look_for_errors
-from .._utils.arrays import as_given, tensor_of, to_numpy
+from .._utils.arrays import as_given, to_numpy
 from .._utils.labels import (
     accuracy,
-    check_groups,
     check_labels,
-    check_same_length,
     check_sample_weight,
-    encode_labels,
-    group_numbers,
     predict_labelled,
 )
 from .._utils.metadata import NO_METADATA, route, without_none
@@ -245,67 +240,64 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self._validate_params()
             check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
-            read = self._out_of_sample if is_frozen(self.estimator) else self._out_of_fold
-            y, proba, prints = read(X, y, sample_weight, groups, params)
+            samples = self._read(X, y, sample_weight, groups, params)
+            self._backbone = samples.deployed
+            if samples.estimator is not None:
+                self.estimator_ = samples.estimator
             self.classes_ = np.asarray(self.estimator_.classes_)
             self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
-            y_encoded = encode_labels(y, self.classes_)
-            weight = check_sample_weight(sample_weight, len(y))
-            log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
+            y_encoded, weight = samples.y_encoded.cpu(), samples.weight
+            log_proba = torch.log_softmax(samples.logits.double().cpu(), 1)
             are_scores = getattr(self.estimator_, "estimator", self) is None
             doubt = OF_CLONES
-            if is_frozen(self.estimator):
-                doubt = self._look_for_samples_seen(X, prints, weight.numpy() > 0)
-                tell(look_for_errors(log_proba, tensor_of(y_encoded, "y"), weight, purpose="prove the risk"))
+            if samples.estimator is None:
+                doubt = self._look_for_samples_seen(X, samples.prints, weight.numpy() > 0)
+                tell(look_for_errors(log_proba, y_encoded, weight, purpose="prove the risk"))
             units = units_of(
-                dataset_behind(X, any_order=True),
-                prints,
-                y_encoded,
+                samples.X,
+                samples.prints,
+                y_encoded.numpy(),
                 weight,
                 log_proba,
-                None if groups is None else group_numbers(groups, len(y)),
-                labels=likely_labels(log_proba, tensor_of(y_encoded, "y")) if are_scores else None,
+                samples.groups,
+                labels=likely_labels(log_proba, y_encoded) if are_scores else None,
             )
             if units.are_near:
                 doubt = doubt or OF_NEAR_COPIES
-            self._choose_threshold(proba, y_encoded, weight.numpy(), units.numbers, doubt, grouped=groups is not None)
-            self._backbone = self._open_backbone()
+            proba = log_proba.exp().numpy()
+            grouped = groups is not None
+            self._choose_threshold(proba, y_encoded.numpy(), weight.numpy(), units.numbers, doubt, grouped=grouped)
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
                 validate_data(self, X, skip_check_array=True)
         return self
 
-    def _out_of_sample(self, X, y, sample_weight, groups, params):
-        """Labels, what a fitted estimator says of samples that should be new to it, and hashes of these."""
-        # Raises for what nobody takes.
-        self._route(params)
-        in_order = sample_weight is not None or groups is not None
-        self.estimator_ = self._frozen_part()
-        with recording() as recorded:
-            predicted, y = predict_labelled(self.estimator_, X, y, in_order=in_order)
-        y = check_labels(y)
-        check_same_length(y, len(predicted), "y")
-        return y, predicted, prints_of(dataset_behind(X, any_order=True), recorded, len(y))
+    def _read(self, X, y, sample_weight, groups, params):
+        """`Samples` that are new to a fitted estimator; or out of fold, where clones are fitted."""
+        y = None if y is None else check_labels(y)
+        if is_frozen(self.estimator):
+            # Raises for what nobody takes.
+            metadata = self._route(params)._replace(groups=groups)
+            any_order = y is None and sample_weight is None and groups is None
+            found = read(self._open_backbone(), X, y, any_order=any_order)
+        else:
+            metadata = self._route({"sample_weight": sample_weight, "groups": groups, **params})
+            found = cross_fit(self.estimator, _OPENING, X, y, metadata, cv=5 if self.cv is None else self.cv)
+        return Samples.of(**found, sample_weight=sample_weight, metadata=metadata)
 
     def _look_for_samples_seen(self, X, prints, counted):
         """Return what speaks against a proof by samples that fitted a calibrator, known by hashes, or None."""
-        inner = self.estimator_
-        shares = []
-        while inner is not None:
-            *transformers, calibrator = flat_steps(inner)
-            if not isinstance(calibrator, BaseCalibrator):
-                break
+        share, name = 0.0, ""
+        *transformers, calibrator = flat_steps(self.estimator_)
+        while isinstance(calibrator, BaseCalibrator):
             for transformer in transformers:
                 X = transformer.transform(X)
             # A calibrator has seen rows as its pipeline transforms them.
             prints = row_prints(X) if transformers else prints
-            if prints is None:
-                break
             seen = getattr(calibrator, "_rows_seen", None)
-            if seen is not None:
-                shares.append((shared_share(prints[counted], seen), type(calibrator).__name__))
-            inner = calibrator._backbone.classifier
-        share, name = max(shares, default=(0.0, ""))
+            if prints is not None and seen is not None:
+                share, name = max((share, name), (shared_share(prints[counted], seen), type(calibrator).__name__))
+            *transformers, calibrator = flat_steps(calibrator._backbone.classifier)
         if not share:
             return None
         note(
@@ -314,17 +306,6 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             CalibrationSetWarning,
         )
         return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
-
-    def _out_of_fold(self, X, y, sample_weight, groups, params):
-        """Labels, what clones say of samples that weren't theirs, and hashes of these; the estimator has all."""
-        check_no_dataset(dataset_behind(X), UNFITTED)
-        y = check_labels(y)
-        if groups is not None:
-            check_groups(groups, len(y))
-        metadata = self._route({"sample_weight": sample_weight, "groups": groups, **params})
-        found = cross_fit(self.estimator, _OPENING, X, y, metadata, cv=5 if self.cv is None else self.cv)
-        self.estimator_ = found["estimator"]
-        return y, found["logits"].double().exp().numpy(), found["prints"]
 
     def _check_costs(self):
         """The costs as an array, or None."""
@@ -492,12 +473,11 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
 
     def _dtype_of_answers(self):
         """Return the dtype that holds the classes and the label that abstains, each as it is."""
-        kind = self.classes_.dtype.kind
-        label = self.abstain_label_
-        numbers = kind in "iuf" and isinstance(label, Real) and not isinstance(label, bool)
-        if not numbers and not (kind == "U" and isinstance(label, str)):
+        label = np.asarray([self.abstain_label_])
+        kinds = self.classes_.dtype.kind + label.dtype.kind
+        if not (set(kinds) <= set("iuf") or kinds == "UU"):
             return object
-        dtype = np.result_type(self.classes_, np.asarray([label]))
+        dtype = np.result_type(self.classes_, label)
         # Large integers would be others as floats.
         return dtype if self.classes_.astype(dtype).tolist() == self.classes_.tolist() else object
 
@@ -603,10 +583,9 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         write(self, path)
 
     def _open_backbone(self):
-        if not hasattr(self, "estimator_"):
-            # Of one that load is given.
-            check_probabilistic(self._frozen_part())
-            self.estimator_ = self._frozen_part()
+        # Of one that load is given.
+        check_probabilistic(self._frozen_part())
+        self.estimator_ = self._frozen_part()
         return open_backbone(self.estimator_, _OPENING)
 
     def _route(self, params):
