@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from html import escape
 from itertools import chain
-from math import isnan
 from pathlib import Path
 
 from tabulate import tabulate
@@ -34,8 +33,8 @@ class CalibratorComparison:
 
     Printed, it is a table, the lowest NLL first. "best" has it; those tied with the best, by "~", can't be told from
     it: of them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown beside its noise
-    floor, below which differences say nothing. Of two classes it is that of the second one's probability, whose mean
-    the wide table tells; of several labels a sample, of all their probabilities. The area under the risk-coverage curve
+    floor, below which differences say nothing. Of two classes it is that of the second one's probability; of several
+    labels a sample, of all their probabilities. The area under the risk-coverage curve
     (AURC) tells what confidence is good for where the least confident answers aren't given.
 
     Parameters
@@ -192,8 +191,9 @@ class CalibratorComparison:
         Parameters
         ----------
         wide : bool, default=False
-            Whether it has all the scores, and says what they are. Without, it has what decides: accuracy, NLL, the
-            difference to the best one's with its standard error, and the ECE beside its noise floor; in 80 columns.
+            Whether it has all the scores, by the names of `CalibratorScores`, and says what they are. Without, it has
+            what decides: accuracy, NLL, the difference to the best one's with its standard error, and the ECE beside
+            its noise floor; in 80 columns.
 
         Returns
         -------
@@ -206,9 +206,10 @@ class CalibratorComparison:
             If `wide` isn't True or False.
         """
         if check_flag(wide, "wide"):
-            return f"{self._all_columns('simple')}\n\n{textwrap.fill(self._notes(), _WIDTH_OF_NOTES)}"
+            table = tabulate([asdict(row) for row in self.rows], headers="keys", floatfmt=".4f")
+            return f"{table}\n\n{textwrap.fill(self._notes(), _WIDTH_OF_NOTES)}"
         event = "" if self._event is None else f"\nECE: of P({self._event})."
-        return f"{self._deciding_columns()}\n{_WORTH_KNOWING}{event}"
+        return f"{self._deciding_columns('simple')}\n{_WORTH_KNOWING}{event}"
 
     def __str__(self):
         return self.to_string()
@@ -216,7 +217,7 @@ class CalibratorComparison:
     __repr__ = __str__
 
     def _repr_html_(self):
-        return f"{self._all_columns('html')}\n<p>{escape(self._notes(), quote=False)}</p>"
+        return f"{self._deciding_columns('html')}\n<p>{escape(self._notes(), quote=False)}</p>"
 
     @property
     def _event(self):
@@ -229,15 +230,8 @@ class CalibratorComparison:
         """The ECE, and the event that it is of where that isn't the most probable class."""
         return "ECE" if self._event is None else f"ECE of P({self._event})"
 
-    def _all_columns(self, style):
-        """Return all the scores as a table."""
-        rows = [self._cells(row) for row in self.rows]
-        heads, formats, _ = zip(*rows[0], strict=True)
-        values = [[value for _, _, value in row] for row in rows]
-        return tabulate(values, headers=heads, floatfmt=formats, tablefmt=style, missingval="before")
-
-    def _deciding_columns(self):
-        """Return as text the columns that say which calibrator to take: 80 characters with the longest name."""
+    def _deciding_columns(self, style):
+        """Return the columns that say which calibrator to take: 80 characters with the longest name."""
         rows = [
             {
                 "calibrator": row.name,
@@ -249,40 +243,13 @@ class CalibratorComparison:
             for row in self.rows
         ]
         rows[0]["- best"] = "best"
-        return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
-
-    def _cells(self, row):
-        """Head, format and value of each cell of a row."""
-        tied = "tied" if row.tied else ""
-        last = ("SCE %", ".3f", 100 * row.sce)
-        if self._event is not None:
-            # The classwise error would say the same once more; where the mean lies, it doesn't.
-            _, count, _, total = self._content["cells"][row.name][2].columns
-            last = (f"mean P({self._event}) %", ".2f", 100 * total.sum() / count.sum())
-        return [
-            ("calibrator", "", row.name),
-            ("acc. %", ".2f", 100 * row.accuracy),
-            ("NLL", ".4f", row.nll),
-            ("- best", "+.4f", row.nll_difference),
-            ("s.e.", ".4f", row.nll_difference_se),
-            ("tied", "", "best" if row.name == self.best else tied),
-            ("D² NLL", ".4f", row.d2_log_loss),
-            ("Brier", ".4f", row.brier),
-            ("D² Brier", ".4f", row.d2_brier),
-            (f"{self._error_name} % [95 %]", "", _interval(row.ece, row.ece_low, row.ece_high)),
-            ("floor (95 %)", "", f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})"),
-            ("AECE %", ".2f", 100 * row.aece),
-            last,
-            ("AURC % [95 %]", "", _interval(row.aurc, row.aurc_low, row.aurc_high)),
-            ("fit s", ".2f", None if isnan(row.fit_time) else row.fit_time),
-            ("pred. s", ".2f", row.predict_time),
-        ]
+        return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
 
     def _notes(self):
         calibration, test = self.network_times
         notes = (
             f"tied: not told from the best by its NLL (paired losses, Tukey's range test, {self.alpha:g}). "
-            "D²: share of the NLL, or Brier score, of the test set's class frequencies that is saved. "
+            "d2: share of the NLL, or Brier score, of the test set's class frequencies that is saved. "
             "floor: ECE of perfectly calibrated probabilities like these, mean and 95 % quantile. AURC: area under the "
             "curve of risk over coverage, the mean share of errors among the most confident answers. Times of output "
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
@@ -301,16 +268,8 @@ class CalibratorComparison:
         if self._about["nGroups"]:
             notes += f" Test samples are of {self._about['nGroups']:,} groups, each compared and resampled as one."
         if self._event is not None:
-            _, count, hits, _ = self._content["cells"][self.best][2].columns
-            notes += (
-                f" ECE, floor and AECE are of the probability of class {self._event}, "
-                f"which {100 * hits.sum() / count.sum():.2f} % of the test set are."
-            )
+            notes += f" ECE, floor and AECE are of the probability of class {self._event}."
         return notes
-
-
-def _interval(value, low, high):
-    return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
 def compare_calibrators(
@@ -358,11 +317,12 @@ def compare_calibrators(
         ``compare_calibrators(estimator, dataset, X_test=test_dataset)``.
     calibrators : list, list of (str, calibrator), or dict by name, default=None
         Calibrators that aren't fitted and have no estimator, which are cloned and fitted to `X_cal`; those of a list,
-        all of different classes, go by their classes' names. One that is fitted is compared as it is: around the same
-        estimator, or to logits, of which it gets this estimator's. None takes those of the package that suit the number
-        of classes and of samples, neural clamping among them for a torch network, unless a warning says why not;
-        `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of several labels a sample,
-        maps of one label each are among them only if each label is 0 of 100 samples and 1 of 100 others.
+        all of different classes, go by their classes' names. One that is fitted is compared as it is: around an
+        estimator, which takes `X_test`, or to logits, of which it gets this estimator's. None takes those of the
+        package that suit the number of classes and of samples, neural clamping among them for a torch network, unless a
+        warning says why not; `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of
+        several labels a sample, maps of one label each are among them only if each label is 0 of 100 samples and 1 of
+        100 others.
     params : dict, default=None
         What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
         alike.
@@ -419,18 +379,14 @@ def compare_calibrators(
     Raises
     ------
     ValueError, TypeError
-        If a calibrator is none of this package, has an estimator of its own without being fitted, or was fitted around
-        another; if a name is taken, or any parameter or data break a rule.
+        If a calibrator is none of this package, has an estimator of its own without being fitted, or one where `X_test`
+        holds logits; if a name is taken, or any parameter or data break a rule.
 
     Warns
     -----
     CalibrationSetWarning
         If `X_test` holds samples of `X_cal`, in any order; if `groups` were given, and no `groups_test`; if neural
         clamping, which nobody asked for, is left out.
-    TrainingDataWarning
-        If a fitted estimator is more often right on `X_cal` than on `X_test`, by Fisher's exact test at 0.01 %: it
-        knows `X_cal` from its training, or `X_test` is of another kind, or its classes in another order. Where each
-        place has a class, the share of right places counts for as many images as there are.
 
     Notes
     -----

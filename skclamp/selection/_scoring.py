@@ -245,8 +245,6 @@ class Scoring:
 
     def _of_samples(self, values):
         """Values of rows as what each sample adds to their mean: over labels that of each one's rows, else over all."""
-        if self._n_each == 1:
-            return values
         means = self._means(values)
         parts = np.where(self._known, values.reshape(self._known.shape) - means, 0)
         # Each label may be known of other samples.

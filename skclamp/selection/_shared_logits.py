@@ -5,14 +5,11 @@ import math
 import time
 
 import numpy as np
-import torch
-from scipy import stats
 from scipy.special import expit
 from sklearn.base import clone
 
 from .. import scaling
 from .._backbones.classifier import CalibratorBackbone
-from .._backbones.opening import is_frozen
 from .._backbones.samples import Samples, read
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
@@ -26,13 +23,11 @@ from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..distributed import ALONE
-from ..exceptions import CalibrationSetWarning, TrainingDataWarning
+from ..exceptions import CalibrationSetWarning
 from ._candidates import is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
-# An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
-_CHANCE_OF_ACCURACIES = 1e-4
 
 
 class SharedLogits:
@@ -70,8 +65,10 @@ class SharedLogits:
         _, y_test = understood(self.outputs.kind, y_test, ignored, "y_test")
         self.params = params = without_none(params)
         # What reads the samples, and looks at them, for all the calibrators.
-        reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
+        self.reader = reader = scaling.TemperatureScaling(estimator, **shared, verbose=verbose)
         reader._take_on(self.outputs, ALONE)
+        # What calibrators that were fitted to logits are given.
+        self.of_logits = _innermost(reader).estimator is None
         # Out of fold where the estimator has to be fitted.
         self.calibration_samples, fit_seconds = timed(
             reader._read,
@@ -97,10 +94,9 @@ class SharedLogits:
         if estimator is None and hasattr(X_cal, "columns") and hasattr(X_test, "columns"):
             check_columns(X_test, list(X_cal.columns), "X_test", "X_cal")
         # What reads notes the places of dense outputs.
-        backbone = copy.copy(self.backbone) if outputs.is_dense else self.backbone
         found, test_seconds = timed(
             read,
-            backbone,
+            copy.copy(self.backbone),
             X_test,
             y_test,
             any_order=y_test is None and groups_test is None,
@@ -110,15 +106,11 @@ class SharedLogits:
         self.test = found["logits"]
         labels = found["labels"]
         self.seconds = (fit_seconds, test_seconds)
-        n_samples, n_columns = self.test.shape[:2]
-        expected = self.calibration.shape[1]
-        if bool(getattr(labels, "places", ())) != outputs.is_dense:
-            kind = "a class at each place" if outputs.is_dense else "one class a sample"
-            raise ValueError(f"y_test must have {kind}, as y_cal; got shape {getattr(labels, 'values', labels).shape}")
-        if n_columns != expected:
-            raise ValueError(f"X_test must give logits of {expected} columns, as X_cal does; got {n_columns}")
-        if n_samples < 2:
-            raise ValueError(f"X_test must hold at least 2 samples; got {n_samples}")
+        n_columns = self.test.shape[1]
+        if n_columns != self.calibration.shape[1]:
+            raise ValueError(
+                f"X_test must give logits of {self.calibration.shape[1]} columns, as X_cal does; got {n_columns}"
+            )
         if outputs.n_labels:
             check_columns(labels, self.classes, "y_test")
         self.test_samples = Samples.of(**found, classes=self.classes, name="y_test")
@@ -130,11 +122,10 @@ class SharedLogits:
             raise ValueError(
                 f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown].tolist()}"
             )
-        copies = self.test_samples.copies()
         if groups_test is None and X_test is X_cal:
             groups_test = params.get("groups")
         if groups_test is not None:
-            groups_test = group_numbers(groups_test, n_samples, "groups_test")
+            groups_test = group_numbers(groups_test, len(self.test), "groups_test")
         elif "groups" in params:
             note(
                 "groups are those of X_cal alone: each sample of X_test counts by itself, which makes intervals too "
@@ -142,11 +133,8 @@ class SharedLogits:
                 "for each sample if they don't",
                 CalibrationSetWarning,
             )
-        self.units = numbered(joined(copies, groups_test), n_samples)
-        # Of few categories rows don't tell; equal logits do, but where these are out of fold.
-        self._look_for_the_same_samples(X_test is X_cal or torch.equal(self.test, self.calibration))
-        if is_frozen(estimator):
-            self._look_for_training_data()
+        self.units = numbered(joined(self.test_samples.copies(), groups_test), len(self.test))
+        self._look_for_the_same_samples()
         with one_warning() as notes:
             if outputs != SOFTMAX:
                 reader._look_for_probabilities(self.calibration_samples)
@@ -163,42 +151,16 @@ class SharedLogits:
         self.y_test_encoded = self.y_test_encoded[..., some.numpy()]
         self.places = np.arange(math.prod(backbone.places))[backbone.kept][some.numpy()]
 
-    def _look_for_the_same_samples(self, same):
-        """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
-        share = float(same and np.array_equal(self.y_cal_encoded, self.y_test_encoded))
+    def _look_for_the_same_samples(self):
+        """A test set that shares rows with the calibration set, known by hashes."""
         seen = self.calibration_samples.rows_seen()
         prints = self.test_samples.prints
-        if not share and seen is not None and prints is not None:
-            share = shared_share(prints, seen)
+        share = 0.0 if seen is None or prints is None else shared_share(prints, seen)
         if share:
             note(
                 f"X_test holds samples of X_cal, about {share:.0%} of X_test: the calibrators are compared on what "
                 "they were fitted to, and the more a calibrator overfits the better it looks. Compare on other samples",
                 CalibrationSetWarning,
-                explains=True,
-            )
-
-    def _look_for_training_data(self):
-        """An accuracy on the calibration set that the test set's can't be by chance."""
-        shares = []
-        counts = []
-        for logits, y_encoded, units in (
-            (self.calibration, self.y_cal_encoded, self.calibration_samples.groups),
-            (self.test, self.y_test_encoded, self.units),
-        ):
-            best = (logits >= 0) if self.outputs.n_labels else logits.argmax(1)
-            share = (best.cpu().numpy() == y_encoded)[y_encoded >= 0].mean()
-            # A group's samples, and a sample's labels or places, count as one together.
-            n_units = numbered(units, len(y_encoded)).max() + 1
-            n_right = round(share * n_units)
-            shares.append(share)
-            counts.append([n_right, n_units - n_right])
-        if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
-            note(
-                f"the accuracy is {shares[0]:.2%} on X_cal and {shares[1]:.2%} on X_test, which isn't by chance: "
-                "either X_cal trained the network, and nothing learned from it will do, or X_test is of another kind, "
-                "or its classes in another order",
-                TrainingDataWarning,
                 explains=True,
             )
 
@@ -219,25 +181,25 @@ class SharedLogits:
         return timed(lambda: self.outputs.proba(self.test.double()).cpu().numpy())
 
     def _predicted_by(self, calibrator):
-        """As `uncalibrated`, by a calibrator that came fitted, around the estimator or to logits."""
-        inner = self._innermost(calibrator)
+        """As `uncalibrated`, by a fitted calibrator: by its map alone where it shares the estimator."""
+        is_map = calibrator._frozen_part() is self.reader._frozen_part()
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
-        is_map = not isinstance(inner, NeuralClampingCalibrator) and not isinstance(inner._backbone, CalibratorBackbone)
-        if is_map and inner is calibrator and type(inner).predict_proba is BaseCalibrator.predict_proba:
+        is_map &= not isinstance(calibrator._backbone, CalibratorBackbone)
+        is_map &= type(calibrator).predict_proba is BaseCalibrator.predict_proba
+        if is_map and not isinstance(calibrator, NeuralClampingCalibrator):
             normalise = expit if self.outputs.n_labels else np.exp
             return timed(lambda: normalise(to_numpy(calibrator.transform_logits(self.test))))
-        y_proba, seconds = timed(proba_of, calibrator, self._seen_by(calibrator, self.test_samples.X, self.test))
-        if self.outputs.is_dense and inner.estimator is not None:
+        inner = _innermost(calibrator)
+        seen = self.test
+        if self.of_logits or inner.estimator is not None:
+            seen = self.test_samples.X
+        elif inner.response == "probabilities":
+            seen = self.outputs.proba(self.test.double())
+        y_proba, seconds = timed(proba_of, calibrator, seen)
+        if self.outputs.is_dense and y_proba.shape[2:] != self.test.shape[2:]:
             # Of whole samples, at the places that are compared.
             y_proba = y_proba.reshape(*y_proba.shape[:2], -1)[:, :, self.places]
         return y_proba, seconds
-
-    def _seen_by(self, calibrator, X, logits):
-        """Return what a calibrator predicts from, of inputs and their logits."""
-        inner = self._innermost(calibrator)
-        if inner.estimator is not None:
-            return X
-        return self.outputs.proba(logits.double()) if inner.response == "probabilities" else logits
 
     def fit(self, calibrator, calibration):
         """Return a fitted clone of a calibrator, the seconds that its fit took, and as `uncalibrated`.
@@ -248,28 +210,30 @@ class SharedLogits:
             return calibrator, math.nan, self._predicted_by(calibrator)
         params = dict(self.params)
         weight = params.pop("sample_weight", None)
-        if isinstance(calibrator, NeuralClampingCalibrator):
-            options = {name: value for name, value in self.shared.items() if name not in ("batch_size", "cv")}
-            if not self.verbose and calibrator.verbose == "auto":
-                options["verbose"] = 0
-            fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
-            X, y = calibration
-            with fit_task(fitted, X, y, weight):
-                _, seconds = timed(fitted._learn, X, y, weight, params, checks=False)
-            return fitted, seconds, self._predicted_by(fitted)
-        fitted = clone(calibrator).set_params(estimator=self.estimator, **self.shared)
+        perturbs = isinstance(calibrator, NeuralClampingCalibrator)
         samples = self.calibration_samples
-        with fit_task(fitted, samples.logits, samples.y_encoded, samples.weight):
-            _, seconds = timed(fitted._learn, samples, checks=False)
+        options = dict(self.shared)
+        if perturbs:
+            task = (*calibration, weight)
+            given = (*task, params)
+            # It has its own, and halves samples where the estimator isn't fitted.
+            del options["batch_size"], options["cv"]
+        else:
+            task = (samples.logits, samples.y_encoded, samples.weight)
+            given = (samples,)
+        if not self.verbose and calibrator.verbose == "auto":
+            options["verbose"] = 0
+        fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
+        with fit_task(fitted, *task):
+            _, seconds = timed(fitted._learn, *given, checks=False)
         return fitted, seconds, self._predicted_by(fitted)
 
     def check_comparable(self, name, calibrator):
-        """Raise unless a calibrator that came fitted is so around this estimator, or to logits, of these classes."""
-        inner = self._innermost(calibrator)
-        if inner.estimator is not None and not self._is_compared(inner._backbone):
+        """Raise unless a calibrator that came fitted says probabilities of these classes, of what is compared."""
+        if self.of_logits and _innermost(calibrator).estimator is not None:
             raise ValueError(
-                "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
-                f"{inner!r} for {name!r}, around another"
+                "calibrators that are fitted must take what X_test holds, logits; got "
+                f"{calibrator!r} for {name!r}, around an estimator"
             )
         if calibrator._outputs != self.outputs:
             raise ValueError(
@@ -284,22 +248,12 @@ class SharedLogits:
                 f"{classes.tolist()} for {name!r}"
             )
 
-    def _innermost(self, calibrator):
-        """Of a fitted calibrator and those that it is around the one around the estimator, or to logits."""
-        backbone = calibrator._backbone
-        # The estimator may be a calibrator itself, around others.
-        while isinstance(backbone.classifier, BaseCalibrator) and not self._is_compared(backbone):
-            calibrator = backbone.classifier
-            backbone = backbone.classifier._backbone
-        return calibrator
 
-    def _is_compared(self, backbone):
-        """Return whether a backbone is of the estimator that is compared, or of a copy."""
-        found = backbone.classifier
-        expected = self.backbone.classifier
-        return found is expected is not None or (
-            type(found) is type(expected) and backbone.fingerprint() == self.backbone.fingerprint()
-        )
+def _innermost(calibrator):
+    """Of calibrators around each other the one that is around none."""
+    while isinstance(inner := calibrator._frozen_part(), BaseCalibrator):
+        calibrator = inner
+    return calibrator
 
 
 def _told(outputs):

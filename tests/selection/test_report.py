@@ -1,6 +1,5 @@
 """The comparison of calibrators: every number it shows is the one computed directly."""
 
-import re
 import sys
 from functools import partial
 
@@ -91,27 +90,22 @@ def test_differences_and_ties_are_those_of_a_paired_test(digits):
 
 def test_prints_what_it_holds(digits):
     comparison = digits[0]
-    lines = comparison.to_string(wide=True).splitlines()
-    cells = {line.split()[0]: re.findall(r"[-+]?\d+\.\d+", line) for line in lines[2 : 2 + len(comparison.rows)]}
-    assert list(cells) == [row.name for row in comparison.rows]
-    for row in comparison.rows:
-        shown = [float(cell) for cell in cells[row.name]]
-        gains = row.d2_log_loss, row.brier, row.d2_brier
-        percent = (row.ece, row.ece_low, row.ece_high, row.ece_floor, row.ece_floor_quantile, row.aece)
-        assert shown[0] == pytest.approx(100 * row.accuracy, abs=0.005)
-        assert shown[1:7] == pytest.approx([row.nll, row.nll_difference, row.nll_difference_se, *gains], abs=0.5001e-4)
-        assert shown[7:13] == pytest.approx([100 * value for value in percent], abs=0.00501)
-        assert shown[13] == pytest.approx(100 * row.sce, abs=0.000501)
-        areas = [100 * value for value in (row.aurc, row.aurc_low, row.aurc_high)]
-        assert shown[14:] == pytest.approx([*areas, row.fit_time, row.predict_time], abs=0.00501)
-    assert lines[2].split()[5] == "best"
+    head, _, *lines = comparison.to_string(wide=True).splitlines()
+    for row, line in zip(comparison.rows, lines, strict=False):
+        for name, shown in zip(head.split(), line.split(), strict=True):
+            value = getattr(row, name)
+            assert (
+                shown == str(value)
+                if isinstance(value, (str, bool))
+                else float(shown) == pytest.approx(value, abs=5.001e-5)
+            )
     assert repr(comparison) == str(comparison)
     short = str(comparison).splitlines()
     assert max(map(len, short)) <= 80
     assert [line.split()[0] for line in short[2:-1]] == [row.name.split()[0] for row in comparison.rows]
     assert f"{100 * comparison.rows[0].accuracy:.1f}" in short[2] and f"{comparison.rows[0].nll:.3f}" in short[2]
     assert " best " in short[2] and " ± " in short[-2]
-    assert "P(" not in comparison.to_string(wide=True) and " SCE % " in comparison.to_string(wide=True)
+    assert "P(" not in str(comparison)
     assert "<table>" in comparison._repr_html_() and "temperature" in comparison._repr_html_()
 
 
@@ -198,7 +192,7 @@ def test_calibrators_of_one_class_need_names():
         ({"y_cal": np.zeros(99, int)}, ValueError, "y_cal must have one value per sample.*100 and 99"),
         ({"y_test": np.full(90, 7)}, ValueError, r"y_test must hold labels among .*; got \[7\]"),
         ({"X_test": logits_of(90)}, ValueError, "X_test must give logits of 4 columns, as X_cal does; got 3"),
-        ({"X_test": logits_of(1, 4), "y_test": [0]}, ValueError, "X_test must hold at least 2 samples; got 1"),
+        ({"X_test": logits_of(1, 4), "y_test": [0]}, ValueError, "y_test must know something of at least 2 samples"),
         ({"estimator": "net"}, TypeError, "estimator must be None, a torch.nn.Module"),
     ],
 )
