@@ -23,6 +23,10 @@ _UNLABELLED = (
     ". Where -1 stands for no label, leave these samples out, or give neural clamping X_unlabelled; of places say "
     "ignore_index=-1"
 )
+_NUMBERED = (
+    ". scikit-learn's cross_val_predict(method='predict_proba') numbers labels in sorted order before it fits, and so "
+    "do its voting and stacking: pass the columns' numbers as y"
+)
 _SOFT_LABELS = (
     ". Soft labels aren't taken: give the likeliest class; or each sample once for each class, with its probability as "
     "sample_weight"
@@ -253,10 +257,10 @@ def encode_labels(y, classes, name="y"):
     unknown = classes[y_encoded] != y
     if np.any(unknown):
         others = np.unique(y[unknown])
-        raise ValueError(
-            f"{name} must hold labels among the classes {_some(classes)}; got {_some(others)}"
-            f"{_UNLABELLED if others.tolist() == [-1] else ''}"
-        )
+        advice = _UNLABELLED if others.tolist() == [-1] else ""
+        if classes.dtype.kind not in "biuf" and _are_column_indices(y, len(classes)):
+            advice = f"{_NUMBERED}, and classes=range({len(classes)})"
+        raise ValueError(f"{name} must hold labels among the classes {_some(classes)}; got {_some(others)}{advice}")
     return y_encoded.astype(np.int64, copy=False)
 
 
