@@ -25,8 +25,6 @@ from ..perturbations._norm import NormLayer, norm_part
 
 # Inputs that tell what all of them are like.
 _N_EXAMPLES = 32
-# Those that a network's layers are looked at with.
-_N_PROBES = 3
 # Of a sample of dense outputs; their gradients tell what those of all do, since neighbours agree.
 _MOST_PLACES = 1024
 
@@ -75,9 +73,8 @@ class Problem:
     def of(cls, samples):
         """The problem that `Samples` pose."""
         shard = samples.shard
-        whole = logits, y_encoded, weight = [
-            shard.all_gather(each) for each in (samples.logits, samples.y_encoded, samples.weight)
-        ]
+        weight = shard.all_gather(samples.weight)
+        everywhere = logits, y_encoded = shard.all_gather(samples.logits), shard.all_gather(samples.y_encoded)
         is_thin = logits.ndim > 2 and logits.shape[2] > _MOST_PLACES
         # The bar of all the training counts the passes.
         backbone = copy.copy(samples.backbone)
@@ -104,7 +101,7 @@ class Problem:
             groups=samples.groups,
             is_recording=samples.is_recording,
             raw=logits,
-            everywhere=tuple(whole) if is_thin else None,
+            everywhere=everywhere if is_thin else None,
         )
 
     def __len__(self):
@@ -159,8 +156,8 @@ class Problem:
         """Return the same problem, for its logits alone, at all places of dense outputs."""
         if self.everywhere is None:
             return self
-        logits, y_encoded, weight = self.everywhere
-        return replace(self, logits=logits, y_encoded=y_encoded, weight=weight, raw=logits, everywhere=None)
+        logits, y_encoded = self.everywhere
+        return replace(self, logits=logits, y_encoded=y_encoded, raw=logits, everywhere=None)
 
     def weighted(self):
         """The same problem without samples of weight 0."""
@@ -304,12 +301,6 @@ def check_differentiable(problem):
             "fit must be called outside of torch.inference_mode(), in which there are no gradients: clamping needs "
             "those with respect to X. Within torch.no_grad() it has them"
         )
-    module = problem.backbone.module
-    if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
-        raise ValueError(
-            "estimator must let gradients pass; got a network whose weights were made in torch.inference_mode(). Make "
-            "it outside of that, or pass copy.deepcopy(network), whose weights are ordinary ones"
-        )
     x, others = problem.example_batch()
     if not problem.has_floating_inputs:
         if x is not None and x.is_floating_point():
@@ -321,7 +312,7 @@ def check_differentiable(problem):
         )
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        logits = module(x, **others)
+        logits = problem.backbone.module(x, **others)
         # Distinct weights: the plain sum of logits may be constant by design.
         value = (logits.movedim(1, -1) * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
         gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
@@ -336,12 +327,11 @@ def check_differentiable(problem):
 
 def with_norm_layers(problem):
     """The same problem, and which normalisation layers of its network can be clamped."""
-    x, others = problem.example_batch(_N_EXAMPLES)
-    n_samples = len(next(iter(others.values())) if x is None else x)
+    last = min(_N_EXAMPLES, len(problem.inputs)) - 1
     # Neighbours may be alike, or blank.
-    rows = sorted({k * (n_samples - 1) // (_N_PROBES - 1) for k in range(_N_PROBES)})
-    probes = None if x is None else x[rows], {name: entry[rows] for name, entry in others.items()}
-    found = find_norm_layers(problem.backbone.module, *probes) if len(rows) > 1 else None
+    probes = problem.inputs.take(np.unique([0, last // 2, last]))
+    x, others = replace(problem, inputs=probes).example_batch()
+    found = find_norm_layers(problem.backbone.module, x, others) if last else None
     # What all processes that have samples to tell find, in one order.
     told = [each for each in problem.shard.ranks.all_gather_object(found) if each is not None]
     layers = [layer for layer in told[0][0] if all(layer in other for other, _ in told)] if told else []

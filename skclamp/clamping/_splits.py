@@ -20,18 +20,15 @@ _MANY_TORN = 0.1
 def splits_of(validation_fraction, problem):
     """Return the splits of the guard, positions among the samples with weight; none of too few samples."""
     n_distinct, n_folds = problem.n_distinct, 2
-    if validation_fraction is None:
-        if n_distinct < 2:
-            raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {n_distinct}")
-    elif isinstance(validation_fraction, Real):
+    if isinstance(validation_fraction, Real):
         n_folds = max(2, round(1 / float(validation_fraction)))
         # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
         if n_folds > (n_samples := max(n_distinct, MIN_SAMPLES)):
             rule = f"validation_fraction must hold out at least one of {n_samples} samples"
             raise ValueError(f"{rule}; got {validation_fraction}")
-    elif not isinstance(validation_fraction, str):
+    elif not (validation_fraction is None or isinstance(validation_fraction, str)):
         return _given(validation_fraction, problem) if problem.n_weighted >= MIN_SAMPLES else []
-    if n_distinct < MIN_SAMPLES and validation_fraction is not None:
+    if n_distinct < (2 if validation_fraction is None else MIN_SAMPLES):
         return []
     # The same ones whatever the order of the samples is, whatever is drawn, and whatever unlabelled ones taught.
     rows = problem.rows(problem.raw)
@@ -54,14 +51,15 @@ def _given(validation_fraction, problem):
         pairs = validation_fraction.split(y_encoded, y_encoded, **problem.split_params)
     places = np.full(len(problem), -1)
     places[problem.nonzero_weight_indices().numpy()] = np.arange(problem.n_weighted)
-    splits = []
-    for k, pair in enumerate(pairs):
-        try:
-            train, rows = (places[list(part)] for part in pair)
-        except (TypeError, ValueError, IndexError) as error:
-            rule = f"splits of the form (train, test), positions among {len(places)} samples"
-            raise ValueError(f"validation_fraction must have {rule}: {error}") from error
-        train, rows = train[train >= 0], rows[rows >= 0]
+    pairs = [*pairs]
+    try:
+        splits = [(places[list(train)], places[list(rows)]) for train, rows in pairs]
+    except (TypeError, ValueError, IndexError) as error:
+        rule = f"splits of the form (train, test), positions among {len(places)} samples"
+        raise ValueError(f"validation_fraction must have {rule}: {error}") from error
+    # In the order of the samples, as processes that share them need it.
+    splits = [[np.sort(part[part >= 0]) for part in pair] for pair in splits]
+    for k, (train, rows) in enumerate(splits):
         if not (len(train) and len(rows)):
             raise ValueError(
                 f"validation_fraction must have samples with weight in both parts of each split; got {len(train)} to "
@@ -70,8 +68,6 @@ def _given(validation_fraction, problem):
         if len(both := np.intersect1d(train, rows)):
             rule = "validation_fraction must hold out samples that aren't trained on"
             raise ValueError(f"{rule}; got sample {both[0]} in both parts of split {k}")
-        # In the order of the samples, as processes that share them need it.
-        splits.append((np.sort(train), np.sort(rows)))
     if not splits:
         raise ValueError("validation_fraction must have at least one split; got none")
     check_partition([rows for _, rows in splits], problem.n_weighted, "validation_fraction", "at most once")
