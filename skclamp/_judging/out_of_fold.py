@@ -176,8 +176,7 @@ def keep_by_score(evidence, candidate, p_value, refused):
     `refused` is the decision that folds came to before; what they tried and what not is told as well.
     """
     judged = decide(evidence, candidate)
-    tried = refused.verdict.tried | judged.verdict.tried
-    verdict = replace(judged.verdict, accepted=True, p_value=p_value, tried=tried)
-    fitted = {family for name in tried for family in name.split(" + ")}
+    fitted = judged.verdict.tried
+    verdict = replace(judged.verdict, accepted=True, p_value=p_value, tried=refused.verdict.tried | fitted)
     untried = {name: why for name, why in refused.untried.items() if name not in fitted}
     return judged._replace(verdict=verdict, objections=[], untried=untried, by_score=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from .paired import n_effective, numbered, of_groups
+from .paired import n_effective, of_groups
 
 # Samples of equal weight that the test needs, and more for each parameter: of fewer a mean is far from normal.
 _SAMPLES, _SAMPLES_PER_PARAMETER = 15, 5
@@ -71,13 +71,12 @@ def combined_p_value(p_values):
 
 def _sums(gradients, slopes, weight, groups):
     """Weighted gradients and slopes, summed over each group; of samples with weight."""
-    sums = np.column_stack([gradients, slopes]) * weight[:, None]
     kept = weight > 0
-    weighted = sums = sums[kept]
+    sums = (np.column_stack([gradients, slopes]) * weight[:, None])[kept]
     if groups is not None:
-        group = numbered(groups[kept])
-        sums = np.zeros((group.max(initial=-1) + 1, weighted.shape[1]))
-        np.add.at(sums, group, weighted)
+        order = np.argsort(groups[kept], kind="stable")
+        firsts = np.unique(groups[kept][order], return_index=True)[1]
+        sums = np.add.reduceat(sums[order], firsts)
     return sums[:, :-1], sums[:, -1]
 
 

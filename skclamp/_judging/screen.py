@@ -120,8 +120,7 @@ def forecast(products, root, groups=None):
         else:
             matrix, sums = matrix.T @ matrix, matrix.T @ sums
         for row, ridge in zip(changes, _RIDGES * weight.sum(), strict=True):
-            shrunk = matrix.copy()
-            shrunk.flat[:: len(matrix) + 1] += ridge
+            shrunk = matrix + ridge * np.eye(len(matrix))
             moved = -across @ linalg.solve(shrunk, sums, assume_a="pos", overwrite_a=True)
             row[out] = (root[out] + moved / 2) * moved
     return min(student_below_zero(*of_groups(row / weight, weight, units))[:2] for row in changes)

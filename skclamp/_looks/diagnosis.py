@@ -29,8 +29,8 @@ _DEVIATIONS = 3.09  # of a level of 1e-3, one-sided
 _MIN_ERRORS = 10
 # Of an order with the labels, beyond chance: Cohen's kappa.
 _MIN_AGREEMENT = 0.4
-# To tell guesses from what is a little better: samples, and samples of other classes than the most frequent one.
-_MIN_GUESSES, _MIN_OTHERS = 50, 20
+# To tell guesses from what is a little better: samples of other classes than the most frequent one.
+_MIN_OTHERS = 25
 _DEVIATIONS_OF_GUESSES = 1.645  # of a level of 0.05, one-sided
 # Guesses are right less often than so many times the most frequent class's share. Of so many classes, about as frequent
 # as each other, those of an untrained network are told by their order too.
@@ -215,7 +215,7 @@ def _look_for_guesses(rows, accuracy):
     n_classes = rows.logits.shape[1]
     share = np.bincount(labels, weight, n_classes) / weight.sum()
     n_units = n_effective(np.bincount(units, weight))
-    if n_units < _MIN_GUESSES or n_units * (1 - share.max()) < _MIN_OTHERS or accuracy >= _LUCKY * share.max():
+    if n_units * (1 - share.max()) < _MIN_OTHERS or accuracy >= _LUCKY * share.max():
         return [], False
     proba = rows.logits.double().softmax(1).cpu().numpy()
     mean = np.average(proba, axis=0, weights=weight)

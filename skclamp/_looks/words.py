@@ -6,7 +6,6 @@ import numpy as np
 
 MIN_SAMPLES_PER_PARAMETER = 20
 MAX_SHOWN = 20
-_NO_CHANCE = 1e-16
 
 
 PROBABILITIES = (
@@ -182,10 +181,9 @@ def _which(solved):
 
 def frequencies(name, share, mean, p_value, remedy):
     """Of classes that aren't as frequent as they are probable."""
-    chance = f"= {p_value:.2g}" if p_value > _NO_CHANCE else f"< {_NO_CHANCE:g}"
     return (
         f"class frequencies are off: class {name!r} is {share:.2%} of the labels, and has a mean probability of "
-        f"{mean:.2%} (p {chance}). {remedy}"
+        f"{mean:.2%} (p = {p_value:.2g}). {remedy}"
     )
 
 
