@@ -60,7 +60,7 @@ def resampler(proba, n_resamples, random_state):
     """A function that yields how often samples are drawn, in the same blocks each time; none for 0 replicates."""
     check_whole_number(n_resamples, "n_resamples", low=0)
     seed = check_random_state(random_state).randint(2**31 - 1)
-    return lambda: resampling_counts(proba, n_resamples, check_random_state(seed)) if n_resamples else iter(())
+    return lambda: resampling_counts(proba, n_resamples, check_random_state(seed))
 
 
 def smooth_curve(pairs, resamples, confidence_level):

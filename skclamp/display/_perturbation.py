@@ -15,8 +15,6 @@ from ._perturbation_panels import Panel, history_panels, image_panels, panels_of
 _PANEL = (2.6, 2.5)
 # Shown before and after.
 _MAX_IMAGES = 3
-# What calibrators that learn a perturbation, or choose among several, call it.
-_LEARNED = ("perturbation", "perturbations")
 
 
 @dataclass(repr=False, eq=False)
@@ -142,7 +140,7 @@ class PerturbationDisplay:
         ['channel: offset']
         >>> plt.close(display.figure_)
         """
-        if not any(hasattr(estimator, name) for name in _LEARNED):
+        if not hasattr(estimator, "perturbation"):
             got = type(estimator).__name__
             raise TypeError(f"estimator must be a NeuralClampingCalibrator, which learns a perturbation; got {got}")
         check_is_fitted(estimator)
