@@ -521,6 +521,13 @@ class NeuralClampingCalibrator(BaseCalibrator):
             n_observed, seen = self._classes_with_samples(problem)
             problem = replace(problem, observed=seen if self._guarded else None)
             clamp, decisions = self._clamped(problem, learner, X_unlabelled, X_reference, looked, n_observed)
+            if self._guarded:
+                unasked = self._is_auto and self._output_by_name is None
+                clamp, decisions = without_doubtful(
+                    clamp, decisions, self._conclude, learner.generator, unasked=unasked
+                )
+            else:
+                clamp = self._conclude(clamp)
             state = clamp.state
             looks = self._guarded and state.identity and clamp.taught is None and ranks is ALONE
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
@@ -547,7 +554,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             return rows, raw.logits, held_out and held_out / judging.rows_a_sample
 
     def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_observed):
-        """The `Clamp` that is deployed, and the `Decision` of each stage by its name: the chain of stages."""
+        """The `Clamp` that folds allow, and the `Decision` of each stage by its name: the chain of stages."""
         why = why_nothing_is_tried(looked, n_observed, guarded=self._guarded, unasked=self._is_auto)
         candidates = self._candidates(problem)
         most_views = self._most_views
@@ -579,7 +586,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             decisions["perturbation"] = nothing_tried(Objection(why))
             if most_views > 1:
                 decisions["views"] = decisions["perturbation"]
-            return self._conclude(replace(clamp, splits=[])), decisions
+            return replace(clamp, splits=[]), decisions
         if candidates or views:
             proposals, drawn = [], learner.generator.get_state()
             asked = {"guarded": self._guarded, "draws_folds": self._draws_folds, "perturbation": self.perturbation}
@@ -601,10 +608,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             clamp, decisions["views"] = join_views(
                 clamp, views, most_views, level, seed, guarded=self._guarded, by_default=known
             )
-        if not self._guarded:
-            return self._conclude(clamp), decisions
-        unasked = self._is_auto and self._output_by_name is None
-        return without_doubtful(clamp, decisions, self._conclude, learner.generator, unasked=unasked)
+        return clamp, decisions
 
     def _classes_with_samples(self, problem):
         """How many classes have samples, and a mask of them; None where it may be chance that others have none."""

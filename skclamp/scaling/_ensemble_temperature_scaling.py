@@ -7,7 +7,6 @@ import torch
 
 from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.temperature import DEFAULT_BOUNDS, first_temperature, log_likelihoods
-from .._utils.arrays import absent_again, absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator, Map
@@ -20,12 +19,8 @@ _FIRST_SHARES = (0.98, 0.01, 0.01)
 _MIN_SHARE = 1e-8
 _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
 _CHUNK_SIZE = 2**17
-
-
-def tempered(logits, temperature):
-    """Log-probabilities at a temperature; gradients are none of classes that a sample doesn't have."""
-    absent = absent_among(logits)
-    return torch.log_softmax(absent_again(without(logits, absent) / temperature, absent), 1)
+# Whose quotients by any temperature are finite.
+_LEAST_LOGIT = -1e300
 
 
 class EnsembleMap(Map):
@@ -33,7 +28,7 @@ class EnsembleMap(Map):
 
     def transform(self, logits):
         uniform = -n_present(logits).log().expand_as(logits)
-        parts = [tempered(logits, self.temperature_), torch.log_softmax(logits, 1), uniform]
+        parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1), uniform]
         shares = self.weights_.to(logits).log()
         return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 
@@ -107,30 +102,23 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         if solution.prior_strength:
             # Errors are too few for this T too, and for shares.
             return EnsembleMap(temperature_=solution.temperature, weights_=np.array([1.0, 0.0, 0.0]))
-        temperature, weights = _fit(logits.double(), y, sample_weight, solution.temperature)
-        return EnsembleMap(temperature_=temperature, weights_=weights)
+        # Of classes that a sample doesn't have -inf would have a slope that is no number.
+        finite, y = logits.double().clamp(min=_LEAST_LOGIT), y.to(logits.device)
+        theta = torch.tensor([math.log(solution.temperature), *_FIRST_SHARES]).to(finite).requires_grad_()
 
+        def loss(logits, y, weight, plain, uniform):
+            # Maximising ``mean log(parts @ shares) - sum(shares)`` over all shares makes their sum 1.
+            shares = theta[1:]
+            tempered = torch.log_softmax(logits / theta[0].exp(), 1).gather(1, y)[:, 0]
+            mixed = torch.logsumexp(torch.stack([tempered, plain, uniform]) + shares.log()[:, None], 0)
+            return weight.sum() * shares.sum() - weight @ mixed
 
-def _fit(logits, y, weight, temperature):
-    """Temperature and shares of least NLL, from those of temperature scaling.
-
-    Maximising ``mean log(parts @ shares) - sum(shares)`` over all shares that aren't negative makes their sum 1.
-    """
-    theta = torch.tensor([math.log(temperature), *_FIRST_SHARES]).to(logits).requires_grad_()
-
-    def loss(logits, y, weight, plain, uniform):
-        shares = theta[1:]
-        of_labels = torch.stack([tempered(logits, theta[0].exp()).gather(1, y)[:, 0], plain, uniform])
-        mixed = torch.logsumexp(of_labels + shares.log()[:, None], 0)
-        return weight.sum() * shares.sum() - weight @ mixed
-
-    y = y.to(logits.device)
-    size = max(1, _CHUNK_SIZE // logits.shape[1])
-    plain, uniform = log_likelihoods(logits, y, 1.0), -n_present(logits)[:, 0].log()
-    parts = logits, y[:, None], (weight / weight.sum()).to(logits), plain, uniform
-    chunks = list(zip(*(part.split(size) for part in parts), strict=True))
-    bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _MIN_SHARE, None)] * 3]
-    note_unconverged(minimise_by_gradient(loss, [theta], chunks, bounds=bounds, **_OPTIONS).success)
-    log_temperature, *shares = theta.detach().cpu().numpy()
-    shares = np.where(np.less(shares, _MIN_SHARE), 0, shares)
-    return math.exp(log_temperature), shares / shares.sum()
+        weight = (sample_weight / sample_weight.sum()).to(finite)
+        parts = finite, y[:, None], weight, log_likelihoods(logits, y, 1.0), -n_present(logits)[:, 0].log()
+        size = max(1, _CHUNK_SIZE // logits.shape[1])
+        chunks = list(zip(*(part.split(size) for part in parts), strict=True))
+        bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _MIN_SHARE, None)] * 3]
+        note_unconverged(minimise_by_gradient(loss, [theta], chunks, bounds=bounds, **_OPTIONS).success)
+        log_temperature, *shares = theta.detach().cpu().numpy()
+        shares = np.where(np.less(shares, _MIN_SHARE), 0, shares)
+        return EnsembleMap(temperature_=math.exp(log_temperature), weights_=shares / shares.sum())
