@@ -30,8 +30,8 @@ from .rows import record
 
 # Where inputs of several sizes are made alike, batch by batch.
 _BY_COLLATING = "or have a DataLoader pad each batch: DataLoader(dataset, collate_fn=...)"
-# What torch's DataLoader takes only where there are workers. Persistent ones would change the order of an epoch.
-_OF_WORKERS = ("multiprocessing_context", "prefetch_factor", "timeout", "worker_init_fn")
+# How a loader's workers read. Persistent ones would change the order of an epoch.
+_OF_LOADING = ("num_workers", "pin_memory", "multiprocessing_context", "prefetch_factor", "timeout", "worker_init_fn")
 BATCH_SIZE = 64
 # Numbers of a batch of "auto" on a CPU, 16 images of 224 x 224 in colour: what one layer makes of more neither stays in
 # the caches nor on the heap, whose pages are then mapped anew for each layer.
@@ -101,8 +101,7 @@ class LoadedDataset(Dataset):
 
     def __init__(self, loader, any_order):
         _check_loader(loader, any_order)
-        names = ("num_workers", "pin_memory", *(_OF_WORKERS if loader.num_workers else ()))
-        self.loading = {name: getattr(loader, name) for name in names}
+        self.loading = {name: getattr(loader, name) for name in _OF_LOADING}
         self.loading["batch_size"] = loader.batch_sampler.batch_size
         if loader.collate_fn is not default_collate:
             self.loading["collate_fn"] = loader.collate_fn
@@ -168,13 +167,18 @@ def _without_labels(entries):
 
 
 def _entry(values, name):
-    try:
-        tensor = tensor_of(values, _ENTRY.format(name))
-    except ValueError as error:
-        raise ValueError(f"{error}. Pad them, as tokenizers do with padding=True, {_BY_COLLATING}") from error
+    tensor = _array(values, _ENTRY.format(name), "Pad them, as tokenizers do with padding=True")
     if tensor.ndim == 0:
         raise ValueError(f"entry {name!r} of X must have samples along its first axis; got the single number {tensor}")
     return tensor
+
+
+def _array(values, name, mend):
+    """Real numbers as a tensor; `mend` says what makes inputs of several sizes alike."""
+    try:
+        return tensor_of(values, name)
+    except ValueError as error:
+        raise ValueError(f"{error}. {mend}, {_BY_COLLATING}") from error
 
 
 def open_inputs(X, *, batch_size="auto", on_cpu=True):
@@ -205,10 +209,7 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True):
 def _unnamed_array(X):
     if isinstance(X, (list, tuple)):
         check_items(X)
-    try:
-        values = tensor_of(X, "X")
-    except ValueError as error:
-        raise ValueError(f"{error}. Resize, crop or pad them, {_BY_COLLATING}") from error
+    values = _array(X, "X", "Resize, crop or pad them")
     if values.ndim < 2:
         raise ValueError(
             "X must have samples along its first axis and at least one axis more: Reshape your data; got a "

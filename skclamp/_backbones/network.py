@@ -155,21 +155,18 @@ class NetworkBackbone(Backbone):
         """A tensor as the network takes it; `name` is its entry's, None where it is all of X."""
         if x.is_inference() and not torch.is_inference_mode_enabled():
             x = x.clone()
-        # What comes back from a GPU must have arrived before it is read.
-        non_blocking = self.device is not None and self.device.type == "cuda"
         if x.is_floating_point():
-            return x.to(self.device, self.dtype or x.dtype, non_blocking=non_blocking)
+            return x.to(self.device, self.dtype or x.dtype)
         if scale is not None:
             self.scaled = True
             # As bytes they travel in less time.
-            moved = x.to(self.device, non_blocking=non_blocking)
-            return moved.to(self.dtype or torch.get_default_dtype()).mul_(scale)
+            return x.to(self.device).to(self.dtype or torch.get_default_dtype()).mul_(scale)
         if name is None and x.ndim > 2:
             raise TypeError(
                 f"X must hold floating-point inputs on the scale the network was trained with; got {x.dtype} of shape "
                 f"{tuple(x.shape)}. State the scale of integer images, for instance integer_scale=1 / 255"
             )
-        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=non_blocking)
+        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64)
 
     def logits(self, inputs, transform=None, *, views=(), labelled=True):
         """Logits of shape (n, K), and the labels where the inputs bring them, if wanted.
