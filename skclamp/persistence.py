@@ -10,6 +10,7 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -37,6 +38,11 @@ for _kind in (*PERTURBATIONS.values(), NormPerturbation, *VIEWS):
 
 def write(calibrator, path, *, remember=False):
     """Write a fitted calibrator; see `BaseCalibrator.save`."""
+    if os.fsdecode(path).endswith((".pkl", ".pickle", ".joblib")):
+        raise ValueError(
+            "path must not end as that of a pickle does: save writes a safetensors file, which skclamp.load reads; got "
+            f"{os.fsdecode(path)!r}. joblib.dump(calibrator, path) writes a pickle, network included"
+        )
     writer = Writer()
     content = writer.encode_object(calibrator, type(calibrator).__name__)
     seen = getattr(calibrator, "_rows_seen", None) if remember else None
@@ -171,6 +177,8 @@ def _read(path):
     name_of_file = os.fsdecode(path)
     if os.path.isdir(name_of_file):
         raise ValueError(f"{path} must be a file that a calibrator's save wrote; got a folder")
+    if is_zipfile(name_of_file):
+        raise ValueError(f"{path} is no file of skclamp's, which a calibrator's save writes, but a zip, as torch's are")
     with _damage_told(path), _safetensors().safe_open(name_of_file, framework="np") as file:
         header = json.loads((file.metadata() or {}).get(_KEY, "null"))
         # What the file is mapped to can't be written to, and goes with it.
