@@ -183,7 +183,7 @@ OF_NUMBERS = {
     "a column of text": (
         fit(TEXT, np.arange(40) % 4, nn.Linear(2, 4)),
         TypeError,
-        "X must be numeric and real; got dtype object$",
+        "X must be numeric and real; got .*, such as 'some one' in column 'name'$",
     ),
     "an entry of text": (
         fit(DataLoader(TEXTS), None, Named()),
@@ -470,6 +470,7 @@ OF_OPTIONS = {
         partial(brier_score, scale_by_half=True), "skclamp.metrics.make_calibration_scorer(brier_score, ...)"
     ),
     "a metric of scikit-learn": no_scorer(log_loss, "sklearn.metrics.make_scorer(log_loss, ...)"),
+    "a pickle": (lambda: fitted().save("f.pkl"), ValueError, r"skclamp\.load reads.*joblib\.dump"),
     "cv of a network": unused("cv", fit(ROWS, LABELS, MLP, cv=5)),
     "cv around a calibrator": unused(
         "cv", lambda: PriorShiftCorrection(TemperatureScaling(MLP), cv=5).fit(ROWS, LABELS)

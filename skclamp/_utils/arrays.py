@@ -199,13 +199,22 @@ def tensor_of(values, name):
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
         return values.detach()
     check_dense(values, name)
-    values = to_numpy(values, name)
-    values = as_numbers(values)
+    columns = list(getattr(values, "columns", ()))
+    values = as_numbers(to_numpy(values, name))
     if values.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
+        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}{_text_in(values, columns)}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return tensor_over(np.asarray(values, order="C"))
+
+
+def _text_in(values, columns):
+    """Words on the first string in a table, and its column; none where nothing is one."""
+    for place, entry in np.ndenumerate(values):
+        if isinstance(entry, str) and len(place) > 1:
+            column = columns[place[1]] if columns else place[1]
+            return f", such as {entry[:20]!r} in column {column!r}"
+    return ""
 
 
 def rows_of_places(scores):

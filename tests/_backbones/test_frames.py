@@ -106,8 +106,8 @@ def test_what_is_missing_among_objects_is_told_where(name, missing):
     for data in (objects, nullable):
         with pytest.raises(ValueError, match=r"^X must be finite: .* got nan in row 7, column 2$"):
             MAKES[name]().fit(data, Y)
-    for data in (text, frame("pandas", text)):
-        with pytest.raises(TypeError, match="^X must be numeric and real; got dtype object$"):
+    for data, column in ((text, "2"), (frame("pandas", text), "'c'")):
+        with pytest.raises(TypeError, match=f"^X must be numeric and real; got .*, such as '1.5' in column {column}$"):
             MAKES[name]().fit(data, Y)
 
 
