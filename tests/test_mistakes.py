@@ -352,13 +352,15 @@ OF_LABELS = {
     ),
     "all unknown": (score(np.full(120, -100)), ValueError, UNKNOWN),
     "some unknown": (score(spoilt(LABELS, -100, slice(3))), ValueError, UNKNOWN),
-    "an axis too many": (fit(PLACES, MASKS[:, None]), ValueError, r"\(n_samples, 4, 5\).*; got places \(1, 4, 5\)$"),
+    "an axis of one first": (fit(PLACES, MASKS[:, None]), ValueError, r"got places \(1, 4, 5\): give y\[:, 0\]$"),
+    "an axis of one last": (fit(PLACES, MASKS[..., None]), ValueError, r"got places \(4, 5, 1\): give y\[\.\.\., 0\]$"),
+    "one-hot masks": (fit(PLACES, np.eye(3, dtype=int)[MASKS]), ValueError, r"give y.argmax\(-1\) of one-hot ones$"),
     "void": (fit(PLACES, np.where(MASKS == 2, -1, MASKS)), ValueError, f"got -1, {VOID}; if it is a class"),
     "void in floats": (fit(PLACES, np.where(PLACES[:, 0] > 1, -1.0, MASKS)), ValueError, f"got -1, {VOID}"),
     "masks of bytes": (
         fit(PLACES[:, :2], np.uint8(255 * (MASKS > 0))),
         ValueError,
-        "got 255, by which many masks say .* give ignore_index=255; if it is a class",
+        r"got 0 and 255, as files of images keep masks: give y // 255 or, if 255",
     ),
     "masks of several sizes": (
         fit(PLACES, OBJECTS),

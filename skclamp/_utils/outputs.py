@@ -248,6 +248,11 @@ def encode_places(values, there, n_classes, name, **told):
     found = check_labels(found, name)
     labels = set(found.tolist())
     beyond = labels - set(range(n_classes))
+    if n_classes == 2 and labels == {0, 255} and told.get("classes") is None:
+        raise ValueError(
+            f"{name} must hold labels among the 2 classes; got 0 and 255, as files of images keep masks: give {name} "
+            "// 255 or, if 255 says that a place isn't known, ignore_index=255"
+        )
     # Where 0 is a class too, -1 is hardly the first one, nor is their number the last.
     is_void = beyond == {255} or (0 in labels and beyond in ({-1}, {n_classes}))
     if is_void and not any(told.get(names) is not None for names in ("classes", "known", "likely")):
@@ -278,9 +283,15 @@ def other_places(name, places, others, n_classes, scores="the logits", mended="l
             f"{scores} must have their classes along axis 1, (n, K, *places), as torch has them; got {others[-1]} "
             f"classes last for {name} of places {places}: give {mended}"
         )
+    mends = {
+        (1, *others): "[:, 0]",
+        (*others, 1): "[..., 0]",
+        (*others, n_classes): ".argmax(-1) of one-hot ones",
+        (n_classes, *others): ".argmax(1) of one-hot ones; or outputs='sigmoid' if labels don't exclude each other",
+    }
     mend = ""
-    if places == (n_classes, *others):
-        mend = f": give {name}.argmax(1) of one-hot ones; or outputs='sigmoid' of labels that don't exclude each other"
+    if places in mends:
+        mend = f": give {name}{mends[places]}"
     elif len(places) == len(others) and all(a >= b for a, b in zip(places, others, strict=True)):
         mend = f". skclamp.modules.LogitsModule(network, size={places}) upsamples the logits"
     shape = ", ".join(map(str, ("n_samples", *others)))
