@@ -135,7 +135,8 @@ OF_SHAPES = {
         TypeError,
         r"got a nested tensor: pass X\.to_padded_tensor\(0\.0\)$",
     ),
-    "X and y": (fit(Y, IMAGES, NETWORK), ValueError, "X must have samples along its first axis and at least one axis"),
+    "X and y": (fit(Y, IMAGES, NETWORK), ValueError, rf"{SWAPPED}\. X has shape \(120,\): X and y look swapped"),
+    "X and y of a selector": (fit(Y, IMAGES, NETWORK, kind=CalibratorSelector), ValueError, "X and y look swapped"),
     "dense labels": (
         fit(IMAGES, np.zeros((120, 8, 8), int), NETWORK),
         ValueError,
@@ -144,7 +145,7 @@ OF_SHAPES = {
     "train_test_split": (
         compare(MLP, ROWS[:60], ROWS[60:], LABELS[:60], LABELS[60:]),
         ValueError,
-        r"y_cal must have shape \(n_samples,\), one class label a sample",
+        "y_cal must have shape .* X_test and y_cal look swapped",
     ),
     "sparse": (fit(scipy.sparse.csr_array(ROWS), Y, MLP), TypeError, r"be dense; got a sparse csr_array: .*X\.toarray"),
     "sparse tensor": (fit(torch.from_numpy(ROWS).to_sparse(), Y, MLP), TypeError, r"sparse tensor of .*X\.to_dense"),
@@ -391,7 +392,7 @@ OF_LABELS = {
         f"swapped in a metric, {kind}": (
             partial(expected_calibration_error, softmax(LOGITS), y),
             ValueError,
-            r"y_true must have shape \(n_samples,\), one class label a sample",
+            "y_proba and y_true look swapped",
         )
         for kind, y in {"two classes": (Y > 1).astype(int), "four": Y, "a list": Y.tolist(), "names": NAMES[Y]}.items()
     },

@@ -40,7 +40,17 @@ from .._utils.labels import (
 )
 from .._utils.least_probability import raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, routing_enabled, without_none
-from .._utils.outputs import OUTPUTS, SOFTMAX, Rows, Targets, are_known, check_columns, other_places, understood
+from .._utils.outputs import (
+    OUTPUTS,
+    SOFTMAX,
+    Rows,
+    Targets,
+    are_known,
+    check_columns,
+    check_not_swapped,
+    other_places,
+    understood,
+)
 from .._utils.parameters import Choices, is_splitter
 from .._utils.progress import VERBOSE, fit_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
@@ -266,6 +276,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self._take_on(X.outputs, ranks)
             return X
         check_samples(X, type(self).__name__)
+        check_not_swapped(X, y)
         outputs, y = understood(self.outputs, y, self.ignore_index)
         self._take_on(outputs, ranks)
         if outputs.is_dense:

@@ -14,6 +14,7 @@ from .._utils.outputs import (
     are_known,
     array_of_places,
     check_columns,
+    check_not_swapped,
     encode_places,
     matrix_of,
     other_places,
@@ -163,6 +164,7 @@ def rows_of_classes(y_true, y_proba, labels, sample_weight=None):
     """Return the rows of samples of one class each."""
     y_proba = y_proba if hasattr(y_proba, "shape") else to_numpy(y_proba, "y_proba")
     # Checked first: labels that are swapped with probabilities don't pass as these.
+    check_not_swapped(y_proba, y_true, "y_proba", "y_true")
     y = check_labels(y_true, "y_true")
     proba = Probabilities(y_proba, sample_weight)
     names = resolve_classes(y, proba.n_classes, classes=labels, likely=proba.names, parameter="labels")

@@ -17,7 +17,7 @@ from .._judging.splits import joined
 from .._utils.arrays import to_numpy
 from .._utils.labels import group_numbers
 from .._utils.metadata import without_none
-from .._utils.outputs import SOFTMAX, check_columns, some_places, understood
+from .._utils.outputs import SOFTMAX, check_columns, check_not_swapped, some_places, understood
 from .._utils.progress import fit_task
 from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
@@ -58,6 +58,7 @@ class SharedLogits:
         self.shared = shared
         self.verbose = verbose
         ignored = shared["ignore_index"]
+        check_not_swapped(X_test, y_cal, "X_test", "y_cal")
         self.outputs, y_cal = understood(shared["outputs"], y_cal, ignored, "y_cal")
         if self.outputs.is_dense:
             y_cal, weight = y_cal.weighted(params.get("sample_weight"))
