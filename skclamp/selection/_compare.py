@@ -142,7 +142,9 @@ class CalibratorComparison:
         ImportError
             If matplotlib isn't installed.
         """
-        return draw_comparison(self.rows, axes, self._error_name)
+        # Of the most probable class, or of an event.
+        error_name = "ECE" if self._event is None else f"ECE of P({self._event})"
+        return draw_comparison(self.rows, axes, error_name)
 
     def to_html(self, path, *, title="Calibration report", channel_names=None, samples=True):
         """Write an interactive page: one file of at most 4 MB, which loads nothing from anywhere.
@@ -224,11 +226,6 @@ class CalibratorComparison:
         """Name of the second of two classes; None of others."""
         about = self._about
         return None if about["event"] < 0 or about["areLabels"] else about["classNames"][1]
-
-    @property
-    def _error_name(self):
-        """The ECE, and the event that it is of where that isn't the most probable class."""
-        return "ECE" if self._event is None else f"ECE of P({self._event})"
 
     def _deciding_columns(self, style):
         """Return the columns that say which calibrator to take: 80 characters with the longest name."""

@@ -125,16 +125,7 @@ class SharedLogits:
             )
         if groups_test is None and X_test is X_cal:
             groups_test = params.get("groups")
-        if groups_test is not None:
-            groups_test = group_numbers(groups_test, len(self.test), "groups_test")
-        elif "groups" in params:
-            note(
-                "groups are those of X_cal alone: each sample of X_test counts by itself, which makes intervals too "
-                "narrow if samples of a group depend on each other there too. Give groups_test, a number of its own "
-                "for each sample if they don't",
-                CalibrationSetWarning,
-            )
-        self.units = numbered(joined(self.test_samples.copies(), groups_test), len(self.test))
+        self.units = self._units_of(groups_test)
         self._look_for_the_same_samples()
         with one_warning() as notes:
             if outputs != SOFTMAX:
@@ -142,6 +133,19 @@ class SharedLogits:
             looked = reader._look_at(self.calibration_samples)
             if looked is not None:
                 reader._look_back(looked, self.calibration_samples, notes)
+
+    def _units_of(self, groups_test):
+        """Numbers that test samples share which are copies or of one group; tells where only X_cal has groups."""
+        if groups_test is not None:
+            groups_test = group_numbers(groups_test, len(self.test), "groups_test")
+        elif "groups" in self.params:
+            note(
+                "groups are those of X_cal alone: each sample of X_test counts by itself, which makes intervals too "
+                "narrow if samples of a group depend on each other there too. Give groups_test, a number of its own "
+                "for each sample if they don't",
+                CalibrationSetWarning,
+            )
+        return numbered(joined(self.test_samples.copies(), groups_test), len(self.test))
 
     def _compare_some_places(self):
         """Go on with as many places of each test sample as resampling has time for, drawn once for all."""
