@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -179,6 +180,7 @@ class NetworkBackbone(Backbone):
         n_samples = None if inputs.is_stream else len(inputs)
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
+        out: Any = None
         parts: list = []
         labels: list = []
         n_done = 0
@@ -187,7 +189,7 @@ class NetworkBackbone(Backbone):
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
                 seen = x if x is not None else next(filter(torch.is_floating_point, others.values()), None)
-                if not parts:
+                if not labels:
                     look_at_scale(seen, self.scale_of_fit)
                 if measures and n_done < MAX_SAMPLES:
                     self.scale = joined([self.scale, scale_of(seen)])
@@ -195,16 +197,20 @@ class NetworkBackbone(Backbone):
                 z = self.at_places(z, n_samples) if z.ndim > 2 else z
                 if self._first is None and transform is None and not views:
                     self._first = self._few(x, others, z)
-                if not parts:
-                    self._check_memory(z, n_samples)
-                # Copies: some networks hand out memory that they use again.
-                parts.append(z.clone())
+                if not labels:
+                    out = z.new_empty(n_samples or 0, *z.shape[1:])
+                    self._check_memory(out)
+                # Copies: some networks hand out memory that they use again. Streams don't say how many are to come.
+                if n_samples is None:
+                    parts.append(z.clone())
+                else:
+                    out[n_done : n_done + len(z)] = z
                 labels.append(y)
                 n_done += len(z)
                 bar.update(len(z))
-        if not parts:
+        if not labels:
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
-        logits = torch.cat(parts)
+        logits = torch.cat(parts) if parts else out[:n_done]
         logits = logits.cpu() if logits.numel() <= _FEW else logits
         try:
             check_logit_range(logits, "the network's output")
@@ -226,12 +232,11 @@ class NetworkBackbone(Backbone):
             check_probabilities(scores, name, self.dtype, self.outputs)
         return self.module._logits_of(output, n_samples, None, passed_on)
 
-    def _check_memory(self, logits, n_samples):
-        """Warn of predictions at all places that take much of it; `logits` are those of a first batch."""
-        n_bytes = logits.nbytes / len(logits) * (n_samples or 0)
-        if logits.ndim > 2 and self.kept is None and n_bytes > _MANY_BYTES:
+    def _check_memory(self, logits):
+        """Warn of predictions at all places that take much of it."""
+        if logits.ndim > 2 and self.kept is None and logits.nbytes > _MANY_BYTES:
             warn_caller(
-                f"predictions at all places take {n_bytes / 1e9:.1f} GB, in one array: module_ is a torch module "
+                f"predictions at all places take {logits.nbytes / 1e9:.1f} GB, in one array: module_ is a torch module "
                 "that yields calibrated logits batch by batch",
                 MemoryUseWarning,
             )
