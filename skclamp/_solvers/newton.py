@@ -11,6 +11,8 @@ _ENOUGH, _ROUNDING = 0.1, 1e-14
 _CONVERGED = 1e-9
 # What is added, one after another, to the unit diagonal of a Hessian that rounding errors leave singular.
 _JITTERS = 0.0, *(10.0**exponent for exponent in range(-14, 1, 2))
+# Entries of several functions' terms at a time stay near the processor.
+_CHUNK_SIZE = 2**17
 
 
 def newton(objective, theta, tolerance):
@@ -86,3 +88,10 @@ def logistic(x, target, weight, centre, precision):
         return loss + (precision * offset.square()).sum(1) / 2, gradient + precision * offset, hessian
 
     return losses
+
+
+def by_chunks(fit, n_rows, n_samples):
+    """Fit so many rows, some at a time: tensors of all, the most evaluations, and whether all converged."""
+    rows = torch.arange(n_rows).split(max(1, _CHUNK_SIZE // n_samples))
+    *tensors, n_evaluations, converged = zip(*map(fit, rows), strict=True)
+    return *map(torch.cat, tensors), max(n_evaluations), all(converged)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .._utils.warnings import note_unconverged
-from .newton import logistic, newton
+from .newton import by_chunks, logistic, newton
 from .softmax_regression import Solution
 
 # Too weak to be seen where data speak; keeps the optimum finite where they don't.
@@ -13,8 +13,6 @@ _RIDGE = 1e-6
 # Of Platt's smoothing beside a ridge, as in the prior of temperature scaling: of flawless samples, which call for ever
 # steeper scores, the ridge alone holds too little.
 _PART_BESIDE_RIDGE = 0.25
-# The terms of so many classes at a time stay near the processor.
-_CHUNK_SIZE = 2**16
 _TOLERANCE = 1e-10
 
 
@@ -58,14 +56,15 @@ def fit_one_vs_rest(terms, y, weight, *, ridge, monotone):
     n_samples, n_classes = terms[0].shape
     y = y.to(terms[0].device)
     weight = weight.to(terms[0])
-    fits = []
-    for classes in torch.arange(n_classes, device=y.device).split(max(1, _CHUNK_SIZE // n_samples)):
+
+    def fit(classes):
         x = torch.stack([*(term[:, classes].T for term in terms), torch.ones_like(terms[0][:, classes]).T], 1)
-        target = smoothed(y == classes[:, None], weight, 1.0 if ridge is None else _PART_BESIDE_RIDGE)
-        fits.append(_fit(x, target, weight / weight.sum(), _RIDGE + (ridge or 0.0), monotone))
-    theta, n_evaluations, converged = zip(*fits, strict=True)
-    note_unconverged(all(converged))
-    return Solution(torch.cat(theta).T.contiguous().cpu(), max(n_evaluations), all(converged))
+        target = smoothed(y == classes.to(y)[:, None], weight, 1.0 if ridge is None else _PART_BESIDE_RIDGE)
+        return _fit(x, target, weight / weight.sum(), _RIDGE + (ridge or 0.0), monotone)
+
+    theta, n_evaluations, converged = by_chunks(fit, n_classes, n_samples)
+    note_unconverged(converged)
+    return Solution(theta.T.contiguous().cpu(), n_evaluations, converged)
 
 
 def out_of_fold_losses(terms, y, weight, folds, ridge):

@@ -1,9 +1,11 @@
 """Platt's gain and offset of each of many labels, drawn to a pair that all share, by empirical Bayes."""
 
+from functools import partial
+
 import torch
 
 from .._utils.warnings import note_unconverged
-from .newton import logistic, newton
+from .newton import by_chunks, logistic, newton
 
 # The shared pair is held at (1, 0), the network's own logits, by a prior of these precisions.
 _HELD = 4.0, 0.25
@@ -12,7 +14,6 @@ _START, _LEAST_VARIANCE = (4.0, 1.0), 1e-4
 _ROUNDS = 8
 # In nats of all samples.
 _TOLERANCE = 1e-9
-_CHUNK_SIZE = 2**18
 
 
 def fit_pooled_platt(z, hit, weight, teach, pooling):
@@ -41,7 +42,7 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
     # All labels as one; where none teaches, these all the same.
     teaching = weight * (teach | ~teach.any())[:, None]
     together = z.reshape(1, -1), hit.reshape(1, -1), teaching.reshape(1, -1)
-    shared, _, n_evaluations, converged = _fitted(one, *together, one, held)
+    shared, _, n_evaluations, converged = _fitted(one, *together, one, held[None], slice(None))
     pairs = shared.expand(len(z), 2)
     variances = torch.zeros_like(pairs)
     precision = start
@@ -52,20 +53,18 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
             spread = (taught - shared).square() + variances[teach]
             precision = 1 / spread.mean(0).clamp(min=_LEAST_VARIANCE)
         drawn = torch.where(teach[:, None], precision, start)
-        parts = []
-        for labels in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_SIZE // z.shape[1])):
-            parts.append(_fitted(pairs[labels], z[labels], hit[labels], weight[labels], shared, drawn[labels]))
-        *found, evaluations, ends = zip(*parts, strict=True)
-        pairs, variances = map(torch.cat, found)
-        n_evaluations += max(evaluations)
-        converged = converged and all(ends)
+        fit = partial(_fitted, pairs, z, hit, weight, shared, drawn)
+        pairs, variances, evaluations, ends = by_chunks(fit, *z.shape)
+        n_evaluations += evaluations
+        converged = converged and ends
     note_unconverged(converged)
     return pairs.cpu(), shared[0].cpu(), n_evaluations
 
 
-def _fitted(start, z, hit, weight, centre, precision):
+def _fitted(start, z, hit, weight, centre, precision, labels):
     """Pairs of the greatest posterior for some labels, their variances, evaluations, and whether all converged."""
-    losses = logistic(torch.stack([z, torch.ones_like(z)], 1), hit, weight, centre, precision)
-    pairs, n_evaluations, converged = newton(losses, start.clone(), _TOLERANCE)
+    x = torch.stack([z[labels], torch.ones_like(z[labels])], 1)
+    losses = logistic(x, hit[labels], weight[labels], centre, precision[labels])
+    pairs, n_evaluations, converged = newton(losses, start[labels], _TOLERANCE)
     variances = torch.linalg.inv(losses(pairs)[2]).diagonal(dim1=1, dim2=2)
     return pairs, variances, n_evaluations, converged

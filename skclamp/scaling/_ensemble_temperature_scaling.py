@@ -14,11 +14,10 @@ from ..base._map import Learned
 from ..base._tags import MapTags
 from ._affine import n_present
 
-# Where the search starts, what it takes for none, when it ends, and the entries of a chunk.
+# Where the search starts, what it takes for none, and when it ends.
 _FIRST_SHARES = (0.98, 0.01, 0.01)
 _MIN_SHARE = 1e-8
 _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
-_CHUNK_SIZE = 2**17
 # Whose quotients by any temperature are finite.
 _LEAST_LOGIT = -1e300
 
@@ -114,11 +113,9 @@ class EnsembleTemperatureScaling(BaseCalibrator):
             return weight.sum() * shares.sum() - weight @ mixed
 
         weight = (sample_weight / sample_weight.sum()).to(finite)
-        parts = finite, y[:, None], weight, log_likelihoods(logits, y, 1.0), -n_present(logits)[:, 0].log()
-        size = max(1, _CHUNK_SIZE // logits.shape[1])
-        chunks = list(zip(*(part.split(size) for part in parts), strict=True))
+        data = finite, y[:, None], weight, log_likelihoods(logits, y, 1.0), -n_present(logits)[:, 0].log()
         bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _MIN_SHARE, None)] * 3]
-        note_unconverged(minimise_by_gradient(loss, [theta], chunks, bounds=bounds, **_OPTIONS).success)
-        log_temperature, *shares = theta.detach().cpu().numpy()
-        shares = np.where(np.less(shares, _MIN_SHARE), 0, shares)
-        return EnsembleMap(temperature_=math.exp(log_temperature), weights_=shares / shares.sum())
+        note_unconverged(minimise_by_gradient(loss, [theta], data, bounds=bounds, **_OPTIONS).success)
+        found = theta.detach().cpu().numpy()
+        shares = np.where(found[1:] < _MIN_SHARE, 0, found[1:])
+        return EnsembleMap(temperature_=math.exp(found[0]), weights_=shares / shares.sum())

@@ -23,8 +23,8 @@ _N_FOLDS = 5
 _LEVEL = 0.025
 # A quadratic penalty counts as so many samples; features that vary less than this are constants.
 _PENALTY, _LEAST_SCALE = 10.0, 1e-3
-# Of dense outputs, rows that coefficients come from, at about the most; and entries at once, which stay in the cache.
-_MOST_ROWS, _CHUNK_SIZE = 1 << 18, 1 << 17
+# Of dense outputs, rows that coefficients come from, at about the most.
+_MOST_ROWS = 1 << 18
 _TOLERANCE, _GRADIENT_TOLERANCE = 1e-13, 1e-7
 
 
@@ -187,11 +187,9 @@ def _localised(temperature, rows):
         log_proba = torch.log_softmax(scaled * torch.exp(-(standardised @ theta))[:, None], 1)
         return -(share @ log_proba.gather(1, y[:, None])[:, 0])
 
-    size = max(1, _CHUNK_SIZE // scaled.shape[1])
-    parts = scaled, rows.y, (features - mean) / scale, share
-    chunks = list(zip(*(part.split(size) for part in parts), strict=True))
+    data = scaled, rows.y, (features - mean) / scale, share
     limits = {"ftol": _TOLERANCE, "gtol": _GRADIENT_TOLERANCE}
-    note_unconverged(minimise_by_gradient(loss, [theta], chunks, penalty=_PENALTY / total, **limits).success)
+    note_unconverged(minimise_by_gradient(loss, [theta], data, penalty=_PENALTY / total, **limits).success)
     coef = theta.detach() / scale
     coef[0] -= mean @ coef
     return LocalTemperature(temperature_=temperature, coef_=coef, low_=features.amin(0), high_=features.amax(0))

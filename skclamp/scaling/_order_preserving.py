@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,8 +27,6 @@ from ..base._tags import MapTags
 _ONE = math.log(math.e - 1)
 # How many ranks the network of IOP sees and sets: all of them up to so many classes.
 _MAX_RANKS = 16
-# Entries of a chunk: its intermediate results stay in the cache, forward and backward.
-_CHUNK_SIZE = 2**17
 # Relative fall of the loss within an iteration, and largest entry of the gradient, below which the search ends.
 _TOLERANCE = 1e-7
 
@@ -195,9 +193,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         network.to(ordered)
         rank = (order == y[:, None]).int().argmax(1)
         absent = None if absent is None else absent.gather(1, order)
-        parts = ordered, rank, weight, by_class_of(scaled) if network.n_class_features else None, absent
-        size = max(1, _CHUNK_SIZE // ordered.shape[1])
-        chunks = list(zip(*(repeat(None) if part is None else part.split(size) for part in parts), strict=False))
+        data = ordered, rank, weight, by_class_of(scaled) if network.n_class_features else None, absent
 
         def loss(ordered, rank, share, by_class, absent):
             logits = absent_again(network(ordered, by_class), absent)
@@ -209,7 +205,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
             optimum = minimise_by_gradient(
                 loss,
                 list(network.parameters()),
-                chunks,
+                data,
                 penalty=self.alpha / total.item(),
                 callback=lambda _: bar.update(),
                 **limits,

@@ -7,7 +7,7 @@ from _output_maps import draw
 from scipy.special import log_softmax, logsumexp
 
 from skclamp import PlattScaling
-from skclamp._solvers import one_vs_rest, softmax_regression, temperature_sums
+from skclamp._solvers import newton, softmax_regression, temperature_sums
 from skclamp._solvers.one_vs_rest import log_odds_terms
 from skclamp._solvers.softmax_regression import SoftmaxRegression, minimise
 
@@ -70,7 +70,7 @@ def test_scaled_coordinates_know_of_the_ridge_along_the_common_direction():
 def test_classes_in_chunks_give_the_same(monkeypatch):
     logits, y = draw(1500, 7)
     together = PlattScaling().fit(logits, y)
-    monkeypatch.setattr(one_vs_rest, "_CHUNK_SIZE", 2 * len(y))
+    monkeypatch.setattr(newton, "_CHUNK_SIZE", 2 * len(y))
     apart = PlattScaling().fit(logits, y)
     np.testing.assert_allclose(apart.coef_, together.coef_, rtol=1e-6)
 
