@@ -78,15 +78,16 @@ class RankNetwork(nn.Module):
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
         self.n_class_features = n_class_features
         sizes = [len(self.ranks), *hidden_layer_sizes, len(self.gaps)]
-        self.layers = nn.ModuleList(_Undrawn(*widths, dtype=torch.float64) for widths in pairwise(sizes))
+        layers = [_Undrawn(*widths, dtype=torch.float64) for widths in pairwise(sizes)]
+        self.layers = nn.ModuleList(layers)
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         # Hidden units drawn the same way each time, and outputs that change nothing.
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            for layer in self.layers:
+            for layer in layers:
                 layer.bias.zero_()
                 layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
-            self.layers[-1].weight.zero_()
+            layers[-1].weight.zero_()
         places, knots = np.log1p(np.arange(n_classes - 1)), np.log1p(self.gaps)
         basis = np.array([np.interp(places, knots, unit) for unit in np.eye(len(knots))])
         self.register_buffer("mean", torch.zeros(len(self.ranks), dtype=torch.float64))
