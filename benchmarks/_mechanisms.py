@@ -13,6 +13,7 @@ from unittest import mock
 
 import numpy as np
 
+from skclamp._judging.verdict import Reason
 from skclamp.clamping import _natural_gradient, _search
 
 
@@ -119,6 +120,10 @@ def _with(**settings):
     return made
 
 
+def _by_temperature_alone(original, decision, *args, **options):
+    return [why.reason for why in decision.objections] == [Reason.ANY_TEMPERATURE]
+
+
 def _always_last(original):
     """Folds look like halves, from whose mean some steps follow."""
 
@@ -156,6 +161,9 @@ def _solved(**off):
 
 CHOOSE = "clamping._natural_gradient._Descent.choose"
 FORESEES = "clamping._natural_gradient.foresees_too_little"
+DECIDE = dict.fromkeys(
+    [f"clamping.{room}.decide" for room in ("_search", "_unlabelled", "_views")], _by_temperature_alone
+)
 SWITCHES = {
     "second start": Switch(
         {"clamping._calibrator.learn_unlabelled": _first},
@@ -180,6 +188,7 @@ SWITCHES = {
     "end of lost folds": Switch(
         {"clamping._search.MIN_SAMPLES": constant(np.inf)}, {"clamping._search._hold_out_on": _ended_early}
     ),
+    "universal inference": Switch({"_judging.out_of_fold.Evidence.log_likelihood_ratio": returning(np.inf)}, DECIDE),
     "mean of folds": Switch(
         {"clamping._calibrator.fit_to_all": _always_last}, {"clamping._calibrator.fit_to_all": _kept_as_it_is}
     ),

@@ -73,6 +73,10 @@ class Reason(Enum):
     CHANCE = (
         "chance alone may do as much (Student's p = {value:.2g}, adjusted for the tests made, needs below {needed:.2g})"
     )
+    ANY_TEMPERATURE = (
+        "a temperature chosen for the held-out samples may do as well (evidence against it of {value:.2f} nats, "
+        "needs {needed:.2f})"
+    )
     CHANCE_GRADIENTS = "gradients that ask for {about} may be chance (p = {value:.2g}, needs below {needed:.2g})"
     NO_GAIN_ALONG_GRADIENTS = "gradients ask for {about} (p = {value:.2g}), but it didn't lower the held-out NLL"
     # Doubts about new class frequencies.
@@ -124,8 +128,8 @@ class Verdict:
         mean log-likelihood ratio of all unlabelled samples, less what chance gains (Akaike's), and 0, since their test
         needs none.
     p_value : float
-        Of Student's test against "not below zero", adjusted for the number of candidates; where the gradients kept it,
-        of the score test. Of class frequencies, Hotelling's.
+        Of the tests against "not below zero", Student's and that of universal inference, the larger one, adjusted for
+        the number of candidates; where the gradients kept it, of the score test. Of class frequencies, Hotelling's.
     tried : dict of str to float
         Mean held-out NLL minus that of temperature scaling, in nats, of each family that a fold fitted, on the samples
         of these folds, at the best of several settings; "affine + grid" for families appended one after another.
@@ -135,8 +139,8 @@ class Verdict:
         Samples with weight that were held out, each once; 0 where none were. Of class frequencies the unlabelled
         samples, and the labelled ones with weight.
     detectable_gain : float or None
-        Mean gain of held-out NLL per sample, in nats, that Student's test would have seen on half of such sets of
-        samples. None where nothing was held out, or no difference was seen.
+        Mean gain of held-out NLL per sample, in nats, at which the folds would have kept the perturbation on half of
+        such sets of samples. None where nothing was held out, or no difference was seen.
     folds : list of dict
         Of each fold "n_samples" held out, the "perturbation" that it learned in "n_epochs" (or the "views" that it
         chose), the "temperature" beside it, and on the samples held out its "nll", and "nll_temperature_scaling".

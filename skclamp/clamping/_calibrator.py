@@ -284,18 +284,18 @@ class NeuralClampingCalibrator(BaseCalibrator):
     several within one nat of it, the one with the fewest parameters. Above 512 parameters of one family the step is a
     ridge regression on the gradients.
 
-    Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer [8]_ [9]_. A layer takes part
+    Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer [9]_ [10]_. A layer takes part
     if, on a few samples, other weights have just this effect and a sample's gradients are those that it has alone;
     ``summary()`` says of others why not. Predictions take the network's layers as they are then, `module_` as they were
     in the fit. With ``gamma="auto"`` features are tried at a gamma of 0.
 
-    The guard asks Student's test of the paired differences, at 2 % (1 % where gradients may speak too) over the number
-    of candidates. The last T comes from the pooled held-out logits. Labels are smoothed as Platt's targets are [4]_. Of
-    those that pass "auto" keeps that of the least held-out NLL.
+    The guard asks Student's test of the paired differences and universal inference [4]_, both at 2 % (1 % where
+    gradients may speak too) over the number of candidates. The last T comes from the pooled held-out logits. Labels are
+    smoothed as Platt's targets are [5]_. Of those that pass "auto" keeps that of the least held-out NLL.
 
-    Where folds prove nothing, the gradients of all samples may [10]_, of families of the inputs with at most 512
+    Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with
-    weights of least NLL [5]_ [6]_ [7]_, each where an inner split in two gains more than two standard errors.
+    weights of least NLL [6]_ [7]_ [8]_, each where an inner split in two gains more than two standard errors.
 
     References
     ----------
@@ -303,15 +303,16 @@ class NeuralClampingCalibrator(BaseCalibrator):
        Neural Network Calibration", TMLR 2024, equations 5 to 7.
     .. [2] J. Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020.
     .. [3] D. MacKay, "Bayesian Interpolation", Neural Computation 1992.
-    .. [4] J. Platt, "Probabilistic Outputs for Support Vector Machines", Advances in Large Margin Classifiers 1999.
-    .. [5] D. Shanmugam et al., "Better Aggregation in Test-Time Augmentation", ICCV 2021.
-    .. [6] D. Molchanov et al., "Greedy Policy Search: A Simple Baseline for Learnable Test-Time Augmentation",
+    .. [4] L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020.
+    .. [5] J. Platt, "Probabilistic Outputs for Support Vector Machines", Advances in Large Margin Classifiers 1999.
+    .. [6] D. Shanmugam et al., "Better Aggregation in Test-Time Augmentation", ICCV 2021.
+    .. [7] D. Molchanov et al., "Greedy Policy Search: A Simple Baseline for Learnable Test-Time Augmentation",
        UAI 2020.
-    .. [7] A. Hekler, T. J. Brinker and F. Buettner, "Test Time Augmentation Meets Post-hoc Calibration: Uncertainty
+    .. [8] A. Hekler, T. J. Brinker and F. Buettner, "Test Time Augmentation Meets Post-hoc Calibration: Uncertainty
        Quantification under Real-World Conditions", AAAI 2023.
-    .. [8] Y. Li et al., "Revisiting Batch Normalization for Practical Domain Adaptation", ICLR workshop 2017.
-    .. [9] E. Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
-    .. [10] Y. Liu and J. Xie, "Cauchy Combination Test", Journal of the American Statistical Association 2020.
+    .. [9] Y. Li et al., "Revisiting Batch Normalization for Practical Domain Adaptation", ICLR workshop 2017.
+    .. [10] E. Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
+    .. [11] Y. Liu and J. Xie, "Cauchy Combination Test", Journal of the American Statistical Association 2020.
 
     Examples
     --------

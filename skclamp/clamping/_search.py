@@ -137,10 +137,14 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
 
 
 def most_promising(proposals):
-    """Which of some proposals has the least held-out NLL; the first, where that of one isn't known."""
+    """Which of some proposals is expected to have the least NLL; the first, where that of one isn't known."""
     if len(proposals) == 1 or any(clamp.evidence is None for clamp, *_ in proposals):
         return 0
-    return int(np.argmin([clamp.held_out_loss(decision.verdict.accepted) for clamp, decision, _ in proposals]))
+    expected = []
+    for clamp, decision, _ in proposals:
+        kept = decision.verdict.accepted
+        expected.append(clamp.evidence.expected(clamp.best) if kept else clamp.held_out_loss(False))
+    return int(np.argmin(expected))
 
 
 def _note_left_out(settings, decision):
@@ -268,7 +272,7 @@ def _among_all(problem, splits, evidence, decision):
     for (train, held_out), seen in zip(parts_of_folds(problem, splits), learned, strict=True):
         baseline = hold_out(train, held_out)
         own = hold_out(train, held_out, seen.learned.perturbation) if kept else baseline
-        told = {name: getattr(own, name) for name in ("losses", "temperature", "logits")}
+        told = {name: getattr(own, name) for name in ("losses", "temperature", "logits", "train_loss")}
         judged.append((baseline, [seen._replace(**told)]))
     evidence = Evidence.from_folds(problem, splits, judged)
     worse = worse_among_all(evidence, 0) if kept else None
@@ -315,11 +319,11 @@ def hold_out(train, held_out, perturbation=None):
     certainty, which a single held-out mistake refutes.
     """
     if perturbation is None:
-        temperature, logits = train.solve(prior=True).temperature, held_out.logits
+        (temperature, own), logits = train.in_sample(prior=True), held_out.logits
     else:
-        temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
+        temperature, own = train.in_sample(train.logits_under(perturbation), smooth=True)
         logits = held_out.logits_under(perturbation)
-    return HeldOut(held_out.nll(temperature, logits), temperature, logits)
+    return HeldOut(held_out.nll(temperature, logits), temperature, logits, n_train=len(train), train_loss=own)
 
 
 def _warm_start(clamp):

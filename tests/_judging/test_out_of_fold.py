@@ -28,7 +28,7 @@ def evidence_of(*losses, weight=None, n_folds=2):
     n = losses.shape[1]
     weight = np.ones(n) if weight is None else weight
     folds, made = np.split(np.arange(n), n_folds), [[MADE] * len(losses)] * n_folds
-    return Evidence(np.zeros(n), losses, weight, folds, made)
+    return Evidence(np.zeros(n), losses, weight, folds, [0.0] * n_folds, made)
 
 
 def decide(evidence, candidate):
@@ -82,15 +82,55 @@ def test_every_competitor_raises_the_bar():
     assert not among.accepted
 
 
+def test_the_likelihood_ratio_by_hand():
+    losses = np.random.default_rng(0).normal(-0.1, 1.0, 60)
+    expected = np.log(np.mean([np.exp(-losses[:30].sum()), np.exp(-losses[30:].sum())]))
+    for weight in (None, np.full(60, 3.0)):
+        assert evidence_of(losses, weight=weight).log_likelihood_ratio(0) == pytest.approx(expected)
+    assert decide(evidence_of(np.full(60, 1e4)), 0).p_value == 1
+
+
 def test_a_group_counts_as_one_sample():
-    """Samples that are repeated prove what they prove once."""
+    """By Student's test and the likelihood ratio: samples that are repeated prove what they prove once."""
     losses, copies = np.random.default_rng(0).normal(-0.1, 1.0, 120), np.repeat(np.arange(120), 3)
     once, repeated = evidence_of(losses), evidence_of(losses[copies])
     repeated.groups = copies
+    assert repeated.log_likelihood_ratio(0) == pytest.approx(once.log_likelihood_ratio(0))
     decisions = decide(repeated, 0), decide(once, 0)
     for name in ("standard_error", "p_value", "detectable_gain"):
         first, second = (getattr(decision, name) for decision in decisions)
         assert first == pytest.approx(second) != 0
+
+
+@pytest.mark.parametrize("offset", [0.3, *(pytest.param(offset, marks=pytest.mark.slow) for offset in (0.05, 1.0))])
+def test_the_likelihood_ratio_holds_its_level_for_any_fixed_perturbation(offset):
+    """Confident logits, few samples, and temperatures fitted elsewhere: what a mere plug-in of T gets wrong."""
+    accepted = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        margin = rng.normal(12, 3, 100) / 3
+        z = torch.as_tensor(np.stack([margin, np.zeros(100)], 1))
+        y = torch.as_tensor((rng.random(100) > 1 / (1 + np.exp(-margin))).astype(int))
+        halves = np.split(np.arange(100), 2)
+        evidence = examined(pose(nn.Identity(), z, y), [halves, halves[::-1]], [moved_by(offset, 0.0)])
+        accepted.append(evidence.log_likelihood_ratio(0) > -np.log(LEVEL))
+    assert sum(accepted) <= stats.binom.isf(1e-3, 300, LEVEL)
+
+
+def cross_fitted_noise(rng, n=100, n_features=20, step=1e-3):
+    """Held-out differences of a small step along each fold's mean score, where scores are noise."""
+    scores = rng.normal(size=(2, n, n_features))
+    steps = -step * scores.mean(1)
+    return np.concatenate([scores[1] @ steps[0], scores[0] @ steps[1]])
+
+
+def test_steps_of_almost_nothing_are_not_taken_for_proof():
+    """Folds that agree by chance do so twice, which Student's test, for independent samples, doesn't know."""
+    rng = np.random.default_rng(0)
+    evidence = [evidence_of(cross_fitted_noise(rng)) for _ in range(500)]
+    student = [student_below_zero(one.losses[0], one.weight)[2] < LEVEL for one in evidence]
+    assert np.mean(student) > 2 * LEVEL
+    assert not any(decide(one, 0).accepted for one in evidence)
 
 
 @pytest.mark.parametrize(("n_folds", "may_lose"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2), (10, 3)])
@@ -117,6 +157,7 @@ def test_the_best_has_the_least_mean_over_folds():
 
 @pytest.mark.parametrize(("n_folds", "spread"), [(2, 0.05), (2, 1.0), (5, 1.0)])
 def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
+    """Where Student's test asks for most, and where universal inference does."""
     n_sets = 200
     noise = spread * np.random.default_rng(0).normal(size=(n_sets, 1000))
     decisions = [decide(evidence_of(differences, n_folds=n_folds), 0) for differences in noise[:20]]

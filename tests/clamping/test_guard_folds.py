@@ -64,9 +64,9 @@ def test_auto_is_two_halves_whatever_the_number_of_samples():
     # Under a penalty, however small, gradients of all the samples don't speak: they would keep it.
     auto, halves = (fitted(x, y, validation_fraction=v, penalty=1e-9) for v in ("auto", 0.5))
     assert auto.verdict_ == halves.verdict_ and auto.cost_ == halves.cost_
-    assert "needs below 0.02)" in auto.verdict_.reason
+    assert f"nats, needs {np.log(1 / 0.02):.2f})" in auto.verdict_.reason
     beside_views = fitted(x, y, max_views=[Backwards()], penalty=1e-9)
-    assert "needs below 0.01)" in beside_views.verdict_.reason
+    assert f"nats, needs {np.log(1 / 0.01):.2f})" in beside_views.verdict_.reason
 
 
 class Backwards(torch.nn.Module):
@@ -157,11 +157,15 @@ def test_groups_are_held_together():
 
 
 def test_each_group_counts_as_one_sample():
-    """Samples of four patients are no four hundred samples."""
+    """Samples of four patients are no four hundred samples: neither to Student nor to universal inference."""
     few = np.arange(400) // 100
     splits = list(GroupKFold(2).split(X, Y, few))
     found, of_samples = fitted(validation_fraction=GroupKFold(2), groups=few), fitted(validation_fraction=splits)
     assert found.verdict_.difference == pytest.approx(of_samples.verdict_.difference)
+    assert of_samples.accepted_
+    assert not found.accepted_
+    assert "chance alone" not in found.verdict_.reason
+    assert "a temperature chosen for the held-out samples may do as well" in found.verdict_.reason
     assert found.verdict_.p_value > 100 * of_samples.verdict_.p_value
 
 

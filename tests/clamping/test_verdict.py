@@ -38,13 +38,15 @@ def test_a_gain_is_told_with_its_family_and_the_samples_that_judged():
 
 
 def test_no_gain_in_one_fold_is_told_whatever_the_mean():
-    """A mean difference below 0 that isn't kept doesn't stand unexplained."""
+    """A mean difference below 0 with a p value of 1 doesn't stand unexplained."""
     verdict = fitted(X[:300], Y[:300], perturbation="channel", validation_fraction=halves(12)).verdict_
     assert verdict.difference < 0
+    assert verdict.p_value == 1
     assert not verdict.accepted
     assert "channel lowered the held-out NLL" in verdict.reason
     assert "which proves nothing: it fell in 1 of 2 folds, needs 2" in verdict.reason
     assert re.search(r"Student's p = \S+, adjusted for the tests made, needs below 0.02\)", verdict.reason)
+    assert "a temperature chosen for the held-out samples may do as well" in verdict.reason
 
 
 def test_a_loss_is_told_as_such():
