@@ -53,12 +53,12 @@ def _given(validation_fraction, problem):
     places[problem.nonzero_weight_indices().numpy()] = np.arange(problem.n_weighted)
     pairs = [*pairs]
     try:
-        splits = [(places[list(train)], places[list(rows)]) for train, rows in pairs]
+        pairs = [(places[list(train)], places[list(rows)]) for train, rows in pairs]
     except (TypeError, ValueError, IndexError) as error:
         rule = f"splits of the form (train, test), positions among {len(places)} samples"
         raise ValueError(f"validation_fraction must have {rule}: {error}") from error
     # In the order of the samples, as processes that share them need it.
-    splits = [[np.sort(part[part >= 0]) for part in pair] for pair in splits]
+    splits = [[np.sort(part[part >= 0]) for part in pair] for pair in pairs]
     for k, (train, rows) in enumerate(splits):
         if not (len(train) and len(rows)):
             raise ValueError(

@@ -109,7 +109,7 @@ def reference_summary(X, *, input_key=None, integer_scale=None, batch_size="auto
 
 def _summary(backbone, inputs):
     """The `ReferenceSummary` of several inputs taken together."""
-    n, sums, power = 0, 0.0, 0.0
+    n, sums, power = 0, torch.zeros(()), torch.zeros(())
     for batch, _ in itertools.chain.from_iterable(part.batches() for part in inputs):
         x, _ = backbone.to_device(batch)
         if x is None or not x.is_floating_point():
@@ -128,11 +128,11 @@ def _summary(backbone, inputs):
     mean, square = sums.cpu().numpy() / (n * n_places)
     radial = None
     if len(shape) > 1:
-        power = power.cpu().numpy() / n
+        powers = power.cpu().numpy() / n
         # Of what the mean leaves: frequency 0 alone knows of it.
-        power[:, 0] -= n_places * mean**2
+        powers[:, 0] -= n_places * mean**2
         distance = _distances(shape)
-        radial = np.array([np.bincount(distance, each) for each in power]) / np.bincount(distance)
+        radial = np.array([np.bincount(distance, each) for each in powers]) / np.bincount(distance)
     return ReferenceSummary(mean, np.sqrt(np.maximum(square - mean**2, 0)), radial, shape, n)
 
 
@@ -384,7 +384,7 @@ def joined(taught, learned):
 
 def _merged(norms):
     """One clamp of features in the place of some, one after another."""
-    values = {}
+    values: dict[str, tuple] = {}
     for layer, gain, offset in itertools.chain.from_iterable(norm.by_layer() for norm in norms):
         first, before, shift = values.get(layer.name, (layer, 1.0, 0.0))
         values[layer.name] = first, before * gain, shift * gain + offset if layer.has_offset else None
