@@ -14,6 +14,8 @@ from ._predictions import predictions_of
 from ._reliability import UNDRAWN, ReliabilityDisplay
 
 _PANEL = (2.0, 2.3)
+# Shown unasked.
+_MOST_CLASSES = 12
 
 
 class ReliabilityGridDisplay:
@@ -212,8 +214,9 @@ class ReliabilityGridDisplay:
         Raises
         ------
         ValueError, TypeError
-            As :meth:`ReliabilityDisplay.from_predictions` and :meth:`plot`; if `columns` names none, or one that isn't
-            there.
+            As :meth:`ReliabilityDisplay.from_predictions` and :meth:`plot`; if `columns` names none.
+        IndexError
+            If `columns` names one that isn't there.
         ImportError
             If matplotlib isn't installed.
 
@@ -236,6 +239,8 @@ class ReliabilityGridDisplay:
         depend = rows.kind == "places" or groups is not None
         names = np.arange(proba.n_classes) if labels is None else to_numpy(labels)
         errors = classwise_calibration_error(rows.y_encoded, proba, n_bins=n_bins, average=None)
+        if columns is None:
+            columns = np.argsort(-errors, kind="stable")[:_MOST_CLASSES]
         displays = [
             ReliabilityDisplay.from_predictions(
                 (rows.y_encoded == k).astype(int),
@@ -249,7 +254,7 @@ class ReliabilityGridDisplay:
                 ax=UNDRAWN,
                 **kwargs,
             )
-            for k in _chosen(columns, errors)
+            for k in columns
         ]
         # Titles tell the classes.
         counted = "places" if rows.kind == "places" else "samples"
@@ -320,13 +325,3 @@ class ReliabilityGridDisplay:
             frameon=False,
             fontsize="small",
         )
-
-
-def _chosen(columns, errors, most=12):
-    """The columns asked for, or those of the largest errors."""
-    if columns is None:
-        return np.argsort(-errors, kind="stable")[:most]
-    for k in columns:
-        if check_whole_number(k, "columns", low=0) >= len(errors):
-            raise ValueError(f"columns must be among 0 ... {len(errors) - 1}; got {k}")
-    return columns
