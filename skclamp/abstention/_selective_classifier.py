@@ -23,6 +23,7 @@ from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import as_given, to_numpy
 from .._utils.labels import (
     accuracy,
+    check_groups,
     check_labels,
     check_sample_weight,
     predict_labelled,
@@ -275,6 +276,9 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     def _read(self, X, y, sample_weight, groups, params):
         """`Samples` that are new to a fitted estimator; or out of fold, where clones are fitted."""
         y = None if y is None else check_labels(y)
+        if y is not None and groups is not None:
+            # Before clones are fitted.
+            check_groups(groups, len(y))
         if is_frozen(self.estimator):
             # Raises for what nobody takes.
             metadata = self._route(params)._replace(groups=groups)
