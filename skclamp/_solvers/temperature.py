@@ -30,7 +30,9 @@ _SAMPLE_TOLERANCE = 3e-3
 _TOLERANCE = 1e-11
 _NARROW_TOLERANCE = 1e-9
 _MAX_PASSES = 100
-# Steps on log T where the slope is too flat for its derivatives to lead anywhere: a factor of 12.
+# Steps on log T where the slope is too flat for its derivatives to lead anywhere: the first, doubled each time up to
+# the second, a factor of 12.
+_FIRST_REACH = 0.5
 _MAX_STEP = 2.5
 # Focal losses: grid points a factor of 10 of T, and at least so many.
 _GRID_DENSITY, _MIN_GRID_SIZE = 4, 3
@@ -187,7 +189,7 @@ class _Found(NamedTuple):
 
 def _descend(rows, place, limits, tolerance):
     """Halley steps on log(beta) inside a bracket that each pass narrows; where two don't halve it, it is bisected."""
-    low, high, widths = -math.inf, math.inf, [math.inf, math.inf]
+    low, high, reach, widths = -math.inf, math.inf, _FIRST_REACH, [math.inf, math.inf]
     for _ in range(_MAX_PASSES):
         point = rows.nll(math.exp(place))
         if point.lag == 0:
@@ -205,7 +207,8 @@ def _descend(rows, place, limits, tolerance):
             information = math.exp(2 * place) * (point.curvature + move * point.third)
             return _Found(place, loss, information=information)
         if error > abs(step):
-            step = math.copysign(_MAX_STEP, step)
+            step = math.copysign(max(abs(step), reach), step)
+            reach = min(2 * reach, _MAX_STEP)
         # Compared with the ends as they were: unrounded, a place that has been tried may lie between them.
         place = math.log(rows.representable(math.exp(_clip(place + step, *limits))))
         if not low < place < high or high - low > widths[-2] / 2:
