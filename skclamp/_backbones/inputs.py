@@ -194,7 +194,15 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True):
     if isinstance(X, LoadedDataset):
         loading, X = {**X.loading, "pin_memory": X.loading["pin_memory"] and not on_cpu}, X.dataset
     if not isinstance(X, Dataset):
-        X = _unnamed_array(X)
+        if isinstance(X, (list, tuple)):
+            check_items(X)
+        values = _array(X, "X", "Resize, crop or pad them")
+        if values.ndim < 2:
+            raise ValueError(
+                "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
+                f"{values.ndim}-dimensional array for a network. A single sample is X[None]"
+            )
+        X = Arrays(values)
     if isinstance(X, IterableDataset):
         # Several workers would each go through the stream, or change the order of one that they share.
         loading["num_workers"] = min(1, loading.get("num_workers", 0))
@@ -204,18 +212,6 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True):
             "length nor order"
         )
     return Inputs(X, **loading)
-
-
-def _unnamed_array(X):
-    if isinstance(X, (list, tuple)):
-        check_items(X)
-    values = _array(X, "X", "Resize, crop or pad them")
-    if values.ndim < 2:
-        raise ValueError(
-            "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
-            f"{values.ndim}-dimensional array for a network. A single sample is X[None]"
-        )
-    return Arrays(values)
 
 
 class Inputs:

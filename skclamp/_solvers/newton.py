@@ -90,8 +90,12 @@ def logistic(x, target, weight, centre, precision):
     return losses
 
 
-def by_chunks(fit, n_rows, n_samples):
-    """Fit so many rows, some at a time: tensors of all, the most evaluations, and whether all converged."""
-    rows = torch.arange(n_rows).split(max(1, _CHUNK_SIZE // n_samples))
-    *tensors, n_evaluations, converged = zip(*map(fit, rows), strict=True)
+def chunks_of(n_rows, n_samples):
+    """Return numbers of rows, as many at a time as are fitted together."""
+    return torch.arange(n_rows).split(max(1, _CHUNK_SIZE // n_samples))
+
+
+def joined(fits):
+    """Return the tensors of several fits as those of one, the most evaluations, and whether all converged."""
+    *tensors, n_evaluations, converged = zip(*fits, strict=True)
     return *map(torch.cat, tensors), max(n_evaluations), all(converged)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .._utils.warnings import note_unconverged
-from .newton import by_chunks, logistic, newton
+from .newton import chunks_of, joined, logistic, newton
 from .softmax_regression import Solution
 
 # Too weak to be seen where data speak; keeps the optimum finite where they don't.
@@ -62,7 +62,7 @@ def fit_one_vs_rest(terms, y, weight, *, ridge, monotone):
         target = smoothed(y == classes.to(y)[:, None], weight, 1.0 if ridge is None else _PART_BESIDE_RIDGE)
         return _fit(x, target, weight / weight.sum(), _RIDGE + (ridge or 0.0), monotone)
 
-    theta, n_evaluations, converged = by_chunks(fit, n_classes, n_samples)
+    theta, n_evaluations, converged = joined([fit(classes) for classes in chunks_of(n_classes, n_samples)])
     note_unconverged(converged)
     return Solution(theta.T.contiguous().cpu(), n_evaluations, converged)
 

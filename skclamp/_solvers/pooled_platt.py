@@ -1,11 +1,9 @@
 """Platt's gain and offset of each of many labels, drawn to a pair that all share, by empirical Bayes."""
 
-from functools import partial
-
 import torch
 
 from .._utils.warnings import note_unconverged
-from .newton import by_chunks, logistic, newton
+from .newton import chunks_of, joined, logistic, newton
 
 # The shared pair is held at (1, 0), the network's own logits, by a prior of these precisions.
 _HELD = 4.0, 0.25
@@ -53,8 +51,8 @@ def fit_pooled_platt(z, hit, weight, teach, pooling):
             spread = (taught - shared).square() + variances[teach]
             precision = 1 / spread.mean(0).clamp(min=_LEAST_VARIANCE)
         drawn = torch.where(teach[:, None], precision, start)
-        fit = partial(_fitted, pairs, z, hit, weight, shared, drawn)
-        pairs, variances, evaluations, ends = by_chunks(fit, *z.shape)
+        fits = [_fitted(pairs, z, hit, weight, shared, drawn, labels) for labels in chunks_of(*z.shape)]
+        pairs, variances, evaluations, ends = joined(fits)
         n_evaluations += evaluations
         converged = converged and ends
     note_unconverged(converged)
