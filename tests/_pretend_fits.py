@@ -17,7 +17,7 @@ import frozen_fits as problems
 import skclamp
 from frozen_fits import clamp, fit
 from skclamp._backbones import network
-from skclamp.clamping import _evidence_step
+from skclamp.clamping import _evidence_step, _natural_gradient, _screen
 from skclamp.perturbations import HorizontalFlip
 
 FEW_GAIN = partial(problems.camera, "gain", 440)
@@ -197,7 +197,7 @@ def outcomes(name, few=True):
 
 def counted(data=problems.gain, **options):
     """Transfers of a clamping fit on the device, and how often samples went through the network, forward or back."""
-    passes, forward, back = [], network.NetworkBackbone.logits, _evidence_step._pass_back
+    passes, forward, back = [], network.NetworkBackbone.logits, _evidence_step.gradients_of
 
     def run(*args, **kwargs):
         passes.append("forward")
@@ -210,9 +210,9 @@ def counted(data=problems.gain, **options):
     make = clamp(data, device="pretend", **options)
     patches = (
         mock.patch.object(network.NetworkBackbone, "logits", run),
-        mock.patch.object(_evidence_step, "_pass_back", run_back),
+        *(mock.patch.object(module, "gradients_of", run_back) for module in (_natural_gradient, _screen)),
     )
-    with patches[0], patches[1], transfers() as moved, warnings.catch_warnings():
+    with patches[0], patches[1], patches[2], transfers() as moved, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         make()
     return moved, len(passes)

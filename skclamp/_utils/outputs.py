@@ -324,7 +324,7 @@ def understood(outputs, y, ignore_index=-100, name="y"):
 
 def check_not_swapped(X, y, name_of_X="X", name="y"):
     """Raise where X has one value a sample, as labels do, and y more than labels may have."""
-    shape = getattr(y, "shape", ())
+    shape: tuple = getattr(y, "shape", ())
     if getattr(X, "shape", None) == shape[:1] and shape[1:] not in ((), (1,)) and matrix_of(y) is None:
         raise ValueError(
             f"{name} must have shape (n_samples,), one class label a sample. {name_of_X} has shape ({shape[0]},): "

@@ -70,7 +70,8 @@ def screen_of(at_identity, level):
     """Return the `Screen` of some samples before a search; folds have to prove at `level` what it finds."""
     own, units = at_identity.gradients, at_identity.samples.units
     tests = [flips(*products_of(part), LEVEL / len(own), level, units) for part in own.values()]
-    found = Screen.of(*zip(*tests, strict=True), sum(map(n_learnable, at_identity.families.values())))
+    squares, gains = zip(*tests, strict=True)
+    found = Screen.of(squares, gains, sum(map(n_learnable, at_identity.families.values())))
     if found.may_be_chance:
         return found
     return found._replace(forecasts={name: forecast(*products_of(part), units) for name, part in own.items()})

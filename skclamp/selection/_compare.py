@@ -384,6 +384,10 @@ def compare_calibrators(
     CalibrationSetWarning
         If `X_test` holds samples of `X_cal`, in any order; if `groups` were given, and no `groups_test`; if neural
         clamping, which nobody asked for, is left out.
+    TrainingDataWarning
+        If a fitted estimator is more often right on `X_cal` than on `X_test`, by Fisher's exact test at 0.01 %: it
+        knows `X_cal` from its training, or `X_test` is of another kind, or its classes in another order. Where each
+        place has a class, the share of right places counts for as many images as there are.
 
     Notes
     -----

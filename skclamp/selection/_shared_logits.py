@@ -5,11 +5,13 @@ import math
 import time
 
 import numpy as np
+from scipy import stats
 from scipy.special import expit
 from sklearn.base import clone
 
 from .. import scaling
 from .._backbones.classifier import CalibratorBackbone
+from .._backbones.opening import is_frozen
 from .._backbones.samples import Samples, read
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
@@ -23,11 +25,13 @@ from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..distributed import ALONE
-from ..exceptions import CalibrationSetWarning
+from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from ._candidates import is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
+# Of a calibration set on which the network is right more often than on the test set.
+_CHANCE_OF_ACCURACIES = 1e-4
 
 
 class SharedLogits:
@@ -127,6 +131,8 @@ class SharedLogits:
             groups_test = params.get("groups")
         self.units = self._units_of(groups_test)
         self._look_for_the_same_samples()
+        if is_frozen(estimator):
+            self._look_for_training_data()
         with one_warning() as notes:
             if outputs != SOFTMAX:
                 reader._look_for_probabilities(self.calibration_samples)
@@ -166,6 +172,29 @@ class SharedLogits:
                 f"X_test holds samples of X_cal, about {share:.0%} of X_test: the calibrators are compared on what "
                 "they were fitted to, and the more a calibrator overfits the better it looks. Compare on other samples",
                 CalibrationSetWarning,
+                explains=True,
+            )
+
+    def _look_for_training_data(self):
+        """An accuracy on the calibration set that the test set's can't be by chance."""
+        shares, counts = [], []
+        for logits, y_encoded, units in (
+            (self.calibration, self.y_cal_encoded, self.calibration_samples.groups),
+            (self.test, self.y_test_encoded, self.units),
+        ):
+            best = (logits >= 0) if self.outputs.n_labels else logits.argmax(1)
+            share = (best.cpu().numpy() == y_encoded)[y_encoded >= 0].mean()
+            # A group's samples, and a sample's labels or places, count as one together.
+            n_units = numbered(units, len(y_encoded)).max() + 1
+            n_right = round(share * n_units)
+            shares.append(share)
+            counts.append([n_right, n_units - n_right])
+        if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
+            note(
+                f"the accuracy is {shares[0]:.2%} on X_cal and {shares[1]:.2%} on X_test, which isn't by chance: "
+                "either X_cal trained the network, and nothing learned from it will do, or X_test is of another kind, "
+                "or its classes in another order",
+                TrainingDataWarning,
                 explains=True,
             )
 

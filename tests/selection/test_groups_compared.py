@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from skclamp import PlattScaling, TemperatureScaling, VectorScaling, compare_calibrators
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 
 FEW = {"n_resamples": 100, "n_draws": 20, "verbose": 0}
 
@@ -98,3 +98,25 @@ def test_groups_of_the_calibration_set_alone_are_told(recwarn):
     )
     assert str(same) == str(known)
     assert not [each for each in recwarn if "groups are those of X_cal" in str(each.message)]
+
+
+def test_chance_of_few_patients_isnt_taken_for_training(recwarn):
+    """Accuracies of two sets of 15 patients differ by chance as rows of their number wouldn't."""
+    rng = np.random.default_rng(0)
+    told = []
+    for seed in range(5):
+        sets = []
+        for wrong in (0.05, 0.3):
+            patient = np.repeat(np.arange(15), 40)
+            hit = rng.uniform(size=15) > wrong
+            X = rng.normal(size=(600, 3))
+            y = np.where(hit[patient], X.argmax(1), X.argmin(1))
+            sets.append((X, y, patient))
+        (X_cal, y_cal, cal), (X, y, test) = sets
+        fit = {"calibrators": [TemperatureScaling()], "random_state": seed, **FEW}
+        recwarn.clear()
+        compare_calibrators(None, X_cal, y_cal, X, y, groups=cal, groups_test=test, **fit)
+        told += [each for each in recwarn if issubclass(each.category, TrainingDataWarning)]
+    assert not told
+    with pytest.warns(TrainingDataWarning, match="on X_cal and .* on X_test, which isn.t by chance"):
+        compare_calibrators(None, X_cal, y_cal, X, X.argmin(1), **fit)
