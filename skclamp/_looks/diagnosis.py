@@ -105,7 +105,8 @@ def diagnose(samples, *, fitted):
     why = backbone.second_look() if backbone.in_batches else None
     if why:
         findings.append(Finding(said[why], explains=True))
-    some = rows.take(counted_rows(rows.weight, min(max(_FEW_ROWS, _ROWS_PER_CLASS * len(classes)), _MAX_ROWS)))
+    chosen = counted_rows(rows.weight, min(max(_FEW_ROWS, _ROWS_PER_CLASS * len(classes)), _MAX_ROWS))
+    some = rows if len(chosen) == len(rows.y) else rows.take(chosen)
     accuracy, misordered, misfits = _look_at_columns(some, classes, backbone.classes is None)
     guesses, guessing = ([], False) if misfits else _look_for_guesses(some, accuracy)
     looked = Looked(some, len(labels), accuracy, guessing, misordered, random=why == "random")
@@ -169,6 +170,9 @@ def better_order(best, labels, weight, units):
     second = (np.random.default_rng(0).random(len(best)) >= 0.5)[units]
     counts = np.zeros((len(columns), len(columns)))
     np.add.at(counts, (best, labels), weight * ~second)
+    # Each column goes to one label at the best, which bounds the accuracy of every order; most nonsense ends here.
+    if counts.max(1).sum() <= _MIN_AGREEMENT * counts.sum():
+        return None
     # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
     excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
     order = linear_sum_assignment(excess, maximize=True)[1]
