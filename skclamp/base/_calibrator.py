@@ -54,7 +54,7 @@ from .._utils.outputs import (
 from .._utils.parameters import Choices, is_splitter
 from .._utils.progress import VERBOSE, fit_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
-from .._utils.warnings import note, one_warning, silenced, tell
+from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
 from ..distributed import ALONE, Shard, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
@@ -255,11 +255,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             samples = self._samples_of(X, y, sample_weight, params, ranks)
             samples, looked = self._diagnose(samples, checks)
             checks = checks and ranks is ALONE
+            judged = checks and self._outputs == SOFTMAX and self._unjudged._tags.n_per_class > 0
+            few = judged and not notes.explained and self._are_hopeless(samples)
             rows, raw, held_out = self._fit(samples, looked, *beside)
             if self.least_probability_:
                 self.map_.learn(least_probability=self.least_probability_)
-            few = False
-            if checks and self._outputs == SOFTMAX and self._unjudged._tags.n_per_class and not notes.explained:
+            if judged and not (few or notes.explained):
                 few, held_out = self._against_temperature(samples, rows, held_out)
             self._n_samples = samples.shard.total
             self._scores = None if notes.silent else self._score(samples, rows, raw, held_out, checks, notes)
@@ -512,25 +513,28 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     # Reporting.
 
-    def _against_temperature(self, samples, rows, held_out):
-        """Tell of a map that samples are too few for, or that does worse than a temperature out of fold.
+    def _are_hopeless(self, samples):
+        """Tell of samples that are too few for the map, whatever they say; return whether they are."""
+        n_classes = samples.logits.shape[1]
+        if n_effective(samples.weight.cpu().numpy()) > HOPELESS * self._unjudged._tags.n_per_class * n_classes:
+            return False
+        message = words.hopeless(int((samples.weight > 0).sum()), n_classes, self._owner)
+        # Of a long fit before it starts.
+        (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
+        return True
 
-        Returns whether that is so, and the NLL out of fold.
-        """
-        calibrator, n_classes, n_samples = self._unjudged, samples.logits.shape[1], int((samples.weight > 0).sum())
-        n_numbers = calibrator._tags.n_per_class * n_classes
-        if n_effective(samples.weight.cpu().numpy()) <= HOPELESS * n_numbers:
-            note(words.hopeless(n_samples, n_classes, self._owner), CalibrationSetWarning)
-            return True, held_out
+    def _against_temperature(self, samples, rows, held_out):
+        """Tell of a map that does worse than a temperature out of fold; return whether it does, and its NLL there."""
+        calibrator, n_classes = self._unjudged, samples.logits.shape[1]
         # A look out of fold takes time, and pays where samples are few.
-        enough = calibrator._tags.enough_per_number * n_numbers
+        enough = calibrator._tags.enough_per_number * calibrator._tags.n_per_class * n_classes
         rival = None
         if n_classes <= MAX_CLASSES and n_effective(rows.weight.cpu().numpy()) < enough:
             rival = against_temperature(calibrator._to_cross_fit(), rows._replace(unit=samples.unit))
         if rival is None:
             return False, held_out
         if rival.worse:
-            losses = rival.loss, rival.of_temperature
+            n_samples, losses = int((samples.weight > 0).sum()), (rival.loss, rival.of_temperature)
             message = words.worse_than_temperature(n_samples, calibrator._n_free, *losses, self._owner)
             note(message, CalibrationSetWarning)
         return rival.worse, rival.loss if held_out is None else held_out
