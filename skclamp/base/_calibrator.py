@@ -33,6 +33,7 @@ from .._utils.arrays import absent_among, as_given, counted_rows, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import (
     accuracy,
+    check_groups,
     check_labels,
     check_same_length,
     check_sample_weight,
@@ -954,6 +955,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
             # A scorer sees the samples of all.
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
+        if "groups" in params and y is not None:
+            check_groups(params["groups"], len(y))
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         parts = self._routed_to(params.get("groups"))

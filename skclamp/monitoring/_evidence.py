@@ -156,6 +156,6 @@ class Evidence:
             # much before; log e-values of mean m vary by 2 m, so that winning nothing is unlikely.
             n_true = self.n_before + int(self.start[-1])
             tells |= won[-1] * n_true / max(1, self.n_samples - int(self.start[-1])) >= 2 * log_odds
-        if tells:
+        if tells and self.n_before + start > 0:
             return start, self.totals_at_start[best], True
         return 0, np.zeros_like(self.totals), False

@@ -263,7 +263,8 @@ class CalibrationMonitor(Watch):
 
         A sample has one or several labels, or places, -1 where one isn't known: log-probabilities are (n, R, K).
         """
-        step = max(1, len(sizes) * _MAX_ENTRIES // max(1, log_p.size))
+        n_rows, n_columns = math.prod(log_p.shape[:-1]), max(log_p.shape[-1], N_SUMS)
+        step = max(1, len(sizes) * _MAX_ENTRIES // max(1, n_rows * n_columns))
         ends = np.append(0, np.cumsum(sizes))
         for first in range(0, len(sizes), step):
             those = sizes[first : first + step]

@@ -102,7 +102,8 @@ class EnsembleTemperatureScaling(BaseCalibrator):
             # Errors are too few for this T too, and for shares.
             return EnsembleMap(temperature_=solution.temperature, weights_=np.array([1.0, 0.0, 0.0]))
         # Of classes that a sample doesn't have -inf would have a slope that is no number.
-        finite, y = logits.double().clamp(min=_LEAST_LOGIT), y.to(logits.device)
+        logits, y = logits.double(), y.to(logits.device)
+        finite = logits.clamp(min=_LEAST_LOGIT)
         theta = torch.tensor([math.log(solution.temperature), *_FIRST_SHARES]).to(finite).requires_grad_()
 
         def loss(logits, y, weight, plain, uniform):

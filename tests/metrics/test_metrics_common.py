@@ -194,10 +194,14 @@ def _with(value, dtype=np.float64):
         (np.zeros((0, 5)), ValueError, r"not be empty; got shape \(0, 5\)"),
         (np.zeros((400, 5, 2)), ValueError, r"y_proba must have shape \(n_samples, n_classes\).*shape \(400, 5, 2\)"),
         (0.5, ValueError, r"y_proba must have shape \(n_samples, n_classes\).*got shape \(\)"),
-        (np.full((400, 5), "0.2"), TypeError, "y_proba must be numeric; got dtype <U3"),
-        (np.full((400, 5), "0.2", dtype=object), TypeError, "y_proba must be numeric; got dtype object"),
+        (np.full((400, 5), "0.2"), TypeError, "y_proba must be numeric and real; got dtype <U3"),
+        (np.full((400, 5), "0.2", dtype=object), TypeError, "y_proba must be numeric and real; got dtype object"),
         (_with(pd.NA, object), ValueError, "y_proba must be finite: .* got nan in row 3, column 1"),
-        (np.full((400, 5), 0.2 + 0j), TypeError, "y_proba must be numeric; got dtype complex128"),
+        (
+            np.full((400, 5), 0.2 + 0j),
+            TypeError,
+            "y_proba must be numeric and real; got dtype complex128",
+        ),
     ],
 )
 def test_refuses_what_are_no_probabilities(name, proba, error, match):
