@@ -309,9 +309,13 @@ def brier_losses(proba, y_encoded, scale_by_half="auto"):
         error = chunk.astype(np.float64)
         error[np.arange(len(error)), y_encoded[rows]] -= 1
         distance[rows] = np.einsum("ij,ij->i", error, error)
-    halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
     # Rows whose sums round beyond 1 are no farther than others.
-    return np.minimum(distance, 2) / (2 if halve else 1)
+    return np.minimum(distance, 2) * (_largest_brier(proba, scale_by_half) / 2)
+
+
+def _largest_brier(proba, scale_by_half):
+    halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
+    return 1 if halve else 2
 
 
 def log_losses(proba, y_encoded):
@@ -324,9 +328,12 @@ def log_losses(proba, y_encoded):
 
 def _mean_of(losses, value, y_encoded, proba, *, scale_by_half=None, **_):
     """Form of a mean of `losses`; of two classes it knows what few events hide."""
+    largest = -LOG_MIN_PROBABILITY
     if scale_by_half is not None:
         losses = partial(losses, scale_by_half=scale_by_half)
+        largest = _largest_brier(proba, scale_by_half)
     score = MeanScore(value, losses(proba, y_encoded) - value, proba.masses, proba.unit)
+    score.largest = largest
     if proba.n_classes == 2:
         sums = [np.bincount(proba.unit, proba.masses * (y_encoded == column)) for column in range(2)]
         n_events, rare = min((np.count_nonzero(own), column) for column, own in enumerate(sums))

@@ -28,10 +28,11 @@ class MeanScore:
     """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
     `residual` are the values, none below 0, less their mean, `weight` their weights and `unit` numbers that those which
-    depend on each other share; `few` is what few events hide.
+    depend on each other share; `largest` is the most that a mean can be, and `few` what few events hide.
     """
 
     few: Any = None
+    largest: float = np.inf
 
     def __init__(self, value, residual, weight, unit):
         self.value = value
@@ -76,8 +77,10 @@ class MeanScore:
             half = stats.t.isf(tail, n_effective(self.weight) - 1) * sums[:, 0].std()
             low = min(low, -half)
             high = max(high, half)
-        high = self.value + high
-        return self.value, max(self.value + low, 0.0), high if self.few is None else max(high, self.few(tail))
+        low, high = self.value + low, self.value + high
+        if self.few is not None:
+            high = max(high, self.few(tail))
+        return self.value, max(low, 0.0), min(high, self.largest)
 
 
 class AnyMetric:

@@ -64,6 +64,23 @@ def test_probabilities_of_zero_hide_no_event(metric):
 
 
 @pytest.mark.filterwarnings("ignore:y_true has [0-4] samples:skclamp.exceptions.CalibrationSetWarning")
+@pytest.mark.parametrize(
+    ("metric", "largest"),
+    [
+        (negative_log_likelihood, -np.log(np.finfo(float).eps)),
+        (brier_score, 1),
+        (partial(brier_score, scale_by_half=False), 2),
+    ],
+    ids=["nll", "brier", "brier, whole"],
+)
+def test_ends_are_scores_that_there_are(metric, largest):
+    """Of four rows, three of which are wrong with hardly a doubt, what is added reaches beyond the worst."""
+    found = bootstrap_interval(metric, [0, 0, 1, 1], [1, 1, 0, 1], random_state=0)
+    assert found.high == pytest.approx(largest)
+    assert 0 <= found.low <= found.value
+
+
+@pytest.mark.filterwarnings("ignore:y_true has [0-4] samples:skclamp.exceptions.CalibrationSetWarning")
 @every_loss
 @pytest.mark.parametrize("sharpness", [1.0, 1.5])
 def test_intervals_of_few_events_hold_the_truth(metric, sharpness):
