@@ -154,7 +154,7 @@ class _Descent:
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
         if self.settings.for_guard and not state.displacement_to(self.parameters).any():
-            if chosen is None and step is None:
+            if chosen is None and step is None and self.settings.screened:
                 # A half says less than all the samples, which let the search begin; and the guard has the last word.
                 units = self.samples.units
                 changes = {name: forecast(*products_of(extended[name]), units)[0] for name in steps}

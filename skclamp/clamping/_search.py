@@ -192,7 +192,9 @@ def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_sco
     """Evidence of candidates, each fitted to the training part of each split; few `screened` samples by few steps."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
-    quiet = [replace(settings, early_stopped=early_stopped, for_guard=True) for settings in candidates]
+    quiet = [
+        replace(settings, early_stopped=early_stopped, for_guard=True, screened=screened) for settings in candidates
+    ]
     if screened and problem.n_distinct < _FEW_SAMPLES:
         quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     judged: list[tuple[HeldOut, list[HeldOut]]] = []
