@@ -211,6 +211,14 @@ def test_mistakes(mistake):
         TemperatureScaling().fit(*change(*fields()))
 
 
+@pytest.mark.parametrize("places", [(6, 6), (6,)])
+def test_classes_last_are_told_by_labels_where_all_axes_are_equal(places):
+    logits, y = fields(40, places=places, n_classes=6)
+    TemperatureScaling().fit(logits, y)
+    with pytest.raises(ValueError, match=r"along axis 1.*logits\.movedim\(-1, 1\)"):
+        TemperatureScaling().fit(np.moveaxis(logits, 1, -1), y)
+
+
 def test_weights_that_are_no_mask():
     logits, y = fields()
     with pytest.raises(ValueError, match="sample_weight of the shape of y must be a mask"):

@@ -218,6 +218,13 @@ class Targets:
             told = {"classes": classes, "known": backbone.classes, "likely": backbone.likely_classes}
             classes, y = encode_places(values, known, n_classes, name, **told)
         y_encoded = torch.from_numpy(y)
+        if set(self.places) == {n_classes} and not self.of_labels and isinstance(backbone.kept, slice):
+            # Of equal axes labels tell which one is that of classes, beyond three standard errors.
+            moved = logits.unflatten(2, (-1, n_classes)).movedim(-1, 1).flatten(2)
+            right, along_last = ((each.argmax(1).cpu() == y_encoded).flatten(1).sum(1) for each in (logits, moved))
+            more = (along_last - right).double()
+            if more.sum() > 3 * more.norm():
+                raise ValueError(other_places(name, self.places, self.places, n_classes))
         weight = weight * (y_encoded >= 0).flatten(1).any(1)
         if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
