@@ -546,9 +546,9 @@ class TestMetrics:
         known[:100, 1] = np.nan
         expected = metric(known[:100, [0, *range(2, N_LABELS)]], proba[:100, [0, *range(2, N_LABELS)]], average="micro")
         assert metric(known, proba, average="micro", sample_weight=weight) == pytest.approx(expected)
-        each = metric(known, proba, average=None, sample_weight=weight)
-        assert np.flatnonzero(np.isnan(each)) == [1]
-        assert metric(known, proba, sample_weight=weight) == pytest.approx(np.nanmean(each))
+        for average in ("macro", None):
+            with pytest.raises(ValueError, match=r"leave each label a sample .* got none for label 1"):
+                metric(known, proba, average=average, sample_weight=weight)
 
     def test_labels_that_arent_known_are_left_out(self, metric):
         Z, Y = problem()

@@ -132,6 +132,13 @@ class Rows:
 
     def each(self, metric):
         """Return the value of each label or, of places, of each sample; NaN of one that has no weight."""
+        if self.kind == "labels" and self.proba.weight is not None:
+            there = self.proba.weight.reshape(-1, self.proba.rows_a_sample).any(0)
+            if not there.all():
+                raise ValueError(
+                    "sample_weight must leave each label a sample of which it is known, unless average is 'micro'; got "
+                    f"none for label {there.argmin()}"
+                )
         parts = self.proba.parts(self.y_encoded, of_labels=self.kind == "labels")
         return np.array([metric(y, own) if own.masses.any() else np.nan for y, own in parts])
 
