@@ -90,14 +90,19 @@ def check_number(value, name, *, high=1, closed="both"):
 def by_name(several, parameter):
     """Estimators by name: of a dict, of pairs of a name and an estimator, of a list, or of one estimator.
 
-    In a list they have their classes' names.
+    In a list they have their classes' names, numbered where a class comes several times.
     """
     if hasattr(several, "get_params"):
         several = [several]
     if isinstance(several, dict):
         pairs: list = [*several.items()]
     elif isinstance(several, Iterable) and not isinstance(several, str):
-        pairs = [each if isinstance(each, (tuple, list)) else (type(each).__name__, each) for each in several]
+        several = list(several)
+        kinds = [type(each).__name__ for each in several]
+        pairs = []
+        for k, (kind, each) in enumerate(zip(kinds, several, strict=True)):
+            name = kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: k + 1].count(kind)}"
+            pairs.append(each if isinstance(each, (tuple, list)) else (name, each))
         if any(len(pair) != 2 for pair in pairs):
             raise TypeError(f"{parameter} must be estimators or (name, estimator) pairs; got {pairs!r}")
     else:

@@ -159,12 +159,13 @@ def test_uncalibrated_is_what_the_classifier_itself_says():
     assert abs(softmax - own) > 0.01
 
 
-def test_calibrators_of_one_class_need_names():
-    with pytest.raises(ValueError, match="calibrators must have names of their own; got .'HistogramBinning', 'Hist"):
-        small_comparison(calibrators=[HistogramBinning(), HistogramBinning(n_bins=5)])
-    found = small_comparison(calibrators=[("five", HistogramBinning(n_bins=5)), TemperatureScaling()])
-    assert list(found.calibrators) == ["five", "TemperatureScaling"]
-    assert found.calibrators["five"].n_bins == 5
+def test_numbers_calibrators_of_one_class():
+    found = small_comparison(calibrators=[HistogramBinning(), TemperatureScaling(), HistogramBinning(n_bins=5)])
+    assert list(found.calibrators) == ["HistogramBinning-1", "TemperatureScaling", "HistogramBinning-2"]
+    assert found.calibrators["HistogramBinning-2"].n_bins == 5
+    of_pairs = small_comparison(calibrators=[("five", HistogramBinning(n_bins=5)), TemperatureScaling()])
+    assert list(of_pairs.calibrators) == ["five", "TemperatureScaling"]
+    assert of_pairs["five"].nll == found["HistogramBinning-2"].nll
     with pytest.raises(KeyError, match="HistogramBinning"):
         found["HistogramBinning"]
 
