@@ -225,6 +225,11 @@ def test_weights_that_are_no_mask():
         TemperatureScaling().fit(logits, y, sample_weight=np.random.default_rng(0).uniform(1, 2, y.shape))
     with pytest.raises(ValueError, match="sample_weight must have shape"):
         TemperatureScaling().fit(logits, y, sample_weight=np.ones((60, 5)))
+    # A score takes any.
+    weight = np.random.default_rng(0).uniform(0, 2, y.shape)
+    found = TemperatureScaling().fit(logits, y)
+    expected = np.average(logits.argmax(1) == y, weights=weight)
+    assert found.score(logits, y, sample_weight=weight) == pytest.approx(expected)
 
 
 def fields_of_labels(n_samples=80, places=(6, 5), n_labels=3, seed=0):

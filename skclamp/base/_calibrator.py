@@ -29,7 +29,7 @@ from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_
 from .._looks.labels import look_at_labels
 from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_among, as_given, counted_rows, to_numpy
+from .._utils.arrays import absent_among, as_given, counted_rows, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import (
     accuracy,
@@ -45,7 +45,6 @@ from .._utils.outputs import (
     OUTPUTS,
     SOFTMAX,
     Rows,
-    Targets,
     are_known,
     check_columns,
     check_not_swapped,
@@ -58,6 +57,7 @@ from .._utils.sklearn_private import CallbackSupportMixin, Interval
 from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
 from ..distributed import ALONE, Shard, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
+from ..metrics._binning import weights_of_rows
 from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
@@ -754,15 +754,19 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         proba, y = self._predict_labelled(X, y, in_order=sample_weight is not None)
         predicted = self._outputs.predict(proba, self.classes_)
         if self._outputs.is_dense:
-            of_labels = self._outputs.n_labels is not None
-            targets, weight = Targets(y, are_known(y, self.ignore_index), of_labels).weighted(sample_weight)
-            weight = (targets.known.T * check_sample_weight(weight, len(y)).numpy()).T
-            known = weight > 0
+            known = are_known(y, self.ignore_index)
+            weight = None
+            if sample_weight is not None:
+                if self._outputs.n_labels and n_axes(sample_weight, "sample_weight") > 1:
+                    sample_weight = np.repeat(to_numpy(sample_weight)[:, None], y.shape[1], 1)
+                weight = weights_of_rows(sample_weight, y.shape).reshape(y.shape)
+                known &= weight > 0
+                weight = weight[known]
             if not known.any():
                 raise ValueError("y must have a place whose class is known, and that has weight; got none")
-            if not of_labels:
+            if not self._outputs.n_labels:
                 encode_labels(y[known], self.classes_)
-            return accuracy(y[known], predicted[known], weight[known])
+            return accuracy(y[known], predicted[known], weight)
         if self._outputs.n_labels and np.isnan(y).any():
             raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
         return accuracy(y, predicted, sample_weight)
