@@ -816,7 +816,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _transform_rows(self, normalise, logits, *, given):
         """From logits in the network's precision, a chunk at a time; `given` are those that no network yields here.
 
-        Those of places become float32. Raises where none of a sample's classes is left.
+        Those of places become float32, and a network's own logits make room for them. Raises where none of a sample's
+        classes is left.
         """
         if (logits.ndim > 2) != self._outputs.is_dense:
             kind = "at each place of a sample" if self._outputs.is_dense else "of one row a sample"
@@ -830,7 +831,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         guessed = self._backbone.guesses_response or not outputs.n_labels
         if given and guessed and not (outputs.is_dense or self._like_probabilities):
             tell(look_at_new(logits, outputs))
-        out = torch.empty(tuple(logits.shape), dtype=torch.float32 if outputs.is_dense else torch.float64)
+        dtype = torch.float32 if outputs.is_dense else torch.float64
+        own = outputs.is_dense and not given and logits.device.type == "cpu" and logits.dtype == dtype
+        out = logits if own and logits.is_contiguous() else torch.empty(tuple(logits.shape), dtype=dtype)
         n_rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         n_samples = max(1, n_rows // math.prod(logits.shape[2:]))
 
