@@ -219,6 +219,15 @@ def test_classes_last_are_told_by_labels_where_all_axes_are_equal(places):
         TemperatureScaling().fit(np.moveaxis(logits, 1, -1), y)
 
 
+def test_a_column_of_masks_is_their_array():
+    logits, y = fields()
+    column = np.empty(len(y), dtype=object)
+    column[:] = list(y)
+    found, expected = (TemperatureScaling().fit(logits, each) for each in (column, y))
+    assert found.temperature_ == expected.temperature_
+    assert found.score(logits, column) == expected.score(logits, y)
+
+
 def test_weights_that_are_no_mask():
     logits, y = fields()
     with pytest.raises(ValueError, match="sample_weight of the shape of y must be a mask"):

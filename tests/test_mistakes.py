@@ -366,7 +366,7 @@ OF_LABELS = {
     "masks of several sizes": (
         fit(PLACES, OBJECTS),
         ValueError,
-        "y must hold labels of one type, which can be sorted",
+        "y must hold numbers or names in equal rows",
     ),
     **{
         f"ignore_index={number!r}": (fit(PLACES, MASKS, ignore_index=number), (TypeError, ValueError), WHOLE)

@@ -112,7 +112,7 @@ class OutputLayer(NamedTuple):
     def targets(self, y, name="y"):
         """Return what scores are computed from: labels, checked, (n,), (n, L), or these at places."""
         if self.is_dense and y is not None:
-            return to_numpy(y, name)
+            return array_of_places(y, name)
         if self.n_labels is None:
             return check_labels(y, name)
         matrix = matrix_of(y)
@@ -388,8 +388,10 @@ def matrix_of(y):
 
 
 def array_of_places(y, name="y"):
-    """Return an array of labels; of objects, such as a nullable frame is, one of numbers or strings."""
+    """Return an array of labels; of objects, such as a nullable frame or a column of masks, of what these hold."""
     values = to_numpy(y, name)
+    if values.dtype.kind == "O" and values.ndim == 1 and getattr(next(iter(values), None), "ndim", 0):
+        values = to_numpy(values.tolist(), name)
     if values.dtype.kind != "O" or values.ndim < 2:
         return values
     values = as_numbers(values)
