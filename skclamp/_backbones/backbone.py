@@ -18,7 +18,7 @@ from .._utils.arrays import (
 from .._utils.labels import names_of_columns
 from ..modules import LogitsModule, logits_from
 from .inputs import check_no_dataset
-from .scale import finite_rows, look_at_scale, scale_of
+from .scale import finite_rows, look_at_scale, scale_of, sizes_of
 
 # Rows of logits by which their scale is told; so few rows of labels' probabilities may each sum to 1 by chance.
 _FEWEST_ROWS = 20
@@ -148,7 +148,7 @@ class Backbone(ABC):
         if self.scale_of_fit is not None:
             look_at_scale(x, self.scale_of_fit)
         elif self.scale is None:
-            self.scale = scale_of(x)
+            self.scale = scale_of([sizes_of(x)])
 
 
 class ArrayBackbone(Backbone):

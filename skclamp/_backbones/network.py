@@ -23,7 +23,7 @@ from ..modules._unwrap import unwrapped
 from .backbone import Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
-from .scale import MAX_SAMPLES, joined, look_at_scale, scale_of
+from .scale import MAX_SAMPLES, look_at_scale, scale_of, sizes_of
 
 # How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
 _N_REPEATED = 4
@@ -183,6 +183,7 @@ class NetworkBackbone(Backbone):
         out: Any = None
         parts: list = []
         labels: list = []
+        sizes: list = []
         n_done = 0
         measures = self.scale is None and self.scale_of_fit is None and transform is None
         with bar, evaluating(self.module), torch.no_grad():
@@ -192,7 +193,7 @@ class NetworkBackbone(Backbone):
                 if not labels:
                     look_at_scale(seen, self.scale_of_fit)
                 if measures and n_done < MAX_SAMPLES:
-                    self.scale = joined([self.scale, scale_of(seen)])
+                    sizes.append(sizes_of(seen))
                 z = self._logits_of(x, others, transform, views, n_done)
                 z = self.at_places(z, n_samples) if z.ndim > 2 else z
                 if self._first is None and transform is None and not views:
@@ -212,6 +213,8 @@ class NetworkBackbone(Backbone):
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
         logits = torch.cat(parts) if parts else out[:n_done]
         logits = logits.cpu() if logits.numel() <= _FEW else logits
+        if measures:
+            self.scale = scale_of(sizes)
         try:
             check_logit_range(logits, "the network's output")
         except ValueError as error:

@@ -40,19 +40,27 @@ class Scale(NamedTuple):
     usual: float
 
 
-def scale_of(x):
-    """The scale of floating-point inputs; None of others, and where all of it is 0."""
+def sizes_of(x):
+    """Least and largest entry of floating-point inputs, and each sample's magnitude, on their device; else None."""
     if x is None or not x.is_floating_point() or not x.numel():
         return None
-    lows, highs = torch.stack(x.reshape(len(x), -1).aminmax(dim=1)).cpu().double().numpy()
-    largest = np.maximum(-lows, highs)
-    if not largest.any():
+    return *x.aminmax(), x.reshape(len(x), -1).abs().amax(1)
+
+
+def scale_of(sizes):
+    """The scale of batches, from the sizes of each or None; None of nothing, and where all of it is 0."""
+    if not (sizes := list(filter(None, sizes))):
         return None
-    return Scale(float(lows.min()), float(highs.max()), float(np.quantile(largest[largest > 0], _UNUSUAL)))
+    lows, highs, magnitudes = zip(*sizes, strict=True)
+    bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
+    # One way to the host for all batches.
+    told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
+    (low, high), largest = told[:2].tolist(), told[2:]
+    return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL))) if largest.any() else None
 
 
 def joined(scales):
-    """The scale of inputs from those of parts of them, or None."""
+    """The scale of inputs of which several processes have a part each."""
     if not (scales := list(filter(None, scales))):
         return None
     lows, highs, usual = zip(*scales, strict=True)

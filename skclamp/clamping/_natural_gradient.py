@@ -154,7 +154,7 @@ class _Descent:
         # A prior fitted to gradients that are weak, as in the dark, or point nowhere near the optimum, as where images
         # are clipped, leaves nothing of what there is to gain.
         if self.settings.for_guard and not state.displacement_to(self.parameters).any():
-            if chosen is None and step is None and self.settings.screened:
+            if chosen is None and step is None and self.settings.looked:
                 # A half says less than all the samples, which let the search begin; and the guard has the last word.
                 units = self.samples.units
                 changes = {name: forecast(*products_of(extended[name]), units)[0] for name in steps}
@@ -204,7 +204,7 @@ class _Descent:
         `logits` of all the samples at the present parameters cost nothing: the last pass told them.
         """
         n_samples = _TRIAL_SIZE
-        if self.settings.for_guard:
+        if self.settings.for_guard and (self.settings.features or self.settings.looked):
             n_samples = min(n_samples, max(_FEWEST_TRIED, len(self.samples) // 2))
         rows = _draw(self.samples, n_samples, self.generator)
         samples = self.samples.take(rows)

@@ -115,7 +115,8 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     independent = (draws_folds or "groups" in searched.split_params) and not searched.is_recording
     scored = scorable and independent and at_identity is not None
     learner.progress.expect(len(splits) * len(candidates) + 1)
-    evidence = _hold_out_on(problem, splits, candidates, learner, screened=found is not None)
+    looked = at_identity is not None
+    evidence = _hold_out_on(problem, splits, candidates, learner, looked=looked, screened=found is not None)
     decision = _decided(evidence, level / (1 + scored), candidates)
     if scored and not (decision.verdict.accepted or decision.dismissed or (found and not found.is_clear)):
         scores = scores_of(at_identity)
@@ -165,7 +166,7 @@ def _by_score(problem, splits, candidates, learner, at_identity, scores, level, 
             modules = [nn.Sequential(OrderedDict({name: families[name]})) for name in asked_for]
             alone = [replace(settings, perturbation=module) for module in modules]
         learner.progress.expect(len(alone) * len(splits) + 1)
-        by_score = _hold_out_on(problem, splits, alone, learner, by_score=True)
+        by_score = _hold_out_on(problem, splits, alone, learner, looked=True, by_score=True)
         best = by_score.best()
         if np.average(by_score.losses[best] - by_score.baseline, weights=by_score.weight) < 0:
             return by_score, keep_by_score(by_score, best, p_value, refused), alone
@@ -188,13 +189,11 @@ def _decided(evidence, level, candidates):
     return min(accepted, key=attrgetter("verdict.difference"), default=decisions[evidence.best()])
 
 
-def _hold_out_on(problem, splits, candidates, learner, *, screened=False, by_score=False):
+def _hold_out_on(problem, splits, candidates, learner, *, looked, screened=False, by_score=False):
     """Evidence of candidates, each fitted to the training part of each split; few `screened` samples by few steps."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = (len(without_appended_features(candidates)) or len(candidates)) == 1
-    quiet = [
-        replace(settings, early_stopped=early_stopped, for_guard=True, screened=screened) for settings in candidates
-    ]
+    quiet = [replace(settings, early_stopped=early_stopped, for_guard=True, looked=looked) for settings in candidates]
     if screened and problem.n_distinct < _FEW_SAMPLES:
         quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     judged: list[tuple[HeldOut, list[HeldOut]]] = []

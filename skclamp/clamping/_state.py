@@ -27,8 +27,8 @@ class Settings:
     # Whether the result is judged on held-out samples, and whether training then stops as soon as the verdict is clear.
     for_guard: bool = False
     early_stopped: bool = False
-    # Whether gradients of all the samples promise something, so that a fold looks for it.
-    screened: bool = False
+    # Whether gradients of all the samples were looked at before, so that a fold looks for what they promise.
+    looked: bool = False
     # Whether natural steps are made under a weak prior, whatever their evidence: something else speaks for them.
     weak_prior: bool = False
 
