@@ -254,7 +254,9 @@ class Inputs:
             if batch_size is not None or self.most is None:
                 yield inputs, labels
                 continue
-            size = _at_once(inputs, n_loaded, self.most)
+            n_each = sum(tensor[:1].numel() for tensor in _by_name(inputs).values())
+            # Of at most so many numbers, a power of two.
+            size = min(n_loaded, 2 ** int(math.log2(max(1, self.most // max(1, n_each)))))
             for rows in gen_batches(n_loaded, size):
                 yield _rows_of(inputs, rows), _rows_of(labels, rows)
 
@@ -367,12 +369,6 @@ def _remedy(value):
 def _by_name(inputs):
     """Tensors by what messages call them."""
     return {_ENTRY.format(name): inputs[name] for name in inputs} if isinstance(inputs, dict) else {"X": inputs}
-
-
-def _at_once(inputs, batch_size, most):
-    """Return how many of `batch_size` samples hold at most so many numbers, a power of two."""
-    n_each = sum(tensor[:1].numel() for tensor in _by_name(inputs).values())
-    return min(batch_size, 2 ** int(math.log2(max(1, most // max(1, n_each)))))
 
 
 def _rows_of(part, rows):
