@@ -5,6 +5,7 @@ import math
 import time
 
 import numpy as np
+import torch
 from scipy import stats
 from scipy.special import expit
 from sklearn.base import clone
@@ -130,7 +131,8 @@ class SharedLogits:
         if groups_test is None and X_test is X_cal:
             groups_test = params.get("groups")
         self.units = self._units_of(groups_test)
-        self._look_for_the_same_samples()
+        # Of few categories rows don't tell; equal logits do, but where these are out of fold.
+        self._look_for_the_same_samples(X_test is X_cal or torch.equal(self.test, self.calibration))
         if is_frozen(estimator):
             self._look_for_training_data()
         with one_warning() as notes:
@@ -162,11 +164,13 @@ class SharedLogits:
         self.y_test_encoded = self.y_test_encoded[..., some.numpy()]
         self.places = np.arange(math.prod(backbone.places))[backbone.kept][some.numpy()]
 
-    def _look_for_the_same_samples(self):
-        """A test set that shares rows with the calibration set, known by hashes."""
+    def _look_for_the_same_samples(self, same):
+        """A test set that is the `same` as the calibration set, or shares rows with it, known by hashes."""
+        share = float(same and np.array_equal(self.y_cal_encoded, self.y_test_encoded))
         seen = self.calibration_samples.rows_seen()
         prints = self.test_samples.prints
-        share = 0.0 if seen is None or prints is None else shared_share(prints, seen)
+        if not share and seen is not None and prints is not None:
+            share = shared_share(prints, seen)
         if share:
             note(
                 f"X_test holds samples of X_cal, about {share:.0%} of X_test: the calibrators are compared on what "

@@ -1,5 +1,7 @@
 """Test sets of groups: what rows of a patient tell counts once, whoever compares."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -120,3 +122,19 @@ def test_chance_of_few_patients_isnt_taken_for_training(recwarn):
     assert not told
     with pytest.warns(TrainingDataWarning, match="on X_cal and .* on X_test, which isn.t by chance"):
         compare_calibrators(None, X_cal, y_cal, X, X.argmin(1), **fit)
+
+
+def test_the_calibration_set_as_a_test_set_is_told_where_rows_come_often():
+    """Rows of so few values don't tell; the same logits and labels do."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, size=(200, 3)).astype(float)
+    y = (X + rng.gumbel(size=X.shape)).argmax(1)
+    other = rng.integers(0, 3, size=(200, 3)).astype(float)
+    fit = {"calibrators": [TemperatureScaling()], **FEW}
+    told = "X_test holds samples of X_cal, about 100% of X_test"
+    for X_test in (X, X.copy()):
+        with pytest.warns(CalibrationSetWarning, match=told):
+            compare_calibrators(None, X, y, X_test, y, **fit)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="X_test holds samples of X_cal")
+        compare_calibrators(None, X, y, other, (other + rng.gumbel(size=X.shape)).argmax(1), **fit)
