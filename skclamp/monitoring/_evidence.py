@@ -147,8 +147,8 @@ class Evidence:
         won = self.won - self.lowest
         best = int(won.argmax())
         start = int(self.start[best])
-        # The null first, against a bet all along. The best start is known in hindsight, the mean over starts is not. Beside
-        # a bet that follows what it sees, half of the log odds errs as rarely: in 1 of 60 streams.
+        # The null first, against a bet all along. The best start is known in hindsight, the mean over starts is not.
+        # Beside a bet that follows what it sees, half of the log odds errs as rarely: in 1 of 60 streams.
         hindsight = won[best] - (self.invested[1, 0] + self.won)[best] + np.log(self.n_samples)
         asked = log_odds / 2 if self.learns else log_odds
         tells = won[best] - hindsight - (self.won_before + self.won).max() >= asked
