@@ -39,8 +39,8 @@ def minimise_by_gradient(loss, parameters, data, *, penalty=0.0, bounds=None, ca
         for chunk in chunks:
             value = loss(*chunk)
             total += value.item()
-            # A network may have parameters that it doesn't use.
-            gradient += parameters_to_vector(torch.autograd.grad(value, parameters, materialize_grads=True))
+            # A network may have parameters that it doesn't use; older torches want gradients of their zeros.
+            gradient += parameters_to_vector(torch.autograd.grad(value, parameters, materialize_grads=True)).detach()
         return total + penalty / 2 * vector @ vector, gradient.cpu().numpy() + penalty * vector
 
     found = minimize(
