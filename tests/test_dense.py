@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,6 +179,71 @@ def test_networks_as_others_have_them(name):
     pairs = TensorDataset(X, torch.from_numpy(y))
     assert TemperatureScaling(network).fit(pairs).temperature_ == expected.temperature_
     assert TemperatureScaling(network).fit(pairs).score(pairs) == expected.score(X, y)
+
+
+class Tagger(nn.Module):
+    """Tokens to the logits of their classes, which come last, as Hugging Face's models have them."""
+
+    def __init__(self, n_classes):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Embedding(30, 8), nn.Linear(8, n_classes))
+        self.layers[1].weight.data.mul_(8)
+        self.config = SimpleNamespace(num_labels=n_classes)
+
+    def forward(self, input_ids, attention_mask):
+        return SimpleNamespace(logits=self.layers(input_ids * attention_mask))
+
+
+def tagged(network, n_classes, n_tokens, n_samples=60):
+    """Padded tokens, and their classes, drawn at T = 2; those of padding are -100."""
+    rng = np.random.default_rng(0)
+    mask = np.arange(n_tokens) < rng.integers(2, n_tokens + 1, n_samples)[:, None]
+    texts = {"input_ids": rng.integers(1, 30, mask.shape), "attention_mask": mask.astype(int)}
+    with torch.no_grad():
+        logits = network(**{name: torch.from_numpy(ids) for name, ids in texts.items()}).logits.movedim(-1, 1).numpy()
+    y = (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1) if n_classes > 1 else rng.integers(2, size=mask.shape)
+    return texts, np.where(mask, y, -100), logits
+
+
+@pytest.mark.parametrize(("n_classes", "n_tokens"), [(4, 9), (9, 4), (6, 6), (1, 5)])
+def test_classes_of_tokens_come_last_where_the_config_says_how_many(n_classes, n_tokens):
+    network = Tagger(n_classes).train()
+    X, y, logits = tagged(network, n_classes, n_tokens)
+    found, expected = VectorScaling(network).fit(X, y), VectorScaling().fit(logits, y)
+    assert network.training
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(logits), atol=1e-6)
+    assert found.score(X, y) == expected.score(logits, y)
+    texts = {name: torch.from_numpy(ids) for name, ids in X.items()}
+    moved = found.module_.eval()(**texts).softmax(1).detach().numpy()
+    np.testing.assert_allclose(moved, found.predict_proba(X), atol=1e-6)
+    # Whoever has moved them isn't moved again, nor is a network without a config.
+    assert LogitsModule(LogitsModule(network))(**texts).shape == moved.shape
+    last_to_second = partial(torch.movedim, source=-1, destination=1)
+    assert LogitsModule(network, nonlinearity=last_to_second)(**texts).shape == moved.shape
+    del network.config
+    if n_classes > 1:
+        with pytest.raises(ValueError, match=r"give LogitsModule\(network, nonlinearity=functools\.partial\(torch"):
+            VectorScaling(network).fit(X, y)
+    mended = VectorScaling(LogitsModule(network, nonlinearity=last_to_second)).fit(X, y)
+    np.testing.assert_array_equal(mended.predict_proba(X), found.predict_proba(X))
+
+
+def test_a_token_classifier_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skclamp[test]'")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    torch.manual_seed(0)
+    model = transformers.BertForTokenClassification(transformers.BertConfig(vocab_size=30, num_labels=4, **sizes))
+    model.classifier.weight.data.mul_(60)
+    X, y, logits = tagged(model.eval(), 4, 7, 120)
+    # As a collator makes them.
+    calibrator = TemperatureScaling(model).fit({**X, "labels": y})
+    assert calibrator.temperature_ == pytest.approx(TemperatureScaling().fit(logits, y).temperature_, rel=1e-4)
+    calibrator.save(tmp_path / "tags.safetensors")
+    again = TemperatureScaling.load(tmp_path / "tags.safetensors", estimator=model)
+    np.testing.assert_array_equal(again.predict_proba(X), calibrator.predict_proba(X))
+    clamped = NeuralClampingCalibrator(model, random_state=0).fit(X, y)
+    assert clamped.predict_proba(X).shape == (120, 4, 7)
 
 
 def test_upsampled_where_asked():

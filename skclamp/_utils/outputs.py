@@ -204,7 +204,7 @@ class Targets:
         if self.of_labels:
             self._check_labels(logits, backbone.places, name)
         elif backbone.places != self.places:
-            raise ValueError(other_places(name, self.places, backbone.places, n_classes))
+            raise ValueError(other_places(name, self.places, backbone.places, n_classes, mended=_moved(backbone)))
         values, known = self.values, self.known
         if self.places:
             flat = values.shape[: values.ndim - len(self.places)]
@@ -224,7 +224,7 @@ class Targets:
             right, along_last = ((each.argmax(1).cpu() == y_encoded).flatten(1).sum(1) for each in (logits, moved))
             more = (along_last - right).double()
             if more.sum() > 3 * more.norm():
-                raise ValueError(other_places(name, self.places, self.places, n_classes))
+                raise ValueError(other_places(name, self.places, self.places, n_classes, mended=_moved(backbone)))
         weight = weight * (y_encoded >= 0).flatten(1).any(1)
         if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
@@ -281,6 +281,13 @@ def are_known(values, ignore_index):
     """Return which labels aren't the number, or NaN, that stands for no class."""
     known = values != ignore_index
     return known & ~np.isnan(values) if values.dtype.kind == "f" else known
+
+
+def _moved(backbone):
+    """What moves the classes of logits, an array's or a network's, to axis 1."""
+    if not backbone.in_batches:
+        return "logits.movedim(-1, 1)"
+    return "LogitsModule(network, nonlinearity=functools.partial(torch.movedim, source=-1, destination=1))"
 
 
 def other_places(name, places, others, n_classes, scores="the logits", mended="logits.movedim(-1, 1)"):

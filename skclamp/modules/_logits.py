@@ -10,6 +10,7 @@ from torch import nn
 from .._utils.arrays import as_rows
 from .._utils.least_probability import log_of
 from ._failure import told
+from ._unwrap import unwrapped
 
 RESPONSES = ("logits", "probabilities")
 
@@ -38,11 +39,14 @@ class LogitsModule(nn.Module):
     ----------
     module : torch.nn.Module
         Returns a tensor, an object or mapping with ``logits``, or a tuple, list or mapping of which `output_key` says
-        what to take. A column or a vector is a sigmoid head: the second of two classes.
+        what to take. A column or a vector is a sigmoid head: the second of two classes. Logits of tokens,
+        (n_samples, n_tokens, n_classes), get their classes second where the module's ``config.num_labels`` is the
+        length of the last axis, as in Hugging Face's token classification, and no nonlinearity is given.
     response : {"logits", "probabilities"}, default="logits"
         What the tensor holds, after the nonlinearity.
     nonlinearity : callable, default=None
-        Applied to the network's output first, as skorch's ``predict_nonlinearity``.
+        Applied to the network's output first, as skorch's ``predict_nonlinearity``. It may also move axes: classes
+        go second, ``functools.partial(torch.movedim, source=-1, destination=1)``.
     input_key : str, default=None
         The name under which the network takes the input that comes without one; None is its first argument.
     output_key : int or str, default=None
@@ -92,6 +96,9 @@ class LogitsModule(nn.Module):
     torch.Size([4, 2])
     """
 
+    # How many classes a Hugging Face model says that it has; modules of older files lack it.
+    _n_labels = None
+
     def __init__(
         self,
         module,
@@ -115,6 +122,7 @@ class LogitsModule(nn.Module):
         self.kept = kept
         self.guessed = None
         self.absent = None
+        self._n_labels = getattr(getattr(unwrapped(module), "config", None), "num_labels", None)
 
     @property
     def reading(self):
@@ -191,6 +199,8 @@ class LogitsModule(nn.Module):
         output = check_floating(self._taken_from(output))
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
+        elif output.ndim == 3 and output.shape[-1] == self._n_labels:
+            output = output.movedim(-1, 1)
         # An exporter traces a shape where it takes a length for a constant.
         return output, given[0].shape[0]
 
