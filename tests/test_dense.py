@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -294,14 +295,65 @@ def test_a_column_of_masks_is_their_array():
     assert found.score(logits, column) == expected.score(logits, y)
 
 
-def test_weights_that_are_no_mask():
+def test_weights_of_places():
     logits, y = fields()
-    with pytest.raises(ValueError, match="sample_weight of the shape of y must be a mask"):
-        TemperatureScaling().fit(logits, y, sample_weight=np.random.default_rng(0).uniform(1, 2, y.shape))
-    with pytest.raises(ValueError, match="sample_weight must have shape"):
-        TemperatureScaling().fit(logits, y, sample_weight=np.ones((60, 5)))
-    # A score takes any.
     weight = np.random.default_rng(0).uniform(0, 2, y.shape)
+    weight[:5] = 0
+    # Places share a weight, of which each has its own.
+    told = {"sample_weight": weight.ravel() * 16 / 35}
+    for kind in (TemperatureScaling, VectorScaling, PlattScaling, IsotonicCalibration):
+        found = kind().fit(logits, y, sample_weight=weight).predict_proba(logits)
+        expected = kind().fit(rows(logits), y.ravel(), **told).predict_proba(rows(logits))
+        np.testing.assert_allclose(rows(found), expected, atol=2e-5)
+    CalibratorSelector().fit(logits, y, sample_weight=weight)
+    logits, y = fields_of_labels()
+    for shape in (y[:, 0].shape, y.shape):
+        weight = np.random.default_rng(0).uniform(0, 2, shape)
+        found = TemperatureScaling(outputs="sigmoid").fit(logits, y, sample_weight=weight)
+        weight = np.broadcast_to(weight if weight.ndim == y.ndim else weight[:, None], y.shape)
+        expected = TemperatureScaling(outputs="sigmoid").fit(
+            rows(logits), rows(y), sample_weight=rows(weight) * 16 / 30
+        )
+        assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+
+
+def test_weights_of_labels():
+    logits, y = (rows(each)[:400] for each in fields_of_labels())
+    weight = np.random.default_rng(0).uniform(0, 2, y.shape)
+    found = TemperatureScaling().fit(logits, y, sample_weight=weight)
+    known = ~np.isnan(y)
+    pairs = np.stack([np.zeros(known.sum()), logits[known]], 1)
+    expected = TemperatureScaling().fit(pairs, y[known].astype(int), sample_weight=weight[known])
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+    # As if some weren't known.
+    mask = weight > 0.5
+    masked = PlattScaling().fit(logits, y, sample_weight=mask).predict_proba(logits)
+    np.testing.assert_array_equal(masked, PlattScaling().fit(logits, np.where(mask, y, np.nan)).predict_proba(logits))
+    unfitted, held = DecisionTreeClassifier(max_depth=2), "known everywhere where .* got sample_weight of 0 for some"
+    for told, rule in ((weight, "must be a mask: .*outputs of a fitted estimator"), (mask, held)):
+        with pytest.raises(ValueError, match=rule):
+            TemperatureScaling(unfitted, cv=3).fit(logits, np.nan_to_num(y), sample_weight=told)
+
+
+def test_weights_of_places_that_are_refused():
+    logits, y = fields()
+    with pytest.raises(ValueError, match=r"sample_weight must have shape \(60,\), that of y, \(60, 5, 7\), or"):
+        TemperatureScaling().fit(logits, y, sample_weight=np.ones((60, 5)))
+    for wrong in (-1.0, np.nan, np.inf):
+        weight = np.ones(y.shape)
+        weight[3, 2, 1] = wrong
+        with pytest.raises(ValueError, match="sample_weight must be finite, non-negative and"):
+            TemperatureScaling().fit(logits, y, sample_weight=weight)
+    X, y = images()
+    weight = np.random.default_rng(0).uniform(1, 2, y.shape)
+    rule = "sample_weight of the shape of y must be a mask"
+    with pytest.raises(ValueError, match=rule):
+        NeuralClampingCalibrator(Segmenting()).fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match=rule):
+        compare_calibrators(Segmenting(), X, y, X, y, params={"sample_weight": weight})
+    logits, y = fields()
+    weight = np.random.default_rng(0).uniform(1, 2, y.shape)
+    # A score takes any.
     found = TemperatureScaling().fit(logits, y)
     expected = np.average(logits.argmax(1) == y, weights=weight)
     assert found.score(logits, y, sample_weight=weight) == pytest.approx(expected)

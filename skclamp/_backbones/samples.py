@@ -75,6 +75,8 @@ class Samples:
         Numbers of the samples' groups, from 0 on, or of the stretches of a recording; None where there are none.
     is_recording : bool
         Whether the groups are stretches, which nobody has told.
+    shares : torch.Tensor of the shape of y_encoded, or None
+        What each of several labels, or places, has of its sample's weight, from 0 to 1, or whether it counts.
     """
 
     logits: torch.Tensor
@@ -91,6 +93,7 @@ class Samples:
     near_copies: np.ndarray | None = None
     groups: np.ndarray | None = None
     is_recording: bool = False
+    shares: torch.Tensor | None = None
 
     @classmethod
     def of(
@@ -134,11 +137,11 @@ class Samples:
                 kind_of_the_labels=labels.dtype.kind,
             )
             seen = np.concatenate(ranks.all_gather_object(np.unique(labels)))
-        weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
+        weight, shares = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE), None
         if isinstance(labels, Targets):
             if backbone.likely_classes is not None:
                 check_columns(labels, backbone.likely_classes.tolist(), name, "X")
-            classes, y_encoded, weight = labels.encoded(logits, weight, backbone, classes, name)
+            classes, y_encoded, weight, shares = labels.encoded(logits, weight, backbone, classes, name)
         elif logits.ndim > 2:
             raise ValueError(
                 f"{name} must have a class at each place of the logits, shape {(len(logits), *backbone.places)}; got "
@@ -155,6 +158,7 @@ class Samples:
             logits=logits,
             y_encoded=y_encoded,
             weight=weight,
+            shares=shares,
             classes=classes,
             shard=Shard.of(ranks, len(logits)),
             backbone=backbone,
@@ -181,7 +185,7 @@ class Samples:
     def rows(self, most_places=None, *, in_units=False):
         """`Rows` of the samples of all processes, at all or some places; with what depends on each other `in_units`."""
         logits, y, weight = map(self.shard.all_gather, (self.logits, self.y_encoded, self.weight))
-        return self.outputs.labelled_rows(logits, y, weight, self.unit if in_units else None, most_places)
+        return self.outputs.labelled_rows(logits, y, weight, self.unit if in_units else None, most_places, self.shares)
 
     def prints_of_all(self):
         """Hashes of the rows of the samples of all processes; None if unknown."""
@@ -330,8 +334,9 @@ def _to_fit(classifier, X, y, names):
     check_no_dataset(X, UNFITTED, names[0])
     check_labels_of(X, y, names[1])
     if isinstance(y, Targets):
-        if np.isnan(y.values).any():
-            raise ValueError(f"{names[1]} must be known everywhere where the classifier isn't fitted; got NaN")
+        if not y.known.all():
+            got = "NaN" if np.isnan(y.values).any() else "sample_weight of 0 for some"
+            raise ValueError(f"{names[1]} must be known everywhere where the classifier isn't fitted; got {got}")
         y = y.values.astype(np.int64)
     return *indexable(to_numpy(X) if hasattr(X, "detach") else X), y
 

@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 from ..losses import share_of_places
 from .arrays import as_numbers, n_axes, rows_of_places, to_numpy
 from .encoding import register
-from .labels import check_class_names, check_labels, encode_labels, resolve_classes
+from .labels import check_class_names, check_labels, check_sample_weight, encode_labels, resolve_classes
 from .parameters import check_whole_number
 
 OUTPUTS = ("softmax", "sigmoid")
@@ -68,25 +68,26 @@ class OutputLayer(NamedTuple):
         """Return "softmax" or "sigmoid"."""
         return "softmax" if self.n_labels is None else "sigmoid"
 
-    def labelled_rows(self, logits, y, weight, unit=None, most_places=None):
+    def labelled_rows(self, logits, y, weight, unit=None, most_places=None, shares=None):
         """Return `Rows` of samples: of several labels one for each, of places one for each, or for some.
 
         Labels, and classes of places, are -1 where they aren't known, which has no weight. The places of a sample share
-        what it weighs, see `skclamp.losses`. Those of one sample are a unit, if samples have none.
+        what it weighs, see `skclamp.losses`; `shares` of y's shape say what each label or place has of that, all where
+        it is known by default. Those of one sample are a unit, if samples have none.
         """
         if y.ndim == 1:
             return Rows(logits, y, weight, unit)
+        counts = y >= 0 if shares is None else shares.to(y.device)
         if self.is_dense and most_places and most_places < logits.shape[2]:
             kept = some_places(logits.shape[2], most_places).to(y.device)
-            logits, y = logits[:, :, kept], y[..., kept]
+            logits, y, counts = logits[:, :, kept], y[..., kept], counts[..., kept]
         if self.is_dense and self.n_labels:
             # The labels of a place are next to each other.
-            y = y.movedim(1, -1).flatten(1)
-        known = y >= 0
-        if self.is_dense and not self.n_labels and not known.all():
+            y, counts = (each.movedim(1, -1).flatten(1) for each in (y, counts))
+        if self.is_dense and not self.n_labels and not counts.all():
             # A class that the place has: no weight makes the logarithm of a masked one finite.
-            y = torch.where(known, y, logits.argmax(1))
-        weight = weight[:, None] * known.to(weight.device)
+            y = torch.where(y >= 0, y, logits.argmax(1))
+        weight = weight[:, None] * counts.to(weight.device)
         if self.is_dense:
             weight = weight * share_of_places(logits.shape[2])
         unit = np.arange(len(y)) if unit is None else unit
@@ -152,8 +153,8 @@ class Targets:
     ----------
     values : ndarray of shape (n_samples, *places), (n_samples, n_labels) or (n_samples, n_labels, *places)
         Class labels; or, `of_labels` that don't exclude each other, 0 or 1.
-    known : ndarray of the same shape, bool
-        Which of them are known, and count.
+    known : ndarray of the same shape
+        Which of them are known, and count; or what each has of its sample's weight, from 0 to 1.
     of_labels : bool, default=False
     names : ndarray of shape (n_labels,) or None
         Columns of the frame that labels came in.
@@ -172,28 +173,33 @@ class Targets:
         """Shape of the places of a sample; empty where it has none."""
         return tuple(self.values.shape[2 if self.of_labels else 1 :])
 
-    def weighted(self, sample_weight):
-        """Return these, and weights of samples, of weights of samples or of the shape of y."""
+    def weighted(self, sample_weight, *, only_masks=True):
+        """Return these, and weights of samples, of weights of samples, of places or of the shape of y."""
         if sample_weight is None or n_axes(sample_weight, "sample_weight") < 2:
             return self, sample_weight
         weight = to_numpy(sample_weight, "sample_weight")
         shape = (len(self), *self.places)
-        if weight.shape != shape:
+        if weight.shape not in (shape, self.values.shape):
             raise ValueError(
-                f"sample_weight must have shape ({len(self)},), or that of places, {shape}, as a mask; got "
-                f"{weight.shape}"
+                f"sample_weight must have shape ({len(self)},), that of y, {self.values.shape}, or that of places, "
+                f"{shape}; got {weight.shape}"
             )
-        mask = weight > 0
+        weight = check_sample_weight(weight.reshape(-1), weight.size).numpy().reshape(weight.shape)
         of_samples = weight.reshape(len(self), -1).max(1)
-        if (mask.T * of_samples != weight.T).any():
-            raise ValueError(
-                "sample_weight of the shape of y must be a mask: 0 where a place doesn't count, and the same weight at "
-                "all other places of a sample; got several weights in one sample"
-            )
-        return replace(self, known=self.known & (mask[:, None] if self.of_labels else mask)), of_samples
+        shares = weight > 0
+        if (shares.T * of_samples != weight.T).any():
+            if only_masks:
+                raise ValueError(
+                    "sample_weight of the shape of y must be a mask: 0 where a place doesn't count, and the same "
+                    "weight at all other places of a sample; got several weights in one sample. Maps of the outputs "
+                    "of a fitted estimator, such as TemperatureScaling, take any"
+                )
+            shares = (weight.T / np.where(of_samples > 0, of_samples, 1)).T
+        shares = shares if weight.ndim == self.values.ndim else shares[:, None]
+        return replace(self, known=self.known * shares), of_samples
 
     def encoded(self, logits, weight, backbone, classes=None, name="y"):
-        """Return names, column indices or 0 and 1, -1 where unknown, and weights, none where nothing is known.
+        """Return names, column indices or 0 and 1, -1 where unknown, weights, none where nothing is known, and shares.
 
         `logits` (n, K) or, of the places that the backbone has kept, (n, K, P) tell the shape (n, L), (n, P) or
         (n, L, P).
@@ -205,10 +211,11 @@ class Targets:
             self._check_labels(logits, backbone.places, name)
         elif backbone.places != self.places:
             raise ValueError(other_places(name, self.places, backbone.places, n_classes, mended=_moved(backbone)))
-        values, known = self.values, self.known
+        values, shares = self.values, self.known
         if self.places:
             flat = values.shape[: values.ndim - len(self.places)]
-            values, known = (each.reshape(*flat, -1)[..., backbone.kept] for each in (values, known))
+            values, shares = (each.reshape(*flat, -1)[..., backbone.kept] for each in (values, shares))
+        known = shares > 0
         if self.of_labels:
             y = np.full(values.shape, -1)
             y[known] = encode_labels(values[known], np.arange(2), name)
@@ -228,7 +235,7 @@ class Targets:
         weight = weight * (y_encoded >= 0).flatten(1).any(1)
         if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
-        return classes, y_encoded.to(logits.device), weight
+        return classes, y_encoded.to(logits.device), weight, torch.from_numpy(shares)
 
     def _check_labels(self, logits, places, name):
         """Raise unless labels are of the shape of the logits, which are finite."""

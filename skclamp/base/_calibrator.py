@@ -45,6 +45,7 @@ from .._utils.outputs import (
     OUTPUTS,
     SOFTMAX,
     Rows,
+    Targets,
     are_known,
     check_columns,
     check_not_swapped,
@@ -211,8 +212,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             such as strings for numbers. Or a class at each place of a sample, such as a pixel. Or, of several labels
             that don't exclude each other, 0, 1 or NaN for each, a sparse matrix too; NaN isn't known. Where X brings
             these, or at places, (n_samples, n_labels, ...), ``outputs`` must be "sigmoid".
-        sample_weight : array-like of shape (n_samples,) or (n_samples, ...), default=None
-            Weights of the samples, or a mask of places. They count as repetitions: what is smoothed or penalised by the
+        sample_weight : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...), default=None
+            Weights of the samples or, given y, of its labels or places, those of what is clamped or isn't fitted a
+            mask: 0, or the weight of the sample. They count as repetitions: what is smoothed or penalised by the
             number of samples, as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other, such as frames of a video or visits of a patient: a name or number for
@@ -281,8 +283,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         check_not_swapped(X, y)
         outputs, y = understood(self.outputs, y, self.ignore_index)
         self._take_on(outputs, ranks)
-        if outputs.is_dense:
-            y, sample_weight = y.weighted(sample_weight)
+        if isinstance(y, Targets):
+            only_masks = self._tags.reads_again or not is_frozen(self.estimator)
+            y, sample_weight = y.weighted(sample_weight, only_masks=only_masks)
         if ranks is not ALONE:
             self._check_alike(ranks, sample_weight, params)
         alone = sample_weight is None and not params
