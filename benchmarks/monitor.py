@@ -28,6 +28,7 @@ PARTS = (
     "repeated",
     "undisturbed",
     "never true",
+    "start",
     "delay",
     "late delay",
     "run length",
@@ -98,6 +99,23 @@ def never_true(logits, labels, n_orders, n_calibration=2500):
         alarms.append(monitor.partial_fit(logits[rest], labels[rest]).alarm_)
     yield "share said before the watch", np.mean(said), ""
     yield "share of alarms", np.mean(alarms), ""
+
+
+def starts(n_before, n_streams, n_classes=3, length=2000, chunk=400):
+    """What summaries advise where the temperature has changed after so many labels, of streams that alarm."""
+    summaries = []
+    for seed in range(n_streams):
+        rng, temperature = np.random.default_rng([seed, n_before]), (2.0, 1.5, 0.5)[seed % 3]
+        X, y = drawn(rng, n_before + length, n_classes, np.repeat([1.0, temperature], [n_before, length]))
+        monitor = CalibrationMonitor()
+        for start in range(0, len(y), chunk):
+            if monitor.partial_fit(X[start : start + chunk], y[start : start + chunk]).alarm_:
+                summaries.append(monitor.summary())
+                break
+    advice = {"all labels": "on all of them", "the newest": "on the newest", "those since a change": "since then"}
+    floors = ("<= 0.2", "", "") if n_before else (">= 0.5", "", "")
+    for (name, words), floor in zip(advice.items(), floors, strict=True):
+        yield f"share advised {name}", np.mean([words in summary for summary in summaries]), floor
 
 
 def undisturbed(load, n, n_orders, tolerance=0.1):
@@ -291,6 +309,7 @@ def jobs(n, load, data):
         **{("undisturbed", f"fitted on {m}"): partial(undisturbed, load, m, n(100)) for m in (500, 1000, 2500)},
         ("undisturbed", "fitted on 500, sharp"): partial(undisturbed, load, 500, n(100), tolerance=0),
         ("never true", "CIFAR-100, LeNet-5"): lambda: never_true(*load_record("cifar100_lenet-5", data), n(20)),
+        **{("start", f"after {n_before}"): partial(starts, n_before, n(150)) for n_before in (0, 50, 200, 1000)},
         **{("delay", change): partial(delay, load, change, floor, n(50)) for change, floor in delays.items()},
         **{
             ("late delay", f"after {n_before}"): partial(late_delay, n_before, {1.4: floor, 2.0: lower}, n(60))

@@ -16,6 +16,8 @@ from scipy.special import logsumexp
 from .._utils.encoding import register
 
 _MAX_POINTS = 1024
+# A start after so many samples or more is doubted unless its log odds, against a start at the first one, are lower.
+_FEW_BEFORE, _DOUBTFUL_ODDS = 20, -1.0
 
 
 @register
@@ -53,8 +55,11 @@ class Evidence:
         Of the mixture and of the restarting test, number of labels at the first alarm; None without one.
     since : int or None
         Number of labels before the start, as estimated at the earlier of these; 0 where none tell of a better time.
+    newest : int
+        `since`, or the number of samples before the likeliest start where these can't tell whether they began with the
+        null.
     before : ndarray of shape (n_sums,) or float
-        `totals` at that start.
+        `totals` there.
     changed : bool
         Whether the samples tell that the null held before.
     """
@@ -75,6 +80,7 @@ class Evidence:
     stride: int = 1
     alarms: tuple = (None, None)
     since: int | None = None
+    newest: int = 0
     before: Any = 0.0
     changed: bool = False
 
@@ -101,7 +107,7 @@ class Evidence:
             n = min(filter(None, later.alarms)) - self.n_samples
             at_alarm = copy.copy(self)
             at_alarm._add(log_e_values[:n], sums[:n])
-            later.since, later.before, later.changed = at_alarm._change(limits[0])
+            later.since, later.newest, later.before, later.changed = at_alarm._change(limits[0])
         return later
 
     def _add(self, log_e_values, sums):
@@ -140,9 +146,9 @@ class Evidence:
         self.trail = trail[even]
 
     def _change(self, log_odds):
-        """Number of samples before the likeliest start of a change, the totals then, and whether the null held before.
+        """`since`, `newest`, `before` and `changed` by the samples so far.
 
-        It is 0 unless these samples, or held-out ones, tell that the null held before; `log_odds` say how surely.
+        `since` is 0 unless these samples, or held-out ones, tell that the null held before; `log_odds` say how surely.
         """
         won = self.won - self.lowest
         best = int(won.argmax())
@@ -151,12 +157,15 @@ class Evidence:
         # Beside a bet that follows what it sees, half of the log odds errs as rarely: in 1 of 60 streams.
         hindsight = won[best] - (self.invested[1, 0] + self.won)[best] + np.log(self.n_samples)
         asked = log_odds / 2 if self.learns else log_odds
-        tells = won[best] - hindsight - (self.won_before + self.won).max() >= asked
+        odds = won[best] - hindsight - (self.won_before + self.won).max()
+        tells = odds >= asked
         if self.learns and won[-1] > 1:
             # The last bet wins steadily, whatever comes. At its rate of now, known from a nat on, it would have won so
             # much before; log e-values of mean m vary by 2 m, so that winning nothing is unlikely.
             n_true = self.n_before + int(self.start[-1])
             tells |= won[-1] * n_true / max(1, self.n_samples - int(self.start[-1])) >= 2 * log_odds
         if tells and self.n_before + start > 0:
-            return start, self.totals_at_start[best], True
-        return 0, np.zeros_like(self.totals), False
+            return start, start, self.totals_at_start[best], True
+        if odds >= _DOUBTFUL_ODDS and start >= _FEW_BEFORE:
+            return 0, start, self.totals_at_start[best], False
+        return 0, 0, np.zeros_like(self.totals), False

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -130,6 +131,26 @@ def test_what_was_never_true_is_told_from_what_has_changed(altered):
     assert abs(np.median([each.since_ for each in later]) - 800) < 40
     assert "since then" in later[0].summary()
     assert "A refit of T on all of them" in never[0].summary()
+
+
+def test_where_the_start_cannot_be_told_the_newest_labels_are_advised():
+    watched_few = [watched(seed, 50, ALTERED["over-confident"]) for seed in range(20)]
+    summaries = [monitor.summary() for monitor in watched_few]
+    assert np.mean(["A refit of T on all of them" in summary for summary in summaries]) <= 0.2
+    doubted = [seed for seed, summary in enumerate(summaries) if "which these can't tell" in summary]
+    assert len(doubted) >= 4
+    for seed in doubted:
+        told = re.search(
+            r"from the first label on or since about label (\d+), which these can't tell\. A refit of T on the newest "
+            r"labels, those since about label \1, to",
+            summaries[seed],
+        )
+        monitor, start = watched_few[seed], int(told[1])
+        assert monitor.since_ == 0 and 20 <= start < monitor.n_samples_
+        parts = drawn(seed, n=50), drawn(seed + 100, n=600, **ALTERED["over-confident"])
+        logits, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        newest = TemperatureScaling().fit(logits[start:], y[start:])
+        assert monitor.temperature_ == pytest.approx(newest.temperature_, rel=1e-3)
 
 
 @pytest.mark.parametrize("size", [5800, 500, 37])
