@@ -184,6 +184,8 @@ def test_an_unfitted_classifier_is_refused(group_of_one):
     X, y, _ = calibration_data()
     with sharded(), pytest.raises(ValueError, match="estimator must be fitted where samples are sharded"):
         TemperatureScaling(LogisticRegression()).fit(X.reshape(len(X), -1), y)
+    with sharded(), pytest.raises(ValueError, match=r"sample_weight alone where samples are sharded; got \['by'\]"):
+        TemperatureScaling().fit(X.reshape(len(X), -1), y, by=y)
 
 
 def test_an_exception_of_the_users_own_goes_through(group_of_one):

@@ -16,6 +16,7 @@ from .._judging.paired import numbered
 from .._judging.splits import check_partition, copies_of, draw_half, joined, likely_labels
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.labels import (
+    check_groups,
     check_labels,
     check_same_length,
     check_sample_weight,
@@ -77,6 +78,8 @@ class Samples:
         Whether the groups are stretches, which nobody has told.
     shares : torch.Tensor of the shape of y_encoded, or None
         What each of several labels, or places, has of its sample's weight, from 0 to 1, or whether it counts.
+    parts : ndarray of shape (n_samples,) or None
+        Names of the parts that samples come from, such as scanners; None where nobody told.
     """
 
     logits: torch.Tensor
@@ -94,6 +97,7 @@ class Samples:
     groups: np.ndarray | None = None
     is_recording: bool = False
     shares: torch.Tensor | None = None
+    parts: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -164,6 +168,7 @@ class Samples:
             backbone=backbone,
             metadata=metadata,
             groups=_numbers_of_groups(metadata, len(logits)),
+            parts=None if metadata.by is None else check_groups(metadata.by, len(logits), "by").astype(str),
             **rest,
         )
 
@@ -185,7 +190,8 @@ class Samples:
     def rows(self, most_places=None, *, in_units=False):
         """`Rows` of the samples of all processes, at all or some places; with what depends on each other `in_units`."""
         logits, y, weight = map(self.shard.all_gather, (self.logits, self.y_encoded, self.weight))
-        return self.outputs.labelled_rows(logits, y, weight, self.unit if in_units else None, most_places, self.shares)
+        unit = self.unit if in_units or self.parts is not None else None
+        return self.outputs.labelled_rows(logits, y, weight, unit, most_places, self.shares)
 
     def prints_of_all(self):
         """Hashes of the rows of the samples of all processes; None if unknown."""
@@ -322,7 +328,9 @@ def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, rando
     y = replace(y, values=y.values[rest], known=y.known[rest]) if isinstance(y, Targets) else y[rest]
     found = read(open_backbone(fitted, opening), take_rows(X, rest), y, again=True, names=names)
     metadata = metadata._replace(
-        guard=of_rows(metadata.guard, rest, n_samples), groups=None if groups is None else groups[rest]
+        guard=of_rows(metadata.guard, rest, n_samples),
+        groups=None if groups is None else groups[rest],
+        by=None if metadata.by is None else to_numpy(metadata.by)[rest],
     )
     return found | {"estimator": fitted, "sample_weight": weight[rest], "metadata": metadata}
 

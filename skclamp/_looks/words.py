@@ -79,6 +79,10 @@ RECORDING = (
     "its samples are few independent ones, and what is learned from them may fail on another. Give groups=..., a name "
     "for each sample of what it belongs to"
 )
+LOSING_PARTS = (
+    "one calibrator for all parts is worse for {} than a temperature of its own, beyond two standard errors: fit one "
+    "calibrator each; summary tells by how much"
+)
 NEVER_TRUE = (
     "the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
     "anew, on more samples or by a map with more parameters, such as {map}; summary says how they are off"
@@ -217,3 +221,15 @@ def hopeless(n_samples, n_classes, owner):
         f"of {n_classes:,} classes, and it fits each by itself. Take TemperatureScaling, or StructuredVectorScaling, "
         "which holds its parameters near that"
     )
+
+
+def by_part(parts, where):
+    """Of what one calibrator for all costs each part, as `parts_` of a calibrator tells."""
+    told = [
+        f"{name!r} {part['difference']:+.2g} nats (standard error {part['standard_error']:.2g})"
+        if part["n_samples"] >= MIN_SAMPLES_PER_PARAMETER
+        else f"{name!r} too few samples to tell"
+        for name, part in parts.items()
+    ]
+    more = ", ..." if len(told) > MAX_SHOWN else ""
+    return f"NLL by part against a temperature of its own, {where}: {', '.join(told[:MAX_SHOWN])}{more}."

@@ -3,7 +3,7 @@
 With ``sklearn.set_config(enable_metadata_routing=True)`` metadata go to whoever requests them, and to nobody else: to
 the ``fit`` of a classifier that isn't fitted, to the splitter that folds for it, to that of a guard, to a scorer.
 Without, ``groups`` go to the splitters that take them, and to a calibrator that is fitted inside, and all else to the
-classifier, the weights where it takes any. A calibrator itself takes ``groups`` either way.
+classifier, the weights where it takes any. A calibrator itself takes ``groups`` and ``by`` either way.
 """
 
 import inspect
@@ -25,7 +25,8 @@ class Metadata(NamedTuple):
     """Dicts of values by name, for each receiver: the classifier's ``fit``, the splitter, the guard's, the scorer.
 
     `given` is what goes to classifier or splitter, under the names that the user gave: with routing enabled,
-    `cross_validate` takes it so. `groups` are those of the samples, as the user gave them, or None.
+    `cross_validate` takes it so. `groups` are those of the samples, and `by` names their parts, as the user gave them,
+    or None.
     """
 
     fit: dict
@@ -34,6 +35,7 @@ class Metadata(NamedTuple):
     score: dict
     given: dict
     groups: Any = None
+    by: Any = None
 
 
 NO_METADATA = Metadata({}, {}, {}, {}, {})
@@ -61,7 +63,8 @@ def route(owner, params, **parts):
     nobody has said whether the classifier or another part requests one.
     """
     found = (_as_requested if routing_enabled() else _by_name)(owner, params, **parts)
-    return found._replace(groups={**found.split, **found.guard, **params}.get("groups"))
+    groups = {**found.split, **found.guard, **params}.get("groups")
+    return found._replace(groups=groups, by=params.get("by"))
 
 
 def _as_requested(owner, params, **parts):
@@ -77,7 +80,7 @@ def _by_name(owner, params, estimator=None, **parts):
     """Send metadata where they belong without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
-    others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
+    others = {name: value for name, value in params.items() if name not in {*weight, *groups, "by"}}
     split, guard = (groups if takes_groups(parts.get(part)) else {} for part in ("splitter", "guard"))
     if estimator is None:
         if others:

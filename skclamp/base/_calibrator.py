@@ -63,6 +63,7 @@ from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
 from ._map import Map, MapsByLabel, OnOutputs, Temperature, refuse_absent
+from ._parts import judged_by_part
 from ._scores import Scores, most_rows, scored
 from ._seen_classes import SeenClasses, labels_that_teach
 from ._tags import MapTags
@@ -135,6 +136,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         vote. Or the share of labels among the zeros, (hits + 1) / zeros, where that is less and has a clearly lower
         NLL: so are zeros of masked actions and cut vocabularies. Elsewhere it is 0, and so it is for networks, and for
         bins and ranks, which take no logarithm.
+    parts_ : dict of str to dict
+        Only where `fit` was given ``by``. Of each part with weight "n_samples", of how many independent samples it is,
+        the "difference" of its mean NLL from that of a temperature of its own, in nats, and its "standard_error"; and
+        "loses", whether this is by more than two of these and 0.01 nats, on 20 samples or more. Where folds judged a
+        perturbation the NLL is held out.
 
     Examples
     --------
@@ -176,6 +182,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         "verbose": VERBOSE,
     }
 
+    __metadata_request__fit = {"by": True}
+
     # Hashes of rows are no part of what was learned: the file of the calibrator itself may have them beside.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_rows_seen", "estimator_", "cv_results_", "module_"})
 
@@ -190,7 +198,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         tags.classifier_tags.multi_label = takes and self._tags.map_of_labels is not None
         return tags
 
-    def fit(self, X, y=None, sample_weight=None, groups=None, **params):
+    def fit(self, X, y=None, sample_weight=None, groups=None, *, by=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.
 
         Parameters
@@ -222,6 +230,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             guard, of a selector, and in those that choose a penalty or judge a map. Where a gain has to be proved, a
             group counts as one sample. What is learned from all the samples is the same. Splitters that go by groups,
             such as ``GroupKFold()``, get them.
+        by : array-like of shape (n_samples,), default=None
+            Names of the parts that samples come from, such as scanners, sites or cameras: what is learned stays the
+            same, but `parts_` and `summary` tell which part would do better with a calibrator of its own, and a warning
+            says so. Parts needn't be independent of each other, which is what `groups` are for.
         **params : dict
             For the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, the weights
             and the groups go to whoever requests them.
@@ -245,7 +257,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             Others of its kind, see `skclamp.exceptions`.
         """
         with fit_task(self, X, y, sample_weight):
-            return self._learn(X, y, sample_weight, {"groups": groups, **params})
+            return self._learn(X, y, sample_weight, {"groups": groups, "by": by, **params})
 
     def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True):
         """Read, diagnose, fit the map, report; as part of a fit that has looked at the samples, without `checks`.
@@ -439,6 +451,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         rows = samples.rows(in_units=self._tags.holds_out)
         self._fit_rows(rows, samples.outputs.n_labels)
+        self._judge_parts(samples.parts, rows, rows.logits)
         return rows, None, None
 
     def _fit_rows(self, rows, n_labels=None):
@@ -561,6 +574,16 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             tell(look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend))
         return Scores(before, after, len(drawn) / n_counted, held_out)
+
+    def _judge_parts(self, parts, rows, raw, held_out=None):
+        """Set and tell what one calibrator for all costs each part, where there are some; see `judged_by_part`."""
+        self._by_part = []
+        if parts is None:
+            return
+        self.parts_ = judged_by_part(parts, rows, raw, self.map_)
+        self._by_part = [words.by_part(self.parts_, "in sample" if held_out is None else "held out")]
+        if losing := [repr(name) for name, part in self.parts_.items() if part["loses"]]:
+            note(words.LOSING_PARTS.format(", ".join(losing)), CalibrationSetWarning)
 
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
@@ -894,6 +917,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         scores = getattr(self, "_scores", None)
         sentences = [] if scores is None else [scores.sentence(self._tags.held_out)]
         sentences += self._sentences()
+        sentences += getattr(self, "_by_part", [])
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
         return " ".join(sentences)
@@ -965,8 +989,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
             # A scorer sees the samples of all.
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
-        if "groups" in params and y is not None:
-            check_groups(params["groups"], len(y))
+        for name in ("groups", "by"):
+            if name in params and y is not None:
+                check_groups(params[name], len(y), name)
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         parts = self._routed_to(params.get("groups"))

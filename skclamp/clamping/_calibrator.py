@@ -439,7 +439,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
             alike.training = copy.copy(self.training).set_params(callbacks=None)
         super(NeuralClampingCalibrator, alike)._check_alike(ranks, sample_weight, params)
 
-    def fit(self, X, y=None, sample_weight=None, groups=None, *, X_unlabelled=None, X_reference=None, **params):
+    def fit(
+        self, X, y=None, sample_weight=None, groups=None, *, X_unlabelled=None, X_reference=None, by=None, **params
+    ):
         """Learn the perturbation and the temperature on held-out data; the network stays as it is.
 
         Parameters
@@ -463,6 +465,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
         X_reference : array-like, torch.Tensor, dict, Dataset, DataLoader or ReferenceSummary, default=None
             Inputs of the old camera, or what `skclamp.reference_summary` made of them. Without it only batch norm's
             own statistics tell what was.
+        by : array-like of shape (n_samples,), default=None
+            Names of the parts that samples come from, such as scanners, sites or cameras. What is learned stays the
+            same, but `parts_` and `verdict_` tell which part would do better with a calibrator of its own, and a
+            warning says so. Parts needn't be independent of each other, which is what `groups` are for.
         **params : dict
             What `TemperatureScaling.fit` takes.
 
@@ -497,7 +503,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             if current() is not ALONE:
                 raise ValueError("X_unlabelled must be None where samples are sharded")
         with fit_task(self, X, y, sample_weight):
-            return self._learn(X, y, sample_weight, {"groups": groups, **params}, beside=(X_unlabelled, X_reference))
+            told = {"groups": groups, "by": by, **params}
+            return self._learn(X, y, sample_weight, told, beside=(X_unlabelled, X_reference))
 
     def _drawn(self):
         """The random state; None leaves numpy's global one alone."""
@@ -552,6 +559,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
             if held_out is None and clamp.stage != "views":
                 held_out = clamp.held_out_loss(bool(clamp.state.identity))
             rows, raw = (judging.rows(logits, FEW_PLACES) for logits in (clamp.logits, judging.raw))
+            self._judge_parts(judging.parts, rows, raw.logits, held_out)
+            if verdict := self._verdicts().get("perturbation"):
+                self.verdict_ = replace(verdict, reason=" ".join([verdict.reason, *self._by_part]))
+                self._by_part = []
             return rows, raw.logits, held_out and held_out / judging.rows_a_sample
 
     def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_observed):

@@ -59,6 +59,8 @@ class Problem:
     # Numbers of the samples' groups, or of the stretches of a recording; None where they have none.
     groups: np.ndarray | None = None
     is_recording: bool = False
+    # Names of the parts that samples come from; None where nobody told.
+    parts: np.ndarray | None = None
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
@@ -100,6 +102,7 @@ class Problem:
             copies=samples.copies(),
             groups=samples.groups,
             is_recording=samples.is_recording,
+            parts=samples.parts,
             raw=logits,
             everywhere=everywhere if is_thin else None,
         )
@@ -150,6 +153,7 @@ class Problem:
             split_params=of_rows(self.split_params, rows.numpy(), len(self)),
             copies=None if self.copies is None else self.copies[rows.numpy()],
             groups=None if self.groups is None else self.groups[rows.numpy()],
+            parts=None if self.parts is None else self.parts[rows.numpy()],
         )
 
     def at_all_places(self):

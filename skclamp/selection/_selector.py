@@ -176,7 +176,9 @@ class CalibratorSelector(BaseCalibrator):
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
-        return samples.rows(FEW_PLACES), None, loss
+        some = samples.rows(FEW_PLACES)
+        self._judge_parts(samples.parts, some, some.logits)
+        return some, None, loss
 
     def _select(self, everywhere, rows, outputs, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
