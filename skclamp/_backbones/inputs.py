@@ -346,7 +346,8 @@ def _tensor(value, name, lists=False):
             f"{name} must be a tensor or an array in each item of a Dataset, or of what a collate_fn returns; got "
             f"inputs of type {type(value).__name__}{_remedy(value)}"
         )
-    return tensor_of(value, name)
+    # Without what a class of its own, such as MONAI's, holds beside.
+    return tensor_of(value, name).as_subclass(torch.Tensor)
 
 
 def _remedy(value):
@@ -358,6 +359,8 @@ def _remedy(value):
         )
     if isinstance(value, str):
         return f", {value[:20]!r}. Give numbers, such as tokens, in its place or, of a column beside them, leave it out"
+    if isinstance(value, Mapping):
+        return ". Leave it out, as MONAI's SelectItemsd(['image', 'label']) does"
     if not type(value).__module__.startswith("PIL."):
         return ""
     return (

@@ -18,6 +18,7 @@ from .._utils.warnings import warn_caller
 from ..exceptions import ForwardError, MemoryUseWarning
 from ..modules import LogitsModule
 from ..modules._clamped import weighted_sum
+from ..modules._failure import is_only_input
 from ..modules._frozen import evaluating
 from ..modules._unwrap import unwrapped
 from .backbone import Backbone, check_device, check_probabilities
@@ -95,12 +96,15 @@ class NetworkBackbone(Backbone):
         self.module.kept = kept
 
     @property
+    def _network(self):
+        """Return the network itself, without what reads its outputs, the user's own too."""
+        network = unwrapped(self.module.module)
+        return unwrapped(network.module) if isinstance(network, LogitsModule) else network
+
+    @property
     def likely_classes(self):
         """Return the names that a Hugging Face model's config has for the columns, in their order; None without one."""
-        network = unwrapped(self.module.module)
-        # The user's own.
-        network = unwrapped(network.module) if isinstance(network, LogitsModule) else network
-        names = getattr(getattr(network, "config", None), "id2label", None)
+        names = getattr(getattr(self._network, "config", None), "id2label", None)
         return None if not isinstance(names, Mapping) else np.array([str(names[k]) for k in sorted(names, key=int)])
 
     @property
@@ -132,18 +136,25 @@ class NetworkBackbone(Backbone):
 
     def _entries(self, batch, scale):
         key = self.module.input_key
-        if key is None and self.perturbs and len(batch) == 1:
-            (key,) = batch
-            self.module.input_key = key
+        first = next(iter(batch))
+        alone = len(batch) == 1 and key in (None, first)
+        has_other_name = alone and is_only_input(self._network, first)
+        if has_other_name:
+            # Whoever has but one input may call it as they like.
+            self.module.input_key = key = None
+        elif alone and self.perturbs:
+            self.module.input_key = key = first
         names = ", ".join(map(repr, batch))
         if not isinstance(scale, dict):
             if scale is not None and key is None and len(batch) > 1:
                 raise ValueError(
                     f"integer_scale must be a dict of scales by entry where X has several, {names}; got {scale!r}"
                 )
-            scale = {next(iter(batch)) if key is None else key: scale}
+            scale = {first if key is None else key: scale}
         elif unknown := sorted(set(scale) - {*batch, key}):
             raise ValueError(f"integer_scale must name entries of X, {names}; got {unknown[0]!r}")
+        if has_other_name:
+            return self._convert(batch[first], None, scale.get(first)), {}
         others = {name: self._convert(entry, name, scale.get(name)) for name, entry in batch.items()}
         if key is None and not (self.perturbs and any(entry.is_floating_point() for entry in others.values())):
             # Nothing is added to integers, such as tokens.
@@ -196,6 +207,9 @@ class NetworkBackbone(Backbone):
                     sizes.append(sizes_of(seen))
                 z = self._logits_of(x, others, transform, views, n_done)
                 z = self.at_places(z, n_samples) if z.ndim > 2 else z
+                if self.places and getattr(y, "shape", ())[1:] == (1, *self.places):
+                    # As masks of images with channels are.
+                    y = y[:, 0]
                 if self._first is None and transform is None and not views:
                     self._first = self._few(x, others, z)
                 if not labels:

@@ -54,6 +54,18 @@ def names_taken(network):
     return [each.name for each in parameters if each.kind not in variadic and each.name not in LABELS]
 
 
+def is_only_input(network, name):
+    """Return whether a network takes one input, which has another name, as `image` of a Dataset of dicts may be."""
+    taken = names_taken(network)
+    if taken is None or len(taken) != 1:
+        return False
+    try:
+        inspect.signature(network.forward).bind(**{name: None})
+    except TypeError:
+        return True
+    return False
+
+
 def _of_names(taken, others, input_key):
     if input_key is not None and input_key not in taken:
         return f"input_key must be a name of an input that the network takes, {_listed(taken)}; got {input_key!r}"

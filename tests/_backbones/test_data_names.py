@@ -224,3 +224,43 @@ def test_models_with_what_their_processors_give(name):
     calibrator = TemperatureScaling(model).fit(X, y)
     bare = TemperatureScaling().fit(logits, y)
     np.testing.assert_allclose(calibrator.predict_proba(X), bare.predict_proba(logits), rtol=0, atol=1e-5)
+
+
+class WithMeta(torch.Tensor):
+    """As MONAI's images are."""
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+def test_the_only_input_may_have_any_name(kind):
+    X = torch.from_numpy(IMAGES)
+    plain = kind(PLAIN, random_state=0) if kind is NeuralClampingCalibrator else kind(PLAIN)
+    expected = plain.fit(X, Y).predict_proba(X[:9])
+    items = Items(lambda i: {"image": X[i].as_subclass(WithMeta), "label": Y[i]})
+    keys = [None] if kind is TemperatureScaling else [None, "image"]
+    for key in keys:
+        calibrator = plain.__sklearn_clone__() if key is None else plain.__sklearn_clone__().set_params(input_key=key)
+        calibrator.fit(items)
+        np.testing.assert_allclose(calibrator.predict_proba({"image": X[:9]}), expected, atol=1e-6)
+        assert calibrator.score(items) == plain.score(X, Y)
+        module = calibrator.module_.eval()
+        np.testing.assert_allclose(module(X[:9]).softmax(1).detach().numpy(), expected, atol=1e-5)
+    for beside in ({"affine": 1}, "scan.nii"):
+        with pytest.raises(TypeError, match="entry 'meta' of X must be a tensor .* [Ll]eave it out"):
+            plain.fit(Items(lambda i, beside=beside: {"image": X[i], "label": Y[i], "meta": beside}))
+    # Bytes still want their scale, and what takes several inputs by name their names.
+    with pytest.raises(TypeError, match="State the scale of integer images"):
+        plain.fit(Items(lambda i: {"image": X[i].byte(), "label": Y[i]}))
+    with pytest.raises(TypeError, match="by name, 'roll', 'pixels', 'spare'"):
+        TemperatureScaling(Rolled(PLAIN)).fit({"image": IMAGES}, Y)
+
+
+def test_masks_with_a_channel():
+    network = nn.Conv2d(3, 2, 1)
+    drawn = torch.Generator().manual_seed(0)
+    X, noise = (torch.randn(120, n, 4, 4, generator=drawn) for n in (3, 1))
+    y = (network(X).detach()[:, 1:] > network(X).detach()[:, :1] + noise).float()
+    items = Items(lambda i: {"image": X[i % 120], "label": y[i % 120]})
+    found = TemperatureScaling(network).fit(items)
+    twice = torch.cat([X, X]), torch.cat([y, y])[:, 0]
+    assert found.temperature_ == pytest.approx(TemperatureScaling(network).fit(*twice).temperature_, rel=1e-6)
+    assert found.score(items) == found.score(*twice)
