@@ -165,6 +165,9 @@ IN_SAMPLE = (ValueError, r"X must be finite: .*; got inf in sample 70, at \[1, 0
 WITH_INF = spoilt(IMAGES, np.inf, (70, 1, 0, 5))
 WITH_NAN = spoilt(softmax(LOGITS), np.nan, (70, 2))
 TEXT = pd.DataFrame({"age": np.arange(40.0), "name": ["some one"] * 40})
+IN_COLUMN = "in column 'name': leave the column out, or give numbers in its place$"
+OF_SKLEARN = "LogisticRegression; got others, such as 'some one'"
+NUMBERS = pd.DataFrame(np.eye(4)[:, :2], columns=["age", "name"])
 TEXTS = [({"ids": torch.arange(3), "text": "some one"}, k % 4) for k in range(40)]
 
 OF_NUMBERS = {
@@ -184,8 +187,21 @@ OF_NUMBERS = {
     "a column of text": (
         fit(TEXT, np.arange(40) % 4, nn.Linear(2, 4)),
         TypeError,
-        "X must be numeric and real; got .*, such as 'some one' in column 'name'$",
+        f"X must be numeric and real; got .*, such as 'some one' {IN_COLUMN}",
     ),
+    "dates": (
+        fit(TEXT.assign(name=pd.Timestamp("2020-01-01")), np.arange(40) % 4, nn.Linear(2, 4)),
+        TypeError,
+        rf"X must be numeric and real; got .*, such as Timestamp\(.*\) {IN_COLUMN}",
+    ),
+    **{
+        f"a column of text for {name}": (call, ValueError, f"X must hold numbers for {OF_SKLEARN} {IN_COLUMN}")
+        for name, call in {
+            "an unfitted classifier": fit(TEXT, np.arange(40) % 4, LogisticRegression(), cv=2),
+            "a fitted one": fit(TEXT, np.arange(40) % 4, LogisticRegression().fit(NUMBERS, range(4))),
+            "one to clamp": clamp(TEXT, np.arange(40) % 4, LogisticRegression()),
+        }.items()
+    },
     "an entry of text": (
         fit(DataLoader(TEXTS), None, Named()),
         TypeError,

@@ -9,7 +9,7 @@ from skorch import NeuralNet
 from torch import nn
 from torch.utils.data import Dataset
 
-from .._utils.arrays import check_scores, to_numpy
+from .._utils.arrays import check_scores, naming_text, to_numpy
 from .._utils.labels import columns_of_labels
 from .._utils.least_probability import floored
 from ..modules import LogitsModule, as_module, logits_from
@@ -40,7 +40,8 @@ class ClassifierBackbone(Backbone):
     def logits(self, X, *, labelled=False):
         self.look_at_scale(finite_rows(X))
         name = f"{type(self.classifier).__name__}.{self.method}(X)"
-        scores = getattr(self.classifier, self.method)(X)
+        with naming_text(X, self.classifier):
+            scores = getattr(self.classifier, self.method)(X)
         of_labels = self.outputs == "sigmoid"
         scores = check_scores(columns_of_labels(scores, self.classes) if of_labels else scores, name)
         if scores.ndim == 2 and not of_labels and scores.shape[1] != len(self.classes):

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from .._judging.paired import numbered
 from .._judging.splits import check_partition, copies_of, draw_half, joined, likely_labels
-from .._utils.arrays import tensor_of, to_numpy
+from .._utils.arrays import naming_text, tensor_of, to_numpy
 from .._utils.labels import (
     check_groups,
     check_labels,
@@ -269,7 +269,8 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
     if cv is None and isinstance(net := flat_steps(classifier)[-1], NeuralNet):
         skorch_logits(net, opening)
     X, targets = _to_fit(classifier, X, y, names)
-    whole = clone(classifier).fit(X, targets, **metadata.fit)
+    with naming_text(X, classifier):
+        whole = clone(classifier).fit(X, targets, **metadata.fit)
     deployed = open_backbone(whole, opening)
     cv = keeping_together(cv, metadata.groups, stratified=targets is y)
     classifiers, splits = fit_folds(classifier, X, targets, cv, metadata)
@@ -324,7 +325,8 @@ def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, rando
             f"{names[1]} must have two samples of a class, or two groups, where the estimator isn't fitted: one half "
             f"fits it, and the other is clamped; got n_samples={n_samples}, none of which is left to clamp"
         )
-    fitted = clone(classifier).fit(take_rows(X, own), targets[own], **of_rows(metadata.fit, own, n_samples))
+    with naming_text(X, classifier):
+        fitted = clone(classifier).fit(take_rows(X, own), targets[own], **of_rows(metadata.fit, own, n_samples))
     y = replace(y, values=y.values[rest], known=y.known[rest]) if isinstance(y, Targets) else y[rest]
     found = read(open_backbone(fitted, opening), take_rows(X, rest), y, again=True, names=names)
     metadata = metadata._replace(

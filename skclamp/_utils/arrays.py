@@ -1,6 +1,7 @@
 """Checks of arrays: logits, probabilities and their conversion to numpy or torch."""
 
 import math
+from contextlib import contextmanager
 from decimal import Decimal
 from numbers import Real
 
@@ -209,12 +210,26 @@ def tensor_of(values, name):
 
 
 def _text_in(values, columns):
-    """Words on the first string in a table, and its column; none where nothing is one."""
+    """Words on the first thing in a table that is no number, its column and what to do; none where nothing is one."""
     for place, entry in np.ndenumerate(values):
-        if isinstance(entry, str) and len(place) > 1:
+        if len(place) > 1 and not (is_missing(entry) or isinstance(entry, (Real, Decimal, np.bool_))):
             column = columns[place[1]] if columns else place[1]
-            return f", such as {entry[:20]!r} in column {column!r}"
+            shown = repr(entry[:20] if isinstance(entry, str) else entry)
+            return f", such as {shown} in column {column!r}: leave the column out, or give numbers in its place"
     return ""
+
+
+@contextmanager
+def naming_text(X, classifier):
+    """Name the column of a table that holds text, where a classifier fails to make numbers of it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        table = np.asarray(X, dtype=object) if "could not" in str(error) else ()
+        found = _text_in(table, list(getattr(X, "columns", ())))
+        if not found:
+            raise
+        raise type(error)(f"X must hold numbers for {type(classifier).__name__}; got others{found}") from error
 
 
 def rows_of_places(scores):
