@@ -28,6 +28,7 @@ from .._looks.dependence import look_for_dependence
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_for_probabilities
 from .._looks.labels import look_at_labels
 from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
+from .._solvers.temperature import log_likelihoods
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, counted_rows, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -64,7 +65,7 @@ from ..persistence import write
 from ._around import AroundEstimator, arguments_of
 from ._map import Map, MapsByLabel, OnOutputs, Temperature, refuse_absent
 from ._parts import judged_by_part
-from ._scores import Scores, most_rows, scored
+from ._scores import FEW_PLACES, Scores, most_rows, scored
 from ._seen_classes import SeenClasses, labels_that_teach
 from ._tags import MapTags
 
@@ -140,8 +141,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     parts_ : dict of str to dict
         Only where `fit` was given ``by``. Of each part with weight "n_samples", of how many independent samples it is,
         the "difference" of its mean NLL from that of a temperature of its own, in nats, and its "standard_error"; and
-        "loses", whether this is by more than two of these and 0.01 nats, on 20 samples or more. Where folds judged a
-        perturbation the NLL is held out.
+        "loses", whether this is by more than two of these and 0.01 nats, on 20 samples or more. The NLL is that of
+        clamping held out, where folds judged what is kept; of other calibrators that of the samples they learned from.
 
     Examples
     --------
@@ -453,7 +454,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """
         rows = samples.rows(in_units=self._tags.holds_out)
         self._fit_rows(rows, samples.outputs.n_labels)
-        self._judge_parts(samples.parts, rows, rows.logits)
+        if samples.parts is not None:
+            self._judge_parts(samples.parts, samples.rows(FEW_PLACES))
         return rows, None, None
 
     def _fit_rows(self, rows, n_labels=None):
@@ -577,13 +579,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             tell(look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend))
         return Scores(before, after, len(drawn) / n_counted, held_out)
 
-    def _judge_parts(self, parts, rows, raw, held_out=None):
-        """Set and tell what one calibrator for all costs each part, where there are some; see `judged_by_part`."""
-        self._by_part = []
-        if parts is None:
-            return
-        self.parts_ = judged_by_part(parts, rows, raw, self.map_)
-        self._by_part = [words.by_part(self.parts_, "in sample" if held_out is None else "held out")]
+    def _judge_parts(self, parts, rows, losses=None, where="in sample"):
+        """Set and tell what one calibrator for all costs each part; see `judged_by_part`."""
+        if losses is None:
+            losses = -log_likelihoods(self.map_(rows.logits.to(torch.float64, copy=True)), rows.y, 1.0).cpu().numpy()
+        self.parts_ = judged_by_part(parts, rows, losses)
+        self._by_part = [words.by_part(self.parts_, where)]
         if losing := [repr(name) for name, part in self.parts_.items() if part["loses"]]:
             note(words.LOSING_PARTS.format(", ".join(losing)), CalibrationSetWarning)
 

@@ -11,8 +11,8 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 _ERRORS, _TRIFLE = 2.0, 0.01
 
 
-def judged_by_part(parts, rows, raw, map_):
-    """What `BaseCalibrator.parts_` tells, of samples' parts, their `Rows` that a map takes, and the network's logits.
+def judged_by_part(parts, rows, losses):
+    """What `BaseCalibrator.parts_` tells: of samples' parts, the `Rows` of their own logits, and NLLs as calibrated.
 
     A temperature of the part's own is the least that fits it better. It is fitted to the samples that judge it: what
     it gains by that on the average, and loses on new ones, is taken from it (Akaike's criterion).
@@ -20,15 +20,13 @@ def judged_by_part(parts, rows, raw, map_):
     part = parts.repeat(len(rows.y) // len(parts))
     found = {}
     for name in np.unique(part[rows.weight.numpy() > 0]).tolist():
-        inside = torch.from_numpy(part == name)
-        logits, y, weight, unit = rows.take(inside)
-        own = raw[inside.to(raw.device)]
-        temperature = solve_temperature(own, y, sample_weight=weight, prior=True).temperature
-        losses = log_likelihoods(own, y, temperature) - log_likelihoods(map_(logits.double()), y, 1.0)
-        losses, weight = of_groups(losses.cpu().numpy(), weight.numpy(), unit)
-        mean, error, _ = student_below_zero(losses, weight)
+        logits, y, weight, unit = rows.take(torch.from_numpy(part == name))
+        temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature
+        lost = losses[part == name] + log_likelihoods(logits, y, temperature).cpu().numpy()
+        lost, weight = of_groups(lost, weight.numpy(), unit)
+        mean, error, _ = student_below_zero(lost, weight)
         n_samples = float(n_effective(weight))
-        lost = mean - 1 / n_samples
-        loses = n_samples >= MIN_SAMPLES_PER_PARAMETER and lost > max(_TRIFLE, _ERRORS * error)
-        found[name] = {"n_samples": n_samples, "difference": lost, "standard_error": error, "loses": loses}
+        difference = mean - 1 / n_samples
+        loses = n_samples >= MIN_SAMPLES_PER_PARAMETER and difference > max(_TRIFLE, _ERRORS * error)
+        found[name] = {"n_samples": n_samples, "difference": difference, "standard_error": error, "loses": loses}
     return found

@@ -33,7 +33,7 @@ from .._judging.words import (
 )
 from .._looks.words import perturbed_without
 from .._pooling.candidates import tried_places
-from .._pooling.pool import Pool
+from .._pooling.pool import Pool, losses_under
 from .._solvers.temperature import warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.outputs import SOFTMAX
@@ -559,11 +559,21 @@ class NeuralClampingCalibrator(BaseCalibrator):
             if held_out is None and clamp.stage != "views":
                 held_out = clamp.held_out_loss(bool(clamp.state.identity))
             rows, raw = (judging.rows(logits, FEW_PLACES) for logits in (clamp.logits, judging.raw))
-            self._judge_parts(judging.parts, rows, raw.logits, held_out)
-            if verdict := self._verdicts().get("perturbation"):
-                self.verdict_ = replace(verdict, reason=" ".join([verdict.reason, *self._by_part]))
-                self._by_part = []
+            if judging.parts is not None:
+                self._judge_clamped_parts(clamp)
             return rows, raw.logits, held_out and held_out / judging.rows_a_sample
+
+    def _judge_clamped_parts(self, clamp):
+        """Tell what the clamp costs the parts of the samples, in the verdict where there is one."""
+        judging, losses = clamp.tried or (clamp.judging, None)
+        if losses is None:
+            rows = judging.rows(clamp.logits, tried_places(len(judging)))
+            losses = losses_under(clamp.output, clamp.temperature, rows)
+        held_out = clamp.tried is not None or clamp.scales is not None
+        raw = judging.rows(judging.raw, tried_places(len(judging)))
+        self._judge_parts(judging.parts, raw, losses, "held out" if held_out else "in sample")
+        if verdict := self._verdicts().get("perturbation"):
+            self.verdict_ = replace(verdict, reason=f"{verdict.reason} {self._by_part.pop()}")
 
     def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_observed):
         """The `Clamp` that folds allow, and the `Decision` of each stage by its name: the chain of stages."""
@@ -699,8 +709,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 samples = samples.take(np.sort(np.concatenate([rows for _, rows in clamp.splits])))
             logits = samples.logits
         splits = () if self._draws_folds else clamp.splits
-        output, loss = judge_output(asked, samples, logits, clamp.temperature, splits, self.verbose)
-        return replace(clamp, output=output, loss=loss)
+        output, loss, losses = judge_output(asked, samples, logits, clamp.temperature, splits, self.verbose)
+        return replace(clamp, output=output, loss=loss, tried=None if losses is None else (samples, losses))
 
     def _set_derived(self, network):
         delta = additive_part(self.perturbation_, self._input_shape)

@@ -51,6 +51,8 @@ class Clamp:
     # The fitted map in the temperature's place, if one is kept; and its mean NLL out of fold, or the temperature's.
     output: BaseCalibrator | None = None
     loss: float | None = None
+    # The samples that such maps were tried on, and the NLL of each of their rows out of fold, under what was kept.
+    tried: tuple | None = None
 
     @classmethod
     def identity(cls, samples, searched, splits, taught=None):

@@ -24,10 +24,10 @@ def suits_pool(n_samples, n_classes):
 def judge_output(asked, problem, logits, temperature, splits, verbose):
     """Fit the map in the temperature's place to logits that no label of theirs has moved, and judge it.
 
-    The fitted map, None where the temperature does as well, and the mean NLL out of fold under what is kept, None where
-    nothing was held out. Where none was `asked` for, it is a pool of the default maps; where one was, a refusal is
-    told. Maps are fitted to what all but one of the `splits`, training and held-out rows, hold out; where there are
-    none, folds are drawn.
+    The fitted map, None where the temperature does as well, and the NLL out of fold under what is kept, a sample's mean
+    and of each row at the places that are tried, both None where nothing was held out. Where none was `asked` for, it
+    is a pool of the default maps; where one was, a refusal is told. Maps are fitted to what all but one of the
+    `splits`, training and held-out rows, hold out; where there are none, folds are drawn.
     """
     everywhere, outputs = problem.rows(logits), problem.outputs
     rows = problem.rows(logits, tried_places(len(problem)))
@@ -39,22 +39,23 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
         if asked is not None:
             mend = "Have it unjudged with NeuralClampingCalibrator's validation_fraction=None"
             _note_left_out(names[1], f"the folds hold out one part, which leaves none to judge it by. {mend}")
-        return None, None
+        return None, None, None
     weight = rows.weight.numpy()
     # Of several labels a sample has the losses of all.
     n_rows = problem.rows_a_sample
     verbose = 0 if problem.shard.ranks.rank else verbose
     trial = try_out(maps, rows, outputs, numbers, verbose=verbose, desc="output maps")
     if asked is not None:
-        baseline, loss = (float(np.average(each, weights=weight)) for each in trial.losses(rows.y))
+        losses = trial.losses(rows.y)
+        baseline, loss = (float(np.average(each, weights=weight)) for each in losses)
         if loss <= baseline:
-            return asked._fitted_to(everywhere, outputs), n_rows * loss
+            return asked._fitted_to(everywhere, outputs), n_rows * loss, losses[1]
         nlls = f"{loss:.4g}, temperature scaling's {baseline:.4g}"
         _note_left_out(names[1], f"on samples that it wasn't fitted to its NLL is {nlls}")
-        return None, n_rows * baseline
+        return None, n_rows * baseline, losses[0]
     found = learn_pool(trial, names, maps, 0, rows, outputs, everywhere, temperature)
     earned = found.weights[1:].any()
-    return found.pool if earned else None, n_rows * float(np.average(found.losses, weights=weight))
+    return found.pool if earned else None, n_rows * float(np.average(found.losses, weights=weight)), found.losses
 
 
 def _note_left_out(name, why):

@@ -177,7 +177,8 @@ class CalibratorSelector(BaseCalibrator):
         self.best_estimator_.least_probability_ = self.least_probability_
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
         some = samples.rows(FEW_PLACES)
-        self._judge_parts(samples.parts, some, some.logits)
+        if samples.parts is not None:
+            self._judge_parts(samples.parts, some)
         return some, None, loss
 
     def _select(self, everywhere, rows, outputs, told):
