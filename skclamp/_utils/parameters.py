@@ -26,6 +26,8 @@ class Choices(StrOptions):
         return f"a str among {{{', '.join(map(repr, self.choices))}}}"
 
 
+LABEL_NOISE = [Interval(Real, 0, 1, closed="left"), Choices("auto"), None]
+
 # What has a method of that name, or can be gone through, but splits no samples.
 _NO_SPLITS = (str, bytes, dict, np.ndarray, torch.Tensor)
 

@@ -25,7 +25,14 @@ from .._backbones.scale import joined
 from .._judging.paired import n_effective
 from .._looks import words
 from .._looks.dependence import look_for_dependence
-from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_for_probabilities
+from .._looks.diagnosis import (
+    diagnose,
+    look_at_frequencies,
+    look_at_label_noise,
+    look_at_new,
+    look_back,
+    look_for_probabilities,
+)
 from .._looks.labels import look_at_labels
 from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
 from .._solvers.temperature import log_likelihoods
@@ -111,8 +118,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         Where a network runs: by default where it is, elsewhere a copy of it.
     batch_size : "auto" or int, default="auto"
         Samples a forward pass of a network; of a DataLoader its own batch size counts. "auto" is 64; on a CPU, which
-        takes longer for many at a time, fewer where they are large, such as 16 images of 224 x 224 in colour. 1 takes
-        samples of several sizes from a Dataset.
+        takes longer for many at a time, fewer where they are large, such as 16 images of 224 x 224 in colour.
     ignore_index : int, default=-100
         The label of a place that isn't known, such as a pixel between objects, where y has a class at each place of a
         sample.
@@ -320,7 +326,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self.device,
             batch_size=self.batch_size,
             integer_scale=self.integer_scale,
-            ignore_index=self.ignore_index,
             verbose=self.verbose,
         )
 
@@ -576,7 +581,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if looks and self._tags.treats_classes_alike:
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
-            tell(look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend))
+            proba = calibrated.softmax(1)
+            off = look_at_frequencies(proba, y, weight, samples.classes, after[2], mend)
+            # Maps of more numbers have an answer of their own, and groups count as few samples.
+            looks = type(self.map_) is Temperature and samples.groups is None
+            hint = look_at_label_noise(logits, proba, y, weight) if looks else []
+            tell(off or hint)
         return Scores(before, after, len(drawn) / n_counted, held_out)
 
     def _judge_parts(self, parts, rows, losses=None, where="in sample"):

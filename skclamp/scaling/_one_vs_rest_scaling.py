@@ -1,21 +1,22 @@
 """PlattScaling, QuadraticScaling and BetaCalibration: each class calibrated against the rest, then renormalised."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
 from .._judging.splits import draw_folds
+from .._solvers.label_noise import check_rate, probability_right, solve_label_noise
 from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
 from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._solvers.pooled_platt import fit_pooled_platt
 from .._solvers.temperature import first_temperature
 from .._utils.docstrings import with_shared_docs
-from .._utils.parameters import N_FOLDS, NOT_NEGATIVE, Choices
+from .._utils.parameters import LABEL_NOISE, N_FOLDS, NOT_NEGATIVE, Choices
 from ..base import BaseCalibrator, Map
-from ..base._map import Learned
+from ..base._map import Learned, Temperature
 from ..base._seen_classes import labels_that_teach
 from ..base._tags import MapTags
 
@@ -25,6 +26,8 @@ _MULTIPLES = 4.0 ** -np.arange(9)
 _LEAST_GAIN = 0.5
 # Temperatures of all labels between this and its inverse leave the prior of pooled pairs at the logits as they are.
 _SAME_SCALE = 4.0
+# Of fits, each to samples that count as much as their labels are right with a probability under the last.
+_ROUNDS = 10
 # A threshold separates a label of fewer by chance.
 _MANY_HITS = 20
 
@@ -101,7 +104,7 @@ class OneVsRestScaling(BaseCalibrator):
     """
 
     _map: type[OneVsRestMap] = OneVsRestMap
-    _tags = MapTags(
+    _tags: ClassVar[Any] = MapTags(
         learns_by_class=True, takes_absent=False, n_per_class=2, n_free="all", group="scales and shifts per class"
     )
     temperature_, intercept_ = Learned(), Learned()
@@ -146,6 +149,12 @@ class PlattScaling(OneVsRestScaling):
         What labels that don't exclude each other share: "complete" is one pair for all; "partial" draws each label's
         pair to it; "none" fits each label by itself, and needs some ten samples of each. Without effect where y is one
         label a sample.
+    label_noise : "auto", float or None, default=None
+        The rate e of labels that are wrong, each any of the other classes: a class of probability p is then the label
+        with ``(1 - e) p + e (1 - p) / (K - 1)`` of K classes, and e is left aside in predictions. A rate is at least 0
+        and less than (K - 1) / K. "auto" learns it, up to a half, as `TemperatureScaling` does, beside the map that
+        takes all labels to be right. Of labels that don't exclude each other K is 2, and they share the rate. None, as
+        0, takes all labels to be right.
     {shared_parameters}
 
     Attributes
@@ -158,6 +167,8 @@ class PlattScaling(OneVsRestScaling):
         Of labels: the gain and the offset that all share.
     temperature_ : float
         The optimal T of temperature scaling, where y is one label a sample.
+    label_noise_ : float
+        The rate of wrong labels, given or learned; not there where ``label_noise`` is None, or each label is by itself.
     n_iter_ : int
         How often the losses of the class that took most were evaluated.
     {shared_attributes}
@@ -201,11 +212,35 @@ class PlattScaling(OneVsRestScaling):
 
     pooling: str = "partial"
 
-    _parameter_constraints = {"pooling": [Choices("partial", "complete", "none")]}
+    label_noise: float | str | None = None
+
+    _parameter_constraints = {
+        "pooling": [Choices("partial", "complete", "none")],
+        "label_noise": LABEL_NOISE,
+    }
+
+    @property
+    def _tags(self):
+        # One temperature knows of no wrong labels, and is no rival on these.
+        return replace(super()._tags, n_per_class=2 if self.label_noise is None else 0)
 
     _map = PlattMap
     coef_ = Learned()
     shared_ = Learned()
+
+    def _fit_rows(self, rows, n_labels=None):
+        super()._fit_rows(rows, n_labels)
+        # Labels by themselves have rates by themselves.
+        if self.label_noise is None or (n_labels and self.pooling == "none"):
+            return
+        check_rate(self.label_noise, rows.logits.shape[1])
+        found, rate, _ = solve_label_noise(rows.logits, rows.y, rows.weight, self.label_noise)
+        map_ = Temperature(temperature_=found.temperature)
+        for _ in range(_ROUNDS if rate else 0):
+            right = probability_right(map_(rows.logits.double()), rows.y, rate).to(rows.weight)
+            super()._fit_rows(rows._replace(weight=rows.weight * right), n_labels)
+            map_ = self.map_
+        self.label_noise_ = rate
 
     def _fit_logits(self, logits, y, sample_weight, **told):
         map_ = super()._fit_logits(logits, y, sample_weight, **told)

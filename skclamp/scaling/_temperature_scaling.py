@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._looks.words import LABELS_AS_GIVEN
+from .._solvers.label_noise import check_rate, solve_label_noise
 from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
-from .._utils.parameters import NOT_NEGATIVE
+from .._utils.parameters import LABEL_NOISE, NOT_NEGATIVE
 from ..base import BaseCalibrator
 from ..base._map import Learned, Temperature
 from ..base._tags import MapTags
@@ -32,12 +34,19 @@ class TemperatureScaling(BaseCalibrator):
         Least and largest temperature, both positive; equal ones fix T. T ends at the largest where the labels' logits
         are on average no higher than the others. Where no label has a lower logit than another class (separable data),
         the loss falls as long as T does: see Notes.
+    label_noise : "auto", float or None, default=None
+        The rate e of labels that are wrong, each any of the other classes: T is then learned from the probabilities
+        ``(1 - e) p + e (1 - p) / (K - 1)`` of K classes, and e is left aside in predictions. A rate is at least 0 and
+        less than (K - 1) / K. "auto" learns it with T, up to a half, and has none where it makes the labels less than
+        20 times as likely. Of two classes that takes many more samples. None, as 0, takes all labels to be right.
     {shared_parameters}
 
     Attributes
     ----------
     temperature_ : float
         The optimal T.
+    label_noise_ : float
+        The rate of wrong labels, given or learned; not there where ``label_noise`` is None.
     n_iter_ : int
         How often the solver read all the logits.
     {shared_attributes}
@@ -87,10 +96,12 @@ class TemperatureScaling(BaseCalibrator):
 
     gamma: float = 0.0
     bounds: tuple[float, float] = DEFAULT_BOUNDS
+    label_noise: float | str | None = None
 
     _parameter_constraints = {
         "gamma": [NOT_NEGATIVE],
         "bounds": ["array-like"],
+        "label_noise": LABEL_NOISE,
     }
 
     @property
@@ -100,8 +111,8 @@ class TemperatureScaling(BaseCalibrator):
             needs_independence=False,
             map_of_labels="all",
             n_free=1,
-            # A focal loss has other frequencies on purpose.
-            treats_classes_alike=not self.gamma,
+            # A focal loss has other frequencies on purpose, and wrong labels have others by nature.
+            treats_classes_alike=not self.gamma and self.label_noise is None,
             default_candidates={"temperature": {}},
             where_dense="pooled",
         )
@@ -111,14 +122,20 @@ class TemperatureScaling(BaseCalibrator):
         values = np.asarray(self.bounds)
         if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] <= values[1] < np.inf:
             raise ValueError(f"bounds must be two finite temperatures, 0 < lowest <= highest; got {self.bounds!r}")
+        if self.gamma and self.label_noise is not None:
+            raise ValueError(f"label_noise must be None where gamma is above 0; got {self.label_noise!r}")
 
     temperature_ = Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))
-        solution = solve_temperature(
-            logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds, prior=True
-        )
+        if self.label_noise is None:
+            solution = solve_temperature(
+                logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds, prior=True
+            )
+        else:
+            check_rate(self.label_noise, logits.shape[1])
+            solution, self.label_noise_, _ = solve_label_noise(logits, y, sample_weight, self.label_noise, bounds)
         warn_of_bound(solution, bounds)
         self._prior_strength = solution.prior_strength
         self.n_iter_ = solution.n_passes
@@ -126,6 +143,8 @@ class TemperatureScaling(BaseCalibrator):
 
     def _sentences(self):
         yield from super()._sentences()
+        if getattr(self, "label_noise_", 0.0):
+            yield LABELS_AS_GIVEN
         if getattr(self, "_prior_strength", 0.0):
             yield (
                 f"So few errors leave T open, and a prior around 1 has a part in it: T needs {ENOUGH_ERRORS} errors, "

@@ -1,0 +1,125 @@
+"""Wrong labels in the calibration set: a rate beside a temperature and beside Platt scaling, and the hint at it."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from torch import nn
+
+import skclamp
+from skclamp import CalibratorSelector, NeuralClampingCalibrator, PlattScaling, TemperatureScaling
+from skclamp.exceptions import CalibrationWarning
+
+SHARPNESS = 1.6
+
+
+def drawn(n_classes=10, n=1000, rate=0.3, offset=0.0, seed=0):
+    """Logits that are too sharp, labels of which some are wrong, and the true log-probabilities."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=3.0, size=(n, n_classes)) + offset * np.arange(n_classes)
+    y = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    wrong = (y + rng.integers(1, n_classes, n)) % n_classes
+    sharp = SHARPNESS * (logits - offset * np.arange(n_classes))
+    return sharp, np.where(rng.random(n) < rate, wrong, y), log_softmax(logits, 1)
+
+
+def divergence(calibrator, logits, truth):
+    return (np.exp(truth) * (truth - calibrator.predict_log_proba(logits))).sum(1).mean()
+
+
+def quietly(calibrator, *args, **params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        return calibrator.fit(*args, **params)
+
+
+def test_a_sample_of_masked_classes_has_fewer_that_are_wrong():
+    logits, y, truth = drawn(3, 2000, rate=0.2)
+    masked = np.column_stack([logits, np.full((2000, 3), -np.inf)])
+    few, many = (TemperatureScaling(label_noise="auto", classes=range(each.shape[1])) for each in (logits, masked))
+    assert many.fit(masked, y).temperature_ == pytest.approx(few.fit(logits, y).temperature_)
+    assert many.label_noise_ == pytest.approx(few.label_noise_)
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, PlattScaling])
+@pytest.mark.parametrize("n_classes", [2, 10])
+@pytest.mark.parametrize("label_noise", ["auto", 0.3])
+def test_a_rate_of_wrong_labels_is_left_aside(calibrator, n_classes, label_noise):
+    logits, y, truth = drawn(n_classes)
+    plain = divergence(quietly(calibrator(), logits, y), logits, truth)
+    fitted = calibrator(label_noise=label_noise).fit(logits, y)
+    assert plain > 0.2
+    assert divergence(fitted, logits, truth) < 0.05
+    assert fitted.label_noise_ == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, PlattScaling])
+@pytest.mark.parametrize("label_noise", ["auto", 0])
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_right_labels_have_no_rate(calibrator, label_noise, n_classes):
+    logits, y, _ = drawn(n_classes, rate=0.0)
+    fitted = calibrator(label_noise=label_noise).fit(logits, y)
+    assert fitted.label_noise_ == 0
+    np.testing.assert_array_equal(fitted.predict_proba(logits), calibrator().fit(logits, y).predict_proba(logits))
+
+
+def test_an_offset_is_no_noise():
+    logits, y, truth = drawn(2, rate=0.1, offset=2.0)
+    assert divergence(PlattScaling(label_noise="auto").fit(logits, y), logits, truth) < 0.02
+    assert divergence(PlattScaling().fit(logits, y), logits, truth) > 0.04
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, PlattScaling])
+def test_several_labels_and_places_share_the_rate(calibrator, tmp_path):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=3.0, size=(600, 3))
+    Y = (logits + rng.logistic(size=logits.shape) > 0).astype(int)
+    Y = np.where(rng.random(Y.shape) < 0.2, 1 - Y, Y)
+    for label_noise in ("auto", 0.2):
+        fitted = calibrator(label_noise=label_noise).fit(SHARPNESS * logits, Y)
+        assert abs(fitted.predict_proba(SHARPNESS * logits) - 1 / (1 + np.exp(-logits))).mean() < 0.05
+        fitted.save(tmp_path / "fitted")
+        assert skclamp.load(tmp_path / "fitted").label_noise_ == fitted.label_noise_ > 0.1
+    logits, y, _ = drawn(4, 800, rate=0.2)
+    dense = quietly(calibrator(label_noise=0.2), logits.reshape(50, 4, 4, 4).swapaxes(1, 3), y.reshape(50, 4, 4))
+    assert dense.label_noise_ == 0.2
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, PlattScaling])
+def test_flawless_samples_lead_to_no_bound(calibrator):
+    logits = 5 * np.eye(3)[np.arange(30) % 3]
+    fitted = quietly(calibrator(label_noise=0.1), logits, np.arange(30) % 3, sample_weight=np.arange(30.0))
+    assert 0.5 < fitted.predict_proba(logits).max() < 1 - 1e-6
+
+
+def test_rates_that_make_no_sense_are_refused():
+    logits, y, _ = drawn(4, 100)
+    for calibrator in (TemperatureScaling, PlattScaling):
+        with pytest.raises(ValueError, match=r"label_noise must be less than 0\.75.*got 0\.75"):
+            calibrator(label_noise=0.75).fit(logits, y)
+        with pytest.raises(ValueError, match=r"'label_noise' parameter .*in the range \[0\.0, 1\.0\)"):
+            calibrator(label_noise=1.0).fit(logits, y)
+    with pytest.raises(ValueError, match="label_noise must be None where gamma is above 0; got 'auto'"):
+        TemperatureScaling(label_noise="auto", gamma=1.0).fit(logits, y)
+    with pytest.raises(ValueError, match="candidates must have label_noise=None"):
+        CalibratorSelector(candidates=[TemperatureScaling(label_noise=0.1)]).fit(logits, y)
+
+
+def test_wrong_labels_are_told():
+    with pytest.warns(CalibrationWarning, match="labels may be wrong, or the network's confident mistakes"):
+        TemperatureScaling().fit(*drawn(rate=0.1)[:2])
+    for calibrator, rate in [(TemperatureScaling(), 0.0), (TemperatureScaling(label_noise="auto"), 0.1)]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            summary = calibrator.fit(*drawn(rate=rate)[:2]).summary()
+        assert ("the wrong ones too" in summary) == (rate > 0)
+
+
+def test_clamping_judges_it_by_labels_that_may_be_wrong():
+    logits, y, truth = drawn(rate=0.2)
+    output = TemperatureScaling(label_noise="auto")
+    calibrator = NeuralClampingCalibrator(nn.Identity(), perturbation=None, output=output, random_state=0)
+    calibrator = quietly(calibrator, logits.astype(np.float32), y)
+    assert calibrator.output_.label_noise_ == pytest.approx(0.2, abs=0.03)
+    assert divergence(calibrator, logits.astype(np.float32), truth) < 0.02
