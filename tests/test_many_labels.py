@@ -1,5 +1,6 @@
 """Several labels a sample that don't exclude each other: every calibrator that takes them, and those that refuse."""
 
+import warnings
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,8 @@ import torch
 from _export import HOW, check_the_same
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
-from scipy.special import expit, logit
+from scipy.special import expit, logit, xlogy
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -236,6 +238,48 @@ def test_a_display_shows_the_events_of_all_labels():
     expected = ReliabilityDisplay.from_predictions(Y, calibrator.predict_proba(Z))
     assert found.bins.error() == expected.bins.error()
     plt.close("all")
+
+
+def _labels_of_common_causes(n_samples, seed, size=1.0):
+    """Logits of ten labels that correlate, and these, drawn from their sigmoids."""
+    rng = np.random.default_rng(seed)
+    Z, causes = rng.normal(-1, 2, (n_samples, 10)), rng.normal(size=(n_samples, 1))
+    chance = norm.cdf(np.sqrt(0.7) * causes + np.sqrt(0.3) * rng.normal(size=Z.shape))
+    return size * Z, (chance < expit(Z)).astype(int)
+
+
+@pytest.mark.parametrize("flawless", [False, True])
+def test_copies_of_a_label_say_no_more_of_one_temperature(flawless):
+    Z, Y = _labels_of_common_causes(30, 0)
+    Y = (Z > 0).astype(int) if flawless else Y
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        few, many = (TemperatureScaling().fit(np.tile(Z[:, :3], k), np.tile(Y[:, :3], k)) for k in (2, 8))
+    assert many.temperature_ == pytest.approx(few.temperature_, rel=1e-6)
+    assert ("so few samples of several labels" in few.summary()) or flawless
+
+
+@pytest.mark.parametrize("size", [1.0, 1.6])
+def test_one_temperature_of_few_samples_stays_near_1_and_of_many_is_the_optimum(size):
+    new = _labels_of_common_causes(2000, 99, size)[0]
+    truth = expit(new / size)
+
+    def divergence(T):
+        return np.mean(xlogy(truth, truth / expit(new / T)) + xlogy(1 - truth, (1 - truth) / expit(-new / T)))
+
+    def optimum(Z, Y):
+        loss = minimize(lambda place: np.logaddexp(0, (1 - 2 * Y) * Z * np.exp(-place)).mean(), 0.0, tol=1e-12)
+        return np.exp(loss.x.item())
+
+    found = []
+    for seed in range(40):
+        Z, Y = _labels_of_common_causes(20, seed, size)
+        found.append([divergence(optimum(Z, Y)), divergence(TemperatureScaling().fit(Z, Y).temperature_)])
+    exact, held = np.mean(found, 0)
+    # What it costs elsewhere is less than what draws differ by.
+    assert held < (0.75 if size == 1 else 1.2) * exact
+    Z, Y = _labels_of_common_causes(2000, 0, size)
+    assert TemperatureScaling().fit(Z, Y).temperature_ == pytest.approx(optimum(Z, Y), rel=1e-4)
 
 
 def test_rare_labels_are_pooled_and_a_map_of_each_says_what_it_lacks():

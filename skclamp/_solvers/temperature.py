@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import brentq
 
 from .._utils.warnings import CAUSES_OF_FLAWLESSNESS, CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, note_unconverged
 from ..exceptions import NotConvergedWarning
@@ -47,8 +47,8 @@ ENOUGH_ERRORS, _SMALL_ERROR = 10, 0.1
 _ROUNDED = 1e-9
 # What no network needs that is merely right on few samples.
 _FAR_TOO_FLAT = 0.1
-# Steps on log T between which its optimum is bracketed, and how exactly it is found.
-_PRIOR_STEP, _PRIOR_TOLERANCE = 1.0, 1e-8
+# Steps on log T between which its optimum with a prior is bracketed.
+_PRIOR_STEP = 1.0
 
 
 class TemperatureSolution(NamedTuple):
@@ -78,7 +78,9 @@ class TemperatureSolution(NamedTuple):
     prior_strength: float = 0.0
 
 
-def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, smooth=False, prior=False):
+def solve_temperature(
+    logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, smooth=False, prior=False, unit=None
+):
     """Temperature at which ``softmax(logits / T)`` has the least mean focal loss.
 
     Memory beyond the logits stays below 64 MB whatever their number. float64 logits are treated in float64; all others
@@ -106,6 +108,9 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         of nats. The prior's strength is 1 there; beyond one error it falls to 0 at ten, and with the information on log
         T to 0 where that has a standard error of 0.1. The upper bound needs none: the probabilities there are uniform.
         Nor does what `smooth` bounds.
+    unit : ndarray of shape (n_samples,), default=None
+        Of several labels, numbers that those of one sample share, which depend on each other. For the prior they count
+        as fewer, by the design effect of their scores, and errors are no reason for it to be weaker.
 
     Returns
     -------
@@ -117,6 +122,8 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     if smooth:
         # As many equally weighted rows would tell as much.
         rows.linear_term = rows.smoothing(rows.total_weight**2 / rows.weight.square().sum().item())
+    if prior and unit is not None:
+        rows.design_effect = rows.inflation(unit)
     low, high = bounds
     limits = math.log(rows.representable(1 / high)), math.log(rows.representable(1 / low))
     if low == high:
@@ -254,6 +261,8 @@ def _prior_strength(rows, found, limits):
     unknown = 1 - n_samples * information * _SMALL_ERROR**2
     if unknown <= 0:
         return 0.0
+    if rows.design_effect:
+        return unknown
     # The likelihood of a sample that is barely right is that of an error: only beyond one does the strength fall.
     missing = ENOUGH_ERRORS - n_samples * rows.soft_errors(beta)
     return 0.0 if missing <= _ROUNDED else unknown * min(1.0, missing / (ENOUGH_ERRORS - 1))
@@ -266,26 +275,31 @@ def _search_with_prior(rows, limits, gamma, strength, optimum):
     lead = 0.0 if gamma > 0 else strength * _PRIOR_SMOOTHING * rows.smoothing(rows.n_repetitions)
 
     @cache
-    def loss(place):
-        return rows.focal(math.exp(place), gamma).loss
+    def point(place):
+        return rows.focal(math.exp(place), gamma)
 
     def penalised(place):
         half = place / (2 * _PRIOR_SCALE)
-        return loss(place) + lead * math.exp(place) + 2 * np.logaddexp(half, -half) / n_samples
+        return point(place).loss + lead * math.exp(place) + 2 * np.logaddexp(half, -half) / n_samples
+
+    def slope(place):
+        pull = math.tanh(place / (2 * _PRIOR_SCALE)) / (_PRIOR_SCALE * n_samples)
+        return (point(place).slope + lead) * math.exp(place) + pull
 
     # At T = 1 the loss and the prior both ask for no more; what is smoothed may, but not for long.
     first = _clip(min(-3.0, optimum - _PRIOR_STEP), *limits)
     grid = sorted({*np.arange(first, limits[1], _PRIOR_STEP).tolist(), optimum, limits[1]})
-    best, *around = _least_of(grid, penalised)
-    inner = minimize_scalar(penalised, bounds=around, method="bounded", options={"xatol": _PRIOR_TOLERANCE})
-    place = min(inner.x, best, key=penalised)
-    return place, loss(place)
+    place = _bottom(grid, penalised, slope)[0]
+    return place, point(place).loss
 
 
-def _least_of(grid, loss):
-    """Return the place on a grid at which a loss is least, and its neighbours there."""
+def _bottom(grid, loss, slope):
+    """Return the bottom of the lowest valley that a grid shows, or its end there; and whether it is a bottom."""
     best = int(np.argmin([loss(place) for place in grid]))
-    return grid[best], grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    left, right = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    if slope(left) < 0 < slope(right):
+        return brentq(slope, left, right, xtol=_ROOT_TOLERANCE), True
+    return grid[best], False
 
 
 def _search_focal(rows, limits, gamma):
@@ -303,10 +317,7 @@ def _search_focal(rows, limits, gamma):
 
     low, high = limits
     grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10))))
-    place, left, right = _least_of(grid, loss)
-    inner = slope(left) < 0 < slope(right)
-    if inner:
-        place = brentq(slope, left, right, xtol=_ROOT_TOLERANCE)
+    place, inner = _bottom(grid, loss, slope)
     bottom = point(place)
     if bottom.lag == 0:
         return _where_labels_lead(rows, gamma, bottom, limits)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from .._utils.least_probability import LOG_MIN_PROBABILITY
@@ -54,15 +55,29 @@ class LogitRows:
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.n_passes = 0
         self.linear_term = linear_term
+        self.design_effect = None
 
     @property
     def n_repetitions(self):
         """Number of rows, where weights are repetitions, whatever their unit.
 
-        The least weight counts as one row, or a tenth of the mean, so that weights next to 0 are no unit.
+        The least weight counts as one row, or a tenth of the mean, so that weights next to 0 are no unit. Of rows that
+        depend on each other it is the number of independent ones that would tell as much of T.
         """
         weighted = self.weight[self.weight > 0]
-        return self.total_weight / max(weighted.min().item(), 0.1 * self.total_weight / len(weighted))
+        least = max(weighted.min().item(), 0.1 * self.total_weight / len(weighted))
+        return self.total_weight / (least * (self.design_effect or 1.0))
+
+    def inflation(self, unit):
+        """Design effect of the scores of log T at T = 1, at least 1: how many rows of units count as one.
+
+        It is the variance of their sum, over what it would be of independent rows; weights are repetitions of a unit.
+        """
+        logits = self.logits.double()
+        scores = (logits.softmax(1) * logits).sum(1) - logits.gather(1, self.y[:, None])[:, 0]
+        scores = self.weight.sqrt() * (scores - self.weight @ scores / self.total_weight)
+        sums = np.bincount(unit, scores.cpu())
+        return max(1.0, sums @ sums / (scores.square().sum().item() or 1.0))
 
     def sample(self):
         """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""

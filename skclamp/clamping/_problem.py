@@ -213,7 +213,8 @@ class Problem:
         # Often asked: what depends on each other is of no matter here.
         logits = self.logits if logits is None else logits
         rows = self.outputs.labelled_rows(logits, self.y_encoded, self.weight)
-        solution = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, gamma=gamma, **options)
+        unit = rows.unit if self.outputs.n_labels else None
+        solution = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, gamma=gamma, unit=unit, **options)
         # Of several labels a sample has the losses of all.
         return solution._replace(loss=solution.loss * (rows.weight.sum() / self.weight.sum()).item())
 

@@ -11,6 +11,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import LABEL_NOISE, NOT_NEGATIVE
 from ..base import BaseCalibrator
 from ..base._map import Learned, Temperature
+from ..base._seen_classes import labels_that_teach
 from ..base._tags import MapTags
 
 
@@ -75,6 +76,10 @@ class TemperatureScaling(BaseCalibrator):
     best other class's probability over that of its label. From ten errors on T is the optimum exactly. Uneven weights
     count as the number of equal ones that tell as much.
 
+    Labels of one sample that don't exclude each other are no independent observations, and count as fewer: I is less by
+    the design effect of their scores, the variance of the scores' sums by sample over what it would be of independent
+    labels. Many of them may err together, and the strength is ``1 - 0.01 I`` whatever the errors.
+
     References
     ----------
     C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
@@ -127,11 +132,15 @@ class TemperatureScaling(BaseCalibrator):
 
     temperature_ = Learned()
 
-    def _fit_logits(self, logits, y, sample_weight):
+    def _fit_labels(self, rows, n_labels):
+        weight = labels_that_teach(rows, n_labels)[2]
+        return self._fit_logits(rows.logits, rows.y, weight, unit=rows.unit)
+
+    def _fit_logits(self, logits, y, sample_weight, unit=None):
         bounds = tuple(map(float, self.bounds))
         if self.label_noise is None:
             solution = solve_temperature(
-                logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds, prior=True
+                logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds, prior=True, unit=unit
             )
         else:
             check_rate(self.label_noise, logits.shape[1])
@@ -147,6 +156,6 @@ class TemperatureScaling(BaseCalibrator):
             yield LABELS_AS_GIVEN
         if getattr(self, "_prior_strength", 0.0):
             yield (
-                f"So few errors leave T open, and a prior around 1 has a part in it: T needs {ENOUGH_ERRORS} errors, "
-                "however many samples there are."
+                "So few errors, or so few samples of several labels, leave T open, and a prior around 1 has a part in "
+                f"it. With one label a sample T needs {ENOUGH_ERRORS} errors, however many samples there are."
             )

@@ -64,6 +64,7 @@ CASES = {
     "sample_sizes": "--records cifar10_resnet20 --methods temperature --sizes 60 --draws 1",
     "selecting": "--records null-3 --size 60 --seeds 1",
     "shift": "--networks cifar10_resnet20 --shifts none darkness --sizes 60 --seeds 1",
+    "small_sets": "--sizes 10 --draws 1",
     "small_networks": '--networks "CNN, 5 epochs" --seeds 2',
     "speed": "--sizes 200x3 --only KS",
     "strong_networks": '--networks "gas sensors" --methods TemperatureScaling --sizes 60 --seeds 1',
