@@ -51,9 +51,9 @@ _FAR_FROM_EQUAL = 0.8
 # Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
 # matter: classifiers fitted to balanced classes have a half, and naive Bayes on digits a fifth.
 _LEVEL_OF_FREQUENCIES, _MIN_SHARE_OF_NLL = 1e-5, (0.15, 0.25)
-# Where a rate of wrong labels is solved for: what improves on the calibrated labels already. And what it has to gain in
-# nats, of samples: the confident mistakes of networks gain up to 3.
-_TRIED_RATE, _CLEAR_GAIN = 0.02, 8.0
+# A rate of wrong labels is solved for, on so many logits, where this one gains a nat beside the T that there is; and what
+# that has to gain, in nats. The confident mistakes of networks gain up to 3.
+_TRIED_RATE, _MAX_LOGITS_FOR_RATE, _CLEAR_GAIN = 0.02, 1 << 18, 8.0
 # Logits of a span of 1 that need no sharpening needn't come from a sigmoid.
 _SIGMOID_T = 0.5
 
@@ -334,7 +334,8 @@ def look_at_label_noise(logits, proba, y_encoded, weight):
         return []
     of_labels = proba.gather(1, y_encoded[:, None])[:, 0].log()
     gains = noisy(of_labels, proba.shape[1] - 1, torch.tensor(_TRIED_RATE)) - of_labels
-    if weight.to(gains) @ gains <= 0:
+    if weight.to(gains) @ gains <= 1:
         return []
-    _, rate, gain = solve_label_noise(logits, y_encoded, weight)
+    some = drawn_rows(len(proba), max(1, _MAX_LOGITS_FOR_RATE // proba.shape[1]))
+    _, rate, gain = solve_label_noise(logits[some], y_encoded[some], weight[some])
     return [Finding(words.LABEL_NOISE.format(rate=rate, gain=gain))] if gain > _CLEAR_GAIN else []
