@@ -51,8 +51,8 @@ _FAR_FROM_EQUAL = 0.8
 # Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
 # matter: classifiers fitted to balanced classes have a half, and naive Bayes on digits a fifth.
 _LEVEL_OF_FREQUENCIES, _MIN_SHARE_OF_NLL = 1e-5, (0.15, 0.25)
-# A rate of wrong labels is solved for, on so many logits, where this one gains a nat beside the T that there is; and what
-# that has to gain, in nats. The confident mistakes of networks gain up to 3.
+# A rate of wrong labels is solved for, on so many logits, where this one gains a nat already. And what it then has to
+# gain, in nats: the confident mistakes of networks gain up to 3.
 _TRIED_RATE, _MAX_LOGITS_FOR_RATE, _CLEAR_GAIN = 0.02, 1 << 18, 8.0
 # Logits of a span of 1 that need no sharpening needn't come from a sigmoid.
 _SIGMOID_T = 0.5

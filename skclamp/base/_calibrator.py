@@ -933,6 +933,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         sentences += getattr(self, "_by_part", [])
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
+        if getattr(self, "label_noise_", 0.0):
+            sentences.append(words.LABELS_AS_GIVEN)
         return " ".join(sentences)
 
     def _sentences(self):

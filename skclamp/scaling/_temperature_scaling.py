@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._looks.words import LABELS_AS_GIVEN
 from .._solvers.label_noise import check_rate, solve_label_noise
 from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
@@ -152,8 +151,6 @@ class TemperatureScaling(BaseCalibrator):
 
     def _sentences(self):
         yield from super()._sentences()
-        if getattr(self, "label_noise_", 0.0):
-            yield LABELS_AS_GIVEN
         if getattr(self, "_prior_strength", 0.0):
             yield (
                 "So few errors, or so few samples of several labels, leave T open, and a prior around 1 has a part in "
