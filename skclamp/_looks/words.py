@@ -80,8 +80,8 @@ RECORDING = (
     "for each sample of what it belongs to"
 )
 LOSING_PARTS = (
-    "one calibrator for all parts is worse for {} than a temperature of its own, beyond two standard errors: fit one "
-    "calibrator each; summary tells by how much"
+    "one calibrator for all parts is worse for {} than a temperature of its own, beyond its error: fit one calibrator "
+    "each; summary tells by how much"
 )
 NEVER_TRUE = (
     "the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "

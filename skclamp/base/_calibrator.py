@@ -147,8 +147,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     parts_ : dict of str to dict
         Only where `fit` was given ``by``. Of each part with weight "n_samples", of how many independent samples it is,
         the "difference" of its mean NLL from that of a temperature of its own, in nats, and its "standard_error"; and
-        "loses", whether this is by more than two of these and 0.01 nats, on 20 samples or more. The NLL is that of
-        clamping held out, where folds judged what is kept; of other calibrators that of the samples they learned from.
+        "loses", whether this is by more than 0.01 nats, and than chance makes of the worst part: on 20 samples or more,
+        in Student's test at 2.5 % over the number of parts. The NLL is that of clamping held out, where folds judged
+        what is kept; of other calibrators that of the samples they learned from.
 
     Examples
     --------

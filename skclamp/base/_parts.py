@@ -2,13 +2,14 @@
 
 import numpy as np
 import torch
+from scipy import stats
 
 from .._judging.paired import n_effective, of_groups, student_below_zero
 from .._looks.words import MIN_SAMPLES_PER_PARAMETER
 from .._solvers.temperature import log_likelihoods, solve_temperature
 
-# Beyond so many standard errors, and so many nats, a part loses.
-_ERRORS, _TRIFLE = 2.0, 0.01
+# A part loses by more than so many nats, in Student's test at this level of all parts together: two standard errors.
+_TRIFLE, _LEVEL = 0.01, 0.025
 
 
 def judged_by_part(parts, rows, losses):
@@ -18,8 +19,8 @@ def judged_by_part(parts, rows, losses):
     it gains by that on the average, and loses on new ones, is taken from it (Akaike's criterion).
     """
     part = parts.repeat(len(rows.y) // len(parts))
-    found = {}
-    for name in np.unique(part[rows.weight.numpy() > 0]).tolist():
+    names, found = np.unique(part[rows.weight.numpy() > 0]).tolist(), {}
+    for name in names:
         logits, y, weight, unit = rows.take(torch.from_numpy(part == name))
         temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature
         lost = losses[part == name] + log_likelihoods(logits, y, temperature).cpu().numpy()
@@ -27,6 +28,7 @@ def judged_by_part(parts, rows, losses):
         mean, error, _ = student_below_zero(lost, weight)
         n_samples = float(n_effective(weight))
         difference = mean - 1 / n_samples
-        loses = n_samples >= MIN_SAMPLES_PER_PARAMETER and difference > max(_TRIFLE, _ERRORS * error)
+        least = max(_TRIFLE, error * stats.t.isf(_LEVEL / len(names), max(1.0, n_samples - 1)))
+        loses = bool(n_samples >= MIN_SAMPLES_PER_PARAMETER and difference > least)
         found[name] = {"n_samples": n_samples, "difference": difference, "standard_error": error, "loses": loses}
     return found

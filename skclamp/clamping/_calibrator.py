@@ -176,6 +176,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         dict, from each family that a fold fitted to its own difference; ``not_tried`` : dict, from each other family to
         the reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per
         sample that half of such sets of samples would have shown; ``folds`` : list of dict, what each fold learned.
+    {parts_}
     unlabelled_verdict_ : Verdict
         What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
         Its names are "moments", "moments, spectrum", "features", and joined ones. `verdict_` speaks of gains on top.
