@@ -16,8 +16,8 @@ from skclamp.exceptions import CalibrationSetWarning
 
 Z = logits(800)
 BY = np.array(["old", "new"])[np.arange(800) % 2]
-# One scanner's probabilities are true, the other's are far too sure; or both are alike.
-APART = np.where(BY == "old", labels_of(Z, 1.0), labels_of(Z, 4.0))
+# One scanner's probabilities are true, the other's are too sure; or both are alike.
+APART = np.where(BY == "old", labels_of(Z, 1.0), labels_of(Z, 2.5))
 ALIKE = labels_of(Z, 2.0)
 NETWORK = perceptron()
 X = vectors(800)
