@@ -288,6 +288,11 @@ def test_images_of_several_sizes_one_by_one(loads):
             TemperatureScaling(network).fit(wrong, None if wrong is pairs else pairs.y)
     with pytest.raises(ValueError, match="must hold inputs of one size; .* TemperatureScaling, take any"):
         NeuralClampingCalibrator(network, ignore_index=9, **options).fit(given)
+    # What was clamped on one size says other places than those that are compared.
+    clamped = NeuralClampingCalibrator(network, perturbation=None, ignore_index=9).fit(*images(40))
+    told = {"X_test": given, "ignore_index": 9, **options}
+    with pytest.raises(ValueError, match="must hold inputs of one size"):
+        compare_calibrators(network, given, calibrators=[clamped], **told)
 
 
 def test_some_places_of_images_of_several_sizes(monkeypatch):
