@@ -11,7 +11,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skclamp
-from skclamp import CalibratorSelector, NeuralClampingCalibrator, PlattScaling, TemperatureScaling, VectorScaling
+from skclamp import (
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    PlattScaling,
+    SelectiveClassifier,
+    TemperatureScaling,
+    VectorScaling,
+)
 from skclamp.exceptions import CalibrationSetWarning
 
 Z = logits(800)
@@ -111,6 +118,10 @@ def test_parts_are_metadata(routed):
         assert pipeline[-1].parts_ == search.best_estimator_.parts_
         crossed = TemperatureScaling(LogisticRegression()).fit(Z, ALIKE, by=BY)
         assert set(crossed.parts_) == {"old", "new"}
+        inner = SelectiveClassifier(TemperatureScaling(), target_risk=0.3).fit(Z, ALIKE, by=BY).estimator_
+        assert set(inner.parts_) == {"old", "new"}
+        with pytest.raises(TypeError, match="by"):
+            SelectiveClassifier(TemperatureScaling().fit(Z, ALIKE), target_risk=0.3).fit(Z, ALIKE, by=BY)
 
 
 @pytest.mark.parametrize("by", [BY[:5], BY[:, None], [None, *BY[1:]]])

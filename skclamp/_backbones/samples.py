@@ -334,7 +334,7 @@ def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, rando
     metadata = metadata._replace(
         guard=of_rows(metadata.guard, rest, n_samples),
         groups=None if groups is None else groups[rest],
-        by=None if metadata.by is None else to_numpy(metadata.by)[rest],
+        by=None if metadata.by is None else metadata.by[rest],
     )
     return found | {"estimator": fitted, "sample_weight": weight[rest], "metadata": metadata}
 

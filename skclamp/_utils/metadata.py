@@ -3,7 +3,7 @@
 With ``sklearn.set_config(enable_metadata_routing=True)`` metadata go to whoever requests them, and to nobody else: to
 the ``fit`` of a classifier that isn't fitted, to the splitter that folds for it, to that of a guard, to a scorer.
 Without, ``groups`` go to the splitters that take them, and to a calibrator that is fitted inside, and all else to the
-classifier, the weights where it takes any. A calibrator itself takes ``groups`` and ``by`` either way.
+classifier, the weights where it takes any. A calibrator itself takes ``groups`` either way; its ``by`` goes nowhere.
 """
 
 import inspect
@@ -63,8 +63,7 @@ def route(owner, params, **parts):
     nobody has said whether the classifier or another part requests one.
     """
     found = (_as_requested if routing_enabled() else _by_name)(owner, params, **parts)
-    groups = {**found.split, **found.guard, **params}.get("groups")
-    return found._replace(groups=groups, by=params.get("by"))
+    return found._replace(groups={**found.split, **found.guard, **params}.get("groups"))
 
 
 def _as_requested(owner, params, **parts):
@@ -80,7 +79,7 @@ def _by_name(owner, params, estimator=None, **parts):
     """Send metadata where they belong without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
-    others = {name: value for name, value in params.items() if name not in {*weight, *groups, "by"}}
+    others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
     split, guard = (groups if takes_groups(parts.get(part)) else {} for part in ("splitter", "guard"))
     if estimator is None:
         if others:

@@ -1007,13 +1007,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
             # A scorer sees the samples of all.
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
-        for name in ("groups", "by"):
-            if name in params and y is not None:
-                check_groups(params[name], len(y), name)
+        by = params.pop("by", None)
+        if by is not None and y is not None:
+            by = check_groups(by, len(y), "by")
+        if "groups" in params and y is not None:
+            check_groups(params["groups"], len(y))
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         parts = self._routed_to(params.get("groups"))
-        metadata = route(self, params, **parts)
+        metadata = route(self, params, **parts) if params else NO_METADATA
         # With metadata routing the user has said so.
         torn = metadata.groups is not None and "groups" not in metadata.split and not routing_enabled()
         if torn and "estimator" in parts and is_splitter(parts.get("splitter")):
@@ -1022,7 +1024,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 "that does, such as GroupKFold()",
                 CalibrationSetWarning,
             )
-        return metadata
+        return metadata._replace(by=by)
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""
