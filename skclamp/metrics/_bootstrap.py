@@ -1,6 +1,5 @@
 """Bootstrap intervals of metrics, and a paired test between two calibrators."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,12 +13,11 @@ from .._utils.parallel import N_JOBS, in_parallel
 from .._utils.parameters import check_choice, check_number, check_parameters, check_whole_number
 from .._utils.warnings import silenced
 from ._binning import Probabilities
+from ._inversion import N_LARGER, DrawnErrors, can_draw, n_draws_for
 from ._metric import against_rest, check_metric, facts_of, options_of, rows_of_classes, split_rows
 from ._noise_floor import draw_labels
 from ._resampling import AnyMetric, ErrorOfPairs, MeanScore, resampling_counts
 
-# As large an error in so many draws may be noise.
-_N_LARGER = 5
 # Where the curve of medians is computed.
 _SCALES = np.append(0, np.geomspace(1 / 64, 64, 48))
 
@@ -208,7 +206,10 @@ def bootstrap_interval(
         if method == "basic" or (method == "debiased" and is_error):
             mirrored = 2 * form.value - np.array([replicates.mean(), high, low])
             debiased, low, high = np.maximum(mirrored, 0.0 if is_error else -np.inf)
-    if method == "debiased" and is_error and low > 0 and _may_be_noise(sample, tail, random_state):
+    if method == "debiased" and isinstance(form, ErrorOfPairs) and can_draw(form, tail):
+        low, high = DrawnErrors(form, tail, random_state).interval()
+        low, high = min(low, debiased), max(high, debiased)
+    elif method == "debiased" and is_error and low > 0 and _may_be_noise(sample, tail, random_state):
         low = 0.0
     return BootstrapInterval(form.value, float(debiased), float(low), float(high), float(replicates.std(ddof=1)))
 
@@ -389,16 +390,15 @@ def _replicates(forms, proba, n_resamples, random_state, n_jobs=None):
 def _may_be_noise(sample, tail, random_state):
     """Return True where probabilities, if calibrated, show as large an error more often than `tail`, by drawing labels.
 
-    Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
+    Of a calibrated sample fewer than `N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.
     """
     proba = sample.proba
-    n_draws = math.ceil(_N_LARGER / tail) - 1
-    draws = draw_labels(proba, n_draws, random_state, alike=proba.n_units < proba.n_samples)
+    draws = draw_labels(proba, n_draws_for(tail), random_state, alike=proba.n_units < proba.n_samples)
     # What is odd about the labels is chance.
     with silenced():
         errors = np.array([sample.metric(labels, proba) for labels in draws])
-    return np.count_nonzero(errors >= sample.form.value * (1 - 1e-12)) >= _N_LARGER
+    return np.count_nonzero(errors >= sample.form.value * (1 - 1e-12)) >= N_LARGER
 
 
 def _debiased(sample, sums):

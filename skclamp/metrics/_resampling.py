@@ -105,24 +105,30 @@ class ErrorOfPairs:
     """A calibration error of pairs, the norm of a path that grows in proportion to the residuals.
 
     `groups` are as for `Pairs.in_units`. ``path(residual, mass)`` is given sums of their residuals and weights, a row
-    for each resample. `order` is as in `numpy.linalg.norm`.
+    for each resample. `order` is as in `numpy.linalg.norm`. `estimate` is the sample's own error as replicates have it.
     With `allows_for_noise` an upper end isn't below that of the percentiles: noise of the sample's own path adds to the
     replicates', under which a value as small as the one found seems rarer than it is.
     """
 
     def __init__(self, value, pairs, groups, path, order, allows_for_noise=False):
         self.value = value
+        self.pairs = pairs
+        self.groups = groups
         self._path = path
         self._order = order
         self._allows_for_noise = allows_for_noise
         self._of_units = pairs.in_units(groups, pairs.residual)
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
-        self._estimate = self._norm(self._own)
+        self.estimate = self._norm(self._own)
 
     def sums(self, counts):
         """Path of each resample."""
         return self._path(*(counts @ each for each in self._of_units))
+
+    def errors(self, residual):
+        """Error of each row of residuals' sums, of the sample's weights."""
+        return self._norm(self._path(residual, (self.pairs.masses @ self.groups)[None]))
 
     def values(self, sums, scale=1.0):
         """Error of each resample with the sample's residuals scaled."""
@@ -156,7 +162,7 @@ class ErrorOfPairs:
 
     def _chance(self, sums, scale):
         """Share of the replicates up to the value found, where the sample's true error were its own times a scale."""
-        return np.mean(self.values(sums, scale) <= self._estimate * (1 + 1e-12))
+        return np.mean(self.values(sums, scale) <= self.estimate * (1 + 1e-12))
 
     def _norm(self, path):
         return np.linalg.norm(path, self._order, axis=-1)

@@ -1,0 +1,150 @@
+"""Coverage of intervals of calibration errors on few samples, whose true probabilities are known.
+
+    python benchmarks/few_samples.py
+    python benchmarks/few_samples.py --problems "rare, too low" --sizes 50 200 --draws 1000
+    python benchmarks/few_samples.py --summary
+
+Labels are drawn from true probabilities, and a classifier tells others, of logits times 1.6 where no other is named.
+Several labels of a sample, rows of a patient and pixels of an image agree in part, by a Gaussian copula. The truth is
+the error of very many samples with the true probabilities in the place of labels. Shown is, for each cell, how often in
+100 the truth lies below the lower end, and above the upper one, of the interval of 95 %, and the mean width. Sizes are
+of independent units: samples, patients or images.
+"""
+
+from functools import cache, partial
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit, softmax
+from scipy.stats import norm
+
+from _runner import RESULTS, benchmark, record
+from dense_metrics import images
+from grouped_metrics import patients
+from skclamp.metrics import bootstrap_interval, expected_calibration_error, ks_calibration_error
+
+SHARPNESS, CORRELATION, N_TRUTH, N_BINS = 1.6, 0.7, 400_000, 15
+METRICS = {"ece": expected_calibration_error, "ks": ks_calibration_error}
+COLUMNS = ("problem", "n", "metric", "draw", "truth", "value", "debiased", "low", "high")
+
+
+class Sample(NamedTuple):
+    """What a metric is given, and the told and the true probability of each of its events."""
+
+    y: np.ndarray
+    proba: np.ndarray
+    told: np.ndarray
+    true: np.ndarray
+    options: dict = {}
+
+
+def two_classes(rng, n, told, mean=0.0, spread=2.0):
+    """One event a sample, of normal log-odds."""
+    z = rng.normal(mean, spread, n)
+    true = expit(z)
+    return Sample((rng.random(n) < true).astype(int), told(z), told(z), true)
+
+
+def ten_classes(rng, n):
+    """The most probable of ten."""
+    z = rng.normal(scale=2.0, size=(n, 10))
+    y, proba = (z + rng.gumbel(size=z.shape)).argmax(1), softmax(SHARPNESS * z, axis=1)
+    return Sample(y, proba, proba.max(1), softmax(z, axis=1).max(1))
+
+
+def eight_labels(rng, n, unknown=0.5):
+    """Labels that come together, some of them unknown."""
+    z, shared = rng.normal(-1.0, 2.0, (n, 8)), rng.normal(size=(n, 1))
+    uniform = norm.cdf(CORRELATION**0.5 * shared + (1 - CORRELATION) ** 0.5 * rng.normal(size=z.shape))
+    y, told = (uniform < expit(z)).astype(float), expit(SHARPNESS * z)
+    y[rng.random(z.shape) < unknown] = np.nan
+    return Sample(y, told, told.ravel(), expit(z).ravel(), {"average": "micro"})
+
+
+def rows_of_patients(rng, n):
+    """One event a row."""
+    patient, z, y = patients(n, "some", rng)
+    told = expit(SHARPNESS * z)
+    return Sample(y, told, told, expit(z), {"groups": patient})
+
+
+def pixels(rng, n):
+    """The most probable of four classes at each place."""
+    y, told, true = images(n, "overconfident", rng)
+    return Sample(y, told, told.max(1).ravel(), true.max(1).ravel())
+
+
+def scaled(z, factor=1.0, offset=0.0):
+    """Probabilities of log-odds times a factor, and moved."""
+    return expit(factor * z + offset)
+
+
+# Two in a hundred are positive.
+rare = partial(two_classes, mean=-5.0, spread=1.5)
+PROBLEMS = {
+    "two classes": partial(two_classes, told=partial(scaled, factor=SHARPNESS)),
+    "two, calibrated": partial(two_classes, told=scaled),
+    "two, under-confident": partial(two_classes, told=partial(scaled, factor=0.6)),
+    "two, moved": partial(two_classes, told=partial(scaled, offset=1.0)),
+    "ten classes": ten_classes,
+    "eight labels": partial(eight_labels, unknown=0.0),
+    "eight labels, half unknown": eight_labels,
+    "patients": rows_of_patients,
+    "places": pixels,
+    "rare, calibrated": partial(rare, told=scaled),
+    "rare, too low": partial(rare, told=partial(scaled, offset=-1.0)),
+    "rare, too high": partial(rare, told=partial(scaled, offset=1.0)),
+    "rare, over-confident": partial(rare, told=partial(scaled, factor=SHARPNESS, offset=2.5)),
+}
+SIZES = (30, 50, 100, 200, 500)
+
+
+def error(metric, told, true):
+    """An error without the noise of labels."""
+    if metric == "ks":
+        return np.abs(np.cumsum((true - told)[np.argsort(told)])).max() / len(told)
+    place = np.searchsorted(np.arange(1, N_BINS) / N_BINS, told)
+    return np.abs(np.bincount(place, true - told)).sum() / len(told)
+
+
+@cache
+def truth(problem, metric):
+    """The error of very many samples."""
+    n = N_TRUTH if problem not in ("patients", "places") else 3000
+    sample = PROBLEMS[problem](np.random.default_rng(2**20), n)
+    return error(metric, sample.told, sample.true)
+
+
+def measure(problem, n, metric, draw):
+    sample = PROBLEMS[problem](np.random.default_rng([draw, n]), n)
+    options = dict(sample.options)
+    groups = options.pop("groups", None)
+    found = bootstrap_interval(
+        partial(METRICS[metric], **options), sample.y, sample.proba, groups=groups, random_state=draw
+    )
+    return {"truth": truth(problem, metric), **found._asdict()}
+
+
+def table(results):
+    """One row a cell: shares of the draws in percent, and the mean width."""
+    results["below"] = 100.0 * (results.truth < results.low)
+    results["above"] = 100.0 * (results.truth > results.high)
+    results["width"] = results.high - results.low
+    groups = results.groupby(["problem", "metric", "n"], sort=False)
+    means = groups[["truth", "value", "debiased", "below", "above", "width"]].mean()
+    means.insert(0, "draws", groups.size())
+    return means.reset_index()
+
+
+@benchmark
+def main(
+    problems: PROBLEMS = tuple(PROBLEMS),
+    sizes=SIZES,
+    metrics: METRICS = tuple(METRICS),
+    draws=300,
+    out=RESULTS / "few_samples.csv",
+    summary=False,
+):
+    cells = () if summary else product(problems, sizes, metrics, range(draws))
+    print(table(record(out, COLUMNS, cells, measure)).to_markdown(index=False, floatfmt=".3g"))

@@ -1,0 +1,114 @@
+"""Intervals of calibration errors on few samples: a test is inverted whose labels are drawn, instead of resampled.
+
+In bins of few samples residuals that are resampled vary too little, and where hardly an event came true they don't vary
+at all. Here hits are drawn from probabilities that may be the true ones. The interval holds the true errors of those
+under which the value found is neither too large nor too small.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+from scipy.special import expit, logit
+
+from ._binning import ROUNDING, ratios
+
+# As large an error in so many draws may be noise.
+N_LARGER = 5
+# Draws times pairs and groups of them. Of more, replicates take less time and groups hold enough for them.
+_MAX_SIZE = 200_000
+# What the true probabilities may differ by from those told: the gaps of bins times a factor, slopes and offsets of the
+# log-odds. Steps along each are at most `_FARTHEST`.
+_DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
+_CALIBRATED = np.zeros(3)
+_FARTHEST = 4.0
+_N_HALVINGS = 9
+# Probabilities that log-odds are taken of.
+_LEAST = 1e-6
+
+
+def n_draws_for(tail):
+    """Number of draws of which fewer than `N_LARGER` lie beyond a quantile."""
+    return math.ceil(N_LARGER / tail) - 1
+
+
+def can_draw(form, tail):
+    """Return whether hits can be drawn: of few pairs, and of as many units, as nothing tells how hits of one agree."""
+    size = n_draws_for(tail) * sum(form.groups.shape)
+    return size <= _MAX_SIZE and len(np.unique(form.pairs.unit)) == len(form.pairs.unit)
+
+
+class DrawnErrors:
+    """Errors of hits that are drawn from several probabilities by the same random numbers.
+
+    Parameters
+    ----------
+    form : ErrorOfPairs
+        The error.
+    tail : float
+        Probability with which each end of the interval may miss the true error.
+    random_state : RandomState
+        Of the draws.
+    """
+
+    def __init__(self, form, tail, random_state):
+        pairs = form.pairs
+        self._form, self._tail = form, tail
+        self._uniform = random_state.random_sample((n_draws_for(tail), len(pairs.unit)))
+        # A hit that is replaced by its confidence is none.
+        masses = pairs.masses * np.isin(pairs.hits, (0, 1))
+        self._groups = form.groups.multiply(masses[:, None]).tocsr()
+        self._told = pairs.confidence @ self._groups
+        self._logit = logit(pairs.confidence.clip(_LEAST, 1 - _LEAST))
+        self._gap = form.groups @ ratios(pairs.residual @ self._groups, masses @ form.groups)
+
+    def interval(self):
+        """Lower and upper end.
+
+        The upper one bounds the chance of as small a value relative to that of calibrated probabilities (CLs).
+        """
+        least = max(1.0, self._tail * self._n_smaller(_CALIBRATED))
+        last = [_last(direction, partial(self._may_look_so_good, least=least)) for direction in _DIRECTIONS]
+        high = max(self._true_error(step) for step in last)
+        if not self._are_too_good(_CALIBRATED):
+            return 0.0, high
+        last = [_last(direction, self._are_too_good) for direction in _DIRECTIONS]
+        lows = [self._true_error(step) for step in last if np.abs(step).max() < _FARTHEST]
+        return min(lows, default=self._form.value), high
+
+    def _are_too_good(self, step):
+        """Return whether hits of these probabilities hardly show as large an error as was found."""
+        found = self._form.estimate * (1 - ROUNDING)
+        return np.count_nonzero(self._drawn(step) >= found) < N_LARGER
+
+    def _may_look_so_good(self, step, least):
+        """Return whether more than `least` draws of these probabilities show no larger error than was found."""
+        return self._n_smaller(step) > least
+
+    def _n_smaller(self, step):
+        return np.count_nonzero(self._drawn(step) <= self._form.estimate * (1 + ROUNDING))
+
+    def _drawn(self, step):
+        hits = self._uniform < self._probabilities(step)
+        return self._form.errors(hits @ self._groups - self._told)
+
+    def _true_error(self, step):
+        """Error of these probabilities in the place of hits, in units of the value."""
+        form = self._form
+        (error,) = form.errors((self._probabilities(step) @ self._groups - self._told)[None])
+        return float(error * form.value / form.estimate) if form.estimate > 0 else float(error)
+
+    def _probabilities(self, step):
+        factor, slope, offset = step
+        return np.clip(expit(np.exp(slope) * self._logit + offset) + factor * self._gap, 0, 1)
+
+
+def _last(direction, holds):
+    """Return the last step in a direction of which something holds, if it holds at 0."""
+    low, high = 0.0, _FARTHEST
+    if holds(high * direction):
+        return high * direction
+    for _ in range(_N_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle * direction) else (low, middle)
+    return low * direction
