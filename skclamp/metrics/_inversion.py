@@ -6,7 +6,6 @@ under which the value found is neither too large nor too small.
 """
 
 import math
-from functools import partial
 
 import numpy as np
 from scipy.special import expit, logit
@@ -20,9 +19,8 @@ _MAX_SIZE = 200_000
 # What the true probabilities may differ by from those told: the gaps of bins times a factor, slopes and offsets of the
 # log-odds. Steps along each are at most `_FARTHEST`.
 _DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
-_CALIBRATED = np.zeros(3)
 _FARTHEST = 4.0
-_N_HALVINGS = 9
+_N_HALVINGS = 10
 # Probabilities that log-odds are taken of.
 _LEAST = 1e-6
 
@@ -65,50 +63,43 @@ class DrawnErrors:
     def interval(self):
         """Lower and upper end.
 
-        The upper one bounds the chance of as small a value relative to that of calibrated probabilities (CLs).
+        The upper one bounds the chance of as small a value relative to that of calibrated probabilities (CLs). It isn't
+        below the value: hardly any of these may show as small a one.
         """
-        least = max(1.0, self._tail * self._n_smaller(_CALIBRATED))
-        last = [_last(direction, partial(self._may_look_so_good, least=least)) for direction in _DIRECTIONS]
-        high = max(self._true_error(step) for step in last)
-        if not self._are_too_good(_CALIBRATED):
+        n_smaller, n_larger = self._counts(np.zeros(3))
+        least = max(1.0, self._tail * n_smaller)
+        highs = [self._true_error(self._last(direction, 0, least)) for direction in _DIRECTIONS]
+        high = max(self._form.value, *highs)
+        if n_larger >= N_LARGER:
             return 0.0, high
-        last = [_last(direction, self._are_too_good) for direction in _DIRECTIONS]
+        last = [self._last(direction, 1, N_LARGER - 1) for direction in _DIRECTIONS]
         lows = [self._true_error(step) for step in last if np.abs(step).max() < _FARTHEST]
         return min(lows, default=self._form.value), high
 
-    def _are_too_good(self, step):
-        """Return whether hits of these probabilities hardly show as large an error as was found."""
-        found = self._form.estimate * (1 - ROUNDING)
-        return np.count_nonzero(self._drawn(step) >= found) < N_LARGER
+    def _last(self, direction, end, level):
+        """Return the last step whose count of smaller errors (0) exceeds a level, or of larger ones (1) doesn't."""
+        near, far, middle = 0.0, _FARTHEST, _FARTHEST
+        for _ in range(_N_HALVINGS):
+            if (self._counts(middle * direction)[end] > level) != end:
+                near = middle
+            else:
+                far = middle
+            middle = (near + far) / 2
+        return near * direction
 
-    def _may_look_so_good(self, step, least):
-        """Return whether more than `least` draws of these probabilities show no larger error than was found."""
-        return self._n_smaller(step) > least
-
-    def _n_smaller(self, step):
-        return np.count_nonzero(self._drawn(step) <= self._form.estimate * (1 + ROUNDING))
-
-    def _drawn(self, step):
-        hits = self._uniform < self._probabilities(step)
-        return self._form.errors(hits @ self._groups - self._told)
+    def _counts(self, step):
+        """Numbers of draws whose error is no larger, and no smaller, than the one found."""
+        error = self._errors(self._uniform < self._probabilities(step))
+        found = self._form.estimate
+        return np.sum(error <= found * (1 + ROUNDING)), np.sum(error >= found * (1 - ROUNDING))
 
     def _true_error(self, step):
-        """Error of these probabilities in the place of hits, in units of the value."""
-        form = self._form
-        (error,) = form.errors((self._probabilities(step) @ self._groups - self._told)[None])
-        return float(error * form.value / form.estimate) if form.estimate > 0 else float(error)
+        """Error of these probabilities in the place of hits."""
+        return self._errors(self._probabilities(step)[None]).item()
+
+    def _errors(self, hits):
+        return self._form.errors(hits @ self._groups - self._told)
 
     def _probabilities(self, step):
         factor, slope, offset = step
         return np.clip(expit(np.exp(slope) * self._logit + offset) + factor * self._gap, 0, 1)
-
-
-def _last(direction, holds):
-    """Return the last step in a direction of which something holds, if it holds at 0."""
-    low, high = 0.0, _FARTHEST
-    if holds(high * direction):
-        return high * direction
-    for _ in range(_N_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle * direction) else (low, middle)
-    return low * direction

@@ -38,6 +38,7 @@ CASES = {
     "families": "--networks cifar10_resnet20 --shifts darkness --families auto affine --sizes 60 --seeds 1",
     "features": "--networks mlp --families affine --n 60 --seeds 1",
     "fit_times": "--sides 32 --sizes 20 --changes none",
+    "few_samples": '--problems "two classes" --sizes 20 --draws 1',
     "front": "--corruptions fog --n 60",
     "growth": '--growths "samples, 10 classes" "classes, 2,000 samples" --most 5000 --budget 0',
     "grouped_metrics": "--sizes 4 --draws 1 --kinds some --units patients",

@@ -4,10 +4,20 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import beta
 
 from skclamp.exceptions import CalibrationSetWarning
-from skclamp.metrics import bootstrap_interval, brier_score, negative_log_likelihood, paired_bootstrap_test
+from skclamp.metrics import (
+    adaptive_expected_calibration_error,
+    bootstrap_interval,
+    brier_score,
+    expected_calibration_error,
+    ks_calibration_error,
+    maximum_calibration_error,
+    negative_log_likelihood,
+    paired_bootstrap_test,
+)
 
 LOSSES = {
     negative_log_likelihood: lambda p: (-np.log(p), -np.log1p(-p)),
@@ -98,3 +108,68 @@ def test_intervals_of_few_events_hold_the_truth(metric, sharpness):
             found = bootstrap_interval(metric, y.astype(int), p, n_resamples=100, random_state=seed)
             missed.append(not found.low <= truth <= found.high)
     assert np.mean(missed) <= 0.07
+
+
+# Calibration errors, whose labels are drawn
+
+
+@pytest.mark.parametrize("metric", [expected_calibration_error, ks_calibration_error])
+@pytest.mark.parametrize("told", [0.0, 0.02])
+def test_no_positive_leaves_as_many_possible_as_the_exact_binomial_interval(metric, told):
+    """Of fifty, 7.1 %: replicates, none of which has a positive either, have the value alone."""
+    for positive in (0, 1):
+        p = np.full(50, told)
+        found = bootstrap_interval(metric, np.full(50, positive), 1 - p if positive else p, random_state=0)
+        assert found.value == pytest.approx(told)
+        # Fewer than calibrated probabilities allow are no proof, and draws have an error.
+        assert 1 - 0.025 ** (1 / 50) - told - 0.015 < found.high < 0.14
+        assert found.low == 0
+
+
+def test_ends_are_errors_that_there_are():
+    """And of certain answers, and of samples without weight, or below the threshold."""
+    p, y = np.array([0.1, 0.3, 0.6, 0.8, 1.0] * 4), np.array([0, 0, 1, 0, 1] * 4)
+    weight = np.arange(20.0) % 7
+    for metric in (expected_calibration_error, maximum_calibration_error, adaptive_expected_calibration_error):
+        for options in ({}, {"sample_weight": weight}):
+            found = bootstrap_interval(partial(metric, threshold=0.2), y, p, random_state=0, **options)
+            assert 0 <= found.low <= found.debiased and found.value <= found.high <= 1
+    found, other = (
+        bootstrap_interval(ks_calibration_error, y, p, sample_weight=factor * weight, random_state=0)
+        for factor in (1, 100)
+    )
+    assert found == pytest.approx(other)
+
+
+def told_too_low(n, rng):
+    """Two in a hundred are positive, and told to be one."""
+    z = rng.normal(-5, 1.5, size=n)
+    return (rng.uniform(size=n) < expit(z)).astype(int), expit(z - 1), expit(z)
+
+
+def over_confident(n, rng):
+    z = rng.normal(0, 2, size=n)
+    return (rng.uniform(size=n) < expit(z)).astype(int), expit(1.6 * z), expit(z)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("metric", "problem", "n"),
+    [
+        (ks_calibration_error, told_too_low, 50),
+        (ks_calibration_error, told_too_low, 200),
+        (expected_calibration_error, over_confident, 30),
+        (expected_calibration_error, over_confident, 100),
+    ],
+)
+def test_intervals_of_calibration_errors_of_few_samples_hold_the_truth(metric, problem, n):
+    """Of 200 draws three standard errors more than 5 % miss at most; of replicates 30 % do where positives are few."""
+    _, told, true = problem(200_000, np.random.default_rng(0))
+    y, weight = np.repeat([0, 1], len(told)), np.r_[1 - true, true]
+    truth = metric(y, np.tile(told, 2), sample_weight=weight)
+    missed = []
+    for seed in range(200):
+        y, told, _ = problem(n, np.random.default_rng([1, seed]))
+        found = bootstrap_interval(metric, y, told, n_resamples=100, random_state=seed)
+        missed.append(not found.low <= truth <= found.high)
+    assert np.mean(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
