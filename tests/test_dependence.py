@@ -19,8 +19,10 @@ from skclamp import (
     StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
+    compare_calibrators,
 )
 from skclamp.exceptions import CalibrationSetWarning
+from skclamp.metrics import bootstrap_interval, brier_score, expected_calibration_error, paired_bootstrap_test
 
 NEAR, RECORDING = "have others of their class at a fraction", "looks like a recording"
 
@@ -159,6 +161,55 @@ def test_samples_sorted_by_what_a_biased_network_says_are_no_recording():
         by_prediction = np.lexsort([several.max(1), several.argmax(1)])
         for logits, classes, order in ((X, y, X[:, 1].argsort()), (several, labels, by_prediction)):
             assert not told(StructuredVectorScaling().fit, logits[order], classes[order])[1]
+
+
+@pytest.mark.parametrize("metric", [brier_score, expected_calibration_error])
+def test_intervals_go_by_stretches_of_a_recording(metric):
+    X, y = stream(0)
+    proba, shuffled = softmax(X, 1), np.random.default_rng(1).permutation(len(y))
+    with pytest.warns(CalibrationSetWarning, match="the order of the rows looks like a recording.*stretches of"):
+        found = bootstrap_interval(metric, y, proba, n_resamples=200, random_state=0)
+    single = bootstrap_interval(metric, y[shuffled], proba[shuffled], n_resamples=200, random_state=0)
+    by_itself = bootstrap_interval(metric, y, proba, n_resamples=200, groups=np.arange(len(y)), random_state=0)
+    assert found.value == pytest.approx(single.value)
+    assert found.standard_error > 1.2 * max(single.standard_error, by_itself.standard_error)
+
+
+def test_comparisons_go_by_stretches_of_a_recording():
+    (X, y), (X_cal, y_cal, _) = stream(0), drawn(0, 300)
+    X_cal = np.c_[X_cal, X_cal[:, :2] - 9]
+    with pytest.warns(CalibrationSetWarning, match="the rows looks like a recording"):
+        test = paired_bootstrap_test(brier_score, y, softmax(X, 1), softmax(X / 2, 1), n_resamples=200, random_state=0)
+    alone = np.arange(len(y))
+    narrow = paired_bootstrap_test(
+        brier_score, y, softmax(X, 1), softmax(X / 2, 1), n_resamples=200, groups=alone, random_state=0
+    )
+    assert test.high - test.low > 1.5 * (narrow.high - narrow.low)
+    options = {"calibrators": [TemperatureScaling()], "n_resamples": 20, "n_draws": 20, "verbose": 0}
+    with pytest.warns(CalibrationSetWarning, match="the order of X_test looks like a recording.*Give groups_test"):
+        found = compare_calibrators(None, X_cal, y_cal, X, y, classes=np.arange(5), **options)
+    single = compare_calibrators(None, X_cal, y_cal, X, y, classes=np.arange(5), groups_test=alone, **options)
+    of_best = [max(row.nll_difference_se for row in each.rows) for each in (found, single)]
+    assert of_best[0] > 1.5 * of_best[1]
+
+
+@pytest.mark.slow
+def test_stretches_tell_how_much_a_mean_varies():
+    """Of independent rows next to none are taken for a recording."""
+    means, errors, false = [], [], 0
+    for seed in range(150):
+        X, y = stream(seed, 600)
+        proba = softmax(X / 1.5, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = bootstrap_interval(brier_score, y, proba, n_resamples=100, random_state=0)
+        means.append(found.value)
+        errors.append(found.standard_error)
+        rows = np.random.default_rng(seed).permutation(600)[:: 1 + seed % 20]
+        false += RECORDING in told(bootstrap_interval, brier_score, y[rows], proba[rows], n_resamples=2)[1]
+    ratio = np.sqrt(np.mean(np.square(errors))) / np.std(means)
+    assert 0.75 < ratio < 1.25
+    assert false <= 1
 
 
 def drive(seed, n=800):

@@ -7,19 +7,22 @@ import torch
 
 from .._judging.near_duplicates import near_copies
 from .._judging.paired import numbered
-from .._judging.recordings import stretch_of
+from .._judging.recordings import MAX_SEEN, stretch_of
 from .._solvers.temperature import log_likelihoods
 from .._utils.warnings import note
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 from . import words
 
-# So many in succession tell of all; and of each so many places, since neighbours agree.
-_MAX_SEEN, _MAX_PLACES = 2000, 256
+# So many places of each tell of all, since neighbours agree.
+_MAX_PLACES = 256
 
 
-def look_for_dependence(samples, thoroughly):
-    """Return the samples with what is found, which is noted; near-copies `thoroughly`, or where their order is odd."""
+def look_for_dependence(samples, thoroughly, recording=words.RECORDING):
+    """Return the samples with what is found; near-copies `thoroughly`, or where their order is odd.
+
+    It is noted, of a `recording` in these words, in which {length} stands for that of a stretch.
+    """
     of_all = samples.rows(_MAX_PLACES)
     # A row of numbers for each sample.
     numbers = np.arange(len(of_all.y)).reshape(samples.shard.total, -1)
@@ -27,7 +30,7 @@ def look_for_dependence(samples, thoroughly):
     # Copies are told elsewhere.
     copies, rows = numbered(samples.copies(), len(weight)), np.flatnonzero(weight)
     rows = np.sort(rows[np.unique(copies[rows], return_index=True)[1]])
-    first = rows[:_MAX_SEEN]
+    first = rows[:MAX_SEEN]
     logits, y, known, _ = of_all.take(torch.from_numpy(numbers[first].ravel()))
     likelihoods, confidence = (
         (each.cpu() * (known > 0)).view(len(first), -1).mean(1).numpy()
@@ -42,6 +45,6 @@ def look_for_dependence(samples, thoroughly):
         samples = replace(samples, near_copies=near_copies(X, classes, weight, of_all.logits.reshape(len(weight), -1)))
     if not length or samples.near_copies is not None:
         return samples
-    note(words.RECORDING, CalibrationSetWarning)
+    note(recording.format(length=length), CalibrationSetWarning)
     stretches = np.searchsorted(rows, np.arange(len(weight))) // length
     return replace(samples, groups=stretches, is_recording=True)

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from .._judging.recordings import IN_ORDER
+
 MIN_SAMPLES_PER_PARAMETER = 20
 MAX_SHOWN = 20
 
@@ -74,10 +76,10 @@ GROUPS_AGAIN = (
     "{} of {} samples add nothing, since their groups came in an earlier call: give all of a group in one call. Where "
     "each call numbers its groups from 0 on, make the numbers of calls differ"
 )
-RECORDING = (
-    "the order of the samples looks like a recording, such as frames of a drive, since the losses of neighbours agree: "
-    "its samples are few independent ones, and what is learned from them may fail on another. Give groups=..., a name "
-    "for each sample of what it belongs to"
+RECORDING = IN_ORDER.format(
+    samples="the samples",
+    then="its samples are few independent ones, and what is learned from them may fail on another",
+    groups="groups",
 )
 LOSING_PARTS = (
     "one calibrator for all parts is worse for {} than a temperature of its own, beyond its error: fit one calibrator "

@@ -7,17 +7,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._judging.recordings import COUNTED, IN_ORDER, MAX_SEEN, stretch_of
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length
 from .._utils.parallel import N_JOBS, in_parallel
 from .._utils.parameters import check_choice, check_number, check_parameters, check_whole_number
-from .._utils.warnings import silenced
+from .._utils.warnings import note, silenced
+from ..exceptions import CalibrationSetWarning
 from ._binning import Probabilities
 from ._inversion import N_LARGER, DrawnErrors, can_draw, n_draws_for
 from ._metric import against_rest, check_metric, facts_of, options_of, rows_of_classes, split_rows
 from ._noise_floor import draw_labels
 from ._resampling import AnyMetric, ErrorOfPairs, MeanScore, resampling_counts
 
+_IN_ORDER = IN_ORDER.format(samples="the rows", then=COUNTED, groups="groups")
 # Where the curve of medians is computed.
 _SCALES = np.append(0, np.geomspace(1 / 64, 64, 48))
 
@@ -132,7 +135,8 @@ def bootstrap_interval(
         Weights of the samples, for metrics of this package.
     groups : array-like of shape (n_samples,), default=None
         What each sample belongs to, such as a patient: names or numbers, two at least. Samples of a group, which may
-        depend on each other, are resampled together.
+        depend on each other, are resampled together. None is each by itself but, where the order of the samples looks
+        like a recording, stretches of it; ``np.arange(n_samples)`` is each by itself in any order.
     random_state : int, RandomState instance or None, default=None
         Seed of the resampling.
     n_jobs : int, default=None
@@ -152,6 +156,11 @@ def bootstrap_interval(
     TypeError
         If `metric` isn't callable, `n_resamples` isn't a whole number, or `sample_weight` is given for a metric of
         another package.
+
+    Warns
+    -----
+    CalibrationSetWarning
+        If the order of the samples looks like a recording, such as frames of a drive.
 
     Notes
     -----
@@ -262,7 +271,8 @@ def paired_bootstrap_test(
         Weights of the samples, for metrics of this package.
     groups : array-like of shape (n_samples,), default=None
         What each sample belongs to, such as a patient: names or numbers, two at least. Samples of a group, which may
-        depend on each other, are resampled together.
+        depend on each other, are resampled together. None is each by itself but, where the order of the samples looks
+        like a recording, stretches of it; ``np.arange(n_samples)`` is each by itself in any order.
     random_state : int, RandomState instance or None, default=None
         Seed of the resampling.
 
@@ -296,9 +306,9 @@ def paired_bootstrap_test(
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     about = labels, pos_label, sample_weight, groups
     first = _sample_of(metric, y_true, y_proba_1, *about)
-    # What is odd about the labels was told.
+    # What is odd about the labels, or their order, was told.
     with silenced():
-        second = _sample_of(metric, y_true, y_proba_2, *about)
+        second = _sample_of(metric, y_true, y_proba_2, *about[:-1], first.units)
     check_same_length(np.empty(second.proba.n_samples), first.proba.n_samples, "y_proba_2")
     random_state = check_random_state(random_state)
     if isinstance(first.form, MeanScore):
@@ -337,6 +347,11 @@ class _Sample(NamedTuple):
     form: Any
     is_error: bool
 
+    @property
+    def units(self):
+        """Numbers of what samples are resampled with."""
+        return self.proba.unit[:: self.proba.rows_a_sample]
+
 
 def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups):
     facts = facts_of(metric)
@@ -348,6 +363,9 @@ def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups
     else:
         rows = split_rows(y_true, y_proba, labels, sample_weight, options["ignore_index"])
     y_encoded = rows.y_encoded
+    # Who gives `Probabilities` has told their units.
+    if groups is None and not isinstance(y_proba, Probabilities):
+        groups = _stretches(rows)
     proba = rows.proba.in_units(groups)
     average = options.get("average")
     if rows.kind == "places" and average == "samples":
@@ -380,6 +398,23 @@ def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups
         form = facts.resampled(value, y_encoded, proba, **options)
     form = AnyMetric(value, of_weight, proba) if form is None else form
     return _Sample(metric, proba, form, facts is not None and facts.is_error)
+
+
+def _stretches(rows):
+    """Numbers that samples share which are of one stretch, where their order looks like a recording; else None."""
+    proba, size = rows.proba, rows.proba.rows_a_sample
+    n_seen = MAX_SEEN * size
+    known = proba.masses[:n_seen] > 0
+    y_encoded = np.where(known, rows.y_encoded[:n_seen], 0)
+    given = np.maximum(proba.values[np.arange(len(y_encoded)), y_encoded], np.finfo(np.float32).tiny)
+    confidence, prediction = (each[:n_seen] for each in proba.top_label)
+    losses, confidence = ((each * known).reshape(-1, size).mean(1) for each in (-np.log(given), confidence))
+    kinds = y_encoded.reshape(-1, size)[:, 0] * (size == 1), prediction.reshape(-1, size)[:, 0]
+    length = stretch_of(losses, confidence, kinds)
+    if length == 0:
+        return None
+    note(_IN_ORDER.format(length=length), CalibrationSetWarning)
+    return np.arange(proba.n_units) // length
 
 
 def _replicates(forms, proba, n_resamples, random_state, n_jobs=None):

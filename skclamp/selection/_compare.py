@@ -327,7 +327,8 @@ def compare_calibrators(
         What each sample of the calibration set belongs to, such as a patient, for the ``fit`` of calibrators.
     groups_test : array-like of shape (n_samples,), default=None
         The same of the test set: names or numbers, two at least. Samples of a group, which may depend on each other,
-        are compared, resampled and counted together. The ECE's floor is widened by how much more the sums of groups'
+        are compared, resampled and counted together; so are, without it, stretches of what looks like a recording,
+        which a warning tells. The ECE's floor is widened by how much more the sums of groups'
         residuals vary than those of as many independent samples. It is mostly lower than that of
         :func:`~skclamp.metrics.calibration_noise_floor`, whose groups agree as far as they can.
     n_bins : int, default=15

@@ -16,7 +16,9 @@ from .._backbones.opening import is_frozen
 from .._backbones.samples import Samples, read
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
+from .._judging.recordings import COUNTED, IN_ORDER
 from .._judging.splits import joined
+from .._looks.dependence import look_for_dependence
 from .._utils.arrays import to_numpy
 from .._utils.labels import group_numbers
 from .._utils.metadata import without_none
@@ -31,6 +33,7 @@ from ._candidates import is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
+_TEST_IN_ORDER = IN_ORDER.format(samples="X_test", then=COUNTED, groups="groups_test")
 # Of a calibration set on which the network is right more often than on the test set.
 _CHANCE_OF_ACCURACIES = 1e-4
 
@@ -143,7 +146,11 @@ class SharedLogits:
                 reader._look_back(looked, self.calibration_samples, notes)
 
     def _units_of(self, groups_test):
-        """Numbers that test samples share which are copies or of one group; tells where only X_cal has groups."""
+        """Numbers that test samples share which are copies, or of one group or stretch of a recording.
+
+        Tells of a recording, and where only X_cal has groups.
+        """
+        samples = self.test_samples
         if groups_test is not None:
             groups_test = group_numbers(groups_test, len(self.test), "groups_test")
         elif "groups" in self.params:
@@ -153,7 +160,9 @@ class SharedLogits:
                 "for each sample if they don't",
                 CalibrationSetWarning,
             )
-        return numbered(joined(self.test_samples.copies(), groups_test), len(self.test))
+        else:
+            samples = look_for_dependence(samples, False, _TEST_IN_ORDER)
+        return numbered(joined(samples.unit, groups_test), len(self.test))
 
     def _compare_some_places(self):
         """Go on with as many places of each test sample as resampling has time for, drawn once for all."""
