@@ -506,9 +506,9 @@ OF_OPTIONS = {
         OTHER_SCALE,
     ),
     "a family for few samples": (
-        clamp(ROWS[:60], LABELS[:60], MLP, perturbation="affine"),
+        clamp(ROWS[:7], LABELS[:7], MLP, perturbation="affine"),
         CalibrationSetWarning,
-        "^perturbation='affine' is left out, and temperature scaling it is: 60 independent samples are fewer than",
+        "^perturbation='affine' is left out, and temperature scaling it is: 7 independent samples are fewer than",
     ),
 }
 

@@ -14,7 +14,10 @@ from .verdict import Decision, Objection, Reason, Verdict
 
 # A candidate that does nothing passes this rarely.
 LEVEL = 0.02
-# With fewer samples no difference of a plausible size can be told from chance, and the baseline it is.
+# Of fewer independent samples not even differences that all have one sign prove anything: 8 have p = .004 by a sign
+# test, and two tests of two candidates may share the level.
+MIN_UNITS = 8
+# With fewer samples views, maps and class frequencies, of which many compete, can't be told from chance.
 MIN_SAMPLES = 100
 _N_DRAWS = 1000
 
@@ -160,7 +163,8 @@ def decide(evidence, candidate, level=LEVEL):
     differences = evidence.losses[candidate] - evidence.baseline
     n_gains = int((evidence.by_fold(differences) < 0).sum())
     # A group counts as one sample.
-    mean, error, student = student_below_zero(*of_groups(differences, evidence.weight, evidence.groups))
+    units = of_groups(differences, evidence.weight, evidence.groups)
+    mean, error, student = student_below_zero(*units)
     student = student * n_tests
     log_ratio = evidence.log_likelihood_ratio(candidate)
     universal = float(np.exp(min(0.0, -log_ratio))) * n_tests
@@ -175,8 +179,8 @@ def decide(evidence, candidate, level=LEVEL):
     if not universal < level:
         objections.append(Objection(Reason.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level))))
     detectable = detectable_gain(error, evidence.sizes(), np.subtract(baseline, evidence.least), level / n_tests)
-    if n_samples < MIN_SAMPLES:
-        dismissed = Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
+    if (n_units := int(np.count_nonzero(units[1]))) < MIN_UNITS:
+        dismissed = Objection(Reason.FEW_FOR_THE_GUARD, n_units, MIN_UNITS)
         detectable = None
     folds = [
         {

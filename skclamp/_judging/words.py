@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from .out_of_fold import MIN_SAMPLES
+from .out_of_fold import MIN_UNITS
 from .verdict import Reason
 
 
@@ -93,6 +93,6 @@ def left_out(perturbation, n_samples):
     name = repr(perturbation) if isinstance(perturbation, str) else f"{type(perturbation).__name__}(...)"
     return (
         f"perturbation={name} is left out, and temperature scaling it is: {n_samples} independent samples are fewer "
-        f"than the {MIN_SAMPLES} of which held-out ones could prove that it helps. Collect more, or have it unproven "
+        f"than the {MIN_UNITS} of which held-out ones could prove that it helps. Collect more, or have it unproven "
         "with NeuralClampingCalibrator's validation_fraction=None"
     )

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import fit_to_half
-from .._judging.out_of_fold import LEVEL
+from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
 from .._judging.verdict import Decision, Objection, Reason, nothing_tried
 from .._judging.words import (
     BESIDE_MAPS,
@@ -148,12 +148,12 @@ class NeuralClampingCalibrator(BaseCalibrator):
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds. A number is the part that each holds out, at most a
         half: 0.5 is two folds, 0.2 five. The samples draw them, whatever their order and `random_state`. None trains on
-        all the data without a guard. Below 100 samples the result is temperature scaling. Samples should be
-        independent: neighbours in time on both sides of a split prove nothing. Where they aren't, a splitter of
-        scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
-        ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each sample at most once. Equal
-        inputs share a fold and count as one, as each of the `groups` of `fit` does; so do near-copies, such as frames,
-        which are told.
+        all the data without a guard. How many samples prove something follows from how much they gain; of fewer than 8
+        nothing is tried, and the result is temperature scaling. Samples should be independent: neighbours in time on
+        both sides of a split prove nothing. Where they aren't, a splitter of scikit-learn says what is held out, such
+        as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of (train,
+        test) positions, which hold out each sample at most once. Equal inputs share a fold and count as one, as each
+        of the `groups` of `fit` does; so do near-copies, such as frames, which are told.
 
     Attributes
     ----------
@@ -170,7 +170,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         Whether a perturbation was kept: what "auto" found has to beat temperature scaling beyond chance, and its
         held-out NLL with `output` has to be below that of `output` alone.
     verdict_ : Verdict
-        What the guard found; only where one was asked for. ``accepted`` : bool, which is False below 100 samples;
+        What the guard found; only where one was asked for. ``accepted`` : bool, which is False below 8 samples;
         ``reason`` : str; ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
         procedure, since each fold chooses by itself; ``standard_error`` and ``p_value`` : float, of it; ``tried`` :
         dict, from each family that a fold fitted to its own difference; ``not_tried`` : dict, from each other family to
@@ -456,8 +456,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other, such as frames of a video or visits of a patient: a name or number for
             each of what it belongs to. The guard's folds keep groups together, whatever draws them, and each counts as
-            one sample in its tests: below 100 groups random folds keep nothing. A splitter that is given should go by
-            them, such as ``GroupKFold()``.
+            one sample in its tests: below 8 groups nothing is kept. A splitter that is given should go by them, such
+            as ``GroupKFold()``.
         X_unlabelled : array-like, torch.Tensor, dict, Dataset or DataLoader, default=None
             More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
             brings back the statistics of the inputs, and of the network's features, is learned from them in closed
@@ -701,6 +701,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
             is_dense = self._outputs.is_dense
             n_rows = len(samples.rows(logits, tried_places(len(samples))).y) if is_dense else len(samples)
             pools = self.output is not None and self._guarded and clamp.splits and self._refits_temperature
+            searched = clamp.searched
+            n_proving = searched.n_distinct if self._draws_folds else searched.n_weighted
+            pools = pools and n_proving >= MIN_SAMPLES
             if not (pools and suits_pool(n_rows, logits.shape[1])):
                 return clamp
         if not (moved or joins_views):

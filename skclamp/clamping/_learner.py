@@ -22,8 +22,8 @@ from ._torch_training import train
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. Of more, which
 # "auto" chooses for tables alone, the gradients themselves are, where samples are few.
 MAX_PARAMETERS = 512
-# Of images and sequences.
-SAMPLES_PER_PARAMETER = 5
+# Of images and sequences; so few parameters a prior holds, however few samples there are.
+SAMPLES_PER_PARAMETER, _FEW_PARAMETERS = 5, 10
 # So many parameters on so few samples never converge: later steps fit noise. From the mean of the folds it isn't far.
 _MOST_STEPS, _LAST_STEPS = 5, 4
 
@@ -195,7 +195,7 @@ def competing_families(problem, penalty=0.0, n_samples=None):
     """
     x = problem.example(1)
     shape, n_samples, is_table = tuple(x.shape[1:]), n_samples or len(problem), x.ndim == 2
-    most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
+    most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, max(_FEW_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER))
     made, untried = {}, {}
     if problem.norm_layers == []:
         untried["norm"] = without_layers(problem)

@@ -10,7 +10,7 @@ import torch
 from skorch.history import History
 from torch import nn
 
-from .._judging.out_of_fold import MIN_SAMPLES, Evidence, HeldOut, decide, keep_by_score, may_lose
+from .._judging.out_of_fold import MIN_SAMPLES, MIN_UNITS, Evidence, HeldOut, decide, keep_by_score, may_lose
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.score import combined_p_value
 from .._judging.verdict import Objection, Reason, nothing_tried
@@ -91,7 +91,7 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     if not splits:
         if not guarded:
             return clamp, None, settings
-        too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_SAMPLES)
+        too_few = Objection(Reason.FEW_FOR_THE_GUARD, problem.n_distinct, MIN_UNITS)
         decision = nothing_tried(too_few, {title_of(settings.perturbation): too_few})
         _note_left_out(settings, decision)
         return clamp, decision, settings

@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 import torch
 
-from .._judging.out_of_fold import MIN_SAMPLES
+from .._judging.out_of_fold import MIN_SAMPLES, MIN_UNITS
 from .._judging.splits import check_partition, draw_folds
 from .._utils.outputs import numbers_of
 from .._utils.parameters import is_splitter
@@ -27,8 +27,8 @@ def splits_of(validation_fraction, problem):
             rule = f"validation_fraction must hold out at least one of {n_samples} samples"
             raise ValueError(f"{rule}; got {validation_fraction}")
     elif not (validation_fraction is None or isinstance(validation_fraction, str)):
-        return _given(validation_fraction, problem) if problem.n_weighted >= MIN_SAMPLES else []
-    if n_distinct < (2 if validation_fraction is None else MIN_SAMPLES):
+        return _given(validation_fraction, problem) if problem.n_weighted >= MIN_UNITS else []
+    if n_distinct < (2 if validation_fraction is None else MIN_UNITS):
         return []
     # The same ones whatever the order of the samples is, whatever is drawn, and whatever unlabelled ones taught.
     rows = problem.rows(problem.raw)
@@ -93,7 +93,7 @@ def merged(problem):
 def look_for_torn_copies(problem, splits):
     """Note splits of the user's that have copies of the same samples, or samples of a group, on both sides."""
     # Of fewer nothing is kept anyway.
-    if problem.units is None or problem.n_weighted < MIN_SAMPLES:
+    if problem.units is None or problem.n_weighted < MIN_UNITS:
         return
     units, (held_out, torn) = problem.units, np.zeros((2, len(problem)), dtype=bool)
     for train, rows in splits:

@@ -323,7 +323,7 @@ def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, learns_f
     other arguments are those of `learn_without_labels`.
     """
     searched, splits = clamp.searched, clamp.splits
-    if not splits:
+    if not splits or searched.n_weighted < MIN_SAMPLES:
         n_samples = searched.n_distinct
         few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
         note(few, CalibrationSetWarning)

@@ -10,8 +10,8 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
-# Of the guard's tests, and the fewest samples that it takes.
-LEVEL, MIN_SAMPLES = 0.02, 100
+# Of the guard's tests, and the fewest independent samples that it takes.
+LEVEL, MIN_UNITS = 0.02, 8
 NETWORK = nn.Sequential(linear(6))
 # The same with a nonlinearity, which a step of Newton never quite meets.
 CURVED = perceptron()
@@ -54,11 +54,10 @@ def test_it_accepts_a_clear_shift(perturbation):
 
 @pytest.mark.parametrize(("fraction", "n_folds"), [(0.5, 2), (0.34, 3), (0.2, 5), (KFold(3), 3)])
 def test_validation_fraction_is_what_each_fold_holds_out(fraction, n_folds):
-    """From a hundred samples on."""
-    x, y = tabular(MIN_SAMPLES)
+    x, y = tabular(100)
     found = guarded(perturbation="channel", validation_fraction=fraction, max_epochs=1).fit(x + 2, y)
     assert len(found.verdict_.folds) == n_folds
-    assert found.verdict_.n_samples == MIN_SAMPLES
+    assert found.verdict_.n_samples == 100
     assert found.verdict_.standard_error > 0
     # One pass tells the gradients at the identity, which serve the first step of each half; other folds, which share
     # samples, train on all but their part. The final training takes one; where folds prove nothing, gradients of drawn
@@ -70,7 +69,7 @@ def test_validation_fraction_is_what_each_fold_holds_out(fraction, n_folds):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("n_samples", "n_without_weight", "fraction"),
-    [(1, 0, "auto"), (10, 320, "auto"), (MIN_SAMPLES - 1, 0, "auto"), (MIN_SAMPLES - 1, 320, KFold(3))],
+    [(1, 0, "auto"), (4, 320, "auto"), (MIN_UNITS - 1, 0, "auto"), (MIN_UNITS - 1, 320, KFold(3))],
 )
 def test_few_samples_with_weight_get_temperature_scaling(n_samples, n_without_weight, fraction):
     x, y = tabular(n_samples + n_without_weight)
@@ -95,6 +94,16 @@ def test_gradients_of_all_samples_keep_what_folds_cannot_prove(random_state):
     held_out = {"validation_fraction": KFold(5)}
     alone = guarded(CURVED, perturbation="channel", random_state=random_state, **held_out).fit(x + 0.4, y).verdict_
     assert "gradients" not in alone.reason
+
+
+@pytest.mark.filterwarnings("ignore:.*classes have no sample:UserWarning")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_few_independent_samples_may_prove_much(seed):
+    x, y = tabular(60, seed)
+    verdict = guarded(perturbation="channel").fit(x + 2, y).verdict_
+    assert verdict.accepted
+    assert verdict.p_value < LEVEL / 10
+    assert not guarded(perturbation="channel").fit(x, y).accepted_
 
 
 # One more would be a chance of less than 1 in 1,000, if the level holds.

@@ -198,17 +198,17 @@ def test_random_folds_keep_groups_together_and_count_them(settings):
     assert found.accepted_
     assert found.verdict_.difference != alone.verdict_.difference
     assert all(fold["n_samples"] % 2 == 0 for fold in found.verdict_.folds)
-    with pytest.warns(CalibrationSetWarning, match="50 independent samples are fewer than the 100"):
-        few = fitted(groups=np.arange(400) // 8, **settings)
+    with pytest.warns(CalibrationSetWarning, match="5 independent samples are fewer than the 8"):
+        few = fitted(groups=np.arange(400) // 80, **settings)
     assert not few.accepted_
-    assert "the guard needs 100 independent samples with weight, got 50" in few.verdict_.reason
+    assert "the guard needs 8 independent samples with weight, got 5" in few.verdict_.reason
 
 
 def test_copies_of_a_group_are_no_evidence_of_their_own():
-    """Sixty samples, each ten times with noise: with their groups nothing is kept, whatever draws the folds."""
-    rows = np.repeat(np.arange(60), 10)
+    """Seven samples, each ten times with noise: with their groups nothing is kept, whatever draws the folds."""
+    rows = np.repeat(np.arange(7), 10)
     x = SHIFTED[rows] + 1e-3 * np.random.default_rng(0).normal(size=SHIFTED[rows].shape).astype(np.float32)
-    with pytest.warns(CalibrationSetWarning, match="60 independent samples are fewer than the 100"):
+    with pytest.warns(CalibrationSetWarning, match="7 independent samples are fewer than the 8"):
         assert not fitted(x, Y[rows], groups=rows).accepted_
 
 

@@ -93,8 +93,8 @@ def test_what_the_gradients_do_not_ask_for_is_told_with_what_would_have_been_see
 @pytest.mark.filterwarnings("ignore:perturbation=.* is left out:UserWarning")
 @pytest.mark.parametrize("perturbation", ["auto", "channel", AffinePerturbation((6,))])
 def test_few_samples_are_told(perturbation):
-    verdict = fitted(X[:60], Y[:60], perturbation=perturbation).verdict_
-    few = "the guard needs 100 independent samples with weight, got 60"
+    verdict = fitted(X[:7], Y[:7], perturbation=perturbation).verdict_
+    few = "the guard needs 8 independent samples with weight, got 7"
     assert verdict.reason == f"Nothing was tried, so this is temperature scaling ({few})."
     assert verdict.not_tried == {"affine" if isinstance(perturbation, nn.Module) else perturbation: few}
     assert (verdict.n_samples, verdict.detectable_gain) == (0, None)
