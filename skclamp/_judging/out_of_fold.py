@@ -163,8 +163,7 @@ def decide(evidence, candidate, level=LEVEL):
     differences = evidence.losses[candidate] - evidence.baseline
     n_gains = int((evidence.by_fold(differences) < 0).sum())
     # A group counts as one sample.
-    units = of_groups(differences, evidence.weight, evidence.groups)
-    mean, error, student = student_below_zero(*units)
+    mean, error, student = student_below_zero(*of_groups(differences, evidence.weight, evidence.groups))
     student = student * n_tests
     log_ratio = evidence.log_likelihood_ratio(candidate)
     universal = float(np.exp(min(0.0, -log_ratio))) * n_tests
@@ -179,8 +178,8 @@ def decide(evidence, candidate, level=LEVEL):
     if not universal < level:
         objections.append(Objection(Reason.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level))))
     detectable = detectable_gain(error, evidence.sizes(), np.subtract(baseline, evidence.least), level / n_tests)
-    if (n_units := int(np.count_nonzero(units[1]))) < MIN_UNITS:
-        dismissed = Objection(Reason.FEW_FOR_THE_GUARD, n_units, MIN_UNITS)
+    if n_samples < MIN_UNITS:
+        dismissed = Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_UNITS)
         detectable = None
     folds = [
         {

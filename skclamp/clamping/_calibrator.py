@@ -456,8 +456,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other, such as frames of a video or visits of a patient: a name or number for
             each of what it belongs to. The guard's folds keep groups together, whatever draws them, and each counts as
-            one sample in its tests: below 8 groups nothing is kept. A splitter that is given should go by them, such
-            as ``GroupKFold()``.
+            one sample in its tests: below 8 groups random folds keep nothing. A splitter that is given should go by
+            them, such as ``GroupKFold()``.
         X_unlabelled : array-like, torch.Tensor, dict, Dataset or DataLoader, default=None
             More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
             brings back the statistics of the inputs, and of the network's features, is learned from them in closed
