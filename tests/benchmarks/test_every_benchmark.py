@@ -53,6 +53,7 @@ CASES = {
     "matrix_speed": "--classes 2 --samples 60 --repeats 1",
     "micrographs": "--losses Dice --steps 1 --seeds 1 --methods uncalibrated temperature local",
     "monitor": "--parts repeated time --scale 1000",
+    "recordings": "--lengths 100 --phis 0.9 --draws 2",
     "scanners": "--problems alike --draws 1",
     "scenes": "--changes contrast --labels given correlated --methods temperature --sizes 40 --seeds 1",
     "mosaics": "--changes dark --labels given missing --methods temperature --sizes 60 --seeds 1",
