@@ -171,7 +171,8 @@ def bootstrap_interval(
     Residuals of few samples vary too little in replicates, and not at all where hardly an event came true. So the ends
     of binned and KS errors of about 500 samples or fewer (1,000 with few bins, and fewer above 95 %) come from labels
     drawn from probabilities that may be the true ones: those told, moved by the gaps of the bins times a factor, or by
-    a slope or an offset of the log-odds. Groups, several labels a sample and places keep their replicates.
+    a slope or an offset of the log-odds. Groups of others than copies, several labels a sample and places keep their
+    replicates.
 
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by

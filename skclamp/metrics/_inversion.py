@@ -8,13 +8,14 @@ under which the value found is neither too large nor too small.
 import math
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import expit, logit
 
 from ._binning import ROUNDING, ratios
 
 # As large an error in so many draws may be noise.
 N_LARGER = 5
-# Draws times pairs and groups of them. Of more, replicates take less time and groups hold enough for them.
+# Draws times units and groups of pairs. Of more, replicates take less time and groups hold enough for them.
 _MAX_SIZE = 200_000
 # What the true probabilities may differ by from those told: the gaps of bins times a factor, slopes and offsets of the
 # log-odds. Steps along each are at most `_FARTHEST`.
@@ -23,6 +24,8 @@ _FARTHEST = 4.0
 _N_HALVINGS = 10
 # Probabilities that log-odds are taken of.
 _LEAST = 1e-6
+# Confidences of copies, those with a little noise among them, differ by less.
+_COPIED = 0.01
 
 
 def n_draws_for(tail):
@@ -31,9 +34,11 @@ def n_draws_for(tail):
 
 
 def can_draw(form, tail):
-    """Return whether hits can be drawn: of few pairs, and of as many units, as nothing tells how hits of one agree."""
-    size = n_draws_for(tail) * sum(form.groups.shape)
-    return size <= _MAX_SIZE and len(np.unique(form.pairs.unit)) == len(form.pairs.unit)
+    """Return whether hits can be drawn: of few units, each a sample or its copies; nothing tells how others agree."""
+    told = np.stack([form.pairs.hits, form.pairs.confidence])
+    _, first, place = np.unique(form.pairs.unit, return_index=True, return_inverse=True)
+    are_copies = np.abs(told - told[:, first[place]]).max() <= _COPIED
+    return are_copies and n_draws_for(tail) * (len(first) + form.groups.shape[1]) <= _MAX_SIZE
 
 
 class DrawnErrors:
@@ -51,14 +56,17 @@ class DrawnErrors:
 
     def __init__(self, form, tail, random_state):
         pairs = form.pairs
+        _, first, place = np.unique(pairs.unit, return_index=True, return_inverse=True)
         self._form, self._tail = form, tail
-        self._uniform = random_state.random_sample((n_draws_for(tail), len(pairs.unit)))
+        self._uniform = random_state.random_sample((n_draws_for(tail), len(first)))
         # A hit that is replaced by its confidence is none.
         masses = pairs.masses * np.isin(pairs.hits, (0, 1))
-        self._groups = form.groups.multiply(masses[:, None]).tocsr()
-        self._told = pairs.confidence @ self._groups
-        self._logit = logit(pairs.confidence.clip(_LEAST, 1 - _LEAST))
-        self._gap = form.groups @ ratios(pairs.residual @ self._groups, masses @ form.groups)
+        of_pairs = form.groups.multiply(masses[:, None]).tocsr()
+        # Copies come true together.
+        self._groups = csr_array((np.ones(len(place)), (place, np.arange(len(place))))) @ of_pairs
+        self._told = pairs.confidence @ of_pairs
+        self._logit = logit(pairs.confidence[first].clip(_LEAST, 1 - _LEAST))
+        self._gap = (form.groups @ ratios(pairs.residual @ of_pairs, masses @ form.groups))[first]
 
     def interval(self):
         """Lower and upper end.
