@@ -91,14 +91,6 @@ def shown_shapes(shapes):
     return ", ".join(map(str, sorted(shapes)[:5])) + (", ..." if len(shapes) > 5 else "")
 
 
-def check_dense(values, name):
-    """Raise for a sparse matrix or tensor."""
-    if issparse(values):
-        raise TypeError(f"{name} must be dense; got a sparse {type(values).__name__}: pass {name}.toarray()")
-    if isinstance(values, torch.Tensor) and values.layout != torch.strided:
-        raise TypeError(f"{name} must be dense; got a sparse tensor of {values.layout}: pass {name}.to_dense()")
-
-
 def check_finite(values, name, first_row=0):
     """Raise unless every entry of a floating-point tensor is finite; `first_row` is the number of its first row."""
     # One sum tells nearly always; only when it overflows or meets NaN is a second, exact look needed.
@@ -178,7 +170,8 @@ def check_scores(X, name="X"):
     """Logits or probabilities given as an array: a floating-point tensor of shape (n, K), (n,) or (n, K, *places)."""
     values = tensor_of(X, name)
     values = values if values.is_floating_point() else values.double()
-    values = as_rows(values) if values.ndim > 2 else values
+    if values.ndim > 2:
+        values = as_rows(values)
     if not values.ndim:
         raise ValueError(
             f"{name} must hold one row of logits or probabilities per sample, shape (n_samples, n_classes), when no "
@@ -198,23 +191,29 @@ def as_rows(scores):
 
 def tensor_of(values, name):
     """A tensor of a real-valued array or tensor, sharing its memory; TypeError if it isn't real-valued."""
-    if isinstance(values, torch.Tensor) and values.layout == torch.strided:
+    if issparse(values):
+        raise TypeError(f"{name} must be dense; got a sparse {type(values).__name__}: pass {name}.toarray()")
+    if isinstance(values, torch.Tensor):
+        if values.layout != torch.strided:
+            raise TypeError(f"{name} must be dense; got a sparse tensor of {values.layout}: pass {name}.to_dense()")
         if values.is_complex():
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
         return values.detach()
-    check_dense(values, name)
-    columns = list(getattr(values, "columns", ()))
-    values = as_numbers(to_numpy(values, name))
-    if values.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}{_text_in(values, columns)}")
-    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
-        values = values.astype(np.float64)
-    return tensor_over(np.asarray(values, order="C"))
+    array = as_numbers(to_numpy(values, name))
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numeric and real; got dtype {array.dtype}{_text_in(array, values)}")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    return tensor_over(np.asarray(array, order="C"))
 
 
-def _text_in(values, columns):
-    """Words on the first thing in a table that is no number, its column and what to do; none where nothing is one."""
-    for place, entry in np.ndenumerate(values):
+def _text_in(array, given):
+    """Words on the first thing in a table that is no number, its column and what to do; none where nothing is one.
+
+    `given` is what the array was made of, such as a frame.
+    """
+    columns = list(getattr(given, "columns", ()))
+    for place, entry in np.ndenumerate(array):
         if len(place) > 1 and not (is_missing(entry) or isinstance(entry, (Real, Decimal, np.bool_))):
             column = columns[place[1]] if columns else place[1]
             shown = repr(entry[:20] if isinstance(entry, str) else entry)
@@ -229,7 +228,7 @@ def naming_text(X, classifier):
         yield
     except (TypeError, ValueError) as error:
         table = np.asarray(X, dtype=object) if "could not" in str(error) else ()
-        found = _text_in(table, list(getattr(X, "columns", ())))
+        found = _text_in(table, X)
         if not found:
             raise
         raise type(error)(f"X must hold numbers for {type(classifier).__name__}; got others{found}") from error
@@ -253,24 +252,24 @@ def check_unit_interval(probabilities, name, tolerance=1e-6, below=1e-6):
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
 
 
-def check_probability_rows(probabilities, name, tolerance, first_row=0, below=1e-6):
+def check_probability_rows(probabilities, name, tolerance, below=1e-6):
     """Raise unless every row of a tensor of shape (n, K) is a distribution, to a tolerance or the dtype's precision.
 
     Two reads: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
     """
-    tolerance = row_sum_tolerance(torch.finfo(probabilities.dtype).eps) if tolerance is None else tolerance
+    if tolerance is None:
+        tolerance = row_sum_tolerance(torch.finfo(probabilities.dtype).eps)
     wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
     total = wide @ wide.new_ones(wide.shape[1])
     off = (total - 1).abs()
     if probabilities.min() >= 0 and off.max() <= tolerance:
         return
-    check_finite(probabilities, name, first_row)
+    check_finite(probabilities, name)
     check_unit_interval(probabilities, name, tolerance, below)
     worst = int(off.argmax())
     if off[worst] > tolerance:
         raise ValueError(
-            f"{name} must hold probabilities: each row must sum to 1; row {first_row + worst} sums to "
-            f"{total[worst]:.6g}"
+            f"{name} must hold probabilities: each row must sum to 1; row {worst} sums to {total[worst]:.6g}"
         )
 
 

@@ -101,14 +101,6 @@ class UnknownClassError(ValueError):
     """A file holds an object of a class that isn't registered."""
 
 
-class Form(NamedTuple):
-    """Values of a class that JSON lacks: what takes one to values that can be written, and back."""
-
-    cls: Any
-    down: Callable[[Any], Any]
-    up: Callable[[Any], Any]
-
-
 def _name_of_optimizer(value):
     name = value.__name__
     if vars(torch.optim).get(name) is not value:
@@ -130,16 +122,17 @@ def _array_of_names(content):
     return np.array(names, dtype=dtype)
 
 
-# By the key that stands for each; of two that fit a value the first counts.
-_FORMS = {
-    "float": Form(Real, lambda value: repr(float(value)), float),
-    "tuple": Form(tuple, list, tuple),
-    "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),
-    "names": Form(np.ndarray, lambda value: [value.dtype.str, value.tolist()], _array_of_names),
-    "tensor": Form(torch.Tensor, lambda value: value.detach().cpu().numpy(), torch.from_numpy),
-    "device": Form(torch.device, str, torch.device),
-    "optimizer": Form(type, _name_of_optimizer, _optimizer),
-    "partial": Form(partial, lambda value: [value.func, value.keywords], lambda parts: partial(parts[0], **parts[1])),
+# Classes of values that JSON lacks, by the key that stands for each, and what takes a value to others that can be
+# written, and back. Of two classes that fit a value the first counts.
+_FORMS: dict[str, tuple[Any, Callable, Callable]] = {
+    "float": (Real, lambda value: repr(float(value)), float),
+    "tuple": (tuple, list, tuple),
+    "dict": (dict, lambda value: [list(pair) for pair in value.items()], dict),
+    "names": (np.ndarray, lambda value: [value.dtype.str, value.tolist()], _array_of_names),
+    "tensor": (torch.Tensor, lambda value: value.detach().cpu().numpy(), torch.from_numpy),
+    "device": (torch.device, str, torch.device),
+    "optimizer": (type, _name_of_optimizer, _optimizer),
+    "partial": (partial, lambda value: [value.func, value.keywords], lambda parts: partial(parts[0], **parts[1])),
 }
 
 
@@ -171,9 +164,9 @@ class Writer:
         known = isinstance(value, (np.ndarray, torch.Tensor)) or hasattr(value, "fit") or hasattr(value, "split")
         if hasattr(value, "__array__") and not known:
             return self.encode(to_numpy(value), name)
-        for tag, form in _FORMS.items():
-            if isinstance(value, form.cls):
-                return {tag: self.encode(form.down(value), name)}
+        for tag, (kind, to_json, _) in _FORMS.items():
+            if isinstance(value, kind):
+                return {tag: self.encode(to_json(value), name)}
         raise TypeError(
             f"{name} must be of a class that can be saved; got {type(value).__name__}: see skclamp.persistence.register"
         )
@@ -227,7 +220,10 @@ class Reader:
             elif state:
                 value._restore(state)
             return value
-        return self.arrays[inner] if tag == "array" else _FORMS[tag].up(self.decode(inner))
+        if tag == "array":
+            return self.arrays[inner]
+        _, _, from_json = _FORMS[tag]
+        return from_json(self.decode(inner))
 
     def decode_arguments(self, content):
         """The object as its constructor makes it."""

@@ -151,7 +151,8 @@ def predict_labelled(estimator, X, y, *, in_order=False, name="y"):
     """
     if hasattr(estimator, "_predict_labelled"):
         return estimator._predict_labelled(X, y, in_order=in_order, name=name)
-    y = check_labels(y, name) if y is None else y
+    if y is None:
+        y = check_labels(y, name)
     return columns_of_labels(estimator.predict_proba(X), getattr(estimator, "classes_", ())), y
 
 
@@ -318,9 +319,9 @@ def check_groups(groups, n_samples, parameter="groups"):
 
 def group_numbers(groups, n_samples, parameter="groups"):
     """Return the number of each sample's group, from 0 on in the order in which they first occur."""
+    numbers: dict = {}
     names = check_groups(groups, n_samples, parameter).tolist()
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names])
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names])
 
 
 def group_keys(groups, n_samples):

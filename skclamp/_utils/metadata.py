@@ -79,7 +79,7 @@ def _by_name(owner, params, estimator=None, **parts):
     """Send metadata where they belong without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
-    others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
+    others = {name: value for name, value in params.items() if name not in ("sample_weight", "groups")}
     split, guard = (groups if takes_groups(parts.get(part)) else {} for part in ("splitter", "guard"))
     if estimator is None:
         if others:
@@ -88,8 +88,8 @@ def _by_name(owner, params, estimator=None, **parts):
                 f"{sorted(others)}"
             )
         return Metadata({}, split, guard, score=weight, given={})
-    told = {**others, **(groups if takes_groups(estimator) else {})}
-    if weight and has_fit_parameter(estimator, "sample_weight"):
+    told = others | (groups if takes_groups(estimator) else {})
+    if has_fit_parameter(estimator, "sample_weight"):
         told |= weight
     elif weight:
         warn_caller(

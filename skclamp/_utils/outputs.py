@@ -80,17 +80,20 @@ class OutputLayer(NamedTuple):
         counts = y >= 0 if shares is None else shares.to(y.device)
         if self.is_dense and most_places and most_places < logits.shape[2]:
             kept = some_places(logits.shape[2], most_places).to(y.device)
-            logits, y, counts = logits[:, :, kept], y[..., kept], counts[..., kept]
+            logits = logits[:, :, kept]
+            y = y[..., kept]
+            counts = counts[..., kept]
         if self.is_dense and self.n_labels:
             # The labels of a place are next to each other.
             y, counts = (each.movedim(1, -1).flatten(1) for each in (y, counts))
-        if self.is_dense and not self.n_labels and not counts.all():
+        elif self.is_dense:
             # A class that the place has: no weight makes the logarithm of a masked one finite.
             y = torch.where(y >= 0, y, logits.argmax(1))
         weight = weight[:, None] * counts.to(weight.device)
         if self.is_dense:
             weight = weight * share_of_places(logits.shape[2])
-        unit = np.arange(len(y)) if unit is None else unit
+        if unit is None:
+            unit = np.arange(len(y))
         return Rows(self.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1), unit.repeat(y.shape[1]))
 
     def rows(self, logits):
@@ -186,15 +189,13 @@ class Targets:
             )
         weight = check_sample_weight(weight.reshape(-1), weight.size).numpy().reshape(weight.shape)
         of_samples = weight.reshape(len(self), -1).max(1)
-        shares = weight > 0
-        if (shares.T * of_samples != weight.T).any():
-            if only_masks:
-                raise ValueError(
-                    "sample_weight of the shape of y must be a mask: 0 where a place doesn't count, and the same "
-                    "weight at all other places of a sample; got several weights in one sample. Maps of the outputs "
-                    "of a fitted estimator, such as TemperatureScaling, take any"
-                )
-            shares = (weight.T / np.where(of_samples > 0, of_samples, 1)).T
+        shares = (weight.T / np.where(of_samples > 0, of_samples, 1)).T
+        if only_masks and not np.isin(shares, (0, 1)).all():
+            raise ValueError(
+                "sample_weight of the shape of y must be a mask: 0 where a place doesn't count, and the same weight at "
+                "all other places of a sample; got several weights in one sample. Maps of the outputs of a fitted "
+                "estimator, such as TemperatureScaling, take any"
+            )
         shares = shares if weight.ndim == self.values.ndim else shares[:, None]
         return replace(self, known=self.known * shares), of_samples
 
@@ -211,7 +212,8 @@ class Targets:
             self._check_labels(logits, backbone.places, name)
         elif backbone.places != self.places:
             raise ValueError(other_places(name, self.places, backbone.places, n_classes, mended=_moved(backbone)))
-        values, shares = self.values, self.known
+        values = self.values
+        shares = self.known
         if self.places:
             flat = values.shape[: values.ndim - len(self.places)]
             values, shares = (each.reshape(*flat, -1)[..., backbone.kept] for each in (values, shares))
@@ -222,8 +224,15 @@ class Targets:
             names = np.arange(n_classes) if self.names is None else self.names
             classes = names if classes is None else check_class_names(to_numpy(classes), n_classes, "classes")
         else:
-            told = {"classes": classes, "known": backbone.classes, "likely": backbone.likely_classes}
-            classes, y = encode_places(values, known, n_classes, name, **told)
+            classes, y = encode_places(
+                values,
+                known,
+                n_classes,
+                name,
+                classes=classes,
+                known=backbone.classes,
+                likely=backbone.likely_classes,
+            )
         y_encoded = torch.from_numpy(y)
         if set(self.places) == {n_classes} and not self.of_labels and isinstance(backbone.kept, slice):
             # Of equal axes labels tell which one is that of classes, beyond three standard errors.

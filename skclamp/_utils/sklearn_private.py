@@ -20,7 +20,8 @@ except ModuleNotFoundError as error:
     if error.name != "sklearn.callback":
         raise
     # Before 1.9 nobody can set any.
-    CallbackSupportMixin, callback_management_context = type("CallbackSupportMixin", (), {}), nullcontext
+    CallbackSupportMixin = type("CallbackSupportMixin", (), {})
+    callback_management_context = nullcontext
 
 __all__ = [
     "BaseScorer",

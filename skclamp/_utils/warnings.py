@@ -46,19 +46,6 @@ class Finding(NamedTuple):
     explains: bool = False
     puzzles: tuple = ()
 
-    def tell(self):
-        """Have it said in the one warning of the fit that is going on; outside of fits it is said at once.
-
-        A cause makes guesses at the causes of others needless, and gives the warning its category.
-        """
-        notes = _NOTES.get()
-        if notes is None:
-            warn_caller(self.message, self.category)
-        else:
-            notes.append(self)
-            notes.explained = notes.explained or self.explains
-            notes.puzzled = notes.puzzled or bool(self.puzzles)
-
 
 class _Notes(list):
     """Notes of the fits that are going on, one within the other."""
@@ -73,13 +60,22 @@ _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
 
 def note(message, category, *, explains=False, puzzles=()):
     """Tell a `Finding`."""
-    Finding(message, category, explains, puzzles).tell()
+    tell([Finding(message, category, explains, puzzles)])
 
 
 def tell(findings):
-    """Tell several findings."""
+    """Have findings said in the one warning of the fit that is going on; outside of fits they are said at once.
+
+    A cause makes guesses at the causes of others needless, and gives the warning its category.
+    """
+    notes = _NOTES.get()
     for finding in findings:
-        finding.tell()
+        if notes is None:
+            warn_caller(finding.message, finding.category)
+        else:
+            notes.append(finding)
+            notes.explained = notes.explained or finding.explains
+            notes.puzzled = notes.puzzled or bool(finding.puzzles)
 
 
 def note_unconverged(converged, cause="the data may be separable"):
