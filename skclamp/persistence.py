@@ -134,8 +134,10 @@ def load(path, estimator=None, *, strict=True, **params):
     if others:
         raise TypeError(f"a parameter that is set anew must be one of {', '.join(_RUNNING)}; got {others[0]!r}")
     if not isinstance(path, (str, bytes, os.PathLike)):
-        got = type(path).__name__
-        raise TypeError(f"path must be a str or path-like, and the path comes first: load(path, estimator); got {got}")
+        raise TypeError(
+            "path must be a str or path-like, and the path comes first: load(path, estimator); got "
+            f"{type(path).__name__}"
+        )
     header, arrays = _read(path)
     reader = Reader(arrays)
     with _damage_told(path):
@@ -146,7 +148,14 @@ def load(path, estimator=None, *, strict=True, **params):
         # How the estimator is opened goes by these.
         if "_outputs" in content["state"]:
             calibrator._outputs = reader.decode(content["state"]["_outputs"])
-    _check_kind(written, estimator)
+    if (written is None) != (estimator is None):
+        rule = "None: this is a calibrator of logits" if written is None else "the network it was fitted around"
+        raise ValueError(f"estimator must be {rule}; got {None if estimator is None else type(estimator).__name__}")
+    if not is_frozen(estimator):
+        raise ValueError(
+            "estimator must be fitted, as the calibrator's was: what fit itself fitted is its estimator_; got "
+            f"{type(estimator).__name__}"
+        )
     calibrator.set_params(estimator=estimator, **params)
     calibrator._validate_params()
     backbone = calibrator._open_backbone()
@@ -158,18 +167,6 @@ def load(path, estimator=None, *, strict=True, **params):
     with _damage_told(path):
         restore(reader.decode_state(content), backbone)
     return calibrator
-
-
-def _check_kind(written, estimator):
-    """Raise if there is an estimator where the calibrator had none, none where it had one, or one that isn't fitted."""
-    if (written is None) != (estimator is None):
-        rule = "None: this is a calibrator of logits" if written is None else "the network it was fitted around"
-        raise ValueError(f"estimator must be {rule}; got {None if estimator is None else type(estimator).__name__}")
-    if not is_frozen(estimator):
-        raise ValueError(
-            "estimator must be fitted, as the calibrator's was: what fit itself fitted is its estimator_; got "
-            f"{type(estimator).__name__}"
-        )
 
 
 def _read(path):

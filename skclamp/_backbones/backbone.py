@@ -24,7 +24,9 @@ from .scale import finite_rows, look_at_scale, scale_of, sizes_of
 _FEWEST_ROWS = 20
 # Of dense outputs, places of all samples that a fit looks at, so many samples of a stream being expected; and those
 # that tell the scale.
-_MOST_PLACES, _EXPECTED, _MOST_SEEN = 1 << 20, 1000, 1 << 20
+_MOST_PLACES = 1 << 20
+_EXPECTED = 1000
+_MOST_SEEN = 1 << 20
 
 
 class Opening(NamedTuple):
@@ -126,7 +128,8 @@ class Backbone(ABC):
         self.places = tuple(logits.shape[2:])
         if not self.fits:
             return logits
-        n_places, most = math.prod(self.places), max(1, _MOST_PLACES // (n_samples or _EXPECTED))
+        n_places = math.prod(self.places)
+        most = max(1, _MOST_PLACES // (n_samples or _EXPECTED))
         drawn = np.random.default_rng(0).choice(n_places, min(most, n_places), replace=False)
         self.kept = slice(None) if most >= n_places else np.sort(drawn)
         return logits.flatten(2)[:, :, self.kept]

@@ -80,7 +80,7 @@ class CalibratorBackbone(ClassifierBackbone):
         return X
 
     def logits(self, X, *, labelled=False):
-        normalise = _log_odds if self.outputs == "sigmoid" else torch.log_softmax
+        normalise = log_odds if self.outputs == "sigmoid" else torch.log_softmax
         logits, labels = self.classifier._map_rows(normalise, X, labelled=labelled)
         return torch.from_numpy(logits), labels
 
@@ -91,7 +91,8 @@ class CalibratorBackbone(ClassifierBackbone):
         return self.classifier.module_
 
 
-def _log_odds(rows, _):
+def log_odds(rows, _):
+    """Return log-odds of rows of labels, where `torch.log_softmax` would give log-probabilities."""
     return rows - rows[:, :1]
 
 
@@ -134,7 +135,8 @@ class DifferentiableBackbone(NetworkBackbone):
         if isinstance(X, Dataset):
             return super().open(X)
         sparse = get_tags(self.classifier).input_tags.sparse
-        X = to_numpy(X) if hasattr(X, "detach") else X
+        if hasattr(X, "detach"):
+            X = to_numpy(X)
         X = validate_data(self.classifier, X, reset=False, accept_sparse=sparse and "csr", dtype=np.float64)
         return super().open(X.toarray() if issparse(X) else X)
 

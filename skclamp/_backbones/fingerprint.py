@@ -65,7 +65,8 @@ class Digest:
 
         What else there is in a classifier may change as it predicts.
         """
-        seen = set() if seen is None else seen
+        if seen is None:
+            seen = set()
         if id(value) in seen:
             return self
         seen.add(id(value))

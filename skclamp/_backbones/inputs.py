@@ -59,7 +59,8 @@ def dataset_behind(X, *, any_order=False):
     if hasattr(X, "with_format") and hasattr(X, "column_names"):
         # Hugging Face's: without a format its items are lists, which take long to convert.
         given = X.format["type"] if hasattr(X, "format") else None
-        X = X.with_format("torch") if given is None else X
+        if given is None:
+            X = X.with_format("torch")
     elif not isinstance(X, SliceDataset):
         return X
     return _as_dataset(X)
@@ -88,7 +89,8 @@ def check_items(X, y=None):
 def check_no_dataset(X, where, name="X"):
     """Raise for a Dataset where only an array will do."""
     if isinstance(X, Dataset):
-        X = X.dataset if isinstance(X, LoadedDataset) else X
+        if isinstance(X, LoadedDataset):
+            X = X.dataset
         kind = "a dict" if isinstance(X, Arrays) else f"the Dataset {type(X).__name__}"
         raise TypeError(f"{name} must be an array {where}; got {kind}")
 
@@ -113,7 +115,8 @@ class LoadedDataset(Dataset):
 
 def _check_loader(loader, any_order):
     """Raise unless a DataLoader goes through its Dataset as it is."""
-    batches, dataset = loader.batch_sampler, loader.dataset
+    batches = loader.batch_sampler
+    dataset = loader.dataset
     if type(loader) is not DataLoader or type(batches) is not BatchSampler:
         raise TypeError(
             "X must be torch's own DataLoader, with its own batch_sampler; got another. Give its Dataset, with items "
@@ -136,7 +139,8 @@ class Arrays(Dataset):
     """Samples along the first axis of one tensor, or of several by name, which stay where they are and as they are."""
 
     def __init__(self, tensors, labels=None):
-        self.tensors, self.labels = tensors, labels
+        self.tensors = tensors
+        self.labels = labels
 
     def __len__(self):
         return len(next(iter(_by_name(self.tensors).values())))
@@ -151,7 +155,14 @@ def _named_arrays(entries):
     ValueError unless all have one entry per sample.
     """
     entries, labels = _without_labels(entries)
-    tensors = {name: _entry(values, name) for name, values in entries.items()}
+    tensors = {}
+    for name, values in entries.items():
+        tensor = _array(values, _ENTRY.format(name), "Pad them, as tokenizers do with padding=True")
+        if tensor.ndim == 0:
+            raise ValueError(
+                f"entry {name!r} of X must have samples along its first axis; got the single number {tensor}"
+            )
+        tensors[name] = tensor
     labels = None if labels is None else to_numpy(labels)
     lengths = {name: len(values) for name, values in tensors.items()}
     if labels is not None:
@@ -165,13 +176,6 @@ def _without_labels(entries):
     """The inputs of a mapping, as a dict, and its labels or None."""
     labels = [name for name in LABELS if name in entries]
     return {name: entries[name] for name in entries if name not in labels}, entries[labels[0]] if labels else None
-
-
-def _entry(values, name):
-    tensor = _array(values, _ENTRY.format(name), "Pad them, as tokenizers do with padding=True")
-    if tensor.ndim == 0:
-        raise ValueError(f"entry {name!r} of X must have samples along its first axis; got the single number {tensor}")
-    return tensor
 
 
 def _array(values, name, mend):
@@ -193,7 +197,8 @@ def open_inputs(X, *, batch_size="auto", on_cpu=True):
     if batch_size == "auto":
         loading = {"batch_size": BATCH_SIZE, "most": _MOST_ON_CPU if on_cpu else None}
     if isinstance(X, LoadedDataset):
-        loading, X = {**X.loading, "pin_memory": X.loading["pin_memory"] and not on_cpu}, X.dataset
+        loading = {**X.loading, "pin_memory": X.loading["pin_memory"] and not on_cpu}
+        X = X.dataset
     if not isinstance(X, Dataset):
         if isinstance(X, (list, tuple)):
             check_items(X)
@@ -224,7 +229,10 @@ class Inputs:
     """
 
     def __init__(self, dataset, *, batch_size=BATCH_SIZE, most=None, collate_fn=None, **loading):
-        self.dataset, self.batch_size, self.most, self.loading = dataset, batch_size, most, loading
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.most = most
+        self.loading = loading
         self.is_stream = isinstance(dataset, IterableDataset)
         # Of the batches that were read, each once; those that are taken share them.
         self._sizes: list[dict] = []
@@ -235,27 +243,36 @@ class Inputs:
 
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
-        options = {"batch_size": batch_size or self.batch_size, "collate_fn": self._collate, **self.loading}
         with warnings.catch_warnings():
             # That cores are fewer than workers torch has said of the loader of which this is a copy.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             # A generator of its own keeps the loader from drawing from torch's global state.
-            loaded = iter(DataLoader(self.dataset, generator=torch.Generator(), **options))
+            loader = DataLoader(
+                self.dataset,
+                batch_size=batch_size or self.batch_size,
+                collate_fn=self._collate,
+                generator=torch.Generator(),
+                **self.loading,
+            )
+            loaded = iter(loader)
         n_before = 0
         for inputs, labels in loaded:
             if (sizes := _sizes(inputs)) not in self._sizes:
                 self._sizes.append(sizes)
                 if self._collate is _collate and self.batch_size != 1:
                     _check_sizes(self._sizes, _ONE_BY_ONE)
-            _check_finite(inputs, n_before)
+            tensors = _by_name(inputs)
+            for name, tensor in tensors.items():
+                if tensor.is_floating_point():
+                    check_finite(tensor, name, n_before)
             if self._collate is not tuple:
                 record(inputs)
-            n_loaded = len(next(iter(_by_name(inputs).values())))
+            n_loaded = len(next(iter(tensors.values())))
             n_before += n_loaded
             if batch_size is not None or self.most is None:
                 yield inputs, labels
                 continue
-            n_each = sum(tensor[:1].numel() for tensor in _by_name(inputs).values())
+            n_each = sum(tensor[:1].numel() for tensor in tensors.values())
             # Of at most so many numbers, a power of two.
             size = min(n_loaded, 2 ** int(math.log2(max(1, self.most // max(1, n_each)))))
             for rows in gen_batches(n_loaded, size):
@@ -335,7 +352,8 @@ def _split(item):
     inputs, label = (*item, None)[:2] if _is_sequence(item) else (item, None)
     if isinstance(inputs, Mapping):
         entries, own_label = _without_labels(inputs)
-        label = own_label if label is None else label
+        if label is None:
+            label = own_label
         tensors = {name: _tensor(value, _ENTRY.format(name), lists=True) for name, value in entries.items()}
     else:
         tensors = _tensor(inputs, "X")
@@ -402,13 +420,6 @@ def _check_sizes(sizes, where):
             )
 
 
-def _check_finite(batch, first_row):
-    """Raise unless each entry of a batch is finite; `first_row` is the number of its first sample."""
-    for name, tensor in _by_name(batch).items():
-        if tensor.is_floating_point():
-            check_finite(tensor, name, first_row)
-
-
 class TrainingSet(Dataset):
     """Batches of (inputs, targets): inputs at some positions, with targets of our own in place of their labels.
 
@@ -417,7 +428,8 @@ class TrainingSet(Dataset):
     """
 
     def __init__(self, inputs, *targets):
-        self.inputs, self.targets = inputs, targets
+        self.inputs = inputs
+        self.targets = targets
 
     def __len__(self):
         return len(self.inputs)

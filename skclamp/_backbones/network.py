@@ -71,16 +71,19 @@ class NetworkBackbone(Backbone):
     before: nn.Module | None = None
 
     def __init__(self, module, opening, *, classes=None, dtype=None, guesses_response=False):
-        self.module, self.outputs = module, module.outputs
+        self.module = module
+        self.outputs = module.outputs
         self.classes = classes
         self.guesses_response = guesses_response
         # A skorch net may have said so itself.
         self._declared = "with response='probabilities', " if opening.response == "probabilities" else ""
         self.perturbs = opening.perturbs and not opening.inputs_stay
-        self.batch_size, self.verbose = opening.batch_size, opening.verbose
+        self.batch_size = opening.batch_size
+        self.verbose = opening.verbose
         self.device, own_dtype = place_of(module)
         self.dtype = dtype or own_dtype
-        self.integer_scale, self.ignore_index = opening.integer_scale, opening.ignore_index
+        self.integer_scale = opening.integer_scale
+        self.ignore_index = opening.ignore_index
         if isinstance(self.integer_scale, dict):
             for name, scale in self.integer_scale.items():
                 check_number(scale, f"integer_scale[{name!r}]", high=None, closed="neither")
@@ -126,7 +129,8 @@ class NetworkBackbone(Backbone):
         """
         scale = self.integer_scale
         if isinstance(batch, torch.Tensor):
-            x, others = self._convert(batch, None, None if isinstance(scale, dict) else scale), {}
+            x = self._convert(batch, None, None if isinstance(scale, dict) else scale)
+            others = {}
         else:
             x, others = self._entries(batch, scale)
         if self.before is None or x is None:
@@ -192,10 +196,10 @@ class NetworkBackbone(Backbone):
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
         out: Any = None
-        parts: list = []
+        parts = []
         labels: list = []
-        drawn: list = []
-        sizes: list = []
+        drawn = []
+        sizes = []
         n_done = 0
         measures = self.scale is None and self.scale_of_fit is None and transform is None
         with bar, evaluating(self.module), torch.no_grad():
@@ -210,7 +214,8 @@ class NetworkBackbone(Backbone):
                 if measures and n_done < MAX_SAMPLES:
                     sizes.append(sizes_of(seen))
                 z = self._logits_of(x, others, transform, views, n_done)
-                z = self.at_places(z, n_samples) if z.ndim > 2 else z
+                if z.ndim > 2:
+                    z = self.at_places(z, n_samples)
                 if self.places and getattr(y, "shape", ())[1:] == (1, *self.places):
                     # As masks of images with channels are.
                     y = y[:, 0]
@@ -236,8 +241,11 @@ class NetworkBackbone(Backbone):
         if places and inputs.is_ragged:
             labels = [self._alike(y, kept, places) for y, kept in zip(labels, drawn, strict=True)]
             if self.fits:
-                self.places, self.kept, self._first = tuple(places), slice(None), ()
-        logits = logits.cpu() if logits.numel() <= _FEW else logits
+                self.places = tuple(places)
+                self.kept = slice(None)
+                self._first = ()
+        if logits.numel() <= _FEW:
+            logits = logits.cpu()
         if measures:
             self.scale = scale_of(sizes)
         try:
@@ -371,11 +379,10 @@ def place_of(module):
                 "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: "
                 "load its weights, with load_state_dict(..., assign=True) for instance"
             )
-    tensors = [tensor for _, tensor in named]
-    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
-    if floating:
-        return floating[0].device, floating[0].dtype
-    return tensors[0].device if tensors else None, None
+    for _, tensor in named:
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return named[0][1].device if named else None, None
 
 
 def on_device(module, device):
@@ -400,8 +407,9 @@ def skorch_logits(net, opening):
     module = on_device(net.module_, opening.device)
     if opening.outputs == "sigmoid" and nonlinearity is single_score:
         nonlinearity = None
-    reading = {"response": response, "nonlinearity": nonlinearity}
-    return LogitsModule(module, **reading, input_key=opening.input_key, outputs=opening.outputs)
+    return LogitsModule(
+        module, response=response, nonlinearity=nonlinearity, input_key=opening.input_key, outputs=opening.outputs
+    )
 
 
 def _response_of(net):

@@ -14,7 +14,8 @@ from .._utils.arrays import to_numpy
 # A chunk of so many entries stays in the cache.
 _ENTRIES_AT_ONCE = 1 << 17
 # What stands for every NaN, and from where on a float leaves out whole numbers.
-_NAN, _WHOLE_IN_A_FLOAT = np.uint32(0x7FC00000), np.float32(2**24)
+_NAN = np.uint32(0x7FC00000)
+_WHOLE_IN_A_FLOAT = np.float32(2**24)
 _PRIME = np.uint64(2**32 - 5)
 _RECORD: ContextVar[list | None] = ContextVar("skclamp_rows", default=None)
 

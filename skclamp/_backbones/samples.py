@@ -141,7 +141,8 @@ class Samples:
                 kind_of_the_labels=labels.dtype.kind,
             )
             seen = np.concatenate(ranks.all_gather_object(np.unique(labels)))
-        weight, shares = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE), None
+        weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
+        shares = None
         if isinstance(labels, Targets):
             if backbone.likely_classes is not None:
                 check_columns(labels, backbone.likely_classes.tolist(), name, "X")
@@ -288,8 +289,10 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
         # A single column would be taken for the second of two classes.
         alone = len(backbone.classes) == 1
         logits = torch.zeros(len(rows), 1, dtype=torch.float64) if alone else backbone.logits(held_out)[0]
-        columns = np.searchsorted(deployed.classes, backbone.classes)
-        parts.append(_of_all_classes(logits, columns, len(deployed.classes)))
+        # Classes that a clone doesn't know have next to no probability.
+        least = logits.logsumexp(1, keepdim=True) + LOG_UNKNOWN
+        columns = torch.from_numpy(np.searchsorted(deployed.classes, backbone.classes))
+        parts.append(least.expand(-1, len(deployed.classes)).index_copy(1, columns.to(logits.device), logits))
     logits = torch.cat(parts)[np.concatenate([rows for _, rows in splits]).argsort()]
     return {
         "logits": logits,
@@ -300,14 +303,6 @@ def cross_fit(classifier, opening, X, y, metadata, *, cv, names=("X", "y")):
         "prints": row_prints(X),
         "estimator": whole,
     }
-
-
-def _of_all_classes(logits, columns, n_classes):
-    """Logits of all classes, from those of some columns, or of all: the others have next to no probability."""
-    if len(columns) == n_classes:
-        return logits
-    least = logits.logsumexp(1, keepdim=True) + LOG_UNKNOWN
-    return least.expand(-1, n_classes).index_copy(1, torch.as_tensor(columns, device=logits.device), logits)
 
 
 def fit_to_half(classifier, opening, X, y, sample_weight, metadata, names, random_state):
@@ -412,6 +407,7 @@ def labels_beside(brought, y, n_samples, name="y"):
 
 def check_labels_of(X, y, name):
     """Labels of an array's rows; raises unless there is one for each, before anyone spends time on them."""
-    y = check_labels(y, name) if y is None else y
+    if y is None:
+        y = check_labels(y, name)
     check_same_length(y, num_samples(X), name)
     return y

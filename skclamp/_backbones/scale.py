@@ -18,9 +18,12 @@ _UNUSUAL = 0.05
 _MIN_ENTRIES = 10
 # By which factor all entries are smaller than those of the fit, or a part of them larger than all of it: contrast in
 # fog, and tails that are heavier, do less, and bytes for fractions, or the reverse, more.
-_FAR_BELOW, _FAR_BEYOND, _PART_BEYOND = 30.0, 10.0, 0.2
+_FAR_BELOW = 30.0
+_FAR_BEYOND = 10.0
+_PART_BEYOND = 0.2
 # Where a fit had nothing below 0, so large a part is, by more than so much of the largest: noise does less.
-_BELOW_ZERO, _PART_BELOW = 0.2, 0.3
+_BELOW_ZERO = 0.2
+_PART_BELOW = 0.3
 
 
 @register

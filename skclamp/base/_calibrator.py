@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import ArrayBackbone, Opening
+from .._backbones.classifier import log_odds
 from .._backbones.fingerprint import Digest
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
@@ -274,7 +275,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
         `params` are metadata by name, `beside` what `_fit` takes beside the samples. X may be `Samples`, read before.
         """
-        params, ranks = without_none(params or {}), current()
+        params = without_none(params or {})
+        ranks = current()
         with self._kept_on_error(anew=True), ranks.fitting(), one_warning() as notes:
             self._validate_params()
             samples = self._samples_of(X, y, sample_weight, params, ranks)
@@ -312,8 +314,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self._check_alike(ranks, sample_weight, params)
         alone = sample_weight is None and not params
         metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
-        told = {"classes": self.classes, "sample_weight": sample_weight, "metadata": metadata, "ranks": ranks}
-        samples = self._read(X, y, any_order=y is None and alone, **told)
+        samples = self._read(
+            X,
+            y,
+            any_order=y is None and alone,
+            classes=self.classes,
+            sample_weight=sample_weight,
+            metadata=metadata,
+            ranks=ranks,
+        )
         # Those of a Dataset are known by now.
         self._take_on(samples.outputs, ranks)
         return samples
@@ -339,8 +348,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _read(self, X, y, *, any_order, metadata, names=("X", "y"), **told):
         """Hook: the `Samples` of X, with what the user has told of them."""
         if is_frozen(self.estimator):
-            options = {"again": self._tags.reads_again, "names": names, "ignore_index": self.ignore_index}
-            found = read(self._open_backbone(), X, y, any_order=any_order, **options)
+            found = read(
+                self._open_backbone(),
+                X,
+                y,
+                any_order=any_order,
+                again=self._tags.reads_again,
+                names=names,
+                ignore_index=self.ignore_index,
+            )
         else:
             found = self._fit_estimator(X, y, told["sample_weight"], metadata, names)
         return Samples.of(**{**told, "metadata": metadata, **found}, name=names[1])
@@ -351,7 +367,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _take_on(self, outputs, ranks):
         """Go by an output layer from now on; raises where labels don't exclude each other, for what takes none such."""
-        name, rule = type(self).__name__, "y must be one label a sample"
+        name = type(self).__name__
+        rule = "y must be one label a sample"
         if outputs.is_dense and not self._tags.takes_places:
             raise ValueError(
                 f"{rule}; got a class at each place of a sample, which {name} takes none of. Give some places as rows"
@@ -374,7 +391,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
         Zeros are raised to what stands for them, and samples that depend on each other are known.
         """
-        tags, alone = self._tags, samples.shard.ranks is ALONE
+        tags = self._tags
+        alone = samples.shard.ranks is ALONE
         self._like_probabilities = self._look_for_probabilities(samples, checks)
         checks = checks and alone
         looked = None
@@ -415,7 +433,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 UnusedParameterWarning,
             )
         # Normalized over all samples, or over those of each class. Temperatures are the same at any scale.
-        n_samples, total, n_columns = int((samples.weight > 0).sum()), samples.weight.sum(), samples.logits.shape[1]
+        n_samples = int((samples.weight > 0).sum())
+        total = samples.weight.sum()
+        n_columns = samples.logits.shape[1]
         matter = self._tags.group != "temperatures"
         if matter and total < n_columns + 0.5 and n_samples >= words.MIN_SAMPLES_PER_PARAMETER * n_columns:
             note(words.NORMALIZED_WEIGHTS.format(total=total, n_samples=n_samples), CalibrationSetWarning)
@@ -431,7 +451,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def _check_absent(self, samples):
         """Raise where logits of labels that count are -inf."""
         absent = absent_among(samples.logits)
-        if absent is None or not absent.any():
+        if absent is None:
             return
         counted = (samples.weight > 0).to(absent.device)
         impossible = absent.gather(1, samples.y_encoded[:, None])[:, 0] & counted
@@ -489,25 +509,21 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         refused_by = "" if tags.takes_absent else type(self).__name__
         self.map_ = copy.deepcopy(learned).learn(seen=seen, refused_by=refused_by)
 
-    def _bare(self, rows, outputs):
-        """Return a clone that takes logits, such as `Rows` of an output layer hold, and has no map yet."""
-        n_columns = outputs.n_labels or rows.logits.shape[1]
-        bare = clone(self).set_params(
-            estimator=None, response="logits", outputs=outputs.kind, classes=np.arange(n_columns), ignore_index=-1
-        )
-        bare._validate_params()
-        bare._take_on(outputs, ALONE)
-        bare._backbone = bare._open_backbone()
-        bare.classes_ = bare.classes
-        bare.least_probability_, bare._like_probabilities = 0.0, False
-        bare._n_samples = len(rows.y)
-        if not outputs.is_dense:
-            bare.n_features_in_ = n_columns
-        return bare
-
     def _fitted_to(self, rows, outputs):
         """Return a clone that takes logits, its map fitted to `Rows` of an output layer."""
-        fitted = self._bare(rows, outputs)
+        n_columns = outputs.n_labels or rows.logits.shape[1]
+        fitted = clone(self).set_params(
+            estimator=None, response="logits", outputs=outputs.kind, classes=np.arange(n_columns), ignore_index=-1
+        )
+        fitted._validate_params()
+        fitted._take_on(outputs, ALONE)
+        fitted._backbone = fitted._open_backbone()
+        fitted.classes_ = fitted.classes
+        fitted.least_probability_ = 0.0
+        fitted._like_probabilities = False
+        fitted._n_samples = len(rows.y)
+        if not outputs.is_dense:
+            fitted.n_features_in_ = n_columns
         own = type(self)
         learns_more = own._fit is not BaseCalibrator._fit or own._remember is not BaseCalibrator._remember
         if learns_more and outputs == SOFTMAX:
@@ -522,7 +538,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if self._tags.map_of_labels == "all":
             told = {"unit": rows.unit} if self._tags.holds_out else {}
             return self._fit_logits(rows.logits, rows.y, weight, **told)
-        maps, shared = [], Temperature(temperature_=temperature)
+        maps = []
+        shared = Temperature(temperature_=temperature)
         for label in range(n_labels):
             of_one = clone(self)
             if varies[label]:
@@ -554,7 +571,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     def _against_temperature(self, samples, rows, held_out):
         """Tell of a map that does worse than a temperature out of fold; return whether it does, and its NLL there."""
-        calibrator, n_classes = self._unjudged, samples.logits.shape[1]
+        calibrator = self._unjudged
+        n_classes = samples.logits.shape[1]
         # A look out of fold takes time, and pays where samples are few.
         enough = calibrator._tags.enough_per_number * calibrator._tags.n_per_class * n_classes
         rival = None
@@ -563,8 +581,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if rival is None:
             return False, held_out
         if rival.worse:
-            n_samples, losses = int((samples.weight > 0).sum()), (rival.loss, rival.of_temperature)
-            message = words.worse_than_temperature(n_samples, calibrator._n_free, *losses, self._owner)
+            n_samples = int((samples.weight > 0).sum())
+            message = words.worse_than_temperature(
+                n_samples, calibrator._n_free, rival.loss, rival.of_temperature, self._owner
+            )
             note(message, CalibrationSetWarning)
         return rival.worse, rival.loss if held_out is None else held_out
 
@@ -585,11 +605,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             proba = calibrated.softmax(1)
-            off = look_at_frequencies(proba, y, weight, samples.classes, after[2], mend)
+            findings = look_at_frequencies(proba, y, weight, samples.classes, after[2], mend)
             # Maps of more numbers have an answer of their own, and groups count as few samples.
-            looks = type(self.map_) is Temperature and samples.groups is None
-            hint = look_at_label_noise(logits, proba, y, weight) if looks else []
-            tell(off or hint)
+            if not findings and type(self.map_) is Temperature and samples.groups is None:
+                findings = look_at_label_noise(logits, proba, y, weight)
+            tell(findings)
         return Scores(before, after, len(drawn) / n_counted, held_out)
 
     def _judge_parts(self, parts, rows, losses=None, where="in sample"):
@@ -621,8 +641,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Tell what looks like a mistake in what was fitted; that samples are `few` was said."""
         backbone = samples.backbone
         inputs = backbone.scale if backbone.in_batches else None
-        said = {"guessed": backbone.guesses_response, "declared": self.response == "logits"}
-        tell(look_back(looked, self._solved_temperature, inputs=inputs, notes=notes, **said))
+        findings = look_back(
+            looked,
+            self._solved_temperature,
+            inputs=inputs,
+            notes=notes,
+            guessed=backbone.guesses_response,
+            declared=self.response == "logits",
+        )
+        tell(findings)
         n_free = self._unjudged._n_free
         if not few and looked.n_samples < words.MIN_SAMPLES_PER_PARAMETER * n_free:
             note(words.few_samples(looked.n_samples, n_free, self._owner), CalibrationSetWarning)
@@ -738,7 +765,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         backbone = ArrayBackbone("logits", self._outputs.kind)
         backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         rows, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
-        normalise = (lambda rows, _: rows - rows[:, :1]) if self._outputs.n_labels else torch.log_softmax
+        normalise = log_odds if self._outputs.n_labels else torch.log_softmax
         return as_given(self._transform_rows(normalise, rows, given=True), logits)
 
     def predict(self, X):
@@ -823,7 +850,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if type(self).predict_proba is BaseCalibrator.predict_proba:
             proba, labels = self._map_rows(torch.softmax, X, labelled=isinstance(X, Dataset))
         else:
-            proba, labels = to_numpy(self.predict_proba(X)), None
+            proba = to_numpy(self.predict_proba(X))
+            labels = None
         if self._outputs == SOFTMAX:
             labels = labels_beside(labels, None if y is None else check_labels(y, name), len(proba), name)
             return proba, understood("softmax", labels, self.ignore_index, name)[1]
@@ -885,7 +913,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
         for part, place in zip(parts(logits), parts(out), strict=True):
             rows = outputs.rows(part.to(torch.float64, copy=True))
-            absent, mapped = absent_among(rows), self.map_(rows)
+            absent = absent_among(rows)
+            mapped = self.map_(rows)
             if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
                 row = rows[int(lost.nonzero()[0])]
                 raise ValueError(
@@ -898,7 +927,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def module_(self):
         """An ordinary torch module from what the estimator takes to calibrated logits."""
         check_is_fitted(self)
-        network, learned = self._backbone.as_module(type(self).__name__), self.map_
+        network = self._backbone.as_module(type(self).__name__)
+        learned = self.map_
         if type(learned) is Temperature and not learned.least_probability:
             return ClampedModule(network, temperature=learned.temperature_)
         return ClampedModule(network, output=OnOutputs.around(learned, self._outputs))
@@ -944,11 +974,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Hook: those of `summary`."""
         n = self._n_parameters
         learned = f"{type(self).__name__} learned {n:,} number{'s' * (n != 1)} from {self._n_samples:,} samples"
-        hidden = ("_", "least_probability_")
         scalars = [
             f"{name} = {value:.4g}"
             for name, value in {**self.map_.learned(), **vars(self)}.items()
-            if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
+            if name.endswith("_") and isinstance(value, float) and not name.startswith(("_", "least_probability_"))
         ]
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
         yield from self._of_missing_classes()

@@ -83,7 +83,14 @@ class Map(nn.Module):
         """
         for name, value in learned.items():
             value = _taken_on(value)
-            self._check_name(name, value)
+            default = getattr(type(self), name, None)
+            # What the class has by this name would hide a buffer or a part.
+            hidden = default is not None and isinstance(value, (torch.Tensor, nn.Module))
+            taken = name in _OF_MAPS or callable(default) or isinstance(default, property)
+            if name not in _OWN and (hidden or taken):
+                raise TypeError(
+                    f"{name!r} is no name for what {type(self).__name__} learns: it has it for something else"
+                )
             # What is of another kind would be in the way; of buffers the order stays.
             if name in self.learned() and not (name in self._buffers and isinstance(value, torch.Tensor)):
                 delattr(self, name)
@@ -92,14 +99,6 @@ class Map(nn.Module):
             else:
                 setattr(self, name, value)
         return self
-
-    def _check_name(self, name, value):
-        default = getattr(type(self), name, None)
-        # What the class has by this name would hide a buffer or a part.
-        hidden = default is not None and isinstance(value, (torch.Tensor, nn.Module))
-        taken = name in _OF_MAPS or callable(default) or isinstance(default, property)
-        if name not in _OWN and (hidden or taken):
-            raise TypeError(f"{name!r} is no name for what {type(self).__name__} learns: it has it for something else")
 
     def learned(self):
         """Return what the map holds, by name.
@@ -124,10 +123,9 @@ class Map(nn.Module):
         absent = absent_among(logits)
         if self.refused_by and not is_exporting() and absent is not None and absent.any():
             refuse_absent(self.refused_by)
-        if self.least_probability:
-            logits = raised(logits, self.least_probability)
+        logits = raised(logits, self.least_probability)
         mapped = self.transform(logits) if self.seen is None else self.seen.mapped(self.transform, logits)
-        return mapped if absent is None else absent_again(mapped, absent)
+        return absent_again(mapped, absent)
 
     def transform(self, logits):
         """Return calibrated log-probabilities, up to a constant per row.

@@ -9,7 +9,8 @@ from .._looks.words import MIN_SAMPLES_PER_PARAMETER
 from .._solvers.temperature import log_likelihoods, solve_temperature
 
 # A part loses by more than so many nats, in Student's test at this level of all parts together: two standard errors.
-_TRIFLE, _LEVEL = 0.01, 0.025
+_TRIFLE = 0.01
+_LEVEL = 0.025
 
 
 def judged_by_part(parts, rows, losses):
@@ -19,7 +20,8 @@ def judged_by_part(parts, rows, losses):
     it gains by that on the average, and loses on new ones, is taken from it (Akaike's criterion).
     """
     part = parts.repeat(len(rows.y) // len(parts))
-    names, found = np.unique(part[rows.weight.numpy() > 0]).tolist(), {}
+    names = np.unique(part[rows.weight.numpy() > 0]).tolist()
+    found = {}
     for name in names:
         logits, y, weight, unit = rows.take(torch.from_numpy(part == name))
         temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature

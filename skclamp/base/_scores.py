@@ -8,8 +8,13 @@ from .._utils.encoding import register
 
 # A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
 # more than so many logits would need memory.
-_FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS, FEW_PLACES = 1 << 14, 256, 16, 1 << 20, 1 << 10
-_NAMES, _FORMS = ("accuracy", "mean confidence", "NLL"), (".1%", ".1%", ".4g")
+_FEW_LOGITS = 1 << 14
+_FEW_ROWS = 256
+_PART = 16
+_MOST_LOGITS = 1 << 20
+FEW_PLACES = 1 << 10
+_NAMES = ("accuracy", "mean confidence", "NLL")
+_FORMS = (".1%", ".1%", ".4g")
 
 
 def most_rows(n_rows, n_columns):

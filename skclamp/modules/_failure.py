@@ -16,7 +16,8 @@ _OF_MEMORY = "out of memory|can't allocate memory"
 # What embeddings raise for floats, for what is no row of theirs, and bags of them for that.
 _OF_EMBEDDINGS = "'indices'|index out of range in self|of input takes value"
 _COUNTS_OF_CHANNELS = (1, 3, 4)
-_OF_IMAGES, _OF_INTEGERS = (nn.Conv2d, nn.ConvTranspose2d), (nn.Embedding, nn.EmbeddingBag)
+_OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d)
+_OF_INTEGERS = (nn.Embedding, nn.EmbeddingBag)
 _OF_FEW = 12
 
 

@@ -179,7 +179,8 @@ class LogitsModule(nn.Module):
         """Return the network's output after the nonlinearity, and the number of samples."""
         first = [] if x is None else [x]
         if first and self.input_key is not None:
-            first, others = [], {self.input_key: x, **others}
+            first = []
+            others = {self.input_key: x, **others}
         given = [*first, *others.values()]
         if not given:
             raise TypeError("LogitsModule takes the network's inputs; got none")
@@ -196,7 +197,13 @@ class LogitsModule(nn.Module):
                 if (failure := told(self.module, error, first, others, self.input_key)) is error:
                     raise
                 raise failure from error
-        output = check_floating(self._taken_from(output))
+        output = self._taken_from(output)
+        if not isinstance(output, torch.Tensor) or not output.is_floating_point():
+            got = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
+            raise TypeError(
+                "the network must return floating-point logits: a tensor, an object or mapping with `logits`, or a "
+                f"tuple or mapping whose first item is one, unless LogitsModule's output_key names another; got {got}"
+            )
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
         elif output.ndim == 3 and output.shape[-1] == self._n_labels:
@@ -206,8 +213,15 @@ class LogitsModule(nn.Module):
 
     def _taken_from(self, output):
         """Return what is taken; where nobody said which, `guessed` names it if others could be meant."""
-        if self.output_key is not None:
-            return _item(output, self.output_key)
+        if (key := self.output_key) is not None:
+            try:
+                named = isinstance(key, str) and not isinstance(output, Mapping) and hasattr(output, key)
+                return getattr(output, key) if named else output[key]
+            except (LookupError, TypeError) as error:
+                raise TypeError(
+                    f"output_key must be an item of what the network returns; got {key!r}, but it returns "
+                    f"{_shown(output)}"
+                ) from error
         guess = None
         if isinstance(output, Mapping) and output:
             # As Hugging Face's models and torchvision's of segmentation have it.
@@ -237,33 +251,11 @@ def without_absent(logits, absent):
     return logits.masked_fill(absent.to(logits.device).view(-1, *[1] * (logits.ndim - 2)), -torch.inf)
 
 
-def _item(output, key):
-    """An item by its place, or one by its name."""
-    try:
-        named = isinstance(key, str) and not isinstance(output, Mapping) and hasattr(output, key)
-        return getattr(output, key) if named else output[key]
-    except (LookupError, TypeError) as error:
-        raise TypeError(
-            f"output_key must be an item of what the network returns; got {key!r}, but it returns {_shown(output)}"
-        ) from error
-
-
 def _shown(output):
     if isinstance(output, Mapping):
         return f"a mapping with {', '.join(map(repr, output))}"
     sized = isinstance(output, (tuple, list))
     return f"a {type(output).__name__} of {len(output)} items" if sized else f"a {type(output).__name__}"
-
-
-def check_floating(output):
-    """Raise unless what is taken for a network's logits is a floating-point tensor."""
-    if not isinstance(output, torch.Tensor) or not output.is_floating_point():
-        got = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
-        raise TypeError(
-            "the network must return floating-point logits: a tensor, an object or mapping with `logits`, or a tuple "
-            f"or mapping whose first item is one, unless LogitsModule's output_key names another; got {got}"
-        )
-    return output
 
 
 def logits_from(scores, response, *, n_samples, outputs="softmax"):
@@ -300,7 +292,8 @@ def logits_from(scores, response, *, n_samples, outputs="softmax"):
     tensor([[ 0.,  2.],
             [ 0., -1.]])
     """
-    scores = as_rows(scores) if scores.ndim > 2 else scores
+    if scores.ndim > 2:
+        scores = as_rows(scores)
     if not scores.ndim or scores.shape[0] != n_samples:
         raise ValueError(
             f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes), or scores at "

@@ -24,7 +24,8 @@ _BIASES = ("bias", "beta", "shift", "b", "b_2")
 # Torch's transformers go past their norms' hooks while these say that they may.
 _SHORTCUTS = ("use_nested_tensor", "activation_relu_or_gelu")
 # How far apart, of the largest entry, two ways to the same numbers may be, in single precision and in half.
-_SAME, _SAME_IN_HALF = 1e-3, 0.05
+_SAME = 1e-3
+_SAME_IN_HALF = 0.05
 # How far gains and offsets go to tell hooks from weights anew, and how far apart the logits may be, of their way: so
 # far that half precision, which a network may have within, counts little.
 _MOVE = 0.3
@@ -287,7 +288,8 @@ def _form(name, part, args, kwargs, output, n_samples):
         with suppress(Exception):
             h = _given(part, args, kwargs, before)
             other = copy.copy(part)
-            other._parameters, other._buffers = dict(part._parameters), dict(part._buffers)
+            other._parameters = dict(part._parameters)
+            other._buffers = dict(part._buffers)
             _take_on(other, layer, gain, offset)
             clamped = _given(other, args, kwargs, before)
             # What it doesn't give twice, or what a hook of the user's changed, no other weights give.

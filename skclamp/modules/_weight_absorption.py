@@ -64,7 +64,7 @@ def example_of(head, shape):
 def _first_layer(head, shape):
     """The linear layer or convolution that takes the inputs, and whether it does so in their own shape."""
     x = example_of(head, shape)
-    calls: list = []
+    calls = []
 
     def note(layer, inputs):
         if len(inputs) == 1:
