@@ -20,7 +20,8 @@ __all__ = ["sharded"]
 class Alone:
     """One process with all the samples: there is nobody to talk to."""
 
-    rank, size = 0, 1
+    rank = 0
+    size = 1
 
     def sum(self, values):
         """The sum of a tensor over all processes."""

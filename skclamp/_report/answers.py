@@ -13,9 +13,11 @@ from .cells import THRESHOLDS
 from .thumbnails import thumbnails_of
 
 # Of each calibrator: wrong answers, and classes, that a page shows.
-_N_WRONG, _N_CLASSES = 12, 10
+_N_WRONG = 12
+_N_CLASSES = 10
 # Images shown before and after a perturbation, and with the wrong answers.
-_N_SAMPLED, _MAX_WRONG_IMAGES = 8, 40
+_N_SAMPLED = 8
+_MAX_WRONG_IMAGES = 40
 
 
 def answers_of(confidence, prediction, y_encoded, *, classes, are_labels):

@@ -7,14 +7,9 @@ import numpy as np
 from ..metrics._binning import bin_indices, rounded
 
 # Bins that every page offers, beside the comparison's own.
-_COUNTS = (*range(1, 21), 25, 30, 40, 50)
+COUNTS = (*range(1, 21), 25, 30, 40, 50)
 # Finer where networks are most of the time: 0.99 and 0.999 aren't alike.
 THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 1000)), 0.9995, 0.9999)
-
-
-def counts_with(n_bins):
-    """The usual numbers of bins, and one more."""
-    return sorted({*_COUNTS, n_bins})
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,9 @@ _SCRIPTS = (
     *("numbers", "charts", "panels", "state", "head", "reliability", "classes", "mistakes"),
     *("risk", "threshold", "scores", "download", "images", "perturbations", "page"),
 )
-# Along each axis of a picture on the page.
-_MAX_NUMBERS = 128
 
 
-def page_of(comparison, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
+def page_of(comparison, content, title, channel_names, samples):
     """The page of a comparison and its `page_content`, as text, with or without single samples.
 
     Where it would be too large it has no diagrams of classes, and where that isn't enough no images.
@@ -54,7 +52,7 @@ def page_of(comparison, content, *, title, channel_names=None, samples=True, mos
     }
     for smaller in (content, without_classes, {**without_classes, "thumbnails": None}):
         page = _fill(title, {**told, **_data(comparison, smaller)})
-        if len(page.encode()) <= most_bytes:
+        if len(page.encode()) <= MAX_BYTES:
             break
     return page
 
@@ -85,6 +83,8 @@ def _base64(data):
 
 def _data(comparison, content):
     cells = [part for row in comparison.rows for part in content["cells"][row.name]]
+    columns = np.concatenate([part.columns for part in cells], axis=1)
+    floors = np.concatenate([part.floors.ravel() for part in cells])
     rows = []
     for row in comparison.rows:
         calibrator = comparison.calibrators.get(row.name)
@@ -98,16 +98,10 @@ def _data(comparison, content):
         "rows": rows,
         "sizes": [part.columns.shape[1] for part in cells],
         "effects": [part.effect for part in cells],
-        "cells": _packed(cells),
+        # Columns over all cells one after another, then all floors, as float64.
+        "cells": _base64(zlib.compress(np.append(columns, floors).astype("<f8").tobytes(), 9)),
         "answers": [content["answers"][row.name] for row in comparison.rows],
     }
-
-
-def _packed(cells):
-    """Columns over all cells one after another, then all floors, as float64, compressed, in base64."""
-    columns = np.concatenate([part.columns for part in cells], axis=1)
-    floors = np.concatenate([part.floors.ravel() for part in cells])
-    return _base64(zlib.compress(np.append(columns, floors).astype("<f8").tobytes(), 9))
 
 
 def _perturbation(name, calibrator, channel_names):
@@ -131,9 +125,9 @@ def _perturbation(name, calibrator, channel_names):
 
 
 def _thinned(value):
-    """Of arrays and lists few numbers along each axis, to six digits, which no picture tells apart from all."""
+    """Of arrays and lists 128 numbers along each axis, to six digits, which no picture tells apart from all."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if not isinstance(value, (list, np.ndarray)):
         return value
-    return [_thinned(inner) for inner in value[:: -(-len(value) // _MAX_NUMBERS)]]
+    return [_thinned(inner) for inner in value[:: -(-len(value) // 128)]]

@@ -12,10 +12,6 @@ from ..clamping import NeuralClampingCalibrator
 from ..display._perturbation_panels import black_and_white, stretched
 from ..perturbations._norm import changes_inputs
 
-# Along a side.
-_MAX_PIXELS = 64
-_CHANNELS = (1, 3)
-
 
 @torch.no_grad()
 def thumbnails_of(samples, calibrators, perturbed_rows, other_rows):
@@ -34,7 +30,10 @@ def thumbnails_of(samples, calibrators, perturbed_rows, other_rows):
     for row, (key, x) in zip(rows, _images(samples, rows), strict=False):
         before[row] = _shrunk(x)
         for name, calibrator in calibrators.items() if row in perturbed_rows else ():
-            if _perturbs(calibrator, key):
+            # One that clamps features leaves images alone.
+            if not isinstance(calibrator, NeuralClampingCalibrator) or not changes_inputs(calibrator.perturbation_):
+                continue
+            if calibrator.module_.logits.input_key == key:
                 perturbation = calibrator.perturbation_
                 place = next(perturbation.parameters(), x)
                 after.setdefault(name, {})[row] = _shrunk(perturbation(x.to(place.device)))
@@ -50,12 +49,6 @@ def thumbnails_of(samples, calibrators, perturbed_rows, other_rows):
         "after": {name: pictures(images) for name, images in after.items()},
         "limits": [low, high],
     }
-
-
-def _perturbs(calibrator, key):
-    """Return whether a calibrator perturbs this entry of the inputs; one that clamps features leaves images alone."""
-    is_clamping = isinstance(calibrator, NeuralClampingCalibrator)
-    return is_clamping and changes_inputs(calibrator.perturbation_) and calibrator.module_.logits.input_key == key
 
 
 def _png(shares):
@@ -75,7 +68,7 @@ def _images(samples, rows):
         x, others = samples.backbone.to_device(batch)
         entries = others if x is None else {samples.backbone.module.input_key: x, **others}
         images = [
-            (key, x) for key, x in entries.items() if x.ndim == 4 and x.shape[1] in _CHANNELS and x.is_floating_point()
+            (key, x) for key, x in entries.items() if x.ndim == 4 and x.shape[1] in (1, 3) and x.is_floating_point()
         ]
         if not images:
             return
@@ -83,7 +76,6 @@ def _images(samples, rows):
 
 
 def _shrunk(x):
-    """A batch of one image as an array of few pixels along either side, channels last."""
-    step = -(-max(x.shape[2:]) // _MAX_PIXELS)
-    shrunk = F.avg_pool2d(x.float(), step, ceil_mode=True)
-    return shrunk[0].permute(1, 2, 0).cpu().numpy()
+    """A batch of one image as an array of at most 64 pixels along either side, channels last."""
+    step = -(-max(x.shape[2:]) // 64)
+    return F.avg_pool2d(x.float(), step, ceil_mode=True)[0].permute(1, 2, 0).cpu().numpy()

@@ -48,11 +48,6 @@ class RiskBound:
         return self.reason
 
 
-# Why what is proven isn't a promise.
-OF_CLONES = "this is proven of clones that hadn't seen the samples, and not of the estimator fitted to all of them"
-OF_NEAR_COPIES = "many samples are near-copies, and nobody has said by groups=... what belongs together"
-
-
 def reason_of(bound, answered, doubt, n_distinct, of_samples, *, grouped):
     """Sentences on what a threshold proves, or what is missing.
 

@@ -40,7 +40,7 @@ from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
 from ..modules._from_sklearn import flat_steps
 from ..persistence import write
-from ._bound import OF_CLONES, OF_NEAR_COPIES, RiskBound, reason_of
+from ._bound import RiskBound, reason_of
 
 _OPENING = Opening("probabilities", exact=True)
 
@@ -228,16 +228,12 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             If a fitted estimator is right on each of 500 samples or more, or wrong on few by little, as on those that
             trained it.
         """
-        with fit_task(self, X, y, sample_weight):
-            return self._learn(X, y, sample_weight, groups, params)
-
-    def _learn(self, X, y, sample_weight, groups, params):
-        if current() is not ALONE:
-            raise ValueError(
-                f"{type(self).__name__} can't be fitted where samples are sharded: each process would prove another "
-                "threshold. Fit it outside, to samples of one process"
-            )
-        with self._kept_on_error(anew=True), one_warning():
+        with fit_task(self, X, y, sample_weight), self._kept_on_error(anew=True), one_warning():
+            if current() is not ALONE:
+                raise ValueError(
+                    f"{type(self).__name__} can't be fitted where samples are sharded: each process would prove "
+                    "another threshold. Fit it outside, to samples of one process"
+                )
             self._validate_params()
             check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
@@ -248,10 +244,14 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self.classes_ = np.asarray(self.estimator_.classes_)
             self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
-            y_encoded, weight = samples.y_encoded.cpu(), samples.weight
+            y_encoded = samples.y_encoded.cpu()
+            weight = samples.weight
             log_proba = torch.log_softmax(samples.logits.double().cpu(), 1)
             are_scores = getattr(self.estimator_, "estimator", self) is None
-            doubt = OF_CLONES
+            # Why what is proven isn't a promise.
+            doubt = (
+                "this is proven of clones that hadn't seen the samples, and not of the estimator fitted to all of them"
+            )
             if samples.estimator is None:
                 doubt = self._look_for_samples_seen(X, samples.prints, weight.numpy() > 0)
                 tell(look_for_errors(log_proba, y_encoded, weight, purpose="prove the risk"))
@@ -265,20 +265,22 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
                 labels=likely_labels(log_proba, y_encoded) if are_scores else None,
             )
             if units.are_near:
-                doubt = doubt or OF_NEAR_COPIES
+                doubt = doubt or "many samples are near-copies, and nobody has said by groups=... what belongs together"
             proba = log_proba.exp().numpy()
-            grouped = groups is not None
-            self._choose_threshold(proba, y_encoded.numpy(), weight.numpy(), units.numbers, doubt, grouped=grouped)
-            if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
+            self._choose_threshold(
+                proba, y_encoded.numpy(), weight.numpy(), units.numbers, doubt, grouped=groups is not None
+            )
+            if not isinstance(X, Dataset) and np.ndim(X) == 2:
                 validate_data(self, X, skip_check_array=True)
         return self
 
     def _read(self, X, y, sample_weight, groups, params):
         """`Samples` that are new to a fitted estimator; or out of fold, where clones are fitted."""
-        y = None if y is None else check_labels(y)
-        if y is not None and groups is not None:
+        if y is not None:
+            y = check_labels(y)
             # Before clones are fitted.
-            check_groups(groups, len(y))
+            if groups is not None:
+                check_groups(groups, len(y))
         if is_frozen(self.estimator):
             # Raises for what nobody takes.
             metadata = self._route(params)._replace(groups=groups)
@@ -291,7 +293,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
 
     def _look_for_samples_seen(self, X, prints, counted):
         """Return what speaks against a proof by samples that fitted a calibrator, known by hashes, or None."""
-        share, name = 0.0, ""
+        share = 0.0
+        name = ""
         *transformers, calibrator = flat_steps(self.estimator_)
         while isinstance(calibrator, BaseCalibrator):
             for transformer in transformers:
@@ -348,7 +351,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if isinstance(label, str) and label == "auto":
             label = "abstain"
             if self.classes_.dtype.kind in "iuf":
-                label = min(-1, int(np.floor(self.classes_.min())) - 1) if -1 in self.classes_ else -1
+                label = int(np.floor(self.classes_.min())) - 1 if -1 in self.classes_ else -1
         if label in self.classes_.tolist():
             raise ValueError(f"abstain_label must be none of the classes {self.classes_.tolist()}; got {label!r}")
         return label

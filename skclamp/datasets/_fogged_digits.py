@@ -86,7 +86,7 @@ def load_fogged_digits(*, fog=0.5):
     # On "meta" nothing is initialised, so that no random numbers are drawn.
     with torch.device("meta"):
         network = untrained_network()
-    with files(__package__).joinpath("fogged_digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as held:
+    with files(__package__).joinpath("fogged_digits.npz").open("rb") as file, np.load(file) as held:
         network.load_state_dict({name: torch.from_numpy(held[name]) for name in network.state_dict()}, assign=True)
         part = held["part"]
     return Bunch(

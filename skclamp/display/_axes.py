@@ -10,20 +10,15 @@ LINE = {"color": "#1d3f66", "linewidth": 1.8}
 BARS = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
 
 
-def pyplot():
-    """matplotlib.pyplot, or an ImportError that says what to install."""
+def new_axes(n_panels=1, n_columns=1, *, size):
+    """Axes of a new figure for some panels of one size, row by row."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError("drawing needs matplotlib: pip install 'skclamp[plot]'") from error
-    return plt
-
-
-def new_axes(n_panels=1, n_columns=1, *, size):
-    """Axes of a new figure for some panels of one size, row by row."""
     n_columns = min(n_panels, n_columns)
     n_rows = -(-n_panels // n_columns)
-    figure = pyplot().figure(figsize=(size[0] * n_columns, size[1] * n_rows), layout="constrained")
+    figure = plt.figure(figsize=(size[0] * n_columns, size[1] * n_rows), layout="constrained")
     return np.array([figure.add_subplot(n_rows, n_columns, place + 1) for place in range(n_panels)])
 
 

@@ -7,8 +7,6 @@ from ._axes import BARS, COLORS, LINE, STYLES, legend_above, without_frame
 # Dark bars under a light hatched gap differ in print without colours, too.
 _GAP = {"facecolor": (0.96, 0.70, 0.56, 0.75), "edgecolor": "#9c2f10", "hatch": "////", "linewidth": 0.8}
 _FEW = "#c3c8cf"
-_MEAN = {"color": "#9c2f10", "linestyle": "--", "linewidth": 1.8}
-_BAND = {"color": "black", "alpha": 0.2, "linewidth": 0}
 # As on the page of a comparison.
 FEW = 10
 # By which lines of diagrams are known.
@@ -50,7 +48,15 @@ def draw_diagram(ax, display, ref_line=True):
     curve = display.curve
     if curve is not None:
         if curve.low is not None:
-            ax.fill_between(curve.confidence, curve.low, curve.high, label=f"{level} band", **_BAND)
+            ax.fill_between(
+                curve.confidence,
+                curve.low,
+                curve.high,
+                label=f"{level} band",
+                color="black",
+                alpha=0.2,
+                linewidth=0,
+            )
         ax.plot(curve.confidence, curve.accuracy, "k", label="smoothed accuracy")
     without_frame(ax)
     ax.set(xlim=(0, 1), ylim=(0, 1.01))
@@ -96,7 +102,13 @@ def draw_histogram(ax, bins, event, counted):
     ax.bar(left, 100 * bins.share, width, align="edge", color="#b4bcc6", edgecolor="white")
     accuracy, confidence = (100 * (bins.share * values).sum() for values in (bins.accuracy, bins.confidence))
     ax.axvline(accuracy / 100, label=f"{words_of(event)[0]} {accuracy:.1f} %", **LINE)
-    ax.axvline(confidence / 100, label=f"{_mean_name(event)} {confidence:.1f} %", **_MEAN)
+    ax.axvline(
+        confidence / 100,
+        label=f"{_mean_name(event)} {confidence:.1f} %",
+        color="#9c2f10",
+        linestyle="--",
+        linewidth=1.8,
+    )
     without_frame(ax)
     _name_axes_below(ax, event, counted)
     legend_above(ax)

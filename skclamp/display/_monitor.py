@@ -159,7 +159,7 @@ class MonitorDisplay:
         if label not in ax.get_legend_handles_labels()[1]:
             ax.axhline(-math.log(alpha), label=label, linestyle="--", color=LINE["color"])
         if self.average_run_length is not None:
-            ax.plot(number, np.where(np.isfinite(log_r), log_r, np.nan), label="restarting test", **_RESTARTING)
+            ax.plot(number, log_r, label="restarting test", **_RESTARTING)
             label = f"its alarm, one in {self.average_run_length:,.15g} by chance"
             ax.axhline(math.log(self.average_run_length), label=label, linestyle="--", color=_RESTARTING["color"])
         if self.since is not None:

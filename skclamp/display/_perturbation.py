@@ -10,11 +10,7 @@ from torch import nn
 from .._utils.parameters import check_whole_number
 from ..perturbations._norm import changes_inputs
 from ._axes import new_axes
-from ._perturbation_panels import Panel, history_panels, image_panels, panels_of, view_panels
-
-_PANEL = (2.6, 2.5)
-# Shown before and after.
-_MAX_IMAGES = 3
+from ._perturbation_panels import DRAWN, Panel, history_panels, image_panels, panels_of, view_panels
 
 
 @dataclass(repr=False, eq=False)
@@ -141,12 +137,14 @@ class PerturbationDisplay:
         >>> plt.close(display.figure_)
         """
         if not hasattr(estimator, "perturbation"):
-            got = type(estimator).__name__
-            raise TypeError(f"estimator must be a NeuralClampingCalibrator, which learns a perturbation; got {got}")
+            raise TypeError(
+                "estimator must be a NeuralClampingCalibrator, which learns a perturbation; got "
+                f"{type(estimator).__name__}"
+            )
         check_is_fitted(estimator)
         # What acts within the network has nothing to show of them.
         shows_images = X is not None and (changes_inputs(estimator.perturbation_) or not estimator.accepted_)
-        images = list(estimator._before_and_after(X, _MAX_IMAGES)) if shows_images else None
+        images = list(estimator._before_and_after(X, 3)) if shows_images else None
         if images and (images[0][0].ndim != 3 or len(images[0][0]) not in (1, 3)):
             raise ValueError(
                 "X must hold images of one or three channels, (channels, height, width), or be left out; got "
@@ -188,15 +186,16 @@ class PerturbationDisplay:
         check_whole_number(n_columns, "n_columns")
         learned = list(panels_of(self.perturbation, self.channel_names, self.input_range))
         drawn = [
-            *image_panels(self.images or []),
-            *(learned or [Panel("no perturbation kept", "nothing")]),
+            *image_panels(self.images),
+            *(learned or [Panel("no perturbation kept", "nothing", {})]),
             *view_panels(self.views, self.view_weights),
             *history_panels(self.history),
         ]
-        self.axes_ = new_axes(len(drawn), n_columns, size=_PANEL)
+        self.axes_ = new_axes(len(drawn), n_columns, size=(2.6, 2.5))
         self.figure_ = self.axes_[0].figure
         for panel, ax in zip(drawn, self.axes_, strict=True):
-            panel.draw(ax)
+            DRAWN[panel.kind](ax, **panel.content)
+            ax.set_title(panel.title, fontsize="medium")
         if self.temperature is not None:
             self.figure_.suptitle(f"T = {self.temperature:.4g}", x=0.01, ha="left", fontsize="medium")
         return self

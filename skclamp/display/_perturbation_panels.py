@@ -3,44 +3,31 @@
 import copy
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..perturbations._families import Picture, family_of
+from ..perturbations._families import family_of
 from ..perturbations._views import titles_of
 from ..perturbations._words import title_of
 from ._axes import BARS, LINE, without_frame
 
 _NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
-# Ever brighter from low to high, in greyscale as well.
-_COLORS = "cividis"
 _LINES = ("-", "--", "-.", ":")
 # Names that a panel has room for.
 _MAX_NAMES = 14
-_MAX_IMAGES = 6
-# Of a layer's gains, or offsets: the range, the middle half and the median.
-_QUANTILES = (0, 0.25, 0.5, 0.75, 1)
-_PARTS_OF_BOX = ("whislo", "q1", "med", "q3", "whishi")
-# Parts of a family's parameter that are shown.
-_SHOWN_OF: dict[str, Any] = {"filters": np.s_[:, 0], "map": (0, 0)}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Content of a picture, apart from its drawing: `kind` is one of `_DRAWN`, whose function takes the `content`."""
+    """Content of a picture, apart from its drawing: `kind` is one of `DRAWN`, whose function takes the `content`."""
 
     title: str
     kind: str
-    content: dict[str, Any] = field(default_factory=dict)
-
-    def draw(self, ax):
-        """Draw it on axes."""
-        _DRAWN[self.kind](ax, **self.content)
-        ax.set_title(self.title, fontsize="medium")
+    content: dict[str, Any]
 
 
 def panels_of(perturbation, channel_names, input_range):
@@ -55,42 +42,48 @@ def panels_of(perturbation, channel_names, input_range):
             yield _curve_panel(name, block, channel_names, input_range)
         else:
             for key, parameter in block.named_parameters():
-                picture = family.pictures.get(key, Picture())
-                yield from _parameter_panels(f"{name}: {key}", _numbers(parameter), picture, channel_names)
+                kind, nothing = family.pictures.get(key, ("any", None))
+                yield from _parameter_panels(f"{name}: {key}", _numbers(parameter), kind, nothing, channel_names)
 
 
 def _depth_panels(name, norm):
     """Where a network was disturbed: for each layer the range, the middle half and the median of gains, and offsets."""
-    for k, (key, picture) in enumerate(family_of(norm).pictures.items(), 1):
+    for k, (key, (_, nothing)) in enumerate(family_of(norm).pictures.items(), 1):
         found = {of_layer[0].name: _numbers(of_layer[k]) for of_layer in norm.by_layer() if of_layer[k] is not None}
         if found:
-            quantiles = np.array([np.quantile(values, _QUANTILES) for values in found.values()])
-            content = {"quantiles": quantiles, "names": list(found), "nothing": picture.nothing}
-            yield Panel(f"{name}: {key} by layer", "depth", content)
+            quantiles = np.array([np.quantile(values, (0, 0.25, 0.5, 0.75, 1)) for values in found.values()])
+            yield Panel(
+                f"{name}: {key} by layer",
+                "depth",
+                {"quantiles": quantiles, "names": list(found), "nothing": nothing},
+            )
 
 
 def _numbers(parameter):
     return parameter.detach().cpu().double().numpy()
 
 
-def _parameter_panels(title, values, picture, names):
+def _parameter_panels(title, values, kind, nothing, names):
     """Bars, a picture, or one picture per channel, by the kind of parameter and its axes."""
-    if picture.kind == "matrix":
+    if kind == "matrix":
         return [Panel(title, "image", {"image": values, "names": _channel_names(names, len(values))})]
     # Of images a map is one, along a sequence it has bars.
-    values = values[_SHOWN_OF.get(picture.kind, ...)]
-    if picture.kind != "bars" and values.ndim in (2, 3):
+    if kind == "filters":
+        values = values[:, 0]
+    elif kind == "map":
+        values = values[0, 0]
+    if kind != "bars" and values.ndim in (2, 3):
         return _image_panels(title, values, names)
-    by_channel = picture.kind in ("bars", "entries") and names is not None
+    by_channel = kind in ("bars", "entries") and names is not None
     names = _channel_names(names, values.size) if by_channel else None
-    return [Panel(title, "bars", {"values": values.ravel(), "names": names, "nothing": picture.nothing or 0.0})]
+    return [Panel(title, "bars", {"values": values.ravel(), "names": names, "nothing": nothing or 0.0})]
 
 
 def _image_panels(title, values, names):
     """One picture, or one per channel; of more than six channels, their mean and their spread."""
     if values.ndim == 2 or len(values) == 1:
         images = {title: values.reshape(values.shape[-2:])}
-    elif len(values) > _MAX_IMAGES:
+    elif len(values) > 6:
         images = {f"{title}\nmean of channels": values.mean(0), f"{title}\ntheir spread": values.std(0)}
     else:
         names = _channel_names(names, len(values))
@@ -108,8 +101,11 @@ def _curve_panel(name, block, names, input_range):
     inputs = x.view(-1, *[1] * len(block.shape)).repeat_interleave(n_channels, 1)
     with torch.no_grad():
         curves = copy.deepcopy(block).cpu().double()(inputs).flatten(1).T.numpy()
-    content = {"x": x.numpy(), "curves": curves, "names": _channel_names(names, n_channels)}
-    return Panel(f"{name}: tone curve", "curves", content)
+    return Panel(
+        f"{name}: tone curve",
+        "curves",
+        {"x": x.numpy(), "curves": curves, "names": _channel_names(names, n_channels)},
+    )
 
 
 def history_panels(history):
@@ -138,7 +134,8 @@ def image_panels(pairs):
 
 def black_and_white(images):
     """Values of black and of white: 0 and 1 if all lies between, else the extremes."""
-    low, high = float(min(image.min() for image in images)), float(max(image.max() for image in images))
+    low = float(min(image.min() for image in images))
+    high = float(max(image.max() for image in images))
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
@@ -179,7 +176,7 @@ def _name_places(ax, n_places, names, otherwise):
 
 def _draw_depth(ax, quantiles, names, nothing):
     """The range of each layer's values, the middle half of them, and the median."""
-    boxes = [dict(zip(_PARTS_OF_BOX, of_layer, strict=True)) for of_layer in quantiles]
+    boxes = [dict(zip(("whislo", "q1", "med", "q3", "whishi"), of_layer, strict=True)) for of_layer in quantiles]
     ax.bxp(boxes, positions=range(len(names)), showfliers=False, manage_ticks=False)
     ax.axhline(nothing, **_NOTHING)
     _name_places(ax, len(names), names, "layer, from the input on")
@@ -187,7 +184,8 @@ def _draw_depth(ax, quantiles, names, nothing):
 
 
 def _draw_image(ax, image, names):
-    shown = ax.imshow(image, cmap=_COLORS, aspect="auto")
+    # Ever brighter from low to high, in greyscale as well.
+    shown = ax.imshow(image, cmap="cividis", aspect="auto")
     ax.figure.colorbar(shown, ax=ax, shrink=0.85)
     if names is None:
         ax.set(xticks=[], yticks=[])
@@ -216,7 +214,7 @@ def _draw_history(ax, history, keys):
     without_frame(ax)
 
 
-_DRAWN: dict[str, Callable] = {
+DRAWN: dict[str, Callable] = {
     "bars": _draw_bars,
     "depth": _draw_depth,
     "image": _draw_image,

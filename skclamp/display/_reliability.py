@@ -157,8 +157,9 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_estimator(GaussianNB().fit(X, y), X, y)
         >>> plt.close(display.figure_)
         """
-        given = predictions_of(estimator, X, y, name, sample_weight=sample_weight, groups=groups)
-        return cls.from_predictions(**given | kwargs)
+        return cls.from_predictions(
+            **predictions_of(estimator, X, y, name, sample_weight=sample_weight, groups=groups) | kwargs
+        )
 
     @classmethod
     def from_cv_results(cls, cv_results, X, y, *, name=None, sample_weight=None, groups=None, **kwargs):
@@ -205,8 +206,9 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_cv_results(cv_results, X, y)
         >>> plt.close(display.figure_)
         """
-        given = held_out_predictions(cv_results, X, y, name, sample_weight=sample_weight, groups=groups)
-        return cls.from_predictions(**given | kwargs)
+        return cls.from_predictions(
+            **held_out_predictions(cv_results, X, y, name, sample_weight=sample_weight, groups=groups) | kwargs
+        )
 
     @classmethod
     def from_predictions(
@@ -318,8 +320,9 @@ class ReliabilityDisplay:
         _, histogram = expected_calibration_error(y_encoded, proba, n_bins=n_bins, return_bins=True)
         floor = None
         if n_draws:
-            error = partial(metric, n_bins=n_bins)
-            floor = calibration_noise_floor(error, proba, n_draws=n_draws, groups=groups, random_state=random_state)
+            floor = calibration_noise_floor(
+                partial(metric, n_bins=n_bins), proba, n_draws=n_draws, groups=groups, random_state=random_state
+            )
         pairs = proba.pairs(y_encoded)
         resamples = resampler(proba, n_resamples, random_state)
         intervals, counts = accuracy_intervals(pairs, bins.edges, resamples(), confidence_level)
@@ -371,8 +374,7 @@ class ReliabilityDisplay:
         histogram = self.bins if self.histogram is None else self.histogram
         self.bars_ = self.gaps_ = self.line_ = None
         if line:
-            label = summary.replace("\n", ", ")
-            self.line_ = draw_line(self.ax_, self.histogram_ax_, self, histogram, label, ref_line)
+            self.line_ = draw_line(self.ax_, self.histogram_ax_, self, histogram, summary.replace("\n", ", "), ref_line)
         else:
             self.bars_, self.gaps_ = draw_diagram(self.ax_, self, ref_line)
             draw_histogram(self.histogram_ax_, histogram, self.event, self.counted)
@@ -387,8 +389,8 @@ class ReliabilityDisplay:
         event = f" of P({self.event})" if self.event else " of labels" * (self.event == "")
         lines.append(f"{self.metric_name}{event} {100 * self.bins.expected_gap():.2f} %")
         if self.noise_floor is not None:
-            mean, quantile = (100 * value for value in self.noise_floor)
-            lines.append(f"noise floor {mean:.2f} % (95 %: {quantile:.2f} %)")
+            floor = self.noise_floor
+            lines.append(f"noise floor {100 * floor.mean:.2f} % (95 %: {100 * floor.quantile:.2f} %)")
         if self.curve is not None:
             lines.append(f"smooth ECE {100 * self.curve.error:.2f} %")
         return "\n".join(lines)

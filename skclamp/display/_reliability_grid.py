@@ -13,10 +13,6 @@ from ._diagram import draw_diagram, words_of
 from ._predictions import predictions_of
 from ._reliability import UNDRAWN, ReliabilityDisplay
 
-_PANEL = (2.0, 2.3)
-# Shown unasked.
-_MOST_CLASSES = 12
-
 
 class ReliabilityGridDisplay:
     """Several reliability diagrams in one figure: small multiples, or lines on the same axes.
@@ -240,7 +236,7 @@ class ReliabilityGridDisplay:
         names = np.arange(proba.n_classes) if labels is None else to_numpy(labels)
         errors = classwise_calibration_error(rows.y_encoded, proba, n_bins=n_bins, average=None)
         if columns is None:
-            columns = np.argsort(-errors, kind="stable")[:_MOST_CLASSES]
+            columns = np.argsort(-errors, kind="stable")[:12]
         displays = [
             ReliabilityDisplay.from_predictions(
                 (rows.y_encoded == k).astype(int),
@@ -309,7 +305,7 @@ class ReliabilityGridDisplay:
         return self
 
     def _plot_panels(self, n_columns, xlabel, ylabel):
-        self.axes_ = new_axes(len(self.displays), n_columns, size=_PANEL)
+        self.axes_ = new_axes(len(self.displays), n_columns, size=(2.0, 2.3))
         for display, ax in zip(self.displays, self.axes_, strict=True):
             draw_diagram(ax, display)
             floor = "" if display.noise_floor is None else f" (floor {100 * display.noise_floor.quantile:.2f} %)"

@@ -10,9 +10,6 @@ from ..metrics import RiskCoverageCurve, risk_coverage_curve
 from ._axes import LINE, new_axes, without_frame
 from ._predictions import predictions_of
 
-_CHANCE = {"color": "black", "linestyle": ":"}
-_BEST = {"color": "#7a8594", "linestyle": "--"}
-_TARGET = {"color": "#9c2f10", "linestyle": "-."}
 # Points of the best order's line.
 _N_STEPS = 2**9
 
@@ -203,8 +200,9 @@ class RiskCoverageDisplay:
             sample_weight=sample_weight,
             ignore_index=ignore_index,
         )
-        display = cls(curve, target_risk=target_risk, threshold=threshold, estimator_name=name)
-        return display.plot(ax=ax, ref_line=ref_line, **kwargs)
+        return cls(curve, target_risk=target_risk, threshold=threshold, estimator_name=name).plot(
+            ax=ax, ref_line=ref_line, **kwargs
+        )
 
     def plot(self, *, ax=None, name=None, ref_line=True, **kwargs):
         """Draw it.
@@ -238,20 +236,21 @@ class RiskCoverageDisplay:
         ax = new_axes(size=(6, 4.5))[0] if ax is None else ax
         error_rate = curve.area_by_chance
         if ref_line:
-            ax.plot([0, 1], [error_rate] * 2, label=f"by chance {error_rate:.4f}", **_CHANCE)
+            ax.plot([0, 1], [error_rate] * 2, label=f"by chance {error_rate:.4f}", color="black", linestyle=":")
             coverage = np.arange(1, _N_STEPS + 1) / _N_STEPS
             best = np.maximum(1 - (1 - error_rate) / coverage, 0)
-            ax.plot(coverage, best, label=f"best order {curve.area_at_best:.4f}", **_BEST)
+            ax.plot(coverage, best, label=f"best order {curve.area_at_best:.4f}", color="#7a8594", linestyle="--")
         name = self.estimator_name if name is None else name
         label = f"AURC {curve.area:.4f}" if name is None else f"{name}: AURC {curve.area:.4f}"
         (self.line_,) = ax.plot(curve.coverages, curve.risks, label=label, **LINE)
         self.line_.set(**kwargs)
         if self.target_risk is not None:
-            ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", **_TARGET)
+            ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", color="#9c2f10", linestyle="-.")
         self.mark_ = None
         if self.threshold is not None and curve.thresholds[0] > self.threshold:
             last = np.flatnonzero(curve.thresholds > self.threshold)[-1]
-            answered, risk = curve.coverages[last], curve.risks[last]
+            answered = curve.coverages[last]
+            risk = curve.risks[last]
             label = f"above {self.threshold:.4g}: coverage {answered:.4f}, risk {risk:.4f}"
             (self.mark_,) = ax.plot(answered, risk, "D", label=label, color="#9c2f10")
         ax.set(xlabel="coverage", ylabel="selective risk", xlim=(0, 1))

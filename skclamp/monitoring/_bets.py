@@ -24,13 +24,12 @@ N_SUMS = 2 * _N + 1
 # times the variance of z, at the most: 1.6e-4 nats a sample at a variance of 1.
 _SPACING = 0.025
 # Counts that each class starts with, found and predicted; and samples a class that are remembered.
-PRIOR_COUNT, _MEMORY = 5.0, 100
+PRIOR_COUNT = 5.0
+_MEMORY = 100
 
 
 def null_betas(tolerance):
     """Grid over 1 / T for T within [1 / (1 + tolerance), 1 + tolerance], which is the same interval."""
-    if tolerance == 0:
-        return np.ones(1)
     low = 1 / (1 + tolerance)
     high = 1 + tolerance
     return np.linspace(low, high, 1 + math.ceil((high - low) / _SPACING))
@@ -85,8 +84,7 @@ def _bound(tilt, log_total, slope, width):
     """
     above_left = np.diff(log_total, axis=1) - slope[:, :-1] * width
     above_right = slope[:, 1:] * width - np.diff(log_total, axis=1)
-    ends = np.hstack([tilt[:, :-1] + above_right / 2, tilt[:, 1:] + above_left / 2, tilt[:, :1]])
-    return ends.max(1)
+    return np.hstack([tilt[:, :-1] + above_right / 2, tilt[:, 1:] + above_left / 2, tilt[:, :1]]).max(1)
 
 
 def class_weights(log_p, y, label, sizes, frequencies):

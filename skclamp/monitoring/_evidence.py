@@ -17,7 +17,8 @@ from .._utils.encoding import register
 
 _MAX_POINTS = 1024
 # A start after so many samples or more is doubted unless its log odds, against a start at the first one, are lower.
-_FEW_BEFORE, _DOUBTFUL_ODDS = 20, -1.0
+_FEW_BEFORE = 20
+_DOUBTFUL_ODDS = -1.0
 
 
 @register

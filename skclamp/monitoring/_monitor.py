@@ -264,12 +264,12 @@ class CalibrationMonitor(Watch):
 
         A sample has one or several labels, or places, -1 where one isn't known: log-probabilities are (n, R, K).
         """
-        n_rows, n_columns = math.prod(log_p.shape[:-1]), max(log_p.shape[-1], N_SUMS)
+        n_rows = math.prod(log_p.shape[:-1])
+        n_columns = max(log_p.shape[-1], N_SUMS)
         step = max(1, len(sizes) * _MAX_ENTRIES // max(1, n_rows * n_columns))
-        ends = np.append(0, np.cumsum(sizes))
         for first in range(0, len(sizes), step):
             those = sizes[first : first + step]
-            chosen = samples[ends[first] : ends[first + len(those)]]
+            chosen, samples = np.split(samples, [those.sum()])
             known = y_encoded[chosen] >= 0
             rows = log_p[chosen][known], y_encoded[chosen][known]
             label = np.nonzero(known)[1] if self._outputs.n_labels else np.zeros(len(rows[1]), dtype=np.int64)
@@ -319,10 +319,12 @@ class CalibrationMonitor(Watch):
         if evidence.since is None:
             yield f"A refit of T, {won}."
             return
-        when, those = f"from the first {unit} on", "all of them"
+        when = f"from the first {unit} on"
+        those = "all of them"
         if evidence.since:
             start = f"were true at first, and have changed since about {unit} {evidence.since:,}"
-            when, those = "since then", "those since then"
+            when = "since then"
+            those = "those since then"
         elif evidence.changed:
             start = f"were true on {in_labels(evidence.n_before, unit)} before the watch, and have changed since"
         elif getattr(self, "never_true_", False):

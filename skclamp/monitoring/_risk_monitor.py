@@ -145,8 +145,7 @@ class RiskMonitor(Watch):
         columns, answered = selective._answers(X)
         check_same_length(missing, len(answered), "y")
         # What it was fitted with, whatever its parameters are by now.
-        risk = selective.verdict_.target_risk if self.target_risk is None else self.target_risk
-        scale = selective._scale(risk)
+        scale = selective._scale(selective.verdict_.target_risk if self.target_risk is None else self.target_risk)
         answered_by = float(selective.threshold_), *scale
         before = getattr(self, "_answered_by", answered_by)
         if before != answered_by:
@@ -200,7 +199,7 @@ class RiskMonitor(Watch):
             yield f"It was {before:.3g} at first, and has been {since:.3g} since about label {evidence.since:,}."
         elif evidence.changed:
             yield f"It was within the target on {in_labels(evidence.n_before)} before the watch."
-        elif evidence.since is not None and getattr(self, "never_true_", False):
-            yield "It was never within the target, as held-out labels say."
         elif evidence.since is not None:
-            yield "It was never within the target, or left it before labels could tell."
+            known = getattr(self, "never_true_", False)
+            doubt = "as held-out labels say" if known else "or left it before labels could tell"
+            yield f"It was never within the target, {doubt}."

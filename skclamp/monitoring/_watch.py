@@ -140,7 +140,7 @@ class Watch(AroundEstimator):
             check_samples(X, type(self).__name__, "partial_fit")
             self._understand(X, y)
             self._backbone = self._open_backbone()
-            if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
+            if not isinstance(X, Dataset) and np.ndim(X) == 2:
                 # A table has the columns of the first one.
                 validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
             self._watch(X, y, groups)
@@ -250,7 +250,8 @@ class Watch(AroundEstimator):
             evidence.n_before = before.n_samples
             evidence.won_before = before.won
         self._evidence = evidence
-        self._rules, self._watched = arguments_of(self), self._frozen_part()
+        self._rules = arguments_of(self)
+        self._watched = self._frozen_part()
         self._begins = False
 
     def _new_units(self, X, prints, y, there, groups, logits=None, labels=None):
@@ -297,11 +298,13 @@ class Watch(AroundEstimator):
         rules = self._rules
         at, change_at = self._evidence.alarms
         if change_at is not None:
-            rarity = f"one in {rules['average_run_length']:,.15g} {self._unit}s by chance"
-            yield f"Change alarm, {rarity}, after {change_at:,}."
+            length = rules["average_run_length"]
+            yield f"Change alarm, one in {length:,.15g} {self._unit}s by chance, after {change_at:,}."
         which = "No alarm after" if at is None else f"Alarm after {at:,} of"
-        p_value = f"the p value is {self.p_value_:.2g}, alpha {rules['alpha']:g}"
-        yield f"{which} {in_labels(self.n_samples_, self._unit)}{others}: {p_value}."
+        yield (
+            f"{which} {in_labels(self.n_samples_, self._unit)}{others}: the p value is {self.p_value_:.2g}, "
+            f"alpha {rules['alpha']:g}."
+        )
 
     def _restore(self, learned, backbone=None):
         super()._restore(learned, backbone)

@@ -8,7 +8,7 @@ from scipy.special import betaln, softmax
 from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.parameters import COUNT, NOT_NEGATIVE, POSITIVE, Choices
-from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, distinct_values
+from ._one_vs_rest import OneVsRestCalibrator, StepMaps, distinct_values
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples per bin on average.
 _RANGE = 10
@@ -31,7 +31,7 @@ def quantile_places(total, part, n_parts):
 
     A value's weight isn't divided: the cut is at the first place that has enough on its left.
     """
-    left = np.concatenate([[0.0], np.cumsum(total)])
+    left = np.append(0.0, np.cumsum(total))
     return np.minimum(np.searchsorted(left, left[-1] * part / n_parts), len(total))
 
 
@@ -104,13 +104,13 @@ class HistogramBinning(OneVsRestCalibrator):
         return super()._fit_logits(logits, y, sample_weight).learn(even=self.strategy == "uniform")
 
     def _fit_class(self, proba, hit, weight):
-        inner = np.linspace(0, 1, self.n_bins + 1)[1:-1]
+        bounds = np.linspace(0, 1, self.n_bins + 1)
         if self.strategy == "quantile":
-            distinct, total, _ = distinct_values(proba, hit, weight, SAME * proba)
-            places = np.unique(quantile_places(total, np.arange(1, self.n_bins), self.n_bins))
-            inner = bounds_between(distinct)[places[(places > 0) & (places < len(distinct))]]
+            distinct, total, _ = distinct_values(proba, hit, weight)
+            cuts = quantile_places(total, np.arange(self.n_bins + 1), self.n_bins)
+            bounds = bounds_between(distinct)[np.unique(cuts)]
+        inner = bounds[1:-1]
         place = np.searchsorted(inner, proba)
-        bounds = np.concatenate([[0.0], inner, [1.0]])
         total, sums, hits = (np.bincount(place, of, len(inner) + 1) for of in (weight, weight * proba, weight * hit))
         # Share of hits in each bin, the prior added; its mean probability, or midpoint, where it has neither.
         heights = (bounds[1:] + bounds[:-1]) / 2
@@ -176,7 +176,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
     _map = StepMaps
 
     def _fit_class(self, proba, hit, weight):
-        distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)
+        distinct, total, hits = distinct_values(proba, hit, weight)
         bounds = bounds_between(distinct)
         n_samples = min(total.sum(), _MAX_SAMPLES * len(total))
         root = np.cbrt(n_samples)
@@ -186,10 +186,10 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
         # Every bin of every binning, side by side: between which places it lies, and what it holds.
         binning = np.repeat(np.arange(len(sizes)), sizes)
         n_bins = sizes[binning]
-        part = np.arange(len(n_bins)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        part = np.concatenate([np.arange(size) for size in sizes])
         start = quantile_places(total, part, n_bins)
         end = quantile_places(total, part + 1, n_bins)
-        left = [np.concatenate([[0.0], np.cumsum(values)]) for values in (total, hits)]
+        left = [np.append(0.0, np.cumsum(values)) for values in (total, hits)]
         inside, hits = (sums[end] - sums[start] for sums in left)
         mean = np.clip((bounds[start] + bounds[end]) / 2, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         strength = self.prior_strength / n_bins

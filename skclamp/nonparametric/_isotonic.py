@@ -26,12 +26,11 @@ def isotonic_knots(proba, hit, weight):
     They are those of scikit-learn's IsotonicRegression, whose checks would take most of the time, but that each
     probability is told from its next lower one: scikit-learn compares it with the least of those that are one.
     """
-    knots, total, hits = distinct_values(proba, hit, weight, np.full(len(proba), _RESOLUTION))
+    knots, total, hits = distinct_values(proba, hit, weight, rtol=0.0, atol=_RESOLUTION)
     with config_context(assume_finite=True, skip_parameter_validation=True):
         values = isotonic_regression(hits / total, sample_weight=total)
     # Of equal values in a row the first and the last are enough.
-    kept = np.ones(len(values), dtype=bool)
-    kept[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
+    kept = (np.diff(values, prepend=np.nan) != 0) | (np.diff(values, append=np.nan) != 0)
     return knots[kept], values[kept]
 
 
@@ -162,10 +161,8 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
         weight = sample_weight.cpu().numpy()
         counted = weight > 0
         hit = y_encoded[counted, None] == np.arange(proba.shape[1])
-        each = weight[counted].repeat(proba.shape[1])
-        knots, values = isotonic_knots(proba[counted].ravel(), hit.ravel(), each)
+        knots, values = isotonic_knots(proba[counted].ravel(), hit.ravel(), weight[counted].repeat(proba.shape[1]))
         # Where no label is as improbable the function is 0, which its last knot there says alone.
         first = max((values == 0).sum() - 1, 0)
-        knots, values = knots[first:], values[first:]
         slope = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
-        return StrictMap(knots=knots[None], values=values[None], slope_=slope)
+        return StrictMap(knots=knots[None, first:], values=values[None, first:], slope_=slope)

@@ -31,15 +31,15 @@ def softmax_of(logits):
     return columns.div_(sum(columns)).T
 
 
-def distinct_values(values, hit, weight, noise):
+def distinct_values(values, hit, weight, rtol=SAME, atol=0.0):
     """Distinct values in ascending order, the weight of the samples that have each, and that of the hits among them.
 
     Values that only rounding errors tell apart are one: else the order of the samples could decide which comes first.
-    `noise` is how far above its next lower neighbour a value must lie to be another one. Weights are positive.
+    Another one lies above its next lower neighbour by more than ``atol + rtol * abs(value)``. Weights are positive.
     """
     order = np.argsort(values, kind="stable")
-    values, noise, weight, hit = values[order], noise[order], weight[order], hit[order]
-    first = np.flatnonzero(np.diff(values, prepend=-np.inf) > noise)
+    values, weight, hit = values[order], weight[order], hit[order]
+    first = np.flatnonzero(np.diff(values, prepend=-np.inf) > atol + rtol * np.abs(values))
     return values[first], np.add.reduceat(weight, first), np.add.reduceat(weight * hit, first)
 
 
@@ -146,8 +146,7 @@ class OneVsRestCalibrator(BaseCalibrator):
         counted = sample_weight > 0
         y_encoded = y[counted].cpu().numpy()
         weight = sample_weight[counted].cpu().numpy()
-        if weight.sum() > _MAX_SAMPLES:
-            weight = weight * (_MAX_SAMPLES / weight.sum())
+        weight = weight * min(1.0, _MAX_SAMPLES / weight.sum())
         fits = [
             self._fit_class(proba, y_encoded == k, weight)
             for k, proba in enumerate(softmax_of(logits[counted]).T.numpy())

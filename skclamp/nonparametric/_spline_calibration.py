@@ -92,16 +92,17 @@ class SplineCalibration(BaseCalibrator):
     log_odds_, accuracy_ = Learned(), Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
-        top, odds, _ = top_and_others(logits.double())
-        weight = sample_weight.cpu().numpy()
-        odds, hit, weight = (values[weight > 0] for values in (odds.cpu().numpy(), (top == y).cpu().numpy(), weight))
-        log_odds, total, hits = distinct_values(odds, hit, weight, SAME * (1 + np.abs(odds)))
+        counted = sample_weight > 0
+        top, odds, _ = top_and_others(logits[counted].double())
+        hit = (top == y[counted]).cpu().numpy()
+        weight = sample_weight[counted].cpu().numpy()
+        log_odds, total, hits = distinct_values(odds.cpu().numpy(), hit, weight, atol=SAME)
         proba = expit(log_odds)
         n_samples = total.sum()
         share = np.cumsum(total) / n_samples
         gap = np.cumsum(hits - total * proba) / n_samples
         self.spline_ = natural_spline(share, gap, total, self.n_knots)
-        ends = np.concatenate([[0.0], share])
+        ends = np.append(0.0, share)
         width = np.diff(ends)
         # Weights that are lost in the sum have no width.
         slope = np.divide(np.diff(self.spline_(ends)), width, out=self.spline_(share, 1), where=width > 0)

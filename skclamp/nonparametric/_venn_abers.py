@@ -88,10 +88,9 @@ class VennAbersCalibration(OneVsRestCalibrator):
     def _fit_class(self, proba, hit, weight):
         if self.precision is not None:
             proba = np.round(proba, self.precision)
-        distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)
+        distinct, total, hits = distinct_values(proba, hit, weight)
         # Whatever holds of hits holds of misses in the opposite order.
-        p1 = 1 - _with_a_miss(total[::-1], (total - hits)[::-1])[::-1]
-        return distinct, _with_a_miss(total, hits), p1
+        return distinct, _with_a_miss(total, hits), 1 - _with_a_miss(total[::-1], (total - hits)[::-1])[::-1]
 
 
 def _with_a_miss(total, hits):
@@ -101,7 +100,7 @@ def _with_a_miss(total, hits):
     them; from right to left it changes only where a sum lies below the minorant's last line. `total` and `hits` are the
     weight of each distinct probability, in ascending order, and that of its hits.
     """
-    x, y = (np.concatenate([[0.0], np.cumsum(values)]) for values in (total, hits))
+    x, y = (np.append(0.0, np.cumsum(values)) for values in (total, hits))
     values = np.zeros(len(x))
     corner_x = x[-1] + 1
     corner_y = np.inf

@@ -1,6 +1,6 @@
 """The families of perturbations: small modules that start as the identity."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -40,13 +40,6 @@ def shown(tensor):
     return " ".join(text.split())
 
 
-class Picture(NamedTuple):
-    """Picture of a parameter for a display: its kind, and the value, if any, that does nothing."""
-
-    kind: str = "any"
-    nothing: float | None = None
-
-
 class Perturbation(nn.Module):
     """Family of perturbations, with all that is known of it; a user's own module, which isn't one, has these defaults.
 
@@ -70,8 +63,8 @@ class Perturbation(nn.Module):
         Whether it may take inputs of other sizes than it was made for.
     starts : dict of str to float
         What parameters of one number a channel start at.
-    pictures : dict of str to Picture
-        How parameters are shown.
+    pictures : dict of str to tuple
+        How parameters are shown: a kind of picture, and the value, if any, that does nothing.
     tone_curve : bool
         Whether its curve is shown in their place.
     of_features : bool
@@ -88,7 +81,7 @@ class Perturbation(nn.Module):
     pointwise = False
     any_size = True
     starts: ClassVar[dict[str, float]] = {}
-    pictures: ClassVar[dict[str, Picture]] = {}
+    pictures: ClassVar[dict] = {}
     tone_curve = False
     of_features = False
 
@@ -108,7 +101,7 @@ class Perturbation(nn.Module):
         return ", ".join(f"{name}={shown(parameter)}" for name, parameter in self.named_parameters())
 
 
-_BARS = {"gain": Picture("bars", 1.0), "offset": Picture("bars", 0.0)}
+_BARS: dict = {"gain": ("bars", 1.0), "offset": ("bars", 0.0)}
 
 
 class FullPerturbation(Perturbation):
@@ -139,7 +132,7 @@ class FullPerturbation(Perturbation):
     name = "full"
     adds = affine = True
     any_size = False
-    pictures = {"delta": Picture("entries", 0.0)}
+    pictures = {"delta": ("entries", 0.0)}
 
     def __init__(self, shape):
         super().__init__(shape)
@@ -283,7 +276,7 @@ class ColorPerturbation(Perturbation):
     tried_on_signals = True
     special_cases = ("channel", "affine")
     affine = pointwise = True
-    pictures = {"matrix": Picture("matrix")} | _BARS
+    pictures = {"matrix": ("matrix", None)} | _BARS
 
     def __init__(self, shape):
         super().__init__(shape)
@@ -330,7 +323,7 @@ class FilterPerturbation(Perturbation):
     tried_on_signals = True
     special_cases = ("channel", "affine")
     affine = True
-    pictures = {"weight": Picture("filters")} | _BARS
+    pictures = {"weight": ("filters", None)} | _BARS
 
     def __init__(self, shape, size=3):
         super().__init__(shape)
@@ -383,7 +376,7 @@ class GridPerturbation(Perturbation):
     axes = (2, 3)
     tried_on_signals = True
     affine = True
-    pictures = {"gain": Picture("map", 1.0), "offset": Picture("map", 0.0)}
+    pictures = {"gain": ("map", 1.0), "offset": ("map", 0.0)}
 
     def __init__(self, shape, size=6):
         super().__init__(shape)
@@ -402,8 +395,7 @@ class GridPerturbation(Perturbation):
         return x + x * self._enlarge(self.gain - 1, x) + self._enlarge(self.offset, x)
 
     def _enlarge(self, cells, x):
-        mode = "linear" if x.ndim == 3 else "bilinear"
-        return F.interpolate(cells, size=x.shape[2:], mode=mode, align_corners=False)
+        return F.interpolate(cells, x.shape[2:], mode="linear" if x.ndim == 3 else "bilinear")
 
 
 def learnable(perturbation):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ._families import Perturbation, Picture, family_of, flattened
+from ._families import Perturbation, family_of, flattened
 from ._words import layers_in_words
 
 __all__ = ["NormLayer", "NormPerturbation"]
@@ -105,7 +105,7 @@ class NormPerturbation(Perturbation):
 
     name = "norm"
     of_features = True
-    pictures = {"gain": Picture("depth", 1.0), "offset": Picture("depth", 0.0)}
+    pictures = {"gain": ("depth", 1.0), "offset": ("depth", 0.0)}
 
     def __init__(self, layers, left_out=None):
         nn.Module.__init__(self)

@@ -32,11 +32,11 @@ def default_calibrators(logits, random_state):
         suited = [each for each in suited if each._tags.map_of_labels in taken or isinstance(each, PlattScaling)]
     by_kind = [(type(each).__name__, each) for each in suited]
     chosen = dict(takers(by_kind, *map(logits.outputs.rows, (logits.calibration, logits.test))))
-    takes_part, shape = logits.clampable()
-    if takes_part:
+    shape = logits.clampable()
+    if shape is not None:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)
         # Without candidates it would be the same once more.
-        if shape is not None and views_of(shape):
+        if views_of(shape):
             chosen["NeuralClampingCalibrator, 2 views"] = NeuralClampingCalibrator(
                 max_views=2, random_state=random_state
             )

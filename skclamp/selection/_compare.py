@@ -23,10 +23,6 @@ from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
 from ._shared_logits import SharedLogits
 
-_WIDTH_OF_NOTES = 120
-# Below the table that decides.
-_WORTH_KNOWING = "acc., ECE in %; floor: ECE if calibrated; ~: tied. More: to_string(wide=True)."
-
 
 class CalibratorComparison:
     """Calibrators side by side on one test set: what `compare_calibrators` returns.
@@ -143,8 +139,7 @@ class CalibratorComparison:
             If matplotlib isn't installed.
         """
         # Of the most probable class, or of an event.
-        error_name = "ECE" if self._event is None else f"ECE of P({self._event})"
-        return draw_comparison(self.rows, axes, error_name)
+        return draw_comparison(self.rows, axes, "ECE" if self._event is None else f"ECE of P({self._event})")
 
     def to_html(self, path, *, title="Calibration report", channel_names=None, samples=True):
         """Write an interactive page: one file of at most 4 MB, which loads nothing from anywhere.
@@ -183,9 +178,8 @@ class CalibratorComparison:
         """
         if self._content is None:
             raise ValueError("content must be what compare_calibrators passes, for a page; got None")
-        samples = check_flag(samples, "samples")
-        page = page_of(self, self._content, title=title, channel_names=channel_names, samples=samples)
-        Path(path).write_text(page, encoding="utf-8")
+        check_flag(samples, "samples")
+        Path(path).write_text(page_of(self, self._content, title, channel_names, samples), encoding="utf-8")
 
     def to_string(self, *, wide=False):
         """The scores as a table of text.
@@ -209,9 +203,12 @@ class CalibratorComparison:
         """
         if check_flag(wide, "wide"):
             table = tabulate([asdict(row) for row in self.rows], headers="keys", floatfmt=".4f")
-            return f"{table}\n\n{textwrap.fill(self._notes(), _WIDTH_OF_NOTES)}"
+            return f"{table}\n\n{textwrap.fill(self._notes(), 120)}"
         event = "" if self._event is None else f"\nECE: of P({self._event})."
-        return f"{self._deciding_columns('simple')}\n{_WORTH_KNOWING}{event}"
+        return (
+            f"{self._deciding_columns('simple')}\n"
+            f"acc., ECE in %; floor: ECE if calibrated; ~: tied. More: to_string(wide=True).{event}"
+        )
 
     def __str__(self):
         return self.to_string()
@@ -469,9 +466,15 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
 
     Of those that were `unasked` for, such clamping is left out as the network or its inputs don't allow.
     """
-    known = [name for name, calibrator in calibrators.items() if is_fitted(calibrator)]
-    for name in known:
-        logits.check_comparable(name, calibrators[name])
+    of_logits: list[str] = []
+    rest: list[str] = []
+    for name, calibrator in calibrators.items():
+        came_fitted = is_fitted(calibrator)
+        if came_fitted:
+            logits.check_comparable(name, calibrator)
+        # The network is one, and has torch's threads for itself.
+        runs_network = came_fitted or isinstance(calibrator, NeuralClampingCalibrator)
+        (rest if runs_network else of_logits).append(name)
     y_proba, seconds = logits.uncalibrated()
     scoring = Scoring(logits.y_test_encoded, logits.outputs, logits.classes, y_proba, logits.units, **options)
 
@@ -488,9 +491,6 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
         bar.set_description(f"{name}, intervals")
         return name, (fit, scoring(fit_time, *predicted))
 
-    # The network is one, and has torch's threads for itself.
-    rest = [name for name in calibrators if name in known or isinstance(calibrators[name], NeuralClampingCalibrator)]
-    of_logits = [name for name in calibrators if name not in rest]
     results = chain(in_parallel(compared, of_logits, n_jobs), map(compared, rest))
     bar = progress_bar(results, verbose=logits.verbose, total=len(calibrators), unit="calibrator")
     found = dict(bar)

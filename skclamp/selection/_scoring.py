@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values, student_below_zero
 from .._report.answers import answers_of
-from .._report.cells import cells_of, counts_with
+from .._report.cells import COUNTS, cells_of
 from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -133,7 +133,10 @@ class Scoring:
     """
 
     def __init__(self, target, outputs, classes, uncalibrated, unit, *, n_bins, n_resamples, n_draws, random_state):
-        self.classes, self.n_bins, self.n_draws, self.counts = classes, n_bins, n_draws, counts_with(n_bins)
+        self.classes = classes
+        self.n_bins = n_bins
+        self.n_draws = n_draws
+        self.counts = sorted({*COUNTS, n_bins})
         self.seed = check_random_state(random_state).randint(2**31 - 1)
         self.interval = partial(bootstrap_interval, n_resamples=n_resamples, random_state=self.seed)
         target = target.reshape(len(target), -1)
@@ -142,7 +145,8 @@ class Scoring:
         self._n_each = target.shape[1]
         self.n_places = self._n_each if outputs.is_dense else 0
         self._unit = unit
-        self.are_labels, self.judging = bool(outputs.n_labels), self._known.any(1)
+        self.are_labels = bool(outputs.n_labels)
+        self.judging = self._known.any(1)
         self.units = unit[self.judging]
         if self.judging.sum() < 2:
             raise ValueError("y_test must know something of at least 2 samples; got one")
@@ -151,8 +155,7 @@ class Scoring:
         proba = self._probabilities(uncalibrated)
         self._hits_before = proba.top_label[1] == self._y
         if self.are_labels:
-            costs = self._means(log_losses(proba, self._y))
-            self.columns = np.argsort(-costs, kind="stable")[:_MAX_CLASSES_BINNED]
+            self.columns = np.argsort(-self._means(log_losses(proba, self._y)), kind="stable")[:_MAX_CLASSES_BINNED]
             positives = self._means(self._y)
             frequencies = np.stack([1 - positives, positives], 1)
             self.event = 0
@@ -216,9 +219,14 @@ class Scoring:
             "fit_time": fit_time,
             "predict_time": predict_time,
         }
-        given = confidence, prediction, np.where(self._known.ravel(), y, -1)
-        each = (values.reshape(self._known.shape) for values in given)
-        answers = answers_of(*each, classes=self.classes, are_labels=self.are_labels)
+        shape = self._known.shape
+        answers = answers_of(
+            confidence.reshape(shape),
+            prediction.reshape(shape),
+            np.where(self._known, y.reshape(shape), -1),
+            classes=self.classes,
+            are_labels=self.are_labels,
+        )
         return scores, losses, cells, {"accuracy_gain": gain, "accuracy_gain_se": gain_se, **answers}
 
     def _probabilities(self, y_proba):
@@ -287,7 +295,7 @@ class Scoring:
         return (random.random(len(probability)) < probability for _ in range(self.n_draws))
 
 
-def compare_losses(losses, alpha, units=None):
+def compare_losses(losses, alpha, units):
     """Compare each calibrator's losses, a row, with the best one's: a dict of the comparison's fields for each.
 
     `alpha` is the chance of calling any calibrator worse that isn't. Samples that share one of the `units` count as one

@@ -200,8 +200,7 @@ class CalibratorSelector(BaseCalibrator):
         if base is None:
             names, maps, base = (*names, "temperature scaling"), (*maps, TemperatureScaling()), len(maps)
         self._names = list(names)
-        log_proba = torch.log_softmax(rows.logits.double(), 1)
-        numbers = draw_folds(log_proba, rows.y, weight, self.n_folds, rows.unit)
+        numbers = draw_folds(torch.log_softmax(rows.logits.double(), 1), rows.y, weight, self.n_folds, rows.unit)
         if not numbers.any():
             self.best_estimator_ = maps[base]._fitted_to(everywhere, outputs)
             self.weights_ = np.eye(len(maps))[base]
@@ -230,8 +229,11 @@ class CalibratorSelector(BaseCalibrator):
             self.best_estimator_ = pooled.pool
             self.weights_ = pooled.weights
             self.best_score_ = -float(np.average(pooled.losses, weights=weight))
-            found = {"mean_test_gain": (scores - scores[base]) @ shares, "price": pooled.prices}
-            found["n_effective"] = pooled.totals
+            found = {
+                "mean_test_gain": (scores - scores[base]) @ shares,
+                "price": pooled.prices,
+                "n_effective": pooled.totals,
+            }
         means = scores @ shares
         # In the form of GridSearchCV's.
         self.cv_results_ = {
@@ -260,8 +262,9 @@ class CalibratorSelector(BaseCalibrator):
 
 def _is_temperature_scaling(calibrator):
     """Return whether it is plain, of default bounds."""
-    plain = 0, TemperatureScaling.bounds
-    return isinstance(calibrator, TemperatureScaling) and (calibrator.gamma, tuple(calibrator.bounds)) == plain
+    if not isinstance(calibrator, TemperatureScaling):
+        return False
+    return calibrator.gamma == 0 and tuple(calibrator.bounds) == TemperatureScaling.bounds
 
 
 def _scores(trial, scorer, metadata, rows):

@@ -212,19 +212,19 @@ class SharedLogits:
             )
 
     def clampable(self):
-        """Return whether clamping may suit the estimator, and the shape of the input that it perturbs, or None."""
+        """Return the shape of the input that clamping may perturb, () where it is none of one size; else None."""
         inputs = self.calibration_samples.inputs
         if not self.backbone.in_batches or inputs.is_stream:
-            return False, None
+            return None
         x, _ = self.backbone.to_device(next(iter(inputs.batches(3)))[0])
         is_perturbed = x is not None and x.is_floating_point() and not inputs.is_ragged
-        return True, tuple(x.shape[1:]) if is_perturbed else None
+        return tuple(x.shape[1:]) if is_perturbed else ()
 
     def uncalibrated(self):
         """The test set's probabilities, the classifier's own where it gives any, and the seconds that they took."""
-        of_classes = not (self.backbone.in_batches or self.outputs.n_labels)
-        if of_classes and hasattr(self.backbone.classifier, "predict_proba"):
-            return timed(proba_of, self.backbone.classifier, self.test_samples.X)
+        own = None if self.backbone.in_batches or self.outputs.n_labels else self.backbone.classifier
+        if hasattr(own, "predict_proba"):
+            return timed(proba_of, own, self.test_samples.X)
         return timed(lambda: self.outputs.proba(self.test.double()).cpu().numpy())
 
     def _predicted_by(self, calibrator):
@@ -260,10 +260,9 @@ class SharedLogits:
             return calibrator, math.nan, self._predicted_by(calibrator)
         params = dict(self.params)
         weight = params.pop("sample_weight", None)
-        perturbs = isinstance(calibrator, NeuralClampingCalibrator)
         samples = self.calibration_samples
         options = dict(self.shared)
-        if perturbs:
+        if isinstance(calibrator, NeuralClampingCalibrator):
             task = (*calibration, weight)
             given = (*task, params)
             # It has its own, and halves samples where the estimator isn't fitted.
