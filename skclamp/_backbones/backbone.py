@@ -50,7 +50,7 @@ class Opening(NamedTuple):
         Whether a calibrator's log-probabilities are taken as they are, and not as any classifier's probabilities.
     takes_places : bool
         Whether a calibrator may say a class at each place of a sample.
-    batch_size, integer_scale, ignore_index, verbose
+    batch_size, integer_scale, verbose
         How a network's inputs are read, see `NetworkBackbone`.
     """
 
@@ -64,7 +64,6 @@ class Opening(NamedTuple):
     takes_places: bool = False
     batch_size: int | str = "auto"
     integer_scale: float | dict | None = None
-    ignore_index: int = -100
     verbose: int | str = 0
 
 

@@ -30,7 +30,6 @@ from .rows import record
 
 # Where inputs of several sizes are made alike, batch by batch.
 _BY_COLLATING = "or have a DataLoader pad each batch: DataLoader(dataset, collate_fn=...)"
-_ONE_BY_ONE = f"{_BY_COLLATING}, or take them one by one, batch_size=1"
 # How a loader's workers read. Persistent ones would change the order of an epoch.
 _OF_LOADING = ("num_workers", "pin_memory", "multiprocessing_context", "prefetch_factor", "timeout", "worker_init_fn")
 BATCH_SIZE = 64
@@ -259,8 +258,8 @@ class Inputs:
         for inputs, labels in loaded:
             if (sizes := _sizes(inputs)) not in self._sizes:
                 self._sizes.append(sizes)
-                if self._collate is _collate and self.batch_size != 1:
-                    _check_sizes(self._sizes, _ONE_BY_ONE)
+                if self._collate is _collate:
+                    _check_sizes(self._sizes, _BY_COLLATING)
             tensors = _by_name(inputs)
             for name, tensor in tensors.items():
                 if tensor.is_floating_point():
@@ -288,11 +287,7 @@ class Inputs:
 
     def check_one_size(self):
         """Raise where batches that were read differ in size."""
-        _check_sizes(
-            self._sizes,
-            "in the collate_fn to one size; or, of one class a sample, clamp the features, perturbation='norm'; "
-            "calibrators of the outputs alone, such as TemperatureScaling, take any",
-        )
+        _check_sizes(self._sizes, "in the collate_fn to one size; or clamp the features, perturbation='norm'")
 
     def take(self, indices):
         """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
@@ -315,7 +310,7 @@ def _collate(items):
         batch = default_collate(list(inputs))
     except RuntimeError:
         # Looked at only where they don't fit: a batch of small inputs is quickly made.
-        _check_sizes([_sizes(item, axis=0) for item in inputs], _ONE_BY_ONE)
+        _check_sizes([_sizes(item, axis=0) for item in inputs], _BY_COLLATING)
         raise
     return batch, None if any(label is None for label in labels) else default_collate(list(labels))
 

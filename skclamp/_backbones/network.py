@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from .._utils.arrays import check_logit_range, tensor_of
+from .._utils.arrays import check_logit_range
 from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
@@ -83,7 +83,6 @@ class NetworkBackbone(Backbone):
         self.device, own_dtype = place_of(module)
         self.dtype = dtype or own_dtype
         self.integer_scale = opening.integer_scale
-        self.ignore_index = opening.ignore_index
         if isinstance(self.integer_scale, dict):
             for name, scale in self.integer_scale.items():
                 check_number(scale, f"integer_scale[{name!r}]", high=None, closed="neither")
@@ -198,15 +197,11 @@ class NetworkBackbone(Backbone):
         out: Any = None
         parts = []
         labels: list = []
-        drawn = []
         sizes = []
         n_done = 0
         measures = self.scale is None and self.scale_of_fit is None and transform is None
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
-                if self.fits and inputs.is_ragged:
-                    # Of batches of several sizes each has places of its own.
-                    self.kept = None
                 x, others = self.to_device(batch)
                 seen = x if x is not None else next(filter(torch.is_floating_point, others.values()), None)
                 if not labels:
@@ -224,26 +219,22 @@ class NetworkBackbone(Backbone):
                 if not labels:
                     out = z.new_empty(n_samples or 0, *z.shape[1:])
                     self._check_memory(out)
-                out = widened(out, [*map(max, out.shape[2:], z.shape[2:])])
+                if z.shape[1:] != out.shape[1:]:
+                    raise ValueError(
+                        "X must hold samples of one size where there is a class at each place; got batches of others. "
+                        "Resize, crop or pad inputs and labels, with the label ignore_index where nothing is"
+                    )
                 # Copies: some networks hand out memory that they use again. Streams don't say how many are to come.
                 if n_samples is None:
                     parts.append(z.clone())
                 else:
-                    out[n_done : n_done + len(z)] = widened(z, out.shape[2:])
+                    out[n_done : n_done + len(z)] = z
                 labels.append(y)
-                drawn.append(self.kept)
                 n_done += len(z)
                 bar.update(len(z))
         if not labels:
             raise ValueError("X must not be empty: Found array with 0 sample(s)")
-        places = out.shape[2:]
-        logits = torch.cat([widened(z, places) for z in parts]) if parts else out[:n_done]
-        if places and inputs.is_ragged:
-            labels = [self._alike(y, kept, places) for y, kept in zip(labels, drawn, strict=True)]
-            if self.fits:
-                self.places = tuple(places)
-                self.kept = slice(None)
-                self._first = ()
+        logits = torch.cat(parts) if parts else out[:n_done]
         if logits.numel() <= _FEW:
             logits = logits.cpu()
         if measures:
@@ -253,13 +244,6 @@ class NetworkBackbone(Backbone):
         except ValueError as error:
             raise OverflowedLogits(*error.args) from None
         return logits, joined_labels(labels) if labelled else None
-
-    def _alike(self, y, kept, places):
-        """Labels of a batch whose places may be fewer, those that a fit looks at; ignored where there are none."""
-        if y is None:
-            return None
-        y = tensor_of(y, "y")
-        return widened(y if kept is None else y.flatten(1)[:, kept], places, self.ignore_index)
 
     def _logits_of(self, x, others, transform, views, first_row):
         """Logits of a batch, whose first sample has the number `first_row`."""
@@ -345,16 +329,6 @@ class NetworkBackbone(Backbone):
         if lengths.max() < _N_PADS or (is_pad & (ends == 0)).any():
             return None
         return {**others, "attention_mask": (~is_pad).flip(1).to(mask.dtype)}
-
-
-def widened(tensor, places, fill=0):
-    """A tensor whose last axes are as long as so many places, filled up at their ends."""
-    n_before = tensor.ndim - len(places)
-    if list(tensor.shape[n_before:]) == list(places):
-        return tensor
-    wide = tensor.new_full((*tensor.shape[:n_before], *places), fill)
-    wide[(..., *map(slice, tensor.shape[n_before:]))] = tensor
-    return wide
 
 
 class OverflowedLogits(ValueError):

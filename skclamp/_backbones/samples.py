@@ -247,8 +247,6 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"),
         )
     with recording() as recorded:
         logits, brought = backbone.logits(inputs, labelled=True)
-    if again and logits.ndim > 2:
-        inputs.check_one_size()
     if y is None and brought is not None and (backbone.outputs == "sigmoid" or logits.ndim > 2):
         _, y = understood(backbone.outputs, brought, ignore_index=ignore_index)
     return {

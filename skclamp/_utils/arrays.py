@@ -49,10 +49,7 @@ def _unequal(values):
     """Words on samples of several shapes; None where they are alike, or can't be gone through."""
     rows = values if isinstance(values, (list, tuple, np.ndarray)) else ()
     shapes = {tuple(getattr(row, "shape", (len(row),) if isinstance(row, (list, tuple)) else ())) for row in rows}
-    if len(shapes) < 2:
-        return None
-    mend = "; take images of several sizes from a Dataset of (image, mask) pairs, with batch_size=1"
-    return f"; got rows of shapes {shown_shapes(shapes)}{mend if min(map(len, shapes)) > 1 else ''}"
+    return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
 
 
 def as_numbers(array):

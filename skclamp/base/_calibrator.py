@@ -119,8 +119,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         Where a network runs: by default where it is, elsewhere a copy of it.
     batch_size : "auto" or int, default="auto"
         Samples a forward pass of a network; of a DataLoader its own batch size counts. "auto" is 64; on a CPU, which
-        takes longer for many at a time, fewer where they are large, such as 16 images of 224 x 224 in colour. 1 takes
-        samples of several sizes from a Dataset.
+        takes longer for many at a time, fewer where they are large, such as 16 images of 224 x 224 in colour.
     ignore_index : int, default=-100
         The label of a place that isn't known, such as a pixel between objects, where y has a class at each place of a
         sample.
@@ -337,7 +336,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             self.device,
             batch_size=self.batch_size,
             integer_scale=self.integer_scale,
-            ignore_index=self.ignore_index,
             verbose=self.verbose,
         )
 

@@ -244,9 +244,6 @@ class SharedLogits:
             seen = self.outputs.proba(self.test.double())
         y_proba, seconds = timed(proba_of, calibrator, seen)
         if self.outputs.is_dense and y_proba.shape[2:] != self.test.shape[2:]:
-            if self.backbone.in_batches:
-                # Those of several sizes have no numbers in common.
-                self.test_samples.inputs.check_one_size()
             # Of whole samples, at the places that are compared.
             y_proba = y_proba.reshape(*y_proba.shape[:2], -1)[:, :, self.places]
         return y_proba, seconds
