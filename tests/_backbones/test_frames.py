@@ -107,7 +107,8 @@ def test_what_is_missing_among_objects_is_told_where(name, missing):
         with pytest.raises(ValueError, match=r"^X must be finite: .* got nan in row 7, column 2$"):
             MAKES[name]().fit(data, Y)
     for data, column in ((text, "2"), (frame("pandas", text), "'c'")):
-        with pytest.raises(TypeError, match=f"^X must be numeric and real; got .*, such as '1.5' in column {column}$"):
+        told = f"^X must be numeric and real; got .*, such as '1.5' in column {column}: leave the column out, or give"
+        with pytest.raises(TypeError, match=told):
             MAKES[name]().fit(data, Y)
 
 
