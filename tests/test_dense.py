@@ -230,6 +230,38 @@ def test_classes_of_tokens_come_last_where_the_config_says_how_many(n_classes, n
     np.testing.assert_array_equal(mended.predict_proba(X), found.predict_proba(X))
 
 
+class ClassesSecond(nn.Embedding):
+    """Logits (n, K, tokens), of a network whose config has as many labels as there are tokens."""
+
+    config = SimpleNamespace(num_labels=5)
+
+    def forward(self, ids):
+        return super().forward(ids).movedim(-1, 1)
+
+
+def test_classes_second_that_a_config_takes_for_tokens():
+    torch.manual_seed(0)
+    network = ClassesSecond(30, 5)
+    ids = torch.randint(30, (200, 5))
+    y = (network(ids) + torch.randn(200, 5, 5)).argmax(1)
+    for head in (network, LogitsModule(network)):
+        with pytest.raises(
+            ValueError, match=r"nonlinearity=torch\.nn\.Identity\(\)\).*config\.num_labels, was put second"
+        ):
+            TemperatureScaling(head).fit(ids, y)
+    TemperatureScaling(LogitsModule(network, nonlinearity=nn.Identity())).fit(ids, y)
+
+
+def test_tokens_have_no_number_of_features():
+    ids = np.random.default_rng(0).integers(30, size=(60, 7))
+    network = nn.Sequential(nn.Embedding(30, 4))
+    network.config = SimpleNamespace(num_labels=4)
+    found = TemperatureScaling(network).fit(ids, ids % 4)
+    for X in (ids, torch.from_numpy(ids)):
+        np.testing.assert_allclose(found.predict_proba(X[:, :5]), found.predict_proba(X)[:, :, :5], atol=1e-6)
+    assert not hasattr(found, "n_features_in_")
+
+
 def test_a_token_classifier_of_transformers(tmp_path):
     transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skclamp[test]'")
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
@@ -333,6 +365,10 @@ def test_weights_of_labels():
     pairs = np.stack([np.zeros(known.sum()), logits[known]], 1)
     expected = TemperatureScaling().fit(pairs, y[known].astype(int), sample_weight=weight[known])
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+    with pytest.raises(
+        ValueError, match=r"sample_weight must have shape \(400,\): accuracy counts .* labels are all right"
+    ):
+        found.score(logits, np.nan_to_num(y), sample_weight=weight)
     # As if some weren't known.
     mask = weight > 0.5
     masked = PlattScaling().fit(logits, y, sample_weight=mask).predict_proba(logits)

@@ -584,6 +584,16 @@ class TestMetrics:
         together = metric(Y.ravel(), proba.ravel(), sample_weight=np.repeat(weight, N_LABELS))
         assert metric(Y, proba, average="micro", sample_weight=weight) == pytest.approx(together)
 
+    def test_weights_of_labels(self, metric):
+        Z, Y = problem()
+        proba, weight = expit(Z), np.random.default_rng(0).uniform(size=Z.shape)
+        each = [metric(y, p, sample_weight=w) for y, p, w in zip(Y.T, proba.T, weight.T, strict=True)]
+        assert metric(Y, proba, sample_weight=weight) == pytest.approx(np.mean(each))
+        together = metric(Y.ravel(), proba.ravel(), sample_weight=weight.ravel())
+        assert metric(Y, proba, average="micro", sample_weight=weight) == pytest.approx(together)
+        with pytest.raises(ValueError, match=r"sample_weight must have shape .* or that of y_true"):
+            metric(Y, proba, sample_weight=weight[:, :2])
+
     def test_a_label_without_weight_has_no_value_and_adds_none(self, metric):
         Z, Y = problem()
         proba, known, weight = expit(Z), Y.astype(float), (np.arange(len(Y)) < 100).astype(float)

@@ -117,6 +117,11 @@ class NetworkBackbone(Backbone):
                 return part.guessed
         return None
 
+    def puts_second(self, n_classes):
+        """Return whether a last axis of so many classes is put second, as a Hugging Face model's config asks for."""
+        heads = [part for part in self.module.modules() if isinstance(part, LogitsModule)]
+        return any(head.nonlinearity is None and head._n_labels == n_classes for head in heads)
+
     def open(self, X):
         on_cpu = self.device is None or self.device.type == "cpu"
         return open_inputs(X, batch_size=self.batch_size, on_cpu=on_cpu)

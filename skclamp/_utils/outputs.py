@@ -211,7 +211,9 @@ class Targets:
         if self.of_labels:
             self._check_labels(logits, backbone.places, name)
         elif backbone.places != self.places:
-            raise ValueError(other_places(name, self.places, backbone.places, n_classes, mended=_moved(backbone)))
+            raise ValueError(
+                other_places(name, self.places, backbone.places, n_classes, mended=_moved(backbone, n_classes))
+            )
         values = self.values
         shares = self.known
         if self.places:
@@ -240,7 +242,9 @@ class Targets:
             right, along_last = ((each.argmax(1).cpu() == y_encoded).flatten(1).sum(1) for each in (logits, moved))
             more = (along_last - right).double()
             if more.sum() > 3 * more.norm():
-                raise ValueError(other_places(name, self.places, self.places, n_classes, mended=_moved(backbone)))
+                raise ValueError(
+                    other_places(name, self.places, self.places, n_classes, mended=_moved(backbone, n_classes))
+                )
         weight = weight * (y_encoded >= 0).flatten(1).any(1)
         if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
@@ -299,10 +303,15 @@ def are_known(values, ignore_index):
     return known & ~np.isnan(values) if values.dtype.kind == "f" else known
 
 
-def _moved(backbone):
+def _moved(backbone, n_classes):
     """What moves the classes of logits, an array's or a network's, to axis 1."""
     if not backbone.in_batches:
         return "logits.movedim(-1, 1)"
+    if backbone.puts_second(n_classes):
+        return (
+            "LogitsModule(network, nonlinearity=torch.nn.Identity()), which leaves the axes as they are: the last one, "
+            "as long as config.num_labels, was put second"
+        )
     return "LogitsModule(network, nonlinearity=functools.partial(torch.movedim, source=-1, destination=1))"
 
 

@@ -138,7 +138,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     classes_ : ndarray of shape (n_classes,)
         Names of the classes, in the order of the columns.
     n_features_in_ : int
-        Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
+        Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset, or y is of places.
     least_probability_ : float
         What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
         don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, it is half of the least
@@ -629,8 +629,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         self.classes_ = samples.classes
         if samples.estimator is not None:
             self.estimator_ = samples.estimator
-        # Images have no number of features: what is told one tries the estimator on rows of so many.
-        if not isinstance(X, Dataset) and len(shape := np.shape(X)) <= 2:
+        # Images and texts have no number of features: what is told one tries the estimator on rows of so many.
+        if not (self._outputs.is_dense or isinstance(X, Dataset)) and len(shape := np.shape(X)) <= 2:
             self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True)
@@ -836,6 +836,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             return accuracy(y[known], predicted[known], weight)
         if self._outputs.n_labels and np.isnan(y).any():
             raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
+        if self._outputs.n_labels and np.ndim(sample_weight) > 1:
+            raise ValueError(
+                f"sample_weight must have shape ({len(y)},): accuracy counts samples whose labels are all right; got "
+                f"shape {np.shape(sample_weight)}. Metrics and scorers of skclamp.metrics take weights of labels"
+            )
         return accuracy(y, predicted, sample_weight)
 
     def _predict_labelled(self, X, y=None, *, in_order=False, name="y"):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._utils.arrays import n_axes, tensor_of, to_numpy
-from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
+from .._utils.labels import check_labels, check_same_length, encode_labels, resolve_classes
 from .._utils.outputs import (
     are_known,
     array_of_places,
@@ -222,10 +222,10 @@ def _rows_of_labels(matrix, y_proba, sample_weight):
             "y_true should be a 1d array, got one-hot rows beside probabilities of classes: give y_true.argmax(1)"
         )
     known = ~np.isnan(matrix)
-    weight = check_sample_weight(sample_weight, len(proba)).numpy()[:, None] * known
+    weight = weights_of_rows(sample_weight, matrix.shape) * known.ravel()
     if not known.any(0).all():
         raise ValueError(f"y_true must know each label of some sample; got NaN alone in {(~known).all(0).argmax()}")
-    weight = None if sample_weight is None and known.all() else weight.ravel()
+    weight = None if sample_weight is None and known.all() else weight
     y_encoded = np.nan_to_num(matrix).astype(int).ravel()
     return Rows("labels", y_encoded, Probabilities(proba.ravel(), weight, matrix.shape[1]), np.arange(2))
 

@@ -42,7 +42,7 @@ def negative_log_likelihood(y_true, y_proba):
     pos_label : int, float, bool or str, default=None
         Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples, or of their places.
+        Weights of the samples, or of their places or labels.
     average : {"macro", "micro", "samples"} or None, default="macro"
         How the values of several labels, or of the places, of a sample are put together; see
         :func:`expected_calibration_error`.
@@ -93,7 +93,7 @@ def brier_score(y_true, y_proba, *, scale_by_half="auto"):
     pos_label : int, float, bool or str, default=None
         Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples, or of their places.
+        Weights of the samples, or of their places or labels.
     average : {"macro", "micro", "samples"} or None, default="macro"
         How the values of several labels, or of the places, of a sample are put together; see
         :func:`expected_calibration_error`.

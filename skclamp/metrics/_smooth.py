@@ -61,7 +61,7 @@ def smooth_calibration_error(
     pos_label : int, float, bool or str, default=None
         Class whose probability is looked at, against all others; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples, or of their places.
+        Weights of the samples, or of their places or labels.
     average : {"macro", "micro", "samples"} or None, default="macro"
         How the values of several labels, or of the places, of a sample are put together; see
         :func:`expected_calibration_error`.
