@@ -87,10 +87,12 @@ class CalibrationMonitor(Watch):
     n_missing_ : int
         Samples so far that had none.
     temperature_ : float
-        T that a refit on what has been seen since `since_` would choose, on all without an alarm; within [0.3, 3.3].
-        Where labels can't tell whether the probabilities were true at first, those since the likeliest start count.
+        T that a refit on the labels after the first `refit_from_` would choose; within [0.3, 3.3].
     gain_ : float
         Nats a sample that this T wins on T = 1 there.
+    refit_from_ : int
+        Number of labels before those that a refit should take: `since_`, or 0 without an alarm. Where labels can't tell
+        whether the probabilities were true at first, which `since_` has as 0, those before the likeliest start.
     since_ : int or None
         Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; 0 where
         they don't show that the probabilities were true before; None without an alarm.
@@ -257,7 +259,8 @@ class CalibrationMonitor(Watch):
         )
         self._take_on(self._bets(log_p.numpy().reshape(*known.shape, -1), y_encoded, rows, sizes, null))
         self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
-        self.gain_ = gain / max(1, self.n_samples_ - self._evidence.newest)
+        self.refit_from_ = self._evidence.newest
+        self.gain_ = gain / max(1, self.n_samples_ - self.refit_from_)
 
     def _bets(self, log_p, y_encoded, samples, sizes, null):
         """Yield log e-values and sums of some units after the other, of so many samples each, one after another.
@@ -331,17 +334,17 @@ class CalibrationMonitor(Watch):
             start = "were never true, as held-out labels say"
         else:
             start = "were never true, or changed before labels could tell"
-            if evidence.newest:
-                when = f"from the first {unit} on or since about {unit} {evidence.newest:,}, which these can't tell"
-        if evidence.newest > evidence.since:
-            those = f"the newest {unit}s, those since about {unit} {evidence.newest:,}"
+            if self.refit_from_:
+                when = f"from the first {unit} on or since about {unit} {self.refit_from_:,}, which these can't tell"
+        if self.refit_from_ > evidence.since:
+            those = f"the newest {unit}s, those since about {unit} {self.refit_from_:,}"
         confidence = "its confidence has been right, within the tolerance,"
         if max(self.temperature_, 1 / self.temperature_) > 1 + self._rules["tolerance"]:
             confidence = f"the classifier has been {'over' if self.temperature_ > 1 else 'under'}-confident"
         yield f"The probabilities {start}: {confidence} {when}."
         yield f"A refit of T on {those}, {won}."
         # Bets on class frequencies learn as they go.
-        n_since = max(1, self.n_samples_ - evidence.newest)
+        n_since = max(1, self.n_samples_ - self.refit_from_)
         more = gain_of_frequencies(evidence.totals - evidence.before) - n_since * self.gain_
         if more < -math.log(self._rules["alpha"]):
             yield "Bets on class frequencies have won no more than T alone would; other changes aren't tested."

@@ -146,7 +146,7 @@ def test_where_the_start_cannot_be_told_the_newest_labels_are_advised():
             summaries[seed],
         )
         monitor, start = watched_few[seed], int(told[1])
-        assert monitor.since_ == 0 and 20 <= start < monitor.n_samples_
+        assert monitor.since_ == 0 and 20 <= start == monitor.refit_from_ < monitor.n_samples_
         parts = drawn(seed, n=50), drawn(seed + 100, n=600, **ALTERED["over-confident"])
         logits, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         newest = TemperatureScaling().fit(logits[start:], y[start:])
