@@ -19,6 +19,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp._judging.splits import draw_folds
 from skclamp.exceptions import CalibrationSetWarning
 
 Z = logits(800)
@@ -42,24 +43,26 @@ def test_a_part_that_loses_is_warned_of_and_told(calibrator):
     found = warned(calibrator, Z, APART, by=list(BY))
     old = found.parts_["old"]
     assert old["loses"] and old["difference"] > 2.2 * old["standard_error"] > 0
-    own = TemperatureScaling().fit(Z[BY == "old"], APART[BY == "old"])
-    losses = [-each.predict_log_proba(Z)[np.arange(800), APART][BY == "old"] for each in (found, own)]
-    assert old["difference"] == pytest.approx(np.mean(losses[0] - losses[1]) - 1 / 400, abs=1e-6)
-    assert old["standard_error"] == pytest.approx(np.std(losses[0] - losses[1], ddof=1) / 20, rel=1e-4)
+    mine, y = Z[BY == "old"], APART[BY == "old"]
+    fold = draw_folds(torch.from_numpy(mine).double().log_softmax(1), *map(torch.from_numpy, (y, np.ones(400))), 2)
+    own = [TemperatureScaling().fit(mine[fold != half], y[fold != half]).predict_log_proba(mine) for half in range(2)]
+    lost = (np.where(fold[:, None], own[1], own[0]) - found.predict_log_proba(mine))[np.arange(400), y]
+    assert old["difference"] == pytest.approx(lost.mean(), abs=1e-6)
+    assert old["standard_error"] == pytest.approx(lost.std(ddof=1) / 20, rel=1e-4)
     told = (
         f"NLL by part against a temperature of its own, in sample: 'new' {found.parts_['new']['difference']:+.2g} nats"
     )
     assert told in found.summary()
     assert told.replace("'", "&#x27;") in found._repr_html_()
     np.testing.assert_array_equal(found.predict_proba(Z), calibrator.fit(Z, APART).predict_proba(Z))
-    assert not hasattr(calibrator, "parts_")
+    assert not hasattr(calibrator, "parts_") and "NLL by part" not in calibrator.summary()
 
 
 def test_parts_that_are_alike_are_told_without_a_warning():
     for seed in range(10):
         calibrator = TemperatureScaling().fit(Z, labels_of(Z, 2.0, seed), by=torch.arange(800) % 2)
         assert not any(part["loses"] for part in calibrator.parts_.values())
-        assert list(calibrator.parts_) == ["0", "1"]
+        assert list(calibrator.parts_) == [0, 1]
 
 
 def test_what_counts_is_independent():
@@ -71,8 +74,10 @@ def test_what_counts_is_independent():
     twice = warned(TemperatureScaling(), *(np.repeat(each, 2, 0) for each in (Z, APART)), by=np.repeat(BY, 2))
     once = warned(TemperatureScaling(), Z, APART, by=BY)
     assert twice.parts_["old"] == pytest.approx(once.parts_["old"], rel=1e-6)
-    grouped = TemperatureScaling().fit(Z, APART, by=BY, groups=np.arange(800) // 80)
+    with pytest.warns(CalibrationSetWarning, match="most parts have fewer than 20 independent samples"):
+        grouped = TemperatureScaling().fit(Z, APART, by=BY, groups=np.arange(800) // 80)
     assert grouped.parts_["old"]["n_samples"] == 10 and not grouped.parts_["old"]["loses"]
+    assert np.isnan(grouped.parts_["old"]["standard_error"])
     weighted = TemperatureScaling().fit(Z, ALIKE, by=few, sample_weight=(few != "few").astype(float))
     assert set(weighted.parts_) == {"old", "new"}
 
@@ -87,6 +92,17 @@ def test_several_labels_and_places():
     places = np.repeat(Z[:, :, None], 3, 2), np.repeat(APART[:, None], 3, 1)
     dense, flat = warned(TemperatureScaling(), *places, by=BY), warned(TemperatureScaling(), Z, APART, by=BY)
     assert dense.parts_["old"] == pytest.approx(flat.parts_["old"], rel=1e-4)
+
+
+def test_independent_places_are_judged_as_samples_are():
+    rng = np.random.default_rng(0)
+    places, by = rng.normal(scale=3, size=(60, 3, 16, 16)), np.arange(60) % 2
+    y = (places / np.where(by, 1.5, 1)[:, None, None, None] + rng.gumbel(size=places.shape)).argmax(1)
+    dense = TemperatureScaling().fit(places, y, by=by).parts_
+    flat = TemperatureScaling().fit(np.moveaxis(places, 1, 3).reshape(-1, 3), y.ravel(), by=by.repeat(256)).parts_
+    for part in (0, 1):
+        difference, error = dense[part]["difference"], dense[part]["standard_error"]
+        assert difference == pytest.approx(flat[part]["difference"], abs=error) and difference > 2 * error
 
 
 def test_a_clamp_tells_it_in_its_verdict(tmp_path):
@@ -128,3 +144,8 @@ def test_parts_are_metadata(routed):
 def test_what_names_no_parts_is_refused(by):
     with pytest.raises(ValueError, match="^by must "):
         TemperatureScaling().fit(Z, ALIKE, by=by)
+
+
+def test_parts_beside_wrong_labels_are_refused():
+    with pytest.raises(ValueError, match="by must be None where label_noise"):
+        TemperatureScaling(label_noise="auto").fit(Z, ALIKE, by=BY)

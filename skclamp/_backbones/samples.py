@@ -169,7 +169,7 @@ class Samples:
             backbone=backbone,
             metadata=metadata,
             groups=_numbers_of_groups(metadata, len(logits)),
-            parts=None if metadata.by is None else check_groups(metadata.by, len(logits), "by").astype(str),
+            parts=None if metadata.by is None else check_groups(metadata.by, len(logits), "by"),
             **rest,
         )
 

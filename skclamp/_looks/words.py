@@ -85,6 +85,10 @@ LOSING_PARTS = (
     "one calibrator for all parts is worse for {} than a temperature of its own, beyond its error: fit one calibrator "
     "each; summary tells by how much"
 )
+SMALL_PARTS = (
+    f"most parts have fewer than {MIN_SAMPLES_PER_PARAMETER} independent samples, too few to tell: by is for parts "
+    "such as scanners; samples that depend on each other are told of by groups"
+)
 NEVER_TRUE = (
     "the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
     "anew, on more samples or by a map with more parameters, such as {map}; summary says how they are off"
@@ -231,7 +235,7 @@ def hopeless(n_samples, n_classes, owner):
     )
 
 
-def by_part(parts, where):
+def by_part(parts):
     """Of what one calibrator for all costs each part, as `parts_` of a calibrator tells."""
     told = [
         f"{name!r} {part['difference']:+.2g} nats (standard error {part['standard_error']:.2g})"
@@ -240,4 +244,5 @@ def by_part(parts, where):
         for name, part in parts.items()
     ]
     more = ", ..." if len(told) > MAX_SHOWN else ""
+    where = "held out" if all(part["held_out"] for part in parts.values()) else "in sample"
     return f"NLL by part against a temperature of its own, {where}: {', '.join(told[:MAX_SHOWN])}{more}."

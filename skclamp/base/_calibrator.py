@@ -145,12 +145,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         vote. Or the share of labels among the zeros, (hits + 1) / zeros, where that is less and has a clearly lower
         NLL: so are zeros of masked actions and cut vocabularies. Elsewhere it is 0, and so it is for networks, and for
         bins and ranks, which take no logarithm.
-    parts_ : dict of str to dict
+    parts_ : dict of str, int, float or bool to dict
         Only where `fit` was given ``by``. Of each part with weight "n_samples", of how many independent samples it is,
         the "difference" of its mean NLL from that of a temperature of its own, in nats, and its "standard_error"; and
-        "loses", whether this is by more than 0.01 nats, and than chance makes of the worst part: on 20 samples or more,
-        in Student's test at 2.5 % over the number of parts. The NLL is that of clamping held out, where folds judged
-        what is kept; of other calibrators that of the samples they learned from.
+        "loses", whether this is by more than 0.01 nats, and than chance makes of the worst part: in Student's test at
+        2.5 % over the number of parts. The temperature is fitted to one half of the part's samples and judged on the
+        other, each in turn; of fewer than 20 samples the difference and its error are NaN. The NLL is that of clamping
+        held out, as "held_out" says, where folds judged what is kept; of other calibrators that of the samples they
+        learned from.
 
     Examples
     --------
@@ -241,9 +243,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             group counts as one sample. What is learned from all the samples is the same. Splitters that go by groups,
             such as ``GroupKFold()``, get them.
         by : array-like of shape (n_samples,), default=None
-            Names of the parts that samples come from, such as scanners, sites or cameras: what is learned stays the
-            same, but `parts_` and `summary` tell which part would do better with a calibrator of its own, and a warning
-            says so. Parts needn't be independent of each other, which is what `groups` are for.
+            Names or numbers of the parts that samples come from, such as scanners, sites or cameras: what is learned
+            stays the same, but `parts_` and `summary` tell which part would do better with a calibrator of its own, and
+            a warning says so. Parts needn't be independent of each other, which is what `groups` are for. Not beside
+            ``label_noise``.
         **params : dict
             For the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, the weights
             and the groups go to whoever requests them.
@@ -610,12 +613,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             tell(findings)
         return Scores(before, after, len(drawn) / n_counted, held_out)
 
-    def _judge_parts(self, parts, rows, losses=None, where="in sample"):
+    def _judge_parts(self, parts, rows, losses=None, held_out=False):
         """Set and tell what one calibrator for all costs each part; see `judged_by_part`."""
         if losses is None:
             losses = -log_likelihoods(self.map_(rows.logits.to(torch.float64, copy=True)), rows.y, 1.0).cpu().numpy()
-        self.parts_ = judged_by_part(parts, rows, losses)
-        self._by_part = [words.by_part(self.parts_, where)]
+        self.parts_ = judged_by_part(parts, rows, losses, held_out)
+        if np.mean([np.isnan(part["difference"]) for part in self.parts_.values()]) > 0.5:
+            note(words.SMALL_PARTS, CalibrationSetWarning)
         if losing := [repr(name) for name, part in self.parts_.items() if part["loses"]]:
             note(words.LOSING_PARTS.format(", ".join(losing)), CalibrationSetWarning)
 
@@ -966,7 +970,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         scores = getattr(self, "_scores", None)
         sentences = [] if scores is None else [scores.sentence(self._tags.held_out)]
         sentences += self._sentences()
-        sentences += getattr(self, "_by_part", [])
+        # A clamp's verdict may tell it.
+        if hasattr(self, "parts_") and (told := words.by_part(self.parts_)) not in " ".join(sentences):
+            sentences.append(told)
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
         if getattr(self, "label_noise_", 0.0):
@@ -1040,6 +1046,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             # A scorer sees the samples of all.
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         by = params.pop("by", None)
+        if by is not None and getattr(self, "label_noise", None) is not None:
+            raise ValueError("by must be None where label_noise isn't: wrong labels don't tell which part loses")
         if by is not None and y is not None:
             by = check_groups(by, len(y), "by")
         if "groups" in params and y is not None:

@@ -5,6 +5,7 @@ import torch
 from scipy import stats
 
 from .._judging.paired import n_effective, of_groups, student_below_zero
+from .._judging.splits import draw_folds
 from .._looks.words import MIN_SAMPLES_PER_PARAMETER
 from .._solvers.temperature import log_likelihoods, solve_temperature
 
@@ -13,24 +14,40 @@ _TRIFLE = 0.01
 _LEVEL = 0.025
 
 
-def judged_by_part(parts, rows, losses):
-    """What `BaseCalibrator.parts_` tells: of samples' parts, the `Rows` of their own logits, and NLLs as calibrated.
-
-    A temperature of the part's own is the least that fits it better. It is fitted to the samples that judge it: what
-    it gains by that on the average, and loses on new ones, is taken from it (Akaike's criterion).
-    """
-    part = parts.repeat(len(rows.y) // len(parts))
-    names = np.unique(part[rows.weight.numpy() > 0]).tolist()
+def judged_by_part(parts, rows, losses, held_out):
+    """What `BaseCalibrator.parts_` tells: of samples' parts, the `Rows` of their own logits, and NLLs as calibrated."""
+    names, number = np.unique(parts, return_inverse=True)
+    number = number.repeat(len(rows.y) // len(parts))
+    counted = np.unique(number[rows.weight.numpy() > 0])
     found = {}
-    for name in names:
-        logits, y, weight, unit = rows.take(torch.from_numpy(part == name))
-        temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature
-        lost = losses[part == name] + log_likelihoods(logits, y, temperature).cpu().numpy()
-        lost, weight = of_groups(lost, weight.numpy(), unit)
-        mean, error, _ = student_below_zero(lost, weight)
-        n_samples = float(n_effective(weight))
-        difference = mean - 1 / n_samples
-        least = max(_TRIFLE, error * stats.t.isf(_LEVEL / len(names), max(1.0, n_samples - 1)))
-        loses = bool(n_samples >= MIN_SAMPLES_PER_PARAMETER and difference > least)
-        found[name] = {"n_samples": n_samples, "difference": difference, "standard_error": error, "loses": loses}
+    for name, own in zip(names[counted].tolist(), counted, strict=True):
+        part = rows.take(torch.from_numpy(number == own))
+        weight = part.weight.numpy()
+        n_samples = float(n_effective(of_groups(weight, weight, part.unit)[1]))
+        difference = error = np.nan
+        loses = False
+        if n_samples >= MIN_SAMPLES_PER_PARAMETER:
+            lost = of_groups(losses[number == own] - _own_losses(part), weight, part.unit)
+            difference, error, _ = student_below_zero(*lost)
+            loses = bool(difference > max(_TRIFLE, error * stats.t.isf(_LEVEL / len(counted), n_samples - 1)))
+        found[name] = {
+            "n_samples": n_samples,
+            "difference": difference,
+            "standard_error": error,
+            "loses": loses,
+            "held_out": held_out,
+        }
     return found
+
+
+def _own_losses(rows):
+    """NLLs of a part's rows under a temperature of its own: that of the half of its units which they aren't in."""
+    log_proba = rows.logits.double().log_softmax(1)
+    fold = draw_folds(log_proba, rows.y, rows.weight, 2, rows.unit)
+    losses = np.empty(len(fold))
+    for half in (fold == 0, fold == 1):
+        logits, y, weight, _ = rows.take(torch.from_numpy(~half))
+        temperature = solve_temperature(logits, y, sample_weight=weight, prior=True).temperature
+        held_out = rows.take(torch.from_numpy(half))
+        losses[half] = -log_likelihoods(held_out.logits, held_out.y, temperature).cpu().numpy()
+    return losses

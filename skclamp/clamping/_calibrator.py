@@ -31,7 +31,7 @@ from .._judging.words import (
     sentences,
     verdict_of,
 )
-from .._looks.words import perturbed_without
+from .._looks.words import by_part, perturbed_without
 from .._pooling.candidates import tried_places
 from .._pooling.pool import Pool, losses_under
 from .._solvers.temperature import warn_of_bound
@@ -572,9 +572,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
             losses = losses_under(clamp.output, clamp.temperature, rows)
         held_out = clamp.tried is not None or clamp.scales is not None
         raw = judging.rows(judging.raw, tried_places(len(judging)))
-        self._judge_parts(judging.parts, raw, losses, "held out" if held_out else "in sample")
+        self._judge_parts(judging.parts, raw, losses, held_out)
         if verdict := self._verdicts().get("perturbation"):
-            self.verdict_ = replace(verdict, reason=f"{verdict.reason} {self._by_part.pop()}")
+            self.verdict_ = replace(verdict, reason=f"{verdict.reason} {by_part(self.parts_)}")
 
     def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_observed):
         """The `Clamp` that folds allow, and the `Decision` of each stage by its name: the chain of stages."""
