@@ -145,6 +145,7 @@ def test_most_recordings_are_known_and_others_hardly_ever(n):
             np.argsort(y, kind="stable"),
             np.lexsort([X.max(1), y[rows]]),
             np.argsort(softmax(X, 1).max(1)),
+            np.lexsort([softmax(X[rows], 1).max(1), X[rows].argmax(1), y[rows]]),
         ):
             others.append(told(calibrator.fit, X[rows][order], y[rows][order])[1] == [RECORDING])
     assert np.mean(recordings) >= 0.9
@@ -173,6 +174,27 @@ def test_intervals_go_by_stretches_of_a_recording(metric):
     by_itself = bootstrap_interval(metric, y, proba, n_resamples=200, groups=np.arange(len(y)), random_state=0)
     assert found.value == pytest.approx(single.value)
     assert found.standard_error > 1.2 * max(single.standard_error, by_itself.standard_error)
+
+
+@pytest.mark.parametrize("n", [50, 600])
+def test_rows_sorted_by_class_and_probability_are_no_recording(n):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        p = rng.uniform(size=n)
+        y = (rng.uniform(size=n) < p**2).astype(int)
+        order = np.lexsort([p, y])
+        found, other = (
+            bootstrap_interval(brier_score, *rows, random_state=0) for rows in ((y, p), (y[order], p[order]))
+        )
+        assert found[2:] == pytest.approx(other[2:], rel=0.15)
+
+
+def test_few_stretches_are_told_alone():
+    X, y = stream(5, 100)
+    proba = softmax(X, 1)
+    with pytest.warns(CalibrationSetWarning, match="looks like a recording.*each counts by itself"):
+        found = bootstrap_interval(brier_score, y, proba, random_state=0)
+    assert found == bootstrap_interval(brier_score, y, proba, groups=np.arange(100), random_state=0)
 
 
 def test_comparisons_go_by_stretches_of_a_recording():

@@ -15,12 +15,15 @@ from .._utils.parameters import check_choice, check_number, check_parameters, ch
 from .._utils.warnings import note, silenced
 from ..exceptions import CalibrationSetWarning
 from ._binning import Probabilities
-from ._inversion import N_LARGER, DrawnErrors, can_draw, n_draws_for
+from ._inversion import DrawnErrors, can_draw, draws_for
 from ._metric import against_rest, check_metric, facts_of, options_of, rows_of_classes, split_rows
 from ._noise_floor import draw_labels
 from ._resampling import AnyMetric, ErrorOfPairs, MeanScore, resampling_counts
 
 _IN_ORDER = IN_ORDER.format(samples="the rows", then=COUNTED, groups="groups")
+# Fewer tell nothing of how a mean varies.
+_MIN_STRETCHES = 8
+_FEW_IN_ORDER = _IN_ORDER.replace(COUNTED, "each counts by itself, as stretches of {length} would be too few")
 # Where the curve of medians is computed.
 _SCALES = np.append(0, np.geomspace(1 / 64, 64, 48))
 
@@ -119,7 +122,7 @@ def bootstrap_interval(
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
     n_resamples : int, default=1000
-        Number of replicates.
+        Number of replicates. Ends that come from labels drawn, of few samples, don't depend on it.
     confidence_level : float, default=0.95
         Probability that the interval covers the true value, between 0 and 1.
     method : {"debiased", "percentile", "basic"}, default="debiased"
@@ -169,16 +172,15 @@ def bootstrap_interval(
     metric is a mean over samples, and its interval that of the bootstrap-t.
 
     Residuals of few samples vary too little in replicates, and not at all where hardly an event came true. So the ends
-    of binned and KS errors of about 500 samples or fewer (1,000 with few bins, and fewer above 95 %) come from labels
-    drawn from probabilities that may be the true ones: those told, moved by the gaps of the bins times a factor, or by
-    a slope or an offset of the log-odds. Groups of others than copies, several labels a sample and places keep their
-    replicates.
+    of binned and KS errors of about 500 samples or fewer (1,000 with few bins) come from labels drawn from
+    probabilities that may be the true ones: those told, moved by the gaps of the bins times a factor, or by a slope or
+    an offset of the log-odds. Groups of others than copies, several labels a sample and places keep their replicates.
 
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
     labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few samples the replicates
     vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %). None are drawn where
-    it is 0 anyway, for proper scores and for other methods.
+    it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws are about those of 99.9 %.
     The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance
     for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
     proof of calibration.
@@ -221,7 +223,7 @@ def bootstrap_interval(
         if method == "basic" or (method == "debiased" and is_error):
             mirrored = 2 * form.value - np.array([replicates.mean(), high, low])
             debiased, low, high = np.maximum(mirrored, 0.0 if is_error else -np.inf)
-    if method == "debiased" and isinstance(form, ErrorOfPairs) and can_draw(form, tail):
+    if method == "debiased" and isinstance(form, ErrorOfPairs) and can_draw(form):
         low, high = DrawnErrors(form, tail, random_state).interval()
         low = min(low, debiased)
     elif method == "debiased" and is_error and low > 0 and _may_be_noise(sample, tail, random_state):
@@ -414,8 +416,9 @@ def _stretches(rows):
     length = stretch_of(losses, confidence, kinds)
     if length == 0:
         return None
-    note(_IN_ORDER.format(length=length), CalibrationSetWarning)
-    return np.arange(proba.n_units) // length
+    are_few = proba.n_units < _MIN_STRETCHES * length
+    note((_FEW_IN_ORDER if are_few else _IN_ORDER).format(length=length), CalibrationSetWarning)
+    return None if are_few else np.arange(proba.n_units) // length
 
 
 def _replicates(forms, proba, n_resamples, random_state, n_jobs=None):
@@ -431,15 +434,16 @@ def _replicates(forms, proba, n_resamples, random_state, n_jobs=None):
 def _may_be_noise(sample, tail, random_state):
     """Return True where probabilities, if calibrated, show as large an error more often than `tail`, by drawing labels.
 
-    Of a calibrated sample fewer than `N_LARGER` do with the probability `tail` at most, however small the sample is;
-    residuals resampled in bins of few samples vary too little.
+    Of a calibrated sample too few do with the probability `tail` at most, however small the sample is; residuals
+    resampled in bins of few samples vary too little.
     """
     proba = sample.proba
-    draws = draw_labels(proba, n_draws_for(tail), random_state, alike=proba.n_units < proba.n_samples)
+    n_draws, n_larger = draws_for(tail)
+    draws = draw_labels(proba, n_draws, random_state, alike=proba.n_units < proba.n_samples)
     # What is odd about the labels is chance.
     with silenced():
         errors = np.array([sample.metric(labels, proba) for labels in draws])
-    return np.count_nonzero(errors >= sample.form.value * (1 - 1e-12)) >= N_LARGER
+    return np.count_nonzero(errors >= sample.form.value * (1 - 1e-12)) >= n_larger
 
 
 def _debiased(sample, sums):

@@ -13,10 +13,10 @@ from scipy.special import expit, logit
 
 from ._binning import ROUNDING, ratios
 
-# As large an error in so many draws may be noise.
-N_LARGER = 5
-# Draws times units and groups of pairs. Of more, replicates take less time and groups hold enough for them.
-_MAX_SIZE = 200_000
+# As large an error in so many draws may be noise, fewer where the most draws are too few for a tail.
+_N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 200
+# Units and groups of pairs. Of more, replicates take less time and groups hold enough for them.
+_MAX_SIZE = 1000
 # What the true probabilities may differ by from those told: the gaps of bins times a factor, slopes and offsets of the
 # log-odds. Steps along each are at most `_FARTHEST`.
 _DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
@@ -28,17 +28,21 @@ _LEAST = 1e-6
 _COPIED = 0.01
 
 
-def n_draws_for(tail):
-    """Number of draws of which fewer than `N_LARGER` lie beyond a quantile."""
-    return math.ceil(N_LARGER / tail) - 1
+def draws_for(tail):
+    """Number of draws, and how many as large an error may be noise: fewer lie beyond the quantile of a tail.
+
+    Draws of a larger tail are the first of a smaller one's, so that ends are no nearer at a higher level.
+    """
+    n_larger = math.floor(tail * (_MAX_DRAWS + 1))
+    return min(math.ceil(_N_LARGER / tail) - 1, _MAX_DRAWS), min(max(n_larger, 1), _N_LARGER)
 
 
-def can_draw(form, tail):
+def can_draw(form):
     """Return whether hits can be drawn: of few units, each a sample or its copies; nothing tells how others agree."""
     told = np.stack([form.pairs.hits, form.pairs.confidence])
     _, first, place = np.unique(form.pairs.unit, return_index=True, return_inverse=True)
     are_copies = np.abs(told - told[:, first[place]]).max() <= _COPIED
-    return are_copies and n_draws_for(tail) * (len(first) + form.groups.shape[1]) <= _MAX_SIZE
+    return are_copies and len(first) + form.groups.shape[1] <= _MAX_SIZE
 
 
 class DrawnErrors:
@@ -58,7 +62,10 @@ class DrawnErrors:
         pairs = form.pairs
         _, first, place = np.unique(pairs.unit, return_index=True, return_inverse=True)
         self._form, self._tail = form, tail
-        self._uniform = random_state.random_sample((n_draws_for(tail), len(first)))
+        n_draws, self._n_larger = draws_for(tail)
+        uniform = random_state.random_sample((n_draws, len(first)))
+        # Blocks take less time and memory.
+        self._blocks = np.array_split(uniform, math.ceil(n_draws / _BLOCK))
         # A hit that is replaced by its confidence is none.
         masses = pairs.masses * np.isin(pairs.hits, (0, 1))
         of_pairs = form.groups.multiply(masses[:, None]).tocsr()
@@ -78,9 +85,9 @@ class DrawnErrors:
         least = max(1.0, self._tail * n_smaller)
         highs = [self._true_error(self._last(direction, 0, least)) for direction in _DIRECTIONS]
         high = max(self._form.value, *highs)
-        if n_larger >= N_LARGER:
+        if n_larger >= self._n_larger:
             return 0.0, high
-        last = [self._last(direction, 1, N_LARGER - 1) for direction in _DIRECTIONS]
+        last = [self._last(direction, 1, self._n_larger - 1) for direction in _DIRECTIONS]
         lows = [self._true_error(step) for step in last if np.abs(step).max() < _FARTHEST]
         return min(lows, default=self._form.value), high
 
@@ -97,7 +104,8 @@ class DrawnErrors:
 
     def _counts(self, step):
         """Numbers of draws whose error is no larger, and no smaller, than the one found."""
-        error = self._errors(self._uniform < self._probabilities(step))
+        probabilities = self._probabilities(step)
+        error = np.concatenate([self._errors(block < probabilities) for block in self._blocks])
         found = self._form.estimate
         return np.sum(error <= found * (1 + ROUNDING)), np.sum(error >= found * (1 - ROUNDING))
 

@@ -9,12 +9,10 @@ from scipy.stats import beta
 
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
-    adaptive_expected_calibration_error,
     bootstrap_interval,
     brier_score,
     expected_calibration_error,
     ks_calibration_error,
-    maximum_calibration_error,
     negative_log_likelihood,
     paired_bootstrap_test,
 )
@@ -126,19 +124,24 @@ def test_no_positive_leaves_as_many_possible_as_the_exact_binomial_interval(metr
         assert found.low == 0
 
 
-def test_ends_are_errors_that_there_are():
-    """And of certain answers, and of samples without weight, or below the threshold."""
-    p, y = np.array([0.1, 0.3, 0.6, 0.8, 1.0] * 4), np.array([0, 0, 1, 0, 1] * 4)
-    weight = np.arange(20.0) % 7
-    for metric in (expected_calibration_error, maximum_calibration_error, adaptive_expected_calibration_error):
-        for options in ({}, {"sample_weight": weight}):
-            found = bootstrap_interval(partial(metric, threshold=0.2), y, p, random_state=0, **options)
-            assert 0 <= found.low <= found.debiased and found.value <= found.high <= 1
+def test_errors_are_of_relative_weights():
+    p, y, weight = np.array([0.1, 0.3, 0.6, 0.8, 1.0] * 4), np.array([0, 0, 1, 0, 1] * 4), np.arange(20.0) % 7
     found, other = (
         bootstrap_interval(ks_calibration_error, y, p, sample_weight=factor * weight, random_state=0)
         for factor in (1, 100)
     )
     assert found == pytest.approx(other)
+
+
+@pytest.mark.parametrize("metric", [expected_calibration_error, ks_calibration_error])
+@pytest.mark.parametrize("y", [np.zeros(50, int), np.arange(50) % 10 == 0])
+def test_ends_widen_with_the_level(metric, y):
+    found = [
+        bootstrap_interval(metric, y, np.full(50, 0.02), confidence_level=level, n_resamples=20, random_state=0)
+        for level in (0.9, 0.95, 0.99, 0.999)
+    ]
+    assert np.all(np.diff([each.high for each in found]) > 0)
+    assert np.all(np.diff([each.low for each in found]) <= 0)
 
 
 def told_too_low(n, rng):
