@@ -338,4 +338,4 @@ def look_at_label_noise(logits, proba, y_encoded, weight):
         return []
     some = drawn_rows(len(proba), max(1, _MAX_LOGITS_FOR_RATE // proba.shape[1]))
     _, rate, gain = solve_label_noise(logits[some], y_encoded[some], weight[some])
-    return [Finding(words.LABEL_NOISE.format(rate=rate, gain=gain))] if gain > _CLEAR_GAIN else []
+    return [Finding(words.LABEL_NOISE.format(rate=rate, gain=gain))] if rate and gain > _CLEAR_GAIN else []

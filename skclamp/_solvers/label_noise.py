@@ -23,14 +23,15 @@ _TINY = 1e-9
 def solve_label_noise(logits, y, sample_weight, label_noise="auto", bounds=DEFAULT_BOUNDS):
     """Return T and e of the greatest likelihood where a label is another than the true class at the rate e.
 
-    A penalty holds log T near 0. Without a rate, given or found, T is that of `solve_temperature`.
+    A penalty holds log T near 0, the less the larger the sum of weights. Without a rate, given or found, T is that of
+    `solve_temperature`.
 
     Parameters
     ----------
     logits, y, sample_weight, bounds
         As `solve_temperature` takes them; logits may be -inf.
     label_noise : "auto" or float, default="auto"
-        The rate, or "auto" for one that gains three nats.
+        The rate, or "auto" for one that gains three nats and isn't the largest that is searched.
 
     Returns
     -------
@@ -46,8 +47,7 @@ def solve_label_noise(logits, y, sample_weight, label_noise="auto", bounds=DEFAU
         (-math.log(bounds[1]), -math.log(bounds[0])),
         _RATES if label_noise == "auto" else (label_noise, label_noise),
     ]
-    # As many equally weighted samples would tell as much.
-    weight = sample_weight.to(logits.device) * (sample_weight.sum() / sample_weight.square().sum()).item()
+    weight = sample_weight.to(logits.device)
 
     def loss(part, y, weight):
         place, rate = theta
@@ -63,20 +63,34 @@ def solve_label_noise(logits, y, sample_weight, label_noise="auto", bounds=DEFAU
     theta = torch.tensor(start, dtype=torch.float64, device=logits.device, requires_grad=True)
     data = logits, y.to(logits.device), weight
     found = minimise_by_gradient(loss, [theta], data, penalty=_PENALTY, bounds=limits, **_OPTIONS)
-    gain = weight.sum().item() * plain.loss + _PENALTY / 2 * place**2 - found.fun
-    if label_noise == "auto" and gain < _LEAST_GAIN:
-        return plain, 0.0, gain
+    gain = weight.sum().item() * plain.loss - found.fun
+    penalty = _PENALTY / 2 * place**2
     place, rate = found.x.tolist()
+    # What the penalty alone gains is no reason. Logits that are off in another way take any rate.
+    if label_noise == "auto" and (gain < _LEAST_GAIN or rate >= _RATES[1]):
+        return plain, 0.0, gain + penalty
+    at_limits = dict(zip(limits[0], reversed(bounds), strict=True))
     solution = plain._replace(
-        temperature=math.exp(-place), n_passes=plain.n_passes + found.nfev, at_bound=False, prior_strength=0.0
+        temperature=at_limits.get(place, math.exp(-place)),
+        n_passes=plain.n_passes + found.nfev,
+        at_bound=bounds[0] < bounds[1] and place in at_limits,
+        prior_strength=0.0,
     )
-    return solution, rate, gain
+    return solution, rate, gain + penalty
 
 
 def noisy(log_proba, n_others, rate):
     """Log-probabilities of labels that are wrong at a rate, a tensor, each any of so many others, by those of right."""
     shared = rate / n_others
     return torch.logaddexp((1 - rate - shared).clamp(min=_TINY).log() + log_proba, shared.log())
+
+
+def noisy_proba(logits, rate):
+    """Probabilities of labels that are wrong at a rate, each any of the other classes that its sample has."""
+    proba = logits.softmax(1)
+    n_others = (logits > -torch.inf).sum(1, keepdim=True) - 1
+    wrong = rate * (1 - proba) / n_others.clamp(min=1)
+    return torch.where((logits > -torch.inf) & (n_others > 0), (1 - rate) * proba + wrong, proba)
 
 
 def probability_right(logits, y, rate):

@@ -36,6 +36,7 @@ from .._looks.diagnosis import (
 )
 from .._looks.labels import look_at_labels
 from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
+from .._solvers.label_noise import noisy_proba
 from .._solvers.temperature import log_likelihoods
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, counted_rows, n_axes, to_numpy
@@ -605,10 +606,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if looks and self._tags.treats_classes_alike:
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
-            proba = calibrated.softmax(1)
+            output = getattr(self, "output_", self)
+            proba = noisy_proba(calibrated, getattr(output, "label_noise_", 0.0))
             findings = look_at_frequencies(proba, y, weight, samples.classes, after[2], mend)
-            # Maps of more numbers have an answer of their own, and groups count as few samples.
-            if not findings and type(self.map_) is Temperature and samples.groups is None:
+            # Maps of more numbers, and of a rate, have an answer of their own, and groups count as few samples.
+            alone = type(self.map_) is Temperature and not getattr(output, "label_noise", None)
+            if not findings and alone and samples.groups is None:
                 findings = look_at_label_noise(logits, proba, y, weight)
             tell(findings)
         return Scores(before, after, len(drawn) / n_counted, held_out)

@@ -12,11 +12,11 @@ from .._solvers.label_noise import check_rate, probability_right, solve_label_no
 from .._solvers.one_vs_rest import PART_BESIDE_RIDGE, fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
 from .._solvers.penalty_path import folds_with_weight, last_that_gains, strength_while_few
 from .._solvers.pooled_platt import fit_pooled_platt
-from .._solvers.temperature import first_temperature
+from .._solvers.temperature import DEFAULT_BOUNDS, first_temperature
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import LABEL_NOISE, N_FOLDS, NOT_NEGATIVE, Choices
 from ..base import BaseCalibrator, Map
-from ..base._map import Learned, Temperature
+from ..base._map import Learned
 from ..base._seen_classes import labels_that_teach
 from ..base._tags import MapTags
 
@@ -158,9 +158,9 @@ class PlattScaling(OneVsRestScaling):
     label_noise : "auto", float or None, default=None
         The rate e of labels that are wrong, each any of the other classes: a class of probability p is then the label
         with ``(1 - e) p + e (1 - p) / (K - 1)`` of K classes, and e is left aside in predictions. A rate is at least 0
-        and less than (K - 1) / K. "auto" learns it, up to a half, as `TemperatureScaling` does, beside the map that
-        takes all labels to be right. Of labels that don't exclude each other K is 2, and they share the rate. None, as
-        0, takes all labels to be right.
+        and less than (K - 1) / K. "auto" learns it, up to a half, as `TemperatureScaling` does, from what the map
+        that takes all labels to be right makes of the logits. Of labels that don't exclude each other K is 2, and they
+        share the rate; ``pooling="none"`` takes none. None, as 0, takes all labels to be right.
     {shared_parameters}
 
     Attributes
@@ -174,7 +174,7 @@ class PlattScaling(OneVsRestScaling):
     temperature_ : float
         The optimal T of temperature scaling, where y is one label a sample.
     label_noise_ : float
-        The rate of wrong labels, given or learned; not there where ``label_noise`` is None, or each label is by itself.
+        The rate of wrong labels, given or learned; not there where ``label_noise`` is None.
     n_iter_ : int
         How often the losses of the class that took most were evaluated.
     {shared_attributes}
@@ -228,25 +228,29 @@ class PlattScaling(OneVsRestScaling):
     @property
     def _tags(self):
         # One temperature knows of no wrong labels, and is no rival on these.
-        return replace(super()._tags, n_per_class=2 if self.label_noise is None else 0)
+        return replace(super()._tags, n_per_class=0 if self.label_noise else 2)
 
     _map = PlattMap
     coef_ = Learned()
     shared_ = Learned()
 
     def _fit_rows(self, rows, n_labels=None):
+        rate = self.label_noise
+        if rate and n_labels and self.pooling == "none":
+            raise ValueError(f"label_noise must be None for labels by themselves (pooling='none'); got {rate!r}")
         super()._fit_rows(rows, n_labels)
-        # Labels by themselves have rates by themselves.
-        if self.label_noise is None or (n_labels and self.pooling == "none"):
-            return
-        check_rate(self.label_noise, rows.logits.shape[1])
-        found, rate, _ = solve_label_noise(rows.logits, rows.y, rows.weight, self.label_noise)
-        map_ = Temperature(temperature_=found.temperature)
+        if rate:
+            check_rate(rate, rows.logits.shape[1])
+            # Offsets that the map mends would look like wrong labels. On the scale of the logits T is likely near 1.
+            logits = self.map_(rows.logits.double()) / self.map_.coef_.mean().clamp(*DEFAULT_BOUNDS).item()
+            found, rate, _ = solve_label_noise(logits, rows.y, rows.weight, rate)
+            logits = logits / found.temperature
         for _ in range(_ROUNDS if rate else 0):
-            right = probability_right(map_(rows.logits.double()), rows.y, rate).to(rows.weight)
+            right = probability_right(logits, rows.y, rate).to(rows.weight)
             super()._fit_rows(rows._replace(weight=rows.weight * right), n_labels)
-            map_ = self.map_
-        self.label_noise_ = rate
+            logits = self.map_(rows.logits.double())
+        if rate is not None:
+            self.label_noise_ = float(rate)
 
     def _fit_logits(self, logits, y, sample_weight, **told):
         map_ = super()._fit_logits(logits, y, sample_weight, **told)

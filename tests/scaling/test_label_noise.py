@@ -9,7 +9,7 @@ from torch import nn
 
 import skclamp
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, PlattScaling, TemperatureScaling
-from skclamp.exceptions import CalibrationWarning
+from skclamp.exceptions import CalibrationWarning, NotConvergedWarning
 
 SHARPNESS = 1.6
 
@@ -70,6 +70,44 @@ def test_an_offset_is_no_noise():
     assert divergence(PlattScaling().fit(logits, y), logits, truth) > 0.04
 
 
+def labelled(logits, n_classes, rng):
+    """Labels of logits, of two classes or several labels by the log-odds of each."""
+    if n_classes == 3:
+        return (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    return (logits + rng.logistic(size=logits.shape) > 0).astype(int)
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, PlattScaling])
+@pytest.mark.parametrize("offset", [3, 4, 5])
+@pytest.mark.parametrize(("n_classes", "offsets"), [(2, 1), (3, np.eye(3)[0]), ("labels", -1), ("labels", [1, -1, 0])])
+def test_offsets_of_right_labels_are_no_noise(calibrator, offset, n_classes, offsets):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=2.0, size=3000 if n_classes == 2 else (3000, 3))
+    y = labelled(logits / 2 + offset * np.array(offsets), n_classes, rng)
+    fitted, plain = (quietly(calibrator(label_noise=rate), logits, y) for rate in ("auto", None))
+    assert fitted.label_noise_ == 0
+    np.testing.assert_array_equal(fitted.predict_proba(logits), plain.predict_proba(logits))
+
+
+def test_frequencies_that_are_off_are_told_beside_a_rate():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=2.0, size=3000)
+    y = labelled(logits / 2 + 4, 2, rng)
+    for label_noise in ("auto", 0.1):
+        with pytest.warns(CalibrationWarning, match="class frequencies are off"):
+            TemperatureScaling(label_noise=label_noise).fit(logits, y)
+    with pytest.warns(NotConvergedWarning, match="at the bound 1,? beyond"):
+        TemperatureScaling(label_noise=0.1, bounds=(1e-4, 1.0)).fit(*drawn(4, rate=0.1)[:2])
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, PlattScaling])
+def test_weights_are_repetitions(calibrator):
+    logits, y, _ = drawn(4, 200, rate=0.2)
+    twice = quietly(calibrator(label_noise=0.2), np.tile(logits, (2, 1)), np.tile(y, 2))
+    weighted = quietly(calibrator(label_noise=0.2), logits, y, sample_weight=np.full(200, 2.0))
+    assert weighted.temperature_ == pytest.approx(twice.temperature_, rel=1e-5)
+
+
 @pytest.mark.parametrize("calibrator", [TemperatureScaling, PlattScaling])
 def test_several_labels_and_places_share_the_rate(calibrator, tmp_path):
     rng = np.random.default_rng(0)
@@ -100,6 +138,11 @@ def test_rates_that_make_no_sense_are_refused():
             calibrator(label_noise=0.75).fit(logits, y)
         with pytest.raises(ValueError, match=r"'label_noise' parameter .*in the range \[0\.0, 1\.0\)"):
             calibrator(label_noise=1.0).fit(logits, y)
+        with pytest.raises(ValueError, match="'label_noise' parameter .*Got False"):
+            calibrator(label_noise=False).fit(logits, y)
+    with pytest.raises(ValueError, match=r"label_noise must be None .*pooling='none'"):
+        PlattScaling(label_noise=0.1, pooling="none").fit(logits, (logits > 0).astype(int))
+    TemperatureScaling(label_noise=0, gamma=1.0).fit(logits, y)
     with pytest.raises(ValueError, match="label_noise must be None where gamma is above 0; got 'auto'"):
         TemperatureScaling(label_noise="auto", gamma=1.0).fit(logits, y)
     with pytest.raises(ValueError, match="candidates must have label_noise=None"):
