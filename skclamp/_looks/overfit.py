@@ -43,8 +43,6 @@ def against_temperature(calibrator, rows):
         fold = torch.from_numpy(numbers == k)
         # Samples without weight are in no fold.
         train, held = (rows.take(part & (weight > 0)) for part in (~fold, fold))
-        # Few samples hold some maps: those of a fold no more than all of them do.
-        train = train._replace(weight=train.weight * (weight.sum() / train.weight.sum()))
         with silenced():
             mapped = calibrator._fitted_to(train, SOFTMAX).map_(held.logits.double())
         temperature = solve_temperature(train.logits, train.y, sample_weight=train.weight).temperature

@@ -12,7 +12,7 @@ from .softmax_regression import Solution
 _RIDGE = 1e-6
 # Of Platt's smoothing beside a ridge, as in the prior of temperature scaling: of flawless samples, which call for ever
 # steeper scores, the ridge alone holds too little.
-PART_BESIDE_RIDGE = 0.25
+_PART_BESIDE_RIDGE = 0.25
 _TOLERANCE = 1e-10
 
 
@@ -32,8 +32,10 @@ def scores_of(parameters, terms):
     return score
 
 
-def fit_one_vs_rest(terms, y, weight, *, ridge, monotone, part=PART_BESIDE_RIDGE):
+def fit_one_vs_rest(terms, y, weight, *, ridge, monotone):
     """Coefficients of ``sigmoid(sum_j coef_jk terms_jk + intercept_k)``, the probability that y is class k.
+
+    The targets are those of `smoothed`: Platt's, or beside a ridge a quarter of the way to them.
 
     Parameters
     ----------
@@ -45,8 +47,6 @@ def fit_one_vs_rest(terms, y, weight, *, ridge, monotone, part=PART_BESIDE_RIDGE
         Beside each class's mean loss, the strength of what draws its parameters to the start.
     monotone : bool
         No coefficient of a term below 0.
-    part : float, default=0.25
-        How far targets go towards Platt's, see `smoothed`.
 
     Returns
     -------
@@ -59,8 +59,8 @@ def fit_one_vs_rest(terms, y, weight, *, ridge, monotone, part=PART_BESIDE_RIDGE
 
     def fit(classes):
         x = torch.stack([*(term[:, classes].T for term in terms), torch.ones_like(terms[0][:, classes]).T], 1)
-        target = smoothed(y == classes.to(y)[:, None], weight, part)
-        return _fit(x, target, weight / weight.sum(), _RIDGE + ridge, monotone)
+        target = smoothed(y == classes.to(y)[:, None], weight, 1.0 if ridge is None else _PART_BESIDE_RIDGE)
+        return _fit(x, target, weight / weight.sum(), _RIDGE + (ridge or 0.0), monotone)
 
     theta, n_evaluations, converged = joined([fit(classes) for classes in chunks_of(n_classes, n_samples)])
     note_unconverged(converged)
@@ -79,7 +79,7 @@ def out_of_fold_losses(terms, y, weight, folds, ridge):
     return np.array(losses) / (weight * folds).sum().item()
 
 
-def smoothed(hit, weight, part=PART_BESIDE_RIDGE):
+def smoothed(hit, weight, part=_PART_BESIDE_RIDGE):
     """Targets (classes, samples) in place of 0 and 1, as if a part of one sample more had come out either way.
 
     With a part of 1 they are Platt's: (n+ + 1) / (n+ + 2) for a class's n+ samples, and 1 / (n- + 2) for the others.

@@ -8,15 +8,8 @@ from .softmax_regression import SoftmaxRegression, minimise
 # Of a decrease in a step of L-BFGS: enough to rank strengths by their out-of-fold losses.
 _TOLERANCE = 1e-6
 _CLEARLY_WORSE = 1e-3
-# From so many samples on nothing holds what has no penalty of its own.
-_ENOUGH_SAMPLES = 100
 # Of samples times parameters: where a pass multiplies more, one fold judges, as the fits take seconds each.
 _ALL_FOLDS_SIZE = 2**30
-
-
-def strength_while_few(weight):
-    """Strength of what holds a map without a penalty of its own: from 1 for hardly a sample to 0 for a hundred."""
-    return max(0.0, 1 - weight.sum().item() / _ENOUGH_SAMPLES)
 
 
 def last_that_gains(tried, least_gain=0.0):

@@ -73,23 +73,29 @@ class DrawnErrors:
         self._groups = csr_array((np.ones(len(place)), (place, np.arange(len(place))))) @ of_pairs
         self._told = pairs.confidence @ of_pairs
         self._logit = logit(pairs.confidence[first].clip(_LEAST, 1 - _LEAST))
-        self._gap = (form.groups @ ratios(pairs.residual @ of_pairs, masses @ form.groups))[first]
+        self._residual = pairs.residual @ of_pairs
+        self._gap = (form.groups @ ratios(self._residual, masses @ form.groups))[first]
 
     def interval(self):
         """Lower and upper end.
 
         The upper one bounds the chance of as small a value relative to that of calibrated probabilities (CLs). It isn't
-        below the value: hardly any of these may show as small a one.
+        below the value: hardly any of these may show as small a one. Where the value is no noise, its residuals tell
+        which directions lead away from the truth: an error says nothing of their sign.
         """
         n_smaller, n_larger = self._counts(np.zeros(3))
+        directions = [each for each in _DIRECTIONS if n_larger >= self._n_larger or self._leads_to_residuals(each)]
         least = max(1.0, self._tail * n_smaller)
-        highs = [self._true_error(self._last(direction, 0, least)) for direction in _DIRECTIONS]
+        highs = [self._true_error(self._last(direction, 0, least)) for direction in directions]
         high = max(self._form.value, *highs)
         if n_larger >= self._n_larger:
             return 0.0, high
-        last = [self._last(direction, 1, self._n_larger - 1) for direction in _DIRECTIONS]
+        last = [self._last(direction, 1, self._n_larger - 1) for direction in directions]
         lows = [self._true_error(step) for step in last if np.abs(step).max() < _FARTHEST]
         return min(lows, default=self._form.value), high
+
+    def _leads_to_residuals(self, step):
+        return (self._probabilities(step) @ self._groups - self._told) @ self._residual > 0
 
     def _last(self, direction, end, level):
         """Return the last step whose count of smaller errors (0) exceeds a level, or of larger ones (1) doesn't."""

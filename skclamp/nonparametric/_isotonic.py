@@ -8,7 +8,6 @@ import torch
 from sklearn import config_context
 from sklearn.isotonic import isotonic_regression
 
-from .._solvers.penalty_path import strength_while_few
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import POSITIVE
 from ..base import BaseCalibrator
@@ -40,9 +39,8 @@ class IsotonicCalibration(OneVsRestCalibrator):
 
     Each class's probability goes through the monotone function of least squared error to "this class or not", as
     scikit-learn's ``CalibratedClassifierCV(method="isotonic")`` does it; flexible, and prone to overfit small
-    calibration sets: below n = 100 samples a part of 1 - n / 100 is the uncalibrated probability. The predicted class
-    can change. Where that function is 0 the probability is 2.2e-16, so that losses stay finite; a class without a
-    sample has that of temperature scaling.
+    calibration sets. The predicted class can change. Where that function is 0 the probability is 2.2e-16, so that
+    losses stay finite; a class without a sample has that of temperature scaling.
 
     Parameters
     ----------
@@ -83,10 +81,7 @@ class IsotonicCalibration(OneVsRestCalibrator):
     """
 
     _map = LinearMaps
-
-    def _fit_class(self, proba, hit, weight):
-        knots, values = isotonic_knots(proba, hit, weight)
-        return knots, values + strength_while_few(weight) * (knots - values)
+    _fit_class = staticmethod(isotonic_knots)
 
 
 class StrictMap(LinearMaps):

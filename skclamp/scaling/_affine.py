@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from .._solvers.penalty_path import strength_while_few
 from .._solvers.softmax_regression import SoftmaxRegression, minimise, strengths_by_role
 from .._solvers.temperature import DEFAULT_BOUNDS, first_temperature, solve_temperature
 from .._utils.arrays import absent_again, absent_among, without
@@ -108,12 +107,7 @@ class VectorScaling(AffineScaling):
 
     Both minimise the negative log-likelihood, which is convex in them; the search starts at the optimal temperature.
     The log-softmax makes the map blind to constants added to a row of logits. A ridge too weak to be seen otherwise
-    keeps the optimum finite where the data are separable. Below n = 100 samples of K classes
-
-        (1 - n / 100) * (K / n) * (sum((T * coef - 1)^2) + sum(intercept^2))
-
-    joins the mean loss, with T the optimal temperature, which holds the map near temperature scaling.
-    ``StructuredVectorScaling(diagonal_penalty=0, intercept_penalty=0)`` is held by nothing.
+    keeps the optimum finite where the data are separable.
 
     Parameters
     ----------
@@ -172,8 +166,7 @@ class VectorScaling(AffineScaling):
 
     def _regression(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
-        penalty = features.shape[1] * strength_while_few(sample_weight) / map_.n_effective
-        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, penalty
+        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, 0.0
 
 
 @with_shared_docs

@@ -9,8 +9,8 @@ from torch.nn.functional import logsigmoid
 
 from .._judging.splits import draw_folds
 from .._solvers.label_noise import check_rate, probability_right, solve_label_noise
-from .._solvers.one_vs_rest import PART_BESIDE_RIDGE, fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
-from .._solvers.penalty_path import folds_with_weight, last_that_gains, strength_while_few
+from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
+from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._solvers.pooled_platt import fit_pooled_platt
 from .._solvers.temperature import DEFAULT_BOUNDS, first_temperature
 from .._utils.docstrings import with_shared_docs
@@ -114,17 +114,13 @@ class OneVsRestScaling(BaseCalibrator):
         found = first_temperature(logits, y, sample_weight)
         map_ = self._map(temperature_=found.temperature)
         scaled = logits.double() / found.temperature
-        ridge, part = self._ridge(map_, scaled, y, sample_weight, **told)
-        terms = map_.terms(scaled)
-        solution = fit_one_vs_rest(terms, y, sample_weight, ridge=ridge, part=part, monotone=self._monotone)
+        ridge = self._ridge(map_, scaled, y, sample_weight, **told)
+        solution = fit_one_vs_rest(map_.terms(scaled), y, sample_weight, ridge=ridge, monotone=self._monotone)
         self.n_iter_ = solution.n_evaluations
         return map_.learn(**dict(zip(map_.coefficients, solution.parameters, strict=True)))
 
     def _ridge(self, map_, scaled, y, sample_weight):
-        """Hook: the strength that draws the coefficients to the start, and the part of Platt's smoothing beside it."""
-        strength = strength_while_few(sample_weight)
-        ridge = scaled.shape[1] * strength / sample_weight.sum().item()
-        return ridge, 1 - (1 - PART_BESIDE_RIDGE) * strength
+        """Hook: what draws the coefficients to the start; None beside Platt's targets."""
 
 
 @with_shared_docs
@@ -136,9 +132,7 @@ class PlattScaling(OneVsRestScaling):
     ``sigmoid(coef_k * z_k + intercept_k)``, a logistic regression on whether the label is k, and a row is divided by
     its sum. z has the scale of the logits: of two classes it is their difference, or the single logit that was given.
     ``coef = 1 / T, intercept = 0`` is temperature scaling, where the search starts. The targets are Platt's, as if one
-    sample more had come out either way: few samples of a class, or separable ones, need them. Below n = 100 samples of
-    K classes ``s * (K / n) * ((T * coef - 1)^2 + intercept^2)`` with s = 1 - n / 100 joins the mean log loss, which
-    holds the map near temperature scaling, and the targets are 1 - 0.75 s of the way to Platt's.
+    sample more had come out either way: few samples of a class, or separable ones, need them.
 
     Of labels that don't exclude each other, y of shape (n_samples, n_labels), label l gets
     ``sigmoid(coef_l * z_l + intercept_l)``, z its logit. Most labels are rare, so that their pairs are drawn to one
@@ -382,7 +376,7 @@ class QuadraticScaling(OneVsRestScaling):
             losses = (out_of_fold_losses(terms, y, weight, folds, multiple * one) for multiple in tried)
             penalty = last_that_gains(zip(tried, losses, strict=True), _LEAST_GAIN / n_effective)
         self.penalty_ = float(penalty)
-        return one * self.penalty_, PART_BESIDE_RIDGE
+        return one * self.penalty_
 
 
 @with_shared_docs
@@ -393,8 +387,7 @@ class BetaCalibration(OneVsRestScaling):
     ``sigmoid(a_k * log(p_k) - b_k * log(1 - p_k) + intercept_k)`` with a, b >= 0, a logistic regression on whether the
     label is k, and a row is divided by its sum. It is what Bayes' rule gives when p_k follows one beta distribution in
     class k and another in the rest. ``a = b = 1, intercept = 0`` is temperature scaling, where the search starts. The
-    targets are Platt's, as if one sample more had come out either way: three parameters per class need them. Below 100
-    samples the map is held near temperature scaling, as `PlattScaling` is.
+    targets are Platt's, as if one sample more had come out either way: three parameters per class need them.
 
     Parameters
     ----------

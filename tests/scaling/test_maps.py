@@ -1,7 +1,5 @@
 """Every parametric map but the one temperature: its optimum against scipy's or scikit-learn's, the map by hand."""
 
-import warnings
-
 import numpy as np
 import pytest
 from _output_maps import draw
@@ -15,7 +13,6 @@ from skclamp import (
     DirichletCalibration,
     EnsembleTemperatureScaling,
     IntraOrderPreservingCalibration,
-    IsotonicCalibration,
     MatrixScaling,
     PlattScaling,
     QuadraticScaling,
@@ -24,7 +21,6 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.exceptions import CalibrationSetWarning
 
 ODIR = [MatrixScaling, DirichletCalibration]
 FREE_OF_FOLDS = {"off_diagonal_penalty": 0.3, "intercept_penalty": 0.2}
@@ -332,35 +328,3 @@ def test_too_few_classes():
 def test_bad_widths(sizes, error, message):
     with pytest.raises(error, match=message):
         IntraOrderPreservingCalibration(hidden_layer_sizes=sizes).fit(*draw(50))
-
-
-def _drawn(n_samples, n_classes, seed):
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(scale=2.5, size=(n_samples, n_classes))
-    return logits, (logits + rng.gumbel(size=logits.shape)).argmax(1)
-
-
-@pytest.mark.parametrize("n_classes", [2, 10])
-@pytest.mark.parametrize("kind", [VectorScaling, PlattScaling, BetaCalibration, IsotonicCalibration])
-def test_maps_without_a_penalty_stay_near_the_logits_where_samples_are_few(kind, n_classes):
-    new = _drawn(1000, n_classes, 99)[0]
-    log_truth = log_softmax(new, axis=1)
-    found = []
-    for n_samples in (10, 20, 40):
-        for seed in range(4):
-            with pytest.warns(CalibrationSetWarning):
-                calibrator = kind(classes=np.arange(n_classes)).fit(*_drawn(n_samples, n_classes, seed))
-            lost = np.exp(log_truth) * (log_truth - calibrator.predict_log_proba(new))
-            found.append(lost.sum(1).mean())
-    assert max(found) < 0.2
-
-
-@pytest.mark.parametrize("kind", [VectorScaling, IsotonicCalibration])
-def test_of_a_hundred_samples_nothing_holds_the_map(kind):
-    X, y = _drawn(100, 2, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        many, few = (kind(classes=[0, 1]).fit(X[:n], y[:n]) for n in (100, 90))
-    # At the optimum a class is as frequent as it is probable.
-    assert many.predict_proba(X)[:, 1].mean() == pytest.approx(y.mean(), abs=1e-5)
-    assert few.predict_proba(X[:90])[:, 1].mean() != pytest.approx(y[:90].mean(), abs=1e-5)
