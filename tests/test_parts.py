@@ -144,8 +144,3 @@ def test_parts_are_metadata(routed):
 def test_what_names_no_parts_is_refused(by):
     with pytest.raises(ValueError, match="^by must "):
         TemperatureScaling().fit(Z, ALIKE, by=by)
-
-
-def test_parts_beside_wrong_labels_are_refused():
-    with pytest.raises(ValueError, match="by must be None where label_noise"):
-        TemperatureScaling(label_noise="auto").fit(Z, ALIKE, by=BY)

@@ -10,7 +10,6 @@ from scipy.stats import entropy
 
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import deviations, n_effective, numbered
-from .._solvers.label_noise import noisy, solve_label_noise
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
@@ -51,9 +50,6 @@ _FAR_FROM_EQUAL = 0.8
 # Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
 # matter: classifiers fitted to balanced classes have a half, and naive Bayes on digits a fifth.
 _LEVEL_OF_FREQUENCIES, _MIN_SHARE_OF_NLL = 1e-5, (0.15, 0.25)
-# A rate of wrong labels is solved for, on so many logits, where this one gains a nat already. And what it then has to
-# gain, in nats: the confident mistakes of networks gain up to 3.
-_TRIED_RATE, _MAX_LOGITS_FOR_RATE, _CLEAR_GAIN = 0.02, 1 << 18, 8.0
 # Logits of a span of 1 that need no sharpening needn't come from a sigmoid.
 _SIGMOID_T = 0.5
 
@@ -323,19 +319,3 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     worst = 1 if len(classes) == 2 else int(np.where(share > 0, np.abs(mean - share), 0).argmax())
     name = classes.tolist()[worst]
     return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, mend))]
-
-
-def look_at_label_noise(logits, proba, y_encoded, weight):
-    """Look for labels that a rate of wrong ones makes much likelier; `proba` is what a map makes of the logits.
-
-    Of two classes, a logit that isn't linear in the log-odds looks the same, as of many a linear classifier.
-    """
-    if len(proba) < MIN_SAMPLES_PER_PARAMETER or proba.shape[1] == 2:
-        return []
-    of_labels = proba.gather(1, y_encoded[:, None])[:, 0].log()
-    gains = noisy(of_labels, proba.shape[1] - 1, torch.tensor(_TRIED_RATE)) - of_labels
-    if weight.to(gains) @ gains <= 1:
-        return []
-    some = drawn_rows(len(proba), max(1, _MAX_LOGITS_FOR_RATE // proba.shape[1]))
-    _, rate, gain = solve_label_noise(logits[some], y_encoded[some], weight[some])
-    return [Finding(words.LABEL_NOISE.format(rate=rate, gain=gain))] if rate and gain > _CLEAR_GAIN else []

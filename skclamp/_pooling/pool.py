@@ -9,7 +9,6 @@ from torch import nn
 
 from .._judging.paired import n_effective, of_groups
 from .._looks import words
-from .._solvers.label_noise import noisy
 from .._solvers.pool import leads, pooled, solve_pool
 from .._utils.arrays import absent_again, absent_among
 from .._utils.least_probability import LOG_MIN_PROBABILITY
@@ -112,11 +111,8 @@ class Trial(NamedTuple):
         return [torch.from_numpy(self.numbers == k) for k in range(self.numbers.max() + 1)]
 
     def losses(self, y):
-        """NLL of each row, for each map; of one that knows of wrong labels, of labels that may be some."""
-        losses = torch.from_numpy(np.stack([_losses(of_map, y) for of_map in self.log_proba]))
-        by_map = zip(*self.fitted, strict=True)
-        rates = torch.tensor([[getattr(fit, "label_noise_", 0.0) for fit in fits] for fits in by_map])[:, self.numbers]
-        return -noisy(-losses, self.log_proba.shape[2] - 1, rates).numpy()
+        """NLL of each row, for each map."""
+        return np.stack([_losses(of_map, y) for of_map in self.log_proba])
 
     @property
     def n_parameters(self):

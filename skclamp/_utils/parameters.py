@@ -26,19 +26,6 @@ class Choices(StrOptions):
         return f"a str among {{{', '.join(map(repr, self.choices))}}}"
 
 
-class Rate(Interval):
-    """scikit-learn's constraint of numbers from 0 to less than 1, none of which is True or False."""
-
-    def __init__(self):
-        super().__init__(Real, 0, 1, closed="left")
-
-    def is_satisfied_by(self, val):
-        """Return whether it is such a number."""
-        return not isinstance(val, bool) and super().is_satisfied_by(val)
-
-
-LABEL_NOISE = [Rate(), Choices("auto"), None]
-
 # What has a method of that name, or can be gone through, but splits no samples.
 _NO_SPLITS = (str, bytes, dict, np.ndarray, torch.Tensor)
 

@@ -29,14 +29,12 @@ from .._looks.dependence import look_for_dependence
 from .._looks.diagnosis import (
     diagnose,
     look_at_frequencies,
-    look_at_label_noise,
     look_at_new,
     look_back,
     look_for_probabilities,
 )
 from .._looks.labels import look_at_labels
 from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
-from .._solvers.label_noise import noisy_proba
 from .._solvers.temperature import log_likelihoods
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_among, as_given, counted_rows, n_axes, to_numpy
@@ -246,8 +244,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         by : array-like of shape (n_samples,), default=None
             Names or numbers of the parts that samples come from, such as scanners, sites or cameras: what is learned
             stays the same, but `parts_` and `summary` tell which part would do better with a calibrator of its own, and
-            a warning says so. Parts needn't be independent of each other, which is what `groups` are for. Not beside
-            ``label_noise``.
+            a warning says so. Parts needn't be independent of each other, which is what `groups` are for.
         **params : dict
             For the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, the weights
             and the groups go to whoever requests them.
@@ -606,14 +603,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if looks and self._tags.treats_classes_alike:
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
-            output = getattr(self, "output_", self)
-            proba = noisy_proba(calibrated, getattr(output, "label_noise_", 0.0))
-            findings = look_at_frequencies(proba, y, weight, samples.classes, after[2], mend)
-            # Maps of more numbers, and of a rate, have an answer of their own, and groups count as few samples.
-            alone = type(self.map_) is Temperature and not getattr(output, "label_noise", None)
-            if not findings and alone and samples.groups is None:
-                findings = look_at_label_noise(logits, proba, y, weight)
-            tell(findings)
+            tell(look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend))
         return Scores(before, after, len(drawn) / n_counted, held_out)
 
     def _judge_parts(self, parts, rows, losses=None, held_out=False):
@@ -978,8 +968,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             sentences.append(told)
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
-        if getattr(self, "label_noise_", 0.0):
-            sentences.append(words.LABELS_AS_GIVEN)
         return " ".join(sentences)
 
     def _sentences(self):
@@ -1049,8 +1037,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             # A scorer sees the samples of all.
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         by = params.pop("by", None)
-        if by is not None and getattr(self, "label_noise", None) is not None:
-            raise ValueError("by must be None where label_noise isn't: wrong labels don't tell which part loses")
         if by is not None and y is not None:
             by = check_groups(by, len(y), "by")
         if "groups" in params and y is not None:

@@ -352,8 +352,9 @@ class _Sample(NamedTuple):
 
     @property
     def units(self):
-        """Numbers of what samples are resampled with."""
-        return self.proba.unit[:: self.proba.rows_a_sample]
+        """Numbers of what samples are resampled with; None of a single one, which is no group."""
+        unit = self.proba.unit[:: self.proba.rows_a_sample]
+        return unit if len(unit) > 1 else None
 
 
 def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups):

@@ -1,20 +1,19 @@
 """PlattScaling, QuadraticScaling and BetaCalibration: each class calibrated against the rest, then renormalised."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
 from .._judging.splits import draw_folds
-from .._solvers.label_noise import check_rate, probability_right, solve_label_noise
 from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, out_of_fold_losses, scores_of
 from .._solvers.penalty_path import folds_with_weight, last_that_gains
 from .._solvers.pooled_platt import fit_pooled_platt
-from .._solvers.temperature import DEFAULT_BOUNDS, first_temperature
+from .._solvers.temperature import first_temperature
 from .._utils.docstrings import with_shared_docs
-from .._utils.parameters import LABEL_NOISE, N_FOLDS, NOT_NEGATIVE, Choices
+from .._utils.parameters import N_FOLDS, NOT_NEGATIVE, Choices
 from ..base import BaseCalibrator, Map
 from ..base._map import Learned
 from ..base._seen_classes import labels_that_teach
@@ -26,8 +25,6 @@ _MULTIPLES = 4.0 ** -np.arange(9)
 _LEAST_GAIN = 0.5
 # Temperatures of all labels between this and its inverse leave the prior of pooled pairs at the logits as they are.
 _SAME_SCALE = 4.0
-# Of fits, each to samples that count as much as their labels are right with a probability under the last.
-_ROUNDS = 10
 # A threshold separates a label of fewer by chance.
 _MANY_HITS = 20
 
@@ -104,7 +101,7 @@ class OneVsRestScaling(BaseCalibrator):
     """
 
     _map: type[OneVsRestMap] = OneVsRestMap
-    _tags: ClassVar[Any] = MapTags(
+    _tags = MapTags(
         learns_by_class=True, takes_absent=False, n_per_class=2, n_free="all", group="scales and shifts per class"
     )
     temperature_, intercept_ = Learned(), Learned()
@@ -149,12 +146,6 @@ class PlattScaling(OneVsRestScaling):
         What labels that don't exclude each other share: "complete" is one pair for all; "partial" draws each label's
         pair to it; "none" fits each label by itself, and needs some ten samples of each. Without effect where y is one
         label a sample.
-    label_noise : "auto", float or None, default=None
-        The rate e of labels that are wrong, each any of the other classes: a class of probability p is then the label
-        with ``(1 - e) p + e (1 - p) / (K - 1)`` of K classes, and e is left aside in predictions. A rate is at least 0
-        and less than (K - 1) / K. "auto" learns it, up to a half, as `TemperatureScaling` does, from what the map
-        that takes all labels to be right makes of the logits. Of labels that don't exclude each other K is 2, and they
-        share the rate; ``pooling="none"`` takes none. None, as 0, takes all labels to be right.
     {shared_parameters}
 
     Attributes
@@ -167,8 +158,6 @@ class PlattScaling(OneVsRestScaling):
         Of labels: the gain and the offset that all share.
     temperature_ : float
         The optimal T of temperature scaling, where y is one label a sample.
-    label_noise_ : float
-        The rate of wrong labels, given or learned; not there where ``label_noise`` is None.
     n_iter_ : int
         How often the losses of the class that took most were evaluated.
     {shared_attributes}
@@ -212,39 +201,11 @@ class PlattScaling(OneVsRestScaling):
 
     pooling: str = "partial"
 
-    label_noise: float | str | None = None
-
-    _parameter_constraints = {
-        "pooling": [Choices("partial", "complete", "none")],
-        "label_noise": LABEL_NOISE,
-    }
-
-    @property
-    def _tags(self):
-        # One temperature knows of no wrong labels, and is no rival on these.
-        return replace(super()._tags, n_per_class=0 if self.label_noise else 2)
+    _parameter_constraints = {"pooling": [Choices("partial", "complete", "none")]}
 
     _map = PlattMap
     coef_ = Learned()
     shared_ = Learned()
-
-    def _fit_rows(self, rows, n_labels=None):
-        rate = self.label_noise
-        if rate and n_labels and self.pooling == "none":
-            raise ValueError(f"label_noise must be None for labels by themselves (pooling='none'); got {rate!r}")
-        super()._fit_rows(rows, n_labels)
-        if rate:
-            check_rate(rate, rows.logits.shape[1])
-            # Offsets that the map mends would look like wrong labels. On the scale of the logits T is likely near 1.
-            logits = self.map_(rows.logits.double()) / self.map_.coef_.mean().clamp(*DEFAULT_BOUNDS).item()
-            found, rate, _ = solve_label_noise(logits, rows.y, rows.weight, rate)
-            logits = logits / found.temperature
-        for _ in range(_ROUNDS if rate else 0):
-            right = probability_right(logits, rows.y, rate).to(rows.weight)
-            super()._fit_rows(rows._replace(weight=rows.weight * right), n_labels)
-            logits = self.map_(rows.logits.double())
-        if rate is not None:
-            self.label_noise_ = float(rate)
 
     def _fit_logits(self, logits, y, sample_weight, **told):
         map_ = super()._fit_logits(logits, y, sample_weight, **told)

@@ -4,18 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._judging.class_frequencies import ClassMeans
-from .._solvers.label_noise import check_rate, noisy_proba, solve_label_noise
 from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
-from .._utils.parameters import LABEL_NOISE, NOT_NEGATIVE
+from .._utils.parameters import NOT_NEGATIVE
 from ..base import BaseCalibrator
 from ..base._map import Learned, Temperature
 from ..base._seen_classes import labels_that_teach
 from ..base._tags import MapTags
-
-# A rate with which classes are as often predicted as labelled with a probability below this stands for offsets.
-_LEVEL = 1e-5
 
 
 @with_shared_docs
@@ -38,21 +33,12 @@ class TemperatureScaling(BaseCalibrator):
         Least and largest temperature, both positive; equal ones fix T. T ends at the largest where the labels' logits
         are on average no higher than the others. Where no label has a lower logit than another class (separable data),
         the loss falls as long as T does: see Notes.
-    label_noise : "auto", float or None, default=None
-        The rate e of labels that are wrong, each any of the other classes: T is then learned from the probabilities
-        ``(1 - e) p + e (1 - p) / (K - 1)`` of K classes, and e is left aside in predictions. A rate is at least 0 and
-        less than (K - 1) / K. "auto" learns it with T, up to a half, and has none where it makes the labels less than
-        20 times as likely, ends at its limit, or leaves classes more or less frequent than their labels, as offsets of
-        classes do, which no temperature mends. Of two classes that takes many more samples. A weak penalty on log T
-        counts weights as repetitions. None, as 0, takes all labels to be right.
     {shared_parameters}
 
     Attributes
     ----------
     temperature_ : float
         The optimal T.
-    label_noise_ : float
-        The rate of wrong labels, given or learned; not there where ``label_noise`` is None.
     n_iter_ : int
         How often the solver read all the logits.
     {shared_attributes}
@@ -106,12 +92,10 @@ class TemperatureScaling(BaseCalibrator):
 
     gamma: float = 0.0
     bounds: tuple[float, float] = DEFAULT_BOUNDS
-    label_noise: float | str | None = None
 
     _parameter_constraints = {
         "gamma": [NOT_NEGATIVE],
         "bounds": ["array-like"],
-        "label_noise": LABEL_NOISE,
     }
 
     @property
@@ -132,29 +116,18 @@ class TemperatureScaling(BaseCalibrator):
         values = np.asarray(self.bounds)
         if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] <= values[1] < np.inf:
             raise ValueError(f"bounds must be two finite temperatures, 0 < lowest <= highest; got {self.bounds!r}")
-        if self.gamma and self.label_noise:
-            raise ValueError(f"label_noise must be None where gamma is above 0; got {self.label_noise!r}")
 
     temperature_ = Learned()
 
     def _fit_labels(self, rows, n_labels):
         weight = labels_that_teach(rows, n_labels)[2]
-        return self._fit_logits(rows.logits, rows.y, weight, unit=rows.unit, n_labels=n_labels)
+        return self._fit_logits(rows.logits, rows.y, weight, unit=rows.unit)
 
-    def _fit_logits(self, logits, y, sample_weight, unit=None, n_labels=1):
-        bounds, rate = tuple(map(float, self.bounds)), self.label_noise
+    def _fit_logits(self, logits, y, sample_weight, unit=None):
+        bounds = tuple(map(float, self.bounds))
         solution = solve_temperature(
             logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds, prior=True, unit=unit
         )
-        if rate:
-            check_rate(rate, logits.shape[1])
-            beside, rate, _ = solve_label_noise(logits, y, sample_weight, rate, bounds)
-            if rate and self.label_noise == "auto":
-                proba = noisy_proba(logits.double() / beside.temperature, rate)
-                rate *= not _frequencies_are_off(proba, y, sample_weight, n_labels)
-            solution = beside if rate else solution
-        if rate is not None:
-            self.label_noise_ = float(rate)
         warn_of_bound(solution, bounds)
         self._prior_strength = solution.prior_strength
         self.n_iter_ = solution.n_passes
@@ -167,14 +140,3 @@ class TemperatureScaling(BaseCalibrator):
                 "So few errors, or so few samples of several labels, leave T open, and a prior around 1 has a part in "
                 f"it. With one label a sample T needs {ENOUGH_ERRORS} errors, however many samples there are."
             )
-
-
-def _frequencies_are_off(proba, y, weight, n_labels):
-    """Return True where the mean probabilities of classes, or of one of the labels, aren't the labels' frequencies."""
-    counts = weight > 0
-    for label in range(n_labels):
-        of_label = slice(label, None, n_labels)
-        each = (values[of_label][counts[of_label].to(values.device)].cpu().numpy() for values in (proba, y, weight))
-        if ClassMeans.of(*each).p_value < _LEVEL:
-            return True
-    return False

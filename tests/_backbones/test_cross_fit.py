@@ -43,7 +43,6 @@ class Seen(BaseCalibrator):
         return Same()
 
 
-@pytest.mark.filterwarnings("ignore:labels may be wrong")
 @pytest.mark.filterwarnings("ignore:the loss hadn't converged.*may be separable")
 @pytest.mark.parametrize("name", ["TemperatureScaling", "MatrixScaling", "IsotonicCalibration", "CalibratorSelector"])
 def test_a_class_that_a_fold_has_not_seen(name):
