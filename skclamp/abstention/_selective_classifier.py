@@ -270,7 +270,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self._choose_threshold(
                 proba, y_encoded.numpy(), weight.numpy(), units.numbers, doubt, grouped=groups is not None
             )
-            if not isinstance(X, Dataset) and np.ndim(X) == 2:
+            if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
                 validate_data(self, X, skip_check_array=True)
         return self
 
