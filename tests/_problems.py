@@ -6,6 +6,7 @@ from torch import nn
 
 from skclamp._backbones.backbone import Opening
 from skclamp._backbones.opening import open_backbone
+from skclamp._judging.splits import draw_folds
 from skclamp._utils.labels import check_sample_weight
 from skclamp.clamping._problem import Problem
 from skclamp.distributed import ALONE, Shard
@@ -18,6 +19,12 @@ def pose(network, X, y, weight=None, batch_size=64):
     logits, _ = backbone.logits(inputs)
     weight, shard = check_sample_weight(weight, len(logits)), Shard.of(ALONE, len(logits))
     return Problem(backbone, inputs, torch.as_tensor(y), weight, logits, shard, raw=logits)
+
+
+def halves(Z, y):
+    """Number of the half of each of these independent samples, as folds are drawn."""
+    log_proba = torch.log_softmax(torch.as_tensor(Z).double(), 1)
+    return draw_folds(log_proba, torch.as_tensor(y), torch.ones(len(y), dtype=torch.float64), 2)
 
 
 def linear(n_features, n_classes=8):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from _problems import halves
 from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -19,7 +20,6 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp._judging.splits import draw_folds
 from skclamp.exceptions import CalibrationSetWarning
 
 Z = logits(800)
@@ -44,7 +44,7 @@ def test_a_part_that_loses_is_warned_of_and_told(calibrator):
     old = found.parts_["old"]
     assert old["loses"] and old["difference"] > 2.2 * old["standard_error"] > 0
     mine, y = Z[BY == "old"], APART[BY == "old"]
-    fold = draw_folds(torch.from_numpy(mine).double().log_softmax(1), *map(torch.from_numpy, (y, np.ones(400))), 2)
+    fold = halves(mine, y)
     own = [TemperatureScaling().fit(mine[fold != half], y[fold != half]).predict_log_proba(mine) for half in range(2)]
     lost = (np.where(fold[:, None], own[1], own[0]) - found.predict_log_proba(mine))[np.arange(400), y]
     assert old["difference"] == pytest.approx(lost.mean(), abs=1e-6)

@@ -84,7 +84,8 @@ class DrawnErrors:
         which directions lead away from the truth: an error says nothing of their sign.
         """
         n_smaller, n_larger = self._counts(np.zeros(3))
-        directions = [each for each in _DIRECTIONS if n_larger >= self._n_larger or self._leads_to_residuals(each)]
+        moved = np.array([self._probabilities(each) for each in _DIRECTIONS]) @ self._groups - self._told
+        directions = _DIRECTIONS[(moved @ self._residual > 0) | (n_larger >= self._n_larger)]
         least = max(1.0, self._tail * n_smaller)
         highs = [self._true_error(self._last(direction, 0, least)) for direction in directions]
         high = max(self._form.value, *highs)
@@ -93,9 +94,6 @@ class DrawnErrors:
         last = [self._last(direction, 1, self._n_larger - 1) for direction in directions]
         lows = [self._true_error(step) for step in last if np.abs(step).max() < _FARTHEST]
         return min(lows, default=self._form.value), high
-
-    def _leads_to_residuals(self, step):
-        return (self._probabilities(step) @ self._groups - self._told) @ self._residual > 0
 
     def _last(self, direction, end, level):
         """Return the last step whose count of smaller errors (0) exceeds a level, or of larger ones (1) doesn't."""
