@@ -6,6 +6,7 @@ under which the value found is neither too large nor too small.
 """
 
 import math
+from itertools import accumulate
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -83,7 +84,7 @@ class DrawnErrors:
         below the value: hardly any of these may show as small a one. Where the value is no noise, its residuals tell
         which directions lead away from the truth: an error says nothing of their sign.
         """
-        n_smaller, n_larger = self._counts(np.zeros(3))
+        n_smaller, n_larger = sum(self._counts(np.zeros(3)))
         moved = np.array([self._probabilities(each) for each in _DIRECTIONS]) @ self._groups - self._told
         directions = _DIRECTIONS[(moved @ self._residual > 0) | (n_larger >= self._n_larger)]
         least = max(1.0, self._tail * n_smaller)
@@ -99,7 +100,9 @@ class DrawnErrors:
         """Return the last step whose count of smaller errors (0) exceeds a level, or of larger ones (1) doesn't."""
         near, far, middle = 0.0, _FARTHEST, _FARTHEST
         for _ in range(_N_HALVINGS):
-            if (self._counts(middle * direction)[end] > level) != end:
+            # Most that exceed do so in the first blocks.
+            exceeds = any(counts[end] > level for counts in accumulate(self._counts(middle * direction)))
+            if exceeds != end:
                 near = middle
             else:
                 far = middle
@@ -107,11 +110,11 @@ class DrawnErrors:
         return near * direction
 
     def _counts(self, step):
-        """Numbers of draws whose error is no larger, and no smaller, than the one found."""
-        probabilities = self._probabilities(step)
-        error = np.concatenate([self._errors(block < probabilities) for block in self._blocks])
-        found = self._form.estimate
-        return np.sum(error <= found * (1 + ROUNDING)), np.sum(error >= found * (1 - ROUNDING))
+        """Yield numbers of each block's draws whose error is no larger, and no smaller, than the one found."""
+        probabilities, found = self._probabilities(step), self._form.estimate
+        for block in self._blocks:
+            error = self._errors(block < probabilities)
+            yield np.array([np.sum(error <= found * (1 + ROUNDING)), np.sum(error >= found * (1 - ROUNDING))])
 
     def _true_error(self, step):
         """Error of these probabilities in the place of hits."""
