@@ -106,8 +106,8 @@ class ErrorOfPairs:
 
     `groups` are as for `Pairs.in_units`. ``path(residual, mass)`` is given sums of their residuals and weights, a row
     for each resample. `order` is as in `numpy.linalg.norm`. `estimate` is the sample's own error as replicates have it.
-    With `allows_for_noise` an upper end isn't below that of the percentiles: noise of the sample's own path adds to the
-    replicates', under which a value as small as the one found seems rarer than it is.
+    With `allows_for_noise`, and of units of several pairs, an upper end isn't below Student's: noise of the sample's
+    own path adds to the replicates', under which a value as small as the one found seems rarer than it is.
     """
 
     def __init__(self, value, pairs, groups, path, order, allows_for_noise=False):
@@ -116,7 +116,7 @@ class ErrorOfPairs:
         self.groups = groups
         self._path = path
         self._order = order
-        self._allows_for_noise = allows_for_noise
+        self._allows_for_noise = allows_for_noise or np.bincount(pairs.unit).max() > 1
         self._of_units = pairs.in_units(groups, pairs.residual)
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
@@ -142,7 +142,7 @@ class ErrorOfPairs:
         if at_zero > 0:
             high *= self.last_scale(sums, tail * at_zero)
         if self._allows_for_noise:
-            high = max(high, np.quantile(self.values(sums), 1 - tail))
+            high = max(high, min(1.0, self.value + stats.t.isf(tail, self.pairs.n_units - 1) * self.values(sums).std()))
         return middle, min(low, high), high
 
     def last_scale(self, sums, level):
