@@ -117,10 +117,12 @@ class Pairs:
         return np.ones(len(self.confidence)) if self.weight is None else self.weight
 
     def above(self, threshold):
-        """Return the pairs whose confidence exceeds a threshold; None keeps all."""
-        if threshold is None:
+        """Return the pairs that have weight and whose confidence exceeds a threshold; None keeps all of these."""
+        if threshold is None and self.weight is None:
             return self
-        kept = self.confidence > threshold
+        kept = self.masses > 0
+        if threshold is not None:
+            kept &= self.confidence > threshold
         weight = None if self.weight is None else self.weight[kept]
         return Pairs(self.confidence[kept], self.hits[kept], weight, self.unit[kept], self.n_units)
 

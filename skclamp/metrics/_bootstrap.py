@@ -174,7 +174,8 @@ def bootstrap_interval(
     Residuals of few samples vary too little in replicates, and not at all where hardly an event came true. So the ends
     of binned and KS errors of about 500 samples or fewer (1,000 with few bins) come from labels drawn from
     probabilities that may be the true ones: those told, moved by the gaps of the bins times a factor, or by a slope or
-    an offset of the log-odds. Groups of others than copies, several labels a sample and places keep their replicates.
+    an offset of the log-odds. Rows of a group, labels and places of a sample are drawn together where all of each agree
+    whether they came true, as copies do; others keep their replicates.
 
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
@@ -185,7 +186,8 @@ def bootstrap_interval(
     for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
     proof of calibration.
     In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error.
-    Of units of several rows, such as groups and images, its interval is no narrower than Student's.
+    Of units of several rows, such as groups and images, its interval is no narrower than Student's. Nor does the upper
+    end of their calibration errors, or of a KS error, lie below Student's.
     Of two classes of which one has fewer than five samples, or groups with some, a warning says so, and the upper end
     of a proper score allows for as many more as the exact binomial interval does. Each costs what those that came do,
     and those that the probabilities expect.
@@ -282,7 +284,9 @@ def paired_bootstrap_test(
     Returns
     -------
     PairedTest
-        Named tuple of `difference`, `low`, `high` and `pvalue`. The p-value is at least 1 / (n_resamples + 1).
+        Named tuple of `difference`, `low`, `high` and `pvalue`. The p-value is at least 1 / (n_resamples + 1). Where
+        all events came true, or none did, nothing tells how far binned, KS and smooth errors (top-label) differ: the
+        p-value is 1, and the interval ends at -1 and 1.
 
     Raises
     ------
@@ -325,6 +329,9 @@ def paired_bootstrap_test(
         difference = value_1 - value_2
         noise = replicates_1 - replicates_2
         noise -= noise.mean()
+    # Where all events came true, or none, replicates vary by the confidences alone.
+    if isinstance(first.form, ErrorOfPairs) and {0, 1}.difference(first.form.pairs.hits, second.form.pairs.hits):
+        return PairedTest(difference, -1.0, 1.0, 1.0)
     tail = (1 - confidence_level) / 2
     low, high = difference - np.quantile(noise, [1 - tail, tail])
     extreme = {

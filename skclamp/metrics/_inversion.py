@@ -9,24 +9,20 @@ import math
 from itertools import accumulate
 
 import numpy as np
-from scipy.sparse import csr_array
 from scipy.special import expit, logit
 
 from ._binning import ROUNDING, ratios
 
-# As large an error in so many draws may be noise, fewer where the most draws are too few for a tail.
-_N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 200
+# As large an error in so many draws may be noise, fewer where the most draws are too few for a tail. Hits of a block.
+_N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 2**17
 # Units and groups of pairs. Of more, replicates take less time and groups hold enough for them.
 _MAX_SIZE = 1000
 # What the true probabilities may differ by from those told: the gaps of bins times a factor, slopes and offsets of the
-# log-odds. Steps along each are at most `_FARTHEST`.
+# log-odds. Steps along each are sums of `_STEPS`.
 _DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
-_FARTHEST = 4.0
-_N_HALVINGS = 10
+_STEPS = 4 / 2 ** np.arange(10)
 # Probabilities that log-odds are taken of.
 _LEAST = 1e-6
-# Confidences of copies, those with a little noise among them, differ by less.
-_COPIED = 0.01
 
 
 def draws_for(tail):
@@ -39,11 +35,10 @@ def draws_for(tail):
 
 
 def can_draw(form):
-    """Return whether hits can be drawn: of few units, each a sample or its copies; nothing tells how others agree."""
-    told = np.stack([form.pairs.hits, form.pairs.confidence])
-    _, first, place = np.unique(form.pairs.unit, return_index=True, return_inverse=True)
-    are_copies = np.abs(told - told[:, first[place]]).max() <= _COPIED
-    return are_copies and len(first) + form.groups.shape[1] <= _MAX_SIZE
+    """Return whether hits can be drawn: of few units whose rows came true together; nothing tells how others agree."""
+    pairs = form.pairs
+    _, first, place = np.unique(pairs.unit, return_index=True, return_inverse=True)
+    return len(first) + form.groups.shape[1] <= _MAX_SIZE and (pairs.hits == pairs.hits[first[place]]).all()
 
 
 class DrawnErrors:
@@ -61,21 +56,19 @@ class DrawnErrors:
 
     def __init__(self, form, tail, random_state):
         pairs = form.pairs
-        _, first, place = np.unique(pairs.unit, return_index=True, return_inverse=True)
+        units, self._place = np.unique(pairs.unit, return_inverse=True)
         self._form, self._tail = form, tail
         n_draws, self._n_larger = draws_for(tail)
-        uniform = random_state.random_sample((n_draws, len(first)))
+        uniform = random_state.random_sample((n_draws, len(units)))
         # Blocks take less time and memory.
-        self._blocks = np.array_split(uniform, math.ceil(n_draws / _BLOCK))
+        self._blocks = np.array_split(uniform, 1 + n_draws * len(self._place) // _BLOCK)
         # A hit that is replaced by its confidence is none.
         masses = pairs.masses * np.isin(pairs.hits, (0, 1))
-        of_pairs = form.groups.multiply(masses[:, None]).tocsr()
-        # Copies come true together.
-        self._groups = csr_array((np.ones(len(place)), (place, np.arange(len(place))))) @ of_pairs
-        self._told = pairs.confidence @ of_pairs
-        self._logit = logit(pairs.confidence[first].clip(_LEAST, 1 - _LEAST))
-        self._residual = pairs.residual @ of_pairs
-        self._gap = (form.groups @ ratios(self._residual, masses @ form.groups))[first]
+        self._groups = form.groups.multiply(masses[:, None]).tocsr()
+        self._told = pairs.confidence @ self._groups
+        self._logit = logit(pairs.confidence.clip(_LEAST, 1 - _LEAST))
+        self._residual = pairs.residual @ self._groups
+        self._gap = form.groups @ ratios(self._residual, masses @ form.groups)
 
     def interval(self):
         """Lower and upper end.
@@ -93,27 +86,25 @@ class DrawnErrors:
         if n_larger >= self._n_larger:
             return 0.0, high
         last = [self._last(direction, 1, self._n_larger - 1) for direction in directions]
-        lows = [self._true_error(step) for step in last if np.abs(step).max() < _FARTHEST]
+        lows = [self._true_error(step) for step in last if np.abs(step).max() < _STEPS[0]]
         return min(lows, default=self._form.value), high
 
     def _last(self, direction, end, level):
         """Return the last step whose count of smaller errors (0) exceeds a level, or of larger ones (1) doesn't."""
-        near, far, middle = 0.0, _FARTHEST, _FARTHEST
-        for _ in range(_N_HALVINGS):
-            # Most that exceed do so in the first blocks.
-            exceeds = any(counts[end] > level for counts in accumulate(self._counts(middle * direction)))
-            if exceeds != end:
-                near = middle
-            else:
-                far = middle
-            middle = (near + far) / 2
-        return near * direction
+        last = 0.0
+        for step in _STEPS:
+            # Most that exceed the level do so in the first blocks.
+            counts = accumulate(self._counts((last + step) * direction))
+            if any(count[end] > level for count in counts) != end:
+                last += step
+        return last * direction
 
     def _counts(self, step):
         """Yield numbers of each block's draws whose error is no larger, and no smaller, than the one found."""
         probabilities, found = self._probabilities(step), self._form.estimate
         for block in self._blocks:
-            error = self._errors(block < probabilities)
+            # Rows of a unit come true together.
+            error = self._errors(block[:, self._place] < probabilities)
             yield np.array([np.sum(error <= found * (1 + ROUNDING)), np.sum(error >= found * (1 - ROUNDING))])
 
     def _true_error(self, step):

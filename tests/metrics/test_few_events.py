@@ -9,6 +9,7 @@ from scipy.stats import beta
 
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
+    adaptive_expected_calibration_error,
     bootstrap_interval,
     brier_score,
     expected_calibration_error,
@@ -131,6 +132,33 @@ def test_errors_are_of_relative_weights():
         for factor in (1, 100)
     )
     assert found == pytest.approx(other)
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_groups_without_an_event_have_the_exact_upper_end_and_no_test(positive):
+    """Rows of 25 groups, all others than the next, came true together: 13.7 % may yet."""
+    p, groups = np.linspace(0.01, 0.05, 50), np.repeat(range(25), 2)
+    y, told = np.full(50, positive), 1 - p if positive else p
+    for metric in (expected_calibration_error, ks_calibration_error):
+        high = bootstrap_interval(metric, y, told, groups=groups, random_state=0).high
+        assert 1 - 0.025 ** (1 / 25) - 0.03 - 0.015 < high < 0.25
+        for of in (None, groups):
+            test = paired_bootstrap_test(metric, y, told, np.sqrt(told), groups=of, random_state=0)
+            assert test[1:] == (-1, 1, 1)
+    # Of one class that is told right and the other wrong, something varies.
+    assert paired_bootstrap_test(metric, y, np.eye(2)[y], np.eye(2)[1 - y], random_state=0).pvalue < 0.01
+
+
+@pytest.mark.parametrize(
+    "metric", [expected_calibration_error, adaptive_expected_calibration_error, ks_calibration_error]
+)
+def test_rows_without_weight_take_no_draws(metric):
+    y, p, _ = over_confident(60, np.random.default_rng(0))
+    at = np.arange(0, 60, 4)
+    found = bootstrap_interval(metric, y, p, sample_weight=np.ones(60), random_state=0)
+    weight = np.insert(np.ones(60), at, 0)
+    other = bootstrap_interval(metric, np.insert(y, at, 1), np.insert(p, at, 0.3), sample_weight=weight, random_state=0)
+    assert other == pytest.approx(found)
 
 
 @pytest.mark.parametrize("metric", [expected_calibration_error, ks_calibration_error])
