@@ -69,6 +69,13 @@ def rows_of_patients(rng, n):
     return Sample(y, told, told, expit(z), {"groups": patient})
 
 
+def copies(rng, n, n_copies=3):
+    """Each sample several times."""
+    z = np.repeat(rng.normal(scale=2.0, size=n), n_copies)
+    sample, told = np.repeat(np.arange(n), n_copies), expit(SHARPNESS * z)
+    return Sample((rng.random(n)[sample] < expit(z)).astype(int), told, told, expit(z), {"groups": sample})
+
+
 def pixels(rng, n):
     """The most probable of four classes at each place."""
     y, told, true = images(n, "overconfident", rng)
@@ -91,6 +98,7 @@ PROBLEMS = {
     "eight labels": partial(eight_labels, unknown=0.0),
     "eight labels, half unknown": eight_labels,
     "patients": rows_of_patients,
+    "copies": copies,
     "places": pixels,
     "rare, calibrated": partial(rare, told=scaled),
     "rare, too low": partial(rare, told=partial(scaled, offset=-1.0)),
