@@ -97,6 +97,12 @@ NEVER_WITHIN = (
     "the risk of the {n:,} answered samples given is {risk:.3g}, above the target {target:.3g} (p {p_value:.2g}), "
     "before any watch: fit the selective classifier anew, on samples like these"
 )
+LABEL_NOISE = (
+    "labels may be wrong, or the network's confident mistakes are real: a rate of wrong labels beside a sharper "
+    "temperature gains {:.0f} nats. TemperatureScaling(label_noise='auto') helps in the first case alone, and is too "
+    "sure in the other: look at the labels that are least probable, or have cleanlab find them"
+)
+LABELS_AS_GIVEN = "NLL and accuracy take labels as they were given, the wrong ones too."
 SEVERAL_OUTPUTS = (
     "the network returns several things, and {guess} is taken for the logits: LogitsModule(network, "
     "output_key=...) says which it is"

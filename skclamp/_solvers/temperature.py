@@ -184,6 +184,11 @@ def log_likelihoods(logits, y, temperature):
     return out.clamp_(max=0.0)
 
 
+def beside_wrong_labels(proba, rate, n_others):
+    """Probabilities of labels that are wrong at a rate, each any of so many other classes, by those of right ones."""
+    return (1 - rate) * proba + rate * (1 - proba) / n_others
+
+
 class _Found(NamedTuple):
     """Outcome of a search; `place` is log(beta), `information` what a sample tells of it where that is known."""
 

@@ -29,6 +29,7 @@ from .._looks.dependence import look_for_dependence
 from .._looks.diagnosis import (
     diagnose,
     look_at_frequencies,
+    look_at_label_noise,
     look_at_new,
     look_back,
     look_for_probabilities,
@@ -244,7 +245,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         by : array-like of shape (n_samples,), default=None
             Names or numbers of the parts that samples come from, such as scanners, sites or cameras: what is learned
             stays the same, but `parts_` and `summary` tell which part would do better with a calibrator of its own, and
-            a warning says so. Parts needn't be independent of each other, which is what `groups` are for.
+            a warning says so. Parts needn't be independent of each other, which is what `groups` are for. Not beside
+            ``label_noise``.
         **params : dict
             For the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, the weights
             and the groups go to whoever requests them.
@@ -282,7 +284,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             samples = self._samples_of(X, y, sample_weight, params, ranks)
             samples, looked = self._diagnose(samples, checks)
             checks = checks and ranks is ALONE
-            judged = checks and self._outputs == SOFTMAX and self._unjudged._tags.n_per_class > 0
+            # Labels that may be wrong can't judge either.
+            judged = (
+                checks and self._outputs == SOFTMAX and self._unjudged._tags.n_per_class > 0 and not self._label_noise
+            )
             few = judged and not notes.explained and self._are_hopeless(samples)
             rows, raw, held_out = self._fit(samples, looked, *beside)
             if self.least_probability_:
@@ -603,7 +608,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if looks and self._tags.treats_classes_alike:
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
-            tell(look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend))
+            findings = look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend)
+            # Maps of more numbers have answers of their own, and groups count as few samples.
+            if type(self.map_) is Temperature and samples.groups is None and not findings:
+                findings = look_at_label_noise(calibrated, y, weight)
+            tell(findings)
         return Scores(before, after, len(drawn) / n_counted, held_out)
 
     def _judge_parts(self, parts, rows, losses=None, held_out=False):
@@ -664,6 +673,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Name of that calibrator."""
         name = type(self._unjudged).__name__
         return name if self._unjudged is self else f"output={name}(...)"
+
+    @property
+    def _label_noise(self):
+        """The rate of wrong labels that was asked for, of the map itself or of clamping's."""
+        return getattr(getattr(self, "output", self), "label_noise", None)
 
     @property
     def _solved_temperature(self):
@@ -968,6 +982,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             sentences.append(told)
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
+        if self._label_noise:
+            sentences.append(words.LABELS_AS_GIVEN)
         return " ".join(sentences)
 
     def _sentences(self):
@@ -1037,6 +1053,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             # A scorer sees the samples of all.
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         by = params.pop("by", None)
+        if by is not None and self._label_noise:
+            raise ValueError("by must be None beside label_noise: labels that may be wrong don't tell which part loses")
         if by is not None and y is not None:
             by = check_groups(by, len(y), "by")
         if "groups" in params and y is not None:

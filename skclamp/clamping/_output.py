@@ -48,7 +48,8 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     if asked is not None:
         losses = trial.losses(rows.y)
         baseline, loss = (float(np.average(each, weights=weight)) for each in losses)
-        if loss <= baseline:
+        # Labels that may be wrong can't judge a map that knows of them.
+        if loss <= baseline or getattr(asked, "label_noise", None):
             return asked._fitted_to(everywhere, outputs), n_rows * loss, losses[1]
         nlls = f"{loss:.4g}, temperature scaling's {baseline:.4g}"
         _note_left_out(names[1], f"on samples that it wasn't fitted to its NLL is {nlls}")

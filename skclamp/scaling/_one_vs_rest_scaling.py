@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch.nn.functional import logsigmoid
 
 from .._judging.splits import draw_folds
@@ -18,6 +19,7 @@ from ..base import BaseCalibrator, Map
 from ..base._map import Learned
 from ..base._seen_classes import labels_that_teach
 from ..base._tags import MapTags
+from ._label_noise import BesideWrongLabels
 
 # Multiples of the strength that structured vector scaling fixes, K / n; and what each has to gain out of fold over the
 # last, in nats of all samples, so that chance rarely leads to the weakest.
@@ -122,7 +124,7 @@ class OneVsRestScaling(BaseCalibrator):
 
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
-class PlattScaling(OneVsRestScaling):
+class PlattScaling(BesideWrongLabels, OneVsRestScaling):
     """Platt scaling, one class against the rest: a sigmoid of each class's log-odds, renormalised.
 
     With p = softmax(logits / T), T the optimal temperature, and z_k = T * log(p_k / (1 - p_k)), class k gets
@@ -146,6 +148,7 @@ class PlattScaling(OneVsRestScaling):
         What labels that don't exclude each other share: "complete" is one pair for all; "partial" draws each label's
         pair to it; "none" fits each label by itself, and needs some ten samples of each. Without effect where y is one
         label a sample.
+    {label_noise}
     {shared_parameters}
 
     Attributes
@@ -158,6 +161,7 @@ class PlattScaling(OneVsRestScaling):
         Of labels: the gain and the offset that all share.
     temperature_ : float
         The optimal T of temperature scaling, where y is one label a sample.
+    {label_noise_}
     n_iter_ : int
         How often the losses of the class that took most were evaluated.
     {shared_attributes}
@@ -213,7 +217,9 @@ class PlattScaling(OneVsRestScaling):
 
     def _fit_labels(self, rows, n_labels):
         if self.pooling == "none":
-            return super()._fit_labels(rows, n_labels)
+            # Each label by itself, at the weights of all.
+            alone = clone(self).set_params(label_noise=None)
+            return super(PlattScaling, alone)._fit_labels(rows, n_labels)
         logits = rows.logits.double()
         z = (logits[:, 1] - logits[:, 0]).view(-1, n_labels).T
         hit, weight = (values.to(z).view(-1, n_labels).T for values in rows[1:3])

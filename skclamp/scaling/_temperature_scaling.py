@@ -7,15 +7,15 @@ import numpy as np
 from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import NOT_NEGATIVE
-from ..base import BaseCalibrator
 from ..base._map import Learned, Temperature
 from ..base._seen_classes import labels_that_teach
 from ..base._tags import MapTags
+from ._label_noise import BesideWrongLabels
 
 
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
-class TemperatureScaling(BaseCalibrator):
+class TemperatureScaling(BesideWrongLabels):
     """Calibration by one temperature: ``softmax(logits / T)``, with T at the exact optimum of the loss.
 
     The predicted class stays what it was; only the confidence changes. The mean negative log-likelihood (NLL) is convex
@@ -33,12 +33,14 @@ class TemperatureScaling(BaseCalibrator):
         Least and largest temperature, both positive; equal ones fix T. T ends at the largest where the labels' logits
         are on average no higher than the others. Where no label has a lower logit than another class (separable data),
         the loss falls as long as T does: see Notes.
+    {label_noise}
     {shared_parameters}
 
     Attributes
     ----------
     temperature_ : float
         The optimal T.
+    {label_noise_}
     n_iter_ : int
         How often the solver read all the logits.
     {shared_attributes}
@@ -105,8 +107,8 @@ class TemperatureScaling(BaseCalibrator):
             needs_independence=False,
             map_of_labels="all",
             n_free=1,
-            # A focal loss has other frequencies on purpose.
-            treats_classes_alike=not self.gamma,
+            # A focal loss has other frequencies on purpose, and wrong labels have others than right ones.
+            treats_classes_alike=not (self.gamma or getattr(self, "label_noise_", 0.0)),
             default_candidates={"temperature": {}},
             where_dense="pooled",
         )
@@ -116,6 +118,8 @@ class TemperatureScaling(BaseCalibrator):
         values = np.asarray(self.bounds)
         if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] <= values[1] < np.inf:
             raise ValueError(f"bounds must be two finite temperatures, 0 < lowest <= highest; got {self.bounds!r}")
+        if self.gamma and self.label_noise:
+            raise ValueError(f"label_noise must be None where gamma is above 0; got {self.label_noise!r}")
 
     temperature_ = Learned()
 

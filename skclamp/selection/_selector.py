@@ -164,6 +164,11 @@ class CalibratorSelector(BaseCalibrator):
                     "candidates must be maps of the output, since logits alone are given to them: what perturbs inputs "
                     f"is for compare_calibrators; got {calibrator!r} for {name!r}"
                 )
+            if getattr(calibrator, "label_noise", None):
+                raise ValueError(
+                    "candidates must have label_noise=None, since they are judged by the labels as they are given; got "
+                    f"{calibrator!r} for {name!r}"
+                )
 
     def _fit(self, samples, looked):
         everywhere = samples.rows(in_units=True)

@@ -67,6 +67,7 @@ SHARES = np.random.default_rng(0).dirichlet(np.ones(3), size=200)
 LABELS = np.where(np.arange(200) % 20 == 0, 0, 1 + (SHARES.cumsum(1) > 0.5).argmax(1))
 
 
+@pytest.mark.filterwarnings("ignore:labels may be wrong")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("make", [TemperatureScaling, VectorScaling, EnsembleTemperatureScaling])
 def test_what_lies_below_counts_as_the_least(make, dtype):

@@ -46,6 +46,7 @@ CASES = {
     "imagenet_corruptions": "--changes darkness drawn --methods temperature batch_norm --seeds 50 --n 6",
     "intents": "--changes none --sizes 100 --draws 1",
     "label_shift": '--designs "5 classes" --sizes 100x300 --draws 1',
+    "label_noise": '--methods "temperature, auto" --classes 3 --n 300 --noise 0.1 --draws 1',
     "looks": '--only "three positives" --draws 2',
     "many_places": "--samples 2 --side 40",
     "many_labels": '--methods uncalibrated PlattScaling "scikit-learn sigmoid" --sizes 60 --seeds 1',

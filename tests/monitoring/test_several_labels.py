@@ -155,6 +155,7 @@ class TestEstimators:
         monitor = watch(self.X, self.Y, classifier)
         assert monitor.log_e_value_ == pytest.approx(watch(proba, self.Y, response="probabilities").log_e_value_)
 
+    @pytest.mark.filterwarnings("ignore:labels may be wrong")
     def test_mistakes_have_a_message(self):
         of_labels = PlattScaling().fit(self.Z, self.Y)
         y = np.arange(600) % L
