@@ -3,9 +3,11 @@
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-# Of chance; and fewer samples tell little.
-_DEVIATIONS, _MIN_SAMPLES = 3.0, 20
-# Samples of one kind, about equally sure, whose mean a loss is compared with, itself in the middle of them.
+from .paired import deviations
+
+# Of chance, of losses and probabilities and of losses alone; and fewer samples tell little.
+_DEVIATIONS, _DEVIATIONS_OF_LOSSES, _MIN_SAMPLES = 3.0, 2.0, 20
+# Samples of one kind, about equally sure, whose mean a sample is compared with, itself in the middle of them.
 _ALIKE = 7
 # Recordings turn between rising and falling more often than once in so many steps.
 _LONG = 5
@@ -20,41 +22,65 @@ IN_ORDER = (
     "the order of {samples} looks like a recording, such as frames of a drive, since the losses of neighbours agree: "
     "{then}. Give {groups}=..., a name for each sample of what it belongs to"
 )
-COUNTED = "stretches of {length} count as one sample each"
+_COUNTED = "stretches of {length} count as one sample each"
+_FEW = _COUNTED + ", and as losses agree for longer, errors are still too small"
+# Fewer tell nothing of how a mean varies.
+_MIN_STRETCHES = 8
 
 
-def stretch_of(losses, confidence, kinds):
+def stretch_of(losses, confidence, proba, classes):
     """Return how many samples in succession are one stretch, where their order looks like a recording; else 0.
 
-    Losses, or log-likelihoods, are compared with those of samples of one kind, such as a class, about which a network
-    is equally sure: so samples sorted by one of the `kinds`, or by confidence, are no recording. Nor are those sorted
-    by several at once, which rise or fall for long. Of independent ones the products of neighbours' are martingale
-    differences, however unequal their variances are: their sum over the root of their squares' is about normal, if not
-    nearer to 0.
+    Losses, or log-likelihoods, of neighbours agree, and together with mean probabilities they still do where each
+    sample is compared with those of its class and prediction about which a network is equally sure: so samples sorted
+    by class, prediction or confidence are no recording. Nor are those sorted by several at once, or by the probability
+    of a class, which rise or fall for long. Of independent ones the products of neighbours' are martingale differences,
+    however unequal their variances are: their sum over the root of their squares' is about normal, if not nearer to 0.
 
     A stretch is twice as long as losses agree: the sum of correlations, from both sides, in units of the largest, which
     noise of each loss by itself makes small but no shorter.
     """
     if len(losses) < _MIN_SAMPLES or np.ptp(losses) < _ROUNDING:
         return 0
+    series, kinds = np.column_stack([losses, proba]), [classes, proba.argmax(1)]
     n_kinds = np.unique(kinds, axis=1).shape[1]
-    for each in (losses, confidence):
+    for each in (confidence, *series.T):
         steps = np.sign(np.diff(each))
         steps = steps[steps != 0]
         # Of each kind sorted values turn twice at most.
         if np.count_nonzero(np.diff(steps)) < min(2 * n_kinds, len(steps) / _LONG):
             return 0
-    for kind in kinds:
-        order = np.lexsort([confidence, kind])
-        surprise = np.empty(len(losses))
-        surprise[order] = losses[order] - uniform_filter1d(losses[order], _ALIKE, mode="wrap")
-        products = np.concatenate([surprise[lag:] * surprise[:-lag] for lag in (1, 2)])
-        if products.sum() <= _DEVIATIONS * np.linalg.norm(products):
+    for kind in (kinds, kinds[::-1], kinds[1:]):
+        order = np.lexsort([confidence, *kind])
+        surprise = np.empty_like(series)
+        surprise[order] = series[order] - uniform_filter1d(series[order], _ALIKE, axis=0, mode="wrap")
+        if _agreement(surprise) <= _DEVIATIONS:
             return 0
     centred = losses - losses.mean()
+    if _agreement(centred[:, None]) <= _DEVIATIONS_OF_LOSSES:
+        return 0
     # From a lag of one up to the first at which nothing is left.
     products = np.correlate(centred, centred, "full")[len(losses) :]
     left = products[: max(1, np.argmax(products <= 0))]
     length = np.ceil(_LONGER * 2 * left.sum() / left.max()) if left.max() > 0 else _LONGER
     # Two at least.
     return int(min(length, len(losses) // 2))
+
+
+def _agreement(values):
+    """Sum of the products of neighbours' rows, each column in units of its own, in standard errors."""
+    values = values / (values.std(0) + _ROUNDING)
+    products = np.concatenate([(values[lag:] * values[:-lag]).sum(1) for lag in (1, 2)])
+    # Of shuffled rows, whose sum is 0, a product is a little below it.
+    return deviations(products + values.shape[1] / (len(values) - 1))
+
+
+def counted(length, n_samples, samples, groups):
+    """Return the length of the stretches that a mean's error goes by, and what is told.
+
+    Where there are fewer than eight, shorter ones come nearer to the error than single samples do.
+    """
+    most = n_samples // _MIN_STRETCHES
+    then = _COUNTED if length <= most else _FEW
+    length = min(length, most)
+    return length, IN_ORDER.format(samples=samples, then=then.format(length=length), groups=groups)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._judging.recordings import COUNTED, IN_ORDER, MAX_SEEN, stretch_of
+from .._judging.recordings import MAX_SEEN, counted, stretch_of
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length
 from .._utils.parallel import N_JOBS, in_parallel
@@ -20,10 +20,6 @@ from ._metric import against_rest, check_metric, facts_of, options_of, rows_of_c
 from ._noise_floor import draw_labels
 from ._resampling import AnyMetric, ErrorOfPairs, MeanScore, resampling_counts
 
-_IN_ORDER = IN_ORDER.format(samples="the rows", then=COUNTED, groups="groups")
-# Fewer tell nothing of how a mean varies.
-_MIN_STRETCHES = 8
-_FEW_IN_ORDER = _IN_ORDER.replace(COUNTED, "each counts by itself, as stretches of {length} would be too few")
 # Where the curve of medians is computed.
 _SCALES = np.append(0, np.geomspace(1 / 64, 64, 48))
 
@@ -418,15 +414,15 @@ def _stretches(rows):
     known = proba.masses[:n_seen] > 0
     y_encoded = np.where(known, rows.y_encoded[:n_seen], 0)
     given = np.maximum(proba.values[np.arange(len(y_encoded)), y_encoded], np.finfo(np.float32).tiny)
-    confidence, prediction = (each[:n_seen] for each in proba.top_label)
+    confidence = proba.top_label[0][:n_seen]
     losses, confidence = ((each * known).reshape(-1, size).mean(1) for each in (-np.log(given), confidence))
-    kinds = y_encoded.reshape(-1, size)[:, 0] * (size == 1), prediction.reshape(-1, size)[:, 0]
-    length = stretch_of(losses, confidence, kinds)
+    means = proba.values[:n_seen].reshape(-1, size, proba.n_classes).mean(1, dtype=float)
+    length = stretch_of(losses, confidence, means, y_encoded[::size] * (size == 1))
     if length == 0:
         return None
-    are_few = proba.n_units < _MIN_STRETCHES * length
-    note((_FEW_IN_ORDER if are_few else _IN_ORDER).format(length=length), CalibrationSetWarning)
-    return None if are_few else np.arange(proba.n_units) // length
+    length, told = counted(length, proba.n_units, "the rows", "groups")
+    note(told, CalibrationSetWarning)
+    return np.arange(proba.n_units) // length
 
 
 def _replicates(forms, proba, n_resamples, random_state, n_jobs=None):

@@ -16,7 +16,6 @@ from .._backbones.opening import is_frozen
 from .._backbones.samples import Samples, read
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered
-from .._judging.recordings import COUNTED, IN_ORDER
 from .._judging.splits import joined
 from .._looks.dependence import look_for_dependence
 from .._utils.arrays import to_numpy
@@ -33,7 +32,6 @@ from ._candidates import is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
-_TEST_IN_ORDER = IN_ORDER.format(samples="X_test", then=COUNTED, groups="groups_test")
 # Of a calibration set on which the network is right more often than on the test set.
 _CHANCE_OF_ACCURACIES = 1e-4
 
@@ -161,7 +159,7 @@ class SharedLogits:
                 CalibrationSetWarning,
             )
         else:
-            samples = look_for_dependence(samples, False, _TEST_IN_ORDER)
+            samples = look_for_dependence(samples, False, ("X_test", "groups_test"))
         return numbered(joined(samples.unit, groups_test), len(self.test))
 
     def _compare_some_places(self):
