@@ -28,21 +28,35 @@ _FEW = _COUNTED + ", and as losses agree for longer, errors are still too small"
 _MIN_STRETCHES = 8
 
 
-def stretch_of(losses, confidence, proba, classes):
+def stretch_of(proba, labels, known, size=1):
     """Return how many samples in succession are one stretch, where their order looks like a recording; else 0.
 
-    Losses, or log-likelihoods, of neighbours agree, and together with mean probabilities they still do where each
-    sample is compared with those of its class and prediction about which a network is equally sure: so samples sorted
-    by class, prediction or confidence are no recording. Nor are those sorted by several at once, or by the probability
-    of a class, which rise or fall for long. Of independent ones the products of neighbours' are martingale differences,
-    however unequal their variances are: their sum over the root of their squares' is about normal, if not nearer to 0.
+    Losses of neighbours agree, and together with mean probabilities they still do where each sample is compared with
+    those of its class and prediction about which a network is equally sure: so samples sorted by class, prediction or
+    confidence are no recording. Nor are those sorted by several at once, or by the probability of a class, which rise
+    or fall for long. Of independent ones the products of neighbours' are martingale differences, however unequal their
+    variances are: their sum over the root of their squares' is about normal, if not nearer to 0.
 
     A stretch is twice as long as losses agree: the sum of correlations, from both sides, in units of the largest, which
     noise of each loss by itself makes small but no shorter.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples * size, n_classes)
+        Probabilities of the places, or labels, of each sample.
+    labels : ndarray of shape (n_samples * size,), int
+    known : ndarray of shape (n_samples * size,), bool
+        Whether a label counts.
+    size : int, default=1
+        Places, or labels, of a sample.
     """
+    labels = np.where(known, labels, 0)
+    losses = -np.log(np.maximum(proba[np.arange(len(labels)), labels], np.finfo(np.float32).tiny))
+    losses, confidence = ((each * known).reshape(-1, size).mean(1) for each in (losses, proba.max(1)))
     if len(losses) < _MIN_SAMPLES or np.ptp(losses) < _ROUNDING:
         return 0
-    series, kinds = np.column_stack([losses, proba]), [classes, proba.argmax(1)]
+    means = proba.reshape(-1, size, proba.shape[1]).mean(1, dtype=float)
+    series, kinds = np.column_stack([losses, means]), [labels[::size] * (size == 1), means.argmax(1)]
     n_kinds = np.unique(kinds, axis=1).shape[1]
     for each in (confidence, *series.T):
         steps = np.sign(np.diff(each))

@@ -8,7 +8,6 @@ import torch
 from .._judging.near_duplicates import near_copies
 from .._judging.paired import numbered
 from .._judging.recordings import MAX_SEEN, counted, stretch_of
-from .._solvers.temperature import log_likelihoods
 from .._utils.warnings import note
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
@@ -30,18 +29,12 @@ def look_for_dependence(samples, thoroughly, names=None):
     # Copies are told elsewhere.
     copies, rows = numbered(samples.copies(), len(weight)), np.flatnonzero(weight)
     rows = np.sort(rows[np.unique(copies[rows], return_index=True)[1]])
-    first = rows[:MAX_SEEN]
-    logits, y, known, _ = of_all.take(torch.from_numpy(numbers[first].ravel()))
-    log_proba = logits.double().log_softmax(1)
-    likelihoods, confidence = (
-        (each.cpu() * (known > 0)).view(len(first), -1).mean(1).numpy()
-        for each in (log_likelihoods(logits, y, 1.0), log_proba.amax(1))
-    )
-    means = log_proba.exp().view(len(first), -1, logits.shape[1]).mean(1).cpu().numpy()
-    classes = of_all.y.cpu().numpy() if numbers.shape[1] == 1 else np.zeros(len(weight))
-    length = stretch_of(likelihoods, confidence, means, classes[first])
+    some = of_all.take(torch.from_numpy(numbers[rows[:MAX_SEEN]].ravel()))
+    proba, labels, known = (each.cpu().numpy() for each in (some.logits.double().softmax(1), some.y, some.weight > 0))
+    length = stretch_of(proba, labels, known, numbers.shape[1])
     if length or thoroughly:
         X = samples.X if samples.shard.ranks is ALONE else None
+        classes = of_all.y.cpu().numpy() if numbers.shape[1] == 1 else np.zeros(len(weight))
         samples = replace(samples, near_copies=near_copies(X, classes, weight, of_all.logits.reshape(len(weight), -1)))
     if not length or samples.near_copies is not None:
         return samples

@@ -409,15 +409,9 @@ def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups
 
 def _stretches(rows):
     """Numbers that samples share which are of one stretch, where their order looks like a recording; else None."""
-    proba, size = rows.proba, rows.proba.rows_a_sample
-    n_seen = MAX_SEEN * size
-    known = proba.masses[:n_seen] > 0
-    y_encoded = np.where(known, rows.y_encoded[:n_seen], 0)
-    given = np.maximum(proba.values[np.arange(len(y_encoded)), y_encoded], np.finfo(np.float32).tiny)
-    confidence = proba.top_label[0][:n_seen]
-    losses, confidence = ((each * known).reshape(-1, size).mean(1) for each in (-np.log(given), confidence))
-    means = proba.values[:n_seen].reshape(-1, size, proba.n_classes).mean(1, dtype=float)
-    length = stretch_of(losses, confidence, means, y_encoded[::size] * (size == 1))
+    proba = rows.proba
+    seen = slice(MAX_SEEN * proba.rows_a_sample)
+    length = stretch_of(proba.values[seen], rows.y_encoded[seen], proba.masses[seen] > 0, proba.rows_a_sample)
     if length == 0:
         return None
     length, told = counted(length, proba.n_units, "the rows", "groups")
