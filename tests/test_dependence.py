@@ -1,9 +1,13 @@
 """Samples that depend on each other, near-copies and frames in their order, are told, and prove what few do."""
 
+import runpy
 import warnings
+from functools import partial
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from _small_networks import bare_logits, labels_of, perceptron
 from scipy.signal import lfilter
 from scipy.special import softmax
@@ -232,6 +236,39 @@ def test_stretches_tell_how_much_a_mean_varies():
     ratio = np.sqrt(np.mean(np.square(errors))) / np.std(means)
     assert 0.75 < ratio < 1.25
     assert false <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drive", ["0016E5", "Seq05VD", "0001TP"])
+def test_a_car_s_drives_are_known_by_all(data_dir, drive):
+    folder = data_dir / "camvid"
+    if not folder.exists():
+        pytest.skip(f"needs CamVid's drives in {folder}")
+    network = runpy.run_path(str(folder / "espnet.py"))["load"](folder / "espnet.pt")
+    some = np.s_[..., 5::10, 5::10]
+    with torch.no_grad():
+        images = (torch.tensor(plt.imread(path)).movedim(-1, 0) for path in sorted((folder / drive).glob("*.jpg")))
+        X = torch.cat([network(image[None] / 255)[some] for image in images]).numpy()
+    y = np.stack([255 * plt.imread(path) for path in sorted((folder / drive).glob("*.png"))]).round()[some].astype(int)
+    proba, rows = softmax(X.astype(float), 1), np.random.default_rng(0).permutation(len(y))
+    options = {"classes": np.arange(11), "ignore_index": 11}
+
+    def interval(y, proba, groups=None):
+        metric = partial(brier_score, ignore_index=11)
+        return bootstrap_interval(metric, y, proba, n_resamples=200, groups=groups, random_state=0)
+
+    def compared(X_test, y_test):
+        given = {"calibrators": [TemperatureScaling()], "n_resamples": 20, "n_draws": 20, **options}
+        return compare_calibrators(None, X[:8], y[:8], X_test, y_test, **given)
+
+    for told_by in (StructuredVectorScaling(**options).fit, compared):
+        assert told(told_by, X, y)[1] == [RECORDING]
+        assert not told(told_by, X[rows], y[rows])[1]
+    found, what = told(interval, y, proba)
+    assert what == [RECORDING]
+    single, what = told(interval, y[rows], proba[rows])
+    assert not what
+    assert found.standard_error > 1.2 * max(single.standard_error, interval(y, proba, np.arange(len(y))).standard_error)
 
 
 def drive(seed, n=800):
