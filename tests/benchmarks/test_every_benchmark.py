@@ -172,7 +172,7 @@ def folder(tmp_path_factory):
     (path / "camvid").mkdir()
     (path / "camvid" / "espnet.py").write_text(SCENES)
     torch.save(torch.nn.Conv2d(3, 11, 3, padding=1).state_dict(), path / "camvid" / "espnet.pt")
-    for drive in ("0016E5", "Seq05VD"):
+    for drive in ("0016E5", "Seq05VD", "0001TP"):
         (path / "camvid" / drive).mkdir()
         for number in range(4):
             frame, mask = rng.integers(0, 256, (16, 24, 3)), rng.integers(0, 12, (16, 24))
