@@ -17,6 +17,8 @@ from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, distinct_values, soft
 
 # Probabilities that lie no further apart are one.
 _RESOLUTION = np.finfo(np.float64).resolution
+# Labels, and expected ones, that a class is taken to have had among probabilities where it has none.
+_PRIOR = 0.1
 
 
 def isotonic_knots(proba, hit, weight):
@@ -39,8 +41,10 @@ class IsotonicCalibration(OneVsRestCalibrator):
 
     Each class's probability goes through the monotone function of least squared error to "this class or not", as
     scikit-learn's ``CalibratedClassifierCV(method="isotonic")`` does it; flexible, and prone to overfit small
-    calibration sets. The predicted class can change. Where that function is 0 the probability is 2.2e-16, so that
-    losses stay finite; a class without a sample has that of temperature scaling.
+    calibration sets. The predicted class can change. A function of 0 would say never. Where it is 0, a tenth of a label
+    is taken to have come, and a tenth more to have been expected: the uncalibrated probability times
+    ``0.1 / (0.1 + E)`` is used, at most the least value above 0, with E the sum of such probabilities. A class without a
+    sample has the probability of temperature scaling.
 
     Parameters
     ----------
@@ -81,7 +85,13 @@ class IsotonicCalibration(OneVsRestCalibrator):
     """
 
     _map = LinearMaps
-    _fit_class = staticmethod(isotonic_knots)
+
+    def _fit_class(self, proba, hit, weight):
+        knots, values = isotonic_knots(proba, hit, weight)
+        first = (values > 0).argmax()
+        expected = weight @ (proba * (proba < knots[first]))
+        least = np.minimum(knots * _PRIOR / (_PRIOR + expected), values[first])
+        return knots, np.where(values > 0, values, least)
 
 
 class StrictMap(LinearMaps):

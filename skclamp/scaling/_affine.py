@@ -18,6 +18,9 @@ from ..base._tags import MapTags
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
 _LARGEST_FEATURE = 2.0**10
 _STRENGTH = [NOT_NEGATIVE]
+# Of the sum of losses, what draws each gain and offset to temperature scaling's: too little to be seen where samples are
+# many, enough where few are separable.
+_PRIOR = np.array([1 / 4, 1 / 8])
 _WEAK = {"diagonal_penalty": 1 / 16, "intercept_penalty": 1 / 16}
 
 
@@ -106,8 +109,12 @@ class VectorScaling(AffineScaling):
     """Calibration by one gain and one offset per class: ``softmax(coef * log_softmax(logits) + intercept)``.
 
     Both minimise the negative log-likelihood, which is convex in them; the search starts at the optimal temperature.
-    The log-softmax makes the map blind to constants added to a row of logits. A ridge too weak to be seen otherwise
-    keeps the optimum finite where the data are separable.
+    The log-softmax makes the map blind to constants added to a row of logits. With T that temperature and n samples
+
+        (sum((T * coef - 1)^2) / 4 + sum(intercept^2) / 8) / n
+
+    joins the mean loss. This weak prior keeps few or separable samples near temperature scaling, and is hardly seen of
+    many: it doesn't grow with n.
 
     Parameters
     ----------
@@ -133,8 +140,13 @@ class VectorScaling(AffineScaling):
 
     See Also
     --------
-    StructuredVectorScaling : The same map drawn towards temperature scaling; better where samples per class are few.
+    StructuredVectorScaling : The same map drawn more towards temperature scaling; better where samples per class are
+        few. With strengths of 0 it has no prior.
     MatrixScaling : Mixes the logits of different classes.
+
+    Notes
+    -----
+    Sample weights count as repetitions: n is their sum.
 
     References
     ----------
@@ -166,7 +178,7 @@ class VectorScaling(AffineScaling):
 
     def _regression(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
-        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, 0.0
+        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, _PRIOR / map_.n_effective
 
 
 @with_shared_docs

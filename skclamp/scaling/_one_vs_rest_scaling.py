@@ -25,6 +25,8 @@ from ._label_noise import BesideWrongLabels
 # last, in nats of all samples, so that chance rarely leads to the weakest.
 _MULTIPLES = 4.0 ** -np.arange(9)
 _LEAST_GAIN = 0.5
+# What draws maps without a strength of their own to temperature scaling, beside the sum of losses.
+_PRIOR = 1 / 8
 # Temperatures of all labels between this and its inverse leave the prior of pooled pairs at the logits as they are.
 _SAME_SCALE = 4.0
 # A threshold separates a label of fewer by chance.
@@ -119,7 +121,8 @@ class OneVsRestScaling(BaseCalibrator):
         return map_.learn(**dict(zip(map_.coefficients, solution.parameters, strict=True)))
 
     def _ridge(self, map_, scaled, y, sample_weight):
-        """Hook: what draws the coefficients to the start; None beside Platt's targets."""
+        """Hook: what draws the coefficients to the start, beside the mean loss."""
+        return _PRIOR / sample_weight.sum().item()
 
 
 @with_shared_docs
@@ -130,8 +133,12 @@ class PlattScaling(BesideWrongLabels, OneVsRestScaling):
     With p = softmax(logits / T), T the optimal temperature, and z_k = T * log(p_k / (1 - p_k)), class k gets
     ``sigmoid(coef_k * z_k + intercept_k)``, a logistic regression on whether the label is k, and a row is divided by
     its sum. z has the scale of the logits: of two classes it is their difference, or the single logit that was given.
-    ``coef = 1 / T, intercept = 0`` is temperature scaling, where the search starts. The targets are Platt's, as if one
-    sample more had come out either way: few samples of a class, or separable ones, need them.
+    ``coef = 1 / T, intercept = 0`` is temperature scaling, where the search starts. The targets are a quarter of the way
+    to Platt's, as if a quarter of a sample more had come out either way, and of n samples
+
+        ((T * coef_k - 1)^2 + intercept_k^2) / (8 * n)
+
+    joins the mean log loss: few samples of a class, or separable ones, need both.
 
     Of labels that don't exclude each other, y of shape (n_samples, n_labels), label l gets
     ``sigmoid(coef_l * z_l + intercept_l)``, z its logit. Most labels are rare, so that their pairs are drawn to one
@@ -353,8 +360,8 @@ class BetaCalibration(OneVsRestScaling):
     With p = softmax(logits / T), T the optimal temperature, class k gets
     ``sigmoid(a_k * log(p_k) - b_k * log(1 - p_k) + intercept_k)`` with a, b >= 0, a logistic regression on whether the
     label is k, and a row is divided by its sum. It is what Bayes' rule gives when p_k follows one beta distribution in
-    class k and another in the rest. ``a = b = 1, intercept = 0`` is temperature scaling, where the search starts. The
-    targets are Platt's, as if one sample more had come out either way: three parameters per class need them.
+    class k and another in the rest. ``a = b = 1, intercept = 0`` is temperature scaling, where the search starts. Its
+    prior and targets are those of `PlattScaling`, for three parameters per class.
 
     Parameters
     ----------
