@@ -17,8 +17,8 @@ from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, distinct_values, soft
 
 # Probabilities that lie no further apart are one.
 _RESOLUTION = np.finfo(np.float64).resolution
-# Labels, and expected ones, that a class is taken to have had among probabilities where it has none.
-_PRIOR = 0.1
+# Of the uncalibrated probability, what is left where no sample is of the class: few samples don't say never.
+_NEVER = 0.05
 
 
 def isotonic_knots(proba, hit, weight):
@@ -41,10 +41,8 @@ class IsotonicCalibration(OneVsRestCalibrator):
 
     Each class's probability goes through the monotone function of least squared error to "this class or not", as
     scikit-learn's ``CalibratedClassifierCV(method="isotonic")`` does it; flexible, and prone to overfit small
-    calibration sets. The predicted class can change. A function of 0 would say never. Where it is 0, a tenth of a label
-    is taken to have come, and a tenth more to have been expected: the uncalibrated probability times
-    ``0.1 / (0.1 + E)`` is used, at most the least value above 0, with E the sum of such probabilities. A class without a
-    sample has the probability of temperature scaling.
+    calibration sets. The predicted class can change. Few samples don't say never: where that function is 0, a twentieth
+    of the uncalibrated probability is left, at most the function's least value above 0. A class without a sample has the probability of temperature scaling.
 
     Parameters
     ----------
@@ -88,10 +86,7 @@ class IsotonicCalibration(OneVsRestCalibrator):
 
     def _fit_class(self, proba, hit, weight):
         knots, values = isotonic_knots(proba, hit, weight)
-        first = (values > 0).argmax()
-        expected = weight @ (proba * (proba < knots[first]))
-        least = np.minimum(knots * _PRIOR / (_PRIOR + expected), values[first])
-        return knots, np.where(values > 0, values, least)
+        return knots, np.maximum(values, np.minimum(_NEVER * knots, values[(values > 0).argmax()]))
 
 
 class StrictMap(LinearMaps):

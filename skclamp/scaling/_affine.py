@@ -18,8 +18,8 @@ from ..base._tags import MapTags
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
 _LARGEST_FEATURE = 2.0**10
 _STRENGTH = [NOT_NEGATIVE]
-# Of the sum of losses, what draws each gain and offset to temperature scaling's: too little to be seen where samples are
-# many, enough where few are separable.
+# Beside the sum of losses, what draws gains and offsets to temperature scaling: hardly seen of many samples, enough for
+# few separable ones.
 _PRIOR = np.array([1 / 4, 1 / 8])
 _WEAK = {"diagonal_penalty": 1 / 16, "intercept_penalty": 1 / 16}
 
@@ -105,20 +105,24 @@ def unit_of(temperature, features, y, sample_weight):
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class VectorScaling(AffineScaling):
     """Calibration by one gain and one offset per class: ``softmax(coef * log_softmax(logits) + intercept)``.
 
     Both minimise the negative log-likelihood, which is convex in them; the search starts at the optimal temperature.
     The log-softmax makes the map blind to constants added to a row of logits. With T that temperature and n samples
 
-        (sum((T * coef - 1)^2) / 4 + sum(intercept^2) / 8) / n
+        prior_strength * (sum((T * coef - 1)^2) / 4 + sum(intercept^2) / 8) / n
 
-    joins the mean loss. This weak prior keeps few or separable samples near temperature scaling, and is hardly seen of
-    many: it doesn't grow with n.
+    joins the mean loss. This weak prior keeps maps of few or separable samples near temperature scaling, and is hardly
+    seen of many: it doesn't grow with n.
 
     Parameters
     ----------
     {estimator}
+    prior_strength : float, default=1.0
+        Strength of the prior, at least 0: without it a map of few samples can be far worse than no calibration. The
+        maps that clamps and selectors choose from have none, since folds judge them.
     {shared_parameters}
 
     Attributes
@@ -141,7 +145,7 @@ class VectorScaling(AffineScaling):
     See Also
     --------
     StructuredVectorScaling : The same map drawn more towards temperature scaling; better where samples per class are
-        few. With strengths of 0 it has no prior.
+        few.
     MatrixScaling : Mixes the logits of different classes.
 
     Notes
@@ -165,6 +169,10 @@ class VectorScaling(AffineScaling):
     array([0. , 1.1, 2. ])
     """
 
+    prior_strength: float = 1.0
+
+    _parameter_constraints = {"prior_strength": _STRENGTH}
+
     _tags = replace(
         AffineScaling._tags,
         n_per_class=2,
@@ -172,13 +180,14 @@ class VectorScaling(AffineScaling):
         enough_per_number=50,
         n_free="all",
         group="scales and shifts per class",
-        default_candidates={"vector": {}},
+        default_candidates={"vector": {"prior_strength": 0.0}},
         where_dense="compared",
     )
 
     def _regression(self, map_, features, y, sample_weight):
         unit = unit_of(map_.temperature_, features, y, sample_weight)
-        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, _PRIOR / map_.n_effective
+        strengths = self.prior_strength / map_.n_effective * _PRIOR
+        return SoftmaxRegression(features / unit, y, sample_weight, mixes=False), unit, strengths
 
 
 @with_shared_docs

@@ -133,8 +133,8 @@ class PlattScaling(BesideWrongLabels, OneVsRestScaling):
     With p = softmax(logits / T), T the optimal temperature, and z_k = T * log(p_k / (1 - p_k)), class k gets
     ``sigmoid(coef_k * z_k + intercept_k)``, a logistic regression on whether the label is k, and a row is divided by
     its sum. z has the scale of the logits: of two classes it is their difference, or the single logit that was given.
-    ``coef = 1 / T, intercept = 0`` is temperature scaling, where the search starts. The targets are a quarter of the way
-    to Platt's, as if a quarter of a sample more had come out either way, and of n samples
+    ``coef = 1 / T, intercept = 0`` is temperature scaling, where the search starts. The targets are a quarter of the
+    way to Platt's, as if a quarter of a sample more had come out either way, and of n samples
 
         ((T * coef_k - 1)^2 + intercept_k^2) / (8 * n)
 
