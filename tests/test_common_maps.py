@@ -112,6 +112,7 @@ def test_predictions_stay_what_they_were_where_that_is_promised(output_map):
 
 BAD_PARAMETERS = {
     "TemperatureScaling": {"gamma": [-0.5, np.inf, "one"], "bounds": [3.0], "response": ["scores"], "batch_size": [0]},
+    "VectorScaling": {"prior_strength": [-1.0]},
     "StructuredVectorScaling": {"diagonal_penalty": [-1.0], "intercept_penalty": [-1.0]},
     "StructuredMatrixScaling": {"off_diagonal_penalty": [-1.0]},
     "MatrixScaling": {"off_diagonal_penalty": [-1.0]},

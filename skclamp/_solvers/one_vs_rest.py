@@ -10,8 +10,8 @@ from .softmax_regression import Solution
 
 # Too weak to be seen where data speak; keeps the optimum finite where they don't.
 _RIDGE = 1e-6
-# Of flawless samples, which call for ever steeper scores, a ridge alone holds too little; all of Platt's smoothing makes
-# scores of few samples too flat.
+# Of flawless samples, which call for ever steeper scores, a ridge alone holds too little; all of Platt's smoothing
+# makes scores of few samples too flat.
 _PART_OF_PLATT = 0.25
 _TOLERANCE = 1e-10
 

@@ -6,13 +6,13 @@ from _output_maps import draw
 from scipy.integrate import trapezoid
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, softmax
-from sklearn.linear_model import LogisticRegression
 
 from skclamp import (
     BetaCalibration,
     DirichletCalibration,
     EnsembleTemperatureScaling,
     IntraOrderPreservingCalibration,
+    IsotonicCalibration,
     MatrixScaling,
     PlattScaling,
     QuadraticScaling,
@@ -21,11 +21,13 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp.exceptions import CalibrationSetWarning
 
 ODIR = [MatrixScaling, DirichletCalibration]
 FREE_OF_FOLDS = {"off_diagonal_penalty": 0.3, "intercept_penalty": 0.2}
 AFFINE = [
     VectorScaling(),
+    VectorScaling(prior_strength=0),
     StructuredVectorScaling(),
     StructuredMatrixScaling(),
     *(kind(**FREE_OF_FOLDS) for kind in ODIR),
@@ -57,7 +59,8 @@ def penalty(fitted, matrix, intercept, n):
     diagonal, n_classes = matrix.diagonal(), len(matrix)
     off = (matrix**2).sum() - (diagonal**2).sum()
     if isinstance(fitted, VectorScaling):
-        return 0.0
+        gains = ((fitted.temperature_ * diagonal - 1) ** 2).sum()
+        return fitted.prior_strength * (gains / 4 + (intercept**2).sum() / 8) / n
     if isinstance(fitted, tuple(ODIR)):
         mean_off = off / (n_classes * (n_classes - 1))
         return fitted.off_diagonal_penalty * mean_off + fitted.intercept_penalty * (intercept**2).mean()
@@ -148,33 +151,45 @@ def test_no_collapse_where_coefficients_outnumber_samples(calibrator):
 # Platt scaling and beta calibration
 
 
+def targets(hit, weight):
+    """A quarter of the way from 0 and 1 to Platt's."""
+    n_hits = weight @ hit
+    return np.where(hit, 1 - 0.25 / (n_hits + 2), 0.25 / (weight.sum() - n_hits + 2))
+
+
+def class_loss(x, target, weight, parameters):
+    """Mean log loss of a class, and what draws gains to 1 and the offset to 0."""
+    *gains, offset = parameters
+    score = x @ gains + offset
+    losses = -(target * log_expit(score) + (1 - target) * log_expit(-score))
+    return np.average(losses, weights=weight) + (((np.array(gains) - 1) ** 2).sum() + offset**2) / 8 / weight.sum()
+
+
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("calibrator", [PlattScaling, BetaCalibration])
 def test_a_map_by_class_is_a_logistic_regression_a_class(calibrator, weighted):
-    """Scikit-learn's on Platt's targets: of each sample a part is a hit; gains of beta's are none below 0 here."""
+    """SciPy's BFGS finds nothing lower on targets a quarter of the way to Platt's, beside a weak prior."""
     logits, y = draw(1500)
     weight = np.random.default_rng(1).uniform(0.2, 3.0, len(y)) if weighted else np.ones(len(y))
     fitted = calibrator().fit(logits, y, sample_weight=weight if weighted else None)
     proba = softmax(logits / fitted.temperature_, axis=1)
     log_p, log_rest = np.log(proba), np.log1p(-proba)
+    by_platt = calibrator is PlattScaling
+    # On the scale of log-odds at the temperature.
+    ours = [fitted.temperature_ * fitted.coef_] if by_platt else [fitted.a_, fitted.b_]
     columns = []
     for k in range(4):
-        by_platt = calibrator is PlattScaling
-        # On the scale of the logits.
-        log_odds = fitted.temperature_ * (log_p[:, k] - log_rest[:, k])
-        x = np.stack([log_odds] if by_platt else [log_p[:, k], -log_rest[:, k]], 1)
-        n_hits = weight @ (y == k)
-        target = np.where(y == k, (n_hits + 1) / (n_hits + 2), 1 / (weight.sum() - n_hits + 2))
-        parts = np.r_[weight * target, weight * (1 - target)]
-        regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
-        regression.fit(np.r_[x, x], np.repeat([True, False], len(y)), sample_weight=parts)
-        ours = np.array([fitted.coef_[k]] if by_platt else [fitted.a_[k], fitted.b_[k]])
-        assert (ours > 0).all()
-        scores = [x @ ours + fitted.intercept_[k], regression.decision_function(x)]
-        loss, least = (-(weight * (target * log_expit(z) + (1 - target) * log_expit(-z))).mean() for z in scores)
-        # Steps end where the next one promises less.
-        assert least - 1e-12 <= loss <= least + 1e-7
-        columns.append(expit(scores[0]))
+        x = np.stack([log_p[:, k] - log_rest[:, k]] if by_platt else [log_p[:, k], -log_rest[:, k]], 1)
+        target = targets(y == k, weight)
+
+        def loss(parameters, x=x, target=target):
+            return class_loss(x, target, weight, parameters)
+
+        found = np.array([*(gains[k] for gains in ours), fitted.intercept_[k]])
+        assert (found[:-1] > 0).all()
+        start = np.r_[np.ones(len(found) - 1), 0.0]
+        assert loss(found) <= minimize(loss, start, options={"gtol": 1e-9}).fun + 1e-7
+        columns.append(expit(x @ found[:-1] + found[-1]))
     np.testing.assert_allclose(
         fitted.predict_proba(logits), np.transpose(columns) / np.sum(columns, axis=0)[:, None], atol=1e-10
     )
@@ -188,13 +203,10 @@ def test_beta_gains_are_never_negative():
     fitted = BetaCalibration().fit(logits, y)
     proba, lowest = softmax(logits / fitted.temperature_, axis=1), []
     for k in range(3):
-        n_hits = (y == k).sum()
-        target = np.where(y == k, (n_hits + 1) / (n_hits + 2), 1 / (800 - n_hits + 2))
+        x, target = np.stack([np.log(proba[:, k]), -np.log1p(-proba[:, k])], 1), targets(y == k, np.ones(800))
 
-        def loss(parameters, k=k, target=target):
-            a, b, c = parameters
-            score = a * np.log(proba[:, k]) - b * np.log1p(-proba[:, k]) + c
-            return -(target * log_expit(score) + (1 - target) * log_expit(-score)).mean()
+        def loss(parameters, x=x, target=target):
+            return class_loss(x, target, np.ones(800), parameters)
 
         ours = fitted.a_[k], fitted.b_[k], fitted.intercept_[k]
         bounds = [(0, None), (0, None), (None, None)]
@@ -328,3 +340,29 @@ def test_too_few_classes():
 def test_bad_widths(sizes, error, message):
     with pytest.raises(error, match=message):
         IntraOrderPreservingCalibration(hidden_layer_sizes=sizes).fit(*draw(50))
+
+
+# Few samples
+
+
+def drawn_truly(n_samples, n_classes, seed):
+    """Logits whose softmax is the truth, and labels."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2.5, size=(n_samples, n_classes))
+    return logits, (logits + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+@pytest.mark.parametrize(("kind", "most"), [(VectorScaling, 0.6), (PlattScaling, 0.25), (IsotonicCalibration, 0.8)])
+def test_maps_of_few_samples_stay_near_the_truth_and_name_the_mend(kind, most, n_classes):
+    """Separable samples among them, of which a map without a prior is several nats away."""
+    new = drawn_truly(1000, n_classes, 99)[0]
+    log_truth = log_softmax(new, axis=1)
+    found = []
+    for n_samples in (10, 20, 40):
+        for seed in range(4):
+            with pytest.warns(CalibrationSetWarning, match="TemperatureScaling"):
+                calibrator = kind(classes=np.arange(n_classes)).fit(*drawn_truly(n_samples, n_classes, seed))
+            lost = np.exp(log_truth) * (log_truth - calibrator.predict_log_proba(new))
+            found.append(lost.sum(1).mean())
+    assert max(found) < most
