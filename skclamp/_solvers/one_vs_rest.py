@@ -10,9 +10,9 @@ from .softmax_regression import Solution
 
 # Too weak to be seen where data speak; keeps the optimum finite where they don't.
 _RIDGE = 1e-6
-# Of flawless samples, which call for ever steeper scores, a ridge alone holds too little; all of Platt's smoothing
-# makes scores of few samples too flat.
-_PART_OF_PLATT = 0.25
+# Of Platt's smoothing beside a ridge, as in the prior of temperature scaling: of flawless samples, which call for ever
+# steeper scores, the ridge alone holds too little.
+_PART_BESIDE_RIDGE = 0.25
 _TOLERANCE = 1e-10
 
 
@@ -35,7 +35,7 @@ def scores_of(parameters, terms):
 def fit_one_vs_rest(terms, y, weight, *, ridge, monotone):
     """Coefficients of ``sigmoid(sum_j coef_jk terms_jk + intercept_k)``, the probability that y is class k.
 
-    The targets are those of `smoothed`, a quarter of the way to Platt's.
+    The targets are those of `smoothed`: Platt's, or beside a ridge a quarter of the way to them.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def fit_one_vs_rest(terms, y, weight, *, ridge, monotone):
 
     def fit(classes):
         x = torch.stack([*(term[:, classes].T for term in terms), torch.ones_like(terms[0][:, classes]).T], 1)
-        target = smoothed(y == classes.to(y)[:, None], weight)
-        return _fit(x, target, weight / weight.sum(), _RIDGE + ridge, monotone)
+        target = smoothed(y == classes.to(y)[:, None], weight, 1.0 if ridge is None else _PART_BESIDE_RIDGE)
+        return _fit(x, target, weight / weight.sum(), _RIDGE + (ridge or 0.0), monotone)
 
     theta, n_evaluations, converged = joined([fit(classes) for classes in chunks_of(n_classes, n_samples)])
     note_unconverged(converged)
@@ -79,14 +79,13 @@ def out_of_fold_losses(terms, y, weight, folds, ridge):
     return np.array(losses) / (weight * folds).sum().item()
 
 
-def smoothed(hit, weight):
+def smoothed(hit, weight, part=_PART_BESIDE_RIDGE):
     """Targets (classes, samples) in place of 0 and 1, as if a part of one sample more had come out either way.
 
-    Of one whole sample they would be Platt's: (n+ + 1) / (n+ + 2) for a class's n+ samples, and 1 / (n- + 2) for the
-    others.
+    With a part of 1 they are Platt's: (n+ + 1) / (n+ + 2) for a class's n+ samples, and 1 / (n- + 2) for the others.
     """
     inside = (hit.to(weight) @ weight)[:, None]
-    return torch.where(hit, 1 - _PART_OF_PLATT / (inside + 2), _PART_OF_PLATT / (weight.sum() - inside + 2))
+    return torch.where(hit, 1 - part / (inside + 2), part / (weight.sum() - inside + 2))
 
 
 def _fit(x, target, weight, ridge, monotone):

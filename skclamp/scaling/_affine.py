@@ -20,7 +20,7 @@ _LARGEST_FEATURE = 2.0**10
 _STRENGTH = [NOT_NEGATIVE]
 # Beside the sum of losses, what draws gains and offsets to temperature scaling: hardly seen of many samples, enough for
 # few separable ones.
-_PRIOR = np.array([1 / 4, 1 / 8])
+_PRIOR = np.array([0.25, 0.125])
 _WEAK = {"diagonal_penalty": 1 / 16, "intercept_penalty": 1 / 16}
 
 

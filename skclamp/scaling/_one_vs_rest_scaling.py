@@ -25,8 +25,6 @@ from ._label_noise import BesideWrongLabels
 # last, in nats of all samples, so that chance rarely leads to the weakest.
 _MULTIPLES = 4.0 ** -np.arange(9)
 _LEAST_GAIN = 0.5
-# What draws maps without a strength of their own to temperature scaling, beside the sum of losses.
-_PRIOR = 1 / 8
 # Temperatures of all labels between this and its inverse leave the prior of pooled pairs at the logits as they are.
 _SAME_SCALE = 4.0
 # A threshold separates a label of fewer by chance.
@@ -121,8 +119,7 @@ class OneVsRestScaling(BaseCalibrator):
         return map_.learn(**dict(zip(map_.coefficients, solution.parameters, strict=True)))
 
     def _ridge(self, map_, scaled, y, sample_weight):
-        """Hook: what draws the coefficients to the start, beside the mean loss."""
-        return _PRIOR / sample_weight.sum().item()
+        """Hook: what draws the coefficients to the start; None beside Platt's targets."""
 
 
 @with_shared_docs
@@ -217,6 +214,9 @@ class PlattScaling(BesideWrongLabels, OneVsRestScaling):
     _map = PlattMap
     coef_ = Learned()
     shared_ = Learned()
+
+    def _ridge(self, map_, scaled, y, sample_weight):
+        return 0.125 / sample_weight.sum().item()
 
     def _fit_logits(self, logits, y, sample_weight, **told):
         map_ = super()._fit_logits(logits, y, sample_weight, **told)
@@ -360,8 +360,8 @@ class BetaCalibration(OneVsRestScaling):
     With p = softmax(logits / T), T the optimal temperature, class k gets
     ``sigmoid(a_k * log(p_k) - b_k * log(1 - p_k) + intercept_k)`` with a, b >= 0, a logistic regression on whether the
     label is k, and a row is divided by its sum. It is what Bayes' rule gives when p_k follows one beta distribution in
-    class k and another in the rest. ``a = b = 1, intercept = 0`` is temperature scaling, where the search starts. Its
-    prior and targets are those of `PlattScaling`, for three parameters per class.
+    class k and another in the rest. ``a = b = 1, intercept = 0`` is temperature scaling, where the search starts. The
+    targets are Platt's, as if one sample more had come out either way: three parameters per class need them.
 
     Parameters
     ----------

@@ -151,24 +151,24 @@ def test_no_collapse_where_coefficients_outnumber_samples(calibrator):
 # Platt scaling and beta calibration
 
 
-def targets(hit, weight):
-    """A quarter of the way from 0 and 1 to Platt's."""
+def targets(hit, weight, part=1.0):
+    """Platt's, or a part of the way there from 0 and 1."""
     n_hits = weight @ hit
-    return np.where(hit, 1 - 0.25 / (n_hits + 2), 0.25 / (weight.sum() - n_hits + 2))
+    return np.where(hit, 1 - part / (n_hits + 2), part / (weight.sum() - n_hits + 2))
 
 
-def class_loss(x, target, weight, parameters):
-    """Mean log loss of a class, and what draws gains to 1 and the offset to 0."""
+def class_loss(x, target, weight, parameters, prior=0.0):
+    """Mean log loss of a class, and a prior that draws gains to 1 and the offset to 0."""
     *gains, offset = parameters
     score = x @ gains + offset
     losses = -(target * log_expit(score) + (1 - target) * log_expit(-score))
-    return np.average(losses, weights=weight) + (((np.array(gains) - 1) ** 2).sum() + offset**2) / 8 / weight.sum()
+    return np.average(losses, weights=weight) + prior * (((np.array(gains) - 1) ** 2).sum() + offset**2) / weight.sum()
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("calibrator", [PlattScaling, BetaCalibration])
 def test_a_map_by_class_is_a_logistic_regression_a_class(calibrator, weighted):
-    """SciPy's BFGS finds nothing lower on targets a quarter of the way to Platt's, beside a weak prior."""
+    """SciPy's BFGS finds nothing lower on Platt's targets; of Platt scaling a quarter, beside a weak prior."""
     logits, y = draw(1500)
     weight = np.random.default_rng(1).uniform(0.2, 3.0, len(y)) if weighted else np.ones(len(y))
     fitted = calibrator().fit(logits, y, sample_weight=weight if weighted else None)
@@ -180,10 +180,10 @@ def test_a_map_by_class_is_a_logistic_regression_a_class(calibrator, weighted):
     columns = []
     for k in range(4):
         x = np.stack([log_p[:, k] - log_rest[:, k]] if by_platt else [log_p[:, k], -log_rest[:, k]], 1)
-        target = targets(y == k, weight)
+        target = targets(y == k, weight, 0.25 if by_platt else 1.0)
 
         def loss(parameters, x=x, target=target):
-            return class_loss(x, target, weight, parameters)
+            return class_loss(x, target, weight, parameters, by_platt / 8)
 
         found = np.array([*(gains[k] for gains in ours), fitted.intercept_[k]])
         assert (found[:-1] > 0).all()
