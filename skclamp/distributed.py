@@ -143,13 +143,14 @@ class Ranks:
 
 def _report(error):
     """An error as its type and its message; the type as RuntimeError where others can't know it."""
+    kind = type(error)
     # A user's exception may do whatever it likes.
     try:
-        pickle.dumps(type(error))
-        type(error)("")
+        pickle.dumps(kind)
+        kind("")
     except Exception:  # noqa: BLE001
-        return RuntimeError, f"{type(error).__name__}: {error}"
-    return type(error), str(error)
+        return RuntimeError, f"{kind.__name__}: {error}"
+    return kind, str(error)
 
 
 _current: ContextVar[Alone | Ranks] = ContextVar("skclamp_ranks", default=ALONE)

@@ -191,7 +191,7 @@ class _LogProbabilities(nn.Module):
     """Logarithms of the softmax of scores, which the least probability bounds."""
 
     def forward(self, scores):
-        return floored(torch.log_softmax(scores, 1))
+        return floored(scores.log_softmax(1))
 
 
 def scoring_method(classifier, response):

@@ -30,7 +30,7 @@ class Digest:
         elif isinstance(value, torch.Tensor):
             self.value((str(value.dtype), tuple(value.shape)))
             dense = (value.dequantize() if value.is_quantized else value).detach().to_dense().cpu().contiguous()
-            content: Any = dense.reshape(-1).view(torch.uint8).numpy()
+            content: Any = dense.ravel().view(torch.uint8).numpy()
             self._hash.update(content)
         elif isinstance(value, np.ndarray) and value.dtype.names:
             self.value({name: value[name] for name in value.dtype.names})

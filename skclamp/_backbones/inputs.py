@@ -57,8 +57,7 @@ def dataset_behind(X, *, any_order=False):
         return _named_arrays(X)
     if hasattr(X, "with_format") and hasattr(X, "column_names"):
         # Hugging Face's: without a format its items are lists, which take long to convert.
-        given = X.format["type"] if hasattr(X, "format") else None
-        if given is None:
+        if not hasattr(X, "format") or X.format["type"] is None:
             X = X.with_format("torch")
     elif not isinstance(X, SliceDataset):
         return X
@@ -185,7 +184,7 @@ def _array(values, name, mend):
         raise ValueError(f"{error}. {mend}, {_BY_COLLATING}") from error
 
 
-def open_inputs(X, *, batch_size="auto", on_cpu=True):
+def open_inputs(X, *, batch_size, on_cpu):
     """Wrap what `dataset_behind` returns as `Inputs`.
 
     Arrays have any rank from two on, first axis the samples. A Dataset holds inputs or (input, label) pairs, inputs
@@ -297,7 +296,7 @@ class Inputs:
 
     def fetch(self, indices):
         """Inputs at some positions, as a batch; in a worker's hands."""
-        return self._collate(Subset(self.dataset, indices).__getitems__([*range(len(indices))]))[0]
+        return self._collate(Subset(self.dataset, indices).__getitems__(list(range(len(indices)))))[0]
 
 
 def _collate(items):

@@ -407,10 +407,10 @@ def _response_of(net):
 
 def single_score(output):
     """A sigmoid head's output, unless there are several: those are labels that don't exclude each other."""
-    if output.ndim > 1 and output.shape[-1] > 1:
+    if output.ndim > 1 and (n_columns := output.shape[-1]) > 1:
         raise ValueError(
             "the network must tell exclusive classes apart where y is one label a sample; it has a binary "
-            f"cross-entropy on {output.shape[-1]} columns: give y of shape (n_samples, {output.shape[-1]})"
+            f"cross-entropy on {n_columns} columns: give y of shape (n_samples, {n_columns})"
         )
     return output
 

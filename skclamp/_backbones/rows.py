@@ -91,9 +91,9 @@ def _words(rows):
             singles = np.add(rows, np.float32(0), dtype=np.float32)
             words = singles.view(np.uint32)
             words[np.isnan(singles)] = _NAN
-            large = np.abs(singles) >= _WHOLE_IN_A_FLOAT
+            large = abs(singles) >= _WHOLE_IN_A_FLOAT
             if large.any():
-                left = rows[large].astype(np.float64).view(np.uint64) % _PRIME
+                left = rows[large].astype(float).view(np.uint64) % _PRIME
                 words[large] ^= left.astype(np.uint32)
         return words
     words = np.empty(rows.shape, dtype=np.uint32)

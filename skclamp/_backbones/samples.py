@@ -210,7 +210,7 @@ class Samples:
         labels = None
         if isinstance(self.backbone, ArrayBackbone) and not self.outputs.is_dense:
             logits, y_encoded = map(self.shard.all_gather, (self.logits, self.y_encoded))
-            labels = likely_labels(torch.log_softmax(self.outputs.rows(logits.double()), 1), y_encoded)
+            labels = likely_labels(self.outputs.rows(logits.double()).log_softmax(1), y_encoded)
         weight = self.shard.all_gather(self.weight)
         return joined(copies_of(self.prints_of_all(), weight, X, labels), self.near_copies)
 
@@ -386,7 +386,7 @@ def labels_beside(brought, y, n_samples, name="y"):
         return labels
     if isinstance(y, Targets):
         other = matrix_of(brought) if y.of_labels else None
-        if other is not None and other.shape == y.values.shape and (np.abs(other - y.values) > 0).any():
+        if other is not None and other.shape == y.values.shape and (abs(other - y.values) > 0).any():
             raise ValueError(f"{name} must be the labels that X brings, or be left out; got others")
         return labels
     try:

@@ -58,7 +58,8 @@ def scale_of(sizes):
     bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
     # One way to the host for all batches.
     told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
-    (low, high), largest = told[:2].tolist(), told[2:]
+    low, high = told[:2].tolist()
+    largest = told[2:]
     return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL))) if largest.any() else None
 
 

@@ -20,7 +20,8 @@ _FIT_LEVEL = 0.05
 # Where each class is as probable on average as labels have it, this is denied so rarely.
 MEANS_LEVEL = 0.01
 # With a quarter as many labelled samples a class the test of the mixture has let darker and noisier images pass.
-_LABELLED_PER_CLASS, _MIN_LIKE = 20, 30
+_LABELLED_PER_CLASS = 20
+_MIN_LIKE = 30
 # Of more classes the whole covariance, cubic in them, is only for what its diagonal has found suspicious.
 _MAX_CLASSES = 64
 # Bins of each probability, which hold equally many labelled samples.
@@ -120,7 +121,7 @@ class ClassHistograms(NamedTuple):
 
     def _mixed(self, priors):
         """Which classes have labelled samples, how many, and these classes' shares of a mixture."""
-        sizes = self.counts[0].sum(0, dtype=np.float64)
+        sizes = self.counts[0].sum(0, dtype=float)
         there = sizes > 0
         return there, sizes[there], priors[there] / priors[there].sum()
 
@@ -209,9 +210,9 @@ def decide_on_frequencies(p_value, fit_p_value, gain, n_samples, n_labelled, n_c
 
 def _columns(log_proba):
     # Of classes that a sample doesn't have they are -inf, between which there are no quantiles.
-    return np.maximum(np.vstack([log_proba.T, log_proba.max(1)]), np.finfo(np.float64).min / 2)
+    return np.maximum(np.vstack([log_proba.T, log_proba.max(1)]), np.finfo(float).min / 2)
 
 
 def _bins_of(columns, edges):
     """Yield the bin of each entry of a column, column by column."""
-    return (np.searchsorted(inner, column, side="right") for column, inner in zip(columns, edges, strict=True))
+    return (inner.searchsorted(column, side="right") for column, inner in zip(columns, edges, strict=True))

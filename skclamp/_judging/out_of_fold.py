@@ -74,9 +74,11 @@ class Evidence:
         """
         baseline, weight = np.zeros((2, len(problem)))
         losses = np.zeros((len(judged[0][1]), len(problem)))
-        folds, least = [rows for _, rows in splits], []
+        folds = [rows for _, rows in splits]
+        least = []
         for rows, (of_baseline, candidates) in zip(folds, judged, strict=True):
-            baseline[rows], weight[rows] = of_baseline.losses, problem.weight.numpy()[rows]
+            baseline[rows] = of_baseline.losses
+            weight[rows] = problem.weight.numpy()[rows]
             losses[:, rows] = [candidate.losses for candidate in candidates]
             least.append(problem.take(rows).solve(of_baseline.logits).loss)
         held_out = [candidates for _, candidates in judged]
@@ -246,7 +248,7 @@ def detectable_gain(standard_error, n_effective, head_starts, level):
         by_fold = gain + noise
         universal = np.logaddexp.reduce(n * (by_fold - head_starts), axis=1)
         gained = (by_fold <= 0).sum(1) <= may_lose(len(n))
-        return np.mean(gained & (by_fold @ shares > student) & (universal > needed)) - 0.5
+        return (gained & (by_fold @ shares > student) & (universal > needed)).mean() - 0.5
 
     high = standard_error
     while majority(high) < 0:

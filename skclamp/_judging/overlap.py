@@ -17,7 +17,8 @@ def shared_share(prints, seen):
     rows = prints >> np.uint32(32 - 8 * seen.itemsize)
     (new, of_new), (old, of_old) = (np.unique(part, return_counts=True) for part in (rows, seen))
     counts, ratio = (of_old, len(rows) / len(seen)) if len(rows) <= len(seen) else (of_new, len(seen) / len(rows))
-    twins, n_shared = counts[counts > 1], np.isin(new, old).sum()
+    twins = counts[counts > 1]
+    n_shared = np.isin(new, old).sum()
     # A pair that didn't happen to come counts as one that did.
     spread = np.sqrt(n_shared + ratio**2 * ((twins**2).sum() + 4))
     if n_shared - ratio * twins.sum() <= _DEVIATIONS * spread:

@@ -18,12 +18,12 @@ def ranged_p_values(differences, weight, best):
     means, errors = np.array([student_below_zero(row, weight)[:2] for row in differences]).T
     p_values = np.ones(len(differences))
     effective = n_effective(weight)
-    others = np.flatnonzero((np.arange(len(differences)) != best) & (np.abs(differences).max(1) > _ROUNDING))
+    others = np.flatnonzero((np.arange(len(differences)) != best) & (abs(differences).max(1) > _ROUNDING))
     if effective <= 1:
         return means, errors, p_values
     with np.errstate(divide="ignore"):
         t = means[others] / errors[others]
-    order = np.argsort(-t, kind="stable")
+    order = (-t).argsort(kind="stable")
     # The best is one of them, and so are those that say the same.
     n_rows = len(differences) - np.arange(len(others))
     # Ordinary values beside: of a single one scipy 1.11 makes a number as numpy has deprecated.

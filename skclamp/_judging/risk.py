@@ -14,13 +14,15 @@ _STARTS = 5
 _SPREAD = 0.8
 # One more start of exact tests is where they would pass with this probability by the predicted risk, and its share of
 # the level.
-_POWER, _PREDICTED = 0.9, 0.35
+_POWER = 0.9
+_PREDICTED = 0.35
 # Bets against the null hypothesis, as shares of the largest that can't lose all.
 _BETS = np.array([0.99, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1])
 # By how many more samples bets need than exact tails do, to start with.
 _BETS_NEED = 1.5
 # Samples from which the risk of some is told, and the most that is asked for.
-_FEW, _MOST = 20, 10**7
+_FEW = 20
+_MOST = 10**7
 # Scores tie that differ by this part of the largest one or less, as those of one step of a map may.
 _TIE = 1e-13
 # Equal rows have scores that differ by no more, as batches round.
@@ -68,8 +70,11 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     expected = np.ones(n_samples) if expected is None else expected
     groups = numbered(groups, n_samples)
     worst, spread = _worst_of_each(scores, losses, groups)
-    if weight is None and spread <= _SAME * np.abs(scores).max():
-        scores, losses, expected, groups = scores[worst], losses[worst], expected[worst], np.arange(len(worst))
+    if weight is None and spread <= _SAME * abs(scores).max():
+        scores = scores[worst]
+        losses = losses[worst]
+        expected = expected[worst]
+        groups = np.arange(len(worst))
     order, ordered, ends = _from_the_surest(scores, floor)
     groups = groups[order]
     firsts = np.sort(np.unique(groups, return_index=True)[1])
@@ -82,7 +87,7 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
     weight = np.ones(n) if weight is None else weight[order]
     last = ends - 1
     # How many groups the first samples are of, up to each end.
-    units = np.searchsorted(firsts, last, side="right")
+    units = firsts.searchsorted(last, side="right")
     levels = np.zeros(len(ends))
     if is_exact:
         per_unit = 1.0
@@ -96,7 +101,7 @@ def prove(scores, losses, target, level, *, expected=None, weight=None, groups=N
         p_values = np.exp(-_log_e_values(stakes, groups, target)[last]).clip(max=1.0)
     shared = level - levels.sum()
     starts = np.ceil(_starts(units[-1], target, shared) * per_unit).clip(max=units[-1])
-    starts = np.unique(np.searchsorted(units, starts))
+    starts = np.unique(units.searchsorted(starts))
     levels[starts] += shared / len(starts)
     needed = _n_needed(_risks(losses, weight, groups)[last], units, n_samples, target, shared, per_unit)
     had = _with_carried(p_values, levels)
@@ -140,10 +145,10 @@ def _from_the_surest(scores, floor):
 
     Of ties all are, or none.
     """
-    order = np.argsort(-scores, kind="stable")
+    order = (-scores).argsort(kind="stable")
     order = order[scores[order] > floor]
     ordered = scores[order]
-    tie = _TIE * np.abs(ordered).max(initial=0.0)
+    tie = _TIE * abs(ordered).max(initial=0.0)
     return order, ordered, np.flatnonzero(np.diff(ordered, append=-np.inf) < -tie) + 1
 
 
@@ -158,9 +163,9 @@ def _threshold(ordered, n_answered, floor):
 
 def _means_of_groups(values, groups):
     """Mean of the values of each sample's group, up to it and before it; 0 where there are none before."""
-    order = np.argsort(groups, kind="stable")
+    order = groups.argsort(kind="stable")
     _, firsts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
-    first = np.repeat(firsts, sizes)
+    first = firsts.repeat(sizes)
     values = values[order]
     sums = values.cumsum()
     number = np.arange(1, len(order) + 1) - first

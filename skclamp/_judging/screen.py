@@ -9,15 +9,18 @@ from .paired import numbered, of_groups, student_below_zero
 from .verdict import Objection, Reason
 
 # Gradients have to be beyond chance at this level, and what they foresee below zero; it is clear by so many errors.
-LEVEL, ERRORS = 0.05, 1.2
-_N_FLIPS, _N_FOLDS = 999, 5
+LEVEL = 0.05
+ERRORS = 1.2
+_N_FLIPS = 999
+_N_FOLDS = 5
 # Signs at a time: 8 MB.
 _BLOCK = 2**20
 # Of a ridge regression, as parts of the mean square of a sample's gradient.
 _RIDGES = np.geomspace(3e-4, 3, 5)
 # With so many samples a parameter gradients are whitened, with such a ridge: no direction in which they vary much hides
 # others. With fewer a sum of skewed gradients, as of a network that seldom errs, would look rarer than it is.
-_SAMPLES_PER_PARAMETER, _WHITENING = 5, 0.03
+_SAMPLES_PER_PARAMETER = 5
+_WHITENING = 0.03
 
 
 class Screen(NamedTuple):
@@ -47,7 +50,7 @@ class Screen(NamedTuple):
         """
         rarest = stats.rankdata(-np.array(squares), "max", axis=1).min(0)
         told = [gain for gain in gains if gain is not None]
-        return cls(float(np.mean(rarest <= rarest[0])), n_parameters, min(told, default=None))
+        return cls(float((rarest <= rarest[0]).mean()), n_parameters, min(told, default=None))
 
     @property
     def is_clear(self):
@@ -75,10 +78,11 @@ def flips(products, root, share, level, groups=None):
     """
     units = numbered(groups, len(root))
     n_units = units.max() + 1
-    n = np.square(root).sum()
-    dual = products.shape[1] == len(root)
-    if not dual and _SAMPLES_PER_PARAMETER * products.shape[1] <= n_units:
-        ridged = products.T @ products + _WHITENING * n * np.eye(products.shape[1])
+    n_columns = products.shape[1]
+    n = (root**2).sum()
+    dual = n_columns == len(root)
+    if not dual and _SAMPLES_PER_PARAMETER * n_columns <= n_units:
+        ridged = products.T @ products + _WHITENING * n * np.eye(n_columns)
         products = linalg.solve_triangular(linalg.cholesky(ridged, lower=True), products.T, lower=True).T
 
     def squares(signs):
@@ -91,7 +95,7 @@ def flips(products, root, share, level, groups=None):
     signs = (rng.choice([-1.0, 1.0], (min(step, _N_FLIPS - k), n_units)) for k in range(0, _N_FLIPS, step))
     flipped = np.concatenate([squares(some[:, units]) for some in signs])
     # A gain g of a step along a parameter of mean curvature adds so many times g to the square.
-    strength = 2 * n * np.square(products if dual else products.T @ products).sum() / max(flipped.mean(), 1e-300)
+    strength = 2 * n * ((products if dual else products.T @ products) ** 2).sum() / max(flipped.mean(), 1e-300)
     missing = np.quantile(flipped, 1 - share) - flipped.mean()
     # And log-likelihood ratios of mean g have a variance of 2 g.
     of_folds = 2 * stats.norm.isf(level) ** 2 / n
@@ -106,7 +110,7 @@ def forecast(products, root, groups=None):
     """
     units = numbered(groups, len(root))
     dual = products.shape[1] == len(root)
-    weight = np.square(root)
+    weight = root**2
     fold = np.random.default_rng(0).permutation(units.max() + 1)[units] % _N_FOLDS
     changes = np.zeros((len(_RIDGES), len(root)))
     for k in range(_N_FOLDS):

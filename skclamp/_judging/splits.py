@@ -40,6 +40,11 @@ def draw_folds(log_proba, y, weight, n_folds, units=None):
     return of_units[units]
 
 
+def folds_of_rows(rows, n_folds):
+    """Return the number of the fold of each of some `Rows`, by their logits; see `draw_folds`."""
+    return draw_folds(rows.logits.double().log_softmax(1), rows.y, rows.weight, n_folds, rows.unit)
+
+
 def draw_half(y, weight, prints, units, random_state):
     """Return a mask of a random half of the samples, stratified by class: whole units, and all of a class's only one.
 

@@ -195,7 +195,7 @@ class Decision(NamedTuple):
     def refused(self, *objections, dismissed=None):
         """Return the decision against the candidate, for other reasons."""
         return self._replace(
-            verdict=replace(self.verdict, accepted=False), objections=[*objections], dismissed=dismissed
+            verdict=replace(self.verdict, accepted=False), objections=list(objections), dismissed=dismissed
         )
 
 

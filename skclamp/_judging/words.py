@@ -45,8 +45,10 @@ def verdict_of(decision, phrases):
 
 
 def _reason(decision, phrases):
-    verdict, dismissed = decision.verdict, decision.dismissed
-    n_candidates, n_folds = decision.n_candidates, len(verdict.folds)
+    verdict = decision.verdict
+    dismissed = decision.dismissed
+    n_candidates = decision.n_candidates
+    n_folds = len(verdict.folds)
     folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
     refused = f"{'Refused' if verdict.tried else 'Nothing was tried'}, so {phrases.otherwise}"
     passed_over = dismissed is not None and dismissed.reason in _PASSED_OVER

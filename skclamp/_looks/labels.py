@@ -11,23 +11,29 @@ from ..exceptions import TrainingDataWarning
 from . import words
 
 # Looks at more samples, or at more labels, would take long.
-_MAX_SAMPLES, _MAX_LABELS = 5000, 2048
+_MAX_SAMPLES = 5000
+_MAX_LABELS = 2048
 # So many times as well must labels fit in another order: such as come together fit each other's columns.
 _TIMES = 2
 # Standard errors beyond chance: of an order, and of one of many labels.
-_OF_ORDER, _OF_LABEL = 3.09, 4.0
+_OF_ORDER = 3.09
+_OF_LABEL = 4.0
 # To tell guesses: how much more often than half a 1 has the higher probability of a 1 and a 0, at most, and at so many
 # standard errors above what is found; and from how many on a label by itself is none.
-_ADVANTAGE, _OF_ANY, _OF_ONE = 0.1, 1.645, 2.5
+_ADVANTAGE = 0.1
+_OF_ANY = 1.645
+_OF_ONE = 2.5
 # The log-odds of sigmoid(1) are 1, but for rounding; and how often labels are 1 whose probabilities are all above that.
-_MOST, _HALF = 1.001, 0.5
+_MOST = 1.001
+_HALF = 0.5
 # How improbable it must be that a label has no error, in nats.
 _OF_NO_ERROR = 7
 
 
 def look_at_labels(samples):
     """Findings of labels that the columns fit in another order, the other way round, or not; at places, of one each."""
-    rows, drawn = samples.rows(most_places=1), counted_rows(samples.weight, _MAX_SAMPLES).numpy()
+    rows = samples.rows(most_places=1)
+    drawn = counted_rows(samples.weight, _MAX_SAMPLES).numpy()
     log_odds, y, known = (
         values.cpu().numpy().reshape(len(samples.weight), -1)[drawn]
         for values in (rows.logits[:, 1] - rows.logits[:, 0], rows.y, rows.weight > 0)
@@ -56,8 +62,10 @@ def _mistake_of(log_odds, y, known, names, guesses_response):
         return words.ALL_ONES
     if 0 <= log_odds.min() <= log_odds.max() <= _MOST and share.mean() < _HALF and not guesses_response:
         return words.SIGMOID_TWICE
-    deviation, ranks = known * (y - share), rankdata(log_odds, axis=0) - n_samples / 2
-    fit, second = deviation * ranks, np.random.default_rng(0).random(n_samples) < _HALF
+    deviation = known * (y - share)
+    ranks = rankdata(log_odds, axis=0) - n_samples / 2
+    fit = deviation * ranks
+    second = np.random.default_rng(0).random(n_samples) < _HALF
     order = linear_sum_assignment(deviation[~second].T @ ranks[~second], maximize=True)[1]
     moved = order != np.arange(n_labels)
     before, after = (each[second][:, moved].sum(1) for each in (fit, deviation * ranks[:, order]))
@@ -68,7 +76,8 @@ def _mistake_of(log_odds, y, known, names, guesses_response):
     against = names[by_label < -_OF_LABEL].tolist()
     if against:
         return words.UPSIDE_DOWN.format(against)
-    sums, n_pairs = fit.sum(1), n_known**2 @ (share * (1 - share))
+    sums = fit.sum(1)
+    n_pairs = n_known**2 @ (share * (1 - share))
     most = sums.sum() + _OF_ANY * np.linalg.norm(sums)
     guesses = most < _ADVANTAGE * n_pairs and by_label.max() < _OF_ONE
     return words.GUESSES_OF_LABELS.format(n_samples) if guesses else None

@@ -4,7 +4,8 @@ from .. import nonparametric, scaling
 
 # Of dense outputs, places of each sample that maps are tried on, which agree with their neighbours; and rows that few
 # samples have at all of these.
-_TRIED_PLACES, _TRIED_ROWS = 128, 1 << 15
+_TRIED_PLACES = 128
+_TRIED_ROWS = 1 << 15
 # Every map of the output, in the order in which comparisons have them.
 MAPS = [getattr(room, name) for room in (scaling, nonparametric) for name in room.__all__]
 

@@ -10,7 +10,7 @@ from torch import nn
 from .._judging.paired import n_effective, of_groups
 from .._looks import words
 from .._solvers.pool import leads, pooled, solve_pool
-from .._utils.arrays import absent_again, absent_among
+from .._utils.arrays import absent_again, absent_among, at_labels, at_least_single
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parallel import in_parallel
 from .._utils.progress import progress_bar
@@ -77,14 +77,14 @@ class Pool(BaseCalibrator):
 
 def log_probabilities(mapped, logits):
     """Log-probabilities of mapped logits, none too low for a sum, but -inf where the logits are."""
-    return absent_again(torch.log_softmax(mapped, 1).clamp_(min=LOG_MIN_PROBABILITY), absent_among(logits))
+    return absent_again(mapped.log_softmax(1).clamp_(min=LOG_MIN_PROBABILITY), absent_among(logits))
 
 
 def _predicted(map_, logits):
     """Log-probabilities of a map of rows, in their precision, but not in half."""
-    dtype = torch.promote_types(logits.dtype, torch.float32)
+    dtype = at_least_single(logits)
     parts = logits.split(max(1, _ENTRIES_AT_ONCE // logits.shape[1]))
-    mapped = torch.cat([torch.log_softmax(map_(part.double()), 1).to(logits.device, dtype) for part in parts])
+    mapped = torch.cat([map_(part.double()).log_softmax(1).to(logits.device, dtype) for part in parts])
     return log_probabilities(mapped, logits)
 
 
@@ -120,10 +120,10 @@ class Trial(NamedTuple):
         return [max(fit._n_parameters for fit in fits) for fits in zip(*self.fitted, strict=True)]
 
 
-def try_out(maps, rows, outputs, numbers, *, verbose=0, desc=None, n_jobs=None):
+def try_out(maps, rows, outputs, numbers, *, verbose, desc, n_jobs=None):
     """Fit maps to `Rows` without the fold that holds each out, of which `numbers` has the number, as a `Trial`."""
     logits = rows.logits
-    dtype = torch.promote_types(logits.dtype, torch.float32)
+    dtype = at_least_single(logits)
     log_proba = torch.empty((len(maps), *logits.shape), dtype=dtype, device=logits.device)
     trial = Trial(log_proba, [], numbers)
 
@@ -200,11 +200,11 @@ def learn_pool(trial, names, maps, base, rows, outputs, everywhere, temperature=
 def _n_telling(lead, rows):
     """Number of independent samples that would tell as much of a lead: fewer by the design effect of its slopes."""
     weight = rows.weight.cpu().numpy()
-    slopes = lead.gather(1, rows.y[:, None])[:, 0].cpu().numpy()
+    slopes = at_labels(lead, rows.y).cpu().numpy()
     n = n_effective(weight)
     means, totals = of_groups(slopes, weight, rows.unit)
-    inflation = np.square(means * totals).sum() / max(np.square(weight * slopes).sum(), np.finfo(float).tiny)
-    return float(np.clip(n / max(inflation, 1.0), n_effective(totals), n))
+    inflation = ((means * totals) ** 2).sum() / max(((weight * slopes) ** 2).sum(), np.finfo(float).tiny)
+    return float((n / max(inflation, 1.0)).clip(n_effective(totals), n))
 
 
 def _weights(log_proba, rows):
@@ -234,4 +234,4 @@ def losses_under(fitted, temperature, rows, observed=None):
 
 def _losses(log_proba, y):
     """NLL of each row."""
-    return -log_proba.gather(1, y[:, None])[:, 0].double().cpu().numpy()
+    return -at_labels(log_proba, y).double().cpu().numpy()

@@ -40,7 +40,7 @@ def answers_of(confidence, prediction, y_encoded, *, classes, are_labels):
     known = y_encoded >= 0
     hits = prediction == y_encoded
     places = np.flatnonzero(known & ~hits)
-    surest = places[np.argsort(-confidence.ravel()[places], kind="stable")[:_N_WRONG]]
+    surest = places[(-confidence.ravel()[places]).argsort(kind="stable")[:_N_WRONG]]
 
     def answer(row, k):
         words = [f"no {names[k]}", names[k]] if are_labels else names
@@ -69,7 +69,7 @@ def _worst_classes(of_class, hits, confidence, taken_for, names):
     mistaken = np.flatnonzero(right < count)
     upper_ends = wilson(right[mistaken] / count[mistaken], count[mistaken])[1]
     worst = []
-    for k in mistaken[np.argsort(upper_ends, kind="stable")[:_N_CLASSES]].tolist():
+    for k in mistaken[upper_ends.argsort(kind="stable")[:_N_CLASSES]].tolist():
         own = of_class == k
         told = {"name": names[k], "count": int(count[k]), "hits": int(right[k]), "confidence": confidence[own].mean()}
         if taken_for is not None:

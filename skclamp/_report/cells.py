@@ -62,12 +62,12 @@ def cells_of(confidence, hits, drawn, counts, *, dtype, units):
     floors = []
     for own in of_bins:
         starts = np.flatnonzero(np.diff(bin_indices(edges[place + 1], own), prepend=-1))
-        errors = np.abs(np.add.reduceat(residuals, starts, axis=1)).sum(1) / len(cell)
+        errors = abs(np.add.reduceat(residuals, starts, axis=1)).sum(1) / len(cell)
         floors.append([errors.mean(), np.quantile(errors, 0.95)])
     # Variance of the residuals' sum over what it were if rows of a unit were independent (L. Kish, 1965).
-    deviations = hits - confidence - np.mean(hits - confidence)
-    variance = np.square(deviations).sum()
-    of_units = np.square(np.bincount(units, deviations)).sum()
+    deviations = hits - confidence - (hits - confidence).mean()
+    variance = (deviations**2).sum()
+    of_units = (np.bincount(units, deviations) ** 2).sum()
     effect = max(1.0, float(of_units / variance)) if variance else 1.0
     # Draws are independent, and their sums vary less than those of rows that aren't.
     return Cells(np.stack([place, count, in_cells, total]), np.array(floors) * effect**0.5, effect)

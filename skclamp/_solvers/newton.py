@@ -6,7 +6,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 _MAX_STEPS = 50
 _MAX_HALVINGS = 40
 # What a step has to keep of what it promises, beside rounding.
-_ENOUGH, _ROUNDING = 0.1, 1e-14
+_ENOUGH = 0.1
+_ROUNDING = 1e-14
 # A Newton decrement, twice what is still to be gained, that is small enough whatever the tolerance.
 _CONVERGED = 1e-9
 # What is added, one after another, to the unit diagonal of a Hessian that rounding errors leave singular.
@@ -45,7 +46,8 @@ def newton(objective, theta, tolerance):
             too_far = point[0] > value - _ENOUGH * promised + _ROUNDING * (1 + value)
             if not too_far.any():
                 break
-            step[too_far], promised[too_far] = step[too_far] / 2, promised[too_far] / 2
+            step[too_far] /= 2
+            promised[too_far] /= 2
         theta = theta - step
     return theta, n_evaluations, bool(decrement.max() <= _CONVERGED)
 

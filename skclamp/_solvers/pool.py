@@ -18,7 +18,9 @@ from .weights import Sums
 # The least price of a unit of weight, in nats, and how many standard deviations of its slope where nothing is to gain.
 # Chosen on the records of ``benchmarks/selecting.py``, on seeds 0 and 1 with 200 and 500 samples. Maps of two classes
 # have few parameters, and pay less: chosen on tables and drawn labels that no benchmark has.
-_LEAST_PRICE, _DEVIATIONS, _DEVIATIONS_OF_TWO = 3.0, 2.0, 1.5
+_LEAST_PRICE = 3.0
+_DEVIATIONS = 2.0
+_DEVIATIONS_OF_TWO = 1.5
 # A step that saves less, in nats of the total, is the last.
 _TOLERANCE = 1e-13
 # Weights below are none.

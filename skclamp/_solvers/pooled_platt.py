@@ -8,7 +8,8 @@ from .newton import chunks_of, joined, logistic, newton
 # The shared pair is held at (1, 0), the network's own logits, by a prior of these precisions.
 _HELD = 4.0, 0.25
 # Where the precisions of labels around the shared pair start; and the least variance that they may come to.
-_START, _LEAST_VARIANCE = (4.0, 1.0), 1e-4
+_START = (4.0, 1.0)
+_LEAST_VARIANCE = 1e-4
 _ROUNDS = 8
 # In nats of all samples.
 _TOLERANCE = 1e-9

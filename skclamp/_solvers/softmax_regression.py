@@ -87,7 +87,7 @@ class SoftmaxRegression:
         loss = (gradient * offset).sum() / 2
         second = torch.diag(2 * self.ridge.flatten()) if hessian else None
         for x, y, w, absent in self.chunks:
-            log_proba = torch.log_softmax(absent_again(self._logits(theta, x), absent), 0)
+            log_proba = absent_again(self._logits(theta, x), absent).log_softmax(0)
             loss -= log_proba.gather(0, y[None])[0] @ w
             proba = log_proba.exp_()
             if hessian:
@@ -116,7 +116,7 @@ class SoftmaxRegression:
     def _variances(self, theta):
         """Yield each chunk's features, and the weighted variances of its labels."""
         for x, _, w, absent in self.chunks:
-            proba = torch.softmax(absent_again(self._logits(theta, x), absent), 0)
+            proba = absent_again(self._logits(theta, x), absent).softmax(0)
             yield x, proba * (1 - proba) * w
 
     def _logits(self, theta, x):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .._utils.arrays import at_labels
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 
 # A chunk and its exponentials stay in the second-level cache of a processor's core; a GPU wants fewer, longer kernels.
@@ -14,9 +15,11 @@ _GPU_CHUNK_SIZE = 2**20
 _KEPT_SIZE = 2**22
 # Sets of up to this many logits, and rows, are treated in float64 whatever their dtype: it costs little, and rounding
 # errors of so few don't average out.
-_SMALL_SIZE, _FEW_ROWS = 2**16, 2**11
+_SMALL_SIZE = 2**16
+_FEW_ROWS = 2**11
 # The first guess comes from this many rows, where there are some times more.
-_SAMPLE_ROWS, _SAMPLE_RATIO = 512, 10
+_SAMPLE_ROWS = 512
+_SAMPLE_RATIO = 10
 # Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
 _WIDE = 48
 
@@ -74,7 +77,7 @@ class LogitRows:
         It is the variance of their sum, over what it would be of independent rows; weights are repetitions of a unit.
         """
         logits = self.logits.double()
-        scores = (logits.softmax(1) * logits).sum(1) - logits.gather(1, self.y[:, None])[:, 0]
+        scores = (logits.softmax(1) * logits).sum(1) - at_labels(logits, self.y)
         scores = self.weight.sqrt() * (scores - self.weight @ scores / self.total_weight)
         sums = np.bincount(unit, scores.cpu())
         return max(1.0, sums @ sums / (scores.square().sum().item() or 1.0))
@@ -121,7 +124,8 @@ class LogitRows:
         for centred, label, weight in self._chunks():
             label = label.double()
             terms = (beta * centred).exp_()
-            total, first = terms.sum(self.dim).double(), terms.mul_(centred).sum(self.dim).double()
+            total = terms.sum(self.dim).double()
+            first = terms.mul_(centred).sum(self.dim).double()
             log_p = (beta * label - total.log()).clamp_(max=0.0)
             miss = -torch.expm1(log_p)
             factor = miss**gamma

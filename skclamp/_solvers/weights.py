@@ -55,8 +55,10 @@ def solve_weights(logits, y, *, sample_weight=None):
     scale = torch.where(spread > 0, spread, 1.0)
     values, vectors = torch.linalg.eigh(covariance / scale / scale[:, None])
     # Projections on the combinations of inputs that say something, and on the others.
-    telling = vectors[:, values > _FLAT] @ vectors[:, values > _FLAT].T
-    flat = _FLAT * vectors[:, values <= _FLAT] @ vectors[:, values <= _FLAT].T
+    telling = vectors[:, values > _FLAT]
+    telling = telling @ telling.T
+    flat = vectors[:, values <= _FLAT]
+    flat = _FLAT * flat @ flat.T
     free = torch.ones_like(scale)
 
     def objective(places):

@@ -29,9 +29,10 @@ def to_numpy(values, name="an array"):
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ValueError(
-            f"{name} must hold numbers or names in equal rows{_unequal(values) or f': {error}'}"
-        ) from error
+        rows = values if isinstance(values, (list, tuple, np.ndarray)) else ()
+        shapes = {tuple(getattr(row, "shape", (len(row),) if isinstance(row, (list, tuple)) else ())) for row in rows}
+        got = f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else f": {error}"
+        raise ValueError(f"{name} must hold numbers or names in equal rows{got}") from error
     # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
@@ -45,13 +46,6 @@ def as_given(values, X):
     return torch.from_numpy(values).to(X.device, torch.float32 if narrow else None)
 
 
-def _unequal(values):
-    """Words on samples of several shapes; None where they are alike, or can't be gone through."""
-    rows = values if isinstance(values, (list, tuple, np.ndarray)) else ()
-    shapes = {tuple(getattr(row, "shape", (len(row),) if isinstance(row, (list, tuple)) else ())) for row in rows}
-    return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
-
-
 def as_numbers(array):
     """An array of objects, such as a nullable frame is, as one of numbers, with NaN for what is missing.
 
@@ -63,7 +57,7 @@ def as_numbers(array):
     if not all(isinstance(value, (Real, Decimal, np.bool_)) for value in values):
         return array
     numbers = np.array(values).reshape(array.shape)
-    return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+    return numbers.astype(float) if numbers.dtype.kind == "O" else numbers
 
 
 def is_missing(value):
@@ -200,7 +194,7 @@ def tensor_of(values, name):
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric and real; got dtype {array.dtype}{_text_in(array, values)}")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
+        array = array.astype(float)
     return tensor_over(np.asarray(array, order="C"))
 
 
@@ -231,6 +225,16 @@ def naming_text(X, classifier):
         raise type(error)(f"X must hold numbers for {type(classifier).__name__}; got others{found}") from error
 
 
+def at_least_single(tensor):
+    """Return the tensor's dtype, or float32 where that is wider."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def at_labels(values, y):
+    """Return what each row of a tensor (n, K) has in the column of its label."""
+    return values.gather(1, y[:, None])[:, 0]
+
+
 def rows_of_places(scores):
     """Rows (N, K) of an array or tensor (n, K, *places), one for each place of a sample after the other."""
     return scores.reshape(*scores.shape[:2], -1).swapaxes(1, 2).reshape(-1, scores.shape[1])
@@ -256,7 +260,7 @@ def check_probability_rows(probabilities, name, tolerance, below=1e-6):
     """
     if tolerance is None:
         tolerance = row_sum_tolerance(torch.finfo(probabilities.dtype).eps)
-    wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+    wide = probabilities.to(at_least_single(probabilities))
     total = wide @ wide.new_ones(wide.shape[1])
     off = (total - 1).abs()
     if probabilities.min() >= 0 and off.max() <= tolerance:
@@ -285,7 +289,7 @@ def as_probability_matrix(y_proba):
         )
     if proba.ndim > 1 and proba.shape[1] > 1:
         return proba if proba.ndim == 2 else rows_of_places(proba)
-    second = proba.reshape(-1)
+    second = proba.ravel()
     return torch.stack([1 - second, second], 1)
 
 

@@ -159,7 +159,11 @@ class Writer:
             case list():
                 return [self.encode(each, f"{name}.{k}") for k, each in enumerate(value)]
             case np.ndarray() if value.dtype.kind not in "OU":
-                return {"array": self.put(value, name)}
+                if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
+                    rule = f"{name} must be an array of numbers or strings to be saved"
+                    raise TypeError(f"{rule}; got dtype {value.dtype}")
+                self.arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
+                return {"array": name}
         # Such as a Series, and arrays of other libraries; but no estimator or splitter that has an array, too.
         known = isinstance(value, (np.ndarray, torch.Tensor)) or hasattr(value, "fit") or hasattr(value, "split")
         if hasattr(value, "__array__") and not known:
@@ -188,13 +192,6 @@ class Writer:
                 self.left_out.append(parameter)
         state = {part: self.encode(each, f"{name}.{part}") for part, each in _state(value).items()}
         return {"class": key, "arguments": arguments, "state": state}
-
-    def put(self, array, name):
-        """Keep an array aside; returns its key."""
-        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-            raise TypeError(f"{name} must be an array of numbers or strings to be saved; got dtype {array.dtype}")
-        self.arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
-        return name
 
 
 class Reader:

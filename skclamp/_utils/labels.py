@@ -57,7 +57,7 @@ def check_labels(y, name="y"):
         y = column_or_1d(y, warn=True)
     y = as_numbers(y)
     if y.dtype.kind in "Of":
-        bad = np.flatnonzero(~np.isfinite(y) if y.dtype.kind == "f" else [*map(is_missing, y.tolist())])
+        bad = np.flatnonzero(~np.isfinite(y) if y.dtype.kind == "f" else list(map(is_missing, y.tolist())))
         if len(bad):
             raise ValueError(
                 f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity, or a label is missing; "
@@ -85,7 +85,7 @@ def split_missing(y):
         values = np.array(y, dtype=object)
     if values.shape[1:] not in ((), (1,)) or not values.ndim:
         check_labels(values)
-    values = as_numbers(values.reshape(-1))
+    values = as_numbers(values.ravel())
     missing = np.array([is_missing(label) for label in values.tolist()], dtype=bool)
     there = values[~missing]
     return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there), missing
@@ -97,8 +97,8 @@ def _likely_mistake(y, name):
         return ". A class at each place of a sample is for logits at each, (n_samples, n_classes, *places)"
     if not y.ndim:
         return ""
-    if y.dtype.kind == "f" and ((y >= 0) & (y <= 1)).all() and (y != np.round(y)).any():
-        return f". Got {y[y != np.round(y)][0]:.4g} in it{_SOFT_LABELS}"
+    if y.dtype.kind == "f" and ((y >= 0) & (y <= 1)).all() and (y != y.round()).any():
+        return f". Got {y[y != y.round()][0]:.4g} in it{_SOFT_LABELS}"
     return (
         ". Several labels, each 0, 1 or NaN, which -1 isn't taken for, are for calibrators (outputs='sigmoid' where X "
         f"brings them) and metrics; of one-hot ones take {name}.argmax(1)"
@@ -210,20 +210,20 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
         cast = indices.astype(y.dtype)
         return cast if np.array_equal(cast, indices) else indices
     distinct = np.unique(y)
-    if len(distinct) > n_columns:
+    n_distinct = len(distinct)
+    if n_distinct > n_columns:
         scores = "y_proba" if parameter == "labels" else "the logits"
         alone = (
-            f". One dimension, shape ({len(y)},), is read as the second of two classes: pass all {len(distinct)} "
-            "columns"
+            f". One dimension, shape ({len(y)},), is read as the second of two classes: pass all {n_distinct} columns"
         )
         raise ValueError(
-            f"{scores} must have one column per class: got {n_columns} columns for {len(distinct)} distinct labels "
+            f"{scores} must have one column per class: got {n_columns} columns for {n_distinct} distinct labels "
             f"in y: {_some(distinct)}{alone if n_columns == 2 else ''}{_UNLABELLED if -1 in distinct.tolist() else ''}"
         )
-    if len(distinct) != n_columns:
+    if n_distinct != n_columns:
         raise ValueError(
             f"{parameter} must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} "
-            f"kinds, one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}. Give "
+            f"kinds, one for each column of the logits; y has {n_distinct} distinct labels: {_some(distinct)}. Give "
             f"the names of all {n_columns} columns in their order, such as {parameter}=range({n_columns})"
         )
     return distinct
@@ -245,22 +245,23 @@ def _are_column_indices(y, n_columns):
 
 def encode_labels(y, classes, name="y"):
     """Column index of each label, int64; ValueError if one isn't among the classes."""
-    if _are_column_indices(y, len(classes)) and np.array_equal(classes, np.arange(len(classes))):
+    n_classes = len(classes)
+    if _are_column_indices(y, n_classes) and np.array_equal(classes, np.arange(n_classes)):
         return y.astype(np.int64, copy=False)
-    order = np.argsort(classes)
+    order = classes.argsort()
     try:
         places = np.searchsorted(classes, y, sorter=order)
     except TypeError as error:
         raise ValueError(
             f"{name} must hold labels among the classes {_some(classes)}; got labels of another type: {error}"
         ) from error
-    y_encoded = order[np.minimum(places, len(classes) - 1)]
+    y_encoded = order[np.minimum(places, n_classes - 1)]
     unknown = classes[y_encoded] != y
     if np.any(unknown):
         others = np.unique(y[unknown])
         advice = _UNLABELLED if others.tolist() == [-1] else ""
-        if classes.dtype.kind not in "biuf" and _are_column_indices(y, len(classes)):
-            advice = f"{_NUMBERED}, and classes=range({len(classes)})"
+        if classes.dtype.kind not in "biuf" and _are_column_indices(y, n_classes):
+            advice = f"{_NUMBERED}, and classes=range({n_classes})"
         raise ValueError(f"{name} must hold labels among the classes {_some(classes)}; got {_some(others)}{advice}")
     return y_encoded.astype(np.int64, copy=False)
 

@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from .arrays import at_least_single
+
 MIN_PROBABILITY = torch.finfo(torch.float64).eps
 LOG_MIN_PROBABILITY = math.log(MIN_PROBABILITY)
 # Of that logarithm in float32.
@@ -24,7 +26,7 @@ _RARE = 0.01
 
 def log_of(probability):
     """Logarithm of a tensor of probabilities, at least in float32, never below `LOG_MIN_PROBABILITY`."""
-    wide = probability.to(torch.promote_types(probability.dtype, torch.float32))
+    wide = probability.to(at_least_single(probability))
     return floored(wide.clamp_min(torch.finfo(torch.float32).tiny).log())
 
 

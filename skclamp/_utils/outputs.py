@@ -94,7 +94,7 @@ class OutputLayer(NamedTuple):
             weight = weight * share_of_places(logits.shape[2])
         if unit is None:
             unit = np.arange(len(y))
-        return Rows(self.rows(logits), y.clamp(min=0).reshape(-1), weight.reshape(-1), unit.repeat(y.shape[1]))
+        return Rows(self.rows(logits), y.clamp(min=0).ravel(), weight.ravel(), unit.repeat(y.shape[1]))
 
     def rows(self, logits):
         """Return rows of logits (N, K) of a network's (n, K, *places), or of labels: the logarithms of 1 - p and p."""
@@ -145,7 +145,7 @@ def some_places(n_places, n_kept):
 
 def numbers_of(y):
     """Return a number for each sample that those of equal labels share."""
-    return y if y.ndim == 1 else np.unique(y, axis=0, return_inverse=True)[1].reshape(-1)
+    return y if y.ndim == 1 else np.unique(y, axis=0, return_inverse=True)[1].ravel()
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Targets:
                 f"sample_weight must have shape ({len(self)},), that of y, {self.values.shape}, or that of places, "
                 f"{shape}; got {weight.shape}"
             )
-        weight = check_sample_weight(weight.reshape(-1), weight.size).numpy().reshape(weight.shape)
+        weight = check_sample_weight(weight.ravel(), weight.size).numpy().reshape(weight.shape)
         of_samples = weight.reshape(len(self), -1).max(1)
         shares = (weight.T / np.where(of_samples > 0, of_samples, 1)).T
         if only_masks and not np.isin(shares, (0, 1)).all():
@@ -208,16 +208,20 @@ class Targets:
         if logits.ndim == 2 and not self.of_labels:
             check_labels(self.values, name)
         n_classes = logits.shape[1]
+        places = self.places
+
+        def in_other_places():
+            mended = _moved(backbone, n_classes)
+            return ValueError(other_places(name, places, backbone.places, n_classes, mended=mended))
+
         if self.of_labels:
             self._check_labels(logits, backbone.places, name)
-        elif backbone.places != self.places:
-            raise ValueError(
-                other_places(name, self.places, backbone.places, n_classes, mended=_moved(backbone, n_classes))
-            )
+        elif backbone.places != places:
+            raise in_other_places()
         values = self.values
         shares = self.known
-        if self.places:
-            flat = values.shape[: values.ndim - len(self.places)]
+        if places:
+            flat = values.shape[: values.ndim - len(places)]
             values, shares = (each.reshape(*flat, -1)[..., backbone.kept] for each in (values, shares))
         known = shares > 0
         if self.of_labels:
@@ -236,15 +240,13 @@ class Targets:
                 likely=backbone.likely_classes,
             )
         y_encoded = torch.from_numpy(y)
-        if set(self.places) == {n_classes} and not self.of_labels and isinstance(backbone.kept, slice):
+        if set(places) == {n_classes} and not self.of_labels and isinstance(backbone.kept, slice):
             # Of equal axes labels tell which one is that of classes, beyond three standard errors.
             moved = logits.unflatten(2, (-1, n_classes)).movedim(-1, 1).flatten(2)
             right, along_last = ((each.argmax(1).cpu() == y_encoded).flatten(1).sum(1) for each in (logits, moved))
             more = (along_last - right).double()
             if more.sum() > 3 * more.norm():
-                raise ValueError(
-                    other_places(name, self.places, self.places, n_classes, mended=_moved(backbone, n_classes))
-                )
+                raise in_other_places()
         weight = weight * (y_encoded >= 0).flatten(1).any(1)
         if not weight.any():
             raise ValueError(f"{name} must have a label that is known and has weight; got none")
@@ -409,14 +411,14 @@ def check_columns(y, names, name="y", owner="fit"):
 def matrix_of(y):
     """Targets of two labels or more, in float64; None where y is anything else."""
     if isinstance(y, np.ma.MaskedArray) and y.ndim == 2:
-        y = np.ma.filled(y.astype(np.float64), np.nan)
+        y = np.ma.filled(y.astype(float), np.nan)
     values = to_numpy(y.toarray() if issparse(y) else y, "y")
     if values.ndim != 2 or values.shape[1] < 2:
         return None
     values = as_numbers(values)
     if values.dtype.kind not in "biuf" or not np.isin(values[~np.isnan(values)], (0, 1)).all():
         return None
-    return values.astype(np.float64)
+    return values.astype(float)
 
 
 def array_of_places(y, name="y"):

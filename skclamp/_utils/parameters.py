@@ -11,6 +11,7 @@ from .sklearn_private import HasMethods, Interval, StrOptions, validate_paramete
 # Rules that parameters have in common: of numbers, and of `n_folds`.
 NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
+FINITE = Interval(Real, None, None, closed="neither")
 COUNT = Interval(Integral, 1, None, closed="left")
 N_FOLDS = [Interval(Integral, 2, None, closed="left")]
 
@@ -95,7 +96,7 @@ def by_name(several, parameter):
     if hasattr(several, "get_params"):
         several = [several]
     if isinstance(several, dict):
-        pairs: list = [*several.items()]
+        pairs: list = list(several.items())
     elif isinstance(several, Iterable) and not isinstance(several, str):
         several = list(several)
         kinds = [type(each).__name__ for each in several]

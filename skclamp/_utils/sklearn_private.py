@@ -22,16 +22,3 @@ except ModuleNotFoundError as error:
     # Before 1.9 nobody can set any.
     CallbackSupportMixin = type("CallbackSupportMixin", (), {})
     callback_management_context = nullcontext
-
-__all__ = [
-    "BaseScorer",
-    "CallbackSupportMixin",
-    "HasMethods",
-    "Interval",
-    "StrOptions",
-    "callback_management_context",
-    "check_method_params",
-    "num_samples",
-    "take_rows",
-    "validate_parameter_constraints",
-]

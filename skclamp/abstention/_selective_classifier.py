@@ -1,7 +1,7 @@
 """SelectiveClassifier: answers where the risk of its answers is proven, and abstains elsewhere."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
@@ -29,7 +29,7 @@ from .._utils.labels import (
     predict_labelled,
 )
 from .._utils.metadata import NO_METADATA, route, without_none
-from .._utils.parameters import Choices
+from .._utils.parameters import FINITE, Choices
 from .._utils.progress import fit_task
 from .._utils.sklearn_private import CallbackSupportMixin, Interval
 from .._utils.warnings import note, one_warning, tell
@@ -167,7 +167,6 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     True
     """
 
-    estimator: object = field(default=None, kw_only=False)
     target_risk: float = 0.1
     confidence: float = 0.95
     costs: object = None
@@ -177,10 +176,10 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     cv: object = None
 
     _parameter_constraints = {
-        "target_risk": [Interval(Real, None, None, closed="neither")],
+        "target_risk": [FINITE],
         "confidence": [Interval(Real, 0, 1, closed="neither")],
         "costs": ["array-like", torch.Tensor, None],
-        "abstention_cost": [Interval(Real, None, None, closed="neither"), None],
+        "abstention_cost": [FINITE, None],
         "abstain_label": "no_validation",
         "unproven": [Choices("abstain", "best")],
         "cv": ["cv_object"],
@@ -246,7 +245,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self.abstain_label_ = self._choose_label()
             y_encoded = samples.y_encoded.cpu()
             weight = samples.weight
-            log_proba = torch.log_softmax(samples.logits.double().cpu(), 1)
+            log_proba = samples.logits.double().cpu().log_softmax(1)
             are_scores = getattr(self.estimator_, "estimator", self) is None
             # Why what is proven isn't a promise.
             doubt = (
@@ -318,7 +317,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         """The costs as an array, or None."""
         if self.costs is None:
             return None
-        costs = np.asarray(to_numpy(self.costs, "costs"), dtype=np.float64)
+        costs = np.asarray(to_numpy(self.costs, "costs"), dtype=float)
         shape = (len(self.classes_),) * 2
         got = None if np.isfinite(costs).all() else "NaN or infinity"
         if costs.shape != shape:
@@ -342,7 +341,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     def _losses(self, y_encoded, columns, low, span):
         """Losses of predictions, on the scale from 0 to 1."""
         if self.costs_ is None:
-            return (columns != y_encoded).astype(np.float64)
+            return (columns != y_encoded).astype(float)
         return (self.costs_[y_encoded, columns] - low) / span
 
     def _choose_label(self):

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from html import escape
 from typing import ClassVar
 
@@ -30,8 +31,11 @@ _CONFIGURED = (
 )
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class AroundEstimator(BaseEstimator):
     """Parameters, clones and the repr of what stands around an estimator; what it learned, kept and given away."""
+
+    estimator: object = field(default=None, kw_only=False)
 
     # Learned attributes that a file does without, or that are made anew from the rest and the estimator.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})

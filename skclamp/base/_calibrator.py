@@ -3,9 +3,9 @@
 import copy
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,7 +38,7 @@ from .._looks.labels import look_at_labels
 from .._looks.overfit import HOPELESS, MAX_CLASSES, against_temperature
 from .._solvers.temperature import log_likelihoods
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import absent_among, as_given, counted_rows, n_axes, to_numpy
+from .._utils.arrays import absent_among, as_given, at_labels, counted_rows, n_axes, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import (
     accuracy,
@@ -61,9 +61,9 @@ from .._utils.outputs import (
     other_places,
     understood,
 )
-from .._utils.parameters import Choices, is_splitter
+from .._utils.parameters import COUNT, POSITIVE, Choices, is_splitter
 from .._utils.progress import VERBOSE, fit_task
-from .._utils.sklearn_private import CallbackSupportMixin, Interval
+from .._utils.sklearn_private import CallbackSupportMixin
 from .._utils.warnings import note, one_warning, silenced, tell, warn_caller
 from ..distributed import ALONE, Shard, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
@@ -170,7 +170,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     array([[0.25, 0.75]])
     """
 
-    estimator: object = field(default=None, kw_only=False)
     response: str = "auto"
     outputs: str = "auto"
     classes: object = None
@@ -182,14 +181,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     verbose: int | str = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
-        "estimator": "no_validation",
         "response": [Choices("auto", "logits", "probabilities")],
         "outputs": [Choices("auto", *OUTPUTS)],
         "classes": ["array-like", torch.Tensor, None],
         "cv": ["cv_object"],
         "device": [str, torch.device, None],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), Choices("auto")],
-        "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
+        "batch_size": [COUNT, Choices("auto")],
+        "integer_scale": [POSITIVE, dict, None],
         "ignore_index": [Integral],
         "verbose": VERBOSE,
     }
@@ -458,7 +456,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if absent is None:
             return
         counted = (samples.weight > 0).to(absent.device)
-        impossible = absent.gather(1, samples.y_encoded[:, None])[:, 0] & counted
+        impossible = at_labels(absent, samples.y_encoded) & counted
         if impossible.any():
             row = int(impossible.nonzero()[0])
             raise ValueError(
@@ -829,25 +827,26 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if type(self).predict is not BaseCalibrator.predict:
             # One's own calibrator predicts as it likes, and knows nothing of labels.
             return super().score(X, y, sample_weight)
+        outputs = self._outputs
         proba, y = self._predict_labelled(X, y, in_order=sample_weight is not None)
-        predicted = self._outputs.predict(proba, self.classes_)
-        if self._outputs.is_dense:
+        predicted = outputs.predict(proba, self.classes_)
+        if outputs.is_dense:
             known = are_known(y, self.ignore_index)
             weight = None
             if sample_weight is not None:
-                if self._outputs.n_labels and n_axes(sample_weight, "sample_weight") > 1:
-                    sample_weight = np.repeat(to_numpy(sample_weight)[:, None], y.shape[1], 1)
+                if outputs.n_labels and n_axes(sample_weight, "sample_weight") > 1:
+                    sample_weight = to_numpy(sample_weight)[:, None].repeat(y.shape[1], 1)
                 weight = weights_of_rows(sample_weight, y.shape).reshape(y.shape)
                 known &= weight > 0
                 weight = weight[known]
             if not known.any():
                 raise ValueError("y must have a place whose class is known, and that has weight; got none")
-            if not self._outputs.n_labels:
+            if not outputs.n_labels:
                 encode_labels(y[known], self.classes_)
             return accuracy(y[known], predicted[known], weight)
-        if self._outputs.n_labels and np.isnan(y).any():
+        if outputs.n_labels and np.isnan(y).any():
             raise ValueError("y must be 0 or 1 everywhere: accuracy counts samples whose labels are all right; got NaN")
-        if self._outputs.n_labels and np.ndim(sample_weight) > 1:
+        if outputs.n_labels and np.ndim(sample_weight) > 1:
             raise ValueError(
                 f"sample_weight must have shape ({len(y)},): accuracy counts samples whose labels are all right; got "
                 f"shape {np.shape(sample_weight)}. Metrics and scorers of skclamp.metrics take weights of labels"
@@ -903,15 +902,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         Those of places become float32, and a network's own logits make room for them. Raises where none of a sample's
         classes is left.
         """
-        if (logits.ndim > 2) != self._outputs.is_dense:
-            kind = "at each place of a sample" if self._outputs.is_dense else "of one row a sample"
+        outputs = self._outputs
+        if (logits.ndim > 2) != outputs.is_dense:
+            kind = "at each place of a sample" if outputs.is_dense else "of one row a sample"
             raise ValueError(f"X must have logits {kind}, as in fit; got logits of shape {tuple(logits.shape)}")
         if logits.shape[1] != len(self.classes_):
             raise ValueError(
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
                 f"{len(self.classes_)} features as input"
             )
-        outputs = self._outputs
         guessed = self._backbone.guesses_response or not outputs.n_labels
         if given and guessed and not (outputs.is_dense or self._like_probabilities):
             tell(look_at_new(logits, outputs))

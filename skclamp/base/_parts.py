@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from .._judging.paired import n_effective, of_groups, student_below_zero
-from .._judging.splits import draw_folds
+from .._judging.splits import folds_of_rows
 from .._looks.words import MIN_SAMPLES_PER_PARAMETER
 from .._solvers.temperature import log_likelihoods, solve_temperature
 
@@ -42,8 +42,7 @@ def judged_by_part(parts, rows, losses, held_out):
 
 def _own_losses(rows):
     """NLLs of a part's rows under a temperature of its own: that of the half of its units which they aren't in."""
-    log_proba = rows.logits.double().log_softmax(1)
-    fold = draw_folds(log_proba, rows.y, rows.weight, 2, rows.unit)
+    fold = folds_of_rows(rows, 2)
     losses = np.empty(len(fold))
     for half in (fold == 0, fold == 1):
         logits, y, weight, _ = rows.take(torch.from_numpy(~half))

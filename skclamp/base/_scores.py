@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 
+from .._utils.arrays import at_labels
 from .._utils.encoding import register
 
 # A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
@@ -59,8 +60,8 @@ class Scores(NamedTuple):
 
 def scored(logits, y_encoded, weight):
     """Accuracy, mean confidence and NLL by weight of rows of logits."""
-    log_proba = torch.log_softmax(logits, 1)
+    log_proba = logits.log_softmax(1)
     confidence, best = log_proba.max(1)
-    own = log_proba.gather(1, y_encoded[:, None])[:, 0]
+    own = at_labels(log_proba, y_encoded)
     terms = torch.stack([(best == y_encoded).to(own), confidence.exp(), -own])
     return tuple((terms @ weight / weight.sum()).tolist())

@@ -63,7 +63,7 @@ class SeenClasses(Map):
 
     def mapped(self, transform, logits):
         """Log-probabilities: the others' by temperature, and the map's among those with samples in what they leave."""
-        log_proba = torch.log_softmax(logits / self.temperature.to(logits), 1)
+        log_proba = (logits / self.temperature.to(logits)).log_softmax(1)
         if len(self.columns) == 1:
             return log_proba
         return self.beside(transform(logits.index_select(1, self.columns.to(logits.device))), log_proba)
@@ -72,7 +72,7 @@ class SeenClasses(Map):
         """Log-probabilities of all classes: those without samples as they are, mapped logits in what they leave."""
         # By index_select: torch.export of torch 2.6 takes a slice of all rows for a bound on their number.
         together = log_proba.index_select(1, self.columns.to(log_proba.device)).logsumexp(1, keepdim=True)
-        among = torch.log_softmax(mapped, 1) + together
+        among = mapped.log_softmax(1) + together
         # A sample may have none of these classes.
         among = torch.where(together == -torch.inf, together, among)
         return torch.cat([among, log_proba], 1).index_select(1, self.places.to(log_proba.device))
@@ -87,7 +87,7 @@ class SeenClasses(Map):
         there = (rows.weight > 0).to(rows.logits.device).double()
         n_expected = 0.0
         for part, counted in zip(rows.logits.split(_ROWS), there.split(_ROWS), strict=True):
-            proba = torch.softmax(part.double() / self.temperature, 1)
+            proba = (part.double() / self.temperature).softmax(1)
             n_expected += float(counted @ proba[:, missing].sum(1))
         n_ways = math.comb(len(missing), int(missing.sum()))
         return math.log(n_ways) - n_expected >= math.log(_LEVEL)
@@ -107,5 +107,5 @@ def labels_that_teach(rows, n_labels):
     teach = varies | (log_chance > np.log(_LEVEL))
     # Where none does, all do.
     teach |= ~teach.any()
-    weight = (weight.view(-1, n_labels) * teach).view(-1)
+    weight = (weight.view(-1, n_labels) * teach).ravel()
     return varies, teach, weight, solve_temperature(logits, y, sample_weight=weight, prior=True).temperature

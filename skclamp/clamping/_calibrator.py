@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from numbers import Integral, Real
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -37,7 +37,7 @@ from .._pooling.pool import Pool, losses_under
 from .._solvers.temperature import warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.outputs import SOFTMAX
-from .._utils.parameters import Choices, Splits, is_splitter
+from .._utils.parameters import COUNT, NOT_NEGATIVE, POSITIVE, Choices, Splits, is_splitter
 from .._utils.progress import fit_task
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note
@@ -344,16 +344,16 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     _parameter_constraints: ClassVar[dict] = {
         "perturbation": [Choices("auto", *PERTURBATIONS, "norm"), nn.Module, None],
-        "gamma": [Choices("auto"), Interval(Real, 0, None, closed="left")],
-        "penalty": [Interval(Real, 0, None, closed="left")],
-        "lr": [Choices("auto"), Interval(Real, 0, None, closed="neither")],
+        "gamma": [Choices("auto"), NOT_NEGATIVE],
+        "penalty": [NOT_NEGATIVE],
+        "lr": [Choices("auto"), POSITIVE],
         "validation_fraction": [Choices("auto"), Interval(Real, 0, 0.5, closed="right"), Splits(), None],
         "training": [Choices("auto", "natural"), TorchTraining],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [COUNT],
         "output": [Choices("auto"), BaseCalibrator, None],
         "input_key": [str, None],
         "random_state": ["random_state"],
-        "max_views": [Interval(Integral, 1, None, closed="left"), list, tuple],
+        "max_views": [COUNT, list, tuple],
     }
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
@@ -544,19 +544,25 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
             if clamp.taught is not None:
                 perturbation = joined(clamp.taught, state.perturbation)
-                state = replace(state, perturbation=perturbation, identity=[*clamp.taught.parameters()])
+                state = replace(state, perturbation=perturbation, identity=list(clamp.taught.parameters()))
             if state.identity and seen is not None:
                 note(perturbed_without(seen, self._guarded), CalibrationSetWarning)
             if clamp.output is not None:
                 self.output_ = clamp.output
             self._tell(clamp, decisions, learner.progress)
-            self.views_, self.view_weights_ = clamp.views, clamp.shares
-            self.temperature_, self.perturbation_ = clamp.temperature, state.perturbation
-            self._input_shape, self._input_key = problem.input_shape, samples.deployed.module.input_key
+            self.views_ = clamp.views
+            self.view_weights_ = clamp.shares
+            self.temperature_ = clamp.temperature
+            self.perturbation_ = state.perturbation
+            self._input_shape = problem.input_shape
+            self._input_key = samples.deployed.module.input_key
             self._set_derived(samples.deployed.module)
-            self.accepted_, self.cost_ = bool(state.identity), problem.cost()
-            self.history_, self.n_iter_ = state.history, len(state.history)
-            held_out, judging = clamp.loss, clamp.judging
+            self.accepted_ = bool(state.identity)
+            self.cost_ = problem.cost()
+            self.history_ = state.history
+            self.n_iter_ = len(state.history)
+            held_out = clamp.loss
+            judging = clamp.judging
             if held_out is None and clamp.stage != "views":
                 held_out = clamp.held_out_loss(bool(clamp.state.identity))
             rows, raw = (judging.rows(logits, FEW_PLACES) for logits in (clamp.logits, judging.raw))
@@ -611,7 +617,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 decisions["views"] = decisions["perturbation"]
             return replace(clamp, splits=[]), decisions
         if candidates or views:
-            proposals, drawn = [], learner.generator.get_state()
+            proposals = []
+            drawn = learner.generator.get_state()
             asked = {"guarded": self._guarded, "draws_folds": self._draws_folds, "perturbation": self.perturbation}
             for start, _ in starts:
                 # The same draws for both.
@@ -683,7 +690,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _conclude(self, clamp):
         """The clamp with its last T and, where one is kept, a map in the temperature's place."""
-        samples, logits, moved = clamp.judging, clamp.logits, bool(clamp.state.identity)
+        samples = clamp.judging
+        logits = clamp.logits
+        moved = bool(clamp.state.identity)
         joins_views = clamp.stage == "views"
         if moved and not (self._refits_temperature or joins_views):
             clamp = replace(clamp, temperature=clamp.state.temperature)
@@ -737,7 +746,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         self._set_derived(self._backbone.module)
 
     def _logits(self, X, labelled):
-        backbone, norm = copy.copy(self._backbone), norm_part(self.perturbation_)
+        backbone = copy.copy(self._backbone)
+        norm = norm_part(self.perturbation_)
         if norm is not None:
             # The user's network may have been trained meanwhile.
             backbone.module = with_features_clamped(backbone.module, norm)
@@ -748,7 +758,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
         if not (x.is_floating_point() and changes_inputs(self.perturbation_)):
             return x
-        expected, shape = tuple(self._input_shape), tuple(x.shape)
+        expected = tuple(self._input_shape)
+        shape = tuple(x.shape)
         if shape[1:] == expected:
             return self.perturbation_(x).to(x.dtype)
         cause = None
@@ -766,10 +777,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
             f"X must have inputs of the shape that the perturbation was fitted to, {expected}; {got}"
         ) from cause
 
-    def _before_and_after(self, X, n_samples):
-        """The first inputs as a batch has them and as the perturbation leaves them: arrays of one sample each."""
+    def _before_and_after(self, X):
+        """The first three inputs as a batch has them and as the perturbation leaves them: arrays of one sample each."""
         with torch.no_grad():
-            for batch, _ in islice(self._backbone.open(dataset_behind(X)).batches(1), n_samples):
+            for batch, _ in islice(self._backbone.open(dataset_behind(X)).batches(1), 3):
                 x, others = self._backbone.to_device(batch)
                 x = others[self._input_key] if x is None else x
                 yield x[0].cpu().numpy(), self._perturb(x)[0].cpu().numpy()
@@ -823,7 +834,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _candidates(self, problem):
         """Settings that compete for the perturbation."""
-        by_name, floating = self.perturbation, problem.has_floating_inputs
+        by_name = self.perturbation
+        floating = problem.has_floating_inputs
         if by_name is None:
             return []
         gammas = [0.0, 0.5, 1.0, 2.0] if isinstance(self.gamma, str) else [self.gamma]
@@ -856,7 +868,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _splits_for(self, problem, candidates):
         # Folds and draws of samples without weight would say less than of as many others.
-        weighted, drawn = problem.weighted(), self._draws_folds
+        weighted = problem.weighted()
+        drawn = self._draws_folds
         if drawn:
             problem = weighted = merged(weighted)
         splits = splits_of(self.validation_fraction, problem) if self._guarded or len(candidates) > 1 else []

@@ -17,7 +17,8 @@ from ._state import State
 
 # How many samples tell whether the last fit has ended where those of the folds did, and a part of the error that is no
 # loss. More may be within it: few samples that lose much make both large.
-_N_ASKED, _FEWEST_ERRORS = 256, 0.5
+_N_ASKED = 256
+_FEWEST_ERRORS = 0.5
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,6 @@ class Clamp:
         """What each fold made of the best perturbation, as `HeldOut`."""
         return self.evidence.of(self.best) if self.evidence else []
 
-    def weighted_views(self):
-        """The views with their shares; none where there are no others than the inputs as they are."""
-        return [*zip(self.views, self.shares.tolist(), strict=True)] if self.stage == "views" else ()
-
     def held_out_loss(self, kept):
         """Mean NLL out of fold, of the best perturbation where it is `kept`, else of none; None without folds."""
         if self.evidence is None:
@@ -94,7 +91,8 @@ class Clamp:
         rows = self.judging.nonzero_weight_indices()
         rows = rows[torch.randperm(len(rows), generator=generator)[:_N_ASKED].sort().values]
         part = self.judging.take(rows)
-        deployed = part.logits_under(self.state.perturbation, self.weighted_views())
+        views = list(zip(self.views, self.shares.tolist(), strict=True)) if self.stage == "views" else ()
+        deployed = part.logits_under(self.state.perturbation, views)
         # Of classes without samples nothing is learned, and their probabilities may differ from fit to fit.
         of_all, of_folds = (self.losses(part, each, part.observed) for each in (deployed, self.logits[rows]))
         lost, error, _ = student_below_zero(*of_groups(of_all - of_folds, part.weight.numpy(), part.units))

@@ -19,8 +19,9 @@ import torch
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from .._judging.paired import n_effective
 from .._solvers.newton import factored
-from .._utils.arrays import absent_among, without
+from .._utils.arrays import absent_among, at_least_single, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
 from ..modules._norm_layers import features_clamped
@@ -31,7 +32,8 @@ from ..perturbations._norm import norm_part
 MAX_ENTRIES = 2**27
 MAX_ORDER = 5000
 # Of noise, that tell the prior precision of a parameter of tables; and in all, where only its diagonal is asked for.
-_ROWS_PER_PARAMETER, _MOST_ROWS = 8, 4096
+_ROWS_PER_PARAMETER = 8
+_MOST_ROWS = 4096
 # 32 MB in float64.
 _BLOCK = 2**22
 _PRECISION_JITTER = 1e-3
@@ -61,7 +63,7 @@ class Gradients(NamedTuple):
     @property
     def n_effective(self):
         """Number of equally weighted samples that would tell as much."""
-        return (self.weight.sum() ** 2 / self.weight.square().sum()).item()
+        return n_effective(self.weight).item()
 
     @property
     def loss(self):
@@ -78,7 +80,8 @@ def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
 
     Weights are square roots, and T's direction is projected out.
     """
-    n_columns, size = gradients.rows.shape[1], gradients.weight * gradients.factor**2
+    n_columns = gradients.rows.shape[1]
+    size = gradients.weight * gradients.factor**2
     step = max(1, _BLOCK // n_columns)
     pieces = zip(gradients.rows.split(step), size.split(step), strict=True)
     squares = sum(rows.double().square().T @ share for rows, share in pieces)
@@ -101,7 +104,10 @@ def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
 
     The extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
-    norm, device, shard, done = norm_part(perturbation), problem.backbone.device, problem.shard, 0
+    norm = norm_part(perturbation)
+    device = problem.backbone.device
+    shard = problem.shard
+    done = 0
     sizes = [n_learnable(part) for part in (norm or perturbation, *extensions)]
     dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
     gradients = torch.zeros(shard.size, sum(sizes), dtype=dtype, device=device)
@@ -120,7 +126,7 @@ def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
         )
         with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
-            precise = output.detach().to(torch.promote_types(output.dtype, torch.float32))
+            precise = output.detach().to(at_least_single(output))
             scaled = (precise / temperature).requires_grad_()
             margin = margin_of(scaled, y_encoded)
             (slope,) = torch.autograd.grad(margin.sum(), scaled)
@@ -128,7 +134,8 @@ def gradients_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
             absent = absent_among(scaled.detach())
             slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
             output.backward((slope / temperature).to(output.dtype))
-        logits[rows], margins[rows] = output.detach(), margin.detach()
+        logits[rows] = output.detach()
+        margins[rows] = margin.detach()
         slopes[rows] = -(slope * without(scaled.detach(), absent)).flatten(1).sum(1)
         parts = [per_sample_gradients(perturbation, x, perturbed.grad) if norm is None else by_features.grad]
         parts += [per_sample_gradients(extension, perturbed.detach(), perturbed.grad) for extension in extensions]
@@ -254,9 +261,11 @@ def natural_step(gradients, displacement, prior_precisions, *, penalty=0.0, fitt
     prior_precisions = [form.to(gradients.rows.device) for form in prior_precisions]
     if prior_precisions[0].ndim == 1:
         return _wide_step(gradients, displacement, prior_precisions[0], penalty)
-    n, n_own = gradients.n_effective, len(displacement)
+    n = gradients.n_effective
+    n_own = len(displacement)
     design = Design(gradients, torch.ones_like(gradients.rows[0]), dual=False)
-    slope, curvature = design.transposed_times(design.slope), design.gram
+    slope = design.transposed_times(design.slope)
+    curvature = design.gram
     displacement = displacement.to(slope)
     if penalty and displacement.any():
         norm = displacement.norm().item()
@@ -281,7 +290,8 @@ def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
         for block, form in zip(blocks, prior_precisions, strict=True)
     ]
     for _ in range(n_iterations):
-        before, strengths = strengths, []
+        before = strengths
+        strengths = []
         prior = torch.block_diag(*[p * form for p, form in zip(before, prior_precisions, strict=True)])
         posterior = curvature + prior
         scale, factor = factored(posterior[None])
@@ -310,7 +320,8 @@ def _wide_step(gradients, displacement, prior_precision, penalty):
     values, vectors = torch.linalg.eigh(design.gram)
     # Without those that are rounding errors.
     kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
-    values, vectors = values[kept], vectors[:, kept]
+    values = values[kept]
+    vectors = vectors[:, kept]
     # Along the eigenvectors of the curvature.
     coordinates = values.sqrt() * (target @ vectors) if design.dual else design.transposed_times(target) @ vectors
     # In the units of the parameters.
@@ -368,7 +379,8 @@ class Design:
 
     def pieces(self, axis):
         """Return slices of the rows or columns, such that a block of these and all of the others is small."""
-        size, others = self.rows.shape[axis], self.rows.shape[1 - axis]
+        size = self.rows.shape[axis]
+        others = self.rows.shape[1 - axis]
         step = max(1, _BLOCK // max(1, others))
         return [slice(start, start + step) for start in range(0, size, step)]
 

@@ -10,7 +10,7 @@ from skorch.history import History
 from torch import nn
 
 from .._judging.verdict import Objection, Reason
-from .._utils.arrays import absent_among, tensor_of, without
+from .._utils.arrays import absent_among, at_least_single, tensor_of, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import reasons_in_words
@@ -23,9 +23,11 @@ from ._torch_training import train
 # "auto" chooses for tables alone, the gradients themselves are, where samples are few.
 MAX_PARAMETERS = 512
 # Of images and sequences; so few parameters a prior holds, however few samples there are.
-SAMPLES_PER_PARAMETER, _FEW_PARAMETERS = 5, 10
+SAMPLES_PER_PARAMETER = 5
+_FEW_PARAMETERS = 10
 # So many parameters on so few samples never converge: later steps fit noise. From the mean of the folds it isn't far.
-_MOST_STEPS, _LAST_STEPS = 5, 4
+_MOST_STEPS = 5
+_LAST_STEPS = 4
 
 
 class Learner:
@@ -70,7 +72,8 @@ class Learner:
 
     def _start(self, problem, settings):
         """Return a state where training starts: at the identity, or as a `TorchTraining` says."""
-        state, training = State(nn.Sequential(), [], 1.0, natural=True), settings.torch_training
+        state = State(nn.Sequential(), [], 1.0, natural=True)
+        training = settings.torch_training
         if settings.perturbation == "auto":
             families, state.untried = competing_families(problem, settings.penalty)
             # Families that are appended one after another may together be more than few.
@@ -79,7 +82,8 @@ class Learner:
         elif settings.perturbation != "norm":
             # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
             state.perturbation = make_perturbation(settings.perturbation, problem).eval()
-            state.identity, limited = identity_of(state.perturbation), settings.training != "natural"
+            state.identity = identity_of(state.perturbation)
+            limited = settings.training != "natural"
             state.wide = takes_wide_steps(state.perturbation, problem, settings.penalty, limited)
             # Natural steps where parameters, or samples, are few; else Adam.
             few = state.wide or n_learnable(state.perturbation) <= MAX_PARAMETERS
@@ -99,13 +103,15 @@ def _clamping_features(problem, settings, state):
 
     It has nothing to learn where no layer can be clamped.
     """
-    others, before = _without_norm(state.perturbation), norm_part(state.perturbation)
+    others = _without_norm(state.perturbation)
+    before = norm_part(state.perturbation)
     features = State(nn.Sequential(), [], state.temperature, natural=True, wide=True)
     if not problem.norm_layers:
         features.untried = {"norm": without_layers(problem)}
         return features, problem, settings
     identity = make_perturbation("norm", problem)
-    features.perturbation, features.identity = copy.deepcopy(before) or identity, identity_of(identity)
+    features.perturbation = copy.deepcopy(before) or identity
+    features.identity = identity_of(identity)
     features.prior_precisions = [torch.ones(n_learnable(identity), dtype=torch.float64)]
     if others:
         problem = problem.behind(nn.Sequential(OrderedDict(others)))
@@ -117,7 +123,8 @@ def _on_top(state, features):
     """One state of another and, in the place of those that it has, of features that were trained on top of it."""
     if not features.perturbs:
         return replace(state, untried=state.untried | features.untried)
-    others, before = _without_norm(state.perturbation), norm_part(state.perturbation)
+    others = _without_norm(state.perturbation)
+    before = norm_part(state.perturbation)
     n_before = len(state.identity) - (0 if before is None else len(features.identity))
     return replace(
         features,
@@ -143,7 +150,7 @@ def make_perturbation(perturbation, problem):
         dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
         return NormPerturbation(problem.norm_layers or [], problem.layers_left_out).to(problem.backbone.device, dtype)
     x = problem.example()
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    dtype = at_least_single(x)
     if isinstance(perturbation, str):
         return PERTURBATIONS[perturbation](tuple(x.shape[1:])).to(x.device, dtype)
     if norm_part(perturbation) is not None:
@@ -151,7 +158,8 @@ def make_perturbation(perturbation, problem):
             "perturbation must be 'norm' to clamp features, whose layers fit looks for; got a module with a "
             "NormPerturbation, which is for ClampedModule"
         )
-    made, name = copy.deepcopy(perturbation).to(x.device, dtype), type(perturbation).__name__
+    made = copy.deepcopy(perturbation).to(x.device, dtype)
+    name = type(perturbation).__name__
     if not learnable(made):
         raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
     with torch.no_grad():
@@ -169,7 +177,7 @@ def make_perturbation(perturbation, problem):
 def with_values(problem, family, values):
     """Return a perturbation of one family with such parameters, in the place and precision of a problem's inputs."""
     x = problem.example(1)
-    family = family.to(x.device, torch.promote_types(x.dtype, torch.float32))
+    family = family.to(x.device, at_least_single(x))
     with torch.no_grad():
         for name, value in values.items():
             parameter = getattr(family, name)
@@ -194,9 +202,12 @@ def competing_families(problem, penalty=0.0, n_samples=None):
     The shape of an input has to allow them, and so many samples, all by default, to teach their parameters.
     """
     x = problem.example(1)
-    shape, n_samples, is_table = tuple(x.shape[1:]), n_samples or len(problem), x.ndim == 2
+    shape = tuple(x.shape[1:])
+    n_samples = n_samples or len(problem)
+    is_table = x.ndim == 2
     most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, max(_FEW_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER))
-    made, untried = {}, {}
+    made = {}
+    untried = {}
     if problem.norm_layers == []:
         untried["norm"] = without_layers(problem)
     for name, kind in PERTURBATIONS.items():
@@ -231,8 +242,10 @@ def check_settings(problem, settings):
     """Raise where the start doesn't suit the perturbation, or this the inputs."""
     if settings.perturbation in ("auto", "norm"):
         return
-    perturbation, init = make_perturbation(settings.perturbation, problem), settings.torch_training.init
-    parameters, by_name = learnable(perturbation), isinstance(init, str)
+    perturbation = make_perturbation(settings.perturbation, problem)
+    init = settings.torch_training.init
+    parameters = learnable(perturbation)
+    by_name = isinstance(init, str)
     if len(parameters) > 1 and not (by_name and init in ("zeros", "normal")):
         raise ValueError(
             "init must be 'zeros' or 'normal' for a perturbation with several parameters; got "
@@ -244,15 +257,17 @@ def check_settings(problem, settings):
 
 def _initialise(state, training, generator, problem):
     """Move a state's perturbation from the identity to where a `TorchTraining` starts."""
-    parameters, init = learnable(state.perturbation), training.init
-    if isinstance(init, str) and init == "zeros":
+    parameters = learnable(state.perturbation)
+    init = training.init
+    by_name = isinstance(init, str)
+    if by_name and init == "zeros":
         return
     with torch.no_grad():
-        if isinstance(init, str) and init == "normal":
+        if by_name and init == "normal":
             for parameter in parameters:
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
                 parameter.add_(noise.to(parameter), alpha=training.init_scale)
-        elif isinstance(init, str):
+        elif by_name:
             parameters[0].add_(_mean_gradient(state.perturbation, problem, state.temperature))
         else:
             parameters[0].copy_(_as_value_of(parameters[0], init))
@@ -276,7 +291,8 @@ def _mean_gradient(perturbation, problem, temperature):
     # In float64 the order of the samples is of no account, nor which process has them.
     exact = copy.deepcopy(perturbation).double()
     (parameter,) = learnable(exact)
-    total, mean_weight = torch.zeros_like(parameter), problem.weight.mean().item()
+    total = torch.zeros_like(parameter)
+    mean_weight = problem.weight.mean().item()
     for x, others, _, weight in problem.labelled_batches():
         x = x.detach().requires_grad_()
         with torch.enable_grad():

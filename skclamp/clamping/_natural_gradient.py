@@ -28,7 +28,8 @@ from ._state import Settings, State, identity_of, parameters_of
 _TRIAL_SIZE = 512
 # In a fold of fewer than twice as many samples, half of them, whom a step that fits noise pleases less, or these.
 _FEWEST_TRIED = 128
-_LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
+_LONGEST_STEP = 16.0
+_SHORTEST_STEP = 1 / 16
 # A step that should gain less, summed over the samples, is no longer worth a pass; nats.
 _SMALLEST_GAIN = 1.0
 # One that should gain fewer nats than this, times the root of the number of samples, leaves less than the smallest gain
@@ -103,7 +104,8 @@ class _Descent:
 
     def __post_init__(self):
         # What is asked on the CPU, and known there: the perturbation's parameters as one vector, which trials move.
-        self.temperature, self.parameters = self.state.temperature, parameters_of(self.state.perturbation)
+        self.temperature = self.state.temperature
+        self.parameters = parameters_of(self.state.perturbation)
         self.rest = self.parameters
 
     def make_step(self, *, first):
@@ -111,7 +113,8 @@ class _Descent:
 
         None where they ask for none.
         """
-        settings, too_little = self.settings, None
+        settings = self.settings
+        too_little = None
         families = [family for family, _ in self.state.extensions.values()]
         told = gradients_of(self.samples, self.state.perturbation, self.temperature, settings.gamma, families)
         step = self.choose(told)
@@ -174,7 +177,9 @@ class _Descent:
 
     def solve(self, gradients, name=None, *, fitted=True):
         """The step that gradients ask for, of the perturbation or followed by an extension, given by its name."""
-        state, penalty, prior_precisions = self.state, self.settings.penalty, self.state.prior_precisions
+        state = self.state
+        penalty = self.settings.penalty
+        prior_precisions = self.state.prior_precisions
         if name is not None:
             prior_precisions = [*prior_precisions, state.extensions[name][1]]
         displacement = state.displacement_to(self.parameters)
@@ -182,7 +187,8 @@ class _Descent:
 
     def extend(self, name):
         """Append a family to the perturbation."""
-        state, (extension, prior_precision) = self.state, self.state.extensions.pop(name)
+        state = self.state
+        extension, prior_precision = state.extensions.pop(name)
         for special_case in family_of(extension).special_cases:
             if state.extensions.pop(special_case, None):
                 state.untried[special_case] = Objection(Reason.SPECIAL_CASE, about=name)
@@ -211,22 +217,27 @@ class _Descent:
         start = self.parameters
         direction = step.direction.to(start)
         at_start = self.try_at(start, step, samples, logits=logits[rows])
+
+        def after(length):
+            return self.try_at(start + length * direction, step, samples, at_start)
+
         usual = length = self.step_size or self.lr
-        reached = self.try_at(start + length * direction, step, samples, at_start)
+        reached = after(length)
         tried = {0.0: at_start, length: reached}
         if reached.penalised < at_start.penalised:
             # A parabola with the step's slope and such a fall of the loss is lowest past 3/2 of the length.
             least_fall = 4 / 3 * step.gain / step.n_effective
             while lengthen and length < _LONGEST_STEP and at_start.penalised - reached.penalised > least_fall * length:
-                further = tried[2 * length] = self.try_at(start + 2 * length * direction, step, samples, at_start)
+                further = tried[2 * length] = after(2 * length)
                 if further.penalised >= reached.penalised:
                     break
-                length, reached = 2 * length, further
+                length = 2 * length
+                reached = further
         else:
             shortest = _SHORTEST_STEP * min(self.lr, 1.0)
             while length / 2 > shortest and reached.penalised >= at_start.penalised:
                 length /= 2
-                reached = tried[length] = self.try_at(start + length * direction, step, samples, at_start)
+                reached = tried[length] = after(length)
         losses = {length: trial.penalised for length, trial in tried.items()}
         best = min(losses, key=losses.__getitem__)
         if losses[usual] < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):
@@ -244,7 +255,8 @@ class _Descent:
         if logits is None:
             # So long a step.
             return _Trial(math.inf, math.inf, self.temperature, torch.full((len(samples),), math.inf))
-        gamma, displacement = self.settings.gamma, self.state.displacement_to(parameters)
+        gamma = self.settings.gamma
+        displacement = self.state.displacement_to(parameters)
         solved = samples.solve(logits, gamma=gamma)
         temperature = solved.temperature
         if solved.at_bound:
@@ -261,10 +273,12 @@ class _Descent:
 
     def move(self, parameters, temperature=None):
         """Go to some parameters and, where it is given, to a T."""
-        self.parameters, own = parameters, learnable(self.state.perturbation)
+        self.parameters = parameters
+        own = learnable(self.state.perturbation)
         vector_to_parameters(parameters.to(own[0].device) if own else parameters, own)
         if temperature is not None:
-            self.temperature, self.rest = temperature, parameters
+            self.temperature = temperature
+            self.rest = parameters
 
 
 def foresees_too_little(gradients, units):
@@ -286,11 +300,12 @@ class _Trial(NamedTuple):
 
     def clearly_below(self, other, which):
         """Return whether a loss is lower than another's by more than two standard errors of their difference."""
+        n = len(self.losses)
         gap = getattr(other, which) - getattr(self, which)
-        if len(self.losses) < 2 or math.isinf(gap):
+        if n < 2 or math.isinf(gap):
             return gap > 0
-        error = (self.losses - other.losses).std().item() / math.sqrt(len(self.losses))
-        return gap > max(2 * error, _SMALLEST_GAIN / len(self.losses))
+        error = (self.losses - other.losses).std().item() / math.sqrt(n)
+        return gap > max(2 * error, _SMALLEST_GAIN / n)
 
 
 def most_probable(steps, least):

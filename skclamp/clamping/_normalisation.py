@@ -35,15 +35,18 @@ def undone_normalisation(problem, perturbation):
     if len(shape) != 3 or shape[0] not in (1, 3) or not problem.has_floating_inputs:
         return None
     part = replace(problem.take(drawn_rows(len(problem), _N_SAMPLES)), passes=Passes())
-    plain_loss, learned_loss = part.in_sample()[1], part.in_sample(part.logits_under(perturbation))[1]
+    plain_loss = part.in_sample()[1]
+    learned_loss = part.in_sample(part.logits_under(perturbation))[1]
     if plain_loss - learned_loss < _LEAST_GAIN:
         return None
-    least, found = plain_loss - _SHARE_OF_GAIN * (plain_loss - learned_loss), None
+    least = plain_loss - _SHARE_OF_GAIN * (plain_loss - learned_loss)
+    found = None
     for name, (mean, std) in _STATISTICS.items():
         if len(mean) not in (1, shape[0]):
             continue
         values = {"gain": np.resize(std, shape[0]), "offset": np.resize(mean, shape[0])}
         logits = part.try_logits_under(with_values(part, AffinePerturbation(shape), values))
         if logits is not None and (loss := part.in_sample(logits)[1]) < least:
-            least, found = loss, name
+            least = loss
+            found = name
     return found

@@ -1,9 +1,8 @@
 """Output maps in the temperature's place: a pool of maps, or one by name, judged out of fold."""
 
 import numpy as np
-import torch
 
-from .._judging.splits import draw_folds
+from .._judging.splits import folds_of_rows
 from .._pooling.candidates import maps_for, tried_places
 from .._pooling.pool import learn_pool, try_out
 from .._utils.warnings import note
@@ -12,7 +11,8 @@ from ..scaling import TemperatureScaling
 
 # Of more classes, or more samples times squared classes, no map is pooled unasked: 2,500 samples of 200 classes take
 # six seconds, and win next to nothing. Of ten classes a pool takes less than the passes of clamping do.
-_MAX_CLASSES, _MAX_PRODUCT = 200, 100_000_000
+_MAX_CLASSES = 200
+_MAX_PRODUCT = 100_000_000
 _N_FOLDS = 5
 
 
@@ -29,7 +29,8 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     is a pool of the default maps; where one was, a refusal is told. Maps are fitted to what all but one of the
     `splits`, training and held-out rows, hold out; where there are none, folds are drawn.
     """
-    everywhere, outputs = problem.rows(logits), problem.outputs
+    everywhere = problem.rows(logits)
+    outputs = problem.outputs
     rows = problem.rows(logits, tried_places(len(problem)))
     # The temperature comes first.
     given = [("temperature", TemperatureScaling()), (type(asked).__name__, asked)]
@@ -67,6 +68,6 @@ def _fold_numbers(problem, rows, splits):
     """Number of the fold that holds out each row."""
     if splits:
         parts = [rows for _, rows in splits]
-        numbers = np.repeat(np.arange(len(parts)), [*map(len, parts)])[np.argsort(np.concatenate(parts))]
+        numbers = np.arange(len(parts)).repeat(list(map(len, parts)))[np.concatenate(parts).argsort()]
         return numbers.repeat(len(rows.y) // len(problem))
-    return draw_folds(torch.log_softmax(rows.logits.double(), 1), rows.y, rows.weight, _N_FOLDS, rows.unit)
+    return folds_of_rows(rows, _N_FOLDS)

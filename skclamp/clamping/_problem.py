@@ -84,7 +84,8 @@ class Problem:
         inputs = samples.inputs
         if is_thin:
             some = some_places(logits.shape[2], _MOST_PLACES)
-            logits, y_encoded = logits[:, :, some.to(logits.device)], y_encoded[..., some.to(y_encoded.device)]
+            logits = logits[:, :, some.to(logits.device)]
+            y_encoded = y_encoded[..., some.to(y_encoded.device)]
             # A dense network keeps several times as much for the way back, and is no slower on half a batch.
             inputs = copy.copy(inputs)
             inputs.most = inputs.most and inputs.most // 2
@@ -138,6 +139,7 @@ class Problem:
     def take(self, rows):
         """The same problem on some of its samples."""
         rows = torch.as_tensor(rows)
+        numbers = rows.numpy()
         shard, own = self.shard.take(rows)
         logits = self.logits[rows]
         return replace(
@@ -150,10 +152,10 @@ class Problem:
             logits=logits,
             raw=logits if self.raw is self.logits else self.raw[rows],
             everywhere=None,
-            split_params=of_rows(self.split_params, rows.numpy(), len(self)),
-            copies=None if self.copies is None else self.copies[rows.numpy()],
-            groups=None if self.groups is None else self.groups[rows.numpy()],
-            parts=None if self.parts is None else self.parts[rows.numpy()],
+            split_params=of_rows(self.split_params, numbers, len(self)),
+            copies=None if self.copies is None else self.copies[numbers],
+            groups=None if self.groups is None else self.groups[numbers],
+            parts=None if self.parts is None else self.parts[numbers],
         )
 
     def at_all_places(self):
@@ -268,6 +270,12 @@ class Problem:
         x = self.example(1)
         return x is not None and x.is_floating_point() and not self.inputs.is_ragged
 
+    def through(self, module):
+        """Return the same problem with another module in the network's place."""
+        backbone = copy.copy(self.backbone)
+        backbone.module = module
+        return replace(self, backbone=backbone)
+
     def behind(self, perturbation):
         """Return the problem on inputs as a perturbation leaves them, which stays as it is."""
         backbone = copy.copy(self.backbone)
@@ -283,7 +291,8 @@ class Problem:
         backbone.module = copy.copy(backbone.module)
         backbone.module.absent = absent.to(backbone.device)
         # Samples, and places, without weight may be of these classes.
-        y_encoded, known = self.y_encoded, int(self.observed.argmax())
+        y_encoded = self.y_encoded
+        known = int(self.observed.argmax())
         y_encoded = torch.where(absent.to(y_encoded.device)[y_encoded] & (y_encoded >= 0), known, y_encoded)
         logits = without_absent(self.logits, absent)
         return replace(self, backbone=backbone, y_encoded=y_encoded, logits=logits, observed=None)
@@ -346,9 +355,7 @@ def with_norm_layers(problem):
 
 def on_private_copies(problem):
     """The same problem on a network that nobody else runs meanwhile; it shares its weights with the user's."""
-    backbone = copy.copy(problem.backbone)
-    backbone.module = private_copy(backbone.module)
-    return replace(problem, backbone=backbone)
+    return problem.through(private_copy(problem.backbone.module))
 
 
 def without_compiler(problem):
@@ -356,6 +363,4 @@ def without_compiler(problem):
     head = problem.backbone.module
     if is_spread(head.module):
         return problem
-    backbone = copy.copy(problem.backbone)
-    backbone.module = LogitsModule(unwrapped(head.module), **head.reading)
-    return replace(problem, backbone=backbone)
+    return problem.through(LogitsModule(unwrapped(head.module), **head.reading))

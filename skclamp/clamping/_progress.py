@@ -50,7 +50,8 @@ class Progress:
     def held_out(self, best, loss, baseline):
         """Show the best candidate of a fold, its mean held-out NLL, and that of temperature scaling."""
         self.show(**{"held-out NLL": f"{loss:.4f}", "with T alone": f"{baseline:.4f}"})
-        name, n_epochs = best.name if best.moved else "no perturbation", best.told["n_epochs"]
+        name = best.name if best.moved else "no perturbation"
+        n_epochs = best.told["n_epochs"]
         epochs = f"{n_epochs} epoch{'s' * (n_epochs != 1)}"
         self.write(
             f"{self.stage_}: {name}, T = {best.told['temperature']:.4g}, after {epochs}; held-out NLL {loss:.4f}, with "

@@ -47,7 +47,8 @@ def look_at_identity(problem, candidates, splits):
 
     None in the place of gradients where there is no family.
     """
-    settings, untried = candidates[0], {}
+    settings = candidates[0]
+    untried = {}
     if settings.perturbation == "auto":
         families, untried = competing_families(problem, settings.penalty, min(len(train) for train, _ in splits))
     else:
@@ -68,7 +69,8 @@ def look_at_identity(problem, candidates, splits):
 
 def screen_of(at_identity, level):
     """Return the `Screen` of some samples before a search; folds have to prove at `level` what it finds."""
-    own, units = at_identity.gradients, at_identity.samples.units
+    own = at_identity.gradients
+    units = at_identity.samples.units
     tests = [flips(*products_of(part), LEVEL / len(own), level, units) for part in own.values()]
     squares, gains = zip(*tests, strict=True)
     found = Screen.of(squares, gains, sum(map(n_learnable, at_identity.families.values())))
@@ -79,7 +81,9 @@ def screen_of(at_identity, level):
 
 def scores_of(at_identity):
     """The tests of the gradients of families of inputs, at the identity, that take part: by name."""
-    problem, temperature, families = at_identity.samples, at_identity.temperature, at_identity.families
+    problem = at_identity.samples
+    temperature = at_identity.temperature
+    families = at_identity.families
     few = [name for name, family in families.items() if name != "norm" and n_learnable(family) <= MAX_PARAMETERS]
     if not few:
         return {}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .._judging.out_of_fold import MIN_SAMPLES, MIN_UNITS
-from .._judging.splits import check_partition, draw_folds
+from .._judging.splits import check_partition, folds_of_rows
 from .._utils.outputs import numbers_of
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
@@ -19,7 +19,8 @@ _MANY_TORN = 0.1
 
 def splits_of(validation_fraction, problem):
     """Return the splits of the guard, positions among the samples with weight; none of too few samples."""
-    n_distinct, n_folds = problem.n_distinct, 2
+    n_distinct = problem.n_distinct
+    n_folds = 2
     if isinstance(validation_fraction, Real):
         n_folds = max(2, round(1 / float(validation_fraction)))
         # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
@@ -31,8 +32,7 @@ def splits_of(validation_fraction, problem):
     if n_distinct < (2 if validation_fraction is None else MIN_UNITS):
         return []
     # The same ones whatever the order of the samples is, whatever is drawn, and whatever unlabelled ones taught.
-    rows = problem.rows(problem.raw)
-    fold = draw_folds(torch.log_softmax(rows.logits.double(), 1), rows.y, rows.weight, n_folds, rows.unit)
+    fold = folds_of_rows(problem.rows(problem.raw), n_folds)
     # Rows of one sample share a fold.
     fold = fold[:: len(fold) // len(problem)]
     if problem.is_recording:
@@ -51,7 +51,7 @@ def _given(validation_fraction, problem):
         pairs = validation_fraction.split(y_encoded, y_encoded, **problem.split_params)
     places = np.full(len(problem), -1)
     places[problem.nonzero_weight_indices().numpy()] = np.arange(problem.n_weighted)
-    pairs = [*pairs]
+    pairs = list(pairs)
     try:
         pairs = [(places[list(train)], places[list(rows)]) for train, rows in pairs]
     except (TypeError, ValueError, IndexError) as error:
@@ -85,7 +85,7 @@ def merged(problem):
     y_encoded = numbers_of(problem.y_encoded.cpu().numpy())
     alike = problem.copies * (y_encoded.max() + 1) + y_encoded
     _, first, number = np.unique(alike, return_index=True, return_inverse=True)
-    weight = torch.from_numpy(np.bincount(number, problem.weight.numpy())[np.argsort(first)])
+    weight = torch.from_numpy(np.bincount(number, problem.weight.numpy())[first.argsort()])
     part = problem.take(np.sort(first))
     return replace(part, weight=weight, copies=part.copies if part.n_distinct < len(part) else None)
 
@@ -95,7 +95,8 @@ def look_for_torn_copies(problem, splits):
     # Of fewer nothing is kept anyway.
     if problem.units is None or problem.n_weighted < MIN_UNITS:
         return
-    units, (held_out, torn) = problem.units, np.zeros((2, len(problem)), dtype=bool)
+    units = problem.units
+    held_out, torn = np.zeros((2, len(problem)), dtype=bool)
     for train, rows in splits:
         held_out[rows] = True
         torn[rows] = np.isin(units[rows], units[train])

@@ -19,8 +19,9 @@ from skorch.callbacks import Callback
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from .._backbones.inputs import TrainingSet
+from .._utils.arrays import at_least_single
 from .._utils.encoding import register
-from .._utils.parameters import Choices, check_parameters
+from .._utils.parameters import NOT_NEGATIVE, POSITIVE, Choices, check_parameters
 from .._utils.sklearn_private import Interval
 from ..distributed import ALONE
 from ..losses import FocalLoss
@@ -37,7 +38,8 @@ DEFAULT_LR = 0.01
 SMALLEST_TEMPERATURE = 1e-4
 
 # How far the loss may rise in training by noise, as a factor and in nats.
-_MOST_RAISED, _RISE = 1.1, 0.05
+_MOST_RAISED = 1.1
+_RISE = 0.05
 
 
 @register
@@ -100,8 +102,8 @@ class TorchTraining(BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "optimizer": "no_validation",  # `resolve_optimizer` says more
         "init": [Choices("zeros", "normal", "gradient"), "array-like", torch.Tensor],
-        "init_scale": [Interval(Real, 0, None, closed="left")],
-        "init_temperature": [Choices("optimal"), Interval(Real, 0, None, closed="neither")],
+        "init_scale": [NOT_NEGATIVE],
+        "init_temperature": [Choices("optimal"), POSITIVE],
         "refit_temperature": ["boolean"],
         "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
         "shuffle": ["boolean"],
@@ -136,7 +138,9 @@ class ClampingNet(NeuralNet):
     @classmethod
     def around(cls, state, problem, settings, generator, progress):
         """A net that trains a state."""
-        shard, inputs, training = problem.shard, problem.inputs, settings.torch_training
+        shard = problem.shard
+        inputs = problem.inputs
+        training = settings.torch_training
         # This process's samples, and one more that weighs nothing, for batches that have none of them.
         targets = [part[shard.own].cpu() for part in (problem.y_encoded, problem.weight)]
         dataset = TrainingSet(inputs, *(torch.cat([part, part.new_zeros(1, *part.shape[1:])]) for part in targets))
@@ -154,13 +158,19 @@ class ClampingNet(NeuralNet):
             train_split=None,
             device=None,
         )
-        net.state, net.problem, net.settings, net.dataset = state, problem, settings, dataset
-        net.generator, net.progress, net.ranks = generator, progress, shard.ranks
+        net.state = state
+        net.problem = problem
+        net.settings = settings
+        net.dataset = dataset
+        net.generator = generator
+        net.progress = progress
+        net.ranks = shard.ranks
         return net.initialize()
 
     def get_iterator(self, dataset, training=False):
         """Batches, as inputs and targets."""
-        inputs, shuffle = self.problem.inputs, self.settings.torch_training.shuffle
+        inputs = self.problem.inputs
+        shuffle = self.settings.torch_training.shuffle
         batches = _Batches(self.problem.shard, inputs.batch_size, shuffle, self.generator)
         options = {"batch_sampler": batches, "generator": self.generator, "collate_fn": tuple}
         return DataLoader(dataset, **inputs.loading, **options)
@@ -189,7 +199,8 @@ class ClampingNet(NeuralNet):
                 self.history.pop()
         self.notify("on_train_end", X=self.dataset, y=None)
         self.progress.end()
-        self.state.history, self.state.temperature = self.history, self.module_.temperature.item()
+        self.state.history = self.history
+        self.state.temperature = self.module_.temperature.item()
         if not 0 < self.state.temperature < math.inf:
             raise ValueError(f"training diverged: the temperature has become {self.state.temperature:g}; lower lr")
 
@@ -236,7 +247,7 @@ class ClampingNet(NeuralNet):
         if weight.any():
             self.problem.passes.forward += len(weight)
             self.problem.passes.backward += len(weight)
-            logits = y_pred.to(torch.promote_types(y_pred.dtype, torch.float32))
+            logits = y_pred.to(at_least_single(y_pred))
             share = (weight.sum() / self.batch_weight_).item()
             loss = self.criterion_(logits, y_encoded.to(logits.device), weight.to(logits)) * share
         if not self.settings.penalty:
@@ -317,7 +328,8 @@ def check_callbacks(callbacks):
             )
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str) and monitor.startswith("valid_"):
-            name, instead = type(callback).__name__, monitor.replace("valid_", "train_", 1)
+            name = type(callback).__name__
+            instead = monitor.replace("valid_", "train_", 1)
             raise ValueError(
                 f"callbacks must not wait for {monitor!r}, as {name} does: this training holds out no samples. Pass "
                 f"{name}(monitor={instead!r})"

@@ -1,6 +1,5 @@
 """Lessons of samples without labels: inputs and features that are as they were, in closed form, which labels judge."""
 
-import copy
 import itertools
 import math
 from collections import OrderedDict
@@ -21,19 +20,20 @@ from .._judging.verdict import Objection, Reason, nothing_tried
 from .._utils.encoding import register
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
-from ..modules._norm_layers import attached, parts_of, private_copy, with_features_clamped
+from ..modules._norm_layers import attached, parts_of, with_features_clamped
 from ..perturbations._families import AffinePerturbation, FilterPerturbation, flattened
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import title_of
 from ._clamp import Clamp
 from ._learner import make_perturbation, with_values
-from ._problem import with_norm_layers
+from ._problem import on_private_copies, with_norm_layers
 from ._search import hold_out, parts_of_folds, worse_among_all
 
 # Widths of a filter that mends a spectrum, and the shortest side of an input that has it.
 _FILTERS = {5: 10, 3: 6}
 # How strongly a filter is held to a unit impulse, and a feature's size to a gain of 1, as parts of what there is.
-_RIDGE, _FLAT = 1e-3, 1e-4
+_RIDGE = 1e-3
+_FLAT = 1e-4
 # Gains beyond that, or below its inverse, mend nothing: the feature is gone.
 _MOST_GAIN = 10.0
 
@@ -109,7 +109,9 @@ def reference_summary(X, *, input_key=None, integer_scale=None, batch_size="auto
 
 def _summary(backbone, inputs):
     """The `ReferenceSummary` of several inputs taken together."""
-    n, sums, power = 0, torch.zeros(()), torch.zeros(())
+    n = 0
+    sums = torch.zeros(())
+    power = torch.zeros(())
     for batch, _ in itertools.chain.from_iterable(part.batches() for part in inputs):
         x, _ = backbone.to_device(batch)
         if x is None or not x.is_floating_point():
@@ -118,7 +120,8 @@ def _summary(backbone, inputs):
                 f"{getattr(batch, 'dtype', 'a dict of integers')}. Of integers that measure something integer_scale, "
                 "such as 1 / 255, makes numbers"
             )
-        n, values = n + len(x), x.double().reshape(*x.shape[:2], -1)
+        n = n + len(x)
+        values = x.double().reshape(*x.shape[:2], -1)
         sums = sums + torch.stack([values.sum((0, 2)), values.square().sum((0, 2))])
         if x.ndim > 2:
             spectrum = torch.fft.fftn(x.float(), dim=tuple(range(2, x.ndim)), norm="ortho")
@@ -173,7 +176,7 @@ def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator
     problem = with_norm_layers(problem)
     targets = _feature_targets(problem, reference)
     if targets:
-        for name, before in {"": nn.Sequential(), **dict([*found.items()][-1:])}.items():
+        for name, before in {"": nn.Sequential(), **dict(list(found.items())[-1:])}.items():
             norm = _of_features(problem.behind(before), everything, targets)
             perturbation = nn.Sequential(OrderedDict([*before.named_children(), ("norm", norm)]))
             found[f"{name}, features".removeprefix(", ")] = perturbation
@@ -200,7 +203,7 @@ def _of_inputs(problem, everything, reference):
 
 def _gain(before, now):
     """Return the gain that takes a size to what it was, within limits: what hardly varies measures nothing."""
-    return np.clip(np.divide(before, now, out=np.ones_like(now), where=now > 0), 1 / _MOST_GAIN, _MOST_GAIN)
+    return np.divide(before, now, out=np.ones_like(now), where=now > 0).clip(1 / _MOST_GAIN, _MOST_GAIN)
 
 
 def _spectrum(now, before, width):
@@ -208,10 +211,11 @@ def _spectrum(now, before, width):
 
     Least squares of the ratio of amplitudes to 1, over all frequencies but 0; the standard deviation is then exact.
     """
-    sides, half = now.shape[1:], width // 2
-    taps = np.array([*itertools.product(range(-half, half + 1), repeat=len(sides))])
+    sides = now.shape[1:]
+    half = width // 2
+    taps = np.array(list(itertools.product(range(-half, half + 1), repeat=len(sides))))
     # Taps that a turn or a reflection takes to each other weigh the same; the first is alone in the middle.
-    kinds, kind = np.unique(np.sort(np.abs(taps)), axis=0, return_inverse=True)
+    kinds, kind = np.unique(np.sort(abs(taps)), axis=0, return_inverse=True)
     kind = kind.ravel()
     filters = np.zeros((len(kinds), *sides))
     filters[kind, *taps.T] = 1.0
@@ -221,7 +225,8 @@ def _spectrum(now, before, width):
     weights = []
     for power_now, power_before in zip(now.power[:, distance], before.power[:, distance], strict=True):
         rows = (responses * np.sqrt(power_now / np.maximum(power_before, 1e-12)))[:, 1:]
-        ridge, identity = _RIDGE * rows.shape[1], np.eye(len(kinds))
+        ridge = _RIDGE * rows.shape[1]
+        identity = np.eye(len(kinds))
         weight = np.linalg.solve(rows @ rows.T + ridge * identity, rows.sum(1) + ridge * identity[0])
         size = np.sqrt((weight @ responses) ** 2 @ power_now)
         weights.append((weight * _gain(np.sqrt(power_before.sum()), size))[kind])
@@ -230,7 +235,9 @@ def _spectrum(now, before, width):
 
 def _feature_targets(problem, reference):
     """Mean and mean square that each layer's output had, by name: batch norm's own, others' of a reference."""
-    parts, targets, others = parts_of(problem.backbone.module.module), {}, []
+    parts = parts_of(problem.backbone.module.module)
+    targets = {}
+    others = []
     for layer in problem.norm_layers:
         part = parts[layer.name]
         if isinstance(part, _BatchNorm) and part.running_mean is not None:
@@ -270,10 +277,12 @@ def _filled(norm, values):
 
 def _to_target(moments, target, layer):
     """Gain and offset that take a mean and a mean square to those of a target; a gain alone takes the latter."""
-    (mean, square), (target_mean, target_square) = moments, target
+    mean, square = moments
+    target_mean, target_square = target
     if not layer.has_offset:
         mean, target_mean = torch.zeros_like(mean), torch.zeros_like(mean)
-    variance, target_variance = (square - mean**2).clamp_min(0), (target_square - target_mean**2).clamp_min(0)
+    variance = (square - mean**2).clamp_min(0)
+    target_variance = (target_square - target_mean**2).clamp_min(0)
     flat = _FLAT * target_variance.mean()
     gain = ((target_variance + flat) / (variance + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN)
     return gain, target_mean - gain * mean
@@ -281,15 +290,16 @@ def _to_target(moments, target, layer):
 
 def _moments(problem, inputs, layers, targets=None):
     """Mean and mean square of each layer's channels over inputs, by name, in one pass; with targets, it meets these."""
-    backbone = copy.copy(problem.backbone)
-    backbone.module = private_copy(backbone.module)
-    parts, sums = parts_of(backbone.module.module), {layer.name: [0, 0.0] for layer in layers}
+    backbone = on_private_copies(problem).backbone
+    parts = parts_of(backbone.module.module)
+    sums = {layer.name: [0, 0.0] for layer in layers}
 
     def measured(layer, h):
         values = h.double().reshape(-1, layer.size, math.prod(h.shape[h.ndim - layer.n_trailing :]))
         moments = torch.stack([values.mean((0, 2)), values.square().mean((0, 2))])
         # Windows of an image and frames of a video are several rows of each.
-        n, (done, total) = h.shape[layer.axis], sums[layer.name]
+        n = h.shape[layer.axis]
+        done, total = sums[layer.name]
         sums[layer.name] = [done + n, total + n * moments]
         if targets is None:
             return h
@@ -306,7 +316,8 @@ def _moments(problem, inputs, layers, targets=None):
 
 def after(problem, perturbation, logits=None):
     """The same problem on a network that sees inputs, and has features, as a perturbation leaves them."""
-    problem, norm = problem.behind(perturbation), norm_part(perturbation)
+    problem = problem.behind(perturbation)
+    norm = norm_part(perturbation)
     if norm is not None:
         problem.backbone.module = with_features_clamped(problem.backbone.module, norm).eval()
     if logits is None:
@@ -322,7 +333,8 @@ def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, learns_f
     `learns_features` too, enough labels may teach these better than statistics do: a second clamp is without them. The
     other arguments are those of `learn_without_labels`.
     """
-    searched, splits = clamp.searched, clamp.splits
+    searched = clamp.searched
+    splits = clamp.splits
     if not splits or searched.n_weighted < MIN_SAMPLES:
         n_samples = searched.n_distinct
         few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
@@ -350,7 +362,7 @@ def learn_unlabelled(clamp, unlabelled, reference, *, level, of_inputs, learns_f
         samples = after(clamp.samples, taught[best], logits)
         return Clamp.identity(samples, problems[best], splits, taught[best]), decisions[best]
 
-    first, decision = best_of([*taught])
+    first, decision = best_of(list(taught))
     if not learns_features or norm_part(first.taught) is None:
         return [(first, decision)]
     names = [name for name, perturbation in taught.items() if norm_part(perturbation) is None]
@@ -389,4 +401,4 @@ def _merged(norms):
         first, before, shift = values.get(layer.name, (layer, 1.0, 0.0))
         values[layer.name] = first, before * gain, shift * gain + offset if layer.has_offset else None
     layers = [layer for layer, *_ in values.values()]
-    return _filled(NormPerturbation(layers, norms[0].left_out).to(norms[0].gain), [*values.values()])
+    return _filled(NormPerturbation(layers, norms[0].left_out).to(norms[0].gain), list(values.values()))

@@ -20,7 +20,8 @@ from ..perturbations._views import VIEWS, titles_of, views_of
 from ._search import hold_out, pooled_logits
 
 # Samples that all candidates are looked at with, and how many of these go on at the least.
-_FEW_SAMPLES, _FEWEST_FINALISTS = 128, 2
+_FEW_SAMPLES = 128
+_FEWEST_FINALISTS = 2
 # Standard errors of its gain that a view has to be ahead by; fewer, and two views can't be told apart.
 _ERRORS = 2.0
 
@@ -31,7 +32,8 @@ _ERRORS = 2.0
 @torch.no_grad()
 def candidate_views(views, problem):
     """Candidates by their names, those given or, of a number of them, those known of such inputs."""
-    x, places = problem.example(1), problem.backbone.places
+    x = problem.example(1)
+    places = problem.backbone.places
     if isinstance(views, Integral):
         known = views_of(x.shape[1:]) if problem.has_floating_inputs else []
         views = [view for view in known if not places or view._moves_back(x.shape[2:], places)]
@@ -63,7 +65,9 @@ def join_views(clamp, candidates, most, level, seed, *, guarded, by_default):
     why = _why_none(clamp.searched, candidates, by_default)
     if why is not None:
         return clamp, nothing_tried(why) if guarded else None
-    searched, state, splits = clamp.searched, clamp.state, clamp.splits
+    searched = clamp.searched
+    state = clamp.state
+    splits = clamp.splits
     everyone = np.arange(len(searched))
     base = clamp.in_sample if state.identity else searched.logits
     look = Looks(searched, state.perturbation, candidates, everyone, base)
@@ -72,12 +76,15 @@ def join_views(clamp, candidates, most, level, seed, *, guarded, by_default):
         logits = {name: look(name, everyone) for name in chosen}
         weights = _weighed(searched, logits, most)
         joined = _joined(clamp, candidates, weights, searched, _averaged(logits, weights))
-        return joined if [*weights] != [AS_IT_IS] else clamp, None
+        return joined if list(weights) != [AS_IT_IS] else clamp, None
     # Without a perturbation what a fold looks at another one holds out.
-    perturbed, looks, scales = [None] * len(splits), [look] * len(splits), [1.0] * len(splits)
+    perturbed = [None] * len(splits)
+    looks = [look] * len(splits)
+    scales = [1.0] * len(splits)
     if state.identity:
         # What the search has learned in each fold, and logits of each as large as those of what all samples learned.
-        perturbed, scales = clamp.folds, clamp.scales
+        perturbed = clamp.folds
+        scales = clamp.scales
         looks = [
             Looks(searched, seen.learned.perturbation, candidates, rows, seen.logits)
             for (_, rows), seen in zip(splits, perturbed, strict=True)
@@ -115,14 +122,16 @@ def _why_none(problem, candidates, by_default):
 
 def _joined(clamp, candidates, weights, judging, logits):
     """The clamp with views at some weights."""
-    views, shares = [candidates.get(name, nn.Identity()) for name in weights], np.array([*weights.values()])
+    views = [candidates.get(name, nn.Identity()) for name in weights]
+    shares = np.array(list(weights.values()))
     shares = shares / shares.sum()
     return replace(clamp, stage="views", before=clamp, views=views, shares=shares, judging=judging, logits=logits)
 
 
 def _in_fold(problem, split, look, perturbed, most, seed):
     """The `HeldOut` of one view, and a list of that of the views that a fold chooses; `perturbed` is the search's."""
-    (rows, held_out_rows), (train, held_out) = split, map(problem.take, split)
+    rows, held_out_rows = split
+    train, held_out = map(problem.take, split)
     chosen, untried = choose_views(train, look, rows, most, seed)
     weights = _weighed(train, {name: look(name, rows) for name in chosen}, most)
     baseline = joined = perturbed or hold_out(train, held_out)
@@ -131,7 +140,7 @@ def _in_fold(problem, split, look, perturbed, most, seed):
         averaged = _averaged({name: look(name, held_out_rows) for name in weights}, weights)
         temperature = 1 / sum(weights.values())
         joined = HeldOut(held_out.nll(temperature, averaged), temperature, averaged)
-    told = {"views": [*weights], "temperature": float(joined.temperature)}
+    told = {"views": list(weights), "temperature": float(joined.temperature)}
     return baseline, [joined._replace(name=" + ".join(views), moved=bool(views), told=told, untried=untried)]
 
 
@@ -142,11 +151,14 @@ class Looks:
     """
 
     def __init__(self, problem, perturbation, candidates, rows, logits):
-        self.problem, self.perturbation, self.candidates = problem, perturbation, candidates
+        self.problem = problem
+        self.perturbation = perturbation
+        self.candidates = candidates
         names = AS_IT_IS, *candidates
         self._seen = {name: (torch.zeros_like(problem.logits), np.zeros(len(problem), bool)) for name in names}
         known, seen = self._seen[AS_IT_IS]
-        known[rows], seen[rows] = logits, True
+        known[rows] = logits
+        seen[rows] = True
 
     def __call__(self, name, rows):
         """Logits of some samples under a view."""
@@ -162,7 +174,7 @@ class Looks:
 def _weighed(problem, logits, most):
     """Weights of at most so many views by name, or of the first; of more that have a weight the least goes."""
     while True:
-        weights = zip(logits, _weights(problem, [*logits.values()]).tolist(), strict=True)
+        weights = zip(logits, _weights(problem, list(logits.values())).tolist(), strict=True)
         found = {name: weight for name, weight in weights if weight} or {next(iter(logits)): 1.0}
         if len(found) <= most:
             return found
@@ -188,10 +200,12 @@ def choose_views(problem, look, rows, most, seed):
     At most so many join, one by one, as long as the best of those left gains on inner folds. `rows` are the samples'
     positions for `look`, a `Looks`.
     """
-    left, chosen = _finalists(problem, look, rows, most, seed), [AS_IT_IS]
+    left = _finalists(problem, look, rows, most, seed)
+    chosen = [AS_IT_IS]
     untried = dict.fromkeys(look.candidates, Objection(Reason.ANOTHER_VIEW_DID_BETTER))
-    halves = [*KFold(2, shuffle=True, random_state=seed).split(rows)]
-    logits, weight = {name: look(name, rows) for name in (AS_IT_IS, *left)}, problem.weight.numpy()
+    halves = list(KFold(2, shuffle=True, random_state=seed).split(rows))
+    logits = {name: look(name, rows) for name in (AS_IT_IS, *left)}
+    weight = problem.weight.numpy()
     present = _losses(problem, halves, [logits[AS_IT_IS]])
     while left and len(chosen) < most:
         losses = {name: _losses(problem, halves, [logits[each] for each in (*chosen, name)]) for name in left}
@@ -209,11 +223,14 @@ def choose_views(problem, look, rows, most, seed):
 
 def _finalists(problem, look, rows, most, seed):
     """Names of the views that do best beside the inputs as they are, on a few samples; of all, where views are few."""
-    names, n_kept = [*look.candidates], max(_FEWEST_FINALISTS, most - 1)
+    names = list(look.candidates)
+    n_kept = max(_FEWEST_FINALISTS, most - 1)
     some = np.sort(np.random.default_rng(seed).permutation(len(problem))[:_FEW_SAMPLES])
     if len(names) <= n_kept or len(some) == len(problem):
         return names
-    few, base, whole = problem.take(some), look(AS_IT_IS, rows[some]), [(np.arange(len(some)),) * 2]
+    few = problem.take(some)
+    base = look(AS_IT_IS, rows[some])
+    whole = [(np.arange(len(some)),) * 2]
     losses = {name: few.weight.numpy() @ _losses(few, whole, [base, look(name, rows[some])]) for name in names}
     return sorted(names, key=losses.__getitem__)[:n_kept]
 

@@ -154,7 +154,9 @@ class PriorShiftCorrection(BaseCalibrator):
 
     _parameter_constraints = {"priors": ["array-like", dict, torch.Tensor, None]}
 
-    priors_, labelled_priors_, temperature_ = Learned(), Learned(), Learned()
+    priors_ = Learned()
+    labelled_priors_ = Learned()
+    temperature_ = Learned()
 
     def adapt(self, X, y=None, sample_weight=None):
         """Estimate the class frequencies of unlabelled samples, and use them if two tests let them pass.
@@ -287,7 +289,7 @@ class PriorShiftCorrection(BaseCalibrator):
         counted = weight > 0
         weight = weight[counted] / weight.max()
         y_encoded = y.cpu().numpy()[counted]
-        log_proba = torch.log_softmax(logits.double() / temperature, 1).cpu().numpy()[counted]
+        log_proba = (logits.double() / temperature).log_softmax(1).cpu().numpy()[counted]
         # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
         moments = ProbabilityMoments.of(np.exp(log_proba), weight)
         self._moments = tuple(moments)

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from .._judging.paired import n_effective
 from .._utils.parameters import check_whole_number
-from ..metrics._binning import bin_indices
+from ..metrics._binning import bin_indices, ratios
 from ..metrics._resampling import grouped, resampling_counts
 from ..metrics._smooth import cells_beside, cosines_of, pairs_smooth_error, smooth
 
@@ -80,7 +80,7 @@ def smooth_curve(pairs, resamples, confidence_level):
         residual, density = smooth(cosines_of(np.stack([residual, mass]) / mass.sum()), bandwidth)
         # The mean residual is 0 where there are no samples.
         mean = np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
-        return np.clip(confidence + mean, 0, 1), density
+        return (confidence + mean).clip(0, 1), density
 
     accuracy, density = accuracy_and_density(np.ones(pairs.n_units))
     shown = _is_supported(pairs, confidence, density * bandwidth)
@@ -112,8 +112,7 @@ def accuracy_intervals(pairs, edges, resamples, confidence_level):
     accuracy = pairs.table(edges).accuracy
     groups = grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
     hits, mass = pairs.in_units(groups, pairs.hits)
-    squares = mass.power(2).sum(0)
-    counts = mass.sum(0) ** 2 / np.where(squares > 0, squares, 1)
+    counts = ratios(mass.sum(0) ** 2, mass.power(2).sum(0))
     intervals = wilson(accuracy, counts, confidence_level)
     with np.errstate(invalid="ignore"):
         # A replicate may miss a bin of few samples.
@@ -132,7 +131,8 @@ def wilson(share, count, confidence_level=0.95):
         half = np.sqrt(square * (share * (1 - share) + square / (4 * count)) / count)
         intervals = np.array([centre - half, centre + half]) / (1 + square / count)
     # At the ends rounding would leave something.
-    intervals[0, share == 0], intervals[1, share == 1] = 0, 1
+    intervals[0, share == 0] = 0
+    intervals[1, share == 1] = 1
     intervals[:, count == 0] = np.nan
     return intervals
 

@@ -144,7 +144,7 @@ class PerturbationDisplay:
         check_is_fitted(estimator)
         # What acts within the network has nothing to show of them.
         shows_images = X is not None and (changes_inputs(estimator.perturbation_) or not estimator.accepted_)
-        images = list(estimator._before_and_after(X, 3)) if shows_images else None
+        images = list(estimator._before_and_after(X)) if shows_images else None
         if images and (images[0][0].ndim != 3 or len(images[0][0]) not in (1, 3)):
             raise ValueError(
                 "X must hold images of one or three channels, (channels, height, width), or be left out; got "

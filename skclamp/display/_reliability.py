@@ -366,21 +366,21 @@ class ReliabilityDisplay:
         ImportError
             If matplotlib isn't installed.
         """
-        self.ax_ = new_axes(size=(6, 7))[0] if ax is None else ax
-        self.figure_ = self.ax_.figure
-        line = is_drawn_on(self.ax_) if line is None else line
-        self.histogram_ax_ = split_off_lower(self.ax_)
+        self.ax_ = ax = new_axes(size=(6, 7))[0] if ax is None else ax
+        self.figure_ = ax.figure
+        line = is_drawn_on(ax) if line is None else line
+        self.histogram_ax_ = split_off_lower(ax)
         summary = self._summary(self.estimator_name if name is None else name)
         histogram = self.bins if self.histogram is None else self.histogram
         self.bars_ = self.gaps_ = self.line_ = None
         if line:
-            self.line_ = draw_line(self.ax_, self.histogram_ax_, self, histogram, summary.replace("\n", ", "), ref_line)
+            self.line_ = draw_line(ax, self.histogram_ax_, self, histogram, summary.replace("\n", ", "), ref_line)
         else:
-            self.bars_, self.gaps_ = draw_diagram(self.ax_, self, ref_line)
+            self.bars_, self.gaps_ = draw_diagram(ax, self, ref_line)
             draw_histogram(self.histogram_ax_, histogram, self.event, self.counted)
-        self.ax_.set_ylabel(words_of(self.event)[0])
-        self.ax_.tick_params(labelbottom=False)
-        legend_above(self.ax_, None if line else summary, ncols=2 if self.ax_.patches else 1)
+        ax.set_ylabel(words_of(self.event)[0])
+        ax.tick_params(labelbottom=False)
+        legend_above(ax, None if line else summary, ncols=2 if ax.patches else 1)
         return self
 
     def _summary(self, name):

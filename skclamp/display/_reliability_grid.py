@@ -236,7 +236,7 @@ class ReliabilityGridDisplay:
         names = np.arange(proba.n_classes) if labels is None else to_numpy(labels)
         errors = classwise_calibration_error(rows.y_encoded, proba, n_bins=n_bins, average=None)
         if columns is None:
-            columns = np.argsort(-errors, kind="stable")[:12]
+            columns = (-errors).argsort(kind="stable")[:12]
         displays = [
             ReliabilityDisplay.from_predictions(
                 (rows.y_encoded == k).astype(int),

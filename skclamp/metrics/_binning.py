@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from .._utils.arrays import (
     as_probability_matrix,
+    at_least_single,
     check_probability_rows,
     n_axes,
     tensor_of,
@@ -76,7 +77,7 @@ class BinTable:
 
     def error(self, norm="l1"):
         """Norm of the gaps, weighted by the samples in each bin: "l1", "l2" (a root mean square) or "max"."""
-        gap = np.abs(self.gap)
+        gap = abs(self.gap)
         if norm == "max":
             return gap.max(0)
         return (self.share * gap).sum(0) if norm == "l1" else np.sqrt((self.share * gap**2).sum(0))
@@ -186,7 +187,7 @@ class Probabilities:
     def __init__(self, y_proba, sample_weight=None, rows_a_sample=1):
         tensor = as_probability_matrix(y_proba)
         check_probability_rows(tensor, "y_proba", None, below=0.0)
-        wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        wide = tensor.to(at_least_single(tensor))
         self.values = np.ascontiguousarray(wide.cpu().numpy())
         self.dtype = tensor.dtype
         self.shape = shape = np.shape(y_proba)
@@ -197,7 +198,7 @@ class Probabilities:
         # Counting is faster than adding up ones.
         self.weight = None if sample_weight is None else weights_of_rows(sample_weight, (shape[0], *shape[2:]))
         self.n_units = self.n_samples // self.rows_a_sample
-        self.unit = np.repeat(np.arange(self.n_units), self.rows_a_sample)
+        self.unit = np.arange(self.n_units).repeat(self.rows_a_sample)
         # By the number of edges, as many draws of labels share them.
         self._class_sums = {}
 
@@ -205,7 +206,7 @@ class Probabilities:
         """Return these, the samples of a group one unit; None leaves each one by itself."""
         if groups is not None:
             units = group_numbers(groups, self.n_samples // self.rows_a_sample)
-            self.unit = np.repeat(units, self.rows_a_sample)
+            self.unit = units.repeat(self.rows_a_sample)
             self.n_units = units.max() + 1
             if self.n_units < 2:
                 raise ValueError("groups must name 2 groups at least, as one says nothing of how they vary; got one")
@@ -269,8 +270,7 @@ class Probabilities:
         return self._pairs(confidence, hits, threshold)
 
     def _pairs(self, confidence, hits, threshold):
-        hits = hits.astype(np.float64)
-        return Pairs(confidence, hits, self.weight, self.unit, self.n_units).above(threshold)
+        return Pairs(confidence, hits.astype(float), self.weight, self.unit, self.n_units).above(threshold)
 
     def class_pairs(self, y_encoded, threshold=None):
         """Yield the pairs of each class: its probability, and whether it is the label."""
@@ -290,7 +290,7 @@ class Probabilities:
 
     def columns(self, classes):
         """Probabilities (float64) of some classes, a contiguous row of each."""
-        return self.values[:, classes].T.astype(np.float64, order="C")
+        return self.values[:, classes].T.astype(float, order="C")
 
     def reweighted(self, weight):
         """The same samples under other weights, whose top labels needn't be looked for again."""
@@ -305,7 +305,9 @@ class Probabilities:
         if len(edges) not in self._class_sums:
             self._class_sums[len(edges)] = self._sums_by_class(edges)
         count, total = self._class_sums[len(edges)]
-        hits = np.bincount(self.label_places(y_encoded, edges), self.weight, count.size).reshape(count.shape)
+        # Of each sample's own class and its probability.
+        places = bin_indices(self.of_label(y_encoded), edges) * self.n_classes + y_encoded
+        hits = np.bincount(places, self.weight, count.size).reshape(count.shape)
         return BinTable.from_sums(edges, count, total, hits)
 
     def _sums_by_class(self, edges):
@@ -315,12 +317,12 @@ class Probabilities:
         singly.
         """
         masses = self.masses
-        row, column = np.nonzero(self.values > float(edges[1]))
-        values = self.values[row, column].astype(np.float64)
+        row, column = (self.values > float(edges[1])).nonzero()
+        values = self.values[row, column].astype(float)
         places = bin_indices(values, edges) * self.n_classes + column
         shape = len(edges) - 1, self.n_classes
         count, total = (
-            np.bincount(places, weight, math.prod(shape)).reshape(shape).astype(np.float64)
+            np.bincount(places, weight, math.prod(shape)).reshape(shape).astype(float)
             for weight in (masses[row], masses[row] * values)
         )
         whole = sum(masses[rows] @ chunk for rows, chunk in self.chunks())
@@ -331,13 +333,9 @@ class Probabilities:
         total[0] = np.where(holds, whole - total[1:].sum(0), 0)
         return count, total
 
-    def label_places(self, y_encoded, edges):
-        """Place of each sample's own class and its probability in a table of bins by classes."""
-        return bin_indices(self.of_label(y_encoded), edges) * self.n_classes + y_encoded
-
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
-        return self.values[np.arange(self.n_samples), y_encoded].astype(np.float64)
+        return self.values[np.arange(self.n_samples), y_encoded].astype(float)
 
     def average(self, values):
         """Mean of one value per sample, weighted."""
@@ -369,29 +367,26 @@ def weights_of_rows(sample_weight, shape):
         raise ValueError(
             f"sample_weight must have shape ({shape[0]},), or that of y_true, {shape}; got {np.shape(sample_weight)}"
         )
-    return check_sample_weight(tensor_of(sample_weight, "sample_weight").reshape(-1), math.prod(shape)).numpy()
+    return check_sample_weight(tensor_of(sample_weight, "sample_weight").ravel(), math.prod(shape)).numpy()
 
 
 def bin_indices(values, edges):
     """Index of the right-closed bin of each value; what lies outside goes to the first or last bin."""
-    return np.searchsorted(edges[1:-1], values, side="left")
+    return edges[1:-1].searchsorted(values, side="left")
 
 
 def equal_mass_edges(confidence, weight, n_bins, side="left"):
-    """Edges, all of them confidences, between which equal weights of samples lie, ties aside; see `edges_of_sorted`."""
-    order = np.argsort(confidence, kind="stable")
-    return edges_of_sorted(confidence[order], weight[order], check_whole_number(n_bins, "n_bins"), side)
-
-
-def edges_of_sorted(ascending, weight, n_bins, side):
-    """Edges of bins of equal mass, of ascending confidences and their weights.
+    """Edges, all of them confidences, between which equal weights of samples lie, ties aside.
 
     Edge k is the last confidence before which less than k/n_bins of the weight comes; with ``side="right"`` at most
     k/n_bins, so that of equal weights the first bin has one sample more and the last one less.
     """
-    before = np.cumsum(weight) - weight
+    check_whole_number(n_bins, "n_bins")
+    order = confidence.argsort(kind="stable")
+    weight = weight[order]
+    before = weight.cumsum() - weight
     total = weight.sum()
     noise = ROUNDING * n_bins * total
     wanted = np.arange(n_bins + 1) * total + (noise if side == "right" else -noise)
-    place = np.searchsorted(before * n_bins, wanted, side=side) - 1
-    return ascending[np.maximum(place, 0)]
+    place = (before * n_bins).searchsorted(wanted, side=side) - 1
+    return confidence[order][np.maximum(place, 0)]

@@ -363,7 +363,8 @@ def _resampled(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max",
     """Form of a binned error, in the bins of the whole sample: of equal mass where there is an `include_lowest`."""
     pairs = some_pairs(proba, y_encoded, top_k, threshold)
     if include_lowest is None:
-        edges, include_lowest = proba.equal_width_edges(n_bins), True
+        edges = proba.equal_width_edges(n_bins)
+        include_lowest = True
     else:
         edges, include_lowest = _adaptive_bins(pairs, proba, n_bins, include_lowest)
     pairs = replace(pairs, hits=pairs.counted_hits(edges, include_lowest))

@@ -71,7 +71,7 @@ def ks_calibration_error(y_true, y_proba, *, mode="top-label", top_k=1, threshol
 def pairs_ks_error(pairs):
     """KS error of pairs."""
     _, place = np.unique(pairs.confidence, return_inverse=True)
-    return np.abs(np.cumsum(np.bincount(place, pairs.masses * pairs.residual))).max() / pairs.masses.sum()
+    return abs(np.bincount(place, pairs.masses * pairs.residual).cumsum()).max() / pairs.masses.sum()
 
 
 def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
@@ -86,7 +86,7 @@ def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
 
 
 def _path(residual, mass):
-    return np.cumsum(ratios(residual, mass.sum(1, keepdims=True)), 1)
+    return ratios(residual, mass.sum(1, keepdims=True)).cumsum(1)
 
 
 FACTS[ks_calibration_error] = Facts(of_event=True, resampled=_resampled)

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from .._utils.parameters import check_choice, check_whole_number
+from ._binning import ratios
 from ._calibration import edges_of
 from ._metric import FACTS, Facts, check_options, error_of_pairs, of_outputs
 
@@ -109,8 +110,8 @@ def debiased_calibration_error(
 def _absolutes(gap, variance, count):
     """Absolute gaps less their bias, were they the true ones: twice them minus the mean of a folded normal."""
     scale = np.sqrt(variance / np.maximum(count, 1))
-    size = np.abs(gap)
-    ratio = size / np.where(scale > 0, scale, 1)
+    size = abs(gap)
+    ratio = ratios(size, scale)
     folded = scale * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + size * (1 - 2 * ndtr(-ratio))
     return np.where(scale > 0, 2 * size - folded, size)
 

@@ -77,12 +77,13 @@ def of_outputs(metric=None, *, takes_labels=True):
         **options,
     ):
         rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels, pos_label)
+        are_labels = rows.kind == "labels"
         if over_classes:
             options["average"] = average if average != "samples" else "macro"
-        elif average not in ("macro", "micro", None) and (average != "samples" or rows.kind == "labels"):
-            known = "'macro', 'micro'" if rows.kind == "labels" else "'macro', 'micro', 'samples'"
+        elif average not in ("macro", "micro", None) and (average != "samples" or are_labels):
+            known = "'macro', 'micro'" if are_labels else "'macro', 'micro', 'samples'"
             raise ValueError(f"average must be {known} or None; got {average!r}")
-        if rows.kind == "labels" and labels is not None:
+        if are_labels and labels is not None:
             raise ValueError("labels must be None where y_true has several labels a sample: they are columns")
         if rows.are_together(average) or (over_classes and average is None):
             return metric(rows.y_encoded, rows.proba, **options)
@@ -247,7 +248,7 @@ def _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index):
         mended = "np.moveaxis(y_proba, -1, 1)"
         places = values.shape[1:], tuple(others)
         raise ValueError(other_places("y_true", *places, n_classes, scores="y_proba", mended=mended))
-    flat = values.reshape(-1)
+    flat = values.ravel()
     known = are_known(flat, ignore_index)
     names, y_encoded = encode_places(flat, known, max(2, n_classes), "y_true", classes=labels, parameter="labels")
     of_samples = None

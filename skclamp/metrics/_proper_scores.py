@@ -158,7 +158,7 @@ def predictive_entropy(y_proba, *, sample_weight=None):
     0.3466
     """
     proba = Probabilities(y_proba, sample_weight)
-    return proba.average(entr(proba.values).sum(1, dtype=np.float64))
+    return proba.average(entr(proba.values).sum(1, dtype=float))
 
 
 class CalibrationRefinement(NamedTuple):
@@ -264,7 +264,8 @@ def calibration_refinement(
     check_choice(score, "score", ("log_loss", "brier"))
     check_choice(recalibration, "recalibration", ("auto", "temperature", "isotonic"))
     rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
-    y_encoded, proba = rows.y_encoded, rows.proba
+    y_encoded = rows.y_encoded
+    proba = rows.proba
     possible = ["isotonic"] * (score == "brier" or proba.n_classes == 2) + ["temperature"] * (score == "log_loss")
     if recalibration == "auto":
         recalibration = possible[0]
@@ -288,8 +289,8 @@ def calibration_refinement(
 def _loss_after_isotonic(pairs, score):
     """Mean loss of the increasing function of the confidence that fits the hits best; one value for each confidence."""
     isotonic = IsotonicRegression(out_of_bounds="clip").fit(pairs.confidence, pairs.hits, pairs.weight)
-    missed = np.abs(pairs.hits - isotonic.predict(pairs.confidence))
-    losses = missed**2 if score == "brier" else -np.log(np.clip(1 - missed, MIN_PROBABILITY, 1.0))
+    missed = abs(pairs.hits - isotonic.predict(pairs.confidence))
+    losses = missed**2 if score == "brier" else -np.log((1 - missed).clip(MIN_PROBABILITY, 1.0))
     return np.average(losses, weights=pairs.weight)
 
 
@@ -306,7 +307,7 @@ def brier_losses(proba, y_encoded, scale_by_half="auto"):
     """Squared distance of each row to its label's unit vector, in float64: never negative by rounding."""
     distance = np.empty(proba.n_samples)
     for rows, chunk in proba.chunks():
-        error = chunk.astype(np.float64)
+        error = chunk.astype(float)
         error[np.arange(len(error)), y_encoded[rows]] -= 1
         distance[rows] = np.einsum("ij,ij->i", error, error)
     # Rows whose sums round beyond 1 are no farther than others.
@@ -323,7 +324,7 @@ def log_losses(proba, y_encoded):
     with np.errstate(divide="ignore"):
         logs = np.log(proba.of_label(y_encoded))
     # A probability that rounds beyond 1 has no gain.
-    return -np.clip(logs, LOG_MIN_PROBABILITY, 0.0)
+    return -logs.clip(LOG_MIN_PROBABILITY, 0.0)
 
 
 def _mean_of(losses, value, y_encoded, proba, *, scale_by_half=None, **_):

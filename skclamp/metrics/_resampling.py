@@ -49,7 +49,8 @@ class MeanScore:
 
     def sums(self, counts):
         """Mean residual of each resample and its standard error, of shape (n_resamples, 2)."""
-        residual, weight = self.residual, self.weight
+        residual = self.residual
+        weight = self.weight
         total = counts @ weight
         mean = counts @ residual / total
         squares = counts @ residual**2 - 2 * mean * (counts @ (weight * residual)) + mean**2 * (counts @ weight**2)
@@ -77,7 +78,8 @@ class MeanScore:
             half = stats.t.isf(tail, n_effective(self.weight) - 1) * sums[:, 0].std()
             low = min(low, -half)
             high = max(high, half)
-        low, high = self.value + low, self.value + high
+        low = self.value + low
+        high = self.value + high
         if self.few is not None:
             high = max(high, self.few(tail))
         return self.value, max(low, 0.0), min(high, self.largest)
@@ -147,11 +149,13 @@ class ErrorOfPairs:
 
     def last_scale(self, sums, level):
         """The scale up to which the chance exceeds a level; 0 where it never does."""
-        low, high = 0.0, 1.0
+        low = 0.0
+        high = 1.0
         if self._chance(sums, low) <= level:
             return low
         while self._chance(sums, high) > level and high < _LARGEST_SCALE:
-            low, high = high, 2 * high
+            low = high
+            high = 2 * high
         for _ in range(_N_HALVINGS):
             middle = (low + high) / 2
             if self._chance(sums, middle) > level:
@@ -162,7 +166,7 @@ class ErrorOfPairs:
 
     def _chance(self, sums, scale):
         """Share of the replicates up to the value found, where the sample's true error were its own times a scale."""
-        return np.mean(self.values(sums, scale) <= self.estimate * (1 + 1e-12))
+        return (self.values(sums, scale) <= self.estimate * (1 + 1e-12)).mean()
 
     def _norm(self, path):
         return np.linalg.norm(path, self._order, axis=-1)

@@ -9,7 +9,7 @@ from ._binning import ratios
 from ._metric import FACTS, Facts, of_outputs, split_rows
 
 # Of the greatest weight: less is no sample of its own.
-_LEAST_WEIGHT = np.finfo(np.float64).eps
+_LEAST_WEIGHT = np.finfo(float).eps
 
 
 class RiskCoverageCurve(NamedTuple):
@@ -95,12 +95,13 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
     rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
     proba = rows.proba
     wrong = proba.top_label[1] != rows.y_encoded
-    (thresholds, group), masses = proba.ties, proba.masses
+    thresholds, group = proba.ties
+    masses = proba.masses
     weights = np.bincount(group, masses)
     errors = np.bincount(group, masses * wrong)
     weighs = weights > 0
-    answered = np.cumsum(weights[weighs])
-    risks = np.cumsum(errors[weighs]) / answered
+    answered = weights[weighs].cumsum()
+    risks = errors[weighs].cumsum() / answered
     n_wrong = errors.sum()
     return RiskCoverageCurve(
         answered / answered[-1],
@@ -179,11 +180,11 @@ def _area(weights, risks, masses):
     the places of its group is a difference of `left`. `masses` are those of the single samples.
     """
     least = max(masses[masses > 0].min(), _LEAST_WEIGHT * masses.max())
-    reached = np.cumsum(weights / least)
+    reached = (weights / least).cumsum()
     n = reached[-1]
     left = reached * (digamma(n + 1) - digamma(reached + 1) + 1)
     falls = -np.diff(risks, append=0)
-    return float(np.clip(left @ falls / n, 0, 1))
+    return float((left @ falls / n).clip(0, 1))
 
 
 FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=None, is_error=False)

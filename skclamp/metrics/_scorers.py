@@ -33,26 +33,27 @@ class CalibrationScorer(BaseScorer):
         self._warn_overlap("The scorer's own parameters are given again as metadata.", kwargs)
         in_order = any(kwargs.get(name) is not None for name in ("sample_weight", "groups"))
         y_proba, y_true = predict_labelled(estimator, X, y_true, in_order=in_order, name="y_true")
+        metric = self._score_func
         labels = getattr(estimator, "classes_", None)
         options = {**self._kwargs, **kwargs}
         ignored = getattr(calibrator_in(estimator), "ignore_index", None)
         if y_proba.ndim == np.ndim(y_true) > 2:
             # Of several labels at each place all are events.
-            return self._sign * self._score_func(np.where(are_known(y_true, ignored), y_true, -100), y_proba, **options)
+            return self._sign * metric(np.where(are_known(y_true, ignored), y_true, -100), y_proba, **options)
         if y_proba.ndim > 2:
-            if ignored is not None and "ignore_index" in signature(self._score_func).parameters:
+            if ignored is not None and "ignore_index" in signature(metric).parameters:
                 options = {"ignore_index": ignored, **options}
         elif matrix_of(y_true) is not None:
-            return self._sign * self._score_func(matrix_of(y_true), y_proba, **options)
+            return self._sign * metric(matrix_of(y_true), y_proba, **options)
         # One that is told its event finds it among all columns.
-        facts = facts_of(_innermost(self._score_func))
-        is_told = {**options_of(self._score_func), **options}.get("pos_label") is not None
+        facts = facts_of(_innermost(metric))
+        is_told = {**options_of(metric), **options}.get("pos_label") is not None
         of_event = facts is not None and facts.of_event and not is_told
         if y_proba.ndim == 2 and labels is not None:
             y_true, y_proba, labels = _with_unseen(y_true, y_proba, labels, of_event)
         if of_event and y_proba.shape[1:2] == (2,):
             y_proba = y_proba[:, 1] if y_proba.ndim == 2 else y_proba[:, 1:]
-        return self._sign * self._score_func(y_true, y_proba, labels=labels, **options)
+        return self._sign * metric(y_true, y_proba, labels=labels, **options)
 
     def __repr__(self):
         better = "" if self._sign < 0 else ", greater_is_better=True"

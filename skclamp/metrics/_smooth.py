@@ -134,7 +134,7 @@ def smooth(cosines, bandwidth):
 
 def _integral(density):
     """Integral over [0, 1] of the absolute value, by the trapezoidal rule along the last axis."""
-    return trapezoid(np.abs(density), dx=1 / (density.shape[-1] - 1))
+    return trapezoid(abs(density), dx=1 / (density.shape[-1] - 1))
 
 
 def _fixed_point(cosines):

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from .._utils.arrays import absent_again, absent_among, without
+from .._utils.arrays import absent_again, absent_among, at_least_single, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
 from ..perturbations._norm import NormPerturbation, changes_inputs, norm_part
@@ -32,7 +32,7 @@ def _shares(views, weights):
 
 def weighted_sum(logits, weights):
     """The sum of several views' logits, each times its weight, in float32 at the least."""
-    parts = (part.to(torch.promote_types(part.dtype, torch.float32)) for part in logits)
+    parts = (part.to(at_least_single(part)) for part in logits)
     return sum(weight * part for part, weight in zip(parts, weights, strict=True))
 
 
@@ -128,7 +128,7 @@ class ClampedModule(nn.Module):
         self.perturbation = nn.Identity() if perturbation is None else perturbation
         self.output = output
         place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
-        dtype = torch.promote_types(place.dtype, torch.float32)
+        dtype = at_least_single(place)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
         self.views: nn.ModuleList | None = None if views is None else nn.ModuleList(views).eval()
         shares = _shares(views, view_weights)
@@ -150,7 +150,7 @@ class ClampedModule(nn.Module):
         logits = self.averaged_logits(x, **others)
         if self.output is not None:
             calibrated = self.output(logits.double())
-            return calibrated.to(torch.promote_types(logits.dtype, torch.float32)) if self.rounds else calibrated
+            return calibrated.to(at_least_single(logits)) if self.rounds else calibrated
         # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
         # What T does to logits of -inf is nothing, and no number: it would have no gradient.
         absent = absent_among(logits) if self.training else None

@@ -185,8 +185,8 @@ class LogitsModule(nn.Module):
         if not given:
             raise TypeError("LogitsModule takes the network's inputs; got none")
         # Copies: the network's first operation may work in place, on the user's own memory or on a leaf.
-        copies = [value.clone() if isinstance(value, torch.Tensor) else value for value in first]
-        named = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in others.items()}
+        copies = list(map(_copied, first))
+        named = {name: _copied(value) for name, value in others.items()}
         if torch.compiler.is_compiling() or isinstance(self.module, LogitsModule):
             output = self.module(*copies, **named)
         else:
@@ -249,6 +249,10 @@ def first_input(x, others):
 def without_absent(logits, absent):
     """Logits (n, K, ...), minus infinity for the classes in a mask."""
     return logits.masked_fill(absent.to(logits.device).view(-1, *[1] * (logits.ndim - 2)), -torch.inf)
+
+
+def _copied(value):
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _shown(output):

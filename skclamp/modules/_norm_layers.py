@@ -15,6 +15,7 @@ from itertools import product
 import torch
 from torch import nn
 
+from .._utils.arrays import at_least_single
 from ..perturbations._norm import NormLayer, NormPerturbation
 from ._logits import LogitsModule, first_input
 from ._unwrap import unwrapped
@@ -57,7 +58,7 @@ def shared_copy(network, *, private=False):
 def private_copy(head):
     """A head of the same kind around a private copy of its network, whose hooks nothing goes past."""
     network = shared_copy(unwrapped(head.module), private=True)
-    for part in [*nn.Module.modules(network)]:
+    for part in list(nn.Module.modules(network)):
         for name, child in nn.Module.named_children(part):
             if hasattr(child, "_orig_mod"):
                 setattr(part, name, child._orig_mod)
@@ -137,7 +138,7 @@ def _take_on(part, layer, gain, offset):
 def _clamped(layer, gain, offset, h):
     """A layer's output times a gain and plus an offset, those of all samples or a row for each."""
     # Of half precision a gain would be rounded by more than it moves.
-    precise = h.to(torch.promote_types(h.dtype, torch.float32))
+    precise = h.to(at_least_single(h))
     gain = _spread(layer, gain.to(precise), h)
     if offset is None:
         return (precise * gain).to(h.dtype)
@@ -150,7 +151,7 @@ def _spread(layer, values, h):
         return layer.spread(values)
     # Windows of an image, frames of a video: several rows for each sample.
     each = values.repeat_interleave(h.shape[layer.axis] // len(values), 0)
-    shape = [1] * (h.ndim - len(layer.shape) - layer.n_trailing) + [*layer.shape] + [1] * layer.n_trailing
+    shape = [1] * (h.ndim - len(layer.shape) - layer.n_trailing) + list(layer.shape) + [1] * layer.n_trailing
     shape[layer.axis] = len(each)
     return each.reshape(shape)
 

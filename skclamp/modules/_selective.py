@@ -40,7 +40,7 @@ class SelectiveModule(nn.Module):
         self.calibrated = calibrated
         # A number, which no change of the module's precision rounds.
         self.threshold = float(threshold)
-        self.register_buffer("costs", None if costs is None else torch.from_numpy(np.array(costs, dtype=np.float64)))
+        self.register_buffer("costs", None if costs is None else torch.from_numpy(np.array(costs, dtype=float)))
 
     def forward(self, *inputs, **named):
         """Columns of the answers, -1 where there is none."""

@@ -70,7 +70,7 @@ def bets_on(log_p, y, weights, null):
     of_weights = gain[:, :_N] + log_weight - tilt[:, :_N]
     sums = np.column_stack([gain[:, :_N], of_weights, are_zeros(log_p[rows, y])])
     # Of temperatures outside of the null, whatever T of it there is, and of class weights.
-    outside = np.flatnonzero(np.clip(_BETAS, null[0], null[-1]) != _BETAS)
+    outside = np.flatnonzero(_BETAS.clip(null[0], null[-1]) != _BETAS)
     nearest = np.where(_BETAS[outside] < null[0], _N, len(betas) - 1)
     most = _bound(tilt[:, _N:], log_total[:, _N:], (mean / total)[:, _N:], np.diff(null))
     return np.column_stack([gain[:, outside] - gain[:, nearest], log_weight - most[:, None]]), sums
@@ -102,7 +102,7 @@ def class_weights(log_p, y, label, sizes, frequencies):
         Counts of labels and predicted ones so far, of a memory with an end.
     """
     n_labels, _, n_classes = frequencies.shape
-    group = np.repeat(np.arange(len(sizes)), sizes)
+    group = np.arange(len(sizes)).repeat(sizes)
     # Of each group and label the mean.
     cell = group * n_labels + label
     share = 1 / np.bincount(cell)[cell]

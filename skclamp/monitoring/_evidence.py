@@ -113,7 +113,7 @@ class Evidence:
 
     def _add(self, log_e_values, sums):
         """Take on samples; returns the paths of both sums' logarithms, shape (n, 2)."""
-        won = self.won + np.cumsum(log_e_values, axis=0)
+        won = self.won + log_e_values.cumsum(axis=0)
         number = self.n_samples + np.arange(len(won) + 1)
         rest = 1 / (1 + np.log1p(number / self.patience))
         # In units of the product of e-values so far stakes add up.
@@ -124,7 +124,7 @@ class Evidence:
         shares = np.append(np.full(n_others, 0.5 / n_others), 0.5)
         path = logsumexp(invested + won, axis=2, b=shares).T
         path[:, 0] = np.logaddexp(path[:, 0], np.log(rest[1:]))
-        totals = self.totals + np.cumsum(sums, axis=0)
+        totals = self.totals + sums.cumsum(axis=0)
         anew = won.min(0) < self.lowest
         at = won.argmin(0)
         self.lowest = np.minimum(won.min(0), self.lowest)
@@ -135,16 +135,13 @@ class Evidence:
         self.totals = totals[-1]
         self.n_samples += len(won)
         self.peak = max(self.peak, float(path[:, 0].max()))
-        self._note(np.column_stack([number[1:], path]))
-        return path
-
-    def _note(self, points):
-        """Keep the trail, every second point once it is full, and the last one."""
-        trail = np.vstack([self.trail, points])
+        # Every second point of the trail is kept once it is full, and the last one.
+        trail = np.vstack([self.trail, np.column_stack([number[1:], path])])
         while (even := trail[:, 0] % self.stride == 0).sum() > _MAX_POINTS:
             self.stride *= 2
         even[-1] = True
         self.trail = trail[even]
+        return path
 
     def _change(self, log_odds):
         """`since`, `newest`, `before` and `changed` by the samples so far.
@@ -163,8 +160,9 @@ class Evidence:
         if self.learns and won[-1] > 1:
             # The last bet wins steadily, whatever comes. At its rate of now, known from a nat on, it would have won so
             # much before; log e-values of mean m vary by 2 m, so that winning nothing is unlikely.
-            n_true = self.n_before + int(self.start[-1])
-            tells |= won[-1] * n_true / max(1, self.n_samples - int(self.start[-1])) >= 2 * log_odds
+            last = int(self.start[-1])
+            n_true = self.n_before + last
+            tells |= won[-1] * n_true / max(1, self.n_samples - last) >= 2 * log_odds
         if tells and self.n_before + start > 0:
             return start, start, self.totals_at_start[best], True
         if odds >= _DOUBTFUL_ODDS and start >= _FEW_BEFORE:

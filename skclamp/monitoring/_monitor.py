@@ -1,7 +1,7 @@
 """CalibrationMonitor: whether the calibration of a deployed classifier still holds."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
@@ -157,7 +157,6 @@ class CalibrationMonitor(Watch):
     True
     """
 
-    estimator: object = field(default=None, kw_only=False)
     alpha: float = 0.01
     tolerance: float = 0.1
     average_run_length: float | None = None
@@ -247,7 +246,7 @@ class CalibrationMonitor(Watch):
         y_encoded[known] = labels if outputs.n_labels else encode_labels(labels, classes)
         there = known.any(1)
         self.n_missing_ += int((~there).sum())
-        log_p = torch.log_softmax(outputs.rows(logits.double().cpu()), 1).clamp_(min=LOG_MIN_PROBABILITY)
+        log_p = outputs.rows(logits.double().cpu()).log_softmax(1).clamp_(min=LOG_MIN_PROBABILITY)
         rows, sizes = self._new_units(
             X,
             prints_of(X, recorded, len(there)),
@@ -275,12 +274,12 @@ class CalibrationMonitor(Watch):
             chosen, samples = np.split(samples, [those.sum()])
             known = y_encoded[chosen] >= 0
             rows = log_p[chosen][known], y_encoded[chosen][known]
-            label = np.nonzero(known)[1] if self._outputs.n_labels else np.zeros(len(rows[1]), dtype=np.int64)
-            n_rows = np.add.reduceat(known.sum(1), np.cumsum(those) - those)
+            label = known.nonzero()[1] if self._outputs.n_labels else np.zeros(len(rows[1]), dtype=np.int64)
+            n_rows = np.add.reduceat(known.sum(1), those.cumsum() - those)
             weights, self._frequencies = class_weights(*rows, label, n_rows, self._frequencies)
             log_e_values, sums = bets_on(*rows, weights, null)
             # However dependent samples of a unit, or labels of a sample, are: the mean of e-values is one.
-            firsts = np.cumsum(n_rows) - n_rows
+            firsts = n_rows.cumsum() - n_rows
             log_e_values = np.logaddexp.reduceat(log_e_values, firsts) - np.log(n_rows)[:, None]
             yield log_e_values, np.add.reduceat(sums, firsts) / n_rows[:, None]
 

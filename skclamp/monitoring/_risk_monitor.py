@@ -1,7 +1,6 @@
 """RiskMonitor: whether the samples that a deployed selective classifier answers are wrong as seldom as promised."""
 
-from dataclasses import dataclass, field
-from numbers import Real
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from .._backbones.rows import prints_of
 from .._looks import words
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, encode_labels, split_missing
-from .._utils.sklearn_private import Interval
+from .._utils.parameters import FINITE
 from ._evidence import Evidence
 from ._watch import Watch, in_labels
 
@@ -119,12 +118,11 @@ class RiskMonitor(Watch):
     True
     """
 
-    estimator: object = field(default=None, kw_only=False)
     target_risk: float | None = None
     alpha: float = 0.01
     average_run_length: float | None = None
 
-    _parameter_constraints = {"target_risk": [Interval(Real, None, None, closed="neither"), None]}
+    _parameter_constraints = {"target_risk": [FINITE, None]}
 
     def _open_backbone(self):
         selective = self._frozen_part()
@@ -169,7 +167,7 @@ class RiskMonitor(Watch):
         target, low, span = scale
         losses = selective._losses(y_encoded, columns, low, span)
         # An e-value is linear in the loss: the mean of those of a group is that of the mean.
-        unit = np.repeat(np.arange(len(sizes)), sizes)
+        unit = np.arange(len(sizes)).repeat(sizes)
         losses = np.bincount(unit, losses[rows])[:, None] / sizes[:, None]
         self._take_on([(np.log1p((_ODDS - 1) * losses) - np.log1p((_ODDS - 1) * target), losses)])
         n_samples = self.n_samples_

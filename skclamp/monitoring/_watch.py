@@ -262,7 +262,7 @@ class Watch(AroundEstimator):
         """
         keys = None if groups is None else group_keys(groups, len(y))
         told = None if groups is None else numbered(keys)
-        weight = torch.from_numpy((y >= 0).astype(np.float64))
+        weight = torch.from_numpy((y >= 0).astype(float))
         units = numbered(units_of(X, prints, y, weight, logits, told, labels=labels).numbers, len(y))
         new = there.copy()
         if keys is not None:
@@ -274,7 +274,7 @@ class Watch(AroundEstimator):
             new &= ~again
         rows = np.flatnonzero(new)
         _, first, unit, sizes = np.unique(units[rows], return_index=True, return_inverse=True, return_counts=True)
-        return rows[np.argsort(first[unit], kind="stable")], sizes[np.argsort(first)]
+        return rows[first[unit].argsort(kind="stable")], sizes[first.argsort()]
 
     def _take_on(self, bets):
         """Take on samples, pairs of log e-values and sums; set what users see of the evidence."""

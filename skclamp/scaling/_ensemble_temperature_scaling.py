@@ -27,7 +27,7 @@ class EnsembleMap(Map):
 
     def transform(self, logits):
         uniform = -n_present(logits).log().expand_as(logits)
-        parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1), uniform]
+        parts = [(logits / self.temperature_).log_softmax(1), logits.log_softmax(1), uniform]
         shares = self.weights_.to(logits).log()
         return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 
@@ -86,7 +86,8 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     0.2
     """
 
-    temperature_, weights_ = Learned(), Learned()
+    temperature_ = Learned()
+    weights_ = Learned()
     _tags = MapTags(
         map_of_labels="all",
         group="temperatures",
@@ -109,7 +110,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         def loss(logits, y, weight, plain, uniform):
             # Maximising ``mean log(parts @ shares) - sum(shares)`` over all shares makes their sum 1.
             shares = theta[1:]
-            tempered = torch.log_softmax(logits / theta[0].exp(), 1).gather(1, y)[:, 0]
+            tempered = (logits / theta[0].exp()).log_softmax(1).gather(1, y)[:, 0]
             mixed = torch.logsumexp(torch.stack([tempered, plain, uniform]) + shares.log()[:, None], 0)
             return weight.sum() * shares.sum() - weight @ mixed
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from .._judging.paired import of_groups, student_below_zero
-from .._judging.splits import draw_folds
+from .._judging.splits import folds_of_rows
 from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.temperature import first_temperature, log_likelihoods, solve_temperature
-from .._utils.arrays import counted_rows
+from .._utils.arrays import at_labels, counted_rows
 from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.outputs import Rows
@@ -22,10 +22,12 @@ _N_FOLDS = 5
 # Of Student's test whether one T for each row has a lower loss: two standard errors where samples are many.
 _LEVEL = 0.025
 # A quadratic penalty counts as so many samples; features that vary less than this are constants.
-_PENALTY, _LEAST_SCALE = 10.0, 1e-3
+_PENALTY = 10.0
+_LEAST_SCALE = 1e-3
 # Of dense outputs, rows that coefficients come from, at about the most.
 _MOST_ROWS = 1 << 18
-_TOLERANCE, _GRADIENT_TOLERANCE = 1e-13, 1e-7
+_TOLERANCE = 1e-13
+_GRADIENT_TOLERANCE = 1e-7
 
 
 class LocalTemperature(Map):
@@ -45,7 +47,7 @@ class LocalTemperature(Map):
 
 def features_of(scaled):
     """Features (n, 3) of rows of temperature-scaled logits: a constant, log(1 + margin of the first two), entropy."""
-    log_proba = torch.log_softmax(scaled, 1).clamp(min=LOG_MIN_PROBABILITY)
+    log_proba = scaled.log_softmax(1).clamp(min=LOG_MIN_PROBABILITY)
     first, second = log_proba.topk(2, 1).values.unbind(1)
     entropy = -(log_proba.exp() * log_proba).sum(1)
     return torch.stack([torch.ones_like(first), torch.log1p(first - second), entropy], 1)
@@ -129,13 +131,13 @@ class LocalTemperatureScaling(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight, unit=None):
         rows = Rows(logits, y, sample_weight, unit).take(sample_weight > 0)
         solution = first_temperature(*rows[:3])
-        self.accepted_, self.coef_ = False, np.zeros(3)
+        self.accepted_ = False
+        self.coef_ = np.zeros(3)
         if len(rows.y) > _MOST_ROWS:
             total = rows.weight.sum()
             rows = rows.take(counted_rows(rows.weight, _MOST_ROWS))
             rows = rows._replace(weight=rows.weight * (total / rows.weight.sum()))
-        log_proba = torch.log_softmax(rows.logits.double(), 1)
-        numbers = draw_folds(log_proba, rows.y, rows.weight, _N_FOLDS, rows.unit)
+        numbers = folds_of_rows(rows, _N_FOLDS)
         # Samples that say too little of one T do of several; and without folds nothing judges.
         if numbers.any() and not (solution.prior_strength or solution.at_bound):
             differences = np.empty(len(numbers))
@@ -172,20 +174,21 @@ def _losses(map_, rows):
 def _localised(temperature, rows):
     """Return the local map of least penalised NLL of rows with weight, from one temperature."""
     total = rows.weight.sum().item()
-    scaled = torch.log_softmax(rows.logits.double() / temperature, 1)
+    scaled = (rows.logits.double() / temperature).log_softmax(1)
     features = features_of(scaled)
     share = (rows.weight / total).to(features)
     mean = share @ features
     scale = (share @ (features - mean).square()).sqrt().clamp(min=_LEAST_SCALE)
     # The constant stays.
-    mean[0], scale[0] = 0.0, 1.0
+    mean[0] = 0.0
+    scale[0] = 1.0
     # Classes that a sample doesn't have must have gradients.
     scaled.clamp_(min=torch.finfo(scaled.dtype).min)
     theta = torch.zeros(3).to(features).requires_grad_()
 
     def loss(scaled, y, standardised, share):
-        log_proba = torch.log_softmax(scaled * torch.exp(-(standardised @ theta))[:, None], 1)
-        return -(share @ log_proba.gather(1, y[:, None])[:, 0])
+        log_proba = (scaled * torch.exp(-(standardised @ theta))[:, None]).log_softmax(1)
+        return -(share @ at_labels(log_proba, y))
 
     data = scaled, rows.y, (features - mean) / scale, share
     limits = {"ftol": _TOLERANCE, "gtol": _GRADIENT_TOLERANCE}

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import torch
 from sklearn.base import clone
 
 from .._judging.splits import draw_folds
@@ -109,7 +108,7 @@ class OdirScaling(AffineScaling):
         features, y, weight = data
         n_classes = features.shape[1]
         one = n_classes / weight.sum().item()
-        numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds, unit)
+        numbers = draw_folds(features.log_softmax(1), y, weight, self.n_folds, unit)
         folds = folds_with_weight(numbers, weight)
         if len(folds) < 2:
             off_diagonal = one * (n_classes - 1) if off_diagonal is None else off_diagonal

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.temperature import first_temperature
-from .._utils.arrays import absent_again, absent_among
+from .._utils.arrays import absent_again, absent_among, at_labels
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.parameters import COUNT, NOT_NEGATIVE, Choices, check_whole_number
@@ -35,7 +35,7 @@ def spread_ranks(n_ranks):
     """16 of the ranks 0 ... n_ranks - 1 at most: all of them, or dense at the top and ever sparser below."""
     if n_ranks <= _MAX_RANKS:
         return np.arange(n_ranks)
-    return np.unique(np.round(np.geomspace(1, n_ranks, _MAX_RANKS)).astype(int)) - 1
+    return np.unique(np.geomspace(1, n_ranks, _MAX_RANKS).round().astype(int)) - 1
 
 
 class _Undrawn(nn.Linear):
@@ -88,7 +88,8 @@ class RankNetwork(nn.Module):
                 layer.bias.zero_()
                 layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
             layers[-1].weight.zero_()
-        places, knots = np.log1p(np.arange(n_classes - 1)), np.log1p(self.gaps)
+        places = np.log1p(np.arange(n_classes - 1))
+        knots = np.log1p(self.gaps)
         basis = np.array([np.interp(places, knots, unit) for unit in np.eye(len(knots))])
         self.register_buffer("mean", torch.zeros(len(self.ranks), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
@@ -117,7 +118,7 @@ class RankNetwork(nn.Module):
 
 def scaled_by(logits, temperature):
     """Log-probabilities, and which of them are -inf; in their place is then the row's least other one."""
-    scaled = torch.log_softmax(logits / temperature, 1)
+    scaled = (logits / temperature).log_softmax(1)
     absent = absent_among(scaled)
     if absent is None:
         return scaled, None
@@ -178,7 +179,8 @@ class OrderPreservingCalibrator(BaseCalibrator):
         "alpha": [NOT_NEGATIVE],
         "max_iter": [COUNT],
     }
-    temperature_, rank_network_ = Learned(), Learned()
+    temperature_ = Learned()
+    rank_network_ = Learned()
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = first_temperature(logits, y, sample_weight)
@@ -199,7 +201,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         def loss(ordered, rank, share, by_class, absent):
             logits = absent_again(network(ordered, by_class), absent)
             # Of few classes torch's cross-entropy takes several times as long.
-            return share @ (logits.logsumexp(1) - logits.gather(1, rank[:, None])[:, 0])
+            return share @ (logits.logsumexp(1) - at_labels(logits, rank))
 
         limits = {"maxiter": self.max_iter, "maxfun": 10 * self.max_iter, "ftol": _TOLERANCE, "gtol": _TOLERANCE}
         with progress_bar(verbose=self.verbose, desc="L-BFGS", unit="iteration") as bar:
@@ -284,7 +286,8 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
 
     def _network(self, n_classes, hidden_layer_sizes):
         n_class_features = 0 if self._tags.treats_classes_alike else n_classes
-        ranks, gaps = spread_ranks(n_classes), spread_ranks(n_classes - 1)
+        ranks = spread_ranks(n_classes)
+        gaps = spread_ranks(n_classes - 1)
         return RankNetwork(n_classes, ranks, gaps, hidden_layer_sizes, n_class_features)
 
 

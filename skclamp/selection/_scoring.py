@@ -155,20 +155,20 @@ class Scoring:
         proba = self._probabilities(uncalibrated)
         self._hits_before = proba.top_label[1] == self._y
         if self.are_labels:
-            self.columns = np.argsort(-self._means(log_losses(proba, self._y)), kind="stable")[:_MAX_CLASSES_BINNED]
+            self.columns = (-self._means(log_losses(proba, self._y))).argsort(kind="stable")[:_MAX_CLASSES_BINNED]
             positives = self._means(self._y)
             frequencies = np.stack([1 - positives, positives], 1)
             self.event = 0
         else:
             counts = np.bincount(self._y[self._rows], minlength=len(classes))
-            self.columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
+            self.columns = np.sort((-counts).argsort(kind="stable")[:_MAX_CLASSES_BINNED])
             frequencies = counts[None] / len(self._rows)
             # Of two classes the most probable one hides much.
             self.event = 1 if len(classes) == 2 else -1
         self.events = ["all labels"] * self.are_labels + [str(classes[k]) for k in self.columns]
         # NLL and Brier score of these frequencies.
         largest = 1 if frequencies.shape[1] == 2 else 2
-        self._of_frequencies = entr(frequencies).sum(1), (1 - np.square(frequencies).sum(1)) * largest / 2
+        self._of_frequencies = entr(frequencies).sum(1), (1 - (frequencies**2).sum(1)) * largest / 2
 
     # The labels are column indices, whichever of them the test set misses.
     @silenced()
@@ -231,10 +231,10 @@ class Scoring:
 
     def _probabilities(self, y_proba):
         """Probabilities of all rows, those without weight that aren't known."""
-        weight = None if self._known.all() else self._known.astype(np.float64)
+        weight = None if self._known.all() else self._known.astype(float)
         if not self.are_labels:
             return Probabilities(y_proba, weight).in_units(self._unit)
-        p = np.asarray(y_proba, np.float64).reshape(-1, 1)
+        p = np.asarray(y_proba, float).reshape(-1, 1)
         weight = None if weight is None else weight.ravel()
         proba = Probabilities(np.hstack([1 - p, p]), weight, rows_a_sample=self._n_each).in_units(self._unit)
         # As predictions have it, 1 where both are as probable.
@@ -243,7 +243,7 @@ class Scoring:
 
     def _means(self, values):
         """Mean over the rows of each label, or over all of them."""
-        return np.mean(values.reshape(self._known.shape), 0 if self.are_labels else None, where=self._known)
+        return values.reshape(self._known.shape).mean(0 if self.are_labels else None, where=self._known)
 
     def _gain(self, values, of_frequencies):
         """The share of the losses of the frequencies that these are less; of labels the mean."""

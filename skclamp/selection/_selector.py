@@ -9,12 +9,11 @@ from numbers import Real
 from operator import attrgetter
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._judging.paired import student_below_zero
-from .._judging.splits import draw_folds
+from .._judging.splits import folds_of_rows
 from .._pooling.candidates import maps_for, tried_places
 from .._pooling.pool import Pool, learn_pool, try_out
 from .._utils.arrays import to_numpy
@@ -200,7 +199,7 @@ class CalibratorSelector(BaseCalibrator):
         if base is None:
             names, maps, base = (*names, "temperature scaling"), (*maps, TemperatureScaling()), len(maps)
         self._names = list(names)
-        numbers = draw_folds(torch.log_softmax(rows.logits.double(), 1), rows.y, weight, self.n_folds, rows.unit)
+        numbers = folds_of_rows(rows, self.n_folds)
         if not numbers.any():
             self.best_estimator_ = maps[base]._fitted_to(everywhere, outputs)
             self.weights_ = np.eye(len(maps))[base]
@@ -262,9 +261,8 @@ class CalibratorSelector(BaseCalibrator):
 
 def _is_temperature_scaling(calibrator):
     """Return whether it is plain, of default bounds."""
-    if not isinstance(calibrator, TemperatureScaling):
-        return False
-    return calibrator.gamma == 0 and tuple(calibrator.bounds) == TemperatureScaling.bounds
+    is_one = isinstance(calibrator, TemperatureScaling)
+    return is_one and calibrator.gamma == 0 and tuple(calibrator.bounds) == TemperatureScaling.bounds
 
 
 def _scores(trial, scorer, metadata, rows):

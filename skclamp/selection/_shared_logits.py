@@ -188,7 +188,8 @@ class SharedLogits:
 
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
-        shares, counts = [], []
+        shares = []
+        counts = []
         for logits, y_encoded, units in (
             (self.calibration, self.y_cal_encoded, self.calibration_samples.groups),
             (self.test, self.y_test_encoded, self.units),
