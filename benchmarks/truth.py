@@ -70,6 +70,7 @@ PROBLEMS = {
     "no change, 15": Problem(15),
     "no change, 30": Problem(30),
     "no change, 50": Problem(50),
+    "no change, 100": Problem(100),
     "no change, 300": Problem(300),
     "no change, 500": Problem(500),
     "near-copies, 300": Problem(300, copies=5),

@@ -31,20 +31,23 @@ class Score(NamedTuple):
 
         These labels are drawn from the baseline's own probabilities, as the null hypothesis has it, and tell what T
         does to the gradients, and which samples could decide. `groups` are labels of samples that count as one.
+        Where labels were drawn several times, rows of all samples after those of all, they tell the variance as well,
+        for which the samples alone are too few; it is then that of samples whose probabilities are right.
         """
+        drawn_weight = np.resize(weight, len(drawn))
         own, slopes = _sums(gradients, slopes, weight, groups)
-        drawn, drawn_slopes = _sums(drawn, drawn_slopes, weight, groups)
-        sizes = np.sqrt((own**2 + drawn**2).sum(0))
+        drawn, drawn_slopes = _sums(drawn, drawn_slopes, drawn_weight, groups)
+        sizes = np.linalg.norm(np.r_[own, drawn], axis=0)
         sizes = np.where(sizes > 0, sizes, 1.0)
         with_temperature = drawn_slopes @ drawn / max(drawn_slopes @ drawn_slopes, np.finfo(float).tiny)
         own = (own - np.outer(slopes, with_temperature)) / sizes
         drawn = (drawn - np.outer(drawn_slopes, with_temperature)) / sizes
-        whitened, n_parameters = _whitening(own - own.mean(0))
-        n = len(own)
-        statistic = (n - 1) / n * float(np.square(own.sum(0) @ whitened).sum())
+        varying = drawn if len(drawn) > len(own) else own - own.mean(0)
+        whitened, n_parameters = _whitening(varying)
+        statistic = (len(varying) - 1) / len(own) * float(np.square(own.sum(0) @ whitened).sum())
         leverages = np.square(drawn @ _whitening(drawn)[0]).sum(1)
         n_told = float(n_effective(leverages)) if leverages.any() else 0.0
-        n_samples = float(n_effective(of_groups(weight, weight, groups)[1]))
+        n_samples = float(n_effective(of_groups(drawn_weight, drawn_weight, groups)[1]))
         return cls(statistic, n_parameters, n_samples, n_told)
 
     @property

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from .._judging.out_of_fold import MIN_SAMPLES
 from .._judging.score import Score
 from .._judging.screen import LEVEL, Screen, flips, forecast
 from .._utils.arrays import drawn_rows
@@ -21,6 +22,8 @@ from ._problem import Problem
 
 # Of more samples, where parameters aren't fewer, so many are drawn; and entries of a matrix in float64.
 _MOST_SAMPLES, _MOST_ENTRIES = 4000, 2**25
+# Of few samples that are independent, labels are drawn so often.
+_N_DRAWS = 20
 
 
 class AtIdentity(NamedTuple):
@@ -87,17 +90,20 @@ def scores_of(at_identity):
     few = [name for name, family in families.items() if name != "norm" and n_learnable(family) <= MAX_PARAMETERS]
     if not few:
         return {}
+    weight, units = problem.weight.numpy(), problem.units
+    if problem.y_encoded.ndim == 1 and units is None and len(problem) < MIN_SAMPLES:
+        problem = problem.take([*range(len(problem))] * _N_DRAWS)
     # Labels drawn, with a fixed seed, from the probabilities at the identity.
     logits, y_encoded = problem.logits.double(), problem.y_encoded
-    shape = len(logits), *(y_encoded.shape[1:] or (1,))
-    uniform = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(logits.device)
+    uniform = torch.rand(y_encoded.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(
+        logits.device
+    )
     scaled = logits / temperature
     if logits.ndim == y_encoded.ndim:
         labels = (uniform < scaled.sigmoid()).long()
     else:
         cumulative = scaled.softmax(1).cumsum(1)
-        uniform = uniform.view(len(logits), 1, *y_encoded.shape[1:])
-        labels = (cumulative <= uniform * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
+        labels = (cumulative <= uniform.unsqueeze(1) * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
     drawn = replace(problem, y_encoded=torch.where(y_encoded < 0, y_encoded, labels))
     of_drawn = AtIdentity.of(drawn, {name: families[name] for name in few}, temperature)
     scores: dict[str, Score] = {}
@@ -105,6 +111,6 @@ def scores_of(at_identity):
         told = [part.gradients[name] for part in (at_identity, of_drawn)]
         told = [(own.rows.double() * own.factor[:, None], own.temperature) for own in told]
         own, slopes, others, drawn_slopes = (part.cpu().numpy() for pair in told for part in pair)
-        score = Score.of(own, slopes, others, drawn_slopes, problem.weight.numpy(), problem.units)
+        score = Score.of(own, slopes, others, drawn_slopes, weight, units)
         scores |= {name: score} if score.takes_part else {}
     return scores
