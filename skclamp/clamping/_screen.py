@@ -94,16 +94,14 @@ def scores_of(at_identity):
     if problem.y_encoded.ndim == 1 and units is None and len(problem) < MIN_SAMPLES:
         problem = problem.take([*range(len(problem))] * _N_DRAWS)
     # Labels drawn, with a fixed seed, from the probabilities at the identity.
-    logits, y_encoded = problem.logits.double(), problem.y_encoded
-    uniform = torch.rand(y_encoded.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(
-        logits.device
-    )
-    scaled = logits / temperature
-    if logits.ndim == y_encoded.ndim:
+    scaled, y_encoded = problem.logits.double() / temperature, problem.y_encoded
+    uniform = torch.rand(y_encoded.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    uniform = uniform.to(scaled.device)
+    if scaled.ndim == y_encoded.ndim:
         labels = (uniform < scaled.sigmoid()).long()
     else:
         cumulative = scaled.softmax(1).cumsum(1)
-        labels = (cumulative <= uniform.unsqueeze(1) * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
+        labels = (cumulative <= uniform.unsqueeze(1) * cumulative[:, -1:]).sum(1).clamp_max(scaled.shape[1] - 1)
     drawn = replace(problem, y_encoded=torch.where(y_encoded < 0, y_encoded, labels))
     of_drawn = AtIdentity.of(drawn, {name: families[name] for name in few}, temperature)
     scores: dict[str, Score] = {}

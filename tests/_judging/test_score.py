@@ -69,6 +69,30 @@ def test_level():
     assert 0.02 < np.mean(np.less(p_values, 0.05)) < 0.08
 
 
+def score_of_few(mean, n_draws, n_samples=20):
+    own = RNG.normal(mean, 1.0, (n_samples, 6))
+    drawn = RNG.normal(size=(n_draws * n_samples, 6))
+    return Score.of(own[:, :5], own[:, 5] - mean, drawn[:, :5], drawn[:, 5], np.ones(n_samples))
+
+
+def test_of_few_samples_labels_drawn_often_tell_the_variance():
+    of_nothing = [score_of_few(0.0, 20).p_value for _ in range(400)]
+    assert 0.02 < np.mean(np.less(of_nothing, 0.05)) < 0.08
+    often, once = ([score_of_few(0.45, n_draws) for _ in range(100)] for n_draws in (20, 1))
+    assert all(score.takes_part for score in often)
+    assert not any(score.takes_part for score in once)
+    shares = [np.mean([score.p_value < 0.001 for score in scores]) for scores in (often, once)]
+    assert shares[0] > 0.5 > 0.25 > shares[1]
+
+
+def test_samples_without_weight_are_absent_from_each_draw():
+    drawn, slopes = RNG.normal(size=(400, 3)), RNG.normal(size=400)
+    weight, counted = np.r_[np.ones(15), np.zeros(5)], np.arange(400) % 20 < 15
+    found = Score.of(GRADIENTS[:20], SLOPES[:20], drawn, slopes, weight)
+    expected = Score.of(GRADIENTS[:15], SLOPES[:15], drawn[counted], slopes[counted], weight[:15])
+    np.testing.assert_allclose(found, expected)
+
+
 @pytest.mark.parametrize("correlation", [0.0, 0.9, 1.0])
 def test_level_of_several_tests_at_once(correlation):
     rng = np.random.default_rng(0)
