@@ -106,9 +106,10 @@ def scores_of(at_identity):
     of_drawn = AtIdentity.of(drawn, {name: families[name] for name in few}, temperature)
     scores: dict[str, Score] = {}
     for name in few:
-        told = [part.gradients[name] for part in (at_identity, of_drawn)]
-        told = [(own.rows.double() * own.factor[:, None], own.temperature) for own in told]
-        own, slopes, others, drawn_slopes = (part.cpu().numpy() for pair in told for part in pair)
-        score = Score.of(own, slopes, others, drawn_slopes, weight, units)
+        own, other = (
+            ((told.rows.double() * told.factor[:, None]).cpu().numpy(), told.temperature.cpu().numpy())
+            for told in (at_identity.gradients[name], of_drawn.gradients[name])
+        )
+        score = Score.of(*own, *other, weight, units)
         scores |= {name: score} if score.takes_part else {}
     return scores

@@ -120,9 +120,11 @@ def propose(clamp, candidates, learner, level, *, guarded, draws_folds, perturba
     decision = _decided(evidence, level / (1 + scored), candidates)
     if scored and not (decision.verdict.accepted or decision.dismissed or (found and not found.is_clear)):
         scores = scores_of(at_identity)
+        # Sums of few gradients are further from normal.
+        of_scores = level / (4 if len(problem) < MIN_SAMPLES else 2)
         if scores:
             evidence, decision, candidates = _by_score(
-                problem, splits, candidates, learner, at_identity, scores, level / 2, evidence, decision
+                problem, splits, candidates, learner, at_identity, scores, of_scores, evidence, decision
             )
         else:
             decision = _decided(evidence, level, candidates)

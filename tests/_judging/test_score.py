@@ -82,7 +82,7 @@ def test_of_few_samples_labels_drawn_often_tell_the_variance():
     assert all(score.takes_part for score in often)
     assert not any(score.takes_part for score in once)
     shares = [np.mean([score.p_value < 0.001 for score in scores]) for scores in (often, once)]
-    assert shares[0] > 0.5 > 0.25 > shares[1]
+    assert shares[0] > shares[1] + 0.2
 
 
 def test_samples_without_weight_are_absent_from_each_draw():
