@@ -326,7 +326,8 @@ def paired_bootstrap_test(
         noise = replicates_1 - replicates_2
         noise -= noise.mean()
     # Where all events came true, or none, replicates vary by the confidences alone.
-    if isinstance(first.form, ErrorOfPairs) and {0, 1}.difference(first.form.pairs.hits, second.form.pairs.hits):
+    differ = isinstance(first.form, ErrorOfPairs) and (difference or noise.any())
+    if differ and {0, 1}.difference(first.form.pairs.hits, second.form.pairs.hits):
         return PairedTest(difference, -1.0, 1.0, 1.0)
     tail = (1 - confidence_level) / 2
     low, high = difference - np.quantile(noise, [1 - tail, tail])
