@@ -607,7 +607,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             findings = look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend)
-            # Maps of more numbers have answers of their own, groups count as few samples, and zeros of votes are no certainties.
+            # Maps of more numbers have answers of their own, groups count as few samples, and zeros of votes are no
+            # certainties.
             alone = type(self.map_) is Temperature and samples.groups is None and not self.least_probability_
             if alone and not findings:
                 findings = look_at_label_noise(calibrated, y, weight)
