@@ -166,7 +166,7 @@ class VectorScaling(AffineScaling):
     >>> y = (logits / 2.0 + bias + rng.gumbel(size=logits.shape)).argmax(axis=1)
     >>> calibrator = VectorScaling().fit(logits, y)
     >>> (calibrator.intercept_ - calibrator.intercept_[0]).round(1)
-    array([0. , 1.1, 2. ])
+    array([0., 1., 2.])
     """
 
     prior_strength: float = 1.0
