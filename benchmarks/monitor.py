@@ -31,6 +31,8 @@ PARTS = (
     "start",
     "delay",
     "late delay",
+    "by part false alarms",
+    "by part delay",
     "run length",
     "time",
     "memory",
@@ -169,6 +171,42 @@ def late_delay(n_before, floors, n_streams, n_classes=10, longest=5000):
     for temperature, delays in found.items():
         yield f"median delay, T = {temperature}", np.median(delays), f"<= {floors[temperature]}"
     yield "share of alarms before", 1 - len(delays) / n_streams, "<= 0.05"
+
+
+def by_part_false_alarms(n_streams, n_parts, n_classes=3, length=3000):
+    """Share of streams without a change whose p value, over all parts, was ever as low."""
+    p_values = []
+    for seed in range(n_streams):
+        rng = np.random.default_rng(seed)
+        X, y = drawn(rng, length, n_classes)
+        p_values.append(CalibrationMonitor().partial_fit(X, y, by=rng.integers(n_parts, size=length)).p_value_)
+    for alpha in (0.01, 0.05):
+        yield f"share of p <= {alpha:g}", np.mean(np.array(p_values) <= alpha), f"<= {FALSE_ALARMS[alpha]:.4f}"
+
+
+def by_part_delay(temperature, n_streams, n_parts=4, n_classes=3, n_before=1000, length=8000):
+    """Labels of all parts until the alarm where one of them has another T, after some that were true."""
+    found = {"by part": [], "together": []}
+    named = []
+    for seed in range(n_streams):
+        rng = np.random.default_rng(seed)
+        by = rng.integers(n_parts, size=n_before + length)
+        changed = (by == 0) & (np.arange(len(by)) >= n_before)
+        X, y = drawn(rng, len(by), n_classes, np.where(changed, temperature, 1.0))
+        for name, delays in found.items():
+            monitor = CalibrationMonitor()
+            delays.append(math.inf)
+            for start in range(0, len(y), 20):
+                own = slice(start, start + 20)
+                if monitor.partial_fit(X[own], y[own], by=by[own] if name == "by part" else None).alarm_:
+                    delays[-1] = own.stop - n_before
+                    break
+            if name == "by part":
+                named.append([part for part, told in monitor.parts_.items() if told["alarm"]] == [0])
+    for name, delays in found.items():
+        yield f"median delay, {name}", np.median(delays), ""
+        yield f"streams without an alarm, {name}", np.isinf(delays).sum(), ""
+    yield "share that names the part alone", np.mean(named), ""
 
 
 def with_other_frequencies(rng, labels, rest):
@@ -315,6 +353,8 @@ def jobs(n, load, data):
             ("late delay", f"after {n_before}"): partial(late_delay, n_before, {1.4: floor, 2.0: lower}, n(60))
             for n_before, (floor, lower) in late.items()
         },
+        **{("by part false alarms", f"{m} parts"): partial(by_part_false_alarms, n(200), m) for m in (4, 20)},
+        **{("by part delay", f"T = {T} in 1 of 4"): partial(by_part_delay, T, n(30)) for T in (1.5, 2.0)},
         **{("run length", name): partial(run_length, *setting, n(200)) for name, setting in runs.items()},
         **{("time", f"K = {k}"): partial(seconds, k, floor) for k, floor in ((10, 15), (1000, 250))},
         ("memory", "K = 10"): partial(memory, n(1_000_000)),

@@ -114,7 +114,7 @@ class MonitorDisplay:
         return cls(
             estimator.trajectory_,
             # Those that the samples were watched with, whatever the parameters are now.
-            alpha=estimator._rules["alpha"],
+            alpha=estimator._level[0],
             average_run_length=estimator._rules["average_run_length"],
             since=estimator.since_,
             estimator_name=name,

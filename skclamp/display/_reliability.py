@@ -1,10 +1,11 @@
 """ReliabilityDisplay: accuracy against confidence, bin by bin."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from .._utils.labels import check_groups
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import (
     NoiseFloor,
@@ -12,9 +13,9 @@ from ..metrics import (
     calibration_noise_floor,
     expected_calibration_error,
 )
-from ..metrics._binning import BinTable
+from ..metrics._binning import BinTable, Probabilities
 from ..metrics._metric import split_rows
-from ._axes import is_drawn_on, legend_above, new_axes, split_off_lower
+from ._axes import COLORS, is_drawn_on, legend_above, new_axes, split_off_lower
 from ._curves import SmoothCurve, accuracy_intervals, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, draw_line, words_of
 from ._predictions import held_out_predictions, predictions_of
@@ -24,6 +25,8 @@ _METRICS = {
     "uniform": (expected_calibration_error, "ECE"),
     "quantile": (adaptive_expected_calibration_error, "AECE"),
 }
+# As many lines as differ, that of all samples among them.
+_MOST_PARTS = len(COLORS) - 1
 # In the place of axes: compute alone, for a figure of several diagrams.
 UNDRAWN = object()
 
@@ -63,6 +66,10 @@ class ReliabilityDisplay:
         Bins to draw grey; None takes those of fewer than ten samples.
     counted : str, default="samples"
         What the histogram is of: "samples", or their "places".
+    parts : dict of ReliabilityDisplay, default=None
+        Displays of parts of the samples by their names, the worst first: those whose error is farthest above the noise
+        floor's quantile or, without a floor, the largest. None has none. All of them side by side are
+        ``ReliabilityGridDisplay(list(display.parts.values())).plot()``.
 
     Attributes
     ----------
@@ -111,9 +118,10 @@ class ReliabilityDisplay:
     event: str | None = None
     few: np.ndarray | None = None
     counted: str = "samples"
+    parts: dict | None = None
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, groups=None, **kwargs):
+    def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, groups=None, by=None, **kwargs):
         """Reliability diagram of a fitted classifier on data.
 
         Parameters
@@ -132,6 +140,8 @@ class ReliabilityDisplay:
             Weights of the samples.
         groups : array-like of shape (n_samples,), default=None
             What each sample belongs to, such as a patient; see :meth:`from_predictions`.
+        by : array-like of shape (n_samples,), default=None
+            Which part each sample comes from, such as a site; see :meth:`from_predictions`.
         **kwargs
             Other parameters of :meth:`from_predictions`.
 
@@ -158,11 +168,11 @@ class ReliabilityDisplay:
         >>> plt.close(display.figure_)
         """
         return cls.from_predictions(
-            **predictions_of(estimator, X, y, name, sample_weight=sample_weight, groups=groups) | kwargs
+            **predictions_of(estimator, X, y, name, sample_weight=sample_weight, groups=groups, by=by) | kwargs
         )
 
     @classmethod
-    def from_cv_results(cls, cv_results, X, y, *, name=None, sample_weight=None, groups=None, **kwargs):
+    def from_cv_results(cls, cv_results, X, y, *, name=None, sample_weight=None, groups=None, by=None, **kwargs):
         """Reliability diagram of cross-validated classifiers, each on the samples that its fold held out.
 
         Parameters
@@ -180,6 +190,8 @@ class ReliabilityDisplay:
             Weights of the samples.
         groups : array-like of shape (n_samples,), default=None
             What each sample belongs to, such as a patient; see :meth:`from_predictions`.
+        by : array-like of shape (n_samples,), default=None
+            Which part each sample comes from, such as a site; see :meth:`from_predictions`.
         **kwargs
             Other parameters of :meth:`from_predictions`.
 
@@ -207,7 +219,7 @@ class ReliabilityDisplay:
         >>> plt.close(display.figure_)
         """
         return cls.from_predictions(
-            **held_out_predictions(cv_results, X, y, name, sample_weight=sample_weight, groups=groups) | kwargs
+            **held_out_predictions(cv_results, X, y, name, sample_weight=sample_weight, groups=groups, by=by) | kwargs
         )
 
     @classmethod
@@ -222,6 +234,7 @@ class ReliabilityDisplay:
         pos_label=None,
         sample_weight=None,
         groups=None,
+        by=None,
         ignore_index=-100,
         n_draws=200,
         n_resamples=0,
@@ -260,6 +273,9 @@ class ReliabilityDisplay:
             What each sample belongs to, such as a patient: names or numbers, two at least. Samples of a group, which
             may depend on each other, are resampled together, 1,000 times where `n_resamples` is 0; a bin's count is
             that of as many groups. The noise floor is as :func:`~skclamp.metrics.calibration_noise_floor` has it.
+        by : array-like of shape (n_samples,), default=None
+            Names or numbers of the parts that samples come from, such as sites: `parts` are their displays, the worst
+            first. A line for each of the five worst is drawn beside that of all samples, on the same axes.
         ignore_index : int, default=-100
             What stands for a class that isn't known at a place of a sample.
         n_draws : int, default=200
@@ -281,7 +297,8 @@ class ReliabilityDisplay:
         ref_line : bool, default=True
             Whether to draw the diagonal of perfect calibration.
         line : bool, default=None
-            Whether to draw one line through the bins instead of bars. None draws one where `ax` has a diagram already.
+            Whether to draw one line through the bins instead of bars. None draws one where `ax` has a diagram already,
+            or there are parts.
 
         Returns
         -------
@@ -292,7 +309,8 @@ class ReliabilityDisplay:
         ------
         ValueError, TypeError
             As :func:`skclamp.metrics.expected_calibration_error`; if `strategy` is unknown, `n_draws` or `n_resamples`
-            no whole number, or `confidence_level` outside (0, 1).
+            no whole number, or `confidence_level` outside (0, 1); if `by` doesn't name the part of each sample, or
+            leaves a part a single one of the `groups`.
         ImportError
             If matplotlib isn't installed.
 
@@ -308,6 +326,40 @@ class ReliabilityDisplay:
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", closed="neither")
         rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, pos_label=pos_label)
+        of_rows = partial(
+            cls._of_rows,
+            n_bins=n_bins,
+            strategy=strategy,
+            pos_label=pos_label,
+            n_draws=n_draws,
+            n_resamples=n_resamples,
+            confidence_level=confidence_level,
+            smooth=smooth,
+            random_state=random_state,
+        )
+        display = of_rows(rows, groups, name)
+        if by is not None:
+            parts = [of_rows(*part) for part in _parts_of(rows, groups, by)]
+            display.parts = {part.estimator_name: part for part in sorted(parts, key=_excess, reverse=True)}
+        return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line, line=line)
+
+    @classmethod
+    def _of_rows(
+        cls,
+        rows,
+        groups,
+        name,
+        *,
+        n_bins,
+        strategy,
+        pos_label,
+        n_draws,
+        n_resamples,
+        confidence_level,
+        smooth,
+        random_state,
+    ):
+        """The display of some rows, not drawn; other parameters are those of `from_predictions`."""
         if rows.kind != "classes" or groups is not None:
             # Labels or places of a sample depend on each other, which only resamples of whole samples know.
             n_draws = n_draws * (rows.kind == "classes")
@@ -326,7 +378,7 @@ class ReliabilityDisplay:
         pairs = proba.pairs(y_encoded)
         resamples = resampler(proba, n_resamples, random_state)
         intervals, counts = accuracy_intervals(pairs, bins.edges, resamples(), confidence_level)
-        display = cls(
+        return cls(
             bins,
             histogram=histogram,
             metric_name=metric_name,
@@ -339,7 +391,6 @@ class ReliabilityDisplay:
             few=counts < FEW,
             counted="places" if rows.kind == "places" else "samples",
         )
-        return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line, line=line)
 
     def plot(self, *, ax=None, name=None, ref_line=True, line=None):
         """Draw the diagram and the histogram.
@@ -354,7 +405,8 @@ class ReliabilityDisplay:
         ref_line : bool, default=True
             Whether to draw the diagonal of perfect calibration.
         line : bool, default=None
-            Whether to draw one line through the bins instead of bars. None draws one where `ax` has a diagram already.
+            Whether to draw one line through the bins instead of bars. None draws one where `ax` has a diagram already,
+            or there are parts.
 
         Returns
         -------
@@ -368,9 +420,12 @@ class ReliabilityDisplay:
         """
         self.ax_ = ax = new_axes(size=(6, 7))[0] if ax is None else ax
         self.figure_ = ax.figure
-        line = is_drawn_on(ax) if line is None else line
+        line = is_drawn_on(ax) or bool(self.parts) if line is None else line
         self.histogram_ax_ = split_off_lower(ax)
-        summary = self._summary(self.estimator_name if name is None else name)
+        name = self.estimator_name if name is None else name
+        if self.parts:
+            name = "all samples" if name is None else f"{name}, all samples"
+        summary = self._summary(name)
         histogram = self.bins if self.histogram is None else self.histogram
         self.bars_ = self.gaps_ = self.line_ = None
         if line:
@@ -380,7 +435,13 @@ class ReliabilityDisplay:
             draw_histogram(self.histogram_ax_, histogram, self.event, self.counted)
         ax.set_ylabel(words_of(self.event)[0])
         ax.tick_params(labelbottom=False)
-        legend_above(ax, None if line else summary, ncols=2 if ax.patches else 1)
+        shown = list((self.parts or {}).values())[:_MOST_PARTS]
+        for part in shown:
+            part.plot(ax=ax, line=True)
+        title = None if line else summary
+        if shown:
+            title = f"the {len(shown)} worst of {len(self.parts):,} parts"
+        legend_above(ax, title, ncols=2 if ax.patches else 1)
         return self
 
     def _summary(self, name):
@@ -394,3 +455,28 @@ class ReliabilityDisplay:
         if self.curve is not None:
             lines.append(f"smooth ECE {100 * self.curve.error:.2f} %")
         return "\n".join(lines)
+
+
+def _parts_of(rows, groups, by):
+    """Yield rows, groups and name of each part of the samples of which something is known."""
+    n_each = rows.proba.rows_a_sample
+    n_samples = rows.proba.n_samples // n_each
+    by = check_groups(by, n_samples, "by")
+    groups = None if groups is None else check_groups(groups, n_samples)
+    for name in np.unique(by).tolist():
+        own = by == name
+        if groups is not None and len(set(groups[own].tolist())) < 2:
+            raise ValueError(f"by must leave each part two groups at least, to tell how they vary; got one in {name!r}")
+        taken = own.repeat(n_each)
+        weight = rows.proba.weight
+        proba = Probabilities(rows.proba.values[taken], None if weight is None else weight[taken], n_each)
+        proba.dtype, proba.is_event = rows.proba.dtype, rows.proba.is_event
+        if proba.masses.any():
+            part = replace(rows, y_encoded=rows.y_encoded[taken], proba=proba, of_samples=None)
+            yield part, None if groups is None else groups[own], str(name)
+
+
+def _excess(display):
+    """How far the error is above that of calibrated probabilities, by which few samples lead no list."""
+    floor = 0.0 if display.noise_floor is None else display.noise_floor.quantile
+    return display.bins.expected_gap() - floor

@@ -156,6 +156,10 @@ class ReliabilityGridDisplay:
     @classmethod
     def _of(cls, given, *, overlay=False, n_columns=3, ax=None, **kwargs):
         """The diagrams of some predictions, drawn."""
+        if kwargs.get("by") is not None:
+            raise ValueError(
+                "by must be None for several calibrators; draw ReliabilityDisplay.from_predictions(..., by=by) of each"
+            )
         kwargs = {"smooth": overlay, **kwargs, "ax": UNDRAWN}
         displays = [ReliabilityDisplay.from_predictions(**own, **kwargs) for own in given]
         return cls(displays).plot(overlay=overlay, n_columns=n_columns, ax=ax)

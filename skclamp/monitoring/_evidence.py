@@ -63,6 +63,8 @@ class Evidence:
         `totals` there.
     changed : bool
         Whether the samples tell that the null held before.
+    memory : ndarray or None
+        What bets on the next samples go by beside, such as counts of classes.
     """
 
     totals: np.ndarray
@@ -84,8 +86,14 @@ class Evidence:
     newest: int = 0
     before: Any = 0.0
     changed: bool = False
+    memory: np.ndarray | None = None
 
-    def after(self, log_e_values, sums, limits):
+    @property
+    def log_e_value(self):
+        """Logarithm of the mixture now."""
+        return float(self.trail[-1][1])
+
+    def after(self, log_e_values, sums, limits, memory=None):
         """The evidence once more samples are in; this one stays as it is.
 
         Parameters
@@ -96,10 +104,13 @@ class Evidence:
             What is told of each beside.
         limits : tuple of two floats
             Logarithms of the mixture and of the restarting test's sum at which there are alarms.
+        memory : ndarray, default=None
+            The memory once these are in.
         """
         if not len(sums):
             return self
         later = copy.copy(self)
+        later.memory = memory
         above = later._add(log_e_values, sums) >= limits
         firsts = [self.n_samples + 1 + int(test.argmax()) if test.any() else None for test in above.T]
         later.alarms = tuple(known or first for known, first in zip(self.alarms, firsts, strict=True))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -59,6 +60,10 @@ class CalibrationMonitor(Watch):
     average_run_length : float, default=None
         Mean number of labels between false alarms of a second test, such as 100,000; it raises `change_alarm_`, sooner
         than `alarm_` after a long past, and some time by chance. None leaves it out.
+    by : array-like of shape (n_parts,), default=None
+        Names of the parts to watch each by itself, such as sites, whose samples `partial_fit` is told of. None takes
+        those of the first call, or none. Half of `alpha` is for all samples together, the other half is divided among
+        the parts in equal shares.
     response : {"auto", "logits", "probabilities"}, default="auto"
         What X holds without an estimator; "auto" is logits. Of classifiers it is always the probabilities that count.
     outputs : {"auto", "softmax", "sigmoid"}, default="auto"
@@ -75,9 +80,14 @@ class CalibrationMonitor(Watch):
     log_e_value_ : float
         Logarithm of the e-value, the present evidence against the null hypothesis.
     p_value_ : float
-        One over the largest e-value so far, at most 1: a p value whenever one looks.
+        One over the largest e-value so far, at most 1: a p value whenever one looks. By part the least of them all,
+        each over its share of `alpha`.
     alarm_ : bool
         Whether it has been at most `alpha`.
+    parts_ : dict
+        Of each part, the strongest evidence first, a dict of `n_samples`, `log_e_value`, `p_value`, over its share of
+        alpha, `alarm`, `since`, `temperature`, `gain` and `refit_from`, as the attributes of these names are of all
+        samples together. Only where samples came with their parts.
     never_true_ : bool
         Whether there was an alarm of the held-out samples that `fit` was given; only after `fit`.
     change_alarm_ : bool
@@ -160,6 +170,7 @@ class CalibrationMonitor(Watch):
     alpha: float = 0.01
     tolerance: float = 0.1
     average_run_length: float | None = None
+    by: object = None
     response: str = "auto"
     outputs: str = "auto"
     classes: object = None
@@ -225,8 +236,8 @@ class CalibrationMonitor(Watch):
             )
         return open_backbone(estimator, Opening("probabilities", outputs=outputs, exact=True, takes_places=True))
 
-    def _watch(self, X, y, groups):
-        X = dataset_behind(X, any_order=y is None and groups is None)
+    def _watch(self, X, y, groups, by):
+        X = dataset_behind(X, any_order=y is None and groups is None and by is None)
         ignored = getattr(calibrator_in(self._frozen_part()), "ignore_index", self.ignore_index)
         with recording() as recorded:
             logits, labels, known = read_watched(self._backbone, X, y, self._outputs, ignored)
@@ -235,11 +246,12 @@ class CalibrationMonitor(Watch):
             self._outputs = OutputLayer(logits.shape[1])
         outputs = self._outputs
         null = null_betas(self.tolerance)
+        parts = self._numbered(by, len(logits))
         if self._begins:
             self.classes_ = classes
-            self._frequencies = np.zeros((outputs.n_labels or 1, 2, 2 if outputs.n_labels else len(classes)))
+            frequencies = np.zeros((outputs.n_labels or 1, 2, 2 if outputs.n_labels else len(classes)))
             self.n_missing_ = 0
-            self._start(Evidence(totals=np.zeros(N_SUMS), patience=1.0, learns=True))
+            self._start(Evidence(totals=np.zeros(N_SUMS), patience=1.0, learns=True, memory=frequencies), parts)
             if self._backbone.guesses_response:
                 tell(look_for_probabilities(logits, outputs))
         y_encoded = np.full(known.shape, -1)
@@ -256,18 +268,30 @@ class CalibrationMonitor(Watch):
             logits,
             likely_labels(log_p, torch.from_numpy(y_encoded)) if self.estimator is None else None,
         )
-        self._take_on(self._bets(log_p.numpy().reshape(*known.shape, -1), y_encoded, rows, sizes, null))
-        self.temperature_, gain = best_temperature(self._evidence.totals - self._evidence.before)
-        self.refit_from_ = self._evidence.newest
-        self.gain_ = gain / max(1, self.n_samples_ - self.refit_from_)
+        self._take_on(
+            rows, sizes, parts, partial(self._bets, log_p.numpy().reshape(*known.shape, -1), y_encoded, null)
+        )
+        values = self._values_of(self._evidence)
+        self.temperature_, self.gain_, self.refit_from_ = (
+            values[name] for name in ("temperature", "gain", "refit_from")
+        )
 
-    def _bets(self, log_p, y_encoded, samples, sizes, null):
-        """Yield log e-values and sums of some units after the other, of so many samples each, one after another.
+    def _values_of(self, evidence):
+        temperature, gain = best_temperature(evidence.totals - evidence.before)
+        gain /= max(1, evidence.n_samples - evidence.newest)
+        return {"temperature": temperature, "gain": gain, "refit_from": evidence.newest}
+
+    def _part_in_words(self, told):
+        return f"and a refit of T on its labels, to {told['temperature']:.3g}, would win {told['gain']:.2g} nats each"
+
+    def _bets(self, log_p, y_encoded, null, samples, sizes, evidence):
+        """Yield log e-values, sums and the memory after some units, of so many samples each, one after another.
 
         A sample has one or several labels, or places, -1 where one isn't known: log-probabilities are (n, R, K).
         """
         n_rows = math.prod(log_p.shape[:-1])
         n_columns = max(log_p.shape[-1], N_SUMS)
+        frequencies = evidence.memory
         step = max(1, len(sizes) * _MAX_ENTRIES // max(1, n_rows * n_columns))
         for first in range(0, len(sizes), step):
             those = sizes[first : first + step]
@@ -276,12 +300,12 @@ class CalibrationMonitor(Watch):
             rows = log_p[chosen][known], y_encoded[chosen][known]
             label = known.nonzero()[1] if self._outputs.n_labels else np.zeros(len(rows[1]), dtype=np.int64)
             n_rows = np.add.reduceat(known.sum(1), those.cumsum() - those)
-            weights, self._frequencies = class_weights(*rows, label, n_rows, self._frequencies)
+            weights, frequencies = class_weights(*rows, label, n_rows, frequencies)
             log_e_values, sums = bets_on(*rows, weights, null)
             # However dependent samples of a unit, or labels of a sample, are: the mean of e-values is one.
             firsts = n_rows.cumsum() - n_rows
             log_e_values = np.logaddexp.reduceat(log_e_values, firsts) - np.log(n_rows)[:, None]
-            yield log_e_values, np.add.reduceat(sums, firsts) / n_rows[:, None]
+            yield log_e_values, np.add.reduceat(sums, firsts) / n_rows[:, None], frequencies
 
     def _names(self, y, n_columns, labels):
         """Names of the columns."""

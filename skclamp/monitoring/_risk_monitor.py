@@ -42,15 +42,22 @@ class RiskMonitor(Watch):
     average_run_length : float, default=None
         Mean number of labels between false alarms of a second test, such as 10,000; it raises `change_alarm_`, sooner
         than `alarm_` after a long past, and some time by chance. None leaves it out.
+    by : array-like of shape (n_parts,), default=None
+        Names of the parts to watch each by itself, as of `CalibrationMonitor`.
 
     Attributes
     ----------
     log_e_value_ : float
         Logarithm of the e-value, the present evidence against the null hypothesis.
     p_value_ : float
-        One over the largest e-value so far, at most 1: a p value whenever one looks.
+        One over the largest e-value so far, at most 1: a p value whenever one looks. By part the least of them all,
+        each over its share of `alpha`.
     alarm_ : bool
         Whether it has been at most `alpha`.
+    parts_ : dict
+        Of each part, the strongest evidence first, a dict of `n_samples`, `log_e_value`, `p_value`, over its share of
+        alpha, `alarm`, `since` and `risk`, as the attributes of these names are of all samples together. Only where
+        samples came with their parts.
     never_true_ : bool
         Whether there was an alarm of the held-out samples that `fit` was given; only after `fit`.
     change_alarm_ : bool
@@ -121,6 +128,7 @@ class RiskMonitor(Watch):
     target_risk: float | None = None
     alpha: float = 0.01
     average_run_length: float | None = None
+    by: object = None
 
     _parameter_constraints = {"target_risk": [FINITE, None]}
 
@@ -135,7 +143,7 @@ class RiskMonitor(Watch):
             raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(selective).__name__}")
         return selective._backbone
 
-    def _watch(self, X, y, groups):
+    def _watch(self, X, y, groups, by):
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None: labels are taken from y alone")
         labels, missing = split_missing(y)
@@ -152,11 +160,12 @@ class RiskMonitor(Watch):
                 f"watched, a threshold of {before[0]:g}; got one of {answered_by[0]:g}: it was fitted "
                 "again. fit starts a new watch"
             )
+        parts = self._numbered(by, len(answered))
         if self._begins:
             self.classes_ = to_numpy(selective.classes_)
             self._answered_by = answered_by
             self.n_abstained_ = self.n_missing_ = 0
-            self._start(Evidence(totals=np.zeros(1), patience=_PATIENCE, learns=False))
+            self._start(Evidence(totals=np.zeros(1), patience=_PATIENCE, learns=False), parts)
         self.n_abstained_ += int((~answered).sum())
         self.n_missing_ += int((answered & missing).sum())
         there = answered & ~missing
@@ -166,12 +175,22 @@ class RiskMonitor(Watch):
         rows, sizes = self._new_units(X, prints_of(X, [], len(there)), y_encoded, there, groups)
         target, low, span = scale
         losses = selective._losses(y_encoded, columns, low, span)
-        # An e-value is linear in the loss: the mean of those of a group is that of the mean.
-        unit = np.arange(len(sizes)).repeat(sizes)
-        losses = np.bincount(unit, losses[rows])[:, None] / sizes[:, None]
-        self._take_on([(np.log1p((_ODDS - 1) * losses) - np.log1p((_ODDS - 1) * target), losses)])
-        n_samples = self.n_samples_
-        self.risk_ = self._risk(self._evidence.totals[0] / n_samples) if n_samples else np.nan
+
+        def bets(rows, sizes, evidence):
+            # An e-value is linear in the loss: the mean of those of a group is that of the mean.
+            unit = np.arange(len(sizes)).repeat(sizes)
+            means = np.bincount(unit, losses[rows])[:, None] / sizes[:, None]
+            yield np.log1p((_ODDS - 1) * means) - np.log1p((_ODDS - 1) * target), means, None
+
+        self._take_on(rows, sizes, parts, bets)
+        self.risk_ = self._values_of(self._evidence)["risk"]
+
+    def _values_of(self, evidence):
+        n_samples = evidence.n_samples
+        return {"risk": self._risk(evidence.totals[0] / n_samples) if n_samples else np.nan}
+
+    def _part_in_words(self, told):
+        return f"the risk {told['risk']:.3g}"
 
     def _risk(self, mean_loss):
         """The user's word for a mean of losses from 0 to 1."""

@@ -243,9 +243,9 @@ def test_parameters_have_rules(params, message):
 
 
 def test_messages():
-    with pytest.raises(TypeError, match="groups alone, each sample once; got 'sample_weight'"):
+    with pytest.raises(TypeError, match="groups and by alone, each sample once; got 'sample_weight'"):
         CalibrationMonitor().partial_fit(LOGITS, Y, sample_weight=np.ones(600))
-    with pytest.raises(TypeError, match="a monitor takes X, y and groups alone, .* got 'cluster'"):
+    with pytest.raises(TypeError, match="a monitor takes X, y, groups and by alone, .* got 'cluster'"):
         CalibrationMonitor().fit(LOGITS, Y, cluster=Y)
     with pytest.raises(ValueError, match=r"groups must have shape \(600,\), .* got shape \(599,\)"):
         watch(LOGITS, Y, groups=Y[1:])
