@@ -435,12 +435,14 @@ class ReliabilityDisplay:
             draw_histogram(self.histogram_ax_, histogram, self.event, self.counted)
         ax.set_ylabel(words_of(self.event)[0])
         ax.tick_params(labelbottom=False)
-        shown = list((self.parts or {}).values())[:_MOST_PARTS]
-        for part in shown:
+        parts = list((self.parts or {}).values())
+        for part in parts[:_MOST_PARTS]:
             part.plot(ax=ax, line=True)
         title = None if line else summary
-        if shown:
-            title = f"the {len(shown)} worst of {len(self.parts):,} parts"
+        if parts:
+            title = "parts, the worst first"
+            if len(parts) > _MOST_PARTS:
+                title = f"the {_MOST_PARTS} worst of {len(parts):,} parts"
         legend_above(ax, title, ncols=2 if ax.patches else 1)
         return self
 
@@ -468,10 +470,10 @@ def _parts_of(rows, groups, by):
         if groups is not None and len(set(groups[own].tolist())) < 2:
             raise ValueError(f"by must leave each part two groups at least, to tell how they vary; got one in {name!r}")
         taken = own.repeat(n_each)
-        weight = rows.proba.weight
-        proba = Probabilities(rows.proba.values[taken], None if weight is None else weight[taken], n_each)
-        proba.dtype, proba.is_event = rows.proba.dtype, rows.proba.is_event
-        if proba.masses.any():
+        if rows.proba.masses[taken].any():
+            weight = None if rows.proba.weight is None else rows.proba.weight[taken]
+            proba = Probabilities(rows.proba.values[taken], weight, n_each)
+            proba.dtype, proba.is_event = rows.proba.dtype, rows.proba.is_event
             part = replace(rows, y_encoded=rows.y_encoded[taken], proba=proba, of_samples=None)
             yield part, None if groups is None else groups[own], str(name)
 

@@ -268,9 +268,7 @@ class CalibrationMonitor(Watch):
             logits,
             likely_labels(log_p, torch.from_numpy(y_encoded)) if self.estimator is None else None,
         )
-        self._take_on(
-            rows, sizes, parts, partial(self._bets, log_p.numpy().reshape(*known.shape, -1), y_encoded, null)
-        )
+        self._take_on(rows, sizes, parts, partial(self._bets, log_p.numpy().reshape(*known.shape, -1), y_encoded, null))
         values = self._values_of(self._evidence)
         self.temperature_, self.gain_, self.refit_from_ = (
             values[name] for name in ("temperature", "gain", "refit_from")

@@ -48,7 +48,8 @@ def test_alpha_is_divided():
     """A part's evidence is that of a monitor of its own, which has an eighth of alpha where there are four."""
     monitor = CalibrationMonitor().partial_fit(LOGITS, CHANGED, by=SITES)
     for name, told in monitor.parts_.items():
-        own = CalibrationMonitor(alpha=0.01 / 8).partial_fit(LOGITS[SITES == name], CHANGED[SITES == name])
+        those = np.equal(SITES, name)
+        own = CalibrationMonitor(alpha=0.01 / 8).partial_fit(LOGITS[those], CHANGED[those])
         assert told["log_e_value"] == own.log_e_value_
         assert told["p_value"] == pytest.approx(min(1, 8 * own.p_value_))
         assert (told["alarm"], told["since"], told["temperature"]) == (own.alarm_, own.since_, own.temperature_)

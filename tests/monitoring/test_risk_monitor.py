@@ -223,7 +223,7 @@ def test_clones_have_seen_nothing_and_share_the_estimator():
     assert (
         twin.get_params()
         == monitor.get_params()
-        == {"estimator": SELECTIVE, "alpha": 0.05, "target_risk": 0.2, "average_run_length": None}
+        == {"estimator": SELECTIVE, "alpha": 0.05, "target_risk": 0.2, "average_run_length": None, "by": None}
     )
     assert "alpha=0.05" in repr(twin) and "SelectiveClassifier" in repr(twin)
     for use in (twin.summary, twin.plot, lambda: twin.save("nowhere")):
