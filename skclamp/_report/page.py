@@ -18,6 +18,8 @@ from ..clamping import NeuralClampingCalibrator
 from ..display._perturbation_panels import panels_of, view_panels
 
 MAX_BYTES = 4 * 10**6
+# Of a test set: the worst ones are shown.
+_MAX_PARTS = 50
 # Together they are one module, in this order.
 _SCRIPTS = (
     *("numbers", "charts", "panels", "state", "head", "reliability", "classes", "mistakes"),
@@ -88,20 +90,28 @@ def _data(comparison, content):
     rows = []
     for row in comparison.rows:
         calibrator = comparison.calibrators.get(row.name)
-        # What isn't a number is None.
-        scores = {name: None if value != value else value for name, value in asdict(row).items()}
+        scores = _without_nan(row)
         rows.append({**scores, "group": "as it is" if calibrator is None else calibrator._tags.group})
+    parts = [[_without_nan(own) for own in comparison.parts.get(row.name, ())] for row in comparison.rows]
     return {
         **content,
         "alpha": comparison.alpha,
         "networkTimes": comparison.network_times,
         "rows": rows,
+        # Of each row, the worst first; the file holds so many.
+        "parts": [own[:_MAX_PARTS] for own in parts],
+        "nParts": max(map(len, parts)),
         "sizes": [part.columns.shape[1] for part in cells],
         "effects": [part.effect for part in cells],
         # Columns over all cells one after another, then all floors, as float64.
         "cells": _base64(zlib.compress(np.append(columns, floors).astype("<f8").tobytes(), 9)),
         "answers": [content["answers"][row.name] for row in comparison.rows],
     }
+
+
+def _without_nan(scores):
+    """Scores by name; what isn't a number is None."""
+    return {name: None if value != value else value for name, value in asdict(scores).items()}
 
 
 def _perturbation(name, calibrator, channel_names):

@@ -7,6 +7,7 @@ from html import escape
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from tabulate import tabulate
 
 from .._report.answers import page_content
@@ -20,8 +21,12 @@ from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..exceptions import CalibrationSetWarning
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
+from ._parts import scores_of_parts
 from ._scoring import CalibratorScores, Scoring, compare_losses
 from ._shared_logits import SharedLogits
+
+# In the short table.
+_MOST_PARTS = 5
 
 
 class CalibratorComparison:
@@ -45,6 +50,8 @@ class CalibratorComparison:
         Level of the tests.
     content : dict, default=None
         What a page tells of the samples, sums over them for its diagrams among it; None makes no page.
+    parts : dict of list of PartScores, default=None
+        Scores by part of the test set, of each calibrator, the worst part first; None where there are no parts.
 
     Attributes
     ----------
@@ -53,6 +60,11 @@ class CalibratorComparison:
     calibrators : dict
         Fitted calibrators by name, each a calibrator of the estimator that was compared; those that came fitted are
         themselves.
+    parts : dict of list of PartScores
+        By name of a row, its scores on each part of the test set that `by` named: `part`, `n_samples`, `nll`, `gain`
+        on the uncalibrated estimator and its standard error `gain_se`, `ece`, and its `ece_floor` and
+        `ece_floor_quantile`. The worst part comes first: the one whose ECE is farthest above the quantile of its floor.
+        Empty without `by`.
 
     See Also
     --------
@@ -73,11 +85,12 @@ class CalibratorComparison:
     True
     """
 
-    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, content=None):
+    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, content=None, parts=None):
         self.rows = sorted(rows, key=lambda row: row.nll)
         self.calibrators = calibrators
         self.network_times = network_times
         self.alpha = alpha
+        self.parts = parts or {}
         self._content = content
         self._about = content or {"event": -1, "areLabels": False, "nPlaces": 0, "nGroups": 0}
 
@@ -101,16 +114,25 @@ class CalibratorComparison:
         """Names of the rows that can't be told from the best, and of the best itself, the lowest NLL first."""
         return [row.name for row in self.rows if row.tied]
 
-    def to_frame(self):
+    def to_frame(self, *, parts=False):
         """The scores as a pandas DataFrame, indexed by the calibrators' names.
+
+        Parameters
+        ----------
+        parts : bool, default=False
+            Whether rows are of parts of the test set, indexed by calibrator and part, the worst first.
 
         Returns
         -------
         pandas.DataFrame
-            Columns as the attributes of `CalibratorScores`.
+            Columns as the attributes of `CalibratorScores` or, of parts, as those in `parts`.
 
         Raises
         ------
+        TypeError
+            If `parts` isn't True or False.
+        ValueError
+            If there are no parts, as the comparison had no `by`.
         ImportError
             If pandas isn't installed.
         """
@@ -118,7 +140,63 @@ class CalibratorComparison:
             import pandas as pd
         except ImportError as error:
             raise ImportError("a DataFrame needs pandas: pip install pandas") from error
-        return pd.DataFrame([asdict(row) for row in self.rows]).set_index("name")
+        if not check_flag(parts, "parts"):
+            return pd.DataFrame([asdict(row) for row in self.rows]).set_index("name")
+        if not self.parts:
+            raise ValueError("parts must be False for a comparison without by; got True")
+        return pd.DataFrame(self._rows_of_parts()).set_index(["name", "part"])
+
+    def _rows_of_parts(self):
+        return [{"name": row.name, **asdict(own)} for row in self.rows for own in self.parts.get(row.name, ())]
+
+    def summary(self):
+        """Tell in words which calibrator to take and, by part, where it is worst.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import TemperatureScaling, compare_calibrators
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(scale=3.0, size=(2000, 3))
+        >>> site = np.arange(2000) % 2
+        >>> temperature = np.where(site, 4.0, 1.0)[:, None]
+        >>> y = (logits / temperature + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> halves = logits[:1000], y[:1000], logits[1000:], y[1000:]
+        >>> comparison = compare_calibrators(None, *halves, calibrators=[TemperatureScaling()], by=site[1000:])
+        >>> print(comparison.summary())
+        TemperatureScaling has the lowest NLL, 0.757. Of 2 parts 2 have an ECE above the 95 % quantile of its floor, as
+        one in 20 has by chance. The worst is 0: ECE 16.2 % (floor 4.6 %), NLL 0.550. Calibration makes 1 worse by more
+        than two standard errors, most of all 0: by 0.092 ± 0.018.
+        """
+        best = self.rows[0]
+        words = f"{best.name} has the lowest NLL, {best.nll:.3f}"
+        others = [name for name in self.tied if name != best.name]
+        words += f"; not told from it: {', '.join(others)}." if others else "."
+        parts = self.parts.get(best.name)
+        if not parts:
+            return words
+        worst = parts[0]
+        if np.isnan(worst.excess):
+            return f"{words} Each part is of one group: what of its ECE is chance isn't known."
+        above = sum(own.excess > 0 for own in parts)
+        words += (
+            f" Of {len(parts):,} parts {above:,} have an ECE above the 95 % quantile of its floor, as one in 20 has by "
+            f"chance. The worst is {worst.part}: ECE {100 * worst.ece:.1f} % (floor {100 * worst.ece_floor:.1f} %), "
+            f"NLL {worst.nll:.3f}."
+        )
+        worse = [own for own in parts if own.gain < -2 * own.gain_se]
+        if worse:
+            least = min(worse, key=lambda own: own.gain)
+            words += (
+                f" Calibration makes {len(worse):,} worse by more than two standard errors, most of all {least.part}: "
+                f"by {-least.gain:.3f} ± {least.gain_se:.3f}."
+            )
+        return words
 
     def plot(self, *, axes=None):
         """Draw the differences of NLL to the best calibrator, and the ECE with its interval and noise floor.
@@ -203,11 +281,14 @@ class CalibratorComparison:
         """
         if check_flag(wide, "wide"):
             table = tabulate([asdict(row) for row in self.rows], headers="keys", floatfmt=".4f")
+            if self.parts:
+                table += f"\n\n{tabulate(self._rows_of_parts(), headers='keys', floatfmt='.4f')}"
             return f"{table}\n\n{textwrap.fill(self._notes(), 120)}"
         event = "" if self._event is None else f"\nECE: of P({self._event})."
         return (
             f"{self._deciding_columns('simple')}\n"
             f"acc., ECE in %; floor: ECE if calibrated; ~: tied. More: to_string(wide=True).{event}"
+            + ("" if not self.parts else f"\n\n{self._caption_of_parts()}\n{self._columns_of_parts('simple')}")
         )
 
     def __str__(self):
@@ -216,7 +297,11 @@ class CalibratorComparison:
     __repr__ = __str__
 
     def _repr_html_(self):
-        return f"{self._deciding_columns('html')}\n<p>{escape(self._notes(), quote=False)}</p>"
+        table = f"{self._deciding_columns('html')}\n<p>{escape(self._notes(), quote=False)}</p>"
+        if self.parts:
+            caption = escape(self._caption_of_parts(), quote=False)
+            table += f"\n<p>{caption}</p>\n{self._columns_of_parts('html')}"
+        return table
 
     @property
     def _event(self):
@@ -237,6 +322,25 @@ class CalibratorComparison:
             for row in self.rows
         ]
         rows[0]["- best"] = "best"
+        return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
+
+    def _caption_of_parts(self):
+        n_parts = len(self.parts[self.best])
+        shown = f"the {_MOST_PARTS} worst of {n_parts:,} parts" if n_parts > _MOST_PARTS else "by part, the worst first"
+        return f"{self.best}, {shown}; gain on uncalibrated:"
+
+    def _columns_of_parts(self, style):
+        """Return scores of the best calibrator on the worst parts, in 80 columns where names aren't long."""
+        rows = [
+            {
+                "part": str(own.part),
+                "samples": f"{own.n_samples:,}",
+                "NLL": f"{own.nll:.3f}",
+                "gain": f"{own.gain:.3f} ± {own.gain_se:.3f}",
+                "ECE (floor)": f"{100 * own.ece:.1f} ({100 * own.ece_floor:.1f})",
+            }
+            for own in self.parts[self.best][:_MOST_PARTS]
+        ]
         return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
 
     def _notes(self):
@@ -277,6 +381,7 @@ def compare_calibrators(
     params=None,
     groups=None,
     groups_test=None,
+    by=None,
     n_bins=15,
     n_resamples=1000,
     n_draws=200,
@@ -328,6 +433,10 @@ def compare_calibrators(
         which a warning tells. The ECE's floor is widened by how much more the sums of groups'
         residuals vary than those of as many independent samples. It is mostly lower than that of
         :func:`~skclamp.metrics.calibration_noise_floor`, whose groups agree as far as they can.
+    by : array-like of shape (n_test_samples,), default=None
+        Names or numbers of the parts that samples of the test set come from, such as sites: every calibrator is scored
+        on each of them by itself, too, the worst first. Parts needn't be independent of each other, which is what
+        `groups_test` are for.
     n_bins : int, default=15
         Bins of the calibration errors.
     n_resamples : int, default=1000
@@ -455,7 +564,7 @@ def compare_calibrators(
         params = dict(params or {})
         if groups is not None:
             params["groups"] = groups
-        logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose)
+        logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, by, verbose)
         if unasked:
             chosen = default_calibrators(logits, random_state)
         return _compare(chosen, logits, (X_cal, y_cal), alpha, options, n_jobs, unasked)
@@ -476,7 +585,9 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
         runs_network = came_fitted or isinstance(calibrator, NeuralClampingCalibrator)
         (rest if runs_network else of_logits).append(name)
     y_proba, seconds = logits.uncalibrated()
-    scoring = Scoring(logits.y_test_encoded, logits.outputs, logits.classes, y_proba, logits.units, **options)
+    scoring = Scoring(
+        logits.y_test_encoded, logits.outputs, logits.classes, y_proba, logits.units, logits.parts, **options
+    )
 
     def compared(name):
         calibrator = calibrators[name]
@@ -496,9 +607,14 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
     found = dict(bar)
     fitted = {name: found[name][0] for name in calibrators if found[name]}
     scored = {UNCALIBRATED: scoring(0.0, y_proba, seconds), **{name: found[name][1] for name in fitted}}
-    scores, losses, cells, answers = zip(*scored.values(), strict=True)
+    scores, losses, cells, answers, of_parts = zip(*scored.values(), strict=True)
     differences = compare_losses(losses, alpha, scoring.units)
     rows = [CalibratorScores(name, **scores[k], **differences[k]) for k, name in enumerate(scored)]
+    parts = {
+        name: scores_of_parts(scoring.parts, errors, own, of_parts[0][1], scoring.units_of_parts)
+        for name, (errors, own) in zip(scored, of_parts, strict=True)
+        if scoring.parts
+    }
     content = page_content(
         scoring,
         len(logits.calibration),
@@ -509,4 +625,4 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
         # A page opens with these two.
         order=[UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))],
     )
-    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, content=content)
+    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, content=content, parts=parts)

@@ -24,6 +24,7 @@ from ..metrics._binning import Probabilities
 from ..metrics._metric import Rows
 from ..metrics._noise_floor import draw_labels
 from ..metrics._proper_scores import brier_losses, log_losses
+from ._parts import error_of_part
 
 # Classes with bins of their own, the most frequent ones, or the worst labels: what a page has room for.
 _MAX_CLASSES_BINNED = 24
@@ -115,6 +116,8 @@ class Scoring:
         Probabilities of the estimator itself.
     unit : ndarray of shape (n_samples,), int
         A number for each sample, shared by those that depend on each other.
+    parts : ndarray of shape (n_samples,) or None
+        Name of the part that each sample comes from.
     n_bins, n_resamples, n_draws, random_state
         As for `compare_calibrators`.
 
@@ -130,9 +133,15 @@ class Scoring:
         Of these samples, the numbers that those share which depend on each other.
     n_places : int
         Of each sample, where there are rows of them; else 0.
+    parts : list
+        Names of the parts of which something is known.
+    units_of_parts : list of ndarrays of int
+        Of each of them the `units`.
     """
 
-    def __init__(self, target, outputs, classes, uncalibrated, unit, *, n_bins, n_resamples, n_draws, random_state):
+    def __init__(
+        self, target, outputs, classes, uncalibrated, unit, parts, *, n_bins, n_resamples, n_draws, random_state
+    ):
         self.classes = classes
         self.n_bins = n_bins
         self.n_draws = n_draws
@@ -152,6 +161,9 @@ class Scoring:
             raise ValueError("y_test must know something of at least 2 samples; got one")
         # Rows that are known.
         self._rows = np.flatnonzero(self._known)
+        self.parts = [] if parts is None else np.unique(parts[self.judging]).tolist()
+        self._of_parts = [self.judging & np.equal(parts, name) for name in self.parts]
+        self.units_of_parts = [unit[own] for own in self._of_parts]
         proba = self._probabilities(uncalibrated)
         self._hits_before = proba.top_label[1] == self._y
         if self.are_labels:
@@ -173,7 +185,7 @@ class Scoring:
     # The labels are column indices, whichever of them the test set misses.
     @silenced()
     def __call__(self, fit_time, y_proba, predict_time):
-        """Scores by name, the loss of each sample, and of a page the cells and the answers."""
+        """Scores by name, the loss of each sample, the cells and answers of a page, and errors and losses by part."""
         proba = self._probabilities(y_proba)
         y = self._y
         n_bins = self.n_bins
@@ -192,7 +204,7 @@ class Scoring:
         nll, nll_se = self._mean(losses)
         confidence, prediction = proba.top_label
         hits = prediction == y
-        cells = self._cells(proba)
+        cells, errors = self._cells(proba)
         floor, floor_quantile = cells[self.event + 1].floors[self.counts.index(n_bins)]
         known_hits = hits[self._rows]
         gain, gain_se = self._mean(self._of_samples(hits.astype(float) - self._hits_before))
@@ -227,7 +239,8 @@ class Scoring:
             classes=self.classes,
             are_labels=self.are_labels,
         )
-        return scores, losses, cells, {"accuracy_gain": gain, "accuracy_gain_se": gain_se, **answers}
+        answers |= {"accuracy_gain": gain, "accuracy_gain_se": gain_se}
+        return scores, losses, cells, answers, (errors, [self._of_samples(of_rows, own) for own in self._of_parts])
 
     def _probabilities(self, y_proba):
         """Probabilities of all rows, those without weight that aren't known."""
@@ -251,20 +264,30 @@ class Scoring:
         gains = 1 - np.atleast_1d(self._means(values))[varied] / of_frequencies[varied]
         return float(gains.mean()) if varied.any() else float("nan")
 
-    def _of_samples(self, values):
-        """Values of rows as what each sample adds to their mean: over labels that of each one's rows, else over all."""
-        means = self._means(values)
-        parts = np.where(self._known, values.reshape(self._known.shape) - means, 0)
+    def _of_samples(self, values, own=slice(None)):
+        """Values of rows as what each sample adds to their mean: over labels that of each one's rows, else over all.
+
+        They are those of all samples, or of some that are all there is.
+        """
+        known = self._known[own]
+        values = values.reshape(self._known.shape)[own]
+        axis = None
+        if self.are_labels:
+            axis = 0
+            some = known.any(0)
+            known, values = known[:, some], values[:, some]
+        means = values.mean(axis, where=known)
         # Each label may be known of other samples.
-        parts = parts / self._known.sum(0 if self.are_labels else None)
-        return means.mean() + (parts.sum(1) * (self.judging.sum() / means.size))[self.judging]
+        parts = np.where(known, values - means, 0) / known.sum(axis)
+        judging = known.any(1)
+        return means.mean() + (parts.sum(1) * (judging.sum() / means.size))[judging]
 
     def _mean(self, values):
         """Mean of samples' values, and its standard error."""
         return student_below_zero(*of_groups(values, np.ones(len(values)), self.units))[:2]
 
     def _cells(self, proba):
-        """Cells of the most probable class and of each of the events."""
+        """Cells of the most probable class and of each of the events; and of each part what `error_of_part` returns."""
         confidence, prediction = proba.top_label
         if self.are_labels:
             (p,) = proba.columns([1])
@@ -272,22 +295,25 @@ class Scoring:
             events = [(rows, p, 1) for rows in (self._rows, *of_labels)]
         else:
             events = [(self._rows, *own) for own in zip(proba.columns(self.columns), self.columns, strict=True)]
+        own_bins = proba.equal_width_edges(self.n_bins)
         cells: list[Any] = []
+        errors: list[Any] = []
         # Draws of all rows would be large together, where a sample has several.
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
-        for rows, p, answer in [(self._rows, confidence, prediction), *events]:
+        for event, (rows, p, answer) in enumerate([(self._rows, confidence, prediction), *events], -1):
+            hits = self._y == answer
+            options = {"dtype": proba.dtype, "units": proba.unit[rows]}
+            # A generator is gone through once.
             drawn = self._drawn(p[rows]) if draws is None else draws == answer
-            cells.append(
-                cells_of(
-                    p[rows],
-                    (self._y == answer)[rows],
-                    drawn,
-                    self.counts,
-                    dtype=proba.dtype,
-                    units=proba.unit[rows],
-                )
-            )
-        return cells
+            cells.append(cells_of(p[rows], hits[rows], drawn, self.counts, **options))
+            if event != self.event:
+                continue
+            for own in self._of_parts:
+                rows = self._rows[own[self._rows // self._n_each]]
+                part = self._drawn(p[rows]) if draws is None else drawn[:, rows]
+                options = {"dtype": proba.dtype, "units": proba.unit[rows]}
+                errors.append(error_of_part(p[rows], hits[rows], part, own_bins, **options))
+        return cells, errors
 
     def _drawn(self, probability):
         """Draws of whether events come true, one after the other."""

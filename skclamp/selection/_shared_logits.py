@@ -19,7 +19,7 @@ from .._judging.paired import numbered
 from .._judging.splits import joined
 from .._looks.dependence import look_for_dependence
 from .._utils.arrays import to_numpy
-from .._utils.labels import group_numbers
+from .._utils.labels import check_groups, group_numbers
 from .._utils.metadata import without_none
 from .._utils.outputs import SOFTMAX, check_columns, check_not_swapped, some_places, understood
 from .._utils.progress import fit_task
@@ -55,11 +55,13 @@ class SharedLogits:
         Column index of each label; of labels that don't exclude each other 0, 1, or -1 where one isn't known.
     units : ndarray of shape (n_samples,), int
         Numbers that test samples share which are copies or of one group.
+    parts : ndarray of shape (n_samples,) or None
+        Names of the parts that test samples come from.
     seconds : tuple of float
         What the logits of either set took.
     """
 
-    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, verbose):
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, by, verbose):
         self.estimator = estimator
         self.shared = shared
         self.verbose = verbose
@@ -106,11 +108,12 @@ class SharedLogits:
             copy.copy(self.backbone),
             X_test,
             y_test,
-            any_order=y_test is None and groups_test is None,
+            any_order=y_test is None and groups_test is None and by is None,
             names=("X_test", "y_test"),
             ignore_index=ignored,
         )
         self.test = found["logits"]
+        self.parts = None if by is None else check_groups(by, len(self.test), "by")
         labels = found["labels"]
         self.seconds = (fit_seconds, test_seconds)
         n_columns = self.test.shape[1]

@@ -16,6 +16,7 @@ from _report_pages import (
     logits_of,
     nasty_comparison,
     numbers,
+    small_comparison,
 )
 from scipy.stats import binomtest
 
@@ -222,6 +223,26 @@ def test_shows_the_wrong_answers_with_their_images(digits, open_page):
         values, _ = numbers(rows.first)
         assert values[:2] == [worst[0]["count"], worst[0]["hits"] / worst[0]["count"]]
         assert values[-1] == worst[0]["times"]
+
+
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationSetWarning")
+def test_shows_parts_the_worst_first(open_page):
+    by = np.where(np.arange(300) % 3, NASTY, "other")
+    comparison = small_comparison(by=by)
+    page = open_page(comparison)
+    for name in comparison:
+        page.select_option("#mistaken", label=name)
+        rows = page.locator("#parts-table tbody tr")
+        parts = comparison.parts[name]
+        assert rows.locator("th").all_text_contents() == [own.part for own in parts]
+        for k, own in enumerate(parts):
+            scores = own.n_samples, own.nll, own.gain, own.gain_se, own.ece, own.ece_floor, own.ece_floor_quantile
+            assert numbers(rows.nth(k))[0] == pytest.approx(scores)
+    assert "Parts of the test set" in page.locator("#parts-caption").text_content()
+    # Of parts that are one group each nothing is known, and of none there is no table.
+    page = open_page(small_comparison(by=by, groups_test=by))
+    assert page.locator("#parts-table tbody tr").first.locator("td").last.text_content() == "– (–)"
+    assert open_page(small_comparison()).locator("#parts-card").is_hidden()
 
 
 def test_shows_images_before_and_after_clamping(digits, open_page):

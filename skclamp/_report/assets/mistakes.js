@@ -13,6 +13,27 @@ function showMistakes() {
   $("wrong-card").hidden = !data.samples;
   $("worst-card").hidden = classes.length === 0;
   $("wrong").replaceChildren(...(wrong.length === 0 ? [] : wrongOf(wrong)));
+  showParts(data.parts[state.mistaken]);
+}
+
+function showParts(parts) {
+  $("parts-card").hidden = parts.length === 0;
+  const those = parts.length < data.nParts ? `The ${parts.length} worst of ${data.nParts.toLocaleString("en")} parts` : "Parts";
+  $("parts-caption").replaceChildren(`${those} of the test set, as ${names[state.mistaken]} leaves them, the worst first`);
+  fillTable($("parts-table"), ["part", "samples", "NLL", "gain ± s.e.", `${scoreName} %`, "floor % (95 %)"], parts.map(partRow));
+}
+
+const tellKnown = (value, told) => (value === null ? "–" : told(value));
+
+function partRow(own) {
+  const nats = (value) => tell(value, digits(value, 4));
+  return rowOf(String(own.part), [
+    tellCount(own.n_samples),
+    nats(own.nll),
+    [nats(own.gain), " ± ", tellKnown(own.gain_se, nats)],
+    tellPercent(own.ece),
+    [tellKnown(own.ece_floor, tellPercent), " (", tellKnown(own.ece_floor_quantile, tellPercent), ")"],
+  ]);
 }
 
 function wrongOf(wrong) {
