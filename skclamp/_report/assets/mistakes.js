@@ -16,11 +16,15 @@ function showMistakes() {
   showParts(data.parts[state.mistaken]);
 }
 
+const PART_HEADS = ["part", "samples", "NLL", "gain ± s.e.", `${scoreName} %`, "floor % (95 %)"];
+
 function showParts(parts) {
   $("parts-card").hidden = parts.length === 0;
-  const those = parts.length < data.nParts ? `The ${parts.length} worst of ${data.nParts.toLocaleString("en")} parts` : "Parts";
-  $("parts-caption").replaceChildren(`${those} of the test set, as ${names[state.mistaken]} leaves them, the worst first`);
-  fillTable($("parts-table"), ["part", "samples", "NLL", "gain ± s.e.", `${scoreName} %`, "floor % (95 %)"], parts.map(partRow));
+  const some = parts.length < data.nParts;
+  const those = some ? `The ${parts.length} worst of ${data.nParts.toLocaleString("en")} parts` : "Parts";
+  const left = `as ${names[state.mistaken]} leaves them, the worst first`;
+  $("parts-caption").replaceChildren(`${those} of the test set, ${left}`);
+  fillTable($("parts-table"), PART_HEADS, parts.map(partRow));
 }
 
 const tellKnown = (value, told) => (value === null ? "–" : told(value));
