@@ -59,8 +59,9 @@ for _ in range(100):
 # --------------------------
 # Each calibrator sees 300 labelled pictures of the light that it is for; the network isn't trained again. Vector
 # scaling, a gain and a bias for each class, stands for what can be done to the outputs alone. In the evening it wins
-# accuracy back, too; but it takes no look whether that is needed, and on so few pictures it overfits a little. To see what the
-# perturbation does, neural clamping has a temperature alone behind it here (``output=None``), no pool of output maps.
+# accuracy back, too; but it takes no look whether that is needed, and on so few pictures it overfits a little. To see
+# what the perturbation does, neural clamping has a temperature alone behind it here (``output=None``), no pool of
+# output maps.
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, VectorScaling
 from skclamp.metrics import negative_log_likelihood

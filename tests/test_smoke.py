@@ -255,6 +255,43 @@ def falls_when_calibrated(thing):
     assert 0 <= thing(y, after) < thing(y, before)
 
 
+@row("metrics.integrated_calibration_index")
+def falls_for_an_event(thing):
+    y, before, after = before_and_after()
+    assert thing(y, after, pos_label=3) < thing(y, before, pos_label=3)
+
+
+@row("metrics.calibration_slope")
+def is_nearer_to_one(thing):
+    y, before, after = before_and_after()
+    assert abs(thing(y, after, pos_label=3) - 1) < abs(thing(y, before, pos_label=3) - 1)
+
+
+@row("metrics.calibration_intercept")
+def is_that_of_half_the_events(thing):
+    assert thing([1, 1, 0, 0], [0.5] * 4) == pytest.approx(0)
+
+
+@row("metrics.net_benefit")
+def pays_to_act(thing):
+    y, _, after = before_and_after()
+    assert 0 < thing(y, after, pos_label=3, threshold=0.2) < np.mean(np.equal(y, 3))
+
+
+@row("metrics.expected_cost")
+def pays_to_ask(thing):
+    y, _, after = before_and_after()
+    wrong = 1 - np.eye(10)
+    assert thing(y, after, costs=np.c_[wrong, np.full(10, 0.3)]) < thing(y, after, costs=wrong)
+
+
+@row("metrics.group_calibration_error", "metrics.multicalibration_error")
+def falls_within_groups(thing):
+    y, before, after = before_and_after()
+    by = np.arange(len(y)) % 2
+    assert thing(y, after, by=by) < thing(y, before, by=by)
+
+
 @row("metrics.predictive_entropy")
 def falls_when_a_network_sees_what_it_knows(thing):
     _, before, after = before_and_after()
@@ -336,6 +373,12 @@ def draws_a_grid(thing):
 def draws_risk_and_coverage(thing):
     classifier, _, test = cancer()
     drawn(thing.from_estimator(classifier, *test, target_risk=0.05))
+
+
+@row("display.NetBenefitDisplay")
+def draws_net_benefit(thing):
+    classifier, _, test = cancer()
+    drawn(thing.from_estimator(classifier, *test))
 
 
 @row("display.MonitorDisplay")

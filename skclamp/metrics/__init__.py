@@ -7,6 +7,14 @@ from ._calibration import (
     expected_calibration_error,
     maximum_calibration_error,
 )
+from ._decisions import (
+    calibration_intercept,
+    calibration_slope,
+    expected_cost,
+    integrated_calibration_index,
+    net_benefit,
+)
+from ._groups import group_calibration_error, multicalibration_error
 from ._kolmogorov_smirnov import ks_calibration_error
 from ._less_biased import debiased_calibration_error
 from ._noise_floor import NoiseFloor, calibration_noise_floor
@@ -36,18 +44,25 @@ __all__ = [
     "area_under_risk_coverage",
     "bootstrap_interval",
     "brier_score",
+    "calibration_intercept",
     "calibration_noise_floor",
     "calibration_refinement",
+    "calibration_slope",
     "classwise_calibration_error",
     "debiased_calibration_error",
     "expected_calibration_error",
+    "expected_cost",
+    "group_calibration_error",
+    "integrated_calibration_index",
     "ks_calibration_error",
     "make_calibration_scorer",
     "maximum_calibration_error",
+    "multicalibration_error",
     "neg_brier_score_scorer",
     "neg_expected_calibration_error_scorer",
     "neg_log_likelihood_scorer",
     "negative_log_likelihood",
+    "net_benefit",
     "paired_bootstrap_test",
     "predictive_entropy",
     "risk_coverage_curve",

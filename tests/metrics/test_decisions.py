@@ -1,0 +1,216 @@
+"""Slope and intercept, the calibration curve's distance, net benefit, expected cost, and errors within groups."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.linear_model import LogisticRegression
+
+from skclamp.display import NetBenefitDisplay
+from skclamp.metrics import (
+    bootstrap_interval,
+    calibration_intercept,
+    calibration_noise_floor,
+    calibration_slope,
+    expected_cost,
+    group_calibration_error,
+    integrated_calibration_index,
+    multicalibration_error,
+    net_benefit,
+)
+
+METRICS = {
+    "slope": calibration_slope,
+    "intercept": calibration_intercept,
+    "ICI": integrated_calibration_index,
+    "E90": partial(integrated_calibration_index, quantile=0.9),
+    "net benefit": partial(net_benefit, threshold=0.3),
+    "cost": partial(expected_cost, costs=[[0, 1], [4, 0]]),
+}
+
+
+def drawn(n_samples=400, slope=0.7, offset=0.4, seed=0):
+    """Events, and probabilities whose log-odds have to be stretched and moved to be theirs."""
+    rng = np.random.default_rng(seed)
+    log_odds = rng.normal(scale=1.5, size=n_samples)
+    return (rng.random(n_samples) < expit(slope * log_odds + offset)).astype(int), expit(log_odds)
+
+
+def test_slope_is_logistic_regressions():
+    y, proba = drawn()
+    weight = np.random.default_rng(1).integers(1, 4, len(y))
+    regression = LogisticRegression(C=np.inf, tol=1e-10).fit(logit(proba)[:, None], y, weight)
+    assert calibration_slope(y, proba, sample_weight=weight) == pytest.approx(regression.coef_[0, 0], abs=1e-5)
+
+
+def test_intercept_makes_the_mean_probability_the_frequency():
+    y, proba = drawn()
+    moved = expit(logit(proba) + calibration_intercept(y, proba))
+    assert moved.mean() == pytest.approx(y.mean(), abs=1e-9)
+    assert calibration_intercept(y, moved) == pytest.approx(0, abs=1e-8)
+
+
+def test_curve_is_lowess_without_robust_steps():
+    """Against a weighted polynomial of degree 1 at each point; all are within a hundredth of the range or alone."""
+    y, proba = drawn(60)
+    fits = []
+    for point in proba:
+        distance = abs(proba - point)
+        width = np.sort(distance)[40 - 1]
+        near = np.where(distance < 0.999 * width, (1 - (distance / width) ** 3) ** 3, 0)
+        near[distance <= 0.001 * width] = 1
+        fits.append(np.polyval(np.polyfit(proba, y, 1, w=np.sqrt(near)), point))
+    distance = abs(proba - fits)
+    # Between points that are nearer than a hundredth of the range R draws a line, too.
+    assert integrated_calibration_index(y, proba) == pytest.approx(distance.mean(), abs=1e-4)
+    assert integrated_calibration_index(y, proba, quantile=0.5) == pytest.approx(np.median(distance), abs=0.01)
+    assert integrated_calibration_index(y, proba, quantile=1.0) == pytest.approx(distance.max(), abs=1e-3)
+
+
+def test_net_benefit_is_vickers_and_elkins():
+    y, proba = drawn()
+    for threshold in (0.0, 0.1, 0.5, 0.9):
+        acts = proba >= threshold
+        expected = (acts & (y == 1)).mean() - (acts & (y == 0)).mean() * threshold / (1 - threshold)
+        assert net_benefit(y, proba, threshold=threshold) == pytest.approx(expected, abs=1e-12)
+    assert net_benefit(y, proba, threshold=0) == pytest.approx(y.mean() - 0 * (1 - y.mean()))
+
+
+def test_costs_choose_decisions_that_needn_be_classes():
+    y_proba = np.array([[0.9, 0.1, 0.0], [0.4, 0.35, 0.25], [0.1, 0.1, 0.8]])
+    costs = [[0, 1, 1, 0.3], [1, 0, 1, 0.3], [1, 1, 0, 0.3]]  # the last decision asks a person
+    assert expected_cost([0, 1, 0], y_proba, costs=costs) == pytest.approx((0 + 0.3 + 1) / 3)
+    assert expected_cost([0, 1, 0], y_proba, costs=np.array(costs)[:, :3]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_weights_are_repetitions(name):
+    y, proba = drawn(120)
+    weight = np.random.default_rng(1).integers(0, 4, len(y))
+    repeated = np.repeat(y, weight), np.repeat(proba, weight)
+    assert METRICS[name](y, proba, sample_weight=weight) == pytest.approx(METRICS[name](*repeated), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["slope", "intercept", "ICI", "net benefit"])
+def test_event_is_told_in_any_way(name):
+    metric = METRICS[name]
+    y, proba = drawn(120)
+    value = metric(y, proba)
+    assert metric(y, np.stack([1 - proba, proba], 1)) == pytest.approx(value, abs=1e-9)
+    named = np.where(y == 1, "ill", "well")
+    assert metric(named, proba, pos_label="ill") == pytest.approx(value, abs=1e-9)
+    three = np.stack([0.5 * (1 - proba), proba, 0.5 * (1 - proba)], 1)
+    assert metric(y, three, labels=[0, 1, 2], pos_label=1) == pytest.approx(value, abs=1e-9)
+    with pytest.raises(ValueError, match="pos_label must name the class that is the event, of 3 classes; got None"):
+        metric(y, three, labels=[0, 1, 2])
+    several = np.stack([y, y], 1), np.stack([proba, proba**2], 1)
+    each = metric(*several, average=None)
+    assert each.shape == (2,)
+    assert metric(*several) == pytest.approx(each.mean())
+
+
+@pytest.mark.parametrize(("metric", "y"), [(calibration_slope, [0, 0, 0]), (calibration_intercept, [1, 1, 1])])
+def test_what_has_no_most_likely_value_is_nan(metric, y):
+    with pytest.warns(UndefinedMetricWarning, match="is the most likely one: y_true must have events"):
+        assert np.isnan(metric(y, [0.1, 0.5, 0.7]))
+
+
+def test_slope_of_separable_events_is_nan():
+    with pytest.warns(UndefinedMetricWarning, match="no slope is the most likely one"):
+        assert np.isnan(calibration_slope([0, 0, 1, 1], [0.1, 0.2, 0.7, 0.9]))
+
+
+def test_groups_that_are_off_each_way():
+    y, proba = drawn(2000, slope=1.0, offset=0.0)
+    by = np.repeat(["A", "B"], 1000)
+    off = np.where(by == "A", 0.8 * proba, proba + 0.2 * (1 - proba))
+    gaps = [abs((y - off)[by == name].mean()) for name in "AB"]
+    assert group_calibration_error(y, off, by=by) == pytest.approx(np.mean(gaps))
+    metric = partial(group_calibration_error, by=by)
+    assert metric(y, proba) < calibration_noise_floor(metric, proba, random_state=0).quantile < metric(y, off)
+
+
+def test_multicalibration_error_is_the_largest_range_of_cumulative_differences():
+    y, proba = drawn(300)
+    proba = proba.round(2)  # of which some are equal
+    by = np.random.default_rng(0).choice(["A", "B", "C"], len(y))
+    each = []
+    for name in "ABC":
+        own = by == name
+        values = np.unique(proba[own])
+        path = [(y - proba)[own & (proba <= value)].sum() for value in values]
+        each.append((max(0, *path) - min(0, *path)) / np.sqrt((proba * (1 - proba))[own].sum()))
+    assert multicalibration_error(y, proba, by=by) == pytest.approx(max(each))
+
+
+def test_multicalibration_error_of_calibrated_groups_is_about_a_brownian_range():
+    y, proba = drawn(20_000, slope=1.0, offset=0.0)
+    each = [multicalibration_error(y[i::40], proba[i::40], by=np.zeros(500)) for i in range(40)]
+    # Of Brownian motion on [0, 1] the range is 1.596 on average.
+    assert np.mean(each) == pytest.approx(1.55, abs=0.2)
+
+
+@pytest.mark.parametrize("metric", [group_calibration_error, multicalibration_error])
+@pytest.mark.parametrize(("by", "what"), [(["A"] * 3, r"by must have shape \(4,\)"), (["A", None] * 2, "by must name")])
+def test_bad_groups(metric, by, what):
+    with pytest.raises(ValueError, match=what):
+        metric([0, 1, 1, 0], [0.1, 0.5, 0.7, 0.2], by=by)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "what"),
+    [
+        (net_benefit, {"threshold": 1}, "threshold"),
+        (net_benefit, {"threshold": "0.1"}, "threshold"),
+        (integrated_calibration_index, {"quantile": 1.5}, "quantile"),
+        (expected_cost, {"costs": [[0, 1]]}, r"costs must be finite numbers of shape \(2, n_decisions\)"),
+        (expected_cost, {"costs": [[0, np.nan], [1, 0]]}, "costs must be finite numbers"),
+    ],
+)
+def test_bad_options(metric, options, what):
+    with pytest.raises((ValueError, TypeError), match=what):
+        metric([0, 1], [0.2, 0.9], **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slope", [1.0, 0.7])
+@pytest.mark.parametrize("n_samples", [200, 2000])
+def test_intervals_cover(n_samples, slope):
+    """Truth in closed form: the slope; and the benefit, of ten million draws."""
+    truth = {
+        "slope": slope,
+        "net benefit": net_benefit(*drawn(10_000_000, slope, seed=99), threshold=0.3),
+    }
+    for name, true in truth.items():
+        intervals = [
+            bootstrap_interval(METRICS[name], *drawn(n_samples, slope, seed=seed), n_resamples=200, random_state=0)
+            for seed in range(200)
+        ]
+        covered = np.mean([interval.low <= true <= interval.high for interval in intervals])
+        assert 0.91 <= covered <= 0.99, name
+
+
+class TestDisplay:
+    def test_curve_and_its_rivals(self):
+        y, proba = drawn()
+        display = NetBenefitDisplay.from_predictions(y, proba, name="net", thresholds=[0.1, 0.5], color="red")
+        assert display.net_benefits == pytest.approx([net_benefit(y, proba, threshold=t) for t in (0.1, 0.5)])
+        assert display.event_rate == pytest.approx(y.mean())
+        assert [line.get_label() for line in display.ax_.lines] == ["act everywhere", "act nowhere", "net"]
+        # Everywhere: as if all were told to have the event.
+        everywhere = display.ax_.lines[0].get_ydata()
+        assert everywhere == pytest.approx([net_benefit(y, np.ones(len(y)), threshold=t) for t in (0.1, 0.5)])
+        assert display.line_.get_color() == "red"
+
+    def test_of_a_classifier(self):
+        y, proba = drawn()
+        classifier = LogisticRegression().fit(logit(proba)[:, None], y)
+        display = NetBenefitDisplay.from_estimator(classifier, logit(proba)[:, None], y)
+        assert display.line_.get_label() == "LogisticRegression"
+        assert len(display.thresholds) == 99
+
+    def test_more_classes_need_one(self):
+        with pytest.raises(ValueError, match="pos_label must name the class"):
+            NetBenefitDisplay.from_predictions([0, 1, 2], np.full((3, 3), 1 / 3))
