@@ -86,6 +86,8 @@ KNOWN = {
         "changes_predictions": CHOICE,
         "n_classes": 200,
     },
+    # A prior holds what the samples don't.
+    "CovariateScaling": {"changes_predictions": BY_CLASS, "warns": frozenset()},
     "DirichletCalibration": MATRIX,
     "HistogramBinning": BINS,
     "IsotonicCalibration": BINS,

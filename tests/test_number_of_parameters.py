@@ -12,6 +12,8 @@ from skclamp import (
 # Of four classes. Networks: weights and offsets of each layer, and the temperature before it.
 PARAMETRIC = {
     "BetaCalibration": 1 + 3 * 4,
+    # Without covariates.
+    "CovariateScaling": 1 + 4,
     "DirichletCalibration": 4 * 4 + 4,
     "EnsembleTemperatureScaling": 1 + 2,
     "IntraOrderPreservingCalibration": 1 + 10 * (4 + 1) + 3 * (10 + 1),

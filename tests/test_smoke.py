@@ -113,6 +113,7 @@ def nll_of(estimator, X, y):
 
 @row(
     "AccuracyPreservingIsotonic",
+    "CovariateScaling",
     "DirichletCalibration",
     "EnsembleTemperatureScaling",
     "IntraOrderPreservingCalibration",

@@ -884,15 +884,19 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if not hasattr(self, "classes_"):
             check_is_fitted(self)
         X = dataset_behind(X)
-        if not isinstance(X, Dataset) and len(getattr(X, "shape", ())) == 2:
-            named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
-            if named or X.shape[1] != getattr(self, "n_features_in_", X.shape[1]):
-                validate_data(self, X, reset=False, skip_check_array=True)
+        self._check_columns(X)
         if isinstance(X, torch.Tensor) and hasattr(self, "estimator_"):
             # The classifier that we fitted was given arrays.
             X = to_numpy(X)
         logits, labels = self._logits(X, labelled)
         return self._transform_rows(normalise, logits, given=self.estimator is None), labels
+
+    def _check_columns(self, X):
+        """Raise unless an array or a frame has the columns of `fit`."""
+        if not isinstance(X, Dataset) and len(getattr(X, "shape", ())) == 2:
+            named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
+            if named or X.shape[1] != getattr(self, "n_features_in_", X.shape[1]):
+                validate_data(self, X, reset=False, skip_check_array=True)
 
     def _logits(self, X, labelled):
         """Hook: logits of X and, if wanted, the labels that it brings, or None."""

@@ -1,6 +1,7 @@
 """Parametric maps of logits: temperature scaling and the richer families that contain it."""
 
 from ._affine import StructuredMatrixScaling, StructuredVectorScaling, VectorScaling
+from ._covariate_scaling import CovariateScaling
 from ._ensemble_temperature_scaling import EnsembleTemperatureScaling
 from ._local_temperature_scaling import LocalTemperatureScaling
 from ._matrix_scaling import DirichletCalibration, MatrixScaling
@@ -23,4 +24,5 @@ __all__ = [
     "StructuredMatrixScaling",
     "MatrixScaling",
     "DirichletCalibration",
+    "CovariateScaling",
 ]

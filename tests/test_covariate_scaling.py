@@ -1,0 +1,337 @@
+"""CovariateScaling: gains and offsets that depend on covariates, and the door through which these come."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from scipy.optimize import minimize
+from sklearn import config_context
+from sklearn.compose import make_column_selector
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.utils.data import Dataset
+
+import skclamp
+from skclamp import CovariateScaling, PlattScaling, TemperatureScaling
+from skclamp._solvers import covariate_terms
+from skclamp.exceptions import CalibrationSetWarning
+from skclamp.metrics import negative_log_likelihood
+
+SITES = np.array(["A", "B", "C"])
+
+
+def two_classes(n_samples=1200, shift=1.0, seed=0):
+    """Logits, labels whose log-odds are higher by site, and a table of the site and of an age that doesn't count."""
+    rng = np.random.default_rng(seed)
+    site = rng.integers(0, 3, n_samples)
+    z = rng.normal(0, 2, n_samples)
+    y = (z + shift * (site - 1) + rng.logistic(size=n_samples) > 0).astype(int)
+    return z, y, pd.DataFrame({"site": SITES[site], "age": rng.normal(50, 10, n_samples)})
+
+
+def several_classes(n_samples=1200, seed=0):
+    rng = np.random.default_rng(seed)
+    site = rng.integers(0, 3, n_samples)
+    Z = rng.normal(0, 2, (n_samples, 4))
+    y = (Z + 2 * np.eye(4)[site] + rng.gumbel(size=Z.shape)).argmax(1)
+    return Z, y, {"site": SITES[site]}
+
+
+class Taken(nn.Module):
+    """A network whose logits are its input."""
+
+    def forward(self, image):
+        return image
+
+
+def test_the_shared_map_is_the_penalised_optimum():
+    z, y, _ = two_classes()
+
+    def loss(w):
+        s = w[0] * z + w[1]
+        return (np.logaddexp(0, s) - y * s).sum() + 2 * (w[0] - 1) ** 2 + w[1] ** 2 / 8
+
+    best = minimize(loss, [1.0, 0.0], tol=1e-10).x
+    calibrator = CovariateScaling().fit(z, y)
+    np.testing.assert_allclose(calibrator.predict_proba(z)[:, 1], 1 / (1 + np.exp(-best[0] * z - best[1])), atol=1e-4)
+    assert calibrator.kept_ == []
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_terms_are_the_greatest_posterior(many):
+    """The gradient of the penalised loss vanishes, for two classes and for more."""
+    z, y, table = several_classes() if many else two_classes()
+    logits = z if many else np.column_stack([np.zeros(len(z)), z])
+    calibrator = CovariateScaling(guard=False).fit(z, y, covariates={"site": table["site"]})
+    found = torch.cat([calibrator.map_.gains[:, None], calibrator.map_.offsets], 1)
+    codes = np.searchsorted(SITES, table["site"])
+    rows = torch.from_numpy(np.column_stack([logits, codes]))
+    label = torch.from_numpy(y)
+
+    def loss(terms):
+        calibrator.map_._buffers.update(gains=terms[:, 0], offsets=terms[:, 1:])
+        nll = nn.functional.cross_entropy(calibrator.map_(rows), label, reduction="sum")
+        of_gains, of_offsets = calibrator.precisions_["site"]
+        penalty = of_gains * terms[1:, 0].square().sum() + of_offsets * terms[1:, 1:].square().sum()
+        held = 4 * (terms[0, 0] - 1).square() + (0 if many else 0.25 * terms[0, 1:].square().sum())
+        return nll + (penalty + held) / 2
+
+    terms = found.clone().requires_grad_()
+    slopes = torch.autograd.grad(loss(terms), terms)[0]
+    # The precision of the offsets that all classes share isn't told.
+    slopes = torch.cat([slopes[0, :1], slopes[1:].flatten()]) if many else slopes
+    assert slopes.abs().max() < 0.5
+
+
+def test_groups_that_differ_are_kept_and_told():
+    z, y, table = two_classes()
+    calibrator = CovariateScaling().fit(z, y, covariates=table)
+    assert calibrator.kept_ == ["site"]
+    assert set(calibrator.gains_) == {"site", "age", "site + age"}
+    maps = calibrator.group_maps_
+    assert maps["category"].tolist() == ["A", "B", "C"]
+    np.testing.assert_allclose(maps["offset"], [-1, 0, 1], atol=0.25)
+    assert "site is kept: 0.0" in calibrator.summary()
+    new, labels, beside = two_classes(seed=1)
+    shared = negative_log_likelihood(labels, CovariateScaling().fit(z, y).predict_proba(new))
+    assert negative_log_likelihood(labels, calibrator.predict_proba(new, beside)) < shared - 0.02
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_groups_cost_next_to_nothing(seed):
+    z, y, table = two_classes(shift=0.0, seed=seed)
+    new, labels, beside = two_classes(shift=0.0, seed=100 + seed)
+    losses = [
+        negative_log_likelihood(labels, CovariateScaling(**how).fit(z, y, covariates=table).predict_proba(new, beside))
+        for how in ({}, {"pooling": "complete"})
+    ]
+    assert losses[0] - losses[1] < 0.002
+
+
+def test_few_units_keep_nothing():
+    z, y, table = two_classes(shift=3.0)
+    unit = np.arange(len(y)) % 49
+    assert CovariateScaling().fit(z, y, covariates=table, groups=unit).kept_ == []
+    assert CovariateScaling().fit(z[:49], y[:49], covariates=table[:49]).kept_ == []
+    assert CovariateScaling().fit(z, y, covariates=table, groups=np.arange(len(y)) % 300).kept_ == ["site"]
+
+
+def test_unseen_categories_have_the_shared_gain_and_offset():
+    z, y, table = two_classes()
+    calibrator = CovariateScaling(guard=False).fit(z, y, covariates=table[["site"]])
+    a, b = calibrator.map_.gains[0].item(), calibrator.map_.offsets[0, 0].item()
+    proba = calibrator.predict_proba(z[:5], {"site": ["Z"] * 5})[:, 1]
+    np.testing.assert_allclose(proba, 1 / (1 + np.exp(-a * z[:5] - b)))
+
+
+def test_weights_are_repetitions_and_zero_is_absence():
+    z, y, table = two_classes(400)
+    times = np.random.default_rng(0).integers(0, 3, len(y))
+    weighted = CovariateScaling(guard=False).fit(z, y, times, covariates=table)
+    again = np.repeat(np.arange(len(y)), times)
+    repeated = CovariateScaling(guard=False).fit(z[again], y[again], covariates=table.iloc[again])
+    expected = repeated.predict_proba(z, table)
+    np.testing.assert_allclose(weighted.predict_proba(z, table), expected, atol=2e-3)
+
+
+def test_columns_of_x_and_a_table_beside_are_alike():
+    z, y, table = two_classes()
+    frame = table.assign(z=z)
+    expected = CovariateScaling().fit(z, y, covariates=table).predict_proba(z, table)
+    for X, covariates in [
+        (frame, ["site", "age"]),
+        (frame, [0, 1]),
+        (pl.from_pandas(frame), ["site", "age"]),
+        (frame.assign(site=frame["site"].astype("category")), ["site", "age"]),
+        (pl.from_pandas(frame).with_columns(pl.col("site").cast(pl.Categorical)), ["site", "age"]),
+        (frame, lambda X: ["site", "age"]),
+        (frame.to_numpy(), [0, 1]),
+    ]:
+        found = CovariateScaling(covariates=covariates).fit(X, y).predict_proba(X)
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+    by_kind = CovariateScaling(covariates=make_column_selector(dtype_exclude="number")).fit(
+        frame.drop(columns="age"), y
+    )
+    assert by_kind.kept_ == ["site"]
+
+
+def test_cross_validation_and_pipelines_need_no_routing():
+    z, y, table = two_classes()
+    frame = table[["site"]].assign(z=z)
+    proba = cross_val_predict(CovariateScaling(covariates=["site"]), frame, y, cv=3, method="predict_proba")
+    shared = cross_val_predict(CovariateScaling(), z[:, None], y, cv=3, method="predict_proba")
+    assert negative_log_likelihood(y, proba) < negative_log_likelihood(y, shared) - 0.02
+
+
+def test_covariates_are_routed():
+    z, y, table = two_classes()
+    with config_context(enable_metadata_routing=True):
+        calibrator = CovariateScaling().set_fit_request(covariates=True).set_score_request(covariates=True)
+        calibrator.set_predict_proba_request(covariates=True)
+        found = cross_validate(calibrator, z, y, cv=3, params={"covariates": table}, scoring=None)
+    assert np.isfinite(found["test_score"]).all()
+
+
+@pytest.mark.parametrize("dataset", [False, True])
+def test_a_network_does_without_the_entries(dataset):
+    z, y, table = several_classes()
+    images = z.astype(np.float32)
+
+    class Items(Dataset):
+        def __len__(self):
+            return len(y)
+
+        def __getitem__(self, index):
+            return {"image": images[index], "site": table["site"][index]}, y[index]
+
+    X = {"image": images, "site": table["site"]}
+    calibrator = CovariateScaling(Taken(), covariates=["site"])
+    calibrator.fit(Items()) if dataset else calibrator.fit(X, y)
+    assert calibrator.kept_ == ["site"]
+    np.testing.assert_allclose(
+        calibrator.predict_proba(Items() if dataset else X),
+        CovariateScaling().fit(images, y, covariates=table).predict_proba(images, table),
+        atol=1e-6,
+    )
+
+
+def test_named_columns_stay_inputs_of_a_classifier_as_it_was_trained():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(1500, 3)), columns=list("abc"))
+    y = (frame["a"] + 2 * (frame["c"] > 0) + rng.logistic(size=1500) > 0).to_numpy().astype(int)
+    frame["high"] = frame["c"] > 0
+    own = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame[["a", "b"]][:500], y[:500])
+    everything = LogisticRegression().fit(frame[:500], y[:500])
+    for classifier in (own, everything):
+        calibrator = CovariateScaling(classifier, covariates=["high"]).fit(frame[500:], y[500:])
+        assert calibrator.predict_proba(frame[500:]).shape == (1000, 2)
+    assert CovariateScaling(own, covariates=["high"]).fit(frame[500:], y[500:]).kept_ == ["high"]
+
+
+def test_around_another_calibrator():
+    z, y, table = several_classes()
+    inner = TemperatureScaling().fit(*several_classes(seed=2)[:2])
+    calibrator = CovariateScaling(inner).fit(z, y, covariates=table)
+    assert calibrator.kept_ == ["site"]
+    expected = CovariateScaling().fit(inner.predict_log_proba(z), y, covariates=table)
+    np.testing.assert_allclose(
+        calibrator.predict_proba(z, table), expected.predict_proba(inner.predict_log_proba(z), table), atol=1e-6
+    )
+
+
+def test_samples_that_fitted_the_calibrator_inside_are_told():
+    z, y, table = several_classes()
+    inner = TemperatureScaling().fit(z, y)
+    with pytest.warns(CalibrationSetWarning, match="holds samples that TemperatureScaling was fitted to, about 100%"):
+        CovariateScaling(inner).fit(z, y, covariates=table)
+
+
+def test_several_labels_are_one_more_block():
+    rng = np.random.default_rng(0)
+    site = rng.integers(0, 3, 800)
+    Z = rng.normal(-1, 2, (800, 3))
+    Y = (Z + (site - 1)[:, None] + [0.0, 1.0, 2.0] + rng.logistic(size=Z.shape) > 0).astype(int)
+    calibrator = CovariateScaling().fit(Z, Y, covariates={"site": SITES[site]})
+    assert calibrator.kept_ == ["label", "site"]
+    assert calibrator.predict_proba(Z, {"site": SITES[site]}).shape == (800, 3)
+    assert calibrator.group_maps_.query("column == 'label'")["offset"].is_monotonic_increasing
+    log_odds = calibrator.transform_logits(Z[:3], {"site": SITES[site[:3]]})
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-log_odds)), calibrator.predict_proba(Z[:3], {"site": SITES[site[:3]]}), atol=1e-9
+    )
+
+
+def test_missing_values_are_a_category_and_an_indicator():
+    z, y, table = two_classes()
+    rng = np.random.default_rng(1)
+    gone = rng.random(len(y)) < 0.3
+    y = np.where(gone, z + 2 + rng.logistic(size=len(y)) > 0, y).astype(int)
+    for column, value in [("site", None), ("age", np.nan)]:
+        changed = table.assign(**{column: table[column].where(~gone, value)})[[column]]
+        calibrator = CovariateScaling(guard=False).fit(z, y, covariates=changed)
+        proba = calibrator.predict_proba(np.zeros(2), changed.loc[[gone.argmax(), (~gone).argmax()]])
+        assert proba[0, 1] > 0.8 > proba[1, 1]
+
+
+def test_constant_columns_drop_and_bools_are_categories():
+    z, y, table = two_classes()
+    beside = {"one": np.ones(len(z)), "same": np.full(len(z), "x"), "is_b": (table["site"] == "B").to_numpy()}
+    calibrator = CovariateScaling(guard=False).fit(z, y, covariates=beside)
+    assert calibrator.kept_ == ["is_b"]
+    assert calibrator.group_maps_["category"].tolist() == [False, True]
+    chosen = CovariateScaling(guard=False, categorical=["code"]).fit(
+        z, y, covariates={"code": np.searchsorted(SITES, table["site"])}
+    )
+    assert chosen.group_maps_["category"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda z, y, t: {"covariates": t[:-1]}, ValueError, "one entry for each of 1200 samples; got 1199 in 'site'"),
+        (
+            lambda z, y, t: {"covariates": t.assign(when=pd.Timestamp("2020-01-01"))},
+            TypeError,
+            "'when' must hold categories or numbers; got datetimes",
+        ),
+        (lambda z, y, t: {"covariates": t.assign(answer=y)}, ValueError, "'answer', which tells it"),
+        (lambda z, y, t: {"covariates": t.assign(age=np.inf)}, ValueError, "'age' must be finite"),
+        (
+            lambda z, y, t: {"covariates": pd.concat([t, t["site"]], axis=1)},
+            ValueError,
+            "columns of different names; got 'site' twice",
+        ),
+    ],
+)
+def test_tables_that_are_refused(change, kind, message):
+    z, y, table = two_classes()
+    with pytest.raises(kind, match=message):
+        CovariateScaling().fit(z, y, **change(z, y, table))
+
+
+def test_left_out_or_given_twice():
+    z, y, table = two_classes()
+    frame = table.assign(z=z)
+    with pytest.raises(ValueError, match="covariates must be given once"):
+        CovariateScaling(covariates=["site"]).fit(frame, y, covariates=table)
+    with pytest.raises(ValueError, match="must be columns of the samples, 'site', 'age', 'z'; got 'nowhere'"):
+        CovariateScaling(covariates=["nowhere"]).fit(frame, y)
+    calibrator = CovariateScaling().fit(z, y, covariates=table)
+    for predict in (calibrator.predict_proba, calibrator.predict, calibrator.transform_logits):
+        with pytest.raises(ValueError, match="covariates must have the columns of fit, \\['site', 'age'\\]: without"):
+            predict(z)
+    with pytest.raises(ValueError, match="covariates must be None, as in fit"):
+        CovariateScaling().fit(z, y).predict_proba(z, table)
+
+
+def test_dense_outputs_are_refused_by_name():
+    with pytest.raises(ValueError, match="which CovariateScaling takes none of"):
+        CovariateScaling().fit(np.zeros((4, 2, 3, 3)), np.zeros((4, 3, 3), dtype=int))
+
+
+def test_what_is_saved_predicts_the_same(tmp_path):
+    z, y, table = two_classes()
+    calibrator = CovariateScaling(guard=False).fit(z, y, covariates=table)
+    calibrator.save(tmp_path / "a.safetensors")
+    again = skclamp.load(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(again.predict_proba(z, table), calibrator.predict_proba(z, table))
+    assert again.group_maps_.equals(calibrator.group_maps_)
+
+
+def test_conjugate_gradients_find_what_newton_does(monkeypatch):
+    z, y, table = two_classes()
+    direct = CovariateScaling(guard=False, pooling="none").fit(z, y, covariates=table).predict_proba(z, table)
+    monkeypatch.setattr(covariate_terms, "_MOST_INVERTED", 1)
+    found = CovariateScaling(guard=False, pooling="none").fit(z, y, covariates=table).predict_proba(z, table)
+    np.testing.assert_allclose(found, direct, atol=1e-3)
+
+
+def test_logits_of_another_scale_are_as_good():
+    z, y, table = two_classes()
+    small, large = (CovariateScaling().fit(s * z, y, covariates=table).predict_proba(s * z, table) for s in (1e-3, 1e3))
+    np.testing.assert_allclose(small, large, atol=1e-3)
+    assert negative_log_likelihood(y, small) < negative_log_likelihood(y, PlattScaling().fit(z, y).predict_proba(z))
