@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
-from sklearn.exceptions import UndefinedMetricWarning
 
 from .._utils.arrays import to_numpy
 from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.parameters import check_number
 from .._utils.warnings import note
+from ..exceptions import CalibrationSetWarning
 from ._metric import FACTS, Facts, of_outputs
 
 # R's `lowess`: the share of the samples that a fit is made to, and how far apart, in parts of the range, fits are.
@@ -57,7 +57,7 @@ def calibration_slope(y_true, y_proba):
 
     Warns
     -----
-    UndefinedMetricWarning
+    CalibrationSetWarning
         If no slope is the most likely one.
 
     References
@@ -131,7 +131,7 @@ def calibration_intercept(y_true, y_proba):
 
     Warns
     -----
-    UndefinedMetricWarning
+    CalibrationSetWarning
         If no offset is the most likely one.
 
     References
@@ -367,7 +367,7 @@ def _undefined(name):
     note(
         f"no {name} is the most likely one: y_true must have events that came true and others that didn't, not told "
         "apart without a mistake",
-        UndefinedMetricWarning,
+        CalibrationSetWarning,
     )
     return np.nan
 

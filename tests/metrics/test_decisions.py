@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 from scipy.special import expit, logit
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression
 
 from skclamp.display import NetBenefitDisplay
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import (
     bootstrap_interval,
     calibration_intercept,
@@ -113,12 +113,12 @@ def test_event_is_told_in_any_way(name):
 
 @pytest.mark.parametrize(("metric", "y"), [(calibration_slope, [0, 0, 0]), (calibration_intercept, [1, 1, 1])])
 def test_what_has_no_most_likely_value_is_nan(metric, y):
-    with pytest.warns(UndefinedMetricWarning, match="is the most likely one: y_true must have events"):
+    with pytest.warns(CalibrationSetWarning, match="is the most likely one: y_true must have events"):
         assert np.isnan(metric(y, [0.1, 0.5, 0.7]))
 
 
 def test_slope_of_separable_events_is_nan():
-    with pytest.warns(UndefinedMetricWarning, match="no slope is the most likely one"):
+    with pytest.warns(CalibrationSetWarning, match="no slope is the most likely one"):
         assert np.isnan(calibration_slope([0, 0, 1, 1], [0.1, 0.2, 0.7, 0.9]))
 
 
