@@ -322,6 +322,47 @@ def test_what_is_saved_predicts_the_same(tmp_path):
     assert again.group_maps_.equals(calibrator.group_maps_)
 
 
+@pytest.mark.parametrize("labels", [False, True])
+def test_module_of_two_inputs(labels):
+    z, y, table = several_classes()
+    table = pd.DataFrame(table).assign(age=np.where(np.arange(len(y)) % 7 == 0, np.nan, np.arange(len(y))))
+    if labels:
+        y = (z + np.random.default_rng(0).logistic(size=z.shape) > 0).astype(int)
+    calibrator = CovariateScaling(Taken(), guard=False).fit(z.astype(np.float32), y, covariates=table)
+    logits = calibrator.module_(torch.from_numpy(z), torch.from_numpy(calibrator.encode(table)))
+    proba = logits.sigmoid() if labels else logits.softmax(1)
+    np.testing.assert_allclose(proba, calibrator.predict_proba(z.astype(np.float32), table), atol=1e-5)
+
+
+def test_module_without_covariates_takes_one_input():
+    z, y, table = two_classes(shift=0.0)
+    calibrator = CovariateScaling().fit(z, y, covariates=table)
+    assert calibrator.kept_ == []
+    proba = calibrator.module_(torch.from_numpy(z)[:, None]).softmax(1)
+    np.testing.assert_allclose(proba, calibrator.predict_proba(z, table), atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_takes_codes_and_numbers(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    z, y, table = several_classes()
+    table = pd.DataFrame(table).assign(age=np.arange(len(y)) % 50)
+    images = z.astype(np.float32)
+    calibrator = CovariateScaling(Taken(), guard=False).fit(images, y, covariates=table)
+    beside = calibrator.encode(table.assign(site=table["site"].where(table["site"] != "B", "new")))
+    inputs = torch.from_numpy(images[:6]), torch.from_numpy(beside[:6])
+    batch = torch.export.Dim("batch", min=2)
+    torch.onnx.export(
+        calibrator.module_.eval(), inputs, tmp_path / "a.onnx", dynamo=True, dynamic_shapes=({0: batch}, {0: batch})
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    feed = dict(zip([entry.name for entry in session.get_inputs()], (images[:9], beside[:9]), strict=True))
+    expected = calibrator.module_(torch.from_numpy(images[:9]), torch.from_numpy(beside[:9]))
+    np.testing.assert_allclose(session.run(None, feed)[0], expected, atol=1e-5)
+
+
 def test_conjugate_gradients_find_what_newton_does(monkeypatch):
     z, y, table = two_classes()
     direct = CovariateScaling(guard=False, pooling="none").fit(z, y, covariates=table).predict_proba(z, table)

@@ -59,13 +59,15 @@ class Problem:
     features : scipy.sparse array of shape (n_samples, n_features)
     block : ndarray of shape (n_features,), int
     pooling : {"partial", "none"}, default="partial"
+    held : tuple of two floats, default=(4.0, 0.25)
+        Precisions of the shared gain and offset around 1 and 0.
     centre : float, default=None
         Features' gains act on log-odds less this, so that their prior doesn't depend on where zero is: their mean.
     """
 
-    def __init__(self, z, y, weight, features, block, pooling="partial", centre=None):
+    def __init__(self, z, y, weight, features, block, pooling="partial", held=_HELD, centre=None):
         self.z, self.y, self.weight, self.features = z, y, weight, features
-        self.block, self.pooling = block, pooling
+        self.block, self.pooling, self.held = block, pooling, held
         self.centre = centre
         if z.ndim == 1 and centre is None:
             self.centre = np.average(z, weights=weight)
@@ -73,8 +75,8 @@ class Problem:
     def take(self, rows=slice(None), blocks=None):
         """Return some samples, or some blocks of features; a centre is theirs."""
         chosen = slice(None) if blocks is None else np.flatnonzero(np.isin(self.block, blocks))
-        features = self.features[rows][:, chosen]
-        return type(self)(self.z[rows], self.y[rows], self.weight[rows], features, self.block[chosen], self.pooling)
+        samples = self.z[rows], self.y[rows], self.weight[rows], self.features[rows][:, chosen]
+        return type(self)(*samples, self.block[chosen], self.pooling, self.held)
 
     @property
     def members(self):
@@ -100,6 +102,17 @@ def predict(problem, learned):
         score = gains[0] * problem.z + by_gain * (problem.z - problem.centre) + by_offset[:, 0]
         return -np.logaddexp(0, np.stack([score, -score], 1))
     return log_softmax((gains[0] + by_gain)[:, None] * problem.z + by_offset, axis=1)
+
+
+def free_gain(problem):
+    """Return the gain that all samples share where next to nothing holds it."""
+    size = np.sqrt(np.average((problem.z**2).reshape(len(problem.z), -1).mean(1), weights=problem.weight))
+    if not 0 < size < np.inf:
+        return 1.0
+    alone = Problem(
+        problem.z / size, problem.y, problem.weight, problem.features[:, :0], problem.block[:0], "none", (_FREE, _FREE)
+    )
+    return float(learn(alone).gains[0] / size)
 
 
 def losses(problem, learned):
@@ -135,7 +148,7 @@ def _two_classes(problem, begin):
     blocks = [[half * width + 1 + each for each in members] for half in (0, 1)]
     centre = np.eye(1, 2 * width)[0]
     precision = np.repeat(_START if problem.pooling == "partial" else (_FREE, _FREE), width)
-    precision[[0, width]] = _HELD
+    precision[[0, width]] = problem.held
     rounds = _ROUNDS if members and problem.pooling == "partial" else 0
     w = centre
     if begin is not None:
@@ -227,7 +240,7 @@ def _many_classes(problem, begin):
     centre[0, 0] = 1.0
     precision = np.empty_like(centre)
     precision[:, 0], precision[:, 1:] = (_START[0], 4 * _START[1]) if problem.pooling == "partial" else (_FREE, _FREE)
-    precision[0, 0] = _HELD[0]
+    precision[0, 0] = problem.held[0]
     members = [1 + each for each in problem.members]
     # The offsets that all share are a block, too.
     first = np.zeros(1, dtype=np.int64)

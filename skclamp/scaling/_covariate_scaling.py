@@ -1,11 +1,15 @@
 """CovariateScaling: a gain and an offset that depend on groups and numbers beside the logits."""
 
+import copy
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 from torch.nn.functional import logsigmoid
 
 from .._backbones.backbone import ArrayBackbone
@@ -17,7 +21,7 @@ from .._judging.splits import folds_of_rows
 from .._looks.diagnosis import look_at_new
 from .._solvers import covariate_terms
 from .._solvers.temperature import log_likelihoods, solve_temperature
-from .._utils.arrays import absent_among, as_given, is_exporting, to_numpy
+from .._utils.arrays import absent_among, as_given, at_least_single, is_exporting, to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import accuracy, check_same_length
 from .._utils.least_probability import raised
@@ -28,14 +32,17 @@ from ..base import BaseCalibrator, Map
 from ..base._map import refuse_absent
 from ..base._tags import MapTags
 from ..exceptions import CalibrationSetWarning
+from ..modules._frozen import evaluating
 from ._covariates import Column, check_lengths, columns_of, learned_columns, split
 
-# Within this and its inverse a temperature leaves the prior at the logits as they are.
-_SAME_SCALE = 4.0
+# A gain of all samples between these leaves the prior at the logits as they are: of large ones, samples soon tell.
+_LOWEST_GAIN, _HIGHEST_GAIN = 0.05, 4.0
 _N_FOLDS = 5
-# Of fewer units nothing is kept; of more a gain is of so many standard errors at least.
+# Of fewer units nothing is kept; of more, what gains so many standard errors and, in nats of all samples, so much: the
+# precisions of blocks come from all samples, which flatters terms of few.
 _FEWEST_UNITS = 50
 _ERRORS = 0.5
+_LEAST_GAIN = 1.5
 # Numbers count up to so many standard deviations from their mean.
 _FARTHEST = 3.0
 # Logits so far below the highest of a row stand for impossible classes.
@@ -47,8 +54,9 @@ _WORST_OF = 20
 class CovariateMap(Map):
     """Gains and offsets of logits by codes of categories and by numbers, which are further columns of the rows.
 
-    ``sizes`` holds the number of categories of each column of codes, ``means``, ``scales`` and ``has_missing`` are of
-    the columns of numbers. Terms are those of the categories, then of the numbers.
+    ``sizes`` holds the number of categories of each column of codes; ``means`` and ``scales`` are of the columns of
+    numbers, and ``missing`` tells which of these have a term for that. Terms are those of the categories, then of the
+    numbers.
     """
 
     def forward(self, rows):
@@ -72,7 +80,9 @@ class CovariateMap(Map):
     def calibrated(self, logits, codes, numbers):
         """Calibrated logits of logits, codes and numbers."""
         terms = torch.cat([self.gains[:, None], self.offsets], 1).to(logits)
-        shared, own = terms[0], torch.zeros_like(terms[0]).expand(len(logits), -1)
+        shared = terms[0]
+        # An exporter takes len for a constant.
+        own = terms.new_zeros(logits.shape[0], terms.shape[1])
         start = 1
         for column, size in enumerate(self.sizes):
             # A category that wasn't seen adds nothing.
@@ -80,8 +90,8 @@ class CovariateMap(Map):
             code = codes[:, column].long()
             own = own + of_column[torch.where(code < 0, size, code)]
             start += size
-        if len(self.has_missing):
-            own = own + features_of(numbers, self.means, self.scales, self.has_missing) @ terms[start:]
+        if len(self.means):
+            own = own + features_of(numbers, self.means, self.scales, self.missing) @ terms[start:]
         if self.n_classes > 2:
             z = _below_the_highest(logits)
             return (shared[0] + own[:, :1]) * z + shared[1:] + own[:, 1:]
@@ -90,13 +100,53 @@ class CovariateMap(Map):
         return torch.stack([logsigmoid(-score), logsigmoid(score)], 1)
 
 
-def features_of(numbers, means, scales, has_missing):
-    """Standardised numbers, their squares, and which are missing, of columns where some were."""
-    missing = numbers.isnan()
-    u = (torch.where(missing, means.to(numbers), numbers) - means.to(numbers)) / scales.to(numbers)
+def features_of(numbers, means, scales, missing):
+    """Standardised numbers, their squares, and whether they are missing, of the columns where some were."""
+    gone = numbers.isnan()
+    u = (torch.where(gone, means.to(numbers), numbers) - means.to(numbers)) / scales.to(numbers)
     u = u.clamp(-_FARTHEST, _FARTHEST)
-    squares = torch.where(missing, torch.zeros_like(u), (u.square() - 1) / 2)
-    return torch.cat([u, squares, missing.to(u)[:, has_missing]], 1)
+    squares = torch.where(gone, torch.zeros_like(u), (u.square() - 1) / 2)
+    return torch.cat([u, squares, *(gone[:, column, None].to(u) for column in missing)], 1)
+
+
+class CovariateModule(nn.Module):
+    """A network, and a map of its logits and of covariates; a module of two inputs that yields calibrated logits.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Yields logits (n, K).
+    of_rows : CovariateMap
+    outputs : OutputLayer
+    """
+
+    def __init__(self, network, of_rows, outputs):
+        super().__init__()
+        self.logits = network
+        self.output = of_rows
+        self.outputs = outputs
+
+    def forward(self, x=None, /, covariates=None, **others):
+        """Calibrated logits; `covariates` (n, n_columns) are what `CovariateScaling.encode` gives."""
+        with nullcontext() if torch.compiler.is_compiling() else evaluating(self.logits):
+            logits = self.logits(x, **others)
+        rows = self.outputs.rows(logits.double())
+        beside = covariates.double()
+        n_labels = self.outputs.n_labels
+        if n_labels:
+            beside = beside.repeat_interleave(n_labels, 0)
+        if n_labels and self.output.of_labels:
+            label = torch.arange(n_labels, dtype=torch.float64, device=logits.device).repeat(logits.shape[0])
+            beside = torch.cat([label[:, None], beside], 1)
+        mapped = self.output(torch.cat([rows, beside], 1))
+        return self.outputs.logits_of_rows(mapped, logits).to(at_least_single(logits))
+
+    def train(self, mode=True):
+        """Set the mode; the network stays in eval mode."""
+        self.training = mode
+        for part in (self.logits, self.output):
+            part.eval()
+        return self
 
 
 @with_shared_docs
@@ -116,8 +166,9 @@ class CovariateScaling(BaseCalibrator):
     offset are held near 1 and 0. A category that wasn't seen adds nothing: such samples have the shared map.
 
     A guard keeps what pays. The shared map, each column of categories alone, all numbers alone, and everything are
-    judged out of fold, folds being of whole groups. What has the lowest NLL is kept where it gains by half a standard
-    error; of fewer than 50 groups, or independent samples, nothing is.
+    judged out of fold, folds being of whole groups, at the precisions of all samples. What has the lowest NLL is kept
+    where it gains by half a standard error and 1.5 nats of all samples; of fewer than 50 groups, or independent
+    samples, nothing is.
 
     Parameters
     ----------
@@ -299,9 +350,6 @@ class CovariateScaling(BaseCalibrator):
         absent = absent_among(rows.logits)
         if absent is not None and absent.any():
             refuse_absent(type(self).__name__)
-        temperature = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, prior=True).temperature
-        # Of logits of another scale the prior would hold what is wrong.
-        scale = 1.0 if 1 / _SAME_SCALE < temperature < _SAME_SCALE else temperature
         categories = [column for column in self._columns if column.levels is not None]
         if n_labels:
             categories.insert(0, Column(None, list(range(n_labels))))
@@ -312,7 +360,9 @@ class CovariateScaling(BaseCalibrator):
         self._columns = [column for block in blocks for column in block]
         wide = self._widened(rows.logits, columns)
         counted = rows.weight.cpu().numpy() > 0
-        problem = _problem(wide[counted], rows.take(torch.from_numpy(counted)), blocks, scale, self.pooling)
+        some = rows.take(torch.from_numpy(counted))
+        scale = _scale_of(some, lambda: covariate_terms.free_gain(_problem(wide[counted], some, blocks, 1.0)))
+        problem = _problem(wide[counted], some, blocks, scale, self.pooling)
         learned, kept = self._chosen(problem, rows, counted, blocks)
         self.kept_ = [_shown(column) for number in kept for column in blocks[number]]
         pairs = learned.precisions.T.tolist()
@@ -349,7 +399,7 @@ class CovariateScaling(BaseCalibrator):
             if -mean > best[3]:
                 best = learned, chosen, after, -mean, error
         learned, chosen, after, gain, error = best
-        if gain <= _ERRORS * error:
+        if gain <= _ERRORS * error + _LEAST_GAIN / weight.sum():
             learned, chosen, after = shared, [], before
         self._held_out = float(np.average(after, weights=weight))
         self._gain = gain if chosen else 0.0
@@ -383,6 +433,42 @@ class CovariateScaling(BaseCalibrator):
             inputs = to_numpy(inputs)
         logits, labels = self._logits(inputs, labelled)
         return self._transform_rows(normalise, logits, given=self.estimator is None, columns=columns), labels
+
+    def encode(self, covariates):
+        """Codes of categories and numbers, as ``module_`` takes them beside the network's inputs.
+
+        Parameters
+        ----------
+        covariates : DataFrame, dict of array-like or array-like of shape (n_samples, n_columns)
+            The covariates alone, with the columns of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_columns), float64
+            Of the columns that are kept: the number of each category, -1 of a new one; then numbers, NaN where missing.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If a covariate of `fit` is missing.
+        """
+        check_is_fitted(self)
+        columns = columns_of(covariates)
+        self._check_covariates(columns)
+        n_samples = len(next(iter(columns.values()), ()))
+        values = [column.coded(columns[column.name]) for column in self._columns if column.name is not None]
+        return np.column_stack(values) if values else np.empty((n_samples, 0))
+
+    @cached_property
+    def module_(self):
+        """A torch module of inputs and `encode`-d covariates; of inputs alone where no covariate is kept."""
+        check_is_fitted(self)
+        if not self._columns:
+            return super().module_
+        network = self._backbone.as_module(type(self).__name__)
+        return CovariateModule(network, copy.deepcopy(self.map_), self._outputs)
 
     def _check_covariates(self, columns):
         """Raise where the covariates of the fit are missing, or are those of nobody."""
@@ -609,7 +695,16 @@ def _named(block):
     return " + ".join(str(_shown(column)) for column in block)
 
 
-def _problem(wide, rows, blocks, scale, pooling):
+def _scale_of(rows, gain):
+    """What logits are divided by, 1 unless they are on another scale, where the prior would hold what is wrong."""
+    temperature = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, prior=True).temperature
+    if _HIGHEST_GAIN >= 1 / temperature >= _LOWEST_GAIN:
+        return 1.0
+    found = gain()
+    return 1 / found if found > _HIGHEST_GAIN or 0 < found < _LOWEST_GAIN else 1.0
+
+
+def _problem(wide, rows, blocks, scale, pooling="partial"):
     """What the solver takes of rows with columns beside."""
     n_classes = rows.logits.shape[1]
     logits = rows.logits.double().cpu() / scale
@@ -635,17 +730,18 @@ def _scales_of(numbers):
     means, scales = (
         torch.tensor([getattr(each, name) for each in numbers], dtype=torch.float64) for name in ("mean", "scale")
     )
-    return means, scales, torch.tensor([column.has_missing for column in numbers], dtype=torch.bool)
+    return means, scales, [place for place, column in enumerate(numbers) if column.has_missing]
 
 
 def _map_of(columns, learned, problem, n_classes, scale, owner):
-    means, scales, has_missing = _scales_of([column for column in columns if column.levels is None])
+    means, scales, missing = _scales_of([column for column in columns if column.levels is None])
     return CovariateMap(
         n_classes=n_classes,
         sizes=[len(column.levels) for column in columns if column.levels is not None],
         means=means,
         scales=scales,
-        has_missing=has_missing,
+        missing=missing,
+        of_labels=bool(columns) and columns[0].name is None,
         gains=learned.gains / scale,
         offsets=learned.offsets,
         deviations=np.sqrt(learned.variances) / np.array([[scale], [1.0]]),
