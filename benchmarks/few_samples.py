@@ -82,6 +82,13 @@ def pixels(rng, n):
     return Sample(y, told, told.max(1).ravel(), true.max(1).ravel())
 
 
+def local(rng, n):
+    """One event a sample, told right but for three of fifteen bins."""
+    told = rng.random(n)
+    true = np.where((told > 0.4) & (told < 0.6), told - 0.4, told)
+    return Sample((rng.random(n) < true).astype(int), told, told, true)
+
+
 def scaled(z, factor=1.0, offset=0.0):
     """Probabilities of log-odds times a factor, and moved."""
     return expit(factor * z + offset)
@@ -94,6 +101,7 @@ PROBLEMS = {
     "two, calibrated": partial(two_classes, told=scaled),
     "two, under-confident": partial(two_classes, told=partial(scaled, factor=0.6)),
     "two, moved": partial(two_classes, told=partial(scaled, offset=1.0)),
+    "local": local,
     "ten classes": ten_classes,
     "eight labels": partial(eight_labels, unknown=0.0),
     "eight labels, half unknown": eight_labels,

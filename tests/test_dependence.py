@@ -180,6 +180,21 @@ def test_intervals_go_by_stretches_of_a_recording(metric):
     assert found.standard_error > 1.2 * max(single.standard_error, by_itself.standard_error)
 
 
+@pytest.mark.parametrize("metric", [brier_score, expected_calibration_error])
+@pytest.mark.parametrize("pad", [100, 900])
+def test_rows_without_weight_are_of_no_recording(metric, pad):
+    """Neither does one hide behind them, nor are its stretches longer, wherever they are."""
+    X, y = stream(0, 300)
+    rng, proba = np.random.default_rng(1), softmax(X, 1)
+    run = partial(bootstrap_interval, metric, n_resamples=100, random_state=0)
+    with pytest.warns(CalibrationSetWarning, match="the order of the rows looks like a recording"):
+        found = run(y, proba)
+    for at in (np.full(pad, 300), np.zeros(pad, int), rng.integers(0, 300, pad)):
+        rows = np.insert(y, at, rng.integers(0, 5, pad)), np.insert(proba, at, rng.dirichlet(np.ones(5), pad), axis=0)
+        with pytest.warns(CalibrationSetWarning, match="the order of the rows looks like a recording"):
+            assert run(*rows, sample_weight=np.insert(np.ones(300), at, 0)) == pytest.approx(found)
+
+
 @pytest.mark.parametrize("n", [50, 600])
 def test_rows_sorted_by_class_and_probability_are_no_recording(n):
     for seed in range(5):

@@ -15,23 +15,24 @@ from ._binning import ROUNDING, ratios
 
 # As large an error in so many draws may be noise, fewer where the most draws are too few for a tail. Hits of a block.
 _N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 2**17
-# Units and groups of pairs. Of more, replicates take less time and groups hold enough for them.
-_MAX_SIZE = 1000
-# What the true probabilities may differ by from those told: the gaps of bins times a factor, slopes and offsets of the
-# log-odds. Steps along each are sums of `_STEPS`.
-_DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
+# Units and groups of pairs. Of more, replicates take less time and groups hold enough for them. With draws, of about
+# 0.1 s.
+_MAX_SIZE, _MAX_WORK = 1000, 2**18
+# What the true probabilities may differ by from those told: the gaps of bins, or what of them noise doesn't explain,
+# times a factor, slopes and offsets of the log-odds. Steps along each are sums of `_STEPS`.
+_DIRECTIONS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, -1, 0], [0, 0, 0, 1], [0, 0, 0, -1]])
 _STEPS = 4 / 2 ** np.arange(10)
 # Probabilities that log-odds are taken of.
 _LEAST = 1e-6
 
 
-def draws_for(tail):
+def draws_for(tail, least=0):
     """Number of draws, and how many as large an error may be noise: fewer lie beyond the quantile of a tail.
 
     Draws of a larger tail are the first of a smaller one's, so that ends are no nearer at a higher level.
     """
-    n_larger = math.floor(tail * (_MAX_DRAWS + 1))
-    return min(math.ceil(_N_LARGER / tail) - 1, _MAX_DRAWS), min(max(n_larger, 1), _N_LARGER)
+    n_draws = min(max(math.ceil(_N_LARGER / tail), least), _MAX_DRAWS + 1)
+    return n_draws - 1, max(math.floor(tail * n_draws * (1 + ROUNDING)), 1)
 
 
 def can_draw(form):
@@ -52,13 +53,16 @@ class DrawnErrors:
         Probability with which each end of the interval may miss the true error.
     random_state : RandomState
         Of the draws.
+    least : int, default=0
+        Number of draws at least, where samples are few enough; more than 4,000 are never taken.
     """
 
-    def __init__(self, form, tail, random_state):
+    def __init__(self, form, tail, random_state, least=0):
         pairs = form.pairs
         units, self._place = np.unique(pairs.unit, return_inverse=True)
         self._form, self._tail = form, tail
-        n_draws, self._n_larger = draws_for(tail)
+        least = min(least, _MAX_WORK // (len(units) + form.groups.shape[1]))
+        n_draws, self._n_larger = draws_for(tail, least)
         uniform = random_state.random_sample((n_draws, len(units)))
         # Blocks take less time and memory.
         self._blocks = np.array_split(uniform, 1 + n_draws * len(self._place) // _BLOCK)
@@ -68,7 +72,7 @@ class DrawnErrors:
         self._told = pairs.confidence @ self._groups
         self._logit = logit(pairs.confidence.clip(_LEAST, 1 - _LEAST))
         self._residual = pairs.residual @ self._groups
-        self._gap = form.groups @ ratios(self._residual, masses @ form.groups)
+        self._gaps = form.groups @ ratios(np.stack([self._residual, form.local]), masses @ form.groups).T
 
     def interval(self):
         """Lower and upper end.
@@ -77,7 +81,7 @@ class DrawnErrors:
         below the value: hardly any of these may show as small a one. Where the value is no noise, its residuals tell
         which directions lead away from the truth: an error says nothing of their sign.
         """
-        n_smaller, n_larger = sum(self._counts(np.zeros(3)))
+        n_smaller, n_larger = sum(self._counts(np.zeros(4)))
         moved = np.array([self._probabilities(each) for each in _DIRECTIONS]) @ self._groups - self._told
         directions = _DIRECTIONS[(moved @ self._residual > 0) | (n_larger >= self._n_larger)]
         least = max(1.0, self._tail * n_smaller)
@@ -115,5 +119,5 @@ class DrawnErrors:
         return self._form.errors(hits @ self._groups - self._told)
 
     def _probabilities(self, step):
-        factor, slope, offset = step
-        return np.clip(expit(np.exp(slope) * self._logit + offset) + factor * self._gap, 0, 1)
+        *factors, slope, offset = step
+        return np.clip(expit(np.exp(slope) * self._logit + offset) + self._gaps @ factors, 0, 1)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from scipy.sparse import csr_array
+from scipy.sparse.linalg import norm
 
 from .._judging.paired import n_effective
 
@@ -22,6 +23,8 @@ BLOCK_SIZE = 2**22
 _N_HALVINGS = 14
 _LARGEST_SCALE = 2**20
 _LEAST_RATIO = 1 / 4
+# Standard errors that noise may have added to the gap of a group.
+_SIGNIFICANT = 2.0
 
 
 class MeanScore:
@@ -123,6 +126,10 @@ class ErrorOfPairs:
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
         self.estimate = self._norm(self._own)
+        # Residuals less what calibrated probabilities show by chance: none is left of most groups that aren't off.
+        residual = self._of_units[0].sum(0)
+        noise = norm(pairs.in_units(groups, np.sqrt((pairs.confidence * (1 - pairs.confidence)).clip(0)))[0], axis=0)
+        self.local = np.sign(residual) * (abs(residual) - _SIGNIFICANT * noise).clip(0)
 
     def sums(self, counts):
         """Path of each resample."""
@@ -139,12 +146,18 @@ class ErrorOfPairs:
     def interval(self, sums, tail):
         """Median-unbiased value and interval: true errors under which a value up to the one found isn't too rare."""
         low, middle = (self.value * self.last_scale(sums, level) for level in (1 - tail, 0.5))
+        if self.local.any():
+            # Noise adds the more, the fewer groups are off.
+            local = copy.copy(self)
+            (local._own,) = self._path(self.local[None], (self.pairs.masses @ self.groups)[None])
+            low = min(low, self._norm(local._own) * local.last_scale(sums + local._own - self._own, 1 - tail))
         high = self.value
         at_zero = self._chance(sums, 0.0)
         if at_zero > 0:
             high *= self.last_scale(sums, tail * at_zero)
         if self._allows_for_noise:
-            high = max(high, min(1.0, self.value + stats.t.isf(tail, self.pairs.n_units - 1) * self.values(sums).std()))
+            n_units = len(np.unique(self.pairs.unit[self.pairs.masses > 0]))
+            high = max(high, min(1.0, self.value + stats.t.isf(tail, n_units - 1) * self.values(sums).std()))
         return middle, min(low, high), high
 
     def last_scale(self, sums, level):
