@@ -171,14 +171,14 @@ def bootstrap_interval(
     Residuals of few samples vary too little in replicates, and not at all where hardly an event came true. So the ends
     of binned and KS errors of about 500 samples or fewer (1,000 with few bins) come from labels drawn from
     probabilities that may be the true ones: those told, moved by the gaps of the bins times a factor, or by a slope or
-    an offset of the log-odds. Where few bins are off, gaps of all lead to a lower end that is too high: gaps less two
-    standard errors, of which the others have next to none left, are tried as well, of replicates too. Rows of a group, labels and places of a sample are drawn together where all of each agree
-    whether they came true, as copies do; others keep their replicates.
+    an offset of the log-odds. Noise adds most to errors that few bins make: the lower end, that of replicates too,
+    allows for gaps of which two standard errors are noise. Rows of a group, labels and places of a sample are drawn
+    together where all of each agree whether they came true, as copies do; others keep their replicates.
 
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
     labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few samples the replicates
-    vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %). None are drawn where
+    vary too little to tell. Where the lower end would be above 0 that takes 199 draws or more (at 95 %). None are drawn where
     it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws are about those of 99.9 %.
     The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance
     for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
@@ -413,17 +413,16 @@ def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups
 def _stretches(rows):
     """Numbers that samples share which are of one stretch, where their order looks like a recording; else None."""
     proba = rows.proba
-    known = proba.masses.reshape(-1, proba.rows_a_sample) > 0
-    of_weight = known.any(1)
-    seen = np.flatnonzero(of_weight)[:MAX_SEEN]
-    some = np.arange(proba.n_samples).reshape(known.shape)[seen].ravel()
-    length = stretch_of(proba.values[some], rows.y_encoded[some], known[seen].ravel(), proba.rows_a_sample)
+    size = proba.rows_a_sample
+    kept = proba.masses.reshape(-1, size).any(1)
+    seen = np.flatnonzero(kept.repeat(size))[: MAX_SEEN * size]
+    length = stretch_of(proba.values[seen], rows.y_encoded[seen], proba.masses[seen] > 0, size)
     if length == 0:
         return None
-    length, told = counted(length, np.count_nonzero(of_weight), "the rows", "groups")
+    length, told = counted(length, kept.sum(), "the rows", "groups")
     note(told, CalibrationSetWarning)
     # Samples without weight are of the stretch before them.
-    return (of_weight.cumsum() - 1).clip(0) // length
+    return (kept.cumsum() - 1).clip(0) // length
 
 
 def _replicates(forms, proba, n_resamples, random_state, n_jobs=None):

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import norm
 
 from .._judging.paired import n_effective
 
@@ -128,8 +127,9 @@ class ErrorOfPairs:
         self.estimate = self._norm(self._own)
         # Residuals less what calibrated probabilities show by chance: none is left of most groups that aren't off.
         residual = self._of_units[0].sum(0)
-        noise = norm(pairs.in_units(groups, np.sqrt((pairs.confidence * (1 - pairs.confidence)).clip(0)))[0], axis=0)
-        self.local = np.sign(residual) * (abs(residual) - _SIGNIFICANT * noise).clip(0)
+        variance = (pairs.confidence * (1 - pairs.confidence)).clip(0)
+        noise = _SIGNIFICANT * np.sqrt((pairs.in_units(groups, variance**0.5)[0] ** 2).sum(0))
+        self.local = residual - residual.clip(-noise, noise)
 
     def sums(self, counts):
         """Path of each resample."""
@@ -137,7 +137,7 @@ class ErrorOfPairs:
 
     def errors(self, residual):
         """Error of each row of residuals' sums, of the sample's weights."""
-        return self._norm(self._path(residual, (self.pairs.masses @ self.groups)[None]))
+        return self._norm(self._path_of(residual))
 
     def values(self, sums, scale=1.0):
         """Error of each resample with the sample's residuals scaled."""
@@ -149,15 +149,14 @@ class ErrorOfPairs:
         if self.local.any():
             # Noise adds the more, the fewer groups are off.
             local = copy.copy(self)
-            (local._own,) = self._path(self.local[None], (self.pairs.masses @ self.groups)[None])
-            low = min(low, self._norm(local._own) * local.last_scale(sums + local._own - self._own, 1 - tail))
+            local._own = self._path_of(self.local[None])
+            low = min(low, self._norm(local._own).item() * local.last_scale(sums + local._own - self._own, 1 - tail))
         high = self.value
         at_zero = self._chance(sums, 0.0)
         if at_zero > 0:
             high *= self.last_scale(sums, tail * at_zero)
         if self._allows_for_noise:
-            n_units = len(np.unique(self.pairs.unit[self.pairs.masses > 0]))
-            high = max(high, min(1.0, self.value + stats.t.isf(tail, n_units - 1) * self.values(sums).std()))
+            high = max(high, min(1.0, self.value + stats.t.isf(tail, self.pairs.n_units - 1) * self.values(sums).std()))
         return middle, min(low, high), high
 
     def last_scale(self, sums, level):
@@ -180,6 +179,9 @@ class ErrorOfPairs:
     def _chance(self, sums, scale):
         """Share of the replicates up to the value found, where the sample's true error were its own times a scale."""
         return (self.values(sums, scale) <= self.estimate * (1 + 1e-12)).mean()
+
+    def _path_of(self, residual):
+        return self._path(residual, (self.pairs.masses @ self.groups)[None])
 
     def _norm(self, path):
         return np.linalg.norm(path, self._order, axis=-1)
