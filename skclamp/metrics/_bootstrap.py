@@ -178,8 +178,9 @@ def bootstrap_interval(
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
     labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few samples the replicates
-    vary too little to tell. Where the lower end would be above 0 that takes 199 draws or more (at 95 %). None are drawn where
-    it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws are about those of 99.9 %.
+    vary too little to tell. Where the lower end would be above 0 that takes 199 draws or more (at 95 %). None are drawn
+    where it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws are about those of
+    99.9 %.
     The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance
     for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
     proof of calibration.

@@ -53,11 +53,11 @@ class DrawnErrors:
         Probability with which each end of the interval may miss the true error.
     random_state : RandomState
         Of the draws.
-    least : int, default=0
+    least : int
         Number of draws at least, where samples are few enough; more than 4,000 are never taken.
     """
 
-    def __init__(self, form, tail, random_state, least=0):
+    def __init__(self, form, tail, random_state, least):
         pairs = form.pairs
         units, self._place = np.unique(pairs.unit, return_inverse=True)
         self._form, self._tail = form, tail
