@@ -118,8 +118,8 @@ def bootstrap_interval(
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
     n_resamples : int, default=1000
-        Number of replicates, and of draws of labels where samples are few: at most about 0.1 s takes, but 199 at least
-        (at 95 %), and never more than 4,000.
+        Number of replicates. Ends that come from labels drawn, of few samples, don't depend on it: they take 599 draws
+        at 95 %.
     confidence_level : float, default=0.95
         Probability that the interval covers the true value, between 0 and 1.
     method : {"debiased", "percentile", "basic"}, default="debiased"
@@ -178,9 +178,9 @@ def bootstrap_interval(
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
     labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few samples the replicates
-    vary too little to tell. Where the lower end would be above 0 that takes 199 draws or more (at 95 %). None are drawn
-    where it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws are about those of
-    99.9 %.
+    vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %), or those 599. None are
+    drawn where it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws are about those
+    of 99.9 %.
     The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance
     for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
     proof of calibration.
@@ -225,7 +225,7 @@ def bootstrap_interval(
             mirrored = 2 * form.value - np.array([replicates.mean(), high, low])
             debiased, low, high = np.maximum(mirrored, 0.0 if is_error else -np.inf)
     if method == "debiased" and isinstance(form, ErrorOfPairs) and can_draw(form):
-        low, high = DrawnErrors(form, tail, random_state, n_resamples).interval()
+        low, high = DrawnErrors(form, tail, random_state).interval()
         low = min(low, debiased)
     elif method == "debiased" and is_error and low > 0 and _may_be_noise(sample, tail, random_state):
         low = 0.0

@@ -15,9 +15,9 @@ from ._binning import ROUNDING, ratios
 
 # As large an error in so many draws may be noise, fewer where the most draws are too few for a tail. Hits of a block.
 _N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 2**17
-# Units and groups of pairs. Of more, replicates take less time and groups hold enough for them. With draws, of about
-# 0.1 s.
-_MAX_SIZE, _MAX_WORK = 1000, 2**18
+# The same of errors that take next to no time, whose ends vary by the seed.
+_N_LARGER_DRAWN = 15
+# Units and groups of pairs. Of more, replicates take less time and groups hold enough for them._MAX_SIZE = 1000
 # What the true probabilities may differ by from those told: the gaps of bins, or what of them noise doesn't explain,
 # times a factor, slopes and offsets of the log-odds. Steps along each are sums of `_STEPS`.
 _DIRECTIONS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, -1, 0], [0, 0, 0, 1], [0, 0, 0, -1]])
@@ -26,13 +26,13 @@ _STEPS = 4 / 2 ** np.arange(10)
 _LEAST = 1e-6
 
 
-def draws_for(tail, least=0):
+def draws_for(tail, most=_N_LARGER):
     """Number of draws, and how many as large an error may be noise: fewer lie beyond the quantile of a tail.
 
     Draws of a larger tail are the first of a smaller one's, so that ends are no nearer at a higher level.
     """
-    n_draws = min(max(math.ceil(_N_LARGER / tail), least), _MAX_DRAWS + 1)
-    return n_draws - 1, max(math.floor(tail * n_draws * (1 + ROUNDING)), 1)
+    n_larger = math.floor(tail * (_MAX_DRAWS + 1))
+    return min(math.ceil(most / tail) - 1, _MAX_DRAWS), min(max(n_larger, 1), most)
 
 
 def can_draw(form):
@@ -53,16 +53,13 @@ class DrawnErrors:
         Probability with which each end of the interval may miss the true error.
     random_state : RandomState
         Of the draws.
-    least : int
-        Number of draws at least, where samples are few enough; more than 4,000 are never taken.
     """
 
-    def __init__(self, form, tail, random_state, least):
+    def __init__(self, form, tail, random_state):
         pairs = form.pairs
         units, self._place = np.unique(pairs.unit, return_inverse=True)
         self._form, self._tail = form, tail
-        least = min(least, _MAX_WORK // (len(units) + form.groups.shape[1]))
-        n_draws, self._n_larger = draws_for(tail, least)
+        n_draws, self._n_larger = draws_for(tail, _N_LARGER_DRAWN)
         uniform = random_state.random_sample((n_draws, len(units)))
         # Blocks take less time and memory.
         self._blocks = np.array_split(uniform, 1 + n_draws * len(self._place) // _BLOCK)

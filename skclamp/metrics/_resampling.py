@@ -125,10 +125,11 @@ class ErrorOfPairs:
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
         self.estimate = self._norm(self._own)
-        # Residuals less what may be noise of their units: of groups that aren't off hardly any is left.
-        residual, _ = self._of_units
-        noise = _SIGNIFICANT * np.sqrt((residual**2).sum(0))
-        self.local = residual.sum(0) - residual.sum(0).clip(-noise, noise)
+        # Residuals less what calibrated probabilities show by chance: none is left of most groups that aren't off.
+        residual = self._of_units[0].sum(0)
+        variance = pairs.masses**2 * abs(pairs.confidence - pairs.confidence**2) @ groups
+        noise = _SIGNIFICANT * variance**0.5
+        self.local = residual - residual.clip(-noise, noise)
 
     def sums(self, counts):
         """Path of each resample."""
