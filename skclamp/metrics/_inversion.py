@@ -17,7 +17,8 @@ from ._binning import ROUNDING, ratios
 _N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 2**17
 # The same of errors that take next to no time, whose ends vary by the seed.
 _N_LARGER_DRAWN = 15
-# Units and groups of pairs. Of more, replicates take less time and groups hold enough for them._MAX_SIZE = 1000
+# Units and groups of pairs. Of more, replicates take less time and groups hold enough for them.
+_MAX_SIZE = 1000
 # What the true probabilities may differ by from those told: the gaps of bins, or what of them noise doesn't explain,
 # times a factor, slopes and offsets of the log-odds. Steps along each are sums of `_STEPS`.
 _DIRECTIONS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, -1, 0], [0, 0, 0, 1], [0, 0, 0, -1]])
