@@ -118,8 +118,8 @@ def bootstrap_interval(
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
     n_resamples : int, default=1000
-        Number of replicates. Ends that come from labels drawn, of few samples, don't depend on it: they take 599 draws
-        at 95 %.
+        Number of replicates. Ends that come from labels drawn, of few samples, don't depend on it: they take 199 draws
+        at 95 %, and more of fewer than 400 samples.
     confidence_level : float, default=0.95
         Probability that the interval covers the true value, between 0 and 1.
     method : {"debiased", "percentile", "basic"}, default="debiased"
@@ -178,7 +178,7 @@ def bootstrap_interval(
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
     labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few samples the replicates
-    vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %), or those 599. None are
+    vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %) or more. None are
     drawn where it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws are about those
     of 99.9 %.
     The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance

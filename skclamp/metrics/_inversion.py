@@ -15,8 +15,6 @@ from ._binning import ROUNDING, ratios
 
 # As large an error in so many draws may be noise, fewer where the most draws are too few for a tail. Hits of a block.
 _N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 2**17
-# The same of errors that take next to no time, whose ends vary by the seed.
-_N_LARGER_DRAWN = 15
 # Units and groups of pairs. Of more, replicates take less time and groups hold enough for them.
 _MAX_SIZE = 1000
 # What the true probabilities may differ by from those told: the gaps of bins, or what of them noise doesn't explain,
@@ -60,7 +58,8 @@ class DrawnErrors:
         pairs = form.pairs
         units, self._place = np.unique(pairs.unit, return_inverse=True)
         self._form, self._tail = form, tail
-        n_draws, self._n_larger = draws_for(tail, _N_LARGER_DRAWN)
+        # Of fewer units more draws take no longer, and ends vary less by the seed.
+        n_draws, self._n_larger = draws_for(tail, max(_N_LARGER, 2000 // len(units)))
         uniform = random_state.random_sample((n_draws, len(units)))
         # Blocks take less time and memory.
         self._blocks = np.array_split(uniform, 1 + n_draws * len(self._place) // _BLOCK)

@@ -22,8 +22,6 @@ BLOCK_SIZE = 2**22
 _N_HALVINGS = 14
 _LARGEST_SCALE = 2**20
 _LEAST_RATIO = 1 / 4
-# Standard errors that noise may have added to the gap of a group.
-_SIGNIFICANT = 2.0
 
 
 class MeanScore:
@@ -125,10 +123,10 @@ class ErrorOfPairs:
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
         self.estimate = self._norm(self._own)
-        # Residuals less what calibrated probabilities show by chance: none is left of most groups that aren't off.
+        # Residuals less two standard errors of calibrated ones: nothing is left of most groups that aren't off.
         residual = self._of_units[0].sum(0)
         variance = pairs.masses**2 * abs(pairs.confidence - pairs.confidence**2) @ groups
-        noise = _SIGNIFICANT * variance**0.5
+        noise = 2 * variance**0.5
         self.local = residual - residual.clip(-noise, noise)
 
     def sums(self, counts):
