@@ -166,6 +166,8 @@ def integrated_calibration_index(y_true, y_proba, *, quantile=None):
 
     The curve is the event's frequency by its probability, smoothed by R's ``lowess`` without robust steps, as
     ``rms::val.prob`` draws it. No bins; E50 and E90 are quantiles of the same distances.
+    Of a classifier that is clearly off take ``bootstrap_interval(..., method="percentile")``: the upper end of
+    "debiased" is then too low with some 200 samples.
 
     Parameters
     ----------
