@@ -3,7 +3,7 @@
     python benchmarks/covariates.py --data DIR
     python benchmarks/covariates.py --data DIR --summary
 
-DIR holds records of logits ``z``, labels ``y``, a ``group``, numbers ``x`` and the ``unit`` that samples belong to:
+DIR holds, at any depth, records of logits ``z``, labels ``y``, a ``group``, numbers ``x`` and the ``unit`` of samples:
 boxes of two detectors by class, size and position, in images; answers of language models by category and length of the
 question; and images of CIFAR-10 behind six corruptions. Half of the units judge; of the others, in a random order, the
 first n samples calibrate. "random groups" has groups drawn at random and no numbers, "noise columns" four more columns
@@ -31,6 +31,17 @@ METHODS = (
     "guarded",
     "random groups",
     "noise columns",
+)
+RECORDS = (
+    "coco_faster-rcnn-resnet-50",
+    "coco_ssd-inception-v2",
+    "llm_Llama-3.2-1B-Instruct",
+    "llm_Qwen3-8B",
+    "llm_gemini-2.0-flash",
+    "llm_gpt-4.1-nano",
+    "llm_gpt-4o-mini-2024-07-18",
+    "llm_stated_claude-3-5-haiku-20241022",
+    "cifar10_resnet20_corrupted",
 )
 # Smaller groups have the map of all.
 LEAST, LEAST_ISOTONIC, LEAST_JUDGED = 2, 20, 200
@@ -118,7 +129,7 @@ def predictions(found, method, rows, others, seed):
 
 def measure(folder, name, n, seed, method):
     """The mean NLL, the largest ECE of a group in per cent, what is kept, and the seconds of fit and prediction."""
-    found = load(Path(folder) / f"{name}.npz")
+    found = load(next(Path(folder).rglob(f"{name}.npz")))
     rows, others = halves(found["unit"], n, seed)
     start = time.perf_counter()
     proba, kept = predictions(found, method, rows, others, seed)
@@ -141,16 +152,16 @@ def measure(folder, name, n, seed, method):
 @benchmark
 def main(
     data: Path = None,
+    records: RECORDS = RECORDS,
     samples=(200, 500, 2000, 5000),
     seeds=8,
     methods: METHODS = METHODS,
     summary=False,
     out=RESULTS / "covariates.csv",
 ):
-    names = [] if summary else sorted(path.stem for path in data.glob("*.npz"))
     cells = (
         (name, n, seed, method)
-        for name in names
+        for name in (() if summary else records)
         for n in samples
         for seed in range(seeds)
         for method in methods

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import skclamp
-from skclamp import CovariateScaling, PlattScaling, TemperatureScaling
+from skclamp import CovariateScaling, PlattScaling, PriorShiftCorrection, SelectiveClassifier, TemperatureScaling
 from skclamp._solvers import covariate_terms
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import negative_log_likelihood
@@ -228,6 +228,22 @@ def test_samples_that_fitted_the_calibrator_inside_are_told():
     inner = TemperatureScaling().fit(z, y)
     with pytest.warns(CalibrationSetWarning, match="holds samples that TemperatureScaling was fitted to, about 100%"):
         CovariateScaling(inner).fit(z, y, covariates=table)
+
+
+def test_answers_and_class_frequencies_stand_on_it():
+    z, y, table = two_classes(3000)
+    frame = table[["site"]].assign(z=z)
+    inner = CovariateScaling(covariates=["site"]).fit(frame[:1500], y[:1500])
+    calibrator = PriorShiftCorrection(inner, priors=[0.5, 0.5]).fit(frame[1500:], y[1500:])
+    assert calibrator.predict_proba(frame).shape == (3000, 2)
+    selective = SelectiveClassifier(inner, target_risk=0.2).fit(frame[1500:], y[1500:])
+    assert len(selective.predict(frame)) == 3000
+    # Of a dict, codes in place of names.
+    X = {"image": np.column_stack([0 * z, z]).astype(np.float32), "site": np.searchsorted(SITES, table["site"])}
+    inner = CovariateScaling(Taken(), covariates=["site"], categorical=["site"])
+    first, rest = ({name: values[part] for name, values in X.items()} for part in (slice(1500), slice(1500, None)))
+    selective = SelectiveClassifier(inner.fit(first, y[:1500]), target_risk=0.2).fit(rest, y[1500:])
+    assert len(selective.predict(rest)) == 1500
 
 
 def test_several_labels_are_one_more_block():

@@ -42,7 +42,7 @@ _N_FOLDS = 5
 # precisions of blocks come from all samples, which flatters terms of few.
 _FEWEST_UNITS = 50
 _ERRORS = 0.5
-_LEAST_GAIN = 1.5
+_LEAST_GAIN = 2.0
 # Numbers count up to so many standard deviations from their mean.
 _FARTHEST = 3.0
 # Logits so far below the highest of a row stand for impossible classes.
@@ -167,7 +167,7 @@ class CovariateScaling(BaseCalibrator):
 
     A guard keeps what pays. The shared map, each column of categories alone, all numbers alone, and everything are
     judged out of fold, folds being of whole groups, at the precisions of all samples. What has the lowest NLL is kept
-    where it gains by half a standard error and 1.5 nats of all samples; of fewer than 50 groups, or independent
+    where it gains by half a standard error and two nats of all samples; of fewer than 50 groups, or independent
     samples, nothing is.
 
     Parameters

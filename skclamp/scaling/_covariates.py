@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from skorch import NeuralNet
 from torch.utils.data import DataLoader, Dataset
 
+from .._backbones.inputs import Arrays
 from .._utils.arrays import as_numbers, is_missing, to_numpy
 from .._utils.encoding import register
 
@@ -60,6 +61,9 @@ def split(X, covariates, estimator, owner):
     if hasattr(X, "with_format") and hasattr(X, "column_names"):
         names = _chosen(covariates, X, list(X.column_names))
         return X.remove_columns(names), {name: _column(X[name], name) for name in names}
+    if isinstance(X, Arrays):
+        # A dict that somebody has read before.
+        X = X.tensors
     if isinstance(X, Mapping):
         names = _chosen(covariates, X, list(X))
         return {name: X[name] for name in X if name not in names}, {name: _column(X[name], name) for name in names}

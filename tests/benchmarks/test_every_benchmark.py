@@ -28,6 +28,7 @@ CASES = {
         "--networks cifar10_resnet20 --corruptions fog --severities 2 --seeds 50 --n 60 --n-test 100 "
         "--methods temperature vector batch_norm last_layer fine_tuned input_clamping clamping"
     ),
+    "covariates": "--records llm_Qwen3-8B --samples 100 --seeds 2",
     "decision_chart": "",
     "demo": "--fogs 0.5 --seeds 1",
     "dense_metrics": "--sizes 5 --draws 1 --kinds calibrated",
@@ -162,6 +163,10 @@ def folder(tmp_path_factory):
     proba = rng.uniform(size=(1, 200, 3))
     labels = (rng.uniform(size=(200, 3)) < proba[0]).astype(np.uint8)
     np.savez(path / "multilabel_ecg.npz", probabilities=proba.astype(np.float32), labels=labels)
+    z = rng.normal(size=1200)
+    answers = {"z": z, "y": (z + rng.logistic(size=1200) > 0).astype(int), "unit": np.arange(1200)}
+    answers |= {"group": np.arange(1200) % 2, "names": np.array(["a", "b"]), "x": rng.normal(size=(1200, 1))}
+    np.savez(path / "llm_Qwen3-8B.npz", **answers)
     micrographs = rng.integers(0, 256, (20, 32, 32), dtype=np.uint8)
     np.savez(path / "em_membranes.npz", images=micrographs, interior=np.packbits(micrographs > 99, axis=-1))
     (path / "banking77").mkdir()
