@@ -13,13 +13,16 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skclamp
 from skclamp import (
+    CalibrationMonitor,
     CalibratorSelector,
     NeuralClampingCalibrator,
     PlattScaling,
     SelectiveClassifier,
     TemperatureScaling,
     VectorScaling,
+    compare_calibrators,
 )
+from skclamp.display import ReliabilityDisplay
 from skclamp.exceptions import CalibrationSetWarning
 
 Z = logits(800)
@@ -144,3 +147,16 @@ def test_parts_are_metadata(routed):
 def test_what_names_no_parts_is_refused(by):
     with pytest.raises(ValueError, match="^by must "):
         TemperatureScaling().fit(Z, ALIKE, by=by)
+
+
+def test_numbers_among_names_stay_numbers():
+    by = ["a", 1] * 400
+    assert list(TemperatureScaling().fit(Z, ALIKE, by=by).parts_) == [1, "a"]
+    found = compare_calibrators(
+        None, Z, ALIKE, Z + 0.1, ALIKE, by=by, calibrators=[TemperatureScaling()], n_resamples=2, n_draws=1
+    )
+    assert {own.part for own in found.parts["TemperatureScaling"]} == {1, "a"}
+    for names in (None, ["a", 1]):
+        assert set(CalibrationMonitor(by=names).partial_fit(Z, ALIKE, by=by).parts_) == {1, "a"}
+    proba = TemperatureScaling().fit(Z, ALIKE).predict_proba(Z)
+    ReliabilityDisplay.from_predictions(ALIKE, proba, by=by, n_draws=2)

@@ -308,6 +308,9 @@ def calibrator_in(estimator):
 def check_groups(groups, n_samples, parameter="groups"):
     """Names of the samples' groups, an array; raises unless there is one for each sample."""
     names = to_numpy(groups, parameter)
+    if names.dtype.kind == "U" and not all(isinstance(name, str) for name in groups):
+        # Numbers among names stay numbers.
+        names = np.array(groups, dtype=object)
     if names.shape != (n_samples,):
         raise ValueError(
             f"{parameter} must have shape ({n_samples},), a name or number a sample; got shape {names.shape}"
@@ -316,6 +319,11 @@ def check_groups(groups, n_samples, parameter="groups"):
         if is_missing(name):
             raise ValueError(f"{parameter} must name the group of every sample; got {name}")
     return names
+
+
+def names_in_order(names):
+    """Distinct names of an array, in order; where there are numbers and strings, the numbers first."""
+    return sorted(set(names.tolist()), key=lambda name: (isinstance(name, str), name))
 
 
 def group_numbers(groups, n_samples, parameter="groups"):

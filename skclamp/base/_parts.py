@@ -8,6 +8,7 @@ from .._judging.paired import n_effective, of_groups, student_below_zero
 from .._judging.splits import folds_of_rows
 from .._looks.words import MIN_SAMPLES_PER_PARAMETER
 from .._solvers.temperature import log_likelihoods, solve_temperature
+from .._utils.labels import names_in_order
 
 # A part loses by more than so many nats, in Student's test at this level of all parts together: two standard errors.
 _TRIFLE = 0.01
@@ -16,11 +17,12 @@ _LEVEL = 0.025
 
 def judged_by_part(parts, rows, losses, held_out):
     """What `BaseCalibrator.parts_` tells: of samples' parts, the `Rows` of their own logits, and NLLs as calibrated."""
-    names, number = np.unique(parts, return_inverse=True)
-    number = number.repeat(len(rows.y) // len(parts))
+    names = names_in_order(parts)
+    places = {name: place for place, name in enumerate(names)}
+    number = np.array([places[name] for name in parts.tolist()]).repeat(len(rows.y) // len(parts))
     counted = np.unique(number[rows.weight.numpy() > 0])
     found = {}
-    for name, own in zip(names[counted].tolist(), counted, strict=True):
+    for own in counted:
         part = rows.take(torch.from_numpy(number == own))
         weight = part.weight.numpy()
         n_samples = float(n_effective(of_groups(weight, weight, part.unit)[1]))
@@ -30,7 +32,7 @@ def judged_by_part(parts, rows, losses, held_out):
             lost = of_groups(losses[number == own] - _own_losses(part), weight, part.unit)
             difference, error, _ = student_below_zero(*lost)
             loses = bool(difference > max(_TRIFLE, error * stats.t.isf(_LEVEL / len(counted), n_samples - 1)))
-        found[name] = {
+        found[names[own]] = {
             "n_samples": n_samples,
             "difference": difference,
             "standard_error": error,

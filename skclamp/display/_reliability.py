@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from .._utils.labels import check_groups
+from .._utils.labels import check_groups, names_in_order
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import (
     NoiseFloor,
@@ -465,7 +465,7 @@ def _parts_of(rows, groups, by):
     n_samples = rows.proba.n_samples // n_each
     by = check_groups(by, n_samples, "by")
     groups = None if groups is None else check_groups(groups, n_samples)
-    for name in np.unique(by).tolist():
+    for name in names_in_order(by):
         own = by == name
         if groups is not None and len(set(groups[own].tolist())) < 2:
             raise ValueError(f"by must leave each part two groups at least, to tell how they vary; got one in {name!r}")

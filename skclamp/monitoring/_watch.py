@@ -14,7 +14,7 @@ from .._judging.near_duplicates import units_of
 from .._judging.paired import numbered
 from .._looks import words
 from .._utils.arrays import to_numpy
-from .._utils.labels import check_groups, group_keys
+from .._utils.labels import check_groups, group_keys, names_in_order
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
 from ..base._around import AroundEstimator, arguments_of
@@ -299,7 +299,7 @@ class Watch(AroundEstimator):
         if names == []:
             raise ValueError("by must be given from the first samples on; got it later. fit starts anew")
         if names is None:
-            names = np.unique(by).tolist()
+            names = names_in_order(by)
         places = {name: place for place, name in enumerate(names)}
         unknown = [name for name in dict.fromkeys(by.tolist()) if name not in places]
         if unknown:
@@ -420,7 +420,7 @@ def _names_of_parts(by):
             f"by must hold the names of the parts; got {by!r}. Which of them a sample is of goes beside it: "
             "partial_fit(X, y, by=...)"
         )
-    names = check_groups(names, len(names), "by").tolist()
+    names = check_groups(by, len(names), "by").tolist()
     again = [name for name in names if names.count(name) > 1]
     if again:
         raise ValueError(f"by must hold each name once; got {again[0]!r} more than once")

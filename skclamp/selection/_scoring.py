@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from .._judging.paired import of_groups, ranged_p_values, student_below_zero
 from .._report.answers import answers_of
 from .._report.cells import COUNTS, cells_of
+from .._utils.labels import names_in_order
 from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -161,7 +162,7 @@ class Scoring:
             raise ValueError("y_test must know something of at least 2 samples; got one")
         # Rows that are known.
         self._rows = np.flatnonzero(self._known)
-        self.parts = [] if parts is None else np.unique(parts[self.judging]).tolist()
+        self.parts = [] if parts is None else names_in_order(parts[self.judging])
         self._of_parts = [self.judging & np.equal(parts, name) for name in self.parts]
         self.units_of_parts = [unit[own] for own in self._of_parts]
         proba = self._probabilities(uncalibrated)
