@@ -146,3 +146,11 @@ def test_venn_abers_by_brute_force():
             columns[i, k] = p1 / (1 - p0 + p1)
     calibrator = VennAbersCalibration().fit(Z, y)
     np.testing.assert_allclose(calibrator.predict_proba(new), normalised(columns), rtol=1e-9)
+
+
+def test_isotonic_regression_leaves_a_twentieth_down_to_the_least_probability_it_has_seen():
+    p = np.linspace(0.1, 0.9, 201)
+    regression = IsotonicCalibration(response="probabilities").fit(np.column_stack([1 - p, p]), (p > 0.5).astype(int))
+    few = np.array([0.05, 0.1, 0.2])
+    event = regression.predict_proba(np.column_stack([1 - few, few]))[:, 1]
+    np.testing.assert_allclose(event, 0.05 * np.array([0.1, 0.1, 0.2]), rtol=0.02)
