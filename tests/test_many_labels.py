@@ -287,7 +287,10 @@ def test_rare_labels_are_pooled_and_a_map_of_each_says_what_it_lacks():
     Z[:, 0], Y[:, 0] = Z[:, 0] - 8.0, 0
     calibrator = PlattScaling().fit(Z, Y)
     assert abs(calibrator.coef_[0] - calibrator.coef_[1:].mean()) < 0.3
-    with pytest.warns(CalibrationSetWarning, match="1 of 4 labels are 0 in all samples"):
+    told = "1 of 4 labels are 0 in all samples.* use PlattScaling.pooling='partial'."
+    with pytest.warns(CalibrationSetWarning, match=told):
+        PlattScaling(pooling="none").fit(Z, Y)
+    with pytest.warns(CalibrationSetWarning, match=told):
         alone = BetaCalibration().fit(Z, Y)
     np.testing.assert_allclose(
         alone.predict_proba(Z)[:, 0], expit(Z[:, 0] / TemperatureScaling().fit(Z, Y).temperature_)

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import entropy
 
 from .._judging.class_frequencies import ClassMeans
-from .._judging.paired import deviations, n_effective, numbered
+from .._judging.paired import deviations, n_effective, numbered, of_groups
 from .._solvers.temperature import DEFAULT_BOUNDS, beside_wrong_labels, log_likelihoods, solve_temperature
 from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
@@ -328,14 +328,16 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, mend))]
 
 
-def look_at_label_noise(calibrated, y_encoded, weight):
+def look_at_label_noise(calibrated, y_encoded, weight, unit=None):
     """Look for labels that wrong ones among them, beside a sharper temperature, make much likelier.
 
-    Of two classes, a logit that isn't linear in the log-odds looks the same.
+    Of two classes, a logit that isn't linear in the log-odds looks the same. Samples of a unit tell as much as one.
     """
     n_classes = calibrated.shape[1]
     proba = log_likelihoods(calibrated, y_encoded, _TRIED_SHARE).exp()
     gains = beside_wrong_labels(proba, _TRIED_RATE, n_classes - 1).log() - log_likelihoods(calibrated, y_encoded, 1.0)
-    gain = (weight.to(gains) @ gains.clamp(max=_MOST_OF_ONE)).item()
+    weight = weight.cpu().numpy()
+    gains, totals = of_groups(gains.clamp(max=_MOST_OF_ONE).cpu().numpy(), weight, unit)
+    gain = np.average(gains, weights=totals) * n_effective(totals)
     clear = gain > _CLEAR_GAIN and n_classes > 2 and len(y_encoded) >= MIN_SAMPLES_PER_PARAMETER
-    return [Finding(words.LABEL_NOISE.format(gain))] * clear
+    return [Finding(words.LABEL_NOISE.format(gain))] if clear else []

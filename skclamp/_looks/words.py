@@ -38,7 +38,8 @@ def labels_of_one_value(which):
     """Labels that are all 0 or all 1."""
     return (
         f"{sum(which)} of {len(which)} labels are 0 in all samples, or 1 in all: one temperature of all labels sets "
-        "their probabilities. Collect samples of both kinds, or use PlattScaling, which pools labels"
+        "their probabilities. Collect samples of both kinds, or use "
+        "PlattScaling(pooling='partial'), which draws them to what all labels share"
     )
 
 
@@ -102,6 +103,11 @@ LABEL_NOISE = (
     "temperature gains {:.0f} nats. TemperatureScaling(label_noise='auto') helps in the first case alone, and is too "
     "sure in the other: look at the labels that are least probable, or have cleanlab find them"
 )
+NO_RATE = "label_noise='auto' has no rate of wrong labels, since {}"
+NO_GAIN = "none makes the labels 20 times as likely"
+TOO_NOISY = "it would come to a half, and labels are taken to be right more often"
+OFF_BESIDE_NOISE = "classes would be more or less frequent than their labels beside it"
+PLATT_BESIDE_NOISE = ": PlattScaling(label_noise='auto') sets frequencies right too"
 LABELS_AS_GIVEN = "NLL and accuracy take labels as they were given, the wrong ones too."
 SEVERAL_OUTPUTS = (
     "the network returns several things, and {guess} is taken for the logits: LogitsModule(network, "

@@ -482,7 +482,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         `looked` is what diagnostics saw, a `Looked` or None. It returns `Rows` that the map takes, the estimator's
         logits of them, if others, and their NLL out of fold, if some were held out.
         """
-        rows = samples.rows(in_units=self._tags.holds_out)
+        rows = samples.rows(in_units=self._tags.holds_out or self._label_noise == "auto")
         self._fit_rows(rows, samples.outputs.n_labels)
         if samples.parts is not None:
             self._judge_parts(samples.parts, samples.rows(FEW_PLACES))
@@ -607,11 +607,12 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             findings = look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend)
-            # Maps of more numbers have answers of their own, groups count as few samples, and zeros of votes are no
-            # certainties.
-            alone = type(self.map_) is Temperature and samples.groups is None and not self.least_probability_
-            if alone and not findings:
-                findings = look_at_label_noise(calibrated, y, weight)
+            # Maps of more numbers have answers of their own, and zeros of votes are no certainties.
+            alone = type(self.map_) is Temperature and self._label_noise is None and not self.least_probability_
+            # Units take a while to find, and never add to what is clear.
+            if alone and not findings and look_at_label_noise(calibrated, y, weight):
+                unit = samples.unit
+                findings = look_at_label_noise(calibrated, y, weight, unit if unit is None else unit[drawn])
             tell(findings)
         return Scores(before, after, len(drawn) / n_counted, held_out)
 
@@ -987,7 +988,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             sentences.append(told)
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
-        if self._label_noise:
+        if getattr(getattr(self, "output_", self), "label_noise_", 0.0):
             sentences.append(words.LABELS_AS_GIVEN)
         return " ".join(sentences)
 

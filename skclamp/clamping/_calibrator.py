@@ -806,6 +806,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
             averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
             logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
+        if hasattr(getattr(self, "output_", None), "label_noise_"):
+            yield f"The rate of wrong labels beside it: label_noise_ = {self.output_.label_noise_:.4g}."
+            yield from self.output_._of_noise()
         if getattr(self, "_undoes", None) is not None:
             sentence = undoing(self._undoes)
             yield f"{sentence[0].upper()}{sentence[1:]}"

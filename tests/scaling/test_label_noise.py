@@ -1,5 +1,6 @@
 """Wrong labels in the calibration set: a rate beside a temperature and beside Platt scaling, and the hint at it."""
 
+import re
 import warnings
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 import skclamp
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, PlattScaling, TemperatureScaling
+from skclamp.datasets import load_fogged_digits
 from skclamp.exceptions import CalibrationWarning, NotConvergedWarning
 
 SHARPNESS = 1.6
@@ -130,7 +132,7 @@ def test_flawless_samples_lead_to_no_bound(calibrator):
         (-0.1, 4, ValueError, r"label_noise, of 4 classes, .*got -0\.1"),
         (np.nan, 4, ValueError, "label_noise, of 4 classes, .*got nan"),
         (False, 4, TypeError, "label_noise, of 4 classes, .*got False"),
-        ("auto", 2, TypeError, r"label_noise, of 2 classes, .*\[0\.0, 0\.5\); got 'auto'"),
+        ("auto", 2, ValueError, "label_noise must be a number, such as 0.1, of two classes .*got 'auto'"),
         ("most", 4, ValueError, "'label_noise' parameter .*'auto'.*Got 'most'"),
     ],
 )
@@ -169,3 +171,82 @@ def test_clamping_judges_it_by_labels_that_may_be_wrong():
     calibrator = quietly(calibrator, logits.astype(np.float32), y)
     assert calibrator.output_.label_noise_ == pytest.approx(0.2, abs=0.03)
     assert divergence(calibrator, logits.astype(np.float32), truth) < 0.02
+    assert f"label_noise_ = {calibrator.output_.label_noise_:.4g}." in calibrator.summary()
+
+
+def fogged():
+    """The network, inputs and labels of fogged digits, three labels in ten wrong."""
+    data = load_fogged_digits()
+    rng = np.random.default_rng(0)
+    wrong = (data.y_cal + rng.integers(1, 10, len(data.y_cal))) % 10
+    return data, np.where(rng.random(len(data.y_cal)) < 0.3, wrong, data.y_cal)
+
+
+def test_auto_without_a_rate_tells_why_and_what_has_one():
+    data, y = fogged()
+    told = "classes would be more or less frequent.*PlattScaling.label_noise='auto'. sets"
+    with pytest.warns(CalibrationWarning, match=told) as caught:
+        scaling = TemperatureScaling(data.network, label_noise="auto").fit(data.X_cal, y)
+    assert scaling.label_noise_ == 0
+    assert not any("labels may be wrong" in str(warning.message) for warning in caught)
+    assert re.search(told, scaling.summary())
+    assert "the wrong ones too" not in scaling.summary()
+    platt = PlattScaling(data.network, label_noise="auto").fit(data.X_cal, y)
+    assert platt.score(data.X_test, data.y_test) > scaling.score(data.X_test, data.y_test) + 0.1
+
+
+def test_auto_tells_which_gate_leaves_no_rate():
+    logits, y, _ = drawn(rate=0.0)
+    assert "20 times as likely" in TemperatureScaling(label_noise="auto").fit(logits, y).summary()
+    with pytest.warns(CalibrationWarning, match="would come to a half"):
+        TemperatureScaling(label_noise="auto").fit(*drawn(rate=0.6)[:2])
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, PlattScaling])
+def test_auto_of_several_labels_is_refused(calibrator):
+    with pytest.raises(ValueError, match="labels that don't exclude each other; got 'auto'"):
+        calibrator(label_noise="auto").fit(*np.random.default_rng(0).integers(0, 2, (2, 100, 3)))
+
+
+def test_small_weights_leave_a_rate_and_the_hint():
+    logits, y, _ = drawn(rate=0.1)
+    weight = np.full(len(y), 1 / 50)
+    whole, small = (
+        quietly(TemperatureScaling(label_noise="auto"), logits, y, sample_weight=each) for each in (None, weight)
+    )
+    assert small.label_noise_ == pytest.approx(whole.label_noise_, abs=1e-4)
+    assert small.temperature_ == pytest.approx(whole.temperature_, rel=1e-3)
+    with pytest.warns(CalibrationWarning, match="labels may be wrong"):
+        TemperatureScaling().fit(logits, y, sample_weight=weight)
+
+
+def test_equal_samples_and_groups_count_once():
+    group = np.repeat(np.arange(30), 10)
+    for seed in range(20):
+        logits, y, _ = drawn(10, 300, rate=0.02, seed=seed)
+        tiled = np.tile(logits, (5, 1)), np.tile(y, 5)
+        scaling = TemperatureScaling(label_noise="auto")
+        rate = quietly(scaling, logits, y).label_noise_
+        assert quietly(scaling, *tiled).label_noise_ == pytest.approx(rate, abs=1e-3)
+        assert quietly(scaling, logits, y, groups=np.arange(300)).label_noise_ == rate
+        # Ten of a group tell as much as one.
+        assert quietly(scaling, logits[group], y[group], groups=group).label_noise_ == pytest.approx(
+            quietly(scaling, logits[:30], y[:30]).label_noise_, abs=1e-3
+        )
+
+
+def test_the_hint_counts_equal_samples_and_groups_once():
+    logits, y, _ = drawn(n=500, rate=0.1)
+    tiled, group = (np.tile(logits, (3, 1)), np.tile(y, 3)), np.arange(500)
+    gains = []
+    for data, groups in [((logits, y), None), (tiled, None), ((logits, y), group), (tiled, np.tile(group, 3))]:
+        with pytest.warns(CalibrationWarning, match="labels may be wrong") as caught:
+            TemperatureScaling().fit(*data, groups=groups)
+        gains.append(re.search("gains .* nats", str(caught[0].message)).group())
+    assert len(set(gains)) == 1
+    # What isn't clear isn't clearer three times.
+    logits, y, _ = drawn(n=100, rate=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TemperatureScaling().fit(logits, y)
+        TemperatureScaling().fit(np.tile(logits, (3, 1)), np.tile(y, 3))
