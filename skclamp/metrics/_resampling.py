@@ -125,8 +125,10 @@ class ErrorOfPairs:
         self.estimate = self._norm(self._own)
         # Residuals less two standard errors of calibrated ones: nothing is left of most groups that aren't off.
         residual = self._of_units[0].sum(0)
-        variance = pairs.masses**2 * abs(pairs.confidence - pairs.confidence**2) @ groups
-        noise = 2 * variance**0.5
+        deviation = pairs.masses * abs(pairs.confidence - pairs.confidence**2) ** 0.5
+        # Pairs of a unit, such as copies, may all be off together.
+        of_unit = np.bincount(pairs.unit, deviation)[pairs.unit]
+        noise = 2 * (deviation * of_unit @ groups) ** 0.5
         self.local = residual - residual.clip(-noise, noise)
 
     def sums(self, counts):
