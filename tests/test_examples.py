@@ -132,6 +132,14 @@ def segmentation(names):
     assert names["clamping"].accepted_
 
 
+def within_groups(names):
+    distance, nll = names["distance"], names["nll"]
+    assert distance["CovariateScaling"] < 0.3 * distance["one Platt map"]
+    assert nll["CovariateScaling"] < nll["one Platt map"] - 0.03 < nll["uncalibrated"] - 0.03
+    maps, drawn = names["within"].group_maps_.set_index("category"), names["frame"].assign(b=names["offset"])
+    assert (maps["offset"] - drawn.groupby("site")["b"].first()).abs().max() < 0.3
+
+
 # What each script's prose says of its numbers.
 CLAIMS = {
     "plot_1_first_calibration": first_calibration,
@@ -145,6 +153,7 @@ CLAIMS = {
     "plot_9_monitoring": monitoring,
     "plot_10_many_labels": many_labels,
     "plot_11_segmentation": segmentation,
+    "plot_12_within_groups": within_groups,
 }
 
 
