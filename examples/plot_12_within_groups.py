@@ -3,8 +3,8 @@ Four hospitals, one score
 =========================
 
 A score of illness is too high in one hospital and too low in another. One map for all of them is right on the mean and
-wrong in each. You see reliability by hospital: uncalibrated, behind one Platt map, and behind ``CovariateScaling``, which
-learns a gain and an offset for each.
+wrong in each. You see reliability by hospital: uncalibrated, behind one Platt map, and behind ``CovariateScaling``,
+which learns a gain and an offset for each.
 """
 
 # %%
@@ -13,7 +13,6 @@ learns a gain and an offset for each.
 # The score is a logit of illness. Labels are drawn with a gain and an offset that the site decides. Half of the
 # patients calibrate, and the others judge.
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy.special import expit
