@@ -482,7 +482,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         `looked` is what diagnostics saw, a `Looked` or None. It returns `Rows` that the map takes, the estimator's
         logits of them, if others, and their NLL out of fold, if some were held out.
         """
-        rows = samples.rows(in_units=self._tags.holds_out or self._label_noise == "auto")
+        rows = samples.rows(in_units=bool(self._tags.holds_out or self._label_noise))
         self._fit_rows(rows, samples.outputs.n_labels)
         if samples.parts is not None:
             self._judge_parts(samples.parts, samples.rows(FEW_PLACES))
