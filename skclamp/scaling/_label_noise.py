@@ -9,7 +9,6 @@ from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import n_effective, of_groups
 from .._looks import words
 from .._solvers.temperature import beside_wrong_labels, log_likelihoods
-from .._utils.arrays import counted_rows
 from .._utils.parameters import Choices, check_number
 from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
@@ -24,8 +23,6 @@ _TOLERANCE = 1e-4
 _LEAST_GAIN = 3.0
 # A rate with which classes are as often predicted as labelled with a probability below this stands for offsets.
 _LEVEL = 1e-5
-# Of more logits the search begins on some rows: of 20,000 samples of 200 classes it takes 13 s in place of 16.
-_MOST_LOGITS, _FEW_ROWS = 1 << 18, 1000
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -73,7 +70,11 @@ class BesideWrongLabels(BaseCalibrator):
             yield f"{words.NO_RATE.format(no_rate)}."
 
     def _beside_rate(self, rows, n_labels):
-        """The rate of wrong labels, why "auto" has none, and `Rows` whose most likely map is that beside the rate."""
+        """The rate of wrong labels, why "auto" has none, and `Rows` that a fit makes the most likely map beside it of.
+
+        The gradient of log q, q being the mixture of a label's p, is that of log p times p / q and a constant, and log
+        q is convex in log p: fits with the weights times p / q never lower the likelihood. The rate follows by EM.
+        """
         auto = self.label_noise == "auto"
         n_classes = rows.logits.shape[1]
         # Two classes hardly tell wrong labels from curved logits.
@@ -87,47 +88,35 @@ class BesideWrongLabels(BaseCalibrator):
             rate = check_number(
                 self.label_noise, f"label_noise, of {n_classes} classes,", high=1 - 1 / n_classes, closed="left"
             )
+        weight = rows.weight.numpy()
+        # What depends on each other tells as much as one sample.
+        n_independent = float(n_effective(of_groups(weight, weight, rows.unit)[1]))
         super()._fit_rows(rows, n_labels)
         right_labels, _ = self._beside_wrong(rows, 0.0)
-        some = counted_rows(rows.weight, max(_FEW_ROWS, _MOST_LOGITS // n_classes))
-        # The labels of a sample stay together.
-        if n_labels is None and len(some) < len(rows.y):
-            rate, *_ = self._climb(rows.take(some), rate, n_labels)
-        rate, likelihood, learning = self._climb(rows, rate, n_labels)
+        enough = _TOLERANCE * self.map_.n_parameters / n_independent
+        last = -torch.inf
+        likelihood, learning = self._beside_wrong(rows, rate)
+        while likelihood - last > enough:
+            super()._fit_rows(learning, n_labels)
+            if auto:
+                rate = 1 - ((1 - rate) * learning.weight.sum() / rows.weight.sum()).item()
+            last = likelihood
+            likelihood, learning = self._beside_wrong(rows, rate)
         if not auto:
             return rate, "", learning
         proba = self.map_(rows.logits.to(torch.float64, copy=True)).softmax(1)
         means = ClassMeans.of(
             *(values.cpu().numpy() for values in (beside_wrong_labels(proba, rate, n_classes - 1), rows.y, rows.weight))
         )
-        # What depends on each other tells as much as one sample.
-        means = means._replace(statistic=means.statistic * _n_independent(rows) / means.n_samples)
+        means = means._replace(statistic=means.statistic * n_independent / means.n_samples)
         no_rate = ""
-        if (likelihood - right_labels) * _n_independent(rows) < _LEAST_GAIN:
+        if (likelihood - right_labels) * n_independent < _LEAST_GAIN:
             no_rate = words.NO_GAIN
         elif means.p_value < _LEVEL:
             no_rate = words.OFF_BESIDE_NOISE + words.PLATT_BESIDE_NOISE * (not self._tags.learns_by_class)
         elif rate > _MOST:
             no_rate = words.TOO_NOISY
         return (0.0, no_rate, rows) if no_rate else (rate, no_rate, learning)
-
-    def _climb(self, rows, rate, n_labels):
-        """Go from ``map_`` and a rate to the most likely ones: the rate, the mean log-likelihood, and `Rows`.
-
-        These have weights that a fit makes that map of. The gradient of log q, q being the mixture of a label's p, is
-        that of log p times p / q and a constant, and log q is convex in log p: fits with the weights times p / q never
-        lower the likelihood. A rate that is learned follows by EM.
-        """
-        enough = _TOLERANCE * self.map_.n_parameters / _n_independent(rows)
-        last = -torch.inf
-        likelihood, learning = self._beside_wrong(rows, rate)
-        while likelihood - last > enough:
-            super()._fit_rows(learning, n_labels)
-            if self.label_noise == "auto":
-                rate = 1 - ((1 - rate) * learning.weight.sum() / rows.weight.sum()).item()
-            last = likelihood
-            likelihood, learning = self._beside_wrong(rows, rate)
-        return rate, likelihood, learning
 
     def _beside_wrong(self, rows, rate):
         """Mean log-likelihood of labels under ``map_`` beside a rate, and `Rows` with the weights of right ones."""
@@ -138,9 +127,3 @@ class BesideWrongLabels(BaseCalibrator):
         mixed = beside_wrong_labels(proba, rate, n_others)
         likelihood = (rows.weight @ mixed.log() / rows.weight.sum()).item()
         return likelihood, rows._replace(weight=rows.weight * (proba / mixed))
-
-
-def _n_independent(rows):
-    """How many equally weighted independent samples would tell as much."""
-    weight = rows.weight.numpy()
-    return float(n_effective(of_groups(weight, weight, rows.unit)[1]))
