@@ -144,11 +144,13 @@ class NetBenefitDisplay:
         Raises
         ------
         ValueError, TypeError
-            As :func:`skclamp.metrics.net_benefit`.
+            As :func:`skclamp.metrics.net_benefit`; if there are no thresholds.
         ImportError
             If matplotlib isn't installed.
         """
-        thresholds = _THRESHOLDS if thresholds is None else to_numpy(thresholds, "thresholds").ravel()
+        thresholds = _THRESHOLDS if thresholds is None else to_numpy(thresholds, "thresholds")
+        if thresholds.ndim != 1 or not len(thresholds):
+            raise ValueError(f"thresholds must be one or more numbers in [0, 1); got shape {thresholds.shape}")
         rows = split_rows(y_true, y_proba, labels, sample_weight, -100, takes_labels=False, pos_label=pos_label)
         benefits = np.array([net_benefit(rows.y_encoded, rows.proba, threshold=float(each)) for each in thresholds])
         everywhere = Probabilities(np.ones(len(rows.y_encoded)), rows.proba.weight)
@@ -181,16 +183,17 @@ class NetBenefitDisplay:
             If matplotlib isn't installed.
         """
         ax = new_axes(size=(6, 4.5))[0] if ax is None else ax
-        if ref_line:
-            thresholds = self.thresholds[self.thresholds < 1]
-            everywhere = self.event_rate - (1 - self.event_rate) * thresholds / (1 - thresholds)
-            ax.plot(thresholds, everywhere, label="act everywhere", color="#7a8594", linestyle="--")
+        # A second curve on these axes has the same rivals.
+        drawn = bool(ax.lines)
+        if ref_line and not drawn:
+            everywhere = self.event_rate - (1 - self.event_rate) * self.thresholds / (1 - self.thresholds)
+            ax.plot(self.thresholds, everywhere, label="act everywhere", color="#7a8594", linestyle="--")
             ax.axhline(0, label="act nowhere", color="black", linestyle=":")
         name = self.estimator_name if name is None else name
         (self.line_,) = ax.plot(self.thresholds, self.net_benefits, label=name, **LINE)
         self.line_.set(**kwargs)
-        # Acting everywhere falls without end.
-        top = max(self.event_rate, self.net_benefits.max())
+        top = max(self.event_rate, self.net_benefits.max(), ax.get_ylim()[1] / 1.05 if drawn else 0.0)
+        # Acting everywhere falls without end; and there may be no event.
         ax.set(xlabel="threshold", ylabel="net benefit", xlim=(0, 1), ylim=(-0.3 * top, 1.05 * top) if top else None)
         if name is not None or ref_line:
             ax.legend(loc="upper right", edgecolor="none", framealpha=0.9, fontsize="small")

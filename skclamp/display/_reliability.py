@@ -2,6 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
@@ -339,8 +340,14 @@ class ReliabilityDisplay:
         )
         display = of_rows(rows, groups, name)
         if by is not None:
-            parts = [of_rows(*part) for part in _parts_of(rows, groups, by)]
-            display.parts = {part.estimator_name: part for part in sorted(parts, key=_excess, reverse=True)}
+            found = []
+            for part, *told in _parts_of(rows, groups, by):
+                shown = of_rows(*told, str(part))
+                # Few samples lead no list by what chance makes of them.
+                floor = 0.0 if shown.noise_floor is None else shown.noise_floor.quantile
+                found.append((shown.bins.expected_gap() - floor, part, shown))
+            found.sort(key=itemgetter(0), reverse=True)
+            display.parts = {part: shown for _, part, shown in found}
         return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line, line=line)
 
     @classmethod
@@ -460,25 +467,20 @@ class ReliabilityDisplay:
 
 
 def _parts_of(rows, groups, by):
-    """Yield rows, groups and name of each part of the samples of which something is known."""
+    """Yield name, rows and groups of each part of the samples of which something is known."""
     n_each = rows.proba.rows_a_sample
     n_samples = rows.proba.n_samples // n_each
     by = check_groups(by, n_samples, "by")
     groups = None if groups is None else check_groups(groups, n_samples)
     for name in names_in_order(by):
         own = by == name
+        taken = own.repeat(n_each)
+        if not rows.proba.masses[taken].any():
+            continue
         if groups is not None and len(set(groups[own].tolist())) < 2:
             raise ValueError(f"by must leave each part two groups at least, to tell how they vary; got one in {name!r}")
-        taken = own.repeat(n_each)
-        if rows.proba.masses[taken].any():
-            weight = None if rows.proba.weight is None else rows.proba.weight[taken]
-            proba = Probabilities(rows.proba.values[taken], weight, n_each)
-            proba.dtype, proba.is_event = rows.proba.dtype, rows.proba.is_event
-            part = replace(rows, y_encoded=rows.y_encoded[taken], proba=proba, of_samples=None)
-            yield part, None if groups is None else groups[own], str(name)
-
-
-def _excess(display):
-    """How far the error is above that of calibrated probabilities, by which few samples lead no list."""
-    floor = 0.0 if display.noise_floor is None else display.noise_floor.quantile
-    return display.bins.expected_gap() - floor
+        weight = None if rows.proba.weight is None else rows.proba.weight[taken]
+        proba = Probabilities(rows.proba.values[taken], weight, n_each)
+        proba.dtype, proba.is_event = rows.proba.dtype, rows.proba.is_event
+        part = replace(rows, y_encoded=rows.y_encoded[taken], proba=proba, of_samples=None)
+        yield name, part, None if groups is None else groups[own]

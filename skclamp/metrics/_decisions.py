@@ -16,8 +16,6 @@ _SPAN, _STEP = 2 / 3, 0.01
 # Newton steps of two numbers, far more than a problem that has a solution takes.
 _MAX_STEPS = 100
 _TOLERANCE = 1e-10
-# A log-odds scale beyond this is none: the events are told apart without a mistake.
-_MOST_SLOPE = 1e6
 
 
 @of_outputs
@@ -25,7 +23,8 @@ def calibration_slope(y_true, y_proba):
     """Calibration slope: by what factor the log-odds of an event would have to be stretched.
 
     The coefficient of a logistic regression of the event on the log-odds of its probability. Below 1 probabilities are
-    too extreme, as of an overfitted model; above 1 they aren't extreme enough.
+    too extreme, as of an overfitted model; above 1 they aren't extreme enough. A probability within 2.2e-16 of 0 or 1
+    counts as that far from it.
 
     Parameters
     ----------
@@ -76,22 +75,30 @@ def calibration_slope(y_true, y_proba):
     0.5
     """
     came_true, log_odds, weight = _events(y_true, y_proba)
-    design = np.stack([np.ones_like(log_odds), log_odds], 1)
-    theta = np.array([0.0, 1.0])
+    events = log_odds[came_true == 1]
+    others = log_odds[came_true == 0]
+    if not (len(events) and len(others)) or events.min() >= others.max() or events.max() <= others.min():
+        return _undefined("slope")
+    # Probabilities that are close together may have any slope: of a unit scale the search begins near it.
+    scale = np.sqrt(np.cov(log_odds, aweights=weight, ddof=0))
+    design = np.stack([np.ones_like(log_odds), (log_odds - np.average(log_odds, weights=weight)) / scale], 1)
+
+    def loss(theta):
+        score = design @ theta
+        return weight @ (np.logaddexp(0, score) - came_true * score)
+
+    theta = np.zeros(2)
     for _ in range(_MAX_STEPS):
         proba = expit(design @ theta)
-        gradient = design.T @ (weight * (proba - came_true))
         curvature = (design * (weight * proba * (1 - proba))[:, None]).T @ design
-        if np.linalg.cond(curvature) > 1 / np.finfo(float).eps:
-            break
-        step = np.linalg.solve(curvature, gradient)
+        step = np.linalg.solve(curvature, design.T @ (weight * (proba - came_true)))
         # Far from the solution a whole step may lead away from it.
-        theta = theta - step / max(1.0, abs(step).max())
-        if abs(step).max() < _TOLERANCE:
-            return float(theta[1])
-        if abs(theta[1]) > _MOST_SLOPE:
+        while abs(step).max() > _TOLERANCE and loss(theta - step) > loss(theta):
+            step /= 2
+        theta = theta - step
+        if abs(step).max() <= _TOLERANCE:
             break
-    return _undefined("slope")
+    return float(theta[1] / scale)
 
 
 @of_outputs
@@ -99,7 +106,8 @@ def calibration_intercept(y_true, y_proba):
     """Calibration intercept, or calibration in the large: how far the log-odds of an event are off on the whole.
 
     The offset that a logistic regression adds to the log-odds of the probabilities, at a slope of 1. Above 0 events are
-    more frequent than the probabilities say; below 0 less.
+    more frequent than the probabilities say; below 0 less. R's ``val.prob`` calls another number its intercept: that
+    beside the slope. A probability within 2.2e-16 of 0 or 1 counts as that far from it.
 
     Parameters
     ----------
@@ -217,13 +225,17 @@ def integrated_calibration_index(y_true, y_proba, *, quantile=None):
     """
     if quantile is not None:
         check_number(quantile, "quantile")
-    came_true, proba, weight = _events(y_true, y_proba, logit=False)
+    came_true, proba, weight = _events(y_true, y_proba, as_log_odds=False)
     distance = abs(proba - _smoothed(proba, came_true, weight))
     if quantile is None:
         return float(weight @ distance / weight.sum())
     order = distance.argsort()
-    below = weight[order].cumsum() / weight.sum()
-    return float(distance[order][np.searchsorted(below, quantile - _TOLERANCE)])
+    upto = weight[order].cumsum()
+    # As of `numpy.quantile`, of so many repetitions.
+    place = max(quantile * (upto[-1] - 1), 0.0)
+    around = np.searchsorted(upto, [np.floor(place) + _TOLERANCE, np.floor(place) + 1 + _TOLERANCE])
+    nearest, next_one = distance[order][around.clip(max=len(order) - 1)]
+    return float(nearest + place % 1 * (next_one - nearest))
 
 
 @of_outputs
@@ -241,7 +253,7 @@ def net_benefit(y_true, y_proba, *, threshold):
     y_proba : array-like or tensor of shape (n_samples, n_classes), (n_samples,) or (n_samples, n_labels)
         Probabilities; of one dimension, those of the second of two classes.
     threshold : float
-        The least probability at which one acts; it lies in [0, 1).
+        The least probability at which one acts; it lies in [0, 1). At 0 one acts always.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     pos_label : int, float, bool or str, default=None
@@ -278,7 +290,7 @@ def net_benefit(y_true, y_proba, *, threshold):
     0.1667
     """
     check_number(threshold, "threshold", closed="left")
-    came_true, proba, weight = _events(y_true, y_proba, logit=False)
+    came_true, proba, weight = _events(y_true, y_proba, as_log_odds=False)
     acts = weight * (proba >= threshold)
     odds = threshold / (1 - threshold)
     return float((acts @ came_true - acts @ (1 - came_true) * odds) / weight.sum())
@@ -346,22 +358,18 @@ def expected_cost(y_true, y_proba, *, costs):
     return float(np.average(costs[y_true, decisions], weights=y_proba.weight))
 
 
-def _events(y_encoded, proba, logit=True):
+def _events(y_encoded, proba, as_log_odds=True):
     """Return whether each event came true, 0 or 1, the log-odds or the probability of it, and the weights."""
     if proba.n_classes != 2:
         raise ValueError(
             f"pos_label must name the class that is the event, of {proba.n_classes} classes; got None. Of events, give "
             "their probabilities in one dimension"
         )
-    values = proba.values[:, 1].astype(np.float64)
-    if logit:
-        values = _log_odds(values)
     counts = proba.masses > 0
-    return y_encoded[counts].astype(np.float64), values[counts], proba.masses[counts]
-
-
-def _log_odds(proba):
-    return logit(proba.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY))
+    values = proba.values[counts, 1].astype(np.float64)
+    if as_log_odds:
+        values = logit(values.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY))
+    return y_encoded[counts].astype(np.float64), values, proba.masses[counts]
 
 
 def _undefined(name):

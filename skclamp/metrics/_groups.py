@@ -3,7 +3,6 @@
 import numpy as np
 
 from .._utils.labels import group_numbers
-from ._binning import ratios
 from ._metric import FACTS, Facts, of_outputs
 
 
@@ -57,9 +56,8 @@ def group_calibration_error(y_true, y_proba, *, by):
     0.15
     """
     pairs, group = _of_groups(y_true, y_proba, by)
-    masses = np.bincount(group, pairs.masses)
-    gaps = abs(ratios(np.bincount(group, pairs.masses * pairs.residual), masses))
-    return float(gaps[masses > 0].mean())
+    gaps = np.bincount(group, pairs.masses * pairs.residual) / np.bincount(group, pairs.masses)
+    return float(abs(gaps).mean())
 
 
 @of_outputs
@@ -137,10 +135,10 @@ def multicalibration_error(y_true, y_proba, *, by):
 
 
 def _of_groups(y_encoded, proba, by):
-    """Pairs of confidence and hit, and the number of each one's group."""
-    pairs = proba.pairs(y_encoded)
+    """Pairs of confidence and hit that have weight, and the number of each one's group, of those that have some."""
     numbers = group_numbers(by, proba.n_samples // proba.rows_a_sample, "by")
-    return pairs, np.repeat(numbers, proba.rows_a_sample)
+    of_rows = np.repeat(numbers, proba.rows_a_sample)
+    return proba.pairs(y_encoded), np.unique(of_rows[proba.masses > 0], return_inverse=True)[1]
 
 
 for metric in (group_calibration_error, multicalibration_error):

@@ -99,7 +99,9 @@ class Watch(AroundEstimator):
             self._begins = True
             self.never_true_ = self.alarm_
             if self.never_true_:
-                note(self._never_true() + self._alarmed_in_words(), CalibrationSetWarning)
+                names = [repr(name) for name, part in getattr(self, "parts_", {}).items() if part["alarm"]]
+                by_part = f". By part there is an alarm of {', '.join(names)}" if names else ""
+                note(self._never_true() + by_part, CalibrationSetWarning)
         return self
 
     def partial_fit(self, X, y=None, *, groups=None, by=None, **params):
@@ -365,11 +367,6 @@ class Watch(AroundEstimator):
     def _values_of(self, evidence):
         """Hook: what else is told of evidence, by name."""
         raise NotImplementedError
-
-    def _alarmed_in_words(self):
-        """The parts that alarmed, to be added to a sentence."""
-        names = [repr(name) for name, own in getattr(self, "parts_", {}).items() if own["alarm"]]
-        return f". By part there is an alarm of {', '.join(names)}" if names else ""
 
     def _alarms(self, others):
         """Sentences on the alarms; `others` tells of other samples."""

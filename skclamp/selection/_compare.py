@@ -147,7 +147,9 @@ class CalibratorComparison:
         return pd.DataFrame(self._rows_of_parts()).set_index(["name", "part"])
 
     def _rows_of_parts(self):
-        return [{"name": row.name, **asdict(own)} for row in self.rows for own in self.parts.get(row.name, ())]
+        for row in self.rows:
+            for own in self.parts.get(row.name, ()):
+                yield {"name": row.name, **asdict(own)}
 
     def summary(self):
         """Tell in words which calibrator to take and, by part, where it is worst.
@@ -282,7 +284,7 @@ class CalibratorComparison:
         if check_flag(wide, "wide"):
             table = tabulate([asdict(row) for row in self.rows], headers="keys", floatfmt=".4f")
             if self.parts:
-                table += f"\n\n{tabulate(self._rows_of_parts(), headers='keys', floatfmt='.4f')}"
+                table += f"\n\n{tabulate(list(self._rows_of_parts()), headers='keys', floatfmt='.4f')}"
             return f"{table}\n\n{textwrap.fill(self._notes(), 120)}"
         event = "" if self._event is None else f"\nECE: of P({self._event})."
         return (

@@ -62,7 +62,8 @@ def test_only_as_many_lines_as_differ():
     assert len(display.ax_.get_legend_handles_labels()[1]) == 6
     assert display.ax_.get_legend().get_title().get_text() == "the 5 worst of 8 parts"
     grid = ReliabilityGridDisplay(list(display.parts.values())).plot()
-    assert [ax.get_title(loc="left").partition("\n")[0] for ax in grid.axes_] == list(display.parts)
+    assert [ax.get_title(loc="left").partition("\n")[0] for ax in grid.axes_] == [str(name) for name in display.parts]
+    assert set(display.parts) == set(range(8))
 
 
 @pytest.mark.parametrize("kind", ["strings", "pos_label", "labels a part lacks", "frame", "tensor"])
