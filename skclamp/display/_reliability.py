@@ -341,8 +341,8 @@ class ReliabilityDisplay:
         display = of_rows(rows, groups, name)
         if by is not None:
             found = []
-            for part, *told in _parts_of(rows, groups, by):
-                shown = of_rows(*told, str(part))
+            for part, part_rows, part_groups in _parts_of(rows, groups, by):
+                shown = of_rows(part_rows, part_groups, str(part))
                 # Few samples lead no list by what chance makes of them.
                 floor = 0.0 if shown.noise_floor is None else shown.noise_floor.quantile
                 found.append((shown.bins.expected_gap() - floor, part, shown))
