@@ -10,6 +10,12 @@ LINE = {"color": "#1d3f66", "linewidth": 1.8}
 BARS = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
 
 
+def line_after(ax, gid):
+    """Style of a line, by how many of its kind, `gid`, axes have."""
+    n_before = sum(line.get_gid() == gid for line in ax.lines)
+    return {**LINE, "color": COLORS[n_before % len(COLORS)], "linestyle": STYLES[n_before % len(STYLES)], "gid": gid}
+
+
 def new_axes(n_panels=1, n_columns=1, *, size):
     """Axes of a new figure for some panels of one size, row by row."""
     try:

@@ -115,7 +115,9 @@ def draw_histogram(ax, bins, event, counted):
 
 
 def _name_axes_below(ax, event, counted):
-    ax.set(xlabel=words_of(event)[1], ylabel="labels (%)" if event == "" else f"{counted} (%)", ylim=(0, None))
+    ax.set(xlabel=words_of(event)[1], ylabel="labels (%)" if event == "" else f"{counted} (%)")
+    # Further histograms on these axes may be higher.
+    ax.set_ylim(bottom=0, auto=None)
 
 
 def _places(bins):

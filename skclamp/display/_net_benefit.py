@@ -8,7 +8,7 @@ from .._utils.arrays import to_numpy
 from ..metrics import net_benefit
 from ..metrics._binning import Probabilities
 from ..metrics._metric import split_rows
-from ._axes import LINE, new_axes, without_frame
+from ._axes import line_after, new_axes, without_frame
 from ._predictions import predictions_of
 
 # One in each percent.
@@ -190,7 +190,7 @@ class NetBenefitDisplay:
             ax.plot(self.thresholds, everywhere, label="act everywhere", color="#7a8594", linestyle="--")
             ax.axhline(0, label="act nowhere", color="black", linestyle=":")
         name = self.estimator_name if name is None else name
-        (self.line_,) = ax.plot(self.thresholds, self.net_benefits, label=name, **LINE)
+        (self.line_,) = ax.plot(self.thresholds, self.net_benefits, label=name, **line_after(ax, "net benefit"))
         self.line_.set(**kwargs)
         top = max(self.event_rate, self.net_benefits.max(), ax.get_ylim()[1] / 1.05 if drawn else 0.0)
         # Acting everywhere falls without end; and there may be no event.

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._utils.parameters import check_number
 from ..metrics import RiskCoverageCurve, risk_coverage_curve
-from ._axes import LINE, new_axes, without_frame
+from ._axes import line_after, new_axes, without_frame
 from ._predictions import predictions_of
 
 # Points of the best order's line.
@@ -242,7 +242,7 @@ class RiskCoverageDisplay:
             ax.plot(coverage, best, label=f"best order {curve.area_at_best:.4f}", color="#7a8594", linestyle="--")
         name = self.estimator_name if name is None else name
         label = f"AURC {curve.area:.4f}" if name is None else f"{name}: AURC {curve.area:.4f}"
-        (self.line_,) = ax.plot(curve.coverages, curve.risks, label=label, **LINE)
+        (self.line_,) = ax.plot(curve.coverages, curve.risks, label=label, **line_after(ax, "risk and coverage"))
         self.line_.set(**kwargs)
         if self.target_risk is not None:
             ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", color="#9c2f10", linestyle="-.")

@@ -145,3 +145,10 @@ def test_bad_parts_are_named(options, words):
 def test_several_calibrators_have_no_parts():
     with pytest.raises(ValueError, match="by must be None for several calibrators"):
         ReliabilityGridDisplay.from_predictions(Y, {"one": P}, by=SITES)
+
+
+def test_every_histogram_is_seen_whole():
+    confident = np.where(SITES == "east", 0.05 + P / 20, P)
+    display = drawn(Y, confident, by=SITES)
+    highest = max(100 * part.bins.share.max() for part in display.parts.values())
+    assert display.histogram_ax_.get_ylim()[1] >= highest > 95

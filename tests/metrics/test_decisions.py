@@ -237,6 +237,7 @@ class TestDisplay:
         second = NetBenefitDisplay.from_predictions(y, proba**2, name="two", ax=first.ax_)
         labels = [text.get_text() for text in second.ax_.get_legend().get_texts()]
         assert labels == ["act everywhere", "act nowhere", "one", "two"]
+        assert first.line_.get_color() != second.line_.get_color()
 
     @pytest.mark.parametrize("thresholds", [[], 0.5, [[0.1]]])
     def test_thresholds_are_several_numbers(self, thresholds):
