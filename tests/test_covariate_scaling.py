@@ -120,6 +120,17 @@ def test_few_units_keep_nothing():
     assert CovariateScaling().fit(z, y, covariates=table, groups=np.arange(len(y)) % 300).kept_ == ["site"]
 
 
+@pytest.mark.parametrize("make", [two_classes, several_classes])
+def test_where_nothing_is_kept_the_map_is_the_one_that_all_share(make):
+    z, y, table = make(300)
+    shuffled = {"site": np.random.default_rng(1).permutation(table["site"])}
+    nothing, complete = (
+        CovariateScaling(pooling=pooling).fit(z, y, covariates=shuffled) for pooling in ("partial", "complete")
+    )
+    assert nothing.kept_ == []
+    np.testing.assert_array_equal(nothing.predict_proba(z, shuffled), complete.predict_proba(z, shuffled))
+
+
 def test_unseen_categories_have_the_shared_gain_and_offset():
     z, y, table = two_classes()
     calibrator = CovariateScaling(guard=False).fit(z, y, covariates=table[["site"]])

@@ -239,7 +239,7 @@ def _many_classes(problem, begin):
     centre = np.zeros((width, 1 + n_classes))
     centre[0, 0] = 1.0
     precision = np.empty_like(centre)
-    precision[:, 0], precision[:, 1:] = (_START[0], 4 * _START[1]) if problem.pooling == "partial" else (_FREE, _FREE)
+    precision[:, 0], precision[:, 1:] = (_FREE, _FREE) if problem.pooling == "none" else (_START[0], 4 * _START[1])
     precision[0, 0] = problem.held[0]
     members = [1 + each for each in problem.members]
     # The offsets that all share are a block, too.

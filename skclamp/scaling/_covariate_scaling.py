@@ -167,8 +167,8 @@ class CovariateScaling(BaseCalibrator):
 
     A guard keeps what pays. The shared map, each column of categories alone, all numbers alone, and everything are
     judged out of fold, folds being of whole groups, at the precisions of all samples. What has the lowest NLL is kept
-    where it gains by half a standard error and two nats of all samples; of fewer than 50 groups, or independent
-    samples, nothing is.
+    where it gains more than half a standard error, and more than two nats of all samples together; of fewer than 50
+    groups, or independent samples, nothing is.
 
     Parameters
     ----------
@@ -399,7 +399,7 @@ class CovariateScaling(BaseCalibrator):
             if -mean > best[3]:
                 best = learned, chosen, after, -mean, error
         learned, chosen, after, gain, error = best
-        if gain <= _ERRORS * error + _LEAST_GAIN / weight.sum():
+        if gain <= max(_ERRORS * error, _LEAST_GAIN / weight.sum()):
             learned, chosen, after = shared, [], before
         self._held_out = float(np.average(after, weights=weight))
         self._gain = gain if chosen else 0.0
