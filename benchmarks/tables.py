@@ -20,7 +20,6 @@ from tabulate import tabulate
 
 import _thesis_tables
 import ablation
-import boxes
 import corruptions
 import errors_needed
 import growth
@@ -30,7 +29,7 @@ import strong_networks
 import unlabelled
 import views
 from _data import RECORDS
-from _estimates import ratio_estimate, resampled_estimate
+from _estimates import paired_estimate, ratio_estimate, resampled_estimate
 from _numbers import NUMBERS
 from _runner import RESULTS
 from _scores import beside_temperature
@@ -466,10 +465,21 @@ def small_networks_rows(results):
         yield " | ".join(cells)
 
 
-@table("boxes", "boxes.csv", "confidence of boxes | NLL | less the scores as they are | ECE % (floor)")
+@table(
+    "boxes",
+    "covariates.csv",
+    "detector | boxes (images) | scores as they are | one map | one a class | MCGrad | by covariates | less one map",
+)
 def boxes_rows(results):
-    for row in boxes.table(results).itertuples(index=False):
-        yield " | ".join(("the scores as they are" if row[0] == "uncalibrated" else row[0], *row[1:]))
+    names = {"coco_faster-rcnn-resnet-50": "Faster R-CNN", "coco_ssd-inception-v2": "SSD-Inception"}
+    methods = ["uncalibrated", "shared", "Platt per group", "MCGrad", "guarded"]
+    own = results[results.record.isin(names) & results.method.isin(methods)]
+    for (name, n), part in own.groupby(["record", "n"]):
+        means = part.groupby("method")[["nll", "worst_ece"]].mean().loc[methods]
+        nll = part.pivot(index="seed", columns="method", values="nll")
+        cells = (f"{short(row.nll)} ({row.worst_ece:.1f})" for row in means.itertuples())
+        gained = f"{paired_estimate(nll.guarded, nll.shared):+.4f}"
+        yield " | ".join((names[name], f"{n:,} ({part.units.mean():,.0f})", *cells, gained))
 
 
 @table("front", "front.csv", "corruption | temperature scaling: accuracy %, NLL | neural clamping: accuracy %, NLL")

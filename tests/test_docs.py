@@ -113,6 +113,7 @@ def test_only_what_needs_other_packages_or_machines_is_left_out():
         "coming_from/nctoolkit.rst",
         "coming_from/netcal.rst",
         "coming_from/torch_uncertainty.rst",
+        "guide/boxes.rst",
         "guide/data.rst",
         "guide/deployment.rst",
         "guide/distributed.rst",

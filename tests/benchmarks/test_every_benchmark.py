@@ -20,7 +20,6 @@ pytestmark = pytest.mark.slow
 # What each is asked for.
 CASES = {
     "ablation": '--settings "color, 500" --switches "too little foreseen" --draws 1',
-    "boxes": "--seeds 2",
     "abstention": "--records cifar10_resnet20 gas_sensors --risks 0.2 --sizes 50 --draws 2",
     "choosing": "",
     "clamping_speed": '--fits "plain loop" affine --size 60 --shifts none',
