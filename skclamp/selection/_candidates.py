@@ -9,7 +9,7 @@ from .._utils.parameters import by_name
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..perturbations._views import views_of
-from ..scaling import PlattScaling
+from ..scaling import CovariateScaling, PlattScaling
 
 UNCALIBRATED = "uncalibrated"
 # What a comparison has for all of them.
@@ -52,8 +52,37 @@ def named(calibrators):
         if not is_fitted(calibrator):
             check_bare(name, calibrator, "calibrators")
             _check_shared(name, calibrator)
+            if isinstance(calibrator, CovariateScaling) and calibrator.covariates is None:
+                raise ValueError(
+                    "calibrators must name the covariates among the columns of X, CovariateScaling(covariates=[...]); "
+                    f"got {calibrator!r} for {name!r}"
+                )
             calibrator._validate_params()
     return found
+
+
+def covariates_of(calibrators):
+    """Return what of X the calibrators take beside logits, None where none does; raise unless all take the same."""
+    first = None
+    for name, calibrator in calibrators.items():
+        covariates = covariates_in(calibrator)
+        first = covariates if first is None else first
+        if covariates is not None and covariates is not first and covariates != first:
+            raise ValueError(
+                "calibrators must have the same covariates, which all others do without; got "
+                f"{first!r}, and {covariates!r} for {name!r}"
+            )
+    return first
+
+
+def covariates_in(calibrator):
+    """Return what of X a calibrator, or one inside it, takes beside logits; None where none does."""
+    while isinstance(calibrator, BaseCalibrator):
+        covariates = getattr(calibrator, "covariates", None)
+        if covariates is not None:
+            return covariates
+        calibrator = calibrator._frozen_part()
+    return None
 
 
 def is_fitted(calibrator):

@@ -20,7 +20,7 @@ from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..exceptions import CalibrationSetWarning
-from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
+from ._candidates import UNCALIBRATED, covariates_of, default_calibrators, is_fitted, named
 from ._parts import scores_of_parts
 from ._scoring import CalibratorScores, Scoring, compare_losses
 from ._shared_logits import SharedLogits
@@ -423,7 +423,7 @@ def compare_calibrators(
         package that suit the number of classes and of samples, neural clamping among them for a torch network, unless a
         warning says why not; `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of
         several labels a sample, maps of one label each are among them only if each label is 0 of 100 samples and 1 of
-        100 others.
+        100 others. The covariates of a `CovariateScaling` are taken out of X, a table, a dict or a Dataset, for all.
     params : dict, default=None
         What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
         alike.
@@ -566,13 +566,16 @@ def compare_calibrators(
         params = dict(params or {})
         if groups is not None:
             params["groups"] = groups
-        logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, by, verbose)
+        covariates = None if unasked else covariates_of(chosen)
+        logits = SharedLogits(
+            estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, by, verbose, covariates
+        )
         if unasked:
             chosen = default_calibrators(logits, random_state)
-        return _compare(chosen, logits, (X_cal, y_cal), alpha, options, n_jobs, unasked)
+        return _compare(chosen, logits, alpha, options, n_jobs, unasked)
 
 
-def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
+def _compare(calibrators, logits, alpha, options, n_jobs, unasked):
     """The comparison of calibrators by name, the uncalibrated estimator's row among them.
 
     Of those that were `unasked` for, such clamping is left out as the network or its inputs don't allow.
@@ -595,7 +598,7 @@ def _compare(calibrators, logits, calibration, alpha, options, n_jobs, unasked):
         calibrator = calibrators[name]
         bar.set_description(name)
         try:
-            fit, fit_time, predicted = logits.fit(calibrator, calibration)
+            fit, fit_time, predicted = logits.fit(calibrator)
         except (TypeError, ValueError) as error:
             if not (unasked and isinstance(calibrator, NeuralClampingCalibrator)):
                 raise

@@ -29,7 +29,7 @@ from ..base._tags import MapTags
 from ..clamping import NeuralClampingCalibrator
 from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
-from ..scaling import TemperatureScaling
+from ..scaling import CovariateScaling, TemperatureScaling
 from ._candidates import check_bare
 
 
@@ -158,10 +158,10 @@ class CalibratorSelector(BaseCalibrator):
         candidates = {} if self.candidates is None else by_name(self.candidates, "candidates")
         for name, calibrator in candidates.items():
             check_bare(name, calibrator, "candidates")
-            if isinstance(calibrator, NeuralClampingCalibrator):
+            if isinstance(calibrator, (NeuralClampingCalibrator, CovariateScaling)):
                 raise TypeError(
                     "candidates must be maps of the output, since logits alone are given to them: what perturbs inputs "
-                    f"is for compare_calibrators; got {calibrator!r} for {name!r}"
+                    f"or takes covariates is for compare_calibrators; got {calibrator!r} for {name!r}"
                 )
             if getattr(calibrator, "label_noise", None):
                 raise ValueError(

@@ -28,7 +28,8 @@ from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
-from ._candidates import is_fitted
+from ..scaling._covariates import columns_of, split
+from ._candidates import covariates_in, is_fitted
 
 # Rows of dense outputs that are compared: a bootstrap of more takes minutes for each calibrator.
 _MOST_ROWS = 50_000
@@ -39,7 +40,8 @@ _CHANCE_OF_ACCURACIES = 1e-4
 class SharedLogits:
     """The network's logits of the calibration and the test set, each computed once, with their labels.
 
-    Parameters are those of `compare_calibrators`; `shared` are those that all calibrators have, by name.
+    Parameters are those of `compare_calibrators`; `shared` are those that all calibrators have, by name, and
+    `covariates` choose what of X is beside the estimator's inputs.
 
     Attributes
     ----------
@@ -61,8 +63,20 @@ class SharedLogits:
         What the logits of either set took.
     """
 
-    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, by, verbose):
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, groups_test, by, verbose, covariates):
         self.estimator = estimator
+        if estimator is None and hasattr(X_cal, "columns") and hasattr(X_test, "columns"):
+            check_columns(X_test, list(X_cal.columns), "X_test", "X_cal")
+        same = X_test is X_cal
+        self.given = X_cal, X_test
+        self.beside: tuple = ({}, {})
+        if covariates is not None:
+            (X_cal, of_cal), (X_test, of_test) = (
+                split(X, covariates, estimator, "compare_calibrators") for X in self.given
+            )
+            self.beside = columns_of(of_cal), columns_of(of_test)
+        # For what perturbs inputs.
+        self.inputs = X_cal, y_cal
         self.shared = shared
         self.verbose = verbose
         ignored = shared["ignore_index"]
@@ -100,8 +114,6 @@ class SharedLogits:
                 "place. Compare one of them: y_cal[:, 0] with the logits X_cal[:, :1]"
             )
         reader._take_on(outputs, ALONE)
-        if estimator is None and hasattr(X_cal, "columns") and hasattr(X_test, "columns"):
-            check_columns(X_test, list(X_cal.columns), "X_test", "X_cal")
         # What reads notes the places of dense outputs.
         found, test_seconds = timed(
             read,
@@ -132,11 +144,11 @@ class SharedLogits:
             raise ValueError(
                 f"y_test must know each label of some sample; got NaN alone for {self.classes[unknown].tolist()}"
             )
-        if groups_test is None and X_test is X_cal:
+        if groups_test is None and same:
             groups_test = params.get("groups")
         self.units = self._units_of(groups_test)
         # Of few categories rows don't tell; equal logits do, but where these are out of fold.
-        self._look_for_the_same_samples(X_test is X_cal or torch.equal(self.test, self.calibration))
+        self._look_for_the_same_samples(same or torch.equal(self.test, self.calibration))
         if is_frozen(estimator):
             self._look_for_training_data()
         with one_warning() as notes:
@@ -234,13 +246,17 @@ class SharedLogits:
         is_map = calibrator._frozen_part() is self.reader._frozen_part()
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
         is_map &= not isinstance(calibrator._backbone, CalibratorBackbone)
-        is_map &= type(calibrator).predict_proba is BaseCalibrator.predict_proba
+        takes_columns = isinstance(calibrator, scaling.CovariateScaling)
+        is_map &= takes_columns or type(calibrator).predict_proba is BaseCalibrator.predict_proba
         if is_map and not isinstance(calibrator, NeuralClampingCalibrator):
             normalise = expit if self.outputs.n_labels else np.exp
-            return timed(lambda: normalise(to_numpy(calibrator.transform_logits(self.test))))
+            beside = {"covariates": self.beside[1]} if takes_columns and calibrator.covariates is not None else {}
+            return timed(lambda: normalise(to_numpy(calibrator.transform_logits(self.test, **beside))))
         inner = _innermost(calibrator)
         seen = self.test
-        if self.of_logits or inner.estimator is not None:
+        if covariates_in(calibrator) is not None:
+            seen = self.given[1]
+        elif self.of_logits or inner.estimator is not None:
             seen = self.test_samples.X
         elif inner.response == "probabilities":
             seen = self.outputs.proba(self.test.double())
@@ -250,10 +266,10 @@ class SharedLogits:
             y_proba = y_proba.reshape(*y_proba.shape[:2], -1)[:, :, self.places]
         return y_proba, seconds
 
-    def fit(self, calibrator, calibration):
+    def fit(self, calibrator):
         """Return a fitted clone of a calibrator, the seconds that its fit took, and as `uncalibrated`.
 
-        One that came fitted is itself. `calibration` is X_cal and y_cal, for one that perturbs.
+        One that came fitted is itself.
         """
         if is_fitted(calibrator):
             return calibrator, math.nan, self._predicted_by(calibrator)
@@ -262,18 +278,19 @@ class SharedLogits:
         samples = self.calibration_samples
         options = dict(self.shared)
         if isinstance(calibrator, NeuralClampingCalibrator):
-            task = (*calibration, weight)
-            given = (*task, params)
+            task: tuple = (*self.inputs, weight)
+            given: tuple = (*task, params)
             # It has its own, and halves samples where the estimator isn't fitted.
             del options["batch_size"], options["cv"]
         else:
             task = (samples.logits, samples.y_encoded, samples.weight)
             given = (samples,)
+        beside = (self.given[0], self.beside[0]) if covariates_in(calibrator) is not None else ()
         if not self.verbose and calibrator.verbose == "auto":
             options["verbose"] = 0
         fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
         with fit_task(fitted, *task):
-            _, seconds = timed(fitted._learn, *given, checks=False)
+            _, seconds = timed(fitted._learn, *given, beside=beside, checks=False)
         return fitted, seconds, self._predicted_by(fitted)
 
     def check_comparable(self, name, calibrator):
