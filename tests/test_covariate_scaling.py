@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from sklearn import config_context
-from sklearn.compose import make_column_selector
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict, cross_validate
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -221,6 +221,19 @@ def test_named_columns_stay_inputs_of_a_classifier_as_it_was_trained():
         calibrator = CovariateScaling(classifier, covariates=["high"]).fit(frame[500:], y[500:])
         assert calibrator.predict_proba(frame[500:]).shape == (1000, 2)
     assert CovariateScaling(own, covariates=["high"]).fit(frame[500:], y[500:]).kept_ == ["high"]
+
+
+@pytest.mark.parametrize("step", [OneHotEncoder(), "drop"])
+def test_named_columns_are_inputs_of_a_classifier_that_is_not_fitted(step):
+    z, y, table = two_classes()
+    frame = table.assign(z=z)
+    with pytest.raises(ValueError, match="in column 'site': have a ColumnTransformer encode or drop it"):
+        CovariateScaling(LogisticRegression(), covariates=["site"]).fit(frame, y)
+    columns = ColumnTransformer([("site", step, ["site"])], remainder="passthrough")
+    classifier = make_pipeline(columns, LogisticRegression())
+    calibrator = CovariateScaling(classifier, covariates=["site"]).fit(frame, y)
+    assert calibrator.kept_ == (["site"] if step == "drop" else [])
+    assert calibrator.predict_proba(frame).shape == (1200, 2)
 
 
 def test_around_another_calibrator():

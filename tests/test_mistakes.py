@@ -166,6 +166,7 @@ WITH_INF = spoilt(IMAGES, np.inf, (70, 1, 0, 5))
 WITH_NAN = spoilt(softmax(LOGITS), np.nan, (70, 2))
 TEXT = pd.DataFrame({"age": np.arange(40.0), "name": ["some one"] * 40})
 IN_COLUMN = "in column 'name': leave the column out, or give numbers in its place$"
+TO_ENCODE = "in column 'name': have a ColumnTransformer encode or drop it, in a Pipeline before the classifier$"
 OF_SKLEARN = "LogisticRegression; got others, such as 'some one'"
 NUMBERS = pd.DataFrame(np.eye(4)[:, :2], columns=["age", "name"])
 TEXTS = [({"ids": torch.arange(3), "text": "some one"}, k % 4) for k in range(40)]
@@ -195,7 +196,7 @@ OF_NUMBERS = {
         rf"X must be numeric and real; got .*, such as Timestamp\(.*\) {IN_COLUMN}",
     ),
     **{
-        f"a column of text for {name}": (call, ValueError, f"X must hold numbers for {OF_SKLEARN} {IN_COLUMN}")
+        f"a column of text for {name}": (call, ValueError, f"X must hold numbers for {OF_SKLEARN} {TO_ENCODE}")
         for name, call in {
             "an unfitted classifier": fit(TEXT, np.arange(40) % 4, LogisticRegression(), cv=2),
             "a fitted one": fit(TEXT, np.arange(40) % 4, LogisticRegression().fit(NUMBERS, range(4))),

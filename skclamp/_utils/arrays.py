@@ -192,14 +192,15 @@ def tensor_of(values, name):
         return values.detach()
     array = as_numbers(to_numpy(values, name))
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be numeric and real; got dtype {array.dtype}{_text_in(array, values)}")
+        found = _text_in(array, values, "leave the column out, or give numbers in its place")
+        raise TypeError(f"{name} must be numeric and real; got dtype {array.dtype}{found}")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         array = array.astype(float)
     return tensor_over(np.asarray(array, order="C"))
 
 
-def _text_in(array, given):
-    """Words on the first thing in a table that is no number, its column and what to do; none where nothing is one.
+def _text_in(array, given, mend):
+    """Words on the first thing in a table that is no number, its column and the mend; none where all are numbers.
 
     `given` is what the array was made of, such as a frame.
     """
@@ -208,7 +209,7 @@ def _text_in(array, given):
         if len(place) > 1 and not (is_missing(entry) or isinstance(entry, (Real, Decimal, np.bool_))):
             column = columns[place[1]] if columns else place[1]
             shown = repr(entry[:20] if isinstance(entry, str) else entry)
-            return f", such as {shown} in column {column!r}: leave the column out, or give numbers in its place"
+            return f", such as {shown} in column {column!r}: {mend}"
     return ""
 
 
@@ -219,7 +220,7 @@ def naming_text(X, classifier):
         yield
     except (TypeError, ValueError) as error:
         table = np.asarray(X, dtype=object) if "could not" in str(error) else ()
-        found = _text_in(table, X)
+        found = _text_in(table, X, "have a ColumnTransformer encode or drop it, in a Pipeline before the classifier")
         if not found:
             raise
         raise type(error)(f"X must hold numbers for {type(classifier).__name__}; got others{found}") from error
