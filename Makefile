@@ -26,7 +26,8 @@ install: $(VENV)/installed-plot
 demo: $(VENV)/installed-plot
 	$(BIN)/python examples/digits.py
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+# The tests of a file share a process, since they share what its fixtures fit.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # What pytest is told besides: ARGS=tests/clamping, say.
 ARGS ?=

@@ -5,6 +5,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+N_EPOCHS = 20
+
 images, labels = load_digits(return_X_y=True)
 images = (images / 16).astype(np.float32).reshape(-1, 8, 8)
 order = np.random.default_rng(0).permutation(len(images))
@@ -45,7 +47,7 @@ net = nn.Sequential(
     nn.Linear(64, 10),
 )
 optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
-for _ in range(20):
+for _ in range(N_EPOCHS):
     for rows in torch.randperm(2000).split(64):
         targets = torch.from_numpy(Y_train[rows]).float()
         loss = nn.functional.binary_cross_entropy_with_logits(net(torch.from_numpy(X_train[rows])), targets)
