@@ -181,7 +181,8 @@ def coverage(metric, design, n_draws):
         random = np.random.default_rng([1, seed])
         y, proba = make(random, n)
         weight = random.uniform(0.2, 3, n) ** 2 if weighted else None
-        found = bootstrap_interval(metric, y, proba, sample_weight=weight, random_state=seed)
+        # Of 1,000 resamples the ends are hardly better, and take twice as long.
+        found = bootstrap_interval(metric, y, proba, n_resamples=400, sample_weight=weight, random_state=seed)
         ends.append((found.low, found.high))
     low, high = np.array(ends).T
     return np.mean((low <= expected) & (expected <= high))
@@ -193,7 +194,7 @@ def coverage(metric, design, n_draws):
     [*((negative_log_likelihood, design) for design in DESIGNS), (brier_score, "few errors")],
 )
 def test_intervals_of_proper_scores_cover_the_truth(metric, design):
-    """Three standard errors about 95 %: of few errors percentiles cover 88 to 92 %."""
+    """Three standard errors about 95 %: of few errors percentiles cover 90 to 93 %."""
     n_draws = 1000
     covered = coverage(metric, design, n_draws)
     assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / n_draws))
@@ -216,19 +217,21 @@ def truth(metric, temperature):
 @pytest.mark.parametrize("name", ["ece", "ece, l2", "ks", "smooth"])
 @pytest.mark.parametrize("temperature", [1.0, 1.05, 1.5])
 def test_debiased_intervals_cover_the_truth(name, temperature):
-    metric, intervals = {**REPLICATED, "smooth": smooth_calibration_error}[name], {}
+    metric = {**REPLICATED, "smooth": smooth_calibration_error}[name]
     expected = truth(metric, temperature)
     data = [draw_calibrated(500, 10, seed) for seed in range(80)]
-    for method in ("debiased", "percentile"):
+
+    def intervals(method):
         run = partial(bootstrap_interval, metric, method=method, n_resamples=100, random_state=0)
-        intervals[method] = np.array([run(y, tempered(proba, 1 / temperature)) for y, proba in data])
-    value, debiased, low, high, _ = intervals["debiased"].T
+        return np.array([run(y, tempered(proba, 1 / temperature)) for y, proba in data])
+
+    value, debiased, low, high, _ = intervals("debiased").T
     # Three standard errors of 80 draws below 95 %; the truth has an error of its own.
     inside = (low <= expected + 1e-4) & (expected - 1e-4 <= high)
     assert inside.mean() >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 80)
     # Percentiles never cover a calibrated classifier.
     if temperature == 1.0:
-        assert (intervals["percentile"][:, 2] > expected + 1e-4).all()
+        assert (intervals("percentile")[:, 2] > expected + 1e-4).all()
         assert debiased.mean() < 0.6 * value.mean()
 
 
