@@ -1,6 +1,5 @@
 """Several processes that hold a part of the samples each fit what one with all of them does, and fail together."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -35,26 +34,15 @@ def launch(n_processes, script, *arguments):
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
 
 
-def fit_all(folder):
-    """Fit by one process, and by two."""
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Outcomes of one process, and of each of two."""
+    folder = tmp_path_factory.mktemp("fits")
     alone = [sys.executable, str(TESTS / "_sharded_fits.py"), str(folder)]
     subprocess.run(alone, env=environment(), check=True, timeout=300)
     ran = launch(2, "_sharded_fits.py", folder)
     assert ran.returncode == 0, ran.stderr[-3000:]
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory, worker_id):
-    """Outcomes of one process, and of each of two, fitted once for all workers of pytest."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own if worker_id == "master" else own.parent) / "sharded_fits"
-    folder.mkdir(exist_ok=True)
-    paths = [folder / name for name in ("1-0.pt", "2-0.pt", "2-1.pt")]
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not all(map(Path.exists, paths)):
-            fit_all(folder)
-    return [torch.load(path, weights_only=False) for path in paths]
+    return [torch.load(folder / name, weights_only=False) for name in ("1-0.pt", "2-0.pt", "2-1.pt")]
 
 
 @pytest.mark.parametrize("name", [name for name in FITS if name != "seeds"])
