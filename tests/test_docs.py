@@ -81,6 +81,16 @@ def included(path):
     return names
 
 
+@cache
+def after_first_lines():
+    """The names that the README's code leaves behind, and what it prints: the first page of the site has it too."""
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block, "README.md", "exec"), names)
+    return block, names, printed.getvalue()
+
+
 def run_doctest(text, names, page, number):
     test = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), number)
     # A copy of the names is what get_doctest makes.
@@ -101,6 +111,8 @@ def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
                 names.update(included((page.parent / text).resolve()))
             elif kind == "doctest":
                 run_doctest(text, names, page, number)
+            elif page.stem == "index" and text.strip() == after_first_lines()[0].strip():
+                names.update(after_first_lines()[1])
             else:
                 exec(compile("\n" * number + text, str(page), "exec"), names)
     plt.close("all")
@@ -147,13 +159,10 @@ def test_every_public_name_is_in_the_reference_with_an_example():
 @pytest.fixture(scope="module")
 def after_readme():
     """The names that the README's code leaves behind, and what it prints."""
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    block, names, printed = after_first_lines()
     assert len(block.split("\n\n")) == 2
     assert sum(1 for line in block.splitlines() if line) == 4
-    names, printed = {}, io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(block, "README.md", "exec"), names)
-    return names, printed.getvalue()
+    return names, printed
 
 
 def scores(table):
