@@ -1,7 +1,8 @@
-"""Coverage of intervals of calibration errors on few samples, whose true probabilities are known.
+"""Coverage of intervals of metrics on samples whose true probabilities are known.
 
     python benchmarks/few_samples.py
     python benchmarks/few_samples.py --problems "rare, too low" --sizes 50 200 --draws 1000
+    python benchmarks/few_samples.py --problems "three, calibrated" "three classes" --metrics classwise debiased
     python benchmarks/few_samples.py --summary
 
 Labels are drawn from true probabilities, and a classifier tells others, of logits times 1.6 where no other is named.
@@ -22,10 +23,37 @@ from scipy.stats import norm
 from _runner import RESULTS, benchmark, record
 from dense_metrics import images
 from grouped_metrics import patients
-from skclamp.metrics import bootstrap_interval, expected_calibration_error, ks_calibration_error
+from skclamp.metrics import (
+    bootstrap_interval,
+    calibration_intercept,
+    calibration_slope,
+    classwise_calibration_error,
+    debiased_calibration_error,
+    expected_calibration_error,
+    expected_cost,
+    group_calibration_error,
+    integrated_calibration_index,
+    ks_calibration_error,
+    net_benefit,
+)
 
-SHARPNESS, CORRELATION, N_TRUTH, N_BINS = 1.6, 0.7, 400_000, 15
-METRICS = {"ece": expected_calibration_error, "ks": ks_calibration_error}
+SHARPNESS, CORRELATION, N_TRUTH, N_GROUPS = 1.6, 0.7, 400_000, 4
+METRICS = {
+    "ece": expected_calibration_error,
+    "ks": ks_calibration_error,
+    "classwise": classwise_calibration_error,
+    "debiased": debiased_calibration_error,
+    "ici": integrated_calibration_index,
+    "e50": partial(integrated_calibration_index, quantile=0.5),
+    "e90": partial(integrated_calibration_index, quantile=0.9),
+    "group": group_calibration_error,
+    "slope": calibration_slope,
+    "intercept": calibration_intercept,
+    "net benefit": partial(net_benefit, threshold=0.3),
+    "cost": partial(expected_cost, costs=[[0, 1], [4, 0]]),
+}
+# Those that were measured first, on all problems.
+ON_ALL = ("ece", "ks")
 COLUMNS = ("problem", "n", "metric", "draw", "truth", "value", "debiased", "low", "high")
 
 
@@ -44,6 +72,13 @@ def two_classes(rng, n, told, mean=0.0, spread=2.0):
     z = rng.normal(mean, spread, n)
     true = expit(z)
     return Sample((rng.random(n) < true).astype(int), told(z), told(z), true)
+
+
+def three_classes(rng, n, sharpness=SHARPNESS):
+    """One of three."""
+    z = rng.normal(scale=1.5, size=(n, 3))
+    y, proba = (z + rng.gumbel(size=z.shape)).argmax(1), softmax(sharpness * z, axis=1)
+    return Sample(y, proba, proba, softmax(z, axis=1))
 
 
 def ten_classes(rng, n):
@@ -102,6 +137,9 @@ PROBLEMS = {
     "two, under-confident": partial(two_classes, told=partial(scaled, factor=0.6)),
     "two, moved": partial(two_classes, told=partial(scaled, offset=1.0)),
     "local": local,
+    "two, sharp and moved": partial(two_classes, told=partial(scaled, factor=SHARPNESS, offset=0.3)),
+    "three classes": three_classes,
+    "three, calibrated": partial(three_classes, sharpness=1.0),
     "ten classes": ten_classes,
     "eight labels": partial(eight_labels, unknown=0.0),
     "eight labels, half unknown": eight_labels,
@@ -116,20 +154,20 @@ PROBLEMS = {
 SIZES = (30, 50, 100, 200, 500)
 
 
-def error(metric, told, true):
-    """An error without the noise of labels."""
-    if metric == "ks":
-        return np.abs(np.cumsum((true - told)[np.argsort(told)])).max() / len(told)
-    place = np.searchsorted(np.arange(1, N_BINS) / N_BINS, told)
-    return np.abs(np.bincount(place, true - told)).sum() / len(told)
+def metric_of(name, n):
+    """A metric; where it is of groups, they have nothing to do with the probabilities."""
+    return partial(METRICS[name], by=np.arange(n) % N_GROUPS) if name == "group" else METRICS[name]
 
 
 @cache
 def truth(problem, metric):
-    """The error of very many samples."""
+    """The metric of very many samples, of each class as often as it is true."""
     n = N_TRUTH if problem not in ("patients", "places") else 3000
     sample = PROBLEMS[problem](np.random.default_rng(2**20), n)
-    return error(metric, sample.told, sample.true)
+    true = np.stack([1 - sample.true, sample.true], 1) if sample.true.ndim == 1 else sample.true
+    y = np.repeat(np.arange(true.shape[1]), len(true))
+    told = np.concatenate(true.shape[1] * [sample.told])
+    return metric_of(metric, len(y))(y, told, sample_weight=true.T.ravel())
 
 
 def measure(problem, n, metric, draw):
@@ -137,7 +175,7 @@ def measure(problem, n, metric, draw):
     options = dict(sample.options)
     groups = options.pop("groups", None)
     found = bootstrap_interval(
-        partial(METRICS[metric], **options), sample.y, sample.proba, groups=groups, random_state=draw
+        partial(metric_of(metric, n), **options), sample.y, sample.proba, groups=groups, random_state=draw
     )
     return {"truth": truth(problem, metric), **found._asdict()}
 
@@ -157,7 +195,7 @@ def table(results):
 def main(
     problems: PROBLEMS = tuple(PROBLEMS),
     sizes=SIZES,
-    metrics: METRICS = tuple(METRICS),
+    metrics: METRICS = ON_ALL,
     draws=300,
     out=RESULTS / "few_samples.csv",
     summary=False,

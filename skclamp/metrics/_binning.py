@@ -99,6 +99,8 @@ class Pairs:
         Numbers that samples share which depend on each other.
     n_units : int, default=0
         How many numbers there are, those of other samples among them.
+    n_classes : int, default=1
+        Of how many classes that exclude each other there are pairs, those of all samples for each of them.
     """
 
     confidence: np.ndarray
@@ -106,6 +108,12 @@ class Pairs:
     weight: np.ndarray | None = None
     unit: Any = None
     n_units: int = 0
+    n_classes: int = 1
+
+    @property
+    def cluster(self):
+        """Numbers that pairs of one unit and one class share."""
+        return self.unit + self.n_units * np.arange(self.n_classes).repeat(len(self.unit) // self.n_classes)
 
     @property
     def residual(self):

@@ -109,9 +109,9 @@ def bootstrap_interval(
     ----------
     metric : callable
         ``metric(y_true, y_proba) -> float``, given column indices for `y_true`. Fix its options with
-        ``functools.partial``. Binned, KS and smooth errors (top-label) and the proper scores of this package are
-        resampled through sums over the samples; its others are computed anew for each replicate, and other packages'
-        metrics on copies of the rows.
+        ``functools.partial``. Binned and classwise errors, KS and smooth errors (top-label), the integrated calibration
+        index and the proper scores of this package are resampled through sums over the samples; its others are computed
+        anew for each replicate, and other packages' metrics on copies of the rows.
     y_true : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
         Class labels, or column indices; several labels a sample, or a class at each place of it, as the metric takes
         them.
@@ -126,7 +126,8 @@ def bootstrap_interval(
         "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. For proper scores "debiased"
         is the bootstrap-t. The area under the risk-coverage curve has next to no bias: for it "debiased" is
         "percentile", as it is for other packages' metrics. For errors that aren't resampled through sums it is "basic",
-        which takes off part of the bias only.
+        which takes off part of the bias only. That of a debiased calibration error is the plain one's, whose truth is
+        the same.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     pos_label : int, float, bool or str, default=None
@@ -169,27 +170,26 @@ def bootstrap_interval(
     metric is a mean over samples, and its interval that of the bootstrap-t.
 
     Residuals of few samples vary too little in replicates, and not at all where hardly an event came true. So the ends
-    of binned and KS errors of about 500 samples or fewer (1,000 with few bins) come from labels drawn from
-    probabilities that may be the true ones: those told, moved by the gaps of the bins times a factor, or by a slope or
-    an offset of the log-odds. Noise adds most to errors that few bins make: the lower end, that of replicates too,
-    allows for gaps of which two standard errors are noise. Rows of a group, labels and places of a sample are drawn
-    together where all of each agree whether they came true, as copies do; others keep their replicates.
+    of binned, classwise and KS errors, and of the integrated calibration index, of about 500 samples or fewer (1,000
+    with few bins) come from labels drawn from probabilities that may be the true ones: those told, moved by the gaps of
+    the bins times a factor, or by a slope or an offset of the log-odds; of a classwise error, over their sum. Noise
+    adds most to errors that few bins make: the lower end, that of replicates too, allows for gaps of which two standard
+    errors are noise. Rows of a group, labels and places of a sample are drawn together where all of each agree whether
+    they came true, as copies do; others keep their replicates.
 
-    Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
-    0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
-    labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few samples the replicates
-    vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %) or more. None are
-    drawn where it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws are about those
-    of 99.9 %.
-    The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance
-    for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
-    proof of calibration.
-    In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error.
-    Of units of several rows, such as groups and images, its interval is no narrower than Student's. Nor does the upper
-    end of their calibration errors, or of a KS error, lie below Student's.
-    Of two classes of which one has fewer than five samples, or groups with some, a warning says so, and the upper end
-    of a proper score allows for as many more as the exact binomial interval does. Each costs what those that came do,
-    and those that the probabilities expect.
+    Bins of equal mass, a smooth error's bandwidth and the index's neighbours stay those of the sample. The lower end of
+    a debiased interval is 0 where calibrated probabilities would show as large an error more often than in half of 1 -
+    `confidence_level`, by labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few
+    samples the replicates vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %)
+    or more. None are drawn where it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws
+    are about those of 99.9 %. The upper end of an error's interval bounds the chance of a value as small as the one
+    found relative to that chance for a calibrated classifier (CLs): a sample that happens to show less error than mere
+    noise doesn't pass for certain proof of calibration. In a replicate with hardly a mistake the bootstrap-t takes no
+    less than a quarter of the sample's standard error. Of units of several rows, such as groups and images, its
+    interval is no narrower than Student's. Nor does the upper end of their calibration errors, or of a KS error, lie
+    below Student's. Of two classes of which one has fewer than five samples, or groups with some, a warning says so,
+    and the upper end of a proper score allows for as many more as the exact binomial interval does. Each costs what
+    those that came do, and those that the probabilities expect.
 
     References
     ----------
@@ -214,21 +214,27 @@ def bootstrap_interval(
     random_state = check_random_state(random_state)
     sample = _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups)
     form, is_error = sample.form, sample.is_error
-    (sums,) = _replicates([form], sample.proba, n_resamples, random_state, n_jobs)
-    replicates = form.values(sums)
+    forms = sample.forms if method == "debiased" else [form]
+    sums = _replicates(forms, sample.proba, n_resamples, random_state, n_jobs)
+    replicates = form.values(sums[0])
+    inverted = forms[-1]
     tail = (1 - confidence_level) / 2
-    if method == "debiased" and not isinstance(form, AnyMetric):
-        debiased, low, high = form.interval(sums, tail)
+    if method == "debiased" and not isinstance(inverted, AnyMetric):
+        debiased, low, high = inverted.interval(sums[-1], tail)
     else:
         debiased, (low, high) = form.value, np.quantile(replicates, [tail, 1 - tail])
         if method == "basic" or (method == "debiased" and is_error):
             mirrored = 2 * form.value - np.array([replicates.mean(), high, low])
             debiased, low, high = np.maximum(mirrored, 0.0 if is_error else -np.inf)
-    if method == "debiased" and isinstance(form, ErrorOfPairs) and can_draw(form):
-        low, high = DrawnErrors(form, tail, random_state).interval()
+    if method == "debiased" and isinstance(inverted, ErrorOfPairs) and can_draw(inverted):
+        low, high = DrawnErrors(inverted, tail, random_state).interval()
         low = min(low, debiased)
     elif method == "debiased" and is_error and low > 0 and _may_be_noise(sample, tail, random_state):
         low = 0.0
+    if inverted is not form:
+        # An error that is free of bias already.
+        debiased = form.value
+        low = min(low, debiased)
     return BootstrapInterval(form.value, float(debiased), float(low), float(high), float(replicates.std(ddof=1)))
 
 
@@ -356,6 +362,12 @@ class _Sample(NamedTuple):
     proba: Probabilities
     form: Any
     is_error: bool
+    plain: Any = None
+
+    @property
+    def forms(self):
+        """The form, and last that whose interval is taken."""
+        return [self.form] if self.plain is None else [self.form, self.plain]
 
     @property
     def units(self):
@@ -408,7 +420,8 @@ def _sample_of(metric, y_true, y_proba, labels, pos_label, sample_weight, groups
     if facts is not None and facts.resampled is not None:
         form = facts.resampled(value, y_encoded, proba, **options)
     form = AnyMetric(value, of_weight, proba) if form is None else form
-    return _Sample(metric, proba, form, facts is not None and facts.is_error)
+    plain = None if facts is None or facts.plain is None else facts.plain(value, y_encoded, proba, **options)
+    return _Sample(metric, proba, form, facts is not None and facts.is_error, plain)
 
 
 def _stretches(rows):

@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 
 from .._utils.parameters import check_whole_number
-from ._binning import bin_indices, equal_mass_edges, ratios
+from ._binning import Pairs, bin_indices, equal_mass_edges, ratios
 from ._metric import FACTS, Facts, check_options, each_class, of_outputs, some_pairs
-from ._resampling import ErrorOfPairs, grouped
+from ._resampling import ErrorOfPairs, grouped, norm_of
 
 # Of numpy's norms.
 _ORDERS = {"l1": 1, "l2": 2, "max": np.inf}
+# Pairs of all classes that replicates take sums of.
+_MAX_PAIRS = 2**22
 
 
 @of_outputs
@@ -368,16 +370,38 @@ def _resampled(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max",
     else:
         edges, include_lowest = _adaptive_bins(pairs, proba, n_bins, include_lowest)
     pairs = replace(pairs, hits=pairs.counted_hits(edges, include_lowest))
-    groups = grouped(bin_indices(pairs.confidence, edges), len(edges) - 1)
+    return form_of_bins(value, pairs, grouped(bin_indices(pairs.confidence, edges), len(edges) - 1), norm)
+
+
+def form_of_bins(value, pairs, groups, norm, n_parts=1):
+    """Form of a binned error, or of the mean of several, each in an equal part of the groups."""
 
     def path(residual, mass):
+        residual, mass = (sums.reshape(len(sums), n_parts, -1) for sums in (residual, mass))
         # Its plain norm is the error's.
-        total = mass.sum(1, keepdims=True)
+        total = mass.sum(2, keepdims=True)
         return ratios(residual, {"l1": total, "l2": np.sqrt(mass * total), "max": mass}[norm])
 
-    return ErrorOfPairs(value, pairs, groups, path, _ORDERS[norm])
+    return ErrorOfPairs(value, pairs, groups, path, lambda path: norm_of(_ORDERS[norm])(path).mean(-1))
+
+
+def form_of_classes(value, y_encoded, proba, *, n_bins, norm, strategy, threshold, n_parts=None, **_):
+    """Form of the classwise error, or of all classes' bins together, in the bins of the whole sample."""
+    n_classes = proba.n_classes
+    if proba.values.size > _MAX_PAIRS:
+        return None
+    confidence = proba.columns(range(n_classes))
+    weight = proba.masses * (confidence > (-1 if threshold is None else threshold))
+    hits = (y_encoded == np.arange(n_classes)[:, None]).astype(float)
+    places = []
+    for k in range(n_classes):
+        edges = edges_of(Pairs(confidence[k], hits[k], weight[k]), proba, n_bins, strategy)
+        places.append(bin_indices(confidence[k], edges) + k * n_bins)
+    unit = np.tile(proba.unit, n_classes)
+    pairs = Pairs(confidence.ravel(), hits.ravel(), weight.ravel(), unit, proba.n_units, n_classes)
+    return form_of_bins(value, pairs, grouped(np.concatenate(places), n_classes * n_bins), norm, n_parts or n_classes)
 
 
 FACTS[expected_calibration_error] = FACTS[maximum_calibration_error] = Facts(of_event=True, resampled=_resampled)
 FACTS[adaptive_expected_calibration_error] = Facts(of_event=True, resampled=_resampled)
-FACTS[classwise_calibration_error] = Facts(of_event=False, resampled=None)
+FACTS[classwise_calibration_error] = Facts(of_event=False, resampled=form_of_classes)

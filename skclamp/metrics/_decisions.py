@@ -1,5 +1,7 @@
 """What decisions go by: slope and intercept, the calibration curve's distance, net benefit and expected cost."""
 
+from functools import partial
+
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
@@ -10,11 +12,14 @@ from .._utils.parameters import check_number
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ._metric import FACTS, Facts, of_outputs
+from ._resampling import ErrorOfPairs, neighbours
 
 # R's `lowess`: the share of the samples that a fit is made to, and how far apart, in parts of the range, fits are.
 _SPAN, _STEP = 2 / 3, 0.01
 # Newton steps of two numbers, far more than a problem that has a solution takes.
 _MAX_STEPS = 100
+# Groups of neighbouring probabilities in replicates.
+_MAX_GROUPS = 256
 _TOLERANCE = 1e-10
 
 
@@ -174,8 +179,6 @@ def integrated_calibration_index(y_true, y_proba, *, quantile=None):
 
     The curve is the event's frequency by its probability, smoothed by R's ``lowess`` without robust steps, as
     ``rms::val.prob`` draws it. No bins; E50 and E90 are quantiles of the same distances.
-    Of a classifier that is clearly off take ``bootstrap_interval(..., method="percentile")``: the upper end of
-    "debiased" is then too low with some 200 samples.
 
     Parameters
     ----------
@@ -384,14 +387,19 @@ def _undefined(name):
 
 def _smoothed(x, y, weight):
     """Smooth y over x at each x by R's ``lowess(x, y, iter=0)``, whose neighbours weights count as so many."""
-    points, place = np.unique(x, return_inverse=True)
+    return np.interp(x, *_curve(x, y, weight))
+
+
+def _curve(x, y, weight):
+    """Points between which the curve is straight, and its values there, a row of each for y of several columns."""
+    points = np.unique(x)
     reach = _STEP * (points[-1] - points[0])
     n_near = max(min(int(_SPAN * weight.sum() + 1e-7), weight.sum()), min(2.0, weight.sum()))
     at = [0]
     while at[-1] < len(points) - 1:
         at.append(max(at[-1] + 1, np.searchsorted(points, points[at[-1]] + reach, side="right") - 1))
     fits = [_local_fit(points[i], x, y, weight, n_near, points[-1] - points[0]) for i in at]
-    return np.interp(points, points[at], fits)[place]
+    return points[at], np.array(fits)
 
 
 def _local_fit(point, x, y, weight, n_near, spread):
@@ -405,11 +413,27 @@ def _local_fit(point, x, y, weight, n_near, spread):
     centre = near @ x
     variance = near @ (x - centre) ** 2
     # Where all that is near is at one place, its mean.
-    slope = near @ ((x - centre) * y) / variance if variance**0.5 > 0.001 * spread else 0.0
+    slope = (near * (x - centre)) @ y / variance if variance**0.5 > 0.001 * spread else 0.0
     return near @ y + slope * (point - centre)
+
+
+def _resampled(value, y_encoded, proba, *, quantile, **_):
+    """Form of the index, by groups of confidences of which each moves the curve as it does in the whole sample."""
+    pairs = proba.of_event().pairs(y_encoded)
+    groups = neighbours(pairs.confidence, _MAX_GROUPS)
+    mass = pairs.masses @ groups
+    x = (pairs.masses * pairs.confidence) @ groups / mass
+    points, curves = _curve(x, np.diag(1 / mass), mass)
+    # Places of equal weight.
+    places = np.interp(np.arange(_MAX_GROUPS) / _MAX_GROUPS, mass.cumsum() / mass.sum(), x)
+    moves = np.array([np.interp(places, points, curve) for curve in curves.T])
+    mean = np.mean if quantile is None else partial(np.quantile, q=quantile)
+    return ErrorOfPairs(
+        value, pairs, groups, lambda residual, _: residual @ moves, lambda path: mean(abs(path), axis=-1)
+    )
 
 
 for metric in (calibration_slope, calibration_intercept, net_benefit):
     FACTS[metric] = Facts(of_event=True, resampled=None, is_error=False)
 FACTS[expected_cost] = Facts(of_event=False, resampled=None, is_error=False)
-FACTS[integrated_calibration_index] = Facts(of_event=True, resampled=None)
+FACTS[integrated_calibration_index] = Facts(of_event=True, resampled=_resampled)

@@ -3,7 +3,9 @@
 import numpy as np
 
 from .._utils.labels import group_numbers
+from ._binning import ratios
 from ._metric import FACTS, Facts, of_outputs
+from ._resampling import ErrorOfPairs, grouped, norm_of
 
 
 @of_outputs
@@ -141,5 +143,14 @@ def _of_groups(y_encoded, proba, by):
     return proba.pairs(y_encoded), np.unique(of_rows[proba.masses > 0], return_inverse=True)[1]
 
 
-for metric in (group_calibration_error, multicalibration_error):
-    FACTS[metric] = Facts(of_event=True, resampled=None)
+def _resampled(value, y_encoded, proba, *, by, **_):
+    """Form of the mean over groups."""
+    pairs, group = _of_groups(y_encoded, proba, by)
+    groups = grouped(group, group.max() + 1)
+    return ErrorOfPairs(
+        value, pairs, groups, lambda residual, mass: ratios(residual, mass) / groups.shape[1], norm_of(1)
+    )
+
+
+FACTS[group_calibration_error] = Facts(of_event=True, resampled=_resampled)
+FACTS[multicalibration_error] = Facts(of_event=True, resampled=None)

@@ -37,8 +37,9 @@ def draws_for(tail, most=_N_LARGER):
 def can_draw(form):
     """Return whether hits can be drawn: of few units whose rows came true together; nothing tells how others agree."""
     pairs = form.pairs
-    _, first, place = np.unique(pairs.unit, return_index=True, return_inverse=True)
-    return len(first) + form.groups.shape[1] <= _MAX_SIZE and (pairs.hits == pairs.hits[first[place]]).all()
+    _, first, place = np.unique(pairs.cluster, return_index=True, return_inverse=True)
+    size = (len(first) + form.groups.shape[1]) / pairs.n_classes
+    return size <= _MAX_SIZE and (pairs.hits == pairs.hits[first[place]]).all()
 
 
 class DrawnErrors:
@@ -56,13 +57,14 @@ class DrawnErrors:
 
     def __init__(self, form, tail, random_state):
         pairs = form.pairs
-        units, self._place = np.unique(pairs.unit, return_inverse=True)
+        self._by_class = pairs.n_classes, len(pairs.unit) // pairs.n_classes
+        units, self._place = np.unique(pairs.unit[: self._by_class[1]], return_inverse=True)
         self._form, self._tail = form, tail
         # Of fewer units more draws take no longer, and ends vary less by the seed.
         n_draws, self._n_larger = draws_for(tail, max(_N_LARGER, 2000 // len(units)))
         uniform = random_state.random_sample((n_draws, len(units)))
         # Blocks take less time and memory.
-        self._blocks = np.array_split(uniform, 1 + n_draws * len(self._place) // _BLOCK)
+        self._blocks = np.array_split(uniform, 1 + n_draws * len(pairs.unit) // _BLOCK)
         # A hit that is replaced by its confidence is none.
         masses = pairs.masses * np.isin(pairs.hits, (0, 1))
         self._groups = form.groups.multiply(masses[:, None]).tocsr()
@@ -83,12 +85,12 @@ class DrawnErrors:
         directions = _DIRECTIONS[(moved @ self._residual > 0) | (n_larger >= self._n_larger)]
         least = max(1.0, self._tail * n_smaller)
         highs = [self._true_error(self._last(direction, 0, least)) for direction in directions]
-        high = max(self._form.value, *highs)
+        high = max(self._form.estimate, *highs)
         if n_larger >= self._n_larger:
             return 0.0, high
         last = [self._last(direction, 1, self._n_larger - 1) for direction in directions]
         lows = [self._true_error(step) for step in last if np.abs(step).max() < _STEPS[0]]
-        return min(lows, default=self._form.value), high
+        return min(lows, default=self._form.estimate), high
 
     def _last(self, direction, end, level):
         """Return the last step whose count of smaller errors (0) exceeds a level, or of larger ones (1) doesn't."""
@@ -102,10 +104,12 @@ class DrawnErrors:
 
     def _counts(self, step):
         """Yield numbers of each block's draws whose error is no larger, and no smaller, than the one found."""
-        probabilities, found = self._probabilities(step), self._form.estimate
+        upto = self._probabilities(step).reshape(self._by_class).cumsum(0)
+        found = self._form.estimate
         for block in self._blocks:
-            # Rows of a unit come true together.
-            error = self._errors(block[:, self._place] < probabilities)
+            # Rows of a unit come true together, one class of those that exclude each other.
+            hits = np.diff(block[:, None, self._place] < upto, axis=1, prepend=False)
+            error = self._errors(hits.reshape(len(block), -1))
             yield np.array([np.sum(error <= found * (1 + ROUNDING)), np.sum(error >= found * (1 - ROUNDING))])
 
     def _true_error(self, step):
@@ -117,4 +121,8 @@ class DrawnErrors:
 
     def _probabilities(self, step):
         *factors, slope, offset = step
-        return np.clip(expit(np.exp(slope) * self._logit + offset) + self._gaps @ factors, 0, 1)
+        moved = np.clip(expit(np.exp(slope) * self._logit + offset) + self._gaps @ factors, 0, 1)
+        if self._by_class[0] == 1:
+            return moved
+        moved = moved.reshape(self._by_class)
+        return ratios(moved, moved.sum(0)).ravel()

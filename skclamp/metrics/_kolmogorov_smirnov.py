@@ -4,7 +4,7 @@ import numpy as np
 
 from ._binning import ratios
 from ._metric import FACTS, Facts, error_of_pairs, of_outputs, some_pairs
-from ._resampling import ErrorOfPairs, grouped
+from ._resampling import ErrorOfPairs, neighbours, norm_of
 
 # Groups of neighbouring confidences between which replicates are looked at.
 _MAX_GROUPS = 2**12
@@ -79,10 +79,8 @@ def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
     if mode != "top-label":
         return None
     pairs = some_pairs(proba, y_encoded, top_k, threshold)
-    distinct, place = np.unique(pairs.confidence, return_inverse=True)
-    n_groups = min(len(distinct), _MAX_GROUPS)
-    groups = grouped(place * n_groups // len(distinct), n_groups)
-    return ErrorOfPairs(value, pairs, groups, _path, np.inf, allows_for_noise=True)
+    groups = neighbours(pairs.confidence, _MAX_GROUPS)
+    return ErrorOfPairs(value, pairs, groups, _path, norm_of(np.inf), allows_for_noise=True)
 
 
 def _path(residual, mass):

@@ -4,9 +4,10 @@ import numpy as np
 from scipy.special import ndtr
 
 from .._utils.parameters import check_choice, check_whole_number
-from ._binning import ratios
-from ._calibration import edges_of
-from ._metric import FACTS, Facts, check_options, error_of_pairs, of_outputs
+from ._binning import bin_indices, ratios
+from ._calibration import edges_of, form_of_bins, form_of_classes
+from ._metric import FACTS, Facts, check_options, error_of_pairs, of_outputs, some_pairs
+from ._resampling import grouped
 
 
 @of_outputs
@@ -116,4 +117,14 @@ def _absolutes(gap, variance, count):
     return np.where(scale > 0, 2 * size - folded, size)
 
 
-FACTS[debiased_calibration_error] = Facts(of_event=True, resampled=None)
+def _plain(value, y_encoded, proba, *, mode, top_k, **options):
+    """Form of the plain error, which is the same without noise."""
+    if mode == "classwise":
+        return form_of_classes(value, y_encoded, proba, n_parts=1, **options)
+    pairs = some_pairs(proba, y_encoded, top_k, options["threshold"])
+    n_bins = options["n_bins"]
+    groups = grouped(bin_indices(pairs.confidence, edges_of(pairs, proba, n_bins, options["strategy"])), n_bins)
+    return form_of_bins(value, pairs, groups, options["norm"])
+
+
+FACTS[debiased_calibration_error] = Facts(of_event=True, resampled=None, plain=_plain)

@@ -36,11 +36,14 @@ class Facts:
         have none. None stands for a metric without such a form, which is computed anew for each replicate.
     is_error : bool, default=True
         Whether it is a calibration error, to which noise adds, instead of a score without bias.
+    plain : callable or None, default=None
+        Like `resampled`: the form of an error that is the same without noise, whose interval is taken.
     """
 
     of_event: bool
     resampled: Callable | None
     is_error: bool = True
+    plain: Callable | None = None
 
 
 # Of each metric, which says so itself.

@@ -8,6 +8,7 @@ rows, such as the places of an image or the samples of a patient, which are summ
 """
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,18 +108,19 @@ class ErrorOfPairs:
     """A calibration error of pairs, the norm of a path that grows in proportion to the residuals.
 
     `groups` are as for `Pairs.in_units`. ``path(residual, mass)`` is given sums of their residuals and weights, a row
-    for each resample. `order` is as in `numpy.linalg.norm`. `estimate` is the sample's own error as replicates have it.
+    for each resample, and ``norm(path)`` is the error of each. `estimate` is the sample's own as replicates have it.
     With `allows_for_noise`, and of units of several pairs, an upper end isn't below Student's: noise of the sample's
     own path adds to the replicates', under which a value as small as the one found seems rarer than it is.
     """
 
-    def __init__(self, value, pairs, groups, path, order, allows_for_noise=False):
+    def __init__(self, value, pairs, groups, path, norm, allows_for_noise=False):
         self.value = value
         self.pairs = pairs
         self.groups = groups
         self._path = path
-        self._order = order
-        self._allows_for_noise = allows_for_noise or np.bincount(pairs.unit).max() > 1
+        self._norm = norm
+        cluster = pairs.cluster
+        self._allows_for_noise = allows_for_noise or np.bincount(cluster).max() > 1
         self._of_units = pairs.in_units(groups, pairs.residual)
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
@@ -127,8 +129,8 @@ class ErrorOfPairs:
         residual = self._of_units[0].sum(0)
         deviation = pairs.masses * abs(pairs.confidence - pairs.confidence**2) ** 0.5
         # Pairs of a unit, such as copies, may all be off together.
-        of_unit = np.bincount(pairs.unit, deviation)[pairs.unit]
-        noise = 2 * (deviation * of_unit @ groups) ** 0.5
+        of_cluster = np.bincount(cluster, deviation)[cluster]
+        noise = 2 * (deviation * of_cluster @ groups) ** 0.5
         self.local = residual - residual.clip(-noise, noise)
 
     def sums(self, counts):
@@ -145,18 +147,19 @@ class ErrorOfPairs:
 
     def interval(self, sums, tail):
         """Median-unbiased value and interval: true errors under which a value up to the one found isn't too rare."""
-        low, middle = (self.value * self.last_scale(sums, level) for level in (1 - tail, 0.5))
+        low, middle = (self.estimate * self.last_scale(sums, level) for level in (1 - tail, 0.5))
         if self.local.any():
             # Noise adds the more, the fewer groups are off.
             local = copy.copy(self)
             local._own = self._path_of(self.local[None])
             low = min(low, self._norm(local._own).item() * local.last_scale(sums + local._own - self._own, 1 - tail))
-        high = self.value
+        high = self.estimate
         at_zero = self._chance(sums, 0.0)
         if at_zero > 0:
             high *= self.last_scale(sums, tail * at_zero)
         if self._allows_for_noise:
-            high = max(high, min(1.0, self.value + stats.t.isf(tail, self.pairs.n_units - 1) * self.values(sums).std()))
+            half = stats.t.isf(tail, self.pairs.n_units - 1) * self.values(sums).std()
+            high = max(high, min(1.0, self.estimate + half))
         return middle, min(low, high), high
 
     def last_scale(self, sums, level):
@@ -183,13 +186,22 @@ class ErrorOfPairs:
     def _path_of(self, residual):
         return self._path(residual, (self.pairs.masses @ self.groups)[None])
 
-    def _norm(self, path):
-        return np.linalg.norm(path, self._order, axis=-1)
+
+def norm_of(order):
+    """Norm of rows; `order` is as in `numpy.linalg.norm`."""
+    return partial(np.linalg.norm, ord=order, axis=-1)
 
 
 def grouped(place, n_groups):
     """Groups of which each pair is in one."""
     return csr_array((np.ones(len(place)), place, np.arange(len(place) + 1)), shape=(len(place), n_groups))
+
+
+def neighbours(confidence, most):
+    """Groups of neighbouring confidences, `most` at the most."""
+    distinct, place = np.unique(confidence, return_inverse=True)
+    n_groups = min(len(distinct), most)
+    return grouped(place * n_groups // len(distinct), n_groups)
 
 
 def resampling_counts(proba, n_resamples, random_state):

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from .._utils.parameters import check_number
 from ._binning import ratios
 from ._metric import FACTS, Facts, error_of_pairs, of_outputs, some_pairs
-from ._resampling import ErrorOfPairs
+from ._resampling import ErrorOfPairs, norm_of
 
 # Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.
 _N_CELLS = 2**13
@@ -157,7 +157,7 @@ def _resampled(value, y_encoded, proba, *, mode, bandwidth, top_k, threshold, **
     pairs = some_pairs(proba, y_encoded, top_k, threshold)
     bandwidth = max(bandwidth or value, 1 / _N_CELLS_RESAMPLED)
     groups = cells_beside(pairs.confidence, _N_CELLS_RESAMPLED)
-    return ErrorOfPairs(value, pairs, groups, partial(_path, bandwidth=bandwidth), 1)
+    return ErrorOfPairs(value, pairs, groups, partial(_path, bandwidth=bandwidth), norm_of(1))
 
 
 def _path(residual, mass, bandwidth):

@@ -35,7 +35,7 @@ REPLICATED = {
     "sce": classwise_calibration_error,
     "sce, one bin": partial(classwise_calibration_error, n_bins=1),
     "sce, max": partial(classwise_calibration_error, norm="max"),
-    "sce, equal mass": partial(classwise_calibration_error, strategy="quantile"),
+    "sce, thresholded": partial(classwise_calibration_error, threshold=0.1),
     "debiased": debiased_calibration_error,
     "ks": ks_calibration_error,
     "ks, thresholded": partial(ks_calibration_error, threshold=0.6),
@@ -109,6 +109,16 @@ def check_quantiles(metric, y, proba, weight, tolerance=1e-9, n_resamples=30):
 def test_replicates_are_the_metric_under_weights(name, weight):
     # The smooth error's replicates have a coarser grid.
     check_quantiles(REPLICATED[name], *draw(), weight, tolerance=1e-9 if "smooth" not in name else 1e-3)
+
+
+@pytest.mark.parametrize("method", ["debiased", "percentile"])
+def test_classwise_bins_of_equal_mass_stay_those_of_the_sample(method):
+    """Of two classes whose bins have as many samples each, both are the event's error, by labels drawn too."""
+    y, proba = draw(k=2)
+    run = partial(bootstrap_interval, method=method, n_resamples=30, random_state=0)
+    classwise = run(partial(classwise_calibration_error, strategy="quantile", n_bins=16), y, proba)
+    event = run(partial(adaptive_expected_calibration_error, n_bins=16), y, proba[:, 1])
+    assert classwise == pytest.approx(event, abs=0.01)
 
 
 def test_replicates_are_resamples():
