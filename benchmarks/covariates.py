@@ -7,7 +7,8 @@ DIR holds, at any depth, records of logits ``z``, labels ``y``, a ``group``, num
 boxes of two detectors by class, size and position, in images; answers of language models by category and length of the
 question; and images of CIFAR-10 behind six corruptions. Half of the units judge; of the others, in a random order, the
 first n samples calibrate. "random groups" has groups drawn at random and no numbers, "noise columns" four more columns
-of noise: neither should cost over "shared".
+of noise: neither should cost over "shared". "new groups" judges a fifth of the groups, by a map of the other groups and
+no numbers, and "shared, new groups" the map of all.
 
 MCGrad boosts trees on groups and numbers, from the predictions of "shared". It brings some forty packages, and is in no
 extra for that:
@@ -40,6 +41,7 @@ METHODS = (
     "noise columns",
 )
 PEERS = ("MCGrad",)
+OF_NEW_GROUPS = ("shared, new groups", "new groups")
 OF_TWO_CLASSES = ("isotonic per group", "noise columns", *PEERS)
 RECORDS = (
     "coco_faster-rcnn-resnet-50",
@@ -66,7 +68,7 @@ def load(path):
 
 
 def halves(unit, n, seed):
-    """Numbers of the n samples that calibrate, and of those that judge."""
+    """Numbers of the first n samples that calibrate, and of those that judge."""
     rng = np.random.default_rng([56, seed])
     place = rng.permutation(unit.max() + 1)[unit]
     order = np.argsort(place, kind="stable")
@@ -79,7 +81,7 @@ def table_of(found, rows, rng, method):
     if method == "random groups":
         return {"group": rng.permutation(groups)[rows].astype(str)}
     table = {"group": groups[rows].astype(str)}
-    if "x" in found:
+    if "x" in found and not method.endswith("new groups"):
         table |= {f"x{number}": column for number, column in enumerate(found["x"][rows].T)}
     if method == "noise columns":
         table |= {f"noise {number}": rng.normal(size=len(rows)) for number in range(4)}
@@ -142,7 +144,7 @@ def predictions(found, method, rows, others, seed):
     if method == "MCGrad":
         shared = platt(z[rows], y[rows])
         return mcgrad(shared(z[rows]), y[rows], here, shared(z[others]), there), ""
-    pooling = "complete" if method == "shared" else "partial"
+    pooling = "complete" if method.startswith("shared") else "partial"
     calibrator = CovariateScaling(pooling=pooling, classes=range(z.shape[1] if several else 2))
     calibrator.fit(z[rows], y[rows], groups=found["unit"][rows], covariates=here)
     proba = calibrator.predict_proba(z[others], covariates=there)
@@ -152,7 +154,15 @@ def predictions(found, method, rows, others, seed):
 def measure(folder, name, n, seed, method):
     """The mean NLL, the largest ECE of a group in per cent, what is kept, and the seconds of fit and prediction."""
     found = load(next(Path(folder).rglob(f"{name}.npz")))
-    rows, others = halves(found["unit"], n, seed)
+    rows, others = halves(found["unit"], len(found["unit"]), seed)
+    if method.endswith("new groups"):
+        names = np.unique(found["group"])
+        new = np.random.default_rng([58, seed]).choice(names, max(1, len(names) // 5), replace=False)
+        rows, others = (
+            part[np.isin(found["group"][part], new, invert=calibrates)]
+            for part, calibrates in ((rows, True), (others, False))
+        )
+    rows = rows[:n]
     start = time.perf_counter()
     proba, kept = predictions(found, method, rows, others, seed)
     seconds = time.perf_counter() - start
@@ -161,7 +171,8 @@ def measure(folder, name, n, seed, method):
     if proba.ndim == 1:
         group = found["group"][others]
         large = [own for each in np.unique(group) if (own := group == each).sum() >= LEAST_JUDGED]
-        worst = 100 * max(expected_calibration_error(y[own], proba[own], n_bins=10) for own in large)
+        errors = [expected_calibration_error(y[own], proba[own], n_bins=10) for own in large]
+        worst = 100 * max(errors, default=np.nan)
     return {
         "nll": negative_log_likelihood(y, proba, labels=range(2 if proba.ndim == 1 else proba.shape[1])),
         "worst_ece": worst,
@@ -177,7 +188,7 @@ def main(
     records: RECORDS = RECORDS,
     samples=(200, 500, 2000, 5000),
     seeds=8,
-    methods: (*METHODS, *PEERS) = METHODS,
+    methods: (*METHODS, *PEERS, *OF_NEW_GROUPS) = METHODS,
     summary=False,
     out=RESULTS / "covariates.csv",
 ):
@@ -192,8 +203,10 @@ def main(
     results = record(out, COLUMNS, cells, lambda *cell: measure(data, *cell))
     results["kind"] = results["record"].str.split("_").str[0]
     show(results, ["record", "n"], ["nll", "worst_ece", "seconds"], across="method")
-    shared = results[results.method == "shared"].set_index(["record", "n", "seed"]).nll
-    over = results.set_index(["record", "n", "seed"])
+    cell = ["record", "n", "seed", "base"]
+    results["base"] = np.where(results.method.str.endswith("new groups"), "shared, new groups", "shared")
+    shared = results[results.method == results.base].set_index(cell).nll
+    over = results.set_index(cell)
     results["over"] = 1000 * (over.nll - shared.reindex(over.index)).to_numpy()
     show(
         results.drop(columns="nll").rename(columns={"over": "nll over shared, x 1,000"}),

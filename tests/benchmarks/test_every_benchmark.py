@@ -256,7 +256,11 @@ FILES = [path for path in sorted(RESULTS.glob("*.csv")) if path.stem not in TABL
 def test_files_of_results_have_the_columns_of_their_benchmark(path):
     module = {"imagenet": "imagenet_corruptions", "thesis_float32": "thesis", "selecting_stratified": "selecting"}
     module |= {"depth": "pictures", "shift_tabular": "shift", "warps": "views", "norm_memory": "norm_cost"}
-    module |= {"covariates_random": "covariates", "many_labels_coverage": "many_labels"}
+    module |= {
+        "covariates_random": "covariates",
+        "covariates_new_groups": "covariates",
+        "many_labels_coverage": "many_labels",
+    }
     benchmark = importlib.import_module(module.get(path.stem, path.stem))
     columns = benchmark.OF_INTERVALS if path.stem.endswith("_coverage") else benchmark.COLUMNS
     assert list(pd.read_csv(path, nrows=1)) == list(columns)
