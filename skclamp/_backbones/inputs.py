@@ -155,7 +155,7 @@ def _named_arrays(entries):
     entries, labels = _without_labels(entries)
     tensors = {}
     for name, values in entries.items():
-        tensor = _array(values, _ENTRY.format(name), "Pad them, as tokenizers do with padding=True")
+        tensor = _numbers_or_text(values, _ENTRY.format(name))
         if tensor.ndim == 0:
             raise ValueError(
                 f"entry {name!r} of X must have samples along its first axis; got the single number {tensor}"
@@ -168,6 +168,17 @@ def _named_arrays(entries):
     if not tensors or len(set(lengths.values())) > 1:
         raise ValueError(f"X must be a dict of arrays with one entry per sample each; got lengths {lengths}")
     return Arrays(tensors, labels)
+
+
+def _numbers_or_text(values, name):
+    """Real numbers as a tensor, and text as an array, which a calibrator may take, but no network."""
+    try:
+        return _array(values, name, "Pad them, as tokenizers do with padding=True")
+    except TypeError:
+        text = None if isinstance(values, torch.Tensor) or issparse(values) else to_numpy(values, name)
+        if text is None or text.dtype.kind not in "OUT":
+            raise
+        return text
 
 
 def _without_labels(entries):
@@ -207,6 +218,9 @@ def open_inputs(X, *, batch_size, on_cpu):
                 f"{values.ndim}-dimensional array for a network. A single sample is X[None]"
             )
         X = Arrays(values)
+    if isinstance(X, Arrays):
+        for name, values in _by_name(X.tensors).items():
+            tensor_of(values, name)
     if isinstance(X, IterableDataset):
         # Several workers would each go through the stream, or change the order of one that they share.
         loading["num_workers"] = min(1, loading.get("num_workers", 0))

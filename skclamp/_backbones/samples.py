@@ -1,6 +1,6 @@
 """Samples: X is opened once, goes through the estimator once, and brings its labels or gets them beside."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,6 +80,8 @@ class Samples:
         What each of several labels, or places, has of its sample's weight, from 0 to 1, or whether it counts.
     parts : ndarray of shape (n_samples,) or None
         Names of the parts that samples come from, such as scanners; None where nobody told.
+    beside : dict of ndarrays of shape (n_samples,)
+        Columns that the estimator doesn't take, covariates, by name.
     """
 
     logits: torch.Tensor
@@ -98,6 +100,7 @@ class Samples:
     is_recording: bool = False
     shares: torch.Tensor | None = None
     parts: np.ndarray | None = None
+    beside: dict = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -203,6 +206,11 @@ class Samples:
         """Hashes of the rows with weight of the samples of all processes; None if unknown."""
         prints = self.prints_of_all()
         return None if prints is None else prints[self.shard.all_gather(self.weight).numpy() > 0]
+
+    def among(self, X, columns):
+        """The same samples, as rows of an X that has columns beside what the estimator takes."""
+        X = dataset_behind(X)
+        return replace(self, X=X, prints=prints_of(X, [self.prints], len(self.logits)), beside=columns)
 
     def copies(self):
         """Labels that only samples of equal inputs, or near-copies, share, of all processes; see `copies_of`."""

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from .._backbones.backbone import Opening
 from .._backbones.opening import check_probabilistic, check_samples, is_frozen, open_backbone
-from .._backbones.rows import row_prints
+from .._backbones.rows import prints_of, row_prints
 from .._backbones.samples import Samples, cross_fit, read
 from .._judging.near_duplicates import units_of
 from .._judging.overlap import shared_share
@@ -252,7 +252,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
                 "this is proven of clones that hadn't seen the samples, and not of the estimator fitted to all of them"
             )
             if samples.estimator is None:
-                doubt = self._look_for_samples_seen(X, samples.prints, weight.numpy() > 0)
+                doubt = self._look_for_samples_seen(samples.X, samples.prints, weight.numpy() > 0)
                 tell(look_for_errors(log_proba, y_encoded, weight, purpose="prove the risk"))
             units = units_of(
                 samples.X,
@@ -303,7 +303,12 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             seen = getattr(calibrator, "_rows_seen", None)
             if prints is not None and seen is not None:
                 share, name = max((share, name), (shared_share(prints[counted], seen), type(calibrator).__name__))
-            *transformers, calibrator = flat_steps(calibrator._backbone.classifier)
+            *transformers, inner = flat_steps(calibrator._backbone.classifier)
+            if isinstance(inner, BaseCalibrator):
+                # Which has seen of rows what the one around it hands on.
+                X, _ = calibrator._parted(X)
+                prints = prints_of(X, [prints], len(counted))
+            calibrator = inner
         if not share:
             return None
         note(

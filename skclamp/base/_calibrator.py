@@ -687,13 +687,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
     # Predicting: open, logits, map.
 
-    def predict_proba(self, X):
+    def predict_proba(self, X, **params):
         """Calibrated probabilities.
 
         Parameters
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
+        **params : dict
+            What the calibrator takes beside X: `CovariateScaling` its ``covariates``, others nothing.
 
         Returns
         -------
@@ -708,15 +710,17 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        return as_given(self._map_rows(torch.softmax, X)[0], X)
+        return as_given(self._map_rows(torch.softmax, X, **params)[0], X)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X, **params):
         """Logarithm of the calibrated probabilities, exact where they underflow.
 
         Parameters
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
+        **params : dict
+            What the calibrator takes beside X: `CovariateScaling` its ``covariates``, others nothing.
 
         Returns
         -------
@@ -730,9 +734,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        return as_given(self._map_rows(torch.log_softmax, X)[0], X)
+        return as_given(self._map_rows(torch.log_softmax, X, **params)[0], X)
 
-    def transform_logits(self, logits):
+    def transform_logits(self, logits, **params):
         """Calibrated log-probabilities of logits that were computed before.
 
         For whoever runs the network elsewhere, once and for several uses. What `predict_log_proba` makes of the
@@ -744,6 +748,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         logits : array-like or torch.Tensor of shape (n_samples, n_classes)
             Or (n_samples,) or (n_samples, 1), for the second of two classes. Logits whatever ``response`` says;
             logarithms of positive probabilities are some.
+        **params : dict
+            What the calibrator takes beside them: `CovariateScaling` its ``covariates``, others nothing.
 
         Returns
         -------
@@ -776,15 +782,17 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         rows, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
         normalise = log_odds if self._outputs.n_labels else torch.log_softmax
-        return as_given(self._transform_rows(normalise, rows, given=True), logits)
+        return as_given(self._transform_rows(normalise, rows, given=True, **params), logits)
 
-    def predict(self, X):
+    def predict(self, X, **params):
         """The most probable class of each sample.
 
         Parameters
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
+        **params : dict
+            What the calibrator takes beside X: `CovariateScaling` its ``covariates``, others nothing.
 
         Returns
         -------
@@ -798,10 +806,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        proba = to_numpy(self.predict_proba(X))
+        proba = to_numpy(self.predict_proba(X, **params))
         return as_given(self._outputs.predict(proba, self.classes_), X)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None, **params):
         """Accuracy: the share of samples whose most probable class is their label.
 
         Parameters
@@ -813,6 +821,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             count one by one, those of ``ignore_index`` aside.
         sample_weight : array-like of shape (n_samples,) or that of places, default=None
             Weights of the samples.
+        **params : dict
+            What the calibrator takes beside X: `CovariateScaling` its ``covariates``, others nothing.
 
         Returns
         -------
@@ -831,7 +841,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             # One's own calibrator predicts as it likes, and knows nothing of labels.
             return super().score(X, y, sample_weight)
         outputs = self._outputs
-        proba, y = self._predict_labelled(X, y, in_order=sample_weight is not None)
+        proba, y = self._predict_labelled(X, y, in_order=sample_weight is not None, **params)
         predicted = outputs.predict(proba, self.classes_)
         if outputs.is_dense:
             known = are_known(y, self.ignore_index)
@@ -856,7 +866,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             )
         return accuracy(y, predicted, sample_weight)
 
-    def _predict_labelled(self, X, y=None, *, in_order=False, name="y"):
+    def _predict_labelled(self, X, y=None, *, in_order=False, name="y", **params):
         """Return probabilities for X, and the labels: y or those that X brings, read in the same pass.
 
         `in_order` says that something beside goes by the order of the samples, `name` what the user calls y.
@@ -864,9 +874,9 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         check_is_fitted(self)
         X = dataset_behind(X, any_order=y is None and not in_order)
         if type(self).predict_proba is BaseCalibrator.predict_proba:
-            proba, labels = self._map_rows(torch.softmax, X, labelled=isinstance(X, Dataset))
+            proba, labels = self._map_rows(torch.softmax, X, labelled=isinstance(X, Dataset), **params)
         else:
-            proba = to_numpy(self.predict_proba(X))
+            proba = to_numpy(self.predict_proba(X, **params))
             labels = None
         if self._outputs == SOFTMAX:
             labels = labels_beside(labels, None if y is None else check_labels(y, name), len(proba), name)
@@ -880,17 +890,24 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             raise ValueError(other_places(name, y.shape[1:], places, len(self.classes_)))
         return proba, y
 
-    def _map_rows(self, normalise, X, labelled=False):
+    def _map_rows(self, normalise, X, labelled=False, **params):
         """Calibrated and normalised rows in float64 and, if wanted, the labels that X brings, or None."""
         if not hasattr(self, "classes_"):
             check_is_fitted(self)
         X = dataset_behind(X)
         self._check_columns(X)
+        X, params = self._parted(X, **params)
         if isinstance(X, torch.Tensor) and hasattr(self, "estimator_"):
             # The classifier that we fitted was given arrays.
             X = to_numpy(X)
         logits, labels = self._logits(X, labelled)
-        return self._transform_rows(normalise, logits, given=self.estimator is None), labels
+        return self._transform_rows(normalise, logits, given=self.estimator is None, **params), labels
+
+    def _parted(self, X, **params):
+        """Hook: what the estimator takes of X, and what `_transform_rows` does, by name, of X and what is beside it."""
+        if params:
+            raise TypeError(f"{type(self).__name__} takes no {next(iter(params))} beside X")
+        return X, {}
 
     def _check_columns(self, X):
         """Raise unless an array or a frame has the columns of `fit`."""
@@ -909,18 +926,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         Those of places become float32, and a network's own logits make room for them. Raises where none of a sample's
         classes is left.
         """
+        self._check_new(logits, given)
         outputs = self._outputs
-        if (logits.ndim > 2) != outputs.is_dense:
-            kind = "at each place of a sample" if outputs.is_dense else "of one row a sample"
-            raise ValueError(f"X must have logits {kind}, as in fit; got logits of shape {tuple(logits.shape)}")
-        if logits.shape[1] != len(self.classes_):
-            raise ValueError(
-                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
-                f"{len(self.classes_)} features as input"
-            )
-        guessed = self._backbone.guesses_response or not outputs.n_labels
-        if given and guessed and not (outputs.is_dense or self._like_probabilities):
-            tell(look_at_new(logits, outputs))
         dtype = torch.float32 if outputs.is_dense else torch.float64
         own = outputs.is_dense and not given and logits.device.type == "cpu" and logits.dtype == dtype
         out = logits if own and logits.is_contiguous() else torch.empty(tuple(logits.shape), dtype=dtype)
@@ -942,6 +949,21 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
                 )
             place.copy_(outputs.of_rows(normalise(mapped, 1), part))
         return out.numpy()
+
+    def _check_new(self, logits, given):
+        """Raise unless logits have the shape of `fit`'s; tell what looks wrong."""
+        outputs = self._outputs
+        if (logits.ndim > 2) != outputs.is_dense:
+            kind = "at each place of a sample" if outputs.is_dense else "of one row a sample"
+            raise ValueError(f"X must have logits {kind}, as in fit; got logits of shape {tuple(logits.shape)}")
+        if logits.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
+                f"{len(self.classes_)} features as input"
+            )
+        guessed = self._backbone.guesses_response or not outputs.n_labels
+        if given and guessed and not (outputs.is_dense or self._like_probabilities):
+            tell(look_at_new(logits, outputs))
 
     @cached_property
     def module_(self):

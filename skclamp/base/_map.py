@@ -120,12 +120,32 @@ class Map(nn.Module):
 
     def forward(self, logits):
         """Calibrated logits of the same shape."""
-        absent = absent_among(logits)
-        if self.refused_by and not is_exporting() and absent is not None and absent.any():
-            refuse_absent(self.refused_by)
+        absent = self.absent_of(logits)
         logits = raised(logits, self.least_probability)
         mapped = self.transform(logits) if self.seen is None else self.seen.mapped(self.transform, logits)
         return absent_again(mapped, absent)
+
+    def absent_of(self, logits):
+        """Return which logits are -inf, None where all are finite.
+
+        Parameters
+        ----------
+        logits : torch.Tensor
+            In float64, on any device.
+
+        Returns
+        -------
+        torch.Tensor of bools or None
+
+        Raises
+        ------
+        ValueError
+            If some are, and the map takes none.
+        """
+        absent = absent_among(logits)
+        if self.refused_by and not is_exporting() and absent is not None and absent.any():
+            refuse_absent(self.refused_by)
+        return absent
 
     def transform(self, logits):
         """Return calibrated log-probabilities, up to a constant per row.

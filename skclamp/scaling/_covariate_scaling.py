@@ -12,28 +12,24 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn.functional import logsigmoid
 
-from .._backbones.backbone import ArrayBackbone
-from .._backbones.classifier import log_odds
-from .._backbones.inputs import dataset_behind
+from .._backbones.samples import Samples
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered, of_groups, student_below_zero
 from .._judging.splits import folds_of_rows
-from .._looks.diagnosis import look_at_new
 from .._solvers import covariate_terms
 from .._solvers.temperature import log_likelihoods, solve_temperature
-from .._utils.arrays import absent_among, as_given, at_least_single, is_exporting, to_numpy
+from .._utils.arrays import absent_among, at_least_single
 from .._utils.docstrings import with_shared_docs
-from .._utils.labels import accuracy, check_same_length
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices
-from .._utils.progress import fit_task
-from .._utils.warnings import note, tell
+from .._utils.warnings import note
 from ..base import BaseCalibrator, Map
 from ..base._map import refuse_absent
 from ..base._tags import MapTags
+from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 from ..modules._frozen import evaluating
-from ._covariates import Column, check_lengths, columns_of, learned_columns, split
+from ._covariates import Column, check_lengths, columns_of, encoded, learned_columns, split
 
 # A gain of all samples between these leaves the prior at the logits as they are: of large ones, samples soon tell.
 _LOWEST_GAIN, _HIGHEST_GAIN = 0.05, 4.0
@@ -47,6 +43,8 @@ _LEAST_GAIN = 2.0
 _FARTHEST = 3.0
 # Logits so far below the highest of a row stand for impossible classes.
 _LOWEST = -1e4
+# What several labels go by, which are a column of categories, too.
+_LABEL = "label"
 # A category that a summary names as the worst has so many samples.
 _WORST_OF = 20
 
@@ -56,48 +54,52 @@ class CovariateMap(Map):
 
     ``sizes`` holds the number of categories of each column of codes; ``means`` and ``scales`` are of the columns of
     numbers, and ``missing`` tells which of these have a term for that. Terms are those of the categories, then of the
-    numbers.
+    numbers. ``of_new``, where there is one, is the map of rows none of whose categories was seen: terms of categories
+    that were may leave nothing to what all share.
     """
 
     def forward(self, rows):
         """Calibrated logits (n, K) of rows of K logits, codes of categories and numbers."""
-        n_codes = len(self.sizes)
-        logits = rows[:, : self.n_classes]
-        codes = rows[:, self.n_classes : self.n_classes + n_codes]
-        numbers = rows[:, self.n_classes + n_codes :]
-        if self.refused_by and not is_exporting():
-            absent = absent_among(logits)
-            if absent is not None and absent.any():
-                refuse_absent(self.refused_by)
+        n_before = self.n_classes + len(self.sizes)
+        logits, codes, numbers = rows[:, : self.n_classes], rows[:, self.n_classes : n_before], rows[:, n_before:]
+        self.absent_of(logits)
         logits = raised(logits, self.least_probability)
-        return self.calibrated(logits, codes, numbers)
+        mapped = self.calibrated(logits, codes, numbers)
+        if self.of_new is None:
+            return mapped
+        # A label is none of what may be new.
+        labels, categories = codes[:, : self.of_labels], codes[:, self.of_labels :]
+        are_new = (categories < 0).all(1, keepdim=True)
+        return torch.where(are_new, self.of_new.calibrated(logits, labels, numbers), mapped)
+
+    def calibrated(self, logits, codes, numbers):
+        """Calibrated logits of logits, codes and numbers."""
+        own = self.terms_of(codes, numbers)
+        gain, offset = own[:, :1], own[:, 1:]
+        shared_gain, shared_offset = self.gains[0].to(logits), self.offsets[0].to(logits)
+        if self.n_classes > 2:
+            return (shared_gain + gain) * _below_the_highest(logits) + shared_offset + offset
+        z = logits[:, 1:] - logits[:, :1]
+        score = shared_gain * z + gain * (z - self.centre) + shared_offset + offset
+        return logsigmoid(torch.cat([-score, score], 1))
+
+    def terms_of(self, codes, numbers):
+        """Return what each row adds to the shared gain and offsets, (n, 1 + n_outputs)."""
+        terms = torch.cat([self.gains[:, None], self.offsets], 1).to(numbers)
+        _, *of_categories, of_numbers = terms.split([1, *self.sizes, len(terms) - 1 - sum(self.sizes)])
+        # An exporter takes len for a constant.
+        own = terms.new_zeros(codes.shape[0], terms.shape[1])
+        for code, of_column in zip(codes.unbind(1), of_categories, strict=True):
+            # A category that wasn't seen adds nothing.
+            own = own + of_column[code.clamp(min=0).long()] * (code >= 0)[:, None]
+        if len(self.means):
+            own = own + features_of(numbers, self.means, self.scales, self.missing) @ of_numbers
+        return own
 
     @property
     def n_parameters(self):
         """Number of gains and offsets."""
         return self.gains.numel() + self.offsets.numel()
-
-    def calibrated(self, logits, codes, numbers):
-        """Calibrated logits of logits, codes and numbers."""
-        terms = torch.cat([self.gains[:, None], self.offsets], 1).to(logits)
-        shared = terms[0]
-        # An exporter takes len for a constant.
-        own = terms.new_zeros(logits.shape[0], terms.shape[1])
-        start = 1
-        for column, size in enumerate(self.sizes):
-            # A category that wasn't seen adds nothing.
-            of_column = torch.cat([terms[start : start + size], torch.zeros_like(terms[:1])])
-            code = codes[:, column].long()
-            own = own + of_column[torch.where(code < 0, size, code)]
-            start += size
-        if len(self.means):
-            own = own + features_of(numbers, self.means, self.scales, self.missing) @ terms[start:]
-        if self.n_classes > 2:
-            z = _below_the_highest(logits)
-            return (shared[0] + own[:, :1]) * z + shared[1:] + own[:, 1:]
-        z = logits[:, 1] - logits[:, 0]
-        score = shared[0] * z + own[:, 0] * (z - self.centre) + shared[1] + own[:, 1]
-        return torch.stack([logsigmoid(-score), logsigmoid(score)], 1)
 
 
 def features_of(numbers, means, scales, missing):
@@ -107,6 +109,15 @@ def features_of(numbers, means, scales, missing):
     u = u.clamp(-_FARTHEST, _FARTHEST)
     squares = torch.where(gone, torch.zeros_like(u), (u.square() - 1) / 2)
     return torch.cat([u, squares, *(gone[:, column, None].to(u) for column in missing)], 1)
+
+
+def of_each_label(beside, n_labels, of_labels):
+    """Columns beside samples as those of rows, one for each of several labels in turn, whose number may come first."""
+    if not n_labels:
+        return beside
+    label = torch.arange(n_labels, dtype=beside.dtype, device=beside.device).repeat(beside.shape[0])
+    rows = beside.repeat_interleave(n_labels, 0)
+    return torch.cat([label[:, None], rows], 1) if of_labels else rows
 
 
 class CovariateModule(nn.Module):
@@ -130,15 +141,8 @@ class CovariateModule(nn.Module):
         """Calibrated logits; `covariates` (n, n_columns) are what `CovariateScaling.encode` gives."""
         with nullcontext() if torch.compiler.is_compiling() else evaluating(self.logits):
             logits = self.logits(x, **others)
-        rows = self.outputs.rows(logits.double())
-        beside = covariates.double()
-        n_labels = self.outputs.n_labels
-        if n_labels:
-            beside = beside.repeat_interleave(n_labels, 0)
-        if n_labels and self.output.of_labels:
-            label = torch.arange(n_labels, dtype=torch.float64, device=logits.device).repeat(logits.shape[0])
-            beside = torch.cat([label[:, None], beside], 1)
-        mapped = self.output(torch.cat([rows, beside], 1))
+        beside = of_each_label(covariates.double(), self.outputs.n_labels, self.output.of_labels)
+        mapped = self.output(torch.cat([self.outputs.rows(logits.double()), beside], 1))
         return self.outputs.logits_of_rows(mapped, logits).to(at_least_single(logits))
 
     def train(self, mode=True):
@@ -163,7 +167,8 @@ class CovariateScaling(BaseCalibrator):
     for each number one of itself, standardised and clipped at 3, and one of its square. The terms of a column of
     categories are normal around 0, those of all numbers together too; how far they spread is what empirical Bayes
     finds, one precision for gains and one for offsets, so that terms which mean nothing vanish. The shared gain and
-    offset are held near 1 and 0. A category that wasn't seen adds nothing: such samples have the shared map.
+    offset are held near 1 and 0. A category that wasn't seen adds nothing; samples with no other have a map that was
+    fitted without categories.
 
     A guard keeps what pays. The shared map, each column of categories alone, all numbers alone, and everything are
     judged out of fold, folds being of whole groups, at the precisions of all samples. What has the lowest NLL is kept
@@ -175,8 +180,10 @@ class CovariateScaling(BaseCalibrator):
     {estimator}
     covariates : str, int, list of these or callable, default=None
         Columns of X, or entries of its dicts, that the terms depend on; or what chooses them, such as
-        `sklearn.compose.make_column_selector`. They leave logits, and what a network gets; a fitted classifier gets the
-        columns that it was trained with. None takes a table that `fit` is given beside X, or none.
+        `sklearn.compose.make_column_selector`. They leave logits, and what a network gets. They stay inputs of a
+        classifier: a fitted one gets the columns that it was trained with, and one that isn't fitted learns from all,
+        so that names among them need a ColumnTransformer before it. None takes a table that `fit` is given beside X,
+        or none.
     categorical : "auto" or list, default="auto"
         Covariates that hold categories, by name. "auto" are those of strings, bools, objects, and of pandas' and
         polars' categoricals; others hold numbers.
@@ -194,8 +201,9 @@ class CovariateScaling(BaseCalibrator):
         Of each candidate, columns joined by " + ", its "gain" over the shared map out of fold, in nats, and its
         "standard_error". Empty without the guard.
     group_maps_ : pandas.DataFrame
-        Of each category that is kept the "column", the "category", its "gain" and its "offset", where z is 0, with the
-        posterior's deviations of its terms, "gain_deviation" and "offset_deviation".
+        Of each category that is kept the "column", the "category", its "gain" and its "offset", where z is 0. The
+        posterior's standard deviations, "gain_deviation" and "offset_deviation", are of what the category adds to the
+        gain and the offset that all share, at the mean of z, and not of the sums.
     precisions_ : dict of str to tuple
         Of each block that is kept the precisions of its gains and of its offsets.
     {shared_attributes}
@@ -254,6 +262,12 @@ class CovariateScaling(BaseCalibrator):
         compared_classes=0,
     )
 
+    # In predictions, beside X.
+    __metadata_request__predict = __metadata_request__predict_proba = __metadata_request__predict_log_proba = {
+        "covariates": None
+    }
+    __metadata_request__score = {"covariates": None}
+
     def fit(self, X, y=None, sample_weight=None, groups=None, *, by=None, covariates=None, **params):
         """Learn the calibration map on held-out data; the estimator stays as it is.
 
@@ -285,48 +299,46 @@ class CovariateScaling(BaseCalibrator):
         ValueError, TypeError
             If a parameter, X, y or a covariate breaks a rule; the message says which.
         """
-        self._validate_params()
-        inputs, columns = self._parted(X, covariates)
-        with fit_task(self, inputs, y, sample_weight):
-            return self._learn(inputs, y, sample_weight, {"groups": groups, "by": by, **params}, beside=(X, columns))
+        return super().fit(X, y, sample_weight, groups, by=by, covariates=covariates, **params)
 
     def _opening(self):
         # Another calibrator's probabilities, where they underflow, have logarithms.
         return super()._opening()._replace(exact=True)
 
-    def _parted(self, X, covariates):
-        """Return what the estimator takes of X, and the columns of the covariates by name, none without any."""
-        if self.covariates is not None:
-            if covariates is not None:
-                raise ValueError(
-                    "covariates must be given once: to the constructor, as columns of X, or beside X; got both"
-                )
-            return split(X, self.covariates, self._frozen_part(), type(self).__name__)
-        return X, {} if covariates is None else columns_of(covariates)
+    def _samples_of(self, X, y, sample_weight, params, ranks):
+        if isinstance(X, Samples):
+            # Of a comparison, which has found the covariates.
+            return super()._samples_of(X, y, sample_weight, params, ranks)
+        params = dict(params)
+        inputs, beside = self._parted(X, params.pop("covariates", None), self.covariates)
+        columns = columns_of(beside["covariates"])
+        if columns and ranks is not ALONE:
+            raise ValueError(f"covariates must be None where samples are sharded; got {list(columns)}")
+        samples = super()._samples_of(inputs, y, sample_weight, params, ranks)
+        self._look_for_samples_seen(samples)
+        # Whoever is given X later sees the covariates that are in it.
+        return replace(samples, beside=columns) if self.covariates is None else samples.among(X, columns)
 
-    def _fit(self, samples, looked, X=None, columns=None):
-        columns = columns or {}
-        check_lengths(columns, len(samples.logits))
-        counted = samples.weight.numpy() > 0
-        self._look_for_samples_seen(samples.prints, counted)
-        y = samples.y_encoded.cpu().numpy()
-        self._names = list(columns)
-        self._columns = learned_columns(columns, y, counted, self.categorical)
-        rows = samples.rows(in_units=True)
-        wide = self._learn_map(rows, columns, samples.outputs.n_labels)
-        if samples.parts is not None:
-            losses = -log_likelihoods(self.map_(wide.logits), rows.y, 1.0)
-            self._judge_parts(samples.parts, rows, losses.cpu().numpy())
-        self._whole = X
-        return wide, rows.logits, self._held_out
+    def _parted(self, X, covariates=None, chosen=None, **params):
+        super()._parted(X, **params)
+        if self.covariates is None:
+            return X, {"covariates": covariates}
+        if covariates is not None:
+            raise ValueError(
+                "covariates must be given once: to the constructor, as columns of X, or beside X; got both"
+            )
+        # Of later samples those of the fit.
+        chosen = self._names if chosen is None else chosen
+        inputs, columns = split(X, chosen, self._frozen_part(), type(self).__name__)
+        return inputs, {"covariates": columns}
 
-    def _look_for_samples_seen(self, prints, counted):
+    def _look_for_samples_seen(self, samples):
         """Tell of samples that fitted the calibrator inside, whose gain is then no more than a repetition."""
         inner = self._frozen_part()
         seen = getattr(inner, "_rows_seen", None)
-        if prints is None or seen is None:
+        if samples.prints is None or seen is None:
             return
-        share = shared_share(prints[counted], seen)
+        share = shared_share(samples.prints[samples.weight.numpy() > 0], seen)
         if share:
             note(
                 f"X holds samples that {type(inner).__name__} was fitted to, about {share:.0%} of X, on which it does "
@@ -334,45 +346,63 @@ class CovariateScaling(BaseCalibrator):
                 CalibrationSetWarning,
             )
 
-    def _remember(self, samples):
-        whole = self.__dict__.pop("_whole", None)
-        if self.covariates is not None:
-            samples = replace(samples, X=whole)
-        super()._remember(samples)
+    def _fit(self, samples, looked):
+        columns = samples.beside
+        check_lengths(columns, len(samples.logits))
+        labels = samples.classes.tolist() if samples.outputs.n_labels else None
+        if labels and _LABEL in columns:
+            raise ValueError(
+                f"covariates must not be named {_LABEL!r} where y has several labels, which go by that name"
+            )
+        y = samples.y_encoded.cpu().numpy()
+        self._names = list(columns)
+        self._columns = learned_columns(columns, y, samples.weight.numpy(), self.categorical)
+        rows = samples.rows(in_units=True)
+        wide = self._learn_map(rows, columns, labels)
+        if samples.parts is not None:
+            losses = -log_likelihoods(self.map_(wide.logits), rows.y, 1.0)
+            self._judge_parts(samples.parts, rows, losses.cpu().numpy())
+        return wide, rows.logits, self._held_out
 
     def _fit_rows(self, rows, n_labels=None):
         # Of rows alone nobody knows the covariates.
         self._names, self._columns = [], []
-        self._learn_map(rows, {}, n_labels)
+        self._learn_map(rows, {}, n_labels and list(range(n_labels)))
 
-    def _learn_map(self, rows, columns, n_labels):
-        """Learn the map, and what the guard says; return the rows with what is kept of the columns beside."""
+    def _learn_map(self, rows, columns, labels):
+        """Learn the map, and what the guard says; return the rows with what is kept of the columns beside.
+
+        `labels` are names of several labels that don't exclude each other, a column of categories of rows, or None.
+        """
         absent = absent_among(rows.logits)
         if absent is not None and absent.any():
             refuse_absent(type(self).__name__)
-        categories = [column for column in self._columns if column.levels is not None]
-        if n_labels:
-            categories.insert(0, Column(None, list(range(n_labels))))
-        numbers = [column for column in self._columns if column.levels is None]
-        blocks = [[column] for column in categories] + [numbers] * bool(numbers)
-        if self.pooling == "complete":
-            blocks = []
-        self._columns = [column for block in blocks for column in block]
-        wide = self._widened(rows.logits, columns)
+        blocks = _blocks_of(self._columns, labels) if self.pooling != "complete" else []
+        ordered = [column for block in blocks for column in block]
+        n_labels = len(labels or ())
+        beside = torch.from_numpy(encoded(ordered, columns, len(rows.y) // (n_labels or 1)))
+        beside = of_each_label(beside, n_labels, _are_of_labels(ordered))
+        parts = beside.split([len(block) for block in blocks], 1)
         counted = rows.weight.cpu().numpy() > 0
         some = rows.take(torch.from_numpy(counted))
-        scale = _scale_of(some, lambda: covariate_terms.free_gain(_problem(wide[counted], some, blocks, 1.0)))
-        problem = _problem(wide[counted], some, blocks, scale, self.pooling)
+        problem, scale = _problem(some, blocks, [part[counted] for part in parts], self.pooling)
         learned, kept = self._chosen(problem, rows, counted, blocks)
-        self.kept_ = [_shown(column) for number in kept for column in blocks[number]]
+        self._columns = [column for number in kept for column in blocks[number]]
+        self.kept_ = [_shown(column) for column in self._columns]
         pairs = learned.precisions.T.tolist()
         # Offsets that all classes share come before those of blocks.
         pairs = pairs[len(pairs) - len(kept) :]
         self.precisions_ = {_named(blocks[number]): tuple(pair) for number, pair in zip(kept, pairs, strict=True)}
-        dropped = {id(column) for number, block in enumerate(blocks) if number not in kept for column in block}
-        self._columns = [column for column in self._columns if id(column) not in dropped]
-        self.map_ = _map_of(self._columns, learned, problem, rows.logits.shape[1], scale, type(self).__name__)
-        return rows._replace(logits=self._widened(rows.logits, columns))
+        told = {"n_classes": rows.logits.shape[1], "scale": scale, "refused_by": type(self).__name__}
+        self.map_ = _map_of(self._columns, learned, problem, **told)
+        if any(column.levels is not None and column.name is not None for column in self._columns):
+            # Labels are never new, and numbers are what they were.
+            stay = [number for number in kept if blocks[number][0].levels is None or blocks[number][0].name is None]
+            without = problem.take(blocks=stay)
+            columns = [column for number in stay for column in blocks[number]]
+            self.map_.learn(of_new=_map_of(columns, covariate_terms.learn(without), without, **told))
+        wide = [rows.logits.double(), *(parts[number].to(rows.logits.device) for number in kept)]
+        return rows._replace(logits=torch.cat(wide, 1))
 
     def _chosen(self, problem, rows, counted, blocks):
         """Return what is learned, and the numbers of the blocks that it is learned of."""
@@ -406,33 +436,7 @@ class CovariateScaling(BaseCalibrator):
         self._worst = _worst_of(problem, blocks, chosen, before - after)
         return learned, chosen
 
-    def _widened(self, logits, columns):
-        """Return rows with codes of categories, then numbers, as further columns."""
-        n_labels = self._outputs.n_labels
-        n_samples = len(logits) // (n_labels or 1)
-        wide = [logits.double()]
-        for column in self._columns:
-            if column.name is None:
-                values = torch.arange(n_labels, dtype=torch.float64).repeat(n_samples)
-            else:
-                values = torch.from_numpy(column.coded(columns[column.name])).repeat_interleave(n_labels or 1)
-            wide.append(values.to(logits.device)[:, None])
-        return torch.cat(wide, 1)
-
     # Predicting.
-
-    def _map_rows(self, normalise, X, labelled=False, covariates=None):
-        check_is_fitted(self)
-        if self.covariates is None:
-            X = dataset_behind(X)
-        self._check_columns(X)
-        inputs, columns = self._parted(X, covariates)
-        self._check_covariates(columns)
-        inputs = dataset_behind(inputs)
-        if isinstance(inputs, torch.Tensor) and hasattr(self, "estimator_"):
-            inputs = to_numpy(inputs)
-        logits, labels = self._logits(inputs, labelled)
-        return self._transform_rows(normalise, logits, given=self.estimator is None, columns=columns), labels
 
     def encode(self, covariates):
         """Codes of categories and numbers, as ``module_`` takes them beside the network's inputs.
@@ -455,11 +459,8 @@ class CovariateScaling(BaseCalibrator):
             If a covariate of `fit` is missing.
         """
         check_is_fitted(self)
-        columns = columns_of(covariates)
-        self._check_covariates(columns)
-        n_samples = len(next(iter(columns.values()), ()))
-        values = [column.coded(columns[column.name]) for column in self._columns if column.name is not None]
-        return np.column_stack(values) if values else np.empty((n_samples, 0))
+        columns = self._columns_of(covariates)
+        return encoded(self._columns, columns, len(next(iter(columns.values()), ())))
 
     @cached_property
     def module_(self):
@@ -470,166 +471,30 @@ class CovariateScaling(BaseCalibrator):
         network = self._backbone.as_module(type(self).__name__)
         return CovariateModule(network, copy.deepcopy(self.map_), self._outputs)
 
-    def _check_covariates(self, columns):
-        """Raise where the covariates of the fit are missing, or are those of nobody."""
+    def _columns_of(self, covariates):
+        """Return covariates by name; raises where those of the fit are missing, or are those of nobody."""
+        if not self._names:
+            if covariates is not None and len(covariates):
+                raise ValueError("covariates must be None, as in fit; got some")
+            return {}
+        columns = columns_of(covariates, self._names)
         missing = [name for name in self._names if name not in columns]
         if missing:
             raise ValueError(
                 f"covariates must have the columns of fit, {self._names}: without {missing[0]!r} nobody knows what "
                 f"{type(self).__name__} makes of the logits"
             )
-        if columns and not self._names:
-            raise ValueError("covariates must be None, as in fit; got some")
+        return columns
 
-    def _transform_rows(self, normalise, logits, *, given, columns=None):
-        columns = columns or {}
-        outputs = self._outputs
-        if logits.ndim > 2:
-            raise ValueError(f"X must have logits of one row a sample; got logits of shape {tuple(logits.shape)}")
-        if logits.shape[1] != len(self.classes_):
-            raise ValueError(
-                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
-                f"{len(self.classes_)} features as input"
-            )
+    def _transform_rows(self, normalise, logits, *, given, covariates=None):
+        columns = self._columns_of(covariates)
+        self._check_new(logits, given)
         check_lengths(columns, len(logits))
-        if given and (self._backbone.guesses_response or not outputs.n_labels) and not self._like_probabilities:
-            tell(look_at_new(logits, outputs))
-        mapped = self.map_(self._widened(outputs.rows(logits.double()), columns))
+        outputs = self._outputs
+        beside = torch.from_numpy(encoded(self._columns, columns, len(logits)))
+        beside = of_each_label(beside, outputs.n_labels, _are_of_labels(self._columns)).to(logits.device)
+        mapped = self.map_(torch.cat([outputs.rows(logits.double()), beside], 1))
         return outputs.of_rows(normalise(mapped, 1), logits).cpu().numpy()
-
-    def transform_logits(self, logits, covariates=None):
-        """Calibrated log-probabilities of logits that were computed before.
-
-        Parameters
-        ----------
-        logits : array-like or torch.Tensor of shape (n_samples, n_classes)
-            Or (n_samples,) or (n_samples, 1), for the second of two classes.
-        covariates : DataFrame, dict of array-like or array-like of shape (n_samples, n_columns), default=None
-            Columns as in `fit`; wherever these come from there.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), float64
-            Their softmax are the calibrated probabilities; of several labels log-odds.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError, TypeError
-            If there isn't one logit per class, or a covariate of `fit` is missing.
-        """
-        check_is_fitted(self)
-        columns = {} if covariates is None else columns_of(covariates)
-        self._check_covariates(columns)
-        backbone = ArrayBackbone("logits", self._outputs.kind)
-        rows, _ = backbone.logits(backbone.open(self._backbone.handed_on(logits)))
-        normalise = log_odds if self._outputs.n_labels else torch.log_softmax
-        return as_given(self._transform_rows(normalise, rows, given=True, columns=columns), logits)
-
-    def predict_proba(self, X, covariates=None):
-        """Calibrated probabilities.
-
-        Parameters
-        ----------
-        X : array-like, torch.Tensor, dict, DataFrame or torch.utils.data.Dataset
-            As in `fit`.
-        covariates : DataFrame, dict of array-like or array-like of shape (n_samples, n_columns), default=None
-            As in `fit`, where it was given them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), float64
-            Columns in the order of ``classes_``.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError, TypeError
-            If X isn't what the calibrator was fitted to, or covariates of `fit` are missing.
-        """
-        return as_given(self._map_rows(torch.softmax, X, covariates=covariates)[0], X)
-
-    def predict_log_proba(self, X, covariates=None):
-        """Logarithm of the calibrated probabilities, exact where they underflow.
-
-        Parameters
-        ----------
-        X : array-like, torch.Tensor, dict, DataFrame or torch.utils.data.Dataset
-            As in `fit`.
-        covariates : DataFrame, dict of array-like or array-like of shape (n_samples, n_columns), default=None
-            As in `fit`, where it was given them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), float64
-            Columns in the order of ``classes_``.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError, TypeError
-            As `predict_proba`.
-        """
-        return as_given(self._map_rows(torch.log_softmax, X, covariates=covariates)[0], X)
-
-    def predict(self, X, covariates=None):
-        """The most probable class of each sample.
-
-        Parameters
-        ----------
-        X : array-like, torch.Tensor, dict, DataFrame or torch.utils.data.Dataset
-            As in `fit`.
-        covariates : DataFrame, dict of array-like or array-like of shape (n_samples, n_columns), default=None
-            As in `fit`, where it was given them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Names of ``classes_``; of several labels 1 where the probability is at least 0.5, else 0.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError, TypeError
-            As `predict_proba`.
-        """
-        proba = to_numpy(self.predict_proba(X, covariates=covariates))
-        return as_given(self._outputs.predict(proba, self.classes_), X)
-
-    def score(self, X, y=None, sample_weight=None, covariates=None):
-        """Accuracy: the share of samples whose most probable class is their label.
-
-        Parameters
-        ----------
-        X : array-like, torch.Tensor, dict, DataFrame or torch.utils.data.Dataset
-            As in `fit`.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Class labels; of several labels all of a sample's must be right. May be left out where X brings them.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
-        covariates : DataFrame, dict of array-like or array-like of shape (n_samples, n_columns), default=None
-            As in `fit`, where it was given them.
-
-        Returns
-        -------
-        float
-            Between 0 and 1.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError, TypeError
-            As `predict_proba`; if there are no labels, or not one for each sample.
-        """
-        proba, labels = self._map_rows(torch.softmax, X, labelled=y is None, covariates=covariates)
-        y = self._outputs.targets(labels if y is None else y)
-        check_same_length(y, len(proba), "y")
-        return accuracy(y, self._outputs.predict(proba, self.classes_), sample_weight)
 
     # Reporting.
 
@@ -641,28 +506,23 @@ class CovariateScaling(BaseCalibrator):
             import pandas as pd
         except ImportError as error:
             raise ImportError("a DataFrame needs pandas: pip install pandas") from error
-        gains, offsets = self.map_.gains.numpy(), self.map_.offsets.numpy()
-        deviations = self.map_.deviations.numpy()
-        lines = []
-        start = 1
-        for column in self._columns:
-            if column.levels is None:
-                break
-            for number, level in enumerate(column.levels, start):
-                offset = offsets[0] + offsets[number] - gains[number] * self.map_.centre
-                lines.append(
-                    {
-                        "column": _shown(column),
-                        "category": level if column.name is not None else self.classes_[level],
-                        "gain": gains[0] + gains[number],
-                        "offset": offset[0] if len(offset) == 1 else offset,
-                        "gain_deviation": deviations[0, number],
-                        "offset_deviation": deviations[1, number],
-                    }
-                )
-            start += len(column.levels)
-        names = ["column", "category", "gain", "offset", "gain_deviation", "offset_deviation"]
-        return pd.DataFrame(lines, columns=names)
+        columns = [column for column in self._columns if column.levels is not None]
+        lines = [(_shown(column), level) for column in columns for level in column.levels]
+        gains, offsets, deviations = (
+            values.numpy() for values in (self.map_.gains, self.map_.offsets, self.map_.deviations)
+        )
+        own = slice(1, 1 + len(lines))
+        offset = offsets[0] + offsets[own] - gains[own, None] * self.map_.centre
+        return pd.DataFrame(
+            {
+                "column": [column for column, _ in lines],
+                "category": [level for _, level in lines],
+                "gain": gains[0] + gains[own],
+                "offset": offset[:, 0] if offset.shape[1] == 1 else list(offset),
+                "gain_deviation": deviations[0, own],
+                "offset_deviation": deviations[1, own],
+            }
+        )
 
     def _sentences(self):
         yield from super()._sentences()
@@ -688,42 +548,53 @@ def _below_the_highest(logits):
 
 def _shown(column):
     """Name of a column for the user; several labels are one, too."""
-    return "label" if column.name is None else column.name
+    return _LABEL if column.name is None else column.name
 
 
 def _named(block):
     return " + ".join(str(_shown(column)) for column in block)
 
 
-def _scale_of(rows, gain):
+def _blocks_of(columns, labels):
+    """Lists of columns whose terms share precisions: each of categories, labels first, and all numbers."""
+    categories = [column for column in columns if column.levels is not None]
+    numbers = [column for column in columns if column.levels is None]
+    if labels:
+        categories.insert(0, Column(None, labels))
+    return [[column] for column in categories] + [numbers] * bool(numbers)
+
+
+def _are_of_labels(columns):
+    return any(column.name is None for column in columns)
+
+
+def _problem(rows, blocks, parts, pooling):
+    """What the solver takes of rows and, in parts, of each block's columns; and what logits were divided by."""
+    logits = rows.logits.double().cpu()
+    z = (logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else _below_the_highest(logits)).numpy()
+    features = [_features(block, part) for block, part in zip(blocks, parts, strict=True)]
+    number = np.repeat(np.arange(len(blocks)), [each.shape[1] for each in features])
+    features = sparse.hstack([sparse.csr_array((len(z), 0)), *features]).tocsr()
+    given = rows.y.cpu().numpy(), rows.weight.cpu().numpy(), features, number, pooling
+    scale = _scale_of(rows, covariate_terms.Problem(z, *given))
+    return covariate_terms.Problem(z / scale, *given), scale
+
+
+def _features(block, beside):
+    if block[0].levels is None:
+        return sparse.csr_array(features_of(beside, *_scales_of(block)).numpy())
+    code = beside[:, 0].long().numpy()
+    places = np.arange(len(code)), code
+    return sparse.csr_array((np.ones(len(code)), places), shape=(len(code), len(block[0].levels)))
+
+
+def _scale_of(rows, problem):
     """What logits are divided by, 1 unless they are on another scale, where the prior would hold what is wrong."""
     temperature = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, prior=True).temperature
     if _HIGHEST_GAIN >= 1 / temperature >= _LOWEST_GAIN:
         return 1.0
-    found = gain()
+    found = covariate_terms.free_gain(problem)
     return 1 / found if found > _HIGHEST_GAIN or 0 < found < _LOWEST_GAIN else 1.0
-
-
-def _problem(wide, rows, blocks, scale, pooling="partial"):
-    """What the solver takes of rows with columns beside."""
-    n_classes = rows.logits.shape[1]
-    logits = rows.logits.double().cpu() / scale
-    z = (logits[:, 1] - logits[:, 0] if n_classes == 2 else _below_the_highest(logits)).numpy()
-    beside = wide[:, n_classes:].cpu()
-    features = [sparse.csr_array((len(z), 0))]
-    start = 0
-    for block in blocks:
-        values = beside[:, start : start + len(block)]
-        start += len(block)
-        if block[0].levels is None:
-            features.append(sparse.csr_array(features_of(values, *_scales_of(block)).numpy()))
-            continue
-        code = values[:, 0].long().numpy()
-        ones = np.ones(len(code))
-        features.append(sparse.csr_array((ones, (np.arange(len(code)), code)), shape=(len(code), len(block[0].levels))))
-    number = np.repeat(np.arange(len(blocks)), [sum(column.n_features for column in block) for block in blocks])
-    features = sparse.hstack(features).tocsr()
-    return covariate_terms.Problem(z, rows.y.cpu().numpy(), rows.weight.cpu().numpy(), features, number, pooling)
 
 
 def _scales_of(numbers):
@@ -733,7 +604,7 @@ def _scales_of(numbers):
     return means, scales, [place for place, column in enumerate(numbers) if column.has_missing]
 
 
-def _map_of(columns, learned, problem, n_classes, scale, owner):
+def _map_of(columns, learned, problem, *, n_classes, scale, refused_by):
     means, scales, missing = _scales_of([column for column in columns if column.levels is None])
     return CovariateMap(
         n_classes=n_classes,
@@ -741,28 +612,31 @@ def _map_of(columns, learned, problem, n_classes, scale, owner):
         means=means,
         scales=scales,
         missing=missing,
-        of_labels=bool(columns) and columns[0].name is None,
+        of_labels=_are_of_labels(columns),
         gains=learned.gains / scale,
         offsets=learned.offsets,
         deviations=np.sqrt(learned.variances) / np.array([[scale], [1.0]]),
         centre=0.0 if problem.centre is None else float(problem.centre * scale),
-        refused_by=owner,
+        of_new=None,
+        refused_by=refused_by,
     )
 
 
 def _worst_of(problem, blocks, chosen, gains):
     """Return the category that one map for all costs most out of fold: its column, its name and the nats."""
-    worst = None
+    weight = problem.weight
+    told = np.column_stack([np.ones(len(weight)), weight, weight * gains])
+    found = []
     for number in chosen:
-        block = blocks[number]
-        if block[0].levels is None:
-            continue
-        members = problem.features[:, problem.block == number].tocsc()
-        for place, level in enumerate(block[0].levels):
-            rows = members.indices[members.indptr[place] : members.indptr[place + 1]]
-            if len(rows) < _WORST_OF:
-                continue
-            gain = float(np.average(gains[rows], weights=problem.weight[rows]))
-            if worst is None or gain > worst[2]:
-                worst = _shown(block[0]), level, gain
-    return worst
+        column = blocks[number][0]
+        if column.levels is not None:
+            sums = problem.features[:, problem.block == number].T @ told
+            found += [
+                (total / of_weight, _shown(column), level)
+                for level, (n_samples, of_weight, total) in zip(column.levels, sums.tolist(), strict=True)
+                if n_samples >= _WORST_OF
+            ]
+    if not found:
+        return None
+    gain, name, level = max(found, key=lambda each: each[0])
+    return name, level, gain

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from skorch import NeuralNet
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from .._backbones.inputs import Arrays
+from .._backbones.inputs import Arrays, LoadedDataset, dataset_behind
 from .._utils.arrays import as_numbers, is_missing, to_numpy
 from .._utils.encoding import register
 
@@ -39,92 +39,116 @@ class Column(NamedTuple):
     scale: float = 1.0
     has_missing: bool = False
 
-    @property
-    def n_features(self):
-        """Number of categories; of a number itself, its square and, where some are missing, that it is."""
-        return 2 + self.has_missing if self.levels is None else len(self.levels)
-
     def coded(self, values):
         """Return numbers of categories, -1 of one that wasn't seen; or the numbers themselves, NaN where missing."""
         if self.levels is None:
             return _numbers(values, self.name)
         numbers = {level: number for number, level in enumerate(self.levels)}
-        return np.array([numbers.get(level, -1) for level in _categories(values)], dtype=float)
+        found = _categories(values)
+        codes = np.array([numbers.get(level, -1) for level in found], dtype=float)
+        if (codes < 0).all():
+            self._check_kinds(found)
+        return codes
+
+    def _check_kinds(self, found):
+        """Raise where categories, none of which was seen, are of other types than those of the fit."""
+        expected, given = _kinds(self.levels), _kinds(found)
+        if given and expected.keys().isdisjoint(given):
+            raise TypeError(
+                f"covariate {self.name!r} must hold categories of a type of fit, {_shown(expected)}; got "
+                f"{_shown(given)}"
+            )
 
 
 def split(X, covariates, estimator, owner):
-    """Return what the estimator takes of X, and the columns of the covariates by name."""
-    if isinstance(X, DataLoader):
+    """Return what the estimator takes of X, and what it holds of each of the covariates by name."""
+    if isinstance(X, (DataLoader, LoadedDataset)):
         raise TypeError(
-            f"X must be a dict, a table or a Dataset where {owner} takes covariates from it; got a DataLoader"
+            f"X must be a dict, a table or a Dataset where {owner} takes covariates from it; got a DataLoader: give "
+            "its Dataset, whose items are dicts, or the arrays in a dict"
         )
-    if hasattr(X, "with_format") and hasattr(X, "column_names"):
-        names = _chosen(covariates, X, list(X.column_names))
-        return X.remove_columns(names), {name: _column(X[name], name) for name in names}
-    if isinstance(X, Arrays):
-        # A dict that somebody has read before.
-        X = X.tensors
     if isinstance(X, Mapping):
-        names = _chosen(covariates, X, list(X))
-        return {name: X[name] for name in X if name not in names}, {name: _column(X[name], name) for name in names}
-    if isinstance(X, Dataset):
-        return _split_dataset(X, covariates)
-    if hasattr(X, "columns"):
-        columns = list(X.columns)
-        _check_unique(columns)
-        names = _chosen(covariates, X, columns)
-        table = {name: _column(X[name], name) for name in names}
-        rest = [name for name in columns if name not in names]
-    else:
-        if not isinstance(X, torch.Tensor):
-            X = np.asarray(X)
-        if X.ndim != 2:
-            raise ValueError(
-                f"X must have columns where covariates are among them; got shape {tuple(X.shape)}. Give fit covariates="
-            )
-        columns = list(range(X.shape[1]))
-        names = _chosen(covariates, X, columns)
-        table = {name: _column(X[:, name], name) for name in names}
-        rest = [name for name in columns if name not in names]
-    taken = _as_trained(estimator, columns, rest)
-    if taken == columns:
-        return X, table
-    X = X[taken] if hasattr(X, "columns") else X[:, taken]
-    if estimator is None or not _is_classifier(estimator):
-        # A network takes arrays, and logits are one.
-        X = as_numbers(to_numpy(X))
-    return X, table
+        return _split_entries(X, covariates)
+    X = dataset_behind(X)
+    if isinstance(X, Arrays):
+        rest, found = _split_entries(X.tensors, covariates)
+        return Arrays(rest, X.labels), found
+    return _split_dataset(X, covariates) if isinstance(X, Dataset) else _split_table(X, covariates, estimator)
 
 
-def _is_classifier(estimator):
-    return isinstance(estimator, BaseEstimator) and not isinstance(estimator, NeuralNet)
+def _split_entries(entries, covariates):
+    names = chosen(covariates, entries, entries)
+    rest = {name: values for name, values in entries.items() if name not in names}
+    return rest, {name: entries[name] for name in names}
 
 
-def _as_trained(estimator, columns, rest):
-    """Return the columns that an estimator takes: of a fitted classifier those that it was trained with."""
-    if estimator is None or not _is_classifier(estimator):
-        return rest
-    names = getattr(estimator, "feature_names_in_", None)
+def _split_table(X, covariates, estimator):
+    is_frame = hasattr(X, "columns")
+    if not is_frame and not isinstance(X, torch.Tensor):
+        X = np.asarray(X)
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"X must have columns where covariates are among them; got shape {tuple(X.shape)}. Give fit covariates="
+        )
+    columns = _by_name(X)
+    names = chosen(covariates, X, columns)
+    is_classifier = isinstance(estimator, BaseEstimator) and not isinstance(estimator, NeuralNet)
+    rest = [name for name in columns if name not in names]
+    taken = _as_trained(estimator, list(columns), rest) if is_classifier else rest
+    found = {name: columns[name] for name in names}
+    if taken == list(columns):
+        return X, found
+    X = X[taken] if is_frame else X[:, taken]
+    # A network takes arrays, and logits are one.
+    return X if is_classifier else as_numbers(to_numpy(X)), found
+
+
+def _as_trained(classifier, columns, rest):
+    """Return the columns that a classifier takes: a fitted one those that it was trained with."""
+    names = getattr(classifier, "feature_names_in_", None)
     if names is not None and set(names) <= set(columns):
         return list(names)
-    return rest if getattr(estimator, "n_features_in_", len(columns)) == len(rest) else columns
+    return rest if getattr(classifier, "n_features_in_", len(columns)) == len(rest) else columns
 
 
-def columns_of(table):
-    """Return the columns of a table that was given beside X, by name."""
+def _by_name(table):
+    """Columns of a frame by name, of an array by number."""
+    if not hasattr(table, "columns"):
+        return {number: table[:, number] for number in range(table.shape[1])}
+    names = list(table.columns)
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise ValueError(f"X and covariates must have columns of different names; got {twice[0]!r} twice")
+    return {name: table[name] for name in names}
+
+
+def columns_of(table, names=None):
+    """Return the columns of a table as arrays by name; those of one without names have `names`, or numbers."""
+    if table is None:
+        return {}
     if isinstance(table, Mapping):
-        return {name: _column(values, name) for name, values in table.items()}
-    if hasattr(table, "columns"):
-        names = list(table.columns)
-        _check_unique(names)
-        return {name: _column(table[name], name) for name in names}
-    if hasattr(table, "name") and hasattr(table, "to_numpy"):
-        return {table.name if table.name is not None else 0: _column(table, table.name)}
-    values = to_numpy(table, "covariates")
-    values = values[:, None] if values.ndim == 1 else values
-    if values.ndim != 2:
-        raise ValueError(f"covariates must be a table of shape (n_samples, n_columns); got shape {values.shape}")
-    return {number: _column(values[:, number], number) for number in range(values.shape[1])}
+        found = table
+    elif hasattr(table, "columns"):
+        found = _by_name(table)
+    elif hasattr(table, "to_numpy") and table.name is not None:
+        found = {table.name: table}
+    else:
+        found = _named(table, names)
+    return {name: _column(values, name) for name, values in found.items()}
+
+
+def _named(table, names):
+    """Columns of a table without names, by names in their order or by numbers."""
+    values = [table] if np.ndim(table) == 1 else to_numpy(table, "covariates")
+    if np.ndim(table) > 2 or not np.ndim(table):
+        raise ValueError(f"covariates must be a table of shape (n_samples, n_columns); got shape {np.shape(table)}")
+    columns = values if isinstance(values, list) else list(values.T)
+    if names is not None and len(names) != len(columns):
+        raise ValueError(
+            f"covariates must be those of fit, of which a table without names has {len(names)} columns, {names}; got "
+            f"{len(columns)}"
+        )
+    return dict(zip(names or range(len(columns)), columns, strict=True))
 
 
 def check_lengths(columns, n_samples):
@@ -136,46 +160,60 @@ def check_lengths(columns, n_samples):
             )
 
 
-def learned_columns(columns, y, counted, categorical):
+def learned_columns(columns, y, weight, categorical):
     """Return the `Column` of each that isn't constant, as the samples that count have it."""
+    counted = weight > 0
     named = None if isinstance(categorical, str) else _names_in(categorical, columns, "categorical")
     found = []
     for name, values in columns.items():
         kept = values[counted]
-        is_category = _is_categorical(values) if named is None else name in named
         _check_no_label(kept, y[counted], name)
-        if is_category:
-            levels = list(dict.fromkeys(_categories(kept)))
-            # In an order that isn't that of the samples.
-            levels.sort(key=lambda level: (level is None, str(type(level)), level if level is not None else 0))
-            if len(levels) > 1:
-                found.append(Column(name, levels))
-            continue
-        numbers = _numbers(kept, name)
-        missing = np.isnan(numbers)
-        there = numbers[~missing]
-        if len(there) and np.ptp(there) > 0:
-            found.append(Column(name, None, float(there.mean()), float(there.std()), bool(missing.any())))
-        elif len(there) and missing.any():
-            # Of one number all that it tells is whether it is there.
-            found.append(Column(name, None, float(there[0]), 1.0, True))
-    return found
+        is_category = values.dtype.kind not in "iuf" if named is None else name in named
+        found.append(_categorical(name, kept) if is_category else _numerical(name, kept, weight[counted]))
+    return [column for column in found if column is not None]
+
+
+def _categorical(name, values):
+    # In an order that isn't that of the samples.
+    levels = sorted(set(_categories(values)), key=lambda level: (level is None, str(type(level)), level))
+    return Column(name, levels) if len(levels) > 1 else None
+
+
+def _numerical(name, values, weight):
+    numbers = _numbers(values, name)
+    known = ~np.isnan(numbers)
+    numbers, weight = numbers[known], weight[known]
+    varies = len(numbers) > 0 and np.ptp(numbers) > 0
+    if not varies and (known.all() or not known.any()):
+        return None
+    mean = np.average(numbers, weights=weight)
+    # Of one number all that it tells is whether it is there.
+    scale = np.average((numbers - mean) ** 2, weights=weight) ** 0.5 if varies else 1.0
+    return Column(name, None, float(mean), float(scale), not known.all())
+
+
+def encoded(learned, columns, n_samples):
+    """Return what is learned of as numbers (n_samples, n_columns), see `Column.coded`; several labels aside."""
+    coded = [column.coded(columns[column.name]) for column in learned if column.name is not None]
+    return np.column_stack([np.empty((n_samples, 0)), *coded])
 
 
 def _split_dataset(dataset, covariates):
     if not hasattr(dataset, "__len__"):
         raise TypeError(f"X must be a Dataset with a length where covariates are among its items; got {type(dataset)}")
-    names = None
-    found: dict = {}
-    for number in range(len(dataset)):
-        entries = _entries(dataset[number])
-        if names is None:
-            names = _chosen(covariates, entries, list(entries))
-            found = {name: [] for name in names}
+    entries = _entries(dataset[0])
+    names = chosen(covariates, entries, entries)
+    items = dataset
+    if isinstance(dataset, Subset) and hasattr(dataset.dataset, "select_columns"):
+        # Hugging Face's needn't decode the others.
+        items = Subset(dataset.dataset.select_columns(names), dataset.indices)
+    found: dict = {name: [] for name in names}
+    for number in range(len(items)):
+        entries = _entries(items[number])
         for name in names:
             value = entries[name]
             found[name].append(value.item() if hasattr(value, "item") else value)
-    return _Without(dataset, names), {name: _column(np.array(values), name) for name, values in found.items()}
+    return _Without(dataset, names), {name: np.array(values, dtype=object) for name, values in found.items()}
 
 
 def _entries(item):
@@ -204,14 +242,14 @@ class _Without(Dataset):
         return (entries, *item[1:]) if isinstance(item, tuple) else entries
 
 
-def _chosen(covariates, X, columns):
+def chosen(covariates, X, columns):
     """Return the names of the covariates among columns."""
     if callable(covariates):
         covariates = covariates(X)
-    chosen = _names_in(covariates, columns, "covariates")
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"covariates must name each column once; got {chosen}")
-    return chosen
+    names = _names_in(covariates, columns, "covariates")
+    if len(set(names)) < len(names):
+        raise ValueError(f"covariates must name each column once; got {names}")
+    return names
 
 
 def _names_in(wanted, columns, parameter):
@@ -230,59 +268,56 @@ def _names_in(wanted, columns, parameter):
     return names
 
 
-def _check_unique(columns):
-    twice = [name for number, name in enumerate(columns) if name in columns[:number]]
-    if twice:
-        raise ValueError(f"X and covariates must have columns of different names; got {twice[0]!r} twice")
-
-
 def _column(values, name):
     """One column as an array: numbers as such, NaN where they are missing; anything else as objects."""
     # pandas knows of a dtype of its own whether it holds numbers, polars by its name.
     dtype = getattr(values, "dtype", None)
     if getattr(dtype, "_is_numeric", False) and not getattr(dtype, "_is_boolean", False):
         array = values.to_numpy(dtype=float, na_value=np.nan)
-    elif isinstance(values, torch.Tensor):
-        array = to_numpy(values)
     else:
-        array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+        array = to_numpy(values, f"covariate {name!r}")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
         raise ValueError(f"covariate {name!r} must have one value a sample; got shape {array.shape}")
-    first = next((value for value in array.tolist() if not is_missing(value)), None) if array.dtype.hasobject else None
+    entries = array.tolist()
+    first = next((value for value in entries if not is_missing(value)), None)
     if array.dtype.kind in "mM" or hasattr(first, "isoformat") or hasattr(first, "total_seconds"):
         raise TypeError(
             f"covariate {name!r} must hold categories or numbers; got datetimes: give what matters of them, such as "
             "the hour or the days since a date"
         )
-    is_categorical = str(dtype).lower().startswith(("category", "categorical", "enum"))
-    return array.astype(object) if is_categorical else as_numbers_not_bool(array)
-
-
-def as_numbers_not_bool(array):
-    """Return an array of objects that are all numbers as one of numbers; any other as it is."""
-    if array.dtype.kind != "O" or any(isinstance(value, (bool, np.bool_)) for value in array.tolist()):
-        return array
-    return as_numbers(array)
-
-
-def _is_categorical(values):
-    return values.dtype.kind not in "iuf"
+    if str(dtype).lower().startswith(("categor", "enum")):
+        return array.astype(object)
+    # Of objects that are all numbers, but for bools.
+    return array if any(isinstance(value, (bool, np.bool_)) for value in entries) else as_numbers(array)
 
 
 def _categories(values):
     """Return a hashable name for each entry: that of equal ones is the same whatever the column's type."""
-    found = values.tolist()
-    for level in dict.fromkeys(type(value) for value in found):
-        if not issubclass(level, (str, bytes, bool, Real, type(None))) and not is_missing(level):
-            found = [None if is_missing(value) else value if isinstance(value, Real) else str(value) for value in found]
-            break
-    return [None if is_missing(value) else _whole(value) for value in found]
+    return [_category(value) for value in values.tolist()]
 
 
-def _whole(value):
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _category(value):
+    if is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (str, bytes, Real)) else str(value)
+
+
+def _kinds(levels):
+    """Types of categories, as a user knows them, and one of each."""
+    found: dict = {}
+    for level in levels:
+        is_number = isinstance(level, Real) and not isinstance(level, bool)
+        if level is not None:
+            found.setdefault("number" if is_number else type(level).__name__, level)
+    return found
+
+
+def _shown(kinds):
+    return " or ".join(f"{kind}, such as {level!r}" for kind, level in kinds.items())
 
 
 def _numbers(values, name):

@@ -246,11 +246,10 @@ class SharedLogits:
         is_map = calibrator._frozen_part() is self.reader._frozen_part()
         # A map around a calibrator takes what this is around, and one's own calibrator predicts as it likes.
         is_map &= not isinstance(calibrator._backbone, CalibratorBackbone)
-        takes_columns = isinstance(calibrator, scaling.CovariateScaling)
-        is_map &= takes_columns or type(calibrator).predict_proba is BaseCalibrator.predict_proba
+        is_map &= type(calibrator).predict_proba is BaseCalibrator.predict_proba
         if is_map and not isinstance(calibrator, NeuralClampingCalibrator):
             normalise = expit if self.outputs.n_labels else np.exp
-            beside = {"covariates": self.beside[1]} if takes_columns and calibrator.covariates is not None else {}
+            beside = {} if covariates_in(calibrator) is None else {"covariates": self.beside[1]}
             return timed(lambda: normalise(to_numpy(calibrator.transform_logits(self.test, **beside))))
         inner = _innermost(calibrator)
         seen = self.test
@@ -284,13 +283,12 @@ class SharedLogits:
             del options["batch_size"], options["cv"]
         else:
             task = (samples.logits, samples.y_encoded, samples.weight)
-            given = (samples,)
-        beside = (self.given[0], self.beside[0]) if covariates_in(calibrator) is not None else ()
+            given = (samples if covariates_in(calibrator) is None else samples.among(self.given[0], self.beside[0]),)
         if not self.verbose and calibrator.verbose == "auto":
             options["verbose"] = 0
         fitted = clone(calibrator).set_params(estimator=self.estimator, **options)
         with fit_task(fitted, *task):
-            _, seconds = timed(fitted._learn, *given, beside=beside, checks=False)
+            _, seconds = timed(fitted._learn, *given, checks=False)
         return fitted, seconds, self._predicted_by(fitted)
 
     def check_comparable(self, name, calibrator):
