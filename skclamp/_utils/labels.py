@@ -243,6 +243,14 @@ def _are_column_indices(y, n_columns):
     return len(y) > 0 and y.min() >= 0 and y.max() <= n_columns - 1
 
 
+def are_in_no_class(y, classes):
+    """Which labels are none of the classes; ValueError where none is one, as of names beside numbers."""
+    found = ~np.isin(y, classes)
+    if found.all():
+        raise ValueError(f"y must hold some labels among the classes {_some(classes)}; got {_some(np.unique(y))}")
+    return found
+
+
 def encode_labels(y, classes, name="y"):
     """Column index of each label, int64; ValueError if one isn't among the classes."""
     n_classes = len(classes)

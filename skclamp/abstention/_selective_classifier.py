@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import Opening
@@ -23,6 +24,7 @@ from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import as_given, to_numpy
 from .._utils.labels import (
     accuracy,
+    are_in_no_class,
     check_groups,
     check_labels,
     check_sample_weight,
@@ -78,6 +80,10 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     unproven : {"abstain", "best"}, default="abstain"
         Where nothing can be proven, abstain from everything, or take the lowest threshold above which the calibration
         samples' own risk is within the target. The true risk is then above it for about half of all calibration sets.
+    others : {"raise", "wrong"}, default="raise"
+        What labels are that aren't among the classes of the estimator, as of requests out of a chatbot's scope. "raise"
+        takes them for a mistake of the caller; "wrong" for samples that no answer is right for. The bound then counts
+        each answer to one as wrong. Not beside `costs`, nor for an estimator that isn't fitted.
     cv : int, cross-validation generator or iterable, default=None
         Folds for an estimator that isn't fitted: by default five stratified ones, which keep `groups` together.
 
@@ -173,6 +179,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     abstention_cost: float | None = None
     abstain_label: object = "auto"
     unproven: str = "abstain"
+    others: str = "raise"
     cv: object = None
 
     _parameter_constraints = {
@@ -182,6 +189,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         "abstention_cost": [FINITE, None],
         "abstain_label": "no_validation",
         "unproven": [Choices("abstain", "best")],
+        "others": [Choices("raise", "wrong")],
         "cv": ["cv_object"],
     }
 
@@ -236,7 +244,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self._validate_params()
             check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
-            samples = self._read(X, y, sample_weight, groups, params)
+            samples, in_no_class = self._read(X, y, sample_weight, groups, params)
             self._backbone = samples.deployed
             if samples.estimator is not None:
                 self.estimator_ = samples.estimator
@@ -246,6 +254,10 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             y_encoded = samples.y_encoded.cpu()
             weight = samples.weight
             log_proba = samples.logits.double().cpu().log_softmax(1)
+            if in_no_class.any():
+                # A class more, which is never predicted.
+                y_encoded = y_encoded.masked_fill(torch.from_numpy(in_no_class), log_proba.shape[1])
+                log_proba = nn.functional.pad(log_proba, (0, 1), value=-math.inf)
             are_scores = getattr(self.estimator_, "estimator", self) is None
             # Why what is proven isn't a promise.
             doubt = (
@@ -274,7 +286,10 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         return self
 
     def _read(self, X, y, sample_weight, groups, params):
-        """`Samples` that are new to a fitted estimator; or out of fold, where clones are fitted."""
+        """`Samples` that are new to a fitted estimator, or out of fold of clones; and which are of none of its classes.
+
+        These have the first class's number.
+        """
         if y is not None:
             y = check_labels(y)
             # Before clones are fitted.
@@ -286,9 +301,18 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             any_order = y is None and sample_weight is None and groups is None
             found = read(self._open_backbone(), X, y, any_order=any_order)
         else:
+            if self.others == "wrong":
+                raise ValueError("others must be 'raise' where the estimator isn't fitted: it needs a class of each")
             metadata = self._route({"sample_weight": sample_weight, "groups": groups, **params})
             found = cross_fit(self.estimator, _OPENING, X, y, metadata, cv=5 if self.cv is None else self.cv)
-        return Samples.of(**found, sample_weight=sample_weight, metadata=metadata)
+        backbone, labels = found["backbone"], found["labels"]
+        in_no_class = np.zeros(len(labels), dtype=bool)
+        if self.others == "wrong":
+            known = [names for names in (backbone.classes, backbone.likely_classes) if names is not None]
+            classes = known[0] if known else np.arange(found["logits"].shape[1])
+            in_no_class = are_in_no_class(labels, classes)
+            found["labels"] = np.where(in_no_class, classes[0], labels)
+        return Samples.of(**found, sample_weight=sample_weight, metadata=metadata), in_no_class
 
     def _look_for_samples_seen(self, X, prints, counted):
         """Return what speaks against a proof by samples that fitted a calibrator, known by hashes, or None."""
@@ -322,6 +346,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         """The costs as an array, or None."""
         if self.costs is None:
             return None
+        if self.others == "wrong":
+            raise ValueError("costs must be None with others='wrong', as they have no row for samples of no class")
         costs = np.asarray(to_numpy(self.costs, "costs"), dtype=float)
         shape = (len(self.classes_),) * 2
         got = None if np.isfinite(costs).all() else "NaN or infinity"

@@ -170,7 +170,14 @@ class RiskMonitor(Watch):
         self.n_missing_ += int((answered & missing).sum())
         there = answered & ~missing
         y_encoded = np.full(len(there), -1)
-        y_encoded[~missing] = encode_labels(labels, self.classes_)
+        known = ~missing
+        if selective.others == "wrong":
+            # A number of none: no answer to these is right.
+            in_class = np.isin(labels, self.classes_)
+            y_encoded[known] = len(self.classes_)
+            known[known] = in_class
+            labels = labels[in_class]
+        y_encoded[known] = encode_labels(labels, self.classes_)
         X = dataset_behind(X, any_order=True)
         rows, sizes = self._new_units(X, prints_of(X, [], len(there)), y_encoded, there, groups)
         target, low, span = scale

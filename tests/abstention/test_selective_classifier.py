@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import skclamp
 from skclamp import (
     NeuralClampingCalibrator,
+    RiskMonitor,
     SelectiveClassifier,
     TemperatureScaling,
     VectorScaling,
@@ -373,3 +374,35 @@ def test_what_is_wrong_is_told_and_nothing_is_lost(name):
         found.fit(X[CAL], y, **fit)
     assert found.threshold_ == FITTED.threshold_
     assert found.verdict_ == FITTED.verdict_
+
+
+@pytest.mark.parametrize("label", [-1, 7])
+def test_answers_to_samples_of_no_class_are_wrong(label):
+    y = Y[CAL].copy()
+    y[::8] = label
+    found = selective(y=y, others="wrong", target_risk=0.3)
+    # As a class that the estimator never says.
+    wider = [np.pad(bare_logits(NETWORK, X[rows]), ((0, 0), (0, 1)), constant_values=-np.inf) for rows in (FIT, CAL)]
+    taken = TemperatureScaling(classes=range(5)).fit(wider[0], Y[FIT])
+    known = selective(taken, wider[1], np.where(y == label, 4, y), target_risk=0.3)
+    assert (found.threshold_, found.coverage_) == pytest.approx((known.threshold_, known.coverage_))
+    assert found.verdict_.risk == pytest.approx(known.verdict_.risk)
+    assert found.verdict_.risk > selective(target_risk=0.3).verdict_.risk
+    monitor = RiskMonitor(found).partial_fit(X[CAL], y)
+    assert monitor.risk_ == pytest.approx(found.verdict_.risk)
+
+
+@pytest.mark.parametrize(
+    ("params", "y", "message"),
+    [
+        ({}, 7, r"y must hold labels among the classes \[0, 1, 2, 3\]; got \[7\]"),
+        ({"others": "wrong", "costs": COSTS}, 7, "costs must be None with others='wrong'"),
+        ({"others": "wrong", "estimator": LogisticRegression()}, 7, "others must be 'raise' where .* isn't fitted"),
+        ({"others": "wrong"}, None, r"y must hold some labels among the classes .*; got \[9\]"),
+        ({"others": "right"}, 7, "others"),
+    ],
+)
+def test_samples_of_no_class_are_refused(params, y, message):
+    labels = np.full(N, 9) if y is None else np.where(np.arange(N) % 8, Y[CAL], y)
+    with pytest.raises(ValueError, match=message):
+        selective(y=labels, **params)
