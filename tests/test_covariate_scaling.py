@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_predict, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 import skclamp
 from skclamp import (
@@ -434,6 +434,24 @@ def test_missing_values_are_a_category_and_an_indicator():
         calibrator = CovariateScaling(guard=False).fit(z, y, covariates=changed)
         proba = calibrator.predict_proba(np.zeros(2), covariates=changed.loc[[gone.argmax(), (~gone).argmax()]])
         assert proba[0, 1] > 0.8 > proba[1, 1]
+
+
+def test_bools_of_numpy_are_bools():
+    z, y, table = two_classes()
+    is_b = (table["site"] == "B").to_numpy()
+    objects = np.empty(len(z), dtype=object)
+    objects[:] = list(is_b)
+    calibrator = CovariateScaling(guard=False).fit(z, y, covariates={"is_b": objects})
+    assert calibrator.group_maps_["category"].tolist() == [False, True]
+    expected = (
+        CovariateScaling(guard=False).fit(z, y, covariates={"is_b": is_b}).predict_proba(z, covariates={"is_b": is_b})
+    )
+    np.testing.assert_array_equal(calibrator.predict_proba(z, covariates={"is_b": is_b}), expected)
+
+
+def test_a_dataset_without_samples_is_refused():
+    with pytest.raises(ValueError, match="X must have samples; got a Dataset of none"):
+        CovariateScaling(Taken(), covariates=["site"]).fit(Subset([], []))
 
 
 def test_constant_columns_drop_and_bools_are_categories():

@@ -201,6 +201,8 @@ def encoded(learned, columns, n_samples):
 def _split_dataset(dataset, covariates):
     if not hasattr(dataset, "__len__"):
         raise TypeError(f"X must be a Dataset with a length where covariates are among its items; got {type(dataset)}")
+    if not len(dataset):
+        raise ValueError("X must have samples; got a Dataset of none")
     entries = _entries(dataset[0])
     names = chosen(covariates, entries, entries)
     items = dataset
@@ -301,6 +303,8 @@ def _categories(values):
 def _category(value):
     if is_missing(value):
         return None
+    if isinstance(value, np.bool_):
+        return bool(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, (str, bytes, Real)) else str(value)
