@@ -125,7 +125,7 @@ def test_fit_returns_self_learns_what_ends_in_an_underscore_and_repeats_itself(c
 
 @of_base()
 def test_read_only_and_strided_arrays_will_do(case):
-    X, y = np.asfortranarray(np.repeat(case.X, 2, axis=0))[::2], case.y
+    X, y = np.asfortranarray(np.repeat(case.X, 2, axis=0))[::2], case.y.copy()
     X.flags.writeable = y.flags.writeable = False
     found = case.make().fit(X, y).predict_proba(X)
     np.testing.assert_allclose(found, case.fitted.predict_proba(case.X), rtol=0, atol=1e-6)

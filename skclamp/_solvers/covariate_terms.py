@@ -242,8 +242,6 @@ def _many_classes(problem, begin):
     precision[:, 0], precision[:, 1:] = (_FREE, _FREE) if problem.pooling == "none" else (_START[0], 4 * _START[1])
     precision[0, 0] = problem.held[0]
     members = [1 + each for each in problem.members]
-    # The offsets that all share are a block, too.
-    first = np.zeros(1, dtype=np.int64)
 
     def log_proba(w):
         XW = X @ w
@@ -282,20 +280,18 @@ def _many_classes(problem, begin):
     for _ in range(rounds):
         w = solve(w, 1e-9)
         variance = variances(w)
-        precision[first, 1:] = _drawn(w[first, 1:], variance[first, 1:], n_classes)
         for each in members:
             precision[each, :1] = _drawn(w[each, 0], variance[each, 0])
             precision[each, 1:] = _drawn(w[each, 1:], variance[each, 1:])
     w = solve(w, 1e-9)
     variance = variances(w)
-    found = np.array([[precision[each[0], column] for each in [first, *members]] for column in (0, 1)])
+    found = np.array([[precision[each[0], column] for each in members] for column in (0, 1)])
     return Learned(w[:, 0], w[:, 1:], np.stack([variance[:, 0], variance[:, 1:].mean(1)]), found)
 
 
 def _precisions_of(begin, precision, members):
     """Those of blocks, spread over their terms."""
     precision = precision.copy()
-    precision[0, 1:] = begin.precisions[1, 0]
-    for number, each in enumerate(members, 1):
+    for number, each in enumerate(members):
         precision[each, 0], precision[each, 1:] = begin.precisions[0, number], begin.precisions[1, number, None]
     return precision

@@ -390,8 +390,6 @@ class CovariateScaling(BaseCalibrator):
         self._columns = [column for number in kept for column in blocks[number]]
         self.kept_ = [_shown(column) for column in self._columns]
         pairs = learned.precisions.T.tolist()
-        # Offsets that all classes share come before those of blocks.
-        pairs = pairs[len(pairs) - len(kept) :]
         self.precisions_ = {_named(blocks[number]): tuple(pair) for number, pair in zip(kept, pairs, strict=True)}
         told = {"n_classes": rows.logits.shape[1], "scale": scale, "refused_by": type(self).__name__}
         self.map_ = _map_of(self._columns, learned, problem, **told)
