@@ -569,3 +569,52 @@ def test_logits_of_another_scale_are_as_good():
     )
     np.testing.assert_allclose(small, large, atol=1e-3)
     assert negative_log_likelihood(y, small) < negative_log_likelihood(y, PlattScaling().fit(z, y).predict_proba(z))
+
+
+@pytest.mark.parametrize(("n_classes", "n_samples"), [(3, 600), (10, 1000)])
+def test_noise_is_seldom_kept_of_several_classes(n_classes, n_samples):
+    kept = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        Z = rng.normal(0, 2, (n_samples, n_classes))
+        y = (0.7 * Z + rng.gumbel(size=Z.shape)).argmax(1)
+        for noise in (rng.choice(SITES, n_samples), rng.normal(size=n_samples)):
+            kept += len(CovariateScaling().fit(Z, y, covariates={"noise": noise}).kept_)
+    assert kept <= 1
+
+
+def test_flawless_logits_keep_their_scale():
+    z = np.random.default_rng(0).normal(0, 0.5, 30)
+    proba = CovariateScaling().fit(z, (z > 0).astype(int)).predict_proba([1.0])
+    assert proba[0, 0] > 1e-3
+
+
+def test_logits_of_classes_that_are_large_are_as_good():
+    Z, y, table = several_classes()
+    small, large = (CovariateScaling().fit(s * Z, y, covariates=table) for s in (1.0, 1e5))
+    np.testing.assert_allclose(
+        large.predict_proba(1e5 * Z, covariates=table), small.predict_proba(Z, covariates=table), atol=0.01
+    )
+
+
+def test_too_few_groups_are_told():
+    z, y, table = two_classes(shift=3.0)
+    calibrator = CovariateScaling().fit(z, y, covariates=table, groups=np.arange(len(y)) % 49)
+    assert "No covariate is kept, since 49 independent samples or groups, of 50, prove nothing" in calibrator.summary()
+
+
+@pytest.mark.parametrize("kind", [tuple, list, dict])
+def test_several_things_in_a_category_are_refused(kind):
+    z, y, table = two_classes(200)
+    made = {"tuple": lambda site: (site, 1), "list": lambda site: [site, 1], "dict": lambda site: {"site": site}}
+    values = np.empty(200, dtype=object)
+    values[:] = [made[kind.__name__](site) for site in table["site"]]
+    with pytest.raises(TypeError, match=f"covariate 'site' must hold .*, one a sample; got a {kind.__name__}"):
+        CovariateScaling().fit(z, y, covariates={"site": values})
+
+
+def test_categories_of_which_none_is_known_are_told():
+    z, y, table = two_classes()
+    calibrator = CovariateScaling(guard=False).fit(z, y, covariates={"site": table["site"]})
+    with pytest.warns(CalibrationSetWarning, match="'site' has no category that fit has seen.* such as 'a' for 'A'"):
+        calibrator.predict_proba(z[:30], covariates={"site": ["a"] * 30})

@@ -11,6 +11,8 @@ from ..metrics._metric import split_rows
 from ._axes import line_after, new_axes, without_frame
 from ._predictions import predictions_of
 
+# What tells the line of acting everywhere.
+_RIVAL = "act everywhere"
 # One in each percent.
 _THRESHOLDS = np.arange(1, 100) / 100
 
@@ -184,10 +186,10 @@ class NetBenefitDisplay:
         """
         ax = new_axes(size=(6, 4.5))[0] if ax is None else ax
         # A second curve on these axes has the same rivals.
-        drawn = bool(ax.lines)
+        drawn = any(line.get_gid() == _RIVAL for line in ax.lines)
         if ref_line and not drawn:
             everywhere = self.event_rate - (1 - self.event_rate) * self.thresholds / (1 - self.thresholds)
-            ax.plot(self.thresholds, everywhere, label="act everywhere", color="#7a8594", linestyle="--")
+            ax.plot(self.thresholds, everywhere, label="act everywhere", color="#7a8594", linestyle="--", gid=_RIVAL)
             ax.axhline(0, label="act nowhere", color="black", linestyle=":")
         name = self.estimator_name if name is None else name
         (self.line_,) = ax.plot(self.thresholds, self.net_benefits, label=name, **line_after(ax, "net benefit"))

@@ -193,7 +193,7 @@ def integrated_calibration_index(y_true, y_proba, *, quantile=None):
     pos_label : int, float, bool or str, default=None
         Class that is the event, against all others; None is the second of two classes, and is refused of more.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples, which count as repetitions.
+        Weights of the samples, which count as repetitions; of a sum below the number of samples their ratios count.
     average : {"macro", "micro"} or None, default="macro"
         How the values of several labels a sample are put together; see :func:`expected_calibration_error`.
     ignore_index : int, default=-100
@@ -229,6 +229,8 @@ def integrated_calibration_index(y_true, y_proba, *, quantile=None):
     if quantile is not None:
         check_number(quantile, "quantile")
     came_true, proba, weight = _events(y_true, y_proba, as_log_odds=False)
+    # Weights that sum to less than there are samples, such as to 1, are no repetitions.
+    weight = weight * max(1.0, np.count_nonzero(weight) / weight.sum())
     distance = abs(proba - _smoothed(proba, came_true, weight))
     if quantile is None:
         return float(weight @ distance / weight.sum())

@@ -78,7 +78,7 @@ class CovariateMap(Map):
         gain, offset = own[:, :1], own[:, 1:]
         shared_gain, shared_offset = self.gains[0].to(logits), self.offsets[0].to(logits)
         if self.n_classes > 2:
-            return (shared_gain + gain) * _below_the_highest(logits) + shared_offset + offset
+            return (shared_gain + gain) * _below_the_highest(logits, self.lowest) + shared_offset + offset
         z = logits[:, 1:] - logits[:, :1]
         score = shared_gain * z + gain * (z - self.centre) + shared_offset + offset
         return logsigmoid(torch.cat([-score, score], 1))
@@ -411,7 +411,8 @@ class CovariateScaling(BaseCalibrator):
         shared = covariate_terms.learn(problem.take(blocks=[]))
         unit = None if rows.unit is None else numbered(rows.unit[counted])
         weight = problem.weight
-        if (len(weight) if unit is None else unit.max() + 1) < _FEWEST_UNITS:
+        self._n_units = len(weight) if unit is None else int(unit.max()) + 1
+        if self._n_units < _FEWEST_UNITS:
             return shared, []
         fold = folds_of_rows(rows, _N_FOLDS)[counted]
         before = covariate_terms.losses_out_of_fold(problem.take(blocks=[]), shared, fold)
@@ -525,7 +526,13 @@ class CovariateScaling(BaseCalibrator):
     def _sentences(self):
         yield from super()._sentences()
         if not self.kept_:
-            yield "No covariate is kept: all samples share one map."
+            few = getattr(self, "_n_units", _FEWEST_UNITS) < _FEWEST_UNITS
+            why = (
+                f", since {self._n_units} independent samples or groups, of {_FEWEST_UNITS}, prove nothing"
+                if few
+                else ""
+            )
+            yield f"No covariate is kept{why}: all samples share one map."
             return
         kept = " and ".join([", ".join(map(str, self.kept_[:-1]))] * (len(self.kept_) > 1) + [str(self.kept_[-1])])
         verb = "is" if len(self.kept_) == 1 else "are"
@@ -539,9 +546,9 @@ class CovariateScaling(BaseCalibrator):
         yield f"{kept} {verb} kept: {self._gain:.2g} nats out of fold over one map for all{worst}."
 
 
-def _below_the_highest(logits):
+def _below_the_highest(logits, lowest):
     """Logits less the highest of each row: no class is likelier for being far below."""
-    return (logits - logits.amax(1, keepdim=True)).clamp(min=_LOWEST)
+    return (logits - logits.amax(1, keepdim=True)).clamp(min=lowest)
 
 
 def _shown(column):
@@ -569,13 +576,14 @@ def _are_of_labels(columns):
 def _problem(rows, blocks, parts, pooling):
     """What the solver takes of rows and, in parts, of each block's columns; and what logits were divided by."""
     logits = rows.logits.double().cpu()
-    z = (logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else _below_the_highest(logits)).numpy()
+    z = (logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else _below_the_highest(logits, -np.inf)).numpy()
     features = [_features(block, part) for block, part in zip(blocks, parts, strict=True)]
     number = np.repeat(np.arange(len(blocks)), [each.shape[1] for each in features])
     features = sparse.hstack([sparse.csr_array((len(z), 0)), *features]).tocsr()
     given = rows.y.cpu().numpy(), rows.weight.cpu().numpy(), features, number, pooling
     scale = _scale_of(rows, covariate_terms.Problem(z, *given))
-    return covariate_terms.Problem(z / scale, *given), scale
+    z = z / scale
+    return covariate_terms.Problem(z if z.ndim == 1 else z.clip(_LOWEST), *given), scale
 
 
 def _features(block, beside):
@@ -589,7 +597,9 @@ def _features(block, beside):
 def _scale_of(rows, problem):
     """What logits are divided by, 1 unless they are on another scale, where the prior would hold what is wrong."""
     temperature = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, prior=True).temperature
-    if _HIGHEST_GAIN >= 1 / temperature >= _LOWEST_GAIN:
+    # Logits that are right of all samples have no scale: the larger the gain, the better.
+    flawless = bool((rows.logits.argmax(1) == rows.y.to(rows.logits.device)).all())
+    if flawless or _HIGHEST_GAIN >= 1 / temperature >= _LOWEST_GAIN:
         return 1.0
     found = covariate_terms.free_gain(problem)
     return 1 / found if found > _HIGHEST_GAIN or 0 < found < _LOWEST_GAIN else 1.0
@@ -615,6 +625,7 @@ def _map_of(columns, learned, problem, *, n_classes, scale, refused_by):
         offsets=learned.offsets,
         deviations=np.sqrt(learned.variances) / np.array([[scale], [1.0]]),
         centre=0.0 if problem.centre is None else float(problem.centre * scale),
+        lowest=_LOWEST * scale,
         of_new=None,
         refused_by=refused_by,
     )

@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from .._backbones.inputs import Arrays, LoadedDataset, dataset_behind
 from .._utils.arrays import as_numbers, is_missing, to_numpy
 from .._utils.encoding import register
+from .._utils.warnings import note
+from ..exceptions import CalibrationSetWarning
 
-# Of fewer samples a column may be the label by chance.
+# Of fewer samples a column may be the label, or new, by chance.
 _MANY = 20
 
 
@@ -48,6 +50,12 @@ class Column(NamedTuple):
         codes = np.array([numbers.get(level, -1) for level in found], dtype=float)
         if (codes < 0).all():
             self._check_kinds(found)
+            if len(codes) >= _MANY:
+                note(
+                    f"covariate {self.name!r} has no category that fit has seen, among {len(codes):,} samples, such as "
+                    f"{found[0]!r} for {self.levels[0]!r}: they share one map",
+                    CalibrationSetWarning,
+                )
         return codes
 
     def _check_kinds(self, found):
@@ -288,6 +296,11 @@ def _column(values, name):
         raise TypeError(
             f"covariate {name!r} must hold categories or numbers; got datetimes: give what matters of them, such as "
             "the hour or the days since a date"
+        )
+    if isinstance(first, (tuple, list, dict, set, np.void)):
+        raise TypeError(
+            f"covariate {name!r} must hold categories or numbers, one a sample; got a {type(first).__name__}. Give "
+            "several as columns of a table, or as entries of a dict"
         )
     if str(dtype).lower().startswith(("categor", "enum")):
         return array.astype(object)

@@ -67,12 +67,16 @@ def covariates_of(calibrators):
     for name, calibrator in calibrators.items():
         covariates = covariates_in(calibrator)
         first = covariates if first is None else first
-        if covariates is not None and covariates is not first and covariates != first:
+        if covariates is not None and covariates is not first and _listed(covariates) != _listed(first):
             raise ValueError(
                 "calibrators must have the same covariates, which all others do without; got "
                 f"{first!r}, and {covariates!r} for {name!r}"
             )
     return first
+
+
+def _listed(covariates):
+    return covariates if callable(covariates) else [covariates] if isinstance(covariates, str) else list(covariates)
 
 
 def covariates_in(calibrator):

@@ -77,6 +77,13 @@ def test_curve_is_lowess_without_robust_steps():
     assert integrated_calibration_index(y, proba, quantile=0.5) == pytest.approx(np.median(distance), abs=1e-4)
     assert integrated_calibration_index(y, proba, quantile=0.9) == pytest.approx(np.quantile(distance, 0.9), abs=1e-3)
     assert integrated_calibration_index(y, proba, quantile=1.0) == pytest.approx(distance.max(), abs=1e-3)
+    # Weights that sum to 1 are no repetitions.
+    for quantile in (None, 0.5, 0.9, 1.0):
+        plain, weighted = (
+            integrated_calibration_index(y, proba, quantile=quantile, sample_weight=weight)
+            for weight in (None, np.full(60, 1 / 60))
+        )
+        assert weighted == pytest.approx(plain, abs=1e-9)
 
 
 def test_net_benefit_is_vickers_and_elkins():
@@ -230,6 +237,14 @@ class TestDisplay:
         everywhere = display.ax_.lines[0].get_ydata()
         assert everywhere == pytest.approx([net_benefit(y, np.ones(len(y)), threshold=t) for t in (0.1, 0.5)])
         assert display.line_.get_color() == "red"
+
+    def test_rivals_are_drawn_beside_other_lines(self):
+        y, proba = drawn()
+        ax = pytest.importorskip("matplotlib.figure").Figure().subplots()
+        ax.axvline(0.2)
+        NetBenefitDisplay.from_predictions(y, proba, name="one", ax=ax)
+        labels = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert labels == ["act everywhere", "act nowhere", "one"]
 
     def test_curves_share_their_rivals(self):
         y, proba = drawn()
