@@ -60,7 +60,9 @@ images, no change | NeuralClampingCalibrator(net, max_views=2).fit(X, y) | neura
 logits | TemperatureScaling().fit(logits, y) | choosing | sample_sizes
 two classes, weighted in training | PlattScaling(classifier).fit(table, y) | two_classes | two_classes
 rare events, weighted in training | BetaCalibration(classifier).fit(table, y) | two_classes | two_classes
-text (Hugging Face) | NeuralClampingCalibrator(model).fit(dataset) | text | features
+text (Hugging Face) | CalibratorSelector(model).fit(dataset) | text | intents
+answers of a language model | CovariateScaling(covariates=["category"]).fit(frame, y) | language_models | covariates
+boxes of a detector | CovariateScaling(covariates=["class", "size"]).fit(frame, y, groups=image) | boxes | covariates
 a table whose sensors drift | CalibratorSelector(classifier).fit(table, y) | data | drift
 many classes | IntraOrderPreservingCalibration(net).fit(X, y) | choosing | choosing
 other class frequencies, no labels | PriorShiftCorrection(net).fit(X, y).adapt(X_new) | class_frequencies | prior_shift
@@ -70,7 +72,7 @@ a network to deploy | calibrator.save("calibrator.safetensors") | deployment | n
 # Those of the README, which names the page with all of them.
 MAIN_READERS = (
     *("images of a camera that changed", "such images, but 100 labels", "logits", "rare events, weighted in training"),
-    *("text (Hugging Face)", "a table whose sensors drift"),
+    *("text (Hugging Face)", "answers of a language model", "boxes of a detector", "a table whose sensors drift"),
 )
 
 # Of each table the files of results, its head, and what makes its rows of their frames.
@@ -191,19 +193,25 @@ def measured_rows(corrupted, *others):
 
 
 _OF_READERS = (
-    "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv features.csv choosing.csv "
-    "norm_cost.csv monitor.csv abstention.csv unlabelled.csv",
+    "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv intents.csv choosing.csv "
+    "norm_cost.csv monitor.csv abstention.csv unlabelled.csv covariates.csv",
     "which of these are you? | you write | measured (NLL over temperature scaling's, unless it says of what)",
 )
 
 
 @table("readers", *_OF_READERS)
-def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps, costs, monitored, selective, pooled):
+def readers_rows(
+    corrupted, viewed, drifted, adapted, sized, rare, texts, maps, costs, monitored, selective, pooled, within
+):
     """One line and one number for each kind of reader, with its page and its file."""
     won = measured(corrupted, viewed, drifted, adapted)
     few = sized[sized.record == "cifar10_resnet20"].groupby(["method", "n"]).nll.mean()
     rare = rare.query("training == 'balanced' and positives == 100").groupby(["share", "method"]).nll.mean()
-    tokens = tokens.query("network == 'digits_tokens' and family == 'norm' and shift not in ('none', 'drawn')")
+    changed = of_texts(texts).query("n == 500").drop("none")
+    within = (
+        within.query("n == 500").pivot_table(index=["record", "seed"], columns="method", values="nll").reset_index()
+    )
+    within = (within.guarded / within.shared).groupby(within.record.str.split("_").str[0]).mean()
     many = maps.set_index("method").loc["IntraOrderPreservingCalibration", "WideResNet, 500"]
     delay = of_monitor(monitored)["delay", "darkness", "median delay"]
     answered = selective.query("risk == 0.05 and n == 500 and method == 'skclamp'")
@@ -215,7 +223,9 @@ def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps,
         "logits": f"{few['temperature', 500] / few['uncalibrated', 5000]:.2f} of uncalibrated",
         "two classes, weighted in training": f"{rare[0.3, 'Platt'] / rare[0.3, 'temperature']:.2f}",
         "rare events, weighted in training": f"{rare[0.01, 'beta'] / rare[0.01, 'temperature']:.2f}",
-        "text (Hugging Face)": f"{(tokens.nll / tokens.ts_nll).mean():.2f} on tokens made of digits",
+        "text (Hugging Face)": f"{changed.selector.mean():.2f} on 500 texts that have changed",
+        "answers of a language model": f"{within.llm:.2f} of one map for all, 500 answers",
+        "boxes of a detector": f"{within.coco:.2f} of one map for all, 500 boxes",
         "a table whose sensors drift": f"{won['selector'].ratio:.2f}",
         "many classes": f"NLL {many.strip('−')} nats below temperature scaling's",
         "other class frequencies, no labels": f"{won['frequencies'].ratio:.2f}",
@@ -355,15 +365,31 @@ def features_rows(results):
         yield f"{title} | {counts} | {kept} | {worse} | {part.excess.mean():+.5f}"
 
 
-@table("tokens", "features.csv", "tokens are | NLL ratio | accuracy won, points | kept")
-def tokens_rows(results):
-    titles = {"levels_off": "off by four", "levels_reversed": "reversed", "wrong_tokens": "wrong, one in five"}
-    titles |= {"none": "as they were"}
-    for shift_, title in titles.items():
-        own = results[(results.network == "digits_tokens") & (results.family == "norm") & (results["shift"] == shift_)]
-        points = (own.accuracy - own.ts_accuracy).mean()
-        kept = f"{own.accepted.sum()} of {len(own)}"
-        yield f"{title} | {(own.nll / own.ts_nll).mean():.2f} | {points:+.1f} | {kept}"
+# Files of texts by what has happened to these; the model reads no capitals, so that "upper" is "none".
+CHANGES = {
+    "none": "nothing",
+    "typos15": "typing errors in 15 % of the words",
+    "typos50": "typing errors in half of the words",
+    "glued": "words run together",
+    "drop20": "one word in five is gone",
+    "trunc6": "cut after six words",
+    "voice": "spoken, and written by a machine",
+}
+
+
+def of_texts(results):
+    """The mean NLL of each method over temperature scaling's, by change, and temperature scaling's own."""
+    wide = results.pivot_table(index=["change", "n", "draw"], columns="method", values="nll")
+    ratios = wide[["selector", "clamping"]].div(wide.temperature, axis=0).assign(temperature=wide.temperature)
+    return ratios.groupby(["change", "n"]).mean().reset_index("n").loc[lambda own: own.index.isin(CHANGES)]
+
+
+@table("intents", "intents.csv", "what has happened to the texts | temperature scaling, NLL | selector | clamping")
+def intents_rows(results):
+    found = of_texts(results).query("n == 500")
+    for change, title in CHANGES.items():
+        own = found.loc[change]
+        yield f"{title} | {own.temperature:.3f} | {own.selector:.3f} | {own.clamping:.3f}"
 
 
 @table(
