@@ -62,7 +62,7 @@ two classes, weighted in training | PlattScaling(classifier).fit(table, y) | two
 rare events, weighted in training | BetaCalibration(classifier).fit(table, y) | two_classes | two_classes
 text (Hugging Face) | CalibratorSelector(model).fit(dataset) | text | intents
 answers of a language model | CovariateScaling(covariates=["category"]).fit(frame, y) | language_models | covariates
-boxes of a detector | CovariateScaling(covariates=["class", "size"]).fit(frame, y, groups=image) | boxes | covariates
+boxes of a detector | CovariateScaling(covariates=["class", "size"]).fit(boxes, y, groups=image) | boxes | covariates
 a table whose sensors drift | CalibratorSelector(classifier).fit(table, y) | data | drift
 many classes | IntraOrderPreservingCalibration(net).fit(X, y) | choosing | choosing
 other class frequencies, no labels | PriorShiftCorrection(net).fit(X, y).adapt(X_new) | class_frequencies | prior_shift
@@ -71,8 +71,8 @@ few answers may be wrong | SelectiveClassifier(calibrator, target_risk=0.05).fit
 a network to deploy | calibrator.save("calibrator.safetensors") | deployment | norm_cost"""
 # Those of the README, which names the page with all of them.
 MAIN_READERS = (
-    *("images of a camera that changed", "such images, but 100 labels", "logits", "rare events, weighted in training"),
-    *("text (Hugging Face)", "answers of a language model", "boxes of a detector", "a table whose sensors drift"),
+    *("images of a camera that changed", "logits", "text (Hugging Face)", "answers of a language model"),
+    *("boxes of a detector", "a table whose sensors drift"),
 )
 
 # Of each table the files of results, its head, and what makes its rows of their frames.

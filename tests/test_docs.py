@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -256,6 +258,10 @@ def readers(after_readme):
         "table": X.reshape(len(X), -1),
     }
     names |= {"model": net, "dataset": TensorDataset(torch.from_numpy(X), torch.from_numpy(y))}
+    columns = pd.DataFrame(names["logits"].numpy()).add_prefix("logit ")
+    names["frame"] = columns.assign(category=np.where(y > 4, "large", "small"))
+    names["boxes"] = columns.assign(**{"class": np.arange(len(y)) % 3 < 2, "size": X.mean(axis=(1, 2, 3))})
+    names["image"] = np.arange(len(y)) // 2
     names["classifier"] = LogisticRegression(max_iter=1000).fit(names["table"], y)
     names["calibrator"] = skclamp.NeuralClampingCalibrator(net, random_state=0).fit(X, y)
     return names
