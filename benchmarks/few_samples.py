@@ -34,6 +34,7 @@ from skclamp.metrics import (
     group_calibration_error,
     integrated_calibration_index,
     ks_calibration_error,
+    multicalibration_error,
     net_benefit,
 )
 
@@ -47,11 +48,13 @@ METRICS = {
     "e50": partial(integrated_calibration_index, quantile=0.5),
     "e90": partial(integrated_calibration_index, quantile=0.9),
     "group": group_calibration_error,
+    "multicalibration": multicalibration_error,
     "slope": calibration_slope,
     "intercept": calibration_intercept,
     "net benefit": partial(net_benefit, threshold=0.3),
     "cost": partial(expected_cost, costs=[[0, 1], [4, 0]]),
 }
+OF_GROUPS = ("group", "multicalibration")
 # Those that were measured first, on all problems.
 ON_ALL = ("ece", "ks")
 COLUMNS = ("problem", "n", "metric", "draw", "truth", "value", "debiased", "low", "high")
@@ -156,7 +159,7 @@ SIZES = (30, 50, 100, 200, 500)
 
 def metric_of(name, n):
     """A metric; where it is of groups, they have nothing to do with the probabilities."""
-    return partial(METRICS[name], by=np.arange(n) % N_GROUPS) if name == "group" else METRICS[name]
+    return partial(METRICS[name], by=np.arange(n) % N_GROUPS) if name in OF_GROUPS else METRICS[name]
 
 
 @cache
@@ -167,7 +170,8 @@ def truth(problem, metric):
     true = np.stack([1 - sample.true, sample.true], 1) if sample.true.ndim == 1 else sample.true
     y = np.repeat(np.arange(true.shape[1]), len(true))
     told = np.concatenate(true.shape[1] * [sample.told])
-    return metric_of(metric, len(y))(y, told, sample_weight=true.T.ravel())
+    value = metric_of(metric, len(y))(y, told, sample_weight=true.T.ravel())
+    return value / np.sqrt(n) if metric == "multicalibration" else value
 
 
 def measure(problem, n, metric, draw):
@@ -177,7 +181,9 @@ def measure(problem, n, metric, draw):
     found = bootstrap_interval(
         partial(metric_of(metric, n), **options), sample.y, sample.proba, groups=groups, random_state=draw
     )
-    return {"truth": truth(problem, metric), **found._asdict()}
+    # In standard deviations of so many samples.
+    scale = np.sqrt(n) if metric == "multicalibration" else 1.0
+    return {"truth": scale * truth(problem, metric), **found._asdict()}
 
 
 def table(results):

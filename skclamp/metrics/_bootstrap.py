@@ -110,8 +110,9 @@ def bootstrap_interval(
     metric : callable
         ``metric(y_true, y_proba) -> float``, given column indices for `y_true`. Fix its options with
         ``functools.partial``. Binned and classwise errors, KS and smooth errors (top-label), the integrated calibration
-        index and the proper scores of this package are resampled through sums over the samples; its others are computed
-        anew for each replicate, and other packages' metrics on copies of the rows.
+        index, errors within groups, the proper scores and the expected cost of this package are resampled through sums
+        over the samples; its others are computed anew for each replicate, and other packages' metrics on copies of the
+        rows.
     y_true : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
         Class labels, or column indices; several labels a sample, or a class at each place of it, as the metric takes
         them.
@@ -123,11 +124,11 @@ def bootstrap_interval(
     confidence_level : float, default=0.95
         Probability that the interval covers the true value, between 0 and 1.
     method : {"debiased", "percentile", "basic"}, default="debiased"
-        "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. For proper scores "debiased"
-        is the bootstrap-t. The area under the risk-coverage curve has next to no bias: for it "debiased" is
-        "percentile", as it is for other packages' metrics. For errors that aren't resampled through sums it is "basic",
-        which takes off part of the bias only. That of a debiased calibration error is the plain one's, whose truth is
-        the same.
+        "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. For proper scores and the
+        expected cost "debiased" is the bootstrap-t. The area under the risk-coverage curve, slope, intercept and net
+        benefit have next to no bias: for them "debiased" is "percentile", as it is for other packages' metrics. For
+        errors that aren't resampled through sums it is "basic", which takes off part of the bias only. That of a
+        debiased calibration error is the plain one's, whose truth is the same.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     pos_label : int, float, bool or str, default=None
@@ -147,7 +148,8 @@ def bootstrap_interval(
     Returns
     -------
     BootstrapInterval
-        Named tuple of `value`, `debiased`, `low`, `high` and `standard_error`.
+        Named tuple of `value`, `debiased`, `low`, `high` and `standard_error`, which is NaN where a replicate has no
+        value.
 
     Raises
     ------
@@ -170,26 +172,34 @@ def bootstrap_interval(
     metric is a mean over samples, and its interval that of the bootstrap-t.
 
     Residuals of few samples vary too little in replicates, and not at all where hardly an event came true. So the ends
-    of binned, classwise and KS errors, and of the integrated calibration index, of about 500 samples or fewer (1,000
-    with few bins) come from labels drawn from probabilities that may be the true ones: those told, moved by the gaps of
-    the bins times a factor, or by a slope or an offset of the log-odds; of a classwise error, over their sum. Noise
-    adds most to errors that few bins make: the lower end, that of replicates too, allows for gaps of which two standard
-    errors are noise. Rows of a group, labels and places of a sample are drawn together where all of each agree whether
-    they came true, as copies do; others keep their replicates.
+    of binned, classwise and KS errors, of the integrated calibration index and of the errors within groups, of about
+    500 samples or fewer (1,000 with few bins) come from labels drawn from probabilities that may be the true ones:
+    those told, moved by the gaps of the bins times a factor, or by a slope or an offset of the log-odds; of a classwise
+    error, over their sum. Noise adds most to errors that few bins make: the lower end, that of replicates too, allows
+    for gaps of which two standard errors are noise. Rows of a group, labels and places of a sample are drawn together
+    where all of each agree whether they came true, as copies do; others keep their replicates.
 
-    Bins of equal mass, a smooth error's bandwidth and the index's neighbours stay those of the sample. The lower end of
-    a debiased interval is 0 where calibrated probabilities would show as large an error more often than in half of 1 -
-    `confidence_level`, by labels drawn as for :func:`calibration_noise_floor`, with the same `groups`: in bins of few
-    samples the replicates vary too little to tell. Where the lower end would be above 0 that takes 199 draws (at 95 %)
-    or more. None are drawn where it is 0 anyway, for proper scores and for other methods. Above 99.9 % ends from draws
-    are about those of 99.9 %. The upper end of an error's interval bounds the chance of a value as small as the one
-    found relative to that chance for a calibrated classifier (CLs): a sample that happens to show less error than mere
-    noise doesn't pass for certain proof of calibration. In a replicate with hardly a mistake the bootstrap-t takes no
-    less than a quarter of the sample's standard error. Of units of several rows, such as groups and images, its
-    interval is no narrower than Student's. Nor does the upper end of their calibration errors, or of a KS error, lie
-    below Student's. Of two classes of which one has fewer than five samples, or groups with some, a warning says so,
-    and the upper end of a proper score allows for as many more as the exact binomial interval does. Each costs what
-    those that came do, and those that the probabilities expect.
+    Bins of equal mass, a smooth error's bandwidth, the index's neighbours and the standard deviations of groups stay
+    those of the sample. The lower end of a debiased interval is 0 where calibrated probabilities would show as large an
+    error more often than in half of 1 - `confidence_level`, by labels drawn as for :func:`calibration_noise_floor`,
+    with the same `groups`: in bins of few samples the replicates vary too little to tell. Where the lower end would be
+    above 0 that takes 199 draws (at 95 %) or more. None are drawn where it is 0 anyway, for means of losses and for
+    other methods. Above 99.9 % ends from draws are about those of 99.9 %.
+
+    The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance
+    for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
+    proof of calibration.
+
+    In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error. Of
+    units of several rows, such as groups and images, its interval is no narrower than Student's. Nor does the upper end
+    of their calibration errors, of a KS error or of a multicalibration error lie below Student's.
+
+    Of two classes of which one has fewer than five samples, or groups with some, a warning says so, and the upper end
+    of a proper score allows for as many more as the exact binomial interval does. Each costs what those that came do,
+    and those that the probabilities expect.
+
+    A replicate without a value, such as the slope of events that log-odds tell apart, may have any: it counts as beyond
+    both ends. Where more than half of 1 - `confidence_level` of them have none, the ends are infinite.
 
     References
     ----------
@@ -222,7 +232,9 @@ def bootstrap_interval(
     if method == "debiased" and not isinstance(inverted, AnyMetric):
         debiased, low, high = inverted.interval(sums[-1], tail)
     else:
-        debiased, (low, high) = form.value, np.quantile(replicates, [tail, 1 - tail])
+        debiased, unknown = form.value, np.isnan(replicates)
+        low = np.quantile(np.where(unknown, -np.inf, replicates), tail, method="lower")
+        high = np.quantile(np.where(unknown, np.inf, replicates), 1 - tail, method="higher")
         if method == "basic" or (method == "debiased" and is_error):
             mirrored = 2 * form.value - np.array([replicates.mean(), high, low])
             debiased, low, high = np.maximum(mirrored, 0.0 if is_error else -np.inf)
@@ -291,7 +303,8 @@ def paired_bootstrap_test(
     PairedTest
         Named tuple of `difference`, `low`, `high` and `pvalue`. The p-value is at least 1 / (n_resamples + 1). Where
         all events came true, or none did, nothing tells how far binned, KS and smooth errors (top-label) differ: the
-        p-value is 1, and the interval ends at -1 and 1.
+        p-value is 1, and the interval ends at -1 and 1. Where a replicate has no value, such as the slope of events
+        that log-odds tell apart, the p-value is 1, and the ends are NaN.
 
     Raises
     ------
@@ -340,12 +353,13 @@ def paired_bootstrap_test(
         return PairedTest(difference, -1.0, 1.0, 1.0)
     tail = (1 - confidence_level) / 2
     low, high = difference - np.quantile(noise, [1 - tail, tail])
-    extreme = {
-        "two-sided": np.abs(noise) >= abs(difference),
-        "less": noise <= difference,
-        "greater": noise >= difference,
+    # Differences that aren't known may be as extreme.
+    nearer = {
+        "two-sided": np.abs(noise) < abs(difference),
+        "less": noise > difference,
+        "greater": noise < difference,
     }
-    pvalue = (1 + extreme[alternative].sum()) / (1 + n_resamples)
+    pvalue = 1 - nearer[alternative].sum() / (1 + n_resamples)
     return PairedTest(float(difference), float(low), float(high), float(pvalue))
 
 

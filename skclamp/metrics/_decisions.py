@@ -12,7 +12,7 @@ from .._utils.parameters import check_number
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ._metric import FACTS, Facts, of_outputs
-from ._resampling import ErrorOfPairs, neighbours
+from ._resampling import ErrorOfPairs, MeanScore, neighbours
 
 # R's `lowess`: the share of the samples that a fit is made to, and how far apart, in parts of the range, fits are.
 _SPAN, _STEP = 2 / 3, 0.01
@@ -359,8 +359,7 @@ def expected_cost(y_true, y_proba, *, costs):
             f"costs must be finite numbers of shape ({n_classes}, n_decisions), a row for each class; got "
             f"{costs.tolist()}"
         )
-    decisions = (y_proba.values @ costs).argmin(1)
-    return float(np.average(costs[y_true, decisions], weights=y_proba.weight))
+    return y_proba.average(_costs(y_true, y_proba, costs))
 
 
 def _events(y_encoded, proba, as_log_odds=True):
@@ -375,6 +374,11 @@ def _events(y_encoded, proba, as_log_odds=True):
     if as_log_odds:
         values = logit(values.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY))
     return y_encoded[counts].astype(np.float64), values, proba.masses[counts]
+
+
+def _costs(y_encoded, proba, costs):
+    """Cost of the decision on each sample."""
+    return costs[y_encoded, (proba.values @ costs).argmin(1)]
 
 
 def _undefined(name):
@@ -435,7 +439,12 @@ def _resampled(value, y_encoded, proba, *, quantile, **_):
     )
 
 
+def _mean_cost(value, y_encoded, proba, *, costs, **_):
+    """Form of the mean cost."""
+    return MeanScore(value, _costs(y_encoded, proba, to_numpy(costs)) - value, proba.masses, proba.unit)
+
+
 for metric in (calibration_slope, calibration_intercept, net_benefit):
     FACTS[metric] = Facts(of_event=True, resampled=None, is_error=False)
-FACTS[expected_cost] = Facts(of_event=False, resampled=None, is_error=False)
+FACTS[expected_cost] = Facts(of_event=False, resampled=_mean_cost, is_error=False)
 FACTS[integrated_calibration_index] = Facts(of_event=True, resampled=_resampled)

@@ -5,7 +5,10 @@ import numpy as np
 from .._utils.labels import group_numbers
 from ._binning import ratios
 from ._metric import FACTS, Facts, of_outputs
-from ._resampling import ErrorOfPairs, grouped, norm_of
+from ._resampling import ErrorOfPairs, grouped, neighbours, norm_of
+
+# Groups of neighbouring confidences between which replicates are looked at.
+_MAX_NEIGHBOURS = 2**8
 
 
 @of_outputs
@@ -57,9 +60,7 @@ def group_calibration_error(y_true, y_proba, *, by):
     >>> round(group_calibration_error([1, 0, 1, 1], [0.6, 0.6, 0.8, 0.8], by=["A", "A", "B", "B"]), 4)
     0.15
     """
-    pairs, group = _of_groups(y_true, y_proba, by)
-    gaps = np.bincount(group, pairs.masses * pairs.residual) / np.bincount(group, pairs.masses)
-    return float(abs(gaps).mean())
+    return float(_gaps(0.0, y_true, y_proba, by=by).estimate)
 
 
 @of_outputs
@@ -115,25 +116,7 @@ def multicalibration_error(y_true, y_proba, *, by):
     >>> round(multicalibration_error(y_true, 10 * [0.5] + 10 * [0.6], by=10 * ["A"] + 10 * ["B"]), 4)
     1.9365
     """
-    pairs, group = _of_groups(y_true, y_proba, by)
-    order = np.lexsort([pairs.confidence, group])
-    group = group[order]
-    confidence = pairs.confidence[order].astype(np.float64)
-    weight = pairs.masses[order]
-    sums = (weight * pairs.residual[order]).cumsum()
-    last = np.append(np.diff(group) > 0, True)
-    # Between samples of one confidence no order is the right one.
-    ends = last | np.append(np.diff(confidence) > 0, True)
-    variance = np.bincount(group, weight**2 * confidence * (1 - confidence))
-    before = np.append(0.0, sums[last])[group]
-    path = (sums - before)[ends]
-    highest, lowest = (np.zeros(group[-1] + 1) for _ in range(2))
-    np.maximum.at(highest, group[ends], path)
-    np.minimum.at(lowest, group[ends], path)
-    spread = highest - lowest
-    # Probabilities of 0 and 1 vary by nothing: what they miss can't be chance.
-    each = np.divide(spread, np.sqrt(variance), out=np.where(spread > 0, np.inf, 0.0), where=variance > 0)
-    return float(each.max())
+    return float(_ranges(0.0, y_true, y_proba, by=by, most=y_proba.n_samples).estimate)
 
 
 def _of_groups(y_encoded, proba, by):
@@ -143,7 +126,7 @@ def _of_groups(y_encoded, proba, by):
     return proba.pairs(y_encoded), np.unique(of_rows[proba.masses > 0], return_inverse=True)[1]
 
 
-def _resampled(value, y_encoded, proba, *, by, **_):
+def _gaps(value, y_encoded, proba, *, by, **_):
     """Form of the mean over groups."""
     pairs, group = _of_groups(y_encoded, proba, by)
     groups = grouped(group, group.max() + 1)
@@ -152,5 +135,31 @@ def _resampled(value, y_encoded, proba, *, by, **_):
     )
 
 
-FACTS[group_calibration_error] = Facts(of_event=True, resampled=_resampled)
-FACTS[multicalibration_error] = Facts(of_event=True, resampled=None)
+FACTS[group_calibration_error] = Facts(of_event=True, resampled=_gaps)
+
+
+def _ranges(value, y_encoded, proba, *, by, most=_MAX_NEIGHBOURS, **_):
+    """Form of the largest range of a group, over the sample's standard deviations."""
+    pairs, group = _of_groups(y_encoded, proba, by)
+    deviation = np.bincount(group, pairs.masses * abs(pairs.confidence - pairs.confidence**2)) ** 0.5
+    # Between samples of one confidence no order is the right one.
+    near = neighbours(pairs.confidence, most)
+    cells, cell = np.unique(group * near.shape[1] + near.indices, return_inverse=True)
+    first = np.unique(cells // near.shape[1], return_index=True)[1]
+    starts = first + np.arange(len(first))
+
+    def largest(residual):
+        # Each group's sums start from those of the groups before it.
+        sums = np.insert(residual, first, 0.0, axis=-1).cumsum(-1)
+        spread = np.maximum.reduceat(sums, starts, axis=-1) - np.minimum.reduceat(sums, starts, axis=-1)
+        # Probabilities of 0 and 1 vary by nothing: what they miss can't be chance.
+        return np.divide(spread, deviation, out=np.where(spread > 0, np.inf, 0.0), where=deviation > 0).max(-1)
+
+    form = ErrorOfPairs(
+        value, pairs, grouped(cell, len(cells)), lambda residual, _: residual, largest, allows_for_noise=True
+    )
+    form.largest = np.inf
+    return form
+
+
+FACTS[multicalibration_error] = Facts(of_event=True, resampled=_ranges)

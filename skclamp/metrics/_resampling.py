@@ -28,8 +28,9 @@ _LEAST_RATIO = 1 / 4
 class MeanScore:
     """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
-    `residual` are the values, none below 0, less their mean, `weight` their weights and `unit` numbers that those which
-    depend on each other share; `largest` is the most that a mean can be, and `few` what few events hide.
+    `residual` are the values less their mean, `weight` their weights and `unit` numbers that those which depend on each
+    other share; `largest` is the most that a mean can be, and `few` what few events hide. No lower end is below both
+    0 and all values.
     """
 
     few: Any = None
@@ -40,6 +41,7 @@ class MeanScore:
         # Weighted, as a unit may have no weight.
         self.residual, self.weight = (np.bincount(unit, part) for part in (weight * residual, weight))
         self._is_clustered = len(self.weight) < len(weight)
+        self._least = min(0.0, value + residual.min())
 
     def __sub__(self, other):
         """The same of the differences to another's values."""
@@ -83,7 +85,7 @@ class MeanScore:
         high = self.value + high
         if self.few is not None:
             high = max(high, self.few(tail))
-        return self.value, max(low, 0.0), min(high, self.largest)
+        return self.value, max(low, self._least), min(high, self.largest)
 
 
 class AnyMetric:
@@ -110,8 +112,11 @@ class ErrorOfPairs:
     `groups` are as for `Pairs.in_units`. ``path(residual, mass)`` is given sums of their residuals and weights, a row
     for each resample, and ``norm(path)`` is the error of each. `estimate` is the sample's own as replicates have it.
     With `allows_for_noise`, and of units of several pairs, an upper end isn't below Student's: noise of the sample's
-    own path adds to the replicates', under which a value as small as the one found seems rarer than it is.
+    own path adds to the replicates', under which a value as small as the one found seems rarer than it is. No error is
+    above `largest`.
     """
+
+    largest: float = 1.0
 
     def __init__(self, value, pairs, groups, path, norm, allows_for_noise=False):
         self.value = value
@@ -159,7 +164,7 @@ class ErrorOfPairs:
             high *= self.last_scale(sums, tail * at_zero)
         if self._allows_for_noise:
             half = stats.t.isf(tail, self.pairs.n_units - 1) * self.values(sums).std()
-            high = max(high, min(1.0, self.estimate + half))
+            high = max(high, min(self.largest, self.estimate + half))
         return middle, min(low, high), high
 
     def last_scale(self, sums, level):

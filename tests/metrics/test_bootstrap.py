@@ -81,7 +81,7 @@ def check_quantiles(metric, y, proba, weight, tolerance=1e-9, n_resamples=30):
     counts = resample_counts(y, proba, n_resamples, 3)
     weights = counts if weight is None else counts * weight
     values = [metric(y, proba, sample_weight=row) for row in weights]
-    low, high = np.quantile(values, [0.05, 0.95])
+    low, high = np.quantile(values, 0.05, method="lower"), np.quantile(values, 0.95, method="higher")
     plain = metric(y, proba, sample_weight=weight)
     least = -np.inf if metric in (brier_score, negative_log_likelihood, area_under_risk_coverage) else 0
     basic = max(2 * plain - high, least), max(2 * plain - low, least)
