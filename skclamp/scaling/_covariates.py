@@ -302,7 +302,7 @@ def _column(values, name):
             f"covariate {name!r} must hold categories or numbers, one a sample; got a {type(first).__name__}. Give "
             "several as columns of a table, or as entries of a dict"
         )
-    if str(dtype).lower().startswith(("categor", "enum")):
+    if str(dtype).lower().startswith(("category", "categorical", "enum")):
         return array.astype(object)
     # Of objects that are all numbers, but for bools.
     return array if any(isinstance(value, (bool, np.bool_)) for value in entries) else as_numbers(array)
