@@ -136,6 +136,7 @@ class Map(nn.Module):
         Returns
         -------
         torch.Tensor of bools or None
+            In the shape of the logits.
 
         Raises
         ------
