@@ -231,7 +231,7 @@ def integrated_calibration_index(y_true, y_proba, *, quantile=None):
     came_true, proba, weight = _events(y_true, y_proba, as_log_odds=False)
     # Weights that sum to less than there are samples, such as to 1, are no repetitions.
     weight = weight * max(1.0, np.count_nonzero(weight) / weight.sum())
-    distance = abs(proba - _smoothed(proba, came_true, weight))
+    distance = abs(proba - np.interp(proba, *_curve(proba, came_true, weight)))
     if quantile is None:
         return float(weight @ distance / weight.sum())
     order = distance.argsort()
@@ -391,13 +391,11 @@ def _undefined(name):
     return np.nan
 
 
-def _smoothed(x, y, weight):
-    """Smooth y over x at each x by R's ``lowess(x, y, iter=0)``, whose neighbours weights count as so many."""
-    return np.interp(x, *_curve(x, y, weight))
-
-
 def _curve(x, y, weight):
-    """Points between which the curve is straight, and its values there, a row of each for y of several columns."""
+    """Points between which R's ``lowess(x, y, iter=0)`` is straight, and its values there; weights count neighbours.
+
+    Of y of several columns values have a row for each point.
+    """
     points = np.unique(x)
     reach = _STEP * (points[-1] - points[0])
     n_near = max(min(int(_SPAN * weight.sum() + 1e-7), weight.sum()), min(2.0, weight.sum()))

@@ -177,14 +177,13 @@ def learned_columns(columns, y, weight, categorical):
         kept = values[counted]
         _check_no_label(kept, y[counted], name)
         is_category = values.dtype.kind not in "iuf" if named is None else name in named
-        found.append(_categorical(name, kept) if is_category else _numerical(name, kept, weight[counted]))
+        if not is_category:
+            found.append(_numerical(name, kept, weight[counted]))
+            continue
+        # In an order that isn't that of the samples.
+        levels = sorted(set(_categories(kept)), key=lambda level: (level is None, str(type(level)), level))
+        found.append(Column(name, levels) if len(levels) > 1 else None)
     return [column for column in found if column is not None]
-
-
-def _categorical(name, values):
-    # In an order that isn't that of the samples.
-    levels = sorted(set(_categories(values)), key=lambda level: (level is None, str(type(level)), level))
-    return Column(name, levels) if len(levels) > 1 else None
 
 
 def _numerical(name, values, weight):

@@ -35,7 +35,7 @@ CASES = {
     "dense_metrics": "--sizes 5 --draws 1 --kinds calibrated",
     "distributed_speed": "--size 60 --rounds 1",
     "drift": "--sizes 150 --methods temperature clamping new_model --seeds 50 --iterations 5",
-    "drives": "--methods selector --size 8 12 --n-frames 3",
+    "drives": "--methods temperature selector --size 8 12 --n-frames 3",
     "errors_needed": "--records cifar10_resnet20 --errors 3 --samples 20 --seeds 2",
     "families": "--networks cifar10_resnet20 --shifts darkness --families auto affine --sizes 60 --seeds 1",
     "features": "--networks mlp --families affine --n 60 --seeds 1",
