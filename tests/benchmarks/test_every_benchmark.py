@@ -71,6 +71,7 @@ CASES = {
     "small_sets": "--sizes 10 --draws 1",
     "small_networks": '--networks "CNN, 5 epochs" --seeds 2',
     "speed": "--sizes 200x3 --only KS",
+    "street_scenes": "--changes none --seeds 1 --methods temperature 'structured vector'",
     "strong_networks": '--networks "gas sensors" --methods TemperatureScaling --sizes 60 --seeds 1',
     "thesis": "--methods uncalibrated vector temperature --sizes 60 --gammas 0 1 --resamples 9",
     "truth": '--problems "near-copies, 300" --draws 1',
@@ -83,7 +84,12 @@ CASES = {
     "votes": "--tables digits --seeds 1",
 }
 # What else is smaller: numbers at the top of a benchmark.
-SMALLER = {"fit_times": {"N_EPOCHS": 1}, "mosaics": {"N_TEST": 60}, "scenes": {"N_TEST": 60}}
+SMALLER = {
+    "fit_times": {"N_EPOCHS": 1},
+    "mosaics": {"N_TEST": 60},
+    "scenes": {"N_TEST": 60},
+    "street_scenes": {"SIZE": (16, 24), "WINDOW": (8, 12), "N_CALIBRATION": 2},
+}
 PACKAGES = {
     **dict.fromkeys(("corruptions", "front", "pictures"), ["corrupt_tta"]),
     "fit_times": ["torchvision"],
