@@ -10,7 +10,8 @@ these:
 
 - "independent": the first 55 frames of the drive Seq05VD, shuffled and said to be independent of each other, which they
   aren't. Later frames of the drive judge, and another drive, 0001TP, at dusk.
-- "recording": one window of all its frames in their order, and nothing said. 0001TP judges.
+- "recording": one window of all its frames, at half height, in their order, and nothing said. 0001TP
+  judges through the same window.
 - "two drives": of all their frames, the drives as groups. The third judges.
 """
 
@@ -79,10 +80,11 @@ def together(parts):
     return Part(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def windows_of(X, y, left, rng):
-    """One window of each frame and of its mask, at a height that is drawn."""
+def windows_of(X, y, left, rng, steady):
+    """One window of each frame and of its mask, at a height that is drawn or, steady, in the middle."""
     rows, columns = WINDOW
-    tops = rng.integers(SIZE[0] - rows + 1, size=len(X))
+    free = SIZE[0] - rows
+    tops = np.full(len(X), free // 2) if steady else rng.integers(free + 1, size=len(X))
     windows = [np.s_[..., top : top + rows, left : left + columns] for top in tops]
     return [np.stack([each[window] for each, window in zip(array, windows, strict=True)]) for array in (X, y)]
 
@@ -94,11 +96,11 @@ class Drives:
         self.network = runpy.run_path(str(folder / "espnet.py"))["load"](folder / "espnet.pt")
         self.frames = {drive: frames(folder, drive, SIZE) for drive in DRIVES}
 
-    def seen(self, drive, change, seed):
+    def seen(self, drive, change, seed, steady=False):
         """The left windows in the order of the frames, and then the right ones."""
         X, y = self.frames[drive]
         rng = np.random.default_rng([seed, DRIVES.index(drive)])
-        windows = [windows_of(X, y, left, rng) for left in (0, SIZE[1] - WINDOW[1])]
+        windows = [windows_of(X, y, left, rng, steady) for left in (0, SIZE[1] - WINDOW[1])]
         X, y = map(np.concatenate, zip(*windows, strict=True))
         images = CHANGES[change](torch.from_numpy(X).float() / 255, rng)
         return Part(images.numpy(), y, np.tile(np.arange(len(X) // 2), 2))
@@ -114,9 +116,10 @@ def independent(drives, change, seed):
 
 
 def recording(drives, change, seed):
-    """All frames of a drive, in their order."""
-    own = drives.seen("Seq05VD", change, seed)
-    return own.take(slice(len(own.X) // 2)), None, {"0001TP": drives.seen("0001TP", change, seed)}
+    """All frames of a drive, in their order, through one window."""
+    seen = {drive: drives.seen(drive, change, seed, steady=True) for drive in ("Seq05VD", "0001TP")}
+    left = {drive: part.take(slice(len(part.X) // 2)) for drive, part in seen.items()}
+    return left["Seq05VD"], None, {"0001TP": left["0001TP"]}
 
 
 def two_drives(drives, change, seed):

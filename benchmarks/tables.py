@@ -87,6 +87,13 @@ SHIFTS = {
     "bgr": "channels in BGR order",
     "stain": "dark stain on the lens",
 }
+STREET_CAMERAS = {
+    "contrast": "half of the contrast",
+    "dark": "dark",
+    "noise": "noise",
+    "blur": "blur",
+    "none": "nothing changed",
+}
 NETWORKS = {
     "cifar10_resnet20": "CIFAR-10 ResNet-20",
     "cifar10_resnet32": "CIFAR-10 ResNet-32",
@@ -286,6 +293,23 @@ def unlabelled_rows(results):
         if row["method"] != "temperature":
             shown = ("images", "labels", "method", "cells", "NLL ratio", "points", "worse by more than .02")
             yield " | ".join(str(row[name]) for name in shown).replace("| taught |", "| what they teach alone |")
+
+
+@table(
+    "street scenes",
+    "street_scenes.csv",
+    "camera | T: NLL, accuracy % | clamping, later frames: NLL ratio, points | clamping, another drive",
+)
+def street_scenes_rows(results):
+    """Frames that are said to be independent, and judged on their own drive and on another."""
+    key = ["change", "seed", "judge"]
+    own = beside_temperature(results[results.design == "independent"], key).query("method == 'clamping'")
+    columns = ["ts_nll", "ts_accuracy", "ratio", "points"]
+    means = own.groupby(["change", "judge"], sort=False)[columns].mean()
+    for change in own.change.unique():
+        here, there = means.loc[change, "later"], means.loc[change, "0001TP"]
+        told = " | ".join(f"{short(row.ratio, 2)}, {row.points:+.1f}" for row in (here, there))
+        yield f"{STREET_CAMERAS[change]} | {here.ts_nll:.2f}, {here.ts_accuracy:.1f} | {told}"
 
 
 @table("views", "views.csv", "network | two views | four views")
