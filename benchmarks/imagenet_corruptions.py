@@ -1,8 +1,9 @@
 """Corrupted and shifted ImageNet images: clamping against what a user could do instead, with one image of each class.
 
-EfficientNet-Lite0 and a thousand images, five splits: 500 images to calibrate, 500 others to judge. They are shown as
-they are, through a camera or pipeline that is dark, hazy or off in colour (the shifts of _imagenet.py), and under
-three corruptions of the package corrupt-tta, one of weather, of blur and of compression each, chosen before any result.
+EfficientNet-Lite0 and a thousand images, five splits: 500 images to calibrate, or fewer, 500 others to judge; Lite1 and
+Lite2, of larger images, if asked. They are shown as they are, through a camera or pipeline that is dark, hazy or off in
+colour (the shifts of _imagenet.py), and under three corruptions of the package corrupt-tta, one of weather, of blur and
+of compression each, chosen before any result.
 
 No class is in both halves. So whatever has parameters of each class (vector and structured matrix scaling, a last layer
 fitted anew) learns from the calibration half that the classes of the other half never occur: it can't be judged here.
@@ -15,6 +16,8 @@ gained. The order is such that what has been computed is balanced. Needs the ext
 
     python benchmarks/imagenet_corruptions.py --data DIR --out imagenet.csv
     python benchmarks/imagenet_corruptions.py --data DIR --methods temperature clamping --seeds 50 --out few.csv
+    python benchmarks/imagenet_corruptions.py --data DIR --networks efficientnet_lite1 efficientnet_lite2 --n 200 \
+        --changes darkness fog none --methods temperature clamping --seeds 50 51 52 --out imagenet.csv
     python benchmarks/imagenet_corruptions.py --data DIR --summary --out imagenet.csv
 """
 
@@ -25,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from _corruption_methods import make_task
-from _imagenet import LITE0, Sample, shifted
+from _imagenet import LITE0, SIDES, Sample, shifted
 from _networks import compute_logits
 from _runner import RESULTS, benchmark, record
 from _scores import draw_labels, fit_temperature
@@ -53,7 +56,7 @@ COMPARED = ("temperature", "batch_norm", "input_clamping", "clamping")
 def task_of(sample, seed, severity, change, n):
     """The network, and the changed images of a split."""
     calibration, test = sample.split(seed, n)
-    rows = np.concatenate([calibration, test[:n]])
+    rows = np.concatenate([calibration, test])
     images, labels, corrupted = sample.images[rows], sample.labels[rows], severity > 1
     if change == "drawn":
         images = shifted(images, "none")
@@ -67,6 +70,7 @@ def task_of(sample, seed, severity, change, n):
 @benchmark
 def main(
     data: Path,
+    networks: SIDES = (LITE0,),
     changes: CHANGES = tuple(CHANGES),
     methods: COMPARED = COMPARED,
     seeds=SEEDS,
@@ -74,12 +78,16 @@ def main(
     out=RESULTS / "imagenet.csv",
     summary=False,
 ):
-    sample = cache(lambda: Sample(data))
-    task = lru_cache(maxsize=1)(lambda seed, severity, change, n: task_of(sample(), seed, severity, change, n))
-    cells = product(() if summary else seeds, changes, methods)
-    cells = [(seed, CHANGES[change], LITE0, change, n, method) for seed, change, method in cells]
+    sample = cache(lambda network: Sample(data, network))
 
-    def run(seed, severity, network, change, n, method):
-        return measure(task(seed, severity, change, n), method)
+    @lru_cache(maxsize=1)
+    def task(seed, severity, network, change, n):
+        return task_of(sample(network), seed, severity, change, n)
+
+    cells = product(() if summary else seeds, networks, changes, methods)
+    cells = [(seed, CHANGES[change], network, change, n, method) for seed, network, change, method in cells]
+
+    def run(*cell):
+        return measure(task(*cell[:-1]), cell[-1])
 
     report(record(out, COLUMNS, cells, run), whole=False)

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from _data import load_gas_sensors, load_images, split_halves, split_off
 from _estimates import paired_estimate
-from _imagenet import load_lite0
+from _imagenet import load_network
 from _networks import compute_logits, load_resnet
 from _runner import RESULTS, benchmark, record
 from choosing import BASELINE, cell
@@ -59,7 +59,7 @@ def transferred(data):
     """The averaged log-probabilities plus those by an ImageNet network's features, of what these weren't fitted to."""
     logits, labels = averaged(data)
     known, new = split_off(labels, N_KNOWN, 0)
-    normalize, network = load_lite0()
+    normalize, network = load_network()
     features = []
     with torch.no_grad():
         for batch in load_images("cifar10_test", data)[0].split(100):

@@ -445,7 +445,7 @@ def norm_cost_rows(results):
     "change | temperature scaling: accuracy %, NLL | batch norm adapted | clamping, input alone | clamping",
 )
 def imagenet_rows(results):
-    runs = corruptions.against_temperature(results, whole=False)
+    runs = corruptions.against_temperature(results.query("network == 'efficientnet_lite0'"), whole=False)
     titles = {"none": "none", "drawn": "none, labels drawn from softmax(z / T)", "darkness": "darkness × 0.25"}
     titles |= {"haze": "haze", "cast": "colour cast"}
     titles |= {"noise": "noise of sd 25 of 255", "noise_60": "noise of sd 60", "fog": "fog, severity 3"}
@@ -460,6 +460,23 @@ def imagenet_rows(results):
             told = f"{resampled_estimate(own.ratio):.3f}, {own.points.mean():+.1f} ({len(own)})" if found else ""
             cells.append(told or "not measured")
         yield " | ".join((title, *cells))
+
+
+@table(
+    "imagenet networks",
+    "imagenet.csv",
+    "network, labels | change | temperature scaling: accuracy %, NLL | clamping | splits",
+)
+def imagenet_networks_rows(results):
+    """NLL over temperature scaling's and points of accuracy, of networks of larger images."""
+    runs = corruptions.against_temperature(results.query("network != 'efficientnet_lite0'"), whole=False)
+    for (network, n, change), part in runs.groupby(["network", "n_labels", "corruption"], observed=True):
+        own = part[part.method == "clamping"]
+        plain = part[part.method == "temperature"]
+        scores = f"{plain.accuracy.mean():.1f}, {plain.nll.mean():.3f}"
+        won = f"{resampled_estimate(own.ratio):.3f}, {own.points.mean():+.1f}"
+        title = network.replace("efficientnet_lite", "EfficientNet-Lite")
+        yield f"{title}, {n} | {change} | {scores} | {won} | {len(own)}"
 
 
 @table(

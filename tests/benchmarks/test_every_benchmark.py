@@ -14,6 +14,7 @@ import torch
 pytest.importorskip("sklearn", minversion="1.8", reason="the peers need scikit-learn's own temperature scaling")
 
 import run
+from _imagenet import SIDES
 from _networks import RESNETS, CifarResNet
 from _runner import RESULTS, command
 
@@ -219,7 +220,7 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
         pytest.importorskip(package)
     module = importlib.import_module(name)
     # Smaller images than the network was trained with, for speed.
-    monkeypatch.setattr("_imagenet.SIDES", (72, 64))
+    monkeypatch.setattr("_imagenet.SIDES", dict.fromkeys(SIDES, (72, 64)))
     for variable, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
         monkeypatch.setenv(variable, str(value))
     monkeypatch.setattr("runpy.run_path", trained_briefly)
