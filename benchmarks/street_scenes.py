@@ -5,13 +5,13 @@
     python benchmarks/street_scenes.py --summary
 
 The folder's camvid has an ESPNet and frames of three of CamVid's drives, see drives.py. Of each frame there are two
-windows of 184 x 240 pixels, one to the left and one to the right, at heights that are drawn. What calibrates is one of
-these:
+windows of 184 x 240 pixels, one to the left and one to the right, at heights that are drawn unless it is said. What
+calibrates is one of these:
 
 - "independent": the first 55 frames of the drive Seq05VD, shuffled and said to be independent of each other, which they
   aren't. Later frames of the drive judge, and another drive, 0001TP, at dusk.
-- "recording": one window of all its frames, at half height, in their order, and nothing said. 0001TP
-  judges through the same window.
+- "recording": the left window of all its frames, at half height, in their order, and nothing said. 0001TP judges through
+  the same window.
 - "two drives": of all their frames, the drives as groups. The third judges.
 """
 
