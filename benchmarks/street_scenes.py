@@ -10,8 +10,8 @@ calibrates is one of these:
 
 - "independent": the first 55 frames of the drive Seq05VD, shuffled and said to be independent of each other, which they
   aren't. Later frames of the drive judge, and another drive, 0001TP, at dusk.
-- "recording": the left window of all its frames, at half height, in their order, and nothing said. 0001TP judges through
-  the same window.
+- "recording": the left window of all its frames, at half height, in their order, and nothing said. 0001TP judges
+  through the same window.
 - "two drives": of all their frames, the drives as groups. The third judges.
 """
 
