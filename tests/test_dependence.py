@@ -25,6 +25,7 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
+from skclamp._judging.recordings import stretch_of
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import bootstrap_interval, brier_score, expected_calibration_error, paired_bootstrap_test
 
@@ -301,3 +302,30 @@ def test_clamping_keeps_nothing_that_whole_parts_of_a_recording_refuse():
     by_scene = clamping.set_params(validation_fraction=GroupKFold(4))
     assert not told(by_scene.fit, X, y, groups=np.arange(800) // 200)[1]
     assert not told(clamping.set_params(validation_fraction=KFold(2)).fit, X, y)[1]
+
+
+def test_clamping_tries_nothing_unasked_on_a_recording():
+    """Halves of one recording prove nothing of another."""
+    network, X, y = drive(3)
+    clamping, what = told(NeuralClampingCalibrator(network, random_state=0).fit, X, y)
+    assert what == [RECORDING]
+    assert not clamping.accepted_
+    assert clamping.verdict_.tried == {}
+    assert "may do harm on another: give groups=" in clamping.summary()
+    independent, what = told(NeuralClampingCalibrator(network, random_state=0).fit, X, y, groups=np.arange(len(y)))
+    assert not what
+    assert independent.verdict_.tried
+
+
+def test_losses_at_places_tell_frames_whose_mean_losses_do_not():
+    """As under noise of a sensor."""
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        logits, moved = (steady(rng, 80, 60, 0.8).reshape(80, 20, 3) for _ in range(2))
+        logits, y = 2 * logits, (2 * logits + 2 * moved).argmax(-1)
+        shuffled = rng.permutation(80)
+        for rows in (np.arange(80), shuffled):
+            found.append(stretch_of(softmax(logits[rows], -1).reshape(-1, 3), y[rows].ravel(), np.ones(1600, bool), 20))
+    assert np.mean(np.array(found[::2]) > 0) >= 0.9
+    assert np.mean(np.array(found[1::2]) > 0) <= 0.05

@@ -31,9 +31,9 @@ _MIN_STRETCHES = 8
 def stretch_of(proba, labels, known, size=1):
     """Return how many samples in succession are one stretch, where their order looks like a recording; else 0.
 
-    Losses of neighbours agree, and together with mean probabilities they still do where each sample is compared with
-    those of its class and prediction about which a network is equally sure: so samples sorted by class, prediction or
-    confidence are no recording. Nor are those sorted by several at once, or by the probability of a class, which rise
+    Losses of neighbours agree, those at the same place: their means over an image may not. Together with mean
+    probabilities, losses still agree where each sample is compared with those of its class and prediction about which
+    a network is equally sure: so samples sorted by class, prediction or confidence are no recording. Nor are those sorted by several at once, or by the probability of a class, which rise
     or fall for long. Of independent ones the products of neighbours' are martingale differences, however unequal their
     variances are: their sum over the root of their squares' is about normal, if not nearer to 0.
 
@@ -52,7 +52,8 @@ def stretch_of(proba, labels, known, size=1):
     """
     labels = np.where(known, labels, 0)
     losses = -np.log(np.maximum(proba[np.arange(len(labels)), labels], np.finfo(np.float32).tiny))
-    losses, confidence = ((each * known).reshape(-1, size).mean(1) for each in (losses, proba.max(1)))
+    losses, confidence = ((each * known).reshape(-1, size) for each in (losses, proba.max(1)))
+    at_places, losses, confidence = losses - losses.mean(0), losses.mean(1), confidence.mean(1)
     if len(losses) < _MIN_SAMPLES or np.ptp(losses) < _ROUNDING:
         return 0
     means = proba.reshape(-1, size, proba.shape[1]).mean(1, dtype=float)
@@ -70,9 +71,9 @@ def stretch_of(proba, labels, known, size=1):
         surprise[order] = series[order] - uniform_filter1d(series[order], _ALIKE, axis=0, mode="wrap")
         if _agreement(surprise) <= _DEVIATIONS:
             return 0
-    centred = losses - losses.mean()
-    if _agreement(centred[:, None]) <= _DEVIATIONS_OF_LOSSES:
+    if _agreement(at_places) <= _DEVIATIONS_OF_LOSSES:
         return 0
+    centred = losses - losses.mean()
     # From a lag of one up to the first at which nothing is left.
     products = np.correlate(centred, centred, "full")[len(losses) :]
     left = products[: max(1, np.argmax(products <= 0))]

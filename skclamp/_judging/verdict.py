@@ -42,6 +42,10 @@ class Reason(Enum):
     NO_VIEWS_OF_INTEGERS = "no views are known of integers such as tokens, nor of inputs of several sizes"
     GUESSES = f"the network is no better than guessing, and says much the same of all samples; {_TRIED_BY_NAME}"
     RANDOM = f"the network draws at random: its gradients and its losses are those of other networks; {_TRIED_BY_NAME}"
+    RECORDING = (
+        "the order of the samples looks like a recording, and what one recording proves may do harm on another: give "
+        f"groups=..., a name for each sample of what it belongs to. {_TRIED_BY_NAME}"
+    )
     ANOTHER_ORDER = (
         "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "
         "into wrong ones: pass classes=..., a name for each column"

@@ -584,7 +584,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _clamped(self, problem, learner, X_unlabelled, X_reference, looked, n_observed):
         """The `Clamp` that folds allow, and the `Decision` of each stage by its name: the chain of stages."""
-        why = why_nothing_is_tried(looked, n_observed, guarded=self._guarded, unasked=self._is_auto)
+        why = why_nothing_is_tried(problem, looked, n_observed, guarded=self._guarded, unasked=self._is_auto)
         candidates = self._candidates(problem)
         most_views = self._most_views
         views = candidate_views(self.max_views, problem) if most_views > 1 else {}

@@ -30,15 +30,18 @@ _MOST_BY_SCORE = 2
 _FEW_SAMPLES, _MOST_STEPS = 1000, 5
 
 
-def why_nothing_is_tried(looked, n_observed, *, guarded, unasked):
+def why_nothing_is_tried(problem, looked, n_observed, *, guarded, unasked):
     """The `Reason` why neither perturbations nor views are tried, from what was looked at; None where they are.
 
-    `n_observed` is the number of classes that have samples. What is `unasked` for isn't tried where it can't help.
+    `n_observed` is the number of classes that have samples. What is `unasked` for isn't tried where it can't help, nor
+    where nothing can tell whether it does: whole parts of a recording are of that recording.
     """
     if looked and looked.misordered:
         return Reason.ANOTHER_ORDER
     if guarded and n_observed == 1:
         return Reason.ONE_CLASS
+    if unasked and problem.is_recording:
+        return Reason.RECORDING
     if looked and unasked and looked.random:
         return Reason.RANDOM
     return Reason.GUESSES if looked and unasked and looked.guesses else None
