@@ -75,6 +75,8 @@ def facts(clamping):
         families = "+".join(name for name, _ in clamping.perturbation_.named_children())
     elif clamping.accepted_:
         families = type(clamping.perturbation_).__name__.removesuffix("Perturbation").lower()
+    elif hasattr(clamping, "last_layer_"):
+        families = "last layer"
     return {
         "accepted": int(clamping.accepted_),
         "families": families,

@@ -1,4 +1,4 @@
-"""Texts that have changed: a clamp of a language model's features against temperature scaling and a selector.
+"""Texts that have changed: a clamp of a language model against temperature scaling and a selector.
 
     python benchmarks/intents.py --data DIR
     python benchmarks/intents.py --data DIR --changes typos50 --sizes 500 --draws 1
@@ -64,7 +64,7 @@ class Intents:
         of_calibration = np.stack([self.logits(change, "cal")[row] for row in rows])
         of_test = np.stack([*self.logits(change, "test").values()])
         classes = np.arange(of_test.shape[1])
-        clamping = NeuralClampingCalibrator(self.network, perturbation="norm", random_state=0, classes=classes)
+        clamping = NeuralClampingCalibrator(self.network, random_state=0, classes=classes)
         clamping.fit(self.loader(change, rows))
         maps = {"temperature": TemperatureScaling(classes=classes), "selector": CalibratorSelector(classes=classes)}
         found = {name: each.fit(of_calibration, y).predict_log_proba(of_test) for name, each in maps.items()}

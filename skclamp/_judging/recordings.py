@@ -33,9 +33,10 @@ def stretch_of(proba, labels, known, size=1):
 
     Losses of neighbours agree, those at the same place: their means over an image may not. Together with mean
     probabilities, losses still agree where each sample is compared with those of its class and prediction about which
-    a network is equally sure: so samples sorted by class, prediction or confidence are no recording. Nor are those sorted by several at once, or by the probability of a class, which rise
-    or fall for long. Of independent ones the products of neighbours' are martingale differences, however unequal their
-    variances are: their sum over the root of their squares' is about normal, if not nearer to 0.
+    a network is equally sure: so samples sorted by class, prediction or confidence are no recording. Nor are those
+    sorted by several at once, or by the probability of a class, which rise or fall for long. Of independent ones the
+    products of neighbours' are martingale differences, however unequal their variances are: their sum over the root of
+    their squares' is about normal, if not nearer to 0.
 
     A stretch is twice as long as losses agree: the sum of correlations, from both sides, in units of the largest, which
     noise of each loss by itself makes small but no shorter.

@@ -179,7 +179,7 @@ def learn_pool(trial, names, maps, base, rows, outputs, everywhere, temperature=
     others = [row for row in range(len(maps)) if row != base]
     log_proba = [trial.log_proba[row] for row in (base, *others)]
     weights, prices, totals = told = np.zeros((3, len(maps)))
-    told[:, others] = _weights(log_proba, teaching)
+    told[:, others] = weights_of(log_proba, teaching)
     used = np.flatnonzero(weights)
     seen = SeenClasses.beyond_chance(rows) if len(used) and not n_labels else None
     mixed = log_proba[0]
@@ -207,7 +207,7 @@ def _n_telling(lead, rows):
     return float((n / max(inflation, 1.0)).clip(n_effective(totals), n))
 
 
-def _weights(log_proba, rows):
+def weights_of(log_proba, rows):
     """Weights of all but the first, what a unit of each costs, and how many independent samples tell of it."""
     weight = rows.weight.cpu().numpy()
     totals = []

@@ -49,12 +49,14 @@ from ..base._tags import MapTags
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import ClampedModule, frozen
+from ..modules._last_layer import with_last_layer
 from ..modules._norm_layers import with_features_clamped
 from ..perturbations._families import PERTURBATIONS, additive_part, family_of
 from ..perturbations._norm import changes_inputs, norm_part
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words, undoing
 from ._clamp import Clamp, without_doubtful
+from ._last_layer import with_other_last_layer
 from ._learner import Learner
 from ._normalisation import undone_normalisation
 from ._output import judge_output, suits_pool
@@ -537,6 +539,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 )
             else:
                 clamp = self._conclude(clamp)
+            if self._tries_last_layer(clamp):
+                learner.progress.begin("last layer")
+                clamp, decisions = with_other_last_layer(clamp, decisions, self._splits_of_maps(clamp))
             state = clamp.state
             looks = self._guarded and state.identity and clamp.taught is None and ranks is ALONE
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
@@ -549,6 +554,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 note(perturbed_without(seen, self._guarded), CalibrationSetWarning)
             if clamp.output is not None:
                 self.output_ = clamp.output
+            if clamp.last_layer is not None:
+                self.last_layer_ = clamp.last_layer
             self._tell(clamp, decisions, learner.progress)
             self.views_ = clamp.views
             self.view_weights_ = clamp.shares
@@ -669,7 +676,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         """Set, log and show the verdicts, where a guard decided."""
         n_observed = 0 if clamp.samples.observed is None else int(clamp.samples.observed.sum())
         # Without a perturbation, but with views, this isn't temperature scaling.
-        phrases = WITHOUT_PERTURBATION if clamp.output is None else BESIDE_MAPS
+        phrases = WITHOUT_PERTURBATION if clamp.output is clamp.last_layer is None else BESIDE_MAPS
         phrases = BESIDE_VIEWS if clamp.stage == "views" else phrases
         phrases = phrases if clamp.taught is None else TAUGHT_WITHOUT_LABELS
         phrases_of = {
@@ -716,14 +723,22 @@ class NeuralClampingCalibrator(BaseCalibrator):
             if not (pools and suits_pool(n_rows, logits.shape[1])):
                 return clamp
         if not (moved or joins_views):
-            # The network's own, copies merged; of folds that are given those that they hold out.
-            samples = clamp.searched
-            if clamp.splits:
-                samples = samples.take(np.sort(np.concatenate([rows for _, rows in clamp.splits])))
+            samples = clamp.held_out
             logits = samples.logits
-        splits = () if self._draws_folds else clamp.splits
-        output, loss, losses = judge_output(asked, samples, logits, clamp.temperature, splits, self.verbose)
+        output, loss, losses = judge_output(
+            asked, samples, logits, clamp.temperature, self._splits_of_maps(clamp), self.verbose
+        )
         return replace(clamp, output=output, loss=loss, tried=None if losses is None else (samples, losses))
+
+    def _tries_last_layer(self, clamp):
+        """Return whether the last layer may be another: maps were judged unasked, and no perturbation was named."""
+        judged = clamp.loss is not None and self._output_by_name is None and self._outputs == SOFTMAX
+        unasked = self._is_auto or not clamp.state.identity
+        return judged and unasked and clamp.stage != "views" and clamp.taught is None
+
+    def _splits_of_maps(self, clamp):
+        """The user's splits; without them folds of maps, of which a few more are cheap, are drawn."""
+        return () if self._draws_folds else clamp.splits
 
     def _set_derived(self, network):
         delta = additive_part(self.perturbation_, self._input_shape)
@@ -731,6 +746,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             self.delta_ = delta.detach().cpu().numpy()
         output = OnOutputs.around(self.map_, self._outputs) if hasattr(self, "output_") else None
         views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
+        if hasattr(self, "last_layer_"):
+            network = with_last_layer(network, self.last_layer_)
         self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
 
     @property
@@ -751,6 +768,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         if norm is not None:
             # The user's network may have been trained meanwhile.
             backbone.module = with_features_clamped(backbone.module, norm)
+        if hasattr(self, "last_layer_"):
+            backbone.module = with_last_layer(backbone.module, self.last_layer_)
         views = list(zip(self.views_, self.view_weights_.tolist(), strict=True)) if self._has_views else ()
         return backbone.logits(backbone.open(X), self._perturb, views=views, labelled=labelled)
 
@@ -805,6 +824,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             several = len(self.views_) > 1
             averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
             logits = f"of {averaged} {logits.removeprefix('are ')}"
+        if hasattr(self, "last_layer_"):
+            logits = f"of other weights of {self.last_layer_.name!r}, the last layer, {logits}"
         yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
         if hasattr(getattr(self, "output_", None), "label_noise_"):
             yield f"The rate of wrong labels beside it: label_noise_ = {self.output_.label_noise_:.4g}."
@@ -833,6 +854,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     def _n_parameters(self):
         # The network in `module_` isn't learned, and `delta_` is the perturbation's once more.
         output = self.map_.n_parameters + len(self.views_) - 1
+        if hasattr(self, "last_layer_"):
+            output += self.last_layer_.weight.size + self.last_layer_.bias.size
         return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
 
     def _candidates(self, problem):

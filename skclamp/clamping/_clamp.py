@@ -12,6 +12,7 @@ from .._judging.verdict import Objection, Reason
 from .._pooling.pool import losses_under
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator
+from ..modules._last_layer import LastLayer
 from ._problem import Problem
 from ._state import State
 
@@ -49,6 +50,8 @@ class Clamp:
     in_sample: torch.Tensor | None = None
     scales: list | None = None
     temperature: float = 1.0
+    # Other weights of the network's last layer, where these do best.
+    last_layer: LastLayer | None = None
     # The fitted map in the temperature's place, if one is kept; and its mean NLL out of fold, or the temperature's.
     output: BaseCalibrator | None = None
     loss: float | None = None
@@ -61,6 +64,18 @@ class Clamp:
         whole = samples.at_all_places()
         identity = State(nn.Identity(), [], 1.0)
         return cls(samples, searched, splits, identity, [nn.Identity()], np.ones(1), whole, whole.logits, taught)
+
+    @property
+    def origin(self):
+        """The clamp before its first stage."""
+        return self if self.before is None else self.before.origin
+
+    @property
+    def held_out(self):
+        """The network's own logits to judge by, copies merged; of folds that are given those that they hold out."""
+        if not self.splits:
+            return self.searched
+        return self.searched.take(np.sort(np.concatenate([rows for _, rows in self.splits])))
 
     @property
     def folds(self):
@@ -118,11 +133,8 @@ def without_doubtful(clamp, decisions, conclude, generator, *, unasked):
     concluded = conclude(clamp)
     if not clamp.state.identity:
         return concluded, decisions
-    baseline = clamp
-    while baseline.before is not None:
-        baseline = baseline.before
     with silenced():
-        baseline = conclude(baseline)
+        baseline = conclude(clamp.origin)
     while clamp.state.identity:
         why = concluded.strayed(baseline, generator)
         if why is None and unasked and clamp.stage == "perturbation":

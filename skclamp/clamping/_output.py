@@ -35,7 +35,7 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
     # The temperature comes first.
     given = [("temperature", TemperatureScaling()), (type(asked).__name__, asked)]
     names, maps = zip(*(maps_for(rows, outputs) if asked is None else given), strict=True)
-    numbers = _fold_numbers(problem, rows, splits)
+    numbers = fold_numbers(problem, rows, splits)
     if not numbers.any():
         if asked is not None:
             mend = "Have it unjudged with NeuralClampingCalibrator's validation_fraction=None"
@@ -64,7 +64,7 @@ def _note_left_out(name, why):
     note(f"output={name}(...) is left out, and a temperature takes its place: {why}", CalibrationSetWarning)
 
 
-def _fold_numbers(problem, rows, splits):
+def fold_numbers(problem, rows, splits):
     """Number of the fold that holds out each row."""
     if splits:
         parts = [rows for _, rows in splits]

@@ -90,10 +90,7 @@ def with_features_clamped(head, perturbation):
     OtherLayersError
         If the network lacks one of them.
     """
-    network = head.module
-    if isinstance(network, nn.parallel.DistributedDataParallel):
-        network = unwrapped(network)
-    network = shared_copy(network)
+    network = copy_to_change(head)
     parts = parts_of(network)
     for layer, gain, offset in perturbation.by_layer():
         part = parts.get(layer.name)
@@ -106,6 +103,12 @@ def with_features_clamped(head, perturbation):
             )
         _take_on(part, layer, gain, offset)
     return LogitsModule(network, **head.reading)
+
+
+def copy_to_change(head):
+    """A copy of a head's network that shares every tensor with it, and has gradients of its own."""
+    network = head.module
+    return shared_copy(unwrapped(network) if isinstance(network, nn.parallel.DistributedDataParallel) else network)
 
 
 def parts_of(network):
@@ -295,7 +298,7 @@ def _form(name, part, args, kwargs, output, n_samples):
             clamped = _given(other, args, kwargs, before)
             # What it doesn't give twice, or what a hook of the user's changed, no other weights give.
             expected = _clamped(layer, gain.flatten(), offset.flatten() if bias else None, h)
-            if (before or _close(h, output)) and _close(clamped, expected):
+            if (before or is_close(h, output)) and is_close(clamped, expected):
                 return layer
     return LayerReason.NOT_AFFINE
 
@@ -315,7 +318,8 @@ def _given(part, args, kwargs, before):
     return taken[0]
 
 
-def _close(given, expected):
+def is_close(given, expected):
+    """Return whether two ways to the same numbers agree, as far as their precision has them do."""
     tolerance = (_SAME_IN_HALF if expected.dtype.itemsize == 2 else _SAME) * expected.abs().max().clamp_min(1e-30)
     return given.shape == expected.shape and bool((given - expected).abs().max() <= tolerance)
 

@@ -1,0 +1,114 @@
+"""Other weights of a network's last linear layer, near those that it has, judged out of fold.
+
+``W + D`` has a Gaussian prior around ``W``. Several widths of it compete as maps do, in a pool, and a pool of linear
+layers is a linear layer.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from .._judging.verdict import Objection, Reason
+from .._pooling.pool import weights_of
+from .._solvers.by_gradient import minimise_by_gradient
+from .._solvers.pool import pooled
+from .._solvers.temperature import solve_temperature
+from ..modules._last_layer import LastLayer, features_read, find_last_layer
+from ..modules._norm_layers import is_close, parts_of, private_copy
+from ._output import fold_numbers
+
+# Standard deviations of what the prior has a logit change by, in nats, of features of the mean square 1.
+_SPREADS = 2.0, 4.0, 8.0
+# What the bias is a weight of: an offset of all samples is less of a surprise than one of each feature's own.
+_CONSTANT = 0.2
+# L-BFGS stops where a step gains less of the loss.
+_OPTIONS = {"ftol": 1e-5, "maxiter": 200}
+# Samples times classes times features: so many take ten seconds on one core.
+_MAX_PRODUCT = 300_000_000
+
+
+def with_other_last_layer(clamp, decisions, splits):
+    """A concluded clamp and its decisions, with another last layer in place of what has a higher NLL out of fold.
+
+    Layers are fitted to what all but one of the `splits` hold out; where there are none, folds are drawn.
+    """
+    problem = clamp.held_out
+    read = None if problem.observed is not None else _read(problem)
+    if read is None:
+        return clamp, decisions
+    name, features = read
+    size = features.square().sum(1).mean().sqrt()
+    columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1)
+    rows = problem.rows(problem.logits)
+    rows = rows._replace(logits=rows.logits.cpu().double(), y=rows.y.cpu())
+    numbers = fold_numbers(problem, rows, splits)
+    out_of_fold = torch.empty(1 + len(_SPREADS), *rows.logits.shape, dtype=torch.float64)
+    for k in range(numbers.max() + 1):
+        held_out = torch.from_numpy(numbers == k)
+        temperature, changes = _fitted(rows.take(~held_out), columns[~held_out])
+        own = rows.logits[held_out] / temperature
+        out_of_fold[:, held_out] = torch.stack([own, *(own + columns[held_out].double() @ each.T for each in changes)])
+    weights = weights_of(list(out_of_fold.log_softmax(2)), rows)[0]
+    mixed = pooled(out_of_fold, weights)
+    solution = problem.solve(mixed, smooth=True)
+    losses = problem.nll(solution.temperature, mixed)
+    loss = float(np.average(losses, weights=problem.weight))
+    if not weights.any() or loss >= clamp.loss:
+        return clamp, decisions
+    if clamp.state.identity:
+        why = Objection(Reason.LAST_LAYER_DOES_BETTER, clamp.loss - loss)
+        decisions = decisions | {"perturbation": decisions["perturbation"].refused(dismissed=why)}
+    temperature, changes = _fitted(rows, columns)
+    change = temperature * sum(weight * each for weight, each in zip(weights, changes, strict=True)).numpy()
+    return replace(
+        clamp.origin,
+        last_layer=LastLayer(name, change[:, :-1] / size.item(), _CONSTANT * change[:, -1]),
+        judging=problem,
+        logits=temperature * mixed,
+        temperature=temperature * solution.temperature,
+        output=None,
+        loss=loss,
+        tried=(problem, losses),
+    ), decisions
+
+
+def _read(problem):
+    """The name of the last linear layer, and what it takes of each sample, on the CPU; None where there is none."""
+    shard = problem.shard
+    name = n_features = None
+    with suppress(Exception):
+        # Networks refuse to be copied or run in as many ways as there are networks.
+        head = private_copy(problem.backbone.module)
+        name = find_last_layer(head, *problem.example_batch())
+        n_features = parts_of(head.module)[name].in_features
+    if None in shard.ranks.all_gather_object(n_features):
+        return None
+    if len(problem) * problem.logits.shape[1] * n_features > _MAX_PRODUCT:
+        return None
+    with features_read(head, name) as read:
+        logits = problem.through(head).try_logits_under(nn.Identity())
+    if logits is None or not is_close(logits, problem.logits):
+        return None
+    return name, shard.all_gather(torch.cat(read)[: shard.size].float().cpu())
+
+
+def _fitted(rows, columns):
+    """Temperature of some `Rows`, and for each width of the prior what a layer adds to the logits over it."""
+    temperature = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, prior=True).temperature
+    # Of narrow priors the optima are near, and each is the start of the next.
+    change = torch.zeros(rows.logits.shape[1], columns.shape[1], requires_grad=True)
+    data = (rows.logits / temperature).float(), rows.y, columns, rows.weight.float()
+    changes = []
+    for spread in _SPREADS:
+        minimise_by_gradient(partial(_loss, change), [change], data, penalty=spread**-2, **_OPTIONS)
+        changes.append(change.detach().double())
+    return temperature, changes
+
+
+def _loss(change, logits, y, columns, weight):
+    return cross_entropy(torch.addmm(logits, columns, change.T), y, reduction="none") @ weight
