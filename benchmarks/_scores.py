@@ -60,8 +60,8 @@ def draw_labels(logits, temperature, seed):
 
 
 def predicted(clamping, inputs, logits):
-    """Log-probabilities; where no perturbation was kept, from the logits that there are."""
-    if clamping.accepted_:
+    """Log-probabilities; where the network stays as it is, from the logits that there are."""
+    if clamping.accepted_ or hasattr(clamping, "last_layer_"):
         return clamping.predict_log_proba(inputs)
     if hasattr(clamping, "output_"):
         return clamping.output_.predict_log_proba(logits)
@@ -75,8 +75,8 @@ def facts(clamping):
         families = "+".join(name for name, _ in clamping.perturbation_.named_children())
     elif clamping.accepted_:
         families = type(clamping.perturbation_).__name__.removesuffix("Perturbation").lower()
-    elif hasattr(clamping, "last_layer_"):
-        families = "last layer"
+    if hasattr(clamping, "last_layer_"):
+        families = f"{families}+last layer".removeprefix("+")
     return {
         "accepted": int(clamping.accepted_),
         "families": families,

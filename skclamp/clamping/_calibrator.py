@@ -142,11 +142,12 @@ class NeuralClampingCalibrator(BaseCalibrator):
     output : "auto", BaseCalibrator or None, default="auto"
         What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
         temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
-        that it wasn't fitted to, as `CalibratorSelector` does. It takes out-of-fold logits: without a guard, below 100
-        samples, or with a T that isn't refitted, it is the temperature; and of more than 200 classes, or 1e8
-        samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the temperature's place where
-        its NLL on held-out samples is no higher; else it is left out with a warning. Without a guard it isn't judged.
-        Nor is a map with ``label_noise``, since labels may be wrong. None is the temperature.
+        that it wasn't fitted to, as `CalibratorSelector` does. Other weights of the network's last layer may take their
+        place, see the notes. It takes out-of-fold logits: without a guard, below 100 samples, or with a T that isn't
+        refitted, it is the temperature; and of more than 200 classes, or 1e8 samples times squared classes. A map such
+        as ``StructuredMatrixScaling()`` takes the temperature's place where its NLL on held-out samples is no higher;
+        else it is left out with a warning. Without a guard it isn't judged. Nor is a map with ``label_noise``, since
+        labels may be wrong. None is the temperature.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds. A number is the part that each holds out, at most a
         half: 0.5 is two folds, 0.2 five. The samples draw them, whatever their order and `random_state`. None trains on
@@ -192,11 +193,14 @@ class NeuralClampingCalibrator(BaseCalibrator):
     output_ : BaseCalibrator
         The fitted pool, or the fitted clone of the `output` that was given; only where one takes the temperature's
         place.
+    last_layer_ : LastLayer
+        ``name`` of the network's last linear layer, and the arrays that are added to its ``weight`` and ``bias``; only
+        where other weights of it were kept.
     module_ : ClampedModule
         Perturbation, network and temperature or `output_`, as one torch module that yields calibrated logits. It shares
-        the network, its weights and its flags: call ``module_.eval()`` before use. Where features are clamped, it has a
-        copy, which shares all but the weights of these layers. A network of several inputs by name takes
-        ``module_(**inputs)``. ONNX lacks what a map with steps or knots needs.
+        the network, its weights and its flags: call ``module_.eval()`` before use. Where features are clamped, or the
+        last layer has other weights, it has a copy, which shares all but the weights of these layers. A network of
+        several inputs by name takes ``module_(**inputs)``. ONNX lacks what a map with steps or knots needs.
     classes_ : ndarray of shape (n_classes,)
         Names of the columns.
     n_features_in_ : int
@@ -295,6 +299,12 @@ class NeuralClampingCalibrator(BaseCalibrator):
     The guard asks Student's test of the paired differences and universal inference [4]_, both at 2 % (1 % where
     gradients may speak too) over the number of candidates. The last T comes from the pooled held-out logits. Labels are
     smoothed as Platt's targets are [5]_. Of those that pass "auto" keeps that of the least held-out NLL.
+
+    Of a network that ends in a linear layer, features and labels teach what is added to that layer's weights, under a
+    Gaussian prior around 0 of three widths: a logit changes by 2, 4 or 8 nats. Each width is fitted without each of
+    five folds, and weighs what it earns on that fold, as a map does. The sum takes the maps' place where its NLL out of
+    fold is lower, behind a perturbation as without one. No class may lack samples beyond chance, and samples times
+    classes times features are at most 3e8. It takes one more pass.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with
@@ -541,7 +551,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 clamp = self._conclude(clamp)
             if self._tries_last_layer(clamp):
                 learner.progress.begin("last layer")
-                clamp, decisions = with_other_last_layer(clamp, decisions, self._splits_of_maps(clamp))
+                clamp = with_other_last_layer(clamp, self._splits_of_maps(clamp))
             state = clamp.state
             looks = self._guarded and state.identity and clamp.taught is None and ranks is ALONE
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
@@ -731,10 +741,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
         return replace(clamp, output=output, loss=loss, tried=None if losses is None else (samples, losses))
 
     def _tries_last_layer(self, clamp):
-        """Return whether the last layer may be another: maps were judged unasked, and no perturbation was named."""
+        """Return whether the last layer may have other weights: maps were judged unasked, of one pass."""
         judged = clamp.loss is not None and self._output_by_name is None and self._outputs == SOFTMAX
-        unasked = self._is_auto or not clamp.state.identity
-        return judged and unasked and clamp.stage != "views" and clamp.taught is None
+        return judged and clamp.stage != "views" and clamp.taught is None
 
     def _splits_of_maps(self, clamp):
         """The user's splits; without them folds of maps, of which a few more are cheap, are drawn."""

@@ -71,11 +71,16 @@ class Clamp:
         return self if self.before is None else self.before.origin
 
     @property
+    def rows_held_out(self):
+        """Which of those to search with a split holds out; all where none does."""
+        if not self.splits:
+            return np.arange(len(self.searched))
+        return np.sort(np.concatenate([rows for _, rows in self.splits]))
+
+    @property
     def held_out(self):
         """The network's own logits to judge by, copies merged; of folds that are given those that they hold out."""
-        if not self.splits:
-            return self.searched
-        return self.searched.take(np.sort(np.concatenate([rows for _, rows in self.splits])))
+        return self.searched.take(self.rows_held_out)
 
     @property
     def folds(self):

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from .._judging.verdict import Objection, Reason
 from .._pooling.pool import weights_of
 from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.pool import pooled
@@ -32,19 +31,22 @@ _OPTIONS = {"ftol": 1e-5, "maxiter": 200}
 _MAX_PRODUCT = 300_000_000
 
 
-def with_other_last_layer(clamp, decisions, splits):
-    """A concluded clamp and its decisions, with another last layer in place of what has a higher NLL out of fold.
+def with_other_last_layer(clamp, splits):
+    """A concluded clamp with another last layer in its map's place, where that lowers the NLL out of fold.
 
     Layers are fitted to what all but one of the `splits` hold out; where there are none, folds are drawn.
     """
-    problem = clamp.held_out
-    read = None if problem.observed is not None else _read(problem)
+    problem, logits = clamp.judging, clamp.logits
+    if not clamp.state.identity:
+        problem = clamp.held_out
+        logits = problem.logits
+    read = None if problem.observed is not None else _read(clamp)
     if read is None:
-        return clamp, decisions
+        return clamp
     name, features = read
     size = features.square().sum(1).mean().sqrt()
     columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1)
-    rows = problem.rows(problem.logits)
+    rows = problem.rows(logits)
     rows = rows._replace(logits=rows.logits.cpu().double(), y=rows.y.cpu())
     numbers = fold_numbers(problem, rows, splits)
     out_of_fold = torch.empty(1 + len(_SPREADS), *rows.logits.shape, dtype=torch.float64)
@@ -59,14 +61,11 @@ def with_other_last_layer(clamp, decisions, splits):
     losses = problem.nll(solution.temperature, mixed)
     loss = float(np.average(losses, weights=problem.weight))
     if not weights.any() or loss >= clamp.loss:
-        return clamp, decisions
-    if clamp.state.identity:
-        why = Objection(Reason.LAST_LAYER_DOES_BETTER, clamp.loss - loss)
-        decisions = decisions | {"perturbation": decisions["perturbation"].refused(dismissed=why)}
+        return clamp
     temperature, changes = _fitted(rows, columns)
     change = temperature * sum(weight * each for weight, each in zip(weights, changes, strict=True)).numpy()
     return replace(
-        clamp.origin,
+        clamp,
         last_layer=LastLayer(name, change[:, :-1] / size.item(), _CONSTANT * change[:, -1]),
         judging=problem,
         logits=temperature * mixed,
@@ -74,27 +73,37 @@ def with_other_last_layer(clamp, decisions, splits):
         output=None,
         loss=loss,
         tried=(problem, losses),
-    ), decisions
+    )
 
 
-def _read(problem):
-    """The name of the last linear layer, and what it takes of each sample, on the CPU; None where there is none."""
-    shard = problem.shard
+def _read(clamp):
+    """The name of the last linear layer, and what it takes of each sample out of fold; None where there is none."""
+    problem = clamp.searched
     name = n_features = None
     with suppress(Exception):
         # Networks refuse to be copied or run in as many ways as there are networks.
         head = private_copy(problem.backbone.module)
         name = find_last_layer(head, *problem.example_batch())
         n_features = parts_of(head.module)[name].in_features
-    if None in shard.ranks.all_gather_object(n_features):
+    if None in problem.shard.ranks.all_gather_object(n_features):
         return None
     if len(problem) * problem.logits.shape[1] * n_features > _MAX_PRODUCT:
         return None
-    with features_read(head, name) as read:
-        logits = problem.through(head).try_logits_under(nn.Identity())
-    if logits is None or not is_close(logits, problem.logits):
-        return None
-    return name, shard.all_gather(torch.cat(read)[: shard.size].float().cpu())
+    if clamp.state.identity:
+        folds = zip(clamp.evidence.folds, clamp.folds, clamp.scales, strict=True)
+        seen = [(rows, fold.learned.perturbation, fold.logits, scale) for rows, fold, scale in folds]
+    else:
+        rows = clamp.rows_held_out
+        seen = [(rows, nn.Identity(), problem.logits[rows], 1.0)]
+    features = torch.full((len(problem), n_features), torch.nan)
+    for rows, perturbation, expected, scale in seen:
+        part = problem.take(rows).through(head)
+        with features_read(head, name) as read:
+            logits = part.try_logits_under(perturbation)
+        if logits is None or not is_close(logits, expected):
+            return None
+        features[rows] = scale * part.shard.all_gather(torch.cat(read)[: part.shard.size].float().cpu())
+    return name, features[np.sort(np.concatenate([rows for rows, *_ in seen]))]
 
 
 def _fitted(rows, columns):

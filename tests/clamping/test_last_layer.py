@@ -1,0 +1,180 @@
+"""Other weights of a network's last linear layer: found by what it gives, judged out of fold, deployed as weights."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from _export import exported
+from _small_networks import bare_logits, labels_of, perceptron, snapshot, vectors
+from sklearn.model_selection import GroupKFold
+from torch import nn
+
+from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, load
+from skclamp.exceptions import CalibrationSetWarning
+from skclamp.modules import LogitsModule
+from skclamp.modules._last_layer import find_last_layer
+
+NETWORK = perceptron()
+X = vectors(900)
+
+
+def moved(network, size=1.0):
+    """A copy of which the last layer has other weights, each in its own direction."""
+    other = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(3)
+    last = [part for part in other.modules() if type(part) is nn.Linear][-1]
+    with torch.no_grad():
+        last.weight.add_(size * last.weight.std() * torch.randn(last.weight.shape, generator=generator))
+    return other
+
+
+Y = labels_of(bare_logits(moved(NETWORK), X), temperature=0.5)
+HALF = slice(None, 450), slice(450, None)
+
+
+def clamping(network=NETWORK, **options):
+    return NeuralClampingCalibrator(network, **{"perturbation": None, "random_state": 0, **options})
+
+
+def test_weights_that_have_moved_are_found_as_no_map_finds_them():
+    fit, test = HALF
+    before = snapshot(NETWORK)
+    found = clamping().fit(X[fit], Y[fit])
+    assert found.last_layer_.name == [name for name, part in NETWORK.named_modules() if type(part) is nn.Linear][-1]
+    assert not hasattr(found, "output_")
+    assert not found.accepted_
+    maps = CalibratorSelector(NETWORK, verbose=0).fit(X[fit], Y[fit])
+    losses = [-each.score(X[test], Y[test]) for each in (found, maps, TemperatureScaling(NETWORK).fit(X[fit], Y[fit]))]
+    assert losses[0] < 0.9 * losses[1]
+    assert losses[0] < 0.8 * losses[2]
+    assert snapshot(NETWORK) == before
+    assert "other weights of" in found.summary()
+    assert found.cost_ == {"forward": 2.0, "backward": 0.0}
+
+
+@pytest.mark.parametrize("perturbation", [None, "auto"])
+def test_where_nothing_has_moved_it_is_temperature_scaling_to_the_bit(perturbation):
+    for seed in range(5):
+        y = labels_of(bare_logits(NETWORK, X), seed=seed)
+        found = clamping(perturbation=perturbation).fit(X, y)
+        assert not hasattr(found, "last_layer_")
+        np.testing.assert_array_equal(found.predict_proba(X), TemperatureScaling(NETWORK).fit(X, y).predict_proba(X))
+
+
+@pytest.mark.parametrize("perturbation", ["affine", "auto"])
+def test_it_joins_a_perturbation_and_learns_behind_it(perturbation):
+    dim, (fit, test) = 0.5 * X - 0.4, HALF
+    each = [
+        clamping(perturbation=p, output=o) for p, o in ((perturbation, "auto"), (perturbation, None), (None, "auto"))
+    ]
+    found, alone, layer = (calibrator.fit(dim[fit], Y[fit]) for calibrator in each)
+    assert found.accepted_
+    assert hasattr(found, "last_layer_")
+    losses = [-calibrator.score(dim[test], Y[test]) for calibrator in (found, alone, layer)]
+    assert losses[0] < min(losses[1:]) - 0.01
+    proba = found.module_.eval()(torch.from_numpy(dim)).softmax(1).detach()
+    np.testing.assert_allclose(proba, found.predict_proba(dim), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"output": None}, {"output": TemperatureScaling()}, {"validation_fraction": None}])
+def test_what_was_asked_for_stays(options):
+    assert not hasattr(clamping(**options).fit(X, Y), "last_layer_")
+
+
+def test_fewer_than_a_hundred_samples_leave_it():
+    assert not hasattr(clamping().fit(X[:99], Y[:99]), "last_layer_")
+    unobserved = np.isin(Y, [0, 1])
+    with pytest.warns(CalibrationSetWarning):
+        found = clamping(classes=np.arange(Y.max() + 1)).fit(X[unobserved], Y[unobserved])
+    assert not hasattr(found, "last_layer_")
+
+
+def test_another_fit_forgets_it():
+    found = clamping().fit(X, Y)
+    assert hasattr(found, "last_layer_")
+    assert not hasattr(found.fit(X, labels_of(bare_logits(NETWORK, X))), "last_layer_")
+
+
+def test_the_module_its_exports_and_files_have_it(tmp_path):
+    found = clamping().fit(X, Y)
+    expected, x = found.predict_proba(X), torch.from_numpy(X)
+    module = found.module_.eval()
+    for each in (module, module.fold(), exported(module, x)):
+        np.testing.assert_allclose(each(x).softmax(1).detach(), expected, atol=1e-6)
+    found.save(tmp_path / "found.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / "found.safetensors", NETWORK).predict_proba(X), expected)
+
+
+def test_a_network_without_the_layer_is_refused(tmp_path):
+    found = clamping().fit(X, Y)
+    found.save(tmp_path / "found.safetensors")
+    other = nn.Sequential(nn.Linear(X.shape[1], int(Y.max()) + 1))
+    with pytest.raises(ValueError, match=r"must have a linear layer '2' with a weight of shape \(\d+, 16\)"):
+        load(tmp_path / "found.safetensors", other, strict=False)
+
+
+def test_weights_count_as_repetitions_and_groups_stay_together():
+    weight = np.random.default_rng(0).integers(0, 3, 450).astype(float)
+    rows = np.repeat(np.arange(450), weight.astype(int))
+    weighted, repeated = clamping().fit(X[:450], Y[:450], weight), clamping().fit(X[rows], Y[rows])
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=0.02)
+    groups = np.arange(900) // 30
+    by_group = clamping(validation_fraction=GroupKFold(4)).fit(X, Y, groups=groups)
+    assert hasattr(by_group, "last_layer_")
+    assert by_group.score(X, Y) > TemperatureScaling(NETWORK).fit(X, Y).score(X, Y)
+
+
+class Twice(nn.Module):
+    """A layer that is run twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.layer(self.layer(x).relu())
+
+
+class Scaled(nn.Module):
+    """Logits that are the layer's twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 5)
+
+    def forward(self, x):
+        return 2 * self.layer(x)
+
+
+class Named(nn.Module):
+    """As Hugging Face's models are: an auxiliary layer of the same shape beside the one that counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.auxiliary, self.head = nn.Linear(6, 5), nn.Linear(6, 5)
+
+    def forward(self, input):
+        self.auxiliary(input)
+        return SimpleNamespace(logits=self.head(input))
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        (NETWORK, "2"),
+        (Named(), "head"),
+        (Twice(), None),
+        (Scaled(), None),
+        (nn.Sequential(nn.Linear(6, 5), nn.LogSoftmax(1)), None),
+        (nn.Sequential(nn.Linear(6, 5, bias=False)), None),
+        (nn.Sequential(nn.Linear(6, 1)), None),
+        (nn.utils.parametrizations.weight_norm(nn.Linear(6, 5)), None),
+        (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 5, 3), nn.Flatten()), None),
+    ],
+)
+def test_the_layer_is_known_by_what_it_gives(network, name):
+    x = torch.from_numpy(X[:8])
+    found = find_last_layer(LogitsModule(copy.deepcopy(network)).eval(), x, {})
+    assert found == name
