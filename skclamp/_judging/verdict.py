@@ -56,6 +56,10 @@ class Reason(Enum):
     MAPS_DO_AS_WELL = (
         "but maps of the network's own logits do as well (with it their held-out NLL changes by {value:+.2g} nats)"
     )
+    LAST_LAYER_DOES_BETTER = (
+        "but other weights of the network's last layer do better without it (their held-out NLL is lower by "
+        "{value:.2g} nats)"
+    )
     STRAYED = (
         "but the fit to all the samples ended elsewhere than those of the folds, and loses {value:.2g} nats per sample "
         "against them (standard error {needed:.2g})"

@@ -28,7 +28,7 @@ WITHOUT_LABELS = Phrases("nothing is learned from unlabelled samples", "what unl
 TAUGHT_WITHOUT_LABELS = Phrases("what unlabelled samples taught stays as it is", on="what unlabelled samples taught")
 
 # Why what folds had kept isn't taken after all.
-_PASSED_OVER = Reason.LABELS_TEACH_MORE, Reason.MAPS_DO_AS_WELL, Reason.STRAYED
+_PASSED_OVER = Reason.LABELS_TEACH_MORE, Reason.MAPS_DO_AS_WELL, Reason.STRAYED, Reason.LAST_LAYER_DOES_BETTER
 
 
 def sentences(verdict):

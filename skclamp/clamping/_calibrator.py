@@ -303,8 +303,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     Of a network that ends in a linear layer, features and labels teach what is added to that layer's weights, under a
     Gaussian prior around 0 of three widths: a logit changes by 2, 4 or 8 nats. Each width is fitted without each of
     five folds, and weighs what it earns on that fold, as a map does. The sum takes the maps' place where its NLL out of
-    fold is lower, behind a perturbation as without one. No class may lack samples beyond chance, and samples times
-    classes times features are at most 3e8. It takes one more pass.
+    fold is lower, behind a perturbation or, if that does best, in the place of one that nobody named. No class may lack
+    samples beyond chance, and samples times classes times features are at most 3e8. It takes a pass or two.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with
@@ -551,7 +551,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
                 clamp = self._conclude(clamp)
             if self._tries_last_layer(clamp):
                 learner.progress.begin("last layer")
-                clamp = with_other_last_layer(clamp, self._splits_of_maps(clamp))
+                clamp, decisions = with_other_last_layer(
+                    clamp, decisions, self._splits_of_maps(clamp), unasked=self._is_auto
+                )
             state = clamp.state
             looks = self._guarded and state.identity and clamp.taught is None and ranks is ALONE
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None

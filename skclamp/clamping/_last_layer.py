@@ -7,12 +7,14 @@ layers is a linear layer.
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from .._judging.verdict import Objection, Reason
 from .._pooling.pool import weights_of
 from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.pool import pooled
@@ -31,18 +33,32 @@ _OPTIONS = {"ftol": 1e-5, "maxiter": 200}
 _MAX_PRODUCT = 300_000_000
 
 
-def with_other_last_layer(clamp, splits):
-    """A concluded clamp with another last layer in its map's place, where that lowers the NLL out of fold.
+def with_other_last_layer(clamp, decisions, splits, *, unasked):
+    """A concluded clamp with another last layer for its map, where that lowers the NLL out of fold, and the decisions.
 
+    A perturbation that is `unasked` for, learned in front of the layer as it was, has to do better than no other.
     Layers are fitted to what all but one of the `splits` hold out; where there are none, folds are drawn.
     """
+    starts = [clamp, clamp.origin] if unasked and clamp.state.identity else [clamp]
+    learned = [each for each in (_learned(start, splits) for start in starts) if each is not None]
+    best = min(learned, key=attrgetter("loss"), default=clamp)
+    if best.loss >= clamp.loss:
+        return clamp, decisions
+    if best.stage != clamp.stage:
+        why = Objection(Reason.LAST_LAYER_DOES_BETTER, clamp.loss - best.loss)
+        decisions = decisions | {"perturbation": decisions["perturbation"].refused(dismissed=why)}
+    return best, decisions
+
+
+def _learned(clamp, splits):
+    """The clamp with another last layer in its map's place; None without one that earns a weight out of fold."""
     problem, logits = clamp.judging, clamp.logits
     if not clamp.state.identity:
         problem = clamp.held_out
         logits = problem.logits
     read = None if problem.observed is not None else _read(clamp)
     if read is None:
-        return clamp
+        return None
     name, features = read
     size = features.square().sum(1).mean().sqrt()
     columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1)
@@ -60,8 +76,8 @@ def with_other_last_layer(clamp, splits):
     solution = problem.solve(mixed, smooth=True)
     losses = problem.nll(solution.temperature, mixed)
     loss = float(np.average(losses, weights=problem.weight))
-    if not weights.any() or loss >= clamp.loss:
-        return clamp
+    if not weights.any():
+        return None
     temperature, changes = _fitted(rows, columns)
     change = temperature * sum(weight * each for weight, each in zip(weights, changes, strict=True)).numpy()
     return replace(

@@ -8,10 +8,12 @@ import pytest
 import torch
 from _export import exported
 from _small_networks import bare_logits, labels_of, perceptron, snapshot, vectors
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 from torch import nn
 
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, load
+from skclamp.datasets import load_fogged_digits
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.modules import LogitsModule
 from skclamp.modules._last_layer import find_last_layer
@@ -46,7 +48,8 @@ def test_weights_that_have_moved_are_found_as_no_map_finds_them():
     assert not hasattr(found, "output_")
     assert not found.accepted_
     maps = CalibratorSelector(NETWORK, verbose=0).fit(X[fit], Y[fit])
-    losses = [-each.score(X[test], Y[test]) for each in (found, maps, TemperatureScaling(NETWORK).fit(X[fit], Y[fit]))]
+    temperature = TemperatureScaling(NETWORK).fit(X[fit], Y[fit])
+    losses = [log_loss(Y[test], each.predict_proba(X[test])) for each in (found, maps, temperature)]
     assert losses[0] < 0.9 * losses[1]
     assert losses[0] < 0.8 * losses[2]
     assert snapshot(NETWORK) == before
@@ -63,19 +66,33 @@ def test_where_nothing_has_moved_it_is_temperature_scaling_to_the_bit(perturbati
         np.testing.assert_array_equal(found.predict_proba(X), TemperatureScaling(NETWORK).fit(X, y).predict_proba(X))
 
 
-@pytest.mark.parametrize("perturbation", ["affine", "auto"])
-def test_it_joins_a_perturbation_and_learns_behind_it(perturbation):
+def test_it_takes_the_place_of_a_perturbation_that_does_worse():
+    """One that was learned in front of the layer as it was."""
     dim, (fit, test) = 0.5 * X - 0.4, HALF
-    each = [
-        clamping(perturbation=p, output=o) for p, o in ((perturbation, "auto"), (perturbation, None), (None, "auto"))
-    ]
-    found, alone, layer = (calibrator.fit(dim[fit], Y[fit]) for calibrator in each)
+    found, layer = (clamping(perturbation=name).fit(dim[fit], Y[fit]) for name in ("auto", None))
+    assert not found.accepted_
+    assert found.verdict_.tried
+    assert "other weights of the network's last layer do better without it" in found.verdict_.reason
+    np.testing.assert_array_equal(found.predict_proba(dim), layer.predict_proba(dim))
+    assert found.cost_["forward"] > layer.cost_["forward"]
+    asked = [clamping(perturbation="affine", output=output).fit(dim[fit], Y[fit]) for output in ("auto", None)]
+    assert [each.accepted_ for each in asked] == [True, True]
+    losses = [log_loss(Y[test], each.predict_proba(dim[test])) for each in (found, *asked)]
+    assert losses == sorted(losses)
+
+
+def test_it_learns_behind_a_perturbation_at_the_size_that_all_samples_make_of_its_features():
+    """Folds of few samples may scale the logits by another number than the last fit does."""
+    data = load_fogged_digits()
+    found, layer = (clamping(data.network, perturbation=name).fit(data.X_cal, data.y_cal) for name in ("affine", None))
+    alone = clamping(data.network, perturbation="affine", output=TemperatureScaling()).fit(data.X_cal, data.y_cal)
     assert found.accepted_
     assert hasattr(found, "last_layer_")
-    losses = [-calibrator.score(dim[test], Y[test]) for calibrator in (found, alone, layer)]
-    assert losses[0] < min(losses[1:]) - 0.01
-    proba = found.module_.eval()(torch.from_numpy(dim)).softmax(1).detach()
-    np.testing.assert_allclose(proba, found.predict_proba(dim), atol=1e-6)
+    losses = [log_loss(data.y_test, each.predict_proba(data.X_test)) for each in (found, layer, alone)]
+    assert losses == sorted(losses)
+    assert losses[0] < 0.7 * losses[2]
+    proba = found.module_.eval()(torch.from_numpy(data.X_test)).softmax(1).detach()
+    np.testing.assert_allclose(proba, found.predict_proba(data.X_test), atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"output": None}, {"output": TemperatureScaling()}, {"validation_fraction": None}])
