@@ -219,6 +219,14 @@ SWITCHES = {
             "clamping._clamp.Clamp.passed_over_for": called,
         },
     ),
+    "last layer": Switch(
+        {"clamping._calibrator.NeuralClampingCalibrator._tries_last_layer": returning(False)},
+        {
+            "clamping._calibrator.with_other_last_layer": lambda original, found, clamp, *args, **options: (
+                found[0] is not clamp
+            )
+        },
+    ),
     # What protects.
     "merged duplicates": Switch(
         {"clamping._calibrator.merged": lambda _: lambda problem: problem},
