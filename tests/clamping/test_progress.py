@@ -26,7 +26,7 @@ def test_a_bar_counts_the_epochs_and_shows_what_they_did(capsys):
     fitted.fit(FOGGED, Y)
     captured = capsys.readouterr()
     bar = last_bar(captured)
-    assert "all samples: 100%" in bar
+    assert "last layer: 100%" in bar
     # Epochs that weren't needed are taken away.
     done, total = map(int, re.search(r" (\d+)/(\d+) ", bar).groups())
     assert fitted.n_iter_ < done == total < 80
