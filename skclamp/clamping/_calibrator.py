@@ -303,8 +303,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
     Of a network that ends in a linear layer, features and labels teach what is added to that layer's weights, under a
     Gaussian prior around 0 of three widths: a logit changes by 2, 4 or 8 nats. Each width is fitted without each of
     five folds, and weighs what it earns on that fold, as a map does. The sum takes the maps' place where its NLL out of
-    fold is lower, behind a perturbation or, if that does best, in the place of one that nobody named. No class may lack
-    samples beyond chance, and samples times classes times features are at most 1e8. It takes a pass or two.
+    fold is lower, behind a perturbation or, if it is lower by half a standard error, in the place of one that nobody
+    named. No class may lack samples beyond chance, and samples times classes times features are at most 1e8. It takes a
+    pass or two.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with

@@ -7,13 +7,13 @@ layers is a linear layer.
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from operator import attrgetter
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from .._judging.paired import of_groups, student_below_zero
 from .._judging.verdict import Objection, Reason
 from .._pooling.pool import weights_of
 from .._solvers.by_gradient import minimise_by_gradient
@@ -29,6 +29,8 @@ _SPREADS = 2.0, 4.0, 8.0
 _CONSTANT = 0.2
 # L-BFGS stops where a step gains less of the loss.
 _OPTIONS = {"ftol": 1e-5, "maxiter": 200}
+# So many standard errors, of what a layer alone gains on a perturbation that is proven, have it let go.
+_CLEARLY = 0.5
 # Samples times classes times features: so many take some ten seconds on one core.
 _MAX_PRODUCT = 100_000_000
 
@@ -36,18 +38,23 @@ _MAX_PRODUCT = 100_000_000
 def with_other_last_layer(clamp, decisions, splits, *, unasked):
     """A concluded clamp with another last layer for its map, where that lowers the NLL out of fold, and the decisions.
 
-    A perturbation that is `unasked` for, learned in front of the layer as it was, has to do better than no other.
-    Layers are fitted to what all but one of the `splits` hold out; where there are none, folds are drawn.
+    A perturbation that is `unasked` for, learned in front of the layer as it was, is let go where another layer alone
+    does better by more than half a standard error. Layers are fitted to what all but one of the `splits` hold out; where
+    there are none, folds are drawn.
     """
-    starts = [clamp, clamp.origin] if unasked and clamp.state.identity else [clamp]
-    learned = [each for each in (_learned(start, splits) for start in starts) if each is not None]
-    best = min(learned, key=attrgetter("loss"), default=clamp)
-    if best.loss >= clamp.loss:
+    learned = _learned(clamp, splits)
+    if learned is not None and learned.loss < clamp.loss:
+        clamp = learned
+    alone = _learned(clamp.origin, splits) if unasked and clamp.state.identity else None
+    if alone is None:
         return clamp, decisions
-    if best.stage != clamp.stage:
-        why = Objection(Reason.LAST_LAYER_DOES_BETTER, clamp.loss - best.loss)
-        decisions = decisions | {"perturbation": decisions["perturbation"].refused(dismissed=why)}
-    return best, decisions
+    problem, losses = alone.tried
+    gained = of_groups(losses - clamp.tried[1], problem.weight.numpy(), problem.units)
+    difference, error, _ = student_below_zero(*gained)
+    if difference >= -_CLEARLY * error:
+        return clamp, decisions
+    why = Objection(Reason.LAST_LAYER_DOES_BETTER, -difference)
+    return alone, decisions | {"perturbation": decisions["perturbation"].refused(dismissed=why)}
 
 
 def _learned(clamp, splits):
