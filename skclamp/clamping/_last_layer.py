@@ -39,8 +39,8 @@ def with_other_last_layer(clamp, decisions, splits, *, unasked):
     """A concluded clamp with another last layer for its map, where that lowers the NLL out of fold, and the decisions.
 
     A perturbation that is `unasked` for, learned in front of the layer as it was, is let go where another layer alone
-    does better by more than half a standard error. Layers are fitted to what all but one of the `splits` hold out; where
-    there are none, folds are drawn.
+    does better by more than half a standard error. Layers are fitted to what all but one of the `splits` hold out;
+    where there are none, folds are drawn.
     """
     learned = _learned(clamp, splits)
     if learned is not None and learned.loss < clamp.loss:
@@ -111,15 +111,14 @@ def _gains(logits, rows):
 def _read(clamp):
     """The name of the last linear layer, and what it takes of each sample out of fold; None where there is none."""
     problem = clamp.searched
-    name = n_features = None
+    name, n_features = "", 0
     with suppress(Exception):
         # Networks refuse to be copied or run in as many ways as there are networks.
         head = private_copy(problem.backbone.module)
         name = find_last_layer(head, *problem.example_batch())
         n_features = parts_of(head.module)[name].in_features
-    if None in problem.shard.ranks.all_gather_object(n_features):
-        return None
-    if len(problem) * problem.logits.shape[1] * n_features > _MAX_PRODUCT:
+    n_features = min(problem.shard.ranks.all_gather_object(n_features))
+    if not 0 < len(problem) * problem.logits.shape[1] * n_features <= _MAX_PRODUCT:
         return None
     if clamp.state.identity:
         folds = zip(clamp.evidence.folds, clamp.folds, clamp.scales, strict=True)
