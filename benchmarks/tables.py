@@ -63,6 +63,7 @@ rare events, weighted in training | BetaCalibration(classifier).fit(table, y) | 
 text (Hugging Face) | CalibratorSelector(model).fit(dataset) | text | intents
 answers of a language model | CovariateScaling(covariates=["category"]).fit(frame, y) | language_models | covariates
 boxes of a detector | CovariateScaling(covariates=["class", "size"]).fit(boxes, y, groups=image) | boxes | covariates
+a class at each pixel | NeuralClampingCalibrator(net).fit(X, y, groups=scene) | dense | street_scenes
 a table whose sensors drift | CalibratorSelector(classifier).fit(table, y) | data | drift
 many classes | IntraOrderPreservingCalibration(net).fit(X, y) | choosing | choosing
 other class frequencies, no labels | PriorShiftCorrection(net).fit(X, y).adapt(X_new) | class_frequencies | prior_shift
@@ -72,7 +73,7 @@ a network to deploy | calibrator.save("calibrator.safetensors") | deployment | n
 # Those of the README, which names the page with all of them.
 MAIN_READERS = (
     *("images of a camera that changed", "logits", "text (Hugging Face)", "answers of a language model"),
-    *("boxes of a detector", "a table whose sensors drift"),
+    *("boxes of a detector", "a class at each pixel", "a table whose sensors drift"),
 )
 
 # Of each table the files of results, its head, and what makes its rows of their frames.
@@ -201,14 +202,14 @@ def measured_rows(corrupted, *others):
 
 _OF_READERS = (
     "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv intents.csv choosing.csv "
-    "norm_cost.csv monitor.csv abstention.csv unlabelled.csv covariates.csv",
+    "norm_cost.csv monitor.csv abstention.csv unlabelled.csv covariates.csv street_scenes.csv",
     "which of these are you? | you write | measured (NLL over temperature scaling's, unless it says of what)",
 )
 
 
 @table("readers", *_OF_READERS)
 def readers_rows(
-    corrupted, viewed, drifted, adapted, sized, rare, texts, maps, costs, monitored, selective, pooled, within
+    corrupted, viewed, drifted, adapted, sized, rare, texts, maps, costs, monitored, selective, pooled, within, streets
 ):
     """One line and one number for each kind of reader, with its page and its file."""
     won = measured(corrupted, viewed, drifted, adapted)
@@ -222,6 +223,7 @@ def readers_rows(
     many = maps.set_index("method").loc["IntraOrderPreservingCalibration", "WideResNet, 500"]
     delay = of_monitor(monitored)["delay", "darkness", "median delay"]
     answered = selective.query("risk == 0.05 and n == 500 and method == 'skclamp'")
+    later = of_drives(streets).xs("later", level="judge").drop("none", errors="ignore")
     taught = {(row["images"], row["labels"], row["method"]): row["NLL ratio"] for row in unlabelled.table(pooled)}
     numbers = {
         "images of a camera that changed": f"{won['clamping'].ratio:.2f}",
@@ -233,6 +235,7 @@ def readers_rows(
         "text (Hugging Face)": f"{changed.selector.mean():.2f} on 500 texts that have changed",
         "answers of a language model": f"{within.llm:.2f} of one map for all, 500 answers",
         "boxes of a detector": f"{within.coco:.2f} of one map for all, 500 boxes",
+        "a class at each pixel": f"{later.ratio.mean():.2f} on later frames of a drive, camera changed",
         "a table whose sensors drift": f"{won['selector'].ratio:.2f}",
         "many classes": f"NLL {many.strip('−')} nats below temperature scaling's",
         "other class frequencies, no labels": f"{won['frequencies'].ratio:.2f}",
@@ -295,6 +298,13 @@ def unlabelled_rows(results):
             yield " | ".join(str(row[name]) for name in shown).replace("| taught |", "| what they teach alone |")
 
 
+def of_drives(results):
+    """Means by change and judge of clamping, fitted to frames that are said to be independent."""
+    own = beside_temperature(results[results.design == "independent"], ["change", "seed", "judge"])
+    columns = ["ts_nll", "ts_accuracy", "ratio", "points"]
+    return own[own.method == "clamping"].groupby(["change", "judge"], sort=False)[columns].mean()
+
+
 @table(
     "street scenes",
     "street_scenes.csv",
@@ -302,11 +312,8 @@ def unlabelled_rows(results):
 )
 def street_scenes_rows(results):
     """Frames that are said to be independent, and judged on their own drive and on another."""
-    key = ["change", "seed", "judge"]
-    own = beside_temperature(results[results.design == "independent"], key).query("method == 'clamping'")
-    columns = ["ts_nll", "ts_accuracy", "ratio", "points"]
-    means = own.groupby(["change", "judge"], sort=False)[columns].mean()
-    for change in own.change.unique():
+    means = of_drives(results)
+    for change in means.index.unique("change"):
         here, there = means.loc[change, "later"], means.loc[change, "0001TP"]
         told = " | ".join(f"{short(row.ratio, 2)}, {row.points:+.1f}" for row in (here, there))
         yield f"{STREET_CAMERAS[change]} | {here.ts_nll:.2f}, {here.ts_accuracy:.1f} | {told}"
