@@ -415,12 +415,17 @@ def of_texts(results):
     return ratios.groupby(["change", "n"]).mean().reset_index("n").loc[lambda own: own.index.isin(CHANGES)]
 
 
-@table("intents", "intents.csv", "what has happened to the texts | temperature scaling, NLL | selector | clamping")
+@table(
+    "intents",
+    "intents.csv",
+    "what has happened to the texts | T: NLL | selector, 500 texts | clamping | selector, 2,000 | clamping",
+)
 def intents_rows(results):
-    found = of_texts(results).query("n == 500")
+    found = of_texts(results).set_index("n", append=True)
     for change, title in CHANGES.items():
-        own = found.loc[change]
-        yield f"{title} | {own.temperature:.3f} | {own.selector:.3f} | {own.clamping:.3f}"
+        few, many = found.loc[change, 500], found.loc[change, 2000]
+        ratios = " | ".join(f"{own.selector:.3f} | {own.clamping:.3f}" for own in (few, many))
+        yield f"{title} | {few.temperature:.3f} | {ratios}"
 
 
 @table(

@@ -19,6 +19,7 @@ from .._pooling.pool import weights_of
 from .._solvers.by_gradient import minimise_by_gradient
 from .._solvers.pool import pooled
 from .._solvers.temperature import solve_temperature
+from .._utils.arrays import at_least_single
 from ..modules._last_layer import LastLayer, features_read, find_last_layer
 from ..modules._norm_layers import is_close, parts_of, private_copy
 from ._output import fold_numbers
@@ -82,7 +83,7 @@ def _learned(clamp, splits):
         if not k and not _gains(out_of_fold[:, held_out], rows.take(held_out)):
             return None
     weights = weights_of(list(out_of_fold.log_softmax(2)), rows)[0]
-    mixed = pooled(out_of_fold, weights)
+    mixed = pooled(out_of_fold, weights).to(logits.device, at_least_single(logits))
     solution = problem.solve(mixed, smooth=True)
     losses = problem.nll(solution.temperature, mixed)
     loss = float(np.average(losses, weights=problem.weight))
@@ -131,7 +132,7 @@ def _read(clamp):
         part = problem.take(rows).through(head)
         with features_read(head, name) as read:
             logits = part.try_logits_under(perturbation)
-        if logits is None or not is_close(logits, expected):
+        if logits is None or not is_close(logits.cpu(), expected.cpu()):
             return None
         features[rows] = scale * part.shard.all_gather(torch.cat(read)[: part.shard.size].float().cpu())
     return name, features[np.sort(np.concatenate([rows for rows, *_ in seen]))]
