@@ -17,6 +17,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 GALLERY = sorted(EXAMPLES.glob("plot_*.py"))
+# Those that read the folder of SKCLAMP_DATA.
+RECORDS = [script for script in GALLERY if "SKCLAMP_DATA" in script.read_text(encoding="utf-8")]
 
 
 def test_digits_shows_what_it_says(tmp_path, monkeypatch):
@@ -140,6 +142,20 @@ def within_groups(names):
     assert (maps["offset"] - drawn.groupby("site")["b"].first()).abs().max() < 0.3
 
 
+def typing_errors(names):
+    nll = {row.name: row.nll for row in names["comparison"].rows}
+    assert nll["NeuralClampingCalibrator"] < nll["CalibratorSelector"] - 0.02 < nll["TemperatureScaling"] - 0.05
+    assert hasattr(names["clamping"], "last_layer_")
+
+
+def street_scenes(names):
+    nll, accuracy = (np.reshape([*names[score].values()], (2, 2)) for score in ("nll", "accuracy"))
+    here, there = nll[:, 1] / nll[:, 0]
+    assert here < there - 0.05 < 0.85 and (accuracy[:, 1] > accuracy[:, 0] + 0.1).all()
+    assert names["clamping"].accepted_ and "looks like a recording" in str(names["told"][0].message)
+    assert names["in_order"].temperature_ == names["temperature"].temperature_
+
+
 # What each script's prose says of its numbers.
 CLAIMS = {
     "plot_1_first_calibration": first_calibration,
@@ -154,6 +170,8 @@ CLAIMS = {
     "plot_10_many_labels": many_labels,
     "plot_11_segmentation": segmentation,
     "plot_12_within_groups": within_groups,
+    "plot_13_typing_errors": typing_errors,
+    "plot_14_street_scenes": street_scenes,
 }
 
 
@@ -168,3 +186,9 @@ def test_gallery_script_runs_draws_and_shows_what_it_says(script):
     assert all(figure.get_figwidth() <= 8 for figure in figures)
     plt.close("all")
     CLAIMS[script.stem](names)
+
+
+@pytest.mark.parametrize("script", RECORDS, ids=lambda script: script.stem)
+def test_what_stands_in_for_records_shows_it_too(script, monkeypatch):
+    monkeypatch.delenv("SKCLAMP_DATA", raising=False)
+    test_gallery_script_runs_draws_and_shows_what_it_says(script)
