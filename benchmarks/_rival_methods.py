@@ -264,10 +264,10 @@ def answer(network, task, rest):
 
 
 def last_layers(setting):
-    """The last stage and the last layer fine-tuned by SGD along a cosine, statistics of batch norm as they were."""
+    """The last stage and the last layer fine-tuned by SGD along a cosine; batch norm's statistics follow all along."""
     task = setting.task
     train, rest = held_out_rows(task)
-    network = copy.deepcopy(task.network).requires_grad_(False)
+    network = copy.deepcopy(task.network).requires_grad_(False).train()
     parameters = [p.requires_grad_(True) for part in (network.layer3, last_linear(network)) for p in part.parameters()]
     images, labels = task.calibration.images, torch.from_numpy(task.calibration.labels)
     optimizer = torch.optim.SGD(parameters, TUNED_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -279,7 +279,7 @@ def last_layers(setting):
             functional.cross_entropy(network(images[rows]), labels[rows]).backward()
             optimizer.step()
         schedule.step()
-    return answer(network, task, rest)
+    return answer(network.eval(), task, rest)
 
 
 def fitted_clamping(setting):

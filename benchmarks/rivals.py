@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from _corruption_methods import make_task
 from _data import load_problem
-from _estimates import resampled_estimate
+from _estimates import Estimate
 from _rival_methods import WITH_LABELS, WITHOUT_LABELS, Setting, fitted_clamping
 from _runner import RESULTS, benchmark, record
 from _scores import beside_temperature, evaluate, facts, predicted
@@ -63,18 +63,20 @@ def possible(n_labels, method):
 
 
 def table(results):
-    """A row for each number of labels and method, with what each network's runs are on average, over splits."""
+    """A row for each number of labels and method: means over splits, then over corruptions, with standard errors."""
     joined = beside_temperature(results, [name for name in KEY if name != "method"])
     for n_labels, method in product(sorted(joined.n_labels.unique()), METHODS):
         own = joined[(joined.n_labels == n_labels) & (joined.method == method)]
         if len(own):
-            row = {"labels": n_labels, "method": method, "runs": len(own)}
+            row = {"labels": n_labels, "method": method}
             for network, part in own.groupby("network", sort=False):
-                by_seed, name = part.groupby("seed"), network.partition("_")[0]
-                row[f"{name} NLL ratio"] = f"{resampled_estimate(by_seed.ratio.mean()):.3f}"
-                row[f"{name} points"] = f"{resampled_estimate(by_seed.points.mean()):+.1f}"
+                name, means = network.partition("_")[0], part.groupby("corruption")[["ratio", "points"]].mean()
+                ratio, points = (Estimate(means[column].mean(), means[column].sem()) for column in means)
+                row[f"{name} runs"] = len(part)
+                row[f"{name} NLL ratio"] = f"{ratio:.3f}"
+                row[f"{name} points"] = f"{points:+.1f}"
                 row[f"{name} ECE % (floor)"] = f"{part.ece.mean():.1f} ({part.ece_floor.mean():.1f})"
-            yield {**row, "worst ratio": f"{own.ratio.max():.2f}"}
+            yield row
 
 
 @benchmark

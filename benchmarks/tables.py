@@ -23,6 +23,7 @@ import ablation
 import corruptions
 import errors_needed
 import growth
+import rivals
 import sample_sizes
 import shift
 import strong_networks
@@ -104,6 +105,20 @@ CORRUPTION_METHODS = {
     "temperature": "temperature scaling",
     "structured_matrix": "structured matrix scaling",
     **{method: marks["label"] for method, marks in corruptions.MARKS.items()},
+}
+RIVALS = {
+    "uncalibrated": "uncalibrated",
+    "noise_refined": "noise-refined temperature scaling",
+    "pseudocal": "PseudoCal",
+    "temperature": "temperature scaling",
+    "selector": "`CalibratorSelector`",
+    "smart": "SMART",
+    "batch_norm": "batch norm adapted",
+    "last_layer": "last layer anew",
+    "head": "last layer refined",
+    "last_layers": "last layers fine-tuned",
+    "normalised": "batch norm trained, a part of EATTA",
+    "clamping": "neural clamping",
 }
 # What a page calls a method and its peer, and their records.
 PEERS = (
@@ -379,6 +394,19 @@ def corruption_winners_rows(results):
             names = [", ".join(ratios.index[found]).replace("_", " ") or "—" for found in (better, worse)]
             names[0] = f"all {len(ratios)} of noise and blur" if better.all() else names[0]
             yield " | ".join((CORRUPTION_METHODS[method], corruptions.NETWORKS[network], *names))
+
+
+@table(
+    "rivals",
+    "rivals.csv",
+    "labels | method | CIFAR-10: NLL ratio | points | ECE % (floor) | CIFAR-100: NLL ratio | points | ECE % (floor)",
+)
+def rivals_rows(results):
+    """Means over five corruptions, with standard errors over these."""
+    columns = product(("cifar10", "cifar100"), ("NLL ratio", "points", "ECE % (floor)"))
+    columns = [" ".join(names) for names in columns]
+    for row in rivals.table(results):
+        yield " | ".join((str(row["labels"]), RIVALS[row["method"]], *map(row.get, columns)))
 
 
 @table(
