@@ -3,7 +3,8 @@
 A CIFAR-10 and a CIFAR-100 ResNet-20 and five corruptions of severity 2. A thousand images of the camera have no labels,
 0, 100 or 500 others have, and 2,000 judge. Without labels temperature scaling, the selector, SMART and noise-refined
 temperature scaling learn from 500 images of before the change, and what trains weights is left out, as clamping is.
-NLL is over that of temperature scaling on the same split. Needs the extra `bench`.
+NLL is over that of temperature scaling on the same split. rivals.csv has the CIFAR-10 network and one split. Needs the
+extra `bench`.
 
     python benchmarks/rivals.py --data DIR
     python benchmarks/rivals.py --data DIR --corruptions fog --n-labels 100 --seeds 1 --methods temperature smart head
@@ -63,20 +64,22 @@ def possible(n_labels, method):
 
 
 def table(results):
-    """A row for each number of labels and method: means over splits, then over corruptions, with standard errors."""
+    """A row for each network, number of labels and method: means and standard errors over corruptions, after splits."""
     joined = beside_temperature(results, [name for name in KEY if name != "method"])
-    for n_labels, method in product(sorted(joined.n_labels.unique()), METHODS):
-        own = joined[(joined.n_labels == n_labels) & (joined.method == method)]
+    for network, n_labels, method in product(NETWORKS, sorted(joined.n_labels.unique()), METHODS):
+        own = joined.query("network == @network and n_labels == @n_labels and method == @method")
         if len(own):
-            row = {"labels": n_labels, "method": method}
-            for network, part in own.groupby("network", sort=False):
-                name, means = network.partition("_")[0], part.groupby("corruption")[["ratio", "points"]].mean()
-                ratio, points = (Estimate(means[column].mean(), means[column].sem()) for column in means)
-                row[f"{name} runs"] = len(part)
-                row[f"{name} NLL ratio"] = f"{ratio:.3f}"
-                row[f"{name} points"] = f"{points:+.1f}"
-                row[f"{name} ECE % (floor)"] = f"{part.ece.mean():.1f} ({part.ece_floor.mean():.1f})"
-            yield row
+            means = own.groupby("corruption")[["ratio", "points"]].mean()
+            ratio, points = (Estimate(means[column].mean(), means[column].sem()) for column in means)
+            yield {
+                "network": network,
+                "labels": n_labels,
+                "method": method,
+                "runs": len(own),
+                "NLL ratio": f"{ratio:.3f}",
+                "points": f"{points:+.1f}",
+                "ECE % (floor)": f"{own.ece.mean():.1f} ({own.ece_floor.mean():.1f})",
+            }
 
 
 @benchmark

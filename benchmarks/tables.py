@@ -396,17 +396,12 @@ def corruption_winners_rows(results):
             yield " | ".join((CORRUPTION_METHODS[method], corruptions.NETWORKS[network], *names))
 
 
-@table(
-    "rivals",
-    "rivals.csv",
-    "labels | method | CIFAR-10: NLL ratio | points | ECE % (floor) | CIFAR-100: NLL ratio | points | ECE % (floor)",
-)
+@table("rivals", "rivals.csv", "network, labels | method | NLL ratio | accuracy won, points | ECE % (floor)")
 def rivals_rows(results):
-    """Means over five corruptions, with standard errors over these."""
-    columns = product(("cifar10", "cifar100"), ("NLL ratio", "points", "ECE % (floor)"))
-    columns = [" ".join(names) for names in columns]
     for row in rivals.table(results):
-        yield " | ".join((str(row["labels"]), RIVALS[row["method"]], *map(row.get, columns)))
+        title = f"{NETWORKS[row['network']]}, {row['labels'] or 'none'}"
+        shown = (row[name] for name in ("NLL ratio", "points", "ECE % (floor)"))
+        yield " | ".join((title, RIVALS[row["method"]], *shown))
 
 
 @table(
