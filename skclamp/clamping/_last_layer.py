@@ -1,4 +1,4 @@
-"""Other weights of a network's last linear layer, near those that it has, judged out of fold.
+"""Other weights of a network's last linear layer, drawn towards those that it has, judged out of fold.
 
 ``W + D`` has a Gaussian prior around ``W``. Several widths of it compete as maps do, in a pool, and a pool of linear
 layers is a linear layer.
