@@ -71,7 +71,7 @@ def _learned(clamp, splits):
         return None
     name, features = read
     size = features.square().sum(1).mean().sqrt()
-    columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1)
+    columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1).double()
     rows = problem.rows(logits)
     rows = rows._replace(logits=rows.logits.cpu().double(), y=rows.y.cpu())
     numbers = fold_numbers(problem, rows, splits)
@@ -80,7 +80,7 @@ def _learned(clamp, splits):
         held_out = torch.from_numpy(numbers == k)
         temperature, changes = _fitted(rows.take(~held_out), columns[~held_out])
         own = rows.logits[held_out] / temperature
-        out_of_fold[:, held_out] = torch.stack([own, *(own + columns[held_out].double() @ each.T for each in changes)])
+        out_of_fold[:, held_out] = torch.stack([own, *(own + columns[held_out] @ each.T for each in changes)])
         # Most often nothing is to be gained, and one fold in five tells.
         if not k and not _gains(out_of_fold[:, held_out], rows.take(held_out)):
             return None
@@ -145,12 +145,12 @@ def _fitted(rows, columns):
     """Temperature of some `Rows`, and for each width of the prior what a layer adds to the logits over it."""
     temperature = solve_temperature(rows.logits, rows.y, sample_weight=rows.weight, prior=True).temperature
     # Of narrow priors the optima are near, and each is the start of the next.
-    change = torch.zeros(rows.logits.shape[1], columns.shape[1], requires_grad=True)
-    data = (rows.logits / temperature).float(), rows.y, columns, rows.weight.float()
+    change = torch.zeros(rows.logits.shape[1], columns.shape[1], dtype=columns.dtype, requires_grad=True)
+    data = rows.logits / temperature, rows.y, columns, rows.weight
     changes = []
     for spread in _SPREADS:
         minimise_by_gradient(partial(_loss, change), [change], data, penalty=spread**-2, **_OPTIONS)
-        changes.append(change.detach().double())
+        changes.append(change.detach().clone())
     return temperature, changes
 
 
