@@ -135,9 +135,17 @@ def _read(clamp):
         part = problem.take(rows).through(head)
         with features_read(head, name) as read:
             logits = part.try_logits_under(perturbation)
-        if logits is None or not is_close(logits.cpu(), expected.cpu()):
+        # Rows may have gone another way through the network than those that it was tried on.
+        of_all = {tuple(h.shape[1:]) for h in read} == {(n_features,)} and sum(map(len, read)) >= part.shard.size
+        if not all(part.shard.ranks.all_gather_object(of_all)):
             return None
-        features[rows] = scale * part.shard.all_gather(torch.cat(read)[: part.shard.size].float().cpu())
+        h = part.shard.all_gather(torch.cat(read)[: part.shard.size])
+        if logits is None or len(h) != len(part) or not is_close(logits.cpu(), expected.cpu()):
+            return None
+        with torch.no_grad():
+            if not is_close(parts_of(head.module)[name](h).cpu(), logits.cpu()):
+                return None
+        features[rows] = scale * h.float().cpu()
     return name, features[np.sort(np.concatenate([rows for rows, *_ in seen]))]
 
 

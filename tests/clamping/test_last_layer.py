@@ -143,6 +143,29 @@ def test_weights_count_as_repetitions_and_groups_stay_together():
     assert by_group.score(X, Y) > TemperatureScaling(NETWORK).fit(X, Y).score(X, Y)
 
 
+class Branching(nn.Module):
+    """Of inputs that are far off, another layer gives the logits, in the head's place or over what it gives."""
+
+    def __init__(self, skips):
+        super().__init__()
+        self.network, self.easy, self.skips = NETWORK, nn.Linear(6, NETWORK[-1].out_features), skips
+
+    def forward(self, x):
+        far = x[:, 0] > 0
+        if not self.skips:
+            return torch.where(far[:, None], self.easy(x), self.network(x))
+        logits = self.easy(x)
+        logits[~far] = self.network(x[~far])
+        return logits
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_layer_that_some_rows_go_past_stays(skips):
+    near_first = np.argsort(X[:, 0] > 0, kind="stable")
+    found = clamping(Branching(skips).eval()).fit(X[near_first], Y[near_first])
+    assert not hasattr(found, "last_layer_")
+
+
 class Twice(nn.Module):
     """A layer that is run twice."""
 
