@@ -110,7 +110,7 @@ FITS = {
     ),
     "dataset": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, **SETTINGS),
     "copies": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
-    "search": NeuralClampingCalibrator(perturbation="affine", gamma="auto", **SETTINGS),
+    "search": NeuralClampingCalibrator(perturbation="affine", gamma="auto", **DOUBLE),
     "seeds": NeuralClampingCalibrator(NETWORK, perturbation="affine", validation_fraction=KFold(2, shuffle=True)),
     "temperature": TemperatureScaling(NETWORK),
     "weightless": TemperatureScaling(NETWORK),

@@ -71,7 +71,7 @@ def _learned(clamp, splits):
         return None
     name, features = read
     size = features.square().sum(1).mean().sqrt()
-    columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1).double()
+    columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1)
     rows = problem.rows(logits)
     rows = rows._replace(logits=rows.logits.cpu().double(), y=rows.y.cpu())
     numbers = fold_numbers(problem, rows, splits)
@@ -130,7 +130,7 @@ def _read(clamp):
     else:
         rows = clamp.rows_held_out
         seen = [(rows, nn.Identity(), problem.logits[rows], 1.0)]
-    features = torch.full((len(problem), n_features), torch.nan)
+    features = torch.full((len(problem), n_features), torch.nan, dtype=torch.float64)
     for rows, perturbation, expected, scale in seen:
         part = problem.take(rows).through(head)
         with features_read(head, name) as read:
@@ -145,7 +145,7 @@ def _read(clamp):
         with torch.no_grad():
             if not is_close(parts_of(head.module)[name](h).cpu(), logits.cpu()):
                 return None
-        features[rows] = scale * h.float().cpu()
+        features[rows] = scale * h.cpu().double()
     return name, features[np.sort(np.concatenate([rows for rows, *_ in seen]))]
 
 
