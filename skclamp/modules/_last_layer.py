@@ -94,10 +94,10 @@ def with_last_layer(head, change):
     """
     network = copy_to_change(head)
     part = parts_of(network).get(change.name)
-    if getattr(getattr(part, "weight", None), "shape", None) != change.weight.shape:
+    if not isinstance(part, nn.Linear) or part.bias is None or part.weight.shape != change.weight.shape:
         raise OtherLayersError(
-            f"estimator must have a linear layer {change.name!r} with a weight of shape {change.weight.shape}, which "
-            f"has learned; got {'none' if part is None else type(part).__name__}"
+            f"estimator must have a linear layer {change.name!r} with a bias and a weight of shape "
+            f"{change.weight.shape}, to which others were fitted; got {'none' if part is None else type(part).__name__}"
         )
     for name, added in (("weight", change.weight), ("bias", change.bias)):
         old = getattr(part, name)

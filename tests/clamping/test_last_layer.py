@@ -128,7 +128,7 @@ def test_a_network_without_the_layer_is_refused(tmp_path):
     found = clamping().fit(X, Y)
     found.save(tmp_path / "found.safetensors")
     other = nn.Sequential(nn.Linear(X.shape[1], int(Y.max()) + 1))
-    with pytest.raises(ValueError, match=r"must have a linear layer '2' with a weight of shape \(\d+, 16\)"):
+    with pytest.raises(ValueError, match=r"must have a linear layer '2' with a bias and a weight of shape \(\d+, 16\)"):
         load(tmp_path / "found.safetensors", other, strict=False)
 
 
