@@ -94,7 +94,7 @@ def load(path, estimator=None, *, strict=True, **params):
         Whether to check that it is the same: of a network, that its layers are of the same classes, with the same
         weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that the arrays in it
         are the same. False lets through what is known to give the same logits, such as a copy in another precision;
-        where features are clamped, it must have these layers by name.
+        where features are clamped, or the last layer has other weights, it must have these layers by name.
     **params
         ``batch_size``, ``device`` or ``verbose``, where they should be others than in `fit`.
 

@@ -317,6 +317,31 @@ def test_clamping_tries_nothing_unasked_on_a_recording():
     assert independent.verdict_.tried
 
 
+class Mirrored(torch.nn.Module):
+    """A view."""
+
+    def forward(self, x):
+        return -x
+
+
+@pytest.mark.parametrize("perturbation", ["auto", None])
+def test_on_a_recording_what_was_asked_for_is_judged_and_nothing_else(perturbation):
+    network, X, y = drive(3)
+    asked = {"max_views": [Mirrored()], "perturbation": perturbation, "random_state": 0}
+    clamping, what = told(NeuralClampingCalibrator(network, **asked).fit, X, y, X_unlabelled=X)
+    assert what == [RECORDING]
+    assert "views need 100 independent samples" in clamping.views_verdict_.reason
+    assert "the network has no batch norm" in clamping.unlabelled_verdict_.reason
+    assert hasattr(clamping, "verdict_") == (perturbation == "auto")
+    alone, _ = told(NeuralClampingCalibrator(network, perturbation=perturbation).fit, X, y)
+    assert not any(hasattr(alone, name) for name in ("output_", "last_layer_"))
+    named = NeuralClampingCalibrator(network, perturbation=perturbation, output=VectorScaling())
+    assert hasattr(told(named.fit, X, y)[0], "output_")
+    groups = np.arange(len(y))
+    independent, _ = told(NeuralClampingCalibrator(network, perturbation=perturbation).fit, X, y, groups=groups)
+    assert any(hasattr(independent, name) for name in ("output_", "last_layer_"))
+
+
 def test_losses_at_places_tell_frames_whose_mean_losses_do_not():
     """As under noise of a sensor."""
     found = []

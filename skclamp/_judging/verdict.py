@@ -44,7 +44,7 @@ class Reason(Enum):
     RANDOM = f"the network draws at random: its gradients and its losses are those of other networks; {_TRIED_BY_NAME}"
     RECORDING = (
         "the order of the samples looks like a recording, and what one recording proves may do harm on another: give "
-        f"groups=..., a name for each sample of what it belongs to. {_TRIED_BY_NAME}"
+        f"groups=..., a name for each sample of what it belongs to; {_TRIED_BY_NAME}"
     )
     ANOTHER_ORDER = (
         "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "

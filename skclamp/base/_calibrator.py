@@ -741,7 +741,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
 
         For whoever runs the network elsewhere, once and for several uses. What `predict_log_proba` makes of the
         inputs, this makes of the network's logits for them; of neural clamping, of its logits for the *perturbed*
-        inputs, averaged over its views: with ``module = calibrator.module_.eval()``, of ``module.averaged_logits(x)``.
+        inputs under the last layer that it has learned, averaged over its views: with
+        ``module = calibrator.module_.eval()``, of ``module.averaged_logits(x)``.
 
         Parameters
         ----------

@@ -104,10 +104,11 @@ class NeuralClampingCalibrator(BaseCalibrator):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
 
     The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``; a perturbation may also act on features within
-    the network. Perturbation and T minimise, on the calibration set, the mean focal loss plus `penalty` times the
-    distance of the perturbation's parameters from the identity. With its defaults it picks the family of the
-    perturbation, proves on held-out folds that it beats temperature scaling, and leaves the inputs as they are where it
-    doesn't; a pool of output maps may take the temperature's place. `REFERENCE_SETTINGS` are the authors'.
+    the network, and its last linear layer may have other weights. Perturbation and T minimise, on the calibration set,
+    the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the identity. With its
+    defaults it picks the family of the perturbation, proves on held-out folds that it beats temperature scaling, and
+    leaves the inputs as they are where it doesn't. A pool of output maps may take the temperature's place.
+    `REFERENCE_SETTINGS` are the authors'.
 
     Parameters
     ----------
@@ -139,12 +140,13 @@ class NeuralClampingCalibrator(BaseCalibrator):
         A list holds other views to choose from, and any of them may join the input as it is: there may be one pass more
         than views. They must keep shapes, treat each sample alike, and learn nothing, and are copied. Of a class at
         each place, logits of views that move places are moved back, by the view's method ``moved_back(logits, x)``.
-    output : "auto", BaseCalibrator or None, default="auto"
+    output : {"auto", "pool"}, BaseCalibrator or None, default="auto"
         What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
-        temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
-        that it wasn't fitted to, as `CalibratorSelector` does. Other weights of the network's last layer may take their
-        place, see the notes. It takes out-of-fold logits: without a guard, below 100 samples, or with a T that isn't
-        refitted, it is the temperature; and of more than 200 classes, or 1e8 samples times squared classes. A map such
+        temperature alone. "pool" is the temperature and other maps, each at the weight that it earns on samples that it
+        wasn't fitted to, as `CalibratorSelector` does. With "auto" other weights of the network's last layer may take
+        their place, see the notes. Both take out-of-fold logits: without a guard, below 100 samples, on a recording, or
+        with a T that isn't refitted, they are the temperature; and of more than 200 classes, or 1e8 samples times
+        squared classes. A map such
         as ``StructuredMatrixScaling()`` takes the temperature's place where its NLL on held-out samples is no higher;
         else it is left out with a warning. Without a guard it isn't judged. Nor is a map with ``label_noise``, since
         labels may be wrong. None is the temperature.
@@ -304,8 +306,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
     Gaussian prior around 0 of three widths: a logit changes by 2, 4 or 8 nats. Each width is fitted without each of
     five folds, and weighs what it earns on that fold, as a map does. The sum takes the maps' place where its NLL out of
     fold is lower, behind a perturbation or, if it is lower by half a standard error, in the place of one that nobody
-    named. No class may lack samples beyond chance, and samples times classes times features are at most 1e8. It takes a
-    pass or two.
+    named. ``output="pool"`` leaves the layer as it is. It is left, too, without a bias; where a network branches on its
+    inputs or ends in anything else, such as a convolution or probabilities; of several labels, a class at each place,
+    or a single logit; where views or `X_unlabelled` were kept; where a class lacks samples beyond chance; and of more
+    than 1e8 samples times classes times features. It takes a pass or two.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with
@@ -363,7 +367,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         "validation_fraction": [Choices("auto"), Interval(Real, 0, 0.5, closed="right"), Splits(), None],
         "training": [Choices("auto", "natural"), TorchTraining],
         "max_epochs": [COUNT],
-        "output": [Choices("auto"), BaseCalibrator, None],
+        "output": [Choices("auto", "pool"), BaseCalibrator, None],
         "input_key": [str, None],
         "random_state": ["random_state"],
         "max_views": [COUNT, list, tuple],
@@ -616,7 +620,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         if X_unlabelled is not None:
             problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
             starts = [(clamp, nothing_tried(Objection(why)))] if why else []
-            if why in (None, Reason.GUESSES):
+            if why in (None, Reason.GUESSES, Reason.RECORDING):
                 learner.progress.begin("unlabelled samples")
                 given = {"X_unlabelled": X_unlabelled, "X_reference": X_reference}
                 starts = learn_unlabelled(
@@ -628,14 +632,17 @@ class NeuralClampingCalibrator(BaseCalibrator):
                     generator=learner.generator,
                 )
                 # What they taught may have the network do better.
-                why = why if starts[0][0].taught is None else None
+                why = None if why is Reason.GUESSES and starts[0][0].taught is not None else why
             decisions["unlabelled samples"] = starts[0][1]
         clamp = starts[0][0]
         if why is not None:
             decisions["perturbation"] = nothing_tried(Objection(why))
-            if most_views > 1:
-                decisions["views"] = decisions["perturbation"]
-            return replace(clamp, splits=[]), decisions
+            # Views were asked for, and stretches of a recording judge what was.
+            if why is not Reason.RECORDING or not views:
+                if most_views > 1:
+                    decisions["views"] = decisions["perturbation"]
+                return replace(clamp, splits=[]), decisions
+            candidates = []
         if candidates or views:
             proposals = []
             drawn = learner.generator.get_state()
@@ -648,7 +655,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
             clamp, decision, settings = proposals[best]
             if starts[best][1] is not None:
                 decisions["unlabelled samples"] = starts[best][1]
-            decisions["perturbation"] = decision
+            decisions.setdefault("perturbation", decision)
             if settings is not None and (decision is None or decision.verdict.accepted):
                 clamp = fit_to_all(clamp, settings, learner, guarded=self._guarded)
         if most_views > 1:
@@ -730,6 +737,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             is_dense = self._outputs.is_dense
             n_rows = len(samples.rows(logits, tried_places(len(samples))).y) if is_dense else len(samples)
             pools = self.output is not None and self._guarded and clamp.splits and self._refits_temperature
+            # Whole parts of a recording are of that recording.
+            pools = pools and not samples.is_recording
             searched = clamp.searched
             n_proving = searched.n_distinct if self._draws_folds else searched.n_weighted
             pools = pools and n_proving >= MIN_SAMPLES
@@ -745,8 +754,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _tries_last_layer(self, clamp):
         """Return whether the last layer may have other weights: maps were judged unasked, of one pass."""
-        judged = clamp.loss is not None and self._output_by_name is None and self._outputs == SOFTMAX
-        return judged and clamp.stage != "views" and clamp.taught is None
+        asked = isinstance(self.output, str) and self.output == "auto" and self._outputs == SOFTMAX
+        return asked and clamp.loss is not None and clamp.stage != "views" and clamp.taught is None
 
     def _splits_of_maps(self, clamp):
         """The user's splits; without them folds of maps, of which a few more are cheap, are drawn."""
@@ -842,6 +851,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
         if hasattr(getattr(self, "output_", None), "label_noise_"):
             yield f"The rate of wrong labels beside it: label_noise_ = {self.output_.label_noise_:.4g}."
             yield from self.output_._of_noise()
+        if hasattr(self, "last_layer_"):
+            layer = self.last_layer_
+            spread = f"standard error {layer.standard_error:.2g}"
+            yield f"These weights lowered the held-out NLL by {-layer.difference:.3g} nats per sample ({spread})."
         if getattr(self, "_undoes", None) is not None:
             sentence = undoing(self._undoes)
             yield f"{sentence[0].upper()}{sentence[1:]}"

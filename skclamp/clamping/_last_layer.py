@@ -4,7 +4,7 @@
 layers is a linear layer.
 """
 
-from contextlib import suppress
+import logging
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +24,8 @@ from ..modules._last_layer import LastLayer, features_read, find_last_layer
 from ..modules._norm_layers import is_close, parts_of, private_copy
 from ._output import fold_numbers
 
+logger = logging.getLogger("skclamp")
+
 # Standard deviations of what the prior has a logit change by, in nats, of features of the mean square 1.
 _SPREADS = 2.0, 4.0, 8.0
 # What the bias is a weight of: an offset of all samples is less of a surprise than one of each feature's own.
@@ -34,7 +36,7 @@ _OPTIONS = {"ftol": 1e-5, "maxiter": 200}
 _CLEARLY = 0.5
 # The weight at which one fold tells whether others are worth a fit: alone a wide prior promises too much.
 _LITTLE = 0.1
-# Samples times classes times features: so many take some ten seconds on one core.
+# Samples times classes times features: so many take some ten to twenty seconds on one core.
 _MAX_PRODUCT = 100_000_000
 
 
@@ -45,23 +47,21 @@ def with_other_last_layer(clamp, decisions, splits, *, unasked):
     does better by more than half a standard error. Layers are fitted to what all but one of the `splits` hold out;
     where there are none, folds are drawn.
     """
-    learned = _learned(clamp, splits)
-    if learned is not None and learned.loss < clamp.loss:
+    learned = _learned(clamp, splits, clamp)
+    if learned is not None and learned.last_layer.difference < 0:
         clamp = learned
-    alone = _learned(clamp.origin, splits) if unasked and clamp.state.identity else None
-    if alone is None:
+    alone = _learned(clamp.origin, splits, clamp) if unasked and clamp.state.identity else None
+    if alone is None or alone.last_layer.difference >= -_CLEARLY * alone.last_layer.standard_error:
         return clamp, decisions
-    problem, losses = alone.tried
-    gained = of_groups(losses - clamp.tried[1], problem.weight.numpy(), problem.units)
-    difference, error, _ = student_below_zero(*gained)
-    if difference >= -_CLEARLY * error:
-        return clamp, decisions
-    why = Objection(Reason.LAST_LAYER_DOES_BETTER, -difference)
+    why = Objection(Reason.LAST_LAYER_DOES_BETTER, -alone.last_layer.difference)
     return alone, decisions | {"perturbation": decisions["perturbation"].refused(dismissed=why)}
 
 
-def _learned(clamp, splits):
-    """The clamp with another last layer in its map's place; None without one that earns a weight out of fold."""
+def _learned(clamp, splits, rival):
+    """The clamp with another last layer in its map's place; None without one that earns a weight out of fold.
+
+    `rival` is a concluded clamp, whose losses of the same samples the layer's are compared with.
+    """
     problem, logits = clamp.judging, clamp.logits
     if not clamp.state.identity:
         problem = clamp.held_out
@@ -70,7 +70,7 @@ def _learned(clamp, splits):
     if read is None:
         return None
     name, features = read
-    size = features.square().sum(1).mean().sqrt()
+    size = np.sqrt(np.average(features.square().sum(1), weights=problem.weight))
     columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1)
     rows = problem.rows(logits)
     rows = rows._replace(logits=rows.logits.cpu().double(), y=rows.y.cpu())
@@ -85,22 +85,22 @@ def _learned(clamp, splits):
         if not k and not _gains(out_of_fold[:, held_out], rows.take(held_out)):
             return None
     weights = weights_of(list(out_of_fold.log_softmax(2)), rows)[0]
-    mixed = pooled(out_of_fold, weights).to(logits.device, at_least_single(logits))
-    solution = problem.solve(mixed, smooth=True)
-    losses = problem.nll(solution.temperature, mixed)
-    loss = float(np.average(losses, weights=problem.weight))
     if not weights.any():
         return None
+    mixed = pooled(out_of_fold, weights).to(logits.device, at_least_single(logits))
+    # At the temperatures of the folds, as maps are judged; the last one has seen all of these.
+    losses = problem.nll(1.0, mixed)
+    gained = of_groups(losses - rival.tried[1], problem.weight.numpy(), problem.units)
     temperature, changes = _fitted(rows, columns)
     change = temperature * sum(weight * each for weight, each in zip(weights, changes, strict=True)).numpy()
     return replace(
         clamp,
-        last_layer=LastLayer(name, change[:, :-1] / size.item(), _CONSTANT * change[:, -1]),
+        last_layer=LastLayer(name, change[:, :-1] / size, _CONSTANT * change[:, -1], *student_below_zero(*gained)[:2]),
         judging=problem,
         logits=temperature * mixed,
-        temperature=temperature * solution.temperature,
+        temperature=temperature * problem.solve(mixed, smooth=True).temperature,
         output=None,
-        loss=loss,
+        loss=float(np.average(losses, weights=problem.weight)),
         tried=(problem, losses),
     )
 
@@ -116,11 +116,12 @@ def _read(clamp):
     """The name of the last linear layer, and what it takes of each sample out of fold; None where there is none."""
     problem = clamp.searched
     name, n_features = "", 0
-    with suppress(Exception):
-        # Networks refuse to be copied or run in as many ways as there are networks.
+    try:
         head = private_copy(problem.backbone.module)
         name = find_last_layer(head, *problem.example_batch())
-        n_features = parts_of(head.module)[name].in_features
+        n_features = 0 if name is None else parts_of(head.module)[name].in_features
+    except Exception as error:  # noqa: BLE001 - networks refuse to be copied or run in as many ways as there are networks
+        logger.info("the last layer stays as it is, since the network can't be copied or run again: %r", error)
     n_features = min(problem.shard.ranks.all_gather_object(n_features))
     if not 0 < len(problem) * problem.logits.shape[1] * n_features <= _MAX_PRODUCT:
         return None

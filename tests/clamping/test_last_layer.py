@@ -1,6 +1,9 @@
 """Other weights of a network's last linear layer: found by what it gives, judged out of fold, deployed as weights."""
 
 import copy
+import logging
+import pickle
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,7 +56,8 @@ def test_weights_that_have_moved_are_found_as_no_map_finds_them():
     assert losses[0] < 0.9 * losses[1]
     assert losses[0] < 0.8 * losses[2]
     assert snapshot(NETWORK) == before
-    assert "other weights of" in found.summary()
+    assert found.last_layer_.difference < -10 * found.last_layer_.standard_error
+    assert re.search(r"other weights of '2', .* lowered the held-out NLL by 0\.\d+ nats", found.summary())
     assert found.cost_ == {"forward": 2.0, "backward": 0.0}
 
 
@@ -95,7 +99,10 @@ def test_it_learns_behind_a_perturbation_at_the_size_that_all_samples_make_of_it
     np.testing.assert_allclose(proba, found.predict_proba(data.X_test), atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"output": None}, {"output": TemperatureScaling()}, {"validation_fraction": None}])
+@pytest.mark.parametrize(
+    "options",
+    [{"output": None}, {"output": "pool"}, {"output": TemperatureScaling()}, {"validation_fraction": None}],
+)
 def test_what_was_asked_for_stays(options):
     assert not hasattr(clamping(**options).fit(X, Y), "last_layer_")
 
@@ -122,6 +129,41 @@ def test_the_module_its_exports_and_files_have_it(tmp_path):
         np.testing.assert_allclose(each(x).softmax(1).detach(), expected, atol=1e-6)
     found.save(tmp_path / "found.safetensors")
     np.testing.assert_array_equal(load(tmp_path / "found.safetensors", NETWORK).predict_proba(X), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(found)).predict_proba(X), expected)
+    logits = module.averaged_logits(x).detach()
+    np.testing.assert_allclose(found.transform_logits(logits), found.predict_log_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rounds_the_weights_once(dtype):
+    fit, test = HALF
+    single = clamping().fit(X[fit], Y[fit])
+    x = torch.from_numpy(X).to(dtype)
+    half = clamping(copy.deepcopy(NETWORK).to(dtype)).fit(x[fit], Y[fit])
+    losses = [log_loss(Y[test], each.predict_proba(given[test])) for each, given in ((single, X), (half, x))]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
+class Unlike(nn.Module):
+    """A network that refuses to be copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = NETWORK
+
+    def forward(self, x):
+        return self.network(x)
+
+    def __deepcopy__(self, memo):
+        raise TypeError("not to be copied")
+
+
+def test_a_network_that_refuses_to_be_copied_keeps_its_layer_and_the_log_says_why(caplog):
+    with caplog.at_level(logging.INFO, logger="skclamp"):
+        found = clamping(Unlike()).fit(X, Y)
+    assert not hasattr(found, "last_layer_")
+    assert "the last layer stays as it is" in caplog.text
+    assert "not to be copied" in caplog.text
 
 
 def test_a_network_without_the_layer_is_refused(tmp_path):
@@ -136,7 +178,7 @@ def test_weights_count_as_repetitions_and_groups_stay_together():
     weight = np.random.default_rng(0).integers(0, 3, 450).astype(float)
     rows = np.repeat(np.arange(450), weight.astype(int))
     weighted, repeated = clamping().fit(X[:450], Y[:450], weight), clamping().fit(X[rows], Y[rows])
-    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=0.02)
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=1e-5)
     groups = np.arange(900) // 30
     by_group = clamping(validation_fraction=GroupKFold(4)).fit(X, Y, groups=groups)
     assert hasattr(by_group, "last_layer_")
