@@ -206,7 +206,7 @@ def test_copies_are_judged_as_what_they_are_copies_of():
         assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("output", ["pool", VectorScaling, 3])
+@pytest.mark.parametrize("output", ["pools", VectorScaling, 3])
 def test_other_outputs_are_refused(output):
     with pytest.raises(ValueError, match="'output' parameter of NeuralClampingCalibrator must be"):
         clamping(output=output).fit(X, Y)
