@@ -8,8 +8,9 @@ from ..metrics._binning import bin_indices, rounded
 
 # Bins that every page offers, beside the comparison's own.
 COUNTS = (*range(1, 21), 25, 30, 40, 50)
-# Finer where networks are most of the time: 0.99 and 0.999 aren't alike.
-THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 1000)), 0.9995, 0.9999)
+# Finer where networks are most of the time, and where rare events are: 0.99 and 0.999 aren't alike.
+_ENDS = (0.0001, 0.0005, *(k / 1000 for k in range(1, 10)))
+THRESHOLDS = (0.0, *_ENDS, *(k / 200 for k in range(2, 199)), *(round(1 - k, 4) for k in reversed(_ENDS)))
 
 
 @dataclass(frozen=True)

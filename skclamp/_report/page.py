@@ -23,7 +23,7 @@ _MAX_PARTS = 50
 # Together they are one module, in this order.
 _SCRIPTS = (
     *("numbers", "charts", "panels", "state", "head", "reliability", "classes", "mistakes"),
-    *("risk", "threshold", "scores", "download", "images", "perturbations", "page"),
+    *("risk", "decision", "threshold", "scores", "download", "images", "perturbations", "page"),
 )
 
 

@@ -18,6 +18,8 @@ from ..metrics import (
     adaptive_expected_calibration_error,
     area_under_risk_coverage,
     bootstrap_interval,
+    calibration_intercept,
+    calibration_slope,
     classwise_calibration_error,
     expected_calibration_error,
 )
@@ -51,6 +53,9 @@ class CalibratorScores:
         Shares of the NLL, and of the Brier score, of the test set's class frequencies that the calibrator saves, as by
         scikit-learn's `d2_log_loss_score` and `d2_brier_score`: 1 at best, 0 for these frequencies. Of several labels a
         sample the mean over those that some samples have and others don't. NaN where all samples are of one class.
+    slope, intercept : float
+        Calibration slope and intercept of the second of two classes; of several labels a sample their means over
+        labels; of more classes NaN.
     auroc : float
         Area under the ROC curve of the confidence as a sign of right answers: how often a right one is surer than a
         wrong one. NaN if there is only one kind. Of several labels a sample each label is an answer, here and in the
@@ -86,6 +91,8 @@ class CalibratorScores:
     ece_floor_quantile: float
     aece: float
     sce: float
+    slope: float
+    intercept: float
     auroc: float
     aurc: float
     aurc_low: float
@@ -193,10 +200,9 @@ class Scoring:
         event = proba.of_event()
         ece = partial(expected_calibration_error, n_bins=n_bins)
         interval = self.interval(ece, y, event)
-        if self.are_labels:
-            sce = float(Rows("labels", y, event).each(ece).mean())
-        else:
-            sce = classwise_calibration_error(y, proba, n_bins=n_bins)
+        sce = self._of_labels(ece, y, event) if self.are_labels else classwise_calibration_error(y, proba, n_bins=n_bins)
+        of_event = (calibration_slope, calibration_intercept) if self.event >= 0 else ()
+        slope, intercept = [self._of_labels(metric, y, event) for metric in of_event] or (float("nan"),) * 2
         area = self.interval(area_under_risk_coverage, y, proba)
         of_rows = log_losses(proba, y)
         distances = brier_losses(proba, y)
@@ -223,6 +229,8 @@ class Scoring:
             "ece_floor_quantile": float(floor_quantile),
             "aece": adaptive_expected_calibration_error(y, event, n_bins=n_bins),
             "sce": sce,
+            "slope": slope,
+            "intercept": intercept,
             "auroc": float(roc_auc_score(known_hits, confidence[self._rows]))
             if 0 < known_hits.mean() < 1
             else float("nan"),
@@ -254,6 +262,10 @@ class Scoring:
         # As predictions have it, 1 where both are as probable.
         proba.top_label = proba.top_label[0], (p[:, 0] >= 0.5).astype(np.int64)
         return proba
+
+    def _of_labels(self, metric, y, event):
+        """A metric of an event, of several labels a sample the mean over labels."""
+        return float(np.nanmean(Rows("labels", y, event).each(metric))) if self.are_labels else metric(y, event)
 
     def _means(self, values):
         """Mean over the rows of each label, or over all of them."""

@@ -18,16 +18,21 @@ from _report_pages import (
     numbers,
     small_comparison,
 )
+from scipy.special import softmax
 from scipy.stats import binomtest
 
 from skclamp import (
+    PlattScaling,
     TemperatureScaling,
     compare_calibrators,
 )
 from skclamp.metrics import (
+    calibration_intercept,
     calibration_noise_floor,
+    calibration_slope,
     classwise_calibration_error,
     expected_calibration_error,
+    net_benefit,
     risk_coverage_curve,
 )
 
@@ -115,6 +120,44 @@ def test_thresholds_show_what_would_have_happened(digits, open_page, threshold):
             kept = interval.low <= confidence.mean() <= interval.high
             assert ("as promised" in shown.text_content()) == kept
         assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
+
+
+def rare(n, seed):
+    """Logits of two classes, twice as sure as they should be, and labels, of which few are events."""
+    rng = np.random.default_rng(seed)
+    log_odds = rng.normal(-3, 1.5, n)
+    return np.column_stack([np.zeros(n), 2 * log_odds]), (rng.random(n) < 1 / (1 + np.exp(-log_odds))).astype(int)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.005, 0.1, 0.5])
+def test_of_two_classes_one_acts_on_the_probability_of_the_second(open_page, threshold):
+    (X, y), (X_test, y_test) = rare(1000, 0), rare(2000, 1)
+    comparison = compare_calibrators(None, X, y, X_test, y_test, calibrators=[PlattScaling()], **FEW)
+    page = open_page(comparison)
+    share = float(page.locator("#cut-value").text_content())
+    assert 0.8 * y_test.mean() < share <= y_test.mean()
+    choose_threshold(page, threshold)
+    assert "P(1)" in page.locator("#cut-caption").text_content()
+    assert page.get_by_text("by chance", exact=True).is_hidden()
+    for row in comparison.rows:
+        proba = (
+            softmax(X_test, 1) if row.name == "uncalibrated" else comparison.calibrators[row.name].predict_proba(X_test)
+        )
+        p = proba[:, 1]
+        acted = p > threshold
+        hits = y_test[acted].sum()
+        interval = binomtest(int(hits), int(acted.sum())).proportion_ci(method="wilson")
+        expected = [acted.sum(), acted.mean(), hits / acted.sum(), interval.low, interval.high, hits, p[acted].sum()]
+        expected += [hits / y_test.sum(), net_benefit(y_test, p, threshold=threshold)]
+        shown = page.locator("#cut-table tbody tr").filter(has=page.get_by_role("rowheader", name=row.name))
+        assert numbers(shown)[0] == pytest.approx(expected, rel=2e-5, abs=1e-6)
+        assert row.slope == pytest.approx(calibration_slope(y_test, p), rel=1e-4)
+        assert row.intercept == pytest.approx(calibration_intercept(y_test, p), rel=1e-3, abs=1e-4)
+    always = net_benefit(y_test, np.ones(len(y_test)), threshold=threshold)
+    assert numbers(page.locator("#right-risk figcaption"))[0][-1] == pytest.approx(always)
+    heads = page.locator("#score-table thead").text_content()
+    assert "slope" in heads
+    assert "intercept" in heads
 
 
 def test_risk_over_coverage_is_the_metrics(digits, open_page):

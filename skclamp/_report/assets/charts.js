@@ -25,10 +25,10 @@ const RIGHT = 10;
 const TOP = 10;
 
 // An area with its own two scales, in pixels.
-function area(width, top, height, yMax) {
-  const x = linear([0, 1], [LEFT, width - RIGHT]);
+function area(width, top, height, yMax, xTicks = [0, 0.2, 0.4, 0.6, 0.8, 1]) {
+  const x = linear([0, xTicks.at(-1)], [LEFT, width - RIGHT]);
   const y = linear([0, yMax], [top + height, top]);
-  return { x, y, top, bottom: top + height, left: LEFT, right: width - RIGHT };
+  return { x, y, xTicks, top, bottom: top + height, left: LEFT, right: width - RIGHT };
 }
 
 function yAxis({ y, left, right }, ticks, format) {
@@ -38,14 +38,14 @@ function yAxis({ y, left, right }, ticks, format) {
   ]);
 }
 
-function xAxis({ x, bottom }, label) {
-  const ticks = [0, 0.2, 0.4, 0.6, 0.8, 1].map((tick) => [
+function xAxis({ x, xTicks, bottom, left, right }, label) {
+  const ticks = xTicks.map((tick) => [
     draw("line", { class: "axis", x1: x(tick), x2: x(tick), y1: bottom, y2: bottom + 4 }),
-    draw("text", { class: "tick", x: x(tick), y: bottom + 17, "text-anchor": "middle" }, tick.toString()),
+    draw("text", { class: "tick", x: x(tick), y: bottom + 17, "text-anchor": "middle" }, +tick.toFixed(4)),
   ]);
-  const middle = (x(0) + x(1)) / 2;
+  const middle = (left + right) / 2;
   return [
-    draw("line", { class: "axis", x1: x(0), x2: x(1), y1: bottom, y2: bottom }),
+    draw("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }),
     ticks,
     draw("text", { class: "label", x: middle, y: bottom + 36, "text-anchor": "middle" }, label),
   ];
@@ -168,20 +168,27 @@ function markBin(svg, width, bin) {
   mark.setAttribute("width", right - left + 2);
 }
 
-// Errors observed and expected among the accepted, over every threshold, above the coverage.
+// Of a rare event the thresholds that anything is above, else all.
+const thresholdTicks = (shown, chosen) =>
+  Math.max(chosen, ...shown.map((point) => point.threshold)) < 0.5
+    ? roundTicks(Math.max(chosen, ...shown.map((point) => point.threshold)))
+    : undefined;
+
+// Errors, or events, observed and expected above every threshold, over the share that is there.
 function thresholdDiagram(width, points, chosen, words) {
   const shown = points.filter((point) => point.count > 0);
-  const most = Math.max(...shown.map((point) => Math.max(1 - point.accuracy, 1 - point.confidence)), 0.001);
-  const ticks = roundTicks(1.1 * most);
-  const diagram = area(width, TOP, Math.round(Math.min(width * 0.5, 240)), ticks.at(-1));
-  const strip = area(width, diagram.bottom + 14, 64, 1);
+  const most = Math.max(...shown.map((point) => Math.max(rateOf(point.accuracy), rateOf(point.confidence))), 0.001);
+  const ticks = roundTicks(Math.min(1.1 * most, 1));
+  const xTicks = thresholdTicks(shown, chosen);
+  const diagram = area(width, TOP, Math.round(Math.min(width * 0.5, 240)), ticks.at(-1), xTicks);
+  const strip = area(width, diagram.bottom + 14, 64, 1, xTicks);
   const line = (value) => path(shown.map((point) => [diagram.x(point.threshold), diagram.y(value(point))]));
   const top = (value) => diagram.y(Math.min(value, ticks.at(-1)));
   const band = [
-    ...shown.map((point) => [diagram.x(point.threshold), top(1 - point.low)]),
-    ...shown.map((point) => [diagram.x(point.threshold), top(1 - point.high)]).reverse(),
+    ...shown.map((point) => [diagram.x(point.threshold), top(rateOf(point.low))]),
+    ...shown.map((point) => [diagram.x(point.threshold), top(rateOf(point.high))]).reverse(),
   ];
-  const covered = points.map((point) => [strip.x(point.threshold), strip.y(point.coverage)]);
+  const covered = points.filter((point) => point.threshold <= strip.xTicks.at(-1)).map((point) => [strip.x(point.threshold), strip.y(point.coverage)]);
   const at = diagram.x(chosen);
   return canvasOf(
     width,
@@ -189,15 +196,46 @@ function thresholdDiagram(width, points, chosen, words) {
     words.label,
     yAxis(diagram, ticks, percent),
     draw("path", { class: "band", d: `${path(band)}Z` }),
-    draw("path", { class: "expected", d: line((point) => 1 - point.confidence) }),
-    draw("path", { class: "observed", d: line((point) => 1 - point.accuracy) }),
+    draw("path", { class: "expected", d: line((point) => rateOf(point.confidence)) }),
+    draw("path", { class: "observed", d: line((point) => rateOf(point.accuracy)) }),
     yAxis(strip, [0, 1], percent),
     draw("path", {
       class: "coverage",
       d: `${path([...covered, [covered.at(-1)[0], strip.bottom], [strip.x(0), strip.bottom]])}Z`,
     }),
-    xAxis(strip, "threshold of confidence"),
+    xAxis(strip, words.x),
     draw("line", { class: "cut", x1: at, x2: at, y1: diagram.top, y2: strip.bottom }),
+  );
+}
+
+// Net benefit over the threshold, beside that of acting always, down to as far below 0 as tells that it is below.
+function decisionDiagram(width, points, always, chosen, words) {
+  const shown = points.filter((point) => point.count > 0);
+  const ticks = roundTicks(1.1 * Math.max(...points.map((point) => point.benefit), always[0].benefit, 0.001));
+  const xTicks = thresholdTicks(shown, chosen);
+  const diagram = area(width, TOP, Math.round(Math.min(width * 0.5, 240)), ticks.at(-1), xTicks);
+  const least = -ticks.at(-1) / 4;
+  diagram.y = linear([least, ticks.at(-1)], [diagram.bottom, diagram.top]);
+  const within = (own) =>
+    own.filter((point) => point.benefit >= least && point.threshold <= diagram.xTicks.at(-1));
+  const line = (own) => path(within(own).map((point) => [diagram.x(point.threshold), diagram.y(point.benefit)]));
+  const at = diagram.x(chosen);
+  return canvasOf(
+    width,
+    diagram.bottom + 42,
+    words.label,
+    yAxis(diagram, ticks, percent),
+    draw("line", {
+      class: "diagonal",
+      x1: diagram.left,
+      x2: diagram.right,
+      y1: diagram.y(0),
+      y2: diagram.y(0),
+    }),
+    draw("path", { class: "expected", d: line(always) }),
+    draw("path", { class: "observed", d: line(points) }),
+    xAxis(diagram, words.x),
+    draw("line", { class: "cut", x1: at, x2: at, y1: diagram.top, y2: diagram.bottom }),
   );
 }
 

@@ -126,6 +126,10 @@ function acceptedOf(series, edges, threshold) {
   };
 }
 
+// What acting above a threshold brings a sample, in right actions: a wrong one costs the odds (Vickers and Elkin, 2006).
+const netBenefitOf = ({ hits, observed }, series, threshold) =>
+  (hits - (observed * threshold) / (1 - threshold)) / series.nSamples;
+
 // Coverage and risk from the most confident answers on, cell by cell.
 function riskPointsOf(series) {
   let [count, hits] = [0, 0];

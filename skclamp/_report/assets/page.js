@@ -40,7 +40,7 @@ function syncControls() {
   $("bins").setAttribute("aria-valuetext", plural(state.nBins, "bin"));
   $("cut").value = data.thresholds.indexOf(state.threshold);
   $("cut-value").replaceChildren(state.threshold.toString());
-  $("cut").setAttribute("aria-valuetext", `a confidence of ${state.threshold}`);
+  $("cut").setAttribute("aria-valuetext", `a ${CUT.of} of ${state.threshold}`);
   $("legend-accuracy").replaceChildren(isTop() ? "accuracy" : shareName);
   $("legend-few").replaceChildren(`fewer than ${FEW} ${counted()}s`);
 }
@@ -114,9 +114,12 @@ function watchWidth() {
   }).observe(frames.left.plot);
 }
 
-// What is said of classes or of labels alone.
+// What is said of classes or of labels alone, and of what one does above a threshold.
 for (const part of document.querySelectorAll("[data-of]")) {
   part.hidden = (part.dataset.of === "labels") !== data.areLabels;
+}
+for (const part of document.querySelectorAll("[data-above]")) {
+  part.hidden = (part.dataset.above === "acts") !== acts;
 }
 buildTheme();
 buildControls();

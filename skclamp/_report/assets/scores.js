@@ -36,6 +36,14 @@ const COLUMNS = [
   },
   { head: "AECE %", of: (row) => row.aece, cell: (row) => tellPercent(row.aece) },
   { head: data.areLabels ? "mean ECE of labels %" : "SCE %", of: (row) => row.sce, cell: (row) => tellPercent(row.sce, 3) },
+  ...[
+    ["slope", "slope"],
+    ["intercept", "intercept"],
+  ].flatMap(([head, name]) =>
+    data.rows.every((row) => row[name] === null)
+      ? []
+      : { head, of: (row) => row[name] ?? Infinity, cell: (row) => (row[name] === null ? "–" : tell(row[name], digits(row[name], 2))) },
+  ),
   {
     head: "AUROC %",
     down: true,

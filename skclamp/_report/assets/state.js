@@ -8,6 +8,10 @@ const edges = edgesOf(data);
 if (!("DecompressionStream" in globalThis)) $("lead").replaceChildren("This page needs a browser of 2023 or later.");
 const methods = await unpack(data);
 const names = data.rows.map((row) => row.name);
+// Of two classes one acts on the second one's probability: a rare event is hardly ever the most probable class.
+const acts = data.event > 0 && !data.areLabels;
+const cutSeries = (method) => methods[method][acts ? data.event + 1 : 0];
+const eventShare = acts ? sum(cutSeries(0).hits) / data.nSamples : null;
 // Where an event is -1 it is that the most probable class is right; else the class of this index. Of several labels a
 // sample the first event is those of all of them.
 const state = {
@@ -15,7 +19,7 @@ const state = {
   right: names[0] === "uncalibrated" ? Math.min(1, names.length - 1) : 0,
   event: data.event,
   nBins: data.counts.includes(data.nBins) ? data.nBins : data.counts.at(-1),
-  threshold: 0.9,
+  threshold: acts ? data.thresholds.findLast((threshold) => threshold <= eventShare) : 0.9,
   bin: null,
 };
 state.mistaken = state.right;
