@@ -282,7 +282,13 @@ class CalibratorComparison:
             If `wide` isn't True or False.
         """
         if check_flag(wide, "wide"):
-            table = tabulate([asdict(row) for row in self.rows], headers="keys", floatfmt=".4f")
+            rows = [asdict(row) for row in self.rows]
+            # Slope and intercept are of an event.
+            rows = [
+                {name: own for name, own in row.items() if any(each[name] == each[name] for each in rows)}
+                for row in rows
+            ]
+            table = tabulate(rows, headers="keys", floatfmt=".4f")
             if self.parts:
                 table += f"\n\n{tabulate(list(self._rows_of_parts()), headers='keys', floatfmt='.4f')}"
             return f"{table}\n\n{textwrap.fill(self._notes(), 120)}"

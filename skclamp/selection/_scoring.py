@@ -200,7 +200,9 @@ class Scoring:
         event = proba.of_event()
         ece = partial(expected_calibration_error, n_bins=n_bins)
         interval = self.interval(ece, y, event)
-        sce = self._of_labels(ece, y, event) if self.are_labels else classwise_calibration_error(y, proba, n_bins=n_bins)
+        sce = (
+            self._of_labels(ece, y, event) if self.are_labels else classwise_calibration_error(y, proba, n_bins=n_bins)
+        )
         of_event = (calibration_slope, calibration_intercept) if self.event >= 0 else ()
         slope, intercept = [self._of_labels(metric, y, event) for metric in of_event] or (float("nan"),) * 2
         area = self.interval(area_under_risk_coverage, y, proba)

@@ -45,7 +45,7 @@ def test_tells_the_comparison(digits, tmp_path):
     comparison, _, y = digits
     data = read_page(comparison, tmp_path / "report.html").data
     for row, own in zip(data["rows"], comparison.rows, strict=True):
-        assert row == {**asdict(own), "group": row["group"]}
+        assert row == {**asdict(own), "slope": None, "intercept": None, "group": row["group"]}
     assert data["classNames"] == [str(k) for k in range(10)]
     assert (data["nSamples"], data["nClasses"], data["nBins"]) == (len(y), 10, 12)
     assert data["event"] == -1, "the most probable class"
