@@ -16,16 +16,18 @@ def line_after(ax, gid):
     return {**LINE, "color": COLORS[n_before % len(COLORS)], "linestyle": STYLES[n_before % len(STYLES)], "gid": gid}
 
 
-def new_axes(n_panels=1, n_columns=1, *, size):
-    """Axes of a new figure for some panels of one size, row by row."""
+def new_axes(n_panels=1, n_columns=1, *, size, heights=None):
+    """Axes of a new figure for some panels of one size, row by row; `heights` are the rows' parts of it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError("drawing needs matplotlib: pip install 'skclamp[plot]'") from error
     n_columns = min(n_panels, n_columns)
     n_rows = -(-n_panels // n_columns)
-    figure = plt.figure(figsize=(size[0] * n_columns, size[1] * n_rows), layout="constrained")
-    return np.array([figure.add_subplot(n_rows, n_columns, place + 1) for place in range(n_panels)])
+    heights = [1.0] * n_rows if heights is None else heights
+    figure = plt.figure(figsize=(size[0] * n_columns, size[1] * sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(n_rows, n_columns, height_ratios=heights)
+    return np.array([figure.add_subplot(grid[place]) for place in range(n_panels)])
 
 
 def is_drawn_on(ax):

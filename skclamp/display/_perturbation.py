@@ -191,7 +191,10 @@ class PerturbationDisplay:
             *view_panels(self.views, self.view_weights),
             *history_panels(self.history),
         ]
-        self.axes_ = new_axes(len(drawn), n_columns, size=(2.6, 2.5))
+        rows = [drawn[start : start + n_columns] for start in range(0, len(drawn), n_columns)]
+        # Two images side by side are half as high.
+        heights = [0.5 if all(panel.kind == "photo" for panel in row) else 1.0 for row in rows]
+        self.axes_ = new_axes(len(drawn), n_columns, size=(2.6, 2.5), heights=heights)
         self.figure_ = self.axes_[0].figure
         for panel, ax in zip(drawn, self.axes_, strict=True):
             DRAWN[panel.kind](ax, **panel.content)

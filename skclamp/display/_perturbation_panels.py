@@ -109,9 +109,11 @@ def _curve_panel(name, block, names, input_range):
 
 
 def history_panels(history):
-    """Yield loss, and T where it was recorded, of each epoch; none without epochs."""
+    """Yield loss, and T of an optimiser of torch, of each epoch; none without epochs."""
     recorded = history[-1] if history else ()
-    for title, known in (("training", ("train_loss", "valid_loss")), ("temperature", ("temperature",))):
+    # Of a natural step T is that of the few samples that it was tried on.
+    of_torch = [("temperature", ("temperature",))] if "step" not in recorded else []
+    for title, known in [("training", ("train_loss", "valid_loss")), *of_torch]:
         keys = [key for key in known if key in recorded]
         if keys:
             yield Panel(title, "history", {"history": history, "keys": keys})
