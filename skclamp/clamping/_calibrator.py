@@ -144,9 +144,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
         What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
         temperature alone. "pool" is the temperature and other maps, each at the weight that it earns on samples that it
         wasn't fitted to, as `CalibratorSelector` does. With "auto" other weights of the network's last layer may take
-        their place, see the notes. Both take out-of-fold logits: without a guard, below 100 samples, on a recording, or
-        with a T that isn't refitted, they are the temperature; and of more than 200 classes, or 1e8 samples times
-        squared classes. A map such
+        their place, see the notes. Both take out-of-fold logits: without a guard, below 100 samples that have one class
+        each, on a recording, or with a T that isn't refitted, they are the temperature; and of more than 200 classes,
+        or 1e8 samples times squared classes. A map such
         as ``StructuredMatrixScaling()`` takes the temperature's place where its NLL on held-out samples is no higher;
         else it is left out with a warning. Without a guard it isn't judged. Nor is a map with ``label_noise``, since
         labels may be wrong. None is the temperature.
@@ -741,7 +741,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             pools = pools and not samples.is_recording
             searched = clamp.searched
             n_proving = searched.n_distinct if self._draws_folds else searched.n_weighted
-            pools = pools and n_proving >= MIN_SAMPLES
+            # The places of a few samples teach the maps enough.
+            pools = pools and (is_dense or n_proving >= MIN_SAMPLES)
             if not (pools and suits_pool(n_rows, logits.shape[1])):
                 return clamp
         if not (moved or joins_views):
