@@ -146,10 +146,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
         wasn't fitted to, as `CalibratorSelector` does. With "auto" other weights of the network's last layer may take
         their place, see the notes. Both take out-of-fold logits: without a guard, below 100 samples that have one class
         each, on a recording, or with a T that isn't refitted, they are the temperature; and of more than 200 classes,
-        or 1e8 samples times squared classes. A map such
-        as ``StructuredMatrixScaling()`` takes the temperature's place where its NLL on held-out samples is no higher;
-        else it is left out with a warning. Without a guard it isn't judged. Nor is a map with ``label_noise``, since
-        labels may be wrong. None is the temperature.
+        or 1e8 samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the temperature's place
+        where its NLL on held-out samples is no higher; else it is left out with a warning. Without a guard it isn't
+        judged. Nor is a map with ``label_noise``, since labels may be wrong. None is the temperature.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds. A number is the part that each holds out, at most a
         half: 0.5 is two folds, 0.2 five. The samples draw them, whatever their order and `random_state`. None trains on
