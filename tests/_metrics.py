@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from _templates import template
 
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
@@ -63,7 +64,7 @@ THRESHOLDED = {
     "smooth, thresholded": partial(smooth_calibration_error, threshold=0.5),
     "ks, thresholded": partial(ks_calibration_error, threshold=0.5),
 }
-PROPER = {"nll": negative_log_likelihood, "brier": brier_score}
+PROPER = {"nll": negative_log_likelihood, "brier": brier_score, "to copy": template("metric_full").spherical_score}
 RANKED = {"aurc": area_under_risk_coverage}
 DECOMPOSED = {
     "calibration, nll": part_of("calibration", "log_loss", "temperature"),

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from _small_networks import logits
+from _templates import template
 
 import skclamp
 from skclamp import (
@@ -100,7 +101,15 @@ KNOWN = {
     "VectorScaling": {"changes_predictions": MIXES},
     "VennAbersCalibration": BINS,
 }
+# What people copy.
+COPIED = {
+    "a map to copy, simple": OutputMap(template("map_simple").LogitScaling, warns=frozenset()),
+    "a map to copy, full": OutputMap(
+        template("map_full").BiasCorrectedTemperatureScaling, MIXES, frozenset({"all wrong"}), 100
+    ),
+}
 FURTHER = {
+    **COPIED,
     "focal temperature": OutputMap(partial(TemperatureScaling, gamma=1.0)),
     "quantile binning": OutputMap(partial(HistogramBinning, strategy="quantile"), **BINS),
     "order-preserving": OutputMap(partial(IntraOrderPreservingCalibration, variant="order-preserving")),

@@ -30,6 +30,8 @@ PARAMETRIC = {
     "StructuredVectorScaling": 2 * 4,
     "TemperatureScaling": 1,
     "VectorScaling": 2 * 4,
+    "a map to copy, full": 1 + 4,
+    "a map to copy, simple": 1,
     "focal temperature": 1,
     "order-preserving": 1 + 10 * (4 + 4 + 1) + 3 * (10 + 1),
 }

@@ -4,6 +4,7 @@ import pytest
 import torch
 from _families import PERTURBATIONS
 from _problems import moved
+from _templates import template
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TorchTraining
@@ -18,8 +19,11 @@ FITTING = {
     "color": {"sequence", "image", "volume"},
     "filter": {"sequence", "image"},
     "grid": {"sequence", "image"},
+    "to copy": SHAPES,
 }
-PAIRS = [(name, shape) for name in PERTURBATIONS for shape in SHAPES]
+COPIED = {"to copy": template("family_full").GammaPerturbation}
+FAMILIES = {**PERTURBATIONS, **COPIED}
+PAIRS = [(name, shape) for name in FAMILIES for shape in SHAPES]
 
 
 def batch(shape, n_samples=4):
@@ -31,9 +35,9 @@ def test_each_family_keeps_its_promises_on_the_shapes_that_it_takes(name, shape)
     """It starts as the identity, keeps shapes, treats samples alike, has gradients, and float32 for half precision."""
     if shape not in FITTING[name]:
         with pytest.raises(ValueError, match=f"perturbation='{name}' needs a channel axis and .* got inputs"):
-            PERTURBATIONS[name](SHAPES[shape])
+            FAMILIES[name](SHAPES[shape])
         return
-    perturbation, x = PERTURBATIONS[name](SHAPES[shape]), batch(shape)
+    perturbation, x = FAMILIES[name](SHAPES[shape]), batch(shape)
     torch.testing.assert_close(perturbation(x), x, rtol=0, atol=1e-6)
     (perturbation(x) * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
     assert all(parameter.grad.any() for parameter in perturbation.parameters())
