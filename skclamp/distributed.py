@@ -164,9 +164,9 @@ def sharded(group=None):
 
     Every process of the group calls the same ``fit`` with its own samples, for instance under ``torchrun``. All end
     with the same perturbation, temperature and verdict: those of one process on all the samples, rank after rank, but
-    for rounding. Calibrators gather the logits of all samples; neural clamping those of each pass and, for steps
-    along natural gradients, each sample's gradients with respect to the perturbation, but never inputs. Predictions are
-    each process's own affair.
+    for rounding. Calibrators gather the logits of all samples. Neural clamping those of each pass and, for steps along
+    natural gradients, each sample's gradients with respect to the perturbation, but never inputs. Predictions are each
+    process's own affair.
 
     Parameters
     ----------

@@ -45,8 +45,8 @@ class InterruptedFitWarning(NotConvergedWarning):
 class CalibrationSetWarning(CalibrationWarning):
     """The calibration set holds too little for what is asked of it, or isn't what it is taken for.
 
-    Too few samples, classes or distinct scores; labels in another order than the columns; probabilities or features
-    taken for logits; inputs on another scale; outputs that are no better than guesses. `fit` gives one warning of all
+    Too few samples, classes or distinct scores. Labels in another order than the columns. Probabilities or features
+    taken for logits. Inputs on another scale. Outputs that are no better than guesses. `fit` gives one warning of all
     that it sees: with a cause that the data show, or else with the likely causes, the likeliest first. The guide says
     what is looked for: see "What is noticed" of "Data as it comes".
     """
@@ -55,10 +55,10 @@ class CalibrationSetWarning(CalibrationWarning):
 class TrainingDataWarning(CalibrationSetWarning):
     """The calibration set may be what trained the network.
 
-    Given by `fit` where a fitted estimator is right on each of at least 500 samples. Their error rate is then below
-    0.6 % with 95 % confidence, and how sure to be of errors can't be learned from them. An easy problem looks the same:
+    Given by `fit` where a fitted estimator is right on each of at least 500 samples. Their error rate is then below 0.6
+    % with 95 % confidence, and how sure to be of errors can't be learned from them. An easy problem looks the same:
     only whoever split the data knows. So do a few errors that are near misses, at a temperature far on the sure side,
-    as those of trees are in training. Other training data with a few errors can't be told by themselves, and pass;
+    as those of trees are in training. Other training data with a few errors can't be told by themselves, and pass.
     `compare_calibrators`, which has a test set, tells them by the two accuracies.
     """
 

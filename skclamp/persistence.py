@@ -92,9 +92,9 @@ def load(path, estimator=None, *, strict=True, **params):
         for a monitor, what it watches. None for a calibrator, or a monitor, of logits.
     strict : bool, default=True
         Whether to check that it is the same: of a network, that its layers are of the same classes, with the same
-        weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that the arrays in it
-        are the same. False lets through what is known to give the same logits, such as a copy in another precision;
-        where features are clamped, or the last layer has other weights, it must have these layers by name.
+        weights and buffers bit by bit, and its outputs read in the same way. Of a classifier, that the arrays in it are
+        the same. False lets through what is known to give the same logits, such as a copy in another precision. Where
+        features are clamped, or the last layer has other weights, it must have these layers by name.
     **params
         ``batch_size``, ``device`` or ``verbose``, where they should be others than in `fit`.
 
@@ -109,8 +109,8 @@ def load(path, estimator=None, *, strict=True, **params):
     FileNotFoundError
         If there is no such file.
     ValueError, TypeError
-        If the file isn't a calibrator's, is damaged or of another format, or needs a class that isn't imported; if the
-        network is another; if a parameter breaks a rule.
+        If the file isn't a calibrator's, is damaged or of another format, or needs a class that isn't imported. If the
+        network is another. If a parameter breaks a rule.
     ImportError
         If safetensors isn't installed: ``pip install "skclamp[save]"``.
 

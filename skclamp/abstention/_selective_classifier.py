@@ -61,7 +61,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     estimator : classifier
         Whose answers they are: a calibrator of this package, or any classifier of scikit-learn's kind with
         ``predict_proba``. A fitted one is frozen and shared by reference: give `fit` samples that it hasn't seen. One
-        that isn't fitted is fitted to all the samples; what clones say of samples that they haven't seen, as `cv` folds
+        that isn't fitted is fitted to all the samples. What clones say of samples that they haven't seen, as `cv` folds
         them, sets the threshold.
     target_risk : float, default=0.1
         Bound on the mean loss of answered samples: the share of wrong ones or, with `costs`, the mean cost.
@@ -140,11 +140,11 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     about independent of them. Groups whose samples share a score, as duplicates do, are answered as one, and keep the
     exact test: a group's loss is its largest one.
 
-    Samples of equal inputs count as one; so do those of equal scores that are
-    given in the inputs' place, unless their labels differ as those of independent samples do.
+    Samples of equal inputs count as one. So do those of equal scores that are given in the inputs' place, unless their
+    labels differ as those of independent samples do.
 
     The bound speaks of the mean over what is answered, not of each class or each input. It doesn't hold for inputs of
-    another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones alone; an
+    another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones alone. An
     estimator that other samples would make quite another, such as a single tree, may break it often.
 
     References
@@ -201,7 +201,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         Parameters
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            Inputs of the estimator, of which it hasn't seen any; of one that isn't fitted, an array.
+            Inputs of the estimator, of which it hasn't seen any. Of one that isn't fitted, an array.
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -118,13 +118,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     device : str or torch.device, default=None
         Where a network runs: by default where it is, elsewhere a copy of it.
     batch_size : "auto" or int, default="auto"
-        Samples a forward pass of a network; of a DataLoader its own batch size counts. "auto" is 64; on a CPU, which
+        Samples a forward pass of a network; of a DataLoader its own batch size counts. "auto" is 64. On a CPU, which
         takes longer for many at a time, fewer where they are large, such as 16 images of 224 x 224 in colour.
     ignore_index : int, default=-100
         The label of a place that isn't known, such as a pixel between objects, where y has a class at each place of a
         sample.
     verbose : int or "auto", default="auto"
-        "auto" shows a progress bar after five seconds of work, where a terminal or a notebook listens; 0 shows nothing;
+        "auto" shows a progress bar after five seconds of work, where a terminal or a notebook listens. 0 shows nothing.
         1 shows a bar at once, whoever listens.
 
     Attributes
@@ -138,7 +138,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     classes_ : ndarray of shape (n_classes,)
         Names of the classes, in the order of the columns.
     n_features_in_ : int
-        Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset, or y is of places.
+        Second dimension of X in `fit`. Not set where X has more than two, or is a dict or a Dataset, or y is of places.
     least_probability_ : float
         What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
         don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, it is half of the least
@@ -147,11 +147,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         bins and ranks, which take no logarithm.
     parts_ : dict of str, int, float or bool to dict
         Only where `fit` was given ``by``. Of each part with weight "n_samples", of how many independent samples it is,
-        the "difference" of its mean NLL from that of a temperature of its own, in nats, and its "standard_error"; and
+        the "difference" of its mean NLL from that of a temperature of its own, in nats, and its "standard_error". And
         "loses", whether this is by more than 0.01 nats, and than chance makes of the worst part: in Student's test at
         2.5 % over the number of parts. The temperature is fitted to one half of the part's samples and judged on the
-        other, each in turn; of fewer than 20 samples the difference and its error are NaN. The NLL is that of clamping
-        held out, as "held_out" says, where folds judged what is kept; of other calibrators that of the samples they
+        other, each in turn. Of fewer than 20 samples the difference and its error are NaN. The NLL is that of clamping
+        held out, as "held_out" says, where folds judged what is kept. Of other calibrators that of the samples they
         learned from.
 
     Examples
@@ -216,15 +216,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             Inputs of the estimator, first axis the samples; or, without an estimator, logits (probabilities, if
             ``response`` says so) of shape (n_samples, n_classes). A logit of -inf, an array's or a network's, says that
-            the sample doesn't have the class, as masked actions are; its probability is then exactly 0, or the
-            calibrator says that it takes none. A network that takes several inputs by name,
-            ``network(**X)``, has them in a dict of arrays. A Dataset yields inputs, such dicts, or pairs of either and
-            a label; what else an item holds, such as a weight, is left aside. Hugging Face's data sets and skorch's
-            SliceDataset are Datasets too. A dict's "labels" or "label" are labels. A DataLoader stands for its Dataset,
-            read in its own order with the loader's batch size, collate_fn, pinned memory and workers; it may shuffle
-            where nothing else goes by the order. An IterableDataset is gone through once, which all calibrators can do
-            but those that perturb the input. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's
-            SliceDataset, a dict in its SliceDict.
+            the sample doesn't have the class, as masked actions are. Its probability is then exactly 0, or the
+            calibrator says that it takes none. A network that takes several inputs by name, ``network(**X)``, has them
+            in a dict of arrays. A Dataset yields inputs, such dicts, or pairs of either and a label; what else an item
+            holds, such as a weight, is left aside. Hugging Face's data sets and skorch's SliceDataset are Datasets too.
+            A dict's "labels" or "label" are labels. A DataLoader stands for its Dataset, read in its own order with the
+            loader's batch size, collate_fn, pinned memory and workers. It may shuffle where nothing else goes by the
+            order. An IterableDataset is gone through once, which all calibrators can do but those that perturb the
+            input. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's SliceDataset, a dict in
+            its SliceDict.
         y : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...), default=None
             Class labels. May be left out where X brings them, and must be the same otherwise, or other names for them,
             such as strings for numbers. Or a class at each place of a sample, such as a pixel. Or, of several labels
@@ -739,10 +739,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     def transform_logits(self, logits, **params):
         """Calibrated log-probabilities of logits that were computed before.
 
-        For whoever runs the network elsewhere, once and for several uses. What `predict_log_proba` makes of the
-        inputs, this makes of the network's logits for them; of neural clamping, of its logits for the *perturbed*
-        inputs under the last layer that it has learned, averaged over its views: with
-        ``module = calibrator.module_.eval()``, of ``module.averaged_logits(x)``.
+        For whoever runs the network elsewhere, once and for several uses. What `predict_log_proba` makes of the inputs,
+        this makes of the network's logits for them. Of neural clamping, of its logits for the *perturbed* inputs under
+        the last layer that it has learned, averaged over its views: with ``module = calibrator.module_.eval()``, of
+        ``module.averaged_logits(x)``.
 
         Parameters
         ----------
@@ -835,8 +835,8 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            As `predict`; if there are no labels, not one for each sample, such of another type, or not those that X
-            brings; if places have labels that aren't among ``classes_``, nor ``ignore_index``.
+            As `predict`. If there are no labels, not one for each sample, such of another type, or not those that X
+            brings. If places have labels that aren't among ``classes_``, nor ``ignore_index``.
         """
         if type(self).predict is not BaseCalibrator.predict:
             # One's own calibrator predicts as it likes, and knows nothing of labels.

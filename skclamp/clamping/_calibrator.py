@@ -103,7 +103,7 @@ REFERENCE_SETTINGS = {
 class NeuralClampingCalibrator(BaseCalibrator):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
 
-    The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``; a perturbation may also act on features within
+    The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``. A perturbation may also act on features within
     the network, and its last linear layer may have other weights. Perturbation and T minimise, on the calibration set,
     the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the identity. With its
     defaults it picks the family of the perturbation, proves on held-out folds that it beats temperature scaling, and
@@ -115,9 +115,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
     estimator : torch.nn.Module, skorch.NeuralNet or scikit-learn classifier, default=None
         The trained network, or an initialised skorch net: it is shared, never changed. Of scikit-learn's fitted
         classifiers those that `skclamp.modules.as_module` makes a network of, in float64, most linear ones and
-        MLPClassifier; and Pipelines of the transformers that it knows, which end in one or in a skorch net. Of one that
+        MLPClassifier. And Pipelines of the transformers that it knows, which end in one or in a skorch net. Of one that
         isn't fitted a clone is fitted to one half of the data, and clamped on the other half. `random_state` draws
-        them, stratified by class; equal inputs and `groups` stay whole. Maps such as `TemperatureScaling` cross-fit it,
+        them, stratified by class. Equal inputs and `groups` stay whole. Maps such as `TemperatureScaling` cross-fit it,
         and leave no sample out. It must be given for `fit`: logits without their network are what `VectorScaling`
         calibrates.
     perturbation : str, torch.nn.Module or None, default="auto"
@@ -128,16 +128,16 @@ class NeuralClampingCalibrator(BaseCalibrator):
         "affine" and "curve" apply. "norm" leaves the inputs as they are and clamps features: one gain and one offset
         per channel after each normalisation layer of the network, batch, layer, group, instance and RMS norms alike, at
         no cost in prediction. It is the one for integers, such as tokens, to which nothing can be added. "auto" appends
-        families of the inputs that the gradients ask for, one after another, to a table of many features one alone; and
+        families of the inputs that the gradients ask for, one after another, to a table of many features one alone. And
         "norm" on top of them where folds say so, but not where y has a class at each place. A module that starts as the
         identity, keeps shapes and treats each sample alike is copied. None leaves the inputs as they are; with
         ``output=None`` that is temperature scaling.
     max_views : int or list of torch.nn.Module, default=1
         Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are
-        averaged with weights of least NLL, and kept only where held-out samples, at least 100, prove that they beat
-        one pass; see the notes. Images have for views a flip and shifts by a pixel of 32, with and without the flip;
-        sequences shifts in time; tables none. The axes are taken for (channels, height, width) and (channels, time).
-        A list holds other views to choose from, and any of them may join the input as it is: there may be one pass more
+        averaged with weights of least NLL, and kept only where held-out samples, at least 100, prove that they beat one
+        pass. See the notes. Images have for views a flip and shifts by a pixel of 32, with and without the flip;
+        sequences shifts in time; tables none. The axes are taken for (channels, height, width) and (channels, time). A
+        list holds other views to choose from, and any of them may join the input as it is: there may be one pass more
         than views. They must keep shapes, treat each sample alike, and learn nothing, and are copied. Of a class at
         each place, logits of views that move places are moved back, by the view's method ``moved_back(logits, x)``.
     output : {"auto", "pool"}, BaseCalibrator or None, default="auto"
@@ -145,9 +145,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
         temperature alone. "pool" is the temperature and other maps, each at the weight that it earns on samples that it
         wasn't fitted to, as `CalibratorSelector` does. With "auto" other weights of the network's last layer may take
         their place, see the notes. Both take out-of-fold logits: without a guard, below 100 samples that have one class
-        each, on a recording, or with a T that isn't refitted, they are the temperature; and of more than 200 classes,
+        each, on a recording, or with a T that isn't refitted, they are the temperature. And of more than 200 classes,
         or 1e8 samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the temperature's place
-        where its NLL on held-out samples is no higher; else it is left out with a warning. Without a guard it isn't
+        where its NLL on held-out samples is no higher. Else it is left out with a warning. Without a guard it isn't
         judged. Nor is a map with ``label_noise``, since labels may be wrong. None is the temperature.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds. A number is the part that each holds out, at most a
@@ -155,9 +155,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
         all the data without a guard. How many samples prove something follows from how much they gain; of fewer than 8
         nothing is tried, and the result is temperature scaling. Samples should be independent: neighbours in time on
         both sides of a split prove nothing. Where they aren't, a splitter of scikit-learn says what is held out, such
-        as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of (train,
-        test) positions, which hold out each sample at most once. Equal inputs share a fold and count as one, as each
-        of the `groups` of `fit` does; so do near-copies, such as frames, which are told.
+        as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``. Or an iterable of (train,
+        test) positions, which hold out each sample at most once. Equal inputs share a fold and count as one, as each of
+        the `groups` of `fit` does. So do near-copies, such as frames, which are told.
 
     Attributes
     ----------
@@ -174,12 +174,12 @@ class NeuralClampingCalibrator(BaseCalibrator):
         Whether a perturbation was kept: what "auto" found has to beat temperature scaling beyond chance, and its
         held-out NLL with `output` has to be below that of `output` alone.
     verdict_ : Verdict
-        What the guard found; only where one was asked for. ``accepted`` : bool, which is False below 8 samples;
-        ``reason`` : str; ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
-        procedure, since each fold chooses by itself; ``standard_error`` and ``p_value`` : float, of it; ``tried`` :
-        dict, from each family that a fold fitted to its own difference; ``not_tried`` : dict, from each other family to
-        the reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per
-        sample that half of such sets of samples would have shown; ``folds`` : list of dict, what each fold learned.
+        What the guard found. Only where one was asked for. ``accepted`` : bool, which is False below 8 samples.
+        ``reason`` : str. ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
+        procedure, since each fold chooses by itself. ``standard_error`` and ``p_value`` : float, of it. ``tried`` :
+        dict, from each family that a fold fitted to its own difference. ``not_tried`` : dict, from each other family to
+        the reason. ``n_samples`` : int, held out, each once. ``detectable_gain`` : float or None, the gain of NLL per
+        sample that half of such sets of samples would have shown. ``folds`` : list of dict, what each fold learned.
     {parts_}
     unlabelled_verdict_ : Verdict
         What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
@@ -189,13 +189,13 @@ class NeuralClampingCalibrator(BaseCalibrator):
     view_weights_ : ndarray of shape (n_views,)
         Their weights, which sum to 1.
     views_verdict_ : Verdict
-        What the guard found of the views, against the single one of what was kept before; only where `max_views`
-        allows several passes and a guard was asked for. Its names are those of views.
+        What the guard found of the views, against the single one of what was kept before. Only where `max_views` allows
+        several passes and a guard was asked for. Its names are those of views.
     output_ : BaseCalibrator
         The fitted pool, or the fitted clone of the `output` that was given; only where one takes the temperature's
         place.
     last_layer_ : LastLayer
-        ``name`` of the network's last linear layer, and the arrays that are added to its ``weight`` and ``bias``; only
+        ``name`` of the network's last linear layer, and the arrays that are added to its ``weight`` and ``bias``. Only
         where other weights of it were kept.
     module_ : ClampedModule
         Perturbation, network and temperature or `output_`, as one torch module that yields calibrated logits. It shares
@@ -211,7 +211,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
     n_iter_ : int
         Epochs of the final training; 0 where the mean of folds is kept.
     cost_ : dict
-        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average; with
+        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average. With
         `X_unlabelled` also "unlabelled_forward" and "reference_forward", of its inputs and those of `X_reference`.
 
     Other Parameters
@@ -233,12 +233,12 @@ class NeuralClampingCalibrator(BaseCalibrator):
     training : {"auto", "natural"} or TorchTraining, default="auto"
         "natural" takes full-batch natural-gradient steps with a line search, from the identity and the optimal T.
         "auto" is "natural" up to 512 parameters of the perturbation, and beyond where `penalty` is 0, parameters times
-        samples are at most 2**27, and one of the two at most 5,000; else ``TorchTraining()``, which is Adam. A
+        samples are at most 2**27, and one of the two at most 5,000. Else ``TorchTraining()``, which is Adam. A
         `TorchTraining` is an optimiser of torch in skorch's loop, with its start and its callbacks; the calibrator
         never changes it. The perturbations "auto" and "norm" take natural steps alone. Unless a `TorchTraining` says
-        otherwise, T is solved for exactly at the end: for the NLL, the perturbation held; of logits out of fold where
-        folds judged it. Where they did, and where natural steps learned without a guard, labels are smoothed to
-        1 - 1 / (n_samples + 2), so that a few flawless samples promise no certainty.
+        otherwise, T is solved for exactly at the end: for the NLL, the perturbation held. Of logits out of fold where
+        folds judged it. Where they did, and where natural steps learned without a guard, labels are smoothed to 1 - 1 /
+        (n_samples + 2), so that a few flawless samples promise no certainty.
     device : str or torch.device, default=None
         Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
     batch_size : "auto" or int, default="auto"
@@ -249,19 +249,19 @@ class NeuralClampingCalibrator(BaseCalibrator):
         X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take the products.
     input_key : str, default=None
         The entry of X that is perturbed, where X is a dict or a Dataset of dicts, such as "pixel_values" or
-        "inputs_embeds"; None is the only one. The others go with each sample unchanged. An array X goes to the network
+        "inputs_embeds". None is the only one. The others go with each sample unchanged. An array X goes to the network
         under this name.
     classes : array-like of shape (n_classes,), default=None
         Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
         exactly K distinct labels.
     response : {"auto", "logits", "probabilities"}, default="auto"
-        What the network yields. "auto" follows what is known: logits of a module; of a skorch net what its criterion
-        and nonlinearity say; of a classifier its decision function, if it has one.
+        What the network yields. "auto" follows what is known: logits of a module. Of a skorch net what its criterion
+        and nonlinearity say. Of a classifier its decision function, if it has one.
     {outputs}
     {ignore_index}
     random_state : int, RandomState instance or None, default=None
         Of noise, the order of samples, those that steps are tried on, the parts that choose views, and the half that an
-        estimator is fitted to; None draws anew each time. What your own code draws, such as an augmenting Dataset,
+        estimator is fitted to. None draws anew each time. What your own code draws, such as an augmenting Dataset,
         comes from the global states, as in loops of torch.
     verbose : int or "auto", default="auto"
         At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL. "auto" shows it after five
@@ -288,12 +288,12 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     A natural-gradient step solves for the parameters with the second moments of the per-sample gradients (the empirical
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
-    largest evidence [3]_. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20; of
+    largest evidence [3]_. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20. Of
     several within one nat of it, the one with the fewest parameters. Above 512 parameters of one family the step is a
     ridge regression on the gradients.
 
     Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer [9]_ [10]_. A layer takes part
-    if, on a few samples, other weights have just this effect and a sample's gradients are those that it has alone;
+    if, on a few samples, other weights have just this effect and a sample's gradients are those that it has alone.
     ``summary()`` says of others why not. Predictions take the network's layers as they are then, `module_` as they were
     in the fit. With ``gamma="auto"`` features are tried at a gamma of 0.
 
@@ -305,9 +305,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
     Gaussian prior around 0 of three widths: a logit changes by 2, 4 or 8 nats. Each width is fitted without each of
     five folds, and weighs what it earns on that fold, as a map does. The sum takes the maps' place where its NLL out of
     fold is lower, behind a perturbation or, if it is lower by half a standard error, in the place of one that nobody
-    named. ``output="pool"`` leaves the layer as it is. It is left, too, without a bias; where a network branches on its
-    inputs or ends in anything else, such as a convolution or probabilities; of several labels, a class at each place,
-    or a single logit; where views or `X_unlabelled` were kept; where a class lacks samples beyond chance; and of more
+    named. ``output="pool"`` leaves the layer as it is. It is left, too, without a bias. Where a network branches on its
+    inputs or ends in anything else, such as a convolution or probabilities. Of several labels, a class at each place,
+    or a single logit. Where views or `X_unlabelled` were kept. Where a class lacks samples beyond chance. And of more
     than 1e8 samples times classes times features. It takes a pass or two.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512

@@ -55,8 +55,8 @@ class TorchTraining(BaseEstimator):
     optimizer : {"adam", "sgd"}, class or functools.partial, default="adam"
         A subclass of torch.optim.Optimizer also will do; a partial of one sets arguments other than `lr`.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
-        Where the perturbation starts: at the identity; there plus normal noise of standard deviation `init_scale` on
-        each parameter; there plus the mean gradient, with respect to the parameter, of the summed logits over T; or at
+        Where the perturbation starts: at the identity. There plus normal noise of standard deviation `init_scale` on
+        each parameter. There plus the mean gradient, with respect to the parameter, of the summed logits over T. Or at
         an array of the parameter's shape, such as a delta. The last two are for perturbations of one parameter, such as
         "full" and "channel".
     init_scale : float, default=0.001

@@ -59,7 +59,7 @@ class PriorShiftCorrection(BaseCalibrator):
     changed for another reason, such as a darker picture, would mislead it. Two tests therefore guard it. The mean
     probabilities must differ from those of the labelled samples by more than the errors of both allow. And each class's
     probability, and the largest one, must be distributed as in a mixture of the labelled samples' classes, as they are
-    where the classes look as they did; where they aren't, `adapt` warns. Where a test fails or there are too few
+    where the classes look as they did. Where they aren't, `adapt` warns. Where a test fails or there are too few
     samples for it, probabilities stay those of `fit`. They do as well, with another warning, where classes aren't as
     probable on average as the labels have them: see Notes.
 
@@ -70,7 +70,7 @@ class PriorShiftCorrection(BaseCalibrator):
     {estimator} A fitted calibrator of this package takes the temperature's place: its probabilities are corrected.
         One that isn't fitted is cloned and fitted to the same samples; the classifier in it must be fitted.
     priors : array-like of shape (n_classes,) or dict, default=None
-        Class frequencies of the deployment, in the order of ``classes_``, that sum to 1; a dict, and a pandas Series,
+        Class frequencies of the deployment, in the order of ``classes_``, that sum to 1. A dict, and a pandas Series,
         are read by the classes' names. A class of frequency 0 gets a probability of 0. None has them estimated by
         `adapt`.
     {shared_parameters}
@@ -88,10 +88,10 @@ class PriorShiftCorrection(BaseCalibrator):
     accepted_ : bool
         Whether ``priors_`` are given ones, or such as `adapt` has found and kept.
     verdict_ : Verdict
-        What `adapt` decided; only after it. ``accepted`` : bool; ``reason`` : str; ``gain`` : float, how much likelier
-        the samples are with the new frequencies, in nats per sample, less what chance gains (Akaike's criterion);
-        ``p_value`` : float, of the test against frequencies as they were; ``fit_p_value`` : float, of the test that
-        nothing else has changed, and ``inputs_changed`` : bool, whether it rejects that for sure; ``n_samples`` and
+        What `adapt` decided. Only after it. ``accepted`` : bool. ``reason`` : str. ``gain`` : float, how much likelier
+        the samples are with the new frequencies, in nats per sample, less what chance gains (Akaike's criterion).
+        ``p_value`` : float, of the test against frequencies as they were. ``fit_p_value`` : float, of the test that
+        nothing else has changed, and ``inputs_changed`` : bool, whether it rejects that for sure. ``n_samples`` and
         ``n_labelled`` : int.
     {shared_attributes}
 

@@ -18,10 +18,10 @@ class PerturbationDisplay:
     """The fitted perturbation of a clamping calibrator as pictures, bars or curves, and its training.
 
     Use :meth:`from_estimator` to make one. Offsets and gains are bars, one per channel, against the dotted line where
-    they would do nothing; a matrix, filters, a grid and a delta of images are
-    pictures; tone curves are curves. Gains and offsets of features are shown by depth: for each normalisation layer,
-    from the input on, the median, the middle half and the range. Given images, it shows some before and after. Where no
-    perturbation was kept, the display says so.
+    they would do nothing. A matrix, filters, a grid and a delta of images are pictures. Tone curves are curves. Gains
+    and offsets of features are shown by depth: for each normalisation layer, from the input on, the median, the middle
+    half and the range. Given images, it shows some before and after. Where no perturbation was kept, the display says
+    so.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class PerturbationDisplay:
             Fitted.
         X : array-like, tensor, dict, Dataset or DataLoader, default=None
             Images as the estimator takes them, of one or three channels, of which the first three are shown before and
-            after the perturbation, if it is one of the inputs; None shows none.
+            after the perturbation, if it is one of the inputs. None shows none.
         channel_names : list of str, default=None
             Names of the channels; None numbers them.
         input_range : (float, float), default=(0.0, 1.0)

@@ -39,7 +39,7 @@ class ReliabilityDisplay:
     Use :meth:`from_estimator`, :meth:`from_predictions` or :meth:`from_cv_results` to make one. The confidence is the
     probability of the most probable class. Of two classes it is that of the second one, and a bar is how often that
     comes true: the most probable class would hide much. A gap above a bar means that the probability is too high, a gap
-    within the bar the contrary; what the interval reaches across may be chance, and bins of fewer than ten samples are
+    within the bar the contrary. What the interval reaches across may be chance, and bins of fewer than ten samples are
     grey. A second display on the same axes joins the first as a line.
 
     Parameters
@@ -253,7 +253,7 @@ class ReliabilityDisplay:
         ----------
         y_true : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
             Class labels, or column indices. Or 0, 1 or NaN for each of several labels that don't exclude each other,
-            whose events are shown together; or a class at each place of a sample, such as the pixels of an image. As
+            whose events are shown together. Or a class at each place of a sample, such as the pixels of an image. As
             labels and places of a sample depend on each other, intervals are then those of 1,000 resamples of whole
             samples where `n_resamples` is 0, and there is no noise floor.
         y_proba : array-like or tensor of shape (n_samples, n_classes), (n_samples, n_labels) or (n_samples,)
@@ -272,7 +272,7 @@ class ReliabilityDisplay:
             Weights of the samples, or of their places.
         groups : array-like of shape (n_samples,), default=None
             What each sample belongs to, such as a patient: names or numbers, two at least. Samples of a group, which
-            may depend on each other, are resampled together, 1,000 times where `n_resamples` is 0; a bin's count is
+            may depend on each other, are resampled together, 1,000 times where `n_resamples` is 0. A bin's count is
             that of as many groups. The noise floor is as :func:`~skclamp.metrics.calibration_noise_floor` has it.
         by : array-like of shape (n_samples,), default=None
             Names or numbers of the parts that samples come from, such as sites: `parts` are their displays, the worst
@@ -309,8 +309,8 @@ class ReliabilityDisplay:
         Raises
         ------
         ValueError, TypeError
-            As :func:`skclamp.metrics.expected_calibration_error`; if `strategy` is unknown, `n_draws` or `n_resamples`
-            no whole number, or `confidence_level` outside (0, 1); if `by` doesn't name the part of each sample, or
+            As :func:`skclamp.metrics.expected_calibration_error`. If `strategy` is unknown, `n_draws` or `n_resamples`
+            no whole number, or `confidence_level` outside (0, 1). If `by` doesn't name the part of each sample, or
             leaves a part a single one of the `groups`.
         ImportError
             If matplotlib isn't installed.

@@ -111,7 +111,7 @@ def bootstrap_interval(
         ``metric(y_true, y_proba) -> float``, given column indices for `y_true`. Fix its options with
         ``functools.partial``. Binned and classwise errors, KS and smooth errors (top-label), the integrated calibration
         index, errors within groups, the proper scores and the expected cost of this package are resampled through sums
-        over the samples; its others are computed anew for each replicate, and other packages' metrics on copies of the
+        over the samples. Its others are computed anew for each replicate, and other packages' metrics on copies of the
         rows.
     y_true : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...)
         Class labels, or column indices; several labels a sample, or a class at each place of it, as the metric takes
@@ -138,7 +138,7 @@ def bootstrap_interval(
     groups : array-like of shape (n_samples,), default=None
         What each sample belongs to, such as a patient: names or numbers, two at least. Samples of a group, which may
         depend on each other, are resampled together. None is each by itself but, where the order of the samples looks
-        like a recording, stretches of it; ``np.arange(n_samples)`` is each by itself in any order.
+        like a recording, stretches of it. ``np.arange(n_samples)`` is each by itself in any order.
     random_state : int, RandomState instance or None, default=None
         Seed of the resampling.
     n_jobs : int, default=None
@@ -174,10 +174,10 @@ def bootstrap_interval(
     Residuals of few samples vary too little in replicates, and not at all where hardly an event came true. So the ends
     of binned, classwise and KS errors, of the integrated calibration index and of the errors within groups, of about
     500 samples or fewer (1,000 with few bins) come from labels drawn from probabilities that may be the true ones:
-    those told, moved by the gaps of the bins times a factor, or by a slope or an offset of the log-odds; of a classwise
+    those told, moved by the gaps of the bins times a factor, or by a slope or an offset of the log-odds. Of a classwise
     error, over their sum. Noise adds most to errors that few bins make: the lower end, that of replicates too, allows
     for gaps of which two standard errors are noise. Rows of a group, labels and places of a sample are drawn together
-    where all of each agree whether they came true, as copies do; others keep their replicates.
+    where all of each agree whether they came true, as copies do. Others keep their replicates.
 
     Bins of equal mass, a smooth error's bandwidth, the index's neighbours and the standard deviations of groups stay
     those of the sample. The lower end of a debiased interval is 0 where calibrated probabilities would show as large an

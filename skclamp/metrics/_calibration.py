@@ -58,26 +58,24 @@ def expected_calibration_error(
         Labels of the columns, in their order. Not needed where `y_true` holds column indices or every label at
         least once; then the columns are in the labels' sorted order.
     pos_label : int, float, bool or str, default=None
-        Class whose probability is looked at, against all others, as of two classes; probabilities of one dimension
-        are then of this class. None takes them for those of the second of `labels` or, of numbers, of the larger
-        one; of strings one of the two must be given.
+        Class whose probability is looked at, against all others, as of two classes; probabilities of one dimension are
+        then of this class. None takes them for those of the second of `labels` or, of numbers, of the larger one. Of
+        strings one of the two must be given.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
     average : {"macro", "micro", "samples"} or None, default="macro"
         Of a class at each place of a sample "macro" and "micro" both stand for the value of all places, which count
-        alike; "samples" is the mean over samples of each one's own value, and None an array of these, NaN where
-        nothing is known. Without effect on one class a sample.
-        Of several labels a sample that don't exclude each other: of `y_true`, 0, 1 or NaN, and `y_proba`, both of
-        shape (n_samples, n_labels), the mean over labels, the value of all labels' events together ("micro"), or an
-        array of each label's value (None). NaN isn't known, and left out.
+        alike; "samples" is the mean over samples of each one's own value, and None an array of these, NaN where nothing
+        is known. Without effect on one class a sample. Of several labels a sample that don't exclude each other: of
+        `y_true`, 0, 1 or NaN, and `y_proba`, both of shape (n_samples, n_labels), the mean over labels, the value of
+        all labels' events together ("micro"), or an array of each label's value (None). NaN isn't known, and left out.
     ignore_index : int, default=-100
         Of a class at each place of a sample, such as the pixels of an image, what stands for one that isn't known.
-        `y_true` is then of shape ``(n_samples, *places)`` and `y_proba` of shape
-        ``(n_samples, n_classes, *places)`` or, for the second of two classes, ``(n_samples, 1, *places)``; two axes
-        of places or more don't need the 1. Of several labels at each place, both of shape
-        ``(n_samples, n_labels, *places)``, all are events together: for each label's value give one,
-        ``y_true[:, k]`` and ``y_proba[:, k]``.
-        `sample_weight` is of shape (n_samples,) or that of `y_true`.
+        `y_true` is then of shape ``(n_samples, *places)`` and `y_proba` of shape ``(n_samples, n_classes, *places)``
+        or, for the second of two classes, ``(n_samples, 1, *places)``. Two axes of places or more don't need the 1. Of
+        several labels at each place, both of shape ``(n_samples, n_labels, *places)``, all are events together: for
+        each label's value give one, ``y_true[:, k]`` and ``y_proba[:, k]``. `sample_weight` is of shape (n_samples,) or
+        that of `y_true`.
 
     Returns
     -------
@@ -89,10 +87,10 @@ def expected_calibration_error(
     Raises
     ------
     ValueError
-        If `y_proba` isn't finite, lies outside [0, 1], has rows that don't sum to 1 or no rows; if `y_true` has another
-        length, isn't made of class labels, or holds labels that aren't among the columns'; if `sample_weight` is
-        negative or not finite; if `n_bins` or `top_k` is less than 1 or `top_k` greater than the number of classes; if
-        `norm` is unknown; if no confidence exceeds `threshold`.
+        If `y_proba` isn't finite, lies outside [0, 1], has rows that don't sum to 1 or no rows. If `y_true` has another
+        length, isn't made of class labels, or holds labels that aren't among the columns'. If `sample_weight` is
+        negative or not finite. If `n_bins` or `top_k` is less than 1 or `top_k` greater than the number of classes. If
+        `norm` is unknown. If no confidence exceeds `threshold`.
     TypeError
         If `y_proba` isn't numeric or `n_bins` isn't a whole number.
 

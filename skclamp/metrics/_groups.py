@@ -30,8 +30,8 @@ def group_calibration_error(y_true, y_proba, *, by):
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     pos_label : int, float, bool or str, default=None
-        Class that is the event, against all others; None is the second of two classes, where `y_proba` has
-        one dimension, and else the most probable class.
+        Class that is the event, against all others. None is the second of two classes, where `y_proba` has one
+        dimension, and else the most probable class.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples, which count as repetitions.
     average : {"macro", "micro"} or None, default="macro"
@@ -67,7 +67,7 @@ def group_calibration_error(y_true, y_proba, *, by):
 def multicalibration_error(y_true, y_proba, *, by):
     """Largest calibration error of any group, in standard deviations of what chance makes of it.
 
-    Of each group, residuals are summed up in the order of the confidences; the range of the sums, over their standard
+    Of each group, residuals are summed up in the order of the confidences. The range of the sums, over their standard
     deviation if the probabilities are true, is the group's error: no bins, and large groups show smaller errors. A
     calibrated group has some 1.6, and the largest of many groups more; ``calibration_noise_floor`` says how much.
 

@@ -14,7 +14,7 @@ _MAX_GROUPS = 2**12
 def ks_calibration_error(y_true, y_proba, *, mode="top-label", top_k=1, threshold=None):
     """Kolmogorov-Smirnov (KS) calibration error: no bins, no kernel, nothing to choose.
 
-    Confidence and hits are summed up in the order of the confidences; the largest difference of the sums, over the
+    Confidence and hits are summed up in the order of the confidences. The largest difference of the sums, over the
     number of samples, is the error. Where all gaps have one sign it is their mean; gaps of opposite signs may cancel.
     Samples of one confidence are never parted, so their order doesn't matter.
 
@@ -23,7 +23,7 @@ def ks_calibration_error(y_true, y_proba, *, mode="top-label", top_k=1, threshol
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
+        Probabilities whose rows sum to 1. Of one dimension, those of the second of two classes, which is then the event
         in place of the most probable class.
     mode : {"top-label", "classwise"}, default="top-label"
         Of the most probable class or the event, or the mean over the one-vs-rest errors of every class.

@@ -51,7 +51,7 @@ def calibration_noise_floor(
     """Distribution of a metric when the labels are drawn from the probabilities themselves.
 
     A perfectly calibrated classifier, too, has a calibration error above 0 on a finite sample. A value within this
-    floor is no evidence of miscalibration, and differences between values within it say nothing; for a comparison
+    floor is no evidence of miscalibration, and differences between values within it say nothing. For a comparison
     prefer paired differences of proper scores. Don't subtract the floor.
 
     Several labels a sample are drawn independently of each other, as probabilities don't tell how they depend. That
@@ -84,7 +84,7 @@ def calibration_noise_floor(
         What each sample belongs to, such as a patient: names or numbers, two at least. Labels of a group are then drawn
         by one random number: samples of a group are right together or, of one event, it comes true for all of them, as
         far as the probabilities let them. No dependence makes the mean of their :func:`expected_calibration_error`
-        larger; the quantile, and other metrics, are those of this one. :func:`~skclamp.compare_calibrators` has another
+        larger. The quantile, and other metrics, are those of this one. :func:`~skclamp.compare_calibrators` has another
         floor, of groups that depend on each other as the residuals do. None draws each label by itself.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.

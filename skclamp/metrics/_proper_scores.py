@@ -234,7 +234,7 @@ def calibration_refinement(
     Raises
     ------
     ValueError, TypeError
-        As :func:`expected_calibration_error`; if `score` or `recalibration` is unknown, "temperature" is asked for with
+        As :func:`expected_calibration_error`. If `score` or `recalibration` is unknown, "temperature" is asked for with
         the Brier score, or "isotonic" with the log loss of more than two classes.
 
     Notes

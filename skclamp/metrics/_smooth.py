@@ -79,7 +79,7 @@ def smooth_calibration_error(
     Raises
     ------
     ValueError, TypeError
-        As :func:`expected_calibration_error`; if `bandwidth` is outside (0, 1] or `mode` unknown; if `top_k` isn't 1,
+        As :func:`expected_calibration_error`. If `bandwidth` is outside (0, 1] or `mode` unknown. If `top_k` isn't 1,
         or a bandwidth asked for, where every class is its own.
 
     References

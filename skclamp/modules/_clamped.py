@@ -183,7 +183,7 @@ class ClampedModule(nn.Module):
         """An equivalent module that perturbs nothing: a copy of the network with other weights, and T behind it.
 
         The first layer takes on the perturbation, where it can do so exactly: a linear layer any of the families but
-        "curve"; a convolution "channel", "affine" and "color", unless it pads with zeros what these shift. The layers
+        "curve". A convolution "channel", "affine" and "color", unless it pads with zeros what these shift. The layers
         whose features are clamped have taken that on already.
 
         Parameters

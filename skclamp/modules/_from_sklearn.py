@@ -46,7 +46,7 @@ def as_module(estimator, *, response_method="auto"):
     -------
     torch.nn.Module
         Maps float64 inputs of shape (n_samples, n_features) to logits of shape (n_samples, n_classes), columns in the
-        order of ``classes_``; of two classes the first has logit 0. Several labels have their log-odds.
+        order of ``classes_``. Of two classes the first has logit 0. Several labels have their log-odds.
 
     Raises
     ------

@@ -58,7 +58,7 @@ class CalibrationMonitor(Watch):
         Temperatures from ``1 / (1 + tolerance)`` to ``1 + tolerance`` are no change, at most 1. A calibrator that was
         fitted on some hundred samples isn't exact; at 0 it alarms of that.
     average_run_length : float, default=None
-        Mean number of labels between false alarms of a second test, such as 100,000; it raises `change_alarm_`, sooner
+        Mean number of labels between false alarms of a second test, such as 100,000. It raises `change_alarm_`, sooner
         than `alarm_` after a long past, and some time by chance. None leaves it out.
     by : array-like of shape (n_parts,), default=None
         Names of the parts to watch each by itself, such as sites, whose samples `partial_fit` is told of. None takes
@@ -104,8 +104,8 @@ class CalibrationMonitor(Watch):
         Number of labels before those that a refit should take: `since_`, or 0 without an alarm. Where labels can't tell
         whether the probabilities were true at first, which `since_` has as 0, those before the likeliest start.
     since_ : int or None
-        Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; 0 where
-        they don't show that the probabilities were true before; None without an alarm.
+        Number of labels before the start of what the first alarm speaks of, as estimated when it was raised. 0 where
+        they don't show that the probabilities were true before. None without an alarm.
     trajectory_ : ndarray of shape (n_points, 3)
         Number of labels, log e-value, and the logarithm of the second test's sum; up to 1,025 points, the last sample
         always among them.
@@ -125,7 +125,7 @@ class CalibrationMonitor(Watch):
     exp(b z), its expectation under p_T' is ``Z(b0) / Z(b) * Z(b' + b - b0) / Z(b')``. That is 1 at b' = b0 and, log Z
     being convex, at most 1 beyond. For class weights (n_k + 5) / (m_k + 5), where n_k labels were found and m_k
     expected among the latest 100 or so a class, it is the label's weight over the largest expected weight that a T
-    within the tolerance allows; log Z and its weighted kin are convex, which bounds that from above. Temperatures are
+    within the tolerance allows. Log Z and its weighted kin are convex, which bounds that from above. Temperatures are
     25, ln T from -1.2 to 1.2.
 
     With ``W(t) = 1 / (1 + ln t)``, a part W(t) - W(t + 1) of the stake is put on each bet before sample t:

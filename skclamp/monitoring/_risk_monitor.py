@@ -40,7 +40,7 @@ class RiskMonitor(Watch):
     alpha : float, default=0.01
         Bound on the probability that `alarm_` is ever raised while the null hypothesis holds.
     average_run_length : float, default=None
-        Mean number of labels between false alarms of a second test, such as 10,000; it raises `change_alarm_`, sooner
+        Mean number of labels between false alarms of a second test, such as 10,000. It raises `change_alarm_`, sooner
         than `alarm_` after a long past, and some time by chance. None leaves it out.
     by : array-like of shape (n_parts,), default=None
         Names of the parts to watch each by itself, as of `CalibrationMonitor`.
@@ -71,8 +71,8 @@ class RiskMonitor(Watch):
     n_missing_ : int
         Answered samples so far that had no label.
     since_ : int or None
-        Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; 0 where
-        they don't show that the risk was within the target before; None without an alarm.
+        Number of labels before the start of what the first alarm speaks of, as estimated when it was raised. 0 where
+        they don't show that the risk was within the target before. None without an alarm.
     trajectory_ : ndarray of shape (n_points, 3)
         Number of labels, log e-value, and the logarithm of the second test's sum; up to 1,025 points, the last label
         always among them.
@@ -95,7 +95,7 @@ class RiskMonitor(Watch):
     stake is on 2.
 
     With ``W(t) = 1 / (1 + ln(1 + (t - 1) / 100))``, a part W(t) - W(t + 1) of the stake is put on each bet before label
-    t, as in `CalibrationMonitor`; by Ville's inequality the mixture ever reaches 1 / alpha with a probability of at
+    t, as in `CalibrationMonitor`. By Ville's inequality the mixture ever reaches 1 / alpha with a probability of at
     most alpha. The second test is the same sum with parts of 1, a Shiryaev-Roberts e-detector ([2]_).
 
     Of a group the mean of its samples' e-values counts, which is one however dependent they are.

@@ -54,7 +54,7 @@ class Watch(AroundEstimator):
         samples may be those that the estimator was fitted to, or better such as nothing was. What was never well is so
         told from what changes later: `never_true_` and a warning say it at once, by the test of the watch, with false
         alarms in a part of `alpha` at most. The first `partial_fit` then begins the watch anew, which knows that all
-        was well before where these have shown it; until then all attributes speak of these samples.
+        was well before where these have shown it. Until then all attributes speak of these samples.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class Watch(AroundEstimator):
             inputs, as independent.
         by : array-like of shape (n_samples,), default=None
             Names or numbers of the parts that samples come from, such as sites or scanners: each is watched by itself,
-            beside all together. Parts are those of the parameter `by` or else of the first call, here or of `fit`; a
+            beside all together. Parts are those of the parameter `by` or else of the first call, here or of `fit`. A
             sample of another one is refused, as `alpha` is divided among them.
         **params : dict
             None: weights are refused.

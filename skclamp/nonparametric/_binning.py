@@ -126,7 +126,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
     """Calibration by an average over quantile binnings of each class's probability (BBQ), the rows renormalised.
 
     A binning with B bins has the marginal likelihood of a beta-binomial model, whose prior in each bin has the bin's
-    midpoint for its mean; all binnings with n^(1/3) / 10 to 10 n^(1/3) bins are averaged, each weighted by its
+    midpoint for its mean. All binnings with n^(1/3) / 10 to 10 n^(1/3) bins are averaged, each weighted by its
     likelihood. The predicted class can change.
 
     Parameters

@@ -40,7 +40,7 @@ class IsotonicCalibration(OneVsRestCalibrator):
     """Calibration by one isotonic regression per class, the rows renormalised.
 
     Each class's probability goes through the monotone function of least squared error to "this class or not", as
-    scikit-learn's ``CalibratedClassifierCV(method="isotonic")`` does it; flexible, and prone to overfit small
+    scikit-learn's ``CalibratedClassifierCV(method="isotonic")`` does it. Flexible, and prone to overfit small
     calibration sets. The predicted class can change. Few samples don't say never: where that function is 0, a twentieth
     of the uncalibrated probability is left, at most the function's least value above 0. Below the class's least
     probability in the calibration set the function stays what it is there. A class without a sample has the probability

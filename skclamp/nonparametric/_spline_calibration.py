@@ -41,7 +41,7 @@ class SplineCalibration(BaseCalibrator):
     """Calibration of the top probability by a spline; the other classes share what remains in proportion.
 
     Along the samples in the order of their top probability, the running sum of (hits − top probabilities) is
-    approximated by a natural cubic spline, by least squares with a knot at equal shares of the samples; its slope is
+    approximated by a natural cubic spline, by least squares with a knot at equal shares of the samples. Its slope is
     the accuracy less the top probability there. The predicted class stays what it was.
 
     Parameters

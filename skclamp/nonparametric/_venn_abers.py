@@ -36,7 +36,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
     """Calibration by one inductive Venn-Abers predictor per class, the rows renormalised.
 
     Two isotonic regressions per class and probability p, one with (p, 0) and one with (p, 1) added to the calibration
-    set, give p0 and p1; the class's calibrated probability is p1 / (1 - p0 + p1). The predicted class can change.
+    set, give p0 and p1. The class's calibrated probability is p1 / (1 - p0 + p1). The predicted class can change.
 
     Parameters
     ----------

@@ -165,14 +165,14 @@ class CovariateScaling(BaseCalibrator):
 
     where a and b are sums of a shared number and of terms of the covariates x: one for each category of a column, and
     for each number one of itself, standardised and clipped at 3, and one of its square. The terms of a column of
-    categories are normal around 0, those of all numbers together too; how far they spread is what empirical Bayes
+    categories are normal around 0, those of all numbers together too. How far they spread is what empirical Bayes
     finds, one precision for gains and one for offsets, so that terms which mean nothing vanish. The shared gain and
     offset are held near 1 and 0. A category that wasn't seen adds nothing; samples with no other have a map that was
     fitted without categories.
 
     A guard keeps what pays. The shared map, each column of categories alone, all numbers alone, and everything are
     judged out of fold, folds being of whole groups, at the precisions of all samples. What has the lowest NLL is kept
-    where it gains more than half a standard error, and more than two nats of all samples together; of fewer than 50
+    where it gains more than half a standard error, and more than two nats of all samples together. Of fewer than 50
     groups, or independent samples, nothing is.
 
     Parameters

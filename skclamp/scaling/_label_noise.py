@@ -36,7 +36,7 @@ class BesideWrongLabels(BaseCalibrator):
         with ``(1 - e) p + e (1 - p) / (K - 1)`` of K classes. The map is the most likely one so, and e is left aside in
         predictions. A rate is at least 0 and less than (K - 1) / K. "auto" learns it with the map, of more than two
         classes. It has none where that makes the labels less than 20 times as likely, where classes are then more or
-        less frequent than their labels, or where it would come to a half; ``summary()`` says which. Equal samples, a
+        less frequent than their labels, or where it would come to a half. ``summary()`` says which. Equal samples, a
         group or an image count as one there, and uneven weights as the number of equal ones that tell as much. None, as
         0, takes all labels to be right. Of labels that don't exclude each other K is 2, and they share the rate. A rate
         takes about as long as 10 to 30 fits without one.

@@ -46,7 +46,7 @@ class OdirScaling(AffineScaling):
         Strength that draws the offsets to 0, at least 0. None chooses it in the same way, before the other and with a
         diagonal matrix.
     n_folds : int, default=5
-        Folds of the calibration set for the strengths, at least 2; they spread each class and its hard samples evenly,
+        Folds of the calibration set for the strengths, at least 2. They spread each class and its hard samples evenly,
         and nothing about them is random. Where n_samples * n_classes^2 is above 10^9 one of them judges alone off the
         diagonal.
     """

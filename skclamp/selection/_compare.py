@@ -269,7 +269,7 @@ class CalibratorComparison:
         wide : bool, default=False
             Whether it has all the scores, by the names of `CalibratorScores`, and says what they are. Without, it has
             what decides: accuracy, NLL, the difference to the best one's with its standard error, and the ECE beside
-            its noise floor; in 80 columns.
+            its noise floor. In 80 columns.
 
         Returns
         -------
@@ -417,17 +417,17 @@ def compare_calibrators(
     X_cal : array-like, torch.Tensor, dict, torch.utils.data.Dataset or DataLoader
         Inputs to calibrate with, none of which may have trained the network.
     y_cal : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...), default=None
-        Their labels, or a class at each place, such as a pixel; of several labels a sample that don't exclude each
+        Their labels, or a class at each place, such as a pixel. Of several labels a sample that don't exclude each
         other 0, 1, or NaN where it isn't known. May be left out where `X_cal` brings them.
     X_test, y_test : as `X_cal` and `y_cal`
         What to compare on, which may not have trained the network either. `X_test` must be given:
         ``compare_calibrators(estimator, dataset, X_test=test_dataset)``.
     calibrators : list, list of (str, calibrator), or dict by name, default=None
-        Calibrators that aren't fitted and have no estimator, which are cloned and fitted to `X_cal`; those of a list,
+        Calibrators that aren't fitted and have no estimator, which are cloned and fitted to `X_cal`. Those of a list,
         all of different classes, go by their classes' names. One that is fitted is compared as it is: around an
         estimator, which takes `X_test`, or to logits, of which it gets this estimator's. None takes those of the
         package that suit the number of classes and of samples, neural clamping among them for a torch network, unless a
-        warning says why not; `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of
+        warning says why not. `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of
         several labels a sample, maps of one label each are among them only if each label is 0 of 100 samples and 1 of
         100 others. The covariates of a `CovariateScaling` are taken out of X, a table, a dict or a Dataset, for all.
     params : dict, default=None
@@ -437,9 +437,9 @@ def compare_calibrators(
         What each sample of the calibration set belongs to, such as a patient, for the ``fit`` of calibrators.
     groups_test : array-like of shape (n_samples,), default=None
         The same of the test set: names or numbers, two at least. Samples of a group, which may depend on each other,
-        are compared, resampled and counted together; so are, without it, stretches of what looks like a recording,
-        which a warning tells. The ECE's floor is widened by how much more the sums of groups'
-        residuals vary than those of as many independent samples. It is mostly lower than that of
+        are compared, resampled and counted together. So are, without it, stretches of what looks like a recording,
+        which a warning tells. The ECE's floor is widened by how much more the sums of groups' residuals vary than those
+        of as many independent samples. It is mostly lower than that of
         :func:`~skclamp.metrics.calibration_noise_floor`, whose groups agree as far as they can.
     by : array-like of shape (n_test_samples,), default=None
         Names or numbers of the parts that samples of the test set come from, such as sites: every calibrator is scored
@@ -462,7 +462,7 @@ def compare_calibrators(
         means 1 unless in a `joblib.parallel_config` of threads, -1 all processors.
     verbose : int or "auto", default="auto"
         "auto" shows progress bars, of the network's batches and of the calibrators, after five seconds of work, where a
-        terminal or a notebook listens; 0 shows nothing; 1 shows them at once, whoever listens.
+        terminal or a notebook listens. 0 shows nothing. 1 shows them at once, whoever listens.
     response : {"auto", "logits", "probabilities"}, default="auto"
         What the estimator, or X without one, yields.
     classes : array-like of shape (n_classes,), default=None
@@ -492,12 +492,12 @@ def compare_calibrators(
     ------
     ValueError, TypeError
         If a calibrator is none of this package, has an estimator of its own without being fitted, or one where `X_test`
-        holds logits; if a name is taken, or any parameter or data break a rule.
+        holds logits. If a name is taken, or any parameter or data break a rule.
 
     Warns
     -----
     CalibrationSetWarning
-        If `X_test` holds samples of `X_cal`, in any order; if `groups` were given, and no `groups_test`; if neural
+        If `X_test` holds samples of `X_cal`, in any order. If `groups` were given, and no `groups_test`. If neural
         clamping, which nobody asked for, is left out.
     TrainingDataWarning
         If a fitted estimator is more often right on `X_cal` than on `X_test`, by Fisher's exact test at 0.01 %: it
@@ -510,10 +510,9 @@ def compare_calibrators(
     of many is so in part by chance, and the range allows for every pair that could have been the best and the worst.
     Rows are rejected from the worst down, each among those that are left. That `alpha` bounds how often any of equal
     calibrators is called worse is proven for independent losses (Hayter, 1984), and conjectured for paired ones: at 5 %
-    it was at most 6.5 % of our simulations.
-    Samples of equal inputs count as one group; so do those of equal scores that are given in the inputs'
-    place, unless their labels differ as those of independent samples do, such as of votes.
-    Of several labels a sample, accuracy, NLL and Brier score are means over labels, as those of the metrics'
+    it was at most 6.5 % of our simulations. Samples of equal inputs count as one group. So do those of equal scores
+    that are given in the inputs' place, unless their labels differ as those of independent samples do, such as of
+    votes. Of several labels a sample, accuracy, NLL and Brier score are means over labels, as those of the metrics'
     ``average="macro"``, while the ECE and its floor are of the probabilities of all labels together. A sample, whose
     labels may depend on each other, is what is resampled, compared and counted. The noise floor draws labels by
     themselves, and is widened by how much more the sum of a sample's residuals varies than that of as many independent

@@ -42,7 +42,7 @@ class CalibratorSelector(BaseCalibrator):
     log-probabilities l_j of the samples of that fold. The pool is ``softmax(l_0 + sum_j w_j (l_j - l_0))`` with w of at
     least 0 and a sum of at most 1. l_0 is temperature scaling. The weights minimise the total negative log-likelihood
     (NLL) out of fold plus a price, ``sum_j c_j w_j``. The price of a candidate is 3 nats, or two standard deviations of
-    what its gain varies by where nothing is to be gained, if that is more; one and a half of two classes. So what helps
+    what its gain varies by where nothing is to be gained, if that is more. One and a half of two classes. So what helps
     comes in smoothly, and where nothing earns its price the weights of all others are exactly 0: the result is
     temperature scaling to the bit. What was chosen is then fitted to all the samples.
 
@@ -66,12 +66,12 @@ class CalibratorSelector(BaseCalibrator):
     scoring : str, callable or None, default=None
         None pools by the NLL. With a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's
         name for one, the single candidate of the best mean score is taken, if it beats temperature scaling by more than
-        one standard error of the folds' paired scores; logits and y are arrays, y of column indices. Where `fit` is
+        one standard error of the folds' paired scores. Logits and y are arrays, y of column indices. Where `fit` is
         given weights, a scorer must take those of its samples as ``sample_weight``; with scikit-learn's metadata
         routing it gets what it requests.
     n_folds : int, default=5
         Folds, at least 2: not stratified by class, since class frequencies that all folds shared would flatter maps
-        that learn them; dependent samples kept together, drawn the same way whatever the order of the samples.
+        that learn them. Dependent samples kept together, drawn the same way whatever the order of the samples.
     n_jobs : int, default=None
         Number of fits to run at a time, in threads that share the logits and divide torch's own. None means 1 unless in
         a `joblib.parallel_config` of threads, -1 all processors.
@@ -91,15 +91,15 @@ class CalibratorSelector(BaseCalibrator):
         As GridSearchCV's, one row per candidate: ``params``, ``param_candidate``, ``n_parameters``,
         ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
         weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a nonparametric
-        map too. ``mean_test_gain`` is the mean score less temperature scaling's; ``price`` is what a unit of a
+        map too. ``mean_test_gain`` is the mean score less temperature scaling's. ``price`` is what a unit of a
         candidate's weight costs, in nats of the total NLL of ``n_effective`` samples, as many independent ones as tell
-        as much of it; these three without `scoring` alone. Absent, with `best_score_`, where nothing could be held out.
+        as much of it. These three without `scoring` alone. Absent, with `best_score_`, where nothing could be held out.
     {shared_attributes}
 
     Raises
     ------
     ValueError, TypeError
-        If `candidates` is empty, repeats a name, or holds something else than output maps without an estimator; if a
+        If `candidates` is empty, repeats a name, or holds something else than output maps without an estimator. If a
         score isn't a finite number, or a scorer takes no weights where there are some.
 
     Warns
