@@ -38,7 +38,7 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     target : torch.Tensor of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_places), dtype int64
         Column index of each sample's class. Or 0, 1, or -1 where it isn't known, for each of several labels that don't
         exclude each other. ``p_y`` is then that of all labels of a sample together, by independent sigmoids. Or the
-        column index, or -1, at each place, of which more than 16 count as 16 together. Of labels there, of the shape of
+        column index, or -1, at each place. More than 16 places count as 16 together. Of labels there, of the shape of
         the logits.
     gamma : float, default=0.0
         Focusing parameter, at least 0. At 0 the loss is exactly the cross-entropy.

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MOST_WORDS, MEDIAN, LONG, PERCENT = 26_000, 14, 25, 95
 CLAUSE = re.compile(r"(?:^|[,;:] )(?:of which|of whose|that of)\b", re.IGNORECASE)
 # A full stop, but not of "e.g." or "et al.", and what may begin a sentence.
-ENDS = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bal)(?<!\bvs)[.!?][\"')]*\s+(?=[\"'(`*<A-Z0-9])")
+ENDS = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bal)(?<!\bvs)[.!?][\"')]*\s+(?=[\"'(`*<A-Z0-9]|[a-z]\w*[_(.])")
 # Sphinx has roles that docutils lacks. A directive that it lacks is no paragraph.
 ROLE = re.compile(r":[a-z:+]+:`~?\.?([^`<]*?)(?:\s*<[^`]*>)?`")
 # Of Markdown what isn't prose, and links.

@@ -124,14 +124,13 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     -----
     The threshold is at one of the calibration samples' scores. Given it, the samples above are independent draws of
     what will be answered, so that the number of wrong ones is binomial, and its tail an exact p value of "the risk is
-    above the target". It is a hundredth of the way to the next score higher, lest rounding decide on samples that tie,
-    as at the steps of isotonic calibration. Such tests go from few answered samples to ever more ([1]_, "fixed sequence
-    testing"), from up to five starts that share the level 1 - `confidence`. A sequence that reaches the next start
-    takes on that one's share (Wiens' fallback procedure [2]_), so that the probability of any wrong proof is at most
-    the level.
-    Starts among the surest samples may stop at one confident mistake, often a wrong label. So .35 of the level is for
-    one more start, which the probabilities choose and no label: the largest number of answers that would pass with a
-    probability of .9 if risks were as predicted.
+    above the target". It is a hundredth of the way to the next score higher. Otherwise rounding would decide on samples
+    that tie, as at the steps of isotonic calibration. Such tests go from few answered samples to ever more ([1]_,
+    "fixed sequence testing"), from up to five starts that share the level 1 - `confidence`. A sequence that reaches the
+    next start takes on that one's share (Wiens' fallback procedure [2]_), so that the probability of any wrong proof is
+    at most the level. Starts among the surest samples may stop at one confident mistake, often a wrong label. So .35 of
+    the level is for one more start, which the probabilities choose and no label: the largest number of answers that
+    would pass with a probability of .9 if risks were as predicted.
 
     With costs that aren't 0 and 1, with weights or with groups, bets take the binomial's place ([3]_): a mixture of
     ``prod (1 - b w (l - r))`` over eight b, with the loss l, the target r, and the weight w over the largest one, has
@@ -201,7 +200,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         Parameters
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            Inputs of the estimator, of which it hasn't seen any. Of one that isn't fitted, an array.
+            Inputs of the estimator, none of which it has seen. Of one that isn't fitted, an array.
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None

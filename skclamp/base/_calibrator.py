@@ -112,14 +112,14 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
     cv : int, cross-validation generator or iterable, default=None
         Splits for an estimator that isn't fitted, as in scikit-learn's ``cross_val_predict``.
     integer_scale : float or dict of str to float, default=None
-        What a network's integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the
-        device, so that X stays small. Floating-point inputs are taken as they are. Where X is a dict, the scales of the
-        entries that have one. None leaves integers, such as tokens, and refuses images of them.
+        What a network's integer inputs are multiplied by, such as 1 / 255 for images of bytes. It is done batch by
+        batch on the device, so that X stays small. Floating-point inputs are taken as they are. Where X is a dict, the
+        scales of the entries that have one. None leaves integers, such as tokens, and refuses images of them.
     device : str or torch.device, default=None
         Where a network runs: by default where it is, elsewhere a copy of it.
     batch_size : "auto" or int, default="auto"
-        Samples a forward pass of a network; of a DataLoader its own batch size counts. "auto" is 64. On a CPU, which
-        takes longer for many at a time, fewer where they are large, such as 16 images of 224 x 224 in colour.
+        Samples a forward pass of a network; of a DataLoader its own batch size counts. "auto" is 64. A CPU, which takes
+        longer for many at a time, takes fewer large ones, such as 16 images of 224 x 224 in colour.
     ignore_index : int, default=-100
         The label of a place that isn't known, such as a pixel between objects, where y has a class at each place of a
         sample.
@@ -143,16 +143,16 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
         don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, it is half of the least
         vote. Or the share of labels among the zeros, (hits + 1) / zeros, where that is less and has a clearly lower
-        NLL: so are zeros of masked actions and cut vocabularies. Elsewhere it is 0, and so it is for networks, and for
-        bins and ranks, which take no logarithm.
+        NLL. Zeros of masked actions and cut vocabularies are such. Elsewhere it is 0, and so it is for networks, and
+        for bins and ranks, which take no logarithm.
     parts_ : dict of str, int, float or bool to dict
-        Only where `fit` was given ``by``. Of each part with weight "n_samples", of how many independent samples it is,
-        the "difference" of its mean NLL from that of a temperature of its own, in nats, and its "standard_error". And
-        "loses", whether this is by more than 0.01 nats, and than chance makes of the worst part: in Student's test at
-        2.5 % over the number of parts. The temperature is fitted to one half of the part's samples and judged on the
-        other, each in turn. Of fewer than 20 samples the difference and its error are NaN. The NLL is that of clamping
-        held out, as "held_out" says, where folds judged what is kept. Of other calibrators that of the samples they
-        learned from.
+        Only where `fit` was given ``by``. A dict for each part with weight. "n_samples" is the number of its
+        independent samples. "difference" is its mean NLL less that of a temperature of its own, in nats, beside its
+        "standard_error". "loses" says whether this is more than 0.01 nats, and more than chance makes of the worst
+        part, in Student's test at 2.5 % over the number of parts. The temperature is fitted to one half of the part's
+        samples and judged on the other, each in turn. Of fewer than 20 samples the difference and its error are NaN.
+        The NLL is that of clamping held out, as "held_out" says, where folds judged what is kept. Of other calibrators
+        that of the samples they learned from.
 
     Examples
     --------
@@ -237,14 +237,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other, such as frames of a video or visits of a patient: a name or number for
             each of what it belongs to. Wherever samples are held out a group stays together: in the folds of `cv`, of a
-            guard, of a selector, and in those that choose a penalty or judge a map. Where a gain has to be proved, a
-            group counts as one sample. What is learned from all the samples is the same. Splitters that go by groups,
-            such as ``GroupKFold()``, get them.
+            guard and of a selector, and in those of a penalty or a map. Where a gain has to be proved, a group counts
+            as one sample. What is learned from all the samples is the same. Splitters that go by groups, such as
+            ``GroupKFold()``, get them.
         by : array-like of shape (n_samples,), default=None
-            Names or numbers of the parts that samples come from, such as scanners, sites or cameras: what is learned
-            stays the same, but `parts_` and `summary` tell which part would do better with a calibrator of its own, and
-            a warning says so. Parts needn't be independent of each other, which is what `groups` are for. Not beside
-            ``label_noise``.
+            Names or numbers of the parts that samples come from, such as scanners, sites or cameras. What is learned
+            stays the same. `parts_`, ``summary`` and a warning tell which part would do better with a calibrator of its
+            own. Parts needn't be independent of each other, which is what `groups` are for. Not beside ``label_noise``.
         **params : dict
             For the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, the weights
             and the groups go to whoever requests them.

@@ -106,8 +106,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``. A perturbation may also act on features within
     the network, and its last linear layer may have other weights. Perturbation and T minimise, on the calibration set,
     the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the identity. With its
-    defaults it picks the family of the perturbation, proves on held-out folds that it beats temperature scaling, and
-    leaves the inputs as they are where it doesn't. A pool of output maps may take the temperature's place.
+    defaults it picks the family of the perturbation. It keeps it where held-out folds prove that it beats temperature
+    scaling, and else leaves the inputs as they are. A pool of output maps may take the temperature's place.
     `REFERENCE_SETTINGS` are the authors'.
 
     Parameters
@@ -115,40 +115,41 @@ class NeuralClampingCalibrator(BaseCalibrator):
     estimator : torch.nn.Module, skorch.NeuralNet or scikit-learn classifier, default=None
         The trained network, or an initialised skorch net: it is shared, never changed. Of scikit-learn's fitted
         classifiers those that `skclamp.modules.as_module` makes a network of, in float64, most linear ones and
-        MLPClassifier. And Pipelines of the transformers that it knows, which end in one or in a skorch net. Of one that
-        isn't fitted a clone is fitted to one half of the data, and clamped on the other half. `random_state` draws
-        them, stratified by class. Equal inputs and `groups` stay whole. Maps such as `TemperatureScaling` cross-fit it,
-        and leave no sample out. It must be given for `fit`: logits without their network are what `VectorScaling`
-        calibrates.
+        MLPClassifier. Pipelines of the transformers that it knows count too, if they end in one or in a skorch net. Of
+        one that isn't fitted a clone is fitted to one half of the data, and clamped on the other half. `random_state`
+        draws them, stratified by class. Equal inputs and `groups` stay whole. Maps such as `TemperatureScaling`
+        cross-fit it, and leave no sample out. It must be given for `fit`: logits without their network are what
+        `VectorScaling` calibrates.
     perturbation : str, torch.nn.Module or None, default="auto"
         "full" is one offset for every entry of the input (Tang, Chen and Ho, 2024), in the units of X as given;
         "channel" one offset per channel; "affine" one gain and one offset per channel; "curve" one quadratic tone curve
         per channel; "color" a matrix across channels; "filter" one small filter per channel; "grid" a coarse map of
         gains and offsets. For X of shape (n_samples, n_features), features are channels, and "full", "channel",
-        "affine" and "curve" apply. "norm" leaves the inputs as they are and clamps features: one gain and one offset
-        per channel after each normalisation layer of the network, batch, layer, group, instance and RMS norms alike, at
-        no cost in prediction. It is the one for integers, such as tokens, to which nothing can be added. "auto" appends
+        "affine" and "curve" apply. "norm" leaves the inputs as they are and clamps features. It is one gain and one
+        offset per channel after each normalisation layer, be it a batch, layer, group, instance or RMS norm, at no cost
+        in prediction. It is the one for integers, such as tokens, to which nothing can be added. "auto" appends
         families of the inputs that the gradients ask for, one after another, to a table of many features one alone. And
         "norm" on top of them where folds say so, but not where y has a class at each place. A module that starts as the
         identity, keeps shapes and treats each sample alike is copied. None leaves the inputs as they are; with
         ``output=None`` that is temperature scaling.
     max_views : int or list of torch.nn.Module, default=1
         Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are
-        averaged with weights of least NLL, and kept only where held-out samples, at least 100, prove that they beat one
-        pass. See the notes. Images have for views a flip and shifts by a pixel of 32, with and without the flip;
-        sequences shifts in time; tables none. The axes are taken for (channels, height, width) and (channels, time). A
-        list holds other views to choose from, and any of them may join the input as it is: there may be one pass more
-        than views. They must keep shapes, treat each sample alike, and learn nothing, and are copied. Of a class at
-        each place, logits of views that move places are moved back, by the view's method ``moved_back(logits, x)``.
+        averaged with weights of least NLL. They are kept only where held-out samples, at least 100, prove that they
+        beat one pass. See the notes. Images have for views a flip and shifts by a pixel of 32, with and without the
+        flip; sequences shifts in time; tables none. The axes are taken for (channels, height, width) and (channels,
+        time). A list holds other views to choose from, and any of them may join the input as it is. There may be one
+        pass more than views. They must keep shapes, treat each sample alike, and learn nothing, and are copied. Of a
+        class at each place, logits of views that move places are moved back, by the view's method ``moved_back(logits,
+        x)``.
     output : {"auto", "pool"}, BaseCalibrator or None, default="auto"
         What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
         temperature alone. "pool" is the temperature and other maps, each at the weight that it earns on samples that it
         wasn't fitted to, as `CalibratorSelector` does. With "auto" other weights of the network's last layer may take
         their place, see the notes. Both take out-of-fold logits: without a guard, below 100 samples that have one class
-        each, on a recording, or with a T that isn't refitted, they are the temperature. And of more than 200 classes,
-        or 1e8 samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the temperature's place
-        where its NLL on held-out samples is no higher. Else it is left out with a warning. Without a guard it isn't
-        judged. Nor is a map with ``label_noise``, since labels may be wrong. None is the temperature.
+        each, on a recording, or with a T that isn't refitted, they are the temperature. So they are of more than 200
+        classes, or 1e8 samples times squared classes. A map such as ``StructuredMatrixScaling()`` takes the
+        temperature's place where its NLL on held-out samples is no higher. Else it is left out with a warning. Without
+        a guard it isn't judged. Nor is a map with ``label_noise``, since labels may be wrong. None is the temperature.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds. A number is the part that each holds out, at most a
         half: 0.5 is two folds, 0.2 five. The samples draw them, whatever their order and `random_state`. None trains on
@@ -171,8 +172,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     delta_ : ndarray of one input's shape
         What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
     accepted_ : bool
-        Whether a perturbation was kept: what "auto" found has to beat temperature scaling beyond chance, and its
-        held-out NLL with `output` has to be below that of `output` alone.
+        Whether a perturbation was kept. What "auto" found has to beat temperature scaling beyond chance, and with
+        `output` the held-out NLL of `output` alone.
     verdict_ : Verdict
         What the guard found. Only where one was asked for. ``accepted`` : bool, which is False below 8 samples.
         ``reason`` : str. ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
@@ -237,8 +238,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         `TorchTraining` is an optimiser of torch in skorch's loop, with its start and its callbacks; the calibrator
         never changes it. The perturbations "auto" and "norm" take natural steps alone. Unless a `TorchTraining` says
         otherwise, T is solved for exactly at the end: for the NLL, the perturbation held. Of logits out of fold where
-        folds judged it. Where they did, and where natural steps learned without a guard, labels are smoothed to 1 - 1 /
-        (n_samples + 2), so that a few flawless samples promise no certainty.
+        folds judged it. There, and where natural steps learned without a guard, labels are smoothed to 1 - 1 /
+        (n_samples + 2). So a few flawless samples promise no certainty.
     device : str or torch.device, default=None
         Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
     batch_size : "auto" or int, default="auto"
@@ -301,14 +302,14 @@ class NeuralClampingCalibrator(BaseCalibrator):
     gradients may speak too) over the number of candidates. The last T comes from the pooled held-out logits. Labels are
     smoothed as Platt's targets are [5]_. Of those that pass "auto" keeps that of the least held-out NLL.
 
-    Of a network that ends in a linear layer, features and labels teach what is added to that layer's weights, under a
-    Gaussian prior around 0 of three widths: a logit changes by 2, 4 or 8 nats. Each width is fitted without each of
+    Of a network that ends in a linear layer, features and labels teach what is added to that layer's weights. The
+    Gaussian prior around 0 has three widths: a logit changes by 2, 4 or 8 nats. Each width is fitted without each of
     five folds, and weighs what it earns on that fold, as a map does. The sum takes the maps' place where its NLL out of
-    fold is lower, behind a perturbation or, if it is lower by half a standard error, in the place of one that nobody
-    named. ``output="pool"`` leaves the layer as it is. It is left, too, without a bias. Where a network branches on its
-    inputs or ends in anything else, such as a convolution or probabilities. Of several labels, a class at each place,
-    or a single logit. Where views or `X_unlabelled` were kept. Where a class lacks samples beyond chance. And of more
-    than 1e8 samples times classes times features. It takes a pass or two.
+    fold is lower, behind a perturbation too. If it is lower by half a standard error, it takes the place of one that
+    nobody named. ``output="pool"`` leaves the layer as it is. It is left, too, without a bias, or where a network
+    branches on its inputs or ends in anything else, such as a convolution or probabilities. It is left of several
+    labels, a class at each place, or a single logit. Where views or `X_unlabelled` were kept. Where a class lacks
+    samples beyond chance. And of more than 1e8 samples times classes times features. It takes a pass or two.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with
@@ -470,10 +471,10 @@ class NeuralClampingCalibrator(BaseCalibrator):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions.
         groups : array-like of shape (n_samples,), default=None
-            Of samples that depend on each other, such as frames of a video or visits of a patient: a name or number for
-            each of what it belongs to. The guard's folds keep groups together, whatever draws them, and each counts as
-            one sample in its tests: below 8 groups random folds keep nothing. A splitter that is given should go by
-            them, such as ``GroupKFold()``.
+            For samples that depend on each other, such as frames of a video: a name or number for each of what it
+            belongs to. The guard's folds keep groups together, whatever draws them, and each counts as one sample in
+            its tests: below 8 groups random folds keep nothing. A splitter that is given should go by them, such as
+            ``GroupKFold()``.
         X_unlabelled : array-like, torch.Tensor, dict, Dataset or DataLoader, default=None
             More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
             brings back the statistics of the inputs, and of the network's features, is learned from them in closed
@@ -484,8 +485,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
             own statistics tell what was.
         by : array-like of shape (n_samples,), default=None
             Names of the parts that samples come from, such as scanners, sites or cameras. What is learned stays the
-            same, but `parts_` and `verdict_` tell which part would do better with a calibrator of its own, and a
-            warning says so. Parts needn't be independent of each other, which is what `groups` are for.
+            same. `parts_`, `verdict_` and a warning tell which part would do better with a calibrator of its own. Parts
+            needn't be independent of each other, which is what `groups` are for.
         **params : dict
             What `TemperatureScaling.fit` takes.
 

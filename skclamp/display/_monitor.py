@@ -26,7 +26,7 @@ class MonitorDisplay:
     alpha : float, default=0.01
         The alarm's line is at ``log(1 / alpha)``.
     average_run_length : float, default=None
-        That of the restarting test is at its logarithm. None leaves out this test.
+        The restarting test's is at its logarithm. None leaves out this test.
     since : int, default=None
         Where a change is estimated to have begun; None marks none.
     estimator_name : str, default=None

@@ -92,8 +92,8 @@ class PerturbationDisplay:
         estimator : NeuralClampingCalibrator
             Fitted.
         X : array-like, tensor, dict, Dataset or DataLoader, default=None
-            Images as the estimator takes them, of one or three channels, of which the first three are shown before and
-            after the perturbation, if it is one of the inputs. None shows none.
+            Images as the estimator takes them, of one or three channels. The first three are shown before and after the
+            perturbation, if it is one of the inputs. None shows none.
         channel_names : list of str, default=None
             Names of the channels; None numbers them.
         input_range : (float, float), default=(0.0, 1.0)

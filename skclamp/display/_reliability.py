@@ -133,8 +133,8 @@ class ReliabilityDisplay:
         X : array-like, tensor, dict, Dataset or DataLoader
             Inputs, as the estimator takes them.
         y : array-like of shape (n_samples,), (n_samples, n_labels) or (n_samples, ...), default=None
-            Class labels, of which a calibrator's `ignore_index` are left out at places of a sample. May be left out
-            where X brings them.
+            Class labels. At places of a sample a calibrator's ``ignore_index`` are left out. May be left out where X
+            brings them.
         name : str, default=None
             Name shown in the legend; None takes that of the estimator's class.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -102,7 +102,7 @@ class RiskCoverageDisplay:
         TypeError
             If it has no `predict_proba`.
         ValueError
-            As :meth:`from_predictions`. If the estimator abstains by `costs`, of which this curve knows nothing.
+            As :meth:`from_predictions`. If the estimator abstains by costs, which this curve doesn't know.
 
         Examples
         --------

@@ -127,8 +127,8 @@ def bootstrap_interval(
         "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. For proper scores and the
         expected cost "debiased" is the bootstrap-t. The area under the risk-coverage curve, slope, intercept and net
         benefit have next to no bias: for them "debiased" is "percentile", as it is for other packages' metrics. For
-        errors that aren't resampled through sums it is "basic", which takes off part of the bias only. That of a
-        debiased calibration error is the plain one's, whose truth is the same.
+        errors that aren't resampled through sums it is "basic", which takes off part of the bias only. A debiased
+        calibration error has the interval of the plain one, whose truth is the same.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     pos_label : int, float, bool or str, default=None
@@ -175,8 +175,8 @@ def bootstrap_interval(
     of binned, classwise and KS errors, of the integrated calibration index and of the errors within groups, of about
     500 samples or fewer (1,000 with few bins) come from labels drawn from probabilities that may be the true ones:
     those told, moved by the gaps of the bins times a factor, or by a slope or an offset of the log-odds. Of a classwise
-    error, over their sum. Noise adds most to errors that few bins make: the lower end, that of replicates too, allows
-    for gaps of which two standard errors are noise. Rows of a group, labels and places of a sample are drawn together
+    error, over their sum. Noise adds most to errors that few bins make. The lower end, of replicates too, allows for
+    gaps that are noise up to two standard errors. Rows of a group, labels and places of a sample are drawn together
     where all of each agree whether they came true, as copies do. Others keep their replicates.
 
     Bins of equal mass, a smooth error's bandwidth, the index's neighbours and the standard deviations of groups stay

@@ -38,13 +38,13 @@ class CalibrationMonitor(Watch):
 
     The null hypothesis is that labels are drawn from the classifier's probabilities, recalibrated by temperatures
     within a tolerance, each sample's by its own. Against it bets a mixture of other temperatures, and of class
-    frequencies that the latest samples have shown, each from every label on: a change is seen about as soon after a
+    frequencies that the latest samples have shown, each from every label on. A change is seen about as soon after a
     long quiet past as after a short one. What the mixture has won is an e-value: however often one looks, the
-    probability of a false alarm, ever, is at most `alpha`. It speaks of the labels that it was given: they may come
-    late, or never, as long as whether and when they come doesn't depend on what they are. Labels have to be independent
-    given their inputs, or their `groups` known. Of several labels that don't exclude each other, or of a class at each
-    place, a sample counts as one, by those that are known, however they depend on each other: others that are known
-    later mustn't come in again.
+    probability of a false alarm, ever, is at most `alpha`. It speaks of the labels that it was given. They may come
+    late, or never, as long as this doesn't depend on what they are. Labels have to be independent given their inputs,
+    or their `groups` known. Of several labels that don't exclude each other, or of a class at each place, a sample
+    counts as one, by those that are known, however they depend on each other: others that are known later mustn't come
+    in again.
 
     Parameters
     ----------
@@ -128,11 +128,11 @@ class CalibrationMonitor(Watch):
     within the tolerance allows. Log Z and its weighted kin are convex, which bounds that from above. Temperatures are
     25, ln T from -1.2 to 1.2.
 
-    With ``W(t) = 1 / (1 + ln t)``, a part W(t) - W(t + 1) of the stake is put on each bet before sample t:
-    ``S <- e_t (S + W(t) - W(t + 1))``. S + W(t + 1), averaged over bets, is a nonnegative supermartingale that starts
-    at 1. By Ville's inequality it ever reaches 1 / alpha with a probability of at most alpha ([1]_, [2]_). Half of the
-    stake is on class frequencies, the other one shared by the temperatures. It costs the logarithm of the number of
-    labels so far to bet on a change now, and the evidence never falls below W(t + 1).
+    With ``W(t) = 1 / (1 + ln t)``, a part W(t) - W(t + 1) of the stake is put on each bet before sample t: ``S <- e_t
+    (S + W(t) - W(t + 1))``. S + W(t + 1), averaged over bets, is a nonnegative supermartingale that starts at 1. By
+    Ville's inequality it ever reaches 1 / alpha with a probability of at most alpha ([1]_, [2]_). Half of the stake is
+    on class frequencies, the other one shared by the temperatures. A bet on a change now costs the logarithm of the
+    number of labels so far. The evidence never falls below W(t + 1).
 
     The second test is a Shiryaev-Roberts e-detector ([2]_): the same sum with parts of 1. While nothing changes, the
     samples until it reaches a threshold A are A or more on average.
@@ -141,7 +141,7 @@ class CalibrationMonitor(Watch):
 
     Several labels a sample are two classes each, and bets on class frequencies have weights of each label. Given the
     past the e-value of a label is at most 1 in expectation, by its own probability alone. So is the mean over those
-    labels of a sample that are known, which is what counts: expectations add up however labels depend on each other. A
+    labels of a sample that are known, which is what counts. Expectations add up however labels depend on each other. A
     product would not do, as it takes them for independent. Of a class at each place the same mean is over up to 1,024
     places, drawn once.
 

@@ -52,7 +52,7 @@ class Watch(AroundEstimator):
 
         All is well where the probabilities are true or, to a `RiskMonitor`, where the risk is within the target. The
         samples may be those that the estimator was fitted to, or better such as nothing was. What was never well is so
-        told from what changes later: `never_true_` and a warning say it at once, by the test of the watch, with false
+        told from what changes later. `never_true_` and a warning say it at once, by the test of the watch, with false
         alarms in a part of `alpha` at most. The first `partial_fit` then begins the watch anew, which knows that all
         was well before where these have shown it. Until then all attributes speak of these samples.
 
@@ -123,9 +123,9 @@ class Watch(AroundEstimator):
             each 0, 1 or NaN, and a class at each place of a sample, of shape (n_samples, ...).
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other beyond what the classifier knows, such as frames of a video or visits
-            of a patient: a name for each of what it belongs to. A group counts as one sample, by the mean over its own,
-            and adds nothing when it comes back in a later call, so give it whole. None takes labels, given their
-            inputs, as independent.
+            of a patient: a name for each of what it belongs to. A group counts as one sample, by the mean over its own.
+            It adds nothing when it comes back in a later call, so give it whole. None takes labels, given their inputs,
+            as independent.
         by : array-like of shape (n_samples,), default=None
             Names or numbers of the parts that samples come from, such as sites or scanners: each is watched by itself,
             beside all together. Parts are those of the parameter `by` or else of the first call, here or of `fit`. A

@@ -30,7 +30,7 @@ class NormLayer(NamedTuple):
     unit : float
         What it adds to its weight before it multiplies: 1 in some RMS norms, else 0.
     axis : int
-        That of its output along which the samples are, one row or several for each.
+        Axis of its output along which the samples are, one row or several for each.
     before : str
         The child that takes its output, where the layer itself gives what its children make of it: an activation.
 

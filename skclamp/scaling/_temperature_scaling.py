@@ -57,11 +57,11 @@ class TemperatureScaling(BesideWrongLabels):
 
     Notes
     -----
-    How sure to be is learned from errors, of which T needs about ten, however many samples there are. Flawless samples
-    say that T is small, not how small: at the least of the `bounds` a single error on new samples would cost thousands
-    of nats. There log T has a logistic prior around 0 of scale 0.2, and labels are smoothed by an eighth of what Platt
-    does, as if one of 8 (n + 2) were wrong. Where labels lead by much T stays near 1; where they lead by little, many
-    samples overrule the prior.
+    How sure to be is learned from errors. T needs about ten, however many samples there are. Flawless samples say that
+    T is small, not how small: at the least of the `bounds` a single error on new samples would cost thousands of nats.
+    There log T has a logistic prior around 0 of scale 0.2, and labels are smoothed by an eighth of what Platt does, as
+    if one of 8 (n + 2) were wrong. Where labels lead by much T stays near 1; where they lead by little, many samples
+    overrule the prior.
 
     With errors, both are multiplied by a strength, ``(1 - 0.01 I) min(1, (10 - e) / 9)``, or by 0 where that is
     negative. I is the information of all samples on log T at the optimum, so that the first factor is 0 where the

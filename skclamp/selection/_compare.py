@@ -227,10 +227,10 @@ class CalibratorComparison:
         It opens with what was won: accuracy and NLL of the uncalibrated network and of the best calibrator, with
         intervals. Two calibrators' reliability diagrams stand side by side, of the most probable class or of one
         class's probability, in bins of the reader's choice. Then come the wrong answers given with most confidence, the
-        worst classes, a threshold of confidence, risk over coverage, the scores, also as CSV, and what neural clamping
-        learned. Of more than 24 classes, the most frequent ones have diagrams of their own, and none if the file would
-        be too large. Of several labels a sample all together have a diagram, and each has; those of the largest
-        uncalibrated NLL come first.
+        worst classes, and a threshold of confidence or, of two classes, of the event's probability. Below stand risk
+        over coverage or net benefit, the scores, also as CSV, and what neural clamping learned. Of more than 24
+        classes, the most frequent ones have diagrams of their own, and none if the file would be too large. Of several
+        labels a sample all together have a diagram, and each has; those of the largest uncalibrated NLL come first.
 
         The file holds sums over the test set, 20 answers at most of each calibrator with their rows and labels, and 48
         small images where the inputs are images of one or three channels and Pillow is installed, as by
@@ -424,12 +424,12 @@ def compare_calibrators(
         ``compare_calibrators(estimator, dataset, X_test=test_dataset)``.
     calibrators : list, list of (str, calibrator), or dict by name, default=None
         Calibrators that aren't fitted and have no estimator, which are cloned and fitted to `X_cal`. Those of a list,
-        all of different classes, go by their classes' names. One that is fitted is compared as it is: around an
-        estimator, which takes `X_test`, or to logits, of which it gets this estimator's. None takes those of the
-        package that suit the number of classes and of samples, neural clamping among them for a torch network, unless a
-        warning says why not. `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of
-        several labels a sample, maps of one label each are among them only if each label is 0 of 100 samples and 1 of
-        100 others. The covariates of a `CovariateScaling` are taken out of X, a table, a dict or a Dataset, for all.
+        all of different classes, go by their classes' names. One that is fitted is compared as it is. One around an
+        estimator takes `X_test`, and one of logits this estimator's. None takes those of the package that suit the
+        number of classes and of samples, neural clamping among them for a torch network, unless a warning says why not.
+        `CalibratorSelector`, which takes several times as long as its candidates, isn't. Of several labels a sample,
+        maps of one label each are among them only if each label is 0 of 100 samples and 1 of 100 others. The covariates
+        of a `CovariateScaling` are taken out of X, a table, a dict or a Dataset, for all.
     params : dict, default=None
         What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
         alike.

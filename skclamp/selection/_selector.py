@@ -41,10 +41,10 @@ class CalibratorSelector(BaseCalibrator):
     The network's logits are computed once. Every candidate is fitted without each fold in turn, and asked for the
     log-probabilities l_j of the samples of that fold. The pool is ``softmax(l_0 + sum_j w_j (l_j - l_0))`` with w of at
     least 0 and a sum of at most 1. l_0 is temperature scaling. The weights minimise the total negative log-likelihood
-    (NLL) out of fold plus a price, ``sum_j c_j w_j``. The price of a candidate is 3 nats, or two standard deviations of
-    what its gain varies by where nothing is to be gained, if that is more. One and a half of two classes. So what helps
-    comes in smoothly, and where nothing earns its price the weights of all others are exactly 0: the result is
-    temperature scaling to the bit. What was chosen is then fitted to all the samples.
+    (NLL) out of fold plus a price, ``sum_j c_j w_j``. The price of a candidate is 3 nats or, if that is more, two
+    standard deviations of its gain where nothing is to be gained. Of two classes it is one and a half deviations. So
+    what helps comes in smoothly. Where nothing earns its price the weights of all others are exactly 0, and the result
+    is temperature scaling to the bit. What was chosen is then fitted to all the samples.
 
     Samples that depend on each other, of equal inputs and labels or of one of the ``groups`` that `fit` takes, share a
     fold, and so do the labels or places of a sample. They count for less the more their gains agree, by their design
