@@ -308,8 +308,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     fold is lower, behind a perturbation too. If it is lower by half a standard error, it takes the place of one that
     nobody named. ``output="pool"`` leaves the layer as it is. It is left, too, without a bias, or where a network
     branches on its inputs or ends in anything else, such as a convolution or probabilities. It is left of several
-    labels, a class at each place, or a single logit. Where views or `X_unlabelled` were kept. Where a class lacks
-    samples beyond chance. And of more than 1e8 samples times classes times features. It takes a pass or two.
+    labels, a class at each place, or a single logit. It is left where views or `X_unlabelled` were kept, or a class
+    lacks samples beyond chance. At most 1e8 samples times classes times features are tried. It takes a pass or two.
 
     Where folds prove nothing, the gradients of all samples may [11]_, of families of the inputs with at most 512
     parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups. Views join greedily, with
