@@ -156,9 +156,9 @@ class NeuralClampingCalibrator(BaseCalibrator):
         all the data without a guard. How many samples prove something follows from how much they gain; of fewer than 8
         nothing is tried, and the result is temperature scaling. Samples should be independent: neighbours in time on
         both sides of a split prove nothing. Where they aren't, a splitter of scikit-learn says what is held out, such
-        as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``. Or an iterable of (train,
-        test) positions, which hold out each sample at most once. Equal inputs share a fold and count as one, as each of
-        the `groups` of `fit` does. So do near-copies, such as frames, which are told.
+        as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``. An iterable of (train, test)
+        positions does too, if it holds out each sample at most once. Equal inputs share a fold and count as one, as
+        each of the `groups` of `fit` does. So do near-copies, such as frames, which are told.
 
     Attributes
     ----------
@@ -175,8 +175,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         Whether a perturbation was kept. What "auto" found has to beat temperature scaling beyond chance, and with
         `output` the held-out NLL of `output` alone.
     verdict_ : Verdict
-        What the guard found. Only where one was asked for. ``accepted`` : bool, which is False below 8 samples.
-        ``reason`` : str. ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
+        What the guard found. It is set only where one was asked for. ``accepted`` : bool, which is False below 8
+        samples. ``reason`` : str. ``difference`` : float, of held-out NLL to temperature scaling, in nats, of the whole
         procedure, since each fold chooses by itself. ``standard_error`` and ``p_value`` : float, of it. ``tried`` :
         dict, from each family that a fold fitted to its own difference. ``not_tried`` : dict, from each other family to
         the reason. ``n_samples`` : int, held out, each once. ``detectable_gain`` : float or None, the gain of NLL per
@@ -190,8 +190,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     view_weights_ : ndarray of shape (n_views,)
         Their weights, which sum to 1.
     views_verdict_ : Verdict
-        What the guard found of the views, against the single one of what was kept before. Only where `max_views` allows
-        several passes and a guard was asked for. Its names are those of views.
+        What the guard found of the views, against the single one of what was kept before. It is set only where
+        `max_views` allows several passes and a guard was asked for. Its names are those of views.
     output_ : BaseCalibrator
         The fitted pool, or the fitted clone of the `output` that was given; only where one takes the temperature's
         place.

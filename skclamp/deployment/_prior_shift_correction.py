@@ -88,11 +88,11 @@ class PriorShiftCorrection(BaseCalibrator):
     accepted_ : bool
         Whether ``priors_`` are given ones, or such as `adapt` has found and kept.
     verdict_ : Verdict
-        What `adapt` decided. Only after it. ``accepted`` : bool. ``reason`` : str. ``gain`` : float, how much likelier
-        the samples are with the new frequencies, in nats per sample, less what chance gains (Akaike's criterion).
-        ``p_value`` : float, of the test against frequencies as they were. ``fit_p_value`` : float, of the test that
-        nothing else has changed, and ``inputs_changed`` : bool, whether it rejects that for sure. ``n_samples`` and
-        ``n_labelled`` : int.
+        What `adapt` decided, once it was called. ``accepted`` : bool. ``reason`` : str. ``gain`` : float, how much
+        likelier the samples are with the new frequencies, in nats per sample, less what chance gains (Akaike's
+        criterion). ``p_value`` : float, of the test against frequencies as they were. ``fit_p_value`` : float, of the
+        test that nothing else has changed, and ``inputs_changed`` : bool, whether it rejects that for sure.
+        ``n_samples`` and ``n_labelled`` : int.
     {shared_attributes}
 
     Warns

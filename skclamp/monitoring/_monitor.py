@@ -87,7 +87,7 @@ class CalibrationMonitor(Watch):
     parts_ : dict
         Of each part, the strongest evidence first, a dict of `n_samples`, `log_e_value`, `p_value`, over its share of
         alpha, `alarm`, `since`, `temperature`, `gain` and `refit_from`, as the attributes of these names are of all
-        samples together. Only where samples came with their parts.
+        samples together. It is set only where samples came with their parts.
     never_true_ : bool
         Whether there was an alarm of the held-out samples that `fit` was given; only after `fit`.
     change_alarm_ : bool

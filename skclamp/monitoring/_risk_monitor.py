@@ -56,8 +56,8 @@ class RiskMonitor(Watch):
         Whether it has been at most `alpha`.
     parts_ : dict
         Of each part, the strongest evidence first, a dict of `n_samples`, `log_e_value`, `p_value`, over its share of
-        alpha, `alarm`, `since` and `risk`, as the attributes of these names are of all samples together. Only where
-        samples came with their parts.
+        alpha, `alarm`, `since` and `risk`, as the attributes of these names are of all samples together. It is set only
+        where samples came with their parts.
     never_true_ : bool
         Whether there was an alarm of the held-out samples that `fit` was given; only after `fit`.
     change_alarm_ : bool

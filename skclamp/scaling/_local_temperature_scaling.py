@@ -79,8 +79,8 @@ class LocalTemperatureScaling(BaseCalibrator):
     accepted_ : bool
         Whether folds prove that these lower the loss.
     difference_ : list of two floats
-        Mean difference of the NLL out of fold to one T, of a sample, label or place, and its standard error. Only where
-        some were held out.
+        Mean difference of the NLL out of fold to one T, of a sample, label or place, and its standard error. It is set
+        only where some were held out.
     {shared_attributes}
 
     Warns
