@@ -123,10 +123,16 @@ check-dist: dist
 clean:
 	rm -rf $(VENV) .venv-oldest build dist docs/_build docs/api/examples docs/api/generated docs/auto_examples *.egg-info
 
-# One stamp for each extra of pyproject.toml: installed once, and again when the dependencies change.
+# One stamp for each group of dependencies: installed once, and again when they change.
 $(VENV)/installed-%: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[$*]'
+	$(BIN)/pip install --quiet --editable . --group $*
 	@touch $@
 
+$(VENV)/installed-plot: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[plot]'
+	@touch $@
+
+# The first pip that knows groups is 25.1.
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT= $(BIN)/pip install --quiet --upgrade 'pip>=25.1'

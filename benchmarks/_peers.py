@@ -2,7 +2,7 @@
 
 They are given float64 probabilities, of which those that want logits take the logarithm. Of scikit-learn it is the maps
 within `CalibratedClassifierCV`, whose time would hold a cross-validation as well. Imports happen when a peer is made:
-whatever isn't installed (extra ``bench``) raises ImportError then.
+whatever isn't installed (group ``bench``) raises ImportError then.
 """
 
 import contextlib

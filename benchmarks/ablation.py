@@ -3,7 +3,7 @@
 A switch takes a mechanism out of the package while a fit runs. What it is worth is the test NLL without it less that
 with all, in per cent of temperature scaling's; its standard error is over draws, which both share. Where nothing that
 the mechanism does has acted in the fit with all, that counts for both, passes included. Where nothing has changed what
-is kept is kept in vain. Needs the extra `bench`.
+is kept is kept in vain. Needs the group `bench`.
 
     python benchmarks/ablation.py --data DIR
     python benchmarks/ablation.py --settings "color, 500" "no change, 500" --switches strayed "score test" --draws 20

@@ -14,7 +14,7 @@ fixed sequences. A split one learns its order on half of each draw, which takes 
 draws. The empirical threshold is the lowest from which on the draw's own risk is within the target, which promises
 nothing. Floors: a promise is broken in at most .05 of draws and two standard errors; at 10 % and 500 labels 1.5 times
 as many are answered as by MAPIE as it comes, of which the best threshold would answer 1.39 times as many on these
-records. Needs the extra ``bench``.
+records. Needs the group ``bench``.
 
 Another version of the package in PYTHONPATH has the same draws.
 """

@@ -3,7 +3,7 @@
 Every corruption of the package corrupt-tta, two severities, two ResNets, five splits: 2,500 images to calibrate, or
 fewer of them, 2,500 others to judge. The order is such that what has been computed is balanced. All weights are
 fine-tuned where it is asked for, since it takes so long; of several ways to do so that were tried on seed 49, which
-judges nothing, the tables have the one that did best there. Needs the extra `bench`.
+judges nothing, the tables have the one that did best there. Needs the group `bench`.
 
     python benchmarks/corruptions.py --data DIR --out corruptions.csv
     python benchmarks/corruptions.py --data DIR --corruptions noise_and_blur --methods fine_tuned temperature

@@ -2,7 +2,7 @@
 
 Three corruptions of the package corrupt-tta on CIFAR-10, a frozen ResNet-20, 2,500 images to calibrate and 2,500 others
 to judge: the first split of `corruptions.py`, with the default settings. The scores go to a CSV file, and onto the
-picture. Its images are the first car, horse and ship of the test part. Needs the extra `bench`; takes a minute for each
+picture. Its images are the first car, horse and ship of the test part. Needs the group `bench`; takes a minute for each
 corruption.
 
     python benchmarks/front.py --data DIR

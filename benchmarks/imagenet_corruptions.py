@@ -12,7 +12,7 @@ compared has parameters that all classes share: temperature scaling, batch norm 
 neural clamping, of the input alone and, its default, of the features too.
 
 "drawn" are the images as they are with labels drawn from temperature scaling's probabilities, so that nothing can be
-gained. The order is such that what has been computed is balanced. Needs the extra `bench`.
+gained. The order is such that what has been computed is balanced. Needs the group `bench`.
 
     python benchmarks/imagenet_corruptions.py --data DIR --out imagenet.csv
     python benchmarks/imagenet_corruptions.py --data DIR --methods temperature clamping --seeds 50 --out few.csv

@@ -5,7 +5,7 @@
     python benchmarks/many_labels.py --coverage --seeds 100
 
 The records are those of six labels of 827 electrocardiograms, by 13 networks. The first n of a random order calibrate,
-the others judge: mean cross-entropy over labels, and the processor time of a fit. Needs the extra `bench`.
+the others judge: mean cross-entropy over labels, and the processor time of a fit. Needs the group `bench`.
 
 The third command counts how many bootstrap intervals (95 %) of the expected calibration error of all labels hold the
 true error: of 300 samples with ten labels, drawn by a Gaussian copula of correlation 0.7, from the probabilities as

@@ -3,7 +3,7 @@
     python benchmarks/matrix_speed.py --out benchmarks/results/matrix_speed.csv
 
 Ours chooses two penalties by cross-validation, probmetrics' has none. Ours and the peer's take turns on one thread, and
-the least time of some repetitions counts. Needs the extra ``bench``.
+the least time of some repetitions counts. Needs the group ``bench``.
 """
 
 from itertools import product

@@ -7,7 +7,7 @@
 Stratified halves of 10,000 test images: one judges; the other, or 500 of it, calibrates. Fit times are processor time,
 which other programs on the machine hardly lengthen: the least of some repetitions, all methods in turns, on one thread;
 a fit of more than a second isn't repeated. Each method, ours or a peer's, has a file of its own with a row for each
-split. Peers that aren't installed (extra ``bench``) are left out with a line. The tables come from the files alone: a
+split. Peers that aren't installed (group ``bench``) are left out with a line. The tables come from the files alone: a
 difference is ours minus the peer's, below 0 where ours is better, with the corrected resampled standard error; a ratio
 of times is the median over the splits.
 """

@@ -4,7 +4,7 @@ A CIFAR-10 and a CIFAR-100 ResNet-20 and five corruptions of severity 2. A thous
 0, 100 or 500 others have, and 2,000 judge. Without labels temperature scaling, the selector, SMART and noise-refined
 temperature scaling learn from 500 images of before the change, and what trains weights is left out, as clamping is.
 NLL is over that of temperature scaling on the same split. rivals.csv has the CIFAR-10 network and one split. Needs the
-extra `bench`.
+group `bench`.
 
     python benchmarks/rivals.py --data DIR
     python benchmarks/rivals.py --data DIR --corruptions fog --n-labels 100 --seeds 1 --methods temperature smart head

@@ -5,7 +5,7 @@ Beside them a comparison of all maps, and one image through a clamped calibrator
     python benchmarks/speed.py
     python benchmarks/speed.py --sizes 5000x10 10000x100 --threads 2 --out speed.csv
 
-Peers that aren't installed (extra ``bench``) are left out with a line. Errors are those of the float32 input's result
+Peers that aren't installed (group ``bench``) are left out with a line. Errors are those of the float32 input's result
 against ours in float64: of temperatures relative, of metrics absolute.
 """
 

@@ -6,7 +6,7 @@
 Networks: the mean log-probabilities of a ResNet-20 and a ResNet-32 on CIFAR-10 images and their mirror images (94 %
 right); these plus those of a logistic regression on the features of an EfficientNet-Lite0, which 4,000 test images
 trained (94.5 %); and a perceptron on gas sensors. Half of the samples that are left judges, the first n of a random
-order of the others calibrate. Needs the extra `bench`.
+order of the others calibrate. Needs the group `bench`.
 """
 
 from functools import lru_cache

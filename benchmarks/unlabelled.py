@@ -4,7 +4,7 @@ CIFAR-10 through a ResNet-20: 2,000 images as they were are the reference, 2,000
 has labels, and 2,500 judge. "none" leaves the images as they were, and "frequencies" changes those of the classes
 alone, by a draw of Dirichlet(0.3). What is compared: temperature scaling; batch norm adapted, and Tent (Wang et al.,
 ICLR 2021), both with T from the labels; neural clamping of the labelled images alone, with the others (its default),
-and with what these teach alone. Needs the extra `bench`.
+and with what these teach alone. Needs the group `bench`.
 
     python benchmarks/unlabelled.py --data DIR
     python benchmarks/unlabelled.py --data DIR --n-labels 100 --draws 20 --methods temperature taught

@@ -1,6 +1,6 @@
 """Draws cases anew for as long as it is told to, and shrinks those that fail: ``python tools/fuzz.py --seconds 600``.
 
-Run it from the repository's environment, which needs the extra ``test``. The kinds of cases are those of
+Run it from the repository's environment, which needs the group ``test``. The kinds of cases are those of
 ``tests/campaign``, of which the fast run has a few. What fails is printed with what was drawn, shrunk, as the arguments
 of an ``@example`` of the test, and kept in ``fuzz-failures.txt``.
 """

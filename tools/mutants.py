@@ -1,6 +1,6 @@
 """How many faults the fast tests notice: a sample of small changes of the numeric rooms, each tested where it acts.
 
-Run it from the repository's environment, which needs the extra ``dev``: ``python tools/mutants.py --sample 300``. A
+Run it from the repository's environment, which needs the group ``dev``: ``python tools/mutants.py --sample 300``. A
 place in the code is drawn, then one of cosmic-ray's changes there: another operator, comparison, number or branch.
 Constants of modules and classes, which tune and decide nothing, are left alone, and so are annotations. The changes are
 made in copies. Each meets the fast tests that execute its line, those of its own room first; those that nobody noticed
