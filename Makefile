@@ -108,6 +108,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/codespell
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/docstrings.py
+	$(BIN)/repo-review .
 
 dist: $(VENV)/installed-dev
 	rm -rf dist
