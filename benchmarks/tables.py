@@ -454,13 +454,13 @@ def intents_rows(results):
 @table(
     "positives",
     "two_classes.csv",
-    "positives, share, training | uncalibrated | temperature | Platt | beta | isotonic | true",
+    "positives of 1 %, training | uncalibrated | temperature | Platt | beta | isotonic | true",
 )
 def positives_rows(results):
-    for (share, training, n), part in results.groupby(["share", "training", "positives"]):
+    for (training, n), part in results.query("share == 0.01").groupby(["training", "positives"]):
         nll = part.groupby("method").nll.mean()
         cells = [f"{nll[method]:.3f}" for method in ("uncalibrated", "temperature", "Platt", "beta", "isotonic")]
-        yield " | ".join((f"{n} of {100 * share:.0f} %, {training}", *cells, f"{part.true_nll.mean():.3f}"))
+        yield " | ".join((f"{n}, {training}", *cells, f"{part.true_nll.mean():.3f}"))
 
 
 @table(
