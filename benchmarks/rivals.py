@@ -1,51 +1,50 @@
-"""Calibration under shift by others, of the last years, beside clamping: the same images, labels and judges.
+"""Calibration under shift by others, of the last years, beside clamping: the same inputs, labels and judges.
 
-A CIFAR-10 and a CIFAR-100 ResNet-20 and five corruptions of severity 2. A thousand images of the camera have no labels,
-0, 100 or 500 others have, and 2,000 judge. Without labels temperature scaling, the selector, SMART and noise-refined
-temperature scaling learn from 500 images of before the change, and what trains weights is left out, as clamping is.
+What has changed is a camera, or how texts are typed; images of before the change are as they were:
+
+- A CIFAR-10 and a CIFAR-100 ResNet-20, and EfficientNet-Lite0 on a thousand images of ImageNet: corruptions of severity
+  2. A thousand images (300 of ImageNet's) have no labels, 0, 100 or 500 others (0 or 100) have, and 2,000 (500) judge.
+- ESPNet on street scenes of a drive of CamVid, changed as in street_scenes.py. A window of each of the first 55 frames
+  has labels, or none has; the other window has none, and windows of later frames judge. Of their pixels every fourth
+  counts, in rows and in columns.
+- MiniLM on Banking77's texts that it hasn't seen, changed as in intents.py: as many as of CIFAR's images.
+
+Without labels temperature scaling, the selector, SMART and noise-refined temperature scaling learn from 500 images of
+before the change (200 of ImageNet's, or a window of each of the 55 frames), and what trains weights is left out, as
+clamping is. A method is also left out where it has no meaning or can't be judged: statistics of batch norm where no
+layer is one; noise and mix-up where inputs are token ids; a last linear layer where the last one isn't linear; what
+learns each class on ImageNet's images, no two of which are of one class.
+
 NLL is over that of temperature scaling on the same split. rivals.csv has the CIFAR-10 network and one split. Needs the
 group `bench`.
 
     python benchmarks/rivals.py --data DIR
     python benchmarks/rivals.py --data DIR --corruptions fog --n-labels 100 --seeds 1 --methods temperature smart head
+    python benchmarks/rivals.py --data DIR --networks espnet minilm --methods temperature selector normalised
     python benchmarks/rivals.py --data DIR --summary
 """
 
 from functools import lru_cache
 from itertools import product
 
-import numpy as np
-import torch
 from tabulate import tabulate
 
-from _corruption_methods import make_task
-from _data import load_problem
 from _estimates import Estimate
-from _rival_methods import WITH_LABELS, WITHOUT_LABELS, Setting, fitted_clamping
+from _rival_methods import ASKS, WITH_LABELS, WITHOUT_LABELS, fitted_clamping, rows_of
+from _rival_settings import PROBLEMS
 from _runner import RESULTS, benchmark, record
 from _scores import beside_temperature, evaluate, facts, predicted
-from _shifts import CORRUPTIONS, corrupt
 
-NETWORKS = ("cifar10_resnet20", "cifar100_resnet20")
 METHODS = (*dict.fromkeys((*WITHOUT_LABELS, *WITH_LABELS)), "clamping")
-# Of noise, blur, weather and what is digital, before any result.
-COMPARED = ("gaussian_noise", "defocus_blur", "fog", "contrast", "pixelate")
-SEVERITY, N_BEFORE = 2, 500
+# Of noise, blur, weather and what is digital, before any result; then of street scenes and of texts.
+COMPARED = (
+    *("gaussian_noise", "defocus_blur", "fog", "contrast", "pixelate"),
+    *("noise", "blur", "dark"),
+    *("typos50", "drop20", "voice", "glued"),
+)
+CHANGES = tuple(dict.fromkeys(change for problem in PROBLEMS.values() for change in problem.changes))
 KEY = ("seed", "corruption", "network", "n_labels", "method")
 COLUMNS = (*KEY, "nll", "accuracy", "ece", "ece_floor", "accepted", "families", "temperature", "forward", "backward")
-
-
-def setting_of(seed, corruption, network, n_labels, n_unlabelled, n_test, data):
-    """What a method is given: no image is in two of its parts."""
-    network, images, y = load_problem(network, data)
-    order = np.random.default_rng(seed).permutation(len(y))
-    test, unlabelled, labelled = np.split(order, [n_test, n_test + n_unlabelled])
-    labelled = labelled[: n_labels or N_BEFORE]
-    changed = [corrupt(images[rows], rows, corruption, SEVERITY) for rows in (test, unlabelled)]
-    calibration = corrupt(images[labelled], labelled, corruption, SEVERITY) if n_labels else images[labelled]
-    rows = np.concatenate([labelled, test])
-    task = make_task(network, torch.cat([calibration, changed[0]]), y[rows], seed, len(labelled))
-    return Setting(task, changed[1], n_labels > 0)
 
 
 def measure(setting, method):
@@ -53,20 +52,28 @@ def measure(setting, method):
     test = setting.task.test
     if method != "clamping":
         methods = WITH_LABELS if setting.labelled else WITHOUT_LABELS
-        return evaluate(test.labels, methods[method](setting))
+        return scores(test, methods[method](setting))
     clamping = fitted_clamping(setting)
-    return {**evaluate(test.labels, predicted(clamping, test.images, test.logits)), **facts(clamping)}
+    return {**scores(test, predicted(clamping, test.images, test.logits)), **facts(clamping)}
 
 
-def possible(n_labels, method):
-    """Whether a method can do with so many labels, and learns from them."""
-    return method in ((*WITH_LABELS, "clamping") if n_labels else WITHOUT_LABELS)
+def scores(part, log_proba):
+    log_proba, labels = rows_of(log_proba, part.labels)
+    return evaluate(labels.numpy(), log_proba.numpy())
+
+
+def possible(corruption, network, n_labels, method):
+    """Whether a network has a change and so many labels, and a method what it asks for, and can do with the labels."""
+    problem = PROBLEMS[network]
+    by_labels = method in ((*WITH_LABELS, "clamping") if n_labels else WITHOUT_LABELS)
+    has = corruption in problem.changes and n_labels in problem.n_labels and ASKS.get(method, set()) <= problem.has
+    return by_labels and has
 
 
 def table(results):
     """A row for each network, number of labels and method: means and standard errors over corruptions, after splits."""
     joined = beside_temperature(results, [name for name in KEY if name != "method"])
-    for network, n_labels, method in product(NETWORKS, sorted(joined.n_labels.unique()), METHODS):
+    for network, n_labels, method in product(PROBLEMS, sorted(joined.n_labels.unique()), METHODS):
         own = joined.query("network == @network and n_labels == @n_labels and method == @method")
         if len(own):
             means = own.groupby("corruption")[["ratio", "points"]].mean()
@@ -85,9 +92,9 @@ def table(results):
 @benchmark
 def main(
     data=None,
-    corruptions: CORRUPTIONS = COMPARED,
-    networks: NETWORKS = NETWORKS,
-    n_labels=(0, 100, 500),
+    corruptions: CHANGES = COMPARED,
+    networks: PROBLEMS = tuple(PROBLEMS),
+    n_labels: (0, 55, 100, 500) = (0, 55, 100, 500),
     methods: METHODS = METHODS,
     seeds=3,
     n_unlabelled=1000,
@@ -95,8 +102,11 @@ def main(
     out=RESULTS / "rivals.csv",
     summary=False,
 ):
-    setting = lru_cache(maxsize=1)(lambda *cell: setting_of(*cell, n_unlabelled, n_test, data))
+    @lru_cache(maxsize=1)
+    def setting(seed, corruption, network, n):
+        return PROBLEMS[network].setting(seed, corruption, network, n, n_unlabelled, n_test, data)
+
     cells = product(range(seeds), corruptions, networks, n_labels, methods)
-    cells = [] if summary else [cell for cell in cells if possible(*cell[3:])]
+    cells = [] if summary else [cell for cell in cells if possible(*cell[1:])]
     results = record(out, COLUMNS, cells, lambda *cell: measure(setting(*cell[:-1]), cell[-1]))
     print(tabulate(table(results), headers="keys", disable_numparse=True))

