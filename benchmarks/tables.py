@@ -100,6 +100,9 @@ NETWORKS = {
     "cifar10_resnet20": "CIFAR-10 ResNet-20",
     "cifar10_resnet32": "CIFAR-10 ResNet-32",
     "cifar100_resnet20": "CIFAR-100 ResNet-20",
+    "efficientnet_lite0": "ImageNet EfficientNet-Lite0",
+    "espnet": "CamVid ESPNet",
+    "minilm": "Banking77 MiniLM",
 }
 CORRUPTION_METHODS = {
     "temperature": "temperature scaling",
