@@ -25,6 +25,7 @@ from torch import nn
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp._backbones.fingerprint import Digest
 from skclamp.modules import LogitsModule
 
 
@@ -190,3 +191,13 @@ def test_an_estimator_that_is_not_fitted_is_refused(clamped, path):
         ValueError, match=r"estimator must be fitted, as the calibrator's was.*; got LogisticRegression"
     ):
         round_trip(clamped, path, LogisticRegression())
+
+
+def test_weights_that_wrap_others_are_told_by_what_they_hold():
+    """As torchao's are, which lack most of a tensor's methods."""
+    two_tensor = pytest.importorskip("torch.testing._internal.two_tensor", reason="a torch without its test tensors")
+    first, second, other = (torch.full((2,), value) for value in (1.0, 2.0, 3.0))
+    hashes = [
+        Digest().value(two_tensor.TwoTensor(*pair)).hex() for pair in ((first, second), (first, other), (first, second))
+    ]
+    assert hashes[0] == hashes[2] != hashes[1]

@@ -27,6 +27,10 @@ class Digest:
         """Take on a value by its content, the same in any process; functions and classes are told by their names."""
         if value is None or isinstance(value, (int, float, str, np.generic, torch.dtype)):
             self._hash.update(f"{value!r} ".encode())
+        elif hasattr(value, "__tensor_flatten__"):
+            # Of torchao's weights the tensors within: they lack most of a tensor's methods.
+            names, _ = value.__tensor_flatten__()
+            self.value({name: getattr(value, name) for name in names})
         elif isinstance(value, torch.Tensor):
             self.value((str(value.dtype), tuple(value.shape)))
             dense = (value.dequantize() if value.is_quantized else value).detach().to_dense().cpu().contiguous()
