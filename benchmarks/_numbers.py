@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-import corruptions
 from _scores import beside_temperature
 from _thesis_tables import table_means
 
@@ -67,16 +66,6 @@ def of_label_shifts(results):
     yield "draws without a change", f"{null.kept.sum()} of {null.draws.sum():,}"
     yield "% of kept corrections worse", f"{100 * shifted.worse.sum() / shifted.kept.sum():.1f}"
     yield "% of shifts corrected", f"{100 * shifted.kept.sum() / shifted.draws.sum():.0f}"
-
-
-@numbers_of("corruptions.csv")
-def of_noise_and_blur(results):
-    """On the split that clamping and fine-tuning both have."""
-    runs = corruptions.against_temperature(results)
-    runs = runs.query("network == 'cifar10_resnet20' and severity == 2 and n_labels == 2500 and seed == 51")
-    ratio = runs[runs.corruption.isin(corruptions.NOISE_AND_BLUR)].groupby("method", observed=True).ratio.mean()
-    yield "NLL ratio of clamping", f"{ratio.clamping:.3f}"
-    yield "NLL ratio of all weights fine-tuned", f"{ratio.fine_tuned:.3f}"
 
 
 @numbers_of("strong_networks.csv")

@@ -26,7 +26,7 @@ from tabulate import tabulate
 
 from _corruption_methods import FINE_TUNED, METHODS, make_task
 from _data import load_images, split_off
-from _estimates import resampled_estimate
+from _estimates import Estimate, resampled_estimate
 from _networks import load_resnet
 from _ratio_figure import draw as draw_ratios
 from _runner import RESULTS, benchmark, record, show
@@ -156,16 +156,27 @@ def report(results, whole=True):
         show(part, "corruption", ["ratio", "points"], across="method")
 
 
+def estimates(part):
+    """The NLL ratio of one method on each corruption, with its standard error over splits."""
+    by_corruption = part.groupby("corruption", observed=True).ratio
+    return pd.DataFrame({name: resampled_estimate(ratio) for name, ratio in by_corruption}, Estimate._fields).T
+
+
 def draw(results, path):
-    """Draw a panel for each network and severity, those corruptions first on which clamping helps most."""
+    """Draw a panel for each network and severity, those corruptions first on which clamping helps most.
+
+    Of a network and severity the methods that have as many splits as any.
+    """
     results = against_temperature(results)
-    panels = {}
-    for title, part in settings_of(results):
-        ratios = part.pivot_table("ratio", "corruption", "method", observed=True)
-        panels[title] = {method: ratios[[method]].set_axis(["mean"], axis=1) for method in MARKS if method in ratios}
+    splits = results.groupby(["network", "severity", "n_labels", "method"], observed=True).seed.transform("nunique")
+    results = results[splits == splits.max()]
+    panels = {
+        title: {method: estimates(own) for method, own in part.groupby("method", observed=True) if method in MARKS}
+        for title, part in settings_of(results)
+    }
     order = results[results.method == "clamping"].groupby("corruption", observed=True).ratio.mean().sort_values()
     size = (2.2 + 2.6 * len(panels), 1.6 + 0.28 * len(order))
-    draw_ratios(path, panels, list(order.index), MARKS, size, "test NLL, temperature scaling = 1")
+    draw_ratios(path, panels, list(order.index), MARKS, size, "test NLL, temperature scaling = 1 (± standard error)")
 
 
 @benchmark

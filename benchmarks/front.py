@@ -1,27 +1,26 @@
 """The picture of the front page: corrupted images before and after the perturbation that neural clamping has learned.
 
 Three corruptions of the package corrupt-tta on CIFAR-10, a frozen ResNet-20, 2,500 images to calibrate and 2,500 others
-to judge: the first split of `corruptions.py`, with the default settings. The scores go to a CSV file, and onto the
-picture. Its images are the first car, horse and ship of the test part. Needs the group `bench`; takes a minute for each
-corruption.
+to judge, with the default settings. The scores are means over the splits of corruptions.csv; the images are the first
+car, horse and ship of the test part of its first split. Needs the group `bench`; takes a minute for each corruption.
 
     python benchmarks/front.py --data DIR
 """
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 
 from _data import load_problem
 from _runner import RESULTS, benchmark
-from _shifts import CORRUPTIONS, corrupt
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from _scores import beside_temperature
+from _shifts import corrupt
+from skclamp import NeuralClampingCalibrator
 
+CHOSEN = ("fog", "zoom_blur", "pixelate")
 NETWORK, SEVERITY, SEED = "cifar10_resnet20", 2, 50
 # Cars, horses and ships, as CIFAR-10 numbers them.
 SHOWN = (1, 7, 8)
@@ -30,40 +29,40 @@ N_SHOWN = len(SHOWN)
 RIGHT, WRONG = "#0072B2", "#D55E00"
 
 
+def runs(results):
+    """Clamping beside temperature scaling: a row for each split of the corruptions that are shown."""
+    setting = "network == @NETWORK and severity == @SEVERITY and n_labels == 2500 and corruption in @CHOSEN"
+    return beside_temperature(results.query(setting), ["corruption", "seed"]).query("method == 'clamping'")
+
+
 def fit(network, images, labels, name, n):
-    """The scores of both calibrators on corrupted images, and some of these: (before, right), (after, right)."""
+    """Some corrupted images before and after the perturbation, each strip with who is right."""
     rows = np.concatenate(
         train_test_split(np.arange(len(labels)), train_size=n, test_size=n, stratify=labels, random_state=SEED)
     )
     X, y = corrupt(images[rows], rows, name, SEVERITY), labels[rows]
-    calibrators = {
-        "temperature": TemperatureScaling(network),
-        "clamping": NeuralClampingCalibrator(network, random_state=SEED),
-    }
-    scores = {"network": NETWORK, "severity": SEVERITY, "seed": SEED, "n": n}
-    shown = [int(np.argmax(y[n:] == label)) for label in SHOWN]
-    strips = []
-    for key, calibrator in calibrators.items():
-        proba = calibrator.fit(X[:n], y[:n]).predict_proba(X[n:])
-        predicted = proba.argmax(axis=1)
-        scores |= {f"{key}_accuracy": 100 * accuracy_score(y[n:], predicted), f"{key}_nll": log_loss(y[n:], proba)}
-        strips.append([X[n:][shown], predicted[shown] == y[n:][shown]])
+    shown = [n + int(np.argmax(y[n:] == label)) for label in SHOWN]
+    calibrator = NeuralClampingCalibrator(network, random_state=SEED).fit(X[:n], y[:n])
+    before = X[shown]
     with torch.no_grad():
-        strips[1][0] = calibrators["clamping"].perturbation_(strips[1][0]).clamp(0, 1)
-    return scores, strips
+        plain = network(before).argmax(1).numpy()
+        after = calibrator.perturbation_(before).clamp(0, 1)
+    return (before, plain == y[shown]), (after, calibrator.predict(before) == y[shown])
 
 
-def draw(fitted, path):
+def draw(fitted, scores, path):
     """A row for each corruption: what the camera gives, what the network gets, and the scores in words."""
+    from matplotlib.figure import Figure
+
     side, gap, words, head = 1.0, 0.3, 2.55, 0.62
     width, height = 2 * N_SHOWN * side + gap + words, len(fitted) * side + head
-    figure = plt.figure(figsize=(width, height), facecolor="white")
-    for row, (name, (scores, strips)) in enumerate(fitted.items()):
+    figure = Figure(figsize=(width, height), facecolor="white")
+    for row, (name, strips) in enumerate(fitted.items()):
         bottom = height - head - (row + 1) * side
         for column, (image, right) in enumerate(pair for strip in strips for pair in zip(*strip, strict=True)):
             left = column * side + gap * (column >= N_SHOWN)
             show(figure, image, right, (left / width, bottom / height, side / width, side / height))
-        describe(figure, name, scores, (width - words + 0.12) / width, bottom / height, side / height)
+        describe(figure, name, scores.loc[name], (width - words + 0.12) / width, bottom / height, side / height)
     top = 1 - head / 2 / height
     style = {"va": "center", "fontsize": 14.5, "color": "#333333"}
     figure.text(N_SHOWN * side / 2 / width, top, "what the camera gives", ha="center", **style)
@@ -73,11 +72,12 @@ def draw(fitted, path):
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200, pil_kwargs={"optimize": True})
-    plt.close(figure)
 
 
 def show(figure, image, right, place):
     """One image, framed by whether the network's answer is right."""
+    from matplotlib.patches import Rectangle
+
     axes = figure.add_axes(place)
     axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
     size = image.shape[-1]
@@ -87,33 +87,24 @@ def show(figure, image, right, place):
     for spine in axes.spines.values():
         spine.set_visible(False)
     corner, side = 2 * (-0.5 - 0.4 * edge,), size + 0.8 * edge
-    axes.add_patch(plt.Rectangle(corner, side, side, fill=False, lw=2.6, ec=RIGHT if right else WRONG))
+    axes.add_patch(Rectangle(corner, side, side, fill=False, lw=2.6, ec=RIGHT if right else WRONG))
 
 
 def describe(figure, name, scores, left, bottom, height):
     """The corruption's name, accuracy and NLL before and after."""
-    accuracy, nll = ([scores[f"{key}_{what}"] for key in ("temperature", "clamping")] for what in ("accuracy", "nll"))
     lines = (
         (name.replace("_", " "), {"fontsize": 14.5, "color": "#333333"}),
-        ("{:.0f} → {:.0f} % right".format(*accuracy), {"fontsize": 17.5, "weight": "bold"}),
-        ("NLL {:.2f} → {:.2f}".format(*nll), {"fontsize": 17.5, "weight": "bold"}),
+        (f"{scores.ts_accuracy:.0f} → {scores.accuracy:.0f} % right", {"fontsize": 17.5, "weight": "bold"}),
+        (f"NLL {scores.ts_nll:.2f} → {scores.nll:.2f}", {"fontsize": 17.5, "weight": "bold"}),
     )
     for number, (text, style) in enumerate(lines):
         figure.text(left, bottom + height * (0.80 - 0.3 * number), text, va="center", **style)
 
 
 @benchmark
-def main(
-    data=None,
-    corruptions: CORRUPTIONS = ("fog", "zoom_blur", "pixelate"),
-    n=2500,
-    out=RESULTS / "front.csv",
-    figure=Path("docs/images/front.png"),
-):
+def main(data=None, corruptions: CHOSEN = CHOSEN, n=2500, figure=Path("docs/images/front.png")):
+    found = runs(pd.read_csv(RESULTS / "corruptions.csv")).groupby("corruption")
+    scores = found[["ts_accuracy", "accuracy", "ts_nll", "nll"]].mean()
     problem = load_problem(NETWORK, data)
-    fitted = {name: fit(*problem, name, n) for name in corruptions}
-    rows = pd.DataFrame([{"corruption": name, **scores} for name, (scores, _) in fitted.items()])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(out, index=False)
-    draw(fitted, figure)
-    print(rows.to_string(index=False))
+    draw({name: fit(*problem, name, n) for name in corruptions}, scores, figure)
+    print(scores)

@@ -6,12 +6,12 @@
 A table stands on any page between two comments, of which the first names an entry of `TABLES`; of a ``list-table`` what
 comes before the first row stays, and of a block of text its fence or directive. Tables that are files of their own are
 in `FILES`. Numbers in prose, ``:abbr:`VALUE (NAME)```, are those of `_numbers.NUMBERS`. The first command writes anew
-what differs, the second fails where anything does.
+what differs, the second fails where anything does. Both fail where a number of the front pages has fewer splits than
+these promise.
 """
 
 import argparse
 import re
-from itertools import product
 from pathlib import Path
 from textwrap import indent
 
@@ -22,6 +22,7 @@ import _thesis_tables
 import ablation
 import corruptions
 import errors_needed
+import front
 import growth
 import rivals
 import sample_sizes
@@ -30,11 +31,11 @@ import strong_networks
 import unlabelled
 import views
 from _data import RECORDS
-from _estimates import paired_estimate, ratio_estimate, resampled_estimate
+from _estimates import Estimate, paired_estimate, ratio_estimate, resampled_estimate
 from _numbers import NUMBERS
 from _runner import RESULTS
 from _scores import beside_temperature
-from peers import compare, read_records
+from peers import compare, file_name, read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 # Folders of what is made otherwise, or no page.
@@ -70,7 +71,7 @@ many classes | IntraOrderPreservingCalibration(net).fit(X, y) | choosing | choos
 other class frequencies, no labels | PriorShiftCorrection(net).fit(X, y).adapt(X_new) | class_frequencies | prior_shift
 labels that come in later | CalibrationMonitor(calibrator).partial_fit(X, y) | monitoring | monitor
 few answers may be wrong | SelectiveClassifier(calibrator, target_risk=0.05).fit(X_new, y_new) | abstention | abstention
-a network to deploy | calibrator.save("calibrator.safetensors") | deployment | norm_cost"""
+"""
 # Those of the README, which names the page with all of them.
 MAIN_READERS = (
     *("images of a camera that changed", "logits", "text (Hugging Face)", "answers of a language model"),
@@ -109,6 +110,8 @@ CORRUPTION_METHODS = {
     "structured_matrix": "structured matrix scaling",
     **{method: marks["label"] for method, marks in corruptions.MARKS.items()},
 }
+# Of the ResNet-20 at severity 2.
+ON_FIVE_SPLITS = ("temperature", "vector", "batch_norm", "last_layer", "clamping")
 RIVALS = {
     "uncalibrated": "uncalibrated",
     "noise_refined": "noise-refined temperature scaling",
@@ -157,6 +160,25 @@ def span(values, text):
     return low if low == high else f"{low} to {high}"
 
 
+def refuse_few(n, least=N_SPLITS):
+    """A front page's numbers are of so many splits at least."""
+    if n < least:
+        raise ValueError(f"a number of a front page must be of {least} splits or more, got {n}")
+
+
+def of_many(estimate, least=N_SPLITS):
+    """An estimate that refuses few splits."""
+
+    def guarded(values, *others):
+        refuse_few(len(values), least)
+        return estimate(values, *others)
+
+    return guarded
+
+
+mean_of, ratio_of, gain_of = map(of_many, (resampled_estimate, ratio_estimate, paired_estimate))
+
+
 def table(name, files, head):
     """Enter what makes the rows of a table of the frames of some files; cells are parted by " | "."""
 
@@ -176,27 +198,29 @@ def cameras_rows(results):
             yield f"{'fogged' if fog else 'clear'} | {name} | {scores}"
 
 
+def of_resnet20(results):
+    """The ResNet-20 at severity 2, all labels, beside temperature scaling."""
+    runs = corruptions.against_temperature(results)
+    return runs.query("network == 'cifar10_resnet20' and severity == 2 and n_labels == 2500")
+
+
 def measured(corrupted, viewed, drifted, adapted):
-    """The mean NLL `ratio` to temperature scaling's, and the `points` of accuracy won, of what readers may do."""
-    setting = "network == 'cifar10_resnet20' and severity == 2 and n_labels == 2500"
-    own = corruptions.against_temperature(corrupted).query(setting)
-    own = own.groupby(["method", "corruption"], observed=True)[["ratio", "points"]].mean()
-    own = own.groupby("method", observed=True).mean()
+    """Estimates of the NLL over temperature scaling's, and of the points of accuracy won, of what readers may do."""
+    by_split = of_resnet20(corrupted).groupby(["method", "seed"], observed=True)[["ratio", "points"]].mean()
     plain = views.beside_one_view(viewed.query("part == 'plain' and max_views == 2 and network == 'cifar10_resnet20'"))
-    sensors = drifted.query("n == 150").groupby("method")[["nll", "accuracy"]].mean()
-    sensors["ratio"] = sensors.nll / sensors.nll["temperature"]
-    sensors["points"] = sensors.accuracy - sensors.accuracy["temperature"]
     draws = adapted.query("network == 'cifar10_resnet20' and n_unlabelled == 500 and change == 'classes'")
     # There accuracy is a share.
     draws = beside_temperature(draws).assign(points=lambda own: 100 * own.points)
-    return {
-        "clamping": own.loc["clamping"],
-        "batch norm": own.loc["batch_norm"],
-        "two views": plain[["ratio", "points"]].mean(),
-        "selector": sensors.loc["selector"],
-        "retrained": sensors.loc["retrained"],
-        "frequencies": draws[["ratio", "points"]].mean(),
-    }
+    # Each with the share of the samples that judges.
+    runs = {"clamping": (by_split.loc["clamping"], 1 / 2), "batch norm": (by_split.loc["batch_norm"], 1 / 2)}
+    runs |= {"two views": (plain, 3 / 4), "frequencies": (draws, 1 / 6)}
+    won = {name: (mean_of(own.ratio, judges), mean_of(own.points, judges)) for name, (own, judges) in runs.items()}
+    sensors = drifted.query("n == 150").pivot_table(["nll", "accuracy", "n_test"], "seed", "method")
+    judges = (sensors.n_test / (sensors.n_test + 150)).to_numpy().mean()
+    for method in ("selector", "retrained"):
+        ratio = ratio_of(sensors.nll[method], sensors.nll.temperature, judges)
+        won[method] = ratio, gain_of(sensors.accuracy[method], sensors.accuracy.temperature, judges)
+    return won
 
 
 @table(
@@ -215,51 +239,62 @@ def measured_rows(corrupted, *others):
         "retrained": "the same | the network retrained",
         "frequencies": "other class frequencies | `PriorShiftCorrection`",
     }.items():
-        yield f"{what} | {won[name].ratio:.2f} | {won[name].points:+.1f}"
+        ratio, points = won[name]
+        yield f"{what} | {ratio:.3f} | {points:+.1f}"
 
 
 _OF_READERS = (
-    "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv intents.csv choosing.csv "
-    "norm_cost.csv monitor.csv abstention.csv unlabelled.csv covariates.csv street_scenes.csv",
-    "which of these are you? | you write | measured (NLL over temperature scaling's, unless it says of what)",
+    "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv intents.csv records "
+    "monitor.csv abstention.csv unlabelled.csv covariates.csv street_scenes.csv",
+    "which of these are you? | you write | measured: NLL, temperature scaling = 1 unless it says; five splits or more "
+    "unless it says, ± standard error",
 )
 
 
 @table("readers", *_OF_READERS)
 def readers_rows(
-    corrupted, viewed, drifted, adapted, sized, rare, texts, maps, costs, monitored, selective, pooled, within, streets
+    corrupted, viewed, drifted, adapted, sized, rare, texts, maps, monitored, selective, pooled, within, streets
 ):
     """One line and one number for each kind of reader, with its page and its file."""
-    won = measured(corrupted, viewed, drifted, adapted)
-    few = sized[sized.record == "cifar10_resnet20"].groupby(["method", "n"]).nll.mean()
-    rare = rare.query("training == 'balanced' and positives == 100").groupby(["share", "method"]).nll.mean()
-    changed = of_texts(texts).query("n == 500").drop("none")
-    within = (
-        within.query("n == 500").pivot_table(index=["record", "seed"], columns="method", values="nll").reset_index()
+    won = {name: ratio for name, (ratio, _) in measured(corrupted, viewed, drifted, adapted).items()}
+    few = sized[sized.record == "cifar10_resnet20"].pivot_table("nll", "seed", ["method", "n"])
+    rare = rare.query("training == 'balanced' and positives == 100").pivot_table("nll", "seed", ["share", "method"])
+    texts = texts.query("n == 500 and change in @CHANGES and change != 'none'")
+    texts = beside_temperature(texts, ["change", "n", "draw"]).query("method == 'selector'")
+    within = within.query("n == 500").pivot(index=["record", "seed"], columns="method", values="nll").reset_index()
+    within = (within.guarded / within.shared).groupby([within.record.str.split("_").str[0], within.seed]).mean()
+    order, plain = (
+        maps[file_name(method)].query("record == 'cifar100_wideresnet-16-4' and n == 500").nll
+        for method in ("IntraOrderPreservingCalibration", "TemperatureScaling")
     )
-    within = (within.guarded / within.shared).groupby(within.record.str.split("_").str[0]).mean()
-    many = maps.set_index("method").loc["IntraOrderPreservingCalibration", "WideResNet, 500"]
     delay = of_monitor(monitored)["delay", "darkness", "median delay"]
     answered = selective.query("risk == 0.05 and n == 500 and method == 'skclamp'")
-    later = of_drives(streets).xs("later", level="judge").drop("none", errors="ignore")
-    taught = {(row["images"], row["labels"], row["method"]): row["NLL ratio"] for row in unlabelled.table(pooled)}
+    errors = 100 * answered.coverage_error
+    answered = Estimate(100 * answered.coverage.mean(), (errors**2).sum() ** 0.5 / len(errors))
+    taught = pooled.query("n_labels == 100 and corruption not in @unlabelled.UNSHIFTED")
+    taught = beside_temperature(taught, ["corruption", "draw"]).query("method == 'taught'")
+    of_three = of_many(resampled_estimate, 3)
+    later = of_drives(streets).query("judge == 'later' and change != 'none'")
+    # Cameras that all draws have.
+    later = later.pivot(index="seed", columns="change", values="ratio").dropna(axis="columns")
+    pixels = f"{of_three(later.mean(axis=1)):.3f} on later frames of a drive, {later.shape[1]} cameras, three splits"
     numbers = {
-        "images of a camera that changed": f"{won['clamping'].ratio:.2f}",
-        "such images, but 100 labels": f"{float(taught['corrupted', 100, 'taught'].split()[0]):.2f}",
-        "images, no change": f"{won['two views'].ratio:.2f}",
-        "logits": f"{few['temperature', 500] / few['uncalibrated', 5000]:.2f} of uncalibrated",
-        "two classes, weighted in training": f"{rare[0.3, 'Platt'] / rare[0.3, 'temperature']:.2f}",
-        "rare events, weighted in training": f"{rare[0.01, 'beta'] / rare[0.01, 'temperature']:.2f}",
-        "text (Hugging Face)": f"{changed.selector.mean():.2f} on 500 texts that have changed",
-        "answers of a language model": f"{within.llm:.2f} of one map for all, 500 answers",
-        "boxes of a detector": f"{within.coco:.2f} of one map for all, 500 boxes",
-        "a class at each pixel": f"{later.ratio.mean():.2f} on later frames of a drive, camera changed",
-        "a table whose sensors drift": f"{won['selector'].ratio:.2f}",
-        "many classes": f"NLL {many.strip('−')} nats below temperature scaling's",
-        "other class frequencies, no labels": f"{won['frequencies'].ratio:.2f}",
-        "labels that come in later": f"alarm after {delay:.0f} labels",
-        "few answers may be wrong": f"answers {100 * answered.coverage.mean():.0f} % on five records",
-        "a network to deploy": f"a file of {costs.file_kb.max():.0f} kB",
+        "images of a camera that changed": f"{won['clamping']:.3f}",
+        "such images, but 100 labels": f"{mean_of(taught.groupby('draw').ratio.mean()):.3f}",
+        "images, no change": f"{won['two views']:.3f}",
+        "logits": f"{ratio_of(few['temperature', 500], few['uncalibrated', 5000]):.3f} of uncalibrated",
+        # Each draw has samples of its own.
+        "two classes, weighted in training": f"{ratio_of(rare[0.3, 'Platt'], rare[0.3, 'temperature'], 0):.3f}",
+        "rare events, weighted in training": f"{ratio_of(rare[0.01, 'beta'], rare[0.01, 'temperature'], 0):.3f}",
+        "text (Hugging Face)": f"{of_three(texts.groupby('draw').ratio.mean()):.3f} on 500 changed texts, three splits",
+        "answers of a language model": f"{mean_of(within.llm):.3f} of one map for all, 500 answers",
+        "boxes of a detector": f"{mean_of(within.coco):.3f} of one map for all, 500 boxes",
+        "a class at each pixel": pixels,
+        "a table whose sensors drift": f"{won['selector']:.3f}",
+        "many classes": f"NLL {gain_of(plain, order):.3f} nats below temperature scaling's",
+        "other class frequencies, no labels": f"{won['frequencies']:.3f}",
+        "labels that come in later": f"alarm after {delay:.0f} labels, median of 50 orders",
+        "few answers may be wrong": f"answers {answered:.1f} % on five records",
     }
     for reader in READERS.splitlines():
         what, code, page, file = reader.split(" | ")
@@ -274,8 +309,8 @@ def main_readers_rows(*results):
 
 def clamped(part):
     """NLL ratio and points of accuracy of neural clamping."""
-    ratio = shift.against_temperature(part, "auto", "nll", ratio_estimate)
-    return ratio, shift.against_temperature(part, "auto", "accuracy")
+    ratio = shift.against_temperature(part, "auto", "nll", ratio_of)
+    return ratio, shift.against_temperature(part, "auto", "accuracy", gain_of)
 
 
 @table(
@@ -288,10 +323,9 @@ def shift_rows(results):
     for name, part in shift.by_shift(results.query("network == 'cifar10_resnet20' and n_calibration == 2500")):
         plain = part[part.method == "temperature"]
         plain = f"{plain.accuracy.mean():.1f}, {plain.nll.mean():.3f}"
-        vector = shift.against_temperature(part, "vector", "nll", ratio_estimate)
+        vector = shift.against_temperature(part, "vector", "nll", ratio_of)
         ratio, points = clamped(part)
-        ratio = f"{ratio.mean:.3f} ± {short(ratio.standard_error)}"
-        yield f"{SHIFTS[name]} | {plain} | {vector.mean:.3f} | {ratio} | {points:+.1f}"
+        yield f"{SHIFTS[name]} | {plain} | {vector:.3f} | {ratio:.3f} | {points:+.1f}"
 
 
 @table("tabular", "shift_tabular.csv", "data | NLL ratio | accuracy won, points | kept under drift | kept without")
@@ -302,7 +336,7 @@ def tabular_rows(results):
         ratio, points = clamped(own[own["shift"] == "drift"])
         fits = [own[(own["shift"] == kind) & (own.method == "auto")] for kind in ("drift", "none")]
         kept = " | ".join(f"{part.accepted.sum():.0f} of {len(part)}" for part in fits)
-        yield f"{title} | {ratio.mean:.3f} | {points.mean:+.1f} | {kept}"
+        yield f"{title} | {ratio:.3f} | {points:+.1f} | {kept}"
 
 
 @table(
@@ -317,10 +351,9 @@ def unlabelled_rows(results):
 
 
 def of_drives(results):
-    """Means by change and judge of clamping, fitted to frames that are said to be independent."""
+    """Clamping, fitted to frames that are said to be independent, beside temperature scaling."""
     own = beside_temperature(results[results.design == "independent"], ["change", "seed", "judge"])
-    columns = ["ts_nll", "ts_accuracy", "ratio", "points"]
-    return own[own.method == "clamping"].groupby(["change", "judge"], sort=False)[columns].mean()
+    return own[own.method == "clamping"]
 
 
 @table(
@@ -330,7 +363,8 @@ def of_drives(results):
 )
 def street_scenes_rows(results):
     """Frames that are said to be independent, and judged on their own drive and on another."""
-    means = of_drives(results)
+    columns = ["ts_nll", "ts_accuracy", "ratio", "points"]
+    means = of_drives(results).groupby(["change", "judge"], sort=False)[columns].mean()
     for change in means.index.unique("change"):
         here, there = means.loc[change, "later"], means.loc[change, "0001TP"]
         told = " | ".join(f"{short(row.ratio, 2)}, {row.points:+.1f}" for row in (here, there))
@@ -358,45 +392,40 @@ def drift_rows(results):
         yield " | ".join((str(n), *cells))
 
 
-@table(
-    "corruptions",
-    "corruptions.csv",
-    "network, severity | method | NLL ratio | accuracy won, points | ECE % (floor) | fit, in passes | "
-    "prediction, in passes | weights | worse than temperature scaling",
+OF_CORRUPTIONS = ("NLL ratio", "points", "ECE % (floor)", "fit", "predict", "weights", "worse than temperature")
+CORRUPTIONS_HEAD = (
+    "NLL ratio | accuracy won, points | ECE % (floor) | fit, in passes | prediction, in passes | weights | "
+    "worse than temperature scaling"
 )
+
+
+@table("corruptions", "corruptions.csv", f"method | {CORRUPTIONS_HEAD}")
 def corruptions_rows(results):
-    """A method's row says how many corruptions and splits those are where its setting has more."""
-    columns = ("NLL ratio", "points", "ECE % (floor)", "fit", "predict", "weights", "worse than temperature")
+    runs = of_resnet20(results)
+    for row in corruptions.means_rows(runs[runs.method.isin(ON_FIVE_SPLITS)]):
+        refuse_few(row["splits"])
+        yield " | ".join((CORRUPTION_METHODS[row["method"]], *map(row.get, OF_CORRUPTIONS)))
+
+
+@table("all corruptions", "corruptions.csv", f"network, severity | method | corruptions, splits | {CORRUPTIONS_HEAD}")
+def all_corruptions_rows(results):
     for setting, part in corruptions.settings_of(corruptions.against_temperature(results)):
-        means = corruptions.means_rows(part)
-        for row in means:
-            title = CORRUPTION_METHODS[row["method"]]
-            for what in ("corruptions", "splits"):
-                if row[what] < max(other[what] for other in means):
-                    title += f", {row[what]} {what.removesuffix('s') if row[what] == 1 else what}"
-            yield " | ".join((setting, title, *map(row.get, columns)))
+        for row in corruptions.means_rows(part):
+            title = f"{CORRUPTION_METHODS[row['method']]} | {row['corruptions']}, {row['splits']}"
+            yield " | ".join((setting, title, *map(row.get, OF_CORRUPTIONS)))
 
 
-@table(
-    "corruption winners",
-    "corruptions.csv",
-    "method | network | better than clamping on | worse than temperature scaling on",
-)
+@table("corruption winners", "corruptions.csv", "method | better than clamping on | worse than temperature scaling on")
 def corruption_winners_rows(results):
-    """For each method and network: where its NLL is below clamping's, and where above temperature scaling's."""
-    runs = corruptions.against_temperature(results).query("n_labels == 2500")
-    settings = product(("vector", "structured_matrix", "batch_norm", "last_layer", "fine_tuned"), corruptions.NETWORKS)
-    for method, network in settings:
-        own = runs[(runs.network == network) & runs.method.isin([method, "clamping"])]
-        # Over the splits that both have, then severities.
-        ratios = own.pivot_table("ratio", ["severity", "corruption", "seed"], "method", observed=True).dropna()
-        if method in ratios and len(ratios):
-            ratios = ratios.groupby(["severity", "corruption"], observed=True).mean()
-            ratios = ratios.groupby("corruption", observed=True).mean()
-            better, worse = ratios[method] < ratios.clamping, ratios[method] > 1
-            names = [", ".join(ratios.index[found]).replace("_", " ") or "—" for found in (better, worse)]
-            names[0] = f"all {len(ratios)} of noise and blur" if better.all() else names[0]
-            yield " | ".join((CORRUPTION_METHODS[method], corruptions.NETWORKS[network], *names))
+    """Where a method's mean NLL ratio over the splits is below clamping's, and where above temperature scaling's."""
+    runs = of_resnet20(results)
+    runs = runs[runs.method.isin(ON_FIVE_SPLITS)]
+    refuse_few(runs.groupby(["corruption", "method"], observed=True).seed.nunique().min())
+    ratios = runs.pivot_table("ratio", "corruption", "method", observed=True)
+    for method in ratios.columns.drop(["temperature", "clamping"]):
+        found = (ratios[method] < ratios.clamping, ratios[method] > 1)
+        names = (", ".join(ratios.index[each]).replace("_", " ") or "—" for each in found)
+        yield " | ".join((CORRUPTION_METHODS[method], *names))
 
 
 @table("rivals", "rivals.csv", "network, labels | method | NLL ratio | accuracy won, points | ECE % (floor)")
@@ -419,7 +448,8 @@ def features_rows(results):
         counts = ", ".join(str(len(own)) for own in families)
         kept = ", ".join(str(own.accepted.sum()) for own in families)
         title = "true" if shift_ == "none" else "drawn from softmax(z / T)"
-        yield f"{title} | {counts} | {kept} | {worse} | {part.excess.mean():+.5f}"
+        over = mean_of(part.groupby("seed").excess.mean())
+        yield f"{title} | {counts} | {kept} | {worse} | {over:+.5f}"
 
 
 # Files of texts by what has happened to these; the model reads no capitals, so that "upper" is "none".
@@ -477,27 +507,54 @@ def norm_cost_rows(results):
         yield f"{row.family} | {passes} | {row.relative_cpu:.1f} | {row.predict_ratio:.2f} | {row.file_kb:.1f}"
 
 
-@table(
-    "imagenet",
-    "imagenet.csv",
-    "change | temperature scaling: accuracy %, NLL | batch norm adapted | clamping, input alone | clamping",
-)
-def imagenet_rows(results):
+IMAGENET_CHANGES = {
+    "none": "none",
+    "drawn": "none, labels drawn from softmax(z / T)",
+    "darkness": "darkness × 0.25",
+    "haze": "haze",
+    "cast": "colour cast",
+    "fog": "fog, severity 3",
+    "defocus_blur": "defocus blur, severity 3",
+    "jpeg_compression": "JPEG, severity 3",
+    "jpeg_10": "JPEG, quality 10",
+    "noise": "noise of sd 25 of 255",
+    "noise_60": "noise of sd 60",
+}
+OF_IMAGENET = "change | temperature scaling: accuracy %, NLL | batch norm adapted"
+
+
+def of_lite0(results):
+    """Of each change and method the runs of the smallest network."""
     runs = corruptions.against_temperature(results.query("network == 'efficientnet_lite0'"), whole=False)
-    titles = {"none": "none", "drawn": "none, labels drawn from softmax(z / T)", "darkness": "darkness × 0.25"}
-    titles |= {"haze": "haze", "cast": "colour cast"}
-    titles |= {"noise": "noise of sd 25 of 255", "noise_60": "noise of sd 60", "fog": "fog, severity 3"}
-    titles |= {"defocus_blur": "defocus blur, severity 3", "jpeg_compression": "JPEG, severity 3"}
-    for change, title in {**titles, "jpeg_10": "JPEG, quality 10"}.items():
-        by_method = dict(tuple(runs[runs.corruption == change].groupby("method", observed=True)))
-        plain = by_method["temperature"]
-        cells = [f"{plain.accuracy.mean():.1f}, {plain.nll.mean():.3f} ({len(plain)})"]
+    return dict(tuple(runs.groupby(["corruption", "method"], observed=True)))
+
+
+def plain_scores(part):
+    return f"{part.accuracy.mean():.1f}, {part.nll.mean():.3f}"
+
+
+@table("imagenet", "imagenet.csv", f"{OF_IMAGENET} | clamping")
+def imagenet_rows(results):
+    runs = of_lite0(results)
+    for change in ("none", "drawn", "darkness", "haze", "cast", "fog"):
+        cells = [IMAGENET_CHANGES[change], plain_scores(runs[change, "temperature"])]
+        for method in ("batch_norm", "clamping"):
+            own = runs.get((change, method))
+            cells.append("—" if own is None else f"{mean_of(own.ratio):.3f}, {mean_of(own.points):+.1f}")
+        yield " | ".join(cells)
+
+
+@table("all imagenet", "imagenet.csv", f"{OF_IMAGENET} | clamping, input alone | clamping")
+def all_imagenet_rows(results):
+    runs = of_lite0(results)
+    for change, title in IMAGENET_CHANGES.items():
+        cells = [title, f"{plain_scores(runs[change, 'temperature'])} ({len(runs[change, 'temperature'])})"]
         for method in ("batch_norm", "input_clamping", "clamping"):
-            own = by_method.get(method)
+            own = runs.get((change, method))
             found = own is not None
             told = f"{resampled_estimate(own.ratio):.3f}, {own.points.mean():+.1f} ({len(own)})" if found else ""
             cells.append(told or "not measured")
-        yield " | ".join((title, *cells))
+        yield " | ".join(cells)
 
 
 @table(
@@ -511,7 +568,7 @@ def imagenet_networks_rows(results):
     for (network, n, change), part in runs.groupby(["network", "n_labels", "corruption"], observed=True):
         own = part[part.method == "clamping"]
         plain = part[part.method == "temperature"]
-        scores = f"{plain.accuracy.mean():.1f}, {plain.nll.mean():.3f}"
+        scores = plain_scores(plain)
         won = f"{resampled_estimate(own.ratio):.3f}, {own.points.mean():+.1f}"
         title = network.replace("efficientnet_lite", "EfficientNet-Lite")
         yield f"{title}, {n} | {change} | {scores} | {won} | {len(own)}"
@@ -587,11 +644,19 @@ def boxes_rows(results):
         yield " | ".join((names[name], f"{n:,} ({part.units.mean():,.0f})", *cells, gained))
 
 
-@table("front", "front.csv", "corruption | temperature scaling: accuracy %, NLL | neural clamping: accuracy %, NLL")
+@table(
+    "front",
+    "corruptions.csv",
+    "corruption | temperature scaling: accuracy %, NLL | neural clamping: accuracy %, NLL | NLL ratio | "
+    "accuracy won, points",
+)
 def front_rows(results):
-    for row in results.itertuples():
-        plain = f"{row.temperature_accuracy:.1f}, {row.temperature_nll:.3f}"
-        yield f"{row.corruption.replace('_', ' ')} | {plain} | {row.clamping_accuracy:.1f}, {row.clamping_nll:.3f}"
+    runs = front.runs(results)
+    for name in front.CHOSEN:
+        part = runs[runs.corruption == name]
+        plain = f"{part.ts_accuracy.mean():.1f}, {part.ts_nll.mean():.3f}"
+        cells = (name.replace("_", " "), plain, plain_scores(part))
+        yield " | ".join((*cells, f"{mean_of(part.ratio):.3f}", f"{mean_of(part.points):+.1f}"))
 
 
 @table(
@@ -894,7 +959,10 @@ def read(name):
 def rows_of(name):
     """All rows of a table, the head first, with the minus signs of numbers."""
     files, head, rows = TABLES[name]
-    texts = (re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", row) for row in rows(*map(read, files)))
+    try:
+        texts = [re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", row) for row in rows(*map(read, files))]
+    except ValueError as error:
+        raise ValueError(f"table {name}: {error}") from error
     return [text.split(" | ") for text in (head, *texts)]
 
 

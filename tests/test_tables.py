@@ -22,6 +22,42 @@ def test_every_table_stands_on_a_page():
     assert marked == set(tables.TABLES)
 
 
+# What is read first; its tables of times, of rivals, whose page says how many splits, and of peers, see below.
+FRONT = [ROOT / "README.md", ROOT / "docs" / "index.rst", ROOT / "docs" / "benchmarks.rst"]
+OTHERWISE = {"growth", "matrix speed", "rivals", "peers"}
+# They have three splits, as their rows say, or rows that are of hundreds of draws.
+NOT_CUT = {"intents.csv", "street_scenes.csv", "monitor.csv", "abstention.csv"}
+
+
+def front_tables():
+    """Each table of a front page with each of its files."""
+    names = {match["name"] for page in FRONT for match in tables.MARKED.finditer(page.read_text("utf-8"))}
+    for name in sorted(names - OTHERWISE):
+        yield from ((name, file) for file in tables.TABLES[name][0] if file not in NOT_CUT)
+
+
+def of_four_splits(results):
+    """What a file would have with fewer splits, or each of a folder."""
+    if isinstance(results, dict):
+        return {name: of_four_splits(frame) for name, frame in results.items()}
+    split = "seed" if "seed" in results else "draw"
+    return results[results[split].rank(method="dense") <= 4]
+
+
+@pytest.mark.parametrize(("name", "file"), list(front_tables()))
+def test_numbers_of_front_pages_are_of_five_splits_or_more(name, file, monkeypatch):
+    read = tables.read
+    monkeypatch.setattr(tables, "read", lambda each: of_four_splits(read(each)) if each == file else read(each))
+    with pytest.raises(ValueError, match=f"^table {name}: .* must be of 5 splits or more, got [1-4]$"):
+        tables.rows_of(name)
+
+
+def test_peers_have_dashes_where_a_split_is_missing(monkeypatch):
+    records = of_four_splits(tables.read("records"))
+    monkeypatch.setattr(tables, "read", lambda _: records)
+    assert {cell for row in tables.rows_of("peers")[1:] for cell in row[2:4]} == {"—"}
+
+
 def test_every_comment_that_begins_a_table_has_an_end_of_its_own():
     for page in tables.PAGES:
         text = page.read_text("utf-8")
