@@ -412,6 +412,17 @@ def is_what_predicts(thing):
     np.testing.assert_allclose(proba, clamped().predict_proba(X), atol=1e-5)
 
 
+@row("modules.LastLayer")
+def is_what_a_fit_adds_to_the_last_layer(thing):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(20, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    X = torch.randn(600, 20)
+    y = torch.multinomial((5 * (network(X) + torch.nn.Linear(8, 3)(network[:2](X)))).softmax(1), 1)[:, 0]
+    layer = NeuralClampingCalibrator(network, perturbation=None).fit(X, y).last_layer_
+    assert isinstance(layer, thing)
+    assert layer.weight.shape == (3, 8)
+
+
 @row("modules.LogitsModule")
 def yields_logits_of_a_network_that_yields_probabilities(thing):
     network, _, (X, _) = digits()

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from skclamp.base import BaseCalibrator, Map
+from skclamp.base._tags import MapTags
 
 
 class Scaled(Map):
@@ -19,6 +20,9 @@ class Scaled(Map):
 
 class LogitScaling(BaseCalibrator):
     """Calibration by one factor of all logits, the one of least NLL."""
+
+    # Logits of -inf, of classes that a sample doesn't have, are refused with a clear error.
+    _tags = MapTags(takes_absent=False)
 
     def _fit_logits(self, logits, y, sample_weight):
         # Logits may be of any size, and a number added to all of a row says nothing.

@@ -104,7 +104,7 @@ def compared(n_jobs):
     maps = {"t": TemperatureScaling(), "v": VectorScaling(), "s": CalibratorSelector(n_folds=2)}
     comparison = compare_calibrators(None, Z, Y, Z_TEST, Y_TEST, calibrators=maps, **FEW, n_jobs=n_jobs)
     assert list(comparison.calibrators) == ["t", "v", "s"]
-    return comparison.to_frame().drop(columns=["fit_time", "predict_time"]).T.to_numpy()
+    return comparison.to_frame().drop(columns=["fit_time", "predict_time"]).to_numpy(dtype=float)
 
 
 def selected(n_jobs):

@@ -115,7 +115,9 @@ def test_makes_a_frame(digits, monkeypatch):
     assert list(frame.index) == [row.name for row in comparison.rows]
     for row in comparison.rows:
         for column in frame.columns:
-            assert frame.loc[row.name, column] == getattr(row, column)
+            shown, own = frame.loc[row.name, column], getattr(row, column)
+            # Slope and intercept are of an event, which ten classes haven't.
+            assert shown == own or (column in ("slope", "intercept") and np.isnan([shown, own]).all())
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="a DataFrame needs pandas: pip install pandas"):
         comparison.to_frame()
