@@ -12,6 +12,7 @@ these promise.
 
 import argparse
 import re
+from itertools import product
 from pathlib import Path
 from textwrap import indent
 
@@ -123,7 +124,7 @@ RIVALS = {
     "last_layer": "last layer anew",
     "head": "last layer refined",
     "last_layers": "last layers fine-tuned",
-    "normalised": "batch norm trained, a part of EATTA",
+    "normalised": "normalisation layers trained, a part of EATTA",
     "clamping": "neural clamping",
 }
 # What a page calls a method and its peer, and their records.
@@ -427,12 +428,22 @@ def corruption_winners_rows(results):
         yield " | ".join((CORRUPTION_METHODS[method], *names))
 
 
-@table("rivals", "rivals.csv", "network, labels | method | NLL ratio | accuracy won, points | ECE % (floor)")
+@table("rivals", "rivals.csv", "labels | method | NLL ratio, a column for each network | points | ECE % (floor)")
 def rivals_rows(results):
-    for row in rivals.table(results):
-        title = f"{NETWORKS[row['network']]}, {row['labels'] or 'none'}"
-        shown = (row[name] for name in ("NLL ratio", "points", "ECE % (floor)"))
-        yield " | ".join((title, RIVALS[row["method"]], *shown))
+    """A row for each number of labels and method; ESPNet's 55 frames are its hundred labels."""
+    refuse_few(results.groupby(["network", "n_labels"]).seed.nunique().min(), least=3)
+    runs = beside_temperature(results, [name for name in rivals.KEY if name != "method"])
+    runs = runs.assign(n_labels=runs.n_labels.replace(55, 100)).groupby(["n_labels", "method"])
+    for n, method in product(sorted(results.n_labels.replace(55, 100).unique()), RIVALS):
+        if (n, method) not in runs.groups or method == "temperature":
+            continue
+        own = runs.get_group((n, method))
+        ratios = own.groupby(["network", "corruption"]).ratio.mean().groupby("network")
+        ratios = {network: f"{Estimate(part.mean(), part.sem()):.3f}" for network, part in ratios}
+        scores = own.groupby("network")[["points", "ece", "ece_floor"]].mean().mean()
+        cells = [ratios.get(network, "—") for network in rivals.PROBLEMS if network in set(results.network)]
+        ece = f"{scores.ece:.1f} ({scores.ece_floor:.1f})"
+        yield " | ".join((str(n or "none"), RIVALS[method], *cells, f"{scores.points:+.1f}", ece))
 
 
 @table(
