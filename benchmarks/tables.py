@@ -785,10 +785,10 @@ def gammas_rows(results):
         yield f"{row.gamma:g} | {row.nll:.3f} | {row.ece:.2f}"
 
 
-@table("ablation", "ablation.csv", "without | worth, % | kept | passes")
-def ablation_rows(results):
+@table("ablation", "ablation.csv ablation_last_layer.csv", "without | worth, % | kept | passes")
+def ablation_rows(*results):
     """What each part is worth, of those that stay."""
-    for row in ablation.table(ablation.paired(results)):
+    for row in ablation.table(pd.concat(map(ablation.paired, results))):
         if row["without"] in ablation.SWITCHES:
             yield " | ".join(str(row[name]) for name in ("without", "worth %", "kept", "forward"))
 
