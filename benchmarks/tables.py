@@ -635,6 +635,27 @@ def boxes_rows(results):
 
 
 @table(
+    "covariates",
+    "covariates.csv",
+    "calibrated on | one map a group | MCGrad | `CovariateScaling` | worst group: ECE % with one map, here",
+)
+def covariates_rows(results):
+    """NLL less that of one map for all, of the fewest and the most samples; a dash is not measured."""
+    kinds = results.record.str.split("_").str[0]
+    for kind, what in {"llm": "answers", "coco": "boxes", "cifar10": "images"}.items():
+        own = results[kinds == kind]
+        for n in (own.n.min(), own.n.max()):
+            part = own[own.n == n]
+            over = part.pivot_table("nll", "seed", "method")
+            over = over.sub(over.shared, axis="index").reindex(columns=["Platt per group", "MCGrad", "guarded"])
+            groups, boosted, _ = over.mean()
+            worst = part.groupby("method").worst_ece.mean()
+            cells = f"{groups:+.3f} | {boosted:+.3f} | {resampled_estimate(over.guarded):+.3f}"
+            told = f"{n:,} {what} | {cells} | {worst.shared:.1f}, {worst.guarded:.1f}"
+            yield re.sub(r"\+?nan(, nan)?", "\N{EM DASH}", told)
+
+
+@table(
     "front",
     "corruptions.csv",
     "corruption | temperature scaling: accuracy %, NLL | neural clamping: accuracy %, NLL | NLL ratio | "
