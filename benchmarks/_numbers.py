@@ -88,12 +88,6 @@ def of_few_samples(results):
     yield "draws that are worse than temperature scaling's", share(nll.selector > nll.temperature)
 
 
-@numbers_of("abstention.csv")
-def of_empirical_thresholds(results):
-    own = results.query("risk == 0.05 and n == 500 and method == 'empirical'")
-    yield "promises of 5 % broken, 500 labels", f"{100 * own.broken.mean():.0f}"
-
-
 @numbers_of("views.csv")
 def of_passes(results):
     forward = results.query("part == 'shift' and max_views == 1").forward
