@@ -620,12 +620,12 @@ def fit_times_rows(results):
 @table(
     "boxes",
     "covariates.csv",
-    "detector | boxes (images) | scores as they are | one map | one a class | MCGrad | by covariates | less one map",
+    "detector | boxes (images) | scores as they are | one map | by covariates | less one map",
 )
 def boxes_rows(results):
     names = {"coco_faster-rcnn-resnet-50": "Faster R-CNN", "coco_ssd-inception-v2": "SSD-Inception"}
-    methods = ["uncalibrated", "shared", "Platt per group", "MCGrad", "guarded"]
-    own = results[results.record.isin(names) & results.method.isin(methods)]
+    methods = ["uncalibrated", "shared", "guarded"]
+    own = results[results.record.isin(names) & results.method.isin(methods) & (results.n > 200)]
     for (name, n), part in own.groupby(["record", "n"]):
         means = part.groupby("method")[["nll", "worst_ece"]].mean().loc[methods]
         nll = part.pivot(index="seed", columns="method", values="nll")
