@@ -1,5 +1,6 @@
 """The code of the README and of every page of the documentation runs, the blocks of one page one after the other."""
 
+import ast
 import contextlib
 import doctest
 import importlib
@@ -312,3 +313,15 @@ def test_answers_are_within_two_clicks_and_name_what_is_asked(question, answer):
     assert answer in set().union(*map(linked, linked("index")))
     text = (DOCS / f"{answer}.rst").read_text(encoding="utf-8").lower()
     assert f"! {question.lower()}" in text
+
+
+def test_the_package_gives_the_messages_of_the_page_on_troubleshooting():
+    """What their first cells quote, as far as no number or name stands in it."""
+    page = (DOCS / "guide" / "troubleshooting.rst").read_text(encoding="utf-8")
+    cells = re.findall(r"^   \* - .*(?:\n {7}.*)*", page, flags=re.MULTILINE)
+    quoted = [each for cell in cells for each in re.findall(r"``([^`]+ [^`]+)``", re.sub(r"\s+", " ", cell))]
+    code = (path.read_text(encoding="utf-8") for path in Path(skclamp.__file__).parent.rglob("*.py"))
+    strings = [node.value for text in code for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+    words = "\n".join(value for value in strings if isinstance(value, str))
+    assert len(quoted) > 30
+    assert [message for message in quoted if not all(part in words for part in message.split("…"))] == []

@@ -429,6 +429,11 @@ OF_LABELS = {
         CalibrationSetWarning,
         "^labels 1 ... 3 are taken for column indices, of which 0 is missing; if they count from 1, give labels$",
     ),
+    "features for logits": (
+        fit(ROWS, LABELS, MLP[:-1]),
+        CalibrationSetWarning,
+        "^there are 16 columns for 4 distinct labels, and .*% of the predictions are in columns that no label has: ",
+    ),
     "one class": (
         fit(ROWS, np.full(120, "b"), MLP, classes=NAMES),
         CalibrationSetWarning,
