@@ -710,37 +710,21 @@ def late_delays_rows(results):
         yield f"{n:,} | {' | '.join(f'{median:.0f}' for median in medians)}"
 
 
-@table("false alarms", "monitor.csv", "no change | ")
+@table("false alarms", "monitor.csv", "nothing changes, `alpha=0.01` | alarms")
 def false_alarms_rows(results):
-    found = of_monitor(results)
-    undisturbed = found["undisturbed"].xs("share of alarms", level="measure") * 100
-    lengths = found["run length"].xs("mean run length at least", level="measure").astype(int)
-    shares = found["false alarms"].unstack() * 100
-    sharp = shares.index.str.endswith("sharp")
-    wide, narrow = (" %, ".join(short(worst, 1) for worst in part.max()) for part in (shares[~sharp], shares[sharp]))
-    fitted = ", ".join(f"{undisturbed[f'fitted on {n}']:.0f}" for n in (500, 1000, 2500))
-    yield (
-        "streams of 3,000 labels drawn from the probabilities, K = 2, 10, 100, as they are, at an end of the "
-        f"tolerance, or switching between the ends: alarms at .01, at .05 | at most {wide} %"
-    )
-    yield f"the same, `tolerance=0`, K = 2 and 10 | at most {narrow} %"
-    yield f"100 orders of images, T fitted on 500, 1,000, 2,500: alarms | {fitted} %"
-    yield f"the same, T fitted on 500, `tolerance=0` | {undisturbed['fitted on 500, sharp']:.0f} %"
-    repeated = found["repeated"].xs("share of alarms", level="measure") * 100
-    yield (
-        "1,000 labels, each three times: alarms without and with `groups` | "
-        f"{repeated['3 times']:.0f}, {repeated['3 times, in groups']:.0f} %"
-    )
-    said = found["never true"].xs("CIFAR-100, LeNet-5", level="setting") * 100
-    yield (
-        "CIFAR-100's LeNet-5 after temperature scaling: `never_true_` of 2,500 held-out images, alarms of the others | "
-        f"{said['share said before the watch']:.0f}, {said['share of alarms']:.0f} %"
-    )
-    yield (
-        "`average_run_length` of 1,000, 10,000: mean run length, streams cut off at three times that | "
-        f"above {lengths['1000']:,}, {lengths['10000']:,}"
-    )
-    yield f"the same, `tolerance=0`, 1,000 | above {lengths['1000, sharp']:,}"
+    found = of_monitor(results) * 100
+    alarms = found.xs("share of alarms", level="measure")
+    drawn = found.xs("share of p <= 0.01", level="measure")
+    within = drawn["false alarms"].loc[lambda own: ~own.index.str.endswith("sharp")].max()
+    fitted = ", ".join(f"{alarms['undisturbed', f'fitted on {n}']:.0f}" for n in (500, 1000, 2500))
+    at_target = ", ".join(short(drawn["risk false alarms", f"target {target}"], 1) for target in (0.05, 0.1))
+    repeated = ", ".join(f"{alarms['repeated', setting]:.0f}" for setting in ("3 times", "3 times, in groups"))
+    yield f"labels drawn within the tolerance | at most {short(within, 1)} %"
+    yield f"T fitted on 500, 1,000, 2,500 images | {fitted} %"
+    yield f"T fitted on 500, `tolerance=0` | {alarms['undisturbed', 'fitted on 500, sharp']:.0f} %"
+    yield f"labels that come three times, without and with `groups` | {repeated} %"
+    yield f"one T, most classes wrong (LeNet-5) | {alarms['never true', 'CIFAR-100, LeNet-5']:.0f} %"
+    yield f"`RiskMonitor`, risk at its target of 5 %, 10 % | {at_target} %"
 
 
 @table(
@@ -757,13 +741,6 @@ def risk_delays_rows(results):
             of_both = delays.loc[f"target {target:g}, after {before}"]
             medians = (of_both[f"median delay of {name}"] for name in ("alarm_", "change_alarm_"))
             yield f"{target:g}, {told} | {' | '.join(f'{median:.0f}' for median in medians)}"
-
-
-@table("risk false alarms", "monitor.csv", "target, the risk of 3,000 answered labels | alarms at .01, at .05")
-def risk_false_alarms_rows(results):
-    shares = of_monitor(results)["risk false alarms"].unstack() * 100
-    for target in (0.05, 0.1):
-        yield f"{target:g} | {', '.join(short(share, 1) for share in shares.loc[f'target {target:g}'])} %"
 
 
 @table("monitor cost", "monitor.csv", "cost | ")
