@@ -1,4 +1,4 @@
-"""The ways out of Python that a deployed module must take: torch.export, TorchScript's trace and ONNX."""
+"""The ways out of Python that a deployed module must take: torch.export and ONNX."""
 
 import warnings
 from contextlib import contextmanager
@@ -33,14 +33,6 @@ def exported(module, x, _folder=None):
         return torch.export.export(module, (x,), dynamic_shapes=any_batch()).module()
 
 
-def traced(module, x, folder):
-    with warnings.catch_warnings():
-        # TorchScript is deprecated, says torch; and our checks of shapes aren't traced, it warns.
-        warnings.simplefilter("ignore")
-        torch.jit.trace(module, x).save(folder / "module.pt")
-        return torch.jit.load(folder / "module.pt")
-
-
 def onnx(module, x, folder):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -56,7 +48,7 @@ def onnx(module, x, folder):
 
 # ONNX is made of what torch.export gives, and dear: modules/test_export.py stands for it in the fast run.
 HOW = pytest.mark.parametrize(
-    "how", [exported, traced, pytest.param(onnx, marks=pytest.mark.slow)], ids=lambda how: how.__name__
+    "how", [exported, pytest.param(onnx, marks=pytest.mark.slow)], ids=lambda how: how.__name__
 )
 
 

@@ -94,6 +94,9 @@ def bytes_of(tensor):
     """The memory of a tensor, None of None."""
     if tensor is None:
         return None
+    if hasattr(tensor, "__tensor_flatten__"):
+        # Of quantised weights the tensors within: they lack most of a tensor's methods.
+        return [bytes_of(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]]
     # An empty one has no strides that could be viewed.
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 

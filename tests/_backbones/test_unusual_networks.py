@@ -1,10 +1,11 @@
-"""Compiled, scripted, exported, parallel and quantised networks: the plain network's result, or why there is none."""
+"""Compiled, exported, parallel, quantised and scripted networks: the plain network's result, or why there is none."""
 
 import copy
 
 import numpy as np
 import pytest
 import torch
+from _quantised import quantised, torchao
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.base import clone
 from torch import fx, nn
@@ -13,8 +14,6 @@ from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining,
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, .* are deprecated:UserWarning"),
     # Torch's own, where it scripts, exports, copies and compiles.
     pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
@@ -29,6 +28,16 @@ def exported(network, x):
     return torch.export.export(network, (x,), dynamic_shapes=({0: batch},)).module()
 
 
+def exported_in_int8(network, x):
+    """Convolutions too, which torchao quantises in what torch.export gives."""
+    pt2e = torchao("quantization.pt2e.quantize_pt2e")
+    x86 = torchao("quantization.pt2e.quantizer.x86_inductor_quantizer")
+    quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    prepared = pt2e.prepare_pt2e(exported(network, x), quantizer)
+    prepared(x)
+    return pt2e.convert_pt2e(prepared)
+
+
 def compiled_in_place(network, x):
     network.compile(backend="eager")
     return network
@@ -39,12 +48,11 @@ SAME = {
     "compiled": lambda network, x: torch.compile(network, backend="eager"),
     "compiled in place": compiled_in_place,
     "a compiled part": lambda network, x: nn.Sequential(torch.compile(network[0], backend="eager"), *network[1:]),
-    "scripted": lambda network, x: torch.jit.script(network),
-    "traced": lambda network, x: torch.jit.trace(network, x),
-    "scripted and frozen": lambda network, x: torch.jit.freeze(torch.jit.script(network)),
     "exported": exported,
     "symbolically traced": lambda network, x: fx.symbolic_trace(network),
     "parallel": lambda network, x: nn.DataParallel(network),
+    # torch deprecates TorchScript, but people have files of it, and torch.jit.load gives them such a network.
+    "scripted and frozen": lambda network, x: torch.jit.freeze(torch.jit.script(network)),
 }
 WRAPPED = {
     "compiled": SAME["compiled"],
@@ -53,9 +61,8 @@ WRAPPED = {
 }
 # For what no gradient comes back through.
 OTHER = {
-    "int8": lambda network, x: torch.ao.quantization.quantize_dynamic(network, {nn.Linear}),
-    "float16": lambda network, x: torch.ao.quantization.quantize_dynamic(network, {nn.Linear}, dtype=torch.float16),
-    "optimised for inference": lambda network, x: torch.jit.optimize_for_inference(torch.jit.script(network)),
+    "int8": lambda network, x: quantised(network),
+    "exported, int8": exported_in_int8,
 }
 PROBLEMS = {"images": (convolutional, images(300)), "vectors": (perceptron, vectors(300))}
 SETTINGS = {
@@ -105,7 +112,7 @@ def plain(posed):
 
 
 every_form = pytest.mark.parametrize(
-    "form", [name if name in ("compiled", "traced") else pytest.param(name, marks=pytest.mark.slow) for name in SAME]
+    "form", [name if name in ("compiled", "exported") else pytest.param(name, marks=pytest.mark.slow) for name in SAME]
 )
 
 
@@ -142,14 +149,13 @@ def test_other_forms_are_folded(form):
         torch.testing.assert_close(fitted.module_.fold()(x), fitted.module_.eval()(x), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", ["scripted", "traced"])
-def test_scripts_keep_their_mode(posed, form):
-    network = posed.unusual(SAME[form]).train()
+def test_scripts_keep_their_mode(posed):
+    network = posed.unusual(lambda network, x: torch.jit.script(network)).train()
     TemperatureScaling(network).fit(posed.X, posed.y)
     assert network.training
 
 
-# Networks that no gradient comes back through
+# Quantised networks
 
 
 @pytest.mark.parametrize("form", OTHER)
@@ -170,3 +176,16 @@ def test_clamping_says_why_not_and_what_instead(form):
     network = posed.unusual(OTHER[form])
     with pytest.raises(ValueError, match="differentiable operations: .* missing. Use TemperatureScaling; or clamp the"):
         NeuralClampingCalibrator(network, random_state=0).fit(posed.X, posed.y)
+
+
+def test_weights_alone_may_be_quantised():
+    posed = Posed("vectors")
+    network = quantised(posed.network, "Int8WeightOnlyConfig")
+    plain = copy.deepcopy(posed.network)
+    for mine, its in zip(plain[::2], network[::2], strict=True):
+        mine.weight = nn.Parameter(its.weight.dequantize())
+    found, expected = (
+        NeuralClampingCalibrator(each, **SETTINGS["natural"][1]).fit(posed.X, posed.y) for each in (network, plain)
+    )
+    assert found.accepted_
+    np.testing.assert_allclose(found.predict_proba(posed.X), expected.predict_proba(posed.X), rtol=0, atol=1e-5)

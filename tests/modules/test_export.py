@@ -1,11 +1,11 @@
-"""What a user deploys leaves Python: torch.export, TorchScript's trace and ONNX give its logits for any batch size."""
+"""What a user deploys leaves Python: torch.export and ONNX give its logits for any batch size."""
 
-import itertools
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from _export import HOW, check_the_same, exported, onnx, traced
+from _export import HOW, check_the_same, exported, onnx
 from _families import PERTURBATIONS
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.linear_model import LogisticRegression
@@ -66,9 +66,10 @@ def test_a_residual_network_gives_the_same_logits_elsewhere(how, data_dir, tmp_p
 @pytest.mark.parametrize(
     ("output", "how"),
     [
-        *itertools.product([StructuredMatrixScaling()], [exported, traced, onnx]),
+        (StructuredMatrixScaling(), exported),
+        (StructuredMatrixScaling(), onnx),
         # ONNX has no searchsorted.
-        *itertools.product([SplineCalibration(n_knots=3)], [exported, traced]),
+        (SplineCalibration(n_knots=3), exported),
     ],
 )
 def test_an_output_map_gives_the_same_logits_elsewhere(output, how, tmp_path):
@@ -76,3 +77,14 @@ def test_an_output_map_gives_the_same_logits_elsewhere(output, how, tmp_path):
     calibrator = NeuralClampingCalibrator(convolutional(), output=output, random_state=0, **options)
     calibrator.fit(IMAGES, np.arange(40) % 4)
     check_the_same(calibrator.module_.eval(), torch.from_numpy(IMAGES), how, tmp_path)
+
+
+def test_a_trace_gives_the_same_logits():
+    """torch deprecates torch.jit.trace, but what serves through libtorch loads nothing else yet."""
+    module, x = fitted_module(convolutional(), IMAGES, "affine")
+    with warnings.catch_warnings():
+        # That it is deprecated, and that checks of shapes aren't traced.
+        warnings.simplefilter("ignore")
+        trace = torch.jit.trace(module, x[:3])
+    with torch.no_grad():
+        torch.testing.assert_close(trace(x), module(x), rtol=0, atol=1e-5)

@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 from _export import HOW, check_the_same
+from _quantised import quantised
 from _small_networks import snapshot
 from torch import nn
 from torch.nn import functional as F
@@ -23,8 +24,6 @@ from skclamp.perturbations._norm import NormPerturbation
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
     pytest.mark.filterwarnings("ignore:.torch.jit.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, .* are deprecated:UserWarning"),
     pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning"),
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True, but:UserWarning"),
 ]
@@ -322,11 +321,6 @@ def lends():
     return Calls(function, first=nn.Linear(6, 8), norm=nn.LayerNorm(8), head=nn.Linear(8, 5))
 
 
-def quantised():
-    network = on_vectors(nn.LayerNorm(8), nn.Linear(8, 8), nn.LayerNorm(8)).eval()
-    return torch.ao.quantization.quantize_dynamic(network, {nn.Linear})
-
-
 def unreached():
     return Calls(lambda self, x: self.body(x), body=on_vectors(nn.LayerNorm(8)), norm=nn.LayerNorm(8))
 
@@ -377,6 +371,7 @@ def pool_of_rows():
 LEFT_OUT = {
     "without affine": (lambda: on_vectors(nn.LayerNorm(8, elementwise_affine=False)), "NO_WEIGHT"),
     "unreached": (unreached, "UNREACHED"),
+    # torch deprecates TorchScript, but people have networks of it, whose parts can't be copied one by one.
     "scripted": (lambda: torch.jit.script(on_vectors(nn.LayerNorm(8))), "NO_WEIGHT"),
     "not affine": (lambda: on_vectors(GatedNorm(8)), "NOT_AFFINE"),
     "lends its weight": (lends, "SHARED"),
@@ -389,7 +384,10 @@ LEFT_OUT = {
     "batch statistics": (lambda: coupled(nn.BatchNorm1d(8, track_running_stats=False)), "COUPLED"),
     "batch statistics, noted": (lambda: coupled(AlwaysTraining(8)), "COUPLED"),
     "batch statistics of images": (lambda: on_images(nn.BatchNorm2d(4), AlwaysTraining2d(4)), "COUPLED"),
-    "quantised": (quantised, "NO_GRADIENT"),
+    "quantised": (
+        lambda: quantised(on_vectors(nn.LayerNorm(8), nn.Linear(8, 8), nn.LayerNorm(8)).eval()),
+        "NO_GRADIENT",
+    ),
     "random": (lambda: on_vectors(nn.LayerNorm(8), Calls(lambda _, x: F.dropout(x, 0.5))), "COUPLED"),
     "rows in another order": (pool_of_rows, "COUPLED"),
 }
