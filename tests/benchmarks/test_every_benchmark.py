@@ -36,7 +36,7 @@ CASES = {
     "dense_metrics": "--sizes 5 --draws 1 --kinds calibrated",
     "distributed_speed": "--size 60 --rounds 1",
     "drift": "--sizes 150 --methods temperature clamping new_model --seeds 50 --iterations 5",
-    "drives": "--methods temperature selector --size 8 12 --n-frames 3",
+    "drives": "--methods selector --size 8 12 --n-frames 3",
     "errors_needed": "--records cifar10_resnet20 --errors 3 --samples 20 --seeds 2",
     "families": "--networks cifar10_resnet20 --shifts darkness --families auto affine --sizes 60 --seeds 1",
     "features": "--networks mlp --families affine --n 60 --seeds 1",
@@ -74,11 +74,11 @@ CASES = {
     "selecting": "--records null-3 --size 60 --seeds 1",
     "shift": "--networks cifar10_resnet20 --shifts none darkness --sizes 60 --seeds 1",
     "small_sets": "--sizes 10 --draws 1",
-    "small_networks": '--networks "CNN, 5 epochs" --seeds 2',
+    "small_networks": '--networks "CNN, 5 epochs" --seeds 1',
     "speed": "--sizes 200x3 --only KS",
     "street_scenes": "--changes none --seeds 1 --methods temperature 'structured vector'",
     "strong_networks": '--networks "gas sensors" --methods TemperatureScaling --sizes 60 --seeds 1',
-    "thesis": "--methods uncalibrated vector temperature --sizes 60 --gammas 0 1 --resamples 9",
+    "thesis": "--methods uncalibrated vector temperature --sizes 60 --seeds 1 --gammas 0 1 --resamples 9",
     "truth": '--problems "near-copies, 300" --draws 1',
     "two_classes": "--shares 0.3 --positives 30 --seeds 1",
     "unlabelled": (
@@ -90,9 +90,11 @@ CASES = {
 }
 # What else is smaller: numbers at the top of a benchmark.
 SMALLER = {
+    "drift": {"BATCHES": {150: (3,)}},
     "fit_times": {"N_EPOCHS": 1},
     "mosaics": {"N_TEST": 60},
     "scenes": {"N_TEST": 60},
+    "small_networks": {"N_CAL": 200},
     "street_scenes": {"SIZE": (16, 24), "WINDOW": (8, 12), "N_CALIBRATION": 2},
 }
 PACKAGES = {
