@@ -18,7 +18,7 @@ from skclamp import NeuralClampingCalibrator
 
 def main():
     torch.set_num_threads(1)
-    (X, y), (X_test, _) = calibration_and_test(0)
+    (X, y), (X_test, _) = calibration_and_test(0, n_calibration=300)
     calibrator = NeuralClampingCalibrator(convolutional_network(), perturbation="affine", random_state=0)
     search = GridSearchCV(calibrator, {"validation_fraction": [0.5, None]}, cv=2)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
