@@ -26,8 +26,9 @@ install: $(VENV)/installed-plot
 demo: $(VENV)/installed-plot
 	$(BIN)/python examples/digits.py
 
-# The tests of a file share a process, since they share what its fixtures fit.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# The tests of a file share a process, since they share what its fixtures fit. Files in their order: xdist's own, by
+# number of tests, has long ones of few tests last, and one process then waits for another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # What pytest is told besides: ARGS=tests/clamping, say.
 ARGS ?=
@@ -71,7 +72,9 @@ mutants: $(VENV)/installed-dev
 
 # With the oldest versions that pyproject.toml allows, on the oldest Python.
 OLDEST_PYTHON ?= python3.11
-OLDEST = $(MAKE) test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
+# Python compiles what tests import, pip would compile all.
+OLDEST = $(MAKE) test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_COMPILE=0 \
+  PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
 
 test-oldest:
 	$(OLDEST) ARGS='$(EVERYTHING)'
