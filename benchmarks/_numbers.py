@@ -48,9 +48,17 @@ def of_shifts(results):
 
 
 @numbers_of("features.csv")
-def of_tokens(results):
+def of_features(results):
     norm = results.query("network == 'digits_tokens' and family == 'norm' and shift not in ('none', 'drawn')")
     yield "changes of tokens where the NLL falls by 2 % and the accuracy rises", won(beside_temperature(norm))
+    unchanged = results[results["shift"].isin(["none", "drawn"]) & results.family.isin(["norm", "auto"])]
+    yield "fits without a change that kept something", share(unchanged.accepted == 1)
+    yield "fits without a change that were worse on others", share((unchanged.accepted == 1) & (unchanged.excess > 0))
+
+
+@numbers_of("matrix_speed.csv")
+def of_matrix_scaling(results):
+    yield "times of the peer's", f"{results.ratio.min():.1f} to {results.ratio.max():.1f}"
 
 
 @numbers_of("prior_shift.csv")

@@ -23,11 +23,8 @@ import _thesis_tables
 import ablation
 import corruptions
 import errors_needed
-import front
-import growth
 import rivals
 import sample_sizes
-import shift
 import strong_networks
 import unlabelled
 import views
@@ -81,16 +78,6 @@ MAIN_READERS = (
 
 # Of each table the files of results, its head, and what makes its rows of their frames.
 TABLES = {}
-SHIFTS = {
-    "none": "none",
-    "brightness": "brightness + 0.25, clipped",
-    "darkness": "darkness × 0.35",
-    "contrast": "contrast × 0.5",
-    "color_cast": "colour cast",
-    "normalization": "normalised with the wrong constants",
-    "bgr": "channels in BGR order",
-    "stain": "dark stain on the lens",
-}
 STREET_CAMERAS = {
     "contrast": "half of the contrast",
     "dark": "dark",
@@ -127,6 +114,7 @@ RIVALS = {
     "normalised": "normalisation layers trained, a part of EATTA",
     "clamping": "neural clamping",
 }
+RIVAL_NETWORKS = "cifar10_resnet20", "cifar100_resnet20"
 # What a page calls a method and its peer, and their records.
 PEERS = (
     ("temperature scaling", "scikit-learn", "TemperatureScaling", "scikit-learn temperature"),
@@ -135,17 +123,17 @@ PEERS = (
     ("structured matrix scaling", "probmetrics", "StructuredMatrixScaling", "probmetrics SMS"),
     ("matrix scaling", "probmetrics", "MatrixScaling", "probmetrics matrix"),
     ("ensemble temperature scaling", "probmetrics", "EnsembleTemperatureScaling", "probmetrics ETS(ce)"),
-    ("Platt scaling", "scikit-learn, sigmoid of log-odds", "PlattScaling", "scikit-learn sigmoid of log-odds"),
+    ("Platt scaling", "scikit-learn, of log-odds", "PlattScaling", "scikit-learn sigmoid of log-odds"),
     ("beta calibration", "betacal", "BetaCalibration", "betacal one-vs-rest"),
     ("histogram binning", "netcal", "HistogramBinning", "netcal histogram binning"),
     ("Bayesian binning", "netcal", "BayesianBinningIntoQuantiles", "netcal BBQ"),
-    ("isotonic regression", "scikit-learn (the same engine)", "IsotonicCalibration", "scikit-learn isotonic"),
+    ("isotonic regression", "scikit-learn", "IsotonicCalibration", "scikit-learn isotonic"),
     ("spline calibration", "probmetrics", "SplineCalibration", "probmetrics spline"),
     ("order-invariant networks", "probmetrics", "IntraOrderPreservingCalibration", "probmetrics IOP"),
 )
 # Whom the selector is compared with: the one of least mean NLL on each record.
 FIVE = ("probmetrics vector", "probmetrics SVS", "probmetrics SMS", "probmetrics matrix", "probmetrics IOP")
-SIZES, N_SPLITS = (500, 5000), 5
+N_SPLITS = 5
 
 
 def short(value, digits=3):
@@ -212,8 +200,7 @@ def measured(corrupted, viewed, drifted, adapted):
     # There accuracy is a share.
     draws = beside_temperature(draws).assign(points=lambda own: 100 * own.points)
     # Each with the share of the samples that judges.
-    runs = {"clamping": (by_split.loc["clamping"], 1 / 2), "batch norm": (by_split.loc["batch_norm"], 1 / 2)}
-    runs |= {"two views": (plain, 3 / 4), "frequencies": (draws, 1 / 6)}
+    runs = {"clamping": (by_split.loc["clamping"], 1 / 2), "two views": (plain, 3 / 4), "frequencies": (draws, 1 / 6)}
     won = {name: (mean_of(own.ratio, judges), mean_of(own.points, judges)) for name, (own, judges) in runs.items()}
     sensors = drifted.query("n == 150").pivot_table(["nll", "accuracy", "n_test"], "seed", "method")
     judges = (sensors.n_test / (sensors.n_test + 150)).to_numpy().mean()
@@ -233,7 +220,6 @@ def measured_rows(corrupted, *others):
     won, n = measured(corrupted, *others), corrupted.corruption.nunique()
     for name, what in {
         "clamping": f"{n} corruptions of CIFAR-10 that others wrote | `NeuralClampingCalibrator`",
-        "batch norm": "the same | batch norm adapted, T",
         "two views": "CIFAR-10, no shift | `max_views=2`: the mirror image too",
         "selector": "gas sensors that drifted, 150 labels | `CalibratorSelector`",
         "retrained": "the same | the network retrained",
@@ -307,38 +293,6 @@ def main_readers_rows(*results):
     return [row for row in readers_rows(*results) if row[1:].partition("]")[0] in MAIN_READERS]
 
 
-def clamped(part):
-    """NLL ratio and points of accuracy of neural clamping."""
-    ratio = shift.against_temperature(part, "auto", "nll", ratio_of)
-    return ratio, shift.against_temperature(part, "auto", "accuracy", gain_of)
-
-
-@table(
-    "shift",
-    "shift.csv",
-    "shift | temperature scaling: accuracy %, NLL | NLL ratio, vector scaling | NLL ratio, neural clamping | "
-    "accuracy won, points",
-)
-def shift_rows(results):
-    for name, part in shift.by_shift(results.query("network == 'cifar10_resnet20' and n_calibration == 2500")):
-        plain = part[part.method == "temperature"]
-        plain = f"{plain.accuracy.mean():.1f}, {plain.nll.mean():.3f}"
-        vector = shift.against_temperature(part, "vector", "nll", ratio_of)
-        ratio, points = clamped(part)
-        yield f"{SHIFTS[name]} | {plain} | {vector:.3f} | {ratio:.3f} | {points:+.1f}"
-
-
-@table("tabular", "shift_tabular.csv", "data | NLL ratio | accuracy won, points | kept under drift | kept without")
-def tabular_rows(results):
-    titles = {"breast_cancer": "breast cancer", "digits_coarse": "digits of 16 pixels", "digits": "digits"}
-    for name, title in titles.items():
-        own = results[results.network == f"{name}_mlp"]
-        ratio, points = clamped(own[own["shift"] == "drift"])
-        fits = [own[(own["shift"] == kind) & (own.method == "auto")] for kind in ("drift", "none")]
-        kept = " | ".join(f"{part.accepted.sum():.0f} of {len(part)}" for part in fits)
-        yield f"{title} | {ratio:.3f} | {points:+.1f} | {kept}"
-
-
 @table("unlabelled", "unlabelled.csv", "images, 100 labels | method | NLL ratio | accuracy won, points | worse by .02")
 def unlabelled_rows(results):
     """Of 2,000 images of a changed camera a hundred have labels."""
@@ -399,12 +353,17 @@ CORRUPTIONS_HEAD = (
 )
 
 
-@table("corruptions", "corruptions.csv", f"method | {CORRUPTIONS_HEAD}")
+@table(
+    "corruptions",
+    "corruptions.csv",
+    "method | NLL ratio | accuracy won, points | ECE % (floor) | fit, in passes | worse than temperature scaling",
+)
 def corruptions_rows(results):
     runs = of_resnet20(results)
     for row in corruptions.means_rows(runs[runs.method.isin(ON_FIVE_SPLITS)]):
         refuse_few(row["splits"])
-        yield " | ".join((CORRUPTION_METHODS[row["method"]], *map(row.get, OF_CORRUPTIONS)))
+        shown = ("NLL ratio", "points", "ECE % (floor)", "fit", "worse than temperature")
+        yield " | ".join((CORRUPTION_METHODS[row["method"]], *map(row.get, shown)))
 
 
 @table("all corruptions", "corruptions.csv", f"network, severity | method | corruptions, splits | {CORRUPTIONS_HEAD}")
@@ -413,22 +372,6 @@ def all_corruptions_rows(results):
         for row in corruptions.means_rows(part):
             title = f"{CORRUPTION_METHODS[row['method']]} | {row['corruptions']}, {row['splits']}"
             yield " | ".join((setting, title, *map(row.get, OF_CORRUPTIONS)))
-
-
-@table("corruption winners", "corruptions.csv", "method | better than clamping on | worse than temperature scaling on")
-def corruption_winners_rows(results):
-    """Where a method's mean NLL ratio over the splits is below clamping's, and where above temperature scaling's."""
-    runs = of_resnet20(results)
-    runs = runs[runs.method.isin(ON_FIVE_SPLITS)]
-    refuse_few(runs.groupby(["corruption", "method"], observed=True).seed.nunique().min())
-    ratios = runs.pivot_table("ratio", "corruption", "method", observed=True)
-    for method in ratios.columns.drop(["temperature", "clamping"]):
-        found = (ratios[method] < ratios.clamping, ratios[method] > 1)
-        names = (", ".join(ratios.index[each]).replace("_", " ") or "—" for each in found)
-        yield " | ".join((CORRUPTION_METHODS[method], *names))
-
-
-RIVAL_NETWORKS = "cifar10_resnet20", "cifar100_resnet20"
 
 
 @table(
@@ -451,22 +394,6 @@ def rivals_rows(results):
         cells = [ratios.get(network, "—") for network in RIVAL_NETWORKS]
         ece = f"{scores.ece:.1f} ({scores.ece_floor:.1f})"
         yield " | ".join((str(n or "none"), RIVALS[method], *cells, f"{scores.points:+.1f}", ece))
-
-
-@table(
-    "features",
-    "features.csv",
-    'labels | fits of "norm", of "auto" | kept | kept, and worse on others | mean NLL less temperature scaling\'s',
-)
-def features_rows(results):
-    for shift_, part in results[results["shift"].isin(["none", "drawn"])].groupby("shift", sort=False):
-        families = [part[part.family == family] for family in ("norm", "auto")]
-        worse = ((part.accepted == 1) & (part.excess > 0)).sum()
-        counts = ", ".join(str(len(own)) for own in families)
-        kept = ", ".join(str(own.accepted.sum()) for own in families)
-        title = "true" if shift_ == "none" else "drawn from softmax(z / T)"
-        over = mean_of(part.groupby("seed").excess.mean())
-        yield f"{title} | {counts} | {kept} | {worse} | {over:+.5f}"
 
 
 # Files of texts by what has happened to these; the model reads no capitals, so that "upper" is "none".
@@ -553,11 +480,11 @@ def plain_scores(part):
 @table("imagenet", "imagenet.csv", f"{OF_IMAGENET} | clamping")
 def imagenet_rows(results):
     runs = of_lite0(results)
-    for change in ("none", "drawn", "darkness", "haze", "cast", "fog"):
+    for change in ("none", "darkness", "fog"):
         cells = [IMAGENET_CHANGES[change], plain_scores(runs[change, "temperature"])]
         for method in ("batch_norm", "clamping"):
             own = runs.get((change, method))
-            cells.append("—" if own is None else f"{mean_of(own.ratio):.3f}, {mean_of(own.points):+.1f}")
+            cells.append("—" if own is None else f"{mean_of(own.ratio):.3f}, {own.points.mean():+.1f}")
         yield " | ".join(cells)
 
 
@@ -659,21 +586,6 @@ def covariates_rows(results):
             cells = f"{groups:+.3f} | {boosted:+.3f} | {resampled_estimate(over.guarded):+.3f}"
             told = f"{n:,} {what} | {cells} | {worst.shared:.1f}, {worst.guarded:.1f}"
             yield re.sub(r"\+?nan(, nan)?", "\N{EM DASH}", told)
-
-
-@table(
-    "front",
-    "corruptions.csv",
-    "corruption | temperature scaling: accuracy %, NLL | neural clamping: accuracy %, NLL | NLL ratio | "
-    "accuracy won, points",
-)
-def front_rows(results):
-    runs = front.runs(results)
-    for name in front.CHOSEN:
-        part = runs[runs.corruption == name]
-        plain = f"{part.ts_accuracy.mean():.1f}, {part.ts_nll.mean():.3f}"
-        cells = (name.replace("_", " "), plain, plain_scores(part))
-        yield " | ".join((*cells, f"{mean_of(part.ratio):.3f}", f"{mean_of(part.points):+.1f}"))
 
 
 @table(
@@ -850,42 +762,24 @@ def selecting_rows(results):
         yield f"{name.replace('_', ' ')}, {n} | {cells} | {(nll.selector - nll[best]).mean():+.3f}, {best}"
 
 
-@table("matrix speed", "matrix_speed.csv", "samples | 2 classes | 4 | 10")
-def matrix_speed_rows(results):
-    for n, row in results.pivot(index="samples", columns="classes", values="ratio").iterrows():
-        yield " | ".join((f"{n:,}", *map("{:.1f}".format, row)))
-
-
-@table("growth", "growth.csv", f"slope | {' | '.join(growth.SIZES)}")
-def growth_rows(results):
-    slopes = {key: growth.slope(part) for key, part in results.groupby(["what", "growth"])}
-    for what in growth.MARKS:
-        yield " | ".join((what, *(f"{slopes[what, sizes]:.2f}" for sizes in growth.SIZES)))
-
-
-@table("peers", "records", "method | peer | NLL difference, 500 images | NLL difference, 5,000 images | time ratio")
+@table("peers", "records", "method | peer | NLL difference | time ratio")
 def peers_rows(records):
-    """A dash for a size that not all networks and splits have been run at."""
+    """A dash where not all networks and splits have been run."""
     for title, peer, method, other in PEERS:
-        parts = whole_sizes(compare(records, method, other))
-        ratios = pd.concat(parts).ratio
-        cells = [span_of_differences(part) if len(part) else "—" for part in parts]
-        yield " | ".join((title, peer, *cells, span(ratios, "{:.2f}".format) if len(ratios) else "—"))
-    # For each size, the selector's NLL less the least of the five's on each record.
-    against = pd.concat([compare(records, "CalibratorSelector", peer) for peer in FIVE])
-    cells = [
-        span_of_differences(pd.concat(parts).sort_values("difference").groupby("record").tail(1))
-        if all(map(len, parts))
-        else "—"
-        for parts in zip(*(whole_sizes(part) for _, part in against.groupby("peer")), strict=True)
-    ]
-    yield " | ".join(("CalibratorSelector", "the best of five", *cells, ""))
+        part = if_whole(compare(records, method, other))
+        cells = (span_of_differences(part), span(part.ratio, "{:.2f}".format)) if len(part) else "——"
+        yield " | ".join((title, peer, *cells))
+    # The selector's NLL less the least of the five's on each record.
+    parts = [if_whole(compare(records, "CalibratorSelector", peer)) for peer in FIVE]
+    best = pd.concat(parts).sort_values("difference").groupby("record").tail(1)
+    told = span_of_differences(best) if all(map(len, parts)) else "—"
+    yield f"CalibratorSelector | the best of five | {told} | "
 
 
-def whole_sizes(found):
-    """The comparisons at each size, none where a network or a split is missing."""
-    parts = [found[found.n == n] for n in SIZES]
-    return [part if part.splits.sum() == N_SPLITS * len(RECORDS) else part[:0] for part in parts]
+def if_whole(found):
+    """The comparisons at 500 samples, none where a network or a split is missing."""
+    part = found[found.n == 500]
+    return part if part.splits.sum() == N_SPLITS * len(RECORDS) else part[:0]
 
 
 def span_of_differences(part):

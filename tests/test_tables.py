@@ -22,9 +22,9 @@ def test_every_table_stands_on_a_page():
     assert marked == set(tables.TABLES)
 
 
-# What is read first; its tables of times, of rivals, whose page says how many splits, and of peers, see below.
+# What is read first; its tables of rivals, whose page says how many splits, and of peers, see below.
 FRONT = [ROOT / "README.md", ROOT / "docs" / "index.rst", ROOT / "docs" / "benchmarks.rst"]
-OTHERWISE = {"growth", "matrix speed", "rivals", "peers"}
+OTHERWISE = {"rivals", "peers"}
 # They have three splits, as their rows say, or rows that are of hundreds of draws.
 NOT_CUT = {"intents.csv", "street_scenes.csv", "monitor.csv", "abstention.csv"}
 
@@ -55,7 +55,7 @@ def test_numbers_of_front_pages_are_of_five_splits_or_more(name, file, monkeypat
 def test_peers_have_dashes_where_a_split_is_missing(monkeypatch):
     records = of_four_splits(tables.read("records"))
     monkeypatch.setattr(tables, "read", lambda _: records)
-    assert {cell for row in tables.rows_of("peers")[1:] for cell in row[2:4]} == {"—"}
+    assert {row[2] for row in tables.rows_of("peers")[1:]} == {"—"}
 
 
 def test_every_comment_that_begins_a_table_has_an_end_of_its_own():
