@@ -5,6 +5,7 @@ Nothing else is random there.
     python benchmarks/demo.py --figure docs/images/before_after.png
 """
 
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -22,6 +23,7 @@ CALIBRATORS = ("uncalibrated", "TemperatureScaling", "NeuralClampingCalibrator")
 COLUMNS = ("fog", "calibrator", "seed", "nll", "accuracy", "brier", "ece", "ece_floor")
 
 
+@cache
 def log_proba(fog, calibrator, seed):
     """Labels to judge by, and log-probabilities of their images."""
     data = load_fogged_digits(fog=fog)

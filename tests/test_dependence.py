@@ -261,7 +261,7 @@ def test_a_car_s_drives_are_known_by_all(data_dir, drive):
     if not folder.exists():
         pytest.skip(f"needs CamVid's drives in {folder}")
     network = runpy.run_path(str(folder / "espnet.py"))["load"](folder / "espnet.pt")
-    some = np.s_[..., 5::10, 5::10]
+    some = np.s_[..., 5::20, 5::20]
     with torch.no_grad():
         images = (torch.tensor(plt.imread(path)).movedim(-1, 0) for path in sorted((folder / drive).glob("*.jpg")))
         X = torch.cat([network(image[None] / 255)[some] for image in images]).numpy()
