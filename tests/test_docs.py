@@ -3,7 +3,7 @@
 import ast
 import contextlib
 import doctest
-import importlib
+import importlib.util
 import io
 import os
 import re
@@ -38,7 +38,7 @@ INDEX = (DOCS / "index.rst").read_text(encoding="utf-8")
 ASKED = {
     **{"rare event": "guide/two_classes", "ragged text": "guide/text", "out of memory": "guide/troubleshooting"},
     **{"FastAPI": "guide/deployment", "cross-fitting": "guide/cross_fitting", "refused": "guide/troubleshooting"},
-    "multilabel": "guide/many_labels",
+    **{"multilabel": "guide/many_labels", "MLflow": "guide/tracking", "model card": "guide/tracking"},
 }
 
 DIRECTIVE = re.compile(r"(?P<indent> *)\.\. (?P<kind>code-block|literalinclude):: (?P<argument>\S+)")
@@ -114,6 +114,8 @@ def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
                 names.update(included((page.parent / text).resolve()))
             elif kind == "doctest":
                 run_doctest(text, names, page, number)
+            elif "import mlflow" in text and not importlib.util.find_spec("mlflow"):
+                pytest.skip("needs mlflow: pip install mlflow; what stands before has run")
             elif page.stem == "index" and text.strip() == after_first_lines()[0].strip():
                 names.update(after_first_lines()[1])
             else:
