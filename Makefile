@@ -111,6 +111,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/codespell
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/docstrings.py
+	$(BIN)/python tools/prose.py
 	$(BIN)/repo-review .
 
 dist: $(VENV)/installed-dev

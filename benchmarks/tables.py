@@ -3,8 +3,8 @@
     python benchmarks/tables.py
     python benchmarks/tables.py --check
 
-A table stands on any page between two comments, of which the first names an entry of `TABLES`; of a ``list-table`` what
-comes before the first row stays, and of a block of text its fence or directive. Tables that are files of their own are
+A table stands on any page between two comments, of which the first names an entry of `TABLES`; of a ``csv-table`` its
+directive and options stay, and of a block of text its fence or directive. Tables that are files of their own are
 in `FILES`. Numbers in prose, ``:abbr:`VALUE (NAME)```, are those of `_numbers.NUMBERS`. The first command writes anew
 what differs, the second fails where anything does. Both fail where a number of the front pages has fewer splits than
 these promise.
@@ -841,11 +841,9 @@ def renewed(match):
         lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (head, ["---"] * len(head), *rows)]
         body = "\n".join(lines) + "\n"
     else:
-        kept = re.split(r"^   \* - ", match["body"], maxsplit=1, flags=re.MULTILINE)[0]
-        cells = [
-            f"   {'  ' if n else '* '}- {as_rst(cell)}".rstrip() for row in (head, *rows) for n, cell in enumerate(row)
-        ]
-        body = kept + "\n".join(cells) + "\n"
+        kept = match["body"].partition("\n\n")[0]
+        cells = pd.DataFrame([[as_rst(cell) for cell in row] for row in rows], columns=[as_rst(cell) for cell in head])
+        body = f"{kept}\n\n{indent(as_csv(cells), '   ')}"
     return match["begin"] + body + match["end"]
 
 
