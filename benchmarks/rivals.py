@@ -15,8 +15,8 @@ clamping is. A method is also left out where it has no meaning or can't be judge
 layer is one; noise and mix-up where inputs are token ids; a last linear layer where the last one isn't linear; what
 learns each class on ImageNet's images, no two of which are of one class.
 
-NLL is over that of temperature scaling on the same split. rivals.csv has three splits of the two CIFAR networks. Needs
-the group `bench`.
+NLL is over that of temperature scaling on the same split. rivals.csv has three splits of all but ImageNet's. Needs the
+group `bench`.
 
     python benchmarks/rivals.py --data DIR
     python benchmarks/rivals.py --data DIR --corruptions fog --n-labels 100 --seeds 1 --methods temperature smart head
