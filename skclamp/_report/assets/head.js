@@ -22,7 +22,7 @@ function showLead() {
   $("made").replaceChildren(`Compared on ${data.date.replace("T", " ")} with ${versions.join(", ")}.`);
 }
 
-// What the uncalibrated network and the best calibrator reach: one number where they are the same row.
+// What the uncalibrated classifier and the best calibrator reach: one number where they are the same row.
 const compared = () => (uncalibrated && uncalibrated !== best ? [uncalibrated, best] : [best]);
 
 function tileOf(title, told, unit, notes) {
@@ -72,15 +72,16 @@ function gainWords() {
   const name = make("span", { class: "best" }, best.name);
   if (!uncalibrated) return [name, ` has the lowest NLL, ${digits(best.nll, 4)}. `];
   if (best === uncalibrated)
-    return [make("strong", {}, "Nothing was won: "), "no calibrator’s NLL is below the uncalibrated network’s. "];
-  if (uncalibrated.tied)
-    return [
-      make("strong", {}, "Nothing was won that can be told from chance: "),
-      name,
-      " has the lowest NLL, and the uncalibrated network is tied with it. ",
-    ];
+    return [make("strong", {}, "Nothing was won: "), "no calibrator’s NLL is below the uncalibrated classifier’s. "];
   // Rounded down: nothing is won entirely.
   const less = Math.floor((1000 * (uncalibrated.nll - best.nll)) / uncalibrated.nll) / 10;
+  if (uncalibrated.tied)
+    return [
+      name,
+      ` lowers the NLL by ${digits(less, 1)} %, which `,
+      make("strong", {}, "may be chance"),
+      `: of ${data.rows.length} compared, the uncalibrated classifier is tied with it. `,
+    ];
   return [name, " lowers the NLL by ", make("strong", {}, `${digits(less, 1)} %`), ...accuracyWords(), ". "];
 }
 

@@ -88,13 +88,16 @@ function wordsOf(bin) {
     tellPercent(bin.low),
     ", ",
     tellPercent(bin.high),
-    "], mean confidence ",
+    `], ${meanName()} `,
     tellPercent(bin.confidence),
     ` %; ${gapName(-gap, isTop())} by ${points(gap)} points`,
     bin.low <= bin.confidence && bin.confidence <= bin.high ? ", within the interval." : ".",
     bin.count < FEW ? ` Fewer than ${FEW} ${counted()}s say next to nothing.` : "",
   ];
 }
+
+// Of answers, or of a class or label.
+const meanName = () => (isTop() ? "mean confidence" : "mean probability");
 
 function showDiagram(side) {
   const frame = frames[side];
@@ -109,8 +112,8 @@ function showDiagram(side) {
     counted: `${counted()}s`,
     label:
       `Reliability diagram of ${names[state[side]]}: ${plural(state.nBins, "bin")}, ECE ` +
-      `${digits(100 * errors.expected, 2)} %, accuracy ${digits(100 * errors.accuracy, 2)} %, mean confidence ` +
-      `${digits(100 * errors.confidence, 2)} %. The numbers are in a table below.`,
+      `${digits(100 * errors.expected, 2)} %, accuracy ${digits(100 * errors.accuracy, 2)} %, ` +
+      `${meanName()} ${digits(100 * errors.confidence, 2)} %. The numbers are in a table below.`,
   };
   frame.plot.replaceChildren(reliabilityDiagram(frame.plot.clientWidth, bins, errors, words));
   fillBinTable(frame.table, bins, side);
@@ -139,7 +142,7 @@ function captionOf(row, errors) {
       { class: "note" },
       isTop() ? "accuracy " : "share ",
       tellPercent(errors.accuracy),
-      " % (solid line), mean confidence ",
+      ` % (solid line), ${meanName()} `,
       tellPercent(errors.confidence),
       " % (dashed), largest gap ",
       tellPercent(errors.maximum),
@@ -158,7 +161,7 @@ function fillBinTable(table, bins, side) {
     "bin",
     `${counted()}s`,
     isTop() ? "right" : cameTrue,
-    "confidence %",
+    isTop() ? "confidence %" : "probability %",
     isTop() ? "accuracy %" : "share %",
     "95 % interval",
     "gap, points",
