@@ -381,6 +381,7 @@ def all_corruptions_rows(results):
 )
 def rivals_rows(results):
     """A row for each number of labels and method; ESPNet's 55 frames are its hundred labels."""
+    results = results[results.network.isin(RIVAL_NETWORKS)]
     refuse_few(results.groupby(["network", "n_labels"]).seed.nunique().min(), least=3)
     runs = beside_temperature(results, [name for name in rivals.KEY if name != "method"])
     runs = runs.assign(n_labels=runs.n_labels.replace(55, 100)).groupby(["n_labels", "method"])
