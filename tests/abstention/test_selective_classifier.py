@@ -349,6 +349,7 @@ WRONG = {
     "network": ({"estimator": NETWORK}, TypeError, "estimator must be a classifier; got a network alone, Sequential"),
     "none": ({"estimator": None}, TypeError, "estimator must be a classifier; got None"),
     "risk": ({"target_risk": 1.5}, ValueError, "target_risk must lie between .* loss, 0 and 1; got 1.5"),
+    "percent": ({"target_risk": 5}, ValueError, "0 and 1; got 5.0: 5 % is 0.05"),
     "risk in costs": ({"costs": COSTS, "target_risk": 3}, ValueError, "the least and the largest loss, 0 and 3; got 3"),
     "confidence": ({"confidence": 1.0}, ValueError, "'confidence' parameter"),
     "costs": ({"costs": COSTS[:3]}, ValueError, r"costs must be finite, .* shape \(4, 4\); got shape \(3, 4\)"),
