@@ -390,13 +390,13 @@ def rivals_rows(results):
             continue
         own = runs.get_group((n, method))
         means = own.groupby(["network", "corruption"])[["ratio", "points"]].mean().groupby("network")
-        cells = {
+        told = {
             network: f"{Estimate(part.ratio.mean(), part.ratio.sem()):.3f}, {part.points.mean():+.1f}"
             for network, part in means
         }
         scores = own.groupby("network")[["ece", "ece_floor"]].mean().mean()
-        cells = [*(cells.get(network, "—") for network in RIVAL_NETWORKS), f"{scores.ece:.1f} ({scores.ece_floor:.1f})"]
-        yield " | ".join((str(n or "none"), RIVALS[method], *cells))
+        ece = f"{scores.ece:.1f} ({scores.ece_floor:.1f})"
+        yield " | ".join((str(n or "none"), RIVALS[method], *(told.get(name, "—") for name in RIVAL_NETWORKS), ece))
 
 
 # Files of texts by what has happened to these; the model reads no capitals, so that "upper" is "none".
@@ -709,7 +709,9 @@ def ablation_rows(*results):
     """What each part is worth, of those that stay."""
     for row in ablation.table(pd.concat(map(ablation.paired, results))):
         if row["without"] in ablation.SWITCHES:
-            yield " | ".join(str(row[name]) for name in ("without", "worth %", "kept", "forward"))
+            # A single draw has no standard error.
+            worth = str(row["worth %"]).removesuffix(" ± nan")
+            yield f"{row['without']} | {worth} | {row['kept']} | {row['forward']}"
 
 
 @table("passes", "thesis.csv views.csv", "fit | passes forward | backward")
