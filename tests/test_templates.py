@@ -11,7 +11,7 @@ from _small_networks import labels_of, logits
 from _templates import TEMPLATES, template
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators, load
-from skclamp.metrics import bootstrap_interval, negative_log_likelihood
+from skclamp.metrics import bootstrap_interval, make_calibration_scorer, negative_log_likelihood
 
 X = logits(900, 4, scale=2.0)
 Y = labels_of(X + [0.0, 0.0, 0.0, 1.5], temperature=2.0)
@@ -64,8 +64,13 @@ def test_metrics_agree_and_have_intervals():
     simple, full = (template(f"metric_{grade}").spherical_score for grade in ("simple", "full"))
     assert full(y, proba) == pytest.approx(simple(y, proba))
     assert full(y, torch.from_numpy(proba)) == pytest.approx(simple(y, proba))
-    found = bootstrap_interval(full, y, proba, n_resamples=500, random_state=0)
-    assert found.low < simple(y, proba) < found.high
+    named = np.array(["elk", "fox", "hen", "owl"])[y]
+    calibrator = TemperatureScaling().fit(np.log(proba), named)
+    scores = [make_calibration_scorer(metric)(calibrator, np.log(proba), named) for metric in (simple, full)]
+    assert scores[0] == pytest.approx(-simple(y, calibrator.predict_proba(np.log(proba)))) == pytest.approx(scores[1])
+    for metric in (simple, full):
+        found = bootstrap_interval(metric, y, proba, n_resamples=500, random_state=0)
+        assert found.low < simple(y, proba) < found.high
     # A proper score.
     assert simple(y, proba) < simple(y, proba[:, [1, 0, 2, 3]])
 

@@ -1,10 +1,11 @@
-"""A metric of one's own in five lines; `bootstrap_interval` and `make_calibration_scorer` take it as it is."""
+"""A metric of one's own in six lines; `bootstrap_interval` and `make_calibration_scorer` take it as it is."""
 
 import numpy as np
 
 
-def spherical_score(y_true, y_proba):
-    """Mean spherical loss of column indices and probabilities: 0 is best, and it is a proper score."""
+def spherical_score(y_true, y_proba, *, labels=None):
+    """Mean spherical loss: 0 is best, and it is a proper score; `labels` names the columns, in sorted order."""
     y_proba = np.asarray(y_proba, dtype=float)
-    of_label = y_proba[np.arange(len(y_true)), y_true]
+    columns = y_true if labels is None else np.searchsorted(labels, y_true)
+    of_label = y_proba[np.arange(len(y_true)), columns]
     return float(1 - np.mean(of_label / np.linalg.norm(y_proba, axis=1)))
