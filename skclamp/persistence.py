@@ -149,7 +149,8 @@ def load(path, estimator=None, *, strict=True, **params):
         if "_outputs" in content["state"]:
             calibrator._outputs = reader.decode(content["state"]["_outputs"])
     if (written is None) != (estimator is None):
-        rule = "None: this is a calibrator of logits" if written is None else "the network it was fitted around"
+        of_logits = "None: this is a calibrator of logits"
+        rule = of_logits if written is None else "what this was fitted around: load(path, estimator)"
         raise ValueError(f"estimator must be {rule}; got {None if estimator is None else type(estimator).__name__}")
     if not is_frozen(estimator):
         raise ValueError(

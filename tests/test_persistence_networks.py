@@ -140,7 +140,7 @@ def test_a_network_is_needed_where_there_was_one_and_only_there(clamped, path):
     with pytest.raises(ValueError, match="estimator must be None: this is a calibrator of logits; got Sequential"):
         round_trip(TemperatureScaling().fit(LOGITS, Y), path, convolutional())
     clamped.save(path)
-    with pytest.raises(ValueError, match="estimator must be the network it was fitted around; got None"):
+    with pytest.raises(ValueError, match=r"must be what this was fitted around: load\(path, estimator\); got None"):
         skclamp.load(path)
 
 
