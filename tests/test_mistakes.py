@@ -344,8 +344,8 @@ TWO_FOR_THREE = r"must have one column per class: got 2 columns for 3 .* is read
 WHOLE = "ignore_index"
 
 OF_LABELS = {
-    "no labels": (clamp(IMAGES, None), ValueError, "arrays bring no labels: pass y, one class label per sample"),
-    "no test labels": (compare(MLP, ROWS, LABELS, ROWS, None), ValueError, "arrays bring no labels: pass y_test"),
+    "no labels": (clamp(IMAGES, None), ValueError, "X brings no labels: pass y, one class label per sample"),
+    "no test labels": (compare(MLP, ROWS, LABELS, ROWS, None), ValueError, "X brings no labels: pass y_test"),
     "a dict without labels": (fit({"pixels": ROWS}, None, Named()), ValueError, "or a dict with .labels."),
     "None": (fit(LOGITS, [None, *Y[1:].tolist()]), ValueError, "a label is missing; got nan for sample 0$"),
     "None among names": (fit(LOGITS, [None, *NAMES[Y[1:]]]), ValueError, "a label is missing; got None for sample 0$"),

@@ -43,7 +43,7 @@ def check_labels(y, name="y"):
     """
     if y is None:
         raise ValueError(
-            f"requires y to be passed, but the target {name} is None: arrays bring no labels: pass {name}, one class "
+            f"requires y to be passed, but the target {name} is None, and X brings no labels: pass {name}, one class "
             "label per sample. It may be left out only when X brings them: a Dataset of (input, label) pairs, or a "
             "dict with 'labels' or 'label'"
         )
@@ -325,7 +325,7 @@ def check_groups(groups, n_samples, parameter="groups"):
         )
     for name in dict.fromkeys(names.tolist()):
         if is_missing(name):
-            raise ValueError(f"{parameter} must name the group of every sample; got {name}")
+            raise ValueError(f"{parameter} must hold a name for every sample; got {name}")
     return names
 
 

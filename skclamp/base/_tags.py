@@ -71,7 +71,8 @@ class MapTags:
     n_free: int | str = 0
     treats_classes_alike: bool = False
     mend_by_class: str = (
-        "{name} treats all classes alike, and can't mend it: {maps} can, or NeuralClampingCalibrator of changed inputs"
+        "{name} treats all classes alike, and can't mend it: {maps} can, or NeuralClampingCalibrator where a network's "
+        "inputs have changed"
     )
     group: str = "others"
     compared_classes: float = math.inf
