@@ -93,6 +93,9 @@ def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event):
             choose(page, left=left, right=right, n_bins=n_bins)
         for side, name in (("left", left), ("right", right)):
             _assert_shows(page, side, proba[name], y, event, n_bins)
+            mean = "mean confidence" if event is None else "mean probability"
+            assert mean in page.locator(f"#{side}-figure figcaption").text_content()
+            assert page.locator("#legend-gap").text_content() == f"gap to the {mean}"
         if n_bins == 12:
             # The mean over all classes is the classwise error.
             shown = [comparison[name].sce for name in (left, right)]
@@ -127,6 +130,16 @@ def rare(n, seed):
     rng = np.random.default_rng(seed)
     log_odds = rng.normal(-3, 1.5, n)
     return np.column_stack([np.zeros(n), 2 * log_odds]), (rng.random(n) < 1 / (1 + np.exp(-log_odds))).astype(int)
+
+
+def test_a_gain_that_is_not_told_from_chance_is_said_with_its_size(open_page):
+    (X, y), (X_test, y_test) = rare(1000, 0), rare(60, 1)
+    comparison = compare_calibrators(None, X, y, X_test, y_test, calibrators=[PlattScaling()], **FEW)
+    best, uncalibrated = comparison[comparison.best], comparison["uncalibrated"]
+    assert uncalibrated.tied and best.nll < uncalibrated.nll
+    less = np.floor(1000 * (1 - best.nll / uncalibrated.nll)) / 10
+    lead = open_page(comparison).locator("#lead").text_content().replace("\u00a0", " ")
+    assert lead.startswith(f"{best.name} lowers the NLL by {less:.1f} %, which may be chance: of 2 compared")
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.005, 0.1, 0.5])

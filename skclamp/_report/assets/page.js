@@ -42,6 +42,7 @@ function syncControls() {
   $("cut-value").replaceChildren(state.threshold.toString());
   $("cut").setAttribute("aria-valuetext", `a ${CUT.of} of ${state.threshold}`);
   $("legend-accuracy").replaceChildren(isTop() ? "accuracy" : shareName);
+  $("legend-gap").replaceChildren(`gap to the ${meanName()}`);
   $("legend-few").replaceChildren(`fewer than ${FEW} ${counted()}s`);
 }
 

@@ -96,9 +96,6 @@ function wordsOf(bin) {
   ];
 }
 
-// Of answers, or of a class or label.
-const meanName = () => (isTop() ? "mean confidence" : "mean probability");
-
 function showDiagram(side) {
   const frame = frames[side];
   const series = seriesOf(state[side]);

@@ -60,6 +60,8 @@ const className = () => data.classNames[state.event];
 // Of all labels together a sample has several; of one, this is what is counted.
 const ofAll = () => data.areLabels && state.event === data.event;
 const counted = () => (ofAll() ? "label" : data.nPlaces ? "place" : "sample");
+// Of answers, or of a class or label.
+const meanName = () => (isTop() ? "mean confidence" : "mean probability");
 const probabilityName = () =>
   ofAll() ? "probability of a label" : `probability of ${data.areLabels ? "" : "class "}${className()}`;
 const [shareName, cameTrue] = data.areLabels
