@@ -21,6 +21,7 @@ _MAX_STEPS = 100
 # Groups of neighbouring probabilities in replicates.
 _MAX_GROUPS = 256
 _TOLERANCE = 1e-10
+_ROUNDING = 1e-12
 
 
 @of_outputs
@@ -97,8 +98,8 @@ def calibration_slope(y_true, y_proba):
         proba = expit(design @ theta)
         curvature = (design * (weight * proba * (1 - proba))[:, None]).T @ design
         step = np.linalg.solve(curvature, design.T @ (weight * (proba - came_true)))
-        # Far from the solution a whole step may lead away from it.
-        while abs(step).max() > _TOLERANCE and loss(theta - step) > loss(theta):
+        # Far from the solution a whole step may lead away from it; near it losses differ by rounding.
+        while loss(theta - step) > loss(theta) * (1 + _ROUNDING):
             step /= 2
         theta = theta - step
         if abs(step).max() <= _TOLERANCE:
