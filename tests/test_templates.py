@@ -66,9 +66,14 @@ def test_metrics_agree_and_have_intervals():
     assert full(y, torch.from_numpy(proba)) == pytest.approx(simple(y, proba))
     named = np.array(["elk", "fox", "hen", "owl"])[y]
     calibrator = TemperatureScaling().fit(np.log(proba), named)
-    scores = [make_calibration_scorer(metric)(calibrator, np.log(proba), named) for metric in (simple, full)]
-    assert scores[0] == pytest.approx(-simple(y, calibrator.predict_proba(np.log(proba)))) == pytest.approx(scores[1])
+    expected = -simple(y, calibrator.predict_proba(np.log(proba)))
+    owls_first = [3, 0, 2, 1]
     for metric in (simple, full):
+        assert make_calibration_scorer(metric)(calibrator, np.log(proba), named) == pytest.approx(expected)
+        permuted = {"y_proba": proba[:, owls_first], "labels": np.array(["elk", "fox", "hen", "owl"])[owls_first]}
+        assert metric(named, **permuted) == pytest.approx(simple(y, proba))
+        with pytest.raises(ValueError):
+            metric(np.array(["emu"]), proba[:1], labels=["elk", "fox", "hen", "owl"])
         found = bootstrap_interval(metric, y, proba, n_resamples=500, random_state=0)
         assert found.low < simple(y, proba) < found.high
     # A proper score.
