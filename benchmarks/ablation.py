@@ -24,6 +24,7 @@ from torch import nn
 
 import truth
 from _data import load_problem, load_record, split_off
+from _estimates import Estimate
 from _mechanisms import NODES, SWITCHES, watching, without
 from _norm_networks import load_problem as load_small
 from _runner import RESULTS, benchmark, record
@@ -385,7 +386,7 @@ def table(rows):
             "settings": own.setting.nunique(),
             "fits": len(own),
             "acts": len(acting),
-            "worth %": f"{mean:+.3f} ± {error:.3f}",
+            "worth %": f"{Estimate(mean, error):+.3f}",
             "where it acts": f"{acting.worth.mean():+.2f} ± {acting.worth.sem():.2f}" if len(acting) > 1 else "",
             "least, most": f"{acting.worth.min():+.2f}, {acting.worth.max():+.2f}" if len(acting) else "",
             "kept": f"{changed.kept_all.sum()} → {changed.kept.sum()} of {len(changed)}",

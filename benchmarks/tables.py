@@ -377,7 +377,7 @@ def all_corruptions_rows(results):
 @table(
     "rivals",
     "rivals.csv",
-    f"labels | method | {' | '.join(map(NETWORKS.get, RIVAL_NETWORKS))} | ECE % (floor)",
+    f"labels | method | {' | '.join(map(NETWORKS.get, RIVAL_NETWORKS))} | CIFAR: ECE % (floor)",
 )
 def rivals_rows(results):
     """A row for each number of labels and method; ESPNet's 55 frames are its hundred labels."""
@@ -386,7 +386,7 @@ def rivals_rows(results):
     runs = beside_temperature(results, [name for name in rivals.KEY if name != "method"])
     runs = runs.assign(n_labels=runs.n_labels.replace(55, 100)).groupby(["n_labels", "method"])
     for n, method in product(sorted(results.n_labels.replace(55, 100).unique()), RIVALS):
-        if (n, method) not in runs.groups or method == "temperature":
+        if (n, method) not in runs.groups:
             continue
         own = runs.get_group((n, method))
         means = own.groupby(["network", "corruption"])[["ratio", "points"]].mean().groupby("network")
@@ -394,7 +394,8 @@ def rivals_rows(results):
             network: f"{Estimate(part.ratio.mean(), part.ratio.sem()):.3f}, {part.points.mean():+.1f}"
             for network, part in means
         }
-        scores = own.groupby("network")[["ece", "ece_floor"]].mean().mean()
+        # Of those networks that all methods can be had for.
+        scores = own[own.network.str.startswith("cifar")].groupby("network")[["ece", "ece_floor"]].mean().mean()
         ece = f"{scores.ece:.1f} ({scores.ece_floor:.1f})"
         yield " | ".join((str(n or "none"), RIVALS[method], *(told.get(name, "—") for name in RIVAL_NETWORKS), ece))
 
@@ -709,9 +710,7 @@ def ablation_rows(*results):
     """What each part is worth, of those that stay."""
     for row in ablation.table(pd.concat(map(ablation.paired, results))):
         if row["without"] in ablation.SWITCHES:
-            # A single draw has no standard error.
-            worth = str(row["worth %"]).removesuffix(" ± nan")
-            yield f"{row['without']} | {worth} | {row['kept']} | {row['forward']}"
+            yield " | ".join(str(row[name]) for name in ("without", "worth %", "kept", "forward"))
 
 
 @table("passes", "thesis.csv views.csv", "fit | passes forward | backward")
