@@ -132,14 +132,17 @@ def rare(n, seed):
     return np.column_stack([np.zeros(n), 2 * log_odds]), (rng.random(n) < 1 / (1 + np.exp(-log_odds))).astype(int)
 
 
-def test_a_gain_that_is_not_told_from_chance_is_said_with_its_size(open_page):
-    (X, y), (X_test, y_test) = rare(1000, 0), rare(60, 1)
+@pytest.mark.parametrize(("n_test", "sharpened"), [(60, 1.0), (2000, 0.5)])
+def test_a_gain_that_is_not_told_from_chance_is_said_with_its_size(open_page, n_test, sharpened):
+    (X, y), (X_test, y_test) = rare(4000, 0), rare(n_test, 1)
+    X, X_test = sharpened * X, sharpened * X_test
     comparison = compare_calibrators(None, X, y, X_test, y_test, calibrators=[PlattScaling()], **FEW)
     best, uncalibrated = comparison[comparison.best], comparison["uncalibrated"]
     assert uncalibrated.tied and best.nll < uncalibrated.nll
     less = np.floor(1000 * (1 - best.nll / uncalibrated.nll)) / 10
     lead = open_page(comparison).locator("#lead").text_content().replace("\u00a0", " ")
-    assert lead.startswith(f"{best.name} lowers the NLL by {less:.1f} %, which may be chance: of 2 compared")
+    assert lead.startswith(f"{best.name} lowers the NLL by {f'{less:.1f}' if less else 'less than 0.1'} % and ")
+    assert "This may be chance: the uncalibrated classifier is tied with it." in lead
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.005, 0.1, 0.5])

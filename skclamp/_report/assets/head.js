@@ -75,14 +75,10 @@ function gainWords() {
     return [make("strong", {}, "Nothing was won: "), "no calibrator’s NLL is below the uncalibrated classifier’s. "];
   // Rounded down: nothing is won entirely.
   const less = Math.floor((1000 * (uncalibrated.nll - best.nll)) / uncalibrated.nll) / 10;
-  if (uncalibrated.tied)
-    return [
-      name,
-      ` lowers the NLL by ${digits(less, 1)} %, which `,
-      make("strong", {}, "may be chance"),
-      `: of ${data.rows.length} compared, the uncalibrated classifier is tied with it. `,
-    ];
-  return [name, " lowers the NLL by ", make("strong", {}, `${digits(less, 1)} %`), ...accuracyWords(), ". "];
+  const told = less ? `${digits(less, 1)} %` : "less than 0.1 %";
+  const won = [name, " lowers the NLL by ", make("strong", {}, told), ...accuracyWords(), ". "];
+  if (!uncalibrated.tied) return won;
+  return [...won, make("strong", {}, "This may be chance"), ": the uncalibrated classifier is tied with it. "];
 }
 
 function accuracyWords() {

@@ -139,7 +139,7 @@ function showNotes() {
     (data.nGroups ? `Test samples are of ${data.nGroups.toLocaleString("en")} groups, each resampled as one. ` : "") +
     `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, ` +
       `${data.samples ? sampleWords() : "neither the samples nor their predictions"}, and loads nothing. ` +
-      `Times of output maps come on top of the network’s, ${digits(calibration, 2)} s for the ` +
+      `Times of output maps come on top of the classifier’s, ${digits(calibration, 2)} s for the ` +
       `calibration and ${digits(test, 2)} s for the test set. ` +
       `The number of bins in the table of scores is ${data.nBins}.`,
   );
