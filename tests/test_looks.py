@@ -74,8 +74,7 @@ def test_class_frequencies_that_a_map_cannot_move_are_told(kind):
     classifier, X, y = fraud()
     (message,) = told(kind(classifier), X, y)
     assert message.startswith("class frequencies are off: class 1 is 0.90% of the labels, and has a mean ")
-    clamped = "PlattScaling and BetaCalibration can, or NeuralClampingCalibrator where a network's inputs have changed"
-    assert message.endswith((clamped, "(StructuredVectorScaling(estimator))"))
+    assert message.endswith(("PlattScaling and BetaCalibration can", "(StructuredVectorScaling(estimator))"))
 
 
 @pytest.mark.parametrize("kind", [PlattScaling, BetaCalibration])

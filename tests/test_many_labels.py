@@ -173,7 +173,7 @@ class TestTakers:
         expected = clone(calibrator).fit(Z, known)
         np.testing.assert_array_equal(asked.predict_proba(Z), expected.predict_proba(Z))
         assert "from 600 samples" in asked.summary() or "by 600 samples" in asked.summary()
-        assert "of the samples)" not in asked.summary()
+        assert "of the labels)" not in asked.summary()
 
 
 @pytest.mark.parametrize("calibrator", [PlattScaling(), HistogramBinning()], ids=repr)

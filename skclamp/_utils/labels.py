@@ -325,7 +325,7 @@ def check_groups(groups, n_samples, parameter="groups"):
         )
     for name in dict.fromkeys(names.tolist()):
         if is_missing(name):
-            raise ValueError(f"{parameter} must hold a name for every sample; got {name}")
+            raise ValueError(f"{parameter} must name the group of every sample; got {name}")
     return names
 
 

@@ -65,12 +65,12 @@ def reason_of(bound, answered, doubt, n_distinct, of_samples, *, grouped):
             "groups are wrong more often."
         )
     if answered.n_samples:
-        promised, verb = ("Guaranteed", "is") if doubt is None else (f"Not guaranteed, for {doubt}", "would else be")
+        promised = "Guaranteed:" if doubt is None else f"Not guaranteed, for {doubt}. Taken at face value,"
         what = (
             "the mean risk of groups with an answer, each counting once," if grouped else "the risk of what is answered"
         )
         return (
-            f"{promised}: {what} {verb} at most {bound.target_risk:g}, with a confidence of {bound.confidence:g} "
+            f"{promised} {what} is at most {bound.target_risk:g}, with a confidence of {bound.confidence:g} "
             f"over calibration sets; {share} calibration samples are answered, with a risk of {bound.risk:.3g} "
             f"{test}.{aside}"
         )

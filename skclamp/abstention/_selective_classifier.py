@@ -362,7 +362,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         low = float(costs.min())
         span = float(np.ptp(costs))
         if not low < target_risk < low + span:
-            is_percent = self.costs_ is None and 1 < target_risk < 100
+            is_percent = self.costs_ is None and 1 < target_risk <= 50
             mend = f": {target_risk:g} % is {target_risk / 100:g}" if is_percent else ""
             raise ValueError(
                 f"target_risk must lie between the least and the largest loss, {low:g} and {low + span:g}; got "

@@ -356,7 +356,7 @@ WRONG = {
     "NaN": ({"costs": np.full((4, 4), np.nan)}, ValueError, "costs must be finite, .*; got NaN or infinity"),
     "unproven": ({"unproven": "all"}, ValueError, "'unproven' parameter"),
     "groups": ({"fit": {"groups": np.arange(3)}}, ValueError, "groups must have shape"),
-    "missing groups": ({"fit": {"groups": [None] * N}}, ValueError, "groups must hold a name for every sample"),
+    "missing groups": ({"fit": {"groups": [None] * N}}, ValueError, "groups must name the group of every sample"),
     "length": ({"y": Y[CAL][:-1]}, ValueError, "y must have one value"),
     "abstention for nothing": ({"abstention_cost": 0.0}, ValueError, "abstention_cost must be above 0"),
     "weights": ({"fit": {"sample_weight": -np.ones(N)}}, ValueError, "sample_weight must be finite, non-negative"),

@@ -98,7 +98,7 @@ def test_samples_without_weight_may_begin_a_group():
     ("groups", "match"),
     [
         (range(9), r"groups must have shape \(40,\), a name or number a sample; got shape \(9,\)"),
-        (["a", None] * 20, "groups must hold a name for every sample; got None"),
+        (["a", None] * 20, "groups must name the group of every sample; got None"),
         (["a"] * 40, "groups must name 2 groups at least"),
     ],
 )

@@ -249,7 +249,7 @@ def test_messages():
         CalibrationMonitor().fit(LOGITS, Y, cluster=Y)
     with pytest.raises(ValueError, match=r"groups must have shape \(600,\), .* got shape \(599,\)"):
         watch(LOGITS, Y, groups=Y[1:])
-    with pytest.raises(ValueError, match="groups must hold a name for every sample; got nan"):
+    with pytest.raises(ValueError, match="groups must name the group of every sample; got nan"):
         watch(LOGITS, Y, groups=np.where(Y, Y, np.nan))
     with pytest.raises(TypeError, match="got a network alone, Linear: give a fitted calibrator"):
         watch(LOGITS, Y, torch.nn.Linear(3, 3))

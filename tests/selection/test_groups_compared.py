@@ -56,7 +56,7 @@ def test_copies_are_groups_without_a_word():
     ("groups", "match"),
     [
         (range(9), r"groups_test must have shape \(100,\), a name or number a sample; got shape \(9,\)"),
-        ([None] * 100, "groups_test must hold a name for every sample; got None"),
+        ([None] * 100, "groups_test must name the group of every sample; got None"),
         (["a"] * 100, "groups.* must name 2 groups at least"),
     ],
 )
