@@ -132,7 +132,7 @@ def rare(n, seed):
     return np.column_stack([np.zeros(n), 2 * log_odds]), (rng.random(n) < 1 / (1 + np.exp(-log_odds))).astype(int)
 
 
-@pytest.mark.parametrize(("n_test", "sharpened"), [(60, 1.0), (2000, 0.5)])
+@pytest.mark.parametrize(("n_test", "sharpened"), [(60, 1.0), (2000, 0.52)])
 def test_a_gain_that_is_not_told_from_chance_is_said_with_its_size(open_page, n_test, sharpened):
     (X, y), (X_test, y_test) = rare(4000, 0), rare(n_test, 1)
     X, X_test = sharpened * X, sharpened * X_test
