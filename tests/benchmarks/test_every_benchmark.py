@@ -273,6 +273,7 @@ def test_files_of_results_have_the_columns_of_their_benchmark(path):
         "covariates_random": "covariates",
         "covariates_new_groups": "covariates",
         "many_labels_coverage": "many_labels",
+        "ablation_last_layer": "ablation",
     }
     benchmark = importlib.import_module(module.get(path.stem, path.stem))
     columns = benchmark.OF_INTERVALS if path.stem.endswith("_coverage") else benchmark.COLUMNS
