@@ -71,7 +71,7 @@ def _learned(clamp, splits, rival):
         return None
     name, features = read
     size = np.sqrt(np.average(features.square().sum(1), weights=problem.weight))
-    columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1)
+    columns = torch.cat([features / size, torch.full((len(features), 1), _CONSTANT)], 1).double()
     rows = problem.rows(logits)
     rows = rows._replace(logits=rows.logits.cpu().double(), y=rows.y.cpu())
     numbers = fold_numbers(problem, rows, splits)
@@ -131,7 +131,7 @@ def _read(clamp):
     else:
         rows = clamp.rows_held_out
         seen = [(rows, nn.Identity(), problem.logits[rows], 1.0)]
-    features = torch.full((len(problem), n_features), torch.nan, dtype=torch.float64)
+    features = torch.full((len(problem), n_features), torch.nan, dtype=at_least_single(problem.logits))
     for rows, perturbation, expected, scale in seen:
         part = problem.take(rows).through(head)
         with features_read(head, name) as read:
@@ -146,7 +146,7 @@ def _read(clamp):
         with torch.no_grad():
             if not is_close(parts_of(head.module)[name](h).cpu(), logits.cpu()):
                 return None
-        features[rows] = scale * h.cpu().double()
+        features[rows] = scale * h.cpu().to(features.dtype)
     return name, features[np.sort(np.concatenate([rows for rows, *_ in seen]))]
 
 

@@ -1,4 +1,4 @@
-"""A fit streams its data set: memory grows by the logits, not by the inputs."""
+"""A fit streams its data set: memory grows by the logits and by what the last layer reads, not by the inputs."""
 
 import subprocess
 import sys
