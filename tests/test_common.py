@@ -309,7 +309,7 @@ def test_a_failed_fit_keeps_the_earlier_one(case):
 @pytest.mark.filterwarnings(
     "ignore:temperature_ (is at the bound|can't be learned):sklearn.exceptions.ConvergenceWarning"
 )
-@pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* classes ha(ve|s) no sample in the calibration set:UserWarning")
 @pytest.mark.filterwarnings("ignore:perturbation='affine' is left out:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has no two distinct samples:UserWarning")

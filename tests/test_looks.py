@@ -230,8 +230,30 @@ MISTAKES_OF_LABELS = {
         "on 400 samples labels have hardly higher",
     ),
     "flawless": (lambda z, y: (z, np.where(y >= 0, z > 0, np.nan)), {}, r"without an error: \[0, 1, 2, 3, 4\]"),
+    "of no sample": (lambda z, y: (z, y + [0, 0, np.nan, 0, 0]), {}, r"labels that no sample knows.*\[2\]"),
     "unknown where not 1": (lambda z, y: (z, np.where(y == 1, 1, np.nan)), {}, "all labels that are known are 1"),
 }
+
+
+def test_labels_that_come_together_are_told_apart():
+    """Such as findings of the same patients: each label fits the columns of all."""
+    rng = np.random.default_rng(0)
+    logits = 1.5 * rng.normal(size=(500, 5)) + 5 * rng.normal(size=(500, 1)) - 6
+    y = logits + rng.logistic(size=logits.shape) > 0
+    assert np.corrcoef(y.T)[0, 1:].min() > 0.5
+    told_of = "in another order: {}".format(r"y\[:, \[4, 0, 1, 2, 3\]\]")
+    with pytest.warns(CalibrationSetWarning, match=told_of):
+        PlattScaling().fit(logits, y[:, [1, 2, 3, 4, 0]].astype(float))
+
+
+def test_an_extreme_temperature_comes_before_what_it_leads_to():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2000, 4))
+    y = (logits + [0, 0, 2, 0] + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    (message,) = told(TemperatureScaling(), 300 * logits, y)
+    assert (
+        message.index("which is extreme") < message.index("class frequencies are off") < message.index("Likely causes")
+    )
 
 
 @pytest.mark.parametrize("kind", [TemperatureScaling, PlattScaling, BetaCalibration])

@@ -38,7 +38,7 @@ PARAMETRIC = [
     StructuredVectorScaling,
     VectorScaling,
 ]
-MISSING = "classes have no sample in the calibration set"
+MISSING = "no sample in the calibration set"
 pytestmark = pytest.mark.filterwarnings(
     f"ignore:.*(is likely worse than|{MISSING}|class frequencies are off|all labels are of one class):UserWarning"
 )
@@ -80,7 +80,8 @@ def test_missing_classes_have_the_probabilities_of_temperature_scaling(name, mis
     np.testing.assert_allclose(proba[:, missing], expected[:, missing], rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(proba.sum(1), 1)
     np.testing.assert_array_equal(np.flatnonzero(~calibrator.seen_), missing)
-    assert f"{len(missing)} of 10 {MISSING}: their probabilities are temperature scaling's" in calibrator.summary()
+    names = ", ".join(map(str, missing))
+    assert f"{MISSING} ({names}): their probabilities are temperature scaling's" in calibrator.summary()
 
 
 @pytest.mark.parametrize("name", BY_CLASS)
@@ -120,7 +121,7 @@ def test_no_pool_is_worse_than_temperature_scaling_for_them(seed):
     assert negative_log_likelihood(y[2000:], proba) < negative_log_likelihood(y[2000:], expected)
     told = negative_log_likelihood(y[:2000][there], selector.predict_proba(logits[:2000][there]))
     assert -selector.best_score_ == pytest.approx(told, rel=0.03)
-    assert f"3 of 10 {MISSING}: their probabilities are temperature scaling's" in selector.summary()
+    assert f"3 of 10 classes have {MISSING} (" in selector.summary()
 
 
 @pytest.mark.parametrize("missing", [[3], [0, 4, 9]])
@@ -155,7 +156,7 @@ def test_clamping_with_an_output_map():
     X, y = without(*draw(1500), [0, 4])
     calibrator = NeuralClampingCalibrator(torch.nn.Identity(), perturbation=None, output=VectorScaling()).fit(X, y)
     np.testing.assert_array_equal(calibrator.predict_proba(NEW), VectorScaling().fit(X, y).predict_proba(NEW))
-    assert f"2 of 10 {MISSING}" in calibrator.summary()
+    assert f"2 of 10 classes have {MISSING} (0, 4)" in calibrator.summary()
 
 
 def test_cross_fitted_classifiers():
@@ -180,7 +181,9 @@ def test_cross_fitted_classifiers():
 
 
 def test_what_is_missing_beyond_chance_is_told():
-    told = f"^1 of 10 {MISSING}, though the network expects some.*: nothing is learned of them"
+    told = (
+        rf"^1 of 10 classes has {MISSING} \(column 3\), though the network expects some.*: nothing is learned of them"
+    )
     with pytest.warns(CalibrationSetWarning, match=told):
         StructuredVectorScaling().fit(*without(*draw(1500), 3))
 
@@ -329,6 +332,6 @@ def test_many_that_chance_may_each_leave_out_are_missing_together():
     X = vectors(900, n_features=12)
     y = labels_of(bare_logits(network, X), temperature=1.0)
     there = y < 30
-    told = "30 of 60 classes have no sample in the calibration set, though the network expects some"
+    told = r"30 of 60 classes have no sample in the calibration set \(columns 30, .*\), though the network expects some"
     with pytest.warns(CalibrationSetWarning, match=told):
         StructuredVectorScaling(network, classes=range(60)).fit(X[there], y[there])

@@ -72,7 +72,7 @@ def test_every_output_map_is_counted(name):
             assert calibrator._n_parameters == expected
 
 
-@pytest.mark.filterwarnings("ignore:1 of 3 classes have no sample:UserWarning")
+@pytest.mark.filterwarnings("ignore:1 of 3 classes ha(ve|s) no sample:UserWarning")
 def test_neither_padding_nor_classes_without_a_sample_are_counted():
     """Of four, two and four distinct scores; and of a class with none."""
     Z = np.column_stack([np.repeat([-3.0, -1.0, 1.0, 3.0], 4), np.zeros(16), np.repeat([3.0, 1.0, -1.0, -3.0], 4)])

@@ -13,7 +13,7 @@ from . import words
 # Looks at more samples, or at more labels, would take long.
 _MAX_SAMPLES = 5000
 _MAX_LABELS = 2048
-# So many times as well must labels fit in another order: such as come together fit each other's columns.
+# So many times as well must labels fit in another order.
 _TIMES = 2
 # Standard errors beyond chance: of an order, and of one of many labels.
 _OF_ORDER = 3.09
@@ -43,11 +43,16 @@ def look_at_labels(samples):
     mistake = _mistake_of(log_odds, y, known, samples.classes, samples.backbone.guesses_response)
     if mistake is not None:
         return [Finding(mistake, explains=True)]
+    findings = []
+    if not known.any(0).all():
+        findings.append(Finding(words.UNKNOWN_LABELS.format(samples.classes[~known.any(0)].tolist())))
     # How improbable so few errors are by what the probabilities promise.
     surprise = (known * np.logaddexp(0, -abs(log_odds))).sum(0)
     flawless = ~(known & ((log_odds > 0) != y)).any(0) & (surprise > _OF_NO_ERROR + np.log(y.shape[1]))
     names = samples.classes[flawless].tolist()
-    return [Finding(words.FLAWLESS_LABELS.format(names), TrainingDataWarning)] if names else []
+    if names:
+        findings.append(Finding(words.FLAWLESS_LABELS.format(names), TrainingDataWarning))
+    return findings
 
 
 def _mistake_of(log_odds, y, known, names, guesses_response):
@@ -66,9 +71,11 @@ def _mistake_of(log_odds, y, known, names, guesses_response):
     ranks = rankdata(log_odds, axis=0) - n_samples / 2
     fit = deviation * ranks
     second = np.random.default_rng(0).random(n_samples) < _HALF
-    order = linear_sum_assignment(deviation[~second].T @ ranks[~second], maximize=True)[1]
+    # Against the sample's other labels: such as come together fit each other's columns.
+    apart = ranks - ranks.mean(1, keepdims=True)
+    order = linear_sum_assignment(deviation[~second].T @ apart[~second], maximize=True)[1]
     moved = order != np.arange(n_labels)
-    before, after = (each[second][:, moved].sum(1) for each in (fit, deviation * ranks[:, order]))
+    before, after = ((deviation * each)[second][:, moved].sum(1) for each in (apart, apart[:, order]))
     if after.sum() > _TIMES * abs(before.sum()) and deviations(after - before) > _OF_ORDER:
         shown = order.argsort().tolist() if n_labels <= words.MAX_SHOWN else "..."
         return words.LABELS_IN_ANOTHER_ORDER.format(shown)

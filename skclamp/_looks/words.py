@@ -29,9 +29,14 @@ NEW_PROBABILITIES_OF_LABELS = (
 ONE_CLASS = "all labels are of one class, {name!r}, of {n_classes}: how sure to be of others can't be learned"
 
 
-def without_samples(seen):
-    """Of classes that no sample is of; `seen` says which have some."""
-    return f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set"
+def without_samples(seen, classes=None):
+    """Of classes that no sample is of, by name or else by column; `seen` says which have some."""
+    missing = np.flatnonzero(~seen)
+    names = missing if classes is None else classes[missing]
+    shown = ", ".join(map(repr, names[:MAX_SHOWN].tolist())) + ", ..." * (len(names) > MAX_SHOWN)
+    which = "" if classes is not None else "column " if len(names) == 1 else "columns "
+    have = "has" if len(names) == 1 else "have"
+    return f"{len(names)} of {len(seen)} classes {have} no sample in the calibration set ({which}{shown})"
 
 
 def labels_of_one_value(which):
@@ -146,6 +151,7 @@ EMPTY_COLUMNS = (
     "another problem"
 )
 LABELS_IN_ANOTHER_ORDER = "the labels fit the columns better in another order: y[:, {}]"
+UNKNOWN_LABELS = "labels that no sample knows, but NaN alone: {}. Nothing is learned of them but what all labels share"
 UPSIDE_DOWN = (
     "labels may be upside down, since their probabilities are higher where they are 0: {}. If 1 says that a sample "
     "doesn't have the label, give 1 - y"

@@ -251,7 +251,10 @@ def check_unit_interval(probabilities, name, tolerance=1e-6, below=1e-6):
     low = probabilities.min().item()
     high = probabilities.max().item()
     if low < -below or high > 1 + tolerance:
-        raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
+        percent = f"; of percentages give {name} / 100" if low >= 0 and 2 < high <= 100 else ""
+        raise ValueError(
+            f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}{percent}"
+        )
 
 
 def check_probability_rows(probabilities, name, tolerance, below=1e-6):
@@ -291,6 +294,7 @@ def as_probability_matrix(y_proba):
     if proba.ndim > 1 and proba.shape[1] > 1:
         return proba if proba.ndim == 2 else rows_of_places(proba)
     second = proba.ravel()
+    check_unit_interval(second, "y_proba")
     return torch.stack([1 - second, second], 1)
 
 

@@ -320,12 +320,12 @@ def check_groups(groups, n_samples, parameter="groups"):
         # Numbers among names stay numbers.
         names = np.array(groups, dtype=object)
     if names.shape != (n_samples,):
-        raise ValueError(
-            f"{parameter} must have shape ({n_samples},), a name or number a sample; got shape {names.shape}"
-        )
-    for name in dict.fromkeys(names.tolist()):
+        got = f"{groups!r}: give the column itself" if isinstance(groups, str) else f"shape {names.shape}"
+        raise ValueError(f"{parameter} must have shape ({n_samples},), a name or number a sample; got {got}")
+    for i, name in enumerate(names.tolist()):
         if is_missing(name):
-            raise ValueError(f"{parameter} must name the group of every sample; got {name}")
+            which = "part" if parameter == "by" else "group"
+            raise ValueError(f"{parameter} must name the {which} of every sample; got {name} for sample {i}")
     return names
 
 

@@ -116,7 +116,8 @@ def silenced():
 
 def _tell(notes):
     notes.sort(key=lambda each: not each.explains)
-    message = "; ".join(each.message for each in notes)
+    # What an extreme temperature leads to comes after it.
+    message = "; ".join(each.message for each in sorted(notes, key=lambda each: not (each.explains or each.puzzles)))
     causes = next((each.puzzles for each in notes if each.puzzles), ())
     if causes and not notes[0].explains:
         message += f". Likely causes, the likeliest first: {'; '.join(causes)}"

@@ -55,7 +55,9 @@ def reason_of(bound, answered, doubt, n_distinct, of_samples, *, grouped):
     samples. `of_samples` is the risk sample by sample, also where groups count.
     """
     share = f"{bound.n_answered:,} of {bound.n_samples:,}"
-    test = f"({bound.test} test, p = {bound.p_value:.2g}, needs at most {bound.level:.2g})"
+    of_all = 1 - bound.confidence
+    part = f", its part of {of_all:.2g}" if bound.level < of_all else ""
+    test = f"({bound.test} test, p = {bound.p_value:.2g}, needs at most {bound.level:.2g}{part})"
     aside = (
         "" if grouped or n_distinct == bound.n_samples else f" Equal samples count once: {n_distinct:,} are distinct."
     )

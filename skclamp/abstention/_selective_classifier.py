@@ -243,12 +243,14 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self._validate_params()
             check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
+            self.costs_ = self._check_costs()
+            self._scale(self.target_risk)
             samples, in_no_class = self._read(X, y, sample_weight, groups, params)
             self._backbone = samples.deployed
             if samples.estimator is not None:
                 self.estimator_ = samples.estimator
             self.classes_ = np.asarray(self.estimator_.classes_)
-            self.costs_ = self._check_costs()
+            self._check_shape_of_costs()
             self.abstain_label_ = self._choose_label()
             y_encoded = samples.y_encoded.cpu()
             weight = samples.weight
@@ -348,13 +350,17 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if self.others == "wrong":
             raise ValueError("costs must be None with others='wrong', as they have no row for samples of no class")
         costs = np.asarray(to_numpy(self.costs, "costs"), dtype=float)
-        shape = (len(self.classes_),) * 2
-        got = None if np.isfinite(costs).all() else "NaN or infinity"
-        if costs.shape != shape:
-            got = f"shape {costs.shape}"
-        if got is not None:
-            raise ValueError(f"costs must be finite, one for each pair of classes, shape {shape}; got {got}")
+        if not costs.size or not np.isfinite(costs).all():
+            got = "NaN or infinity" if costs.size else "none"
+            raise ValueError(f"costs must be finite, one for each pair of classes; got {got}")
         return costs
+
+    def _check_shape_of_costs(self):
+        shape = (len(self.classes_),) * 2
+        if self.costs_ is not None and self.costs_.shape != shape:
+            raise ValueError(
+                f"costs must be one for each pair of classes, of shape {shape}; got shape {self.costs_.shape}"
+            )
 
     def _scale(self, target_risk):
         """Return the target, checked, on a scale of losses from 0 to 1, the least loss, and the range of all."""

@@ -1030,7 +1030,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Sentences of `summary` on classes without samples, where there are some."""
         seen = [part.seen for part in self.map_.modules() if isinstance(part, Map) and part.seen is not None]
         return dict.fromkeys(
-            f"{words.without_samples(each.mask)}: their probabilities are temperature scaling's (T = "
+            f"{words.without_samples(each.mask, self.classes_)}: their probabilities are temperature scaling's (T = "
             f"{each.temperature:.4g})."
             for each in seen
         )

@@ -186,7 +186,8 @@ class CalibrationMonitor(Watch):
 
     @property
     def _unit(self):
-        return "label" if self._outputs == SOFTMAX else "sample"
+        unit = super()._unit
+        return "sample" if self._outputs != SOFTMAX and unit == "label" else unit
 
     @property
     def _map(self):
@@ -359,7 +360,7 @@ class CalibrationMonitor(Watch):
                 when = f"from the first {unit} on or since about {unit} {self.refit_from_:,}, which these can't tell"
         if self.refit_from_ > evidence.since:
             those = f"the newest {unit}s, those since about {unit} {self.refit_from_:,}"
-        confidence = "its confidence has been right, within the tolerance,"
+        confidence = "not in their confidence, which has been right within the tolerance"
         if max(self.temperature_, 1 / self.temperature_) > 1 + self._rules["tolerance"]:
             confidence = f"the classifier has been {'over' if self.temperature_ > 1 else 'under'}-confident"
         yield f"The probabilities {start}: {confidence} {when}."

@@ -220,9 +220,9 @@ class RiskMonitor(Watch):
         if evidence.since:
             before = self._risk(evidence.before[0] / evidence.since)
             since = self._risk((evidence.totals[0] - evidence.before[0]) / (n - evidence.since))
-            yield f"It was {before:.3g} at first, and has been {since:.3g} since about label {evidence.since:,}."
+            yield f"It was {before:.3g} at first, and has been {since:.3g} since about {self._unit} {evidence.since:,}."
         elif evidence.changed:
-            yield f"It was within the target on {in_labels(evidence.n_before)} before the watch."
+            yield f"It was within the target on {in_labels(evidence.n_before, self._unit)} before the watch."
         elif evidence.since is not None:
             known = getattr(self, "never_true_", False)
             doubt = "as held-out labels say" if known else "or left it before labels could tell"

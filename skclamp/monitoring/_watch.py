@@ -45,7 +45,7 @@ class Watch(AroundEstimator):
     @property
     def _unit(self):
         """Return what counts, in words."""
-        return "label"
+        return "group" if hasattr(self, "_groups") else "label"
 
     def fit(self, X, y=None, *, groups=None, by=None, **params):
         """Forget what was seen, and say of held-out samples whether all is well before the watch.

@@ -296,7 +296,7 @@ def test_groups_name_the_group_of_every_sample(estimator, enabled):
     with sklearn.config_context(enable_metadata_routing=enabled):
         with pytest.raises(ValueError, match=r"^groups must have shape \(300,\), a name .* got shape \(2,\)$"):
             estimator.fit(X.astype(np.float32), Y, groups=[1, 2])
-        with pytest.raises(ValueError, match="^groups must name the group of every sample; got nan$"):
+        with pytest.raises(ValueError, match="^groups must name the group of every sample; got nan for sample"):
             estimator.fit(X.astype(np.float32), Y, groups=nameless)
 
 

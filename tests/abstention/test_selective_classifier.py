@@ -352,7 +352,7 @@ WRONG = {
     "percent": ({"target_risk": 5}, ValueError, "0 and 1; got 5.0: 5 % is 0.05"),
     "risk in costs": ({"costs": COSTS, "target_risk": 3}, ValueError, "the least and the largest loss, 0 and 3; got 3"),
     "confidence": ({"confidence": 1.0}, ValueError, "'confidence' parameter"),
-    "costs": ({"costs": COSTS[:3]}, ValueError, r"costs must be finite, .* shape \(4, 4\); got shape \(3, 4\)"),
+    "costs": ({"costs": COSTS[:3]}, ValueError, r"costs must be one for each pair .* \(4, 4\); got shape \(3, 4\)"),
     "NaN": ({"costs": np.full((4, 4), np.nan)}, ValueError, "costs must be finite, .*; got NaN or infinity"),
     "unproven": ({"unproven": "all"}, ValueError, "'unproven' parameter"),
     "groups": ({"fit": {"groups": np.arange(3)}}, ValueError, "groups must have shape"),

@@ -133,7 +133,7 @@ def test_from_a_classifier_and_its_folds():
     ("options", "words"),
     [
         ({"by": SITES[1:]}, rf"by must have shape \({N},\), a name or number a sample; got shape \({N - 1},\)"),
-        ({"by": np.where(SITES == "few", None, SITES)}, "by must name the group of every sample; got None"),
+        ({"by": np.where(SITES == "few", None, SITES)}, "by must name the part of every sample; got None"),
         ({"by": SITES, "groups": SITES}, "by must leave each part two groups at least, .* got one in 'east'"),
     ],
 )

@@ -152,7 +152,7 @@ def test_the_picture_has_the_line_of_all_samples():
     ("known", "by", "words"),
     [
         (None, SITES[1:], rf"by must have shape \({N},\), a name or number a sample; got shape \({N - 1},\)"),
-        (None, np.where(SITES == "A", None, SITES), "by must name the group of every sample; got None"),
+        (None, np.where(SITES == "A", None, SITES), "by must name the part of every sample; got None"),
         (["A", "B"], SITES, r"by must name parts that were known .*, \['A', 'B'\]; got '[CD]'"),
         (["A", "B"], None, r"by must name the part of each sample, one of \['A', 'B'\]; got None"),
         (["A", "A"], SITES, "by must hold each name once; got 'A' more than once"),

@@ -172,7 +172,7 @@ def test_frames_and_threads(n_jobs):
     ("by", "words"),
     [
         (SITES, r"by must have shape \(600,\), a name or number a sample; got shape \(1200,\)"),
-        (np.where(BY == "rare", None, BY), "by must name the group of every sample; got None"),
+        (np.where(BY == "rare", None, BY), "by must name the part of every sample; got None"),
     ],
 )
 def test_bad_parts_are_named(by, words):
