@@ -3,6 +3,7 @@
 import html
 import re
 
+import numpy as np
 import pytest
 import torch
 from _calibrators import every_map
@@ -14,6 +15,7 @@ from torch import nn
 from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
+    PlattScaling,
     TemperatureScaling,
     TorchTraining,
     VectorScaling,
@@ -84,6 +86,11 @@ def test_maps_of_logits_tell_their_numbers():
     maps = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
     selector = CalibratorSelector(candidates=maps).fit(logits, Y)
     assert ". CalibratorSelector pooled 'temperature' " in selector.summary()
+    margin = logits[:, 1] - logits[:, 0]
+    platt = PlattScaling().fit(margin, Y == 1)
+    gain, offset = np.polyfit(margin, np.subtract(*platt.predict_log_proba(margin).T[::-1]), 1)
+    told = f"The log-odds of class True are {gain:.4g} times what they were, and {offset:+.4g}."
+    assert platt.summary().endswith(told)
 
 
 def test_notebooks_show_the_summary_of_what_is_fitted():

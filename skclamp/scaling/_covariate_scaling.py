@@ -527,11 +527,7 @@ class CovariateScaling(BaseCalibrator):
         yield from super()._sentences()
         if not self.kept_:
             few = getattr(self, "_n_units", _FEWEST_UNITS) < _FEWEST_UNITS
-            why = (
-                f", since {self._n_units} independent samples or groups, of {_FEWEST_UNITS}, prove nothing"
-                if few
-                else ""
-            )
+            why = f", since {self._n_units} independent samples or groups are fewer than {_FEWEST_UNITS}" if few else ""
             yield f"No covariate is kept{why}: all samples share one map."
             return
         kept = " and ".join([", ".join(map(str, self.kept_[:-1]))] * (len(self.kept_) > 1) + [str(self.kept_[-1])])

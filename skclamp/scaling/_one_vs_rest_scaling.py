@@ -222,6 +222,14 @@ class PlattScaling(BesideWrongLabels, OneVsRestScaling):
         map_ = super()._fit_logits(logits, y, sample_weight, **told)
         return map_.learn(coef_=map_.coef_ / map_.temperature_)
 
+    def _sentences(self):
+        yield from super()._sentences()
+        if len(self.classes_) == 2 and not self._outputs.n_labels:
+            yield (
+                f"The log-odds of class {self.classes_[1]!s} are {self.coef_[-1]:.4g} times what they were, and "
+                f"{self.intercept_[-1]:+.4g}."
+            )
+
     def _fit_labels(self, rows, n_labels):
         if self.pooling == "none":
             # Each label by itself, at the weights of all.

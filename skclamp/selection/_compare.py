@@ -324,7 +324,7 @@ class CalibratorComparison:
                 "calibrator": row.name,
                 "acc.": f"{100 * row.accuracy:.1f}",
                 "NLL": f"{row.nll:.3f}",
-                "- best": f"{row.nll_difference:.3f} ± {row.nll_difference_se:.3f} {'~' * row.tied}",
+                "- best": f"{row.nll_difference:z.3f} ± {row.nll_difference_se:.3f} {'~' * row.tied}",
                 "ECE (floor)": f"{100 * row.ece:.1f} ({100 * row.ece_floor:.1f})",
             }
             for row in self.rows
@@ -344,7 +344,7 @@ class CalibratorComparison:
                 "part": str(own.part),
                 "samples": f"{own.n_samples:,}",
                 "NLL": f"{own.nll:.3f}",
-                "gain": f"{own.gain:.3f} ± {own.gain_se:.3f}",
+                "gain": f"{own.gain:z.3f} ± {own.gain_se:.3f}",
                 "ECE (floor)": f"{100 * own.ece:.1f} ({100 * own.ece_floor:.1f})",
             }
             for own in self.parts[self.best][:_MOST_PARTS]

@@ -223,6 +223,8 @@ def test_bad_frequencies(priors):
     message = r"priors must be frequencies of at least 0, one (per class|for each of 4 classes), that sum to 1; got \["
     with pytest.raises(ValueError, match=message):
         PriorShiftCorrection(NETWORK, priors=priors).fit(X, Y)
+    with pytest.raises(ValueError, match=r"that sum to 1; got \[40, 30, 20, 10\], which sum to 100"):
+        PriorShiftCorrection(NETWORK, priors=[40, 30, 20, 10]).fit(X, Y)
 
 
 # Forms of data
