@@ -114,7 +114,7 @@ RIVALS = {
     "normalised": "normalisation layers trained, a part of EATTA",
     "clamping": "neural clamping",
 }
-RIVAL_NETWORKS = "cifar10_resnet20", "cifar100_resnet20", "espnet", "minilm"
+RIVAL_NETWORKS = "cifar10_resnet20", "cifar100_resnet20", "efficientnet_lite0", "espnet", "minilm"
 # What a page calls a method and its peer, and their records.
 PEERS = (
     ("temperature scaling", "scikit-learn", "TemperatureScaling", "scikit-learn temperature"),
@@ -391,7 +391,9 @@ def rivals_rows(results):
         own = runs.get_group((n, method))
         means = own.groupby(["network", "corruption"])[["ratio", "points"]].mean().groupby("network")
         told = {
-            network: f"{Estimate(part.ratio.mean(), part.ratio.sem()):.3f}, {part.points.mean():+.1f}"
+            network: "1"
+            if method == "temperature"
+            else f"{Estimate(part.ratio.mean(), part.ratio.sem()):.3f}, {part.points.mean():+.1f}"
             for network, part in means
         }
         # Of those networks that all methods can be had for.
