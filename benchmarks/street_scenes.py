@@ -41,6 +41,7 @@ METHODS = {
     "structured vector": StructuredVectorScaling,
     "selector": CalibratorSelector,
     "clamping": partial(NeuralClampingCalibrator, random_state=0),
+    "features": partial(NeuralClampingCalibrator, perturbation="norm", random_state=0),
 }
 KEY = ("design", "change", "seed", "method", "judge")
 COLUMNS = (*KEY, "n", "warned", "kept", "forward", "backward", "nll", "accuracy", "iou", "ece")
