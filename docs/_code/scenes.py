@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 # The ground, and the digits 0 to 4.
-N_CLASSES, SIZE, N_EPOCHS = 6, 32, 16
+N_CLASSES, SIZE, N_EPOCHS = 6, 32, 8
 
 images, labels = load_digits(n_class=N_CLASSES - 1, return_X_y=True)
 images = np.stack([zoom(image.reshape(8, 8) / 16, 2, order=1) for image in images]).astype(np.float32)
@@ -30,15 +30,15 @@ def scenes(n_samples, digits, seed):
 
 
 # Digits of other writers' hands to train with than to calibrate with and to judge by.
-X_train, y_train = scenes(800, order[:450], seed=0)
-X_cal, y_cal = scenes(300, order[450:], seed=1)
-X_test, y_test = scenes(300, order[450:], seed=2)
+X_train, y_train = scenes(600, order[:450], seed=0)
+X_cal, y_cal = scenes(200, order[450:], seed=1)
+X_test, y_test = scenes(200, order[450:], seed=2)
 
 
 class UNet(nn.Module):
     """Three scales, the finer ones beside what comes up from the coarser."""
 
-    def __init__(self, n_classes, width=16, n_channels=1):
+    def __init__(self, n_classes, width=10, n_channels=1):
         super().__init__()
         self.down = nn.ModuleList([_block(n_channels, width), _block(width, 2 * width), _block(2 * width, 2 * width)])
         self.up = nn.ModuleList([_block(4 * width, width), _block(2 * width, width)])
