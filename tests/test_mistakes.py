@@ -368,6 +368,11 @@ OF_LABELS = {
         ValueError,
         "must have no masked entries, which",
     ),
+    "names for numbers": (
+        score(np.array(["0", "1"] * 60)),
+        ValueError,
+        "y must hold labels of the kind of fit, such as ",
+    ),
     "all unknown": (score(np.full(120, -100)), ValueError, UNKNOWN),
     "some unknown": (score(spoilt(LABELS, -100, slice(3))), ValueError, UNKNOWN),
     "an axis of one first": (fit(PLACES, MASKS[:, None]), ValueError, r"got places \(1, 4, 5\): give y\[:, 0\]$"),

@@ -116,10 +116,13 @@ def check_same_length(y, n_samples, name):
 
 
 def accuracy(y, predicted, sample_weight=None):
-    """Return scikit-learn's accuracy; labels of another kind than the predicted ones raise in each of its versions."""
-    found = accuracy_score(y, predicted, sample_weight=sample_weight)
-    unique_labels(y, predicted)
-    return float(found)
+    """Return scikit-learn's accuracy; raise for labels of another kind than the predicted ones."""
+    try:
+        unique_labels(y, predicted)
+    except ValueError as error:
+        kinds = f"such as {predicted.ravel().tolist()[0]!r}; got {np.ravel(y).tolist()[0]!r}"
+        raise ValueError(f"y must hold labels of the kind of fit, {kinds}: {error}") from error
+    return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
 
 def names_of_columns(frame):
