@@ -263,6 +263,12 @@ def test_opens_with_what_was_won(digits, open_page):
     assert page.locator("#made").bounding_box()["y"] < 900
 
 
+def test_says_of_how_many_groups_test_samples_are(open_page):
+    assert "groups" not in open_page(small_comparison()).locator("#facts").text_content()
+    facts = open_page(small_comparison(groups_test=np.arange(300) // 2)).locator("#facts").text_content()
+    assert "test samples300groups of these150" in facts
+
+
 def test_shows_the_wrong_answers_with_their_images(digits, open_page):
     comparison = digits[0]
     page = open_page(comparison)

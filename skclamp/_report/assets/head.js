@@ -10,6 +10,7 @@ function showLead() {
   const facts = {
     "calibration samples": data.nCalibration,
     "test samples": data.nSamples,
+    ...(data.nGroups && { "groups of these": data.nGroups }),
     [data.areLabels ? "labels" : "classes"]: data.nClasses,
     [nCalibrators === 1 ? "calibrator" : "calibrators"]: nCalibrators,
   };
