@@ -60,9 +60,10 @@ images, no change | NeuralClampingCalibrator(net, max_views=2).fit(X, y) | neura
 logits | TemperatureScaling().fit(logits, y) | choosing | sample_sizes
 two classes, weighted in training | PlattScaling(classifier).fit(table, y) | two_classes | two_classes
 rare events, weighted in training | BetaCalibration(classifier).fit(table, y) | two_classes | two_classes
-text (Hugging Face) | CalibratorSelector(model).fit(dataset) | text | intents
+text (Hugging Face) | CalibratorSelector(model).fit(loader) | text | intents
 answers of a language model | CovariateScaling(covariates=["category"]).fit(frame, y) | language_models | covariates
-boxes of a detector | CovariateScaling(covariates=["class", "size"]).fit(boxes, y, groups=image) | boxes | covariates
+boxes of a detector | CovariateScaling(covariates=["class", "size"], response="probabilities")\
+.fit(boxes, y, groups=image) | boxes | covariates
 a class at each pixel | NeuralClampingCalibrator(net).fit(X, y, groups=scene) | dense | street_scenes
 a table whose sensors drift | CalibratorSelector(classifier).fit(table, y) | data | drift
 many classes | IntraOrderPreservingCalibration(net).fit(X, y) | choosing | choosing
@@ -279,8 +280,8 @@ def readers_rows(
         "a table whose sensors drift": f"{won['selector']:.3f}",
         "many classes": f"NLL {gain_of(plain, order):.3f} nats below temperature scaling's",
         "other class frequencies, no labels": f"{won['frequencies']:.3f}",
-        "labels that come in later": f"alarm after {delay:.0f} labels, median of 50 orders",
-        "few answers may be wrong": f"answers {answered:.1f} % on five records",
+        "labels that come in later": f"alarm after {delay:.0f} labels in the dark, median of 50 orders",
+        "few answers may be wrong": f"answers {answered:.1f} % on five records, 500 labels",
     }
     for reader in READERS.splitlines():
         what, code, page, file = reader.split(" | ")

@@ -265,7 +265,7 @@ ODD_LABELS = {
     "NaN object": lambda y: _with_first(y, np.nan),
     "None object": lambda y: _with_first(y, None),
     "pandas NA": lambda y: _with_first(y, pd.NA),
-    "NaT": lambda y: _with_first(y, np.datetime64("NaT")),
+    "NaT": lambda y: _with_first(y, np.datetime64("NaT", "D")),
     "list within": lambda y: _with_first(y, [1]),
     "another type": lambda y: _with_first(y, "x" if y.dtype.kind in "biuf" else 3),
     "one-hot": lambda y: np.eye(3)[np.arange(len(y)) % 3],

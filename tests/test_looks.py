@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, perceptron, vectors
+from scipy.special import softmax
 from sklearn.datasets import make_classification
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from torch import nn
 from torch.nn import functional
 
@@ -17,6 +18,7 @@ from skclamp import (
     CalibratorSelector,
     DirichletCalibration,
     EnsembleTemperatureScaling,
+    HistogramBinning,
     IntraOrderPreservingCalibration,
     IsotonicCalibration,
     LocalTemperatureScaling,
@@ -74,7 +76,12 @@ def test_class_frequencies_that_a_map_cannot_move_are_told(kind):
     classifier, X, y = fraud()
     (message,) = told(kind(classifier), X, y)
     assert message.startswith("class frequencies are off: class 1 is 0.90% of the labels, and has a mean ")
-    assert message.endswith(("PlattScaling and BetaCalibration can", "(StructuredVectorScaling(estimator))"))
+    assert message.endswith(
+        (
+            "PlattScaling and BetaCalibration can, and where inputs have changed NeuralClampingCalibrator",
+            "(StructuredVectorScaling(estimator))",
+        )
+    )
 
 
 @pytest.mark.parametrize("kind", [PlattScaling, BetaCalibration])
@@ -244,6 +251,32 @@ def test_labels_that_come_together_are_told_apart():
     told_of = "in another order: {}".format(r"y\[:, \[4, 0, 1, 2, 3\]\]")
     with pytest.warns(CalibrationSetWarning, match=told_of):
         PlattScaling().fit(logits, y[:, [1, 2, 3, 4, 0]].astype(float))
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_percentages_are_told(n_classes):
+    logits, y = problem(200, n_classes)
+    (message,) = told(TemperatureScaling(), 100 * softmax(logits, axis=1), y)
+    assert message.startswith("X, or what the network makes of it, holds rows that sum to 100, as percentages do")
+
+
+def test_errors_of_a_class_that_is_never_predicted_are_no_near_misses():
+    X, y = make_classification(20_000, 20, n_informative=8, weights=[0.99], flip_y=0.002, random_state=0)
+    classifier = RidgeClassifier().fit(X[:10_000], y[:10_000])
+    assert (classifier.predict(X[10_000:]) == 0).mean() > 0.999
+    assert told(PlattScaling(classifier), X[10_000:], y[10_000:]) == []
+
+
+def test_of_two_classes_the_rarer_tells_whether_samples_are_few():
+    rng = np.random.default_rng(2)
+    margin = rng.normal(-5, 1.5, size=900)
+    y = (margin + rng.logistic(size=900) > 0).astype(int)
+    assert y.sum() < 30
+    (message,) = told(HistogramBinning(), margin, y)
+    assert "HistogramBinning is likely worse than one temperature: out of fold" in message
+    # As many samples do where classes are even.
+    margin = rng.normal(0, 1.5, size=900)
+    assert told(HistogramBinning(), margin, (margin + rng.logistic(size=900) > 0).astype(int)) == []
 
 
 def test_an_extreme_temperature_comes_before_what_it_leads_to():

@@ -1,4 +1,7 @@
-"""A metric of one's own in seven lines; `bootstrap_interval` and `make_calibration_scorer` take it as it is."""
+"""A metric of one's own in seven lines, of a column for each class.
+
+`bootstrap_interval` and `make_calibration_scorer` take it as it is.
+"""
 
 import numpy as np
 

@@ -141,6 +141,9 @@ def _are_near_misses(logits, y_encoded):
     wrong = best != y_encoded
     if max(wrong.sum(), confidence.argsort().argsort()[wrong].double().mean()) > _FEW_ERRORS * len(wrong):
         return False
+    # A class that is hardly ever predicted wasn't learned by heart.
+    if 2 * wrong.sum() > torch.isin(y_encoded, y_encoded[wrong]).sum():
+        return False
     # What is a softmax's outputs is far too flat whatever it was fitted to.
     temperature = solve_temperature(logits, y_encoded, prior=True).temperature
     return temperature < _HEART_T / math.sqrt(math.log(logits.shape[1])) and not _is_softmax_but_for_a_constant(logits)
@@ -297,7 +300,10 @@ def look_for_probabilities(logits, outputs, of_classes=words.PROBABILITIES, of_l
         # A few may lie there by chance.
         found = logits.numel() >= MIN_SAMPLES_PER_PARAMETER and logits.min() >= 0 and 0 < logits.max() <= 1
     else:
-        found = _are_probabilities(outputs.rows(logits))
+        rows = outputs.rows(logits)
+        found = _are_probabilities(rows)
+        if not found and len(rows) > 1 and _are_probabilities(rows / 100):
+            return [Finding(words.PERCENTAGES, explains=True)]
     return [Finding(of_labels if outputs.n_labels else of_classes, explains=True)] if found else []
 
 

@@ -14,6 +14,10 @@ PROBABILITIES = (
     "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is probabilities, "
     'say response="probabilities"; if not, response="logits"'
 )
+PERCENTAGES = (
+    "X, or what the network makes of it, holds rows that sum to 100, as percentages do, and is taken for logits: give "
+    'X / 100 with response="probabilities"'
+)
 PROBABILITIES_OF_LABELS = (
     "X, or what the network makes of it, lies between 0 and 1 everywhere, and is taken for logits: if it is "
     'probabilities, say response="probabilities"; if not, response="logits"'
@@ -82,6 +86,7 @@ GROUPS_AGAIN = (
     "{} of {} samples add nothing, since their groups came in an earlier call: give all of a group in one call. Where "
     "each call numbers its groups from 0 on, make the numbers of calls differ"
 )
+SAMPLES_SEEN = "X holds samples that {name} was fitted to, about {share:.0%} of X"
 RECORDING = IN_ORDER.format(
     samples="the samples",
     then="its samples are few independent ones, and what is learned from them may fail on another",

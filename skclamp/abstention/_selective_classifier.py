@@ -20,6 +20,7 @@ from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.risk import best_unproven, mean_risk, prove
 from .._judging.splits import likely_labels
+from .._looks import words
 from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import as_given, to_numpy
 from .._utils.labels import (
@@ -337,8 +338,8 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if not share:
             return None
         note(
-            f"X holds samples that {name} was fitted to, about {share:.0%} of X, which flatter it: the bound "
-            "isn't proven for others. Give fit other samples, or an estimator that isn't fitted, which it cross-fits",
+            f"{words.SAMPLES_SEEN.format(name=name, share=share)}, which flatter it: the bound isn't proven for "
+            "others. Give fit other samples, or an estimator that isn't fitted, which it cross-fits",
             CalibrationSetWarning,
         )
         return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
@@ -360,6 +361,11 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if self.costs_ is not None and self.costs_.shape != shape:
             raise ValueError(
                 f"costs must be one for each pair of classes, of shape {shape}; got shape {self.costs_.shape}"
+            )
+        if self.costs_ is not None and (self.costs_ < np.diag(self.costs_)[:, None]).any():
+            raise ValueError(
+                "costs must be least where the class predicted is the true one, costs[true, predicted]; got "
+                f"{self.costs_.tolist()}. Of gains give gains.max() - gains"
             )
 
     def _scale(self, target_risk):

@@ -423,8 +423,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
         if self.cv is not None and "splitter" not in self._routed_to():
             note(
-                "cv has no effect: it is for an estimator that is a classifier and isn't fitted, and so fitted without "
-                "each fold",
+                "cv has no effect: the estimator stays as it is, and cv is for classifiers that aren't fitted",
                 UnusedParameterWarning,
             )
         if self.integer_scale is not None and not samples.backbone.scaled:
@@ -577,7 +576,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         # A look out of fold takes time, and pays where samples are few.
         enough = calibrator._tags.enough_per_number * calibrator._tags.n_per_class * n_classes
         rival = None
-        if n_classes <= MAX_CLASSES and n_effective(rows.weight.cpu().numpy()) < enough:
+        weight = rows.weight.cpu().numpy()
+        n_samples = n_effective(weight)
+        if n_classes == 2:
+            # The rarer class has what decides.
+            y = rows.y.cpu().numpy()
+            n_samples = 2 * min(n_effective(weight[y == k]) if weight[y == k].any() else 0.0 for k in (0, 1))
+        if n_classes <= MAX_CLASSES and n_samples < enough:
             rival = against_temperature(calibrator._to_cross_fit(), rows._replace(unit=samples.unit))
         if rival is None:
             return False, held_out
@@ -603,7 +608,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         before, after = (scored(each.to(calibrated), y, weight.to(calibrated)) for each in (raw, calibrated))
         looks = checks and self._outputs == SOFTMAX and not (notes.explained or notes.puzzled)
         if looks and self._tags.treats_classes_alike:
-            maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "StructuredVectorScaling"
+            maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "VectorScaling and PlattScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
             findings = look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend)
             # Maps of more numbers have answers of their own, and zeros of votes are no certainties.

@@ -70,7 +70,10 @@ class MapTags:
     enough_per_number: int = 10
     n_free: int | str = 0
     treats_classes_alike: bool = False
-    mend_by_class: str = "{name} treats all classes alike, and can't mend it: {maps} can"
+    mend_by_class: str = (
+        "{name} treats all classes alike, and can't mend it: {maps} can, and where inputs have changed "
+        "NeuralClampingCalibrator"
+    )
     group: str = "others"
     compared_classes: float = math.inf
     compared_samples: float = 0

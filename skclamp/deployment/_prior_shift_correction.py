@@ -372,6 +372,10 @@ def _frequencies(given, classes=None):
     values = tensor_of(priors, "priors").cpu().double().numpy()
     whole = values.ndim == 1 and values.size and (values >= 0).all() and abs(values.sum() - 1) <= _ROUNDING
     if not whole or (classes is not None and len(values) != len(classes)):
-        mend = f", which sum to {values.sum():g}" if values.ndim == 1 and (values >= 0).all() else ""
+        mend = (
+            f", which sum to {values.sum():g}: give priors / {values.sum():g}"
+            if values.ndim == 1 and (values >= 0).all()
+            else ""
+        )
         raise ValueError(f"priors must be frequencies of at least 0, {expected}, that sum to 1; got {given!r}{mend}")
     return values / values.sum()

@@ -10,7 +10,10 @@ from .._utils.sklearn_private import take_rows
 def predictions_of(estimator, X, y, name, **beside):
     """Arguments of a display's ``from_predictions`` for a fitted classifier on data; `beside` have a value a sample."""
     if not hasattr(estimator, "predict_proba"):
-        raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
+        raise TypeError(
+            f"estimator must have predict_proba; got {type(estimator).__name__}, which has none: of a network give a "
+            "fitted calibrator, such as TemperatureScaling(network).fit(X, y)"
+        )
     y_proba, y = predict_labelled(estimator, X, y, in_order=any(each is not None for each in beside.values()))
     # Of several labels at each place all are events.
     classes = None if np.ndim(y) == y_proba.ndim > 2 else getattr(estimator, "classes_", None)

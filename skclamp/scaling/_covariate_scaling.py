@@ -16,6 +16,7 @@ from .._backbones.samples import Samples
 from .._judging.overlap import shared_share
 from .._judging.paired import numbered, of_groups, student_below_zero
 from .._judging.splits import folds_of_rows
+from .._looks import words
 from .._solvers import covariate_terms
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import absent_among, at_least_single
@@ -341,8 +342,8 @@ class CovariateScaling(BaseCalibrator):
         share = shared_share(samples.prints[samples.weight.numpy() > 0], seen)
         if share:
             note(
-                f"X holds samples that {type(inner).__name__} was fitted to, about {share:.0%} of X, on which it does "
-                "better than on others: give fit other samples",
+                f"{words.SAMPLES_SEEN.format(name=type(inner).__name__, share=share)}, on which it does better than on "
+                "others: give fit other samples",
                 CalibrationSetWarning,
             )
 

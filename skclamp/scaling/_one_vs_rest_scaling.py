@@ -43,6 +43,12 @@ class OneVsRestMap(Map):
         """Return the factors of the coefficients, each of shape (n_samples, n_classes)."""
         return [_log_odds(logits)]
 
+    @property
+    def n_parameters(self):
+        """Two classes mirror each other."""
+        mirrored = len(self.coefficients) * len(self.intercept_) // 2 if len(self.intercept_) == 2 else 0
+        return super().n_parameters - mirrored
+
     def transform(self, logits):
         terms = self.terms(logits / self.temperature_)
         return logsigmoid(scores_of([getattr(self, name) for name in self.coefficients], terms))

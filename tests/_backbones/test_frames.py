@@ -114,7 +114,7 @@ def test_what_is_missing_among_objects_is_told_where(name, missing):
 
 @pytest.mark.parametrize(
     "row",
-    [[np.datetime64("2020-01-01"), np.datetime64("NaT"), 1.0], [1j, complex("nan"), 1.0]],
+    [[np.datetime64("2020-01-01"), np.datetime64("NaT", "D"), 1.0], [1j, complex("nan"), 1.0]],
     ids=["dates", "complex"],
 )
 def test_objects_that_no_float_holds_are_refused(row):

@@ -353,6 +353,7 @@ WRONG = {
     "risk in costs": ({"costs": COSTS, "target_risk": 3}, ValueError, "the least and the largest loss, 0 and 3; got 3"),
     "confidence": ({"confidence": 1.0}, ValueError, "'confidence' parameter"),
     "costs": ({"costs": COSTS[:3]}, ValueError, r"costs must be one for each pair .* \(4, 4\); got shape \(3, 4\)"),
+    "gains": ({"costs": np.eye(4)}, ValueError, "costs must be least where the class predicted is the true one"),
     "NaN": ({"costs": np.full((4, 4), np.nan)}, ValueError, "costs must be finite, .*; got NaN or infinity"),
     "unproven": ({"unproven": "all"}, ValueError, "'unproven' parameter"),
     "groups": ({"fit": {"groups": np.arange(3)}}, ValueError, "groups must have shape"),

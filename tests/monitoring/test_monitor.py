@@ -58,6 +58,9 @@ def test_a_calibrator_is_watched_by_its_probabilities():
     assert same(watch(tensors, None, calibrator), expected)
     assert same(watch(DataLoader(tensors, batch_size=32), None, calibrator), expected)
     assert same(watch(tensors, y[200:], calibrator), expected)
+    for fit in (CalibrationMonitor(calibrator).fit, CalibrationMonitor(calibrator).partial_fit):
+        with pytest.warns(CalibrationSetWarning, match="that TemperatureScaling was fitted to, about 100%"):
+            fit(X[:200], y[:200])
     late = np.where(np.arange(300) < 100, y[200:], np.nan)
     assert watch(tensors, late, calibrator).n_missing_ == 200
 

@@ -169,6 +169,10 @@ def test_of_two_classes_one_acts_on_the_probability_of_the_second(open_page, thr
         assert numbers(shown)[0] == pytest.approx(expected, rel=2e-5, abs=1e-6)
         assert row.slope == pytest.approx(calibration_slope(y_test, p), rel=1e-4)
         assert row.intercept == pytest.approx(calibration_intercept(y_test, p), rel=1e-3, abs=1e-4)
+    # Acting always is far below 0, where it is cut off and not left out.
+    lines = page.locator("#right-risk svg g .expected").evaluate_all("own => own.map(one => one.getBBox().height)")
+    heights = page.locator("#right-risk svg clipPath rect").evaluate_all("own => own.map(one => one.getBBox().height)")
+    assert lines[0] > heights[0]
     always = net_benefit(y_test, np.ones(len(y_test)), threshold=threshold)
     assert numbers(page.locator("#right-risk figcaption"))[0][-1] == pytest.approx(always)
     heads = page.locator("#score-table thead").text_content()
@@ -261,6 +265,19 @@ def test_opens_with_what_was_won(digits, open_page):
     )
     # On the first screen.
     assert page.locator("#made").bounding_box()["y"] < 900
+
+
+def test_an_accuracy_of_one_answer_is_called_so(open_page):
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0, 0.1, size=3000)
+    y = (rng.random(3000) < p).astype(int)
+    parts = np.log(8 * p / (1 - p))[:, None], y
+    comparison = compare_calibrators(
+        None, *(part[:1000] for part in parts), *(part[1000:] for part in parts), calibrators=[PlattScaling()], **FEW
+    )
+    lead = open_page(comparison).locator("#lead").text_content()
+    assert "That is the accuracy of answering 0 always: choose a threshold below. Uncalibrated, it gives class" in lead
+    assert f"and {100 * y[1000:].mean():.1f} % of the samples are of it: " in lead.replace("\u00a0", " ")
 
 
 def test_says_of_how_many_groups_test_samples_are(open_page):

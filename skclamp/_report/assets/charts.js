@@ -208,6 +208,9 @@ function thresholdDiagram(width, points, chosen, words) {
   );
 }
 
+// Every diagram that is clipped has a name of its own.
+let nClips = 0;
+
 // Net benefit over the threshold, beside that of acting always, down to as far below 0 as tells that it is below.
 function decisionDiagram(width, points, always, chosen, words) {
   const shown = points.filter((point) => point.count > 0);
@@ -216,10 +219,20 @@ function decisionDiagram(width, points, always, chosen, words) {
   const diagram = area(width, TOP, Math.round(Math.min(width * 0.5, 240)), ticks.at(-1), xTicks);
   const least = -ticks.at(-1) / 4;
   diagram.y = linear([least, ticks.at(-1)], [diagram.bottom, diagram.top]);
-  const within = (own) =>
-    own.filter((point) => point.benefit >= least && point.threshold <= diagram.xTicks.at(-1));
-  const line = (own) => path(within(own).map((point) => [diagram.x(point.threshold), diagram.y(point.benefit)]));
+  const line = (own) =>
+    path(
+      own
+        .filter((point) => point.threshold <= diagram.xTicks.at(-1))
+        .map((point) => [diagram.x(point.threshold), diagram.y(point.benefit)]),
+    );
   const at = diagram.x(chosen);
+  const inside = {
+    x: diagram.left,
+    y: diagram.top,
+    width: diagram.right - diagram.left,
+    height: diagram.bottom - diagram.top,
+  };
+  const id = `inside-${(nClips += 1)}`;
   return canvasOf(
     width,
     diagram.bottom + 42,
@@ -232,8 +245,13 @@ function decisionDiagram(width, points, always, chosen, words) {
       y1: diagram.y(0),
       y2: diagram.y(0),
     }),
-    draw("path", { class: "expected", d: line(always) }),
-    draw("path", { class: "observed", d: line(points) }),
+    draw("clipPath", { id }, draw("rect", inside)),
+    draw(
+      "g",
+      { "clip-path": `url(#${id})` },
+      draw("path", { class: "expected", d: line(always) }),
+      draw("path", { class: "observed", d: line(points) }),
+    ),
     xAxis(diagram, words.x),
     draw("line", { class: "cut", x1: at, x2: at, y1: diagram.top, y2: diagram.bottom }),
   );

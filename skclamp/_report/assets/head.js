@@ -5,7 +5,7 @@ const uncalibrated = data.rows.find((row) => row.name === "uncalibrated");
 
 function showLead() {
   $("won").replaceChildren(accuracyTile(), nllTile(), eceTile());
-  $("lead").replaceChildren(...gainWords(), ...gapWords(), ...companyWords());
+  $("lead").replaceChildren(...gainWords(), ...constantWords(), ...gapWords(), ...companyWords());
   const nCalibrators = data.rows.filter((row) => row !== uncalibrated).length;
   const facts = {
     "calibration samples": data.nCalibration,
@@ -92,6 +92,16 @@ function accuracyWords() {
   return [" and ", words, ` (95 % interval ${ends[0]} to ${ends[1]})`];
 }
 
+// Of rare events the accuracy may be that of one answer to all.
+function constantWords() {
+  if (data.event < 0 || data.areLabels) return [];
+  const series = methods[data.rows.indexOf(best)][data.event + 1];
+  const { accuracy: share } = sharesOf(totalOf(series, 0, series.count.length));
+  if (Math.abs(best.accuracy - Math.max(share, 1 - share)) > 1e-6) return [];
+  const answer = data.classNames[share > 0.5 ? data.event : 1 - data.event];
+  return [make("strong", {}, `That is the accuracy of answering ${answer} always`), ": choose a threshold below. "];
+}
+
 // Of an answer; of a class's probability nobody is confident.
 function gapName(gap, top = data.event < 0) {
   if (top) return `${gap > 0 ? "over" : "under"}-confident`;
@@ -109,7 +119,7 @@ function gapWords() {
   const share = `${digits(100 * own.accuracy, 1)} %`;
   const ofEvent = data.areLabels
     ? `labels ${said} on average, of which ${share} are there: `
-    : `class ${data.classNames[data.event]} ${said} on average, which ${share} of the samples are: `;
+    : `class ${data.classNames[data.event]} ${said} on average, and ${share} of the samples are of it: `;
   return [
     data.event < 0 ? `Uncalibrated, it says ${said} on average: ` : `Uncalibrated, it gives ${ofEvent}`,
     within ? `${words}, within the interval of its ${data.event < 0 ? "accuracy" : "share"}` : make("strong", {}, words),
