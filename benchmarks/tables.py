@@ -260,11 +260,10 @@ def readers_rows(
     answered = Estimate(100 * answered.coverage.mean(), (errors**2).sum() ** 0.5 / len(errors))
     taught = pooled.query("n_labels == 100 and corruption not in @unlabelled.UNSHIFTED")
     taught = beside_temperature(taught, ["corruption", "draw"]).query("method == 'taught'")
-    of_three = of_many(resampled_estimate, 3)
     later = of_drives(streets).query("judge == 'later' and change != 'none'")
     # Cameras that all draws have.
     later = later.pivot(index="seed", columns="change", values="ratio").dropna(axis="columns")
-    pixels = f"{of_three(later.mean(axis=1)):.3f} on later frames of a drive, {later.shape[1]} cameras, three splits"
+    pixels = f"{mean_of(later.mean(axis=1)):.3f} on later frames of a drive, {later.shape[1]} cameras"
     numbers = {
         "images of a camera that changed": f"{won['clamping']:.3f}",
         "such images, but 100 labels": f"{mean_of(taught.groupby('draw').ratio.mean()):.3f}",
@@ -273,7 +272,7 @@ def readers_rows(
         # Each draw has samples of its own.
         "two classes, weighted in training": f"{ratio_of(rare[0.3, 'Platt'], rare[0.3, 'temperature'], 0):.3f}",
         "rare events, weighted in training": f"{ratio_of(rare[0.01, 'beta'], rare[0.01, 'temperature'], 0):.3f}",
-        "text (Hugging Face)": f"{of_three(texts.groupby('draw').ratio.mean()):.3f} on 500 changed texts, three splits",
+        "text (Hugging Face)": f"{mean_of(texts.groupby('draw').ratio.mean()):.3f} on 500 changed texts",
         "answers of a language model": f"{mean_of(within.llm):.3f} of one map for all, 500 answers",
         "boxes of a detector": f"{mean_of(within.coco):.3f} of one map for all, 500 boxes",
         "a class at each pixel": pixels,
@@ -305,24 +304,28 @@ def unlabelled_rows(results):
             yield " | ".join((row["images"], method, row["NLL ratio"], row["points"], worse))
 
 
-def of_drives(results):
-    """Clamping, fitted to frames that are said to be independent, beside temperature scaling."""
+def of_drives(results, method="clamping"):
+    """A method, fitted to frames that are said to be independent, beside temperature scaling."""
     own = beside_temperature(results[results.design == "independent"], ["change", "seed", "judge"])
-    return own[own.method == "clamping"]
+    return own[own.method == method]
 
 
 @table(
     "street scenes",
     "street_scenes.csv",
-    "camera | T: NLL, accuracy % | clamping, later frames: NLL ratio, points | clamping, another drive",
+    "camera | T: NLL, accuracy % | clamping, later frames | features, by name | clamping, another drive",
 )
 def street_scenes_rows(results):
     """Frames that are said to be independent, and judged on their own drive and on another."""
     columns = ["ts_nll", "ts_accuracy", "ratio", "points"]
-    means = of_drives(results).groupby(["change", "judge"], sort=False)[columns].mean()
+    means, features = (
+        of_drives(results, method).groupby(["change", "judge"], sort=False)[columns].mean()
+        for method in ("clamping", "features")
+    )
     for change in means.index.unique("change"):
         here, there = means.loc[change, "later"], means.loc[change, "0001TP"]
-        told = " | ".join(f"{short(row.ratio, 2)}, {row.points:+.1f}" for row in (here, there))
+        rows = here, features.loc[change, "later"] if change in features.index else None, there
+        told = " | ".join("—" if row is None else f"{short(row.ratio, 2)}, {row.points:+.1f}" for row in rows)
         yield f"{STREET_CAMERAS[change]} | {here.ts_nll:.2f}, {here.ts_accuracy:.1f} | {told}"
 
 
