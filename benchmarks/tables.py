@@ -68,7 +68,7 @@ a class at each pixel | NeuralClampingCalibrator(net).fit(X, y, groups=scene) | 
 a table whose sensors drift | CalibratorSelector(classifier).fit(table, y) | data | drift
 many classes | IntraOrderPreservingCalibration(net).fit(X, y) | choosing | choosing
 other class frequencies, no labels | PriorShiftCorrection(net).fit(X, y).adapt(X_new) | class_frequencies | prior_shift
-labels that come in later | CalibrationMonitor(calibrator).partial_fit(X, y) | monitoring | monitor
+labels that come in later | CalibrationMonitor(calibrator).partial_fit(X_new, y_new) | monitoring | monitor
 few answers may be wrong | SelectiveClassifier(calibrator, target_risk=0.05).fit(X_new, y_new) | abstention | abstention
 """
 # Those of the README, which names the page with all of them.

@@ -725,7 +725,7 @@ def test_a_monitor_counts_images(tmp_path):
     (logits, y), (new, truth) = fields(150), fields(150, temperature=4.0, seed=1)
     calibrator = TemperatureScaling(ignore_index=255).fit(logits, y)
     true = np.where(np.random.default_rng(0).random(y.shape) < 0.1, 255, fields(150, seed=1)[1])
-    monitor = skclamp.CalibrationMonitor(calibrator).fit(logits, y)
+    monitor = skclamp.CalibrationMonitor(calibrator).fit(*fields(150, seed=2))
     assert not monitor.never_true_
     monitor.partial_fit(new[:100], true[:100])
     monitor.save(tmp_path / "monitor.safetensors")

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import count
 import skclamp
@@ -260,10 +260,12 @@ def readers(after_readme):
         "U": data.X_test,
         "table": X.reshape(len(X), -1),
     }
-    names |= {"model": net, "dataset": TensorDataset(torch.from_numpy(X), torch.from_numpy(y))}
+    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    names |= {"model": net, "loader": DataLoader(dataset, batch_size=64)}
     columns = pd.DataFrame(names["logits"].numpy()).add_prefix("logit ")
     names["frame"] = columns.assign(category=np.where(y > 4, "large", "small"))
-    names["boxes"] = columns.assign(**{"class": np.arange(len(y)) % 3 < 2, "size": X.mean(axis=(1, 2, 3))})
+    probabilities = pd.DataFrame(names["logits"].softmax(1).numpy()).add_prefix("score ")
+    names["boxes"] = probabilities.assign(**{"class": np.arange(len(y)) % 3 < 2, "size": X.mean(axis=(1, 2, 3))})
     names["image"] = np.arange(len(y)) // 2
     names["classifier"] = LogisticRegression(max_iter=1000).fit(names["table"], y)
     names["scene"] = np.arange(len(y))

@@ -331,7 +331,7 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     # Of two classes, the event; of more, one that has samples, without which nothing mends it.
     worst = 1 if len(classes) == 2 else int(np.where(share > 0, np.abs(mean - share), 0).argmax())
     name = classes.tolist()[worst]
-    return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, mend))]
+    return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, mend), follows=True)]
 
 
 def look_at_label_noise(calibrated, y_encoded, weight, unit=None):

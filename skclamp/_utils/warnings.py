@@ -39,12 +39,13 @@ def warn_caller(message, category):
 
 
 class Finding(NamedTuple):
-    """Something found: a cause (`explains`), a symptom with its likely causes, the likeliest first, or neither."""
+    """What was found: a cause (`explains`), a symptom with its likely causes, what `follows` from one, or neither."""
 
     message: str
     category: type = CalibrationSetWarning
     explains: bool = False
     puzzles: tuple = ()
+    follows: bool = False
 
 
 class _Notes(list):
@@ -116,9 +117,9 @@ def silenced():
 
 def _tell(notes):
     notes.sort(key=lambda each: not each.explains)
-    # What an extreme temperature leads to comes after it.
-    message = "; ".join(each.message for each in sorted(notes, key=lambda each: not (each.explains or each.puzzles)))
     causes = next((each.puzzles for each in notes if each.puzzles), ())
+    # What has such a cause comes after it.
+    message = "; ".join(each.message for each in sorted(notes, key=lambda each: bool(causes and each.follows)))
     if causes and not notes[0].explains:
         message += f". Likely causes, the likeliest first: {'; '.join(causes)}"
     warn_caller(message, notes[0].category)
