@@ -101,9 +101,8 @@ tables: $(VENV)/installed-test
 
 # Read docs/_build/html/index.html. It needs no network, and any warning fails it. All pages anew (-E): those that an
 # earlier build has left would be missing from the search.
-# What Sphinx is told besides: SPHINXOPTS="-D plot_gallery=0" runs no script of the gallery.
 docs: $(VENV)/installed-docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -E -W --keep-going $(SPHINXOPTS) docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -E -W --keep-going docs docs/_build/html
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -205,7 +205,7 @@ def coverage(metric, design, n_draws):
 )
 def test_intervals_of_proper_scores_cover_the_truth(metric, design):
     """Three standard errors about 95 %: of few errors percentiles cover 90 to 93 %."""
-    n_draws = 400
+    n_draws = 1000
     covered = coverage(metric, design, n_draws)
     assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / n_draws))
 
@@ -230,7 +230,7 @@ def test_debiased_intervals_cover_the_truth(name, temperature):
     metric = {**REPLICATED, "smooth": smooth_calibration_error}[name]
     expected = truth(metric, temperature)
     # A draw of this one's takes ten times as long as any other's.
-    n_draws = 20 if (name, temperature) == ("smooth", 1.5) else 40
+    n_draws = 40 if (name, temperature) == ("smooth", 1.5) else 80
     data = [draw_calibrated(500, 10, seed) for seed in range(n_draws)]
 
     def intervals(method):

@@ -239,7 +239,7 @@ def test_intervals_cover(n_samples, slope):
     for name, true in truth.items():
         intervals = [
             bootstrap_interval(METRICS[name], *drawn(n_samples, slope, seed=seed), n_resamples=200, random_state=0)
-            for seed in range(100)
+            for seed in range(200)
         ]
         covered = np.mean([interval.low <= true <= interval.high for interval in intervals])
         assert 0.92 <= covered <= 0.98, name

@@ -201,16 +201,16 @@ def wrong_in_the_middle(n, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [100, 400, 1500])
 def test_lower_ends_hold_the_truth_where_few_bins_are_off(n):
-    """Of 100 draws three standard errors more than 2.5 % miss at most; 12 to 28 % do where all gaps grow alike."""
+    """Of 200 draws three standard errors more than 2.5 % miss at most; 12 to 28 % do where all gaps grow alike."""
     _, p, true = wrong_in_the_middle(400_000, np.random.default_rng(0))
     y, weight = np.repeat([0, 1], len(p)), np.r_[1 - true, true]
     truth = expected_calibration_error(y, np.tile(p, 2), sample_weight=weight)
     missed = []
-    for seed in range(100):
+    for seed in range(200):
         y, p, _ = wrong_in_the_middle(n, np.random.default_rng([1, seed]))
         run = partial(bootstrap_interval, expected_calibration_error, n_resamples=200, random_state=seed)
         missed.append(run(y, p).low > truth)
-    assert np.mean(missed) <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 100)
+    assert np.mean(missed) <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 200)
 
 
 @pytest.mark.slow
@@ -224,13 +224,13 @@ def test_lower_ends_hold_the_truth_where_few_bins_are_off(n):
     ],
 )
 def test_intervals_of_calibration_errors_of_few_samples_hold_the_truth(metric, problem, n):
-    """Of 100 draws three standard errors more than 5 % miss at most; of replicates 30 % do where positives are few."""
+    """Of 200 draws three standard errors more than 5 % miss at most; of replicates 30 % do where positives are few."""
     _, told, true = problem(200_000, np.random.default_rng(0))
     y, weight = np.repeat([0, 1], len(told)), np.r_[1 - true, true]
     truth = metric(y, np.tile(told, 2), sample_weight=weight)
     missed = []
-    for seed in range(100):
+    for seed in range(200):
         y, told, _ = problem(n, np.random.default_rng([1, seed]))
         found = bootstrap_interval(metric, y, told, n_resamples=100, random_state=seed)
         missed.append(not found.low <= truth <= found.high)
-    assert np.mean(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    assert np.mean(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
