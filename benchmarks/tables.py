@@ -396,7 +396,7 @@ def rivals_rows(results):
         means = own.groupby(["network", "corruption"])[["ratio", "points"]].mean().groupby("network")
         told = {
             network: "1"
-            if method == "temperature"
+            if (part.ratio == 1).all() and (part.points == 0).all()
             else f"{Estimate(part.ratio.mean(), part.ratio.sem()):.3f}, {part.points.mean():+.1f}"
             for network, part in means
         }

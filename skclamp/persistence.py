@@ -70,7 +70,7 @@ def _replace(path, data):
     """Write a file such that a failure leaves an earlier one as it was."""
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"path must lie in a folder that is there; got {str(path)!r}")
+        raise FileNotFoundError(f"path must lie in an existing directory; got {str(path)!r}")
     part = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
         with open(part, "xb") as file:

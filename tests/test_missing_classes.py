@@ -181,9 +181,7 @@ def test_cross_fitted_classifiers():
 
 
 def test_what_is_missing_beyond_chance_is_told():
-    told = (
-        rf"^1 of 10 classes has {MISSING} \(column 3\), though the network expects some.*: nothing is learned of them"
-    )
+    told = rf"^1 of 10 classes has {MISSING} \(by column: 3\), though the network expects some: nothing is learned of"
     with pytest.warns(CalibrationSetWarning, match=told):
         StructuredVectorScaling().fit(*without(*draw(1500), 3))
 
@@ -332,6 +330,8 @@ def test_many_that_chance_may_each_leave_out_are_missing_together():
     X = vectors(900, n_features=12)
     y = labels_of(bare_logits(network, X), temperature=1.0)
     there = y < 30
-    told = r"30 of 60 classes have no sample in the calibration set \(columns 30, .*\), though the network expects some"
+    told = (
+        r"30 of 60 classes have no sample in the calibration set \(by column: 30, .*\), though the network expects some"
+    )
     with pytest.warns(CalibrationSetWarning, match=told):
         StructuredVectorScaling(network, classes=range(60)).fit(X[there], y[there])

@@ -222,7 +222,7 @@ def test_an_earlier_file_survives_a_failure(saved, monkeypatch):
 
 
 def test_paths_that_lead_nowhere_are_no_damaged_files(path):
-    with pytest.raises(FileNotFoundError, match="path must lie in a folder that is there; got .*nowhere"):
+    with pytest.raises(FileNotFoundError, match="path must lie in an existing directory; got .*nowhere"):
         TemperatureScaling().fit(LOGITS, Y).save(path.parent / "nowhere" / "file")
     with pytest.raises(FileNotFoundError):
         skclamp.load(path)

@@ -89,7 +89,7 @@ def test_maps_of_logits_tell_their_numbers():
     margin = logits[:, 1] - logits[:, 0]
     platt = PlattScaling().fit(margin, Y == 1)
     gain, offset = np.polyfit(margin, np.subtract(*platt.predict_log_proba(margin).T[::-1]), 1)
-    told = f"The log-odds of class True are {gain:.4g} times what they were, and {offset:+.4g}."
+    told = f"PlattScaling learned 2 numbers from 400 samples: log-odds of True {gain:.4g} times, and {offset:+.4g}."
     assert platt.summary().endswith(told)
 
 

@@ -286,12 +286,12 @@ def _is_softmax_but_for_a_constant(logits):
     return bool(_FAR_FROM_EQUAL <= least <= 1 + row_sum_tolerance(torch.finfo(logits.dtype).eps))
 
 
-def _are_probabilities(logits):
-    """Return True where all rows are positive numbers that sum to 1, as hardly any row of logits does."""
+def _are_probabilities(logits, total=1):
+    """Return True where all rows are positive numbers of the same sum, as hardly any row of logits is."""
     # The first row tells nearly always.
     if logits[0].min() < 0 or logits.min() < 0:
         return False
-    return bool((logits.sum(1) - 1).abs().max() <= row_sum_tolerance(torch.finfo(logits.dtype).eps))
+    return bool((logits.sum(1) - total).abs().max() <= total * row_sum_tolerance(torch.finfo(logits.dtype).eps))
 
 
 def look_for_probabilities(logits, outputs, of_classes=words.PROBABILITIES, of_labels=words.PROBABILITIES_OF_LABELS):
@@ -299,12 +299,12 @@ def look_for_probabilities(logits, outputs, of_classes=words.PROBABILITIES, of_l
     if outputs.n_labels:
         # A few may lie there by chance.
         found = logits.numel() >= MIN_SAMPLES_PER_PARAMETER and logits.min() >= 0 and 0 < logits.max() <= 1
-    else:
-        rows = outputs.rows(logits)
-        found = _are_probabilities(rows)
-        if not found and len(rows) > 1 and _are_probabilities(rows / 100):
-            return [Finding(words.PERCENTAGES, explains=True)]
-    return [Finding(of_labels if outputs.n_labels else of_classes, explains=True)] if found else []
+        return [Finding(of_labels, explains=True)] if found else []
+    rows = outputs.rows(logits)
+    for told in words.TOTALS:
+        if _are_probabilities(rows, told["total"]):
+            return [Finding(of_classes.format(**told), explains=True)]
+    return []
 
 
 def look_at_new(logits, outputs):
@@ -331,7 +331,7 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     # Of two classes, the event; of more, one that has samples, without which nothing mends it.
     worst = 1 if len(classes) == 2 else int(np.where(share > 0, np.abs(mean - share), 0).argmax())
     name = classes.tolist()[worst]
-    return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, mend), follows=True)]
+    return [Finding(words.frequencies(name, share[worst], mean[worst], test.p_value, mend))]
 
 
 def look_at_label_noise(calibrated, y_encoded, weight, unit=None):

@@ -34,18 +34,21 @@ def look_at_labels(samples):
     """Findings of labels that the columns fit in another order, the other way round, or not; at places, of one each."""
     rows = samples.rows(most_places=1)
     drawn = counted_rows(samples.weight, _MAX_SAMPLES).numpy()
-    log_odds, y, known = (
-        values.cpu().numpy().reshape(len(samples.weight), -1)[drawn]
+    arrays = [
+        values.cpu().numpy().reshape(len(samples.weight), -1)
         for values in (rows.logits[:, 1] - rows.logits[:, 0], rows.y, rows.weight > 0)
-    )
+    ]
+    log_odds, y, known = (array[drawn] for array in arrays)
     if len(y) < words.MIN_SAMPLES_PER_PARAMETER or y.shape[1] > _MAX_LABELS:
         return []
     mistake = _mistake_of(log_odds, y, known, samples.classes, samples.backbone.guesses_response)
     if mistake is not None:
         return [Finding(mistake, explains=True)]
     findings = []
-    if not known.any(0).all():
-        findings.append(Finding(words.UNKNOWN_LABELS.format(samples.classes[~known.any(0)].tolist())))
+    unknown = ~arrays[2].any(0)
+    # At places it may be known of others.
+    if unknown.any() and not samples.outputs.is_dense:
+        findings.append(Finding(words.unknown_labels(samples.classes[unknown])))
     # How improbable so few errors are by what the probabilities promise.
     surprise = (known * np.logaddexp(0, -abs(log_odds))).sum(0)
     flawless = ~(known & ((log_odds > 0) != y)).any(0) & (surprise > _OF_NO_ERROR + np.log(y.shape[1]))

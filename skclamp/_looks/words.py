@@ -10,20 +10,21 @@ MIN_SAMPLES_PER_PARAMETER = 20
 MAX_SHOWN = 20
 
 
-PROBABILITIES = (
-    "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is probabilities, "
-    'say response="probabilities"; if not, response="logits"'
+# What rows of probabilities sum to.
+TOTALS = (
+    {"total": 1, "name": "probabilities", "mend": ""},
+    {"total": 100, "name": "percentages", "mend": "divide it by 100 and "},
 )
-PERCENTAGES = (
-    "X, or what the network makes of it, holds rows that sum to 100, as percentages do, and is taken for logits: give "
-    'X / 100 with response="probabilities"'
+PROBABILITIES = (
+    "X, or what the network makes of it, holds rows that sum to {total}, and is taken for logits: if it is {name}, "
+    '{mend}say response="probabilities"; if not, response="logits"'
 )
 PROBABILITIES_OF_LABELS = (
     "X, or what the network makes of it, lies between 0 and 1 everywhere, and is taken for logits: if it is "
     'probabilities, say response="probabilities"; if not, response="logits"'
 )
 NEW_PROBABILITIES = (
-    "the rows given sum to 1, as probabilities do, and are taken for logits, which those of fit were: give logits, or "
+    "the rows given sum to {total}, as {name} do, and are taken for logits, which those of fit were: give logits, or "
     'fit to probabilities with response="probabilities"'
 )
 NEW_PROBABILITIES_OF_LABELS = (
@@ -33,14 +34,24 @@ NEW_PROBABILITIES_OF_LABELS = (
 ONE_CLASS = "all labels are of one class, {name!r}, of {n_classes}: how sure to be of others can't be learned"
 
 
+def _first_of(parts):
+    """As many parts as are shown."""
+    return ", ".join(parts[:MAX_SHOWN]) + ", ..." * (len(parts) > MAX_SHOWN)
+
+
 def without_samples(seen, classes=None):
     """Of classes that no sample is of, by name or else by column; `seen` says which have some."""
     missing = np.flatnonzero(~seen)
-    names = missing if classes is None else classes[missing]
-    shown = ", ".join(map(repr, names[:MAX_SHOWN].tolist())) + ", ..." * (len(names) > MAX_SHOWN)
-    which = "" if classes is not None else "column " if len(names) == 1 else "columns "
+    names = [f"{name!r}" for name in (missing if classes is None else classes[missing]).tolist()]
     have = "has" if len(names) == 1 else "have"
-    return f"{len(names)} of {len(seen)} classes {have} no sample in the calibration set ({which}{shown})"
+    by = "by column: " * (classes is None)
+    return f"{len(names)} of {len(seen)} classes {have} no sample in the calibration set ({by}{_first_of(names)})"
+
+
+def unknown_labels(names):
+    """Of labels that are NaN in all samples."""
+    shown = _first_of([f"{name!r}" for name in names.tolist()])
+    return f"labels that are NaN in all samples: {shown}. Their probabilities are by what all labels share"
 
 
 def labels_of_one_value(which):
@@ -156,7 +167,6 @@ EMPTY_COLUMNS = (
     "another problem"
 )
 LABELS_IN_ANOTHER_ORDER = "the labels fit the columns better in another order: y[:, {}]"
-UNKNOWN_LABELS = "labels that no sample knows, but NaN alone: {}. Nothing is learned of them but what all labels share"
 UPSIDE_DOWN = (
     "labels may be upside down, since their probabilities are higher where they are 0: {}. If 1 says that a sample "
     "doesn't have the label, give 1 - y"
@@ -260,6 +270,5 @@ def by_part(parts):
         else f"{name!r} too few samples to tell"
         for name, part in parts.items()
     ]
-    more = ", ..." if len(told) > MAX_SHOWN else ""
     where = "held out" if all(part["held_out"] for part in parts.values()) else "in sample"
-    return f"NLL by part against a temperature of its own, {where}: {', '.join(told[:MAX_SHOWN])}{more}."
+    return f"NLL by part against a temperature of its own, {where}: {_first_of(told)}."

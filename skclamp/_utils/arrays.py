@@ -251,8 +251,8 @@ def check_unit_interval(probabilities, name, tolerance=1e-6, below=1e-6):
     low = probabilities.min().item()
     high = probabilities.max().item()
     if low < -below or high > 1 + tolerance:
-        mend = f"; of percentages give {name} / 100" if low >= 0 and 2 < high <= 100 else ""
-        if low < -1 or high > 100:
+        mend = f"; of percentages give {name} / 100" if low >= 0 and 2 < high <= 101 else ""
+        if low < 0 < 1 < high:
             mend = "; of logits leave response out" if name == "X" else "; of logits give their softmax"
         raise ValueError(
             f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}{mend}"

@@ -39,13 +39,12 @@ def warn_caller(message, category):
 
 
 class Finding(NamedTuple):
-    """What was found: a cause (`explains`), a symptom with its likely causes, what `follows` from one, or neither."""
+    """Something found: a cause (`explains`), a symptom with its likely causes, the likeliest first, or neither."""
 
     message: str
     category: type = CalibrationSetWarning
     explains: bool = False
     puzzles: tuple = ()
-    follows: bool = False
 
 
 class _Notes(list):
@@ -117,9 +116,8 @@ def silenced():
 
 def _tell(notes):
     notes.sort(key=lambda each: not each.explains)
+    message = "; ".join(each.message for each in notes)
     causes = next((each.puzzles for each in notes if each.puzzles), ())
-    # What has such a cause comes after it.
-    message = "; ".join(each.message for each in sorted(notes, key=lambda each: bool(causes and each.follows)))
     if causes and not notes[0].explains:
         message += f". Likely causes, the likeliest first: {'; '.join(causes)}"
     warn_caller(message, notes[0].category)

@@ -16,7 +16,6 @@ from .._backbones.opening import check_probabilistic, check_samples, is_frozen, 
 from .._backbones.rows import prints_of, row_prints
 from .._backbones.samples import Samples, cross_fit, read
 from .._judging.near_duplicates import units_of
-from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._judging.risk import best_unproven, mean_risk, prove
 from .._judging.splits import likely_labels
@@ -69,9 +68,9 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
     confidence : float, default=0.95
         Probability, over draws of the calibration samples, that the bound holds.
     costs : array-like of shape (n_classes, n_classes), default=None
-        Cost of each prediction, ``costs[true, predicted]``, in the order of ``classes_``. The class of the least
-        expected cost is predicted, and a threshold is for minus that cost. None costs 1 for a wrong class, and 0 for
-        the right one.
+        Cost of each prediction, ``costs[true, predicted]``, in the order of ``classes_``. Gains are refused. The class
+        of the least expected cost is predicted, and a threshold is for minus that cost. None costs 1 for a wrong class,
+        and 0 for the right one.
     abstention_cost : float, default=None
         What it costs to abstain: a sample isn't answered where its expected cost is that or more (Chow's rule). None
         abstains for the target's sake alone.
@@ -244,14 +243,15 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
             self._validate_params()
             check_probabilistic(self._frozen_part())
             check_samples(X, type(self).__name__)
-            self.costs_ = self._check_costs()
-            self._scale(self.target_risk)
+            self.costs_ = None
+            if self.costs is None:
+                self._scale(self.target_risk)
             samples, in_no_class = self._read(X, y, sample_weight, groups, params)
             self._backbone = samples.deployed
             if samples.estimator is not None:
                 self.estimator_ = samples.estimator
             self.classes_ = np.asarray(self.estimator_.classes_)
-            self._check_shape_of_costs()
+            self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
             y_encoded = samples.y_encoded.cpu()
             weight = samples.weight
@@ -326,9 +326,7 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
                 X = transformer.transform(X)
             # A calibrator has seen rows as its pipeline transforms them.
             prints = row_prints(X) if transformers else prints
-            seen = getattr(calibrator, "_rows_seen", None)
-            if prints is not None and seen is not None:
-                share, name = max((share, name), (shared_share(prints[counted], seen), type(calibrator).__name__))
+            share, name = max((share, name), (calibrator._share_seen(prints, counted), type(calibrator).__name__))
             *transformers, inner = flat_steps(calibrator._backbone.classifier)
             if isinstance(inner, BaseCalibrator):
                 # Which has seen of rows what the one around it hands on.
@@ -351,22 +349,18 @@ class SelectiveClassifier(CallbackSupportMixin, ClassifierMixin, AroundEstimator
         if self.others == "wrong":
             raise ValueError("costs must be None with others='wrong', as they have no row for samples of no class")
         costs = np.asarray(to_numpy(self.costs, "costs"), dtype=float)
-        if not costs.size or not np.isfinite(costs).all():
-            got = "NaN or infinity" if costs.size else "none"
-            raise ValueError(f"costs must be finite, one for each pair of classes; got {got}")
-        return costs
-
-    def _check_shape_of_costs(self):
         shape = (len(self.classes_),) * 2
-        if self.costs_ is not None and self.costs_.shape != shape:
+        got = None if np.isfinite(costs).all() else "NaN or infinity"
+        if costs.shape != shape:
+            got = f"shape {costs.shape}"
+        if got is not None:
+            raise ValueError(f"costs must be finite, one for each pair of classes, shape {shape}; got {got}")
+        if (np.diag(costs) > costs.min(1)).all():
             raise ValueError(
-                f"costs must be one for each pair of classes, of shape {shape}; got shape {self.costs_.shape}"
+                "costs must be what it costs, costs[true, predicted]; got some by which every class costs more when it "
+                "is right than when it is wrong. Of gains give gains.max() - gains"
             )
-        if self.costs_ is not None and (self.costs_ < np.diag(self.costs_)[:, None]).any():
-            raise ValueError(
-                "costs must be least where the class predicted is the true one, costs[true, predicted]; got "
-                f"{self.costs_.tolist()}. Of gains give gains.max() - gains"
-            )
+        return costs
 
     def _scale(self, target_risk):
         """Return the target, checked, on a scale of losses from 0 to 1, the least loss, and the range of all."""

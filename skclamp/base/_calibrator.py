@@ -23,6 +23,7 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import Samples, cross_fit, labels_beside, read
 from .._backbones.scale import joined
+from .._judging.overlap import shared_share
 from .._judging.paired import n_effective
 from .._looks import words
 from .._looks.dependence import look_for_dependence
@@ -292,10 +293,10 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             if judged and not (few or notes.explained):
                 few, held_out = self._against_temperature(samples, rows, held_out)
             self._n_samples = samples.shard.total
-            self._scores = None if notes.silent else self._score(samples, rows, raw, held_out, checks, notes)
-            self._remember(samples)
             if checks and looked is not None:
                 self._look_back(looked, samples, notes, few or self._outputs.is_dense)
+            self._scores = None if notes.silent else self._score(samples, rows, raw, held_out, checks, notes)
+            self._remember(samples)
         return self
 
     # Reading.
@@ -579,7 +580,7 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         weight = rows.weight.cpu().numpy()
         n_samples = n_effective(weight)
         if n_classes == 2:
-            # The rarer class has what decides.
+            # The rarer class has what decides; of more classes, a rare one decides little.
             y = rows.y.cpu().numpy()
             n_samples = 2 * min(n_effective(weight[y == k]) if weight[y == k].any() else 0.0 for k in (0, 1))
         if n_classes <= MAX_CLASSES and n_samples < enough:
@@ -629,6 +630,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
             note(words.SMALL_PARTS, CalibrationSetWarning)
         if losing := [repr(name) for name, part in self.parts_.items() if part["loses"]]:
             note(words.LOSING_PARTS.format(", ".join(losing)), CalibrationSetWarning)
+
+    def _share_seen(self, prints, counted):
+        """Share of rows, known by hashes, that those of the fit are among; 0 where they aren't known."""
+        seen = getattr(self, "_rows_seen", None)
+        return 0.0 if prints is None or seen is None else shared_share(prints[counted], seen)
 
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
@@ -1023,13 +1029,17 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         """Hook: those of `summary`."""
         n = self._n_parameters
         learned = f"{type(self).__name__} learned {n:,} number{'s' * (n != 1)} from {self._n_samples:,} samples"
-        scalars = [
+        told = ", ".join(self._in_numbers())
+        yield f"{learned}{': ' * bool(told)}{told}."
+        yield from self._of_missing_classes()
+
+    def _in_numbers(self):
+        """Hook: the numbers that `summary` tells of what was learned."""
+        return [
             f"{name} = {value:.4g}"
             for name, value in {**self.map_.learned(), **vars(self)}.items()
             if name.endswith("_") and isinstance(value, float) and not name.startswith(("_", "least_probability_"))
         ]
-        yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
-        yield from self._of_missing_classes()
 
     def _of_missing_classes(self):
         """Sentences of `summary` on classes without samples, where there are some."""

@@ -71,7 +71,7 @@ class MapTags:
     n_free: int | str = 0
     treats_classes_alike: bool = False
     mend_by_class: str = (
-        "{name} treats all classes alike, and can't mend it: {maps} can, and where inputs have changed "
+        "{name} treats all classes alike, and can't mend it: {maps} can. Where inputs have changed, take "
         "NeuralClampingCalibrator"
     )
     group: str = "others"

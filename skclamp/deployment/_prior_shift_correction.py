@@ -370,12 +370,9 @@ def _frequencies(given, classes=None):
             raise ValueError(f"priors must have a frequency for each of the classes {names}; got {by_class}")
         priors = [by_class[each] for each in names]
     values = tensor_of(priors, "priors").cpu().double().numpy()
-    whole = values.ndim == 1 and values.size and (values >= 0).all() and abs(values.sum() - 1) <= _ROUNDING
-    if not whole or (classes is not None and len(values) != len(classes)):
-        mend = (
-            f", which sum to {values.sum():g}: give priors / {values.sum():g}"
-            if values.ndim == 1 and (values >= 0).all()
-            else ""
-        )
+    total = values.sum()
+    are_shares = values.shape == (len(values) if classes is None else len(classes),) and (values >= 0).all()
+    if not are_shares or not abs(total - 1) <= _ROUNDING:
+        mend = f": give priors / {total:g}" if are_shares and 0 < total < np.inf else ""
         raise ValueError(f"priors must be frequencies of at least 0, {expected}, that sum to 1; got {given!r}{mend}")
-    return values / values.sum()
+    return values / total

@@ -22,7 +22,8 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY, MIN_PROBABILITY
 from .._utils.outputs import OUTPUTS, SOFTMAX, OutputLayer, check_columns, matrix_of, understood
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import tell
+from .._utils.warnings import note, tell
+from ..exceptions import CalibrationSetWarning
 from ._bets import N_SUMS, best_temperature, bets_on, class_weights, gain_of_frequencies, null_betas
 from ._evidence import Evidence
 from ._watch import Watch, in_labels
@@ -239,7 +240,8 @@ class CalibrationMonitor(Watch):
 
     def _watch(self, X, y, groups, by):
         X = dataset_behind(X, any_order=y is None and groups is None and by is None)
-        ignored = getattr(calibrator_in(self._frozen_part()), "ignore_index", self.ignore_index)
+        calibrator = calibrator_in(self._frozen_part())
+        ignored = getattr(calibrator, "ignore_index", self.ignore_index)
         with recording() as recorded:
             logits, labels, known = read_watched(self._backbone, X, y, self._outputs, ignored)
         classes = self._names(y, logits.shape[1], labels)
@@ -248,6 +250,8 @@ class CalibrationMonitor(Watch):
         outputs = self._outputs
         null = null_betas(self.tolerance)
         parts = self._numbered(by, len(logits))
+        there = known.any(1)
+        prints = prints_of(X, recorded, len(there))
         if self._begins:
             self.classes_ = classes
             frequencies = np.zeros((outputs.n_labels or 1, 2, 2 if outputs.n_labels else len(classes)))
@@ -255,14 +259,16 @@ class CalibrationMonitor(Watch):
             self._start(Evidence(totals=np.zeros(N_SUMS), patience=1.0, learns=True, memory=frequencies), parts)
             if self._backbone.guesses_response:
                 tell(look_for_probabilities(logits, outputs))
+            if calibrator is not None and (share := calibrator._share_seen(prints, there)):
+                told = words.SAMPLES_SEEN.format(name=type(calibrator).__name__, share=share)
+                note(f"{told}, which flatter it: give others", CalibrationSetWarning)
         y_encoded = np.full(known.shape, -1)
         y_encoded[known] = labels if outputs.n_labels else encode_labels(labels, classes)
-        there = known.any(1)
         self.n_missing_ += int((~there).sum())
         log_p = outputs.rows(logits.double().cpu()).log_softmax(1).clamp_(min=LOG_MIN_PROBABILITY)
         rows, sizes = self._new_units(
             X,
-            prints_of(X, recorded, len(there)),
+            prints,
             np.where(there, y_encoded[:, 0] * (known.shape[1] == 1), -1),
             there,
             groups,

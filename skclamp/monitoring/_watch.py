@@ -11,11 +11,10 @@ from torch.utils.data import Dataset
 
 from .._backbones.opening import check_samples
 from .._judging.near_duplicates import units_of
-from .._judging.overlap import shared_share
 from .._judging.paired import numbered
 from .._looks import words
 from .._utils.arrays import to_numpy
-from .._utils.labels import calibrator_in, check_groups, group_keys, names_in_order
+from .._utils.labels import check_groups, group_keys, names_in_order
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
 from ..base._around import AroundEstimator, arguments_of
@@ -51,9 +50,9 @@ class Watch(AroundEstimator):
     def fit(self, X, y=None, *, groups=None, by=None, **params):
         """Forget what was seen, and say of held-out samples whether all is well before the watch.
 
-        All is well where the probabilities are true or, to a `RiskMonitor`, where the risk is within the target. Give
-        other samples than the estimator was fitted to, which flatter it. What was never well is so told from what
-        changes later. `never_true_` and a warning say it at once, by the test of the watch, with false
+        All is well where the probabilities are true or, to a `RiskMonitor`, where the risk is within the target. Those
+        that the estimator was fitted to flatter it: give others. What was never well is so told from what changes
+        later. `never_true_` and a warning say it at once, by the test of the watch, with false
         alarms in a part of `alpha` at most. The first `partial_fit` then begins the watch anew, which knows that all
         was well before where these have shown it. Until then all attributes speak of these samples.
 
@@ -275,11 +274,6 @@ class Watch(AroundEstimator):
         Samples whose groups came in an earlier call are left out. Units are found among the samples whose `y` isn't -1.
         Other arguments are as of `units_of`.
         """
-        watched = calibrator_in(self._watched)
-        seen = getattr(watched, "_rows_seen", None)
-        if prints is not None and seen is not None and (share := shared_share(prints[there], seen)):
-            name = type(watched).__name__
-            note(f"{words.SAMPLES_SEEN.format(name=name, share=share)}, which flatter it", CalibrationSetWarning)
         keys = None if groups is None else group_keys(groups, len(y))
         told = None if groups is None else numbered(keys)
         weight = torch.from_numpy((y >= 0).astype(float))

@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 
 from .._backbones.samples import Samples
-from .._judging.overlap import shared_share
 from .._judging.paired import numbered, of_groups, student_below_zero
 from .._judging.splits import folds_of_rows
 from .._looks import words
@@ -336,11 +335,8 @@ class CovariateScaling(BaseCalibrator):
     def _look_for_samples_seen(self, samples):
         """Tell of samples that fitted the calibrator inside, whose gain is then no more than a repetition."""
         inner = self._frozen_part()
-        seen = getattr(inner, "_rows_seen", None)
-        if samples.prints is None or seen is None:
-            return
-        share = shared_share(samples.prints[samples.weight.numpy() > 0], seen)
-        if share:
+        counted = samples.weight.numpy() > 0
+        if isinstance(inner, BaseCalibrator) and (share := inner._share_seen(samples.prints, counted)):
             note(
                 f"{words.SAMPLES_SEEN.format(name=type(inner).__name__, share=share)}, on which it does better than on "
                 "others: give fit other samples",

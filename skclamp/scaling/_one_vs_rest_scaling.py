@@ -45,9 +45,8 @@ class OneVsRestMap(Map):
 
     @property
     def n_parameters(self):
-        """Two classes mirror each other."""
-        mirrored = len(self.coefficients) * len(self.intercept_) // 2 if len(self.intercept_) == 2 else 0
-        return super().n_parameters - mirrored
+        """Free ones: of two classes, each coefficient of one is that of the other, but for the sign."""
+        return super().n_parameters - len(self.coefficients) * (len(self.intercept_) == 2)
 
     def transform(self, logits):
         terms = self.terms(logits / self.temperature_)
@@ -87,6 +86,11 @@ class PlattMap(OneVsRestMap):
     def transform(self, logits):
         log_odds = self.temperature_ * self.terms(logits / self.temperature_)[0]
         return logsigmoid(scores_of([self.coef_, self.intercept_], [log_odds]))
+
+    @property
+    def n_parameters(self):
+        """Free ones: of two classes, the gain takes the temperature in."""
+        return super().n_parameters - (len(self.intercept_) == 2)
 
 
 class PlattMapOfLabels(Map):
@@ -228,13 +232,11 @@ class PlattScaling(BesideWrongLabels, OneVsRestScaling):
         map_ = super()._fit_logits(logits, y, sample_weight, **told)
         return map_.learn(coef_=map_.coef_ / map_.temperature_)
 
-    def _sentences(self):
-        yield from super()._sentences()
-        if len(self.classes_) == 2 and not self._outputs.n_labels:
-            yield (
-                f"The log-odds of class {self.classes_[1]!s} are {self.coef_[-1]:.4g} times what they were, and "
-                f"{self.intercept_[-1]:+.4g}."
-            )
+    def _in_numbers(self):
+        if len(self.classes_) > 2 or self._outputs.n_labels:
+            return super()._in_numbers()
+        others = [each for each in super()._in_numbers() if not each.startswith("temperature_")]
+        return [f"log-odds of {self.classes_[1]!s} {self.coef_[-1]:.4g} times, and {self.intercept_[-1]:+.4g}", *others]
 
     def _fit_labels(self, rows, n_labels):
         if self.pooling == "none":

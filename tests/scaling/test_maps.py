@@ -359,7 +359,8 @@ def test_maps_of_few_samples_stay_near_the_truth_and_name_the_mend(kind, most, n
     new = drawn_truly(1000, n_classes, 99)[0]
     log_truth = log_softmax(new, axis=1)
     found = []
-    for n_samples in (10, 20, 40):
+    # Platt's map of two classes has two parameters, for which 40 samples would do.
+    for n_samples in (10, 20, 39):
         for seed in range(4):
             with pytest.warns(CalibrationSetWarning, match="TemperatureScaling"):
                 calibrator = kind(classes=np.arange(n_classes)).fit(*drawn_truly(n_samples, n_classes, seed))

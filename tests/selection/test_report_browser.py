@@ -267,7 +267,7 @@ def test_opens_with_what_was_won(digits, open_page):
     assert page.locator("#made").bounding_box()["y"] < 900
 
 
-def test_an_accuracy_of_one_answer_is_called_so(open_page):
+def test_one_answer_to_all_is_called_so(open_page):
     rng = np.random.default_rng(0)
     p = rng.uniform(0, 0.1, size=3000)
     y = (rng.random(3000) < p).astype(int)
@@ -276,7 +276,7 @@ def test_an_accuracy_of_one_answer_is_called_so(open_page):
         None, *(part[:1000] for part in parts), *(part[1000:] for part in parts), calibrators=[PlattScaling()], **FEW
     )
     lead = open_page(comparison).locator("#lead").text_content()
-    assert "That is the accuracy of answering 0 always: choose a threshold below. Uncalibrated, it gives class" in lead
+    assert "At a threshold of 0.5 it answers 0 always: choose another below. Uncalibrated, it gives class" in lead
     assert f"and {100 * y[1000:].mean():.1f} % of the samples are of it: " in lead.replace("\u00a0", " ")
 
 

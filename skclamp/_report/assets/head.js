@@ -95,11 +95,10 @@ function accuracyWords() {
 // Of rare events the accuracy may be that of one answer to all.
 function constantWords() {
   if (data.event < 0 || data.areLabels) return [];
-  const series = methods[data.rows.indexOf(best)][data.event + 1];
-  const { accuracy: share } = sharesOf(totalOf(series, 0, series.count.length));
-  if (Math.abs(best.accuracy - Math.max(share, 1 - share)) > 1e-6) return [];
-  const answer = data.classNames[share > 0.5 ? data.event : 1 - data.event];
-  return [make("strong", {}, `That is the accuracy of answering ${answer} always`), ": choose a threshold below. "];
+  const { coverage } = cutOf(data.rows.indexOf(best), 0.5);
+  if (coverage > 0 && coverage < 1) return [];
+  const answer = data.classNames[coverage ? data.event : 1 - data.event];
+  return [make("strong", {}, `At a threshold of 0.5 it answers ${answer} always`), ": choose another below. "];
 }
 
 // Of an answer; of a class's probability nobody is confident.
