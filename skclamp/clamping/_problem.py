@@ -330,7 +330,8 @@ def check_differentiable(problem):
         # Distinct weights: the plain sum of logits may be constant by design.
         value = (logits.movedim(1, -1) * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
         gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
-    if gradient is None or not gradient.any():
+    # A network that answers the same whatever it is given has no other gradient: it gains nothing, and is no mistake.
+    if gradient is None or (not gradient.any() and (logits != logits[:1]).any()):
         raise ValueError(
             "the network's output must depend on its input through differentiable operations: the gradient of the "
             f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling; or "

@@ -8,11 +8,13 @@ import torch
 from _plain_clamping import X, Y, clamping
 from _small_networks import convolutional, labels_of, logits, softmax
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from skorch.callbacks import Checkpoint, EarlyStopping
 from torch import nn
 from torch.optim import SGD
 
-from skclamp import TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 # What X and the estimator may be
 
@@ -121,6 +123,15 @@ class Constant(nn.Module):
 def test_networks_that_pass_no_gradient(how, what):
     with pytest.raises(ValueError, match=f"the network's output must depend on its input .* is {what}"):
         clamping(Constant(how)).fit(X, Y)
+
+
+@pytest.mark.parametrize("perturbation", ["auto", "full"])
+def test_classifiers_that_learned_nothing_gain_nothing(perturbation):
+    classifier = LogisticRegression().fit([[0.0], [0.0], [1.0], [1.0]], [0, 1, 0, 1])
+    assert not classifier.coef_.any()
+    X, y = np.random.default_rng(0).normal(size=(60, 1)), np.resize([0, 1], 60)
+    found = NeuralClampingCalibrator(FrozenEstimator(classifier), perturbation=perturbation).fit(X, y)
+    np.testing.assert_allclose(found.predict_proba(X), 0.5, atol=0.01)
 
 
 def test_tokens_have_no_gradient():
