@@ -261,11 +261,43 @@ def test_percentages_are_told(n_classes):
     assert "if it is percentages, divide it by 100 and say response=" in message
 
 
+@pytest.mark.filterwarnings("ignore:X holds .* on another scale than in fit:skclamp.exceptions.CalibrationSetWarning")
 def test_new_percentages_are_told_as_such():
     logits, y = problem(200, 10)
     fitted = TemperatureScaling().fit(logits, y)
     with pytest.warns(CalibrationSetWarning, match="the rows given sum to 100, as percentages do, .* those of fit"):
         fitted.predict_proba(100 * softmax(logits, axis=1))
+
+
+@pytest.mark.parametrize("n_classes", [3, 10, 50])
+def test_rounded_probabilities_are_told_as_such(n_classes):
+    logits, y = problem(400, n_classes)
+    rounded = softmax(logits, axis=1).round(2)
+    (message,) = told(TemperatureScaling(), rounded, y)
+    assert "in rows that sum to 1 but for rounding" in message
+    with pytest.raises(ValueError, match="of rounded ones give X / X.sum") as refused:
+        TemperatureScaling(response="probabilities").fit(rounded, y)
+    assert "of labels" not in str(refused.value)
+    TemperatureScaling(response="probabilities").fit(rounded / rounded.sum(1, keepdims=True), y)
+
+
+def test_the_probability_of_the_other_class_is_told():
+    rng = np.random.default_rng(0)
+    y = (rng.random(3000) < 0.02).astype(int)
+    probability = np.clip(0.02 + 0.4 * y * rng.random(3000) + 0.01 * rng.random(3000), 0.001, 0.999)
+    assert told(PlattScaling(response="probabilities"), probability, y) == []
+    (message,) = told(PlattScaling(response="probabilities"), 1 - probability, y)
+    assert "the probability of class 1 is higher where samples are of the other class" in message
+    guesses = rng.permutation(probability)
+    (message,) = told(PlattScaling(response="probabilities"), 1 - guesses, y)
+    assert "no better than guessing" in message
+
+
+def test_of_many_columns_those_that_are_exchanged_are_named():
+    logits, y = problem(4000, 60, margin=3.0)
+    logits[:, [3, 41]] = logits[:, [41, 3]]
+    (message,) = told(TemperatureScaling(), logits, y)
+    assert "columns [3, 41] look like those of [41, 3]" in message
 
 
 def test_errors_of_a_class_that_is_never_predicted_are_no_near_misses():

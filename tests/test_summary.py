@@ -32,11 +32,11 @@ def clamped(shift=2.0, **settings):
     return NeuralClampingCalibrator(NETWORK, random_state=0, **settings).fit(X + shift, Y)
 
 
-@pytest.mark.parametrize(("n", "told"), [(400, []), (20_000, ["(41.0% of the labels looked at)"])])
+@pytest.mark.parametrize(("n", "told"), [(400, []), (20_000, ["(of 41.0% of the samples, drawn)"])])
 def test_scores_of_a_part_say_so(n, told):
     logits = bare_logits(NETWORK, vectors(n, 6))[:, :2]
     summary = TemperatureScaling().fit(logits, labels_of(logits)).summary()
-    assert re.findall(r"\([\d.]+% of .*?\)", summary) == told
+    assert re.findall(r"\(of [\d.]+% of .*?\)", summary) == told
 
 
 def test_clamping_tells_perturbation_temperature_verdict_and_cost():

@@ -147,8 +147,8 @@ def module_of(classifier, response, owner):
         check_differentiable(classifier)
     except TypeError as error:
         raise AttributeError(
-            f"{owner} has module_ where the estimator is a torch network, a skorch net, None, or a classifier that "
-            f"skclamp.modules.as_module makes a network of, and {type(classifier).__name__} is none: {error}"
+            f"{owner} has no module_: skclamp.modules.as_module makes no network of {type(classifier).__name__}. "
+            f"predict_proba and save work without; or calibrate logits, {owner}().fit(logits, y).module_"
         ) from error
     return network_of(classifier, response)
 

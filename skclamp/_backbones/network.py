@@ -209,8 +209,6 @@ class NetworkBackbone(Backbone):
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
                 seen = x if x is not None else next(filter(torch.is_floating_point, others.values()), None)
-                if not labels:
-                    look_at_scale(seen, self.scale_of_fit)
                 if measures and n_done < MAX_SAMPLES:
                     sizes.append(sizes_of(seen))
                 z = self._logits_of(x, others, transform, views, n_done)
@@ -222,6 +220,7 @@ class NetworkBackbone(Backbone):
                 if self._first is None and transform is None and not views:
                     self._first = self._few(x, others, z)
                 if not labels:
+                    look_at_scale(seen, self.scale_of_fit)
                     out = z.new_empty(n_samples or 0, *z.shape[1:])
                     self._check_memory(out)
                 if z.shape[1:] != out.shape[1:]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._utils.arrays import tensor_of
+from .._utils.arrays import at_least_single, tensor_of
 from .._utils.encoding import register
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
@@ -23,6 +23,8 @@ _FAR_BEYOND = 10.0
 _PART_BEYOND = 0.2
 # Where a fit had nothing below 0, so large a part is, by more than so much of the largest: noise does less.
 _BELOW_ZERO = 0.2
+# By which factor half of so many samples have larger root mean squares than any of the fit.
+_MIN_SAMPLES, _BEYOND_ALL = 5, 2.0
 _PART_BELOW = 0.3
 
 
@@ -36,39 +38,50 @@ class Scale(NamedTuple):
         Of all their entries.
     usual : float
         What the largest entry of nearly all samples exceeds, by its magnitude.
+    root_mean_square : float
+        The largest of all samples.
     """
 
     low: float
     high: float
     usual: float
+    root_mean_square: float = float("inf")
 
 
 def sizes_of(x):
-    """Least and largest entry of floating-point inputs, and each sample's magnitude, on their device; else None."""
+    """Least and largest entry of floating-point inputs, and of each sample its magnitude and its root mean square.
+
+    They are on the inputs' device. None of what isn't floating-point.
+    """
     if x is None or not x.is_floating_point() or not x.numel():
         return None
-    return *x.aminmax(), x.reshape(len(x), -1).abs().amax(1)
+    return *x.aminmax(), x.reshape(len(x), -1).abs().amax(1), _root_mean_squares(x)
+
+
+def _root_mean_squares(x):
+    """Of each sample, in single precision at least: squares of half precision overflow."""
+    return torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1, dtype=at_least_single(x)) * (x[0].numel() ** -0.5)
 
 
 def scale_of(sizes):
     """The scale of batches, from the sizes of each or None; None of nothing, and where all of it is 0."""
     if not (sizes := list(filter(None, sizes))):
         return None
-    lows, highs, magnitudes = zip(*sizes, strict=True)
-    bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max()])
+    lows, highs, magnitudes, roots = zip(*sizes, strict=True)
+    bounds = torch.stack([torch.stack(lows).min(), torch.stack(highs).max(), torch.cat(roots).max()])
     # One way to the host for all batches.
     told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
-    low, high = told[:2].tolist()
-    largest = told[2:]
-    return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL))) if largest.any() else None
+    low, high, root = told[:3].tolist()
+    largest = told[3:]
+    return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL)), root) if largest.any() else None
 
 
 def joined(scales):
     """The scale of inputs of which several processes have a part each."""
     if not (scales := list(filter(None, scales))):
         return None
-    lows, highs, usual = zip(*scales, strict=True)
-    return Scale(min(lows), max(highs), min(usual))
+    lows, highs, usual, roots = zip(*scales, strict=True)
+    return Scale(min(lows), max(highs), min(usual), max(roots))
 
 
 def look_at_scale(x, scale):
@@ -85,6 +98,7 @@ def look_at_scale(x, scale):
         0 < largest < scale.usual / _FAR_BELOW
         or int((x.abs() > beyond).sum()) >= _PART_BEYOND * n_entries
         or int((x < below).sum()) >= _PART_BELOW * n_entries
+        or (len(x) >= _MIN_SAMPLES and _root_mean_squares(x).median() > _BEYOND_ALL * scale.root_mean_square)
     ):
         note(
             f"X holds from {low:.4g} to {high:.4g}, on another scale than in fit: those of fit ranged from "

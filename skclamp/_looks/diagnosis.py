@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from scipy.stats import entropy
 
 from .._judging.class_frequencies import ClassMeans
-from .._judging.paired import deviations, n_effective, numbered, of_groups
+from .._judging.column_order import better_order
+from .._judging.paired import n_effective, numbered, of_groups
 from .._solvers.temperature import DEFAULT_BOUNDS, beside_wrong_labels, log_likelihoods, solve_temperature
-from .._utils.arrays import counted_rows, drawn_rows, row_sum_tolerance
+from .._utils.arrays import MOST_BY_ROUNDING, counted_rows, drawn_rows, row_sum_tolerance
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, Finding
 from ..exceptions import TrainingDataWarning
 from . import words
@@ -22,13 +22,7 @@ MANY_SAMPLES = 500
 # Looks at more samples, or of columns at more than so many, or so many for each class, would cost time and see no more.
 _MAX_ROWS, _FEW_ROWS, _ROWS_PER_CLASS = 1 << 16, 5000, 50
 _MAX_ROWS_FOR_T = 2000
-# The Hungarian method takes time with the cube of the columns.
-_MAX_COLUMNS = 2048
 _DEVIATIONS = 3.09  # of a level of 1e-3, one-sided
-# Of fewer even flawless mending isn't significant.
-_MIN_ERRORS = 10
-# Of an order with the labels, beyond chance: Cohen's kappa.
-_MIN_AGREEMENT = 0.4
 # To tell guesses from what is a little better: samples of other classes than the most frequent one.
 _MIN_OTHERS = 25
 _DEVIATIONS_OF_GUESSES = 1.645  # of a level of 0.05, one-sided
@@ -115,7 +109,7 @@ def diagnose(samples, *, fitted):
     chosen = counted_rows(rows.weight, min(max(_FEW_ROWS, _ROWS_PER_CLASS * len(classes)), _MAX_ROWS))
     some = rows if len(chosen) == len(rows.y) else rows.take(chosen)
     accuracy, misordered, misfits = _look_at_columns(some, classes, backbone.classes is None)
-    guesses, guessing = ([], False) if misfits else _look_for_guesses(some, accuracy)
+    guesses, guessing = ([], False) if misfits else _look_for_guesses(some, accuracy, classes.tolist())
     looked = Looked(some, len(labels), accuracy, guessing, misordered, random=why == "random")
     return [*findings, *misfits, *guesses], looked
 
@@ -167,47 +161,6 @@ def _look_at_columns(rows, classes, in_any_order):
     return accuracy, order is not None, misfits
 
 
-def better_order(best, labels, weight, units):
-    """Where each column goes in an order that fits the labels significantly better; None where there is none.
-
-    It is found on one half of the samples and tested on the other. `best` and `labels` are the columns of the greatest
-    logits and of the labels. Those of a unit, such as an image, are one observation.
-    """
-    columns, places = np.unique([best, labels], return_inverse=True)
-    if (best != labels).sum() < _MIN_ERRORS or len(columns) > _MAX_COLUMNS:
-        return None
-    best, labels = places.reshape(2, -1)
-    second = (np.random.default_rng(0).random(len(best)) >= 0.5)[units]
-    counts = np.zeros((len(columns), len(columns)))
-    np.add.at(counts, (best, labels), weight * ~second)
-    # Each column goes to one label at the best, which bounds the accuracy of every order; most nonsense ends here.
-    if counts.max(1).sum() <= _MIN_AGREEMENT * counts.sum():
-        return None
-    # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
-    excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
-    order = linear_sum_assignment(excess, maximize=True)[1]
-    if not _is_better(order, best[second], labels[second], weight[second], units[second]):
-        return None
-    wanted = np.arange(columns[-1] + 1)
-    wanted[columns] = columns[order]
-    return wanted
-
-
-def _is_better(order, best, labels, weight, units):
-    """Return True where an order is more accurate on units beyond chance, and far more than labels' shares make."""
-    moved = order[best]
-    gain = (moved == labels).astype(float) - (best == labels)
-    if deviations(np.bincount(units, weight * gain)) <= _DEVIATIONS:
-        return False
-    # Inputs that have shifted confuse classes as well, and what is moved then is mostly wrong again.
-    if 2 * (weight @ (gain > 0)) <= weight @ (moved != best):
-        return False
-    # And the right order makes a network worth its calibration.
-    share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
-    hits, chance = np.average([moved == labels, share[moved]], axis=1, weights=weight)
-    return hits - chance > _MIN_AGREEMENT * (1 - chance)
-
-
 def look_at_width(best, labels, weight, n_columns):
     """Look for predictions mostly in columns that no label has, by more than the rarity of labels explains."""
     labelled = np.bincount(labels, weight, minlength=n_columns)
@@ -223,7 +176,7 @@ def look_at_width(best, labels, weight, n_columns):
     return [Finding(message, explains=True)]
 
 
-def _look_for_guesses(rows, accuracy):
+def _look_for_guesses(rows, accuracy, names):
     """Look for logits that say no more of the labels than guesses; and whether they say much the same of all rows."""
     labels, weight, units = rows.y.cpu().numpy(), rows.weight.numpy(), numbered(rows.unit, len(rows.y))
     n_classes = rows.logits.shape[1]
@@ -244,6 +197,8 @@ def _look_for_guesses(rows, accuracy):
         spread = max(spread, np.linalg.norm(sums) / np.sqrt(n_classes - 1))
     if excess.sum() > _DEVIATIONS_OF_GUESSES * spread:
         return [], False
+    if n_classes == 2 and excess.sum() < -_DEVIATIONS * spread:
+        return [Finding(words.OTHER_COLUMN.format(name=names[1]), explains=True)], False
     message = words.GUESSES.format(accuracy=accuracy, n=n_units, n_classes=n_classes)
     # The mutual information of outputs and samples.
     information = entropy(mean) - np.average(entropy(proba, axis=1), weights=weight)
@@ -265,7 +220,8 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
         # A single sigmoid's output is the second of two columns; several are far too flat for logits.
         single = logits.shape[1] == 2 and not logits[:, 0].any()
         if (single or temperature < _SIGMOID_T) and not _are_probabilities(logits):
-            return [Finding(words.sigmoid(single), explains=True)]
+            rounded = not single and (logits.sum(1) - 1).abs().max() < MOST_BY_ROUNDING
+            return [Finding(words.ROUNDED if rounded else words.sigmoid(single), explains=True)]
     flat = temperature < _DOUBLE_SOFTMAX_T and enough and not notes.explained
     if flat and not (declared and _are_probabilities(logits)) and _is_softmax_but_for_a_constant(logits):
         findings.append(Finding(words.double_softmax(temperature, solved, logits.shape[1]), explains=True))

@@ -120,9 +120,9 @@ NEVER_WITHIN = (
     "before any watch: fit the selective classifier anew, on samples like these"
 )
 LABEL_NOISE = (
-    "labels may be wrong, or the network's confident mistakes are real: a rate of wrong labels beside a sharper "
-    "temperature gains {:.0f} nats. TemperatureScaling(label_noise='auto') helps in the first case alone, and is too "
-    "sure in the other: look at the labels that are least probable, or have cleanlab find them"
+    "labels may be wrong, or confident mistakes are real, as where inputs have changed: a rate of wrong labels beside "
+    "a sharper temperature gains {:.0f} nats. TemperatureScaling(label_noise='auto') helps in the first case alone, "
+    "and is too sure in the other: look at the labels that are least probable, or have cleanlab find them"
 )
 NO_RATE = "label_noise='auto' has no rate of wrong labels, since {}"
 NO_GAIN = "none makes the labels 20 times as likely"
@@ -154,10 +154,14 @@ def another_order(as_given, permuted, classes, order):
     """Of columns that fit the labels in another order."""
     shown = ", ".join(map(repr, classes[:4].tolist())) + (", ..." if len(classes) > 4 else "")
     names = [*classes[order].tolist(), *classes[len(order) :].tolist()]
+    others = np.flatnonzero(order != np.arange(len(order)))
+    moved = ""
+    if len(others) <= MAX_SHOWN < len(names):
+        moved = f"; columns {others.tolist()} look like those of {classes[order[others]].tolist()}"
     return (
         f"the columns may be in another order: the accuracy is {as_given:.1%} with classes [{shown}], and "
         f"{permuted:.1%} were the columns permuted: pass classes={names if len(names) <= MAX_SHOWN else '...'}, a "
-        "name for each column in its order"
+        f"name for each column in its order{moved}"
     )
 
 
@@ -190,6 +194,16 @@ SIGMOID_TWICE = (
 GUESSES = (
     "the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "
     "{n_classes} classes: are the trained weights loaded, is X scaled as in training, and is y in the order of X?"
+)
+
+
+ROUNDED = (
+    "what is taken for logits lies between 0 and 1, in rows that sum to 1 but for rounding: if it is probabilities, "
+    'give X / X.sum(1, keepdims=True) and say response="probabilities"; if not, response="logits"'
+)
+OTHER_COLUMN = (
+    "the probability of class {name!r} is higher where samples are of the other class: the column given may be the "
+    "other class's. Give 1 - p, or pass classes in the order of the columns"
 )
 
 

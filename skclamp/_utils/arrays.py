@@ -12,6 +12,8 @@ from sklearn import get_config
 
 # float32's largest number: whatever a network yields. From there on float64's squares and quotients stay finite.
 LARGEST_LOGIT = torch.finfo(torch.float32).max
+# Rows of probabilities of many classes, two decimals each, are off by so much.
+MOST_BY_ROUNDING = 0.3
 
 
 def to_numpy(values, name="an array"):
@@ -252,8 +254,11 @@ def check_unit_interval(probabilities, name, tolerance=1e-6, below=1e-6):
     high = probabilities.max().item()
     if low < -below or high > 1 + tolerance:
         mend = f"; of percentages give {name} / 100" if low >= 0 and 2 < high <= 101 else ""
-        if low < 0 < 1 < high:
-            mend = "; of logits leave response out" if name == "X" else "; of logits give their softmax"
+        if mend and (probabilities == probabilities.round()).all():
+            mend = f"{mend}; predicted labels are no probabilities"
+        if low < 0:
+            of_metric = "log-probabilities give their exp" if high <= 0 else "logits give their softmax"
+            mend = "; of logits leave response out" if name == "X" else f"; of {of_metric}"
         raise ValueError(
             f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}{mend}"
         )
@@ -275,8 +280,11 @@ def check_probability_rows(probabilities, name, tolerance, below=1e-6):
     check_unit_interval(probabilities, name, tolerance, below)
     worst = int(off.argmax())
     if off[worst] > tolerance:
+        mend = "of labels that don't exclude each other, y must hold 0 or 1 for each"
+        if off[worst] < MOST_BY_ROUNDING:
+            mend = f"of rounded ones give {name} / {name}.sum(1, keepdims=True)"
         raise ValueError(
-            f"{name} must hold probabilities: each row must sum to 1; row {worst} sums to {total[worst]:.6g}"
+            f"{name} must hold probabilities: each row must sum to 1; row {worst} sums to {total[worst]:.6g}; {mend}"
         )
 
 

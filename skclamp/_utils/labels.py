@@ -4,13 +4,13 @@ import hashlib
 
 import numpy as np
 import torch
+from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import accuracy_score
-from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import unique_labels
 
 from ..exceptions import CalibrationSetWarning
 from .arrays import as_numbers, is_missing, tensor_of, to_numpy
-from .warnings import note
+from .warnings import note, warn_caller
 
 # What Hugging Face's models call their labels, and their data sets mostly do.
 LABELS = ("labels", "label")
@@ -54,7 +54,11 @@ def check_labels(y, name="y"):
             f"one class label a sample{_likely_mistake(y, name)}"
         )
     if y.ndim != 1:
-        y = column_or_1d(y, warn=True)
+        # In the words that scikit-learn's own checks look for.
+        warn_caller(
+            f"A column-vector y was passed when a 1d array was expected: give {name}.ravel()", DataConversionWarning
+        )
+        y = y.ravel()
     y = as_numbers(y)
     if y.dtype.kind in "Of":
         bad = np.flatnonzero(~np.isfinite(y) if y.dtype.kind == "f" else list(map(is_missing, y.tolist())))
@@ -105,12 +109,12 @@ def _likely_mistake(y, name):
     )
 
 
-def check_same_length(y, n_samples, name):
-    """Raise unless there is one value per sample."""
+def check_same_length(y, n_samples, name, of="X"):
+    """Raise unless there is one value per sample of what is called `of`."""
     if len(y) != n_samples:
-        single = ". The first axis of X is the samples: a single one is X[None]" if len(y) == 1 else ""
+        single = f". The first axis of {of} is the samples: a single one is {of}[None]" if len(y) == 1 else ""
         raise ValueError(
-            f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
+            f"{name} must have one value per sample: {of} and {name} have inconsistent numbers of samples, "
             f"{n_samples} and {len(y)}{single}"
         )
 

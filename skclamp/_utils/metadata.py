@@ -84,8 +84,8 @@ def _by_name(owner, params, estimator=None, **parts):
     if estimator is None:
         if others:
             raise TypeError(
-                f"{type(owner).__name__}.fit must get only metadata of its own where the estimator is fitted; got "
-                f"{sorted(others)}"
+                f"{type(owner).__name__}.fit takes no {', '.join(sorted(others))}: what an estimator's own fit takes "
+                "is for one that isn't fitted"
             )
         return Metadata({}, split, guard, score=weight, given={})
     told = others | (groups if takes_groups(estimator) else {})

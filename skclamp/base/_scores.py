@@ -54,7 +54,7 @@ class Scores(NamedTuple):
         sentence = f"in sample {', '.join(parts)}"
         if self.out_of_fold is not None:
             sentence = f"NLL {self.out_of_fold:.4g} {held_out}; {sentence}"
-        on = f" ({self.share:.1%} of the labels looked at)" if self.share < 1 else ""
+        on = f" (of {self.share:.1%} of the samples, drawn)" if self.share < 1 else ""
         return f"{sentence[0].upper()}{sentence[1:]}{on}."
 
 

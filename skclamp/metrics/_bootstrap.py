@@ -334,7 +334,7 @@ def paired_bootstrap_test(
     # What is odd about the labels, or their order, was told.
     with silenced():
         second = _sample_of(metric, y_true, y_proba_2, *about[:-1], first.units)
-    check_same_length(np.empty(second.proba.n_samples), first.proba.n_samples, "y_proba_2")
+    check_same_length(np.empty(second.proba.n_samples), first.proba.n_samples, "y_proba_2", "y_proba_1")
     random_state = check_random_state(random_state)
     if isinstance(first.form, MeanScore):
         scores = first.form - second.form

@@ -8,6 +8,7 @@ from inspect import isfunction, signature
 import numpy as np
 import torch
 
+from .._judging.column_order import better_order
 from .._utils.arrays import n_axes, tensor_of, to_numpy
 from .._utils.labels import check_labels, check_same_length, encode_labels, resolve_classes
 from .._utils.outputs import (
@@ -20,6 +21,8 @@ from .._utils.outputs import (
     other_places,
 )
 from .._utils.parameters import check_choice, check_number, check_whole_number
+from .._utils.warnings import warn_caller
+from ..exceptions import CalibrationSetWarning
 from ._binning import Probabilities, weights_of_rows
 
 
@@ -185,8 +188,22 @@ def rows_of_classes(y_true, y_proba, labels, sample_weight=None):
             f"strings; got None for {names.tolist()}. Or give labels, the positive class last"
         )
     y_encoded = encode_labels(y, names, "y_true")
-    check_same_length(y_encoded, proba.n_samples, "y_true")
+    check_same_length(y_encoded, proba.n_samples, "y_true", "y_proba")
+    # Names are taken sorted, as scikit-learn takes them; columns of frames have their own.
+    if labels is None and proba.names is None and names.dtype.kind not in "biuf":
+        _look_at_order(y_encoded, proba)
     return Rows("classes", y_encoded, proba, names)
+
+
+def _look_at_order(y_encoded, proba):
+    """Warn where the columns fit the labels significantly better in another order than that of sorted names."""
+    weight = np.ones(len(y_encoded)) if proba.weight is None else proba.weight
+    if better_order(proba.values.argmax(1), y_encoded, weight, np.arange(len(y_encoded))) is not None:
+        warn_caller(
+            "the columns of y_proba fit the labels better in another order than sorted: give labels, a name for each "
+            "column, such as labels=calibrator.classes_",
+            CalibrationSetWarning,
+        )
 
 
 def against_rest(y_true, y_proba, labels, pos_label):
@@ -243,7 +260,7 @@ def _rows_of_places(y_true, y_proba, labels, sample_weight, ignore_index):
             "y_proba must have shape (n_samples, n_classes), or (n_samples,) for two classes, where y_true has one "
             f"class a sample; got shape {tuple(proba.shape)}"
         )
-    check_same_length(values, len(proba), "y_true")
+    check_same_length(values, len(proba), "y_true", "y_proba")
     if proba.shape == values.shape:
         proba = proba.reshape(len(proba), 1, *proba.shape[1:])
     n_samples, n_classes, *others = proba.shape

@@ -117,6 +117,19 @@ def test_tables_and_their_classifiers():
     assert len(told(lambda: fit.predict_proba(100 * raw[600:]))) == 1
 
 
+@pytest.mark.parametrize("factor", [4, 6, 8])
+def test_a_few_times_as_large_is_told_where_hardly_a_sample_of_the_fit_was(factor):
+    fit = fitted("normalised")
+    normalised = KINDS["normalised"][1](NEW).astype(np.float32)
+    assert len(told(lambda: fit.predict_proba(factor * normalised))) == 1
+    # A single one may be anything.
+    assert told(lambda: fit.predict_proba(factor * normalised[:1])) == []
+    heavy = np.random.default_rng(0).standard_t(2, size=(300, 20)).astype(np.float32)
+    network = nn.Linear(20, 3).eval()
+    of_tails = TemperatureScaling(network).fit(heavy, labels_of(bare_logits(network, heavy)))
+    assert told(lambda: of_tails.predict_proba(factor * heavy)) == []
+
+
 def test_few_samples_tell_little_and_tokens_nothing():
     for seed in range(50):
         rng = np.random.default_rng(seed)

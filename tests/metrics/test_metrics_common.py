@@ -1,5 +1,6 @@
 """What metrics promise: each by itself, and by seven of them what is done alike for all."""
 
+import warnings
 from functools import partial
 from inspect import isfunction, signature
 
@@ -8,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from _metrics import DECOMPOSED, ERRORS, METRICS, REPRESENTATIVES, draw, draw_calibrated, largest
+from scipy.special import softmax
 
 from skclamp import metrics
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import bootstrap_interval, calibration_noise_floor, paired_bootstrap_test
 
 NAMES = np.array(["ant", "bee", "cat", "dog", "eel"])
@@ -194,7 +197,10 @@ def _with(value, dtype=np.float64):
         (_with(-0.2), ValueError, "y_proba must hold probabilities between 0 and 1; got values from -0.2 to"),
         (_with(1.7), ValueError, "y_proba must hold probabilities between 0 and 1; got values from .* to 1.7"),
         (0.9 * draw()[1], ValueError, "each row must sum to 1; row \\d+ sums to 0.9"),
-        (torch.full((400, 5), 0.25), ValueError, "each row must sum to 1; row 0 sums to 1.25"),
+        (torch.full((400, 5), 0.25), ValueError, "row 0 sums to 1.25; of rounded ones give y_proba / y_proba.sum"),
+        (np.full((400, 5), 0.5), ValueError, "row 0 sums to 2.5; of labels that don't exclude each other, y must"),
+        (np.log(draw()[1]), ValueError, "got values from .*; of log-probabilities give their exp"),
+        (np.arange(400) % 5, ValueError, "of percentages give y_proba / 100; predicted labels are no probabilities"),
         (np.full(400, 1.2), ValueError, "y_proba must hold probabilities between 0 and 1; got values from 1.2 to 1.2$"),
         (np.full((400, 2), 50), ValueError, "got values from 50 to 50; of percentages give y_proba / 100"),
         (np.array([10, 90] * 200), ValueError, "got values from 10 to 90; of percentages give y_proba / 100"),
@@ -215,6 +221,21 @@ def test_refuses_what_are_no_probabilities(name, proba, error, match):
     y = draw()[0] if np.ndim(proba) != 1 else draw(k=2)[0]
     with pytest.raises(error, match=match):
         METRICS[name](y, proba)
+
+
+@of_base
+def test_names_in_another_order_than_the_columns_are_told(name):
+    y = np.arange(400) % 5
+    proba = softmax(np.random.default_rng(0).normal(3 * np.eye(5)[y]), axis=1)
+    names = np.array(["zero", "one", "two", "three", "four"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value = METRICS[name](names[y], proba, labels=names)
+        METRICS[name](np.sort(names)[y], proba)
+        METRICS[name](names[y], pd.DataFrame(proba, columns=names))
+    np.testing.assert_allclose(value, METRICS[name](y, proba))
+    with pytest.warns(CalibrationSetWarning, match="better in another order than sorted: give labels"):
+        METRICS[name](names[y], proba)
 
 
 @of_base

@@ -67,6 +67,7 @@ def test_saturated_probabilities_are_told_apart():
     np.testing.assert_allclose(proba, [0.65, 0.95], atol=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:X holds .* on another scale than in fit:skclamp.exceptions.CalibrationSetWarning")
 @pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")
 @pytest.mark.parametrize(
     ("rows", "flat", "n_distinct"), [([0], 1, 1), ([0, 1], 1, 2), (range(60), 0, 1), ([0] * 30 + [1] * 30, 1, 2)]
