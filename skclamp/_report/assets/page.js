@@ -122,6 +122,9 @@ for (const part of document.querySelectorAll("[data-of]")) {
 for (const part of document.querySelectorAll("[data-above]")) {
   part.hidden = (part.dataset.above === "acts") !== acts;
 }
+for (const part of document.querySelectorAll("[data-needs]")) {
+  part.hidden = data[part.dataset.needs].length === 0;
+}
 buildTheme();
 buildControls();
 syncControls();

@@ -12,8 +12,7 @@ function showPerturbations() {
       make("div", { class: "panels" }, own.panels.map(panelOf)),
     ),
   );
-  const none = make("p", { class: "card" }, "No calibrator of this comparison perturbs the inputs.");
-  $("perturbations").replaceChildren(...(cards.length ? cards : [none]));
+  $("perturbations").replaceChildren(...cards);
 }
 
 function panelOf(panel) {
