@@ -39,6 +39,8 @@ _DOUBLE_SOFTMAX_T = 0.3
 # Learned by heart: at most so many errors, among so many of the least sure samples on average, and a T below this over
 # the root of log K. Forests that haven't seen their samples come near to it, the more so the more classes share votes.
 _FEW_ERRORS, _HEART_T = 0.1, 0.25
+# Of the classes that errors are of, so large a part at most is wrong.
+_MOST_OF_A_CLASS = 0.5
 # Of what is a softmax's outputs but for a constant, the least lies by this part of 1 / K below the mean, or by more.
 _FAR_FROM_EQUAL = 0.8
 # Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
@@ -136,7 +138,7 @@ def _are_near_misses(logits, y_encoded):
     if max(wrong.sum(), confidence.argsort().argsort()[wrong].double().mean()) > _FEW_ERRORS * len(wrong):
         return False
     # A class that is hardly ever predicted wasn't learned by heart.
-    if 2 * wrong.sum() > torch.isin(y_encoded, y_encoded[wrong]).sum():
+    if wrong.sum() > _MOST_OF_A_CLASS * torch.isin(y_encoded, y_encoded[wrong]).sum():
         return False
     # What is a softmax's outputs is far too flat whatever it was fitted to.
     temperature = solve_temperature(logits, y_encoded, prior=True).temperature

@@ -1,6 +1,7 @@
 """PerturbationDisplay: what neural clamping learned to do to the inputs, and how the training went."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -43,6 +44,8 @@ class PerturbationDisplay:
         Their weights.
     images : list of (ndarray, ndarray), default=None
         Images of one or three channels, channels first, before and after the perturbation.
+    last_layer : LastLayer, default=None
+        What is added to the weights of the network's last layer, for the title; None is nothing.
 
     Attributes
     ----------
@@ -80,6 +83,7 @@ class PerturbationDisplay:
     views: list | None = None
     view_weights: np.ndarray | None = None
     images: list | None = None
+    last_layer: Any = None
 
     @classmethod
     def from_estimator(
@@ -160,6 +164,7 @@ class PerturbationDisplay:
             views=estimator.views_,
             view_weights=estimator.view_weights_,
             images=images,
+            last_layer=getattr(estimator, "last_layer_", None),
         ).plot(n_columns=n_columns)
 
     def plot(self, *, n_columns=3):
@@ -200,5 +205,6 @@ class PerturbationDisplay:
             DRAWN[panel.kind](ax, **panel.content)
             ax.set_title(panel.title, fontsize="medium")
         if self.temperature is not None:
-            self.figure_.suptitle(f"T = {self.temperature:.4g}", x=0.01, ha="left", fontsize="medium")
+            beside = "" if self.last_layer is None else f", and another last layer, {self.last_layer.name!r}"
+            self.figure_.suptitle(f"T = {self.temperature:.4g}{beside}", x=0.01, ha="left", fontsize="medium")
         return self

@@ -19,6 +19,8 @@ _NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
 _LINES = ("-", "--", "-.", ":")
 # Names that a panel has room for.
 _MAX_NAMES = 14
+# Bars that have room for their values.
+_MAX_TOLD = 6
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ def _numbers(parameter):
 
 def _parameter_panels(title, values, kind, nothing, names):
     """Bars, a picture, or one picture per channel, by the kind of parameter and its axes."""
-    if kind == "matrix":
+    if kind == "matrix" and values.size == 1:
+        # Of one channel it is a factor.
+        kind, nothing = "bars", 1.0
+    elif kind == "matrix":
         return [Panel(title, "image", {"image": values, "names": _channel_names(names, len(values))})]
     # Of images a map is one, along a sequence it has bars.
     if kind == "filters":
@@ -109,13 +114,13 @@ def _curve_panel(name, block, names, input_range):
 
 
 def history_panels(history):
-    """Yield loss, and T of an optimiser of torch, of each epoch; none without epochs."""
+    """Yield loss, and T of an optimiser of torch, of each epoch; none of a single one."""
     recorded = history[-1] if history else ()
     # Of a natural step T is that of the few samples that it was tried on.
     of_torch = [("temperature", ("temperature",))] if "step" not in recorded else []
     for title, known in [("training", ("train_loss", "valid_loss")), *of_torch]:
         keys = [key for key in known if key in recorded]
-        if keys:
+        if keys and len(history) > 1:
             yield Panel(title, "history", {"history": history, "keys": keys})
 
 
@@ -162,7 +167,10 @@ def _channel_names(names, n_channels):
 
 def _draw_bars(ax, values, names, nothing):
     """Bars from the value that does nothing, which is 0 where it isn't known."""
-    ax.bar(range(len(values)), values - nothing, bottom=nothing, **BARS)
+    bars = ax.bar(range(len(values)), values - nothing, bottom=nothing, **BARS)
+    if len(values) <= _MAX_TOLD:
+        ax.bar_label(bars, [f"{value:.3g}" for value in values], fontsize="small")
+        ax.margins(y=0.15)
     ax.axhline(nothing, **_NOTHING)
     _name_places(ax, len(values), names, "channel")
     without_frame(ax)

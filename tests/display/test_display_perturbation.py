@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, TorchTraining
+from skclamp.datasets import load_fogged_digits
 from skclamp.display import PerturbationDisplay
 from skclamp.perturbations import (
     AffinePerturbation,
@@ -87,6 +88,19 @@ def test_says_that_nothing_was_kept():
     display = PerturbationDisplay.from_estimator(calibrator)
     assert [ax.get_title() for ax in display.axes_] == ["no perturbation kept"]
     assert len(display.axes_) == 1 and not display.axes_[0].patches
+
+
+def test_of_one_channel_numbers_are_written_and_another_last_layer_is_named():
+    digits = load_fogged_digits()
+    calibrator = NeuralClampingCalibrator(digits.network, perturbation="color", random_state=0)
+    display = PerturbationDisplay.from_estimator(calibrator.fit(digits.X_cal, digits.y_cal), show_history=False)
+    shown = {ax.get_title(): [text.get_text() for text in ax.texts] for ax in display.axes_}
+    fitted = calibrator.perturbation_
+    assert shown == {
+        "color: matrix": [f"{fitted.matrix.item():.3g}"],
+        "color: offset": [f"{fitted.offset.item():.3g}"],
+    }
+    assert display.figure_.get_suptitle().endswith(f", and another last layer, {calibrator.last_layer_.name!r}")
 
 
 CHAIN = nn.Sequential(OrderedDict(affine=AffinePerturbation((3, 8, 8)), filter=FilterPerturbation((3, 8, 8))))
