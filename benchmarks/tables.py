@@ -233,8 +233,7 @@ def measured_rows(corrupted, *others):
 _OF_READERS = (
     "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv intents.csv records "
     "monitor.csv abstention.csv unlabelled.csv covariates.csv street_scenes.csv",
-    "which of these are you? | you write | measured: NLL, temperature scaling = 1 unless it says; five splits or more "
-    "unless it says, ± standard error",
+    "which of these are you? | you write | what was measured, means of five splits or more | result ± standard error",
 )
 
 
@@ -263,28 +262,41 @@ def readers_rows(
     later = of_drives(streets).query("judge == 'later' and change != 'none'")
     # Cameras that all draws have.
     later = later.pivot(index="seed", columns="change", values="ratio").dropna(axis="columns")
-    pixels = f"{mean_of(later.mean(axis=1)):.3f} on later frames of a drive, {later.shape[1]} cameras"
+    of_temperature = "NLL / temperature scaling's"
     numbers = {
-        "images of a camera that changed": f"{won['clamping']:.3f}",
-        "such images, but 100 labels": f"{mean_of(taught.groupby('draw').ratio.mean()):.3f}",
-        "images, no change": f"{won['two views']:.3f}",
-        "logits": f"{ratio_of(few['temperature', 500], few['uncalibrated', 5000]):.3f} of uncalibrated",
+        "images of a camera that changed": (of_temperature, f"{won['clamping']:.3f}"),
+        "such images, but 100 labels": (of_temperature, f"{mean_of(taught.groupby('draw').ratio.mean()):.3f}"),
+        "images, no change": (of_temperature, f"{won['two views']:.3f}"),
+        "logits": ("NLL / uncalibrated", f"{ratio_of(few['temperature', 500], few['uncalibrated', 5000]):.3f}"),
         # Each draw has samples of its own.
-        "two classes, weighted in training": f"{ratio_of(rare[0.3, 'Platt'], rare[0.3, 'temperature'], 0):.3f}",
-        "rare events, weighted in training": f"{ratio_of(rare[0.01, 'beta'], rare[0.01, 'temperature'], 0):.3f}",
-        "text (Hugging Face)": f"{mean_of(texts.groupby('draw').ratio.mean()):.3f} on 500 changed texts",
-        "answers of a language model": f"{mean_of(within.llm):.3f} of one map for all, 500 answers",
-        "boxes of a detector": f"{mean_of(within.coco):.3f} of one map for all, 500 boxes",
-        "a class at each pixel": pixels,
-        "a table whose sensors drift": f"{won['selector']:.3f}",
-        "many classes": f"NLL {gain_of(plain, order):.3f} nats below temperature scaling's",
-        "other class frequencies, no labels": f"{won['frequencies']:.3f}",
-        "labels that come in later": f"alarm after {delay:.0f} labels in the dark, median of 50 orders",
-        "few answers may be wrong": f"answers {answered:.1f} % on five records, 500 labels",
+        "two classes, weighted in training": (
+            of_temperature,
+            f"{ratio_of(rare[0.3, 'Platt'], rare[0.3, 'temperature'], 0):.3f}",
+        ),
+        "rare events, weighted in training": (
+            of_temperature,
+            f"{ratio_of(rare[0.01, 'beta'], rare[0.01, 'temperature'], 0):.3f}",
+        ),
+        "text (Hugging Face)": (
+            f"{of_temperature}, 500 changed texts",
+            f"{mean_of(texts.groupby('draw').ratio.mean()):.3f}",
+        ),
+        "answers of a language model": ("NLL / one shared map's, 500 answers", f"{mean_of(within.llm):.3f}"),
+        "boxes of a detector": ("NLL / one shared map's, 500 boxes", f"{mean_of(within.coco):.3f}"),
+        "a class at each pixel": (
+            f"{of_temperature}, later frames of a drive, {later.shape[1]} cameras",
+            f"{mean_of(later.mean(axis=1)):.3f}",
+        ),
+        "a table whose sensors drift": (of_temperature, f"{won['selector']:.3f}"),
+        "many classes": ("NLL − temperature scaling's, nats", f"−{gain_of(plain, order):.3f}"),
+        "other class frequencies, no labels": (of_temperature, f"{won['frequencies']:.3f}"),
+        "labels that come in later": ("labels until the alarm in the dark, median of 50 orders", f"{delay:.0f}"),
+        "few answers may be wrong": ("share answered, 500 labels, five records", f"{answered:.1f} %"),
     }
     for reader in READERS.splitlines():
         what, code, page, file = reader.split(" | ")
-        yield f"[{what}](docs/guide/{page}.rst) | `{code}` | [{numbers[what]}](benchmarks/results/{file}.csv)"
+        how, number = numbers[what]
+        yield f"[{what}](docs/guide/{page}.rst) | `{code}` | {how} | [{number}](benchmarks/results/{file}.csv)"
 
 
 @table("main readers", *_OF_READERS)
@@ -378,13 +390,20 @@ def all_corruptions_rows(results):
             yield " | ".join((setting, title, *map(row.get, OF_CORRUPTIONS)))
 
 
-@table(
-    "rivals",
-    "rivals.csv",
-    f"labels | method | {' | '.join(map(NETWORKS.get, RIVAL_NETWORKS))} | CIFAR: ECE % (floor)",
-)
-def rivals_rows(results):
-    """A row for each number of labels and method; ESPNet's 55 frames are its hundred labels."""
+def of_rival(part):
+    """NLL ratio and points of accuracy; the ratio alone where no prediction changes."""
+    same = (part.points == 0).all()
+    if same and (part.ratio == 1).all():
+        return "1"
+    ratio = f"{Estimate(part.ratio.mean(), part.ratio.sem()):.3f}"
+    return ratio if same else f"{ratio}, {part.points.mean():+.1f}"
+
+
+OF_RIVALS = f"labels | method | {' | '.join(map(NETWORKS.get, RIVAL_NETWORKS))}"
+
+
+def of_rivals(results):
+    """(labels, method, runs) of each row; ESPNet's 55 frames are its hundred labels."""
     results = results[results.network.isin(RIVAL_NETWORKS)]
     refuse_few(results.groupby(["network", "n_labels"]).seed.nunique().min(), least=3)
     runs = beside_temperature(results, [name for name in rivals.KEY if name != "method"])
@@ -392,18 +411,28 @@ def rivals_rows(results):
     for n, method in product(sorted(results.n_labels.replace(55, 100).unique()), RIVALS):
         if (n, method) not in runs.groups:
             continue
-        own = runs.get_group((n, method))
+        yield str(n or "none"), RIVALS[method], runs.get_group((n, method))
+
+
+@table("rivals", "rivals.csv", OF_RIVALS)
+def rivals_rows(results):
+    """The ratios alone."""
+    for n, method, own in of_rivals(results):
+        ratios = own.groupby(["network", "corruption"]).ratio.mean().groupby("network").mean()
+        told = (short(ratios[name]) if name in ratios else "—" for name in RIVAL_NETWORKS)
+        yield " | ".join((n, method, *told))
+
+
+@table("all rivals", "rivals.csv", f"{OF_RIVALS} | CIFAR: ECE % (floor)")
+def all_rivals_rows(results):
+    """With errors, points of accuracy and the ECE."""
+    for n, method, own in of_rivals(results):
         means = own.groupby(["network", "corruption"])[["ratio", "points"]].mean().groupby("network")
-        told = {
-            network: "1"
-            if (part.ratio == 1).all() and (part.points == 0).all()
-            else f"{Estimate(part.ratio.mean(), part.ratio.sem()):.3f}, {part.points.mean():+.1f}"
-            for network, part in means
-        }
+        told = {network: of_rival(part) for network, part in means}
         # Of those networks that all methods can be had for.
         scores = own[own.network.str.startswith("cifar")].groupby("network")[["ece", "ece_floor"]].mean().mean()
         ece = f"{scores.ece:.1f} ({scores.ece_floor:.1f})"
-        yield " | ".join((str(n or "none"), RIVALS[method], *(told.get(name, "—") for name in RIVAL_NETWORKS), ece))
+        yield " | ".join((n, method, *(told.get(name, "—") for name in RIVAL_NETWORKS), ece))
 
 
 # Files of texts by what has happened to these; the model reads no capitals, so that "upper" is "none".
@@ -713,10 +742,14 @@ def gammas_rows(results):
 
 @table("ablation", "ablation.csv ablation_last_layer.csv", "without | worth, % | kept | passes")
 def ablation_rows(*results):
-    """What each part is worth, of those that stay."""
+    """What each part is worth, of those that stay; parts with the same numbers share a row."""
+    parts = {}
     for row in ablation.table(pd.concat(map(ablation.paired, results))):
         if row["without"] in ablation.SWITCHES:
-            yield " | ".join(str(row[name]) for name in ("without", "worth %", "kept", "forward"))
+            cells = " | ".join(str(row[name]) for name in ("worth %", "kept", "forward"))
+            parts.setdefault(cells, []).append(row["without"])
+    for cells, names in parts.items():
+        yield f"{'; '.join(names)} | {cells}"
 
 
 @table("passes", "thesis.csv views.csv", "fit | passes forward | backward")
