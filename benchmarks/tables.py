@@ -325,20 +325,23 @@ def of_drives(results, method="clamping"):
 @table(
     "street scenes",
     "street_scenes.csv",
-    "camera | T: NLL, accuracy % | clamping, later frames | features, by name | clamping, another drive",
+    "camera | T: NLL, accuracy % | clamping, later frames | features, later frames | clamping, another drive | "
+    "features, another drive",
 )
 def street_scenes_rows(results):
     """Frames that are said to be independent, and judged on their own drive and on another."""
-    columns = ["ts_nll", "ts_accuracy", "ratio", "points"]
-    means, features = (
-        of_drives(results, method).groupby(["change", "judge"], sort=False)[columns].mean()
-        for method in ("clamping", "features")
-    )
+    methods = pd.concat({method: of_drives(results, method) for method in ("clamping", "features")}, names=["named"])
+    means = methods.groupby(["change", "judge", "named"], sort=False)[
+        ["ts_nll", "ts_accuracy", "ratio", "points"]
+    ].mean()
     for change in means.index.unique("change"):
-        here, there = means.loc[change, "later"], means.loc[change, "0001TP"]
-        rows = here, features.loc[change, "later"] if change in features.index else None, there
+        rows = [
+            means.loc[change].T.get((judge, named))
+            for judge in ("later", "0001TP")
+            for named in ("clamping", "features")
+        ]
         told = " | ".join("—" if row is None else f"{short(row.ratio, 2)}, {row.points:+.1f}" for row in rows)
-        yield f"{STREET_CAMERAS[change]} | {here.ts_nll:.2f}, {here.ts_accuracy:.1f} | {told}"
+        yield f"{STREET_CAMERAS[change]} | {rows[0].ts_nll:.2f}, {rows[0].ts_accuracy:.1f} | {told}"
 
 
 @table("views", "views.csv", "network | two views | four views")
