@@ -158,7 +158,8 @@ def _look_at_columns(rows, classes, in_any_order):
     order = better_order(best, labels, weights, numbered(rows.unit, len(labels)))
     if order is not None:
         permuted = float(np.average(order[best] == labels, weights=weights))
-        message = words.another_order(accuracy, permuted, classes, order)
+        from_one = labels.min() == 1 and np.array_equal(classes, np.arange(len(classes)))
+        message = words.another_order(accuracy, permuted, classes, order, from_one)
         misfits = [Finding(message, explains=True), *misfits]
     return accuracy, order is not None, misfits
 

@@ -150,9 +150,14 @@ PADDING = (
 )
 
 
-def another_order(as_given, permuted, classes, order):
-    """Of columns that fit the labels in another order."""
+def another_order(as_given, permuted, classes, order, from_one):
+    """Of columns that fit the labels in another order; `from_one` says that they are numbers, without a 0."""
     shown = ", ".join(map(repr, classes[:4].tolist())) + (", ..." if len(classes) > 4 else "")
+    if from_one and (order[:-1] == np.arange(1, len(order))).all():
+        return (
+            f"labels seem to count from 1: the accuracy is {as_given:.1%} with classes [{shown}], and {permuted:.1%} "
+            "if they do: give y - 1"
+        )
     names = [*classes[order].tolist(), *classes[len(order) :].tolist()]
     others = np.flatnonzero(order != np.arange(len(order)))
     moved = ""

@@ -82,6 +82,17 @@ def test_columns_in_another_order(kind):
     assert given(around_logits(kind, classes=[9, *range(9)]), np.roll(logits, 1, axis=1), y) == []
 
 
+def test_labels_that_count_from_one():
+    logits, y = problem()
+    some = y < 9
+    ((_, message),) = given(TemperatureScaling(), logits[some], y[some] + 1)
+    assert message.startswith("labels seem to count from 1: the accuracy is 0.")
+    assert "if they do: give y - 1; labels 1 ... 9 are taken for column indices" in message
+    names = np.array(list("abcdefghij"))
+    ((_, message),) = given(TemperatureScaling(classes=names), logits[some], names[y[some] + 1])
+    assert message.startswith("the columns may be in another order")
+
+
 @pytest.mark.parametrize(
     "options",
     [
