@@ -100,7 +100,7 @@ print(clamping.summary())
 # -------------------
 # It is near the diagonal on six hundred other texts, and so it is of a temperature. What the last layer wins is
 # sharpness, which the NLL sees and this diagram doesn't. This is one draw of five hundred texts: :doc:`the guide
-# </guide/text>` has means over three, and other changes of the texts.
+# </guide/text>` has means of five draws, and other changes of the texts.
 
 from skclamp.display import ReliabilityDisplay
 
