@@ -12,7 +12,7 @@ from .._utils.parameters import check_number
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ._metric import FACTS, Facts, of_outputs
-from ._resampling import ErrorOfPairs, MeanScore, neighbours
+from ._resampling import ErrorOfPairs, MeanScore, QuickMetric, neighbours
 
 # R's `lowess`: the share of the samples that a fit is made to, and how far apart, in parts of the range, fits are.
 _SPAN, _STEP = 2 / 3, 0.01
@@ -81,30 +81,8 @@ def calibration_slope(y_true, y_proba):
     0.5
     """
     came_true, log_odds, weight = _events(y_true, y_proba)
-    events = log_odds[came_true == 1]
-    others = log_odds[came_true == 0]
-    if not (len(events) and len(others)) or events.min() >= others.max() or events.max() <= others.min():
-        return _undefined("slope")
-    # Probabilities that are close together may have any slope: of a unit scale the search begins near it.
-    scale = np.sqrt(np.cov(log_odds, aweights=weight, ddof=0))
-    design = np.stack([np.ones_like(log_odds), (log_odds - np.average(log_odds, weights=weight)) / scale], 1)
-
-    def loss(theta):
-        score = design @ theta
-        return weight @ (np.logaddexp(0, score) - came_true * score)
-
-    theta = np.zeros(2)
-    for _ in range(_MAX_STEPS):
-        proba = expit(design @ theta)
-        curvature = (design * (weight * proba * (1 - proba))[:, None]).T @ design
-        step = np.linalg.solve(curvature, design.T @ (weight * (proba - came_true)))
-        # Far from the solution a whole step may lead away from it; near it losses differ by rounding.
-        while loss(theta - step) > loss(theta) * (1 + _ROUNDING):
-            step /= 2
-        theta = theta - step
-        if abs(step).max() <= _TOLERANCE:
-            break
-    return float(theta[1] / scale)
+    (slope,) = _slopes(came_true, log_odds, weight[None])
+    return _undefined("slope") if np.isnan(slope) else float(slope)
 
 
 @of_outputs
@@ -297,9 +275,7 @@ def net_benefit(y_true, y_proba, *, threshold):
     """
     check_number(threshold, "threshold", closed="left")
     came_true, proba, weight = _events(y_true, y_proba, as_log_odds=False)
-    acts = weight * (proba >= threshold)
-    odds = threshold / (1 - threshold)
-    return float((acts @ came_true - acts @ (1 - came_true) * odds) / weight.sum())
+    return float(np.average(_benefits(came_true, proba, threshold), weights=weight))
 
 
 @of_outputs
@@ -377,9 +353,61 @@ def _events(y_encoded, proba, as_log_odds=True):
     return y_encoded[counts].astype(np.float64), values, proba.masses[counts]
 
 
+def _slopes(came_true, log_odds, weights):
+    """Slope under each row of weights; NaN where no slope is the most likely one."""
+    kinds = [weights * (came_true == kind) > 0 for kind in (0, 1)]
+    least = [np.where(kind, log_odds, np.inf).min(1) for kind in kinds]
+    most = [np.where(kind, log_odds, -np.inf).max(1) for kind in kinds]
+    overlap = (least[1] < most[0]) & (least[0] < most[1])
+    slopes = np.full(len(weights), np.nan)
+    if overlap.any():
+        weights = weights[overlap]
+        together = weights.sum(0)
+        # Probabilities that are close together may have any slope: of a unit scale the search begins near it.
+        centre = np.average(log_odds, weights=together)
+        scale = np.sqrt(np.average((log_odds - centre) ** 2, weights=together))
+        powers = ((log_odds - centre) / scale) ** np.arange(3)[:, None]
+        # Replicates' are near that of all together.
+        start = _newton(came_true, powers, together[None], np.zeros((1, 2)))
+        slopes[overlap] = _newton(came_true, powers, weights, start)[:, 1] / scale
+    return slopes
+
+
+def _newton(came_true, powers, weights, start):
+    """Intercept and slope of a logistic regression under each row of weights, on the second of `powers`."""
+
+    def judged(theta):
+        score = theta @ powers[:2]
+        shrunk = np.exp(-abs(score))
+        loss = (weights * (np.maximum(score, 0) + np.log1p(shrunk) - came_true * score)).sum(1)
+        return loss, np.where(score > 0, 1, shrunk) / (1 + shrunk)
+
+    theta = np.tile(start, (len(weights), 1))
+    loss, proba = judged(theta)
+    for _ in range(_MAX_STEPS):
+        curvature = (weights * proba * (1 - proba)) @ powers.T
+        gradient = (weights * (proba - came_true)) @ powers[:2].T
+        step = np.linalg.solve(curvature[:, [[0, 1], [1, 2]]], gradient[..., None])[..., 0]
+        if abs(step).max() <= _TOLERANCE:
+            return theta - step
+        before = loss
+        loss, proba = judged(theta - step)
+        # Far from the solution a whole step may lead away from it; near it losses differ by rounding.
+        while (worse := loss > before * (1 + _ROUNDING)).any():
+            step[worse] /= 2
+            loss, proba = judged(theta - step)
+        theta = theta - step
+    return theta
+
+
 def _costs(y_encoded, proba, costs):
     """Cost of the decision on each sample."""
     return costs[y_encoded, (proba.values @ costs).argmin(1)]
+
+
+def _benefits(came_true, proba, threshold):
+    """Benefit of the decision on each sample."""
+    return (proba >= threshold) * (came_true - (1 - came_true) * threshold / (1 - threshold))
 
 
 def _undefined(name):
@@ -438,12 +466,26 @@ def _resampled(value, y_encoded, proba, *, quantile, **_):
     )
 
 
+def _resampled_slopes(value, y_encoded, proba, **_):
+    """Form of the slope, of many resamples at once."""
+    came_true, log_odds, _ = _events(y_encoded, proba)
+    return QuickMetric(value, partial(_slopes, came_true, log_odds), proba)
+
+
+def _resampled_benefits(value, y_encoded, proba, *, threshold, **_):
+    """Form of the net benefit, a mean."""
+    came_true, likely, _ = _events(y_encoded, proba, as_log_odds=False)
+    benefits = _benefits(came_true, likely, threshold)
+    return QuickMetric(value, lambda weights: weights @ benefits / weights.sum(1), proba)
+
+
 def _mean_cost(value, y_encoded, proba, *, costs, **_):
     """Form of the mean cost."""
     return MeanScore(value, _costs(y_encoded, proba, to_numpy(costs)) - value, proba.masses, proba.unit)
 
 
-for metric in (calibration_slope, calibration_intercept, net_benefit):
-    FACTS[metric] = Facts(of_event=True, resampled=None, is_error=False)
+FACTS[calibration_slope] = Facts(of_event=True, resampled=_resampled_slopes, is_error=False)
+FACTS[calibration_intercept] = Facts(of_event=True, resampled=None, is_error=False)
+FACTS[net_benefit] = Facts(of_event=True, resampled=_resampled_benefits, is_error=False)
 FACTS[expected_cost] = Facts(of_event=False, resampled=_mean_cost, is_error=False)
 FACTS[integrated_calibration_index] = Facts(of_event=True, resampled=_resampled)

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from skclamp.display import NetBenefitDisplay
@@ -233,14 +234,16 @@ def test_bad_options(metric, options, what):
 @pytest.mark.parametrize("slope", [1.0, 0.7])
 @pytest.mark.parametrize("n_samples", [200, 2000])
 def test_intervals_cover(n_samples, slope):
-    """Truth in closed form: the slope; and the benefit and the cost, of ten million draws."""
-    many = drawn(10_000_000, slope, seed=99)
-    truth = {"slope": slope} | {name: METRICS[name](*many) for name in ("net benefit", "cost")}
+    """Truth in closed form: the slope; and the benefit and the cost, of all quantiles of the log-odds."""
+    log_odds = norm.ppf((np.arange(100_000) + 0.5) / 100_000, scale=1.5)
+    true = expit(slope * log_odds + 0.4)
+    everyone = np.repeat([0, 1], len(true)), np.tile(expit(log_odds), 2)
+    truth = {"slope": slope}
+    for name in ("net benefit", "cost"):
+        truth[name] = METRICS[name](*everyone, sample_weight=np.r_[1 - true, true])
+    samples = [drawn(n_samples, slope, seed=seed) for seed in range(200)]
     for name, true in truth.items():
-        intervals = [
-            bootstrap_interval(METRICS[name], *drawn(n_samples, slope, seed=seed), n_resamples=200, random_state=0)
-            for seed in range(200)
-        ]
+        intervals = [bootstrap_interval(METRICS[name], *sample, n_resamples=200, random_state=0) for sample in samples]
         covered = np.mean([interval.low <= true <= interval.high for interval in intervals])
         assert 0.92 <= covered <= 0.98, name
 
