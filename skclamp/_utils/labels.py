@@ -329,7 +329,8 @@ def check_groups(groups, n_samples, parameter="groups"):
     if names.shape != (n_samples,):
         got = f"{groups!r}: give the column itself" if isinstance(groups, str) else f"shape {names.shape}"
         raise ValueError(f"{parameter} must have shape ({n_samples},), a name or number a sample; got {got}")
-    for i, name in enumerate(names.tolist()):
+    # Of other kinds any may be missing.
+    for i, name in enumerate(names.tolist() if names.dtype.kind not in "biuU" else ()):
         if is_missing(name):
             which = "part" if parameter == "by" else "group"
             raise ValueError(f"{parameter} must name the {which} of every sample; got {name} for sample {i}")
@@ -343,9 +344,9 @@ def names_in_order(names):
 
 def group_numbers(groups, n_samples, parameter="groups"):
     """Return the number of each sample's group, from 0 on in the order in which they first occur."""
-    numbers: dict = {}
     names = check_groups(groups, n_samples, parameter).tolist()
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names])
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
 
 
 def group_keys(groups, n_samples):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -474,8 +475,8 @@ def _may_be_noise(sample, tail, random_state):
     draws = draw_labels(proba, n_draws, random_state, alike=proba.n_units < proba.n_samples)
     # What is odd about the labels is chance.
     with silenced():
-        errors = np.array([sample.metric(labels, proba) for labels in draws])
-    return np.count_nonzero(errors >= sample.form.value * (1 - 1e-12)) >= n_larger
+        larger = accumulate(int(sample.metric(labels, proba) >= sample.form.value * (1 - 1e-12)) for labels in draws)
+        return any(count >= n_larger for count in larger)
 
 
 def _debiased(sample, sums):

@@ -60,7 +60,9 @@ def group_calibration_error(y_true, y_proba, *, by):
     >>> round(group_calibration_error([1, 0, 1, 1], [0.6, 0.6, 0.8, 0.8], by=["A", "A", "B", "B"]), 4)
     0.15
     """
-    return float(_gaps(0.0, y_true, y_proba, by=by).estimate)
+    pairs, group = _of_groups(y_true, y_proba, by)
+    residual, mass = (np.bincount(group, sums) for sums in (pairs.masses * pairs.residual, pairs.masses))
+    return float(abs(residual / mass).mean())
 
 
 @of_outputs
@@ -116,7 +118,8 @@ def multicalibration_error(y_true, y_proba, *, by):
     >>> round(multicalibration_error(y_true, 10 * [0.5] + 10 * [0.6], by=10 * ["A"] + 10 * ["B"]), 4)
     1.9365
     """
-    return float(_ranges(0.0, y_true, y_proba, by=by, most=y_proba.n_samples).estimate)
+    pairs, cells, largest = _in_cells(y_true, y_proba, by, y_proba.n_samples)
+    return float(largest(pairs.masses * pairs.residual @ cells))
 
 
 def _of_groups(y_encoded, proba, by):
@@ -138,8 +141,8 @@ def _gaps(value, y_encoded, proba, *, by, **_):
 FACTS[group_calibration_error] = Facts(of_event=True, resampled=_gaps)
 
 
-def _ranges(value, y_encoded, proba, *, by, most=_MAX_NEIGHBOURS, **_):
-    """Form of the largest range of a group, over the sample's standard deviations."""
+def _in_cells(y_encoded, proba, by, most):
+    """Pairs, cells of a group and at most so many neighbours, and the largest range of a group of sums over these."""
     pairs, group = _of_groups(y_encoded, proba, by)
     deviation = np.bincount(group, pairs.masses * abs(pairs.confidence - pairs.confidence**2)) ** 0.5
     # Between samples of one confidence no order is the right one.
@@ -155,9 +158,13 @@ def _ranges(value, y_encoded, proba, *, by, most=_MAX_NEIGHBOURS, **_):
         # Probabilities of 0 and 1 vary by nothing: what they miss can't be chance.
         return np.divide(spread, deviation, out=np.where(spread > 0, np.inf, 0.0), where=deviation > 0).max(-1)
 
-    form = ErrorOfPairs(
-        value, pairs, grouped(cell, len(cells)), lambda residual, _: residual, largest, allows_for_noise=True
-    )
+    return pairs, grouped(cell, len(cells)), largest
+
+
+def _ranges(value, y_encoded, proba, *, by, **_):
+    """Form of the largest range of a group, over the sample's standard deviations."""
+    pairs, cells, largest = _in_cells(y_encoded, proba, by, _MAX_NEIGHBOURS)
+    form = ErrorOfPairs(value, pairs, cells, lambda residual, _: residual, largest, allows_for_noise=True)
     form.largest = np.inf
     return form
 

@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from ._binning import ROUNDING, ratios
 
 # As large an error in so many draws may be noise, fewer where the most draws are too few for a tail. Hits of a block.
-_N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 2**17
+_N_LARGER, _MAX_DRAWS, _BLOCK = 5, 3999, 2**16
 # Units and groups of pairs. Of more, replicates take less time and groups hold enough for them.
 _MAX_SIZE = 1000
 # What the true probabilities may differ by from those told: the gaps of bins, or what of them noise doesn't explain,
@@ -63,14 +63,14 @@ class DrawnErrors:
         # Of fewer units more draws take no longer, and ends vary less by the seed.
         n_draws, self._n_larger = draws_for(tail, max(_N_LARGER, 2000 // len(units)))
         uniform = random_state.random_sample((n_draws, len(units)))
-        # Blocks take less time and memory.
-        self._blocks = np.array_split(uniform, 1 + n_draws * len(pairs.unit) // _BLOCK)
+        # Blocks take less time and memory; a column of each for every draw.
+        self._blocks = [block.T.copy() for block in np.array_split(uniform, 1 + n_draws * len(pairs.unit) // _BLOCK)]
         # A hit that is replaced by its confidence is none.
         masses = pairs.masses * np.isin(pairs.hits, (0, 1))
-        self._groups = form.groups.multiply(masses[:, None]).tocsr()
-        self._told = pairs.confidence @ self._groups
+        self._groups = form.groups.multiply(masses[:, None]).T.tocsr()
+        self._told = self._groups @ pairs.confidence
         self._logit = logit(pairs.confidence.clip(_LEAST, 1 - _LEAST))
-        self._residual = pairs.residual @ self._groups
+        self._residual = self._groups @ pairs.residual
         self._gaps = form.groups @ ratios(np.stack([self._residual, form.local]), masses @ form.groups).T
 
     def interval(self):
@@ -81,8 +81,8 @@ class DrawnErrors:
         which directions lead away from the truth: an error says nothing of their sign.
         """
         n_smaller, n_larger = sum(self._counts(np.zeros(4)))
-        moved = np.array([self._probabilities(each) for each in _DIRECTIONS]) @ self._groups - self._told
-        directions = _DIRECTIONS[(moved @ self._residual > 0) | (n_larger >= self._n_larger)]
+        moved = np.array([self._groups @ self._probabilities(each) for each in _DIRECTIONS]) - self._told
+        directions = _DIRECTIONS[(moved @ self._residual > 0) | ((n_larger >= self._n_larger) & moved.any(1))]
         least = max(1.0, self._tail * n_smaller)
         highs = [self._true_error(self._last(direction, 0, least)) for direction in directions]
         high = max(self._form.estimate, *highs)
@@ -104,20 +104,21 @@ class DrawnErrors:
 
     def _counts(self, step):
         """Yield numbers of each block's draws whose error is no larger, and no smaller, than the one found."""
-        upto = self._probabilities(step).reshape(self._by_class).cumsum(0)
+        upto = self._probabilities(step).reshape(self._by_class).cumsum(0)[..., None]
         found = self._form.estimate
         for block in self._blocks:
             # Rows of a unit come true together, one class of those that exclude each other.
-            hits = np.diff(block[:, None, self._place] < upto, axis=1, prepend=False)
-            error = self._errors(hits.reshape(len(block), -1))
+            hits = block[self._place] < upto
+            hits[1:] ^= hits[:-1].copy()
+            error = self._errors(hits.reshape(-1, block.shape[1]))
             yield np.array([np.sum(error <= found * (1 + ROUNDING)), np.sum(error >= found * (1 - ROUNDING))])
 
     def _true_error(self, step):
         """Error of these probabilities in the place of hits."""
-        return self._errors(self._probabilities(step)[None]).item()
+        return self._errors(self._probabilities(step)[:, None]).item()
 
     def _errors(self, hits):
-        return self._form.errors(hits @ self._groups - self._told)
+        return self._form.errors((self._groups @ hits).T - self._told)
 
     def _probabilities(self, step):
         *factors, slope, offset = step

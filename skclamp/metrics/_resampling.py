@@ -141,6 +141,7 @@ class ErrorOfPairs:
         cluster = pairs.cluster
         self._allows_for_noise = allows_for_noise or np.bincount(cluster).max() > 1
         self._of_units = pairs.in_units(groups, pairs.residual)
+        self._mass = (pairs.masses @ groups)[None]
         (self._own,) = self.sums(np.ones((1, pairs.n_units)))
         # What the replicates are compared with: groups may be coarser than the metric itself.
         self.estimate = self._norm(self._own)
@@ -203,7 +204,7 @@ class ErrorOfPairs:
         return (self.values(sums, scale) <= self.estimate * (1 + 1e-12)).mean()
 
     def _path_of(self, residual):
-        return self._path(residual, (self.pairs.masses @ self.groups)[None])
+        return self._path(residual, self._mass)
 
 
 def norm_of(order):
