@@ -5,7 +5,7 @@ import numpy as np
 from .._utils.labels import group_numbers
 from ._binning import ratios
 from ._metric import FACTS, Facts, of_outputs
-from ._resampling import ErrorOfPairs, grouped, neighbours, norm_of
+from ._resampling import ErrorOfPairs, cumulated, grouped, neighbours, norm_of
 
 # Groups of neighbouring confidences between which replicates are looked at.
 _MAX_NEIGHBOURS = 2**8
@@ -153,7 +153,7 @@ def _in_cells(y_encoded, proba, by, most):
 
     def largest(residual):
         # Each group's sums start from those of the groups before it.
-        sums = np.insert(residual, first, 0.0, axis=-1).cumsum(-1)
+        sums = cumulated(np.insert(residual, first, 0.0, axis=-1))
         spread = np.maximum.reduceat(sums, starts, axis=-1) - np.minimum.reduceat(sums, starts, axis=-1)
         # Probabilities of 0 and 1 vary by nothing: what they miss can't be chance.
         return np.divide(spread, deviation, out=np.where(spread > 0, np.inf, 0.0), where=deviation > 0).max(-1)

@@ -4,7 +4,7 @@ import numpy as np
 
 from ._binning import ratios
 from ._metric import FACTS, Facts, error_of_pairs, of_outputs, some_pairs
-from ._resampling import ErrorOfPairs, neighbours, norm_of
+from ._resampling import ErrorOfPairs, cumulated, neighbours, norm_of
 
 # Groups of neighbouring confidences between which replicates are looked at.
 _MAX_GROUPS = 2**12
@@ -84,7 +84,7 @@ def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
 
 
 def _path(residual, mass):
-    return ratios(residual, mass.sum(1, keepdims=True)).cumsum(1)
+    return cumulated(ratios(residual, mass.sum(1, keepdims=True)))
 
 
 FACTS[ks_calibration_error] = Facts(of_event=True, resampled=_resampled)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 from scipy.sparse import csr_array
 
@@ -205,6 +206,11 @@ class ErrorOfPairs:
 
     def _path_of(self, residual):
         return self._path(residual, self._mass)
+
+
+def cumulated(rows):
+    """Cumulative sums of each row, which torch has sooner where it is no row in memory."""
+    return torch.from_numpy(rows).cumsum(-1).numpy()
 
 
 def norm_of(order):
