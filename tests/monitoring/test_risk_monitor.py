@@ -32,7 +32,7 @@ SELECTIVE = selective()
 
 def answered(wrong):
     """Inputs that are answered, class 0, and labels, of which those are wrong."""
-    return np.tile([30.0, 0.0, 0.0], (len(wrong), 1)), np.asarray(wrong).astype(int)
+    return np.tile([10.0, 0.0, 0.0], (len(wrong), 1)), np.asarray(wrong).astype(int)
 
 
 def losses(seed, n, risk):
