@@ -40,16 +40,16 @@ class Step(NamedTuple):
 
 def steps(folder=RESULTS):
     """The way from top to bottom; what is left at its end has no question."""
-    names = ("families", "features", "views", "two_classes", "sample_sizes", "choosing")
-    families, features, views, rare, sizes, maps = (pd.read_csv(folder / f"{name}.csv") for name in names)
+    names = ("families", "intents", "views", "two_classes", "sample_sizes", "choosing")
+    families, intents, views, rare, sizes, maps = (pd.read_csv(folder / f"{name}.csv") for name in names)
     return [
         Step("Is the classifier\ntrained?", "no", "TemperatureScaling\n(skorch_net, cv=5)", NOT_TRAINED),
         Step("Do you have\nthe network and\nits inputs?", "no", "", LOGITS_ALONE),
         Step(
             "Tokens, such as\ntext, that have\nchanged?",
             "yes",
-            'NeuralClampingCalibrator\n(perturbation="norm")',
-            tokens(features),
+            "CalibratorSelector, then\nNeuralClampingCalibrator",
+            tokens(intents),
         ),
         Step("Has the input\nchanged: camera,\nlight, sensor?", "yes", "NeuralClampingCalibrator", shifted(families)),
         Step("Images, and may\na prediction cost\ntwo passes?", "yes", TWO_VIEWS, seen(views)),
@@ -76,10 +76,10 @@ def shifted(results):
 
 
 def tokens(results):
-    """The same of a clamp of features, over the changes that tokens may suffer."""
-    norm = results.query("network == 'digits_tokens' and family == 'norm' and shift not in ('none', 'drawn')")
-    means = beside_temperature(norm).groupby("shift").ratio.mean()
-    return f"tokens that changed in {len(means)} ways:\nNLL × {means.min():.2f} to {means.max():.2f}"
+    """The same of the selector and of clamping, over changes of 500 texts."""
+    changed = results.query("n == 500 and change != 'none'")
+    means = beside_temperature(changed, ["change", "n", "draw"]).groupby("method").ratio.mean()
+    return f"500 texts that changed:\nNLL × {means.selector:.2f}, then {means.clamping:.2f}"
 
 
 def two(results):

@@ -199,6 +199,7 @@ def test_cross_validation_and_pipelines_need_no_routing():
     z, y, table = two_classes()
     frame = table[["site"]].assign(z=z)
     proba = cross_val_predict(CovariateScaling(covariates=["site"]), frame, y, cv=3, method="predict_proba")
+    assert ". Logits are the columns z. " in CovariateScaling(covariates=["site"]).fit(frame, y).summary()
     shared = cross_val_predict(CovariateScaling(), z[:, None], y, cv=3, method="predict_proba")
     assert negative_log_likelihood(y, proba) < negative_log_likelihood(y, shared) - 0.02
 

@@ -300,6 +300,22 @@ def test_of_many_columns_those_that_are_exchanged_are_named():
     assert "columns [3, 41] look like those of [41, 3]" in message
 
 
+def test_frequencies_of_classes_are_those_of_groups_and_of_distinct_samples():
+    logits, y = problem(600, 10, margin=3.0)
+    said = [0, 0, 0]
+    for seed in range(20):
+        q = np.repeat(np.random.default_rng(seed).choice(600, 60, replace=False), 10)
+        noise = np.random.default_rng(seed).normal(scale=0.01, size=(600, 10))
+        # Groups of near-copies, exact ones, and near-copies that are said to be independent.
+        kinds = [(logits[q] + noise, q), (logits[q], None), (logits[q] + noise, np.arange(600))]
+        for k, (X, groups) in enumerate(kinds):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                TemperatureScaling().fit(X, y[q], groups=groups)
+            said[k] += any("frequencies are off" in str(each.message) for each in caught)
+    assert said[0] == said[1] == 0 < said[2]
+
+
 def test_errors_of_a_class_that_is_never_predicted_are_no_near_misses():
     X, y = make_classification(20_000, 20, n_informative=8, weights=[0.99], flip_y=0.002, random_state=0)
     classifier = RidgeClassifier().fit(X[:10_000], y[:10_000])

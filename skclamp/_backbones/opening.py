@@ -21,7 +21,8 @@ from .network import NetworkBackbone, on_device, skorch_logits
 _INSTEAD = (
     "Of weights or a file pass the network, after network.load_state_dict(weights) or from torch.export.load(path)."
     "module(); of a class an instance, of a pipeline its model. Run anything else, such as an ONNX file, yourself, and "
-    "give its logits as X, without an estimator: TemperatureScaling().fit(logits, y)"
+    "give its logits as X, without an estimator: TemperatureScaling().fit(logits, y); or its probabilities, with "
+    'response="probabilities"'
 )
 
 

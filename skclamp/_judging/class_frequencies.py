@@ -41,8 +41,11 @@ class ClassMeans(NamedTuple):
     n_samples: float
 
     @classmethod
-    def of(cls, proba, y_encoded, weight):
-        """The test on probabilities (n, K) of labelled samples, their labels' columns and positive weights."""
+    def of(cls, proba, y_encoded, weight, unit=None):
+        """The test on probabilities (n, K) of labelled samples, their labels' columns and positive weights.
+
+        Samples that share the number of a `unit` tell as much as one.
+        """
         weight = weight / weight.max()
         counts = np.bincount(y_encoded, weight, proba.shape[1])
         seen = counts > 0
@@ -51,10 +54,11 @@ class ClassMeans(NamedTuple):
             proba = proba[:, seen]
             counts = counts[seen]
             proba = proba / np.maximum(proba.sum(1, keepdims=True), np.finfo(float).tiny)
-        squared = weight**2
+        # Each beside all of its unit, with which it may agree entirely.
+        squared = weight * (weight if unit is None else np.bincount(unit, weight)[unit])
         difference = counts - weight @ proba
         n_degrees = max(1, len(counts) - 1)
-        n_samples = float(n_effective(weight))
+        n_samples = float(weight.sum() ** 2 / squared.sum())
         # One sample more of each class: a rare class has no chi-squared distribution.
         if len(counts) > _MAX_CLASSES:
             rough = float(difference**2 @ (1 / (squared @ (proba * (1 - proba)) + 1)))

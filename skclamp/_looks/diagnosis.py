@@ -274,15 +274,16 @@ def look_at_new(logits, outputs):
     return look_for_probabilities(some, outputs, words.NEW_PROBABILITIES, words.NEW_PROBABILITIES_OF_LABELS)
 
 
-def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
+def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend, unit=None):
     """Look for classes that a map, which can't move all of a class, has on average more or less often than labels do.
 
-    `proba` is what the map makes of samples with weight, `nll` its mean NLL; `mend` says what mends it.
+    `proba` is what the map makes of samples with weight, `nll` its mean NLL; `mend` says what mends it. Samples of a
+    unit tell as much as one.
     """
     if len(proba) < MIN_SAMPLES_PER_PARAMETER:
         return []
     proba, y_encoded, weight = proba.cpu().numpy(), y_encoded.cpu().numpy(), weight.cpu().numpy()
-    test = ClassMeans.of(proba, y_encoded, weight)
+    test = ClassMeans.of(proba, y_encoded, weight, None if unit is None else numbered(unit))
     if test.gain <= _MIN_SHARE_OF_NLL[len(classes) > 2] * nll or test.p_value >= _LEVEL_OF_FREQUENCIES:
         return []
     share = np.bincount(y_encoded, weight, proba.shape[1]) / weight.sum()

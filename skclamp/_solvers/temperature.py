@@ -154,7 +154,7 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     if not solution.at_bound:
         return
     temperature = solution.temperature
-    separable = "the data may be separable: hardly a label has a lower logit than another class"
+    separable = "the data may be separable: nearly every label has the highest logit"
     if solution.prior_strength:
         causes = CAUSES_OF_SMALL_T if temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS
         message = f"temperature_ can't be learned from flawless samples ({separable}); "

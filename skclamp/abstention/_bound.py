@@ -56,7 +56,7 @@ def reason_of(bound, answered, doubt, n_distinct, of_samples, *, grouped):
     """
     share = f"{bound.n_answered:,} of {bound.n_samples:,}"
     of_all = 1 - bound.confidence
-    part = f", its part of {of_all:.2g}" if bound.level < of_all else ""
+    part = f", its share of {of_all:.2g}" if bound.level < of_all else ""
     test = f"({bound.test} test, p = {bound.p_value:.2g}, needs at most {bound.level:.2g}{part})"
     aside = (
         "" if grouped or n_distinct == bound.n_samples else f" Equal samples count once: {n_distinct:,} are distinct."

@@ -4,7 +4,7 @@ import copy
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -611,14 +611,15 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         if looks and self._tags.treats_classes_alike:
             maps = "PlattScaling and BetaCalibration" if logits.shape[1] == 2 else "VectorScaling and PlattScaling"
             mend = self._tags.mend_by_class.format(name=type(self).__name__, maps=maps)
-            findings = look_at_frequencies(calibrated.softmax(1), y, weight, samples.classes, after[2], mend)
+            looks = [partial(look_at_frequencies, calibrated.softmax(1), y, weight, samples.classes, after[2], mend)]
             # Maps of more numbers have answers of their own, and zeros of votes are no certainties.
-            alone = type(self.map_) is Temperature and self._label_noise is None and not self.least_probability_
-            # Units take a while to find, and never add to what is clear.
-            if alone and not findings and look_at_label_noise(calibrated, y, weight):
+            if type(self.map_) is Temperature and self._label_noise is None and not self.least_probability_:
+                looks.append(partial(look_at_label_noise, calibrated, y, weight))
+            found = next((look for look in looks if look()), None)
+            if found is not None:
+                # Units take a while to find, and never add to what is clear.
                 unit = samples.unit
-                findings = look_at_label_noise(calibrated, y, weight, unit if unit is None else unit[drawn])
-            tell(findings)
+                tell(found(unit=unit if unit is None else unit[drawn]))
         return Scores(before, after, len(drawn) / n_counted, held_out)
 
     def _judge_parts(self, parts, rows, losses=None, held_out=False):

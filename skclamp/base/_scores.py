@@ -9,7 +9,7 @@ from .._utils.encoding import register
 
 # A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
 # more than so many logits would need memory.
-_FEW_LOGITS = 1 << 14
+_FEW_LOGITS = 1 << 17
 _FEW_ROWS = 256
 _PART = 16
 _MOST_LOGITS = 1 << 20
@@ -54,7 +54,7 @@ class Scores(NamedTuple):
         sentence = f"in sample {', '.join(parts)}"
         if self.out_of_fold is not None:
             sentence = f"NLL {self.out_of_fold:.4g} {held_out}; {sentence}"
-        on = f" (of {self.share:.1%} of the samples, drawn)" if self.share < 1 else ""
+        on = f" (on a random {self.share:.0%} of the samples)" if self.share < 1 else ""
         return f"{sentence[0].upper()}{sentence[1:]}{on}."
 
 

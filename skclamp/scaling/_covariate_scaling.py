@@ -312,6 +312,9 @@ class CovariateScaling(BaseCalibrator):
         params = dict(params)
         inputs, beside = self._parted(X, params.pop("covariates", None), self.covariates)
         columns = columns_of(beside["covariates"])
+        self._logit_names = []
+        if self.estimator is None and self.covariates is not None and hasattr(X, "columns"):
+            self._logit_names = [name for name in X.columns if name not in columns]
         if columns and ranks is not ALONE:
             raise ValueError(f"covariates must be None where samples are sharded; got {list(columns)}")
         samples = super()._samples_of(inputs, y, sample_weight, params, ranks)
@@ -522,6 +525,8 @@ class CovariateScaling(BaseCalibrator):
 
     def _sentences(self):
         yield from super()._sentences()
+        if names := getattr(self, "_logit_names", []):
+            yield f"Logits are the columns {', '.join(map(str, names))}."
         if not self.kept_:
             few = getattr(self, "_n_units", _FEWEST_UNITS) < _FEWEST_UNITS
             why = f", since {self._n_units} independent samples or groups are fewer than {_FEWEST_UNITS}" if few else ""
