@@ -78,6 +78,7 @@ def test_labels_of_one_class_are_refused():
     assert "the labelled samples are all of one class" in fitted.verdict_.reason
 
 
+@pytest.mark.filterwarnings("ignore:X holds .* on another scale than in fit:skclamp.exceptions.CalibrationSetWarning")
 def test_a_temperature_at_its_bound_is_refused():
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=300)
