@@ -23,8 +23,8 @@ _FAR_BEYOND = 10.0
 _PART_BEYOND = 0.2
 # Where a fit had nothing below 0, so large a part is, by more than so much of the largest: noise does less.
 _BELOW_ZERO = 0.2
-# By which factor half of so many samples have larger root mean squares than any of the fit.
-_MIN_SAMPLES, _BEYOND_ALL = 5, 2.0
+# By which factor half of so many samples have larger root mean squares than any of the fit, if it had so many.
+_MIN_SAMPLES, _BEYOND_ALL, _MIN_OF_FIT = 5, 2.0, 20
 _PART_BELOW = 0.3
 
 
@@ -39,7 +39,7 @@ class Scale(NamedTuple):
     usual : float
         What the largest entry of nearly all samples exceeds, by its magnitude.
     root_mean_square : float
-        The largest of all samples.
+        The largest of all samples; infinity where these are few.
     """
 
     low: float
@@ -73,6 +73,8 @@ def scale_of(sizes):
     told = torch.cat([bounds, *magnitudes]).cpu().double().numpy()
     low, high, root = told[:3].tolist()
     largest = told[3:]
+    if len(largest) < _MIN_OF_FIT:
+        root = float("inf")
     return Scale(low, high, float(np.quantile(largest[largest > 0], _UNUSUAL)), root) if largest.any() else None
 
 

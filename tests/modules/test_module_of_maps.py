@@ -103,10 +103,10 @@ def test_a_temperature_folds_into_the_network():
     np.testing.assert_allclose(proba_of(folded, X), calibrator.predict_proba(X), atol=1e-6)
 
 
-def test_a_forest_has_none_and_is_told_which_classifiers_do():
+def test_a_forest_has_none_and_is_told_what_to_do():
     calibrator = TemperatureScaling(RandomForestClassifier(5, random_state=0).fit(X, Y)).fit(X, Y)
     assert not hasattr(calibrator, "module_")
-    with pytest.raises(AttributeError, match=r"a classifier that skclamp.modules.as_module makes .* got RandomForest"):
+    with pytest.raises(AttributeError, match=r"skclamp.modules.as_module makes no network of RandomForest"):
         calibrator.module_  # noqa: B018
 
 
