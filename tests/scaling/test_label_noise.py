@@ -155,7 +155,7 @@ def test_what_rates_go_beside():
 
 
 def test_wrong_labels_are_told():
-    with pytest.warns(CalibrationWarning, match="labels may be wrong, or the network's confident mistakes"):
+    with pytest.warns(CalibrationWarning, match="labels may be wrong, or confident mistakes"):
         TemperatureScaling().fit(*drawn(rate=0.1)[:2])
     for calibrator, rate in [(TemperatureScaling(), 0.0), (TemperatureScaling(label_noise="auto"), 0.1)]:
         with warnings.catch_warnings():

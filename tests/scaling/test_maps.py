@@ -263,6 +263,7 @@ def test_the_quadratic_is_at_the_penalised_optimum(weighted):
     np.testing.assert_allclose(np.diff(fitted.predict_log_proba(new))[:, 0], expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:X holds .* on another scale than in fit:skclamp.exceptions.CalibrationSetWarning")
 @pytest.mark.parametrize("curvature", [-1.0, -0.3, 0.15, 0.5])
 def test_the_quadratic_never_turns_over(curvature):
     """The free one has its extremum among these samples, or not far from them."""
