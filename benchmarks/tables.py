@@ -64,7 +64,7 @@ text (Hugging Face) | CalibratorSelector(model).fit(loader) | text | intents
 answers of a language model | CovariateScaling(covariates=["category"]).fit(frame, y) | language_models | covariates
 boxes of a detector | CovariateScaling(covariates=["class", "size"], response="probabilities")\
 .fit(boxes, y, groups=image) | boxes | covariates
-a class at each pixel | NeuralClampingCalibrator(net).fit(X, y, groups=frame) | dense | street_scenes
+a class at each pixel | NeuralClampingCalibrator(net).fit(X, y, groups=number) | dense | street_scenes
 a table whose sensors drift | CalibratorSelector(classifier).fit(table, y) | input_shift | drift
 many classes | IntraOrderPreservingCalibration(net).fit(X, y) | choosing | choosing
 other class frequencies, no labels | PriorShiftCorrection(net).fit(X, y).adapt(X_new) | class_frequencies | prior_shift

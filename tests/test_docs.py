@@ -268,7 +268,7 @@ def readers(after_readme):
     names["boxes"] = probabilities.assign(**{"class": np.arange(len(y)) % 3 < 2, "size": X.mean(axis=(1, 2, 3))})
     names["image"] = np.arange(len(y)) // 2
     names["classifier"] = LogisticRegression(max_iter=1000).fit(names["table"], y)
-    names["scene"] = np.arange(len(y))
+    names["number"] = np.arange(len(y))
     names["calibrator"] = skclamp.NeuralClampingCalibrator(net, random_state=0).fit(X, y)
     return names
 
@@ -293,7 +293,7 @@ def test_what_the_readme_tells_each_reader_to_write(code, readers, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     # In a table of CSV.
     assert f"`{code}`".replace('"', '""') in INDEX
-    names = of_pixels(readers) if "scene" in code else dict(readers)
+    names = of_pixels(readers) if "groups=number" in code else dict(readers)
     eval(compile(code, "README.md", "eval"), names)
 
 
