@@ -7,6 +7,7 @@ from scipy.special import digamma
 
 from ._binning import ratios
 from ._metric import FACTS, Facts, of_outputs, split_rows
+from ._resampling import QuickMetric
 
 # Of the greatest weight: less is no sample of its own.
 _LEAST_WEIGHT = np.finfo(float).eps
@@ -103,13 +104,17 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
     answered = weights[weighs].cumsum()
     risks = errors[weighs].cumsum() / answered
     n_wrong = errors.sum()
+
+    def area(weights, risks):
+        return float(_areas(weights[None], risks[None], masses[None])[0])
+
     return RiskCoverageCurve(
         answered / answered[-1],
         risks,
         thresholds[weighs],
-        _area(weights, ratios(errors, weights), masses),
+        area(weights, ratios(errors, weights)),
         float(risks[-1]),
-        _area(np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, 1.0]), masses),
+        area(np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, 1.0])),
     )
 
 
@@ -173,18 +178,36 @@ def area_under_risk_coverage(y_true, y_proba):
     return risk_coverage_curve(y_true, y_proba).area
 
 
-def _area(weights, risks, masses):
-    """Area from the weights of groups and the risk in each.
+def _areas(weights, risks, masses):
+    """Area of each row, from the weights of groups and the risk in each.
 
     A wrong answer at place p of n counts at the coverages p/n, ..., 1: with H(n) - H(p - 1), of which the mean over
     the places of its group is a difference of `left`. `masses` are those of the single samples.
     """
-    least = max(masses[masses > 0].min(), _LEAST_WEIGHT * masses.max())
-    reached = (weights / least).cumsum()
-    n = reached[-1]
-    left = reached * (digamma(n + 1) - digamma(reached + 1) + 1)
+    positive = np.where(masses > 0, masses, np.inf)
+    least = np.maximum(positive.min(1), _LEAST_WEIGHT * masses.max(1))
+    reached = (weights / least[:, None]).cumsum(1)
+    n = reached[:, -1:]
     falls = -np.diff(risks, append=0)
-    return float((left @ falls / n).clip(0, 1))
+    # Most neighbours have one risk, and harmonic numbers take the time.
+    row, place = falls.nonzero()
+    ahead = reached[row, place]
+    left = ahead * (digamma(n[row, 0] + 1) - digamma(ahead + 1) + 1)
+    return (np.bincount(row, left * falls[row, place], len(n)) / n[:, 0]).clip(0, 1)
 
 
-FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=None, is_error=False)
+def _resampled(value, y_encoded, proba, **_):
+    kept = np.flatnonzero(proba.masses)
+    group = proba.ties[1][kept]
+    order = group.argsort(kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    wrong = proba.top_label[1][kept] != y_encoded[kept]
+
+    def areas(masses):
+        weights, errors = (np.add.reduceat(part[:, order], starts, axis=1) for part in (masses, masses * wrong))
+        return _areas(weights, ratios(errors, weights), masses)
+
+    return QuickMetric(value, areas, proba)
+
+
+FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=_resampled, is_error=False)
