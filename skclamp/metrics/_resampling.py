@@ -110,15 +110,21 @@ class AnyMetric:
 
 
 class QuickMetric(AnyMetric):
-    """The same by a function that is given a row of weights for each of many resamples, of the rows that have some."""
+    """The same by a function that is given a row of weights for each of many resamples.
+
+    They are those of the rows `kept`, in their order; without it, of all that have some.
+    """
+
+    def __init__(self, value, of_weight, proba, kept=None):
+        super().__init__(value, of_weight, proba)
+        self._kept = np.flatnonzero(proba.masses) if kept is None else kept
 
     def sums(self, counts):
         """Value of each resample already."""
-        proba = self._proba
-        kept = np.flatnonzero(proba.masses)
+        unit, masses = self._proba.unit[self._kept], self._proba.masses[self._kept]
         # Few enough at a time to stay in a processor's cache.
-        blocks = np.array_split(counts, min(len(counts), 1 + len(counts) * len(kept) // _N_CACHED))
-        return np.concatenate([self._of_weight(block[:, proba.unit[kept]] * proba.masses[kept]) for block in blocks])
+        blocks = np.array_split(counts, min(len(counts), 1 + len(counts) * len(unit) // _N_CACHED))
+        return np.concatenate([self._of_weight(block[:, unit] * masses) for block in blocks])
 
 
 class ErrorOfPairs:

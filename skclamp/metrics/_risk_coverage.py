@@ -198,16 +198,18 @@ def _areas(weights, risks, masses):
 
 def _resampled(value, y_encoded, proba, **_):
     kept = np.flatnonzero(proba.masses)
-    group = proba.ties[1][kept]
-    order = group.argsort(kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    kept = kept[proba.ties[1][kept].argsort(kind="stable")]
     wrong = proba.top_label[1][kept] != y_encoded[kept]
+    _, first, group = np.unique(proba.ties[1][kept], return_index=True, return_inverse=True)
+    share = np.bincount(group, wrong) / np.bincount(group)
+    # Groups in a row that are all right, or all wrong, have one risk whatever their weights.
+    starts = first[(np.diff(share, prepend=-1) != 0) | ((share > 0) & (share < 1))]
 
     def areas(masses):
-        weights, errors = (np.add.reduceat(part[:, order], starts, axis=1) for part in (masses, masses * wrong))
+        weights, errors = (np.add.reduceat(part, starts, axis=1) for part in (masses, masses * wrong))
         return _areas(weights, ratios(errors, weights), masses)
 
-    return QuickMetric(value, areas, proba)
+    return QuickMetric(value, areas, proba, kept)
 
 
 FACTS[area_under_risk_coverage] = Facts(of_event=False, resampled=_resampled, is_error=False)
