@@ -195,6 +195,8 @@ def tensor_of(values, name):
     array = as_numbers(to_numpy(values, name))
     if array.dtype.kind not in "biuf":
         found = _text_in(array, values, "leave the column out, or give numbers in its place")
+        if name == "X" and not found and array.size and isinstance(array.flat[0], str):
+            found = ": tokenise texts first"
         raise TypeError(f"{name} must be numeric and real; got dtype {array.dtype}{found}")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         array = array.astype(float)

@@ -397,6 +397,13 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         alone = samples.shard.ranks is ALONE
         self._like_probabilities = self._look_for_probabilities(samples, checks)
         checks = checks and alone
+        inner = self._frozen_part()
+        # What it has learned from them doesn't hold for others.
+        if checks and isinstance(inner, BaseCalibrator):
+            counted = samples.weight.numpy() > 0
+            if share := inner._share_seen(samples.prints, counted):
+                found = words.SAMPLES_SEEN.format(name=type(inner).__name__, share=share)
+                note(f"{found}, on which it does better than on others: give fit other samples", CalibrationSetWarning)
         looked = None
         # A perturbation goes by what is seen, even where nobody is told.
         if checks or (tags.reads_again and alone):

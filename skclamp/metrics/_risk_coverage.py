@@ -200,7 +200,7 @@ def _resampled(value, y_encoded, proba, **_):
     kept = np.flatnonzero(proba.masses)
     kept = kept[proba.ties[1][kept].argsort(kind="stable")]
     wrong = proba.top_label[1][kept] != y_encoded[kept]
-    _, first, group = np.unique(proba.ties[1][kept], return_index=True, return_inverse=True)
+    first, group = np.unique(proba.ties[1][kept], return_index=True, return_inverse=True)[1:]
     share = np.bincount(group, wrong) / np.bincount(group)
     # Groups in a row that are all right, or all wrong, have one risk whatever their weights.
     starts = first[(np.diff(share, prepend=-1) != 0) | ((share > 0) & (share < 1))]

@@ -299,9 +299,11 @@ def logits_from(scores, response, *, n_samples, outputs="softmax"):
     if scores.ndim > 2:
         scores = as_rows(scores)
     if not scores.ndim or scores.shape[0] != n_samples:
+        looks_single = scores.ndim == 2 and len(scores) == 1 and n_samples <= 4
+        single = ": X[None] makes a batch of a single image" if looks_single else ""
         raise ValueError(
             f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes), or scores at "
-            f"each place, ({n_samples}, n_classes, *places); got shape {tuple(scores.shape)}"
+            f"each place, ({n_samples}, n_classes, *places); got shape {tuple(scores.shape)}{single}"
         )
     if outputs == "sigmoid" and scores.ndim >= 2:
         return scores if response == "logits" else log_of(scores) - log_of(1 - scores)

@@ -357,7 +357,9 @@ class CalibratorComparison:
             f"tied: not told from the best by its NLL (paired losses, Tukey's range test, {self.alpha:g}). "
             "d2: share of the NLL, or Brier score, of the test set's class frequencies that is saved. "
             "floor: ECE of perfectly calibrated probabilities like these, mean and 95 % quantile. AURC: area under the "
-            "curve of risk over coverage, the mean share of errors among the most confident answers. Times of output "
+            "curve of risk over coverage, the mean share of errors among the most confident answers. auroc: how well "
+            "confidence tells right answers from wrong ones. aece: ECE of bins of equally many samples. sce: mean ECE "
+            "of the classes. Times of output "
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
         if self._about["areLabels"]:
