@@ -507,7 +507,7 @@ def test_left_out_or_given_twice():
 
 
 def test_dense_outputs_are_refused_by_name():
-    with pytest.raises(ValueError, match="which CovariateScaling takes none of"):
+    with pytest.raises(ValueError, match="which CovariateScaling doesn't take"):
         CovariateScaling().fit(np.zeros((4, 2, 3, 3)), np.zeros((4, 3, 3), dtype=int))
 
 

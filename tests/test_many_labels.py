@@ -188,13 +188,13 @@ def test_labels_in_any_form_are_the_same(calibrator):
 
 @pytest.mark.parametrize("calibrator", REFUSING, ids=repr)
 def test_maps_of_classes_refuse_by_name(calibrator):
-    with pytest.raises(ValueError, match=f"several labels .*, which {type(calibrator).__name__} takes none of"):
+    with pytest.raises(ValueError, match=f"several labels .*, which {type(calibrator).__name__} doesn't take"):
         calibrator.fit(*problem())
 
 
 def test_a_correction_of_class_frequencies_refuses():
     Z, Y = problem()
-    with pytest.raises(ValueError, match="exclude each other, which PriorShiftCorrection takes none of"):
+    with pytest.raises(ValueError, match="exclude each other, which PriorShiftCorrection doesn't take"):
         PriorShiftCorrection(PlattScaling().fit(Z, Y)).fit(Z, Y)
 
 

@@ -90,13 +90,14 @@ class Reason(Enum):
     # Doubts about new class frequencies.
     FLAWED_PROBABILITIES = "{about}"
     INPUTS_CHANGED = "the inputs have changed too, since no mixture of the classes looks like these (p = {value:.2g})"
-    FEW_UNLABELLED = "too few samples to tell other inputs: {value:,} unlabelled samples (needs {needed})"
+    FEW_UNLABELLED = "too few samples to tell a change of the inputs: {value:,} unlabelled samples (needs {needed})"
     FEW_LABELLED = (
-        "too few samples to tell other inputs: {value:,} labelled samples (needs {needed:,} for {about:,} classes)"
+        "too few samples to tell a change of the inputs: {value:,} labelled samples (needs {needed:,} for {about:,} "
+        "classes)"
     )
     FEW_OF_FREQUENT_CLASSES = (
-        "too few samples to tell other inputs: labelled samples of the classes that are frequent now, which say as "
-        "much as {value:.0f} (needs {needed})"
+        "too few samples to tell a change of the inputs: labelled samples of the classes that are frequent now, which "
+        "say as much as {value:.0f} (needs {needed})"
     )
     CHANCE_FREQUENCIES = "chance alone may do as much (p = {value:.2g}, needs below {needed:g})"
     INPUTS_MAY_HAVE_CHANGED = (

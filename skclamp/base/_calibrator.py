@@ -373,11 +373,11 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         rule = "y must be one label a sample"
         if outputs.is_dense and not self._tags.takes_places:
             raise ValueError(
-                f"{rule}; got a class at each place of a sample, which {name} takes none of. Give some places as rows"
+                f"{rule}; got a class at each place of a sample, which {name} doesn't take. Give some places as rows"
             )
         if outputs.n_labels and self._tags.map_of_labels is None:
             raise ValueError(
-                f"{rule}; got several labels that don't exclude each other, which {name} takes none of. PlattScaling, "
+                f"{rule}; got several labels that don't exclude each other, which {name} doesn't take. PlattScaling, "
                 "BetaCalibration, TemperatureScaling and the nonparametric calibrators do"
             )
         if outputs != SOFTMAX and ranks is not ALONE:
@@ -397,13 +397,6 @@ class BaseCalibrator(CallbackSupportMixin, ClassifierMixin, AroundEstimator):
         alone = samples.shard.ranks is ALONE
         self._like_probabilities = self._look_for_probabilities(samples, checks)
         checks = checks and alone
-        inner = self._frozen_part()
-        # What it has learned from them doesn't hold for others.
-        if checks and isinstance(inner, BaseCalibrator):
-            counted = samples.weight.numpy() > 0
-            if share := inner._share_seen(samples.prints, counted):
-                found = words.SAMPLES_SEEN.format(name=type(inner).__name__, share=share)
-                note(f"{found}, on which it does better than on others: give fit other samples", CalibrationSetWarning)
         looked = None
         # A perturbation goes by what is seen, even where nobody is told.
         if checks or (tags.reads_again and alone):

@@ -346,7 +346,7 @@ class CalibrationMonitor(Watch):
                 f"Some labels had a probability of at most {MIN_PROBABILITY:.2g}, which counts as that. If it was 0, "
                 "no T undoes it."
             )
-        won = f"to {self.temperature_:.3g}, would win {self.gain_:.2g} nats a {each}"
+        won = f"to {self.temperature_:.3g}, would win {round(self.gain_, 6):.2g} nats a {each}"
         if evidence.since is None:
             yield f"A refit of T, {won}."
             return

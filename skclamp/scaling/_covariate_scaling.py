@@ -15,16 +15,19 @@ from torch.nn.functional import logsigmoid
 from .._backbones.samples import Samples
 from .._judging.paired import numbered, of_groups, student_below_zero
 from .._judging.splits import folds_of_rows
+from .._looks import words
 from .._solvers import covariate_terms
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import absent_among, at_least_single
 from .._utils.docstrings import with_shared_docs
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices
+from .._utils.warnings import note
 from ..base import BaseCalibrator, Map
 from ..base._map import refuse_absent
 from ..base._tags import MapTags
 from ..distributed import ALONE
+from ..exceptions import CalibrationSetWarning
 from ..modules._frozen import evaluating
 from ._covariates import Column, check_lengths, columns_of, encoded, learned_columns, split
 
@@ -315,6 +318,7 @@ class CovariateScaling(BaseCalibrator):
         if columns and ranks is not ALONE:
             raise ValueError(f"covariates must be None where samples are sharded; got {list(columns)}")
         samples = super()._samples_of(inputs, y, sample_weight, params, ranks)
+        self._look_for_samples_seen(samples)
         # Whoever is given X later sees the covariates that are in it.
         return replace(samples, beside=columns) if self.covariates is None else samples.among(X, columns)
 
@@ -330,6 +334,17 @@ class CovariateScaling(BaseCalibrator):
         chosen = self._names if chosen is None else chosen
         inputs, columns = split(X, chosen, self._frozen_part(), type(self).__name__)
         return inputs, {"covariates": columns}
+
+    def _look_for_samples_seen(self, samples):
+        """Tell of samples that fitted the calibrator inside, whose gain is then no more than a repetition."""
+        inner = self._frozen_part()
+        counted = samples.weight.numpy() > 0
+        if isinstance(inner, BaseCalibrator) and (share := inner._share_seen(samples.prints, counted)):
+            note(
+                f"{words.SAMPLES_SEEN.format(name=type(inner).__name__, share=share)}, on which it does better than on "
+                "others: give fit other samples",
+                CalibrationSetWarning,
+            )
 
     def _fit(self, samples, looked):
         columns = samples.beside

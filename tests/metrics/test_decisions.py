@@ -231,8 +231,7 @@ def test_bad_options(metric, options, what):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("slope", [1.0, 0.7])
-@pytest.mark.parametrize("n_samples", [200, 2000])
+@pytest.mark.parametrize(("n_samples", "slope"), [(200, 1.0), (2000, 0.7)])
 def test_intervals_cover(n_samples, slope):
     """Truth in closed form: the slope; and the benefit and the cost, of all quantiles of the log-odds."""
     log_odds = norm.ppf((np.arange(100_000) + 0.5) / 100_000, scale=1.5)

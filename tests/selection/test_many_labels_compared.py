@@ -161,7 +161,7 @@ class TestMistakes:
         Y_test[:, 2] = np.nan
         with pytest.raises(ValueError, match=r"y_test must know each label of some sample; got NaN alone for \[2\]"):
             compared(Z_cal, Y_cal, Z_test, Y_test)
-        with pytest.raises(ValueError, match="which VectorScaling takes none of"):
+        with pytest.raises(ValueError, match="which VectorScaling doesn't take"):
             compared(*halves(), [VectorScaling()])
 
     def test_the_calibration_set_for_a_test_set_is_told(self):
