@@ -253,6 +253,16 @@ def test_labels_that_come_together_are_told_apart():
         PlattScaling().fit(logits, y[:, [1, 2, 3, 4, 0]].astype(float))
 
 
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_labels_among_the_logits_are_told(n_classes):
+    """As when they stay in a frame: of two classes one column of log-odds and the labels look like two logits."""
+    logits, y = problem(200, n_classes)
+    scores = logits[:, 1:] - logits[:, :1] if n_classes == 2 else logits
+    messages = told(TemperatureScaling(), np.c_[scores, y], y)
+    column = scores.shape[1]
+    assert f"column {column} of what is taken for logits equals y: leave the labels out of X" in " ".join(messages)
+
+
 @pytest.mark.parametrize("n_classes", [2, 10])
 def test_percentages_are_told(n_classes):
     logits, y = problem(200, n_classes)

@@ -95,7 +95,7 @@ def check_probabilistic(estimator, outputs="softmax", takes_places=False):
         what = "None" if estimator is None else f"a network alone, {type(estimator).__name__}"
         raise TypeError(
             f"estimator must be a classifier; got {what}: give a fitted calibrator, such as "
-            "TemperatureScaling(network).fit(X, y)"
+            "TemperatureScaling(network).fit(X, y), or TemperatureScaling() for logits"
         )
     check_classifier(estimator)
     _check_of(estimator, outputs, takes_places)

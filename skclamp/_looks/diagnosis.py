@@ -97,6 +97,10 @@ def diagnose(samples, *, fitted):
     if len(labels) > 1 and not np.ptp(labels):
         message = words.ONE_CLASS.format(name=classes.tolist()[labels[0]], n_classes=len(classes))
         findings.append(Finding(message, explains=True))
+    same = (rows.logits == rows.y[:, None]).all(0)
+    if len(labels) >= MIN_SAMPLES_PER_PARAMETER and np.ptp(labels) and same.any():
+        message = words.LABELS_AMONG.format(column=int(same.nonzero()[0]))
+        return [*findings, Finding(message, explains=True)], None
     # Folds are fitted without what they calibrate on.
     if fitted:
         findings += look_for_errors(*rows[:3])

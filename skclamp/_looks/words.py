@@ -202,6 +202,7 @@ GUESSES = (
 )
 
 
+LABELS_AMONG = "column {column} of what is taken for logits equals y: leave the labels out of X"
 ROUNDED = (
     "what is taken for logits lies between 0 and 1, in rows that sum to 1 but for rounding: if it is probabilities, "
     'give X / X.sum(1, keepdims=True) and say response="probabilities"; if not, response="logits"'

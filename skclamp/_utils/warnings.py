@@ -13,7 +13,7 @@ from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _NOT_CALLERS = _PACKAGE, contextlib.__file__
 _SCALE = "X is on another scale than what trained the network"
-_ORDER = "the labels are in another order than the columns (pass classes=...)"
+_ORDER = "y is in another order than X, or than the columns (pass classes=...)"
 _PROBABILITIES = 'what is taken for logits is probabilities (response="probabilities")'
 _TRAINING = "the samples trained the network"
 _FEW = "there are too few samples"

@@ -375,11 +375,11 @@ class CalibrationMonitor(Watch):
         n_since = max(1, self.n_samples_ - self.refit_from_)
         more = gain_of_frequencies(evidence.totals - evidence.before) - n_since * self.gain_
         if more < -math.log(self._rules["alpha"]):
-            yield "Bets on class frequencies have won no more than T alone would; other changes aren't tested."
+            yield "Other class frequencies would explain no more than T alone; other changes aren't tested."
         else:
             whose, several = ("label", "labels") if self._outputs.n_labels else ("class", "the classes")
             yield (
-                f"T alone would not do: {several} have other frequencies than predicted, and bets on them have won "
+                f"T alone would not do: {several} have other frequencies than predicted, which would win "
                 f"{more / n_since:.2g} nats a {each} more. A map with an offset per {whose}, such as {self._map}, "
                 "takes that in."
             )

@@ -181,8 +181,8 @@ class Watch(AroundEstimator):
         >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
         Alarm after 155 of 1,000 labels: the p value is 1.6e-32, alpha 0.01. The probabilities were never true, or
         changed before labels could tell: the classifier has been over-confident from the first label on. A refit of T
-        on all of them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone
-        would; other changes aren't tested.
+        on all of them, to 1.9, would win 0.11 nats a label. Other class frequencies would explain no more than T
+        alone; other changes aren't tested.
         """
         check_is_fitted(self, msg=UNSEEN)
         return " ".join(self._sentences())
