@@ -186,6 +186,7 @@ def test_columns_of_x_and_a_table_beside_are_alike():
         (pl.from_pandas(frame).with_columns(pl.col("site").cast(pl.Categorical)), ["site", "age"]),
         (frame, lambda X: ["site", "age"]),
         (frame.to_numpy(), [0, 1]),
+        (frame.to_numpy().tolist(), [0, 1]),
     ]:
         found = CovariateScaling(covariates=covariates).fit(X, y).predict_proba(X)
         np.testing.assert_allclose(found, expected, atol=1e-9)

@@ -22,6 +22,8 @@ _MAX_STEPS = 100
 _MAX_GROUPS = 256
 _TOLERANCE = 1e-10
 _ROUNDING = 1e-12
+# Of the mean curvature, far below what any data have, and above the rounding of a singular one.
+_RIDGE = 1e-10
 
 
 @of_outputs
@@ -386,6 +388,8 @@ def _newton(came_true, powers, weights, start):
     loss, proba = judged(theta)
     for _ in range(_MAX_STEPS):
         curvature = (weights * proba * (1 - proba)) @ powers.T
+        # Where all weight lies far from even odds nothing curves, and the step is along the gradient.
+        curvature[:, [0, 2]] += _RIDGE * weights.sum(1, keepdims=True)
         gradient = (weights * (proba - came_true)) @ powers[:2].T
         step = np.linalg.solve(curvature[:, [[0, 1], [1, 2]]], gradient[..., None])[..., 0]
         if abs(step).max() <= _TOLERANCE:
@@ -474,9 +478,8 @@ def _resampled_slopes(value, y_encoded, proba, **_):
 
 def _resampled_benefits(value, y_encoded, proba, *, threshold, **_):
     """Form of the net benefit, a mean."""
-    came_true, likely, _ = _events(y_encoded, proba, as_log_odds=False)
-    benefits = _benefits(came_true, likely, threshold)
-    return QuickMetric(value, lambda weights: weights @ benefits / weights.sum(1), proba)
+    benefits = _benefits(y_encoded, proba.values[:, 1], threshold)
+    return MeanScore(value, benefits - value, proba.masses, proba.unit)
 
 
 def _mean_cost(value, y_encoded, proba, *, costs, **_):

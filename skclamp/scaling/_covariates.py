@@ -93,7 +93,8 @@ def _split_entries(entries, covariates):
 def _split_table(X, covariates, estimator):
     is_frame = hasattr(X, "columns")
     if not is_frame and not isinstance(X, torch.Tensor):
-        X = np.asarray(X)
+        # Text would make text of the numbers beside it.
+        X = X if isinstance(X, np.ndarray) else np.asarray(X, dtype=object)
     if len(X.shape) != 2:
         raise ValueError(
             f"X must have columns where covariates are among them; got shape {tuple(X.shape)}. Give fit covariates="

@@ -126,3 +126,12 @@ def test_scores_say_what_is_wrong(X, error, message):
 def test_distributions_are_told_to_the_precision_of_their_dtype(dtype):
     rows = torch.softmax(torch.randn(50, 1000, generator=torch.Generator().manual_seed(0)), 1).to(dtype)
     TemperatureScaling(response="probabilities", classes=range(1000)).fit(rows, np.arange(50))
+
+
+def test_parameters_are_as_unchecked_as_scikit_learns():
+    logits, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
+    calibrator = TemperatureScaling(cv="five")
+    with pytest.raises(ValueError, match="The 'cv' parameter of TemperatureScaling"):
+        calibrator.fit(logits, y)
+    with config_context(skip_parameter_validation=True):
+        assert calibrator.fit(logits, y).temperature_ > 0

@@ -141,6 +141,21 @@ def test_slope_of_separable_events_is_nan():
         assert np.isnan(calibration_slope([0, 0, 1, 1], [0.1, 0.2, 0.7, 0.9]))
 
 
+@pytest.mark.parametrize("seed", [169, 170, 172])
+def test_replicates_of_uneven_weights_have_slopes(seed):
+    """Events that are told apart but for a few mistakes: where these weigh little, nothing curves at the start."""
+    rng = np.random.default_rng(seed)
+    log_odds = 10 * rng.normal(size=100)
+    y = ((log_odds > 0) ^ (rng.random(100) < 0.05)).astype(int)
+    weight = rng.exponential(size=100) ** 3
+    regression = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky").fit(log_odds[:, None], y, weight)
+    found = bootstrap_interval(
+        calibration_slope, y, expit(log_odds), sample_weight=weight, n_resamples=100, random_state=0
+    )
+    assert found.value == pytest.approx(regression.coef_[0, 0], rel=1e-4)
+    assert found.low < found.value < found.high
+
+
 def test_replicates_without_a_slope_lie_beyond_both_ends():
     """Of two events that nearly are told apart many replicates have no slope: any may be the true one."""
     y = np.r_[np.zeros(18), 1, 0, 1].astype(int)
