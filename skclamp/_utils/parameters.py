@@ -52,7 +52,7 @@ def is_splitter(value):
 
 
 def check_parameters(constraints, params, owner):
-    """Raise scikit-learn's error unless each parameter satisfies one of its constraints, or its configuration skips it."""
+    """Raise scikit-learn's error unless each parameter satisfies a constraint, or the configuration skips that."""
     if get_config()["skip_parameter_validation"]:
         return
     validate_parameter_constraints(constraints, params, caller_name=owner)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from skorch import NeuralNetClassifier
 from torch import nn
