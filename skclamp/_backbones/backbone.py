@@ -209,7 +209,7 @@ def check_probabilities(scores, name="X", dtype=None, outputs="softmax"):
             "rows that each sum to 1, as those of classes do"
         )
     if several and outputs == "softmax":
-        check_probability_rows(scores, name, dtype and row_sum_tolerance(torch.finfo(dtype).eps))
+        check_probability_rows(scores, name, row_sum_tolerance(dtype or scores.dtype))
     else:
         check_unit_interval(scores, name)
 

@@ -246,7 +246,7 @@ def _is_softmax_but_for_a_constant(logits):
     """Return True where logits are probabilities but for a constant in each row, and far from equal."""
     least = (logits.mean(1) - logits.amin(1)).max() * logits.shape[1]
     # Of probabilities, one is small somewhere; where all logits are as good as equal, it is their scale that is odd.
-    return bool(_FAR_FROM_EQUAL <= least <= 1 + row_sum_tolerance(torch.finfo(logits.dtype).eps))
+    return bool(_FAR_FROM_EQUAL <= least <= 1 + row_sum_tolerance(logits.dtype))
 
 
 def _are_probabilities(logits, total=1):
@@ -254,7 +254,7 @@ def _are_probabilities(logits, total=1):
     # The first row tells nearly always.
     if logits[0].min() < 0 or logits.min() < 0:
         return False
-    return bool((logits.sum(1) - total).abs().max() <= total * row_sum_tolerance(torch.finfo(logits.dtype).eps))
+    return bool((logits.sum(1) - total).abs().max() <= total * row_sum_tolerance(logits.dtype))
 
 
 def look_for_probabilities(logits, outputs, of_classes=words.PROBABILITIES, of_labels=words.PROBABILITIES_OF_LABELS):

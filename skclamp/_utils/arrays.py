@@ -245,9 +245,9 @@ def rows_of_places(scores):
     return scores.reshape(*scores.shape[:2], -1).swapaxes(1, 2).reshape(-1, scores.shape[1])
 
 
-def row_sum_tolerance(eps):
+def row_sum_tolerance(dtype):
     """Largest difference of a row's sum from 1; float32 and float64 rows may have been half precision once."""
-    return max(1e-3, 4 * eps)
+    return max(1e-3, 4 * torch.finfo(dtype).eps)
 
 
 def check_unit_interval(probabilities, name, tolerance=1e-6, below=1e-6):
@@ -266,20 +266,24 @@ def check_unit_interval(probabilities, name, tolerance=1e-6, below=1e-6):
         )
 
 
-def check_probability_rows(probabilities, name, tolerance, below=1e-6):
-    """Raise unless every row of a tensor of shape (n, K) is a distribution, to a tolerance or the dtype's precision.
+def are_distributions(rows, tolerance):
+    """Whether each row of a tensor, or of an array, is a distribution.
 
     Two reads: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
     """
-    if tolerance is None:
-        tolerance = row_sum_tolerance(torch.finfo(probabilities.dtype).eps)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(rows.min() >= 0 and abs(rows.sum(1) - 1).max() <= tolerance)
+
+
+def check_probability_rows(probabilities, name, tolerance, below=1e-6):
+    """Raise unless every row of a tensor of shape (n, K) is a distribution, to a tolerance."""
     wide = probabilities.to(at_least_single(probabilities))
-    total = wide @ wide.new_ones(wide.shape[1])
-    off = (total - 1).abs()
-    if probabilities.min() >= 0 and off.max() <= tolerance:
+    if are_distributions(wide, tolerance):
         return
     check_finite(probabilities, name)
     check_unit_interval(probabilities, name, tolerance, below)
+    total = wide.sum(1)
+    off = (total - 1).abs()
     worst = int(off.argmax())
     if off[worst] > tolerance:
         mend = "of labels that don't exclude each other, y must hold 0 or 1 for each"

@@ -198,7 +198,7 @@ def rows_of_classes(y_true, y_proba, labels, sample_weight=None):
 def _look_at_order(y_encoded, proba):
     """Warn where the columns fit the labels significantly better in another order than that of sorted names."""
     weight = np.ones(len(y_encoded)) if proba.weight is None else proba.weight
-    if better_order(proba.values.argmax(1), y_encoded, weight, np.arange(len(y_encoded))) is not None:
+    if better_order(proba.prediction, y_encoded, weight, np.arange(len(y_encoded))) is not None:
         warn_caller(
             "the columns of y_proba fit the labels better in another order than sorted: give labels, a name for each "
             "column, such as labels=calibrator.classes_",

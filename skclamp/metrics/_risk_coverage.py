@@ -95,7 +95,7 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, pos_label=None, sample_
     """
     rows = split_rows(y_true, y_proba, labels, sample_weight, ignore_index, takes_labels=False, pos_label=pos_label)
     proba = rows.proba
-    wrong = proba.top_label[1] != rows.y_encoded
+    wrong = proba.prediction != rows.y_encoded
     thresholds, group = proba.ties
     masses = proba.masses
     weights = np.bincount(group, masses)
@@ -201,7 +201,7 @@ def _areas(weights, risks, masses):
 def _resampled(value, y_encoded, proba, **_):
     kept = np.flatnonzero(proba.masses)
     kept = kept[proba.ties[1][kept].argsort(kind="stable")]
-    wrong = proba.top_label[1][kept] != y_encoded[kept]
+    wrong = proba.prediction[kept] != y_encoded[kept]
     first, group = np.unique(proba.ties[1][kept], return_index=True, return_inverse=True)[1:]
     share = np.bincount(group, wrong) / np.bincount(group)
     # Groups in a row that are all right, or all wrong, have one risk whatever their weights.

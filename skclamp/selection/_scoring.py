@@ -173,7 +173,7 @@ class Scoring:
         self._of_parts = [self.judging & np.equal(parts, name) for name in self.parts]
         self.units_of_parts = [unit[own] for own in self._of_parts]
         proba = self._probabilities(uncalibrated)
-        self._hits_before = proba.top_label[1] == self._y
+        self._hits_before = proba.prediction == self._y
         if self.are_labels:
             self.columns = (-self._means(log_losses(proba, self._y))).argsort(kind="stable")[:_MAX_CLASSES_BINNED]
             positives = self._means(self._y)
@@ -211,8 +211,7 @@ class Scoring:
         d2_log_loss, d2_brier = map(self._gain, (of_rows, distances), self._of_frequencies)
         losses = self._of_samples(of_rows)
         nll, nll_se = self._mean(losses)
-        confidence, prediction = proba.top_label
-        hits = prediction == y
+        hits = proba.prediction == y
         cells, errors = self._cells(proba)
         floor, floor_quantile = cells[self.event + 1].floors[self.counts.index(n_bins)]
         known_hits = hits[self._rows]
@@ -233,7 +232,7 @@ class Scoring:
             "sce": sce,
             "slope": slope,
             "intercept": intercept,
-            "auroc": float(roc_auc_score(known_hits, confidence[self._rows]))
+            "auroc": float(roc_auc_score(known_hits, proba.confidence[self._rows]))
             if 0 < known_hits.mean() < 1
             else float("nan"),
             "aurc": area.value,
@@ -244,8 +243,8 @@ class Scoring:
         }
         shape = self._known.shape
         answers = answers_of(
-            confidence.reshape(shape),
-            prediction.reshape(shape),
+            proba.confidence.reshape(shape),
+            proba.prediction.reshape(shape),
             np.where(self._known, y.reshape(shape), -1),
             classes=self.classes,
             are_labels=self.are_labels,
@@ -262,7 +261,7 @@ class Scoring:
         weight = None if weight is None else weight.ravel()
         proba = Probabilities(np.hstack([1 - p, p]), weight, rows_a_sample=self._n_each).in_units(self._unit)
         # As predictions have it, 1 where both are as probable.
-        proba.top_label = proba.top_label[0], (p[:, 0] >= 0.5).astype(np.int64)
+        proba.prediction = (p[:, 0] >= 0.5).astype(np.int64)
         return proba
 
     def _of_labels(self, metric, y, event):
@@ -303,7 +302,6 @@ class Scoring:
 
     def _cells(self, proba):
         """Cells of the most probable class and of each of the events; and of each part what `error_of_part` returns."""
-        confidence, prediction = proba.top_label
         if self.are_labels:
             (p,) = proba.columns([1])
             of_labels = [self._rows[self._rows % self._n_each == k] for k in self.columns]
@@ -315,7 +313,7 @@ class Scoring:
         errors: list[Any] = []
         # Draws of all rows would be large together, where a sample has several.
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed)) if self._n_each == 1 else None
-        for event, (rows, p, answer) in enumerate([(self._rows, confidence, prediction), *events], -1):
+        for event, (rows, p, answer) in enumerate([(self._rows, proba.confidence, proba.prediction), *events], -1):
             hits = self._y == answer
             options = {"dtype": proba.dtype, "units": proba.unit[rows]}
             # A generator is gone through once.
